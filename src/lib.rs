@@ -1,0 +1,3 @@
+//! chsnap: dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
+
+pub mod model;

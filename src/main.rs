@@ -1,0 +1,3 @@
+//! The `chsnap` command.
+
+fn main() {}

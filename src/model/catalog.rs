@@ -1,0 +1,100 @@
+//! What a server holds, as chsnap decides on it.
+
+use std::path::PathBuf;
+
+use super::{Fingerprint, PartName, PartitionId, TableKey, TableName};
+
+/// One active part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: PartName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its directory, as the server sees it.
+    pub path: PathBuf,
+    /// The name of its disk.
+    pub disk: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes on disk, as the server counts them.
+    pub bytes: u64,
+    /// Files, as the server counts them; 0 where it does not.
+    pub files: u64,
+    /// The server's own fingerprint, where it gives one.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// One mutation that the server still lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    /// The name of its file, or of its node in Keeper for replicated tables.
+    pub id: String,
+    /// Whether every part has it.
+    pub is_done: bool,
+}
+
+impl Mutation {
+    /// The version that parts carry once they have this mutation, if its id is a file's name.
+    ///
+    /// Source: `mutation_<version>.txt` in `MergeTreeMutationEntry.cpp`.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.id.strip_prefix("mutation_")?.strip_suffix(".txt")?.parse().ok()
+    }
+}
+
+/// One table with its definition and active parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Name and UUID.
+    pub key: TableKey,
+    /// Engine.
+    pub engine: String,
+    /// Definition, as the server prints it.
+    pub definition: String,
+    /// Data directories, one a disk, as the server sees them.
+    pub data_paths: Vec<PathBuf>,
+    /// The definition's file: absolute, or relative to the server's path.
+    pub metadata_path: PathBuf,
+    /// Storage policy; empty where the server has none.
+    pub storage_policy: String,
+    /// Whether the engine stores data on disk, where the server says so.
+    pub has_own_data: Option<bool>,
+    /// Active parts.
+    pub parts: Vec<Part>,
+    /// Mutations.
+    pub mutations: Vec<Mutation>,
+}
+
+impl Table {
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &TableName {
+        &self.key.name
+    }
+
+    /// Whether the table is of the MergeTree family, which `FREEZE` takes.
+    #[must_use]
+    pub fn is_merge_tree(&self) -> bool {
+        self.engine.ends_with("MergeTree")
+    }
+}
+
+/// All tables of a server at one moment, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The tables, sorted by name.
+    pub tables: Vec<Table>,
+    /// Tables that chsnap cannot handle at all, with the reason.
+    pub unusable: Vec<(TableName, String)>,
+}
+
+impl Catalog {
+    /// The table that is the same one as `key` says: same name and same UUID.
+    #[must_use]
+    pub fn find(&self, key: &TableKey) -> Option<&Table> {
+        let index = self.tables.binary_search_by(|table| table.key.name.cmp(&key.name)).ok()?;
+        self.tables.get(index).filter(|table| table.key.uuid == key.uuid)
+    }
+}

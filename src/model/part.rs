@@ -1,0 +1,112 @@
+//! Parts and partitions.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a part's directory, as the server gives it: one plain path component.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PartName(String);
+
+/// A part name that is not one plain path component.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not a part name: it must be one plain directory name")]
+pub struct InvalidPartName {
+    text: String,
+}
+
+impl PartName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the part holds the patches of lightweight updates, which `FREEZE` leaves out.
+    ///
+    /// Source: `MergeTreePartInfo::isPatch`: the partition id begins with `patch-`.
+    #[must_use]
+    pub fn is_patch(&self) -> bool {
+        self.0.starts_with("patch-")
+    }
+
+    /// The mutation version that the name carries: the number behind its level, if there is one.
+    ///
+    /// Part names are `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in the old month syntax
+    /// the first field is two dates.
+    #[must_use]
+    pub fn mutation_version(&self) -> u64 {
+        let fields: Vec<&str> = self.0.split('_').collect();
+        let is_date = |text: &&str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_old_month_name = fields.len() > 4 && fields.iter().take(2).all(is_date);
+        let position = if is_old_month_name { 5 } else { 4 };
+        fields.get(position).and_then(|mutation| mutation.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for PartName {
+    type Error = InvalidPartName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = !text.is_empty()
+            && text.len() <= 255
+            && text != "."
+            && text != ".."
+            && !text.bytes().any(|byte| byte == b'/' || byte == 0);
+        if plain { Ok(Self(text)) } else { Err(InvalidPartName { text: text.chars().take(300).collect() }) }
+    }
+}
+
+impl From<PartName> for String {
+    fn from(name: PartName) -> Self {
+        name.0
+    }
+}
+
+/// The id of a partition, as `system.parts.partition_id` gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartitionId(pub String);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PartName;
+
+    fn part(text: &str) -> PartName {
+        PartName::try_from(text.to_owned()).expect("a valid part name")
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for text in ["", ".", "..", "a/b", "/etc", "a\0b"] {
+            assert!(PartName::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+        assert!(PartName::try_from("x".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn the_mutation_version_is_the_fifth_number() {
+        assert_eq!(part("202001_1_1_0_3").mutation_version(), 3);
+        assert_eq!(part("all_1_7_2").mutation_version(), 0);
+        assert_eq!(part("20200105_20200105_1_1_0").mutation_version(), 0);
+    }
+
+    #[test]
+    fn patch_parts_are_known_by_their_partition() {
+        assert!(part("patch-1fd0e8a9f0a1c7a2f3a4b5c6d7e8f901-all_2_2_0").is_patch());
+        assert!(!part("all_2_2_0").is_patch());
+    }
+}

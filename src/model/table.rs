@@ -1,0 +1,91 @@
+//! Tables.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A table by the names that its database and itself have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// The database.
+    pub database: String,
+    /// The table in it.
+    pub table: String,
+}
+
+impl TableName {
+    /// A table's name from its two parts.
+    #[must_use]
+    pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
+        Self { database: database.into(), table: table.into() }
+    }
+}
+
+/// `database.table`, with what would garble a line or a terminal escaped.
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = format!("{}.{}", self.database, self.table);
+        if joined.chars().any(char::is_control) { f.pad(&joined.escape_debug().to_string()) } else { f.pad(&joined) }
+    }
+}
+
+/// The UUID of a table in an Atomic database; tables of Ordinary databases have none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TableUuid(String);
+
+/// A text is not a UUID.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not a UUID")]
+pub struct InvalidTableUuid {
+    text: String,
+}
+
+impl TableUuid {
+    /// Reads what `system.tables.uuid` gives: the zero UUID stands for none.
+    ///
+    /// # Errors
+    /// If the text is not a UUID.
+    pub fn from_server(text: &str) -> Result<Option<Self>, InvalidTableUuid> {
+        if text.is_empty() || text.bytes().all(|byte| byte == b'0' || byte == b'-') {
+            return Ok(None);
+        }
+        Self::try_from(text.to_owned()).map(Some)
+    }
+
+    /// The UUID in its usual text form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TableUuid {
+    type Error = InvalidTableUuid;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if valid { Ok(Self(text)) } else { Err(InvalidTableUuid { text }) }
+    }
+}
+
+impl From<TableUuid> for String {
+    fn from(uuid: TableUuid) -> Self {
+        uuid.0
+    }
+}
+
+impl fmt::Display for TableUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What makes a table the same one through a run: its name and, where it has one, its UUID.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableKey {
+    /// The name.
+    pub name: TableName,
+    /// The UUID, in Atomic databases.
+    pub uuid: Option<TableUuid>,
+}
