@@ -1,3 +1,5 @@
 //! chsnap: dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
 
 pub mod model;
+pub mod monitor;
+pub mod plan;

@@ -1,0 +1,88 @@
+//! How the engine reports what it does; it never prints.
+
+/// A stage of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// What an earlier, interrupted run left is put in order.
+    Recover,
+    /// Tables, parts and definitions are read from the server.
+    Discover,
+    /// The server freezes.
+    Freeze,
+    /// Frozen parts are moved or linked into the snapshot.
+    Place,
+    /// What was placed is checked against the parts' own checksums, the manifest is written, all is made durable.
+    Seal,
+    /// The index takes the snapshot up.
+    Index,
+    /// Our shadows are removed.
+    Release,
+    /// Removed snapshots are unlinked.
+    Remove,
+}
+
+impl Stage {
+    /// The stage's name: one lower-case word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recover => "recover",
+            Self::Discover => "discover",
+            Self::Freeze => "freeze",
+            Self::Place => "place",
+            Self::Seal => "seal",
+            Self::Index => "index",
+            Self::Release => "release",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// Work done, or to be done, in one stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Tables.
+    pub tables: u64,
+    /// Parts, or directories where there are no parts.
+    pub parts: u64,
+    /// Files.
+    pub files: u64,
+    /// Apparent bytes.
+    pub bytes: u64,
+}
+
+/// Receives what the engine reports, from any of its threads.
+pub trait Monitor: Sync {
+    /// A stage begins; `total` is what it expects to do, where that is known.
+    fn stage_started(&self, stage: Stage, total: Option<Work>);
+    /// More was done in a stage since the last call.
+    fn advanced(&self, stage: Stage, done: Work);
+    /// A stage has ended.
+    fn stage_finished(&self, stage: Stage);
+    /// Something that the person who reads the result should know now.
+    fn note(&self, message: &str);
+}
+
+/// Reports to nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn stage_started(&self, _: Stage, _: Option<Work>) {}
+    fn advanced(&self, _: Stage, _: Work) {}
+    fn stage_finished(&self, _: Stage) {}
+    fn note(&self, _: &str) {}
+}
+
+/// An error and its causes in one line: for answers that hold an error rather than fail with it.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

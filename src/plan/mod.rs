@@ -1,0 +1,13 @@
+//! Pure decisions: no I/O, no clock, no threads.
+
+mod assess;
+mod choose;
+mod create;
+mod pattern;
+mod reference;
+
+pub use assess::{Verdict, assess, carried_mutations};
+pub use choose::{Choice, Selection, choose};
+pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
+pub use pattern::{InvalidTablePattern, TablePattern};
+pub use reference::{ReferenceError, SnapshotReference};
