@@ -1,5 +1,6 @@
 //! chsnap: dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
 
+pub mod checksums;
 pub mod model;
 pub mod monitor;
 pub mod plan;
