@@ -1,0 +1,90 @@
+//! What went wrong with a system call, on what.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// A system call that failed: the verb, the path or paths, the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}{}", .path.display(), other(.other_path.as_ref()))]
+pub struct FsError {
+    verb: &'static str,
+    path: PathBuf,
+    other_path: Option<PathBuf>,
+    source: io::Error,
+}
+
+/// Causes that callers decide on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// `ENOENT`.
+    NotFound,
+    /// `EEXIST`.
+    Exists,
+    /// `ENOTEMPTY`.
+    NotEmpty,
+    /// `ENOTDIR`, `ELOOP`: something else stands where a directory or file should.
+    WrongKind,
+    /// `EXDEV`: the two sides are not on one mount of one filesystem.
+    CrossDevice,
+    /// `EMLINK`: the inode has as many links as its filesystem allows.
+    TooManyLinks,
+    /// `EACCES`, `EPERM`.
+    NoPermission,
+    /// `EROFS`.
+    ReadOnly,
+    /// `ENOSPC`, `EDQUOT`: no blocks, no inodes or no quota left.
+    NoSpace,
+    /// Anything else.
+    Other,
+}
+
+fn other(path: Option<&PathBuf>) -> String {
+    path.map(|path| format!(" to {}", path.display())).unwrap_or_default()
+}
+
+impl FsError {
+    pub(crate) fn new(verb: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self { verb, path: path.to_owned(), other_path: None, source: source.into() }
+    }
+
+    pub(crate) fn between(verb: &'static str, from: &Path, to: &Path, source: impl Into<io::Error>) -> Self {
+        Self { verb, path: from.to_owned(), other_path: Some(to.to_owned()), source: source.into() }
+    }
+
+    /// The path that the call was about; the source of a two-path call.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The cause, as far as callers tell causes apart.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match Errno::from_io_error(&self.source) {
+            Some(Errno::NOENT) => ErrorKind::NotFound,
+            Some(Errno::EXIST) => ErrorKind::Exists,
+            Some(Errno::NOTEMPTY) => ErrorKind::NotEmpty,
+            Some(Errno::NOTDIR | Errno::LOOP | Errno::ISDIR) => ErrorKind::WrongKind,
+            Some(Errno::XDEV) => ErrorKind::CrossDevice,
+            Some(Errno::MLINK) => ErrorKind::TooManyLinks,
+            Some(Errno::ACCESS | Errno::PERM) => ErrorKind::NoPermission,
+            Some(Errno::ROFS) => ErrorKind::ReadOnly,
+            Some(Errno::NOSPC | Errno::DQUOT) => ErrorKind::NoSpace,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+/// Turns "it is not there" into `None`.
+///
+/// # Errors
+/// Every other error stays one.
+pub(crate) fn if_found<T>(result: Result<T, FsError>) -> Result<Option<T>, FsError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,52 @@
+//! An exclusive lock on a file, which the kernel drops when its holder ends, however it ends.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::dir::Dir;
+use super::error::FsError;
+
+/// A held lock; dropping it releases it.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+}
+
+impl FileLock {
+    /// Tries to take the lock on the file `name`, made if it is not there.
+    ///
+    /// The inner `Err` is what the present holder wrote there.
+    ///
+    /// # Errors
+    /// If the file can be neither opened nor locked.
+    pub fn try_acquire(dir: &Dir, name: &str) -> Result<Result<Self, String>, FsError> {
+        let error = |verb| move |errno: Errno| FsError::new(verb, &dir.path().join(name), errno);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(0o640)).map_err(error("open"))?;
+        let mut file = File::from(fd);
+        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(Self { file })),
+            Err(Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // What a holder has not finished writing is no reason to fail: it is shown, not used.
+                drop(file.read_to_string(&mut holder));
+                Ok(Err(holder))
+            }
+            Err(errno) => Err(error("lock")(errno)),
+        }
+    }
+
+    /// Writes who holds the lock, for those who find it taken.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn describe(&mut self, holder: &str) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(holder.as_bytes())
+    }
+}

@@ -1,0 +1,30 @@
+//! System calls by directory descriptor, each error with the verb and the paths that it concerns.
+//!
+//! Nothing outside this module uses nix, rustix or jwalk. Every mutating call goes through [`Verbs`], so that
+//! a test can make the n-th one fail, or stop the program there.
+
+mod dir;
+mod entries;
+mod error;
+mod lock;
+mod process;
+mod space;
+mod stat;
+mod verbs;
+
+pub use dir::{Dir, create_path};
+pub use entries::{Entry, Kind};
+pub use error::{ErrorKind, FsError};
+pub use lock::FileLock;
+pub use process::{boot_id, forbid_core_dumps, host_name, restrict_new_files};
+pub use space::{FilesystemSpace, is_network_filesystem, space};
+pub use stat::Stat;
+pub use verbs::{RealVerbs, VerbResult, Verbs};
+
+use std::sync::Arc;
+
+/// The verbs of the running system.
+#[must_use]
+pub fn real() -> Arc<dyn Verbs> {
+    Arc::new(RealVerbs)
+}

@@ -1,0 +1,42 @@
+//! The filesystem under a directory.
+
+use super::dir::Dir;
+use super::error::FsError;
+
+/// What a filesystem has left for this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilesystemSpace {
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Bytes that an ordinary user may still write.
+    pub free_bytes: u64,
+    /// Inodes; 0 where the filesystem makes them as it needs them.
+    pub inodes: u64,
+    /// Free inodes.
+    pub free_inodes: u64,
+}
+
+/// Reads the space of the filesystem that holds `dir`.
+///
+/// # Errors
+/// If the filesystem does not answer.
+pub fn space(dir: &Dir) -> Result<FilesystemSpace, FsError> {
+    let stat = rustix::fs::fstatvfs(dir.fd()).map_err(|errno| FsError::new("read the space of", dir.path(), errno))?;
+    Ok(FilesystemSpace {
+        size_bytes: stat.f_blocks * stat.f_frsize,
+        free_bytes: stat.f_bavail * stat.f_frsize,
+        inodes: stat.f_files,
+        free_inodes: stat.f_favail,
+    })
+}
+
+/// Filesystem types (`statfs(2)`, `linux/magic.h`) on which a database file does not belong: NFS, SMB/CIFS, FUSE,
+/// AFS, Ceph, 9p.
+const NETWORK_TYPES: [i64; 8] =
+    [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x5346_414F, 0x00C3_6400, 0x0102_1997];
+
+/// Whether `dir` lies on a network filesystem; one that does not answer counts as one.
+#[must_use]
+pub fn is_network_filesystem(dir: &Dir) -> bool {
+    nix::sys::statfs::fstatfs(dir.fd()).map(|stat| NETWORK_TYPES.contains(&(stat.filesystem_type().0))).unwrap_or(true)
+}

@@ -1,0 +1,120 @@
+//! The mutating system calls, as a narrow trait.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::Mode;
+use nix::unistd::UnlinkatFlags;
+use rustix::io::Errno;
+
+use crate::model::Ownership;
+
+/// Result of one mutating system call.
+pub type VerbResult<T = ()> = Result<T, Errno>;
+
+/// Every system call by which chsnap changes a filesystem; names are single path components.
+///
+/// Nothing here takes a path that could lead through a symbolic link, and nothing sets owner, mode or times
+/// other than through a descriptor that the caller has just made.
+pub trait Verbs: Send + Sync {
+    /// `mkdirat`.
+    fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult;
+    /// `linkat`, without following a symbolic link.
+    fn link(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult;
+    /// `renameat`.
+    fn rename(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult;
+    /// `symlinkat`.
+    fn symlink(&self, target: &OsStr, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult;
+    /// `unlinkat` of what is not a directory.
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult;
+    /// `unlinkat` of an empty directory.
+    fn remove_dir(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult;
+    /// `openat` with `O_CREAT | O_EXCL`, for writing.
+    fn create_file(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd>;
+    /// `openat` with `O_CREAT | O_APPEND`, for writing.
+    fn open_append(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd>;
+    /// `write`; how many bytes were taken.
+    fn write(&self, file: &File, bytes: &[u8]) -> VerbResult<usize>;
+    /// `fsync` of a file or directory.
+    fn sync(&self, fd: BorrowedFd<'_>) -> VerbResult;
+    /// `syncfs` of the filesystem that holds `fd`.
+    fn sync_filesystem(&self, fd: BorrowedFd<'_>) -> VerbResult;
+    /// `fchown` and `fchmod` of a directory or file that chsnap itself has made and nothing else links to.
+    fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult;
+    /// `futimens` of the same, to a modification time in nanoseconds since 1970.
+    fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult;
+}
+
+/// The system calls themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct RealVerbs;
+
+fn errno(error: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(error as i32)
+}
+
+impl Verbs for RealVerbs {
+    fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
+        nix::sys::stat::mkdirat(dir, name, Mode::from_bits_truncate(mode)).map_err(errno)
+    }
+
+    fn link(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
+        nix::unistd::linkat(from, from_name, to, to_name, AtFlags::empty()).map_err(errno)
+    }
+
+    fn rename(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
+        nix::fcntl::renameat(from, from_name, to, to_name).map_err(errno)
+    }
+
+    fn symlink(&self, target: &OsStr, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        nix::unistd::symlinkat(target, dir, name).map_err(errno)
+    }
+
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        nix::unistd::unlinkat(dir, name, UnlinkatFlags::NoRemoveDir).map_err(errno)
+    }
+
+    fn remove_dir(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        nix::unistd::unlinkat(dir, name, UnlinkatFlags::RemoveDir).map_err(errno)
+    }
+
+    fn create_file(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(dir, name, flags, Mode::from_bits_truncate(mode)).map_err(errno)
+    }
+
+    fn open_append(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(dir, name, flags, Mode::from_bits_truncate(mode)).map_err(errno)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> VerbResult<usize> {
+        nix::unistd::write(file, bytes).map_err(errno)
+    }
+
+    fn sync(&self, fd: BorrowedFd<'_>) -> VerbResult {
+        nix::unistd::fsync(fd).map_err(errno)
+    }
+
+    fn sync_filesystem(&self, fd: BorrowedFd<'_>) -> VerbResult {
+        nix::unistd::syncfs(fd).map_err(errno)
+    }
+
+    fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult {
+        let now = super::stat::stat_of(fd)?;
+        if (now.uid, now.gid) != (ownership.uid, ownership.gid) {
+            let uid = nix::unistd::Uid::from_raw(ownership.uid);
+            let gid = nix::unistd::Gid::from_raw(ownership.gid);
+            nix::unistd::fchown(fd, Some(uid), Some(gid)).map_err(errno)?;
+        }
+        nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(ownership.mode)).map_err(errno)
+    }
+
+    fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult {
+        let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(fd.as_fd(), &times)
+    }
+}
