@@ -5,3 +5,4 @@ pub mod fs;
 pub mod model;
 pub mod monitor;
 pub mod plan;
+pub mod server;

@@ -1,0 +1,129 @@
+//! What a server, or the way to it, answered instead of a result.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// ClickHouse's own error codes that chsnap decides on.
+///
+/// Source: `src/Common/ErrorCodes.cpp` in ClickHouse.
+pub mod code {
+    /// No such table.
+    pub const UNKNOWN_TABLE: i32 = 60;
+    /// No such database.
+    pub const UNKNOWN_DATABASE: i32 = 81;
+    /// The user may only read.
+    pub const READONLY: i32 = 164;
+    /// The table was dropped while the query waited.
+    pub const TABLE_IS_DROPPED: i32 = 218;
+    /// A right is missing.
+    pub const ACCESS_DENIED: i32 = 497;
+    /// No such user, a wrong password, none where one is needed.
+    pub const AUTHENTICATION: [i32; 4] = [192, 193, 194, 516];
+}
+
+/// A query that gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Nothing answers there, or the connection broke.
+    #[error("cannot reach ClickHouse at {url}")]
+    Unreachable {
+        /// The address asked.
+        url: String,
+        /// What the connection said.
+        #[source]
+        source: clickhouse::error::Error,
+    },
+    /// Something answers there that is not ClickHouse's HTTP interface.
+    #[error("what answers at {url} is not ClickHouse's HTTP interface: {answer}")]
+    NotClickHouse {
+        /// The address asked.
+        url: String,
+        /// The beginning of the answer.
+        answer: String,
+    },
+    /// The server does not know this user and password.
+    #[error("ClickHouse at {url} does not accept user {user:?} with this password: {message}")]
+    Authentication {
+        /// The address asked.
+        url: String,
+        /// The user given.
+        user: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The server answered with an exception.
+    #[error("ClickHouse refused `{query}`: {message}")]
+    Exception {
+        /// ClickHouse's error code.
+        code: i32,
+        /// The beginning of the statement.
+        query: String,
+        /// The server's words.
+        message: String,
+    },
+    /// No answer within the deadline.
+    #[error("ClickHouse did not answer `{query}` within {}", humantime::format_duration(*.deadline))]
+    Deadline {
+        /// The beginning of the statement.
+        query: String,
+        /// The time allowed.
+        deadline: Duration,
+    },
+    /// The program was asked to stop while it waited.
+    #[error("interrupted while waiting for ClickHouse")]
+    Interrupted,
+    /// A row of an answer does not read as expected.
+    #[error("cannot read the answer to `{query}`: {row}")]
+    Answer {
+        /// The beginning of the statement.
+        query: String,
+        /// The beginning of the row.
+        row: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The URL cannot be used.
+    #[error("{url:?} is not an http:// or https:// address")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The certificates to trust cannot be read.
+    #[error("cannot use the certificates in {}: {reason}", .path.display())]
+    Certificates {
+        /// The file given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client itself could not be set up.
+    #[error("cannot set up the connection to ClickHouse: {reason}")]
+    Setup {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ServerError {
+    /// ClickHouse's error code, where the server gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Exception { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the server said that the table, or its database, is not there any more.
+    #[must_use]
+    pub fn is_table_gone(&self) -> bool {
+        matches!(self.code(), Some(code::UNKNOWN_TABLE | code::UNKNOWN_DATABASE | code::TABLE_IS_DROPPED))
+    }
+
+    /// Whether the statement may still run on the server.
+    #[must_use]
+    pub fn may_still_run(&self) -> bool {
+        matches!(self, Self::Deadline { .. } | Self::Interrupted | Self::Unreachable { .. })
+    }
+}

@@ -1,0 +1,24 @@
+//! The ClickHouse adapter: a synchronous face over the `clickhouse` crate.
+//!
+//! What a server has is asked of `system.columns`, never of its version number: [`Features`] holds the answer and
+//! [`sql`] writes each statement from it. Statements end with their `FORMAT`, use no session and need no setting,
+//! so that they also pass through a plain bridge that only forwards SQL.
+
+mod connect;
+mod disks;
+mod error;
+mod features;
+mod freeze;
+mod rows;
+pub mod sql;
+mod survey;
+mod transport;
+
+pub use connect::{ConnectOptions, Password};
+pub use disks::{Disk, disks};
+pub use error::{ServerError, code};
+pub use features::Features;
+pub use freeze::{RunningQuery, freeze_partition, freeze_table, kill_freezes, running_freezes};
+pub use rows::FunctionRow;
+pub use survey::{DatabaseRow, Identity, databases, definitions, functions, identity, survey};
+pub use transport::{Request, Server};

@@ -1,0 +1,166 @@
+//! Reading a server's state in a constant number of queries, whatever the number of tables.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::model::{
+    Catalog, Fingerprint, Mutation, Part, PartName, PartitionId, Table, TableKey, TableName, TableUuid,
+};
+
+use super::error::ServerError;
+use super::rows::{FunctionRow, MutationRow, PartRow, TableRow};
+use super::sql;
+use super::transport::Server;
+
+/// What a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Identity {
+    /// Its version.
+    pub version: String,
+    /// Its host's name.
+    pub host_name: String,
+    /// Its time zone.
+    pub timezone: String,
+    /// Its UUID; empty or zero where it has none.
+    pub uuid: String,
+}
+
+impl Identity {
+    /// The server's UUID, where it has one that is not zero.
+    #[must_use]
+    pub fn stable_uuid(&self) -> Option<&str> {
+        let zero = self.uuid.bytes().all(|byte| byte == b'0' || byte == b'-');
+        (!zero).then_some(self.uuid.as_str())
+    }
+}
+
+/// A database.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DatabaseRow {
+    /// Its name.
+    pub name: String,
+    /// Its engine.
+    pub engine: String,
+    /// Its engine with arguments, where the server gives them.
+    pub engine_full: String,
+    /// Its data directory.
+    pub data_path: String,
+    /// Its metadata directory.
+    pub metadata_path: String,
+    /// Its UUID; empty or zero where it has none.
+    pub uuid: String,
+}
+
+/// Asks what the server is.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn identity(server: &Server) -> Result<Identity, ServerError> {
+    let rows: Vec<Identity> = server.rows(&sql::identity(server.features()))?;
+    rows.into_iter().next().ok_or_else(|| ServerError::NotClickHouse {
+        url: server.url().to_owned(),
+        answer: "no row to SELECT version()".to_owned(),
+    })
+}
+
+/// Reads tables, mutations and active parts, in this order, as one catalog.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError> {
+    let features = server.features();
+    let tables: Vec<TableRow> = server.rows(&sql::tables(features, with_system))?;
+    let mutations: Vec<MutationRow> =
+        if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
+    let parts: Vec<PartRow> = server.rows(&sql::parts(features, with_system))?;
+    Ok(catalog(tables, mutations, parts))
+}
+
+fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
+    let mut catalog = Catalog::default();
+    let mut parts_of: HashMap<TableName, Vec<Part>> = HashMap::new();
+    for row in parts {
+        let name = TableName::new(row.database.clone(), row.table.clone());
+        match part(row) {
+            Ok(part) => parts_of.entry(name).or_default().push(part),
+            Err(reason) => catalog.unusable.push((name, reason)),
+        }
+    }
+    let mut mutations_of: HashMap<TableName, Vec<Mutation>> = HashMap::new();
+    for row in mutations {
+        let mutation = Mutation { id: row.mutation_id, is_done: row.is_done };
+        mutations_of.entry(TableName::new(row.database, row.table)).or_default().push(mutation);
+    }
+    for row in tables {
+        let name = TableName::new(row.database, row.name);
+        if name.database.contains('\u{fffd}') || name.table.contains('\u{fffd}') {
+            catalog.unusable.push((name, "its name is not valid UTF-8".to_owned()));
+            continue;
+        }
+        match TableUuid::from_server(&row.uuid) {
+            Ok(uuid) => catalog.tables.push(Table {
+                parts: parts_of.remove(&name).unwrap_or_default(),
+                mutations: mutations_of.remove(&name).unwrap_or_default(),
+                key: TableKey { name, uuid },
+                engine: row.engine,
+                definition: row.create_table_query,
+                data_paths: row.data_paths.into_iter().map(PathBuf::from).collect(),
+                metadata_path: PathBuf::from(row.metadata_path),
+                storage_policy: row.storage_policy,
+                has_own_data: row.has_own_data,
+            }),
+            Err(error) => catalog.unusable.push((name, error.to_string())),
+        }
+    }
+    let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
+    catalog.tables.retain(|table| !unusable.contains(table.name()));
+    catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
+    catalog
+}
+
+fn part(row: PartRow) -> Result<Part, String> {
+    let fingerprint = match row.hash_of_all_files.as_str() {
+        "" => None,
+        text => Some(text.parse::<Fingerprint>().map_err(|error| error.to_string())?),
+    };
+    Ok(Part {
+        name: PartName::try_from(row.name).map_err(|error| error.to_string())?,
+        partition: PartitionId(row.partition_id),
+        path: PathBuf::from(row.path),
+        disk: row.disk_name,
+        rows: row.rows,
+        bytes: row.bytes_on_disk,
+        files: row.files,
+        fingerprint,
+    })
+}
+
+/// Reads the databases, the server's own left out.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn databases(server: &Server) -> Result<Vec<DatabaseRow>, ServerError> {
+    server.rows(&sql::databases(server.features()))
+}
+
+/// Reads the functions that were made by `CREATE FUNCTION`.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn functions(server: &Server) -> Result<Vec<FunctionRow>, ServerError> {
+    sql::functions(server.features()).map_or_else(|| Ok(Vec::new()), |query| server.rows(&query))
+}
+
+/// Reads all definitions again with the tables' UUIDs in them, for those whose file cannot be read.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn definitions(server: &Server, with_system: bool) -> Result<HashMap<TableName, String>, ServerError> {
+    let features = server.features();
+    let setting = ("show_table_uuid_in_table_create_query_if_not_nil", "1".to_owned());
+    let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };
+    let rows: Vec<TableRow> = server.rows_with(&sql::tables(features, with_system), &settings)?;
+    Ok(rows.into_iter().map(|row| (TableName::new(row.database, row.name), row.create_table_query)).collect())
+}
