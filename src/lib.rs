@@ -5,4 +5,5 @@ pub mod fs;
 pub mod model;
 pub mod monitor;
 pub mod plan;
+pub mod repo;
 pub mod server;

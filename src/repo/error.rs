@@ -1,0 +1,82 @@
+//! What can be wrong with a repository.
+
+use std::path::PathBuf;
+
+use crate::fs::FsError;
+use crate::model::SnapshotId;
+
+use super::lock::Holder;
+
+/// An operation on a repository that failed; the repository is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// There is no repository there.
+    #[error("there is no repository at {}", .path.display())]
+    NotARepository {
+        /// The directory named.
+        path: PathBuf,
+    },
+    /// There is one already.
+    #[error("{} is a repository already", .path.display())]
+    AlreadyARepository {
+        /// The directory named.
+        path: PathBuf,
+    },
+    /// The directory holds something else.
+    #[error("cannot make a repository in {}: it holds {entry:?} and more that is not chsnap's", .path.display())]
+    NotEmpty {
+        /// The directory named.
+        path: PathBuf,
+        /// One of its entries.
+        entry: String,
+    },
+    /// Made by a newer chsnap.
+    #[error("{} has format {format}, and this chsnap writes format {known}", .path.display())]
+    NewerFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// A file of the repository does not read as what it should be.
+    #[error("cannot read {}: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process is writing.
+    #[error("the repository {} is locked by {holder}", .path.display())]
+    Locked {
+        /// The repository.
+        path: PathBuf,
+        /// Who holds the lock.
+        holder: Box<Holder>,
+    },
+    /// The snapshot is not there.
+    #[error("there is no snapshot {id} in {place}")]
+    NoSnapshot {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Where it was looked for.
+        place: &'static str,
+    },
+    /// The snapshot is there already.
+    #[error("there is a snapshot {id} already")]
+    SnapshotExists {
+        /// The snapshot.
+        id: SnapshotId,
+    },
+    /// A system call failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// No random number could be had.
+    #[error("the system gives no random numbers: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
+}

@@ -1,0 +1,151 @@
+//! A snapshot being built, up to the one rename that makes it one.
+
+use std::path::{Component, Path};
+
+use chrono::{DateTime, Utc};
+
+use crate::fs::Dir;
+use crate::model::{FreezeName, SnapshotId};
+
+use super::error::RepoError;
+use super::intent::{self, Intent, ShadowPlace};
+use super::lock::Locked;
+use super::manifest::{Manifest, MetadataFile};
+use super::parts::{self, PartRecord};
+use super::repository::{Repository, random};
+
+/// `incoming/<id>/` with its intent. Dropped without [`Incoming::seal`], it stays for the next run to discard.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    locked: &'a Locked<'a>,
+    incoming: Dir,
+    dir: Dir,
+    intent: Intent,
+}
+
+const METADATA_MODE: u32 = 0o600;
+
+impl<'a> Locked<'a> {
+    /// Begins a snapshot: writes its intent, then makes its directory.
+    ///
+    /// The id is that of `now`, or the next of the same second that was never used here.
+    ///
+    /// # Errors
+    /// If the repository cannot be written.
+    pub fn begin(&'a self, now: DateTime<Utc>, url: &str, disks: Vec<ShadowPlace>) -> Result<Incoming<'a>, RepoError> {
+        let incoming = self.incoming_dir()?;
+        let mut id = SnapshotId::at(now);
+        while self.is_used(id)? {
+            id = id.next();
+        }
+        let query_id_prefix = format!("chsnap-{:016x}", random()? >> 64);
+        let intent = intent::new(id, now, url, disks, query_id_prefix);
+        intent::write(&incoming, &intent)?;
+        let dir = incoming.ensure_dir(id.to_string(), 0o750)?;
+        incoming.sync()?;
+        Ok(Incoming { locked: self, incoming, dir, intent })
+    }
+
+    fn is_used(&self, id: SnapshotId) -> Result<bool, RepoError> {
+        let name = id.to_string();
+        let mine = |entry: &crate::fs::Entry| {
+            let entry = entry.name.to_string_lossy();
+            entry == name || entry.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'))
+        };
+        for dir in [self.snapshots_dir()?, self.incoming_dir()?, self.trash_dir()?] {
+            if dir.entries()?.iter().any(mine) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Incoming<'_> {
+    /// The snapshot's id.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.intent.id
+    }
+
+    /// What was written down before anything outside was touched.
+    #[must_use]
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The directory that becomes the snapshot.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Makes up a new freeze name and writes it down, durably, before anyone can ask for that freeze.
+    ///
+    /// # Errors
+    /// If the intent cannot be written.
+    pub fn announce_freeze(&mut self, now: DateTime<Utc>) -> Result<FreezeName, RepoError> {
+        let bits = u32::try_from(random()? >> 96).expect("32 bits are left");
+        let name = FreezeName::new(self.locked.repository().id(), now, bits);
+        self.intent.freezes.push(name.clone());
+        intent::write(&self.incoming, &self.intent)?;
+        Ok(name)
+    }
+
+    /// Writes a file that is no part's, readable by its owner alone, and makes the directories on its way.
+    ///
+    /// # Errors
+    /// If it is there already, or cannot be written.
+    pub fn write_metadata(&self, relative: &Path, bytes: &[u8]) -> Result<MetadataFile, RepoError> {
+        let mut dir = self.dir.clone();
+        let mut components = relative.components().peekable();
+        while let Some(component) = components.next() {
+            let name = component.as_os_str();
+            if components.peek().is_some() || !matches!(component, Component::Normal(_)) {
+                dir = dir.ensure_dir(name, 0o750)?;
+            } else {
+                dir.write_unsynced(name, METADATA_MODE, bytes)?;
+            }
+        }
+        Ok(describe(relative, bytes))
+    }
+
+    /// Writes the manifest, makes everything durable, and commits.
+    ///
+    /// After an error nothing stands under `snapshots/` that did not before, unless the last `fsync` is what
+    /// failed: then the snapshot is there, and may or may not survive a power cut.
+    ///
+    /// # Errors
+    /// If anything cannot be written or made durable.
+    pub fn seal(&self, manifest: &mut Manifest, records: &[PartRecord]) -> Result<(), RepoError> {
+        let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
+            path: self.dir.path().to_owned(),
+            reason: error.to_string(),
+        };
+        let listing = parts::encode(records).map_err(|error| unwritable(&error))?;
+        manifest.parts_blake3 = blake3::hash(&listing).to_hex().to_string();
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
+        self.dir.write_unsynced(parts::FILE, 0o640, &listing)?;
+        self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
+        // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
+        self.dir.sync_filesystem()?;
+        self.dir.sync()?;
+        let snapshots = self.locked.snapshots_dir()?;
+        let name = self.id().to_string();
+        if snapshots.find(&name)?.is_some() {
+            return Err(RepoError::SnapshotExists { id: self.id() });
+        }
+        snapshots.rename_from(&self.incoming, &name, &name)?;
+        snapshots.sync()?;
+        self.incoming.sync()?;
+        Ok(())
+    }
+}
+
+fn describe(relative: &Path, bytes: &[u8]) -> MetadataFile {
+    MetadataFile {
+        path: relative.to_string_lossy().into_owned(),
+        bytes: bytes.len() as u64,
+        blake3: blake3::hash(bytes).to_hex().to_string(),
+    }
+}

@@ -1,0 +1,231 @@
+//! `index.sqlite`: a cache over all manifests. It is never the truth, and losing it loses nothing.
+//!
+//! Opening it brings it up to date: manifests that it lacks, or whose file is another one now, are read; snapshots
+//! that are gone are dropped; a file that is no such database is thrown away and made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use crate::fs::{self, Dir};
+use crate::model::SnapshotId;
+
+use super::error::RepoError;
+use super::repository::Repository;
+use super::summary::Summary;
+
+/// Where the index is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexPlace {
+    /// In the repository, which is on a local filesystem.
+    Repository,
+    /// Under this host's state directory: the repository is on a network filesystem, or not writable here.
+    Host(PathBuf),
+    /// Nowhere: nothing is writable.
+    Memory,
+}
+
+/// Summaries of all snapshots, brought up to date when it was opened.
+#[derive(Debug)]
+pub struct Index {
+    summaries: Vec<Summary>,
+    place: IndexPlace,
+}
+
+const FILE: &str = "index.sqlite";
+/// Of the tables below; another version is thrown away.
+const VERSION: i64 = 1;
+const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
+    CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
+
+impl Index {
+    /// Opens the index of a repository and brings it up to date.
+    ///
+    /// # Errors
+    /// If the repository cannot be read; trouble with the index itself never is an error.
+    pub fn open(repository: &Repository) -> Result<Self, RepoError> {
+        for place in places(repository) {
+            let Some(mut connection) = connect(repository, &place) else { continue };
+            if let Some(summaries) = refresh(repository, &mut connection)? {
+                return Ok(Self { summaries, place });
+            }
+            // It opened and then failed: once more with a new file, then elsewhere.
+            drop(connection);
+            throw_away(repository, &place);
+            let Some(mut connection) = connect(repository, &place) else { continue };
+            if let Some(summaries) = refresh(repository, &mut connection)? {
+                return Ok(Self { summaries, place });
+            }
+        }
+        Ok(Self { summaries: repository.summaries()?, place: IndexPlace::Memory })
+    }
+
+    /// All snapshots in the order in which they were made, the newest last.
+    #[must_use]
+    pub fn summaries(&self) -> &[Summary] {
+        &self.summaries
+    }
+
+    /// Where the index is kept.
+    #[must_use]
+    pub fn place(&self) -> &IndexPlace {
+        &self.place
+    }
+}
+
+fn places(repository: &Repository) -> Vec<IndexPlace> {
+    let mut places = Vec::new();
+    if !fs::is_network_filesystem(repository.dir()) {
+        places.push(IndexPlace::Repository);
+    }
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+    if let Some(state) = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+        places.push(IndexPlace::Host(state.join("chsnap").join(format!("{}.sqlite", repository.id()))));
+    }
+    places
+}
+
+fn file(repository: &Repository, place: &IndexPlace) -> Option<PathBuf> {
+    match place {
+        IndexPlace::Repository => Some(repository.path().join(FILE)),
+        IndexPlace::Host(path) => Some(path.clone()),
+        IndexPlace::Memory => None,
+    }
+}
+
+fn connect(repository: &Repository, place: &IndexPlace) -> Option<Connection> {
+    if let IndexPlace::Host(path) = place {
+        fs::create_path(path.parent()?, 0o700, &fs::real()).ok()?;
+    }
+    for _ in 0..2 {
+        match open(&file(repository, place)?, repository) {
+            Ok(connection) => return Some(connection),
+            Err(error) => {
+                tracing::debug!(%error, ?place, "the index does not open");
+                if !is_garbage(&error) {
+                    return None;
+                }
+                throw_away(repository, place);
+            }
+        }
+    }
+    None
+}
+
+fn is_garbage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SchemaChanged};
+    match error.sqlite_error_code() {
+        Some(code) => matches!(code, DatabaseCorrupt | NotADatabase | SchemaChanged),
+        // What is no SQLite error is one of ours: another version, or another repository's.
+        None => true,
+    }
+}
+
+fn throw_away(repository: &Repository, place: &IndexPlace) {
+    let Some(path) = file(repository, place) else { return };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let Ok(dir) = Dir::open(parent, fs::real()) else { return };
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut name = name.to_owned();
+        name.push(suffix);
+        if let Err(error) = dir.remove_file(&name) {
+            tracing::debug!(%error, "the index is not removed");
+        }
+    }
+}
+
+fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    // A cache: what a power cut takes from it is read again.
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    } else {
+        let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
+        if version != VERSION || id != repository.id().to_string() {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// What tells one `manifest.json` from another without reading it.
+fn stamp(repository: &Repository, id: SnapshotId) -> Result<Option<String>, RepoError> {
+    let Ok(dir) = repository.snapshot_dir(id) else { return Ok(None) };
+    let stat = dir.find(Repository::manifest_file_name())?;
+    Ok(stat.map(|stat| format!("{}:{}:{}.{}", stat.inode, stat.size_bytes, stat.modified.0, stat.modified.1)))
+}
+
+/// `None` where the database fails.
+fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Option<Vec<Summary>>, RepoError> {
+    let known = match read(connection) {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::debug!(%error, "the index does not read");
+            return Ok(None);
+        }
+    };
+    let (ids, _) = repository.snapshot_ids()?;
+    let mut summaries = Vec::with_capacity(ids.len());
+    let mut fresh = Vec::new();
+    for id in &ids {
+        let stamp = stamp(repository, *id)?;
+        let cached = known.get(&id.to_string()).filter(|(known, _)| Some(known) == stamp.as_ref());
+        let cached = cached.and_then(|(_, text)| serde_json::from_str::<Summary>(text).ok());
+        if let Some(summary) = cached.filter(|summary| summary.id == *id) {
+            summaries.push(summary);
+            continue;
+        }
+        let state = match repository.snapshot(*id) {
+            Err(RepoError::NoSnapshot { .. }) => continue,
+            result => result?,
+        };
+        let summary = Summary::of(*id, &state);
+        if let (true, Some(stamp)) = (summary.is_complete(), stamp) {
+            fresh.push((stamp, summary.clone()));
+        }
+        summaries.push(summary);
+    }
+    let present: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+    let gone: Vec<&String> = known.keys().filter(|id| !present.contains(*id)).collect();
+    if let Err(error) = write(connection, &fresh, &gone) {
+        // The answer is complete all the same; the next opening writes what this one could not.
+        tracing::debug!(%error, "the index is not written");
+    }
+    Summary::sort(&mut summaries);
+    Ok(Some(summaries))
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, (String, String)>> {
+    let mut statement = connection.prepare("SELECT id, stamp, summary FROM snapshot")?;
+    statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?.collect()
+}
+
+fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[&String]) -> rusqlite::Result<()> {
+    if fresh.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for (stamp, summary) in fresh {
+        let text = serde_json::to_string(summary).expect("a summary has only string keys");
+        transaction.execute(
+            "INSERT OR REPLACE INTO snapshot (id, stamp, summary) VALUES (?1, ?2, ?3)",
+            params![summary.id.to_string(), stamp, text],
+        )?;
+    }
+    for id in gone {
+        transaction.execute("DELETE FROM snapshot WHERE id = ?1", params![id])?;
+    }
+    transaction.commit()
+}

@@ -1,0 +1,148 @@
+//! The intent: what a run is about to do outside the repository, written down before it does it.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{self, Dir, Kind};
+use crate::model::{FreezeName, RepositoryId, SnapshotId};
+
+use super::error::RepoError;
+use super::lock::Locked;
+
+/// A directory under which the server puts a shadow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowPlace {
+    /// The disk's name.
+    pub disk: String,
+    /// The disk's directory, as chsnap sees it.
+    pub path: PathBuf,
+}
+
+/// Stands as `incoming/<id>.intent.json` from before the first freeze until the last shadow is gone.
+///
+/// It stands beside the snapshot's directory and not in it, so that the commit takes the directory as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Intent {
+    /// Format version.
+    pub format: u32,
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// When the run began.
+    pub started: DateTime<Utc>,
+    /// Host of the run.
+    pub host: String,
+    /// Process of the run.
+    pub pid: u32,
+    /// The address of the server that freezes.
+    pub url: String,
+    /// Where shadows may stand.
+    pub disks: Vec<ShadowPlace>,
+    /// Names of the freezes that were asked for, or are about to be.
+    pub freezes: Vec<FreezeName>,
+    /// Query ids begin with this.
+    pub query_id_prefix: String,
+}
+
+/// What a run that ended early has left.
+#[derive(Clone, Debug)]
+pub struct Leftover {
+    /// The snapshot that it was building.
+    pub id: SnapshotId,
+    /// Its intent, unless none was written or it cannot be read.
+    pub intent: Option<Intent>,
+    /// Whether `incoming/<id>` stands.
+    pub has_tree: bool,
+}
+
+const SUFFIX: &str = ".intent.json";
+const LIMIT_BYTES: u64 = 16 << 20;
+
+pub(super) fn file_name(id: SnapshotId) -> String {
+    format!("{id}{SUFFIX}")
+}
+
+pub(super) fn write(incoming: &Dir, intent: &Intent) -> Result<(), RepoError> {
+    let bytes = serde_json::to_vec_pretty(intent).expect("an intent has only string keys");
+    incoming.replace(&file_name(intent.id), 0o640, &bytes)?;
+    Ok(())
+}
+
+/// Reads an intent; one that names freezes of another repository is not ours to act on.
+pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) -> Result<Option<Intent>, RepoError> {
+    let Some(bytes) = incoming.find_and_read(file_name(id), LIMIT_BYTES)? else {
+        return Ok(None);
+    };
+    let intent: Option<Intent> = serde_json::from_slice(&bytes).ok();
+    let prefix = repository.freeze_prefix();
+    Ok(intent
+        .filter(|intent| intent.id == id && intent.freezes.iter().all(|freeze| freeze.as_str().starts_with(&prefix))))
+}
+
+impl Locked<'_> {
+    /// What earlier runs have left in `incoming/`, oldest first.
+    ///
+    /// # Errors
+    /// If `incoming/` cannot be read.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, RepoError> {
+        let incoming = self.incoming_dir()?;
+        let mut leftovers: std::collections::BTreeMap<SnapshotId, Leftover> = std::collections::BTreeMap::new();
+        for entry in incoming.entries_with_kind()? {
+            let name = entry.name.to_string_lossy();
+            let (text, is_tree) = match name.strip_suffix(SUFFIX) {
+                Some(text) => (text, false),
+                None => (name.as_ref(), entry.kind == Kind::Directory),
+            };
+            let Ok(id) = text.parse::<SnapshotId>() else { continue };
+            let leftover = leftovers.entry(id).or_insert(Leftover { id, intent: None, has_tree: false });
+            leftover.has_tree |= is_tree;
+            if !is_tree {
+                leftover.intent = read(&incoming, id, self.repository().id())?;
+            }
+        }
+        Ok(leftovers.into_values().collect())
+    }
+
+    /// Forgets an intent whose shadows are gone.
+    ///
+    /// # Errors
+    /// If the file cannot be removed.
+    pub fn forget_intent(&self, id: SnapshotId) -> Result<(), RepoError> {
+        let incoming = self.incoming_dir()?;
+        if incoming.find(file_name(id))?.is_some() {
+            incoming.remove_file(file_name(id))?;
+            incoming.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Moves what was built of a snapshot that will not be to the trash, where it cannot be taken for one.
+    ///
+    /// # Errors
+    /// If it cannot be moved.
+    pub fn discard_incoming(&self, id: SnapshotId) -> Result<(), RepoError> {
+        let incoming = self.incoming_dir()?;
+        self.discard(&incoming, &id.to_string())
+    }
+}
+
+pub(super) fn new(
+    id: SnapshotId,
+    started: DateTime<Utc>,
+    url: &str,
+    disks: Vec<ShadowPlace>,
+    query_id_prefix: String,
+) -> Intent {
+    Intent {
+        format: super::FORMAT,
+        id,
+        started,
+        host: fs::host_name(),
+        pid: std::process::id(),
+        url: url.to_owned(),
+        disks,
+        freezes: Vec::new(),
+        query_id_prefix,
+    }
+}

@@ -1,0 +1,29 @@
+//! A repository on disk: the only code that knows its format, which `docs/format.md` states.
+//!
+//! Reading needs no lock. Whatever changes a repository is a method of [`Locked`], so that it cannot be called
+//! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
+
+mod error;
+mod incoming;
+mod index;
+mod intent;
+mod journal;
+mod lock;
+mod manifest;
+mod parts;
+mod pins;
+mod repository;
+mod summary;
+mod trash;
+
+pub use error::RepoError;
+pub use incoming::Incoming;
+pub use index::{Index, IndexPlace};
+pub use intent::{Intent, Leftover, ShadowPlace};
+pub use journal::Event;
+pub use lock::{Holder, Locked};
+pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
+pub use parts::{PartFile, PartRecord, read_parts};
+pub use pins::Pin;
+pub use repository::{BoundServer, Repository, SnapshotState};
+pub use summary::Summary;

@@ -1,0 +1,152 @@
+//! Snapshots on their way out: renamed into `trash/`, taken back from there, or unlinked.
+//!
+//! `trash/<id>` can be taken back. Anything with more behind the id is being unlinked and cannot.
+
+use chrono::{DateTime, Utc};
+
+use crate::fs::{Dir, Kind};
+use crate::model::SnapshotId;
+
+use super::error::RepoError;
+use super::journal::Event;
+use super::lock::Locked;
+use super::repository::{Repository, random};
+
+const CONDEMNED: &str = ".deleting";
+const DISCARDED: &str = ".discarded";
+
+impl Repository {
+    /// The removed snapshots that can be taken back.
+    ///
+    /// # Errors
+    /// If `trash/` cannot be read.
+    pub fn removed_ids(&self) -> Result<Vec<SnapshotId>, RepoError> {
+        let Some(trash) = self.find_dir("trash")? else { return Ok(Vec::new()) };
+        let mut ids: Vec<SnapshotId> = trash
+            .entries_with_kind()?
+            .iter()
+            .filter(|entry| entry.kind == Kind::Directory)
+            .filter_map(|entry| entry.name.to_str()?.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+impl Locked<'_> {
+    /// Moves snapshots to the trash. The journal says so first: a run that is cut short in between has removed less
+    /// than the journal says, never more.
+    ///
+    /// # Errors
+    /// If one of them is not there, or cannot be moved; those before it are in the trash.
+    pub fn remove_snapshots(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), RepoError> {
+        let (snapshots, trash) = (self.snapshots_dir()?, self.trash_dir()?);
+        for id in ids {
+            if snapshots.find(id.to_string())?.is_none() {
+                return Err(RepoError::NoSnapshot { id: *id, place: "snapshots/" });
+            }
+        }
+        self.record(now, &Event::Removed { ids: ids.to_vec() })?;
+        for id in ids {
+            trash.rename_from(&snapshots, id.to_string(), id.to_string())?;
+        }
+        self.sync_both(&snapshots, &trash)
+    }
+
+    /// Takes snapshots back from the trash.
+    ///
+    /// # Errors
+    /// If one of them is not there, or cannot be moved; those before it are back.
+    pub fn restore_snapshots(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), RepoError> {
+        let (snapshots, trash) = (self.snapshots_dir()?, self.trash_dir()?);
+        for id in ids {
+            if trash.find(id.to_string())?.is_none() {
+                return Err(RepoError::NoSnapshot { id: *id, place: "trash/" });
+            }
+            if snapshots.find(id.to_string())?.is_some() {
+                return Err(RepoError::SnapshotExists { id: *id });
+            }
+        }
+        for id in ids {
+            snapshots.rename_from(&trash, id.to_string(), id.to_string())?;
+        }
+        self.sync_both(&snapshots, &trash)?;
+        self.record(now, &Event::Restored { ids: ids.to_vec() })
+    }
+
+    fn sync_both(&self, a: &Dir, b: &Dir) -> Result<(), RepoError> {
+        a.sync()?;
+        b.sync()?;
+        self.update_latest()
+    }
+
+    /// Moves `from/name`, which is no snapshot, to where the next emptying of the trash removes it.
+    ///
+    /// # Errors
+    /// If it cannot be moved.
+    pub(super) fn discard(&self, from: &Dir, name: &str) -> Result<(), RepoError> {
+        let trash = self.trash_dir()?;
+        let unique = format!("{name}{DISCARDED}-{:08x}", random()? >> 96);
+        trash.rename_from(from, name, &unique)?;
+        Ok(())
+    }
+
+    /// What is in the trash without ever having been a snapshot, with the directory that it is in.
+    ///
+    /// # Errors
+    /// If the trash cannot be read.
+    pub fn discarded(&self) -> Result<(Dir, Vec<String>), RepoError> {
+        let trash = self.trash_dir()?;
+        let entries = trash.entries()?;
+        let names = entries.iter().filter_map(|entry| entry.name.to_str()).filter(|name| has_suffix(name, DISCARDED));
+        let names = names.map(str::to_owned).collect();
+        Ok((trash, names))
+    }
+
+    /// Everything in the trash, named so that nothing of it can be taken back any more, with the directory it is in.
+    /// The ids are those of the snapshots that this call took the way back from.
+    ///
+    /// # Errors
+    /// If the trash cannot be read or renamed in.
+    pub fn condemn_trash(&self) -> Result<(Dir, Vec<String>, Vec<SnapshotId>), RepoError> {
+        let trash = self.trash_dir()?;
+        let (mut names, mut ids) = (Vec::new(), Vec::new());
+        for entry in trash.entries()? {
+            let Some(name) = entry.name.to_str().map(str::to_owned) else { continue };
+            if let Ok(id) = name.parse::<SnapshotId>() {
+                let condemned = format!("{name}{CONDEMNED}-{:08x}", random()? >> 96);
+                trash.rename_from(&trash, &name, &condemned)?;
+                ids.push(id);
+                names.push(condemned);
+            } else if is_ours(&name) {
+                names.push(name);
+            }
+        }
+        if !ids.is_empty() {
+            trash.sync()?;
+        }
+        Ok((trash, names, ids))
+    }
+}
+
+/// Whether a name in the trash is one that chsnap gave: an id with a suffix of ours.
+fn is_ours(name: &str) -> bool {
+    has_suffix(name, CONDEMNED) || has_suffix(name, DISCARDED)
+}
+
+fn has_suffix(name: &str, suffix: &str) -> bool {
+    name.split_once(suffix).is_some_and(|(id, _)| id.parse::<SnapshotId>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn only_names_of_ours_are_emptied_from_the_trash() {
+        assert!(is_ours("2026-11-22T020000Z.deleting-00000001"));
+        assert!(is_ours("2026-11-22T020000Z-2.discarded-00000001"));
+        assert!(!is_ours("precious"));
+        assert!(!is_ours("precious.deleting-1"));
+    }
+}
