@@ -1,0 +1,188 @@
+//! What stands in the snapshot of one part, held against the part's own checksums.
+
+use crate::checksums::{Checksums, ChecksumsError};
+use crate::fs::{Dir, FsError, Stat};
+use crate::model::{Fingerprint, Ownership};
+use crate::repo::PartFile;
+
+use super::inspect_files::{Contents, Listed, list};
+
+/// An inode and the blocks that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InodeUse {
+    /// Inode number.
+    pub inode: u64,
+    /// Allocated bytes.
+    pub allocated_bytes: u64,
+}
+
+/// A part as it stands on disk.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The fingerprint derived from its checksums; none where they cannot be read.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its files, projections included.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// Its directory.
+    pub directory: Stat,
+    /// Owner, group and mode that most of its files have.
+    pub ownership: Ownership,
+    /// The files that have others.
+    pub exceptions: Vec<(String, Ownership)>,
+    /// The files that its checksums do not cover.
+    pub uncovered: Vec<PartFile>,
+    /// Every file's inode, in the order of the listing.
+    pub inodes: Vec<InodeUse>,
+    /// Why its files cannot be held against its checksums, where they cannot.
+    pub unverifiable: Option<String>,
+    /// What is missing, too many or of the wrong size. Empty for a sound part.
+    pub problems: Vec<String>,
+}
+
+const CHECKSUMS: &str = "checksums.txt";
+const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
+/// Of the files that checksums do not cover only packed data can be larger, and that is not read here.
+const UNCOVERED_LIMIT_BYTES: u64 = 16 << 20;
+
+/// Inspects the part in `dir`: every entry of its checksums is there with its size, projections too, and nothing is
+/// there that no part has. Files that the checksums do not cover are read and hashed.
+///
+/// # Errors
+/// If something cannot be read; what is wrong with the part itself is in the answer.
+pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
+    let contents = list(dir)?;
+    let mut inspected = Inspected {
+        fingerprint: None,
+        files: contents.files.len() as u64,
+        bytes: contents.files.iter().map(|file| file.stat.size_bytes).sum(),
+        directory: dir.stat_self()?,
+        ownership: contents.common_ownership(),
+        exceptions: Vec::new(),
+        uncovered: Vec::new(),
+        inodes: contents
+            .files
+            .iter()
+            .map(|file| InodeUse { inode: file.stat.inode, allocated_bytes: file.stat.allocated_bytes })
+            .collect(),
+        unverifiable: None,
+        problems: contents.foreign.clone(),
+    };
+    inspected.exceptions = contents
+        .files
+        .iter()
+        .filter(|file| file.stat.ownership != inspected.ownership)
+        .map(|file| (file.path(), file.stat.ownership))
+        .collect();
+    let covered = match read_checksums(dir)? {
+        Read::Found(checksums) => {
+            inspected.fingerprint = Some(checksums.fingerprint());
+            cover(dir, &contents, &checksums, &mut inspected.problems)?
+        }
+        Read::Unusable(reason) => {
+            inspected.unverifiable = Some(reason);
+            vec![false; contents.files.len()]
+        }
+        Read::Damaged(problem) => {
+            inspected.problems.push(problem);
+            vec![false; contents.files.len()]
+        }
+    };
+    for (file, covered) in contents.files.iter().zip(covered) {
+        if !covered {
+            inspected.uncovered.push(hash(file)?);
+        }
+    }
+    Ok(inspected)
+}
+
+enum Read {
+    Found(Checksums),
+    Unusable(String),
+    Damaged(String),
+}
+
+fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
+    let Some(bytes) = dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)? else {
+        return Ok(Read::Unusable("it has no checksums.txt of its own".to_owned()));
+    };
+    Ok(match Checksums::parse(&bytes) {
+        Ok(checksums) => Read::Found(checksums),
+        Err(error @ (ChecksumsError::Encrypted | ChecksumsError::UnsupportedVersion(_))) => {
+            Read::Unusable(format!("its checksums.txt cannot be used: {error}"))
+        }
+        Err(error) => Read::Damaged(format!("its checksums.txt cannot be read: {error}")),
+    })
+}
+
+/// Which of the files are covered, for each of `contents.files` in turn.
+fn cover(
+    dir: &Dir,
+    contents: &Contents,
+    checksums: &Checksums,
+    problems: &mut Vec<String>,
+) -> Result<Vec<bool>, FsError> {
+    let mut covered = vec![false; contents.files.len()];
+    cover_directory("", contents, checksums, &mut covered, problems);
+    for (name, entry) in checksums.projections() {
+        let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        if !contents.directories.contains(&name) {
+            problems.push(format!("its projection {name} is missing"));
+            continue;
+        }
+        match read_checksums(&dir.open_dir(&name)?)? {
+            Read::Found(nested) => {
+                cover_directory(&name, contents, &nested, &mut covered, problems);
+                if nested.as_projection() != *entry {
+                    problems.push(format!("its projection {name} is not the one that its checksums.txt lists"));
+                }
+            }
+            Read::Unusable(reason) | Read::Damaged(reason) => problems.push(format!("its projection {name}: {reason}")),
+        }
+    }
+    Ok(covered)
+}
+
+fn cover_directory(
+    directory: &str,
+    contents: &Contents,
+    checksums: &Checksums,
+    covered: &mut [bool],
+    problems: &mut Vec<String>,
+) {
+    for (name, entry) in checksums.files() {
+        let name = String::from_utf8_lossy(name.as_bytes());
+        match contents.position(directory, &name) {
+            None => problems.push(format!("its file {} is missing", joined(directory, &name))),
+            Some(position) => {
+                if let (Some(covered), Some(file)) = (covered.get_mut(position), contents.files.get(position)) {
+                    *covered = true;
+                    let is_right = file.stat.size_bytes == entry.size || file.name.contains(".gin_");
+                    if !is_right {
+                        problems.push(format!(
+                            "its file {} has {} bytes, and its checksums.txt says {}",
+                            file.path(),
+                            file.stat.size_bytes,
+                            entry.size
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn joined(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}
+
+fn hash(file: &Listed) -> Result<PartFile, FsError> {
+    let blake3 = if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
+        None
+    } else {
+        let bytes = file.dir.read(&file.name, UNCOVERED_LIMIT_BYTES)?;
+        Some(blake3::hash(&bytes).to_hex().to_string())
+    };
+    Ok(PartFile { path: file.path(), bytes: file.stat.size_bytes, blake3 })
+}

@@ -1,0 +1,81 @@
+//! The files of one part with their inodes.
+
+use std::collections::BTreeMap;
+
+use crate::fs::{Dir, FsError, Kind, Stat};
+use crate::model::Ownership;
+
+/// One file of a part.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    /// The directory that it is in.
+    pub dir: Dir,
+    /// That directory's path below the part; empty for the part itself.
+    pub directory: String,
+    /// Its name.
+    pub name: String,
+    /// Its inode.
+    pub stat: Stat,
+}
+
+impl Listed {
+    pub(super) fn path(&self) -> String {
+        if self.directory.is_empty() { self.name.clone() } else { format!("{}/{}", self.directory, self.name) }
+    }
+}
+
+/// Everything in a part's directory.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// Files, sorted by directory and name.
+    pub files: Vec<Listed>,
+    /// Directories below the part.
+    pub directories: Vec<String>,
+    /// What no part has.
+    pub foreign: Vec<String>,
+}
+
+impl Contents {
+    pub(super) fn position(&self, directory: &str, name: &str) -> Option<usize> {
+        self.files.binary_search_by(|file| (file.directory.as_str(), file.name.as_str()).cmp(&(directory, name))).ok()
+    }
+
+    /// The ownership that most files have.
+    pub(super) fn common_ownership(&self) -> Ownership {
+        let mut counts: BTreeMap<Ownership, usize> = BTreeMap::new();
+        for file in &self.files {
+            *counts.entry(file.stat.ownership).or_default() += 1;
+        }
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map_or(Ownership { uid: 0, gid: 0, mode: 0 }, |(ownership, _)| ownership)
+    }
+}
+
+/// Lists a part. Projections are directories one level below; parts have nothing deeper.
+pub(super) fn list(part: &Dir) -> Result<Contents, FsError> {
+    let mut contents = Contents::default();
+    list_directory(part, "", &mut contents)?;
+    contents.files.sort_by(|a, b| (&a.directory, &a.name).cmp(&(&b.directory, &b.name)));
+    Ok(contents)
+}
+
+fn list_directory(dir: &Dir, path: &str, contents: &mut Contents) -> Result<(), FsError> {
+    for entry in dir.entries_with_kind()? {
+        let name = entry.name.to_string_lossy().into_owned();
+        let is_text = entry.name.to_str().is_some();
+        match entry.kind {
+            Kind::File if is_text => {
+                let stat = dir.stat(&entry.name)?;
+                contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat });
+            }
+            Kind::Directory if is_text && path.is_empty() => {
+                list_directory(&dir.open_dir(&entry.name)?, &name, contents)?;
+                contents.directories.push(name);
+            }
+            _ => contents.foreign.push(format!("{name:?} in it is nothing that a part has")),
+        }
+    }
+    Ok(())
+}

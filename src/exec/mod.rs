@@ -1,0 +1,41 @@
+//! Parallel effects on the filesystem, which decide nothing.
+//!
+//! Work is handed out by directory, and never are two threads at work in one directory: on every filesystem the
+//! changes of one directory queue behind each other.
+
+mod inspect;
+mod inspect_files;
+mod live;
+mod place;
+mod remove;
+
+pub use inspect::{InodeUse, Inspected, inspect_part};
+pub use live::{LiveTable, SavedFile, link_live_part, read_metadata_versions, take_metadata_version};
+pub use place::{PlaceMode, PlacedPart, place_parts};
+pub use remove::{Removed, remove_tree};
+
+use crate::fs::FsError;
+
+/// A pool for the work of one command.
+///
+/// # Errors
+/// If the system gives no threads.
+pub fn pool(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(jobs).thread_name(|index| format!("chsnap-{index}")).build()
+}
+
+/// What stands in a place where only a part's files can stand.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// A system call failed.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// Something that is neither a file nor a directory, or whose name is no part's.
+    #[error("{} is {what}, which no part has", .path.display())]
+    Foreign {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,110 @@
+//! Frozen parts into the snapshot: renamed where that works, else linked file by file.
+
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
+use crate::model::{PartName, Placement};
+
+use super::ExecError;
+
+/// Which rungs of the ladder may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceMode {
+    /// Rename, else link.
+    Auto,
+    /// Rename only.
+    Rename,
+    /// Link only.
+    Link,
+}
+
+impl PlaceMode {
+    /// The mode's name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Rename => "rename",
+            Self::Link => "link",
+        }
+    }
+}
+
+/// A part that now stands in the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedPart {
+    /// Its name.
+    pub name: PartName,
+    /// How it came there.
+    pub placement: Placement,
+}
+
+/// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`.
+///
+/// # Errors
+/// If a part can be neither renamed nor linked; those before it stand in the snapshot, the others in the shadow.
+pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<PlacedPart>, ExecError> {
+    let mut placed = Vec::new();
+    let mut mode = mode;
+    for entry in shadow.entries_with_kind()? {
+        if entry.kind != Kind::Directory {
+            continue;
+        }
+        let name = part_name(shadow, &entry)?;
+        let placement = match mode {
+            PlaceMode::Link => link_part(shadow, table, &entry)?,
+            PlaceMode::Rename | PlaceMode::Auto => match table.rename_from(shadow, &entry.name, &entry.name) {
+                Ok(()) => Placement::Renamed,
+                // A rename moves the entry "..": it needs more rights than a link, and some mounts refuse it.
+                Err(error)
+                    if mode == PlaceMode::Auto
+                        && matches!(error.kind(), ErrorKind::CrossDevice | ErrorKind::NoPermission) =>
+                {
+                    mode = PlaceMode::Link;
+                    link_part(shadow, table, &entry)?
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        placed.push(PlacedPart { name, placement });
+    }
+    Ok(placed)
+}
+
+fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
+    let name = entry.name.to_str().and_then(|name| PartName::try_from(name.to_owned()).ok());
+    name.ok_or_else(|| ExecError::Foreign { path: dir.path().join(&entry.name), what: "not named like a part" })
+}
+
+fn link_part(shadow: &Dir, table: &Dir, entry: &Entry) -> Result<Placement, ExecError> {
+    link_tree(&shadow.open_dir(&entry.name)?, table, &entry.name.to_string_lossy(), &|_| true)?;
+    Ok(Placement::Linked)
+}
+
+/// Links every file of the directory `from`, and of the directories in it, into a new directory `name` of `to`.
+///
+/// The directories get owner, group, mode and modification time of their sources. Nothing is set on a file.
+pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Dir, ExecError> {
+    to.create_dir(name, 0o700)?;
+    let target = to.open_dir(name)?;
+    for entry in from.entries_with_kind()? {
+        let Some(entry_name) = entry.name.to_str() else {
+            return Err(ExecError::Foreign { path: from.path().join(&entry.name), what: "not named like a file" });
+        };
+        match entry.kind {
+            _ if !wanted(entry_name) => {}
+            Kind::File => target.link_from(from, entry_name, entry_name)?,
+            Kind::Directory => drop(link_tree(&from.open_dir(entry_name)?, &target, entry_name, wanted)?),
+            _ => {
+                let path = from.path().join(entry_name);
+                return Err(ExecError::Foreign { path, what: "neither a file nor a directory" });
+            }
+        }
+    }
+    dress(from, &target)?;
+    Ok(target)
+}
+
+fn dress(from: &Dir, target: &Dir) -> Result<(), FsError> {
+    let source = from.stat_self()?;
+    target.set_ownership(source.ownership)?;
+    target.set_modified(source.modified)
+}

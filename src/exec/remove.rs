@@ -1,0 +1,97 @@
+//! Parallel removal of a tree of ours.
+
+use std::ffi::OsStr;
+
+use rayon::prelude::*;
+
+use crate::fs::{Dir, ErrorKind, FsError, Kind};
+
+/// What was unlinked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Files, and everything else that is no directory.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+}
+
+impl std::ops::AddAssign for Removed {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.directories += other.directories;
+    }
+}
+
+impl std::iter::Sum for Removed {
+    fn sum<I: Iterator<Item = Self>>(iterator: I) -> Self {
+        iterator.fold(Self::default(), |mut sum, removed| {
+            sum += removed;
+            sum
+        })
+    }
+}
+
+/// Removes `name` in `parent` and everything beneath it, directories in parallel, in the current pool.
+///
+/// A symbolic link is unlinked, never followed. What is gone already is no error, so that an interrupted removal
+/// can be taken up again. `progress` is told of each directory that was emptied.
+///
+/// # Errors
+/// If something cannot be removed; as much as possible of the rest is gone then.
+pub fn remove_tree(
+    parent: &Dir,
+    name: impl AsRef<OsStr>,
+    progress: &(dyn Fn(Removed) + Sync),
+) -> Result<Removed, FsError> {
+    let name = name.as_ref();
+    let Some(stat) = parent.find(name)? else { return Ok(Removed::default()) };
+    if stat.kind != Kind::Directory {
+        parent.remove_file(name)?;
+        return Ok(Removed { files: 1, directories: 0 });
+    }
+    let dir = match parent.open_dir(name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Removed::default()),
+        result => result?,
+    };
+    let mut removed = empty(&dir, progress)?;
+    drop(dir);
+    if if_present(parent.remove_dir(name))? {
+        removed.directories += 1;
+    }
+    Ok(removed)
+}
+
+fn empty(dir: &Dir, progress: &(dyn Fn(Removed) + Sync)) -> Result<Removed, FsError> {
+    let entries = dir.entries_with_kind()?;
+    let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
+    let mut first_error = None;
+    let mut own = Removed::default();
+    for entry in &files {
+        match if_present(dir.remove_file(&entry.name)) {
+            Ok(was_there) => own.files += u64::from(was_there),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    progress(own);
+    // The directories below are emptied in parallel; their entries in this one are taken away by this thread alone.
+    let below: Vec<Result<Removed, FsError>> =
+        directories.par_iter().map(|entry| empty(&dir.open_dir(&entry.name)?, progress)).collect();
+    for (entry, result) in directories.iter().zip(below) {
+        match result.and_then(|removed| if_present(dir.remove_dir(&entry.name)).map(|was| (removed, was))) {
+            Ok((removed, was_there)) => {
+                own += removed;
+                own.directories += u64::from(was_there);
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(own), Err)
+}
+
+fn if_present(result: Result<(), FsError>) -> Result<bool, FsError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
