@@ -1,0 +1,109 @@
+//! The disks of the server as directories of this host.
+
+use std::path::{Path, PathBuf};
+
+use crate::fs::{self, Dir, FsError};
+use crate::model::Table;
+use crate::plan::CreatePlan;
+use crate::repo::ShadowPlace;
+use crate::server::Disk;
+
+use crate::ops::error::OpError;
+
+/// A disk that this host can see.
+#[derive(Clone, Debug)]
+pub(super) struct LocalDisk {
+    pub(super) disk: Disk,
+    pub(super) dir: Dir,
+}
+
+/// The server's local disks, its own path first.
+#[derive(Clone, Debug)]
+pub(super) struct LocalDisks {
+    disks: Vec<LocalDisk>,
+}
+
+/// The disk that holds a path of the server: of nested disks the innermost.
+pub(super) fn holding<'a>(disks: &'a [Disk], path: &Path) -> Option<&'a Disk> {
+    disks.iter().filter(|disk| path.starts_with(&disk.path)).max_by_key(|disk| disk.path.as_os_str().len())
+}
+
+impl LocalDisks {
+    /// Opens the disks that planned tables use, and the server's own path.
+    ///
+    /// # Errors
+    /// If one of them is not visible here.
+    pub(super) fn open(disks: &[Disk], plan: &CreatePlan) -> Result<Self, OpError> {
+        let tables = || plan.freeze.iter().map(|freeze| &freeze.table);
+        let used = |disk: &Disk| {
+            let mut paths = tables().flat_map(|table| &table.data_paths);
+            paths.any(|path| holding(disks, path).is_some_and(|holder| holder == disk))
+        };
+        let mut open = Vec::new();
+        for (position, disk) in disks.iter().enumerate() {
+            if !disk.is_local() || (position > 0 && !used(disk)) {
+                continue;
+            }
+            let dir = Dir::open(&disk.path, fs::real()).map_err(|source| OpError::DiskNotVisible {
+                disk: disk.name.clone(),
+                path: disk.path.clone(),
+                source,
+            })?;
+            open.push(LocalDisk { disk: disk.clone(), dir });
+        }
+        let local = Self { disks: open };
+        local.check_that_parts_are_visible(tables())?;
+        Ok(local)
+    }
+
+    /// A path can be there and be another server's, or the host's own beside a container's: so one part of each
+    /// disk must be there too. Merges may take some away meanwhile; not all.
+    fn check_that_parts_are_visible<'a>(&self, tables: impl Iterator<Item = &'a Table>) -> Result<(), OpError> {
+        let parts: Vec<_> = tables.flat_map(|table| &table.parts).collect();
+        for local in &self.disks {
+            let mine = || parts.iter().filter(|part| part.disk == local.disk.name);
+            let Some(first) = mine().next() else { continue };
+            let visible = mine().take(1000).any(|part| self.open_live(&part.path).is_ok_and(|dir| dir.is_some()));
+            if !visible {
+                return Err(OpError::PartNotVisible { path: first.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LocalDisk> {
+        self.disks.iter()
+    }
+
+    /// The server's own path.
+    pub(super) fn own(&self) -> Option<&LocalDisk> {
+        self.disks.first()
+    }
+
+    /// The disk that holds a path of the server, and the path below it.
+    pub(super) fn locate(&self, path: &Path) -> Option<(&LocalDisk, PathBuf)> {
+        let holder = self
+            .disks
+            .iter()
+            .filter(|local| path.starts_with(&local.disk.path))
+            .max_by_key(|local| local.disk.path.as_os_str().len())?;
+        Some((holder, holder.disk.relative(path)?.to_owned()))
+    }
+
+    /// Opens a live directory of the server; `None` where it is not there.
+    ///
+    /// # Errors
+    /// If it is there and cannot be opened.
+    pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
+        let Some((local, relative)) = self.locate(path) else { return Ok(None) };
+        local.dir.find_beneath(&relative)
+    }
+
+    /// Where the server may put shadows.
+    pub(super) fn shadow_places(&self) -> Vec<ShadowPlace> {
+        self.disks
+            .iter()
+            .map(|local| ShadowPlace { disk: local.disk.name.clone(), path: local.dir.path().to_owned() })
+            .collect()
+    }
+}

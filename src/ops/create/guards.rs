@@ -1,0 +1,90 @@
+//! What must hold before anything is frozen.
+
+use std::path::Path;
+
+use crate::fs::{self, Dir, ErrorKind};
+use crate::ops::error::OpError;
+use crate::ops::init::SERVER_DIRECTORIES;
+use crate::plan::CreatePlan;
+use crate::repo::{BoundServer, Repository};
+use crate::server::Disk;
+
+use super::disks::LocalDisks;
+
+/// The repository belongs to this server, or to none yet.
+pub(super) fn same_server(repository: &Repository, found: &BoundServer, allow_other: bool) -> Result<(), OpError> {
+    let describe = |server: &BoundServer| match &server.uuid {
+        Some(uuid) => format!("data path {} and UUID {uuid}", server.data_path),
+        None => format!("data path {}", server.data_path),
+    };
+    match repository.server() {
+        Some(bound) if !allow_other && !is_same(bound, found) => {
+            Err(OpError::OtherServer { bound: describe(bound), found: describe(found) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A UUID that only one of them has tells nothing: servers have had one only since some version.
+fn is_same(bound: &BoundServer, found: &BoundServer) -> bool {
+    let uuids_differ = matches!((&bound.uuid, &found.uuid), (Some(a), Some(b)) if a != b);
+    bound.data_path == found.data_path && !uuids_differ
+}
+
+/// The repository lies in none of the directories in which ClickHouse deletes what it does not know.
+pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk]) -> Result<(), OpError> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real(repository.path());
+    for disk in disks.iter().filter(|disk| disk.is_local()) {
+        for name in SERVER_DIRECTORIES {
+            let inside = real(&disk.path).join(name);
+            if path.starts_with(&inside) {
+                return Err(OpError::RepositoryInside { path, inside });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The repository's filesystem has at least this much space left.
+pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result<(), OpError> {
+    let free_bytes = fs::space(repository.dir())?.free_bytes;
+    if free_bytes < wanted_bytes {
+        return Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, wanted_bytes });
+    }
+    Ok(())
+}
+
+const PROBE: &str = "probe";
+
+/// From each disk that has parts to take, a file can be linked into the repository.
+///
+/// Asked by linking one, and never by comparing device numbers: between two bind mounts of one filesystem a link
+/// fails although they are equal.
+pub(super) fn probe_links(local: &LocalDisks, plan: &CreatePlan, incoming: &Dir) -> Result<(), OpError> {
+    for disk in local.iter() {
+        let mut parts = plan.freeze.iter().flat_map(crate::plan::TableFreeze::parts);
+        let result = parts.by_ref().filter(|part| part.disk == disk.disk.name).find_map(|part| {
+            let live = local.open_live(&part.path).ok().flatten()?;
+            match incoming.link_from(&live, "checksums.txt", PROBE) {
+                // Merged away, or packed: ask with another part.
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                result => Some(result),
+            }
+        });
+        match result {
+            None => {}
+            Some(Ok(())) => incoming.remove_file(PROBE)?,
+            Some(Err(source)) => {
+                let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
+                let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
+                return Err(match source.kind() {
+                    ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
+                    ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
+                    _ => source.into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}

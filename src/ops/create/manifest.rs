@@ -1,0 +1,178 @@
+//! The manifest and the list of parts of a snapshot about to be sealed.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{Part, PartName, PartitionId, Placed, Table, Totals};
+use crate::ops::error::OpError;
+use crate::plan::{CreatePlan, TablePattern};
+use crate::repo::{
+    BoundServer, FORMAT, Incoming, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState,
+};
+use crate::server::Identity;
+
+use super::Request;
+use super::definitions::Written;
+use super::rounds::{TakenTable, Tree};
+use super::table::TakenPart;
+use super::written::allocated_and_written;
+
+/// Everything that the manifest speaks of.
+pub(super) struct Parts<'a> {
+    pub(super) identity: Identity,
+    pub(super) bound: BoundServer,
+    pub(super) plan: &'a CreatePlan,
+    pub(super) tree: Tree,
+    pub(super) metadata: Written,
+    pub(super) warnings: &'a [String],
+}
+
+impl Parts<'_> {
+    pub(super) fn manifest(
+        self,
+        repository: &Repository,
+        incoming: &Incoming<'_>,
+        request: &Request,
+        sealed: DateTime<Utc>,
+    ) -> Result<(Manifest, Vec<PartRecord>), OpError> {
+        let newest = repository.summaries()?.iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
+        let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
+        let mut placed = Placed::default();
+        let (mut records, mut inodes) = (Vec::new(), Vec::new());
+        let mut tables = Vec::new();
+        for taken in self.tree.taken.values() {
+            let listed: HashMap<&PartName, &Part> = (taken.attempt.freeze.table.parts.iter())
+                .chain(&taken.after.parts)
+                .map(|part| (&part.name, part))
+                .collect();
+            let mut entry = self.taken_entry(taken);
+            for part in &taken.attempt.parts {
+                let known = listed.get(&part.name).copied();
+                let tally = part.tally();
+                placed.add(part.placement, tally);
+                entry.parts += 1;
+                entry.files += tally.files;
+                entry.apparent_bytes += tally.bytes;
+                entry.patch_parts += u64::from(part.name.is_patch());
+                entry.rows += known.map_or(0, |part| part.rows);
+                inodes.extend_from_slice(&part.inspected.inodes);
+                records.push(record(&taken.after, part, known));
+            }
+            totals.parts += entry.parts;
+            totals.files += entry.files;
+            totals.apparent_bytes += entry.apparent_bytes;
+            tables.push(entry);
+        }
+        (totals.allocated_bytes, totals.written_bytes) = allocated_and_written(inodes, self.tree.previous.as_ref());
+        let entry = |table: &Table, state, reason| self.entry(table, state, reason);
+        tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
+        let left = self.plan.left_behind.iter();
+        tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.clone()))));
+        let skipped = self.tree.skipped.values();
+        tables.extend(skipped.map(|(table, reason)| entry(table, TableState::Skipped, Some(reason.clone()))));
+        tables.sort_by(|a, b| (&a.database, &a.table).cmp(&(&b.database, &b.table)));
+        records.sort_by(|a, b| (&a.database, &a.table, &a.part).cmp(&(&b.database, &b.table, &b.part)));
+        let manifest = Manifest {
+            format: FORMAT,
+            chsnap: env!("CARGO_PKG_VERSION").to_owned(),
+            id: incoming.id(),
+            sequence: newest + 1,
+            time: incoming.intent().started,
+            sealed,
+            label: request.label.clone(),
+            server: ServerEntry {
+                version: self.identity.version,
+                uuid: self.bound.uuid,
+                data_path: self.bound.data_path,
+                host_name: self.identity.host_name,
+                timezone: self.identity.timezone,
+            },
+            settings: settings(request),
+            previous: self.tree.previous.as_ref().map(|previous| previous.id),
+            totals,
+            placed,
+            databases: self.metadata.databases,
+            tables,
+            metadata: self.metadata.files,
+            warnings: self.warnings.to_vec(),
+            parts_blake3: String::new(),
+        };
+        Ok((manifest, records))
+    }
+
+    fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
+        TableEntry {
+            freezes: taken.freezes,
+            detached_parts: taken.attempt.detached_parts,
+            mutations: taken.mutations.clone(),
+            ..self.entry(&taken.after, TableState::Taken, None)
+        }
+    }
+
+    fn entry(&self, table: &Table, state: TableState, reason: Option<String>) -> TableEntry {
+        let definition = self.metadata.tables.get(table.name());
+        TableEntry {
+            database: table.name().database.clone(),
+            table: table.name().table.clone(),
+            uuid: table.key.uuid.clone(),
+            engine: table.engine.clone(),
+            state,
+            reason,
+            definition: definition.map(|(path, _)| path.clone()),
+            definition_is_file: definition.is_some_and(|(_, is_file)| *is_file),
+            storage_policy: table.storage_policy.clone(),
+            parts: 0,
+            files: 0,
+            rows: 0,
+            apparent_bytes: 0,
+            freezes: 0,
+            patch_parts: 0,
+            detached_parts: 0,
+            mutations: Vec::new(),
+        }
+    }
+}
+
+fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
+    let inspected = &part.inspected;
+    PartRecord {
+        database: table.name().database.clone(),
+        table: table.name().table.clone(),
+        uuid: table.key.uuid.clone(),
+        disk: part.disk.clone(),
+        partition: known.map_or_else(|| partition_of(&part.name), |part| part.partition.clone()),
+        part: part.name.clone(),
+        fingerprint: inspected.fingerprint,
+        rows: known.map(|part| part.rows),
+        bytes: inspected.bytes,
+        files: inspected.files,
+        placed: part.placement,
+        from: None,
+        directory: inspected.directory.ownership,
+        directory_modified: inspected.directory.modified,
+        ownership: inspected.ownership,
+        exceptions: inspected.exceptions.clone(),
+        uncovered: inspected.uncovered.clone(),
+        unverifiable: inspected.unverifiable.clone(),
+        damage: inspected.problems.clone(),
+    }
+}
+
+/// The partition that a part's name begins with, for parts that lived so shortly that no list has them.
+fn partition_of(name: &PartName) -> PartitionId {
+    PartitionId(name.as_str().split('_').next().unwrap_or_default().to_owned())
+}
+
+fn settings(request: &Request) -> Settings {
+    let texts = |patterns: &[TablePattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+    let selection = &request.selection;
+    Settings {
+        freeze: "all".to_owned(),
+        place: request.place.name().to_owned(),
+        include: texts(&selection.include),
+        exclude: texts(&selection.exclude),
+        accept: texts(&selection.accept),
+        partitions: selection.partitions.iter().map(|partition| partition.0.clone()).collect(),
+    }
+}

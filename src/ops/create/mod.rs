@@ -1,0 +1,256 @@
+//! The main job: discover, decide, freeze, place, seal, index, release.
+
+mod definitions;
+mod disks;
+mod guards;
+mod manifest;
+mod rounds;
+mod table;
+mod written;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::exec::{self, PlaceMode};
+use crate::model::{Label, Placed, SnapshotId, Totals};
+use crate::monitor::{Monitor, Stage};
+use crate::plan::{CreatePlan, Selection, plan_create};
+use crate::repo::{BoundServer, Event, Incoming, Index, Locked, Pin, Repository};
+use crate::server::{self, Identity, Server};
+
+use super::error::OpError;
+use super::recover;
+use super::stages::Stages;
+
+use disks::LocalDisks;
+use rounds::Rounds;
+
+/// Tells the time: the engine never asks for it itself.
+pub type Clock<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
+
+/// What a `create` is asked to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which tables and partitions.
+    pub selection: Selection,
+    /// A label for the snapshot.
+    pub label: Label,
+    /// A reason to pin it.
+    pub pin: Option<String>,
+    /// How parts may be placed.
+    pub place: PlaceMode,
+    /// Threads that work on the filesystem.
+    pub jobs: usize,
+    /// Tables that are frozen at once.
+    pub freeze_jobs: usize,
+    /// Free bytes without which nothing is begun.
+    pub min_free_bytes: u64,
+    /// Take the server even if the repository belongs to another one.
+    pub allow_other_server: bool,
+    /// How long to wait for the lock.
+    pub lock_wait: Duration,
+}
+
+/// What a `create` did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its label.
+    pub label: Label,
+    /// What it holds.
+    pub totals: Totals,
+    /// How its parts came there.
+    pub placed: Placed,
+    /// What the person should know: with any of these the exit code is 3.
+    pub warnings: Vec<String>,
+    /// Seconds spent in each stage, and in all of them together as `total`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+/// What a `create` would do, with nothing touched.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// The plan.
+    pub plan: CreatePlan,
+    /// The server that it is for.
+    pub server: Identity,
+}
+
+struct Discovered {
+    identity: Identity,
+    databases: Vec<server::DatabaseRow>,
+    disks: Vec<server::Disk>,
+    plan: CreatePlan,
+}
+
+fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpError> {
+    let identity = server::identity(server)?;
+    let disks = server::disks(server)?;
+    let databases = server::databases(server)?;
+    let catalog = server::survey(server, selection.names_system())?;
+    let plan = plan_create(&catalog, selection, |table| {
+        let on = |path: &std::path::PathBuf| disks::holding(&disks, path);
+        let foreign = table.data_paths.iter().filter_map(on).find(|disk| !disk.is_local());
+        foreign.map(|disk| (disk.name.as_str(), disk.disk_type.as_str()))
+    });
+    if !plan.unmatched.is_empty() {
+        return Err(OpError::NothingNamed { names: plan.unmatched });
+    }
+    Ok(Discovered { identity, databases, disks, plan })
+}
+
+/// Says what a `create` would do. Reads the server and, where there is one, the repository; touches nothing.
+///
+/// # Errors
+/// As [`create`], for whatever can be known before anything is touched.
+pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> Result<DryRun, OpError> {
+    let discovered = discover(server, &request.selection)?;
+    let bound = bound_server(&discovered.identity, &discovered.disks);
+    guards::same_server(repository, &bound, request.allow_other_server)?;
+    guards::repository_is_outside(repository, &discovered.disks)?;
+    guards::enough_space(repository, request.min_free_bytes)?;
+    LocalDisks::open(&discovered.disks, &discovered.plan)?;
+    Ok(DryRun { plan: discovered.plan, server: discovered.identity })
+}
+
+/// Makes a snapshot.
+///
+/// # Errors
+/// If no snapshot could be made: then none stands, our shadows are gone or noted for the next run, and the live data
+/// is as it was. Tables that could not be taken are warnings in the report, unless they are all there was.
+pub fn create(
+    repository: &Repository,
+    server: &Server,
+    request: &Request,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Report, OpError> {
+    let begun = std::time::Instant::now();
+    let stages = Stages::new(monitor);
+    let locked = repository.lock("create", now(), request.lock_wait)?;
+    let pool = exec::pool(request.jobs)?;
+    let recovery = stages.run(Stage::Recover, || pool.install(|| recover(&locked, Some(server), monitor)))?;
+
+    let discovered = stages.run(Stage::Discover, || discover(server, &request.selection))?;
+    let Discovered { identity, databases, disks, plan } = discovered;
+    let bound = bound_server(&identity, &disks);
+    guards::same_server(repository, &bound, request.allow_other_server)?;
+    guards::repository_is_outside(repository, &disks)?;
+    guards::enough_space(repository, request.min_free_bytes)?;
+    let local = LocalDisks::open(&disks, &plan)?;
+    let mut warnings = plan.warnings.clone();
+    warnings.extend(recovery.pending);
+    warnings.extend(clock_warning(repository, now())?);
+    if repository.server() != Some(&bound) {
+        locked.bind(bound.clone())?;
+    }
+
+    let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
+    let id = incoming.id();
+    let result = (|| {
+        guards::probe_links(&local, &plan, incoming.dir())?;
+        let tree = Rounds { server, stages: &stages, pool: &pool, local: &local, request, now }.run(
+            repository,
+            &mut incoming,
+            plan.freeze.clone(),
+            &mut warnings,
+        )?;
+        let seal = stages.enter(Stage::Seal);
+        let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
+        let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let parts = manifest::Parts { identity, bound, plan: &plan, tree, metadata, warnings: &warnings };
+        let (mut manifest, records) = parts.manifest(repository, &incoming, request, now())?;
+        if let Some(reason) = &request.pin {
+            // Before the commit: a snapshot that is to be pinned never stands without its pin.
+            locked.set_pin(id, &Pin { reason: reason.clone(), since: now(), until: None })?;
+        }
+        if server.interrupted().load(Ordering::Relaxed) {
+            return Err(OpError::Interrupted);
+        }
+        incoming.seal(&mut manifest, &records)?;
+        drop(seal);
+        stages.finish(Stage::Seal);
+        Ok(manifest)
+    })();
+    let manifest = match result {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
+            return Err(error);
+        }
+    };
+
+    // From here on the snapshot stands: what goes wrong is a warning, and the next run puts it right.
+    let mut late = Vec::new();
+    let mut note = |what: &str, result: Result<(), OpError>| {
+        if let Err(error) = result {
+            late.push(format!("{what}: {}", crate::monitor::chain(&error)));
+        }
+    };
+    stages.run(Stage::Index, || {
+        note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
+        note("the journal is not written", locked.record(now(), &Event::Created { id }).map_err(OpError::from));
+        note("the index is not updated", Index::open(repository).map(drop).map_err(OpError::from));
+    });
+    stages.run(Stage::Release, || {
+        let released = pool.install(|| {
+            recover::sweep(&incoming.intent().disks, &incoming.intent().freezes)?;
+            locked.forget_intent(id)?;
+            Ok(())
+        });
+        note("a shadow of ours is not removed", released);
+    });
+    let mut warnings = manifest.warnings;
+    warnings.extend(late);
+    let mut seconds = stages.seconds();
+    seconds.insert("total", begun.elapsed().as_secs_f64());
+    Ok(Report { id, label: manifest.label, totals: manifest.totals, placed: manifest.placed, warnings, seconds })
+}
+
+/// Undoes what was begun. What cannot be undone now stays with its intent for the next run.
+fn abandon(locked: &Locked<'_>, server: &Server, incoming: &Incoming<'_>, monitor: &dyn Monitor) {
+    let id = incoming.id();
+    let is_sealed = locked.repository().snapshot_dir(id).is_ok();
+    let undo = || -> Result<(), OpError> {
+        if !is_sealed {
+            locked.discard_incoming(id)?;
+            recover::remove_discarded(locked, monitor)?;
+            locked.forget_pin(id)?;
+        }
+        if !incoming.intent().freezes.is_empty() {
+            recover::release(server, incoming.intent())?;
+        }
+        locked.forget_intent(id)?;
+        Ok(())
+    };
+    if let Err(error) = undo() {
+        monitor.note(&format!(
+            "not everything could be undone, and the next run does the rest: {}",
+            crate::monitor::chain(&error)
+        ));
+    }
+}
+
+fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {
+    BoundServer {
+        data_path: disks.first().map(|disk| disk.path.to_string_lossy().into_owned()).unwrap_or_default(),
+        uuid: identity.stable_uuid().map(str::to_owned),
+    }
+}
+
+fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<String>, OpError> {
+    let newest_snapshot = repository.snapshot_ids()?.0.into_iter().map(SnapshotId::time).max();
+    let newest_event = repository.events()?.into_iter().map(|(time, _)| time).max();
+    let newest = newest_snapshot.max(newest_event);
+    Ok(newest.filter(|newest| *newest > now + chrono::Duration::seconds(1)).map(|newest| {
+        format!(
+            "the clock says {}, and this repository has seen {}: one of them is wrong",
+            now.format("%Y-%m-%dT%H:%M:%SZ"),
+            newest.format("%Y-%m-%dT%H:%M:%SZ")
+        )
+    }))
+}

@@ -1,0 +1,193 @@
+//! One table: what a freeze leaves out, the freeze, what it left in the shadow, all of it checked.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::exec::{self, ExecError, Inspected, LiveTable, SavedFile};
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
+use crate::monitor::{Stage, Work};
+use crate::ops::error::OpError;
+use crate::plan::{Scope, TableFreeze};
+use crate::server;
+
+use super::rounds::Rounds;
+
+/// A part that stands in the snapshot, with all that is known of it.
+#[derive(Debug)]
+pub(super) struct TakenPart {
+    pub(super) name: PartName,
+    pub(super) disk: String,
+    pub(super) placement: Placement,
+    pub(super) inspected: Inspected,
+}
+
+/// What was taken of a table in one round.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) freeze: TableFreeze,
+    /// Its directory in the snapshot.
+    pub(super) target: Dir,
+    pub(super) live: Vec<LiveTable>,
+    pub(super) parts: Vec<TakenPart>,
+    pub(super) detached_parts: u64,
+    /// What the server answered instead of freezing.
+    pub(super) refused: Option<server::ServerError>,
+}
+
+impl Attempt {
+    /// The parts that the freeze gave, without those linked from the live directory.
+    pub(super) fn frozen(&self) -> BTreeSet<PartName> {
+        self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
+    }
+
+    /// The first part that is not whole.
+    pub(super) fn problem(&self) -> Option<String> {
+        let broken = self.parts.iter().find(|part| !part.inspected.problems.is_empty())?;
+        let problem = broken.inspected.problems.first()?;
+        Some(format!("part {}: {problem}", broken.name))
+    }
+}
+
+impl Rounds<'_> {
+    /// Takes one table as it is now. Only the server's refusal is part of the answer; everything else is an error.
+    pub(super) fn take(
+        &self,
+        freeze: TableFreeze,
+        target: Dir,
+        name: &FreezeName,
+        query_id: &str,
+    ) -> Result<Attempt, OpError> {
+        let table = &freeze.table;
+        let live = self.live(table)?;
+        let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
+        let (saved, mut parts) = self.pool.install(|| -> Result<_, OpError> {
+            let saved = exec::read_metadata_versions(&live_parts(&freeze, &live))?;
+            let patches = freeze.parts().filter(|part| part.name.is_patch());
+            Ok((saved, take_patches(patches, &live, &target)?))
+        })?;
+        let mut attempt = Attempt { target, live, parts: Vec::new(), detached_parts, refused: None, freeze };
+        {
+            let _inside = self.stages.enter(Stage::Freeze);
+            if let Err(error) = self.freeze(&attempt.freeze, name, query_id) {
+                if error.may_still_run() {
+                    return Err(error.into());
+                }
+                attempt.refused = Some(error);
+                return Ok(attempt);
+            }
+        }
+        let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
+        self.stages.monitor().advanced(Stage::Freeze, work);
+        self.pool.install(|| self.collect(&mut attempt, &saved, name))?;
+        attempt.parts.append(&mut parts);
+        Ok(attempt)
+    }
+
+    fn live(&self, table: &Table) -> Result<Vec<LiveTable>, OpError> {
+        let mut live = Vec::new();
+        for path in &table.data_paths {
+            let Some((local, _)) = self.local.locate(path) else { continue };
+            if let Some(dir) = self.local.open_live(path)? {
+                live.push(LiveTable { disk: local.disk.name.clone(), dir });
+            }
+        }
+        Ok(live)
+    }
+
+    fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {
+        let table = freeze.table.name();
+        match &freeze.scope {
+            Scope::Nothing => Ok(()),
+            Scope::Whole => server::freeze_table(self.server, table, name, query_id),
+            Scope::Partitions(partitions) => partitions.iter().enumerate().try_for_each(|(number, partition)| {
+                server::freeze_partition(self.server, table, partition, name, &format!("{query_id}-{number}"))
+            }),
+        }
+    }
+
+    /// Moves what the server froze into the snapshot and checks it.
+    fn collect(
+        &self,
+        attempt: &mut Attempt,
+        saved: &HashMap<PartName, SavedFile>,
+        name: &FreezeName,
+    ) -> Result<(), OpError> {
+        let mut placed = Vec::new();
+        {
+            let _inside = self.stages.enter(Stage::Place);
+            for path in &attempt.freeze.table.data_paths {
+                let Some((local, relative)) = self.local.locate(path) else { continue };
+                let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
+                let Some(shadow) = local.dir.find_beneath(&shadow)? else { continue };
+                let parts = exec::place_parts(&shadow, &attempt.target, self.request.place)?;
+                placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
+            }
+        }
+        let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
+        self.stages.monitor().advanced(Stage::Place, work);
+        let _inside = self.stages.enter(Stage::Seal);
+        let target = &attempt.target;
+        let live = &attempt.live;
+        attempt.parts = placed
+            .into_par_iter()
+            .map(|(part, disk)| {
+                let dir = target.open_dir(part.name.as_str())?;
+                exec::take_metadata_version(live, &dir, &part.name, saved.get(&part.name))?;
+                let inspected = exec::inspect_part(&dir)?;
+                let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
+                self.stages.monitor().advanced(Stage::Seal, work);
+                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected })
+            })
+            .collect::<Result<_, FsError>>()?;
+        Ok(())
+    }
+}
+
+fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a PartName, &'a Dir)> {
+    let dir_of = |part: &Part| live.iter().find(|table| table.disk == part.disk).map(|table| &table.dir);
+    freeze.parts().filter(|part| !part.name.is_patch()).filter_map(|part| Some((&part.name, dir_of(part)?))).collect()
+}
+
+/// Links the patch parts that are not in the snapshot yet, which no freeze takes.
+pub(super) fn take_patches<'a>(
+    patches: impl Iterator<Item = &'a Part>,
+    live: &[LiveTable],
+    target: &Dir,
+) -> Result<Vec<TakenPart>, OpError> {
+    let mut taken = Vec::new();
+    for part in patches {
+        if target.find(part.name.as_str())?.is_some() {
+            continue;
+        }
+        for table in live {
+            if let Some(dir) = exec::link_live_part(table, target, &part.name)? {
+                let inspected = exec::inspect_part(&dir)?;
+                let (name, disk) = (part.name.clone(), table.disk.clone());
+                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected });
+                break;
+            }
+        }
+    }
+    Ok(taken)
+}
+
+fn count_detached(live: &Dir) -> Result<u64, FsError> {
+    let Some(detached) = live.find_beneath(Path::new("detached"))? else { return Ok(0) };
+    let entries = detached.entries_with_kind()?;
+    Ok(entries.iter().filter(|entry| entry.kind == Kind::Directory).count() as u64)
+}
+
+impl TakenPart {
+    pub(super) fn tally(&self) -> Tally {
+        Tally { parts: 1, files: self.inspected.files, bytes: self.inspected.bytes }
+    }
+}
+
+/// Takes away what stands of a table, so that it can be taken again or left out.
+pub(super) fn clear(parent: &Dir, name: &str) -> Result<(), ExecError> {
+    exec::remove_tree(parent, name, &|_| ())?;
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What a snapshot has that the one before it has not.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::exec::InodeUse;
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::SnapshotId;
+use crate::ops::error::OpError;
+use crate::repo::{Repository, Summary};
+
+/// The inodes of the newest snapshot.
+#[derive(Debug)]
+pub(super) struct Previous {
+    pub(super) id: SnapshotId,
+    /// Sorted.
+    inodes: Vec<u64>,
+}
+
+/// Reads the inode numbers of the newest complete snapshot off its directories: no file of it is touched.
+///
+/// Inode numbers compare because both snapshots are on one filesystem.
+pub(super) fn previous_inodes(repository: &Repository) -> Result<Option<Previous>, OpError> {
+    let summaries = repository.summaries()?;
+    let Some(id) = summaries.iter().rev().find(|summary| Summary::is_complete(summary)).map(|summary| summary.id)
+    else {
+        return Ok(None);
+    };
+    let mut inodes = Vec::new();
+    if let Some(data) = repository.snapshot_dir(id)?.find_beneath(Path::new("data"))? {
+        inodes = files_below(&data)?;
+        inodes.par_sort_unstable();
+    }
+    Ok(Some(Previous { id, inodes }))
+}
+
+fn files_below(dir: &Dir) -> Result<Vec<u64>, FsError> {
+    let (directories, files): (Vec<_>, Vec<_>) =
+        dir.entries_with_kind()?.into_iter().partition(|entry| entry.kind == Kind::Directory);
+    let below: Vec<Vec<u64>> =
+        directories.par_iter().map(|entry| files_below(&dir.open_dir(&entry.name)?)).collect::<Result<_, FsError>>()?;
+    let mut inodes: Vec<u64> = files.iter().map(|entry| entry.inode).collect();
+    inodes.extend(below.into_iter().flatten());
+    Ok(inodes)
+}
+
+/// Allocated bytes of all distinct inodes, and of those that the previous snapshot does not have.
+pub(super) fn allocated_and_written(mut inodes: Vec<InodeUse>, previous: Option<&Previous>) -> (u64, u64) {
+    inodes.sort_unstable();
+    inodes.dedup_by_key(|inode| inode.inode);
+    let known = |inode: &InodeUse| previous.is_some_and(|before| before.inodes.binary_search(&inode.inode).is_ok());
+    let allocated = inodes.iter().map(|inode| inode.allocated_bytes).sum();
+    let written = inodes.iter().filter(|inode| !known(inode)).map(|inode| inode.allocated_bytes).sum();
+    (allocated, written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Previous, allocated_and_written};
+    use crate::exec::InodeUse;
+    use crate::model::SnapshotId;
+
+    #[test]
+    fn an_inode_counts_once_and_a_known_one_is_not_written() {
+        let inode = |inode, allocated_bytes| InodeUse { inode, allocated_bytes };
+        let id = SnapshotId::at("2026-11-22T02:00:00Z".parse().expect("a valid time"));
+        let previous = Previous { id, inodes: vec![2, 4] };
+        let inodes = vec![inode(1, 10), inode(2, 20), inode(1, 10), inode(3, 40)];
+        assert_eq!(allocated_and_written(inodes.clone(), Some(&previous)), (70, 50));
+        assert_eq!(allocated_and_written(inodes, None), (70, 70));
+    }
+}

@@ -1,0 +1,139 @@
+//! What ends a use case without its result.
+
+use std::path::PathBuf;
+
+use crate::exec::ExecError;
+use crate::fs::FsError;
+use crate::model::SnapshotId;
+use crate::plan::ReferenceError;
+use crate::repo::RepoError;
+use crate::server::ServerError;
+
+/// A use case that failed; what it had begun is undone, or stands for the next run to undo.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    /// The repository.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The filesystem.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// Something foreign in a shadow.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The snapshot that was named.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The repository belongs to another server.
+    #[error("the repository belongs to the server with {bound}, and this one has {found}")]
+    OtherServer {
+        /// The server in `chsnap.json`.
+        bound: String,
+        /// The server that answered.
+        found: String,
+    },
+    /// The repository lies where ClickHouse deletes.
+    #[error("the repository {} lies in {}, where ClickHouse itself makes and deletes directories", .path.display(), .inside.display())]
+    RepositoryInside {
+        /// The repository.
+        path: PathBuf,
+        /// The server's directory.
+        inside: PathBuf,
+    },
+    /// There is less free space than was asked for.
+    #[error("{} has {free_bytes} bytes free, less than the {wanted_bytes} of --min-free", .path.display())]
+    LowSpace {
+        /// The repository.
+        path: PathBuf,
+        /// Free bytes.
+        free_bytes: u64,
+        /// Bytes that must be free.
+        wanted_bytes: u64,
+    },
+    /// A path of the server is not visible here.
+    #[error("the disk {disk:?} of the server is at {}, which is not visible here", .path.display())]
+    DiskNotVisible {
+        /// The disk.
+        disk: String,
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: FsError,
+    },
+    /// The directory is there, but it is another one than the server's.
+    #[error("{} is not there, although the server lists the part as active", .path.display())]
+    PartNotVisible {
+        /// The part's path.
+        path: PathBuf,
+    },
+    /// The repository is on another filesystem than a disk.
+    #[error("the disk {disk:?} at {} and the repository {} are not on one filesystem: a link between them fails", .path.display(), .repository.display())]
+    OtherFilesystem {
+        /// The disk.
+        disk: String,
+        /// Its path.
+        path: PathBuf,
+        /// The repository.
+        repository: PathBuf,
+        /// What the system said.
+        #[source]
+        source: FsError,
+    },
+    /// A probe link was refused for want of rights.
+    #[error("this user may not link files of the disk {disk:?} at {}", .path.display())]
+    LinkRefused {
+        /// The disk.
+        disk: String,
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: FsError,
+    },
+    /// Names that nothing on the server has.
+    #[error("the server has no {}", .names.join(", no "))]
+    NothingNamed {
+        /// What was asked for.
+        names: Vec<String>,
+    },
+    /// Not one table could be taken.
+    #[error("none of the {count} tables could be taken; the first: {first}")]
+    NothingTaken {
+        /// How many were tried.
+        count: usize,
+        /// Why the first could not.
+        first: String,
+    },
+    /// A snapshot that may only be removed knowingly.
+    #[error("the snapshot {id} is {why}")]
+    Guarded {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Why it is kept.
+        why: String,
+    },
+    /// There is nothing to take back.
+    #[error("there is no removed snapshot in the trash")]
+    NothingToUndo,
+    /// The program was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Worker threads could not be started.
+    #[error("cannot start worker threads")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+impl OpError {
+    /// Whether a guard refused, which a person may override knowingly.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherServer { .. } | Self::RepositoryInside { .. } | Self::LowSpace { .. } | Self::Guarded { .. }
+        )
+    }
+}

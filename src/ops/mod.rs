@@ -1,0 +1,16 @@
+//! The use cases. Each reads as the pipeline that `docs/design.md` describes.
+
+pub mod create;
+mod error;
+mod init;
+mod read;
+mod recover;
+mod remove;
+mod stages;
+
+pub use error::OpError;
+pub use init::init;
+pub use read::{Listing, Shown, list, show};
+pub use recover::{Recovery, recover};
+pub use remove::{Emptied, Undone, collect_garbage, remove, undo};
+pub use stages::Stages;

@@ -1,0 +1,90 @@
+//! What is there: without a lock, and without a server.
+
+use crate::model::SnapshotId;
+use crate::plan::SnapshotReference;
+use crate::repo::{Index, IndexPlace, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
+
+use super::error::OpError;
+
+/// All snapshots of a repository.
+#[derive(Debug)]
+pub struct Listing {
+    /// The snapshots with their pins, in the order in which they were made.
+    pub snapshots: Vec<(Summary, Option<Pin>)>,
+    /// Snapshots in the trash that `undo` can bring back.
+    pub removed: Vec<SnapshotId>,
+    /// Where the index is kept.
+    pub index: IndexPlace,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Lists the snapshots of a repository.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub fn list(repository: &Repository) -> Result<Listing, OpError> {
+    let index = Index::open(repository)?;
+    let mut warnings = Vec::new();
+    if repository.format() > crate::repo::FORMAT {
+        warnings.push(format!(
+            "the repository has format {}, which a newer chsnap reads: it is listed, and cannot be changed from here",
+            repository.format()
+        ));
+    }
+    for summary in index.summaries() {
+        if let Some(problem) = &summary.problem {
+            warnings.push(format!("snapshot {}: {problem}", summary.id));
+        }
+    }
+    for name in repository.snapshot_ids()?.1 {
+        warnings.push(format!("snapshots/{} is no snapshot of chsnap's", name.escape_debug()));
+    }
+    let snapshots = index
+        .summaries()
+        .iter()
+        .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
+        .collect::<Result<_, RepoError>>()?;
+    Ok(Listing { snapshots, removed: repository.removed_ids()?, index: index.place().clone(), warnings })
+}
+
+/// One snapshot.
+#[derive(Debug)]
+pub struct Shown {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Its pin.
+    pub pin: Option<Pin>,
+    /// Where it is.
+    pub path: std::path::PathBuf,
+}
+
+/// The snapshot that a person named.
+///
+/// # Errors
+/// If the reference names none, or more than one.
+pub(super) fn resolve(repository: &Repository, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
+    let index = Index::open(repository)?;
+    // `latest` is one that can be used; by its id any can be named.
+    let usable = matches!(reference, SnapshotReference::Latest(_));
+    let ids: Vec<SnapshotId> =
+        index.summaries().iter().filter(|summary| !usable || summary.is_complete()).map(|summary| summary.id).collect();
+    Ok(reference.resolve(&ids)?)
+}
+
+/// Shows one snapshot.
+///
+/// # Errors
+/// If there is no such snapshot, or its manifest cannot be read.
+pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Shown, OpError> {
+    let id = resolve(repository, reference)?;
+    let path = repository.path().join("snapshots").join(id.to_string());
+    match repository.snapshot(id)? {
+        SnapshotState::Complete(manifest) => Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, path }),
+        SnapshotState::NewerFormat(format) => {
+            let known = crate::repo::FORMAT;
+            Err(RepoError::NewerFormat { path: path.join("manifest.json"), format, known }.into())
+        }
+        SnapshotState::Damaged(reason) => Err(RepoError::Damaged { path, reason }.into()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Putting in order what an earlier run has left, and releasing our own shadows.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::exec::{self, Removed};
+use crate::fs::{self, Dir, ErrorKind, FsError};
+use crate::model::FreezeName;
+use crate::monitor::{Monitor, Stage, Work};
+use crate::repo::{Intent, Locked, ShadowPlace};
+use crate::server::{self, Server};
+
+use super::error::OpError;
+
+/// What was put in order.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// What was unlinked.
+    pub removed: Removed,
+    /// What could not be done now, and why.
+    pub pending: Vec<String>,
+}
+
+/// How often the server is asked whether it still freezes.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Discards what interrupted runs were building and releases their shadows.
+///
+/// A shadow is released only once the server, which must be asked for that, is at no freeze of that name any more;
+/// with no server at hand the intent stays, and a later run does it.
+///
+/// # Errors
+/// If the repository itself cannot be put in order.
+pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monitor) -> Result<Recovery, OpError> {
+    let mut recovery = Recovery::default();
+    let leftovers = locked.leftovers()?;
+    if leftovers.is_empty() {
+        return Ok(recovery);
+    }
+    monitor.note("putting in order what an interrupted run has left");
+    for leftover in &leftovers {
+        if leftover.has_tree {
+            locked.discard_incoming(leftover.id)?;
+        }
+        match (&leftover.intent, server) {
+            (Some(intent), _) if intent.freezes.is_empty() => locked.forget_intent(leftover.id)?,
+            (Some(intent), Some(server)) => match release(server, intent) {
+                Ok(removed) => {
+                    recovery.removed += removed;
+                    locked.forget_intent(leftover.id)?;
+                }
+                Err(error) => recovery.pending.push(format!(
+                    "the freeze of the interrupted run {} is not released yet: {}",
+                    leftover.id,
+                    crate::monitor::chain(&error)
+                )),
+            },
+            (Some(intent), None) => recovery.pending.push(format!(
+                "shadow/{} of the interrupted run {} may still be there: it is released once the server can be reached",
+                intent.freezes.iter().map(FreezeName::as_str).collect::<Vec<_>>().join(", shadow/"),
+                leftover.id
+            )),
+            (None, _) if leftover.has_tree => locked.forget_intent(leftover.id)?,
+            (None, _) => recovery.pending.push(format!(
+                "incoming/{}.intent.json cannot be read: look for chsnap_* in the shadow directories, then remove it",
+                leftover.id
+            )),
+        }
+    }
+    recovery.removed += remove_discarded(locked, monitor)?;
+    Ok(recovery)
+}
+
+/// Unlinks what was moved to the trash without ever having been a snapshot.
+pub(super) fn remove_discarded(locked: &Locked<'_>, monitor: &dyn Monitor) -> Result<Removed, OpError> {
+    let (trash, names) = locked.discarded()?;
+    let mut removed = Removed::default();
+    for name in names {
+        removed += exec::remove_tree(&trash, &name, &|done| report(monitor, done))?;
+    }
+    Ok(removed)
+}
+
+pub(super) fn report(monitor: &dyn Monitor, done: Removed) {
+    monitor.advanced(Stage::Remove, Work { parts: 1, files: done.files, ..Work::default() });
+}
+
+/// Makes sure that the server is at no freeze of this intent, then removes its shadows.
+///
+/// # Errors
+/// If the server cannot be asked, does not stop in time, or a shadow cannot be removed.
+pub(super) fn release(server: &Server, intent: &Intent) -> Result<Removed, OpError> {
+    for name in &intent.freezes {
+        stop(server, name)?;
+    }
+    Ok(sweep(&intent.disks, &intent.freezes)?)
+}
+
+fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
+    let begun = Instant::now();
+    let mut asked = false;
+    loop {
+        if server::running_freezes(server, name)?.is_empty() {
+            return Ok(());
+        }
+        if !asked {
+            asked = true;
+            // A user who may not stop it can still wait for its end.
+            if let Err(error) = server::kill_freezes(server, name) {
+                tracing::warn!(%error, freeze = %name, "cannot stop the freeze; waiting for its end");
+            }
+        }
+        if begun.elapsed() > server.freeze_deadline() {
+            let deadline = server.freeze_deadline();
+            return Err(server::ServerError::Deadline { query: format!("FREEZE WITH NAME '{name}'"), deadline }.into());
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Removes `shadow/<name>` of these names, and nothing else, on these disks.
+///
+/// # Errors
+/// If one of them is there and cannot be removed.
+pub(super) fn sweep(disks: &[ShadowPlace], names: &[FreezeName]) -> Result<Removed, FsError> {
+    let mut removed = Removed::default();
+    for disk in disks {
+        let shadow = match Dir::open(&disk.path, fs::real()).and_then(|dir| dir.open_beneath(Path::new("shadow"))) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            result => result?,
+        };
+        for name in names {
+            removed += exec::remove_tree(&shadow, name.as_str(), &|_| ())?;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,151 @@
+//! To the trash, back from it, and out of it.
+
+use chrono::{DateTime, Utc};
+
+use crate::exec::{self, Removed};
+use crate::fs;
+use crate::model::SnapshotId;
+use crate::monitor::{Monitor, Stage, Work};
+use crate::plan::SnapshotReference;
+use crate::repo::{Event, Index, Locked};
+use crate::server::Server;
+
+use super::error::OpError;
+use super::read::resolve;
+use super::recover::{recover, remove_discarded, report};
+
+/// Moves snapshots to the trash. The plan is made whole before anything is moved.
+///
+/// # Errors
+/// If one is not there, or, without `force`, is pinned or the last complete one.
+pub fn remove(
+    locked: &Locked<'_>,
+    references: &[SnapshotReference],
+    force: bool,
+    now: DateTime<Utc>,
+) -> Result<Vec<SnapshotId>, OpError> {
+    let repository = locked.repository();
+    let mut ids: Vec<SnapshotId> =
+        references.iter().map(|reference| resolve(repository, reference)).collect::<Result<_, _>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    if !force {
+        for id in &ids {
+            if let Some(pin) = repository.pin(*id)? {
+                return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
+            }
+        }
+        let index = Index::open(repository)?;
+        let mut complete = index.summaries().iter().filter(|summary| summary.is_complete()).peekable();
+        if complete.peek().is_some() && complete.clone().all(|summary| ids.contains(&summary.id)) {
+            let last = complete.next_back().map(|summary| summary.id);
+            if let Some(id) = last {
+                return Err(OpError::Guarded { id, why: "the last complete snapshot".to_owned() });
+            }
+        }
+    }
+    locked.remove_snapshots(&ids, now)?;
+    Index::open(repository)?;
+    Ok(ids)
+}
+
+/// What was taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Undone {
+    /// The snapshots that are back.
+    pub restored: Vec<SnapshotId>,
+    /// The snapshots that are still in the trash.
+    pub remaining: Vec<SnapshotId>,
+}
+
+/// Takes back from the trash what the last removal put there, or the snapshots that are named.
+///
+/// # Errors
+/// If there is nothing to take back, or a named one is not in the trash.
+pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime<Utc>) -> Result<Undone, OpError> {
+    let repository = locked.repository();
+    let in_trash = repository.removed_ids()?;
+    if in_trash.is_empty() {
+        return Err(OpError::NothingToUndo);
+    }
+    let restored = if references.is_empty() {
+        let events = repository.events()?;
+        let last = events.iter().rev().find_map(|(_, event)| match event {
+            Event::Removed { ids } => {
+                let there: Vec<SnapshotId> = ids.iter().copied().filter(|id| in_trash.contains(id)).collect();
+                (!there.is_empty()).then_some(there)
+            }
+            _ => None,
+        });
+        // A journal that was lost does not say which went last: then the newest is meant.
+        last.or_else(|| in_trash.last().map(|id| vec![*id])).unwrap_or_default()
+    } else {
+        references.iter().map(|reference| reference.resolve(&in_trash)).collect::<Result<Vec<_>, _>>()?
+    };
+    locked.restore_snapshots(&restored, now)?;
+    Index::open(repository)?;
+    let remaining = in_trash.into_iter().filter(|id| !restored.contains(id)).collect();
+    Ok(Undone { restored, remaining })
+}
+
+/// What emptying the trash did.
+#[derive(Clone, Debug, Default)]
+pub struct Emptied {
+    /// The snapshots that are gone for good.
+    pub snapshots: Vec<SnapshotId>,
+    /// What was unlinked.
+    pub removed: Removed,
+    /// By how much the filesystem's free space grew; others may have written meanwhile.
+    pub freed_bytes: u64,
+    /// What could not be done now, and why.
+    pub warnings: Vec<String>,
+}
+
+/// Empties the trash, after putting in order what interrupted runs have left.
+///
+/// # Errors
+/// If something cannot be removed; the next call goes on where this one stopped.
+pub fn collect_garbage(
+    locked: &Locked<'_>,
+    connect: impl FnOnce() -> Option<Server>,
+    monitor: &dyn Monitor,
+    jobs: usize,
+    now: DateTime<Utc>,
+) -> Result<Emptied, OpError> {
+    let pool = exec::pool(jobs)?;
+    let before = fs::space(locked.repository().dir())?;
+    let needs_server =
+        locked.leftovers()?.iter().any(|left| left.intent.as_ref().is_some_and(|intent| !intent.freezes.is_empty()));
+    let server = if needs_server { connect() } else { None };
+    let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
+    monitor.stage_started(Stage::Remove, None);
+    let (trash, names, ids) = locked.condemn_trash()?;
+    if !ids.is_empty() {
+        locked.record(now, &Event::Emptied { ids: ids.clone() })?;
+    }
+    let mut removed = recovery.removed;
+    pool.install(|| -> Result<(), OpError> {
+        for name in &names {
+            removed += exec::remove_tree(&trash, name, &|done| report(monitor, done))?;
+            monitor.advanced(Stage::Remove, Work { tables: 1, ..Work::default() });
+        }
+        removed += remove_discarded(locked, monitor)?;
+        Ok(())
+    })?;
+    trash.sync()?;
+    for id in &ids {
+        // The same id may stand again: undone, or made within one second of a clock that was set back.
+        if locked.repository().snapshot_dir(*id).is_err() {
+            locked.forget_pin(*id)?;
+        }
+    }
+    trash.sync_filesystem()?;
+    let after = fs::space(locked.repository().dir())?;
+    monitor.stage_finished(Stage::Remove);
+    Ok(Emptied {
+        snapshots: ids,
+        removed,
+        freed_bytes: after.free_bytes.saturating_sub(before.free_bytes),
+        warnings: recovery.pending,
+    })
+}
