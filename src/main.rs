@@ -1,3 +1,11 @@
 //! The `chsnap` command.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chsnap::fs::restrict_new_files();
+    chsnap::fs::forbid_core_dumps();
+    ExitCode::from(cli::run(std::env::args_os()))
+}

@@ -1,0 +1,247 @@
+use std::ffi::OsString;
+
+use chrono::Utc;
+use chsnap::exec::PlaceMode;
+use chsnap::model::{Label, PartitionId};
+use chsnap::ops::create::{self, DryRun, Report, Request};
+use chsnap::plan::{Scope, Selection, TablePattern};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+use super::globals::{Globals, cores};
+use super::output::Output;
+use super::render::{self, Align};
+use super::{CommandResult, DONE, WARNED, signals};
+
+/// Take a snapshot: freeze, place, check, seal
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Tables to take, as 'database.glob' [default: all MergeTree tables but the server's own]
+    #[arg(long, value_name = "DB.GLOB")]
+    table: Vec<TablePattern>,
+    /// Tables to leave out
+    #[arg(long, value_name = "DB.GLOB")]
+    exclude: Vec<TablePattern>,
+    /// Partitions to take, by id as in system.parts
+    #[arg(long, value_name = "ID")]
+    partition: Vec<String>,
+    /// Tables whose data cannot be taken (Log, Set, Join …) and may stay behind without a warning
+    #[arg(long, value_name = "DB.GLOB")]
+    accept: Vec<TablePattern>,
+    /// A label
+    #[arg(long, value_name = "LABEL")]
+    name: Option<OsString>,
+    /// Pin the snapshot, for this reason
+    #[arg(long, value_name = "REASON")]
+    pin: Option<String>,
+    /// What is frozen
+    #[arg(long, value_name = "WHAT", default_value = "all")]
+    freeze: FreezeMode,
+    /// How parts are placed: auto renames, else links
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    place: Place,
+    /// Tables that the server freezes at once [default: the number of cores, 4 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    freeze_jobs: Option<u16>,
+    /// Do not begin with less than this free, for example 20GiB
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
+    min_free: u64,
+    /// Take this server although the repository belongs to another one
+    #[arg(long)]
+    allow_other_server: bool,
+    /// Show what would be done, and touch nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  chsnap create --repo /var/lib/clickhouse/chsnap
+  chsnap create --table 'posthog.*' --exclude 'posthog.*_tmp' --name before-upgrade --pin 'upgrade to 26.9'
+  chsnap create --table 'posthog.events' --partition 202611 --dry-run";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FreezeMode {
+    /// Every table that is taken.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Place {
+    /// Rename, else link.
+    Auto,
+    /// Rename only.
+    Rename,
+    /// Link only.
+    Link,
+}
+
+/// `1048576`, `500M`, `20GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| format!("{error} (write 500M or 20GiB)"))
+}
+
+impl Args {
+    fn request(self, globals: &Globals) -> Request {
+        match self.freeze {
+            FreezeMode::All => {}
+        }
+        Request {
+            selection: Selection {
+                include: self.table,
+                exclude: self.exclude,
+                accept: self.accept,
+                partitions: self.partition.into_iter().map(PartitionId).collect(),
+            },
+            label: self.name.as_deref().map(Label::new).unwrap_or_default(),
+            pin: self.pin,
+            place: match self.place {
+                Place::Auto => PlaceMode::Auto,
+                Place::Rename => PlaceMode::Rename,
+                Place::Link => PlaceMode::Link,
+            },
+            jobs: globals.jobs(),
+            freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
+            min_free_bytes: self.min_free,
+            allow_other_server: self.allow_other_server,
+            lock_wait: globals.lock_wait,
+        }
+    }
+}
+
+pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
+    let repository = globals.open()?;
+    let dry_run = args.dry_run;
+    let request = args.request(globals);
+    let server = globals.connect(signals::watch())?;
+    if dry_run {
+        let plan = create::dry_run(&repository, &server, &request)?;
+        return Ok(show_plan(&plan, output));
+    }
+    let progress = output.progress();
+    let result = create::create(&repository, &server, &request, &Utc::now, &progress);
+    progress.clear();
+    let report = result?;
+    output.warnings(&report.warnings);
+    if output.is_json() {
+        output.json(&document(&report, output));
+    } else {
+        output.text(&text(&report));
+    }
+    Ok(if report.warnings.is_empty() { DONE } else { WARNED })
+}
+
+/// Merges the fields of `value`, a struct, into `document`.
+pub(super) fn merge(document: &mut Map<String, Value>, value: &impl serde::Serialize) {
+    if let Ok(Value::Object(fields)) = serde_json::to_value(value) {
+        document.extend(fields);
+    }
+}
+
+fn document(report: &Report, output: &Output) -> Value {
+    let mut document = Map::new();
+    document.insert("schema".to_owned(), output.schema().into());
+    document.insert("id".to_owned(), report.id.to_string().into());
+    document.insert("state".to_owned(), "complete".into());
+    document.insert("time".to_owned(), json!(report.id.time()));
+    merge(&mut document, &report.label);
+    document.insert("warnings".to_owned(), json!(report.warnings));
+    merge(&mut document, &report.totals);
+    document.insert("placed".to_owned(), json!(report.placed));
+    document.insert("seconds".to_owned(), json!(report.seconds));
+    Value::Object(document)
+}
+
+fn text(report: &Report) -> String {
+    let totals = &report.totals;
+    let label = report.label.text.as_deref().map(|label| format!(" ({})", render::safe(label, 80))).unwrap_or_default();
+    let placed = [
+        (report.placed.renamed, "renamed"),
+        (report.placed.linked, "linked"),
+        (report.placed.reflinked, "reflinked"),
+        (report.placed.copied, "copied"),
+    ];
+    let placed: Vec<String> = placed
+        .iter()
+        .filter(|(tally, _)| tally.parts > 0)
+        .map(|(tally, how)| format!("{} {how}", render::count(tally.parts, "part")))
+        .collect();
+    let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
+    format!(
+        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it not in the snapshot before\n  {}\n  \
+         {:.1} s: freeze {:.1}, place {:.1}, check and seal {:.1}\n",
+        report.id,
+        render::count(totals.tables, "table"),
+        render::count(totals.parts, "part"),
+        render::count(totals.files, "file"),
+        render::bytes(totals.apparent_bytes),
+        render::bytes(totals.allocated_bytes),
+        render::bytes(totals.written_bytes),
+        if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") },
+        seconds("total"),
+        seconds("freeze"),
+        seconds("place"),
+        seconds("seal"),
+    )
+}
+
+fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
+    let plan = &dry_run.plan;
+    let (mut rows, mut list) = (Vec::new(), Vec::new());
+    let (mut parts, mut bytes) = (0, 0);
+    for freeze in &plan.freeze {
+        let own_parts = freeze.parts().count() as u64;
+        let own_bytes: u64 = freeze.parts().map(|part| part.bytes).sum();
+        let mut partitions: Vec<&str> = freeze.parts().map(|part| part.partition.0.as_str()).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        parts += own_parts;
+        bytes += own_bytes;
+        let how = match &freeze.scope {
+            Scope::Whole => "table",
+            Scope::Partitions(_) => "partitions",
+            Scope::Nothing => "nothing",
+        };
+        let name = freeze.table.name();
+        rows.push(vec![
+            render::safe(&name.to_string(), 100),
+            freeze.table.engine.clone(),
+            partitions.len().to_string(),
+            render::thousands(own_parts),
+            render::bytes(own_bytes),
+            how.to_owned(),
+        ]);
+        list.push(json!({
+            "database": name.database, "table": name.table, "uuid": freeze.table.key.uuid,
+            "engine": freeze.table.engine, "partitions": partitions, "parts": own_parts,
+            "apparent_bytes": own_bytes, "freeze": how,
+        }));
+    }
+    if output.is_json() {
+        output.json(&json!({
+            "schema": output.schema(), "state": "planned", "dry_run": true, "tables": plan.freeze.len(), "parts": parts,
+            "apparent_bytes": bytes, "plan": list, "definitions": plan.definitions.len() + plan.left_behind.len(),
+            "warnings": plan.warnings, "server_version": dry_run.server.version,
+        }));
+    } else {
+        use Align::{Left, Right};
+        let columns = [
+            ("TABLE", Left),
+            ("ENGINE", Left),
+            ("PARTITIONS", Right),
+            ("PARTS", Right),
+            ("SIZE", Right),
+            ("FREEZE", Left),
+        ];
+        output.text(&render::table(&columns, rows));
+        output.text(&format!(
+            "would take {}, {}, {}, and {} more; nothing was touched\n",
+            render::count(plan.freeze.len() as u64, "table"),
+            render::count(parts, "part"),
+            render::bytes(bytes),
+            render::count((plan.definitions.len() + plan.left_behind.len()) as u64, "definition"),
+        ));
+        output.warnings(&plan.warnings);
+    }
+    if plan.warnings.is_empty() { DONE } else { WARNED }
+}

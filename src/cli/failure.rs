@@ -1,0 +1,196 @@
+//! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
+
+use chsnap::ops::OpError;
+use chsnap::plan::ReferenceError;
+use chsnap::repo::RepoError;
+use chsnap::server::{ServerError, code};
+use clap::error::ErrorKind;
+use serde_json::json;
+
+use super::output::{Output, write_stderr, write_stdout};
+use super::signals;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NO_REPOSITORY: u8 = 10;
+const LOCKED: u8 = 11;
+const GUARD: u8 = 13;
+
+/// A command that did not do what it was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>, code: u8) -> Self {
+        Self { message: message.into(), causes: Vec::new(), hint: None, code }
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::new(message, FAILED)
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(message, USAGE)
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) fn caused_by(mut self, cause: String) -> Self {
+        self.causes.push(cause);
+        self
+    }
+
+    /// Prints the failure and returns the exit code.
+    pub(super) fn report(&self, output: &Output) -> u8 {
+        if output.is_json() {
+            let (message, hint) = (&self.message, &self.hint);
+            if self.code == GUARD {
+                let schema = output.schema();
+                output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
+            } else {
+                let (causes, code) = (&self.causes, self.code);
+                write_stderr(&format!(
+                    "{}\n",
+                    json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})
+                ));
+            }
+            return self.code;
+        }
+        output.problem("error", &self.message);
+        for cause in &self.causes {
+            output.detail("caused by", cause);
+        }
+        if let Some(hint) = &self.hint {
+            output.detail("hint", hint);
+        }
+        self.code
+    }
+}
+
+/// Prints what clap says of a command line, or the help that was asked for.
+pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        write_stdout(&error.render().ansi().to_string(), std::io::IsTerminal::is_terminal(&std::io::stdout()));
+        return 0;
+    }
+    if as_json {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        write_stderr(&format!("{}\n", json!({"schema": "chsnap.error.v1", "error": message, "exit_code": USAGE})));
+    } else if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        write_stderr(&error.render().ansi().to_string());
+    } else {
+        write_stderr(&error.render().to_string());
+    }
+    USAGE
+}
+
+impl From<OpError> for Failure {
+    fn from(error: OpError) -> Self {
+        let interrupted =
+            matches!(error, OpError::Interrupted | OpError::Server(ServerError::Interrupted)).then(signals::exit_code);
+        if let Some(code) = interrupted {
+            return Self::new("interrupted; what was begun is undone", code);
+        }
+        let code = match &error {
+            OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
+            OpError::Repo(RepoError::Locked { .. }) => LOCKED,
+            error if error.is_guard() => GUARD,
+            _ => FAILED,
+        };
+        let hint = hint(&error);
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Some libraries print their cause themselves, and then give it as their source again.
+            if causes.last().is_none_or(|last: &String| !last.ends_with(&text)) {
+                causes.push(text);
+            }
+            source = cause.source();
+        }
+        Self { message: error.to_string(), causes, hint, code }
+    }
+}
+
+fn hint(error: &OpError) -> Option<String> {
+    let text = match error {
+        OpError::Repo(error) => repo_hint(error)?,
+        OpError::Server(error) => server_hint(error)?,
+        OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
+            "chsnap list shows the snapshots that there are"
+        }
+        OpError::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
+        OpError::OtherServer { .. } => {
+            "each server has a repository of its own; if this one has only moved, --allow-other-server takes it"
+        }
+        OpError::RepositoryInside { .. } => {
+            "make the repository beside that directory, for example in .../clickhouse/chsnap"
+        }
+        OpError::LowSpace { .. } => "chsnap gc empties the trash; chsnap rm moves snapshots there",
+        OpError::DiskNotVisible { .. } | OpError::PartNotVisible { .. } => {
+            "run chsnap on the server's own host, or in its container, as a user who may read its data directory \
+             (root, or the server's own user)"
+        }
+        OpError::OtherFilesystem { .. } => {
+            "put the repository on the filesystem of the disk, outside its shadow/ and store/; copying to another \
+             filesystem is not built yet. Two bind mounts of one filesystem count as two"
+        }
+        OpError::LinkRefused { .. } => "run chsnap as root or as the user that the server runs as",
+        OpError::NothingNamed { .. } => {
+            "names are written database.table, with * and ? in them; chsnap create --dry-run lists the tables"
+        }
+        OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
+            "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
+        }
+        OpError::Guarded { .. } => "--force removes it all the same",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn repo_hint(error: &RepoError) -> Option<&'static str> {
+    Some(match error {
+        RepoError::NotARepository { .. } => "chsnap init --repo DIR makes one",
+        RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
+        RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
+        RepoError::Locked { .. } => "wait for it, or let this command wait with --lock-wait 10m",
+        RepoError::Fs(error) => match error.kind() {
+            chsnap::fs::ErrorKind::NoPermission => {
+                "run chsnap as a user who may write there: root, or the server's own user"
+            }
+            chsnap::fs::ErrorKind::NoSpace => "chsnap gc empties the trash; no blocks, no inodes or no quota are left",
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+fn server_hint(error: &ServerError) -> Option<&'static str> {
+    Some(match error {
+        ServerError::Unreachable { .. } => {
+            "is the server running, and is --url its HTTP interface (port 8123, or 8443 for https)? list, show, rm, undo \
+             and gc work without it"
+        }
+        ServerError::NotClickHouse { .. } => "--url takes the HTTP interface (port 8123), not the native one (9000)",
+        ServerError::Authentication { .. } => "give --user, and the password in CHSNAP_PASSWORD or --password-file",
+        ServerError::Exception { code: code::READONLY, .. } => {
+            "this user is readonly; FREEZE needs one who may ALTER (GRANT ALTER FREEZE PARTITION ON *.*)"
+        }
+        ServerError::Exception { code: code::ACCESS_DENIED, .. } => {
+            "the user needs SELECT ON system.* and ALTER FREEZE PARTITION ON the tables"
+        }
+        ServerError::Deadline { .. } => "--query-timeout and --freeze-timeout set how long chsnap waits",
+        ServerError::Url { .. } => "for example http://127.0.0.1:8123",
+        ServerError::Certificates { .. } => "--ca-file takes a PEM file with the certificate of the authority",
+        _ => return None,
+    })
+}

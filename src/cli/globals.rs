@@ -1,0 +1,136 @@
+//! Options that stand before or after any command.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chsnap::fs;
+use chsnap::repo::Repository;
+use chsnap::server::{ConnectOptions, Password, Server};
+use clap::{Args, ValueEnum};
+
+use super::failure::Failure;
+
+/// Whether to do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How progress is shown, on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressMode {
+    /// Bars on a terminal, lines off it.
+    Auto,
+    /// A line at the start and the end of a stage.
+    Plain,
+    /// A JSON event a line.
+    Json,
+    /// Nothing.
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Globals {
+    /// The repository's directory
+    #[arg(long, short = 'r', global = true, env = "CHSNAP_REPO", value_name = "DIR")]
+    pub(super) repo: Option<PathBuf>,
+    /// ClickHouse's HTTP interface
+    #[arg(long, global = true, env = "CHSNAP_URL", value_name = "URL", default_value = "http://127.0.0.1:8123")]
+    pub(super) url: String,
+    /// ClickHouse user; the password comes from CHSNAP_PASSWORD or --password-file
+    #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]
+    pub(super) user: Option<String>,
+    /// A file that holds the password, and at most a line end behind it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+    /// PEM certificates to trust for https:// instead of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// How long one query other than FREEZE may take
+    #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(super) query_timeout: Duration,
+    /// How long one FREEZE may take
+    #[arg(long, global = true, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(super) freeze_timeout: Duration,
+    /// How long to wait while another process holds the repository's lock
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub(super) lock_wait: Duration,
+    /// Threads that work on the filesystem [default: the number of cores]
+    #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// The answer as one JSON document on stdout, an error as one on stderr
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// No progress and no notes; warnings and errors only
+    #[arg(long, short = 'q', global = true)]
+    pub(super) quiet: bool,
+    /// Also show what is asked of the server (-v), and more (-vv)
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// How progress is shown, on stderr
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub(super) progress: ProgressMode,
+    /// Colours; NO_COLOR takes them away from auto
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: When,
+}
+
+/// `90`, `90s`, `10m`, `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error} (write 90s, 10m or 1h)"))
+}
+
+impl Globals {
+    pub(super) fn repo_path(&self) -> Result<&PathBuf, Failure> {
+        let given = self.repo.as_ref().filter(|path| !path.as_os_str().is_empty());
+        given.ok_or_else(|| Failure::usage("no repository is named").with_hint("give --repo DIR or set CHSNAP_REPO"))
+    }
+
+    pub(super) fn open(&self) -> Result<Repository, Failure> {
+        Ok(Repository::open(self.repo_path()?, &fs::real()).map_err(chsnap::ops::OpError::from)?)
+    }
+
+    /// Threads for local filesystems: about the cores; more gain nothing there.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.map_or_else(cores, usize::from)
+    }
+
+    pub(super) fn connect(&self, interrupted: Arc<AtomicBool>) -> Result<Server, Failure> {
+        let options = ConnectOptions {
+            url: self.url.clone(),
+            user: self.user.clone(),
+            password: self.password()?,
+            ca_file: self.ca_file.clone(),
+            query_deadline: self.query_timeout,
+            freeze_deadline: self.freeze_timeout,
+            interrupted,
+        };
+        Ok(Server::connect(options).map_err(chsnap::ops::OpError::from)?)
+    }
+
+    fn password(&self) -> Result<Option<Password>, Failure> {
+        if let Some(path) = &self.password_file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::failed(format!("cannot read the password file {}", path.display()))
+                    .caused_by(error.to_string())
+            })?;
+            return Ok(Some(Password(text.trim_end_matches(['\r', '\n']).to_owned())));
+        }
+        Ok(std::env::var("CHSNAP_PASSWORD").ok().map(Password))
+    }
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}

@@ -1,0 +1,118 @@
+//! Figures, times and tables as a person reads them.
+
+use chrono::{DateTime, Utc};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
+use humansize::{BINARY, format_size};
+
+/// Bytes with a binary unit.
+pub(super) fn bytes(bytes: u64) -> String {
+    format_size(bytes, BINARY)
+}
+
+/// A number with its noun, in the plural where it is not one.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
+}
+
+/// A number with a comma before each three digits.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long ago, in its largest unit; a time to come says so.
+pub(super) fn age(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - time).num_seconds();
+    let (number, unit) = match seconds.unsigned_abs() {
+        0..60 => (seconds.unsigned_abs(), "s"),
+        60..3600 => (seconds.unsigned_abs() / 60, "min"),
+        3600..86_400 => (seconds.unsigned_abs() / 3600, "h"),
+        _ => (seconds.unsigned_abs() / 86_400, "d"),
+    };
+    if seconds < 0 { format!("in {number} {unit}") } else { format!("{number} {unit}") }
+}
+
+/// Text from elsewhere, with what would garble a terminal escaped, and cut at `limit` letters.
+pub(super) fn safe(text: &str, limit: usize) -> String {
+    let cut: String = text.chars().take(limit).collect();
+    let mut safe = String::new();
+    for letter in cut.chars() {
+        if letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            safe.extend(letter.escape_default());
+        } else {
+            safe.push(letter);
+        }
+    }
+    if cut.len() < text.len() {
+        safe.push('…');
+    }
+    safe
+}
+
+/// A column's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// A table without lines, its header bold on a terminal.
+pub(super) fn table(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let side = |align: Align| match align {
+        Align::Left => CellAlignment::Left,
+        Align::Right => CellAlignment::Right,
+    };
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(
+        columns.iter().map(|(name, align)| Cell::new(name).add_attribute(Attribute::Bold).set_alignment(side(*align))),
+    );
+    for row in rows {
+        let cells = row.into_iter().zip(columns).map(|(text, (_, align))| Cell::new(text).set_alignment(side(*align)));
+        table.add_row(cells.collect::<Vec<_>>());
+    }
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    if columns.is_empty() {
+        text.clear();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{age, count, safe, thousands};
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(count(1, "part"), "1 part");
+        assert_eq!(count(1000, "part"), "1,000 parts");
+    }
+
+    #[test]
+    fn an_age_has_one_unit_and_the_future_is_said() {
+        let now = "2026-11-22T02:00:00Z".parse().expect("a valid time");
+        let at = |text: &str| age(text.parse().expect("a valid time"), now);
+        assert_eq!(at("2026-11-22T01:59:30Z"), "30 s");
+        assert_eq!(at("2026-11-20T01:00:00Z"), "2 d");
+        assert_eq!(at("2026-11-22T05:00:00Z"), "in 3 h");
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_garble_a_terminal() {
+        assert_eq!(safe("a\u{1b}[2Jb\n", 40), "a\\u{1b}[2Jb\\n");
+        assert_eq!(safe("abcdef", 3), "abc…");
+    }
+}

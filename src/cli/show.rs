@@ -1,0 +1,145 @@
+use chrono::Utc;
+use chsnap::ops::{self, Shown};
+use chsnap::plan::SnapshotReference;
+use chsnap::repo::{TableEntry, TableState};
+use serde_json::{Map, Value, json};
+
+use super::create::merge;
+use super::globals::Globals;
+use super::output::Output;
+use super::render::{self, Align};
+use super::{CommandResult, DONE};
+
+/// Show one snapshot: its tables, where it is, what was noted when it was made
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An id, the beginning of one, latest, or latest~N
+    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let repository = globals.open()?;
+    let reference: SnapshotReference = args.snapshot.parse().map_err(ops::OpError::from)?;
+    let shown = ops::show(&repository, &reference)?;
+    if output.is_json() {
+        output.json(&document(&shown, output));
+    } else {
+        output.text(&text(&shown));
+        output.warnings(&shown.manifest.warnings);
+    }
+    Ok(DONE)
+}
+
+fn document(shown: &Shown, output: &Output) -> Value {
+    let mut document = Map::new();
+    merge(&mut document, &shown.manifest);
+    // As in every answer, `tables` is how many were taken; the list of them has a name of its own.
+    if let Some(tables) = document.remove("tables") {
+        document.insert("table_list".to_owned(), tables);
+    }
+    document.remove("totals");
+    merge(&mut document, &shown.manifest.totals);
+    document.insert("schema".to_owned(), output.schema().into());
+    document.insert("state".to_owned(), "complete".into());
+    document.insert("path".to_owned(), shown.path.to_string_lossy().into());
+    document.insert("pinned".to_owned(), shown.pin.is_some().into());
+    if let Some(pin) = &shown.pin {
+        document.insert("pin".to_owned(), json!(pin));
+    }
+    Value::Object(document)
+}
+
+fn text(shown: &Shown) -> String {
+    let manifest = &shown.manifest;
+    let totals = &manifest.totals;
+    let mut lines = vec![
+        ("snapshot", manifest.id.to_string()),
+        (
+            "taken",
+            format!(
+                "{} ({} ago)",
+                manifest.time.format("%Y-%m-%d %H:%M:%S UTC"),
+                render::age(manifest.time, Utc::now())
+            ),
+        ),
+        ("path", shown.path.display().to_string()),
+        (
+            "server",
+            format!(
+                "ClickHouse {} on {}, data in {}",
+                manifest.server.version, manifest.server.host_name, manifest.server.data_path
+            ),
+        ),
+        (
+            "holds",
+            format!(
+                "{}, {}, {}",
+                render::count(totals.tables, "table"),
+                render::count(totals.parts, "part"),
+                render::count(totals.files, "file")
+            ),
+        ),
+        (
+            "size",
+            format!(
+                "{} to restore, {} on disk, {} of it not in {}",
+                render::bytes(totals.apparent_bytes),
+                render::bytes(totals.allocated_bytes),
+                render::bytes(totals.written_bytes),
+                manifest.previous.map_or_else(|| "an earlier snapshot".to_owned(), |id| id.to_string())
+            ),
+        ),
+    ];
+    if let Some(label) = &manifest.label.text {
+        lines.insert(1, ("name", render::safe(label, 200)));
+    }
+    if let Some(pin) = &shown.pin {
+        lines.push(("pinned", render::safe(&pin.reason, 200)));
+    }
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:>9}  {value}\n")).collect();
+    use Align::{Left, Right};
+    let columns = [
+        ("TABLE", Left),
+        ("ENGINE", Left),
+        ("PARTS", Right),
+        ("FILES", Right),
+        ("ROWS", Right),
+        ("TO RESTORE", Right),
+        ("NOTES", Left),
+    ];
+    text.push('\n');
+    text.push_str(&render::table(&columns, manifest.tables.iter().map(row)));
+    text
+}
+
+fn row(table: &TableEntry) -> Vec<String> {
+    let is_taken = table.state == TableState::Taken;
+    let figure = |text: String| if is_taken { text } else { String::new() };
+    let mut notes = Vec::new();
+    match table.state {
+        TableState::Taken => {}
+        TableState::Definition => notes.push("definition only".to_owned()),
+        TableState::DataLeft => notes.push("definition only; its data cannot be frozen".to_owned()),
+        TableState::Skipped => notes.push(format!("skipped: {}", table.reason.as_deref().unwrap_or("no reason given"))),
+    }
+    if table.patch_parts > 0 {
+        notes.push(render::count(table.patch_parts, "patch part"));
+    }
+    if !table.mutations.is_empty() {
+        notes.push(render::count(table.mutations.len() as u64, "unfinished mutation"));
+    }
+    if table.detached_parts > 0 {
+        notes.push(format!("{} not taken", render::count(table.detached_parts, "detached part")));
+    }
+    let name = chsnap::model::TableName::new(table.database.clone(), table.table.clone());
+    vec![
+        render::safe(&name.to_string(), 100),
+        render::safe(&table.engine, 40),
+        figure(render::thousands(table.parts)),
+        figure(render::thousands(table.files)),
+        figure(render::thousands(table.rows)),
+        figure(render::bytes(table.apparent_bytes)),
+        render::safe(&notes.join("; "), 200),
+    ]
+}

@@ -1,0 +1,36 @@
+//! SIGINT and SIGTERM ask the engine to stop and undo; a second one ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+static LAST: AtomicUsize = AtomicUsize::new(0);
+
+/// A flag that becomes true at the first signal.
+pub(super) fn watch() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flags = [SIGINT, SIGTERM].map(|signal| {
+        let flag = Arc::clone(&interrupted);
+        // In this order: the second signal finds the flag set and ends the process with the code of that signal.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, flag))
+    });
+    if flags.iter().any(Result::is_err) {
+        tracing::warn!("signals cannot be caught: interrupted, chsnap leaves the rest to its next run");
+    }
+    let told = std::thread::Builder::new().name("chsnap-signals".to_owned()).spawn(|| {
+        let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+        for signal in signals.forever() {
+            LAST.store(usize::try_from(signal).unwrap_or(0), Ordering::Relaxed);
+            super::output::write_stderr("stopping: what was begun is being undone; a second signal ends at once\n");
+        }
+    });
+    drop(told);
+    interrupted
+}
+
+/// 130 after SIGINT, 143 after SIGTERM.
+pub(super) fn exit_code() -> u8 {
+    if LAST.load(Ordering::Relaxed) == usize::try_from(SIGTERM).unwrap_or(0) { 143 } else { 130 }
+}

@@ -1,0 +1,38 @@
+use chrono::Utc;
+use chsnap::ops::{self, OpError};
+use chsnap::plan::SnapshotReference;
+use serde_json::json;
+
+use super::globals::Globals;
+use super::output::Output;
+use super::{CommandResult, DONE};
+
+/// Bring back from the trash what rm removed last
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Snapshots in the trash to bring back instead
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let repository = globals.open()?;
+    let references: Vec<SnapshotReference> =
+        args.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
+    let now = Utc::now();
+    let locked = repository.lock("undo", now, globals.lock_wait).map_err(OpError::from)?;
+    let undone = ops::undo(&locked, &references, now)?;
+    let texts = |ids: &[chsnap::model::SnapshotId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    if output.is_json() {
+        let (restored, remaining) = (texts(&undone.restored), texts(&undone.remaining));
+        output.json(&json!({"schema": output.schema(), "restored": restored, "remaining": remaining}));
+    } else {
+        for id in texts(&undone.restored) {
+            output.text(&format!("brought back {id}\n"));
+        }
+        if !undone.remaining.is_empty() && !globals.quiet {
+            output.text(&format!("still in the trash: {}\n", texts(&undone.remaining).join(", ")));
+        }
+    }
+    Ok(DONE)
+}
