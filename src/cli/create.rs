@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::globals::{Globals, cores};
 use super::output::Output;
-use super::render::{self, Align};
+use super::render;
+use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED, signals};
 
 /// Take a snapshot: freeze, place, check, seal
@@ -192,7 +193,8 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     for freeze in &plan.freeze {
         let own_parts = freeze.parts().count() as u64;
         let own_bytes: u64 = freeze.parts().map(|part| part.bytes).sum();
-        let mut partitions: Vec<&str> = freeze.parts().map(|part| part.partition.0.as_str()).collect();
+        let data_parts = freeze.parts().filter(|part| !part.name.is_patch());
+        let mut partitions: Vec<&str> = data_parts.map(|part| part.partition.0.as_str()).collect();
         partitions.sort_unstable();
         partitions.dedup();
         parts += own_parts;
@@ -224,7 +226,6 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
             "warnings": plan.warnings, "server_version": dry_run.server.version,
         }));
     } else {
-        use Align::{Left, Right};
         let columns = [
             ("TABLE", Left),
             ("ENGINE", Left),

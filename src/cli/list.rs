@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::create::merge;
 use super::globals::Globals;
 use super::output::Output;
-use super::render::{self, Align};
+use super::render;
+use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
 
 /// List the snapshots
@@ -50,7 +51,6 @@ fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
         return "no snapshots yet: chsnap create takes one\n".to_owned();
     }
     let now = Utc::now();
-    use Align::{Left, Right};
     let columns = [
         ("SNAPSHOT", Left),
         ("AGE", Right),
@@ -74,7 +74,8 @@ fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
             notes.push(render::count(summary.warning_count, "warning"));
         }
         if !notes.is_empty() {
-            name = format!("{name} [{}]", notes.join("; ")).trim_start().to_owned();
+            let space = if name.is_empty() { "" } else { " " };
+            name = format!("{name}{space}[{}]", notes.join("; "));
         }
         let totals = &summary.totals;
         let figures = if summary.is_complete() {

@@ -4,6 +4,8 @@ use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::globals::{Globals, ProgressMode, When};
 use super::progress::Progress;
@@ -69,19 +71,15 @@ impl Output {
 
     /// Sends the engine's log to stderr, as far as `-v` asks for it.
     pub(super) fn start_log(&self) {
-        use tracing_subscriber::filter::LevelFilter;
-        let level = match self.verbose {
-            0 if self.quiet => LevelFilter::ERROR,
-            0 => LevelFilter::WARN,
-            1 => LevelFilter::DEBUG,
-            _ => LevelFilter::TRACE,
+        let (ours, others) = match self.verbose {
+            0 if self.quiet => (LevelFilter::ERROR, LevelFilter::OFF),
+            0 => (LevelFilter::WARN, LevelFilter::OFF),
+            1 => (LevelFilter::DEBUG, LevelFilter::WARN),
+            _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
         };
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_ansi(self.color)
-            .with_target(false)
-            .with_max_level(level)
-            .finish();
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color);
+        let filter = Targets::new().with_default(others).with_target("chsnap", ours);
+        let subscriber = tracing_subscriber::registry().with(lines).with(filter);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
             // Only a second call in one process could fail, and there is none.
         }
@@ -96,6 +94,7 @@ impl Output {
     }
 
     /// The one document of a command.
+    #[expect(clippy::unused_self, reason = "results go through the output of their command")]
     pub(super) fn json(&self, document: &Value) {
         write_stdout(&format!("{document}\n"), true);
     }

@@ -78,15 +78,17 @@ pub(super) fn table(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Ve
     table.set_header(
         columns.iter().map(|(name, align)| Cell::new(name).add_attribute(Attribute::Bold).set_alignment(side(*align))),
     );
+    for (index, _) in columns.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, 2));
+        }
+    }
     for row in rows {
         let cells = row.into_iter().zip(columns).map(|(text, (_, align))| Cell::new(text).set_alignment(side(*align)));
         table.add_row(cells.collect::<Vec<_>>());
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    if columns.is_empty() {
-        text.clear();
-    }
-    text
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]

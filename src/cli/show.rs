@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use chrono::Utc;
 use chsnap::ops::{self, Shown};
 use chsnap::plan::SnapshotReference;
@@ -7,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::create::merge;
 use super::globals::Globals;
 use super::output::Output;
-use super::render::{self, Align};
+use super::render;
+use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE};
 
 /// Show one snapshot: its tables, where it is, what was noted when it was made
@@ -97,8 +100,10 @@ fn text(shown: &Shown) -> String {
     if let Some(pin) = &shown.pin {
         lines.push(("pinned", render::safe(&pin.reason, 200)));
     }
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:>9}  {value}\n")).collect();
-    use Align::{Left, Right};
+    let mut text = String::new();
+    for (name, value) in lines {
+        writeln!(text, "{name:>9}  {value}").expect("writing to a String cannot fail");
+    }
     let columns = [
         ("TABLE", Left),
         ("ENGINE", Left),

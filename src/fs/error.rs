@@ -7,8 +7,12 @@ use rustix::io::Errno;
 
 /// A system call that failed: the verb, the path or paths, the cause.
 #[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct FsError(Box<Failed>);
+
+#[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}{}", .path.display(), other(.other_path.as_ref()))]
-pub struct FsError {
+struct Failed {
     verb: &'static str,
     path: PathBuf,
     other_path: Option<PathBuf>,
@@ -46,23 +50,24 @@ fn other(path: Option<&PathBuf>) -> String {
 
 impl FsError {
     pub(crate) fn new(verb: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self { verb, path: path.to_owned(), other_path: None, source: source.into() }
+        Self(Box::new(Failed { verb, path: path.to_owned(), other_path: None, source: source.into() }))
     }
 
     pub(crate) fn between(verb: &'static str, from: &Path, to: &Path, source: impl Into<io::Error>) -> Self {
-        Self { verb, path: from.to_owned(), other_path: Some(to.to_owned()), source: source.into() }
+        let (path, other_path) = (from.to_owned(), Some(to.to_owned()));
+        Self(Box::new(Failed { verb, path, other_path, source: source.into() }))
     }
 
     /// The path that the call was about; the source of a two-path call.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// The cause, as far as callers tell causes apart.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        match Errno::from_io_error(&self.source) {
+        match Errno::from_io_error(&self.0.source) {
             Some(Errno::NOENT) => ErrorKind::NotFound,
             Some(Errno::EXIST) => ErrorKind::Exists,
             Some(Errno::NOTEMPTY) => ErrorKind::NotEmpty,

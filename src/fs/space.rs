@@ -38,5 +38,6 @@ const NETWORK_TYPES: [i64; 8] =
 /// Whether `dir` lies on a network filesystem; one that does not answer counts as one.
 #[must_use]
 pub fn is_network_filesystem(dir: &Dir) -> bool {
-    nix::sys::statfs::fstatfs(dir.fd()).map(|stat| NETWORK_TYPES.contains(&(stat.filesystem_type().0))).unwrap_or(true)
+    let stat = nix::sys::statfs::fstatfs(dir.fd());
+    stat.is_err() || stat.is_ok_and(|stat| NETWORK_TYPES.contains(&stat.filesystem_type().0))
 }

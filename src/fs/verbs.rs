@@ -16,8 +16,12 @@ pub type VerbResult<T = ()> = Result<T, Errno>;
 
 /// Every system call by which chsnap changes a filesystem; names are single path components.
 ///
+/// # Errors
+/// Every verb returns the error number of its system call.
+///
 /// Nothing here takes a path that could lead through a symbolic link, and nothing sets owner, mode or times
 /// other than through a descriptor that the caller has just made.
+#[expect(clippy::missing_errors_doc, reason = "said once for all verbs, above")]
 pub trait Verbs: Send + Sync {
     /// `mkdirat`.
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult;

@@ -75,9 +75,9 @@ pub fn carried_mutations(before: &Table, after: &Table, frozen: &BTreeSet<PartNa
         .map(|mutation| (mutation.version().is_some(), mutation.id.clone()))
         .fold((Vec::new(), Vec::new()), |(mut files, mut others), (is_file, id)| {
             if is_file {
-                files.push(id)
+                files.push(id);
             } else {
-                others.push(id)
+                others.push(id);
             }
             (files, others)
         })

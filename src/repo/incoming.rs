@@ -18,7 +18,7 @@ use super::repository::{Repository, random};
 #[derive(Debug)]
 pub struct Incoming<'a> {
     locked: &'a Locked<'a>,
-    incoming: Dir,
+    parent: Dir,
     dir: Dir,
     intent: Intent,
 }
@@ -43,7 +43,7 @@ impl<'a> Locked<'a> {
         intent::write(&incoming, &intent)?;
         let dir = incoming.ensure_dir(id.to_string(), 0o750)?;
         incoming.sync()?;
-        Ok(Incoming { locked: self, incoming, dir, intent })
+        Ok(Incoming { locked: self, parent: incoming, dir, intent })
     }
 
     fn is_used(&self, id: SnapshotId) -> Result<bool, RepoError> {
@@ -88,7 +88,7 @@ impl Incoming<'_> {
         let bits = u32::try_from(random()? >> 96).expect("32 bits are left");
         let name = FreezeName::new(self.locked.repository().id(), now, bits);
         self.intent.freezes.push(name.clone());
-        intent::write(&self.incoming, &self.intent)?;
+        intent::write(&self.parent, &self.intent)?;
         Ok(name)
     }
 
@@ -135,9 +135,9 @@ impl Incoming<'_> {
         if snapshots.find(&name)?.is_some() {
             return Err(RepoError::SnapshotExists { id: self.id() });
         }
-        snapshots.rename_from(&self.incoming, &name, &name)?;
+        snapshots.rename_from(&self.parent, &name, &name)?;
         snapshots.sync()?;
-        self.incoming.sync()?;
+        self.parent.sync()?;
         Ok(())
     }
 }

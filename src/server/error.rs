@@ -31,7 +31,7 @@ pub enum ServerError {
         url: String,
         /// What the connection said.
         #[source]
-        source: clickhouse::error::Error,
+        source: Box<clickhouse::error::Error>,
     },
     /// Something answers there that is not ClickHouse's HTTP interface.
     #[error("what answers at {url} is not ClickHouse's HTTP interface: {answer}")]

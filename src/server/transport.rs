@@ -179,7 +179,7 @@ impl Server {
     fn translate(&self, sql: &str, error: clickhouse::error::Error) -> ServerError {
         let url = self.options.url.clone();
         let clickhouse::error::Error::BadResponse(answer) = error else {
-            return ServerError::Unreachable { url, source: error };
+            return ServerError::Unreachable { url, source: Box::new(error) };
         };
         let message = first_line(&answer);
         match exception_code(&answer) {

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::fs::Dir;
-use crate::model::{Table, TableName, escape_for_file_name};
+use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, Server, sql};
 
 use super::Request;
-use super::disks::LocalDisks;
+use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 use super::rounds::Tree;
+use super::table::Definition;
 
 /// Writes definitions into a snapshot.
 pub(super) struct Definitions<'a> {
@@ -33,7 +34,6 @@ pub(super) struct Written {
 
 /// The server's own directories beside its metadata that hold definitions: kept whole, where they can be read.
 const BESIDE: [&str; 3] = ["user_defined", "access", "named_collections"];
-const LIMIT_BYTES: u64 = 64 << 20;
 
 impl Definitions<'_> {
     pub(super) fn write(
@@ -44,78 +44,64 @@ impl Definitions<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Written, OpError> {
         let mut written = Written::default();
-        let taken = tree.taken.values().map(|taken| &taken.after);
-        let others = plan.definitions.iter().chain(plan.left_behind.iter().map(|(table, _)| table));
-        let tables: Vec<&Table> = taken.chain(others).collect();
-        self.write_tables(&tables, &mut written, warnings)?;
-        self.write_databases(databases, &tables, &mut written)?;
-        self.write_mutations(tree, &mut written, warnings)?;
+        for name in self.write_tables(plan, tree, &mut written)? {
+            warnings.push(format!(
+                "the definition of {name} has secrets that the server hides, and its file cannot be read here"
+            ));
+        }
+        self.write_databases(databases, &mut written)?;
+        write_mutations(tree, &mut written, warnings)?;
         if self.request.selection.include.is_empty() {
             self.write_beside(&mut written, warnings)?;
         }
         Ok(written)
     }
 
-    fn write_tables(
-        &self,
-        tables: &[&Table],
-        written: &mut Written,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), OpError> {
-        let mut from_server: Option<HashMap<TableName, String>> = None;
-        for table in tables {
-            let name = table.name();
-            let own = self.read_own(&table.metadata_path);
-            let is_file = own.is_some();
-            let text = match own {
-                Some(text) => text,
-                None => {
-                    if from_server.is_none() {
-                        let with_system = self.request.selection.names_system();
-                        from_server = Some(server::definitions(self.server, with_system)?);
-                    }
-                    let known = from_server.as_ref().and_then(|definitions| definitions.get(name));
-                    known.unwrap_or(&table.definition).clone().into_bytes()
-                }
-            };
-            if !is_file && String::from_utf8_lossy(&text).contains("[HIDDEN]") {
-                warnings.push(format!(
-                    "the definition of {name} has secrets that the server hides, and its file cannot be read here"
-                ));
+    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now. The answer
+    /// is the tables whose secrets the server hides.
+    fn write_tables(&self, plan: &CreatePlan, tree: &Tree, written: &mut Written) -> Result<Vec<TableName>, OpError> {
+        let mut hidden = Vec::new();
+        let mut write = |name: &TableName, definition: &Definition| -> Result<(), OpError> {
+            if !definition.is_file && String::from_utf8_lossy(&definition.text).contains("[HIDDEN]") {
+                hidden.push(name.clone());
             }
             let path = PathBuf::from("metadata")
                 .join(escape_for_file_name(&name.database))
                 .join(format!("{}.sql", escape_for_file_name(&name.table)));
-            let file = self.incoming.write_metadata(&path, &text)?;
-            written.tables.insert(name.clone(), (file.path.clone(), is_file));
+            let file = self.incoming.write_metadata(&path, &definition.text)?;
+            written.tables.insert(name.clone(), (file.path.clone(), definition.is_file));
             written.files.push(file);
+            Ok(())
+        };
+        for (name, taken) in &tree.taken {
+            let printed = || Definition { text: taken.after.definition.clone().into_bytes(), is_file: false };
+            write(name, &taken.attempt.definition.clone().unwrap_or_else(printed))?;
         }
-        Ok(())
+        let mut printed: Option<HashMap<TableName, String>> = None;
+        for table in plan.definitions.iter().chain(plan.left_behind.iter().map(|(table, _)| table)) {
+            if let Some(text) = self.local.read_definition(&table.metadata_path) {
+                write(table.name(), &Definition { text, is_file: true })?;
+                continue;
+            }
+            if printed.is_none() {
+                printed = Some(server::definitions(self.server, self.request.selection.names_system())?);
+            }
+            let known = printed.as_ref().and_then(|definitions| definitions.get(table.name()));
+            let text = known.unwrap_or(&table.definition).clone().into_bytes();
+            write(table.name(), &Definition { text, is_file: false })?;
+        }
+        Ok(hidden)
     }
 
-    /// Reads a file below the server's own path; `None` where it is elsewhere or cannot be read.
-    fn read_own(&self, path: &Path) -> Option<Vec<u8>> {
-        let own = self.local.own()?;
-        let relative = if path.is_absolute() { own.disk.relative(path)? } else { path };
-        let (parent, name) = (relative.parent()?, relative.file_name()?);
-        let text = own.dir.open_beneath(parent).and_then(|dir| dir.read(name, LIMIT_BYTES)).ok()?;
-        (!text.is_empty()).then_some(text)
-    }
-
-    fn write_databases(
-        &self,
-        databases: &[DatabaseRow],
-        tables: &[&Table],
-        written: &mut Written,
-    ) -> Result<(), OpError> {
+    fn write_databases(&self, databases: &[DatabaseRow], written: &mut Written) -> Result<(), OpError> {
         let all = self.request.selection.include.is_empty();
         for database in databases {
-            if !all && !tables.iter().any(|table| table.name().database == database.name) {
+            if !all && !written.tables.keys().any(|table| table.database == database.name) {
                 continue;
             }
             let file_name = format!("{}.sql", escape_for_file_name(&database.name));
             let path = PathBuf::from("metadata").join(file_name);
-            let text = self.read_own(&path).unwrap_or_else(|| {
+            let text = self.local.read_definition(&path).unwrap_or_else(|| {
                 let engine = &database.engine_full;
                 format!("CREATE DATABASE {} ENGINE = {engine}\n", sql::quote_name(&database.name)).into_bytes()
             });
@@ -127,38 +113,6 @@ impl Definitions<'_> {
                 definition: file.path.clone(),
             });
             written.files.push(file);
-        }
-        Ok(())
-    }
-
-    /// Copies, never links: the server appends to these files in place when it uses transactions.
-    fn write_mutations(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
-        for (name, taken) in &tree.taken {
-            for mutation in &taken.mutations {
-                let mut found = None;
-                for live in &taken.attempt.live {
-                    if let (Some(bytes), Some(stat)) =
-                        (live.dir.find_and_read(mutation, LIMIT_BYTES)?, live.dir.find(mutation)?)
-                    {
-                        found = Some((bytes, stat));
-                        break;
-                    }
-                }
-                let Some((bytes, stat)) = found else {
-                    warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
-                    continue;
-                };
-                taken.attempt.target.write_copy(mutation, &stat, &bytes)?;
-                let path = Path::new("data")
-                    .join(escape_for_file_name(&name.database))
-                    .join(escape_for_file_name(&name.table))
-                    .join(mutation);
-                written.files.push(MetadataFile {
-                    path: path.to_string_lossy().into_owned(),
-                    bytes: bytes.len() as u64,
-                    blake3: blake3::hash(&bytes).to_hex().to_string(),
-                });
-            }
         }
         Ok(())
     }
@@ -193,6 +147,38 @@ impl Definitions<'_> {
     }
 }
 
+/// Copies, never links: the server appends to these files in place when it uses transactions.
+fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
+    for (name, taken) in &tree.taken {
+        for mutation in &taken.mutations {
+            let mut found = None;
+            for live in &taken.attempt.live {
+                if let (Some(bytes), Some(stat)) =
+                    (live.dir.find_and_read(mutation, DEFINITION_LIMIT_BYTES)?, live.dir.find(mutation)?)
+                {
+                    found = Some((bytes, stat));
+                    break;
+                }
+            }
+            let Some((bytes, stat)) = found else {
+                warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
+                continue;
+            };
+            taken.attempt.target.write_copy(mutation, &stat, &bytes)?;
+            let path = Path::new("data")
+                .join(escape_for_file_name(&name.database))
+                .join(escape_for_file_name(&name.table))
+                .join(mutation);
+            written.files.push(MetadataFile {
+                path: path.to_string_lossy().into_owned(),
+                bytes: bytes.len() as u64,
+                blake3: blake3::hash(&bytes).to_hex().to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<String>) -> Vec<(String, Vec<u8>)> {
     let entries = match dir.entries_with_kind() {
         Ok(entries) => entries,
@@ -204,7 +190,7 @@ fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<String>) -> Vec<(Strin
     let mut files = Vec::new();
     for entry in entries.iter().filter(|entry| entry.kind == crate::fs::Kind::File) {
         let Some(name) = entry.name.to_str() else { continue };
-        match dir.read(name, LIMIT_BYTES) {
+        match dir.read(name, DEFINITION_LIMIT_BYTES) {
             Ok(bytes) => files.push((name.to_owned(), bytes)),
             Err(error) => warnings.push(format!("{shown}/{name} of the server is not in the snapshot: {error}")),
         }

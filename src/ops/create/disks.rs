@@ -28,6 +28,9 @@ pub(super) fn holding<'a>(disks: &'a [Disk], path: &Path) -> Option<&'a Disk> {
     disks.iter().filter(|disk| path.starts_with(&disk.path)).max_by_key(|disk| disk.path.as_os_str().len())
 }
 
+/// Larger than any definition, and than any file of users, roles and grants.
+pub(super) const DEFINITION_LIMIT_BYTES: u64 = 64 << 20;
+
 impl LocalDisks {
     /// Opens the disks that planned tables use, and the server's own path.
     ///
@@ -97,6 +100,15 @@ impl LocalDisks {
     pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
         let Some((local, relative)) = self.locate(path) else { return Ok(None) };
         local.dir.find_beneath(&relative)
+    }
+
+    /// Reads a definition's file below the server's own path; `None` where it is elsewhere or cannot be read here.
+    pub(super) fn read_definition(&self, path: &Path) -> Option<Vec<u8>> {
+        let own = self.own()?;
+        let relative = if path.is_absolute() { own.disk.relative(path)? } else { path };
+        let (parent, name) = (relative.parent()?, relative.file_name()?);
+        let text = own.dir.open_beneath(parent).and_then(|dir| dir.read(name, DEFINITION_LIMIT_BYTES)).ok()?;
+        (!text.is_empty()).then_some(text)
     }
 
     /// Where the server may put shadows.

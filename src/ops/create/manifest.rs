@@ -55,7 +55,8 @@ impl Parts<'_> {
                 entry.files += tally.files;
                 entry.apparent_bytes += tally.bytes;
                 entry.patch_parts += u64::from(part.name.is_patch());
-                entry.rows += known.map_or(0, |part| part.rows);
+                // A patch part's rows are changes of rows that other parts have.
+                entry.rows += known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
                 records.push(record(&taken.after, part, known));
             }

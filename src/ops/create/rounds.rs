@@ -17,7 +17,7 @@ use crate::repo::{Incoming, Repository};
 use crate::server::{self, Server, code};
 
 use super::disks::LocalDisks;
-use super::table::{Attempt, clear, take_patches};
+use super::table::{Attempt, Definition, clear, take_patches};
 use super::written::{Previous, previous_inodes};
 use super::{Clock, Request};
 
@@ -90,12 +90,13 @@ impl Rounds<'_> {
             }
             let name = incoming.announce_freeze((self.now)())?;
             let first = round == 1;
-            let (attempts, previous) = self.take_all(std::mem::take(&mut next), &data, &name, incoming, || {
+            let (mut attempts, previous) = self.take_all(std::mem::take(&mut next), &data, &name, incoming, || {
                 if first { previous_inodes(repository) } else { Ok(None) }
             })?;
             if first {
                 tree.previous = previous;
             }
+            self.ask_for_definitions(&mut attempts)?;
             let after = server::survey(self.server, self.request.selection.names_system())?;
             let plan = plan_create(&after, &self.request.selection, |_| None);
             let mut gone = Vec::new();
@@ -121,7 +122,7 @@ impl Rounds<'_> {
                     }
                 }
             }
-            self.follow_renames(gone, &plan, &mut next, &mut tree, round);
+            follow_renames(gone, &plan, &mut next, &mut tree, round);
         }
         self.stages.finish(Stage::Freeze);
         self.stages.finish(Stage::Place);
@@ -136,34 +137,20 @@ impl Rounds<'_> {
         }
     }
 
-    /// A table that is gone was dropped or renamed. What stands under a name that was not there before, and under the
-    /// same UUID or where tables have none, is taken in the next round.
-    fn follow_renames(
-        &self,
-        gone: Vec<Table>,
-        plan: &CreatePlan,
-        next: &mut Vec<TableFreeze>,
-        tree: &mut Tree,
-        round: u32,
-    ) {
-        for table in gone {
-            let known = |name: &TableName| tree.taken.contains_key(name) || tree.skipped.contains_key(name);
-            let heir = plan.freeze.iter().find(|freeze| {
-                let heir = &freeze.table;
-                let same = match (&heir.key.uuid, &table.key.uuid) {
-                    (Some(a), Some(b)) => a == b || heir.name() == table.name(),
-                    _ => heir.engine == table.engine,
-                };
-                same && !known(heir.name()) && !next.iter().any(|other| other.table.name() == heir.name())
-            });
-            match heir {
-                Some(heir) if round < ROUNDS => next.push(heir.clone()),
-                _ => {
-                    let reason = "it was dropped or renamed while the snapshot was made".to_owned();
-                    tree.skipped.insert(table.name().clone(), (table, reason));
-                }
-            }
+    /// Asks the server for the definitions whose files cannot be read here.
+    ///
+    /// Before the second look, as the files are read: a definition that is the same at both looks is the one that was
+    /// in force when its table was frozen.
+    fn ask_for_definitions(&self, attempts: &mut [Attempt]) -> Result<(), OpError> {
+        if attempts.iter().all(|attempt| attempt.definition.is_some() || attempt.refused.is_some()) {
+            return Ok(());
         }
+        let mut printed = server::definitions(self.server, self.request.selection.names_system())?;
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
+            let text = printed.remove(attempt.freeze.table.name());
+            attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
+        }
+        Ok(())
     }
 
     /// Takes tables at once, as many as `--freeze-jobs` says; `beside` runs meanwhile.
@@ -258,7 +245,7 @@ impl Rounds<'_> {
         if let (Verdict::Taken | Verdict::MutationsMoved(_), Some(found)) = (&verdict, found) {
             mark_foreign_fingerprints(&mut attempt, &before, found);
             if let Some(problem) = attempt.problem()
-                && !(last && self.is_damaged_on_the_server(&attempt))
+                && !(last && is_damaged_on_the_server(&attempt))
             {
                 verdict = Verdict::Again(problem);
             }
@@ -289,17 +276,6 @@ impl Rounds<'_> {
         }
         Ok(Outcome::Taken(Box::new(TakenTable { attempt, after: found, freezes: round, mutations })))
     }
-
-    /// Whether every part with a problem has the same problem in the live directory.
-    fn is_damaged_on_the_server(&self, attempt: &Attempt) -> bool {
-        attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()).all(|part| {
-            let same = |table: &LiveTable| {
-                let live = table.dir.open_dir(part.name.as_str()).and_then(|dir| crate::exec::inspect_part(&dir));
-                live.is_ok_and(|live| live.problems == part.inspected.problems)
-            };
-            attempt.live.iter().any(same)
-        })
-    }
 }
 
 /// The fingerprint derived from a part's checksums must be the one that the server gives for it.
@@ -314,4 +290,38 @@ fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Tabl
             part.inspected.problems.push(problem);
         }
     }
+}
+
+/// A table that is gone was dropped or renamed. What stands under a name that was not there before, and under the
+/// same UUID or where tables have none, is taken in the next round.
+fn follow_renames(gone: Vec<Table>, plan: &CreatePlan, next: &mut Vec<TableFreeze>, tree: &mut Tree, round: u32) {
+    for table in gone {
+        let known = |name: &TableName| tree.taken.contains_key(name) || tree.skipped.contains_key(name);
+        let heir = plan.freeze.iter().find(|freeze| {
+            let heir = &freeze.table;
+            let same = match (&heir.key.uuid, &table.key.uuid) {
+                (Some(a), Some(b)) => a == b || heir.name() == table.name(),
+                _ => heir.engine == table.engine,
+            };
+            same && !known(heir.name()) && !next.iter().any(|other| other.table.name() == heir.name())
+        });
+        match heir {
+            Some(heir) if round < ROUNDS => next.push(heir.clone()),
+            _ => {
+                let reason = "it was dropped or renamed while the snapshot was made".to_owned();
+                tree.skipped.insert(table.name().clone(), (table, reason));
+            }
+        }
+    }
+}
+
+/// Whether every part with a problem has the same problem in the live directory.
+fn is_damaged_on_the_server(attempt: &Attempt) -> bool {
+    attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()).all(|part| {
+        let same = |table: &LiveTable| {
+            let live = table.dir.open_dir(part.name.as_str()).and_then(|dir| crate::exec::inspect_part(&dir));
+            live.is_ok_and(|live| live.problems == part.inspected.problems)
+        };
+        attempt.live.iter().any(same)
+    })
 }

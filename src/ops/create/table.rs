@@ -24,6 +24,14 @@ pub(super) struct TakenPart {
     pub(super) inspected: Inspected,
 }
 
+/// The definition of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Definition {
+    pub(super) text: Vec<u8>,
+    /// Whether it is the server's own file rather than what the server prints.
+    pub(super) is_file: bool,
+}
+
 /// What was taken of a table in one round.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -33,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) live: Vec<LiveTable>,
     pub(super) parts: Vec<TakenPart>,
     pub(super) detached_parts: u64,
+    /// Its definition, read after the freeze and before the next look at the server.
+    pub(super) definition: Option<Definition>,
     /// What the server answered instead of freezing.
     pub(super) refused: Option<server::ServerError>,
 }
@@ -68,7 +78,8 @@ impl Rounds<'_> {
             let patches = freeze.parts().filter(|part| part.name.is_patch());
             Ok((saved, take_patches(patches, &live, &target)?))
         })?;
-        let mut attempt = Attempt { target, live, parts: Vec::new(), detached_parts, refused: None, freeze };
+        let mut attempt =
+            Attempt { target, live, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
         {
             let _inside = self.stages.enter(Stage::Freeze);
             if let Err(error) = self.freeze(&attempt.freeze, name, query_id) {
@@ -83,6 +94,8 @@ impl Rounds<'_> {
         self.stages.monitor().advanced(Stage::Freeze, work);
         self.pool.install(|| self.collect(&mut attempt, &saved, name))?;
         attempt.parts.append(&mut parts);
+        let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
+        attempt.definition = file.map(|text| Definition { text, is_file: true });
         Ok(attempt)
     }
 
