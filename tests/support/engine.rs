@@ -16,14 +16,8 @@
 //! as a server does and what not. `tests/support/engines/install` fetches both. An engine is a process of
 //! its own that dies with the test process, whatever that dies of.
 
-#![allow(
-    dead_code,
-    reason = "each test program uses its own share of this file"
-)]
-#![allow(
-    unreachable_pub,
-    reason = "a test program exports nothing; `pub` marks what tests are to use"
-)]
+#![allow(dead_code, reason = "each test program uses its own share of this file")]
+#![allow(unreachable_pub, reason = "a test program exports nothing; `pub` marks what tests are to use")]
 #![allow(
     clippy::disallowed_methods,
     clippy::doc_markdown,
@@ -79,10 +73,8 @@ impl Kind {
     }
 
     fn program(self) -> PathBuf {
-        let cache = std::env::var_os("CHSNAP_ENGINES").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join(".engines"),
-            PathBuf::from,
-        );
+        let cache = std::env::var_os("CHSNAP_ENGINES")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".engines"), PathBuf::from);
         match self {
             Kind::V18 => cache.join("clickhouse-18/run"),
             Kind::V26 => cache.join("venv/bin/python"),
@@ -156,12 +148,8 @@ impl Engine {
         let folder = folder_for(kind);
         let home = folder.path().join("server");
         fs::create_dir_all(dir).unwrap_or_else(|e| panic!("cannot create {}: {e}", dir.display()));
-        let data_path =
-            fs::canonicalize(dir).unwrap_or_else(|e| panic!("cannot find {}: {e}", dir.display()));
-        let root = data_path
-            .parent()
-            .expect("a data directory is not /")
-            .to_path_buf();
+        let data_path = fs::canonicalize(dir).unwrap_or_else(|e| panic!("cannot find {}: {e}", dir.display()));
+        let root = data_path.parent().expect("a data directory is not /").to_path_buf();
         Engine::start_at(kind, options, folder, root, home, data_path)
     }
 
@@ -174,24 +162,13 @@ impl Engine {
         home: PathBuf,
         data_path: PathBuf,
     ) -> Engine {
-        assert!(
-            kind.is_installed(),
-            "engine {kind:?} is not installed: run tests/support/engines/install"
-        );
+        assert!(kind.is_installed(), "engine {kind:?} is not installed: run tests/support/engines/install");
         assert!(
             kind == Kind::V26 || (options.extra_disks == 0 && options.disks.is_empty()),
             "ClickHouse 18.16 has no disks"
         );
-        let mut engine = Engine {
-            kind,
-            options: options.clone(),
-            root,
-            home,
-            data_path,
-            port: 0,
-            child: None,
-            _folder: folder,
-        };
+        let mut engine =
+            Engine { kind, options: options.clone(), root, home, data_path, port: 0, child: None, _folder: folder };
         engine.prepare();
         engine.launch();
         engine
@@ -282,9 +259,7 @@ impl Engine {
     /// What the server answered, or why it did not.
     pub fn query_bytes(&self, sql: &[u8], settings: &[(&str, &str)]) -> Result<Vec<u8>, String> {
         // Otherwise an error in the middle of an answer comes with status 200.
-        let mut request = agent()
-            .post(format!("{}/", self.url()))
-            .query("wait_end_of_query", "1");
+        let mut request = agent().post(format!("{}/", self.url())).query("wait_end_of_query", "1");
         for (name, value) in settings {
             request = request.query(name, value);
         }
@@ -297,13 +272,9 @@ impl Engine {
             return;
         };
         // std can only send SIGKILL; the child is not reaped yet, so the pid is its own.
-        let asked = Command::new("sh")
-            .args(["-c", "kill -s TERM \"$0\"", &child.id().to_string()])
-            .status();
+        let asked = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &child.id().to_string()]).status();
         let deadline = Instant::now() + STOP_DEADLINE;
-        while asked.as_ref().is_ok_and(std::process::ExitStatus::success)
-            && Instant::now() < deadline
-        {
+        while asked.as_ref().is_ok_and(std::process::ExitStatus::success) && Instant::now() < deadline {
             if matches!(child.try_wait(), Ok(Some(_))) {
                 self.child = None;
                 return;
@@ -332,12 +303,7 @@ impl Engine {
     /// The end of everything that the engine logged.
     pub fn log(&self) -> String {
         let mut all = String::new();
-        for name in [
-            "output.log",
-            "log/error.log",
-            "log/server.log",
-            "log/bridge.log",
-        ] {
+        for name in ["output.log", "log/error.log", "log/server.log", "log/bridge.log"] {
             let content = fs::read(self.home.join(name)).unwrap_or_default();
             if content.is_empty() {
                 continue;
@@ -354,22 +320,14 @@ impl Engine {
         let mut owned = vec![self.data_path.clone(), self.home.clone(), log];
         owned.extend((1..=self.options.extra_disks).map(|number| self.disk_path(number)));
         for folder in &owned {
-            fs::create_dir_all(folder)
-                .unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
+            fs::create_dir_all(folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
             if let Some(uid) = self.options.uid {
-                chown(folder, Some(uid), Some(uid)).unwrap_or_else(|e| {
-                    panic!(
-                        "cannot give {} to user {uid} (are you root?): {e}",
-                        folder.display()
-                    )
-                });
+                chown(folder, Some(uid), Some(uid))
+                    .unwrap_or_else(|e| panic!("cannot give {} to user {uid} (are you root?): {e}", folder.display()));
             }
         }
         if self.kind == Kind::V18 {
-            self.write(
-                "users18.xml",
-                &SERVER18_USERS.replace("@USERS@", &self.users_xml()),
-            );
+            self.write("users18.xml", &SERVER18_USERS.replace("@USERS@", &self.users_xml()));
         } else {
             self.write("chdb_bridge.py", BRIDGE);
             self.write("chdb.xml", &self.chdb_config());
@@ -378,8 +336,7 @@ impl Engine {
 
     fn write(&self, name: &str, content: &str) {
         let path = self.home.join(name);
-        fs::write(&path, content)
-            .unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
     }
 
     fn users_xml(&self) -> String {
@@ -410,15 +367,12 @@ impl Engine {
         for (name, definition) in &self.options.disks {
             disks.push((name.clone(), definition.replace("{root}", &xml(&self.root))));
         }
-        let volume = |name: &str, disks: &str| {
-            format!("<{name}><volumes><main>{disks}</main></volumes></{name}>\n")
-        };
+        let volume = |name: &str, disks: &str| format!("<{name}><volumes><main>{disks}</main></volumes></{name}>\n");
         let mut policies = volume("jbod", &jbod);
         let mut definitions = String::new();
         for (name, definition) in &disks {
             policies += &volume(name, &format!("<disk>{name}</disk>"));
-            writeln!(definitions, "<{name}>{definition}</{name}>")
-                .expect("a String takes everything");
+            writeln!(definitions, "<{name}>{definition}</{name}>").expect("a String takes everything");
         }
         CHDB_CONFIG
             .replace("@LOG@", &xml(&self.home.join("log/server.log")))
@@ -450,8 +404,7 @@ impl Engine {
 
     fn try_launch(&mut self) -> Result<(), String> {
         let command = self.command();
-        let child = spawn(command)
-            .map_err(|e| format!("cannot be run (setpriv of util-linux is needed): {e}"))?;
+        let child = spawn(command).map_err(|e| format!("cannot be run (setpriv of util-linux is needed): {e}"))?;
         self.child = Some(child);
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -480,22 +433,15 @@ impl Engine {
             Kind::V18 => {
                 self.write("server18.xml", &self.server18_config());
                 if let Some(uid) = self.options.uid {
-                    command
-                        .arg(format!("--reuid={uid}"))
-                        .arg(format!("--regid={uid}"));
+                    command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}"));
                     command.arg("--clear-groups");
                 }
                 command.arg(Kind::V18.program());
-                command.arg(format!(
-                    "--config-file={}",
-                    self.home.join("server18.xml").display()
-                ));
+                command.arg(format!("--config-file={}", self.home.join("server18.xml").display()));
             }
             Kind::V26 => {
                 drop(fs::remove_file(self.home.join("port")));
-                command
-                    .arg(Kind::V26.program())
-                    .arg(self.home.join("chdb_bridge.py"));
+                command.arg(Kind::V26.program()).arg(self.home.join("chdb_bridge.py"));
                 command.arg("--path").arg(&self.data_path);
                 command.arg("--config").arg(self.home.join("chdb.xml"));
                 command.arg("--log").arg(self.home.join("log/bridge.log"));
@@ -519,16 +465,8 @@ impl Engine {
             .append(true)
             .open(self.home.join("output.log"))
             .and_then(|file| Ok((file.try_clone()?, file)))
-            .unwrap_or_else(|e| {
-                panic!(
-                    "cannot write {}: {e}",
-                    self.home.join("output.log").display()
-                )
-            });
-        command
-            .stdin(Stdio::null())
-            .stdout(output.0)
-            .stderr(output.1);
+            .unwrap_or_else(|e| panic!("cannot write {}: {e}", self.home.join("output.log").display()));
+        command.stdin(Stdio::null()).stdout(output.0).stderr(output.1);
         command.current_dir(&self.home);
         command
     }
@@ -543,11 +481,7 @@ impl Engine {
                 let pong = agent().get(format!("http://127.0.0.1:{port}/ping")).call();
                 answer(pong).is_ok().then_some(port)
             }
-            Kind::V26 => fs::read_to_string(self.home.join("port"))
-                .ok()?
-                .trim()
-                .parse()
-                .ok(),
+            Kind::V26 => fs::read_to_string(self.home.join("port")).ok()?.trim().parse().ok(),
         }
     }
 }
@@ -610,14 +544,11 @@ fn folder_for(kind: Kind) -> tempfile::TempDir {
 }
 
 fn xml(path: &Path) -> String {
-    path.to_string_lossy()
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
+    path.to_string_lossy().replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn text(bytes: Vec<u8>) -> String {
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     text.trim_end_matches('\n').to_owned()
 }
 
@@ -632,9 +563,7 @@ fn agent() -> ureq::Agent {
         .into()
 }
 
-fn answer(
-    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<Vec<u8>, String> {
+fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, String> {
     let mut response = response.map_err(|e| format!("no answer: {e}"))?;
     let body = response
         .body_mut()
@@ -642,11 +571,7 @@ fn answer(
         .limit(u64::MAX)
         .read_to_vec()
         .map_err(|e| format!("the answer broke off: {e}"))?;
-    if response.status().is_success() {
-        Ok(body)
-    } else {
-        Err(String::from_utf8_lossy(&body).trim_end().to_owned())
-    }
+    if response.status().is_success() { Ok(body) } else { Err(String::from_utf8_lossy(&body).trim_end().to_owned()) }
 }
 
 /// The loopback port that the process listens on.
@@ -665,10 +590,7 @@ fn listening_port(pid: u32) -> Option<u16> {
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .collect();
     sockets
-        .find(|(inode, _)| {
-            own.iter()
-                .any(|target| *target == Path::new(&format!("socket:[{inode}]")))
-        })
+        .find(|(inode, _)| own.iter().any(|target| *target == Path::new(&format!("socket:[{inode}]"))))
         .map(|(_, port)| port)
 }
 

@@ -1,0 +1,119 @@
+//! stdout and stderr: closed pipes, quiet, colours, progress.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::Lab;
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let (lab, nights) = Lab::with_nights(2);
+    for arguments in [&["list"][..], &["--json", "list"], &["show"], &["--help"], &["rm", &nights[0]]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = lab.chsnap().command(arguments);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("chsnap starts");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+    assert_eq!(lab.listed(0), nights[1..]);
+}
+
+#[test]
+fn a_closed_stderr_keeps_no_work_from_being_done() {
+    let (lab, nights) = Lab::with_nights(2);
+    lab.run(0, &["rm", &nights[0]]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = lab.chsnap().command(&["gc", "--progress", "json"]);
+    let output = command.stderr(writer).output().expect("chsnap starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("removed 1 snapshot"));
+}
+
+#[test]
+fn quiet_takes_progress_and_notes_away_and_leaves_results_and_errors() {
+    let (lab, nights) = Lab::with_nights(3);
+    let quiet = |code, arguments: &[&str]| lab.chsnap().expect(code, &[&["--quiet"], arguments].concat());
+    let run = quiet(0, &["rm", &nights[0]]);
+    assert_eq!((run.stdout, run.stderr), (format!("removed {}\n", nights[0]), String::new()));
+    let run = quiet(0, &["list"]);
+    assert!(!run.stdout.contains("in the trash") && run.stdout.contains(&nights[1]), "{}", run.stdout);
+    let run = quiet(0, &["gc"]);
+    assert_eq!(run.stderr, "");
+    assert!(run.stdout.contains("removed 1 snapshot"));
+    assert!(quiet(1, &["show", "2031"]).stderr.contains("error: no snapshot"));
+    std::fs::create_dir(lab.at("foreign")).expect("a directory");
+    assert!(quiet(3, &["list"]).stderr.contains("warning:"));
+}
+
+#[test]
+fn colours_stand_only_where_they_are_wanted() {
+    let (lab, _) = Lab::with_nights(1);
+    let has_colour = |chsnap: &crate::chsnap_command::Chsnap, arguments: &[&str]| {
+        let run = chsnap.expect(1, &[arguments, &["show", "2031"]].concat());
+        assert!(run.stderr.contains("error") && run.stdout.is_empty());
+        run.stderr.contains('\u{1b}')
+    };
+    let no_color = lab.chsnap().clone().env("NO_COLOR", "1");
+    assert!(!has_colour(lab.chsnap(), &[]), "off a terminal");
+    assert!(!has_colour(&no_color, &[]));
+    assert!(has_colour(lab.chsnap(), &["--color", "always"]));
+    assert!(has_colour(&no_color, &["--color", "always"]), "what is asked for on the command line wins");
+    assert!(!has_colour(lab.chsnap(), &["--color", "never"]));
+    for chsnap in [lab.chsnap(), &no_color] {
+        assert!(!chsnap.expect(0, &["list"]).stdout.contains('\u{1b}'));
+    }
+    let json = lab.run(0, &["--color", "always", "--json", "list"]).stdout;
+    assert!(!json.contains('\u{1b}') && serde_json::from_str::<Value>(&json).is_ok());
+}
+
+#[test]
+fn progress_in_json_is_an_event_a_line() {
+    let (lab, nights) = Lab::with_nights(3);
+    lab.run(0, &["rm", &nights[0], &nights[1]]);
+    std::fs::create_dir(lab.repo().join("incoming/2026-12-01T020000Z")).expect("a leftover");
+    let run = lab.chsnap().expect(0, &["--json", "--progress", "json", "gc"]);
+    let events: Vec<Value> =
+        run.stderr.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+    let of = |what: &str| events.iter().filter(|event| event["event"] == what).collect::<Vec<_>>();
+    assert_eq!((of("started").len(), of("finished").len(), of("note").len()), (1, 1, 1), "{events:?}");
+    let finished = of("finished").remove(0);
+    assert_eq!((&finished["stage"], &finished["done"]["tables"]), (&"remove".into(), &2.into()));
+    assert!(finished["done"]["files"].as_u64() >= Some(8), "{events:?}");
+    assert!(serde_json::from_str::<Value>(&run.stdout).is_ok());
+}
+
+#[test]
+fn progress_off_a_terminal_is_plain_lines_on_stderr() {
+    let (lab, nights) = Lab::with_nights(2);
+    lab.run(0, &["rm", &nights[0]]);
+    let run = lab.chsnap().expect(0, &["gc"]);
+    assert!(run.stderr.contains("remove: ") && !run.stderr.contains('\u{1b}') && !run.stderr.contains('\r'));
+    assert!(!run.stdout.contains("remove: "));
+}
+
+#[test]
+fn every_answer_in_json_is_one_document_on_one_of_the_two_streams() {
+    let (lab, nights) = Lab::with_nights(3);
+    let cases: [(i32, &[&str]); 8] = [
+        (0, &["list"]),
+        (0, &["show"]),
+        (0, &["rm", &nights[0]]),
+        (0, &["undo"]),
+        (0, &["gc"]),
+        (1, &["show", "2031"]),
+        (13, &["rm", &nights[0], &nights[1], &nights[2]]),
+        (2, &["show", "a", "b"]),
+    ];
+    for (code, arguments) in cases {
+        let all = [&["--json", "--progress", "none"], arguments].concat();
+        let run = lab.chsnap().expect(code, &all);
+        let (full, empty) = if code == 1 || code == 2 { (run.stderr, run.stdout) } else { (run.stdout, run.stderr) };
+        assert_eq!(empty, "", "{arguments:?}");
+        let document: Value = serde_json::from_str(&full).expect("a document");
+        let schema = document["schema"].as_str().expect("a schema");
+        assert!(schema.starts_with("chsnap.") && schema.split('.').next_back() == Some("v1"), "{schema}");
+    }
+}

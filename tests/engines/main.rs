@@ -1,0 +1,19 @@
+//! chsnap against real ClickHouse engines, 18.16 and 26.9.
+
+#![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+
+#[path = "../support/chsnap.rs"]
+mod chsnap_command;
+#[path = "../support/engine.rs"]
+mod engine;
+#[path = "../support/tree.rs"]
+mod tree;
+
+mod faithful;
+mod moving;
+mod mutating;
+mod names;
+mod refused;
+mod repeated;
+mod restored;
+mod support;

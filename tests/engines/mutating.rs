@@ -1,0 +1,99 @@
+//! What FREEZE leaves out and a snapshot must not: patch parts, metadata versions, unfinished mutations.
+
+use std::fs;
+
+use crate::engine::both_engines;
+use crate::engine::{Engine, Kind};
+use crate::support::{path_of, repository, restore_by_hand};
+
+#[test]
+fn lightweight_updates_are_in_the_snapshot() {
+    let engine = Engine::start(Kind::V26);
+    engine.query(
+        "CREATE TABLE default.u (id UInt64, v UInt64) ENGINE = MergeTree ORDER BY id \
+         SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1",
+    );
+    engine.query("INSERT INTO default.u SELECT number, 0 FROM numbers(100)");
+    engine.query("UPDATE default.u SET v = 5 WHERE id < 10");
+    let sum = engine.query("SELECT sum(v) FROM default.u");
+    assert_eq!(sum, "50");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    assert_eq!(created["placed"]["linked"]["parts"], 1, "the patch part is linked from the live directory");
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["table_list"][0]["patch_parts"], 1);
+    assert_eq!(shown["table_list"][0]["rows"], 100, "rows of a patch part are not rows of the table");
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), Kind::V26);
+    assert_eq!(restored.query("SELECT sum(v), count() FROM default.u"), "50\t100");
+}
+
+#[test]
+fn a_table_with_renamed_columns_keeps_its_metadata_versions() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE TABLE default.r (id UInt64, a UInt64) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO default.r SELECT number, number FROM numbers(100)");
+    engine.query("ALTER TABLE default.r ADD COLUMN extra String DEFAULT 'x'");
+    engine.query("ALTER TABLE default.r RENAME COLUMN a TO b");
+    engine.query("INSERT INTO default.r SELECT number, number, 'y' FROM numbers(100, 100)");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), Kind::V26);
+    let query = "SELECT count(), sum(b), countIf(extra = 'x') FROM default.r";
+    assert_eq!(restored.query(query), engine.query(query));
+    assert_eq!(restored.query(query), "200\t19900\t100");
+}
+
+both_engines! {
+    fn unfinished_mutations_are_carried_and_finish_after_a_restore(engine: Engine) {
+        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+        engine.query("SYSTEM STOP MERGES default.m");
+        let asynchronous: &[(&str, &str)] = match engine.kind() {
+            Kind::V18 => &[],
+            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+        };
+        engine.query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous).expect("queued");
+        assert_eq!(engine.query("SELECT count() FROM default.m WHERE v = 'new'"), "0");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create"]);
+        let snapshot = path_of(&chsnap, &created);
+        let carried: Vec<String> = fs::read_dir(snapshot.join("data/default/m")).expect("a table")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("mutation_")).collect();
+        assert_eq!(carried.len(), 1, "{carried:?}");
+        let shown = chsnap.json(0, &["show", "latest"]);
+        assert_eq!(shown["table_list"][0]["mutations"][0], carried[0].as_str());
+        let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "500\t1000");
+    }
+}
+
+both_engines! {
+    fn finished_mutations_and_mutated_parts_come_back(engine: Engine) {
+        engine.query("CREATE TABLE default.m (id UInt64, v String, w UInt64) ENGINE = MergeTree ORDER BY id");
+        engine.query("INSERT INTO default.m SELECT number, 'old', number FROM numbers(1000)");
+        let chsnap = repository(&engine);
+        let first = chsnap.json(0, &["create"]);
+        engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let second = chsnap.json(0, &["create"]);
+        if engine.kind() == Kind::V26 {
+            engine.query("SELECT 1");
+        }
+        let written = second["written_bytes"].as_u64().expect("bytes");
+        assert!(written > 0 && written <= second["allocated_bytes"].as_u64().expect("bytes"));
+        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &second), engine.kind());
+        assert_eq!(restored.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "500\t1000\t499500");
+        let earlier = restore_by_hand(&chsnap, &path_of(&chsnap, &first), engine.kind());
+        assert_eq!(earlier.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "0\t1000\t499500");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the tests of both engines share: sample tables, and a restore by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, Kind};
+
+/// A repository beside the engine's data, on the same filesystem, made by `init`.
+pub fn repository(engine: &Engine) -> Chsnap {
+    let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
+    chsnap.expect(0, &["init"]);
+    chsnap
+}
+
+/// Where a snapshot that `create` has answered stands.
+pub fn path_of(chsnap: &Chsnap, created: &Value) -> PathBuf {
+    chsnap.repo().join("snapshots").join(created["id"].as_str().expect("an id"))
+}
+
+/// Tables of several engines and partition keys, with the queries that tell whether they came back whole.
+pub const TABLES: [(&str, &str); 5] = [
+    ("events", "SELECT count(), sum(id), sum(cityHash64(name, v)) FROM lab.events"),
+    ("latest", "SELECT count(), sum(cityHash64(k, v)) FROM lab.latest"),
+    ("sums", "SELECT sum(n), count() FROM lab.sums"),
+    ("empty", "SELECT count() FROM lab.empty"),
+    ("plain", "SELECT count(), sum(x) FROM lab.plain"),
+];
+
+/// Fills database `lab`.
+pub fn load(engine: &Engine) {
+    engine.query("CREATE DATABASE lab");
+    let wide = match engine.kind() {
+        Kind::V18 => "",
+        Kind::V26 => ", min_bytes_for_wide_part = 0",
+    };
+    engine.query(&format!(
+        "CREATE TABLE lab.events (ts DateTime, id UInt64, name String, v UInt32) ENGINE = MergeTree \
+         PARTITION BY toYYYYMM(ts) ORDER BY (id) SETTINGS index_granularity = 512{wide}"
+    ));
+    for month in 1..=4 {
+        for batch in 0..3 {
+            engine.query(&format!(
+                "INSERT INTO lab.events SELECT toDateTime('2026-0{month}-01 00:00:00') + number, number + {batch} * 1000, \
+                 toString(number), number % 7 FROM numbers(1000)"
+            ));
+        }
+    }
+    engine.query("CREATE TABLE lab.latest (k UInt32, v String) ENGINE = ReplacingMergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.latest SELECT number % 50, toString(number) FROM numbers(500)");
+    engine.query("CREATE TABLE lab.sums (k UInt32, n UInt64) ENGINE = SummingMergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.sums SELECT number % 10, 1 FROM numbers(300)");
+    engine.query("CREATE TABLE lab.empty (k UInt32) ENGINE = MergeTree ORDER BY k");
+    engine.query("CREATE TABLE lab.plain (x UInt64) ENGINE = MergeTree ORDER BY tuple()");
+    engine.query("INSERT INTO lab.plain SELECT number FROM numbers(10)");
+    engine.query("CREATE VIEW lab.seen AS SELECT name, count() AS c FROM lab.events GROUP BY name");
+    engine.query(
+        "CREATE MATERIALIZED VIEW lab.mv ENGINE = SummingMergeTree ORDER BY name POPULATE \
+         AS SELECT name, count() AS c FROM lab.events GROUP BY name",
+    );
+}
+
+/// The active parts: table, name, directory.
+pub fn active_parts(engine: &Engine, database: &str) -> Vec<(String, String, PathBuf)> {
+    let rows = engine.query(&format!(
+        "SELECT table, name, path FROM system.parts WHERE active AND database = '{database}' FORMAT JSONEachRow"
+    ));
+    rows.lines()
+        .map(|line| {
+            let row: Value = serde_json::from_str(line).expect("a row");
+            let text = |name: &str| row[name].as_str().expect("a string").to_owned();
+            (text("table"), text("name"), PathBuf::from(text("path")))
+        })
+        .collect()
+}
+
+fn shell(script: &str, arguments: &[&Path]) {
+    let output = Command::new("bash").arg("-euc").arg(script).arg("bash").args(arguments).output().expect("bash runs");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Restores a snapshot by hand into a new, empty engine of the same kind, with nothing of chsnap's: the parts are
+/// linked into the empty future data directories, then each table is attached by its stored definition.
+pub fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> Engine {
+    let engine = Engine::start(kind);
+    let id = snapshot.file_name().expect("a name").to_string_lossy().into_owned();
+    let shown = chsnap.json(0, &["show", &id]);
+    for database in shown["databases"].as_array().expect("databases") {
+        let name = database["database"].as_str().expect("a name");
+        if name != "default" {
+            let ordinary = database["engine"] == "Ordinary" && kind == Kind::V26;
+            let engine_clause = if ordinary { " ENGINE = Ordinary" } else { "" };
+            let settings: &[(&str, &str)] = if ordinary { &[("allow_deprecated_database_ordinary", "1")] } else { &[] };
+            engine
+                .query_with(&format!("CREATE DATABASE {}{engine_clause}", quoted(name)), settings)
+                .expect("a database");
+        }
+    }
+    for table in shown["table_list"].as_array().expect("tables") {
+        if table["state"] != "taken" {
+            continue;
+        }
+        let (database, name) = (table["database"].as_str().expect("a name"), table["table"].as_str().expect("a name"));
+        let definition =
+            fs::read_to_string(snapshot.join(table["definition"].as_str().expect("a path"))).expect("text");
+        let full_name = format!("{}.{}", quoted(database), quoted(name));
+        // `ATTACH TABLE _ UUID '…' (…)` or `CREATE TABLE db.name UUID '…' (…)` in Atomic databases, and
+        // `ATTACH TABLE name (…)` in Ordinary ones.
+        let (target, rest) = match table["uuid"].as_str() {
+            Some(uuid) => {
+                let target = engine.data_path().join("store").join(&uuid[..3]).join(uuid);
+                (
+                    target,
+                    format!(
+                        " UUID{}",
+                        definition.split_once(" UUID").unwrap_or_else(|| panic!("{definition} {table}")).1
+                    ),
+                )
+            }
+            None => {
+                let path = Path::new("data").join(escaped(database)).join(escaped(name));
+                (
+                    engine.data_path().join(path),
+                    format!(" ({}", definition.split_once('(').unwrap_or_else(|| panic!("{definition} {table}")).1),
+                )
+            }
+        };
+        let statement = format!("ATTACH TABLE {full_name}{rest}");
+        let source = snapshot.join("data").join(escaped(database)).join(escaped(name));
+        shell(r#"mkdir -p "$2" && cp -al "$1/." "$2/""#, &[&source, &target]);
+        engine.query(&statement);
+    }
+    engine
+}
+
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+/// ClickHouse's escaping, written once more so that a mistake in chsnap's does not hide itself.
+pub fn escaped(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// What stands under the disk's `shadow/`, the server's own counter left out.
+pub fn shadows(engine: &Engine) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(engine.data_path().join("shadow")) else { return Vec::new() };
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != "increment.txt").collect()
+}

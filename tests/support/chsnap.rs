@@ -1,0 +1,115 @@
+//! Runs the `chsnap` binary as a whole command.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A command line to be, with the repository that it is about.
+#[derive(Clone, Debug)]
+pub struct Chsnap {
+    repo: PathBuf,
+    url: String,
+    env: Vec<(String, String)>,
+}
+
+/// What a command answered.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Chsnap {
+    /// A binary that speaks of this repository and, for the commands that need one, of no server.
+    pub fn new(repo: &Path) -> Self {
+        // Port 9 is the discard service: nothing answers there.
+        Self { repo: repo.to_owned(), url: "http://127.0.0.1:9".to_owned(), env: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn repo(&self) -> &Path {
+        &self.repo
+    }
+
+    /// The command, not yet started.
+    pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chsnap"));
+        for name in ["CHSNAP_REPO", "CHSNAP_URL", "CHSNAP_USER", "CHSNAP_PASSWORD"] {
+            command.env_remove(name);
+        }
+        command.env("CHSNAP_REPO", &self.repo).env("CHSNAP_URL", &self.url);
+        command.env("XDG_STATE_HOME", self.repo.with_extension("state"));
+        command.envs(self.env.iter().map(|(name, value)| (name, value))).args(arguments);
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Run {
+        let output = self.command(arguments).output().expect("chsnap starts");
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs it with `--json` and reads the document; the exit code must be this one.
+    #[track_caller]
+    pub fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let mut all = vec!["--json", "--progress", "none"];
+        all.extend(arguments);
+        let run = self.run(&all);
+        assert_eq!(run.code, code, "chsnap {arguments:?}\n{}\n{}", run.stdout, run.stderr);
+        let text = if matches!(code, 0 | 3 | 12 | 13) { &run.stdout } else { &run.stderr };
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Runs it; the exit code must be this one.
+    #[track_caller]
+    pub fn expect(&self, code: i32, arguments: &[&str]) -> Run {
+        let run = self.run(arguments);
+        assert_eq!(run.code, code, "chsnap {arguments:?}\n{}\n{}", run.stdout, run.stderr);
+        run
+    }
+
+    /// Runs it in a mount namespace of its own, prepared by a shell script that finds a path in `$DATA`. `None` where
+    /// this user may not make one.
+    pub fn in_namespace(&self, prepare: &str, data: &Path, arguments: &[&str]) -> Option<Run> {
+        let probe = Command::new("unshare").args(["-m", "true"]).output().ok()?;
+        if !probe.status.success() {
+            return None;
+        }
+        let inner = self.command(arguments);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-euc", &format!("{prepare}; exec \"$@\""), "sh"]);
+        command.env("DATA", data).arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.output().expect("unshare starts");
+        Some(Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}

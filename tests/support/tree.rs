@@ -1,0 +1,65 @@
+//! Directory trees as values, with the identity of every inode.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// What a test compares of an inode. ctime and link count are not in it: any link changes those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub inode: u64,
+    pub is_dir: bool,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub modified: (i64, i64),
+    pub content: blake3::Hash,
+}
+
+/// Relative path to inode.
+pub type Tree = BTreeMap<PathBuf, Node>;
+
+/// Reads a whole tree, symbolic links as themselves.
+pub fn tree(root: &Path) -> Tree {
+    let mut found = Tree::new();
+    if root.exists() {
+        walk(root, Path::new(""), &mut found);
+    }
+    found
+}
+
+fn walk(root: &Path, relative: &Path, found: &mut Tree) {
+    for entry in fs::read_dir(root.join(relative)).expect("the directory can be read") {
+        let entry = entry.expect("the entry can be read");
+        let path = relative.join(entry.file_name());
+        let whole = root.join(&path);
+        // A server at work takes files away under the reader's eyes.
+        let Ok(metadata) = fs::symlink_metadata(&whole) else { continue };
+        let content = if metadata.is_file() { fs::read(&whole).unwrap_or_default() } else { Vec::new() };
+        found.insert(
+            path.clone(),
+            Node {
+                inode: metadata.ino(),
+                is_dir: metadata.is_dir(),
+                mode: metadata.mode() & 0o7777,
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+                size: if metadata.is_dir() { 0 } else { metadata.size() },
+                modified: if metadata.is_dir() { (0, 0) } else { (metadata.mtime(), metadata.mtime_nsec()) },
+                content: blake3::hash(&content),
+            },
+        );
+        if metadata.is_dir() {
+            walk(root, &path, found);
+        }
+    }
+}
+
+/// The files of a tree, without its directories.
+pub fn files(tree: &Tree) -> BTreeMap<&Path, &Node> {
+    tree.iter().filter(|(_, node)| !node.is_dir).map(|(path, node)| (path.as_path(), node)).collect()
+}
