@@ -41,6 +41,11 @@ pub fn assess(before: &Table, after: Option<&Table>, scope: &Scope, frozen: &BTr
     if let Some(part) = lost {
         return Verdict::Again(format!("its part {} is active, but the server did not freeze it", part.name));
     }
+    let has_parts =
+        |table: &Table| table.parts.iter().any(|part| scope.covers(&part.partition) && !part.name.is_patch());
+    if frozen.is_empty() && has_parts(after) {
+        return Verdict::Again("it has parts, but the server froze none".to_owned());
+    }
     let done_after: BTreeMap<&str, bool> = after.mutations.iter().map(|m| (m.id.as_str(), m.is_done)).collect();
     let before_ids: BTreeSet<&str> = before.mutations.iter().map(|m| m.id.as_str()).collect();
     let added = after.mutations.iter().find(|mutation| !before_ids.contains(mutation.id.as_str()));
@@ -139,6 +144,12 @@ mod tests {
         let verdict = assess(&both, Some(&both), &Scope::Whole, &names(&[]));
         assert!(matches!(verdict, Verdict::Again(reason) if reason.contains("all_1_1_0")));
         assert_eq!(assess(&both, Some(&both), &Scope::Nothing, &names(&[])), Verdict::Taken);
+    }
+
+    #[test]
+    fn a_table_with_parts_of_which_none_was_frozen_is_frozen_again() {
+        let (before, after) = (table(&["all_1_1_0"], &[]), table(&["all_1_2_1"], &[]));
+        assert!(matches!(assess(&before, Some(&after), &Scope::Whole, &names(&[])), Verdict::Again(_)));
     }
 
     #[test]

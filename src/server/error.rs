@@ -7,6 +7,8 @@ use std::time::Duration;
 ///
 /// Source: `src/Common/ErrorCodes.cpp` in ClickHouse.
 pub mod code {
+    /// A file ended before it should (`ATTEMPT_TO_READ_AFTER_EOF`).
+    pub const EMPTY_FILE: i32 = 32;
     /// No such table.
     pub const UNKNOWN_TABLE: i32 = 60;
     /// No such database.
@@ -119,6 +121,13 @@ impl ServerError {
     #[must_use]
     pub fn is_table_gone(&self) -> bool {
         matches!(self.code(), Some(code::UNKNOWN_TABLE | code::UNKNOWN_DATABASE | code::TABLE_IS_DROPPED))
+    }
+
+    /// Whether two freezes met while the server made its counter `shadow/increment.txt`, so that one of them found it
+    /// empty (ClickHouse issue 105719): asked again, it goes through.
+    #[must_use]
+    pub fn is_counter_race(&self) -> bool {
+        matches!(self, Self::Exception { code: code::EMPTY_FILE, message, .. } if message.contains("increment.txt"))
     }
 
     /// Whether the statement may still run on the server.

@@ -1,7 +1,7 @@
 //! Reading a server's state in a constant number of queries, whatever the number of tables.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -80,14 +80,6 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
 
 fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
     let mut catalog = Catalog::default();
-    let mut parts_of: HashMap<TableName, Vec<Part>> = HashMap::new();
-    for row in parts {
-        let name = TableName::new(row.database.clone(), row.table.clone());
-        match part(row) {
-            Ok(part) => parts_of.entry(name).or_default().push(part),
-            Err(reason) => catalog.unusable.push((name, reason)),
-        }
-    }
     let mut mutations_of: HashMap<TableName, Vec<Mutation>> = HashMap::new();
     for row in mutations {
         let mutation = Mutation { id: row.mutation_id, is_done: row.is_done };
@@ -101,7 +93,7 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
         }
         match TableUuid::from_server(&row.uuid) {
             Ok(uuid) => catalog.tables.push(Table {
-                parts: parts_of.remove(&name).unwrap_or_default(),
+                parts: Vec::new(),
                 mutations: mutations_of.remove(&name).unwrap_or_default(),
                 key: TableKey { name, uuid },
                 engine: row.engine,
@@ -114,10 +106,34 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
             Err(error) => catalog.unusable.push((name, error.to_string())),
         }
     }
+    hand_out(parts, &mut catalog);
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     catalog
+}
+
+/// Gives parts to their tables: by the directory that they lie in, which a table renamed between the two queries
+/// keeps in an Atomic database, else by name.
+fn hand_out(parts: Vec<PartRow>, catalog: &mut Catalog) {
+    let (mut by_path, mut by_name) = (HashMap::new(), HashMap::new());
+    for (position, table) in catalog.tables.iter().enumerate() {
+        // A view lists the directory of its inner table as its own.
+        if table.is_merge_tree() {
+            by_path.extend(table.data_paths.iter().map(|path| (path.clone(), position)));
+            by_name.insert(table.name().clone(), position);
+        }
+    }
+    for row in parts {
+        let name = TableName::new(row.database.clone(), row.table.clone());
+        let directory = Path::new(&row.path).parent().map(Path::to_owned).unwrap_or_default();
+        let position = by_path.get(&directory).or_else(|| by_name.get(&name)).copied();
+        match (part(row), position.and_then(|position| catalog.tables.get_mut(position))) {
+            (Ok(part), Some(table)) => table.parts.push(part),
+            (Err(reason), _) => catalog.unusable.push((name, reason)),
+            (Ok(_), None) => {}
+        }
+    }
 }
 
 fn part(row: PartRow) -> Result<Part, String> {

@@ -74,8 +74,9 @@ impl Definitions<'_> {
             Ok(())
         };
         for (name, taken) in &tree.taken {
-            let printed = || Definition { text: taken.after.definition.clone().into_bytes(), is_file: false };
-            write(name, &taken.attempt.definition.clone().unwrap_or_else(printed))?;
+            if let Some(definition) = &taken.attempt.definition {
+                write(name, definition)?;
+            }
         }
         let mut printed: Option<HashMap<TableName, String>> = None;
         for table in plan.definitions.iter().chain(plan.left_behind.iter().map(|(table, _)| table)) {

@@ -1,6 +1,7 @@
 //! Freezing table by table, and again what moved meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -12,11 +13,11 @@ use crate::model::{Catalog, FreezeName, Table, TableName, escape_for_file_name};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
-use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
+use crate::plan::{CreatePlan, Scope, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::{Incoming, Repository};
 use crate::server::{self, Server, code};
 
-use super::disks::LocalDisks;
+use super::disks::{LocalDisk, LocalDisks};
 use super::table::{Attempt, Definition, clear, take_patches};
 use super::written::{Previous, previous_inodes};
 use super::{Clock, Request};
@@ -170,29 +171,32 @@ impl Rounds<'_> {
         }
         let queue = Mutex::new(queue);
         let done = Mutex::new((Vec::new(), None));
-        let threads = self.request.freeze_jobs.max(1);
+        // Takes the next table; whether that asked the server for a freeze.
+        let take_next = || -> Option<bool> {
+            let (freeze, target, query_id) = queue.lock().expect("no thread panics with the queue").pop_front()?;
+            let asks = freeze.scope != Scope::Nothing;
+            let result = if self.server.interrupted().load(Ordering::Relaxed) {
+                Err(OpError::Interrupted)
+            } else {
+                self.take(freeze, target, name, &query_id)
+            };
+            let mut done = done.lock().expect("no thread panics with the results");
+            match result {
+                Ok(attempt) => done.0.push(attempt),
+                Err(error) => {
+                    done.1.get_or_insert(error);
+                    queue.lock().expect("no thread panics with the queue").clear();
+                }
+            }
+            Some(asks)
+        };
         let beside = std::thread::scope(|scope| {
             let beside = scope.spawn(|| self.pool.install(beside));
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().expect("no thread panics with the queue").pop_front();
-                        let Some((freeze, target, query_id)) = next else { return };
-                        let result = if self.server.interrupted().load(Ordering::Relaxed) {
-                            Err(OpError::Interrupted)
-                        } else {
-                            self.take(freeze, target, name, &query_id)
-                        };
-                        let mut done = done.lock().expect("no thread panics with the results");
-                        match result {
-                            Ok(attempt) => done.0.push(attempt),
-                            Err(error) => {
-                                done.1.get_or_insert(error);
-                                queue.lock().expect("no thread panics with the queue").clear();
-                            }
-                        }
-                    }
-                });
+            if !self.has_counter() {
+                while take_next() == Some(false) {}
+            }
+            for _ in 0..self.request.freeze_jobs.max(1) {
+                scope.spawn(|| while take_next().is_some() {});
             }
             beside.join().expect("reading the previous snapshot does not panic")
         });
@@ -201,6 +205,15 @@ impl Rounds<'_> {
             Some(error) => Err(error),
             None => Ok((attempts, beside?)),
         }
+    }
+
+    /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one
+    /// at that moment finds it empty, and fails.
+    fn has_counter(&self) -> bool {
+        let counter = |own: &LocalDisk| {
+            own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
+        };
+        self.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
     }
 
     /// Makes the directory of a table in the snapshot, owned as the live one is.
@@ -231,8 +244,13 @@ impl Rounds<'_> {
             if error.code() == Some(code::READONLY) {
                 return Err(error.into());
             }
-            let gone = error.is_table_gone();
-            return Ok(if gone { Outcome::Gone(before) } else { Outcome::Skipped(before, error.to_string()) });
+            return Ok(if error.is_table_gone() {
+                Outcome::Gone(before)
+            } else if error.is_counter_race() && !last {
+                Outcome::Again(before, error.to_string())
+            } else {
+                Outcome::Skipped(before, error.to_string())
+            });
         }
         let found = after.find(&before.key);
         if let Some(found) = found {
@@ -243,6 +261,9 @@ impl Rounds<'_> {
         let frozen = attempt.frozen();
         let mut verdict = assess(&before, found, &attempt.freeze.scope, &frozen);
         if let (Verdict::Taken | Verdict::MutationsMoved(_), Some(found)) = (&verdict, found) {
+            if attempt.definition.is_none() {
+                verdict = Verdict::Again("its definition could not be read".to_owned());
+            }
             mark_foreign_fingerprints(&mut attempt, &before, found);
             if let Some(problem) = attempt.problem()
                 && !(last && is_damaged_on_the_server(&attempt))

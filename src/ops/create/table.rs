@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, Inspected, LiveTable, SavedFile};
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
@@ -65,13 +65,13 @@ impl Rounds<'_> {
     /// Takes one table as it is now. Only the server's refusal is part of the answer; everything else is an error.
     pub(super) fn take(
         &self,
-        freeze: TableFreeze,
+        mut freeze: TableFreeze,
         target: Dir,
         name: &FreezeName,
         query_id: &str,
     ) -> Result<Attempt, OpError> {
-        let table = &freeze.table;
-        let live = self.live(table)?;
+        let live = self.live(&freeze.table)?;
+        self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let (saved, mut parts) = self.pool.install(|| -> Result<_, OpError> {
             let saved = exec::read_metadata_versions(&live_parts(&freeze, &live))?;
@@ -108,6 +108,21 @@ impl Rounds<'_> {
             }
         }
         Ok(live)
+    }
+
+    /// A list of parts that was read while tables were renamed can lack those of a table: so one that seems empty is
+    /// frozen all the same unless its directory is.
+    fn doubt_emptiness(&self, freeze: &mut TableFreeze, live: &[LiveTable]) -> Result<(), FsError> {
+        if freeze.scope == Scope::Nothing && self.request.selection.partitions.is_empty() {
+            let mut is_empty = !live.is_empty();
+            for table in live {
+                is_empty &= !table.dir.entries_with_kind()?.iter().any(is_part_like);
+            }
+            if !is_empty {
+                freeze.scope = Scope::Whole;
+            }
+        }
+        Ok(())
     }
 
     fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {
@@ -185,6 +200,14 @@ pub(super) fn take_patches<'a>(
         }
     }
     Ok(taken)
+}
+
+/// Whether an entry of a table's directory may be a part that counts: not `detached/`, nor what the server is still
+/// making (`tmp_…`) or already deleting (`delete_tmp_…`).
+fn is_part_like(entry: &Entry) -> bool {
+    let name = entry.name.to_string_lossy();
+    let other = ["tmp_", "tmp-", "delete_tmp_", "detached", "moving", "."];
+    entry.kind == Kind::Directory && !other.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn count_detached(live: &Dir) -> Result<u64, FsError> {
