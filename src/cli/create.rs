@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use chrono::Utc;
 use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId};
+use chsnap::ops::OpError;
 use chsnap::ops::create::{self, DryRun, Report, Request};
 use chsnap::plan::{Scope, Selection, TablePattern};
 use clap::ValueEnum;
@@ -112,6 +113,7 @@ impl Args {
 
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = globals.open()?;
+    repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
     let request = args.request(globals);
     let server = globals.connect(signals::watch())?;
@@ -167,9 +169,10 @@ fn text(report: &Report) -> String {
         .filter(|(tally, _)| tally.parts > 0)
         .map(|(tally, how)| format!("{} {how}", render::count(tally.parts, "part")))
         .collect();
+    let copied = if report.placed.copied.parts == 0 { "; nothing was copied" } else { "" };
     let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
     format!(
-        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it not in the snapshot before\n  {}\n  \
+        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}\n  \
          {:.1} s: freeze {:.1}, place {:.1}, check and seal {:.1}\n",
         report.id,
         render::count(totals.tables, "table"),
@@ -178,7 +181,7 @@ fn text(report: &Report) -> String {
         render::bytes(totals.apparent_bytes),
         render::bytes(totals.allocated_bytes),
         render::bytes(totals.written_bytes),
-        if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") },
+        if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") + copied },
         seconds("total"),
         seconds("freeze"),
         seconds("place"),

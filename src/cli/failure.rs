@@ -77,8 +77,8 @@ impl Failure {
 /// Prints what clap says of a command line, or the help that was asked for.
 pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        write_stdout(&error.render().ansi().to_string(), std::io::IsTerminal::is_terminal(&std::io::stdout()));
-        return 0;
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+        return u8::from(write_stdout(&error.render().ansi().to_string(), is_terminal).is_err());
     }
     if as_json {
         let text = error.render().to_string();
@@ -102,6 +102,7 @@ impl From<OpError> for Failure {
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. }) => LOCKED,
+            OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };

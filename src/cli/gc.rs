@@ -1,10 +1,13 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use chrono::Utc;
 use chsnap::ops::{self, OpError};
 use serde_json::json;
 
 use super::globals::Globals;
 use super::output::Output;
-use super::{CommandResult, DONE, WARNED, render, signals};
+use super::{CommandResult, DONE, WARNED, render};
 
 /// Empty the trash, and finish what interrupted runs have left
 #[derive(Debug, clap::Args)]
@@ -22,7 +25,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let locked = repository.lock("gc", now, globals.lock_wait).map_err(OpError::from)?;
     let progress = output.progress();
     // Only a freeze that an interrupted run has left needs the server; without it that one stays for later.
-    let connect = || globals.connect(signals::watch()).ok();
+    let connect = || globals.connect(Arc::new(AtomicBool::new(false))).ok();
     let result = ops::collect_garbage(&locked, connect, &progress, globals.jobs(), now);
     progress.clear();
     let emptied = result?;

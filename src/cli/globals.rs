@@ -8,6 +8,7 @@ use std::time::Duration;
 use chsnap::fs;
 use chsnap::repo::Repository;
 use chsnap::server::{ConnectOptions, Password, Server};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
@@ -36,14 +37,16 @@ pub(super) enum ProgressMode {
     None,
 }
 
+const DEFAULT_URL: &str = "http://127.0.0.1:8123";
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Globals {
     /// The repository's directory
-    #[arg(long, short = 'r', global = true, env = "CHSNAP_REPO", value_name = "DIR")]
+    #[arg(long, short = 'r', global = true, env = "CHSNAP_REPO", value_name = "DIR", value_parser = path())]
     pub(super) repo: Option<PathBuf>,
     /// ClickHouse's HTTP interface
-    #[arg(long, global = true, env = "CHSNAP_URL", value_name = "URL", default_value = "http://127.0.0.1:8123")]
+    #[arg(long, global = true, env = "CHSNAP_URL", value_name = "URL", default_value = DEFAULT_URL)]
     pub(super) url: String,
     /// ClickHouse user; the password comes from CHSNAP_PASSWORD or --password-file
     #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]
@@ -83,6 +86,11 @@ pub(super) struct Globals {
     pub(super) color: When,
 }
 
+/// A path that may be empty: an environment variable that is set to nothing is no path, and no error either.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// `90`, `90s`, `10m`, `1h 30m`.
 fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
@@ -108,8 +116,8 @@ impl Globals {
 
     pub(super) fn connect(&self, interrupted: Arc<AtomicBool>) -> Result<Server, Failure> {
         let options = ConnectOptions {
-            url: self.url.clone(),
-            user: self.user.clone(),
+            url: if self.url.is_empty() { DEFAULT_URL.to_owned() } else { self.url.clone() },
+            user: self.user.clone().filter(|user| !user.is_empty()),
             password: self.password()?,
             ca_file: self.ca_file.clone(),
             query_deadline: self.query_timeout,

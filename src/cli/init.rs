@@ -1,9 +1,9 @@
 use chrono::Utc;
 use chsnap::{fs, ops};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use super::globals::Globals;
-use super::output::Output;
+use super::output::{Output, insert_path};
 use super::{CommandResult, DONE};
 
 /// Make a repository
@@ -13,9 +13,12 @@ pub(super) struct Args {}
 pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = ops::init(globals.repo_path()?, Utc::now(), &fs::real())?;
     if output.is_json() {
-        let path = repository.path().to_string_lossy();
-        let id = repository.id().to_string();
-        output.json(&json!({"schema": output.schema(), "repository": path, "id": id, "format": repository.format()}));
+        let mut document = Map::new();
+        document.insert("schema".to_owned(), output.schema().into());
+        insert_path(&mut document, "repository", repository.path());
+        document.insert("id".to_owned(), repository.id().to_string().into());
+        document.insert("format".to_owned(), repository.format().into());
+        output.json(&Value::Object(document));
     } else {
         output.text(&format!("made the repository {} ({})\n", repository.path().display(), repository.id()));
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::create::merge;
 use super::globals::Globals;
-use super::output::Output;
+use super::output::{Output, insert_path};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
@@ -21,10 +21,13 @@ pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult
         let snapshots: Vec<Value> =
             listing.snapshots.iter().map(|(summary, pin)| document(summary, pin.as_ref())).collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
-        output.json(&json!({
-            "schema": output.schema(), "repository": repository.path().to_string_lossy(), "snapshots": snapshots,
-            "removed": removed, "warnings": listing.warnings,
-        }));
+        let mut document = Map::new();
+        document.insert("schema".to_owned(), output.schema().into());
+        insert_path(&mut document, "repository", repository.path());
+        document.insert("snapshots".to_owned(), snapshots.into());
+        document.insert("removed".to_owned(), removed.into());
+        document.insert("warnings".to_owned(), json!(listing.warnings));
+        output.json(&Value::Object(document));
     } else {
         output.text(&text(&listing.snapshots));
         if !listing.removed.is_empty() && !globals.quiet {

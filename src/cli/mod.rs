@@ -74,6 +74,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
+    if !matches!(cli.command, Command::Create(_)) {
+        signals::end_at_once();
+    }
     let result = match cli.command {
         Command::Init(args) => init::run(&args, &cli.globals, &output),
         Command::Create(args) => create::run(args, &cli.globals, &output),
@@ -83,10 +86,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
     };
-    match result {
-        Ok(code) => code,
-        Err(failure) => failure.report(&output),
-    }
+    let code = result.unwrap_or_else(|failure| failure.report(&output));
+    output
+        .write_error()
+        .map_or(code, |error| Failure::failed("cannot write the answer").caused_by(error).report(&output))
 }
 
 type CommandResult = Result<u8, Failure>;

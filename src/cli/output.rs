@@ -1,31 +1,47 @@
 //! stdout carries the result and nothing else; everything for the person at the terminal goes to stderr.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::globals::{Globals, ProgressMode, When};
 use super::progress::Progress;
+use super::render;
 
 /// Where the words of one command go.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub(super) struct Output {
     command: &'static str,
     json: bool,
     quiet: bool,
     verbose: u8,
+    /// On stdout.
     color: bool,
+    /// On stderr.
+    color_messages: bool,
     progress: ProgressMode,
+    write_error: RefCell<Option<String>>,
 }
 
 /// Writes to stdout; a reader that has gone away ends the command quietly.
-pub(super) fn write_stdout(text: &str, color: bool) {
-    let text = if color { text.to_owned() } else { anstyle_stripped(text) };
+///
+/// # Errors
+/// If the answer cannot be written for any other reason.
+pub(super) fn write_stdout(text: &str, color: bool) -> std::io::Result<()> {
+    let text = if color { text.to_owned() } else { without_styles(text) };
     let mut stdout = std::io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // A closed pipe is the reader's decision, and the work itself is done.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -37,7 +53,7 @@ pub(super) fn write_stderr(text: &str) {
     }
 }
 
-fn anstyle_stripped(text: &str) -> String {
+fn without_styles(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -50,12 +66,15 @@ fn anstyle_stripped(text: &str) -> String {
     plain
 }
 
+/// What a message has from elsewhere (a manifest, a server, a path) cannot garble the terminal.
+fn safe(message: &str) -> String {
+    render::safe(message, usize::MAX)
+}
+
 impl Output {
     pub(super) fn new(globals: &Globals, command: &'static str) -> Self {
-        let wanted =
-            || std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        let color = match globals.color {
-            When::Auto => wanted(),
+        let color = |is_terminal: bool| match globals.color {
+            When::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             When::Always => true,
             When::Never => false,
         };
@@ -64,8 +83,10 @@ impl Output {
             json: globals.json,
             quiet: globals.quiet,
             verbose: globals.verbose,
-            color,
+            color: color(std::io::stdout().is_terminal()),
+            color_messages: color(std::io::stderr().is_terminal()),
             progress: globals.progress,
+            write_error: RefCell::new(None),
         }
     }
 
@@ -77,7 +98,7 @@ impl Output {
             1 => (LevelFilter::DEBUG, LevelFilter::WARN),
             _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
         };
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color);
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color_messages);
         let filter = Targets::new().with_default(others).with_target("chsnap", ours);
         let subscriber = tracing_subscriber::registry().with(lines).with(filter);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
@@ -94,18 +115,28 @@ impl Output {
     }
 
     /// The one document of a command.
-    #[expect(clippy::unused_self, reason = "results go through the output of their command")]
     pub(super) fn json(&self, document: &Value) {
-        write_stdout(&format!("{document}\n"), true);
+        self.write(&format!("{document}\n"), true);
     }
 
     /// A result for a person.
     pub(super) fn text(&self, text: &str) {
-        write_stdout(text, self.color);
+        self.write(text, self.color);
+    }
+
+    fn write(&self, text: &str, color: bool) {
+        if let Err(error) = write_stdout(text, color) {
+            self.write_error.borrow_mut().get_or_insert(error.to_string());
+        }
+    }
+
+    /// Why an answer could not be written, if one could not.
+    pub(super) fn write_error(&self) -> Option<String> {
+        self.write_error.borrow().clone()
     }
 
     fn styled(&self, color: AnsiColor, text: &str) -> String {
-        if self.color {
+        if self.color_messages {
             let style = Style::new().bold().fg_color(Some(color.into()));
             format!("{style}{text}{style:#}")
         } else {
@@ -114,18 +145,18 @@ impl Output {
     }
 
     pub(super) fn problem(&self, kind: &str, message: &str) {
-        write_stderr(&format!("{}: {message}\n", self.styled(AnsiColor::Red, kind)));
+        write_stderr(&format!("{}: {}\n", self.styled(AnsiColor::Red, kind), safe(message)));
     }
 
     pub(super) fn detail(&self, kind: &str, message: &str) {
-        write_stderr(&format!("  {}: {message}\n", self.styled(AnsiColor::Cyan, kind)));
+        write_stderr(&format!("  {}: {}\n", self.styled(AnsiColor::Cyan, kind), safe(message)));
     }
 
     /// A warning; in JSON it stands in the document.
     pub(super) fn warnings(&self, warnings: &[String]) {
         if !self.json {
             for warning in warnings {
-                write_stderr(&format!("{}: {warning}\n", self.styled(AnsiColor::Yellow, "warning")));
+                write_stderr(&format!("{}: {}\n", self.styled(AnsiColor::Yellow, "warning"), safe(warning)));
             }
         }
     }
@@ -133,5 +164,14 @@ impl Output {
     /// The monitor that shows the progress of this command.
     pub(super) fn progress(&self) -> Progress {
         if self.quiet { Progress::new(ProgressMode::None) } else { Progress::new(self.progress) }
+    }
+}
+
+/// Puts a path into a document: as text, and its bytes in base64 beside it where they are not UTF-8.
+pub(super) fn insert_path(document: &mut Map<String, Value>, name: &str, path: &Path) {
+    document.insert(name.to_owned(), path.to_string_lossy().into());
+    if path.to_str().is_none() {
+        let bytes = STANDARD.encode(path.as_os_str().as_bytes());
+        document.insert(format!("{name}_base64"), bytes.into());
     }
 }

@@ -73,6 +73,8 @@ pub(super) fn table(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Ve
         Align::Right => CellAlignment::Right,
     };
     let mut table = Table::new();
+    // Styled whatever comfy-table thinks of the terminal: the output takes away what is not wanted.
+    table.enforce_styling();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::create::merge;
 use super::globals::Globals;
 use super::output::Output;
+use super::output::insert_path;
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE};
@@ -45,7 +46,7 @@ fn document(shown: &Shown, output: &Output) -> Value {
     merge(&mut document, &shown.manifest.totals);
     document.insert("schema".to_owned(), output.schema().into());
     document.insert("state".to_owned(), "complete".into());
-    document.insert("path".to_owned(), shown.path.to_string_lossy().into());
+    insert_path(&mut document, "path", &shown.path);
     document.insert("pinned".to_owned(), shown.pin.is_some().into());
     if let Some(pin) = &shown.pin {
         document.insert("pin".to_owned(), json!(pin));
@@ -102,7 +103,7 @@ fn text(shown: &Shown) -> String {
     }
     let mut text = String::new();
     for (name, value) in lines {
-        writeln!(text, "{name:>9}  {value}").expect("writing to a String cannot fail");
+        writeln!(text, "{name:<9} {}", render::safe(&value, 400)).expect("writing to a String cannot fail");
     }
     let columns = [
         ("TABLE", Left),

@@ -30,6 +30,16 @@ pub(super) fn watch() -> Arc<AtomicBool> {
     interrupted
 }
 
+/// Ends the process at the first signal, with its exit code: for commands that a kill cannot hurt.
+pub(super) fn end_at_once() {
+    for signal in [SIGINT, SIGTERM] {
+        let always = Arc::new(AtomicBool::new(true));
+        if let Err(error) = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always) {
+            tracing::warn!(%error, "the signal is not caught");
+        }
+    }
+}
+
 /// 130 after SIGINT, 143 after SIGTERM.
 pub(super) fn exit_code() -> u8 {
     if LAST.load(Ordering::Relaxed) == usize::try_from(SIGTERM).unwrap_or(0) { 143 } else { 130 }

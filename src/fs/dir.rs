@@ -204,7 +204,8 @@ impl Dir {
     /// If it is missing or no symbolic link.
     pub fn read_link(&self, name: impl AsRef<OsStr>) -> Result<PathBuf, FsError> {
         let name = name.as_ref();
-        rustix::fs::readlinkat(&self.fd, name, Vec::new())
+        component(name)
+            .and_then(|name| rustix::fs::readlinkat(&self.fd, name, Vec::new()))
             .map(|target| PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned())))
             .map_err(self.error("read link", name))
     }

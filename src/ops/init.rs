@@ -18,11 +18,22 @@ pub(super) const SERVER_DIRECTORIES: [&str; 6] = ["shadow", "store", "data", "me
 /// # Errors
 /// If there is one, the directory holds something else, or it lies inside a ClickHouse data path's own directories.
 pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Verbs>) -> Result<Repository, OpError> {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let whole = resolved(path);
     if let Some(inside) = inside_clickhouse(&whole) {
         return Err(OpError::RepositoryInside { path: whole, inside });
     }
     Ok(Repository::init(path, now, verbs)?)
+}
+
+/// The path with every symbolic link and `..` in it resolved, as far as it is there already.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut above = whole.ancestors();
+    let there = above.find_map(|above| Some((above, std::fs::canonicalize(above).ok()?)));
+    there.map_or_else(
+        || whole.clone(),
+        |(above, real)| whole.strip_prefix(above).map_or_else(|_| whole.clone(), |rest| real.join(rest)),
+    )
 }
 
 /// The server directory that `path` lies in, if one above it looks like a data path of ClickHouse: the server is not

@@ -60,7 +60,7 @@ pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monit
                 intent.freezes.iter().map(FreezeName::as_str).collect::<Vec<_>>().join(", shadow/"),
                 leftover.id
             )),
-            (None, _) if leftover.has_tree => locked.forget_intent(leftover.id)?,
+            (None, _) if !leftover.has_intent => {}
             (None, _) => recovery.pending.push(format!(
                 "incoming/{}.intent.json cannot be read: look for chsnap_* in the shadow directories, then remove it",
                 leftover.id

@@ -68,7 +68,7 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
     if in_trash.is_empty() {
         return Err(OpError::NothingToUndo);
     }
-    let restored = if references.is_empty() {
+    let mut restored = if references.is_empty() {
         let events = repository.events()?;
         let last = events.iter().rev().find_map(|(_, event)| match event {
             Event::Removed { ids } => {
@@ -82,6 +82,8 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
     } else {
         references.iter().map(|reference| reference.resolve(&in_trash)).collect::<Result<Vec<_>, _>>()?
     };
+    restored.sort_unstable();
+    restored.dedup();
     locked.restore_snapshots(&restored, now)?;
     Index::open(repository)?;
     let remaining = in_trash.into_iter().filter(|id| !restored.contains(id)).collect();

@@ -28,6 +28,9 @@ pub enum ReferenceError {
         /// What was given.
         text: String,
     },
+    /// There is none at all.
+    #[error("there are no snapshots yet")]
+    None,
     /// There are fewer snapshots.
     #[error("latest~{back} goes further back than the {count} snapshots that there are")]
     TooFarBack {
@@ -77,6 +80,7 @@ impl SnapshotReference {
     /// If the reference names none or more than one of them.
     pub fn resolve(&self, ids: &[SnapshotId]) -> Result<SnapshotId, ReferenceError> {
         match self {
+            Self::Latest(_) if ids.is_empty() => Err(ReferenceError::None),
             Self::Latest(back) => {
                 ids.iter().rev().nth(*back).copied().ok_or(ReferenceError::TooFarBack { back: *back, count: ids.len() })
             }

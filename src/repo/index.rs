@@ -79,8 +79,9 @@ fn places(repository: &Repository) -> Vec<IndexPlace> {
     if !fs::is_network_filesystem(repository.dir()) {
         places.push(IndexPlace::Repository);
     }
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-    if let Some(state) = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home) {
+    let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || directory("HOME").map(|home| home.join(".local/state"));
+    if let Some(state) = directory("XDG_STATE_HOME").or_else(home) {
         places.push(IndexPlace::Host(state.join("chsnap").join(format!("{}.sqlite", repository.id()))));
     }
     places
@@ -88,7 +89,8 @@ fn places(repository: &Repository) -> Vec<IndexPlace> {
 
 fn file(repository: &Repository, place: &IndexPlace) -> Option<PathBuf> {
     match place {
-        IndexPlace::Repository => Some(repository.path().join(FILE)),
+        // Resolved, because SQLite is told to follow no link, not even one on the way.
+        IndexPlace::Repository => Some(std::fs::canonicalize(repository.path()).ok()?.join(FILE)),
         IndexPlace::Host(path) => Some(path.clone()),
         IndexPlace::Memory => None,
     }

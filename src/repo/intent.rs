@@ -50,7 +50,9 @@ pub struct Intent {
 pub struct Leftover {
     /// The snapshot that it was building.
     pub id: SnapshotId,
-    /// Its intent, unless none was written or it cannot be read.
+    /// Whether it has written an intent.
+    pub has_intent: bool,
+    /// The intent, where it can be read and is this repository's.
     pub intent: Option<Intent>,
     /// Whether `incoming/<id>` stands.
     pub has_tree: bool,
@@ -95,9 +97,11 @@ impl Locked<'_> {
                 None => (name.as_ref(), entry.kind == Kind::Directory),
             };
             let Ok(id) = text.parse::<SnapshotId>() else { continue };
-            let leftover = leftovers.entry(id).or_insert(Leftover { id, intent: None, has_tree: false });
+            let leftover =
+                leftovers.entry(id).or_insert(Leftover { id, has_intent: false, intent: None, has_tree: false });
             leftover.has_tree |= is_tree;
             if !is_tree {
+                leftover.has_intent = true;
                 leftover.intent = read(&incoming, id, self.repository().id())?;
             }
         }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::fs::Kind;
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
@@ -37,6 +38,8 @@ pub enum Event {
 
 #[derive(Serialize, Deserialize)]
 struct Line {
+    /// Counts the events of the repository, whatever the clock said.
+    number: u64,
     time: DateTime<Utc>,
     #[serde(flatten)]
     event: Event,
@@ -52,7 +55,8 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let name = format!("{}.jsonl", now.format("%Y-%m"));
-        let line = Line { time: now, event: event.clone() };
+        let number = self.repository().lines()?.last().map_or(1, |line| line.number + 1);
+        let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
         // A line that a crash cut short has no end: ours begins on a new one.
@@ -70,22 +74,26 @@ impl Locked<'_> {
 }
 
 impl Repository {
-    /// The events that the journal holds, oldest first. Lines that cannot be read are passed over.
+    /// The events that the journal holds, in the order in which they happened. Lines that cannot be read are passed
+    /// over, and so is what is no file of a journal.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
     pub fn events(&self) -> Result<Vec<(DateTime<Utc>, Event)>, RepoError> {
+        Ok(self.lines()?.into_iter().map(|line| (line.time, line.event)).collect())
+    }
+
+    fn lines(&self) -> Result<Vec<Line>, RepoError> {
         let Some(journal) = self.find_dir("journal")? else { return Ok(Vec::new()) };
-        let mut names: Vec<_> = journal.entries()?.into_iter().map(|entry| entry.name).collect();
-        names.retain(|name| name.to_string_lossy().ends_with(".jsonl"));
-        names.sort();
-        let mut events = Vec::new();
-        for name in names {
-            let bytes = journal.read(&name, LIMIT_BYTES)?;
-            let lines = bytes.split(|byte| *byte == b'\n');
-            events
-                .extend(lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).map(|l| (l.time, l.event)));
+        let mut lines: Vec<Line> = Vec::new();
+        for entry in journal.entries_with_kind()? {
+            if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
+                let bytes = journal.read(&entry.name, LIMIT_BYTES)?;
+                let texts = bytes.split(|byte| *byte == b'\n');
+                lines.extend(texts.filter_map(|text| serde_json::from_slice(text).ok()));
+            }
         }
-        Ok(events)
+        lines.sort_by_key(|line| line.number);
+        Ok(lines)
     }
 }

@@ -137,7 +137,11 @@ impl Repository {
         self.config.format
     }
 
-    pub(super) fn check_writable_format(&self) -> Result<(), RepoError> {
+    /// A repository of a newer format is read as far as it can be, and never written.
+    ///
+    /// # Errors
+    /// If its format is newer than [`FORMAT`].
+    pub fn check_writable_format(&self) -> Result<(), RepoError> {
         if self.config.format > FORMAT {
             let path = self.path().join(CONFIG);
             return Err(RepoError::NewerFormat { path, format: self.config.format, known: FORMAT });

@@ -77,7 +77,11 @@ impl Locked<'_> {
     fn sync_both(&self, a: &Dir, b: &Dir) -> Result<(), RepoError> {
         a.sync()?;
         b.sync()?;
-        self.update_latest()
+        // The snapshots are where they belong: a link that cannot follow is a nuisance, not a failure.
+        if let Err(error) = self.update_latest() {
+            tracing::warn!(error = crate::monitor::chain(&error), "latest is not updated");
+        }
+        Ok(())
     }
 
     /// Moves `from/name`, which is no snapshot, to where the next emptying of the trash removes it.
@@ -122,6 +126,7 @@ impl Locked<'_> {
                 names.push(name);
             }
         }
+        ids.sort_unstable();
         if !ids.is_empty() {
             trash.sync()?;
         }

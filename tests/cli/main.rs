@@ -10,6 +10,7 @@ mod tree;
 
 mod damage;
 mod garbage;
+mod hardened;
 mod index;
 mod init;
 mod leftovers;

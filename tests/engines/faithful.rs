@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::engine::both_engines;
 use crate::engine::{Engine, Kind, Options};
 use crate::support::{active_parts, escaped, load, path_of, repository, shadows};
-use crate::tree::{Tree, files, tree};
+use crate::tree::{Node, Tree, files, tree};
 
 /// The files of all active parts, at the paths that they must have in a snapshot's `data/lab/`.
 fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
@@ -30,12 +30,11 @@ fn found(snapshot: &Tree) -> BTreeMap<PathBuf, u64> {
 }
 
 /// Live files as they are, without the mode, which FREEZE itself changes, and without what merges took away.
-fn live(engine: &Engine) -> BTreeMap<PathBuf, (u64, u64, (i64, i64), blake3::Hash, u32, u32)> {
-    let mut live = BTreeMap::new();
+fn live(engine: &Engine) -> Tree {
+    let mut live = Tree::new();
     for (_, _, path) in active_parts(engine, "lab") {
         for (file, node) in files(&tree(&path)) {
-            let facts = (node.inode, node.size, node.modified, node.content, node.uid, node.gid);
-            live.insert(path.join(file), facts);
+            live.insert(path.join(file), Node { mode: 0, ..node.clone() });
         }
     }
     live

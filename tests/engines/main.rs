@@ -1,6 +1,7 @@
 //! chsnap against real ClickHouse engines, 18.16 and 26.9.
 
 #![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+#![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
 #[path = "../support/chsnap.rs"]
 mod chsnap_command;
@@ -16,4 +17,5 @@ mod names;
 mod refused;
 mod repeated;
 mod restored;
+mod secured;
 mod support;

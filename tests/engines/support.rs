@@ -10,19 +10,19 @@ use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind};
 
 /// A repository beside the engine's data, on the same filesystem, made by `init`.
-pub fn repository(engine: &Engine) -> Chsnap {
+pub(crate) fn repository(engine: &Engine) -> Chsnap {
     let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
     chsnap.expect(0, &["init"]);
     chsnap
 }
 
 /// Where a snapshot that `create` has answered stands.
-pub fn path_of(chsnap: &Chsnap, created: &Value) -> PathBuf {
+pub(crate) fn path_of(chsnap: &Chsnap, created: &Value) -> PathBuf {
     chsnap.repo().join("snapshots").join(created["id"].as_str().expect("an id"))
 }
 
 /// Tables of several engines and partition keys, with the queries that tell whether they came back whole.
-pub const TABLES: [(&str, &str); 5] = [
+pub(crate) const TABLES: [(&str, &str); 5] = [
     ("events", "SELECT count(), sum(id), sum(cityHash64(name, v)) FROM lab.events"),
     ("latest", "SELECT count(), sum(cityHash64(k, v)) FROM lab.latest"),
     ("sums", "SELECT sum(n), count() FROM lab.sums"),
@@ -31,7 +31,7 @@ pub const TABLES: [(&str, &str); 5] = [
 ];
 
 /// Fills database `lab`.
-pub fn load(engine: &Engine) {
+pub(crate) fn load(engine: &Engine) {
     engine.query("CREATE DATABASE lab");
     let wide = match engine.kind() {
         Kind::V18 => "",
@@ -64,7 +64,7 @@ pub fn load(engine: &Engine) {
 }
 
 /// The active parts: table, name, directory.
-pub fn active_parts(engine: &Engine, database: &str) -> Vec<(String, String, PathBuf)> {
+pub(crate) fn active_parts(engine: &Engine, database: &str) -> Vec<(String, String, PathBuf)> {
     let rows = engine.query(&format!(
         "SELECT table, name, path FROM system.parts WHERE active AND database = '{database}' FORMAT JSONEachRow"
     ));
@@ -84,7 +84,7 @@ fn shell(script: &str, arguments: &[&Path]) {
 
 /// Restores a snapshot by hand into a new, empty engine of the same kind, with nothing of chsnap's: the parts are
 /// linked into the empty future data directories, then each table is attached by its stored definition.
-pub fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> Engine {
+pub(crate) fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> Engine {
     let engine = Engine::start(kind);
     let id = snapshot.file_name().expect("a name").to_string_lossy().into_owned();
     let shown = chsnap.json(0, &["show", &id]);
@@ -109,24 +109,18 @@ pub fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> Engine {
         let full_name = format!("{}.{}", quoted(database), quoted(name));
         // `ATTACH TABLE _ UUID '…' (…)` or `CREATE TABLE db.name UUID '…' (…)` in Atomic databases, and
         // `ATTACH TABLE name (…)` in Ordinary ones.
-        let (target, rest) = match table["uuid"].as_str() {
-            Some(uuid) => {
-                let target = engine.data_path().join("store").join(&uuid[..3]).join(uuid);
-                (
-                    target,
-                    format!(
-                        " UUID{}",
-                        definition.split_once(" UUID").unwrap_or_else(|| panic!("{definition} {table}")).1
-                    ),
-                )
-            }
-            None => {
-                let path = Path::new("data").join(escaped(database)).join(escaped(name));
-                (
-                    engine.data_path().join(path),
-                    format!(" ({}", definition.split_once('(').unwrap_or_else(|| panic!("{definition} {table}")).1),
-                )
-            }
+        let (target, rest) = if let Some(uuid) = table["uuid"].as_str() {
+            let target = engine.data_path().join("store").join(&uuid[..3]).join(uuid);
+            (
+                target,
+                format!(" UUID{}", definition.split_once(" UUID").unwrap_or_else(|| panic!("{definition} {table}")).1),
+            )
+        } else {
+            let path = Path::new("data").join(escaped(database)).join(escaped(name));
+            (
+                engine.data_path().join(path),
+                format!(" ({}", definition.split_once('(').unwrap_or_else(|| panic!("{definition} {table}")).1),
+            )
         };
         let statement = format!("ATTACH TABLE {full_name}{rest}");
         let source = snapshot.join("data").join(escaped(database)).join(escaped(name));
@@ -136,12 +130,12 @@ pub fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> Engine {
     engine
 }
 
-pub fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
 /// ClickHouse's escaping, written once more so that a mistake in chsnap's does not hide itself.
-pub fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' => char::from(byte).to_string(),
@@ -151,7 +145,7 @@ pub fn escaped(name: &str) -> String {
 }
 
 /// What stands under the disk's `shadow/`, the server's own counter left out.
-pub fn shadows(engine: &Engine) -> Vec<String> {
+pub(crate) fn shadows(engine: &Engine) -> Vec<String> {
     let Ok(entries) = fs::read_dir(engine.data_path().join("shadow")) else { return Vec::new() };
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name != "increment.txt").collect()

@@ -37,9 +37,9 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const START_DEADLINE: Duration = Duration::from_mins(1);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-const QUERY_TIMEOUT: Duration = Duration::from_mins(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(5);
 
 const BRIDGE: &str = include_str!("engines/chdb_bridge.py");

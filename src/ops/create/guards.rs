@@ -1,10 +1,8 @@
 //! What must hold before anything is frozen.
 
-use std::path::Path;
-
 use crate::fs::{self, Dir, ErrorKind};
 use crate::ops::error::OpError;
-use crate::ops::init::SERVER_DIRECTORIES;
+use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::plan::CreatePlan;
 use crate::repo::{BoundServer, Repository};
 use crate::server::Disk;
@@ -33,11 +31,10 @@ fn is_same(bound: &BoundServer, found: &BoundServer) -> bool {
 
 /// The repository lies in none of the directories in which ClickHouse deletes what it does not know.
 pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk]) -> Result<(), OpError> {
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = real(repository.path());
+    let path = resolved(repository.path());
     for disk in disks.iter().filter(|disk| disk.is_local()) {
         for name in SERVER_DIRECTORIES {
-            let inside = real(&disk.path).join(name);
+            let inside = resolved(&disk.path).join(name);
             if path.starts_with(&inside) {
                 return Err(OpError::RepositoryInside { path, inside });
             }

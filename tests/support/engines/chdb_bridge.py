@@ -119,13 +119,14 @@ class Engine:
     def make_default_database_atomic(self, path):
         if self.ask("SELECT engine FROM system.databases WHERE name = 'default'") != "Overlay":
             return
-        if os.path.exists(os.path.join(path, "metadata/default.sql")):
+        if self.ask("SELECT count() FROM system.tables WHERE database = 'default'") == "0":
+            # New, or without a table at an earlier start: the engine cannot attach an empty one again.
+            self.ask("DROP DATABASE default")
+            self.ask("CREATE DATABASE default ENGINE = Atomic")
+        elif os.path.exists(os.path.join(path, "metadata/default.sql")):
             # Made by an earlier start. chDB has laid its Overlay around it; this takes that off.
             self.ask("DETACH DATABASE default")
             self.ask("ATTACH DATABASE default")
-        elif self.ask("SELECT count() FROM system.tables WHERE database = 'default'") == "0":
-            self.ask("DROP DATABASE default")
-            self.ask("CREATE DATABASE default ENGINE = Atomic")
 
     def ask(self, sql):
         return self.connection.query(sql, "TabSeparated").bytes().decode().strip()
