@@ -1,0 +1,262 @@
+//! How long `chsnap create` takes beside what it is made of and what it replaces.
+//!
+//! ```text
+//! tests/support/engines/install
+//! cargo bench --bench create -- [--parts 5000] [--rounds 5] [--engine 18|26|both] [--output docs/benchmarks.md]
+//! ```
+//!
+//! Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured. `docs/benchmarks.md` says
+//! what is compared and why. Nothing here fails for being slow.
+
+#![expect(clippy::print_stdout, reason = "this program answers a person")]
+
+#[path = "../tests/support/chsnap.rs"]
+mod chsnap_command;
+#[allow(unused_macros, reason = "it is for tests")]
+#[path = "../tests/support/engine.rs"]
+mod engine;
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/measure.rs"]
+mod measure;
+#[path = "support/report.rs"]
+mod report;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use serde_json::Value;
+
+use chsnap_command::Chsnap;
+use engine::{Engine, Kind};
+use report::{Procedure, Round, Series};
+
+#[derive(Debug, Parser)]
+#[command(about = "Times chsnap create against FREEZE and against the same done by hand")]
+struct Args {
+    /// Parts of the table
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    parts: u32,
+    /// Measured runs of each procedure, after one that is not measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Which ClickHouse
+    #[arg(long, default_value = "both")]
+    engine: Engines,
+    /// Write the results into this Markdown file, between its two markers where it has them
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Engines {
+    #[value(name = "18")]
+    Old,
+    #[value(name = "26")]
+    New,
+    Both,
+}
+
+/// Partitions of one INSERT: the server's default limit.
+const PARTITIONS_AT_ONCE: u32 = 100;
+const ROWS_PER_PART: u32 = 100;
+
+fn main() {
+    if let Some(command) = measure::requested() {
+        measure::run(&command);
+        return;
+    }
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // `cargo test --benches` and test runners start this program too, with options of their own.
+        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
+        Err(error) => error.exit(),
+    };
+    if !args.bench {
+        println!("this is run by cargo bench");
+        return;
+    }
+    let kinds = match args.engine {
+        Engines::Old => vec![Kind::V18],
+        Engines::New => vec![Kind::V26],
+        Engines::Both => Kind::ALL.to_vec(),
+    };
+    let machine = machine::describe(&std::env::temp_dir());
+    let series: Vec<Series> = kinds.into_iter().map(|kind| Bench::prepare(kind, &args).run(args.rounds)).collect();
+    let text = report::markdown(&machine, &series);
+    println!("\n{text}");
+    if let Some(path) = &args.output {
+        report::write(path, &text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        println!("written to {}", path.display());
+    }
+}
+
+/// One table on one engine, and a repository beside its data.
+struct Bench {
+    engine: Engine,
+    chsnap: Chsnap,
+    filesystem: File,
+    series: Series,
+    freezes: u32,
+}
+
+impl Bench {
+    fn prepare(kind: Kind, args: &Args) -> Self {
+        let engine = Engine::start(kind);
+        let version = engine.query("SELECT version()");
+        println!("ClickHouse {version}: making {} parts …", args.parts);
+        let begun = Instant::now();
+        make_table(&engine, args.parts);
+        let parts = engine.query("SELECT count() FROM system.parts WHERE active AND database = 'bench'");
+        let live =
+            PathBuf::from(engine.query("SELECT path FROM system.parts WHERE active AND database = 'bench' LIMIT 1"));
+        let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
+        chsnap.expect(0, &["init"]);
+        let filesystem = File::open(engine.root()).expect("the engine's folder is there");
+        let mut bench = Self { engine, chsnap, filesystem, series: Series::default(), freezes: 0 };
+        bench.series.version = version;
+        bench.series.parts = parts.parse().expect("a count of parts");
+        bench.series.files = count_files(live.parent().expect("a part lies in a table's directory"));
+        println!(
+            "  {} parts with {} files after {:.0} s",
+            bench.series.parts,
+            bench.series.files,
+            begun.elapsed().as_secs_f64()
+        );
+        bench
+    }
+
+    fn run(mut self, rounds: u32) -> Series {
+        // The first freeze of a file changes its mode, and reads what later ones find in memory. The snapshot of this
+        // round stays: a repository has one before, and create looks at it.
+        self.round(0);
+        self.series.rounds.clear();
+        self.series.peak_rss_bytes.clear();
+        self.series.stages.clear();
+        for number in 1..=rounds {
+            let round = self.round(number as usize);
+            let shown: Vec<String> =
+                round.iter().map(|(what, seconds)| format!("{} {seconds:.2} s", what.short_name())).collect();
+            println!("  round {number}: {}", shown.join(", "));
+        }
+        self.series
+    }
+
+    /// Every procedure once, each time another one first.
+    fn round(&mut self, number: usize) -> Round {
+        let mut round = BTreeMap::new();
+        let mut order = Procedure::ALL;
+        order.rotate_left(number % Procedure::ALL.len());
+        for procedure in order {
+            self.sync();
+            let seconds = match procedure {
+                Procedure::FreezeAndSync => self.freeze(true),
+                Procedure::Freeze => self.freeze(false),
+                Procedure::ByHand => self.by_hand(),
+                Procedure::Create => self.create(number == 0),
+            };
+            round.insert(procedure, seconds);
+        }
+        self.series.rounds.push(round.clone());
+        round
+    }
+
+    /// Earlier writes must not count.
+    fn sync(&self) {
+        nix::unistd::syncfs(&self.filesystem).expect("the filesystem can be synced");
+    }
+
+    fn freeze(&mut self, sync: bool) -> f64 {
+        let (name, shadow) = self.next_shadow();
+        let begun = Instant::now();
+        self.engine.query(&freeze_statement(&name));
+        if sync {
+            self.sync();
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        fs::remove_dir_all(&shadow).expect("the shadow can be removed");
+        seconds
+    }
+
+    fn by_hand(&mut self) -> f64 {
+        let (name, shadow) = self.next_shadow();
+        let copy = self.engine.root().join("by-hand");
+        let begun = Instant::now();
+        self.engine.query(&freeze_statement(&name));
+        let script = r#"cp -rl "$0" "$1" && rm -rf "$0" && sync --file-system "$1""#;
+        let status = Command::new("sh").args(["-c", script]).args([&shadow, &copy]).status().expect("sh starts");
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!(status.success(), "cp, rm or sync failed");
+        fs::remove_dir_all(&copy).expect("the copy can be removed");
+        seconds
+    }
+
+    fn create(&mut self, keep: bool) -> f64 {
+        let command = self.chsnap.command(&["--json", "--progress", "none", "create"]);
+        let measured = measure::command(&command);
+        let answer: Value = serde_json::from_str(&measured.stdout)
+            .unwrap_or_else(|error| panic!("create answered {}: {error}\n{}", measured.code, measured.stderr));
+        assert_eq!(measured.code, 0, "create: {answer}");
+        assert_eq!(answer["parts"], self.series.parts, "create took all parts");
+        let id = answer["id"].as_str().expect("a snapshot has an id").to_owned();
+        self.series.peak_rss_bytes.push(measured.peak_rss_bytes);
+        let seconds = answer["seconds"].as_object().expect("create tells its seconds");
+        let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
+        self.series.stages.push(stages.collect());
+        if !keep {
+            self.chsnap.expect(0, &["rm", &id]);
+            self.chsnap.expect(0, &["gc"]);
+        }
+        measured.seconds
+    }
+
+    fn next_shadow(&mut self) -> (String, PathBuf) {
+        self.freezes += 1;
+        let name = format!("bench_{}", self.freezes);
+        let shadow = self.engine.data_path().join("shadow").join(&name);
+        (name, shadow)
+    }
+}
+
+fn freeze_statement(name: &str) -> String {
+    format!("ALTER TABLE bench.parts FREEZE WITH NAME '{name}'")
+}
+
+/// A table with one part in each partition and about 40 files in each part: two for a column, and those that every
+/// part has.
+fn make_table(engine: &Engine, parts: u32) {
+    let (columns, settings) = match engine.kind() {
+        Kind::V18 => (17, ""),
+        Kind::V26 => (15, " SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"),
+    };
+    let names: Vec<String> = (1..columns).map(|number| format!("c{number} UInt64")).collect();
+    let values: Vec<String> = (1..columns).map(|number| format!("number * {number} + 1")).collect();
+    engine.query("CREATE DATABASE bench");
+    engine.query(&format!(
+        "CREATE TABLE bench.parts (p UInt32, {}) ENGINE = MergeTree PARTITION BY p ORDER BY c1{settings}",
+        names.join(", ")
+    ));
+    engine.query("SYSTEM STOP MERGES bench.parts");
+    for first in (0..parts).step_by(PARTITIONS_AT_ONCE as usize) {
+        let count = PARTITIONS_AT_ONCE.min(parts - first);
+        engine.query(&format!(
+            "INSERT INTO bench.parts SELECT toUInt32({first} + number % {count}), {} FROM numbers({})",
+            values.join(", "),
+            count * ROWS_PER_PART
+        ));
+    }
+}
+
+/// Files of the parts in a table's directory.
+fn count_files(table: &Path) -> u64 {
+    let entries = |dir: &Path| fs::read_dir(dir).expect("a directory of the server can be read");
+    let parts = entries(table).map(|entry| entry.expect("a directory of the server can be read").path());
+    parts.filter(|path| path.join("checksums.txt").exists()).map(|path| entries(&path).count() as u64).sum()
+}

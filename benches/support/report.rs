@@ -1,0 +1,166 @@
+//! Samples, and the Markdown made of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Procedure {
+    FreezeAndSync,
+    Create,
+    ByHand,
+    Freeze,
+}
+
+impl Procedure {
+    pub(crate) const ALL: [Self; 4] = [Self::FreezeAndSync, Self::Create, Self::ByHand, Self::Freeze];
+
+    pub(crate) fn short_name(self) -> &'static str {
+        match self {
+            Self::FreezeAndSync => "freeze+syncfs",
+            Self::Create => "create",
+            Self::ByHand => "by hand",
+            Self::Freeze => "freeze",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
+            Self::Create => "`chsnap create`, the whole process",
+            Self::ByHand => "by hand: `FREEZE`, `cp -rl`, `rm -rf`, `sync`",
+            Self::Freeze => "`FREEZE` alone, nothing durable",
+        }
+    }
+}
+
+/// Seconds of every procedure, run one after the other.
+pub(crate) type Round = BTreeMap<Procedure, f64>;
+
+/// All that was measured of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct Series {
+    pub(crate) version: String,
+    pub(crate) parts: u64,
+    pub(crate) files: u64,
+    pub(crate) rounds: Vec<Round>,
+    /// Of each `create`.
+    pub(crate) peak_rss_bytes: Vec<u64>,
+    /// Seconds in each stage, of each `create`.
+    pub(crate) stages: Vec<BTreeMap<String, f64>>,
+}
+
+/// The stages in the order in which they begin.
+const STAGES: [&str; 8] = ["recover", "discover", "freeze", "place", "seal", "index", "release", "total"];
+
+const RATIO_LIMIT: f64 = 1.15;
+const MEMORY_LIMIT_MB: f64 = 200.0;
+
+const BEGIN: &str = "<!-- results: begin -->";
+const END: &str = "<!-- results: end -->";
+
+/// Smallest, median and largest.
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+fn spread(samples: impl IntoIterator<Item = f64>) -> Spread {
+    let mut sorted: Vec<f64> = samples.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    let last = sorted.len().saturating_sub(1);
+    Spread { least: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), most: at(last) }
+}
+
+impl Series {
+    fn seconds(&self, procedure: Procedure) -> impl Iterator<Item = f64> {
+        self.rounds.iter().filter_map(move |round| round.get(&procedure).copied())
+    }
+
+    /// Pair by pair: both of a pair were timed in one round, under much the same load.
+    fn ratio(&self, procedure: Procedure) -> Spread {
+        spread(self.seconds(procedure).zip(self.seconds(Procedure::FreezeAndSync)).map(|(one, other)| one / other))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let per_part = self.files as f64 / self.parts as f64;
+        let (parts, files) = (thousands(self.parts), thousands(self.files));
+        writeln!(text, "### ClickHouse {}", self.version)?;
+        writeln!(text, "\n{parts} parts, {files} files ({per_part:.1} in a part), {} rounds.\n", self.rounds.len())?;
+        writeln!(text, "| What | Median s | Least to most | To the first line, pair by pair |")?;
+        writeln!(text, "|---|---:|---:|---:|")?;
+        for procedure in Procedure::ALL {
+            let Spread { least, median, most } = spread(self.seconds(procedure));
+            let ratio = self.ratio(procedure);
+            writeln!(
+                text,
+                "| {} | {median:.2} | {least:.2} to {most:.2} | {:.2} ({:.2} to {:.2}) |",
+                procedure.name(),
+                ratio.median,
+                ratio.least,
+                ratio.most
+            )?;
+        }
+        let ratio = self.ratio(Procedure::Create).median;
+        let memory = spread(self.peak_rss_bytes.iter().map(|bytes| *bytes as f64 / 1e6)).most;
+        let answer = |is_met: bool| if is_met { "met" } else { "**not met**" };
+        writeln!(
+            text,
+            "\n- `create` takes {ratio:.2} times `FREEZE` and `syncfs`; {RATIO_LIMIT} is {}.",
+            answer(ratio <= RATIO_LIMIT)
+        )?;
+        writeln!(
+            text,
+            "- `create` had {memory:.0} MB of memory at most; {MEMORY_LIMIT_MB:.0} MB is {}.",
+            answer(memory <= MEMORY_LIMIT_MB)
+        )?;
+        let stages = STAGES.iter().map(|stage| {
+            let seconds = spread(self.stages.iter().filter_map(|stages| stages.get(*stage).copied())).median;
+            format!("{stage} {seconds:.2}")
+        });
+        writeln!(text, "- Median seconds in each stage of `create`: {}.", stages.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The results as Markdown.
+pub(crate) fn markdown(machine: &str, all: &[Series]) -> String {
+    let mut text = format!("{machine}.\n");
+    for series in all {
+        text.push('\n');
+        series.write(&mut text).expect("a String takes everything");
+    }
+    text
+}
+
+/// Puts the results between the markers of a file, or makes a file of them alone.
+pub(crate) fn write(path: &Path, results: &str) -> io::Result<()> {
+    let results = format!("{BEGIN}\n\n{results}\n{END}");
+    let old = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        result => result?,
+    };
+    let around = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let new = match around {
+        Some((before, after)) => format!("{before}{results}{after}"),
+        None => format!("# Benchmarks\n\n{results}\n"),
+    };
+    fs::write(path, new)
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
