@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chsnap::monitor::{Monitor, Stage, Work};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::globals::ProgressMode;
@@ -61,17 +61,25 @@ impl Progress {
     fn bar(&self, stage: Stage, total: Option<Work>) -> Option<ProgressBar> {
         let Face::Bars(bars) = &self.face else { return None };
         let length = total.map(|work| position(stage, work)).filter(|length| *length > 0);
-        let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        // In its place before anything draws it: a bar that draws on its own leaves a line behind.
+        let bar = bars.add(length.map_or_else(ProgressBar::no_length, ProgressBar::new));
         let template = if length.is_some() {
-            "{prefix:>9} [{bar:30}] {pos}/{len} {msg} {per_sec} {elapsed_precise} ETA {eta}"
+            "{prefix:>9} [{bar:30}] {pos}/{len} {msg}  {rate}  {elapsed_precise}  ETA {eta}"
         } else {
             "{prefix:>9} {spinner} {msg} {elapsed_precise}"
         };
-        let style = ProgressStyle::with_template(template).expect("the template is valid").progress_chars("=> ");
+        let style = ProgressStyle::with_template(template)
+            .expect("the template is valid")
+            .progress_chars("=> ")
+            .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                if write!(out, "{:.0}/s", state.per_sec()).is_err() {
+                    // Only a String is ever written to.
+                }
+            });
         bar.set_style(style);
         bar.set_prefix(stage.name());
         bar.enable_steady_tick(Duration::from_millis(200));
-        Some(bars.add(bar))
+        Some(bar)
     }
 
     fn event(stage: Stage, what: &str, running: &Running) {
