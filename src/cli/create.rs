@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::globals::{Globals, cores};
+use super::opening;
 use super::output::Output;
 use super::render;
 use super::render::Align::{Left, Right};
@@ -112,11 +113,11 @@ impl Args {
 }
 
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
     let request = args.request(globals);
-    let server = globals.connect(signals::watch())?;
+    let server = opening::connect(globals, signals::watch())?;
     if dry_run {
         let plan = create::dry_run(&repository, &server, &request)?;
         return Ok(show_plan(&plan, output));

@@ -7,8 +7,9 @@ use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
 use serde_json::json;
 
-use super::output::{Output, write_stderr, write_stdout};
+use super::output::Output;
 use super::signals;
+use super::streams::{write_stderr, write_stdout};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

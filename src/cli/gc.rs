@@ -6,6 +6,7 @@ use chsnap::ops::{self, OpError};
 use serde_json::json;
 
 use super::globals::Globals;
+use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE, WARNED, render};
 
@@ -20,12 +21,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     // It never asks: --yes is there so that a script may give it to every command that removes.
     let Args { yes: _ } = args;
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     let now = Utc::now();
     let locked = repository.lock("gc", now, globals.lock_wait).map_err(OpError::from)?;
     let progress = output.progress();
     // Only a freeze that an interrupted run has left needs the server; without it that one stays for later.
-    let connect = || globals.connect(Arc::new(AtomicBool::new(false))).ok();
+    let connect = || opening::connect(globals, Arc::new(AtomicBool::new(false))).ok();
     let result = ops::collect_garbage(&locked, connect, &progress, globals.jobs(), now);
     progress.clear();
     let emptied = result?;

@@ -1,17 +1,10 @@
 //! Options that stand before or after any command.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use chsnap::fs;
-use chsnap::repo::Repository;
-use chsnap::server::{ConnectOptions, Password, Server};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-
-use super::failure::Failure;
 
 /// Whether to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,7 +30,8 @@ pub(super) enum ProgressMode {
     None,
 }
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8123";
+/// Where a server listens that nobody has configured otherwise.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8123";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -100,42 +94,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Globals {
-    pub(super) fn repo_path(&self) -> Result<&PathBuf, Failure> {
-        let given = self.repo.as_ref().filter(|path| !path.as_os_str().is_empty());
-        given.ok_or_else(|| Failure::usage("no repository is named").with_hint("give --repo DIR or set CHSNAP_REPO"))
-    }
-
-    pub(super) fn open(&self) -> Result<Repository, Failure> {
-        Ok(Repository::open(self.repo_path()?, &fs::real()).map_err(chsnap::ops::OpError::from)?)
-    }
-
     /// Threads for local filesystems: about the cores; more gain nothing there.
     pub(super) fn jobs(&self) -> usize {
         self.jobs.map_or_else(cores, usize::from)
-    }
-
-    pub(super) fn connect(&self, interrupted: Arc<AtomicBool>) -> Result<Server, Failure> {
-        let options = ConnectOptions {
-            url: if self.url.is_empty() { DEFAULT_URL.to_owned() } else { self.url.clone() },
-            user: self.user.clone().filter(|user| !user.is_empty()),
-            password: self.password()?,
-            ca_file: self.ca_file.clone(),
-            query_deadline: self.query_timeout,
-            freeze_deadline: self.freeze_timeout,
-            interrupted,
-        };
-        Ok(Server::connect(options).map_err(chsnap::ops::OpError::from)?)
-    }
-
-    fn password(&self) -> Result<Option<Password>, Failure> {
-        if let Some(path) = &self.password_file {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::failed(format!("cannot read the password file {}", path.display()))
-                    .caused_by(error.to_string())
-            })?;
-            return Ok(Some(Password(text.trim_end_matches(['\r', '\n']).to_owned())));
-        }
-        Ok(std::env::var("CHSNAP_PASSWORD").ok().map(Password))
     }
 }
 

@@ -3,6 +3,7 @@ use chsnap::{fs, ops};
 use serde_json::{Map, Value};
 
 use super::globals::Globals;
+use super::opening;
 use super::output::{Output, insert_path};
 use super::{CommandResult, DONE};
 
@@ -11,7 +12,7 @@ use super::{CommandResult, DONE};
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let repository = ops::init(globals.repo_path()?, Utc::now(), &fs::real())?;
+    let repository = ops::init(opening::repo_path(globals)?, Utc::now(), &fs::real())?;
     if output.is_json() {
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());

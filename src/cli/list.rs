@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::create::merge;
 use super::globals::Globals;
+use super::opening;
 use super::output::{Output, insert_path};
 use super::render;
 use super::render::Align::{Left, Right};
@@ -15,7 +16,7 @@ use super::{CommandResult, DONE, WARNED};
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
     if output.is_json() {
         let snapshots: Vec<Value> =

@@ -6,12 +6,14 @@ mod gc;
 mod globals;
 mod init;
 mod list;
+mod opening;
 mod output;
 mod progress;
 mod render;
 mod rm;
 mod show;
 mod signals;
+mod streams;
 mod undo;
 
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! stdout carries the result and nothing else; everything for the person at the terminal goes to stderr.
 
 use std::cell::RefCell;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::globals::{Globals, ProgressMode, When};
 use super::progress::Progress;
 use super::render;
+use super::streams::{write_stderr, write_stdout};
 
 /// Where the words of one command go.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
@@ -29,41 +30,6 @@ pub(super) struct Output {
     color_messages: bool,
     progress: ProgressMode,
     write_error: RefCell<Option<String>>,
-}
-
-/// Writes to stdout; a reader that has gone away ends the command quietly.
-///
-/// # Errors
-/// If the answer cannot be written for any other reason.
-pub(super) fn write_stdout(text: &str, color: bool) -> std::io::Result<()> {
-    let text = if color { text.to_owned() } else { without_styles(text) };
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // A closed pipe is the reader's decision, and the work itself is done.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Writes to stderr, where nobody may be listening.
-pub(super) fn write_stderr(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    if stderr.write_all(text.as_bytes()).is_err() {
-        // There is nowhere left to say so.
-    }
-}
-
-fn without_styles(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        if letter == '\u{1b}' {
-            letters.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            plain.push(letter);
-        }
-    }
-    plain
 }
 
 /// What a message has from elsewhere (a manifest, a server, a path) cannot garble the terminal.

@@ -10,8 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::globals::ProgressMode;
-use super::output::write_stderr;
 use super::render;
+use super::streams::write_stderr;
 
 /// Shows what the engine reports.
 pub(super) struct Progress {

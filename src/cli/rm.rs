@@ -4,6 +4,7 @@ use chsnap::plan::SnapshotReference;
 use serde_json::json;
 
 use super::globals::Globals;
+use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
@@ -24,7 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     // It never asks: --yes is there so that a script may give it to every command that removes.
     let Args { snapshots, force, yes: _ } = args;
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
         snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
     let now = Utc::now();

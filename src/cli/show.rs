@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::create::merge;
 use super::globals::Globals;
+use super::opening;
 use super::output::Output;
 use super::output::insert_path;
 use super::render;
@@ -23,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     let reference: SnapshotReference = args.snapshot.parse().map_err(ops::OpError::from)?;
     let shown = ops::show(&repository, &reference)?;
     if output.is_json() {

@@ -23,7 +23,7 @@ pub(super) fn watch() -> Arc<AtomicBool> {
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
         for signal in signals.forever() {
             LAST.store(usize::try_from(signal).unwrap_or(0), Ordering::Relaxed);
-            super::output::write_stderr("stopping: what was begun is being undone; a second signal ends at once\n");
+            super::streams::write_stderr("stopping: what was begun is being undone; a second signal ends at once\n");
         }
     });
     drop(told);

@@ -4,6 +4,7 @@ use chsnap::plan::SnapshotReference;
 use serde_json::json;
 
 use super::globals::Globals;
+use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
@@ -16,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let repository = globals.open()?;
+    let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
         args.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
     let now = Utc::now();

@@ -1,4 +1,5 @@
 //! A directory held by its descriptor: everything beneath it is reached from there, one component at a time.
+//! What changes it is in `change.rs`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,8 +10,6 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-
-use crate::model::Ownership;
 
 use super::entries::{self, Entry, Kind};
 use super::error::{FsError, if_found};
@@ -24,8 +23,8 @@ use super::verbs::Verbs;
 #[derive(Clone)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
-    path: PathBuf,
-    verbs: Arc<dyn Verbs>,
+    pub(super) path: PathBuf,
+    pub(super) verbs: Arc<dyn Verbs>,
 }
 
 impl std::fmt::Debug for Dir {
@@ -36,7 +35,7 @@ impl std::fmt::Debug for Dir {
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-fn component(name: &OsStr) -> Result<&OsStr, Errno> {
+pub(super) fn component(name: &OsStr) -> Result<&OsStr, Errno> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name => Ok(name),
@@ -45,7 +44,7 @@ fn component(name: &OsStr) -> Result<&OsStr, Errno> {
 }
 
 /// Repeats a call that a signal interrupted.
-fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
             Err(Errno::INTR) => {}
@@ -107,7 +106,7 @@ impl Dir {
         &self.path
     }
 
-    fn error<'a>(&'a self, verb: &'static str, name: &'a OsStr) -> impl Fn(Errno) -> FsError + 'a {
+    pub(super) fn error<'a>(&'a self, verb: &'static str, name: &'a OsStr) -> impl Fn(Errno) -> FsError + 'a {
         move |errno| FsError::new(verb, &self.path.join(name), errno)
     }
 
@@ -210,224 +209,7 @@ impl Dir {
             .map_err(self.error("read link", name))
     }
 
-    /// Makes a directory.
-    ///
-    /// # Errors
-    /// If something stands there already, or the filesystem refuses.
-    pub fn create_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<(), FsError> {
-        let name = name.as_ref();
-        component(name)
-            .and_then(|name| self.verbs.create_dir(self.fd(), name, mode))
-            .map_err(self.error("create directory", name))
-    }
-
-    /// Opens a directory, made with `mode` if it is not there.
-    ///
-    /// # Errors
-    /// If it can be neither made nor opened.
-    pub fn ensure_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Self, FsError> {
-        match self.create_dir(&name, mode) {
-            Err(error) if error.kind() != super::ErrorKind::Exists => Err(error),
-            _ => self.open_dir(name),
-        }
-    }
-
-    /// Links `from_name` in `from` to `name` in this directory.
-    ///
-    /// # Errors
-    /// If the filesystem refuses.
-    pub fn link_from(&self, from: &Self, from_name: impl AsRef<OsStr>, name: impl AsRef<OsStr>) -> Result<(), FsError> {
-        let (from_name, name) = (from_name.as_ref(), name.as_ref());
-        component(from_name)
-            .and(component(name))
-            .and_then(|name| self.verbs.link(from.fd(), from_name, self.fd(), name))
-            .map_err(|errno| FsError::between("link", &from.path.join(from_name), &self.path.join(name), errno))
-    }
-
-    /// Renames `from_name` in `from` to `name` in this directory.
-    ///
-    /// # Errors
-    /// If the filesystem refuses.
-    pub fn rename_from(
-        &self,
-        from: &Self,
-        from_name: impl AsRef<OsStr>,
-        name: impl AsRef<OsStr>,
-    ) -> Result<(), FsError> {
-        let (from_name, name) = (from_name.as_ref(), name.as_ref());
-        component(from_name)
-            .and(component(name))
-            .and_then(|name| self.verbs.rename(from.fd(), from_name, self.fd(), name))
-            .map_err(|errno| FsError::between("rename", &from.path.join(from_name), &self.path.join(name), errno))
-    }
-
-    /// Makes a symbolic link.
-    ///
-    /// # Errors
-    /// If something stands there already, or the filesystem refuses.
-    pub fn symlink(&self, target: &Path, name: impl AsRef<OsStr>) -> Result<(), FsError> {
-        let name = name.as_ref();
-        component(name)
-            .and_then(|name| self.verbs.symlink(target.as_os_str(), self.fd(), name))
-            .map_err(self.error("create symbolic link", name))
-    }
-
-    /// Unlinks what is not a directory.
-    ///
-    /// # Errors
-    /// If it is missing or the filesystem refuses.
-    pub fn remove_file(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
-        let name = name.as_ref();
-        component(name).and_then(|name| self.verbs.remove_file(self.fd(), name)).map_err(self.error("remove", name))
-    }
-
-    /// Removes an empty directory.
-    ///
-    /// # Errors
-    /// If it is missing or not empty, or the filesystem refuses.
-    pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
-        let name = name.as_ref();
-        component(name)
-            .and_then(|name| self.verbs.remove_dir(self.fd(), name))
-            .map_err(self.error("remove directory", name))
-    }
-
-    /// Writes a new file and makes its bytes durable; the entry itself needs [`Dir::sync`].
-    ///
-    /// # Errors
-    /// If something stands there already, or the filesystem refuses.
-    pub fn write_new(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
-        let name = name.as_ref();
-        let file = self.create_file(name, mode, bytes)?;
-        uninterrupted(|| self.verbs.sync(file.as_fd())).map_err(self.error("sync", name))
-    }
-
-    /// Writes a new file and leaves it to [`Dir::sync_filesystem`] to make it durable.
-    ///
-    /// # Errors
-    /// If something stands there already, or the filesystem refuses.
-    pub fn write_unsynced(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
-        self.create_file(name.as_ref(), mode, bytes).map(drop)
-    }
-
-    fn create_file(&self, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<File, FsError> {
-        let file = component(name)
-            .and_then(|name| uninterrupted(|| self.verbs.create_file(self.fd(), name, mode)))
-            .map(File::from)
-            .map_err(self.error("create", name))?;
-        self.write_all(&file, name, bytes)?;
-        Ok(file)
-    }
-
-    /// Writes a new file that carries the ownership and modification time of another one; see
-    /// [`Dir::write_unsynced`].
-    ///
-    /// # Errors
-    /// As [`Dir::write_new`]; also if this process may not give the file to that owner.
-    pub fn write_copy(&self, name: impl AsRef<OsStr>, like: &Stat, bytes: &[u8]) -> Result<(), FsError> {
-        let name = name.as_ref();
-        let file = self.create_file(name, 0o600, bytes)?;
-        self.verbs.set_ownership(file.as_fd(), like.ownership).map_err(self.error("set the owner of", name))?;
-        let (seconds, nanoseconds) = like.modified;
-        self.verbs
-            .set_modified(file.as_fd(), seconds, nanoseconds)
-            .map_err(self.error("set the modification time of", name))
-    }
-
-    /// Replaces a file at one stroke: written beside it, made durable, renamed over it.
-    ///
-    /// # Errors
-    /// If the filesystem refuses; then the old file is as it was.
-    pub fn replace(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
-        let new_name = format!("{name}.new");
-        if self.find(&new_name)?.is_some() {
-            self.remove_file(&new_name)?;
-        }
-        self.write_new(&new_name, mode, bytes)?;
-        self.rename_from(self, &new_name, name)?;
-        self.sync()
-    }
-
-    /// Appends to a file, made with `mode` if it is not there, and makes it durable.
-    ///
-    /// # Errors
-    /// If the filesystem refuses; then a part of the bytes may stand.
-    pub fn append(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
-        let name = name.as_ref();
-        let file = component(name)
-            .and_then(|name| self.verbs.open_append(self.fd(), name, mode))
-            .map(File::from)
-            .map_err(self.error("open", name))?;
-        self.write_all(&file, name, bytes)?;
-        uninterrupted(|| self.verbs.sync(file.as_fd())).map_err(self.error("sync", name))
-    }
-
-    fn write_all(&self, file: &File, name: &OsStr, mut bytes: &[u8]) -> Result<(), FsError> {
-        while !bytes.is_empty() {
-            let taken = uninterrupted(|| self.verbs.write(file, bytes)).map_err(self.error("write", name))?;
-            if taken == 0 {
-                return Err(self.error("write", name)(Errno::IO));
-            }
-            bytes = bytes.get(taken..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    /// Makes the directory's entries durable.
-    ///
-    /// # Errors
-    /// If the filesystem could not write them.
-    pub fn sync(&self) -> Result<(), FsError> {
-        uninterrupted(|| self.verbs.sync(self.fd())).map_err(|errno| FsError::new("sync", &self.path, errno))
-    }
-
-    /// Makes everything on the directory's filesystem durable.
-    ///
-    /// # Errors
-    /// If the filesystem could not write it (reported since Linux 5.8).
-    pub fn sync_filesystem(&self) -> Result<(), FsError> {
-        uninterrupted(|| self.verbs.sync_filesystem(self.fd()))
-            .map_err(|errno| FsError::new("sync the filesystem of", &self.path, errno))
-    }
-
-    /// Gives this directory, which chsnap has made, an owner and a mode.
-    ///
-    /// # Errors
-    /// If this process may not.
-    pub fn set_ownership(&self, ownership: Ownership) -> Result<(), FsError> {
-        self.verbs
-            .set_ownership(self.fd(), ownership)
-            .map_err(|errno| FsError::new("set the owner of", &self.path, errno))
-    }
-
-    /// Gives this directory, which chsnap has made, a modification time.
-    ///
-    /// # Errors
-    /// If this process may not.
-    pub fn set_modified(&self, (seconds, nanoseconds): (i64, u32)) -> Result<(), FsError> {
-        self.verbs
-            .set_modified(self.fd(), seconds, nanoseconds)
-            .map_err(|errno| FsError::new("set the modification time of", &self.path, errno))
-    }
-
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Makes a directory and those above it that are missing.
-///
-/// # Errors
-/// If one of them can be neither made nor opened.
-pub fn create_path(path: &Path, mode: u32, verbs: &Arc<dyn Verbs>) -> Result<Dir, FsError> {
-    match Dir::open(path, Arc::clone(verbs)) {
-        Err(error) if error.kind() == super::ErrorKind::NotFound => {}
-        result => return result,
-    }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(FsError::new("create directory", path, Errno::NOENT));
-    };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    create_path(parent, mode, verbs)?.ensure_dir(name, mode)?;
-    Dir::open(path, Arc::clone(verbs))
 }

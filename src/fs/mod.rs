@@ -3,6 +3,7 @@
 //! Nothing outside this module uses nix, rustix or jwalk. Every mutating call goes through [`Verbs`], so that
 //! a test can make the n-th one fail, or stop the program there.
 
+mod change;
 mod dir;
 mod entries;
 mod error;
@@ -12,7 +13,8 @@ mod space;
 mod stat;
 mod verbs;
 
-pub use dir::{Dir, create_path};
+pub use change::create_path;
+pub use dir::Dir;
 pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError};
 pub use lock::FileLock;

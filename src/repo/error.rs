@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::fs::FsError;
 use crate::model::SnapshotId;
 
-use super::lock::Holder;
+use super::holder::Holder;
 
 /// An operation on a repository that failed; the repository is as it was.
 #[derive(Debug, thiserror::Error)]

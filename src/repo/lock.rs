@@ -1,43 +1,14 @@
 //! One writer at a time.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::fs::{self, Dir, FileLock};
 
 use super::error::RepoError;
-use super::repository::Repository;
-
-/// Who holds a lock, as the holder wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Host.
-    pub host: String,
-    /// The boot of that host.
-    pub boot: String,
-    /// Process.
-    pub pid: u32,
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// Command.
-    pub command: String,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "chsnap {} (host {}, pid {}, since {})",
-            self.command,
-            self.host,
-            self.pid,
-            self.since.format("%Y-%m-%dT%H:%M:%SZ")
-        )
-    }
-}
+use super::holder::Holder;
+use super::repository::{BoundServer, Repository};
 
 /// A repository that this process, and no other, may change. The lock ends with the value, or with the process.
 #[derive(Debug)]
@@ -107,5 +78,13 @@ impl<'a> Locked<'a> {
 
     pub(super) fn trash_dir(&self) -> Result<Dir, RepoError> {
         self.repository.ensure("trash")
+    }
+
+    /// Writes down the server that the repository belongs to.
+    ///
+    /// # Errors
+    /// If `chsnap.json` cannot be replaced.
+    pub fn bind(&self, server: BoundServer) -> Result<(), RepoError> {
+        self.repository.write_server(server)
     }
 }

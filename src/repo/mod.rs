@@ -4,6 +4,7 @@
 //! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
 
 mod error;
+mod holder;
 mod incoming;
 mod index;
 mod intent;
@@ -17,11 +18,12 @@ mod summary;
 mod trash;
 
 pub use error::RepoError;
+pub use holder::Holder;
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{Intent, Leftover, ShadowPlace};
 pub use journal::Event;
-pub use lock::{Holder, Locked};
+pub use lock::Locked;
 pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
 pub use parts::{PartFile, PartRecord, read_parts};
 pub use pins::Pin;

@@ -10,7 +10,6 @@ use crate::fs::{self, Dir, ErrorKind, Kind, Verbs};
 use crate::model::{RepositoryId, SnapshotId};
 
 use super::error::RepoError;
-use super::lock::Locked;
 use super::manifest::{FORMAT, Manifest};
 
 const CONFIG: &str = "chsnap.json";
@@ -158,6 +157,11 @@ impl Repository {
         Ok(self.dir.find_beneath(Path::new(name))?)
     }
 
+    /// Writes down the server that the repository belongs to; only who holds the lock may.
+    pub(super) fn write_server(&self, server: BoundServer) -> Result<(), RepoError> {
+        self.write_config(&Config { server: Some(server), ..self.config.clone() })
+    }
+
     fn write_config(&self, config: &Config) -> Result<(), RepoError> {
         let bytes = serde_json::to_vec_pretty(config).expect("a configuration has only string keys");
         Ok(self.dir.replace(CONFIG, 0o640, &bytes)?)
@@ -223,17 +227,6 @@ impl Repository {
 
     pub(super) fn manifest_file_name() -> &'static str {
         MANIFEST
-    }
-}
-
-impl Locked<'_> {
-    /// Writes down the server that the repository belongs to.
-    ///
-    /// # Errors
-    /// If `chsnap.json` cannot be replaced.
-    pub fn bind(&self, server: BoundServer) -> Result<(), RepoError> {
-        let config = Config { server: Some(server), ..self.repository().config.clone() };
-        self.repository().write_config(&config)
     }
 }
 

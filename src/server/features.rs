@@ -4,9 +4,6 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::error::ServerError;
-use super::transport::Server;
-
 /// The columns of system tables, and the functions, that this server has.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -14,29 +11,32 @@ pub struct Features {
     functions: HashSet<String>,
 }
 
+/// What [`Features`] are made from: asked of every server.
+pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
+     ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes')";
+/// See [`COLUMNS`].
+pub(super) const FUNCTIONS: &str =
+    "SELECT name FROM system.functions WHERE name IN ('serverUUID', 'hostName', 'timezone')";
+
+/// A row of [`COLUMNS`].
 #[derive(Deserialize)]
-struct ColumnRow {
+pub(super) struct ColumnRow {
     table: String,
     name: String,
 }
 
+/// A row of [`FUNCTIONS`].
 #[derive(Deserialize)]
-struct NameRow {
+pub(super) struct FunctionName {
     name: String,
 }
 
 impl Features {
-    pub(super) fn ask(server: &Server) -> Result<Self, ServerError> {
-        let columns: Vec<ColumnRow> = server.rows(
-            "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
-             ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes')",
-        )?;
-        let functions: Vec<NameRow> =
-            server.rows("SELECT name FROM system.functions WHERE name IN ('serverUUID', 'hostName', 'timezone')")?;
-        Ok(Self {
+    pub(super) fn new(columns: Vec<ColumnRow>, functions: Vec<FunctionName>) -> Self {
+        Self {
             columns: columns.into_iter().map(|row| (row.table, row.name)).collect(),
             functions: functions.into_iter().map(|row| row.name).collect(),
-        })
+        }
     }
 
     /// Whether `system.<table>` has this column.

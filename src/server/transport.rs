@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::connect::{self, ConnectOptions};
 use super::error::{ServerError, code};
-use super::features::Features;
+use super::features::{self, Features};
 
 /// One ClickHouse server, reached over HTTP. May be shared between threads.
 pub struct Server {
@@ -57,7 +57,7 @@ impl Server {
             .build()
             .map_err(|error| ServerError::Setup { reason: error.to_string() })?;
         let mut server = Self { client, runtime, options, features: Features::default() };
-        server.features = Features::ask(&server)?;
+        server.features = Features::new(server.rows(features::COLUMNS)?, server.rows(features::FUNCTIONS)?);
         Ok(server)
     }
 

@@ -10,8 +10,8 @@ use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, Server, sql};
 
-use super::Request;
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
+use super::request::Request;
 use super::rounds::Tree;
 use super::table::Definition;
 

@@ -12,8 +12,8 @@ use crate::repo::{
 };
 use crate::server::Identity;
 
-use super::Request;
 use super::definitions::Written;
+use super::request::Request;
 use super::rounds::{TakenTable, Tree};
 use super::table::TakenPart;
 use super::written::allocated_and_written;

@@ -4,18 +4,17 @@ mod definitions;
 mod disks;
 mod guards;
 mod manifest;
+mod request;
 mod rounds;
 mod table;
 mod written;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::exec::{self, PlaceMode};
-use crate::model::{Label, Placed, SnapshotId, Totals};
+use crate::exec;
+use crate::model::SnapshotId;
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
 use crate::repo::{BoundServer, Event, Incoming, Index, Locked, Pin, Repository};
@@ -26,50 +25,9 @@ use super::recover;
 use super::stages::Stages;
 
 use disks::LocalDisks;
+pub use request::{Clock, Report, Request};
 use rounds::Rounds;
-
-/// Tells the time: the engine never asks for it itself.
-pub type Clock<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
-
-/// What a `create` is asked to do.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Which tables and partitions.
-    pub selection: Selection,
-    /// A label for the snapshot.
-    pub label: Label,
-    /// A reason to pin it.
-    pub pin: Option<String>,
-    /// How parts may be placed.
-    pub place: PlaceMode,
-    /// Threads that work on the filesystem.
-    pub jobs: usize,
-    /// Tables that are frozen at once.
-    pub freeze_jobs: usize,
-    /// Free bytes without which nothing is begun.
-    pub min_free_bytes: u64,
-    /// Take the server even if the repository belongs to another one.
-    pub allow_other_server: bool,
-    /// How long to wait for the lock.
-    pub lock_wait: Duration,
-}
-
-/// What a `create` did.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The snapshot.
-    pub id: SnapshotId,
-    /// Its label.
-    pub label: Label,
-    /// What it holds.
-    pub totals: Totals,
-    /// How its parts came there.
-    pub placed: Placed,
-    /// What the person should know: with any of these the exit code is 3.
-    pub warnings: Vec<String>,
-    /// Seconds spent in each stage, and in all of them together as `total`.
-    pub seconds: BTreeMap<&'static str, f64>,
-}
+use table::Taker;
 
 /// What a `create` would do, with nothing touched.
 #[derive(Clone, Debug)]
@@ -153,12 +111,8 @@ pub fn create(
     let id = incoming.id();
     let result = (|| {
         guards::probe_links(&local, &plan, incoming.dir())?;
-        let tree = Rounds { server, stages: &stages, pool: &pool, local: &local, request, now }.run(
-            repository,
-            &mut incoming,
-            plan.freeze.clone(),
-            &mut warnings,
-        )?;
+        let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request };
+        let tree = Rounds { taker, now }.run(repository, &mut incoming, plan.freeze.clone(), &mut warnings)?;
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;

@@ -5,33 +5,26 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-use rayon::ThreadPool;
-
 use crate::exec::LiveTable;
 use crate::fs::Dir;
 use crate::model::{Catalog, FreezeName, Table, TableName, escape_for_file_name};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
-use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, Scope, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::{Incoming, Repository};
-use crate::server::{self, Server, code};
+use crate::server::{self, code};
 
-use super::disks::{LocalDisk, LocalDisks};
-use super::table::{Attempt, Definition, clear, take_patches};
+use super::disks::LocalDisk;
+use super::request::Clock;
+use super::table::{Attempt, Definition, Taker, clear, take_patches};
 use super::written::{Previous, previous_inodes};
-use super::{Clock, Request};
 
 /// A table that changes whenever it is frozen is given up after this many freezes.
 const ROUNDS: u32 = 3;
 
-/// Everything that freezing needs.
+/// Takes the planned tables, each as often as it needs.
 pub(super) struct Rounds<'a> {
-    pub(super) server: &'a Server,
-    pub(super) stages: &'a Stages<'a>,
-    pub(super) pool: &'a ThreadPool,
-    pub(super) local: &'a LocalDisks,
-    pub(super) request: &'a Request,
+    pub(super) taker: Taker<'a>,
     pub(super) now: Clock<'a>,
 }
 
@@ -77,10 +70,10 @@ impl Rounds<'_> {
         let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
         let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
         for stage in [Stage::Freeze, Stage::Place, Stage::Seal] {
-            self.stages.start(stage, Some(total));
+            self.taker.stages.start(stage, Some(total));
         }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
-        if let Some(own) = self.local.own() {
+        if let Some(own) = self.taker.local.own() {
             data.set_ownership(own.dir.stat_self()?.ownership)?;
         }
         let mut tree = Tree::default();
@@ -98,8 +91,8 @@ impl Rounds<'_> {
                 tree.previous = previous;
             }
             self.ask_for_definitions(&mut attempts)?;
-            let after = server::survey(self.server, self.request.selection.names_system())?;
-            let plan = plan_create(&after, &self.request.selection, |_| None);
+            let after = server::survey(self.taker.server, self.taker.request.selection.names_system())?;
+            let plan = plan_create(&after, &self.taker.request.selection, |_| None);
             let mut gone = Vec::new();
             for attempt in attempts {
                 let database = data.open_dir(escape_for_file_name(&attempt.freeze.table.name().database))?;
@@ -125,8 +118,8 @@ impl Rounds<'_> {
             }
             follow_renames(gone, &plan, &mut next, &mut tree, round);
         }
-        self.stages.finish(Stage::Freeze);
-        self.stages.finish(Stage::Place);
+        self.taker.stages.finish(Stage::Freeze);
+        self.taker.stages.finish(Stage::Place);
         for (name, (_, reason)) in &tree.skipped {
             warnings.push(format!("{name} is not in the snapshot: {reason}"));
         }
@@ -146,7 +139,7 @@ impl Rounds<'_> {
         if attempts.iter().all(|attempt| attempt.definition.is_some() || attempt.refused.is_some()) {
             return Ok(());
         }
-        let mut printed = server::definitions(self.server, self.request.selection.names_system())?;
+        let mut printed = server::definitions(self.taker.server, self.taker.request.selection.names_system())?;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
             let text = printed.remove(attempt.freeze.table.name());
             attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
@@ -175,10 +168,10 @@ impl Rounds<'_> {
         let take_next = || -> Option<bool> {
             let (freeze, target, query_id) = queue.lock().expect("no thread panics with the queue").pop_front()?;
             let asks = freeze.scope != Scope::Nothing;
-            let result = if self.server.interrupted().load(Ordering::Relaxed) {
+            let result = if self.taker.server.interrupted().load(Ordering::Relaxed) {
                 Err(OpError::Interrupted)
             } else {
-                self.take(freeze, target, name, &query_id)
+                self.taker.take(freeze, target, name, &query_id)
             };
             let mut done = done.lock().expect("no thread panics with the results");
             match result {
@@ -191,11 +184,11 @@ impl Rounds<'_> {
             Some(asks)
         };
         let beside = std::thread::scope(|scope| {
-            let beside = scope.spawn(|| self.pool.install(beside));
+            let beside = scope.spawn(|| self.taker.pool.install(beside));
             if !self.has_counter() {
                 while take_next() == Some(false) {}
             }
-            for _ in 0..self.request.freeze_jobs.max(1) {
+            for _ in 0..self.taker.request.freeze_jobs.max(1) {
                 scope.spawn(|| while take_next().is_some() {});
             }
             beside.join().expect("reading the previous snapshot does not panic")
@@ -213,7 +206,7 @@ impl Rounds<'_> {
         let counter = |own: &LocalDisk| {
             own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
         };
-        self.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
+        self.taker.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
     }
 
     /// Makes the directory of a table in the snapshot, owned as the live one is.
@@ -221,11 +214,11 @@ impl Rounds<'_> {
         let database = data.ensure_dir(escape_for_file_name(&table.name().database), 0o750)?;
         let target = database.ensure_dir(escape_for_file_name(&table.name().table), 0o750)?;
         let mut paths = table.data_paths.iter();
-        let live = paths.find_map(|path| self.local.open_live(path).ok().flatten().map(|dir| (path, dir)));
+        let live = paths.find_map(|path| self.taker.local.open_live(path).ok().flatten().map(|dir| (path, dir)));
         if let Some((path, dir)) = live {
             let ownership = dir.stat_self()?.ownership;
             target.set_ownership(ownership)?;
-            let above = path.parent().and_then(|above| self.local.open_live(above).ok().flatten());
+            let above = path.parent().and_then(|above| self.taker.local.open_live(above).ok().flatten());
             database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
         }
         Ok(target)
@@ -255,7 +248,7 @@ impl Rounds<'_> {
         let found = after.find(&before.key);
         if let Some(found) = found {
             let patches = found.parts.iter().filter(|part| part.name.is_patch());
-            let more = self.pool.install(|| take_patches(patches, &attempt.live, &attempt.target))?;
+            let more = self.taker.pool.install(|| take_patches(patches, &attempt.live, &attempt.target))?;
             attempt.parts.extend(more);
         }
         let frozen = attempt.frozen();

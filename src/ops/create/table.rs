@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, Inspected, LiveTable, SavedFile};
@@ -10,10 +11,12 @@ use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
+use crate::ops::stages::Stages;
 use crate::plan::{Scope, TableFreeze};
-use crate::server;
+use crate::server::{self, Server};
 
-use super::rounds::Rounds;
+use super::disks::LocalDisks;
+use super::request::Request;
 
 /// A part that stands in the snapshot, with all that is known of it.
 #[derive(Debug)]
@@ -61,7 +64,16 @@ impl Attempt {
     }
 }
 
-impl Rounds<'_> {
+/// Everything that taking a table needs.
+pub(super) struct Taker<'a> {
+    pub(super) server: &'a Server,
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) pool: &'a ThreadPool,
+    pub(super) local: &'a LocalDisks,
+    pub(super) request: &'a Request,
+}
+
+impl Taker<'_> {
     /// Takes one table as it is now. Only the server's refusal is part of the answer; everything else is an error.
     pub(super) fn take(
         &self,

@@ -1,0 +1,38 @@
+//! The two streams of the process, written to so that nobody listening is no trouble.
+
+use std::io::Write as _;
+
+/// Writes to stdout; a reader that has gone away ends the command quietly.
+///
+/// # Errors
+/// If the answer cannot be written for any other reason.
+pub(super) fn write_stdout(text: &str, color: bool) -> std::io::Result<()> {
+    let text = if color { text.to_owned() } else { without_styles(text) };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // A closed pipe is the reader's decision, and the work itself is done.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to stderr, where nobody may be listening.
+pub(super) fn write_stderr(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.write_all(text.as_bytes()).is_err() {
+        // There is nowhere left to say so.
+    }
+}
+
+fn without_styles(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' {
+            letters.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
