@@ -8,6 +8,7 @@
 //! Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured. `docs/benchmarks.md` says
 //! what is compared and why. Nothing here fails for being slow.
 
+#![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
 #[path = "../tests/support/chsnap.rs"]

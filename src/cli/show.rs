@@ -136,6 +136,9 @@ fn row(table: &TableEntry) -> Vec<String> {
     if !table.mutations.is_empty() {
         notes.push(render::count(table.mutations.len() as u64, "unfinished mutation"));
     }
+    if table.unverifiable_parts > 0 {
+        notes.push(format!("{} without readable checksums", render::count(table.unverifiable_parts, "part")));
+    }
     if table.detached_parts > 0 {
         notes.push(format!("{} not taken", render::count(table.detached_parts, "detached part")));
     }

@@ -64,6 +64,14 @@ impl Dir {
         Ok(Self { fd: Arc::new(fd), path: path.to_owned(), verbs })
     }
 
+    /// Opens a directory elsewhere, to be changed by the same verbs as this one.
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn open_elsewhere(&self, path: &Path) -> Result<Self, FsError> {
+        Self::open(path, Arc::clone(&self.verbs))
+    }
+
     /// Opens one directory in this one.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::exec::{self, Removed};
-use crate::fs::{self, Dir, ErrorKind, FsError};
+use crate::fs::{ErrorKind, FsError};
 use crate::model::FreezeName;
 use crate::monitor::{Monitor, Stage, Work};
 use crate::repo::{Intent, Locked, ShadowPlace};
@@ -33,18 +33,24 @@ const POLL: Duration = Duration::from_millis(200);
 /// If the repository itself cannot be put in order.
 pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monitor) -> Result<Recovery, OpError> {
     let mut recovery = Recovery::default();
+    locked.remove_torn_files()?;
     let leftovers = locked.leftovers()?;
     if leftovers.is_empty() {
+        recovery.removed += remove_discarded(locked, monitor)?;
         return Ok(recovery);
     }
     monitor.note("putting in order what an interrupted run has left");
     for leftover in &leftovers {
+        if locked.repository().snapshot_dir(leftover.id).is_err() {
+            // Never a snapshot: its pin must not fall to a later one of the same id.
+            locked.forget_pin(leftover.id)?;
+        }
         if leftover.has_tree {
             locked.discard_incoming(leftover.id)?;
         }
         match (&leftover.intent, server) {
             (Some(intent), _) if intent.freezes.is_empty() => locked.forget_intent(leftover.id)?,
-            (Some(intent), Some(server)) => match release(server, intent) {
+            (Some(intent), Some(server)) => match release(locked, server, intent) {
                 Ok(removed) => {
                     recovery.removed += removed;
                     locked.forget_intent(leftover.id)?;
@@ -89,11 +95,11 @@ pub(super) fn report(monitor: &dyn Monitor, done: Removed) {
 ///
 /// # Errors
 /// If the server cannot be asked, does not stop in time, or a shadow cannot be removed.
-pub(super) fn release(server: &Server, intent: &Intent) -> Result<Removed, OpError> {
+pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &Intent) -> Result<Removed, OpError> {
     for name in &intent.freezes {
         stop(server, name)?;
     }
-    Ok(sweep(&intent.disks, &intent.freezes)?)
+    Ok(sweep(locked, &intent.disks, &intent.freezes)?)
 }
 
 fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
@@ -122,10 +128,15 @@ fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
 ///
 /// # Errors
 /// If one of them is there and cannot be removed.
-pub(super) fn sweep(disks: &[ShadowPlace], names: &[FreezeName]) -> Result<Removed, FsError> {
+pub(super) fn sweep(locked: &Locked<'_>, disks: &[ShadowPlace], names: &[FreezeName]) -> Result<Removed, FsError> {
     let mut removed = Removed::default();
     for disk in disks {
-        let shadow = match Dir::open(&disk.path, fs::real()).and_then(|dir| dir.open_beneath(Path::new("shadow"))) {
+        let shadow = match locked
+            .repository()
+            .dir()
+            .open_elsewhere(&disk.path)
+            .and_then(|dir| dir.open_beneath(Path::new("shadow")))
+        {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             result => result?,
         };

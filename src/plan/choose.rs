@@ -1,6 +1,6 @@
 //! Which tables a snapshot takes, and why the others are not in it.
 
-use crate::model::{PartitionId, Table};
+use crate::model::{PartitionId, Table, TableName};
 
 use super::pattern::TablePattern;
 
@@ -24,13 +24,15 @@ impl Selection {
         self.include.iter().any(TablePattern::names_system)
     }
 
-    fn wants(&self, table: &Table) -> bool {
-        let named = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(table.name()));
-        let system = table.name().database == "system";
+    /// Whether this table is asked for, whatever it is.
+    #[must_use]
+    pub fn wants(&self, name: &TableName) -> bool {
+        let named = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        let system = name.database == "system";
         let included = if self.include.is_empty() {
             !system
         } else {
-            self.include.iter().any(|pattern| pattern.matches(table.name()) && (!system || pattern.names_system()))
+            self.include.iter().any(|pattern| pattern.matches(name) && (!system || pattern.names_system()))
         };
         included && !named(&self.exclude)
     }
@@ -69,7 +71,7 @@ const OTHERS_WITH_DATA: [&str; 9] =
 /// Decides what becomes of `table`; `foreign_disk` is a disk of its that is not a plain local one, with its type.
 #[must_use]
 pub fn choose(selection: &Selection, table: &Table, foreign_disk: Option<(&str, &str)>) -> Choice {
-    if !selection.wants(table) {
+    if !selection.wants(table.name()) {
         return Choice::LeftOut;
     }
     if table.engine.starts_with("Shared") && table.is_merge_tree() {

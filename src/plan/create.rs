@@ -69,7 +69,7 @@ pub fn plan_create<'a>(
     foreign_disk: impl Fn(&Table) -> Option<(&'a str, &'a str)>,
 ) -> CreatePlan {
     let mut plan = CreatePlan::default();
-    for (name, reason) in &catalog.unusable {
+    for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
         plan.warnings.push(format!("{name} is not in the snapshot: {reason}"));
     }
     for table in &catalog.tables {

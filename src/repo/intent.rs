@@ -108,6 +108,27 @@ impl Locked<'_> {
         Ok(leftovers.into_values().collect())
     }
 
+    /// Removes what a kill in the middle of replacing a file has left beside it.
+    ///
+    /// # Errors
+    /// If it is there and cannot be removed.
+    pub fn remove_torn_files(&self) -> Result<(), RepoError> {
+        let root = self.repository().dir().clone();
+        for dir in [root, self.incoming_dir()?, self.repository().ensure("pins")?] {
+            for entry in dir.entries_with_kind()? {
+                let name = entry.name.to_string_lossy();
+                let ours = ["chsnap.json.new", "latest.new"].contains(&name.as_ref())
+                    || name
+                        .strip_suffix(".json.new")
+                        .is_some_and(|rest| rest.strip_suffix(".intent").unwrap_or(rest).parse::<SnapshotId>().is_ok());
+                if ours && entry.kind != Kind::Directory {
+                    dir.remove_file(&entry.name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets an intent whose shadows are gone.
     ///
     /// # Errors

@@ -145,6 +145,9 @@ pub struct TableEntry {
     pub patch_parts: u64,
     /// Parts in `detached/`, which are not taken.
     pub detached_parts: u64,
+    /// Parts among `parts` whose files cannot be held against checksums: their list says why.
+    #[serde(default)]
+    pub unverifiable_parts: u64,
     /// Files of unfinished mutations that were taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<String>,

@@ -101,8 +101,13 @@ impl Repository {
             result => result?,
         };
         let bytes = dir.find_and_read(CONFIG, CONFIG_LIMIT_BYTES)?.ok_or_else(none)?;
-        let config = serde_json::from_slice(&bytes)
-            .map_err(|error| RepoError::Damaged { path: path.join(CONFIG), reason: error.to_string() })?;
+        let config = serde_json::from_slice(&bytes).map_err(|error| {
+            let path = path.join(CONFIG);
+            match serde_json::from_slice::<FormatOnly>(&bytes) {
+                Ok(FormatOnly { format }) if format > FORMAT => RepoError::NewerFormat { path, format, known: FORMAT },
+                _ => RepoError::Damaged { path, reason: error.to_string() },
+            }
+        })?;
         Ok(Self { dir, config })
     }
 

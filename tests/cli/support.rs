@@ -214,6 +214,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part: &PartRecor
             freezes: 1,
             patch_parts: 0,
             detached_parts: 0,
+            unverifiable_parts: 0,
             mutations: Vec::new(),
         }],
         metadata: Vec::new(),

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::{self, Dir, FsError};
+use crate::fs::{Dir, FsError};
 use crate::model::Table;
 use crate::plan::CreatePlan;
-use crate::repo::ShadowPlace;
+use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
 use crate::ops::error::OpError;
@@ -31,12 +31,18 @@ pub(super) fn holding<'a>(disks: &'a [Disk], path: &Path) -> Option<&'a Disk> {
 /// Larger than any definition, and than any file of users, roles and grants.
 pub(super) const DEFINITION_LIMIT_BYTES: u64 = 64 << 20;
 
+/// The disk of a table that is not a plain local one, if there is one, with its type.
+pub(super) fn foreign_disk<'a>(disks: &'a [Disk], table: &Table) -> Option<(&'a str, &'a str)> {
+    let mut used = table.data_paths.iter().filter_map(|path| holding(disks, path));
+    used.find(|disk| !disk.is_local()).map(|disk| (disk.name.as_str(), disk.disk_type.as_str()))
+}
+
 impl LocalDisks {
     /// Opens the disks that planned tables use, and the server's own path.
     ///
     /// # Errors
     /// If one of them is not visible here.
-    pub(super) fn open(disks: &[Disk], plan: &CreatePlan) -> Result<Self, OpError> {
+    pub(super) fn open(repository: &Repository, disks: &[Disk], plan: &CreatePlan) -> Result<Self, OpError> {
         let tables = || plan.freeze.iter().map(|freeze| &freeze.table);
         let used = |disk: &Disk| {
             let mut paths = tables().flat_map(|table| &table.data_paths);
@@ -47,7 +53,7 @@ impl LocalDisks {
             if !disk.is_local() || (position > 0 && !used(disk)) {
                 continue;
             }
-            let dir = Dir::open(&disk.path, fs::real()).map_err(|source| OpError::DiskNotVisible {
+            let dir = repository.dir().open_elsewhere(&disk.path).map_err(|source| OpError::DiskNotVisible {
                 disk: disk.name.clone(),
                 path: disk.path.clone(),
                 source,

@@ -55,6 +55,7 @@ impl Parts<'_> {
                 entry.files += tally.files;
                 entry.apparent_bytes += tally.bytes;
                 entry.patch_parts += u64::from(part.name.is_patch());
+                entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
                 // A patch part's rows are changes of rows that other parts have.
                 entry.rows += known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
@@ -130,6 +131,7 @@ impl Parts<'_> {
             freezes: 0,
             patch_parts: 0,
             detached_parts: 0,
+            unverifiable_parts: 0,
             mutations: Vec::new(),
         }
     }

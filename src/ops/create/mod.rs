@@ -50,11 +50,7 @@ fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpErro
     let disks = server::disks(server)?;
     let databases = server::databases(server)?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, selection, |table| {
-        let on = |path: &std::path::PathBuf| disks::holding(&disks, path);
-        let foreign = table.data_paths.iter().filter_map(on).find(|disk| !disk.is_local());
-        foreign.map(|disk| (disk.name.as_str(), disk.disk_type.as_str()))
-    });
+    let plan = plan_create(&catalog, selection, |table| disks::foreign_disk(&disks, table));
     if !plan.unmatched.is_empty() {
         return Err(OpError::NothingNamed { names: plan.unmatched });
     }
@@ -71,7 +67,7 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
     guards::same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &discovered.disks)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    LocalDisks::open(&discovered.disks, &discovered.plan)?;
+    LocalDisks::open(repository, &discovered.disks, &discovered.plan)?;
     Ok(DryRun { plan: discovered.plan, server: discovered.identity })
 }
 
@@ -99,7 +95,7 @@ pub fn create(
     guards::same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &disks)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    let local = LocalDisks::open(&disks, &plan)?;
+    let local = LocalDisks::open(repository, &disks, &plan)?;
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.pending);
     warnings.extend(clock_warning(repository, now())?);
@@ -112,7 +108,8 @@ pub fn create(
     let result = (|| {
         guards::probe_links(&local, &plan, incoming.dir())?;
         let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request };
-        let tree = Rounds { taker, now }.run(repository, &mut incoming, plan.freeze.clone(), &mut warnings)?;
+        let tree =
+            Rounds { taker, now, disks: &disks }.run(repository, &mut incoming, plan.freeze.clone(), &mut warnings)?;
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
@@ -152,7 +149,7 @@ pub fn create(
     });
     stages.run(Stage::Release, || {
         let released = pool.install(|| {
-            recover::sweep(&incoming.intent().disks, &incoming.intent().freezes)?;
+            recover::sweep(&locked, &incoming.intent().disks, &incoming.intent().freezes)?;
             locked.forget_intent(id)?;
             Ok(())
         });
@@ -176,7 +173,7 @@ fn abandon(locked: &Locked<'_>, server: &Server, incoming: &Incoming<'_>, monito
             locked.forget_pin(id)?;
         }
         if !incoming.intent().freezes.is_empty() {
-            recover::release(server, incoming.intent())?;
+            recover::release(locked, server, incoming.intent())?;
         }
         locked.forget_intent(id)?;
         Ok(())

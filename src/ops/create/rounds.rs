@@ -1,6 +1,6 @@
 //! Freezing table by table, and again what moved meanwhile.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -12,9 +12,9 @@ use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, Scope, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::{Incoming, Repository};
-use crate::server::{self, code};
+use crate::server::{self, Disk, code};
 
-use super::disks::LocalDisk;
+use super::disks::{LocalDisk, foreign_disk};
 use super::request::Clock;
 use super::table::{Attempt, Definition, Taker, clear, take_patches};
 use super::written::{Previous, previous_inodes};
@@ -26,6 +26,8 @@ const ROUNDS: u32 = 3;
 pub(super) struct Rounds<'a> {
     pub(super) taker: Taker<'a>,
     pub(super) now: Clock<'a>,
+    /// All disks of the server.
+    pub(super) disks: &'a [Disk],
 }
 
 /// A table that stands in the snapshot.
@@ -67,6 +69,7 @@ impl Rounds<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Tree, OpError> {
         let count = planned.len();
+        let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
         let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
         let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
         for stage in [Stage::Freeze, Stage::Place, Stage::Seal] {
@@ -92,7 +95,7 @@ impl Rounds<'_> {
             }
             self.ask_for_definitions(&mut attempts)?;
             let after = server::survey(self.taker.server, self.taker.request.selection.names_system())?;
-            let plan = plan_create(&after, &self.taker.request.selection, |_| None);
+            let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
             let mut gone = Vec::new();
             for attempt in attempts {
                 let database = data.open_dir(escape_for_file_name(&attempt.freeze.table.name().database))?;
@@ -116,7 +119,7 @@ impl Rounds<'_> {
                     }
                 }
             }
-            follow_renames(gone, &plan, &mut next, &mut tree, round);
+            follow_renames(gone, &plan, &planned_names, &mut next, &mut tree, round);
         }
         self.taker.stages.finish(Stage::Freeze);
         self.taker.stages.finish(Stage::Place);
@@ -247,7 +250,7 @@ impl Rounds<'_> {
         }
         let found = after.find(&before.key);
         if let Some(found) = found {
-            let patches = found.parts.iter().filter(|part| part.name.is_patch());
+            let patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch());
             let more = self.taker.pool.install(|| take_patches(patches, &attempt.live, &attempt.target))?;
             attempt.parts.extend(more);
         }
@@ -256,6 +259,14 @@ impl Rounds<'_> {
         if let (Verdict::Taken | Verdict::MutationsMoved(_), Some(found)) = (&verdict, found) {
             if attempt.definition.is_none() {
                 verdict = Verdict::Again("its definition could not be read".to_owned());
+            }
+            if let Some(part) = attempt.lost_version() {
+                let reason = format!("the metadata version of its part {part} could not be had");
+                if last {
+                    warnings.push(format!("{}: {reason}", before.name()));
+                } else {
+                    verdict = Verdict::Again(reason);
+                }
             }
             mark_foreign_fingerprints(&mut attempt, &before, found);
             if let Some(problem) = attempt.problem()
@@ -308,14 +319,21 @@ fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Tabl
 
 /// A table that is gone was dropped or renamed. What stands under a name that was not there before, and under the
 /// same UUID or where tables have none, is taken in the next round.
-fn follow_renames(gone: Vec<Table>, plan: &CreatePlan, next: &mut Vec<TableFreeze>, tree: &mut Tree, round: u32) {
+fn follow_renames(
+    gone: Vec<Table>,
+    plan: &CreatePlan,
+    planned: &BTreeSet<TableName>,
+    next: &mut Vec<TableFreeze>,
+    tree: &mut Tree,
+    round: u32,
+) {
     for table in gone {
         let known = |name: &TableName| tree.taken.contains_key(name) || tree.skipped.contains_key(name);
         let heir = plan.freeze.iter().find(|freeze| {
             let heir = &freeze.table;
             let same = match (&heir.key.uuid, &table.key.uuid) {
                 (Some(a), Some(b)) => a == b || heir.name() == table.name(),
-                _ => heir.engine == table.engine,
+                _ => heir.engine == table.engine && !planned.contains(heir.name()),
             };
             same && !known(heir.name()) && !next.iter().any(|other| other.table.name() == heir.name())
         });

@@ -1,12 +1,12 @@
 //! One table: what a freeze leaves out, the freeze, what it left in the shadow, all of it checked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::exec::{self, ExecError, Inspected, LiveTable, SavedFile};
+use crate::exec::{self, ExecError, Inspected, LiveTable, SavedVersions, VersionTaken};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
 use crate::monitor::{Stage, Work};
@@ -25,6 +25,7 @@ pub(super) struct TakenPart {
     pub(super) disk: String,
     pub(super) placement: Placement,
     pub(super) inspected: Inspected,
+    pub(super) version: VersionTaken,
 }
 
 /// The definition of a table.
@@ -56,6 +57,13 @@ impl Attempt {
         self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
     }
 
+    /// A part that came and went so fast that its metadata version could not be had, in a table whose parts have one.
+    pub(super) fn lost_version(&self) -> Option<&PartName> {
+        let with = |version| self.parts.iter().find(move |part| !part.name.is_patch() && part.version == version);
+        with(VersionTaken::Taken)?;
+        with(VersionTaken::Unknown).map(|part| &part.name)
+    }
+
     /// The first part that is not whole.
     pub(super) fn problem(&self) -> Option<String> {
         let broken = self.parts.iter().find(|part| !part.inspected.problems.is_empty())?;
@@ -85,9 +93,10 @@ impl Taker<'_> {
         let live = self.live(&freeze.table)?;
         self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
+        let patches_before = patches_in(&live)?;
         let (saved, mut parts) = self.pool.install(|| -> Result<_, OpError> {
             let saved = exec::read_metadata_versions(&live_parts(&freeze, &live))?;
-            let patches = freeze.parts().filter(|part| part.name.is_patch());
+            let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
             Ok((saved, take_patches(patches, &live, &target)?))
         })?;
         let mut attempt =
@@ -105,6 +114,10 @@ impl Taker<'_> {
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
         self.pool.install(|| self.collect(&mut attempt, &saved, name))?;
+        // Patches that came during the freeze, also those that a merge has already made obsolete.
+        let patches_now = patches_in(&attempt.live)?;
+        let came = patches_now.difference(&patches_before);
+        parts.extend(self.pool.install(|| take_patches(came, &attempt.live, &attempt.target))?);
         attempt.parts.append(&mut parts);
         let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| Definition { text, is_file: true });
@@ -149,12 +162,7 @@ impl Taker<'_> {
     }
 
     /// Moves what the server froze into the snapshot and checks it.
-    fn collect(
-        &self,
-        attempt: &mut Attempt,
-        saved: &HashMap<PartName, SavedFile>,
-        name: &FreezeName,
-    ) -> Result<(), OpError> {
+    fn collect(&self, attempt: &mut Attempt, saved: &SavedVersions, name: &FreezeName) -> Result<(), OpError> {
         let mut placed = Vec::new();
         {
             let _inside = self.stages.enter(Stage::Place);
@@ -175,11 +183,11 @@ impl Taker<'_> {
             .into_par_iter()
             .map(|(part, disk)| {
                 let dir = target.open_dir(part.name.as_str())?;
-                exec::take_metadata_version(live, &dir, &part.name, saved.get(&part.name))?;
+                let version = exec::take_metadata_version(live, &dir, &part.name, saved)?;
                 let inspected = exec::inspect_part(&dir)?;
                 let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
                 self.stages.monitor().advanced(Stage::Seal, work);
-                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected })
+                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, version })
             })
             .collect::<Result<_, FsError>>()?;
         Ok(())
@@ -193,20 +201,21 @@ fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a Pa
 
 /// Links the patch parts that are not in the snapshot yet, which no freeze takes.
 pub(super) fn take_patches<'a>(
-    patches: impl Iterator<Item = &'a Part>,
+    patches: impl Iterator<Item = &'a PartName>,
     live: &[LiveTable],
     target: &Dir,
 ) -> Result<Vec<TakenPart>, OpError> {
     let mut taken = Vec::new();
-    for part in patches {
-        if target.find(part.name.as_str())?.is_some() {
+    for name in patches {
+        if target.find(name.as_str())?.is_some() {
             continue;
         }
         for table in live {
-            if let Some(dir) = exec::link_live_part(table, target, &part.name)? {
+            if let Some(dir) = exec::link_live_part(table, target, name)? {
                 let inspected = exec::inspect_part(&dir)?;
-                let (name, disk) = (part.name.clone(), table.disk.clone());
-                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected });
+                let (name, disk) = (name.clone(), table.disk.clone());
+                let version = VersionTaken::Taken;
+                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected, version });
                 break;
             }
         }
@@ -220,6 +229,17 @@ fn is_part_like(entry: &Entry) -> bool {
     let name = entry.name.to_string_lossy();
     let other = ["tmp_", "tmp-", "delete_tmp_", "detached", "moving", "."];
     entry.kind == Kind::Directory && !other.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The patch parts that lie in the live directories, active or not.
+fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
+    let mut patches = BTreeSet::new();
+    for table in live {
+        let entries = table.dir.entries()?;
+        let names = entries.iter().filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
+        patches.extend(names.filter(PartName::is_patch));
+    }
+    Ok(patches)
 }
 
 fn count_detached(live: &Dir) -> Result<u64, FsError> {

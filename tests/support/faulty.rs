@@ -1,0 +1,128 @@
+//! Mutating calls of which one fails, or at one of which the process dies.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chsnap::fs::{RealVerbs, VerbResult, Verbs};
+use chsnap::model::Ownership;
+use rustix::io::Errno;
+
+/// What happens at the chosen call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This call fails with this error; the others do not.
+    Error(Errno),
+    /// Neither this call nor any later one has an effect: so it looks from outside when the process is killed there,
+    /// whatever the program still tries.
+    Kill,
+}
+
+/// What can come back from a mutating call.
+pub const ERRNOS: [Errno; 8] =
+    [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::MLINK, Errno::XDEV, Errno::STALE, Errno::INTR, Errno::ACCESS];
+
+/// The verbs of the system, with a fault at the n-th call.
+#[derive(Debug)]
+pub struct FaultyVerbs {
+    calls: AtomicUsize,
+    at: usize,
+    fault: Fault,
+    met: Mutex<String>,
+}
+
+impl FaultyVerbs {
+    pub fn new(at: usize, fault: Fault) -> Self {
+        Self { calls: AtomicUsize::new(0), at, fault, met: Mutex::default() }
+    }
+
+    /// The call that met the fault; empty while none has.
+    pub fn met(&self) -> String {
+        self.met.lock().expect("no thread panics with it").clone()
+    }
+
+    fn pass(&self, verb: &str, name: &OsStr) -> VerbResult {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if call == self.at {
+            *self.met.lock().expect("no thread panics with it") = format!("{verb} {}", name.display());
+        }
+        match self.fault {
+            Fault::Error(errno) if call == self.at => Err(errno),
+            Fault::Kill if call >= self.at => Err(Errno::IO),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Verbs for FaultyVerbs {
+    fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
+        self.pass("create_dir", name)?;
+        RealVerbs.create_dir(dir, name, mode)
+    }
+
+    fn link(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
+        self.pass("link", from_name)?;
+        RealVerbs.link(from, from_name, to, to_name)
+    }
+
+    fn rename(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
+        self.pass("rename", from_name)?;
+        RealVerbs.rename(from, from_name, to, to_name)
+    }
+
+    fn symlink(&self, target: &OsStr, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        self.pass("symlink", name)?;
+        RealVerbs.symlink(target, dir, name)
+    }
+
+    fn remove_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        self.pass("remove_file", name)?;
+        RealVerbs.remove_file(dir, name)
+    }
+
+    fn remove_dir(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
+        self.pass("remove_dir", name)?;
+        RealVerbs.remove_dir(dir, name)
+    }
+
+    fn create_file(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd> {
+        self.pass("create_file", name)?;
+        RealVerbs.create_file(dir, name, mode)
+    }
+
+    fn open_append(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd> {
+        self.pass("open_append", name)?;
+        RealVerbs.open_append(dir, name, mode)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8]) -> VerbResult<usize> {
+        self.pass("write", OsStr::new(""))?;
+        // A write may always be a short one.
+        let part = bytes.get(..bytes.len().div_ceil(2)).unwrap_or(bytes);
+        RealVerbs.write(file, part)
+    }
+
+    fn sync(&self, fd: BorrowedFd<'_>) -> VerbResult {
+        self.pass("sync", OsStr::new(""))?;
+        RealVerbs.sync(fd)
+    }
+
+    fn sync_filesystem(&self, fd: BorrowedFd<'_>) -> VerbResult {
+        self.pass("sync_filesystem", OsStr::new(""))?;
+        RealVerbs.sync_filesystem(fd)
+    }
+
+    fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult {
+        self.pass("set_ownership", OsStr::new(""))?;
+        RealVerbs.set_ownership(fd, ownership)
+    }
+
+    fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult {
+        self.pass("set_modified", OsStr::new(""))?;
+        RealVerbs.set_modified(fd, seconds, nanoseconds)
+    }
+}
