@@ -5,6 +5,8 @@
 
 #[path = "../support/chsnap.rs"]
 mod chsnap_command;
+#[path = "../support/freezer.rs"]
+mod freezer;
 #[path = "../support/tree.rs"]
 mod tree;
 
@@ -13,6 +15,7 @@ mod garbage;
 mod hardened;
 mod index;
 mod init;
+mod interrupted;
 mod leftovers;
 mod lock;
 mod read;

@@ -8,6 +8,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -16,7 +18,12 @@ use serde_json::{Value, json};
 pub struct Freezer {
     data_path: PathBuf,
     url: String,
+    /// Freezes that are under way; like an old server this one finishes them whatever becomes of the client.
+    running: Arc<Mutex<Vec<String>>>,
 }
+
+/// A freeze of this table takes its time.
+pub const SLOW: &str = "slow";
 
 /// A whole part of a real server.
 const PART: &str = "src/checksums/fixtures/18.16-tiny";
@@ -26,7 +33,7 @@ impl Freezer {
         fs::create_dir_all(data_path.join("metadata/system")).expect("made");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let freezer = Self { data_path: data_path.to_owned(), url };
+        let freezer = Self { data_path: data_path.to_owned(), url, running: Arc::default() };
         let answering = freezer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -98,9 +105,18 @@ impl Freezer {
                    "data_path": format!("{data}/data/{name}/"), "metadata_path": metadata})
         };
         if sql.starts_with("ALTER TABLE") {
-            return self.freeze(sql).map(|()| Vec::new());
+            self.running.lock().expect("no thread panics with it").push(sql.to_owned());
+            let result = self.freeze(sql).map(|()| Vec::new());
+            self.running.lock().expect("no thread panics with it").retain(|running| running != sql);
+            return result;
         }
-        Ok(if from("columns") || from("functions") || from("processes") || sql.starts_with("KILL") {
+        if from("processes") {
+            let running = self.running.lock().expect("no thread panics with it");
+            let asked = sql.split('\'').find(|text| text.starts_with("chsnap_")).unwrap_or_default();
+            let found = running.iter().filter(|freeze| freeze.contains(asked));
+            return Ok(found.map(|_| json!({"query_id": "", "elapsed": 1.0})).collect());
+        }
+        Ok(if from("columns") || from("functions") || sql.starts_with("KILL") {
             Vec::new()
         } else if sql.starts_with("SELECT version()") {
             vec![json!({"version": "0.0", "host_name": "lab", "timezone": "UTC", "uuid": ""})]
@@ -146,6 +162,9 @@ impl Freezer {
         let table = quoted.nth(3).ok_or("Code: 62. DB::Exception: Syntax error")?;
         let name = sql.split('\'').nth(1).ok_or("Code: 62. DB::Exception: Syntax error")?;
         let source = self.data_path.join("data/d").join(table);
+        if table == SLOW {
+            std::thread::sleep(Duration::from_secs(2));
+        }
         for part in names(&source) {
             let target = self.shadow().join(name).join("data/d").join(table).join(&part);
             fs::create_dir_all(&target).map_err(|error| error.to_string())?;

@@ -1,0 +1,61 @@
+//! SIGINT and SIGTERM in the middle of a `create`, and a server that freezes on whatever becomes of its client.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::chsnap_command::Chsnap;
+use crate::freezer::{Freezer, SLOW};
+use crate::tree::tree;
+
+fn interrupted_by(signal: &str, code: i32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let child = chsnap.command(&["create"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    // In the freeze, which takes two seconds.
+    std::thread::sleep(Duration::from_millis(700));
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("ended");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains("being undone") && stderr.contains("interrupted"), "{stderr}");
+    assert!(output.stdout.is_empty());
+    // The freeze outlived its client; its shadow did not outlive it.
+    std::thread::sleep(Duration::from_secs(2));
+    for dir in [freezer.shadow(), chsnap.repo().join("snapshots"), chsnap.repo().join("incoming")] {
+        assert!(tree(&dir).is_empty(), "{}: {:?}", dir.display(), tree(&dir).keys());
+    }
+    chsnap.json(0, &["create"]);
+    chsnap.json(0, &["gc"]);
+    assert!(tree(&freezer.shadow()).is_empty());
+}
+
+#[test]
+fn sigint_waits_for_the_freeze_and_releases_it() {
+    interrupted_by("-INT", 130);
+}
+
+#[test]
+fn sigterm_waits_for_the_freeze_and_releases_it() {
+    interrupted_by("-TERM", 143);
+}
+
+#[test]
+fn a_freeze_past_its_deadline_is_awaited_and_released_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    // Too short a deadline for the freeze, and then for its end: the intent stays, and the next run releases it.
+    let run = chsnap.expect(1, &["create", "--freeze-timeout", "500ms"]);
+    assert!(run.stderr.contains("did not answer") && run.stderr.contains("next run does the rest"), "{}", run.stderr);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(!tree(&freezer.shadow()).is_empty(), "the server froze on");
+    chsnap.json(0, &["create"]);
+    assert!(tree(&freezer.shadow()).is_empty(), "{:?}", tree(&freezer.shadow()).keys());
+    assert!(tree(&chsnap.repo().join("incoming")).is_empty());
+}
