@@ -117,7 +117,7 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
     let request = args.request(globals);
-    let server = opening::connect(globals, signals::watch())?;
+    let server = opening::connect(globals, signals::watch(!globals.json && !globals.quiet))?;
     if dry_run {
         let plan = create::dry_run(&repository, &server, &request)?;
         return Ok(show_plan(&plan, output));
@@ -147,7 +147,7 @@ fn document(report: &Report, output: &Output) -> Value {
     document.insert("schema".to_owned(), output.schema().into());
     document.insert("id".to_owned(), report.id.to_string().into());
     document.insert("state".to_owned(), "complete".into());
-    document.insert("time".to_owned(), json!(report.id.time()));
+    document.insert("time".to_owned(), json!(report.time));
     merge(&mut document, &report.label);
     document.insert("warnings".to_owned(), json!(report.warnings));
     merge(&mut document, &report.totals);

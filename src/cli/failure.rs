@@ -84,7 +84,10 @@ pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
     if as_json {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
-        write_stderr(&format!("{}\n", json!({"schema": "chsnap.error.v1", "error": message, "exit_code": USAGE})));
+        write_stderr(&format!(
+            "{}\n",
+            json!({"schema": "chsnap.error.v1", "error": message, "causes": [], "hint": null, "exit_code": USAGE})
+        ));
     } else if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         write_stderr(&error.render().ansi().to_string());
     } else {
@@ -99,6 +102,9 @@ impl From<OpError> for Failure {
             matches!(error, OpError::Interrupted | OpError::Server(ServerError::Interrupted)).then(signals::exit_code);
         if let Some(code) = interrupted {
             return Self::new("interrupted; what was begun is undone", code);
+        }
+        if let OpError::Unfinished { error, pending } = error {
+            return Self::from(*error).caused_by(format!("and not everything could be undone: {pending}"));
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
@@ -147,7 +153,7 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::LinkRefused { .. } => "run chsnap as root or as the user that the server runs as",
         OpError::NothingNamed { .. } => {
-            "names are written database.table, with * and ? in them; chsnap create --dry-run lists the tables"
+            "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
@@ -167,7 +173,7 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::Locked { .. } => "wait for it, or let this command wait with --lock-wait 10m",
         RepoError::Fs(error) => match error.kind() {
             chsnap::fs::ErrorKind::NoPermission => {
-                "run chsnap as a user who may write there: root, or the server's own user"
+                "run chsnap as a user who may read and write there: root, or the server's own user"
             }
             chsnap::fs::ErrorKind::NoSpace => "chsnap gc empties the trash; no blocks, no inodes or no quota are left",
             _ => return None,

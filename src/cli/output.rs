@@ -129,7 +129,9 @@ impl Output {
 
     /// The monitor that shows the progress of this command.
     pub(super) fn progress(&self) -> Progress {
-        if self.quiet { Progress::new(ProgressMode::None) } else { Progress::new(self.progress) }
+        // stderr is for one JSON document then, unless progress was asked for in so many words.
+        let silent = self.quiet || (self.json && self.progress == ProgressMode::Auto);
+        Progress::new(if silent { ProgressMode::None } else { self.progress })
     }
 }
 

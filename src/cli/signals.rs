@@ -8,7 +8,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 static LAST: AtomicUsize = AtomicUsize::new(0);
 
 /// A flag that becomes true at the first signal.
-pub(super) fn watch() -> Arc<AtomicBool> {
+/// `tell` says so to the person at the terminal.
+pub(super) fn watch(tell: bool) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flags = [SIGINT, SIGTERM].map(|signal| {
         let flag = Arc::clone(&interrupted);
@@ -19,11 +20,15 @@ pub(super) fn watch() -> Arc<AtomicBool> {
     if flags.iter().any(Result::is_err) {
         tracing::warn!("signals cannot be caught: interrupted, chsnap leaves the rest to its next run");
     }
-    let told = std::thread::Builder::new().name("chsnap-signals".to_owned()).spawn(|| {
+    let told = std::thread::Builder::new().name("chsnap-signals".to_owned()).spawn(move || {
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
         for signal in signals.forever() {
             LAST.store(usize::try_from(signal).unwrap_or(0), Ordering::Relaxed);
-            super::streams::write_stderr("stopping: what was begun is being undone; a second signal ends at once\n");
+            if tell {
+                super::streams::write_stderr(
+                    "stopping: what was begun is being undone; a second signal ends at once\n",
+                );
+            }
         }
     });
     drop(told);

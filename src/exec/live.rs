@@ -1,18 +1,25 @@
-//! What a freeze leaves out, from the live directories of a table: patch parts and `metadata_version.txt`.
+//! What a freeze leaves out, from the live directories of a table: patch parts, and files of parts that are not
+//! covered by their checksums.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, ErrorKind, FsError, Stat};
+use crate::fs::{Dir, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
 use super::place::link_tree;
 
-const METADATA_VERSION: &str = "metadata_version.txt";
-/// The file holds one number.
-const METADATA_VERSION_LIMIT_BYTES: u64 = 4096;
+/// Files that a freeze leaves out although the part is wrong without them: read before the freeze, so that a merge
+/// before they can be linked loses none. Whatever else a live part has and its frozen copy has not is linked too.
+///
+/// Source: `DataPartStorageOnDiskBase::freeze`, which removes the first; of the second, made by `ATTACH` and
+/// `REPLACE PARTITION … FROM`, it was seen on 26.9: without it the part takes another table's block numbers for its own.
+const LEFT_OUT: [&str; 2] = ["metadata_version.txt", "invalidated_system_columns.txt"];
+/// They hold a number, and a few names.
+const LEFT_OUT_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The live directory of one table on one disk.
 #[derive(Clone, Debug)]
@@ -26,84 +33,91 @@ pub struct LiveTable {
 /// A small file as it was read before it could go away.
 #[derive(Clone, Debug)]
 pub struct SavedFile {
+    name: &'static str,
     stat: Stat,
     bytes: Vec<u8>,
 }
 
-/// The metadata versions of parts that were there when they were read; `None` for a part that has none.
-pub type SavedVersions = HashMap<PartName, Option<SavedFile>>;
+/// What a freeze would leave out of parts, as far as they were there when it was read.
+pub type SavedFiles = HashMap<PartName, Vec<SavedFile>>;
 
-/// What came of a part's metadata version.
+/// What came of the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionTaken {
-    /// The part in the snapshot has it.
+pub enum LeftOut {
+    /// The part in the snapshot has them.
     Taken,
-    /// The part never had one: it is of an old server.
-    NeverHad,
+    /// There are none: the part is of an old server.
+    None,
     /// The part had gone before it could be asked.
     Unknown,
 }
 
-/// Reads the metadata version of each part that has one, so that a merge before they can be linked loses none.
+/// Reads what a freeze would leave out of each part.
 ///
 /// Parts are given with the live directory that they are in. One that has gone meanwhile is passed over.
 ///
 /// # Errors
 /// If a file is there and cannot be read.
-pub fn read_metadata_versions(parts: &[(&PartName, &Dir)]) -> Result<SavedVersions, FsError> {
+pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedFiles, FsError> {
     parts
         .par_iter()
         .filter_map(|(name, table)| match table.open_dir(name.as_str()) {
-            Ok(part) => Some(saved_metadata_version(&part).map(|saved| ((*name).clone(), saved))),
+            Ok(part) => Some(save(&part).map(|saved| ((*name).clone(), saved))),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => Some(Err(error)),
         })
         .collect()
 }
 
-fn saved_metadata_version(part: &Dir) -> Result<Option<SavedFile>, FsError> {
-    let Some(stat) = part.find(METADATA_VERSION)? else { return Ok(None) };
-    let bytes = part.find_and_read(METADATA_VERSION, METADATA_VERSION_LIMIT_BYTES)?;
-    Ok(bytes.map(|bytes| SavedFile { stat, bytes }))
+fn save(part: &Dir) -> Result<Vec<SavedFile>, FsError> {
+    let mut saved = Vec::new();
+    for name in LEFT_OUT {
+        if let (Some(stat), Some(bytes)) = (part.find(name)?, part.find_and_read(name, LEFT_OUT_LIMIT_BYTES)?) {
+            saved.push(SavedFile { name, stat, bytes });
+        }
+    }
+    Ok(saved)
 }
 
-/// Gives a frozen part the metadata version that its freeze left out: linked from the live part while it is there,
-/// else written from what was saved of it.
+/// Gives a frozen part what its freeze left out: linked from the live part while it is there, else written from what
+/// was saved of it.
 ///
 /// # Errors
-/// If the file can be neither linked nor written.
-pub fn take_metadata_version(
-    live: &[LiveTable],
-    part: &Dir,
-    name: &PartName,
-    saved: &SavedVersions,
-) -> Result<VersionTaken, FsError> {
-    if part.find(METADATA_VERSION)?.is_some() {
-        return Ok(VersionTaken::Taken);
-    }
+/// If a file can be neither linked nor written.
+pub fn take_left_out(live: &[LiveTable], part: &Dir, name: &PartName, saved: &SavedFiles) -> Result<LeftOut, FsError> {
+    let mut have: HashSet<OsString> = part.entries()?.into_iter().map(|entry| entry.name).collect();
+    let frozen_files = have.len();
     let mut was_there = saved.contains_key(name);
     for table in live {
         let live_part = match table.dir.open_dir(name.as_str()) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             result => result?,
         };
-        match part.link_from(&live_part, METADATA_VERSION, METADATA_VERSION) {
-            Ok(()) => return Ok(VersionTaken::Taken),
-            // The part that never had one, unless it is just being taken away.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                was_there |= live_part.find("checksums.txt")?.is_some();
+        for entry in live_part.entries_with_kind()? {
+            let wanted = entry.kind == Kind::File && entry.name.to_str().is_some_and(belongs_in_a_copy);
+            if entry.name == "checksums.txt" {
+                was_there = true;
             }
-            Err(error) => return Err(error),
+            if !wanted || have.contains(&entry.name) {
+                continue;
+            }
+            match part.link_from(&live_part, &entry.name, &entry.name) {
+                Ok(()) => drop(have.insert(entry.name)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    match saved.get(name) {
-        Some(Some(saved)) => {
-            part.write_copy(METADATA_VERSION, &saved.stat, &saved.bytes)?;
-            Ok(VersionTaken::Taken)
+    for file in saved.get(name).into_iter().flatten() {
+        if have.insert(OsString::from(file.name)) {
+            part.write_copy(file.name, &file.stat, &file.bytes)?;
         }
-        _ if was_there => Ok(VersionTaken::NeverHad),
-        _ => Ok(VersionTaken::Unknown),
     }
+    Ok(match (have.len() > frozen_files, was_there) {
+        (true, _) => LeftOut::Taken,
+        (false, true) => LeftOut::None,
+        (false, false) => LeftOut::Unknown,
+    })
 }
 
 /// Files of a live part that are its server's own affair: transaction state is rewritten in place, and a part that

@@ -10,7 +10,7 @@ mod place;
 mod remove;
 
 pub use inspect::{InodeUse, Inspected, inspect_part};
-pub use live::{LiveTable, SavedVersions, VersionTaken, link_live_part, read_metadata_versions, take_metadata_version};
+pub use live::{LeftOut, LiveTable, SavedFiles, link_live_part, save_left_out, take_left_out};
 pub use place::{PlaceMode, PlacedPart, place_parts};
 pub use remove::{Removed, remove_tree};
 

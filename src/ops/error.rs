@@ -119,6 +119,14 @@ pub enum OpError {
     /// There is nothing to take back.
     #[error("there is no removed snapshot in the trash")]
     NothingToUndo,
+    /// It failed, and then not all of it could be undone.
+    #[error("{error}")]
+    Unfinished {
+        /// Why it failed.
+        error: Box<OpError>,
+        /// What could not be undone, and why.
+        pending: String,
+    },
     /// The program was asked to stop.
     #[error("interrupted")]
     Interrupted,

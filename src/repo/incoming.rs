@@ -112,12 +112,12 @@ impl Incoming<'_> {
 
     /// Writes the manifest, makes everything durable, and commits.
     ///
-    /// After an error nothing stands under `snapshots/` that did not before, unless the last `fsync` is what
-    /// failed: then the snapshot is there, and may or may not survive a power cut.
+    /// After an error nothing stands under `snapshots/` that did not before. An answer that is not empty says why the
+    /// snapshot, which stands, might not survive a power cut.
     ///
     /// # Errors
     /// If anything cannot be written or made durable.
-    pub fn seal(&self, manifest: &mut Manifest, records: &[PartRecord]) -> Result<(), RepoError> {
+    pub fn seal(&self, manifest: &mut Manifest, records: &[PartRecord]) -> Result<Vec<String>, RepoError> {
         let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
             path: self.dir.path().to_owned(),
             reason: error.to_string(),
@@ -136,9 +136,11 @@ impl Incoming<'_> {
             return Err(RepoError::SnapshotExists { id: self.id() });
         }
         snapshots.rename_from(&self.parent, &name, &name)?;
-        snapshots.sync()?;
-        self.parent.sync()?;
-        Ok(())
+        let synced = [snapshots.sync(), self.parent.sync()];
+        let failed = synced.into_iter().filter_map(Result::err);
+        Ok(failed
+            .map(|error| format!("the snapshot might not survive a power cut: {}", crate::monitor::chain(&error)))
+            .collect())
     }
 }
 

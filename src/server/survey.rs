@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::model::{
     Catalog, Fingerprint, Mutation, Part, PartName, PartitionId, Table, TableKey, TableName, TableUuid,
+    escape_for_file_name,
 };
 
 use super::error::ServerError;
@@ -75,7 +76,11 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
     let mutations: Vec<MutationRow> =
         if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
     let parts: Vec<PartRow> = server.rows(&sql::parts(features, with_system))?;
-    Ok(catalog(tables, mutations, parts))
+    let mut catalog = catalog(tables, mutations, parts);
+    if catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree()) {
+        look_behind_overlays(&mut catalog, &databases(server)?);
+    }
+    Ok(catalog)
 }
 
 fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
@@ -111,6 +116,29 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     catalog
+}
+
+/// A table that is seen through a database of the engine Overlay shows neither its UUID nor the file of its definition,
+/// although it has both: the one is in its data path, the other below the UUID of the database.
+fn look_behind_overlays(catalog: &mut Catalog, databases: &[DatabaseRow]) {
+    for table in catalog.tables.iter_mut().filter(|table| table.metadata_path.as_os_str().is_empty()) {
+        let name = table.key.name.clone();
+        let database = databases.iter().find(|database| database.name == name.database);
+        let uuid = database.and_then(|database| TableUuid::from_server(&database.uuid).ok().flatten());
+        if let Some(uuid) = uuid {
+            let file = format!("{}.sql", escape_for_file_name(&name.table));
+            let prefix = uuid.as_str().get(..3).unwrap_or_default();
+            table.metadata_path = Path::new("store").join(prefix).join(uuid.as_str()).join(file);
+        }
+        let in_store = |path: &PathBuf| {
+            let uuid = TableUuid::try_from(path.file_name()?.to_str()?.to_owned()).ok()?;
+            (path.ancestors().nth(2)?.file_name()? == "store").then_some(uuid)
+        };
+        if table.key.uuid.is_none() && table.is_merge_tree() {
+            table.key.uuid = table.data_paths.iter().find_map(in_store);
+        }
+    }
+    catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
 /// Gives parts to their tables: by the directory that they lie in, which a table renamed between the two queries

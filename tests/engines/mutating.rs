@@ -28,6 +28,35 @@ fn lightweight_updates_are_in_the_snapshot() {
 }
 
 #[test]
+fn a_part_of_another_table_keeps_its_own_block_numbers() {
+    let engine = Engine::start(Kind::V26);
+    let settings = "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1";
+    for table in ["src", "dst"] {
+        engine.query(&format!(
+            "CREATE TABLE default.{table} (a UInt32, b String) ENGINE = MergeTree ORDER BY a {settings}"
+        ));
+    }
+    for batch in 0..3 {
+        engine.query(&format!("INSERT INTO default.src SELECT number + {batch} * 500, 'o' FROM numbers(500)"));
+    }
+    engine.query("OPTIMIZE TABLE default.src FINAL");
+    for start in [10_000, 20_000] {
+        engine.query(&format!("INSERT INTO default.dst SELECT number + {start}, 'o' FROM numbers(10)"));
+    }
+    engine.query("ALTER TABLE default.dst ATTACH PARTITION tuple() FROM default.src");
+    engine.query("SYSTEM STOP MERGES default.dst");
+    engine.query("UPDATE default.dst SET b = 'p' WHERE a < 300");
+    let query = "SELECT b, count() FROM default.dst GROUP BY b ORDER BY b";
+    let rows = engine.query(query);
+    assert!(rows.contains("p\t300"), "{rows}");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    // FREEZE leaves out the file that says that the block numbers in the part are another table's.
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), Kind::V26);
+    assert_eq!(restored.query(query), rows);
+}
+
+#[test]
 fn a_table_with_renamed_columns_keeps_its_metadata_versions() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE TABLE default.r (id UInt64, a UInt64) ENGINE = MergeTree ORDER BY id");

@@ -72,7 +72,18 @@ impl LocalDisks {
         for local in &self.disks {
             let mine = || parts.iter().filter(|part| part.disk == local.disk.name);
             let Some(first) = mine().next() else { continue };
-            let visible = mine().take(1000).any(|part| self.open_live(&part.path).is_ok_and(|dir| dir.is_some()));
+            let mut refused = None;
+            let visible = mine().take(1000).any(|part| match self.open_live(&part.path) {
+                Ok(found) => found.is_some(),
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    false
+                }
+            });
+            if let (false, Some(source)) = (visible, refused) {
+                let (disk, path) = (local.disk.name.clone(), local.disk.path.clone());
+                return Err(OpError::DiskNotVisible { disk, path, source });
+            }
             if !visible {
                 return Err(OpError::PartNotVisible { path: first.path.clone() });
             }

@@ -105,6 +105,7 @@ pub fn create(
 
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
     let id = incoming.id();
+    let mut sealed_with = Vec::new();
     let result = (|| {
         guards::probe_links(&local, &plan, incoming.dir())?;
         let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request };
@@ -122,7 +123,7 @@ pub fn create(
         if server.interrupted().load(Ordering::Relaxed) {
             return Err(OpError::Interrupted);
         }
-        incoming.seal(&mut manifest, &records)?;
+        sealed_with = incoming.seal(&mut manifest, &records)?;
         drop(seal);
         stages.finish(Stage::Seal);
         Ok(manifest)
@@ -130,13 +131,19 @@ pub fn create(
     let manifest = match result {
         Ok(manifest) => manifest,
         Err(error) => {
-            stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
-            return Err(error);
+            let undone = stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
+            return Err(match undone {
+                Ok(()) => error,
+                Err(left) => OpError::Unfinished {
+                    error: Box::new(error),
+                    pending: format!("{} (the next run does the rest)", crate::monitor::chain(&left)),
+                },
+            });
         }
     };
 
     // From here on the snapshot stands: what goes wrong is a warning, and the next run puts it right.
-    let mut late = Vec::new();
+    let mut late = sealed_with;
     let mut note = |what: &str, result: Result<(), OpError>| {
         if let Err(error) = result {
             late.push(format!("{what}: {}", crate::monitor::chain(&error)));
@@ -159,31 +166,42 @@ pub fn create(
     warnings.extend(late);
     let mut seconds = stages.seconds();
     seconds.insert("total", begun.elapsed().as_secs_f64());
-    Ok(Report { id, label: manifest.label, totals: manifest.totals, placed: manifest.placed, warnings, seconds })
+    Ok(Report {
+        id,
+        time: manifest.time,
+        label: manifest.label,
+        totals: manifest.totals,
+        placed: manifest.placed,
+        warnings,
+        seconds,
+    })
 }
 
 /// Undoes what was begun. What cannot be undone now stays with its intent for the next run.
-fn abandon(locked: &Locked<'_>, server: &Server, incoming: &Incoming<'_>, monitor: &dyn Monitor) {
+fn abandon(
+    locked: &Locked<'_>,
+    server: &Server,
+    incoming: &Incoming<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(), OpError> {
     let id = incoming.id();
-    let is_sealed = locked.repository().snapshot_dir(id).is_ok();
-    let undo = || -> Result<(), OpError> {
-        if !is_sealed {
+    let release = || -> Result<(), OpError> {
+        if !incoming.intent().freezes.is_empty() {
+            recover::release(locked, server, incoming.intent())?;
+        }
+        Ok(locked.forget_intent(id)?)
+    };
+    let discard = || -> Result<(), OpError> {
+        if locked.repository().snapshot_dir(id).is_err() {
             locked.discard_incoming(id)?;
             recover::remove_discarded(locked, monitor)?;
             locked.forget_pin(id)?;
         }
-        if !incoming.intent().freezes.is_empty() {
-            recover::release(locked, server, incoming.intent())?;
-        }
-        locked.forget_intent(id)?;
         Ok(())
     };
-    if let Err(error) = undo() {
-        monitor.note(&format!(
-            "not everything could be undone, and the next run does the rest: {}",
-            crate::monitor::chain(&error)
-        ));
-    }
+    // Each as far as it goes: a tree that cannot be discarded is no reason to leave a shadow.
+    let discarded = discard();
+    release().and(discarded)
 }
 
 fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {

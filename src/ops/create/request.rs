@@ -40,6 +40,8 @@ pub struct Request {
 pub struct Report {
     /// The snapshot.
     pub id: SnapshotId,
+    /// When it was begun.
+    pub time: DateTime<Utc>,
     /// Its label.
     pub label: Label,
     /// What it holds.

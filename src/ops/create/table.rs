@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::exec::{self, ExecError, Inspected, LiveTable, SavedVersions, VersionTaken};
+use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, SavedFiles};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
 use crate::monitor::{Stage, Work};
@@ -25,7 +25,7 @@ pub(super) struct TakenPart {
     pub(super) disk: String,
     pub(super) placement: Placement,
     pub(super) inspected: Inspected,
-    pub(super) version: VersionTaken,
+    pub(super) left_out: LeftOut,
 }
 
 /// The definition of a table.
@@ -59,9 +59,9 @@ impl Attempt {
 
     /// A part that came and went so fast that its metadata version could not be had, in a table whose parts have one.
     pub(super) fn lost_version(&self) -> Option<&PartName> {
-        let with = |version| self.parts.iter().find(move |part| !part.name.is_patch() && part.version == version);
-        with(VersionTaken::Taken)?;
-        with(VersionTaken::Unknown).map(|part| &part.name)
+        let with = |left_out| self.parts.iter().find(move |part| !part.name.is_patch() && part.left_out == left_out);
+        with(LeftOut::Taken)?;
+        with(LeftOut::Unknown).map(|part| &part.name)
     }
 
     /// The first part that is not whole.
@@ -95,7 +95,7 @@ impl Taker<'_> {
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let (saved, mut parts) = self.pool.install(|| -> Result<_, OpError> {
-            let saved = exec::read_metadata_versions(&live_parts(&freeze, &live))?;
+            let saved = exec::save_left_out(&live_parts(&freeze, &live))?;
             let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
             Ok((saved, take_patches(patches, &live, &target)?))
         })?;
@@ -162,7 +162,7 @@ impl Taker<'_> {
     }
 
     /// Moves what the server froze into the snapshot and checks it.
-    fn collect(&self, attempt: &mut Attempt, saved: &SavedVersions, name: &FreezeName) -> Result<(), OpError> {
+    fn collect(&self, attempt: &mut Attempt, saved: &SavedFiles, name: &FreezeName) -> Result<(), OpError> {
         let mut placed = Vec::new();
         {
             let _inside = self.stages.enter(Stage::Place);
@@ -183,11 +183,11 @@ impl Taker<'_> {
             .into_par_iter()
             .map(|(part, disk)| {
                 let dir = target.open_dir(part.name.as_str())?;
-                let version = exec::take_metadata_version(live, &dir, &part.name, saved)?;
+                let left_out = exec::take_left_out(live, &dir, &part.name, saved)?;
                 let inspected = exec::inspect_part(&dir)?;
                 let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
                 self.stages.monitor().advanced(Stage::Seal, work);
-                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, version })
+                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
             })
             .collect::<Result<_, FsError>>()?;
         Ok(())
@@ -214,8 +214,8 @@ pub(super) fn take_patches<'a>(
             if let Some(dir) = exec::link_live_part(table, target, name)? {
                 let inspected = exec::inspect_part(&dir)?;
                 let (name, disk) = (name.clone(), table.disk.clone());
-                let version = VersionTaken::Taken;
-                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected, version });
+                let left_out = LeftOut::Taken;
+                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected, left_out });
                 break;
             }
         }
