@@ -1,6 +1,7 @@
 //! The files of one part with their inodes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::fs::{Dir, FsError, Kind, Stat};
 use crate::model::Ownership;
@@ -27,8 +28,10 @@ impl Listed {
 /// Everything in a part's directory.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Files, sorted by directory and name.
+    /// Files, directory by directory, those of each sorted by name.
     pub files: Vec<Listed>,
+    /// Where the files of each directory stand among `files`; the part itself is the empty name.
+    ranges: BTreeMap<String, Range<usize>>,
     /// Directories below the part.
     pub directories: Vec<String>,
     /// What no part has.
@@ -36,8 +39,10 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    pub(super) fn position(&self, directory: &str, name: &str) -> Option<usize> {
-        self.files.binary_search_by(|file| (file.directory.as_str(), file.name.as_str()).cmp(&(directory, name))).ok()
+    /// The files of one directory in the order of their names, with the position of the first.
+    pub(super) fn below(&self, directory: &str) -> (usize, &[Listed]) {
+        let range = self.ranges.get(directory).cloned().unwrap_or_default();
+        (range.start, self.files.get(range).unwrap_or_default())
     }
 
     /// The ownership that most files have.
@@ -57,12 +62,15 @@ impl Contents {
 pub(super) fn list(part: &Dir) -> Result<Contents, FsError> {
     let mut contents = Contents::default();
     list_directory(part, "", &mut contents)?;
-    contents.files.sort_by(|a, b| (&a.directory, &a.name).cmp(&(&b.directory, &b.name)));
     Ok(contents)
 }
 
 fn list_directory(dir: &Dir, path: &str, contents: &mut Contents) -> Result<(), FsError> {
-    for entry in dir.entries_with_kind()? {
+    let mut entries = dir.entries_with_kind()?;
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let first = contents.files.len();
+    let mut directories = Vec::new();
+    for entry in entries {
         let name = entry.name.to_string_lossy().into_owned();
         let is_text = entry.name.to_str().is_some();
         match entry.kind {
@@ -70,12 +78,14 @@ fn list_directory(dir: &Dir, path: &str, contents: &mut Contents) -> Result<(), 
                 let stat = dir.stat(&entry.name)?;
                 contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat });
             }
-            Kind::Directory if is_text && path.is_empty() => {
-                list_directory(&dir.open_dir(&entry.name)?, &name, contents)?;
-                contents.directories.push(name);
-            }
+            Kind::Directory if is_text && path.is_empty() => directories.push(name),
             _ => contents.foreign.push(format!("{name:?} in it is nothing that a part has")),
         }
+    }
+    contents.ranges.insert(path.to_owned(), first..contents.files.len());
+    for name in directories {
+        list_directory(&dir.open_dir(&name)?, &name, contents)?;
+        contents.directories.push(name);
     }
     Ok(())
 }

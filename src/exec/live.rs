@@ -93,7 +93,7 @@ pub fn take_left_out(live: &[LiveTable], part: &Dir, name: &PartName, saved: &Sa
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             result => result?,
         };
-        for entry in live_part.entries_with_kind()? {
+        for entry in live_part.entries_if_there()? {
             let wanted = entry.kind == Kind::File && entry.name.to_str().is_some_and(belongs_in_a_copy);
             if entry.name == "checksums.txt" {
                 was_there = true;

@@ -23,7 +23,7 @@ use super::verbs::Verbs;
 #[derive(Clone)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     pub(super) verbs: Arc<dyn Verbs>,
 }
 
@@ -61,7 +61,7 @@ impl Dir {
     pub fn open(path: &Path, verbs: Arc<dyn Verbs>) -> Result<Self, FsError> {
         let fd = uninterrupted(|| rustix::fs::open(path, DIRECTORY, Mode::empty()))
             .map_err(|errno| FsError::new("open directory", path, errno))?;
-        Ok(Self { fd: Arc::new(fd), path: path.to_owned(), verbs })
+        Ok(Self { fd: Arc::new(fd), path: Arc::from(path), verbs })
     }
 
     /// Opens a directory elsewhere, to be changed by the same verbs as this one.
@@ -83,7 +83,7 @@ impl Dir {
                 uninterrupted(|| rustix::fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()))
             })
             .map_err(|errno| FsError::new("open directory", &self.path.join(name), errno))?;
-        Ok(Self { fd: Arc::new(fd), path: self.path.join(name), verbs: Arc::clone(&self.verbs) })
+        Ok(Self { fd: Arc::new(fd), path: self.path.join(name).into(), verbs: Arc::clone(&self.verbs) })
     }
 
     /// Opens the directory at a relative path, component by component.
@@ -141,6 +141,15 @@ impl Dir {
             }
         }
         Ok(entries)
+    }
+
+    /// [`Dir::entries_with_kind`], or none where the directory has been removed since it was opened: a server at work
+    /// takes directories away.
+    ///
+    /// # Errors
+    /// Every error but that one.
+    pub fn entries_if_there(&self) -> Result<Vec<Entry>, FsError> {
+        Ok(if_found(self.entries_with_kind())?.unwrap_or_default())
     }
 
     /// What stands at `name`; a symbolic link is itself.

@@ -72,6 +72,9 @@ impl Attempt {
     }
 }
 
+/// Below this many parts the one sync at the seal is as fast as two.
+const EARLY_SYNC_PARTS: usize = 1000;
+
 /// Everything that taking a table needs.
 pub(super) struct Taker<'a> {
     pub(super) server: &'a Server,
@@ -141,7 +144,9 @@ impl Taker<'_> {
         if freeze.scope == Scope::Nothing && self.request.selection.partitions.is_empty() {
             let mut is_empty = !live.is_empty();
             for table in live {
-                is_empty &= !table.dir.entries_with_kind()?.iter().any(is_part_like);
+                let entries = table.dir.entries_if_there()?;
+                // A directory that is gone has not even what every table's has: it is no empty table.
+                is_empty &= !entries.is_empty() && !entries.iter().any(is_part_like);
             }
             if !is_empty {
                 freeze.scope = Scope::Whole;
@@ -179,17 +184,27 @@ impl Taker<'_> {
         let _inside = self.stages.enter(Stage::Seal);
         let target = &attempt.target;
         let live = &attempt.live;
-        attempt.parts = placed
-            .into_par_iter()
-            .map(|(part, disk)| {
-                let dir = target.open_dir(part.name.as_str())?;
-                let left_out = exec::take_left_out(live, &dir, &part.name, saved)?;
-                let inspected = exec::inspect_part(&dir)?;
-                let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-                self.stages.monitor().advanced(Stage::Seal, work);
-                Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
-            })
-            .collect::<Result<_, FsError>>()?;
+        let is_large = placed.len() >= EARLY_SYNC_PARTS;
+        let inspect = || -> Result<Vec<TakenPart>, FsError> {
+            placed
+                .into_par_iter()
+                .map(|(part, disk)| {
+                    let dir = target.open_dir(part.name.as_str())?;
+                    let left_out = exec::take_left_out(live, &dir, &part.name, saved)?;
+                    let inspected = exec::inspect_part(&dir)?;
+                    let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
+                    self.stages.monitor().advanced(Stage::Seal, work);
+                    Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
+                })
+                .collect()
+        };
+        // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
+        let (parts, synced) = std::thread::scope(|scope| {
+            let sync = is_large.then(|| scope.spawn(|| target.sync_filesystem()));
+            (inspect(), sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
+        });
+        attempt.parts = parts?;
+        synced?;
         Ok(())
     }
 }
@@ -235,7 +250,7 @@ fn is_part_like(entry: &Entry) -> bool {
 fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
     let mut patches = BTreeSet::new();
     for table in live {
-        let entries = table.dir.entries()?;
+        let entries = table.dir.entries_if_there()?;
         let names = entries.iter().filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
         patches.extend(names.filter(PartName::is_patch));
     }
@@ -244,7 +259,7 @@ fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
 
 fn count_detached(live: &Dir) -> Result<u64, FsError> {
     let Some(detached) = live.find_beneath(Path::new("detached"))? else { return Ok(0) };
-    let entries = detached.entries_with_kind()?;
+    let entries = detached.entries_if_there()?;
     Ok(entries.iter().filter(|entry| entry.kind == Kind::Directory).count() as u64)
 }
 
