@@ -15,7 +15,7 @@ pub(crate) fn describe(folder: &Path) -> String {
         "{}: {cores} cores ({}), Linux {}, {}, load {} when it began",
         chrono::Utc::now().format("%Y-%m-%d"),
         processor.map_or("unknown", |(_, name)| name),
-        kernel.trim(),
+        kernel.trim().split('-').next().unwrap_or("unknown"),
         filesystem(folder),
         load.split(' ').next().unwrap_or("unknown"),
     )

@@ -92,7 +92,7 @@ impl Series {
         let per_part = self.files as f64 / self.parts as f64;
         let (parts, files) = (thousands(self.parts), thousands(self.files));
         writeln!(text, "### ClickHouse {}", self.version)?;
-        writeln!(text, "\n{parts} parts, {files} files ({per_part:.1} in a part), {} rounds.\n", self.rounds.len())?;
+        writeln!(text, "\n{parts} parts, {files} files ({per_part:.1} in a part). Rounds: {}.\n", self.rounds.len())?;
         writeln!(text, "| What | Median s | Least to most | To the first line, pair by pair |")?;
         writeln!(text, "|---|---:|---:|---:|")?;
         for procedure in Procedure::ALL {
