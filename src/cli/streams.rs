@@ -7,7 +7,7 @@ use std::io::Write as _;
 /// # Errors
 /// If the answer cannot be written for any other reason.
 pub(super) fn write_stdout(text: &str, color: bool) -> std::io::Result<()> {
-    let text = if color { text.to_owned() } else { without_styles(text) };
+    let text = if color { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() };
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         // A closed pipe is the reader's decision, and the work itself is done.
@@ -22,17 +22,4 @@ pub(super) fn write_stderr(text: &str) {
     if stderr.write_all(text.as_bytes()).is_err() {
         // There is nowhere left to say so.
     }
-}
-
-fn without_styles(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        if letter == '\u{1b}' {
-            letters.by_ref().find(char::is_ascii_alphabetic);
-        } else {
-            plain.push(letter);
-        }
-    }
-    plain
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -61,18 +62,22 @@ pub enum LeftOut {
 pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedFiles, FsError> {
     parts
         .par_iter()
-        .filter_map(|(name, table)| match table.open_dir(name.as_str()) {
-            Ok(part) => Some(save(&part).map(|saved| ((*name).clone(), saved))),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
+        .filter_map(|(name, table)| match find_part(table, name) {
+            Ok(part) => Some(save(&part?).map(|saved| ((*name).clone(), saved))),
             Err(error) => Some(Err(error)),
         })
         .collect()
 }
 
+/// A part of a live table; `None` where the server has taken it away.
+fn find_part(table: &Dir, name: &PartName) -> Result<Option<Dir>, FsError> {
+    table.find_beneath(Path::new(name.as_str()))
+}
+
 fn save(part: &Dir) -> Result<Vec<SavedFile>, FsError> {
     let mut saved = Vec::new();
     for name in LEFT_OUT {
-        if let (Some(stat), Some(bytes)) = (part.find(name)?, part.find_and_read(name, LEFT_OUT_LIMIT_BYTES)?) {
+        if let Some((stat, bytes)) = part.find_with_stat(name, LEFT_OUT_LIMIT_BYTES)? {
             saved.push(SavedFile { name, stat, bytes });
         }
     }
@@ -89,10 +94,7 @@ pub fn take_left_out(live: &[LiveTable], part: &Dir, name: &PartName, saved: &Sa
     let frozen_files = have.len();
     let mut was_there = saved.contains_key(name);
     for table in live {
-        let live_part = match table.dir.open_dir(name.as_str()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            result => result?,
-        };
+        let Some(live_part) = find_part(&table.dir, name)? else { continue };
         for entry in live_part.entries_if_there()? {
             let wanted = entry.kind == Kind::File && entry.name.to_str().is_some_and(belongs_in_a_copy);
             if entry.name == "checksums.txt" {
@@ -134,10 +136,7 @@ fn belongs_in_a_copy(name: &str) -> bool {
 /// # Errors
 /// If it is there and cannot be linked.
 pub fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<Dir>, ExecError> {
-    let source = match live.dir.open_dir(name.as_str()) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        result => result?,
-    };
+    let Some(source) = find_part(&live.dir, name)? else { return Ok(None) };
     match link_tree(&source, table, name.as_str(), &belongs_in_a_copy) {
         Ok(dir) => Ok(Some(dir)),
         Err(ExecError::Fs(error)) if error.kind() == ErrorKind::NotFound => {

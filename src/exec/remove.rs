@@ -1,6 +1,7 @@
 //! Parallel removal of a tree of ours.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -49,10 +50,7 @@ pub fn remove_tree(
         parent.remove_file(name)?;
         return Ok(Removed { files: 1, directories: 0 });
     }
-    let dir = match parent.open_dir(name) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Removed::default()),
-        result => result?,
-    };
+    let Some(dir) = parent.find_beneath(Path::new(name))? else { return Ok(Removed::default()) };
     let mut removed = empty(&dir, progress)?;
     drop(dir);
     if if_present(parent.remove_dir(name))? {

@@ -177,11 +177,11 @@ impl Dir {
         stat::stat_of_fd(&self.fd).map_err(|errno| FsError::new("stat", &self.path, errno))
     }
 
-    /// Reads a whole regular file of at most `limit_bytes`.
+    /// Reads a whole regular file of at most `limit_bytes`, and the inode that was read.
     ///
     /// # Errors
     /// If it is missing, a symbolic link, not a regular file, unreadable, or longer (`EFBIG`).
-    pub fn read(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<Vec<u8>, FsError> {
+    pub fn read_with_stat(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<(Stat, Vec<u8>), FsError> {
         let name = name.as_ref();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = component(name)
@@ -203,7 +203,27 @@ impl Dir {
         if bytes.len() as u64 > limit_bytes {
             return Err(self.error("read", name)(Errno::FBIG));
         }
-        Ok(bytes)
+        Ok((stat, bytes))
+    }
+
+    /// [`Dir::read_with_stat`] without the inode.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<Vec<u8>, FsError> {
+        self.read_with_stat(name, limit_bytes).map(|(_, bytes)| bytes)
+    }
+
+    /// [`Dir::read_with_stat`], or `None` where there is no such file.
+    ///
+    /// # Errors
+    /// Every error but that one.
+    pub fn find_with_stat(
+        &self,
+        name: impl AsRef<OsStr>,
+        limit_bytes: u64,
+    ) -> Result<Option<(Stat, Vec<u8>)>, FsError> {
+        if_found(self.read_with_stat(name, limit_bytes))
     }
 
     /// [`Dir::read`], or `None` where there is no such file.

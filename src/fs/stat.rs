@@ -50,10 +50,6 @@ pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Er
     rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).map(Stat::from)
 }
 
-pub(super) fn stat_of(fd: impl AsFd) -> Result<Ownership, Errno> {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(|statx| Stat::from(statx).ownership)
-}
-
 pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(Stat::from)
 }

@@ -107,7 +107,7 @@ impl Verbs for RealVerbs {
     }
 
     fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult {
-        let now = super::stat::stat_of(fd)?;
+        let now = super::stat::stat_of_fd(fd)?.ownership;
         if (now.uid, now.gid) != (ownership.uid, ownership.gid) {
             let uid = nix::unistd::Uid::from_raw(ownership.uid);
             let gid = nix::unistd::Gid::from_raw(ownership.gid);

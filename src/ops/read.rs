@@ -63,8 +63,7 @@ pub struct Shown {
 ///
 /// # Errors
 /// If the reference names none, or more than one.
-pub(super) fn resolve(repository: &Repository, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
-    let index = Index::open(repository)?;
+pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
     // `latest` is one that can be used; by its id any can be named.
     let usable = matches!(reference, SnapshotReference::Latest(_));
     let ids: Vec<SnapshotId> =
@@ -77,7 +76,7 @@ pub(super) fn resolve(repository: &Repository, reference: &SnapshotReference) ->
 /// # Errors
 /// If there is no such snapshot, or its manifest cannot be read.
 pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Shown, OpError> {
-    let id = resolve(repository, reference)?;
+    let id = resolve(&Index::open(repository)?, reference)?;
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, path }),

@@ -35,11 +35,9 @@ pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monit
     let mut recovery = Recovery::default();
     locked.remove_torn_files()?;
     let leftovers = locked.leftovers()?;
-    if leftovers.is_empty() {
-        recovery.removed += remove_discarded(locked, monitor)?;
-        return Ok(recovery);
+    if !leftovers.is_empty() {
+        monitor.note("putting in order what an interrupted run has left");
     }
-    monitor.note("putting in order what an interrupted run has left");
     for leftover in &leftovers {
         if locked.repository().snapshot_dir(leftover.id).is_err() {
             // Never a snapshot: its pin must not fall to a later one of the same id.

@@ -12,7 +12,7 @@ use crate::server::Server;
 
 use super::error::OpError;
 use super::read::resolve;
-use super::recover::{recover, remove_discarded, report};
+use super::recover::{recover, report};
 
 /// Moves snapshots to the trash. The plan is made whole before anything is moved.
 ///
@@ -25,8 +25,9 @@ pub fn remove(
     now: DateTime<Utc>,
 ) -> Result<Vec<SnapshotId>, OpError> {
     let repository = locked.repository();
+    let index = Index::open(repository)?;
     let mut ids: Vec<SnapshotId> =
-        references.iter().map(|reference| resolve(repository, reference)).collect::<Result<_, _>>()?;
+        references.iter().map(|reference| resolve(&index, reference)).collect::<Result<_, _>>()?;
     ids.sort_unstable();
     ids.dedup();
     if !force {
@@ -35,7 +36,6 @@ pub fn remove(
                 return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
             }
         }
-        let index = Index::open(repository)?;
         let mut complete = index.summaries().iter().filter(|summary| summary.is_complete()).peekable();
         if complete.peek().is_some() && complete.clone().all(|summary| ids.contains(&summary.id)) {
             let last = complete.next_back().map(|summary| summary.id);
@@ -131,7 +131,6 @@ pub fn collect_garbage(
             removed += exec::remove_tree(&trash, name, &|done| report(monitor, done))?;
             monitor.advanced(Stage::Remove, Work { tables: 1, ..Work::default() });
         }
-        removed += remove_discarded(locked, monitor)?;
         Ok(())
     })?;
     trash.sync()?;

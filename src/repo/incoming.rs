@@ -1,6 +1,6 @@
 //! A snapshot being built, up to the one rename that makes it one.
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
@@ -98,16 +98,11 @@ impl Incoming<'_> {
     /// If it is there already, or cannot be written.
     pub fn write_metadata(&self, relative: &Path, bytes: &[u8]) -> Result<MetadataFile, RepoError> {
         let mut dir = self.dir.clone();
-        let mut components = relative.components().peekable();
-        while let Some(component) = components.next() {
-            let name = component.as_os_str();
-            if components.peek().is_some() || !matches!(component, Component::Normal(_)) {
-                dir = dir.ensure_dir(name, 0o750)?;
-            } else {
-                dir.write_unsynced(name, METADATA_MODE, bytes)?;
-            }
+        for component in relative.parent().unwrap_or(Path::new("")).components() {
+            dir = dir.ensure_dir(component.as_os_str(), 0o750)?;
         }
-        Ok(describe(relative, bytes))
+        dir.write_unsynced(relative.file_name().unwrap_or_default(), METADATA_MODE, bytes)?;
+        Ok(MetadataFile::of(relative, bytes))
     }
 
     /// Writes the manifest, makes everything durable, and commits.
@@ -141,13 +136,5 @@ impl Incoming<'_> {
         Ok(failed
             .map(|error| format!("the snapshot might not survive a power cut: {}", crate::monitor::chain(&error)))
             .collect())
-    }
-}
-
-fn describe(relative: &Path, bytes: &[u8]) -> MetadataFile {
-    MetadataFile {
-        path: relative.to_string_lossy().into_owned(),
-        bytes: bytes.len() as u64,
-        blake3: blake3::hash(bytes).to_hex().to_string(),
     }
 }

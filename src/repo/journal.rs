@@ -59,14 +59,13 @@ impl Locked<'_> {
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
+        let present = journal.find_and_read(&name, LIMIT_BYTES)?;
         // A line that a crash cut short has no end: ours begins on a new one.
-        if journal.find_and_read(&name, LIMIT_BYTES)?.is_some_and(|bytes| !bytes.is_empty() && !bytes.ends_with(b"\n"))
-        {
+        if present.as_ref().is_some_and(|bytes| !bytes.is_empty() && !bytes.ends_with(b"\n")) {
             text.insert(0, '\n');
         }
-        let is_new = journal.find(&name)?.is_none();
         journal.append(&name, 0o640, text.as_bytes())?;
-        if is_new {
+        if present.is_none() {
             journal.sync()?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! `manifest.json`: what a snapshot says of itself.
 
+use std::path::Path;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -162,4 +164,16 @@ pub struct MetadataFile {
     pub bytes: u64,
     /// BLAKE3 of it, 64 hex digits.
     pub blake3: String,
+}
+
+impl MetadataFile {
+    /// The entry of the file at `relative`, a path in the snapshot, that holds `bytes`.
+    #[must_use]
+    pub fn of(relative: &Path, bytes: &[u8]) -> Self {
+        Self {
+            path: relative.to_string_lossy().into_owned(),
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+        }
+    }
 }

@@ -103,9 +103,9 @@ impl Repository {
         let bytes = dir.find_and_read(CONFIG, CONFIG_LIMIT_BYTES)?.ok_or_else(none)?;
         let config = serde_json::from_slice(&bytes).map_err(|error| {
             let path = path.join(CONFIG);
-            match serde_json::from_slice::<FormatOnly>(&bytes) {
-                Ok(FormatOnly { format }) if format > FORMAT => RepoError::NewerFormat { path, format, known: FORMAT },
-                _ => RepoError::Damaged { path, reason: error.to_string() },
+            match newer_format(&bytes) {
+                Some(format) => RepoError::NewerFormat { path, format, known: FORMAT },
+                None => RepoError::Damaged { path, reason: error.to_string() },
             }
         })?;
         Ok(Self { dir, config })
@@ -220,19 +220,23 @@ impl Repository {
             Ok(manifest) if manifest.format <= FORMAT => {
                 SnapshotState::Damaged(format!("its manifest.json is that of {}", manifest.id))
             }
-            parsed => match serde_json::from_slice::<FormatOnly>(&bytes) {
-                Ok(FormatOnly { format }) if format > FORMAT => SnapshotState::NewerFormat(format),
-                _ => SnapshotState::Damaged(match parsed {
-                    Err(error) => format!("its manifest.json cannot be read: {error}"),
-                    Ok(_) => "its manifest.json cannot be read".to_owned(),
-                }),
-            },
+            Ok(manifest) => SnapshotState::NewerFormat(manifest.format),
+            Err(error) => newer_format(&bytes).map_or_else(
+                || SnapshotState::Damaged(format!("its manifest.json cannot be read: {error}")),
+                SnapshotState::NewerFormat,
+            ),
         })
     }
 
     pub(super) fn manifest_file_name() -> &'static str {
         MANIFEST
     }
+}
+
+/// The format of a file that a newer chsnap has written, whatever else of it can be read here.
+fn newer_format(bytes: &[u8]) -> Option<u32> {
+    let FormatOnly { format } = serde_json::from_slice(bytes).ok()?;
+    (format > FORMAT).then_some(format)
 }
 
 /// 128 random bits.

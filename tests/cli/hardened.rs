@@ -1,13 +1,18 @@
 //! Cases that were wrong once: paths through links, clocks set back, text from elsewhere, full disks.
 use crate::chsnap_command::Chsnap;
+use crate::lock::waiting_gc;
 use crate::support::{Lab, ids, names, time};
 use chsnap::ops;
 use chsnap::plan::SnapshotReference;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
+
+/// Whether a text could garble a terminal.
+fn bad(text: &str) -> bool {
+    text.chars().any(|letter| letter.is_control() && letter != '\n')
+}
 
 #[test]
 fn undo_of_one_snapshot_named_twice_brings_it_back_once() {
@@ -78,7 +83,6 @@ fn text_of_a_manifest_garbles_no_terminal() {
     let id = lab.snapshot_with("2026-11-22T02:00:00Z", |manifest| {
         manifest.server.host_name = "x\u{1b}[2J\r\u{9b}2J\u{7}".to_owned();
     });
-    let bad = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
     let run = lab.run(0, &["show", &id]);
     assert!(!bad(&run.stdout), "show server {:?}", run.stdout);
 }
@@ -88,7 +92,6 @@ fn warnings_of_a_manifest_garble_no_terminal() {
     lab.snapshot_with("2026-11-22T02:00:00Z", |manifest| {
         manifest.warnings.push("y\u{1b}[2J".to_owned());
     });
-    let bad = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
     let run = lab.run(0, &["show"]);
     assert!(!bad(&run.stderr), "show warnings {:?}", run.stderr);
 }
@@ -98,7 +101,6 @@ fn damage_garbles_no_terminal() {
     let path = lab.at(&nights[0]).join("manifest.json");
     let text = fs::read_to_string(&path).expect("m").replace("\"state\": \"taken\"", "\"state\": \"\\u001b[2J\"");
     fs::write(&path, text).expect("w");
-    let bad = |text: &str| text.chars().any(|letter| letter.is_control() && letter != '\n');
     let run = lab.run(3, &["list"]);
     assert!(!bad(&run.stderr), "list {:?}", run.stderr);
 }
@@ -147,25 +149,10 @@ fn an_empty_state_home_is_none() {
 
 #[test]
 fn gc_that_is_told_to_stop_stops() {
-    use chsnap::repo::ShadowPlace;
     for signal in ["TERM", "INT"] {
         let (lab, nights) = Lab::with_nights(2);
         lab.run(0, &["rm", &nights[0]]);
-        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("http://{}", server.local_addr().expect("an address"));
-        lab.locked(|locked| {
-            let places = vec![ShadowPlace { disk: "default".to_owned(), path: lab.path().join("disk") }];
-            let mut incoming = locked.begin(time("2026-12-01T02:00:00Z"), &url, places).expect("it begins");
-            incoming.announce_freeze(time("2026-12-01T02:00:00Z")).expect("a freeze");
-        });
-        let mut command = lab.chsnap().clone().url(&url).command(&["gc"]);
-        let child = command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("chsnap starts");
-        let (mut connection, _) = server.accept().expect("gc asks the server");
-        connection.read_exact(&mut [0; 1]).expect("a request");
+        let (child, _server) = waiting_gc(&lab);
         std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().expect("kill");
         let out = child.wait_with_output().expect("end");
         assert_eq!(

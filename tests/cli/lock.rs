@@ -81,7 +81,7 @@ fn lock_wait_waits_for_the_holder_and_no_longer_than_it_says() {
 }
 
 /// `gc` that waits for a server which never answers, and holds the lock meanwhile.
-fn waiting_gc(lab: &Lab) -> (Child, TcpListener) {
+pub(crate) fn waiting_gc(lab: &Lab) -> (Child, TcpListener) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", server.local_addr().expect("an address"));
     lab.locked(|locked| {

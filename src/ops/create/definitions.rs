@@ -154,9 +154,7 @@ fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String
         for mutation in &taken.mutations {
             let mut found = None;
             for live in &taken.attempt.live {
-                if let (Some(bytes), Some(stat)) =
-                    (live.dir.find_and_read(mutation, DEFINITION_LIMIT_BYTES)?, live.dir.find(mutation)?)
-                {
+                if let Some((stat, bytes)) = live.dir.find_with_stat(mutation, DEFINITION_LIMIT_BYTES)? {
                     found = Some((bytes, stat));
                     break;
                 }
@@ -170,11 +168,7 @@ fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String
                 .join(escape_for_file_name(&name.database))
                 .join(escape_for_file_name(&name.table))
                 .join(mutation);
-            written.files.push(MetadataFile {
-                path: path.to_string_lossy().into_owned(),
-                bytes: bytes.len() as u64,
-                blake3: blake3::hash(&bytes).to_hex().to_string(),
-            });
+            written.files.push(MetadataFile::of(&path, &bytes));
         }
     }
     Ok(())

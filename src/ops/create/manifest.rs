@@ -8,7 +8,8 @@ use crate::model::{Part, PartName, PartitionId, Placed, Table, Totals};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, Incoming, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState,
+    BoundServer, FORMAT, Incoming, Index, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry,
+    TableState,
 };
 use crate::server::Identity;
 
@@ -36,7 +37,8 @@ impl Parts<'_> {
         request: &Request,
         sealed: DateTime<Utc>,
     ) -> Result<(Manifest, Vec<PartRecord>), OpError> {
-        let newest = repository.summaries()?.iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
+        let index = Index::open(repository)?;
+        let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
         let mut placed = Placed::default();
         let (mut records, mut inodes) = (Vec::new(), Vec::new());

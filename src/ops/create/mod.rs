@@ -57,17 +57,28 @@ fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpErro
     Ok(Discovered { identity, databases, disks, plan })
 }
 
+/// What must hold before anything is touched, for a dry run too. The answer is the server as the repository knows it,
+/// and its disks as this host sees them.
+fn check(
+    repository: &Repository,
+    discovered: &Discovered,
+    request: &Request,
+) -> Result<(BoundServer, LocalDisks), OpError> {
+    let bound = bound_server(&discovered.identity, &discovered.disks);
+    guards::same_server(repository, &bound, request.allow_other_server)?;
+    guards::repository_is_outside(repository, &discovered.disks)?;
+    guards::enough_space(repository, request.min_free_bytes)?;
+    let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan)?;
+    Ok((bound, local))
+}
+
 /// Says what a `create` would do. Reads the server and, where there is one, the repository; touches nothing.
 ///
 /// # Errors
 /// As [`create`], for whatever can be known before anything is touched.
 pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> Result<DryRun, OpError> {
     let discovered = discover(server, &request.selection)?;
-    let bound = bound_server(&discovered.identity, &discovered.disks);
-    guards::same_server(repository, &bound, request.allow_other_server)?;
-    guards::repository_is_outside(repository, &discovered.disks)?;
-    guards::enough_space(repository, request.min_free_bytes)?;
-    LocalDisks::open(repository, &discovered.disks, &discovered.plan)?;
+    check(repository, &discovered, request)?;
     Ok(DryRun { plan: discovered.plan, server: discovered.identity })
 }
 
@@ -90,12 +101,8 @@ pub fn create(
     let recovery = stages.run(Stage::Recover, || pool.install(|| recover(&locked, Some(server), monitor)))?;
 
     let discovered = stages.run(Stage::Discover, || discover(server, &request.selection))?;
+    let (bound, local) = check(repository, &discovered, request)?;
     let Discovered { identity, databases, disks, plan } = discovered;
-    let bound = bound_server(&identity, &disks);
-    guards::same_server(repository, &bound, request.allow_other_server)?;
-    guards::repository_is_outside(repository, &disks)?;
-    guards::enough_space(repository, request.min_free_bytes)?;
-    let local = LocalDisks::open(repository, &disks, &plan)?;
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.pending);
     warnings.extend(clock_warning(repository, now())?);

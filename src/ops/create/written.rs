@@ -8,7 +8,7 @@ use crate::exec::InodeUse;
 use crate::fs::{Dir, FsError, Kind};
 use crate::model::SnapshotId;
 use crate::ops::error::OpError;
-use crate::repo::{Repository, Summary};
+use crate::repo::{Index, Repository, Summary};
 
 /// The inodes of the newest snapshot.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ pub(super) struct Previous {
 ///
 /// Inode numbers compare because both snapshots are on one filesystem.
 pub(super) fn previous_inodes(repository: &Repository) -> Result<Option<Previous>, OpError> {
-    let summaries = repository.summaries()?;
-    let Some(id) = summaries.iter().rev().find(|summary| Summary::is_complete(summary)).map(|summary| summary.id)
+    let index = Index::open(repository)?;
+    let Some(id) =
+        index.summaries().iter().rev().find(|summary| Summary::is_complete(summary)).map(|summary| summary.id)
     else {
         return Ok(None);
     };
