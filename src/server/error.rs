@@ -13,6 +13,8 @@ pub mod code {
     pub const UNKNOWN_TABLE: i32 = 60;
     /// No such database.
     pub const UNKNOWN_DATABASE: i32 = 81;
+    /// A file, here that of a definition, was taken away.
+    pub const FILE_DOESNT_EXIST: i32 = 107;
     /// The user may only read.
     pub const READONLY: i32 = 164;
     /// The table was dropped while the query waited.
@@ -121,6 +123,12 @@ impl ServerError {
     #[must_use]
     pub fn is_table_gone(&self) -> bool {
         matches!(self.code(), Some(code::UNKNOWN_TABLE | code::UNKNOWN_DATABASE | code::TABLE_IS_DROPPED))
+    }
+
+    /// Whether a list of tables failed over one that was dropped or renamed while it was read.
+    #[must_use]
+    pub fn is_moving_table(&self) -> bool {
+        self.is_table_gone() || self.code() == Some(code::FILE_DOESNT_EXIST)
     }
 
     /// Whether two freezes met while the server made its counter `shadow/increment.txt`, so that one of them found it

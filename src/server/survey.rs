@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -72,7 +73,7 @@ pub fn identity(server: &Server) -> Result<Identity, ServerError> {
 /// If the server does not answer.
 pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError> {
     let features = server.features();
-    let tables: Vec<TableRow> = server.rows(&sql::tables(features, with_system))?;
+    let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &[])?;
     let mutations: Vec<MutationRow> =
         if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
     let parts: Vec<PartRow> = server.rows(&sql::parts(features, with_system))?;
@@ -81,6 +82,22 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
         look_behind_overlays(&mut catalog, &databases(server)?);
     }
     Ok(catalog)
+}
+
+/// How often the list of tables is asked for while tables are being dropped or renamed, and the pause in between.
+const LISTINGS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Reads `system.tables`. Old servers look at each table in turn, and fail the whole query when one of them is dropped
+/// or renamed meanwhile: then they are asked again.
+fn tables(server: &Server, sql: &str, settings: &[(&str, String)]) -> Result<Vec<TableRow>, ServerError> {
+    for _ in 1..LISTINGS {
+        match server.rows_with(sql, settings) {
+            Err(error) if error.is_moving_table() => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    server.rows_with(sql, settings)
 }
 
 fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
@@ -205,6 +222,6 @@ pub fn definitions(server: &Server, with_system: bool) -> Result<HashMap<TableNa
     let features = server.features();
     let setting = ("show_table_uuid_in_table_create_query_if_not_nil", "1".to_owned());
     let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };
-    let rows: Vec<TableRow> = server.rows_with(&sql::tables(features, with_system), &settings)?;
+    let rows: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &settings)?;
     Ok(rows.into_iter().map(|row| (TableName::new(row.database, row.name), row.create_table_query)).collect())
 }
