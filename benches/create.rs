@@ -27,13 +27,15 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
 use chsnap_command::Chsnap;
 use engine::{Engine, Kind};
+use measure::Measured;
 use report::{Procedure, Round, Series};
 
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ enum Engines {
 
 /// Partitions of one INSERT: the server's default limit.
 const PARTITIONS_AT_ONCE: u32 = 100;
+/// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
+const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
 const ROWS_PER_PART: u32 = 100;
 
 fn main() {
@@ -150,21 +154,28 @@ impl Bench {
         self.series
     }
 
-    /// Every procedure once, each time another one first.
+    /// Every procedure once, each time another one first, and the one by hand last.
+    ///
+    /// What the others leave stays until the end: ext4 passes over inodes that were freed less than a minute ago, one by
+    /// one, which would slow whoever comes next. Only the procedure by hand removes something, so it is waited for.
     fn round(&mut self, number: usize) -> Round {
         let mut round = BTreeMap::new();
-        let mut order = Procedure::ALL;
-        order.rotate_left(number % Procedure::ALL.len());
-        for procedure in order {
+        let mut order = [Procedure::FreezeAndSync, Procedure::Create, Procedure::First, Procedure::Freeze];
+        let turn = number % order.len();
+        order.rotate_left(turn);
+        for procedure in order.into_iter().chain([Procedure::ByHand]) {
             self.sync();
             let seconds = match procedure {
                 Procedure::FreezeAndSync => self.freeze(true),
                 Procedure::Freeze => self.freeze(false),
                 Procedure::ByHand => self.by_hand(),
-                Procedure::Create => self.create(number == 0),
+                Procedure::Create => self.create(),
+                Procedure::First => self.first(number),
             };
             round.insert(procedure, seconds);
         }
+        self.sync();
+        thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
         self.series.rounds.push(round.clone());
         round
     }
@@ -175,47 +186,52 @@ impl Bench {
     }
 
     fn freeze(&mut self, sync: bool) -> f64 {
-        let (name, shadow) = self.next_shadow();
+        let (name, _) = self.next_shadow();
         let begun = Instant::now();
         self.engine.query(&freeze_statement(&name));
         if sync {
             self.sync();
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        fs::remove_dir_all(&shadow).expect("the shadow can be removed");
-        seconds
+        begun.elapsed().as_secs_f64()
     }
 
     fn by_hand(&mut self) -> f64 {
         let (name, shadow) = self.next_shadow();
-        let copy = self.engine.root().join("by-hand");
+        let copy = self.engine.root().join(format!("by-hand-{name}"));
         let begun = Instant::now();
         self.engine.query(&freeze_statement(&name));
         let script = r#"cp -rl "$0" "$1" && rm -rf "$0" && sync --file-system "$1""#;
         let status = Command::new("sh").args(["-c", script]).args([&shadow, &copy]).status().expect("sh starts");
         let seconds = begun.elapsed().as_secs_f64();
         assert!(status.success(), "cp, rm or sync failed");
-        fs::remove_dir_all(&copy).expect("the copy can be removed");
         seconds
     }
 
-    fn create(&mut self, keep: bool) -> f64 {
-        let command = self.chsnap.command(&["--json", "--progress", "none", "create"]);
+    fn create(&mut self) -> f64 {
+        let (measured, answer) = self.snapshot(&self.chsnap);
+        self.series.peak_rss_bytes.push(measured.peak_rss_bytes);
+        let seconds = answer["seconds"].as_object().expect("create tells its seconds");
+        let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
+        self.series.stages.push(stages.collect());
+        measured.seconds
+    }
+
+    fn first(&self, number: usize) -> f64 {
+        let repository = self.engine.root().join(format!("repo-{number}"));
+        let chsnap = Chsnap::new(&repository).url(&self.engine.url());
+        chsnap.expect(0, &["init"]);
+        self.sync();
+        self.snapshot(&chsnap).0.seconds
+    }
+
+    fn snapshot(&self, chsnap: &Chsnap) -> (Measured, Value) {
+        let command = chsnap.command(&["--json", "--progress", "none", "create"]);
         let measured = measure::command(&command);
         let answer: Value = serde_json::from_str(&measured.stdout)
             .unwrap_or_else(|error| panic!("create answered {}: {error}\n{}", measured.code, measured.stderr));
         assert_eq!(measured.code, 0, "create: {answer}");
         assert_eq!(answer["parts"], self.series.parts, "create took all parts");
-        let id = answer["id"].as_str().expect("a snapshot has an id").to_owned();
-        self.series.peak_rss_bytes.push(measured.peak_rss_bytes);
-        let seconds = answer["seconds"].as_object().expect("create tells its seconds");
-        let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
-        self.series.stages.push(stages.collect());
-        if !keep {
-            self.chsnap.expect(0, &["rm", &id]);
-            self.chsnap.expect(0, &["gc"]);
-        }
-        measured.seconds
+        (measured, answer)
     }
 
     fn next_shadow(&mut self) -> (String, PathBuf) {

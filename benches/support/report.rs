@@ -11,17 +11,19 @@ use std::path::Path;
 pub(crate) enum Procedure {
     FreezeAndSync,
     Create,
+    First,
     ByHand,
     Freeze,
 }
 
 impl Procedure {
-    pub(crate) const ALL: [Self; 4] = [Self::FreezeAndSync, Self::Create, Self::ByHand, Self::Freeze];
+    pub(crate) const ALL: [Self; 5] = [Self::FreezeAndSync, Self::Create, Self::First, Self::ByHand, Self::Freeze];
 
     pub(crate) fn short_name(self) -> &'static str {
         match self {
             Self::FreezeAndSync => "freeze+syncfs",
             Self::Create => "create",
+            Self::First => "first create",
             Self::ByHand => "by hand",
             Self::Freeze => "freeze",
         }
@@ -31,6 +33,7 @@ impl Procedure {
         match self {
             Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
             Self::Create => "`chsnap create`, the whole process",
+            Self::First => "the same into a new repository",
             Self::ByHand => "by hand: `FREEZE`, `cp -rl`, `rm -rf`, `sync`",
             Self::Freeze => "`FREEZE` alone, nothing durable",
         }
@@ -47,9 +50,9 @@ pub(crate) struct Series {
     pub(crate) parts: u64,
     pub(crate) files: u64,
     pub(crate) rounds: Vec<Round>,
-    /// Of each `create`.
+    /// Of each `create` into the repository that has snapshots.
     pub(crate) peak_rss_bytes: Vec<u64>,
-    /// Seconds in each stage, of each `create`.
+    /// Seconds in each stage, of the same.
     pub(crate) stages: Vec<BTreeMap<String, f64>>,
 }
 

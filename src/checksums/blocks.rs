@@ -5,7 +5,10 @@
 //! `CityHash128` of the header and the payload. See `ICompressionCodec.h` and
 //! `CompressedReadBufferBase.cpp`.
 
+use std::cell::RefCell;
+
 use naive_cityhash::cityhash128;
+use zstd::bulk::Decompressor;
 
 use super::cityhash::FileHash;
 use super::error::ChecksumsError::{
@@ -18,6 +21,11 @@ use super::input::Input;
 /// An entry takes about 60 bytes, so this is room for a million files in one part, far beyond what
 /// a server can work with.
 pub(super) const MAX_DECOMPRESSED_BYTES: usize = 64 << 20;
+
+thread_local! {
+    /// Making one costs more than a part's checksums take to decompress.
+    static ZSTD_CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 const HEADER_BYTES: usize = 9;
 const NONE: u8 = 0x02;
@@ -73,7 +81,14 @@ fn decompress_block(input: &mut Input<'_>, block: usize, decompressed: &mut Vec<
             decompressed.truncate(start + written);
         }
         ZSTD => {
-            let bytes = zstd::bulk::decompress(payload, claimed)
+            let bytes = ZSTD_CONTEXT
+                .with_borrow_mut(|context| {
+                    let context = match context {
+                        Some(context) => context,
+                        None => context.insert(Decompressor::new()?),
+                    };
+                    context.decompress(payload, claimed)
+                })
                 .map_err(|source| Decompress { block, source: source.into() })?;
             decompressed.extend_from_slice(&bytes);
         }

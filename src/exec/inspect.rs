@@ -1,7 +1,7 @@
 //! What stands in the snapshot of one part, held against the part's own checksums.
 
 use crate::checksums::{Checksums, ChecksumsError};
-use crate::fs::{Dir, FsError, Stat};
+use crate::fs::{Dir, Entry, FsError, Stat};
 use crate::model::{Fingerprint, Ownership};
 use crate::repo::PartFile;
 
@@ -52,7 +52,15 @@ const UNCOVERED_LIMIT_BYTES: u64 = 16 << 20;
 /// # Errors
 /// If something cannot be read; what is wrong with the part itself is in the answer.
 pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
-    let contents = list(dir)?;
+    inspect_listed(dir, dir.entries_with_kind()?)
+}
+
+/// [`inspect_part`] of a directory that is listed already.
+///
+/// # Errors
+/// As there.
+pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
+    let contents = list(dir, entries)?;
     let mut inspected = Inspected {
         fingerprint: None,
         files: contents.files.len() as u64,

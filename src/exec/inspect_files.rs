@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::fs::{Dir, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, FsError, Kind, Stat};
 use crate::model::Ownership;
 
 /// One file of a part.
@@ -59,32 +59,33 @@ impl Contents {
 }
 
 /// Lists a part. Projections are directories one level below; parts have nothing deeper.
-pub(super) fn list(part: &Dir) -> Result<Contents, FsError> {
+pub(super) fn list(part: &Dir, entries: Vec<Entry>) -> Result<Contents, FsError> {
     let mut contents = Contents::default();
-    list_directory(part, "", &mut contents)?;
+    list_directory(part, entries, "", &mut contents)?;
     Ok(contents)
 }
 
-fn list_directory(dir: &Dir, path: &str, contents: &mut Contents) -> Result<(), FsError> {
-    let mut entries = dir.entries_with_kind()?;
+fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut Contents) -> Result<(), FsError> {
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let first = contents.files.len();
     let mut directories = Vec::new();
     for entry in entries {
-        let name = entry.name.to_string_lossy().into_owned();
-        let is_text = entry.name.to_str().is_some();
-        match entry.kind {
-            Kind::File if is_text => {
-                let stat = dir.stat(&entry.name)?;
+        match (entry.kind, entry.name.into_string()) {
+            (Kind::File, Ok(name)) => {
+                let stat = dir.stat(&name)?;
                 contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat });
             }
-            Kind::Directory if is_text && path.is_empty() => directories.push(name),
-            _ => contents.foreign.push(format!("{name:?} in it is nothing that a part has")),
+            (Kind::Directory, Ok(name)) if path.is_empty() => directories.push(name),
+            (_, name) => {
+                let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
+                contents.foreign.push(format!("{name:?} in it is nothing that a part has"));
+            }
         }
     }
     contents.ranges.insert(path.to_owned(), first..contents.files.len());
     for name in directories {
-        list_directory(&dir.open_dir(&name)?, &name, contents)?;
+        let (projection, entries) = dir.open_and_list(&name)?;
+        list_directory(&projection, entries, &name, contents)?;
         contents.directories.push(name);
     }
     Ok(())

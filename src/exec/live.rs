@@ -1,13 +1,13 @@
 //! What a freeze leaves out, from the live directories of a table: patch parts, and files of parts that are not
 //! covered by their checksums.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, ErrorKind, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
@@ -33,14 +33,23 @@ pub struct LiveTable {
 
 /// A small file as it was read before it could go away.
 #[derive(Clone, Debug)]
-pub struct SavedFile {
+pub(super) struct SavedFile {
     name: &'static str,
     stat: Stat,
     bytes: Vec<u8>,
 }
 
-/// What a freeze would leave out of parts, as far as they were there when it was read.
-pub type SavedFiles = HashMap<PartName, Vec<SavedFile>>;
+/// A part as it was before it could go away.
+#[derive(Clone, Debug)]
+pub struct SavedPart {
+    /// How many of its entries belong in a copy of it.
+    entries: usize,
+    /// Those that a freeze leaves out.
+    left_out: Vec<SavedFile>,
+}
+
+/// Parts, as far as they were there when they were read.
+pub type SavedParts = HashMap<PartName, SavedPart>;
 
 /// What came of the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +68,27 @@ pub enum LeftOut {
 ///
 /// # Errors
 /// If a file is there and cannot be read.
-pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedFiles, FsError> {
+pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedParts, FsError> {
     parts
         .par_iter()
-        .filter_map(|(name, table)| match find_part(table, name) {
-            Ok(part) => Some(save(&part?).map(|saved| ((*name).clone(), saved))),
-            Err(error) => Some(Err(error)),
-        })
+        .filter_map(|(name, table)| save(table, name).transpose().map(|saved| Ok(((*name).clone(), saved?))))
         .collect()
+}
+
+fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
+    let Some((part, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
+    let mut left_out = Vec::new();
+    for name in LEFT_OUT {
+        if entries.iter().any(|entry| entry.name == name)
+            && let Some((stat, bytes)) = part.find_with_stat(name, LEFT_OUT_LIMIT_BYTES)?
+        {
+            left_out.push(SavedFile { name, stat, bytes });
+        }
+    }
+    // A listing without this one was read while the part went away, and says nothing.
+    let is_whole = entries.iter().any(|entry| entry.name == "checksums.txt");
+    let entries = entries.iter().filter(|entry| belongs_in_a_copy(entry)).count();
+    Ok(is_whole.then_some(SavedPart { entries, left_out }))
 }
 
 /// A part of a live table; `None` where the server has taken it away.
@@ -74,61 +96,127 @@ fn find_part(table: &Dir, name: &PartName) -> Result<Option<Dir>, FsError> {
     table.find_beneath(Path::new(name.as_str()))
 }
 
-fn save(part: &Dir) -> Result<Vec<SavedFile>, FsError> {
-    let mut saved = Vec::new();
-    for name in LEFT_OUT {
-        if let Some((stat, bytes)) = part.find_with_stat(name, LEFT_OUT_LIMIT_BYTES)? {
-            saved.push(SavedFile { name, stat, bytes });
+/// Links into a frozen part what its live part is known to have and its freeze to leave out, while the live part is
+/// there. [`take_left_out`] does the rest.
+///
+/// # Errors
+/// If a file is there and cannot be linked.
+pub fn link_left_out(live: &[LiveTable], table: &Dir, name: &PartName, saved: &SavedParts) -> Result<(), FsError> {
+    let Some(saved) = saved.get(name).filter(|saved| !saved.left_out.is_empty()) else { return Ok(()) };
+    let part = table.open_dir(name.as_str())?;
+    for live in live {
+        let Some(live_part) = find_part(&live.dir, name)? else { continue };
+        for file in &saved.left_out {
+            match part.link_from(&live_part, file.name, file.name) {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Exists) => return Err(error),
+                _ => {}
+            }
         }
     }
-    Ok(saved)
+    Ok(())
 }
 
-/// Gives a frozen part what its freeze left out: linked from the live part while it is there, else written from what
-/// was saved of it.
+/// Sees to it that a frozen part has everything that its freeze left out, after [`link_left_out`]: linked from the live
+/// part while it is there, else written from what was saved of it. What it gets is added to `entries`, the listing of
+/// the part.
 ///
 /// # Errors
 /// If a file can be neither linked nor written.
-pub fn take_left_out(live: &[LiveTable], part: &Dir, name: &PartName, saved: &SavedFiles) -> Result<LeftOut, FsError> {
-    let mut have: HashSet<OsString> = part.entries()?.into_iter().map(|entry| entry.name).collect();
-    let frozen_files = have.len();
-    let mut was_there = saved.contains_key(name);
-    for table in live {
-        let Some(live_part) = find_part(&table.dir, name)? else { continue };
-        for entry in live_part.entries_if_there()? {
-            let wanted = entry.kind == Kind::File && entry.name.to_str().is_some_and(belongs_in_a_copy);
-            if entry.name == "checksums.txt" {
-                was_there = true;
-            }
-            if !wanted || have.contains(&entry.name) {
-                continue;
-            }
-            match part.link_from(&live_part, &entry.name, &entry.name) {
-                Ok(()) => drop(have.insert(entry.name)),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+pub fn take_left_out(
+    live: &[LiveTable],
+    part: &Dir,
+    entries: &mut Vec<Entry>,
+    name: &PartName,
+    saved: &SavedParts,
+) -> Result<LeftOut, FsError> {
+    let saved = saved.get(name);
+    let mut taker = Taker::new(part, entries);
+    let mut was_there = saved.is_some();
+    // A frozen part has nothing that the live one has not: with as many entries it has them all, and the live part
+    // need not be listed again.
+    if saved.is_none_or(|saved| taker.entries.len() != saved.entries) {
+        for table in live {
+            was_there |= taker.link_all(&table.dir, name)?;
         }
     }
-    for file in saved.get(name).into_iter().flatten() {
-        if have.insert(OsString::from(file.name)) {
-            part.write_copy(file.name, &file.stat, &file.bytes)?;
-        }
+    let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
+    for file in left_out {
+        taker.write(file)?;
     }
-    Ok(match (have.len() > frozen_files, was_there) {
+    Ok(match (taker.has_added() || !left_out.is_empty(), was_there) {
         (true, _) => LeftOut::Taken,
         (false, true) => LeftOut::None,
         (false, false) => LeftOut::Unknown,
     })
 }
 
+/// A part in the snapshot, and the listing of it, while it gets what its freeze left out.
+struct Taker<'a> {
+    part: &'a Dir,
+    entries: &'a mut Vec<Entry>,
+    /// So many of them were there before, in the order of their names.
+    before: usize,
+}
+
+impl<'a> Taker<'a> {
+    fn new(part: &'a Dir, entries: &'a mut Vec<Entry>) -> Self {
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let before = entries.len();
+        Self { part, entries, before }
+    }
+
+    fn has(&self, name: &OsStr) -> bool {
+        let (before, added) = self.entries.split_at(self.before);
+        before.binary_search_by(|entry| entry.name.as_os_str().cmp(name)).is_ok()
+            || added.iter().any(|entry| entry.name == name)
+    }
+
+    fn has_added(&self) -> bool {
+        self.entries.len() > self.before
+    }
+
+    /// Lists the live part, and links all that is not here. Whether the live part is still there.
+    fn link_all(&mut self, table: &Dir, name: &PartName) -> Result<bool, FsError> {
+        let Some((live_part, live_entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
+        let is_whole = live_entries.iter().any(|entry| entry.name == "checksums.txt");
+        for entry in live_entries {
+            if entry.kind == Kind::File && belongs_in_a_copy(&entry) {
+                self.link(&live_part, entry)?;
+            }
+        }
+        Ok(is_whole)
+    }
+
+    fn link(&mut self, live_part: &Dir, entry: Entry) -> Result<(), FsError> {
+        if self.has(&entry.name) {
+            return Ok(());
+        }
+        match self.part.link_from(live_part, &entry.name, &entry.name) {
+            Ok(()) => self.entries.push(entry),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, file: &SavedFile) -> Result<(), FsError> {
+        if !self.has(OsStr::new(file.name)) {
+            self.part.write_copy(file.name, &file.stat, &file.bytes)?;
+            let inode = self.part.stat(file.name)?.inode;
+            self.entries.push(Entry { name: file.name.into(), inode, kind: Kind::File });
+        }
+        Ok(())
+    }
+}
+
 /// Files of a live part that are its server's own affair: transaction state is rewritten in place, and a part that
 /// is marked for deletion would be deleted again.
 ///
 /// Source: `DataPartStorageOnDiskBase::freeze`, which leaves out the same.
-fn belongs_in_a_copy(name: &str) -> bool {
-    let temporary = std::path::Path::new(name).extension().is_some_and(|extension| extension == "tmp");
-    !temporary && !matches!(name, "txn_version.txt" | "delete-on-destroy.txt")
+fn belongs_in_a_copy(entry: &Entry) -> bool {
+    let is_temporary = Path::new(&entry.name).extension().is_some_and(|extension| extension == "tmp");
+    let is_its_own = |name| matches!(name, "txn_version.txt" | "delete-on-destroy.txt");
+    !is_temporary && entry.name.to_str().is_some_and(|name| !is_its_own(name))
 }
 
 /// Links a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.

@@ -9,9 +9,9 @@ mod live;
 mod place;
 mod remove;
 
-pub use inspect::{InodeUse, Inspected, inspect_part};
-pub use live::{LeftOut, LiveTable, SavedFiles, link_live_part, save_left_out, take_left_out};
-pub use place::{PlaceMode, PlacedPart, place_parts};
+pub use inspect::{InodeUse, Inspected, inspect_listed, inspect_part};
+pub use live::{LeftOut, LiveTable, SavedParts, link_left_out, link_live_part, save_left_out, take_left_out};
+pub use place::{PlaceMode, PlacedPart, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
 
 use crate::fs::FsError;

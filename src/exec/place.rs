@@ -1,5 +1,7 @@
 //! Frozen parts into the snapshot: renamed where that works, else linked file by file.
 
+use std::ffi::OsStr;
+
 use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
 use crate::model::{PartName, Placement};
 
@@ -37,6 +39,44 @@ pub struct PlacedPart {
     pub placement: Placement,
 }
 
+/// Places a whole table at one stroke: the directory `shadow_name` of `shadow`, of one table on one disk in a shadow of
+/// ours, takes the place of the empty directory `name` of `database`, and its owner and mode.
+///
+/// `None`, and nothing is changed, where that does not work and [`place_parts`] must find out what does.
+///
+/// # Errors
+/// If something in the shadow is no part, or the filesystem fails otherwise.
+pub fn place_table(
+    shadow: &Dir,
+    shadow_name: &OsStr,
+    database: &Dir,
+    name: &str,
+) -> Result<Option<(Dir, Vec<PlacedPart>)>, ExecError> {
+    let (frozen, entries) = shadow.open_and_list(shadow_name)?;
+    let (replaced, present) = database.open_and_list(name)?;
+    if !present.is_empty() || entries.iter().any(|entry| entry.kind != Kind::Directory) {
+        return Ok(None);
+    }
+    let renamed = |entry| Ok(PlacedPart { name: part_name(&frozen, entry)?, placement: Placement::Renamed });
+    let placed = entries.iter().map(renamed).collect::<Result<Vec<_>, ExecError>>()?;
+    let ownership = replaced.stat_self()?.ownership;
+    match database.rename_from(shadow, shadow_name, name) {
+        Ok(()) => {}
+        Err(error) if wants_links(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let table = database.open_dir(name)?;
+    if table.stat_self()?.ownership != ownership {
+        table.set_ownership(ownership)?;
+    }
+    Ok(Some((table, placed)))
+}
+
+/// A rename moves the entry "..": it needs more rights than a link, and some mounts refuse it.
+fn wants_links(error: &FsError) -> bool {
+    matches!(error.kind(), ErrorKind::CrossDevice | ErrorKind::NoPermission)
+}
+
 /// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`.
 ///
 /// # Errors
@@ -53,11 +93,7 @@ pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<Pla
             PlaceMode::Link => link_part(shadow, table, &entry)?,
             PlaceMode::Rename | PlaceMode::Auto => match table.rename_from(shadow, &entry.name, &entry.name) {
                 Ok(()) => Placement::Renamed,
-                // A rename moves the entry "..": it needs more rights than a link, and some mounts refuse it.
-                Err(error)
-                    if mode == PlaceMode::Auto
-                        && matches!(error.kind(), ErrorKind::CrossDevice | ErrorKind::NoPermission) =>
-                {
+                Err(error) if mode == PlaceMode::Auto && wants_links(&error) => {
                     mode = PlaceMode::Link;
                     link_part(shadow, table, &entry)?
                 }
@@ -82,7 +118,7 @@ fn link_part(shadow: &Dir, table: &Dir, entry: &Entry) -> Result<Placement, Exec
 /// Links every file of the directory `from`, and of the directories in it, into a new directory `name` of `to`.
 ///
 /// The directories get owner, group, mode and modification time of their sources. Nothing is set on a file.
-pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Dir, ExecError> {
+pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&Entry) -> bool) -> Result<Dir, ExecError> {
     to.create_dir(name, 0o700)?;
     let target = to.open_dir(name)?;
     for entry in from.entries_with_kind()? {
@@ -90,7 +126,7 @@ pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&str) 
             return Err(ExecError::Foreign { path: from.path().join(&entry.name), what: "not named like a file" });
         };
         match entry.kind {
-            _ if !wanted(entry_name) => {}
+            _ if !wanted(&entry) => {}
             Kind::File => target.link_from(from, entry_name, entry_name)?,
             Kind::Directory => drop(link_tree(&from.open_dir(entry_name)?, &target, entry_name, wanted)?),
             _ => {

@@ -2,14 +2,14 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::model::Ownership;
 
 use super::entries::Kind;
 
-/// One inode's identity, kind, size and ownership, as `statx` gives them.
+/// One inode's identity, kind, size and ownership, as `stat` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Device number.
@@ -30,26 +30,25 @@ pub struct Stat {
     pub modified: (i64, u32),
 }
 
-impl From<Statx> for Stat {
-    fn from(statx: Statx) -> Self {
-        let mode = u32::from(statx.stx_mode);
+impl From<rustix::fs::Stat> for Stat {
+    fn from(stat: rustix::fs::Stat) -> Self {
         Self {
-            device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
-            inode: statx.stx_ino,
-            kind: Kind::from(rustix::fs::FileType::from_raw_mode(mode)),
-            size_bytes: statx.stx_size,
-            allocated_bytes: statx.stx_blocks * 512,
-            links: statx.stx_nlink,
-            ownership: Ownership { uid: statx.stx_uid, gid: statx.stx_gid, mode: mode & 0o7777 },
-            modified: (statx.stx_mtime.tv_sec, statx.stx_mtime.tv_nsec),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            kind: Kind::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
+            size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
+            links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+            ownership: Ownership { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 },
+            modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
         }
     }
 }
 
 pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Errno> {
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).map(Stat::from)
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
 }
 
 pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(Stat::from)
+    rustix::fs::fstat(fd).map(Stat::from)
 }

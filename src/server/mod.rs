@@ -20,5 +20,5 @@ pub use error::{ServerError, code};
 pub use features::Features;
 pub use freeze::{RunningQuery, freeze_partition, freeze_table, kill_freezes, running_freezes};
 pub use rows::FunctionRow;
-pub use survey::{DatabaseRow, Identity, databases, definitions, functions, identity, survey};
+pub use survey::{DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey};
 pub use transport::{Request, Server};

@@ -214,11 +214,14 @@ pub fn functions(server: &Server) -> Result<Vec<FunctionRow>, ServerError> {
     sql::functions(server.features()).map_or_else(|| Ok(Vec::new()), |query| server.rows(&query))
 }
 
+/// The definitions of tables as the server prints them.
+pub type Definitions = HashMap<TableName, String>;
+
 /// Reads all definitions again with the tables' UUIDs in them, for those whose file cannot be read.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn definitions(server: &Server, with_system: bool) -> Result<HashMap<TableName, String>, ServerError> {
+pub fn definitions(server: &Server, with_system: bool) -> Result<Definitions, ServerError> {
     let features = server.features();
     let setting = ("show_table_uuid_in_table_create_query_if_not_nil", "1".to_owned());
     let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use chsnap::exec::{self, PlaceMode, Removed};
+use chsnap::exec::{self, LeftOut, PlaceMode, Removed};
 use chsnap::fs::{Dir, FsError};
-use chsnap::model::Placement;
+use chsnap::model::{PartName, Placement};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -159,6 +159,111 @@ proptest! {
         prop_assert!(placed.iter().all(|part| part.placement == expected) && placed.len() == parts.len());
         prop_assert_eq!(relative(&table), before.clone());
         prop_assert_eq!(relative(&shadow), if mode == PlaceMode::Link { before } else { Listing::new() });
+    }
+
+    #[test]
+    fn place_table_takes_a_whole_table_or_changes_nothing(
+        parts in part_tree(), taken in any::<bool>(), stray in any::<bool>()
+    ) {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let root = temporary.path();
+        for dir in ["shadow", "shadow/uuid", "database", "database/table"] {
+            fs::create_dir(root.join(dir)).expect("a directory");
+        }
+        fs::set_permissions(root.join("database/table"), fs::Permissions::from_mode(0o751)).expect("a mode");
+        for (part, files) in &parts {
+            fs::create_dir(root.join("shadow/uuid").join(part)).expect("a part");
+            for (file, _) in files {
+                let path = root.join("shadow/uuid").join(part).join(file);
+                fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+                fs::write(&path, file).expect("a file");
+            }
+        }
+        if taken {
+            fs::create_dir(root.join("database/table/patch")).expect("what stands there already");
+        }
+        if stray {
+            fs::write(root.join("shadow/uuid/stray"), "x").expect("what is no part");
+        }
+        let below = |dir: &str| {
+            let root = root.join(dir);
+            let all = listing(&root).into_iter().filter(|(path, ..)| *path != root);
+            all.map(|(path, ino, bits, time, content)| {
+                (path.strip_prefix(&root).expect("it is below").to_owned(), ino, bits, time, content)
+            })
+            .collect::<Listing>()
+        };
+        let (frozen, before) = (below("shadow/uuid"), below("database"));
+        let placed = exec::place_table(&open(&root.join("shadow")), "uuid".as_ref(), &open(&root.join("database")), "table")
+            .expect("nothing fails");
+        if taken || stray {
+            prop_assert!(placed.is_none());
+            prop_assert_eq!((below("shadow/uuid"), below("database")), (frozen, before));
+        } else {
+            let (table, placed) = placed.expect("nothing is in the way");
+            let names: BTreeSet<&str> = placed.iter().map(|part| part.name.as_str()).collect();
+            prop_assert_eq!(names, parts.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>());
+            prop_assert!(placed.iter().all(|part| part.placement == Placement::Renamed));
+            prop_assert_eq!(below("database/table"), frozen);
+            prop_assert_eq!(table.stat_self().expect("it is open").inode, fs::metadata(root.join("database/table")).expect("it is there").ino());
+            prop_assert_eq!(table.stat_self().expect("it is open").ownership.mode, 0o751);
+            prop_assert!(!root.join("shadow/uuid").exists());
+        }
+    }
+
+    #[test]
+    fn what_a_freeze_left_out_is_linked_and_what_went_away_is_written(
+        extra in proptest::collection::btree_set("[a-z]{1,6}\\.(txt|json)", 0..4),
+        metadata in any::<bool>(), saved_before in any::<bool>(), gone in any::<bool>()
+    ) {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let root = temporary.path();
+        let (live, frozen) = (root.join("live/all_1_1_0"), root.join("frozen/all_1_1_0"));
+        fs::create_dir_all(&live).expect("a directory");
+        fs::create_dir_all(&frozen).expect("a directory");
+        for name in ["checksums.txt", "columns.txt"] {
+            fs::write(live.join(name), name).expect("a file");
+            fs::hard_link(live.join(name), frozen.join(name)).expect("a link");
+        }
+        for name in ["txn_version.txt", "x.tmp"] {
+            fs::write(live.join(name), name).expect("a file of the server's own");
+        }
+        let left_out: Vec<&str> =
+            extra.iter().map(String::as_str).chain(metadata.then_some("metadata_version.txt")).collect();
+        for name in &left_out {
+            fs::write(live.join(name), name).expect("a file");
+        }
+        let inode = |path: &Path| fs::metadata(path).expect("it is there").ino();
+        let inodes: Vec<u64> = left_out.iter().map(|name| inode(&live.join(name))).collect();
+        let name = PartName::try_from("all_1_1_0".to_owned()).expect("a part's name");
+        let live_table = open(&root.join("live"));
+        let wanted = [(&name, &live_table)];
+        let saved = exec::save_left_out(if saved_before { &wanted } else { &[] }).expect("it is read");
+        if gone {
+            fs::remove_dir_all(&live).expect("the server takes it away");
+        }
+        let lives = [exec::LiveTable { disk: "default".to_owned(), dir: live_table.clone() }];
+        let table = open(&root.join("frozen"));
+        exec::link_left_out(&lives, &table, &name, &saved).expect("it is linked");
+        let (part, mut entries) = table.open_and_list("all_1_1_0").expect("it is there");
+        let answer = exec::take_left_out(&lives, &part, &mut entries, &name, &saved).expect("it is taken");
+        let mut listed: Vec<_> = entries.iter().map(|entry| entry.name.clone()).collect();
+        let mut there: Vec<_> = part.entries().expect("it is there").into_iter().map(|entry| entry.name).collect();
+        listed.sort();
+        there.sort();
+        prop_assert_eq!(&listed, &there);
+        if gone {
+            let written = metadata && saved_before;
+            prop_assert_eq!(there.len(), 2 + usize::from(written));
+            let expected = if written { LeftOut::Taken } else if saved_before { LeftOut::None } else { LeftOut::Unknown };
+            prop_assert_eq!(answer, expected);
+        } else {
+            prop_assert_eq!(there.len(), 2 + left_out.len());
+            for (name, before) in left_out.iter().zip(inodes) {
+                prop_assert_eq!(inode(&frozen.join(name)), before);
+            }
+            prop_assert_eq!(answer, if left_out.is_empty() { LeftOut::None } else { LeftOut::Taken });
+        }
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String
                 warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
                 continue;
             };
-            taken.attempt.target.write_copy(mutation, &stat, &bytes)?;
+            taken.attempt.target.dir.write_copy(mutation, &stat, &bytes)?;
             let path = Path::new("data")
                 .join(escape_for_file_name(&name.database))
                 .join(escape_for_file_name(&name.table))

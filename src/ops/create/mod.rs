@@ -5,6 +5,7 @@ mod disks;
 mod guards;
 mod manifest;
 mod request;
+mod round;
 mod rounds;
 mod table;
 mod written;
@@ -122,7 +123,7 @@ pub fn create(
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, metadata, warnings: &warnings };
-        let (mut manifest, records) = parts.manifest(repository, &incoming, request, now())?;
+        let (mut manifest, records) = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
         if let Some(reason) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
             locked.set_pin(id, &Pin { reason: reason.clone(), since: now(), until: None })?;
@@ -130,7 +131,7 @@ pub fn create(
         if server.interrupted().load(Ordering::Relaxed) {
             return Err(OpError::Interrupted);
         }
-        sealed_with = incoming.seal(&mut manifest, &records)?;
+        sealed_with = pool.install(|| incoming.seal(&mut manifest, &records))?;
         drop(seal);
         stages.finish(Stage::Seal);
         Ok(manifest)

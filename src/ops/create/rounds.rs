@@ -1,22 +1,19 @@
 //! Freezing table by table, and again what moved meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::LiveTable;
-use crate::fs::Dir;
-use crate::model::{Catalog, FreezeName, Table, TableName, escape_for_file_name};
+use crate::model::{Catalog, Table, TableName};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
-use crate::plan::{CreatePlan, Scope, TableFreeze, Verdict, assess, carried_mutations, plan_create};
+use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::{Incoming, Repository};
-use crate::server::{self, Disk, code};
+use crate::server::{Disk, code};
 
-use super::disks::{LocalDisk, foreign_disk};
+use super::disks::foreign_disk;
 use super::request::Clock;
-use super::table::{Attempt, Definition, Taker, clear, take_patches};
+use super::round::Round;
+use super::table::{Attempt, Taker, take_patches};
 use super::written::{Previous, previous_inodes};
 
 /// A table that changes whenever it is frozen is given up after this many freezes.
@@ -87,34 +84,31 @@ impl Rounds<'_> {
             }
             let name = incoming.announce_freeze((self.now)())?;
             let first = round == 1;
-            let (mut attempts, previous) = self.take_all(std::mem::take(&mut next), &data, &name, incoming, || {
-                if first { previous_inodes(repository) } else { Ok(None) }
-            })?;
+            let previous = || if first { previous_inodes(repository) } else { Ok(None) };
+            let Round { attempts, after, beside } =
+                self.taker.round(std::mem::take(&mut next), &data, &name, incoming, previous)?;
             if first {
-                tree.previous = previous;
+                tree.previous = beside;
             }
-            self.ask_for_definitions(&mut attempts)?;
-            let after = server::survey(self.taker.server, self.taker.request.selection.names_system())?;
             let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
             let mut gone = Vec::new();
             for attempt in attempts {
-                let database = data.open_dir(escape_for_file_name(&attempt.freeze.table.name().database))?;
-                let file_name = escape_for_file_name(&attempt.freeze.table.name().table);
+                let target = attempt.target.clone();
                 match self.judge(attempt, &after, round, warnings)? {
                     Outcome::Taken(taken) => {
                         tree.taken.insert(taken.after.name().clone(), *taken);
                     }
                     Outcome::Again(table, reason) => {
                         tracing::info!(table = %table.name(), reason, round, "freezing again");
-                        clear(&database, &file_name)?;
+                        target.clear()?;
                         next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == table.name()).cloned());
                     }
                     Outcome::Skipped(table, reason) => {
-                        clear(&database, &file_name)?;
+                        target.clear()?;
                         tree.skipped.insert(table.name().clone(), (table, reason));
                     }
                     Outcome::Gone(table) => {
-                        clear(&database, &file_name)?;
+                        target.clear()?;
                         gone.push(table);
                     }
                 }
@@ -132,99 +126,6 @@ impl Rounds<'_> {
             }
             _ => Ok(tree),
         }
-    }
-
-    /// Asks the server for the definitions whose files cannot be read here.
-    ///
-    /// Before the second look, as the files are read: a definition that is the same at both looks is the one that was
-    /// in force when its table was frozen.
-    fn ask_for_definitions(&self, attempts: &mut [Attempt]) -> Result<(), OpError> {
-        if attempts.iter().all(|attempt| attempt.definition.is_some() || attempt.refused.is_some()) {
-            return Ok(());
-        }
-        let mut printed = server::definitions(self.taker.server, self.taker.request.selection.names_system())?;
-        for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
-            let text = printed.remove(attempt.freeze.table.name());
-            attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
-        }
-        Ok(())
-    }
-
-    /// Takes tables at once, as many as `--freeze-jobs` says; `beside` runs meanwhile.
-    fn take_all<T: Send>(
-        &self,
-        freezes: Vec<TableFreeze>,
-        data: &Dir,
-        name: &FreezeName,
-        incoming: &Incoming<'_>,
-        beside: impl FnOnce() -> Result<T, OpError> + Send,
-    ) -> Result<(Vec<Attempt>, T), OpError> {
-        let mut queue = VecDeque::new();
-        for (number, freeze) in freezes.into_iter().enumerate() {
-            let target = self.target(data, &freeze.table)?;
-            let query_id = format!("{}-{}-{number}", incoming.intent().query_id_prefix, name.as_str());
-            queue.push_back((freeze, target, query_id));
-        }
-        let queue = Mutex::new(queue);
-        let done = Mutex::new((Vec::new(), None));
-        // Takes the next table; whether that asked the server for a freeze.
-        let take_next = || -> Option<bool> {
-            let (freeze, target, query_id) = queue.lock().expect("no thread panics with the queue").pop_front()?;
-            let asks = freeze.scope != Scope::Nothing;
-            let result = if self.taker.server.interrupted().load(Ordering::Relaxed) {
-                Err(OpError::Interrupted)
-            } else {
-                self.taker.take(freeze, target, name, &query_id)
-            };
-            let mut done = done.lock().expect("no thread panics with the results");
-            match result {
-                Ok(attempt) => done.0.push(attempt),
-                Err(error) => {
-                    done.1.get_or_insert(error);
-                    queue.lock().expect("no thread panics with the queue").clear();
-                }
-            }
-            Some(asks)
-        };
-        let beside = std::thread::scope(|scope| {
-            let beside = scope.spawn(|| self.taker.pool.install(beside));
-            if !self.has_counter() {
-                while take_next() == Some(false) {}
-            }
-            for _ in 0..self.taker.request.freeze_jobs.max(1) {
-                scope.spawn(|| while take_next().is_some() {});
-            }
-            beside.join().expect("reading the previous snapshot does not panic")
-        });
-        let (attempts, error) = done.into_inner().expect("no thread panics with the results");
-        match error {
-            Some(error) => Err(error),
-            None => Ok((attempts, beside?)),
-        }
-    }
-
-    /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one
-    /// at that moment finds it empty, and fails.
-    fn has_counter(&self) -> bool {
-        let counter = |own: &LocalDisk| {
-            own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
-        };
-        self.taker.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
-    }
-
-    /// Makes the directory of a table in the snapshot, owned as the live one is.
-    fn target(&self, data: &Dir, table: &Table) -> Result<Dir, OpError> {
-        let database = data.ensure_dir(escape_for_file_name(&table.name().database), 0o750)?;
-        let target = database.ensure_dir(escape_for_file_name(&table.name().table), 0o750)?;
-        let mut paths = table.data_paths.iter();
-        let live = paths.find_map(|path| self.taker.local.open_live(path).ok().flatten().map(|dir| (path, dir)));
-        if let Some((path, dir)) = live {
-            let ownership = dir.stat_self()?.ownership;
-            target.set_ownership(ownership)?;
-            let above = path.parent().and_then(|above| self.taker.local.open_live(above).ok().flatten());
-            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
-        }
-        Ok(target)
     }
 
     fn judge(
@@ -251,7 +152,7 @@ impl Rounds<'_> {
         let found = after.find(&before.key);
         if let Some(found) = found {
             let patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch());
-            let more = self.taker.pool.install(|| take_patches(patches, &attempt.live, &attempt.target))?;
+            let more = self.taker.pool.install(|| take_patches(patches, &attempt.live, &attempt.target.dir))?;
             attempt.parts.extend(more);
         }
         let frozen = attempt.frozen();

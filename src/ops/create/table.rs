@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, SavedFiles};
+use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
 use crate::monitor::{Stage, Work};
@@ -17,6 +18,7 @@ use crate::server::{self, Server};
 
 use super::disks::LocalDisks;
 use super::request::Request;
+use super::round::IsDefined;
 
 /// A part that stands in the snapshot, with all that is known of it.
 #[derive(Debug)]
@@ -36,12 +38,31 @@ pub(super) struct Definition {
     pub(super) is_file: bool,
 }
 
+/// Where a table stands in the snapshot.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The directory of its database.
+    pub(super) database: Dir,
+    /// The name of its own directory there.
+    pub(super) file_name: String,
+    /// Its own directory.
+    pub(super) dir: Dir,
+}
+
+impl Target {
+    /// Takes away what stands of the table, so that it can be taken again or left out.
+    pub(super) fn clear(&self) -> Result<(), ExecError> {
+        exec::remove_tree(&self.database, &self.file_name, &|_| ())?;
+        Ok(())
+    }
+}
+
 /// What was taken of a table in one round.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) freeze: TableFreeze,
     /// Its directory in the snapshot.
-    pub(super) target: Dir,
+    pub(super) target: Target,
     pub(super) live: Vec<LiveTable>,
     pub(super) parts: Vec<TakenPart>,
     pub(super) detached_parts: u64,
@@ -89,41 +110,45 @@ impl Taker<'_> {
     pub(super) fn take(
         &self,
         mut freeze: TableFreeze,
-        target: Dir,
+        target: Target,
         name: &FreezeName,
         query_id: &str,
+        frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
         let live = self.live(&freeze.table)?;
         self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
-        let (saved, mut parts) = self.pool.install(|| -> Result<_, OpError> {
-            let saved = exec::save_left_out(&live_parts(&freeze, &live))?;
-            let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
-            Ok((saved, take_patches(patches, &live, &target)?))
-        })?;
+        let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
+        let mut parts = self.pool.install(|| take_patches(patches, &live, &target.dir))?;
         let mut attempt =
             Attempt { target, live, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
-        {
+        let saved = {
             let _inside = self.stages.enter(Stage::Freeze);
-            if let Err(error) = self.freeze(&attempt.freeze, name, query_id) {
+            let (result, saved) = self.freeze_and_save(&attempt, name, query_id);
+            if let Err(error) = result {
                 if error.may_still_run() {
                     return Err(error.into());
                 }
                 attempt.refused = Some(error);
+                let _ = frozen.send(IsDefined(true));
                 return Ok(attempt);
             }
-        }
+            saved?
+        };
+        let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
+        attempt.definition = file.map(|text| Definition { text, is_file: true });
+        let _ = frozen.send(IsDefined(attempt.definition.is_some()));
+        drop(frozen);
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
-        self.pool.install(|| self.collect(&mut attempt, &saved, name))?;
+        let placed = self.place_all(&mut attempt, name)?;
         // Patches that came during the freeze, also those that a merge has already made obsolete.
         let patches_now = patches_in(&attempt.live)?;
         let came = patches_now.difference(&patches_before);
-        parts.extend(self.pool.install(|| take_patches(came, &attempt.live, &attempt.target))?);
+        parts.extend(self.pool.install(|| take_patches(came, &attempt.live, &attempt.target.dir))?);
+        attempt.parts = self.pool.install(|| self.check(&attempt, placed, &saved))?;
         attempt.parts.append(&mut parts);
-        let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
-        attempt.definition = file.map(|text| Definition { text, is_file: true });
         Ok(attempt)
     }
 
@@ -155,6 +180,24 @@ impl Taker<'_> {
         Ok(())
     }
 
+    /// Freezes a table, and reads meanwhile what the freeze leaves out of its parts.
+    ///
+    /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
+    /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
+    fn freeze_and_save(
+        &self,
+        attempt: &Attempt,
+        name: &FreezeName,
+        query_id: &str,
+    ) -> (Result<(), server::ServerError>, Result<SavedParts, FsError>) {
+        std::thread::scope(|scope| {
+            let parts = live_parts(&attempt.freeze, &attempt.live);
+            let saving = scope.spawn(move || self.pool.install(|| exec::save_left_out(&parts)));
+            let frozen = self.freeze(&attempt.freeze, name, query_id);
+            (frozen, saving.join().expect("reading small files does not panic"))
+        })
+    }
+
     fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {
         let table = freeze.table.name();
         match &freeze.scope {
@@ -166,46 +209,63 @@ impl Taker<'_> {
         }
     }
 
-    /// Moves what the server froze into the snapshot and checks it.
-    fn collect(&self, attempt: &mut Attempt, saved: &SavedFiles, name: &FreezeName) -> Result<(), OpError> {
+    /// Moves what the server froze of a table into the snapshot; each part with its disk.
+    fn place_all(&self, attempt: &mut Attempt, name: &FreezeName) -> Result<Vec<(PlacedPart, String)>, OpError> {
+        let _inside = self.stages.enter(Stage::Place);
         let mut placed = Vec::new();
-        {
-            let _inside = self.stages.enter(Stage::Place);
-            for path in &attempt.freeze.table.data_paths {
-                let Some((local, relative)) = self.local.locate(path) else { continue };
-                let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
-                let Some(shadow) = local.dir.find_beneath(&shadow)? else { continue };
-                let parts = exec::place_parts(&shadow, &attempt.target, self.request.place)?;
-                placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
-            }
+        for path in &attempt.freeze.table.data_paths {
+            let Some((local, relative)) = self.local.locate(path) else { continue };
+            let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
+            let parts = self.pool.install(|| self.place(&local.dir, &shadow, &mut attempt.target))?;
+            placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
         }
         let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Place, work);
+        Ok(placed)
+    }
+
+    /// Gives parts what their freeze left out, and checks them.
+    fn check(
+        &self,
+        attempt: &Attempt,
+        placed: Vec<(PlacedPart, String)>,
+        saved: &SavedParts,
+    ) -> Result<Vec<TakenPart>, FsError> {
         let _inside = self.stages.enter(Stage::Seal);
-        let target = &attempt.target;
-        let live = &attempt.live;
+        let target = &attempt.target.dir;
         let is_large = placed.len() >= EARLY_SYNC_PARTS;
-        let inspect = || -> Result<Vec<TakenPart>, FsError> {
-            placed
-                .into_par_iter()
-                .map(|(part, disk)| {
-                    let dir = target.open_dir(part.name.as_str())?;
-                    let left_out = exec::take_left_out(live, &dir, &part.name, saved)?;
-                    let inspected = exec::inspect_part(&dir)?;
-                    let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-                    self.stages.monitor().advanced(Stage::Seal, work);
-                    Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
-                })
-                .collect()
+        placed.par_iter().try_for_each(|(part, _)| exec::link_left_out(&attempt.live, target, &part.name, saved))?;
+        let check_part = |(part, disk): (PlacedPart, String)| -> Result<TakenPart, FsError> {
+            let (dir, mut entries) = target.open_and_list(part.name.as_str())?;
+            let left_out = exec::take_left_out(&attempt.live, &dir, &mut entries, &part.name, saved)?;
+            let inspected = exec::inspect_listed(&dir, entries)?;
+            let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
+            self.stages.monitor().advanced(Stage::Seal, work);
+            Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
             let sync = is_large.then(|| scope.spawn(|| target.sync_filesystem()));
-            (inspect(), sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
+            let parts = placed.into_par_iter().map(check_part).collect::<Result<Vec<_>, _>>();
+            (parts, sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
         });
-        attempt.parts = parts?;
-        synced?;
-        Ok(())
+        synced.and(parts)
+    }
+
+    /// Places what was frozen of a table on one disk, whose shadow of it is at the path `shadow`.
+    fn place(&self, disk: &Dir, shadow: &Path, target: &mut Target) -> Result<Vec<PlacedPart>, OpError> {
+        let (Some(parent), Some(shadow_name)) = (shadow.parent(), shadow.file_name()) else { return Ok(Vec::new()) };
+        let Some(parent) = disk.find_beneath(parent)? else { return Ok(Vec::new()) };
+        if parent.find(shadow_name)?.is_none() {
+            return Ok(Vec::new());
+        }
+        if self.request.place != PlaceMode::Link
+            && let Some((dir, parts)) = exec::place_table(&parent, shadow_name, &target.database, &target.file_name)?
+        {
+            target.dir = dir;
+            return Ok(parts);
+        }
+        Ok(exec::place_parts(&parent.open_dir(shadow_name)?, &target.dir, self.request.place)?)
     }
 }
 
@@ -267,10 +327,4 @@ impl TakenPart {
     pub(super) fn tally(&self) -> Tally {
         Tally { parts: 1, files: self.inspected.files, bytes: self.inspected.bytes }
     }
-}
-
-/// Takes away what stands of a table, so that it can be taken again or left out.
-pub(super) fn clear(parent: &Dir, name: &str) -> Result<(), ExecError> {
-    exec::remove_tree(parent, name, &|_| ())?;
-    Ok(())
 }

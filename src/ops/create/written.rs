@@ -48,11 +48,17 @@ fn files_below(dir: &Dir) -> Result<Vec<u64>, FsError> {
 
 /// Allocated bytes of all distinct inodes, and of those that the previous snapshot does not have.
 pub(super) fn allocated_and_written(mut inodes: Vec<InodeUse>, previous: Option<&Previous>) -> (u64, u64) {
-    inodes.sort_unstable();
+    inodes.par_sort_unstable();
     inodes.dedup_by_key(|inode| inode.inode);
-    let known = |inode: &InodeUse| previous.is_some_and(|before| before.inodes.binary_search(&inode.inode).is_ok());
-    let allocated = inodes.iter().map(|inode| inode.allocated_bytes).sum();
-    let written = inodes.iter().filter(|inode| !known(inode)).map(|inode| inode.allocated_bytes).sum();
+    let mut before = previous.map_or(&[][..], |before| &before.inodes).iter().peekable();
+    let (mut allocated, mut written) = (0, 0);
+    for inode in &inodes {
+        while before.next_if(|before| **before < inode.inode).is_some() {}
+        allocated += inode.allocated_bytes;
+        if before.peek() != Some(&&inode.inode) {
+            written += inode.allocated_bytes;
+        }
+    }
     (allocated, written)
 }
 

@@ -1,0 +1,157 @@
+//! One round of freezes: all its tables at once, and another look at the server when the last of them is frozen.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use crate::fs::Dir;
+use crate::model::{Catalog, FreezeName, Table, escape_for_file_name};
+use crate::ops::error::OpError;
+use crate::plan::{Scope, TableFreeze};
+use crate::repo::Incoming;
+use crate::server::{self, Definitions};
+
+use super::disks::LocalDisk;
+use super::table::{Attempt, Definition, Taker, Target};
+
+/// What a round gave.
+pub(super) struct Round<T> {
+    /// Its tables.
+    pub(super) attempts: Vec<Attempt>,
+    /// The server after the last of them was frozen.
+    pub(super) after: Catalog,
+    /// What ran beside it.
+    pub(super) beside: T,
+}
+
+/// The server after a round, as far as it was asked.
+struct SecondLook {
+    /// The definitions as the server prints them, where a file of one could not be read.
+    printed: Definitions,
+    catalog: Catalog,
+}
+
+/// A table to be taken.
+struct Job {
+    freeze: TableFreeze,
+    target: Target,
+    query_id: String,
+    frozen: Sender<IsDefined>,
+}
+
+/// What is said of a table once it is frozen: whether the file of its definition was read.
+pub(super) struct IsDefined(pub(super) bool);
+
+impl Taker<'_> {
+    /// Takes tables, as many at once as `--freeze-jobs` says; `beside` runs meanwhile.
+    ///
+    /// # Errors
+    /// If one of them fails for another reason than the server's refusal, or the server cannot be asked again.
+    pub(super) fn round<T: Send>(
+        &self,
+        freezes: Vec<TableFreeze>,
+        data: &Dir,
+        name: &FreezeName,
+        incoming: &Incoming<'_>,
+        beside: impl FnOnce() -> Result<T, OpError> + Send,
+    ) -> Result<Round<T>, OpError> {
+        let count = freezes.len();
+        let (sender, frozen) = mpsc::channel();
+        let mut queue = VecDeque::new();
+        for (number, freeze) in freezes.into_iter().enumerate() {
+            let target = self.target(data, &freeze.table)?;
+            let query_id = format!("{}-{}-{number}", incoming.intent().query_id_prefix, name.as_str());
+            queue.push_back(Job { freeze, target, query_id, frozen: sender.clone() });
+        }
+        drop(sender);
+        let queue = Mutex::new(queue);
+        let done = Mutex::new((Vec::new(), None));
+        // Takes the next table; whether that asked the server for a freeze.
+        let take_next = || -> Option<bool> {
+            let Job { freeze, target, query_id, frozen } =
+                queue.lock().expect("no thread panics with the queue").pop_front()?;
+            let asks = freeze.scope != Scope::Nothing;
+            let result = if self.server.interrupted().load(Ordering::Relaxed) {
+                Err(OpError::Interrupted)
+            } else {
+                self.take(freeze, target, name, &query_id, frozen)
+            };
+            let mut done = done.lock().expect("no thread panics with the results");
+            match result {
+                Ok(attempt) => done.0.push(attempt),
+                Err(error) => {
+                    done.1.get_or_insert(error);
+                    queue.lock().expect("no thread panics with the queue").clear();
+                }
+            }
+            Some(asks)
+        };
+        let (beside, look) = std::thread::scope(|scope| {
+            let beside = scope.spawn(|| self.pool.install(beside));
+            let look = scope.spawn(|| self.look_again(count, frozen));
+            if !self.has_counter() {
+                while take_next() == Some(false) {}
+            }
+            for _ in 0..self.request.freeze_jobs.max(1) {
+                scope.spawn(|| while take_next().is_some() {});
+            }
+            let beside = beside.join().expect("reading the previous snapshot does not panic");
+            (beside, look.join().expect("asking the server does not panic"))
+        });
+        let (mut attempts, error) = done.into_inner().expect("no thread panics with the results");
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let SecondLook { mut printed, catalog } = look?;
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
+            let text = printed.remove(attempt.freeze.table.name());
+            attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
+        }
+        Ok(Round { attempts, after: catalog, beside: beside? })
+    }
+
+    /// Waits until all of `count` tables are frozen, and looks at the server again, while the parts are checked.
+    ///
+    /// Definitions whose files cannot be read here are asked for first: one that is the same at both looks is then the
+    /// one that was in force when its table was frozen. Where a table failed nobody will look at the answer.
+    fn look_again(&self, count: usize, frozen: Receiver<IsDefined>) -> Result<SecondLook, OpError> {
+        let frozen: Vec<IsDefined> = frozen.into_iter().collect();
+        if frozen.len() < count {
+            return Err(OpError::Interrupted);
+        }
+        let names_system = self.request.selection.names_system();
+        let printed = if frozen.iter().all(|IsDefined(is_defined)| *is_defined) {
+            Definitions::default()
+        } else {
+            server::definitions(self.server, names_system)?
+        };
+        Ok(SecondLook { printed, catalog: server::survey(self.server, names_system)? })
+    }
+
+    /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one
+    /// at that moment finds it empty, and fails.
+    fn has_counter(&self) -> bool {
+        let counter = |own: &LocalDisk| {
+            own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
+        };
+        self.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
+    }
+
+    /// Makes the directory of a table in the snapshot, owned as the live one is.
+    fn target(&self, data: &Dir, table: &Table) -> Result<Target, OpError> {
+        let database = data.ensure_dir(escape_for_file_name(&table.name().database), 0o750)?;
+        let file_name = escape_for_file_name(&table.name().table);
+        let target = database.ensure_dir(&file_name, 0o750)?;
+        let mut paths = table.data_paths.iter();
+        let live = paths.find_map(|path| self.local.open_live(path).ok().flatten().map(|dir| (path, dir)));
+        if let Some((path, dir)) = live {
+            let ownership = dir.stat_self()?.ownership;
+            target.set_ownership(ownership)?;
+            let above = path.parent().and_then(|above| self.local.open_live(above).ok().flatten());
+            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
+        }
+        Ok(Target { database, file_name, dir: target })
+    }
+}
