@@ -7,5 +7,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     chsnap::fs::restrict_new_files();
     chsnap::fs::forbid_core_dumps();
+    chsnap::fs::raise_descriptor_limit();
     ExitCode::from(cli::run(std::env::args_os()))
 }

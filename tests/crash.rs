@@ -20,7 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
-use chsnap::model::Label;
+use chsnap::model::{Label, PathMap};
 use chsnap::monitor::Silent;
 use chsnap::ops::create::{Report, Request, create};
 use chsnap::ops::{self, OpError};
@@ -100,6 +100,8 @@ impl World {
             freeze_jobs: 1,
             min_free_bytes: 0,
             allow_other_server: false,
+            paths: PathMap::default(),
+            patience: Duration::from_secs(10),
             lock_wait: Duration::ZERO,
         };
         create(&self.open(verbs), &self.server(), &request, &now, &Silent)

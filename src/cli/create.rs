@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::time::Duration;
 
 use chrono::Utc;
 use chsnap::exec::PlaceMode;
@@ -9,7 +10,7 @@ use chsnap::plan::{Scope, Selection, TablePattern};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use super::globals::{Globals, cores};
+use super::globals::{Globals, cores, duration};
 use super::opening;
 use super::output::Output;
 use super::render;
@@ -50,6 +51,9 @@ pub(super) struct Args {
     /// Do not begin with less than this free, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
+    /// Say what a FREEZE may be waiting for once it has run for this long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    patience: Duration,
     /// Take this server although the repository belongs to another one
     #[arg(long)]
     allow_other_server: bool,
@@ -107,6 +111,8 @@ impl Args {
             freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
             min_free_bytes: self.min_free,
             allow_other_server: self.allow_other_server,
+            paths: globals.paths(),
+            patience: self.patience,
             lock_wait: globals.lock_wait,
         }
     }

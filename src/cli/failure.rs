@@ -144,12 +144,13 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::LowSpace { .. } => "chsnap gc empties the trash; chsnap rm moves snapshots there",
         OpError::DiskNotVisible { .. } | OpError::PartNotVisible { .. } => {
-            "run chsnap on the server's own host, or in its container, as a user who may read its data directory \
-             (root, or the server's own user)"
+            "run chsnap on the server's own host, as a user who may read its data directory (root, or the server's own \
+             user); where the server is in a container, --path-map SERVER=HERE says where its directory is on this host"
         }
         OpError::OtherFilesystem { .. } => {
-            "put the repository on the filesystem of the disk, outside its shadow/ and store/; copying to another \
-             filesystem is not built yet. Two bind mounts of one filesystem count as two"
+            "put the repository on the filesystem of the disk, outside its shadow/ and store/, or leave the tables of \
+             that disk out with --exclude; copying to another filesystem is not built yet. Two bind mounts of one \
+             filesystem count as two"
         }
         OpError::LinkRefused { .. } => "run chsnap as root or as the user that the server runs as",
         OpError::NothingNamed { .. } => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chsnap::model::{PathMap, PathRule};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -51,6 +52,9 @@ pub(super) struct Globals {
     /// PEM certificates to trust for https:// instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
+    /// Where a directory of the server is on this host, as with a container: /var/lib/clickhouse=/srv/clickhouse
+    #[arg(long, global = true, env = "CHSNAP_PATH_MAP", value_name = "SERVER=HERE", value_delimiter = ',')]
+    path_map: Vec<PathRule>,
     /// How long one query other than FREEZE may take
     #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(super) query_timeout: Duration,
@@ -86,7 +90,7 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 /// `90`, `90s`, `10m`, `1h 30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
@@ -94,6 +98,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Globals {
+    pub(super) fn paths(&self) -> PathMap {
+        PathMap::new(self.path_map.clone())
+    }
+
     /// Threads for local filesystems: about the cores; more gain nothing there.
     pub(super) fn jobs(&self) -> usize {
         self.jobs.map_or_else(cores, usize::from)

@@ -1,6 +1,7 @@
 //! argv in, bytes out: one file a command, which is its arguments and a short function.
 
 mod create;
+mod doctor;
 mod failure;
 mod gc;
 mod globals;
@@ -46,6 +47,7 @@ enum Command {
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -58,6 +60,7 @@ impl Command {
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
+            Self::Doctor(_) => "doctor",
         }
     }
 }
@@ -87,6 +90,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rm(args) => rm::run(&args, &cli.globals, &output),
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
+        Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output

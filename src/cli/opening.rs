@@ -21,7 +21,11 @@ pub(super) fn open(globals: &Globals) -> Result<Repository, Failure> {
 }
 
 pub(super) fn connect(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result<Server, Failure> {
-    let options = ConnectOptions {
+    Ok(Server::connect(options(globals, interrupted)?).map_err(chsnap::ops::OpError::from)?)
+}
+
+pub(super) fn options(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result<ConnectOptions, Failure> {
+    Ok(ConnectOptions {
         url: if globals.url.is_empty() { DEFAULT_URL.to_owned() } else { globals.url.clone() },
         user: globals.user.clone().filter(|user| !user.is_empty()),
         password: password(globals)?,
@@ -29,8 +33,7 @@ pub(super) fn connect(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result
         query_deadline: globals.query_timeout,
         freeze_deadline: globals.freeze_timeout,
         interrupted,
-    };
-    Ok(Server::connect(options).map_err(chsnap::ops::OpError::from)?)
+    })
 }
 
 fn password(globals: &Globals) -> Result<Option<Password>, Failure> {

@@ -174,9 +174,10 @@ impl Monitor for Progress {
     }
 
     fn note(&self, message: &str) {
+        let line = render::safe(message, usize::MAX) + "\n";
         match &self.face {
-            Face::Bars(bars) => bars.suspend(|| write_stderr(&format!("{message}\n"))),
-            Face::Plain => write_stderr(&format!("{message}\n")),
+            Face::Bars(bars) => bars.suspend(|| write_stderr(&line)),
+            Face::Plain => write_stderr(&line),
             Face::Json => write_stderr(&format!("{}\n", json!({"event": "note", "message": message}))),
             Face::Silent => {}
         }

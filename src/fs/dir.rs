@@ -240,6 +240,24 @@ impl Dir {
     /// If it is missing, a symbolic link, not a regular file, unreadable, or longer (`EFBIG`).
     pub fn read_with_stat(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<(Stat, Vec<u8>), FsError> {
         let name = name.as_ref();
+        let (stat, file) = self.open_regular(name)?;
+        if stat.size_bytes > limit_bytes {
+            return Err(self.error("read", name)(Errno::FBIG));
+        }
+        let bytes = read_all(&file, stat.size_bytes, limit_bytes)
+            .map_err(|error| FsError::new("read", &self.path.join(name), error))?;
+        if bytes.len() as u64 > limit_bytes {
+            return Err(self.error("read", name)(Errno::FBIG));
+        }
+        Ok((stat, bytes))
+    }
+
+    /// Opens a regular file to be read, or locked.
+    pub(super) fn open_file(&self, name: &str) -> Result<File, FsError> {
+        self.open_regular(OsStr::new(name)).map(|(_, file)| file)
+    }
+
+    fn open_regular(&self, name: &OsStr) -> Result<(Stat, File), FsError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd =
             component(name).and_then(|name| open_to_read(&self.fd, name, flags)).map_err(self.error("open", name))?;
@@ -247,15 +265,7 @@ impl Dir {
         if stat.kind != Kind::File {
             return Err(self.error("read what is not a regular file,", name)(Errno::INVAL));
         }
-        if stat.size_bytes > limit_bytes {
-            return Err(self.error("read", name)(Errno::FBIG));
-        }
-        let bytes = read_all(&File::from(fd), stat.size_bytes, limit_bytes)
-            .map_err(|error| FsError::new("read", &self.path.join(name), error))?;
-        if bytes.len() as u64 > limit_bytes {
-            return Err(self.error("read", name)(Errno::FBIG));
-        }
-        Ok((stat, bytes))
+        Ok((stat, File::from(fd)))
     }
 
     /// [`Dir::read_with_stat`] without the inode.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -28,7 +28,7 @@ impl FileLock {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(0o640)).map_err(error("open"))?;
         let mut file = File::from(fd);
-        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Ok(Self { file })),
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
@@ -37,6 +37,33 @@ impl FileLock {
                 Ok(Err(holder))
             }
             Err(errno) => Err(error("lock")(errno)),
+        }
+    }
+
+    /// Tries to share the lock on a file that is there, with whoever shares it too; `None` while it is held alone.
+    ///
+    /// Reading the file is enough for it: nothing is made or written.
+    ///
+    /// # Errors
+    /// If the file is not there, is no regular file, or can be neither opened nor locked.
+    pub fn try_share(dir: &Dir, name: &str) -> Result<Option<Self>, FsError> {
+        Self::try_existing(dir, name, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Tries to hold the lock on a file that is there alone; `None` while others share or hold it.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_share`].
+    pub fn try_hold(dir: &Dir, name: &str) -> Result<Option<Self>, FsError> {
+        Self::try_existing(dir, name, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn try_existing(dir: &Dir, name: &str, operation: FlockOperation) -> Result<Option<Self>, FsError> {
+        let file = dir.open_file(name)?;
+        match flock(file.as_fd(), operation) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(FsError::new("lock", &dir.path().join(name), errno)),
         }
     }
 

@@ -8,7 +8,9 @@ mod dir;
 mod entries;
 mod error;
 mod lock;
+mod mounts;
 mod process;
+mod scan;
 mod space;
 mod stat;
 mod verbs;
@@ -18,8 +20,12 @@ pub use dir::Dir;
 pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError};
 pub use lock::FileLock;
-pub use process::{boot_id, forbid_core_dumps, host_name, restrict_new_files};
-pub use space::{FilesystemSpace, is_network_filesystem, space};
+pub use mounts::{Mount, mount_of};
+pub use process::{
+    boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
+};
+pub use scan::{Scan, scan};
+pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};
 

@@ -23,3 +23,26 @@ pub fn forbid_core_dumps() {
         tracing::debug!(%error, "core dumps are not forbidden");
     }
 }
+
+/// Lets this process open as many files as it may: each thread holds a few directories open, and each part that is
+/// checked a few more.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files is not raised");
+    }
+}
+
+/// The release of the running kernel, as `uname -r` tells it.
+#[must_use]
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The user that this process acts as.
+#[must_use]
+pub fn user_id() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}

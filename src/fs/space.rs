@@ -41,3 +41,10 @@ pub fn is_network_filesystem(dir: &Dir) -> bool {
     let stat = nix::sys::statfs::fstatfs(dir.fd());
     stat.is_err() || stat.is_ok_and(|stat| NETWORK_TYPES.contains(&stat.filesystem_type().0))
 }
+
+/// The most links that one inode may have on the filesystem of `dir`; `None` where it does not tell.
+#[must_use]
+pub fn link_limit(dir: &Dir) -> Option<u64> {
+    let limit = nix::unistd::fpathconf(dir.fd(), nix::unistd::PathconfVar::LINK_MAX).ok().flatten()?;
+    u64::try_from(limit).ok()
+}

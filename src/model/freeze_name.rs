@@ -77,6 +77,14 @@ impl TryFrom<String> for FreezeName {
     }
 }
 
+impl std::str::FromStr for FreezeName {
+    type Err = ParseFreezeNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_owned().try_into()
+    }
+}
+
 impl From<FreezeName> for String {
     fn from(name: FreezeName) -> Self {
         name.0

@@ -1,6 +1,8 @@
 //! The use cases. Each reads as the pipeline that `docs/design.md` describes.
 
 pub mod create;
+mod disks;
+mod doctor;
 mod error;
 mod init;
 mod read;
@@ -8,6 +10,7 @@ mod recover;
 mod remove;
 mod stages;
 
+pub use doctor::{Check, Examination, State, doctor};
 pub use error::OpError;
 pub use init::init;
 pub use read::{Listing, Shown, list, show};

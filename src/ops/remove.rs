@@ -7,7 +7,7 @@ use crate::fs;
 use crate::model::SnapshotId;
 use crate::monitor::{Monitor, Stage, Work};
 use crate::plan::SnapshotReference;
-use crate::repo::{Event, Index, Locked};
+use crate::repo::{Condemned, Event, Index, Locked};
 use crate::server::Server;
 
 use super::error::OpError;
@@ -121,7 +121,7 @@ pub fn collect_garbage(
     let server = if needs_server { connect() } else { None };
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
     monitor.stage_started(Stage::Remove, None);
-    let (trash, names, ids) = locked.condemn_trash()?;
+    let Condemned { trash, names, ids, leased } = locked.condemn_trash()?;
     if !ids.is_empty() {
         locked.record(now, &Event::Emptied { ids: ids.clone() })?;
     }
@@ -143,10 +143,8 @@ pub fn collect_garbage(
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
     monitor.stage_finished(Stage::Remove);
-    Ok(Emptied {
-        snapshots: ids,
-        removed,
-        freed_bytes: after.free_bytes.saturating_sub(before.free_bytes),
-        warnings: recovery.pending,
-    })
+    let mut warnings = recovery.pending;
+    warnings
+        .extend(leased.iter().map(|id| format!("{id} stays in the trash: a restore or verification is reading it")));
+    Ok(Emptied { snapshots: ids, removed, freed_bytes: after.free_bytes.saturating_sub(before.free_bytes), warnings })
 }

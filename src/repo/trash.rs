@@ -9,11 +9,68 @@ use crate::model::SnapshotId;
 
 use super::error::RepoError;
 use super::journal::Event;
+use super::lease::{Readers, readers};
 use super::lock::Locked;
 use super::repository::{Repository, random};
 
 const CONDEMNED: &str = ".deleting";
 const DISCARDED: &str = ".discarded";
+
+/// What is to be unlinked.
+#[derive(Debug)]
+pub struct Condemned {
+    /// The directory that it is in.
+    pub trash: Dir,
+    /// Its names there.
+    pub names: Vec<String>,
+    /// The snapshots among them that could still be taken back until now.
+    pub ids: Vec<SnapshotId>,
+    /// The snapshots that are left, because somebody reads them.
+    pub leased: Vec<SnapshotId>,
+}
+
+/// A directory for probes. Dropping it removes it with the files and empty directories in it.
+#[derive(Debug)]
+pub struct Scratch {
+    parent: Dir,
+    name: String,
+    dir: Dir,
+}
+
+impl Scratch {
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Writes a file, makes it durable and removes it.
+    ///
+    /// # Errors
+    /// If one of these fails.
+    pub fn write_probe(&self) -> Result<(), RepoError> {
+        self.dir.write_new("probe", 0o600, b"probe")?;
+        Ok(self.dir.remove_file("probe")?)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let removed = (|| {
+            for entry in self.dir.entries_with_kind()? {
+                if entry.kind == Kind::Directory {
+                    self.dir.remove_dir(&entry.name)?;
+                } else {
+                    self.dir.remove_file(&entry.name)?;
+                }
+            }
+            self.parent.remove_dir(&self.name)
+        })();
+        if let Err(error) = removed {
+            tracing::debug!(%error, "a probe stays in the trash for the next gc");
+        }
+    }
+}
 
 impl Repository {
     /// The removed snapshots that can be taken back.
@@ -95,6 +152,17 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// A directory for probes, which the next emptying of the trash removes if this process does not come to it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn scratch(&self, now: DateTime<Utc>) -> Result<Scratch, RepoError> {
+        let parent = self.trash_dir()?;
+        let name = format!("{}{DISCARDED}-{:08x}", SnapshotId::at(now), random()? >> 96);
+        let dir = parent.ensure_dir(&name, 0o700)?;
+        Ok(Scratch { parent, name, dir })
+    }
+
     /// What is in the trash without ever having been a snapshot, with the directory that it is in.
     ///
     /// # Errors
@@ -107,19 +175,26 @@ impl Locked<'_> {
         Ok((trash, names))
     }
 
-    /// Everything in the trash, named so that nothing of it can be taken back any more, with the directory it is in.
-    /// The ids are those of the snapshots that this call took the way back from.
+    /// Names everything in the trash so that nothing of it can be taken back any more, but for snapshots that a reader
+    /// has a lease on.
     ///
     /// # Errors
     /// If the trash cannot be read or renamed in.
-    pub fn condemn_trash(&self) -> Result<(Dir, Vec<String>, Vec<SnapshotId>), RepoError> {
+    pub fn condemn_trash(&self) -> Result<Condemned, RepoError> {
         let trash = self.trash_dir()?;
-        let (mut names, mut ids) = (Vec::new(), Vec::new());
+        let (mut names, mut ids, mut leased) = (Vec::new(), Vec::new(), Vec::new());
         for entry in trash.entries()? {
             let Some(name) = entry.name.to_str().map(str::to_owned) else { continue };
             if let Ok(id) = name.parse::<SnapshotId>() {
+                // What is no directory was never a snapshot, and is removed as what it is.
+                let readers = trash.open_dir(&name).map_or(Readers::None(None), |snapshot| readers(&snapshot));
+                if matches!(readers, Readers::Reading) {
+                    leased.push(id);
+                    continue;
+                }
                 let condemned = format!("{name}{CONDEMNED}-{:08x}", random()? >> 96);
                 trash.rename_from(&trash, &name, &condemned)?;
+                drop(readers);
                 ids.push(id);
                 names.push(condemned);
             } else if is_ours(&name) {
@@ -127,10 +202,11 @@ impl Locked<'_> {
             }
         }
         ids.sort_unstable();
+        leased.sort_unstable();
         if !ids.is_empty() {
             trash.sync()?;
         }
-        Ok((trash, names, ids))
+        Ok(Condemned { trash, names, ids, leased })
     }
 }
 

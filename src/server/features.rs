@@ -13,7 +13,8 @@ pub struct Features {
 
 /// What [`Features`] are made from: asked of every server.
 pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
-     ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes')";
+     ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes', 'stack_trace', \
+     'distributed_ddl_queue')";
 /// See [`COLUMNS`].
 pub(super) const FUNCTIONS: &str =
     "SELECT name FROM system.functions WHERE name IN ('serverUUID', 'hostName', 'timezone')";

@@ -11,7 +11,7 @@ use super::sql;
 use super::transport::{Request, Server};
 
 /// How long a statement that cleans up may take: it runs after a deadline or a signal.
-const CLEANING: Duration = Duration::from_secs(15);
+pub(super) const CLEANING: Duration = Duration::from_secs(15);
 
 /// A statement that the server is still at.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

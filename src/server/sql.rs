@@ -174,6 +174,59 @@ pub fn kill_freezes(name: &FreezeName) -> String {
     format!("KILL QUERY WHERE {} ASYNC", freezing(name))
 }
 
+/// A word of a statement that speaks of this table, by its name alone: it may stand without its database.
+fn speaks_of(table: &TableName) -> String {
+    format!("position(query, {}) > 0", quote_text(&table.table))
+}
+
+/// Other statements that speak of a table, the longest first.
+#[must_use]
+pub fn queries_on(table: &TableName, name: &FreezeName) -> String {
+    format!(
+        "SELECT user, elapsed, substring(query, 1, 200) AS text FROM system.processes WHERE {} AND NOT ({}) AND \
+         position(query, 'system.processes') = 0 ORDER BY elapsed DESC",
+        speaks_of(table),
+        freezing(name),
+    )
+}
+
+/// Mutations of a table that are not done.
+#[must_use]
+pub fn unfinished_mutations(features: &Features, table: &TableName) -> String {
+    format!(
+        "SELECT mutation_id, {} FROM system.mutations WHERE is_done = 0 AND database = {} AND table = {}",
+        column(features, "mutations", "latest_fail_reason", "''"),
+        quote_text(&table.database),
+        quote_text(&table.table),
+    )
+}
+
+/// DDL for a table that waits in the queue of a cluster.
+#[must_use]
+pub fn queued_ddl(table: &TableName) -> String {
+    format!(
+        "SELECT entry, toString(host) AS host, toString(status) AS status FROM system.distributed_ddl_queue \
+         WHERE status != 'Finished' AND {}",
+        speaks_of(table),
+    )
+}
+
+/// Where the threads of a statement stand, innermost first.
+#[must_use]
+pub fn stack_trace(query_id: &str) -> String {
+    format!(
+        "SELECT arrayStringConcat(arrayMap(x -> demangle(addressToSymbol(x)), arraySlice(trace, 1, 12)), ' < ') AS frames \
+         FROM system.stack_trace WHERE query_id = {}",
+        quote_text(query_id),
+    )
+}
+
+/// Whether the user may only read.
+pub const READONLY_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'readonly'";
+
+/// Whether the user may freeze everything; servers before 24 do not know the question.
+pub const CHECK_FREEZE_GRANT: &str = "CHECK GRANT ALTER FREEZE PARTITION ON *.*";
+
 #[cfg(test)]
 mod tests {
     use super::*;

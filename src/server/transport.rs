@@ -125,6 +125,19 @@ impl Server {
         Ok(rows)
     }
 
+    /// Runs a statement that takes no format, and reads its answer as tab-separated text.
+    ///
+    /// # Errors
+    /// As [`Server::rows`].
+    pub(super) fn text(&self, sql: &str) -> Result<String, ServerError> {
+        let deadline = self.options.query_deadline;
+        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true };
+        let client = self.client_for(&request);
+        let answer =
+            self.wait(&request, async move { client.query_raw(sql).fetch_bytes("TabSeparated")?.collect().await })?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// Runs a statement that answers no rows.
     ///
     /// # Errors

@@ -10,10 +10,10 @@ use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, Server, sql};
 
-use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 use super::request::Request;
 use super::rounds::Tree;
 use super::table::Definition;
+use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
 /// Writes definitions into a snapshot.
 pub(super) struct Definitions<'a> {
@@ -50,7 +50,7 @@ impl Definitions<'_> {
             ));
         }
         self.write_databases(databases, &mut written)?;
-        write_mutations(tree, &mut written, warnings)?;
+        write_mutations(tree, self.local, &mut written, warnings)?;
         if self.request.selection.include.is_empty() {
             self.write_beside(&mut written, warnings)?;
         }
@@ -149,11 +149,17 @@ impl Definitions<'_> {
 }
 
 /// Copies, never links: the server appends to these files in place when it uses transactions.
-fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
-    for (name, taken) in &tree.taken {
+fn write_mutations(
+    tree: &Tree,
+    local: &LocalDisks,
+    written: &mut Written,
+    warnings: &mut Vec<String>,
+) -> Result<(), OpError> {
+    for (name, taken) in tree.taken.iter().filter(|(_, taken)| !taken.mutations.is_empty()) {
+        let (live, dir) = (local.live(&taken.after)?, taken.attempt.target.dir()?);
         for mutation in &taken.mutations {
             let mut found = None;
-            for live in &taken.attempt.live {
+            for live in &live {
                 if let Some((stat, bytes)) = live.dir.find_with_stat(mutation, DEFINITION_LIMIT_BYTES)? {
                     found = Some((bytes, stat));
                     break;
@@ -163,7 +169,7 @@ fn write_mutations(tree: &Tree, written: &mut Written, warnings: &mut Vec<String
                 warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
                 continue;
             };
-            taken.attempt.target.dir.write_copy(mutation, &stat, &bytes)?;
+            dir.write_copy(mutation, &stat, &bytes)?;
             let path = Path::new("data")
                 .join(escape_for_file_name(&name.database))
                 .join(escape_for_file_name(&name.table))

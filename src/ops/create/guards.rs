@@ -1,13 +1,14 @@
 //! What must hold before anything is frozen.
 
-use crate::fs::{self, Dir, ErrorKind};
+use crate::fs::{self, Dir};
+use crate::model::PathMap;
 use crate::ops::error::OpError;
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::plan::CreatePlan;
 use crate::repo::{BoundServer, Repository};
 use crate::server::Disk;
 
-use super::disks::LocalDisks;
+use crate::ops::disks::{LocalDisks, probe_link};
 
 /// The repository belongs to this server, or to none yet.
 pub(super) fn same_server(repository: &Repository, found: &BoundServer, allow_other: bool) -> Result<(), OpError> {
@@ -30,11 +31,11 @@ fn is_same(bound: &BoundServer, found: &BoundServer) -> bool {
 }
 
 /// The repository lies in none of the directories in which ClickHouse deletes what it does not know.
-pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk]) -> Result<(), OpError> {
+pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk], paths: &PathMap) -> Result<(), OpError> {
     let path = resolved(repository.path());
     for disk in disks.iter().filter(|disk| disk.is_local()) {
         for name in SERVER_DIRECTORIES {
-            let inside = resolved(&disk.path).join(name);
+            let inside = resolved(&paths.local(&disk.path)).join(name);
             if path.starts_with(&inside) {
                 return Err(OpError::RepositoryInside { path, inside });
             }
@@ -52,36 +53,11 @@ pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result
     Ok(())
 }
 
-const PROBE: &str = "probe";
-
 /// From each disk that has parts to take, a file can be linked into the repository.
-///
-/// Asked by linking one, and never by comparing device numbers: between two bind mounts of one filesystem a link
-/// fails although they are equal.
 pub(super) fn probe_links(local: &LocalDisks, plan: &CreatePlan, incoming: &Dir) -> Result<(), OpError> {
     for disk in local.iter() {
-        let mut parts = plan.freeze.iter().flat_map(crate::plan::TableFreeze::parts);
-        let result = parts.by_ref().filter(|part| part.disk == disk.disk.name).find_map(|part| {
-            let live = local.open_live(&part.path).ok().flatten()?;
-            match incoming.link_from(&live, "checksums.txt", PROBE) {
-                // Merged away, or packed: ask with another part.
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                result => Some(result),
-            }
-        });
-        match result {
-            None => {}
-            Some(Ok(())) => incoming.remove_file(PROBE)?,
-            Some(Err(source)) => {
-                let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
-                let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
-                return Err(match source.kind() {
-                    ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
-                    ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
-                    _ => source.into(),
-                });
-            }
-        }
+        let parts = plan.freeze.iter().flat_map(crate::plan::TableFreeze::parts);
+        probe_link(local, disk, parts, incoming)?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The main job: discover, decide, freeze, place, seal, index, release.
 
 mod definitions;
-mod disks;
 mod guards;
 mod manifest;
 mod request;
@@ -21,11 +20,11 @@ use crate::plan::{CreatePlan, Selection, plan_create};
 use crate::repo::{BoundServer, Event, Incoming, Index, Locked, Pin, Repository};
 use crate::server::{self, Identity, Server};
 
+use super::disks::{LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::recover;
 use super::stages::Stages;
 
-use disks::LocalDisks;
 pub use request::{Clock, Report, Request};
 use rounds::Rounds;
 use table::Taker;
@@ -51,7 +50,7 @@ fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpErro
     let disks = server::disks(server)?;
     let databases = server::databases(server)?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, selection, |table| disks::foreign_disk(&disks, table));
+    let plan = plan_create(&catalog, selection, |table| foreign_disk(&disks, table));
     if !plan.unmatched.is_empty() {
         return Err(OpError::NothingNamed { names: plan.unmatched });
     }
@@ -67,9 +66,9 @@ fn check(
 ) -> Result<(BoundServer, LocalDisks), OpError> {
     let bound = bound_server(&discovered.identity, &discovered.disks);
     guards::same_server(repository, &bound, request.allow_other_server)?;
-    guards::repository_is_outside(repository, &discovered.disks)?;
+    guards::repository_is_outside(repository, &discovered.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan)?;
+    let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan, &request.paths)?;
     Ok((bound, local))
 }
 
@@ -219,7 +218,7 @@ fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {
     }
 }
 
-fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<String>, OpError> {
+pub(super) fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<String>, OpError> {
     let newest_snapshot = repository.snapshot_ids()?.0.into_iter().map(SnapshotId::time).max();
     let newest_event = repository.events()?.into_iter().map(|(time, _)| time).max();
     let newest = newest_snapshot.max(newest_event);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::PlaceMode;
-use crate::model::{Label, Placed, SnapshotId, Totals};
+use crate::model::{Label, PathMap, Placed, SnapshotId, Totals};
 use crate::plan::Selection;
 
 /// Tells the time: the engine never asks for it itself.
@@ -31,6 +31,10 @@ pub struct Request {
     pub min_free_bytes: u64,
     /// Take the server even if the repository belongs to another one.
     pub allow_other_server: bool,
+    /// How the server's paths are to be read here.
+    pub paths: PathMap,
+    /// How long a freeze may run before it is said what it may be waiting for.
+    pub patience: Duration,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
 }

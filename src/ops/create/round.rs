@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::fs::Dir;
-use crate::model::{Catalog, FreezeName, Table, escape_for_file_name};
+use crate::model::{Catalog, FreezeName};
 use crate::ops::error::OpError;
 use crate::plan::{Scope, TableFreeze};
 use crate::repo::Incoming;
 use crate::server::{self, Definitions};
 
-use super::disks::LocalDisk;
 use super::table::{Attempt, Definition, Taker, Target};
+use crate::ops::disks::LocalDisk;
 
 /// What a round gave.
 pub(super) struct Round<T> {
@@ -61,7 +61,7 @@ impl Taker<'_> {
         let (sender, frozen) = mpsc::channel();
         let mut queue = VecDeque::new();
         for (number, freeze) in freezes.into_iter().enumerate() {
-            let target = self.target(data, &freeze.table)?;
+            let target = Target::new(data, freeze.table.name());
             let query_id = format!("{}-{}-{number}", incoming.intent().query_id_prefix, name.as_str());
             queue.push_back(Job { freeze, target, query_id, frozen: sender.clone() });
         }
@@ -137,21 +137,5 @@ impl Taker<'_> {
             own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
         };
         self.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
-    }
-
-    /// Makes the directory of a table in the snapshot, owned as the live one is.
-    fn target(&self, data: &Dir, table: &Table) -> Result<Target, OpError> {
-        let database = data.ensure_dir(escape_for_file_name(&table.name().database), 0o750)?;
-        let file_name = escape_for_file_name(&table.name().table);
-        let target = database.ensure_dir(&file_name, 0o750)?;
-        let mut paths = table.data_paths.iter();
-        let live = paths.find_map(|path| self.local.open_live(path).ok().flatten().map(|dir| (path, dir)));
-        if let Some((path, dir)) = live {
-            let ownership = dir.stat_self()?.ownership;
-            target.set_ownership(ownership)?;
-            let above = path.parent().and_then(|above| self.local.open_live(above).ok().flatten());
-            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
-        }
-        Ok(Target { database, file_name, dir: target })
     }
 }

@@ -10,11 +10,11 @@ use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, p
 use crate::repo::{Incoming, Repository};
 use crate::server::{Disk, code};
 
-use super::disks::foreign_disk;
 use super::request::Clock;
 use super::round::Round;
 use super::table::{Attempt, Taker, take_patches};
 use super::written::{Previous, previous_inodes};
+use crate::ops::disks::foreign_disk;
 
 /// A table that changes whenever it is frozen is given up after this many freezes.
 const ROUNDS: u32 = 3;
@@ -151,9 +151,12 @@ impl Rounds<'_> {
         }
         let found = after.find(&before.key);
         if let Some(found) = found {
-            let patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch());
-            let more = self.taker.pool.install(|| take_patches(patches, &attempt.live, &attempt.target.dir))?;
-            attempt.parts.extend(more);
+            let mut patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch()).peekable();
+            if patches.peek().is_some() {
+                let (live, dir) = (self.taker.local.live(&before)?, attempt.target.dir()?);
+                let more = self.taker.pool.install(|| take_patches(patches, &live, &dir))?;
+                attempt.parts.extend(more);
+            }
         }
         let frozen = attempt.frozen();
         let mut verdict = assess(&before, found, &attempt.freeze.scope, &frozen);
@@ -171,7 +174,7 @@ impl Rounds<'_> {
             }
             mark_foreign_fingerprints(&mut attempt, &before, found);
             if let Some(problem) = attempt.problem()
-                && !(last && is_damaged_on_the_server(&attempt))
+                && !(last && is_damaged_on_the_server(&attempt, &self.taker.local.live(&before)?))
             {
                 verdict = Verdict::Again(problem);
             }
@@ -249,12 +252,12 @@ fn follow_renames(
 }
 
 /// Whether every part with a problem has the same problem in the live directory.
-fn is_damaged_on_the_server(attempt: &Attempt) -> bool {
+fn is_damaged_on_the_server(attempt: &Attempt, live: &[LiveTable]) -> bool {
     attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()).all(|part| {
         let same = |table: &LiveTable| {
             let live = table.dir.open_dir(part.name.as_str()).and_then(|dir| crate::exec::inspect_part(&dir));
             live.is_ok_and(|live| live.problems == part.inspected.problems)
         };
-        attempt.live.iter().any(same)
+        live.iter().any(same)
     })
 }

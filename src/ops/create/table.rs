@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{FreezeName, Part, PartName, Placement, Table, Tally};
+use crate::model::{FreezeName, Part, PartName, Placement, Table, TableName, Tally, escape_for_file_name};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{Scope, TableFreeze};
 use crate::server::{self, Server};
 
-use super::disks::LocalDisks;
 use super::request::Request;
 use super::round::IsDefined;
+use crate::ops::disks::LocalDisks;
 
 /// A part that stands in the snapshot, with all that is known of it.
 #[derive(Debug)]
@@ -38,22 +39,47 @@ pub(super) struct Definition {
     pub(super) is_file: bool,
 }
 
-/// Where a table stands in the snapshot.
+/// Where a table stands in the snapshot. It keeps no directory of its own open: a server has thousands of tables.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// The directory of its database.
-    pub(super) database: Dir,
-    /// The name of its own directory there.
-    pub(super) file_name: String,
-    /// Its own directory.
-    pub(super) dir: Dir,
+    data: Dir,
+    database: String,
+    table: String,
 }
 
 impl Target {
+    /// The place of a table below `data`, the snapshot's directory of tables.
+    pub(super) fn new(data: &Dir, name: &TableName) -> Self {
+        let (database, table) = (escape_for_file_name(&name.database), escape_for_file_name(&name.table));
+        Self { data: data.clone(), database, table }
+    }
+
+    /// Opens the table's directory.
+    pub(super) fn dir(&self) -> Result<Dir, FsError> {
+        self.data.open_dir(&self.database)?.open_dir(&self.table)
+    }
+
     /// Takes away what stands of the table, so that it can be taken again or left out.
     pub(super) fn clear(&self) -> Result<(), ExecError> {
-        exec::remove_tree(&self.database, &self.file_name, &|_| ())?;
+        if let Some(database) = self.data.find_beneath(Path::new(&self.database))? {
+            exec::remove_tree(&database, &self.table, &|_| ())?;
+        }
         Ok(())
+    }
+
+    /// Makes the table's directory, owned as the live one is.
+    fn make(&self, table: &Table, local: &LocalDisks) -> Result<Dir, OpError> {
+        let database = self.data.ensure_dir(&self.database, 0o750)?;
+        let dir = database.ensure_dir(&self.table, 0o750)?;
+        let mut paths = table.data_paths.iter();
+        let live = paths.find_map(|path| local.open_live(path).ok().flatten().map(|dir| (path, dir)));
+        if let Some((path, live)) = live {
+            let ownership = live.stat_self()?.ownership;
+            dir.set_ownership(ownership)?;
+            let above = path.parent().and_then(|above| local.open_live(above).ok().flatten());
+            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
+        }
+        Ok(dir)
     }
 }
 
@@ -63,7 +89,6 @@ pub(super) struct Attempt {
     pub(super) freeze: TableFreeze,
     /// Its directory in the snapshot.
     pub(super) target: Target,
-    pub(super) live: Vec<LiveTable>,
     pub(super) parts: Vec<TakenPart>,
     pub(super) detached_parts: u64,
     /// Its definition, read after the freeze and before the next look at the server.
@@ -96,6 +121,9 @@ impl Attempt {
 /// Below this many parts the one sync at the seal is as fast as two.
 const EARLY_SYNC_PARTS: usize = 1000;
 
+/// How often a freeze that goes on and on is spoken of.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// Everything that taking a table needs.
 pub(super) struct Taker<'a> {
     pub(super) server: &'a Server,
@@ -115,17 +143,18 @@ impl Taker<'_> {
         query_id: &str,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
-        let live = self.live(&freeze.table)?;
+        let live = self.local.live(&freeze.table)?;
         self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
-        let mut parts = self.pool.install(|| take_patches(patches, &live, &target.dir))?;
+        let dir = target.make(&freeze.table, self.local)?;
+        let mut parts = self.pool.install(|| take_patches(patches, &live, &dir))?;
         let mut attempt =
-            Attempt { target, live, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
+            Attempt { target, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
         let saved = {
             let _inside = self.stages.enter(Stage::Freeze);
-            let (result, saved) = self.freeze_and_save(&attempt, name, query_id);
+            let (result, saved) = self.freeze_and_save(&attempt.freeze, &live, name, query_id);
             if let Err(error) = result {
                 if error.may_still_run() {
                     return Err(error.into());
@@ -142,25 +171,14 @@ impl Taker<'_> {
         drop(frozen);
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
-        let placed = self.place_all(&mut attempt, name)?;
+        let (dir, placed) = self.place_all(&attempt, dir, name)?;
         // Patches that came during the freeze, also those that a merge has already made obsolete.
-        let patches_now = patches_in(&attempt.live)?;
+        let patches_now = patches_in(&live)?;
         let came = patches_now.difference(&patches_before);
-        parts.extend(self.pool.install(|| take_patches(came, &attempt.live, &attempt.target.dir))?);
-        attempt.parts = self.pool.install(|| self.check(&attempt, placed, &saved))?;
+        parts.extend(self.pool.install(|| take_patches(came, &live, &dir))?);
+        attempt.parts = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
         attempt.parts.append(&mut parts);
         Ok(attempt)
-    }
-
-    fn live(&self, table: &Table) -> Result<Vec<LiveTable>, OpError> {
-        let mut live = Vec::new();
-        for path in &table.data_paths {
-            let Some((local, _)) = self.local.locate(path) else { continue };
-            if let Some(dir) = self.local.open_live(path)? {
-                live.push(LiveTable { disk: local.disk.name.clone(), dir });
-            }
-        }
-        Ok(live)
     }
 
     /// A list of parts that was read while tables were renamed can lack those of a table: so one that seems empty is
@@ -186,16 +204,44 @@ impl Taker<'_> {
     /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
     fn freeze_and_save(
         &self,
-        attempt: &Attempt,
+        freeze: &TableFreeze,
+        live: &[LiveTable],
         name: &FreezeName,
         query_id: &str,
     ) -> (Result<(), server::ServerError>, Result<SavedParts, FsError>) {
         std::thread::scope(|scope| {
-            let parts = live_parts(&attempt.freeze, &attempt.live);
+            let parts = live_parts(freeze, live);
             let saving = scope.spawn(move || self.pool.install(|| exec::save_left_out(&parts)));
-            let frozen = self.freeze(&attempt.freeze, name, query_id);
+            let (ended, end) = mpsc::channel();
+            scope.spawn(move || self.tell_waits(freeze.table.name(), name, query_id, &end));
+            let frozen = self.freeze(freeze, name, query_id);
+            drop(ended);
             (frozen, saving.join().expect("reading small files does not panic"))
         })
+    }
+
+    /// Says what a freeze waits on, once it has run for longer than it should and then every minute, until `end` does.
+    fn tell_waits(&self, table: &TableName, name: &FreezeName, query_id: &str, end: &Receiver<()>) {
+        let begun = Instant::now();
+        let mut patience = self.request.patience;
+        while end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            patience = TOLD_AGAIN_AFTER;
+            let seconds = begun.elapsed().as_secs();
+            let waits_on = server::waits_on(self.server, table, name, query_id);
+            // It may have ended while the server was asked.
+            if end.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let monitor = self.stages.monitor();
+            if waits_on.is_empty() {
+                monitor.note(&format!(
+                    "FREEZE of {table} has run for {seconds} s; nothing else there speaks of that table"
+                ));
+            }
+            for line in waits_on {
+                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
+            }
+        }
     }
 
     fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {
@@ -209,43 +255,48 @@ impl Taker<'_> {
         }
     }
 
-    /// Moves what the server froze of a table into the snapshot; each part with its disk.
-    fn place_all(&self, attempt: &mut Attempt, name: &FreezeName) -> Result<Vec<(PlacedPart, String)>, OpError> {
+    /// Moves what the server froze of a table into `dir`, which may be another directory then; each part with its disk.
+    fn place_all(
+        &self,
+        attempt: &Attempt,
+        mut dir: Dir,
+        name: &FreezeName,
+    ) -> Result<(Dir, Vec<(PlacedPart, String)>), OpError> {
         let _inside = self.stages.enter(Stage::Place);
         let mut placed = Vec::new();
         for path in &attempt.freeze.table.data_paths {
             let Some((local, relative)) = self.local.locate(path) else { continue };
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
-            let parts = self.pool.install(|| self.place(&local.dir, &shadow, &mut attempt.target))?;
+            let parts = self.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
             placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
         }
         let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Place, work);
-        Ok(placed)
+        Ok((dir, placed))
     }
 
     /// Gives parts what their freeze left out, and checks them.
     fn check(
         &self,
-        attempt: &Attempt,
+        live: &[LiveTable],
+        dir: &Dir,
         placed: Vec<(PlacedPart, String)>,
         saved: &SavedParts,
     ) -> Result<Vec<TakenPart>, FsError> {
         let _inside = self.stages.enter(Stage::Seal);
-        let target = &attempt.target.dir;
         let is_large = placed.len() >= EARLY_SYNC_PARTS;
-        placed.par_iter().try_for_each(|(part, _)| exec::link_left_out(&attempt.live, target, &part.name, saved))?;
+        placed.par_iter().try_for_each(|(part, _)| exec::link_left_out(live, dir, &part.name, saved))?;
         let check_part = |(part, disk): (PlacedPart, String)| -> Result<TakenPart, FsError> {
-            let (dir, mut entries) = target.open_and_list(part.name.as_str())?;
-            let left_out = exec::take_left_out(&attempt.live, &dir, &mut entries, &part.name, saved)?;
-            let inspected = exec::inspect_listed(&dir, entries)?;
+            let (part_dir, mut entries) = dir.open_and_list(part.name.as_str())?;
+            let left_out = exec::take_left_out(live, &part_dir, &mut entries, &part.name, saved)?;
+            let inspected = exec::inspect_listed(&part_dir, entries)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
             Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
-            let sync = is_large.then(|| scope.spawn(|| target.sync_filesystem()));
+            let sync = is_large.then(|| scope.spawn(|| dir.sync_filesystem()));
             let parts = placed.into_par_iter().map(check_part).collect::<Result<Vec<_>, _>>();
             (parts, sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
         });
@@ -253,19 +304,20 @@ impl Taker<'_> {
     }
 
     /// Places what was frozen of a table on one disk, whose shadow of it is at the path `shadow`.
-    fn place(&self, disk: &Dir, shadow: &Path, target: &mut Target) -> Result<Vec<PlacedPart>, OpError> {
+    fn place(&self, disk: &Dir, shadow: &Path, target: &Target, dir: &mut Dir) -> Result<Vec<PlacedPart>, OpError> {
         let (Some(parent), Some(shadow_name)) = (shadow.parent(), shadow.file_name()) else { return Ok(Vec::new()) };
         let Some(parent) = disk.find_beneath(parent)? else { return Ok(Vec::new()) };
         if parent.find(shadow_name)?.is_none() {
             return Ok(Vec::new());
         }
-        if self.request.place != PlaceMode::Link
-            && let Some((dir, parts)) = exec::place_table(&parent, shadow_name, &target.database, &target.file_name)?
-        {
-            target.dir = dir;
-            return Ok(parts);
+        if self.request.place != PlaceMode::Link {
+            let database = target.data.open_dir(&target.database)?;
+            if let Some((moved, parts)) = exec::place_table(&parent, shadow_name, &database, &target.table)? {
+                *dir = moved;
+                return Ok(parts);
+            }
         }
-        Ok(exec::place_parts(&parent.open_dir(shadow_name)?, &target.dir, self.request.place)?)
+        Ok(exec::place_parts(&parent.open_dir(shadow_name)?, dir, self.request.place)?)
     }
 }
 

@@ -2,19 +2,34 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Dir, FsError};
-use crate::model::Table;
+use crate::exec::LiveTable;
+use crate::fs::{Dir, ErrorKind, FsError};
+use crate::model::{Part, PathMap, Table};
 use crate::plan::CreatePlan;
 use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
-use crate::ops::error::OpError;
+use super::error::OpError;
 
 /// A disk that this host can see.
 #[derive(Clone, Debug)]
 pub(super) struct LocalDisk {
     pub(super) disk: Disk,
     pub(super) dir: Dir,
+}
+
+impl LocalDisk {
+    /// Opens a disk.
+    ///
+    /// # Errors
+    /// If it is not visible here.
+    fn open(repository: &Repository, disk: &Disk, paths: &PathMap) -> Result<Self, OpError> {
+        let path = paths.local(&disk.path);
+        match repository.dir().open_elsewhere(&path) {
+            Ok(dir) => Ok(Self { disk: disk.clone(), dir }),
+            Err(source) => Err(OpError::DiskNotVisible { disk: disk.name.clone(), path, source }),
+        }
+    }
 }
 
 /// The server's local disks, its own path first.
@@ -42,7 +57,12 @@ impl LocalDisks {
     ///
     /// # Errors
     /// If one of them is not visible here.
-    pub(super) fn open(repository: &Repository, disks: &[Disk], plan: &CreatePlan) -> Result<Self, OpError> {
+    pub(super) fn open(
+        repository: &Repository,
+        disks: &[Disk],
+        plan: &CreatePlan,
+        paths: &PathMap,
+    ) -> Result<Self, OpError> {
         let tables = || plan.freeze.iter().map(|freeze| &freeze.table);
         let used = |disk: &Disk| {
             let mut paths = tables().flat_map(|table| &table.data_paths);
@@ -53,15 +73,25 @@ impl LocalDisks {
             if !disk.is_local() || (position > 0 && !used(disk)) {
                 continue;
             }
-            let dir = repository.dir().open_elsewhere(&disk.path).map_err(|source| OpError::DiskNotVisible {
-                disk: disk.name.clone(),
-                path: disk.path.clone(),
-                source,
-            })?;
-            open.push(LocalDisk { disk: disk.clone(), dir });
+            open.push(LocalDisk::open(repository, disk, paths)?);
         }
         let local = Self { disks: open };
         local.check_that_parts_are_visible(tables())?;
+        Ok(local)
+    }
+
+    /// Opens one disk, and sees that it is the server's.
+    ///
+    /// # Errors
+    /// If it is not visible here.
+    pub(super) fn only<'a>(
+        repository: &Repository,
+        disk: &Disk,
+        tables: impl Iterator<Item = &'a Table>,
+        paths: &PathMap,
+    ) -> Result<Self, OpError> {
+        let local = Self { disks: vec![LocalDisk::open(repository, disk, paths)?] };
+        local.check_that_parts_are_visible(tables)?;
         Ok(local)
     }
 
@@ -81,11 +111,13 @@ impl LocalDisks {
                 }
             });
             if let (false, Some(source)) = (visible, refused) {
-                let (disk, path) = (local.disk.name.clone(), local.disk.path.clone());
+                let (disk, path) = (local.disk.name.clone(), local.dir.path().to_owned());
                 return Err(OpError::DiskNotVisible { disk, path, source });
             }
             if !visible {
-                return Err(OpError::PartNotVisible { path: first.path.clone() });
+                let path =
+                    local.disk.relative(&first.path).map_or_else(|| first.path.clone(), |p| local.dir.path().join(p));
+                return Err(OpError::PartNotVisible { path });
             }
         }
         Ok(())
@@ -108,6 +140,21 @@ impl LocalDisks {
             .filter(|local| path.starts_with(&local.disk.path))
             .max_by_key(|local| local.disk.path.as_os_str().len())?;
         Some((holder, holder.disk.relative(path)?.to_owned()))
+    }
+
+    /// The live directories of a table, as far as they are there.
+    ///
+    /// # Errors
+    /// If one is there and cannot be opened.
+    pub(super) fn live(&self, table: &Table) -> Result<Vec<LiveTable>, FsError> {
+        let mut live = Vec::new();
+        for path in &table.data_paths {
+            let Some((local, _)) = self.locate(path) else { continue };
+            if let Some(dir) = self.open_live(path)? {
+                live.push(LiveTable { disk: local.disk.name.clone(), dir });
+            }
+        }
+        Ok(live)
     }
 
     /// Opens a live directory of the server; `None` where it is not there.
@@ -134,5 +181,46 @@ impl LocalDisks {
             .iter()
             .map(|local| ShadowPlace { disk: local.disk.name.clone(), path: local.dir.path().to_owned() })
             .collect()
+    }
+}
+
+const PROBE: &str = "probe";
+
+/// Whether a file of this disk can be linked into `incoming`; false where no part was there to ask with.
+///
+/// Asked by linking one, and never by comparing device numbers: between two bind mounts of one filesystem a link
+/// fails although they are equal.
+///
+/// # Errors
+/// If it cannot.
+pub(super) fn probe_link<'a>(
+    local: &LocalDisks,
+    disk: &LocalDisk,
+    parts: impl Iterator<Item = &'a Part>,
+    incoming: &Dir,
+) -> Result<bool, OpError> {
+    let result = parts.filter(|part| part.disk == disk.disk.name).find_map(|part| {
+        let live = local.open_live(&part.path).ok().flatten()?;
+        match incoming.link_from(&live, "checksums.txt", PROBE) {
+            // Merged away, or packed: ask with another part.
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            result => Some(result),
+        }
+    });
+    match result {
+        None => Ok(false),
+        Some(Ok(())) => {
+            incoming.remove_file(PROBE)?;
+            Ok(true)
+        }
+        Some(Err(source)) => {
+            let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
+            let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
+            Err(match source.kind() {
+                ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
+                ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
+                _ => source.into(),
+            })
+        }
     }
 }

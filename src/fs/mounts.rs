@@ -1,0 +1,93 @@
+//! The mount under a directory. Source of the formats: `proc_pid_mountinfo(5)`, `proc_pid_fdinfo(5)`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use super::dir::Dir;
+use super::error::FsError;
+
+/// A mount of this process's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its number: two directories of one mount have the same.
+    pub id: u64,
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// Which directory of its filesystem is mounted: not `/` for a bind mount.
+    pub root: PathBuf,
+    /// The filesystem's type.
+    pub filesystem: String,
+    /// What is mounted: a device, or an export.
+    pub source: String,
+    /// The options of the mount and of its filesystem.
+    pub options: Vec<String>,
+}
+
+/// The mount that `dir` lies in; `None` where `/proc` does not tell.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn mount_of(dir: &Dir) -> Result<Option<Mount>, FsError> {
+    let fdinfo = PathBuf::from(format!("/proc/self/fdinfo/{}", dir.fd().as_raw_fd()));
+    let text = fs::read_to_string(&fdinfo).map_err(|error| FsError::new("read", &fdinfo, error))?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok());
+    let mountinfo = PathBuf::from("/proc/self/mountinfo");
+    let text = fs::read(&mountinfo).map_err(|error| FsError::new("read", &mountinfo, error))?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).find(|mount| Some(mount.id) == id))
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    let id = text(fields.next()?).parse().ok()?;
+    let root = path(fields.nth(2)?);
+    let point = path(fields.next()?);
+    let own = text(fields.next()?);
+    // Optional fields stand before a dash.
+    fields.by_ref().find(|field| *field == b"-")?;
+    let (filesystem, source) = (text(fields.next()?), text(fields.next()?));
+    let of_filesystem = text(fields.next()?);
+    let options = own.split(',').chain(of_filesystem.split(',')).map(str::to_owned).collect();
+    Some(Mount { id, point, root, filesystem, source, options })
+}
+
+/// A path in which spaces, tabs, line ends and backslashes are three octal digits behind a backslash.
+fn path(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
+        let byte = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{mount_of, parse};
+    use crate::fs::{Dir, real};
+
+    #[test]
+    fn a_line_of_mountinfo_is_read_with_its_optional_fields_and_escapes() {
+        let line = br"36 35 98:0 /mnt1 /a\040b\134c rw,noatime master:1 shared:2 - ext4 /dev/root rw,errors=continue";
+        let mount = parse(line).expect("a line of the manual");
+        assert_eq!((mount.id, mount.point, mount.root), (36, PathBuf::from(r"/a b\c"), PathBuf::from("/mnt1")));
+        assert_eq!((mount.filesystem.as_str(), mount.source.as_str()), ("ext4", "/dev/root"));
+        assert_eq!(mount.options, ["rw", "noatime", "rw", "errors=continue"]);
+        assert_eq!(parse(b"garbage"), None);
+    }
+
+    #[test]
+    fn proc_is_on_a_mount_of_its_own() {
+        let proc = Dir::open("/proc".as_ref(), real()).expect("it is there");
+        let mount = mount_of(&proc).expect("it is readable").expect("it is mounted");
+        assert_eq!((mount.point, mount.filesystem.as_str()), (PathBuf::from("/proc"), "proc"));
+    }
+}

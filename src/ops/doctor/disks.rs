@@ -1,0 +1,237 @@
+//! The disks of the server: visible here, linkable, renameable, with room for links, and free of old freezes.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use crate::fs::{self, Dir, Kind, Scan};
+use crate::model::{FreezeName, Part, RepositoryId};
+use crate::ops::disks::{LocalDisk, LocalDisks, probe_link};
+use crate::ops::error::OpError;
+use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
+use crate::repo::{Locked, Repository};
+use crate::server::{self, Disk, Server};
+
+use super::{Examination, Findings, chain, size};
+
+pub(super) fn examine(
+    repository: &Repository,
+    locked: Option<&Locked<'_>>,
+    server: &Server,
+    examination: &Examination,
+    now: DateTime<Utc>,
+    findings: &mut Findings,
+) {
+    let (disks, plan) = match discover(server) {
+        Ok(found) => found,
+        Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
+    };
+    let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
+    let text = format!("{} tables with {parts} parts to take", plan.freeze.len());
+    match plan.warnings.first() {
+        None => findings.ok("tables", text),
+        Some(first) => findings.warn(
+            "tables",
+            format!("{text}; {first}{}", if plan.warnings.len() > 1 { ", and more" } else { "" }),
+            "chsnap create --dry-run shows them all; --accept 'db.table' lets one stay behind, --exclude leaves it out",
+        ),
+    }
+    for disk in &disks {
+        let parts = || plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| part.disk == disk.name);
+        let is_used = parts().next().is_some();
+        if !disk.is_local() {
+            if is_used {
+                findings.warn(
+                    "disk",
+                    format!("{:?} is of type {}: the tables on it are not taken", disk.name, disk.disk_type),
+                    "only plain local disks can be linked; --exclude leaves those tables out without a warning",
+                );
+            }
+            continue;
+        }
+        // The server's own path comes first, and holds the definitions.
+        if is_used || disks.first() == Some(disk) {
+            Examined { repository, locked, examination, now, disk }.examine(&plan, parts, findings);
+        }
+    }
+}
+
+fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
+    let disks = server::disks(server)?;
+    let catalog = server::survey(server, false)?;
+    let plan = plan_create(&catalog, &Selection::default(), |table| crate::ops::disks::foreign_disk(&disks, table));
+    Ok((disks, plan))
+}
+
+/// A disk under examination.
+struct Examined<'a> {
+    repository: &'a Repository,
+    locked: Option<&'a Locked<'a>>,
+    examination: &'a Examination,
+    now: DateTime<Utc>,
+    disk: &'a Disk,
+}
+
+impl Examined<'_> {
+    fn examine<'a, I: Iterator<Item = &'a Part>>(
+        &self,
+        plan: &CreatePlan,
+        parts: impl Fn() -> I,
+        findings: &mut Findings,
+    ) {
+        let name = &self.disk.name;
+        let tables = plan.freeze.iter().map(|freeze| &freeze.table);
+        let local = match LocalDisks::only(self.repository, self.disk, tables, &self.examination.paths) {
+            Ok(local) => local,
+            Err(error) => {
+                let remedy = "run chsnap on the server's own host, as root or the server's user; where the server is in a \
+                              container, --path-map SERVER=HERE says where its directory is on this host";
+                return findings.fail("disk", format!("{name:?}: {}", chain(&error)), remedy);
+            }
+        };
+        let Some(own) = local.iter().next() else { return };
+        findings.ok("disk", format!("{name:?} at {}{}{}", own.dir.path().display(), on(&own.dir), self.coded()));
+        if let Some(locked) = self.locked {
+            self.probe(locked, &local, own, parts(), findings);
+        }
+        self.leftover_shadows(own, findings);
+        self.links(own, findings);
+    }
+
+    fn coded(&self) -> &'static str {
+        if self.disk.is_encrypted {
+            "; encrypted: its parts are taken, and cannot be verified without its keys"
+        } else {
+            ""
+        }
+    }
+
+    fn probe<'a>(
+        &self,
+        locked: &Locked<'_>,
+        local: &LocalDisks,
+        own: &LocalDisk,
+        parts: impl Iterator<Item = &'a Part>,
+        findings: &mut Findings,
+    ) {
+        let name = &self.disk.name;
+        let remedy = "put the repository on the filesystem of the disk, outside its shadow/ and store/, in the same mount, and \
+                      run chsnap as root or the server's user";
+        let scratch = match locked.scratch(self.now) {
+            Ok(scratch) => scratch,
+            Err(error) => return findings.fail("link", chain(&error), "run chsnap as a user who may write there"),
+        };
+        match probe_link(local, own, parts, scratch.dir()) {
+            Ok(true) => findings.ok("link", format!("a file of {name:?} can be linked into the repository")),
+            Ok(false) => return findings.ok("link", format!("{name:?} has no part to ask with")),
+            Err(error) => return findings.fail("link", chain(&error), remedy),
+        }
+        // The server makes shadow/ itself, so that it is its own: where it has not, there is nothing to ask with.
+        let Ok(Some(shadow)) = own.dir.find_beneath(Path::new("shadow")) else {
+            return findings.ok("rename", format!("{name:?} has no shadow/ yet to ask with"));
+        };
+        let probe = FreezeName::new(self.repository.id(), self.now, 0);
+        let renamed = (|| {
+            shadow.create_dir(probe.as_str(), 0o700)?;
+            let renamed = scratch.dir().rename_from(&shadow, probe.as_str(), "renamed");
+            if renamed.is_err() {
+                shadow.remove_dir(probe.as_str())?;
+            }
+            renamed
+        })();
+        match renamed {
+            Ok(()) => findings.ok("rename", format!("a frozen part of {name:?} can be renamed into the repository")),
+            Err(error) => findings.warn("rename", chain(&error), "parts are linked instead, which takes longer"),
+        }
+    }
+
+    fn leftover_shadows(&self, own: &LocalDisk, findings: &mut Findings) {
+        let shadow = match own.dir.find_beneath(Path::new("shadow")) {
+            Ok(Some(shadow)) => shadow,
+            Ok(None) => return findings.ok("shadow", format!("{:?} has no shadow/ yet", self.disk.name)),
+            Err(error) => return findings.warn("shadow", chain(&error), "run chsnap as root or the server's user"),
+        };
+        let entries = match shadow.entries_with_kind() {
+            Ok(entries) => entries,
+            Err(error) => return findings.warn("shadow", chain(&error), "run chsnap as root or the server's user"),
+        };
+        let mut is_empty = true;
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory) {
+            is_empty = false;
+            let path = shadow.path().join(&entry.name);
+            let scan = fs::scan(&path, self.examination.jobs);
+            let text = format!("{} holds {} files, {} on disk", path.display(), scan.files, size(scan.allocated_bytes));
+            let remedy = match whose(&entry.name.to_string_lossy(), self.repository.id()) {
+                Whose::Ours => {
+                    "it is of this repository: chsnap gc removes it if a run was interrupted; else it can be removed"
+                }
+                Whose::OtherRepository => "it is of another repository of chsnap's; leave it while that one is at work",
+                Whose::Other => {
+                    "it is not chsnap's: a freeze made by hand or by another tool. It keeps what it links on disk; \
+                                 remove it when nobody needs it"
+                }
+            };
+            findings.warn("shadow", text, remedy);
+        }
+        if is_empty {
+            findings.ok("shadow", format!("{:?} has no leftover freeze", self.disk.name));
+        }
+    }
+
+    /// The most links of a live file, and the filesystem's limit: each snapshot is one more.
+    fn links(&self, own: &LocalDisk, findings: &mut Findings) {
+        let Some(limit) = fs::link_limit(&own.dir) else {
+            return findings.ok("links", format!("the filesystem of {:?} tells no limit of links", self.disk.name));
+        };
+        let (mut most, mut unreadable) = (0, Scan::default());
+        for directory in ["data", "store"] {
+            let Ok(Some(dir)) = own.dir.find_beneath(Path::new(directory)) else { continue };
+            let scan = fs::scan(dir.path(), self.examination.jobs);
+            most = most.max(scan.most_links);
+            unreadable.unreadable += scan.unreadable;
+            unreadable.first_error = unreadable.first_error.or(scan.first_error);
+        }
+        let text =
+            format!("a file of {:?} has at most {most} links, and its filesystem allows {limit}", self.disk.name);
+        if let Some(error) = unreadable.first_error {
+            let remedy = "run chsnap as root or the server's user";
+            findings.warn(
+                "links",
+                format!("{text}; {} entries could not be read: {error}", unreadable.unreadable),
+                remedy,
+            );
+        } else if most.saturating_mul(10) > limit.saturating_mul(9) {
+            findings.warn(
+                "links",
+                text,
+                "remove old snapshots or shadows: at the limit even ClickHouse's FREEZE fails",
+            );
+        } else {
+            findings.ok("links", text);
+        }
+    }
+}
+
+fn on(dir: &Dir) -> String {
+    fs::mount_of(dir)
+        .ok()
+        .flatten()
+        .map(|mount| format!(", on {} at {}", mount.filesystem, mount.point.display()))
+        .unwrap_or_default()
+}
+
+enum Whose {
+    Ours,
+    OtherRepository,
+    Other,
+}
+
+fn whose(name: &str, repository: &RepositoryId) -> Whose {
+    if name.starts_with(&repository.freeze_prefix()) {
+        Whose::Ours
+    } else if name.parse::<FreezeName>().is_ok() {
+        Whose::OtherRepository
+    } else {
+        Whose::Other
+    }
+}

@@ -1,0 +1,91 @@
+//! What a statement that does not end may be waiting for.
+
+use serde::Deserialize;
+
+use crate::model::{FreezeName, TableName};
+
+use super::error::ServerError;
+use super::freeze::CLEANING;
+use super::sql;
+use super::transport::{Request, Server};
+
+#[derive(Deserialize)]
+struct QueryRow {
+    user: String,
+    elapsed: f64,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct MutationRow {
+    mutation_id: String,
+    latest_fail_reason: String,
+}
+
+#[derive(Deserialize)]
+struct QueueRow {
+    entry: String,
+    host: String,
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct TraceRow {
+    frames: String,
+}
+
+/// More than this many of one kind are counted, not told.
+const TOLD: usize = 5;
+
+/// Says what a freeze of this table may be waiting for: other statements that speak of the table, their users and
+/// ages; mutations that are not done; DDL that is queued for the cluster; where the freeze itself stands, on servers
+/// that tell.
+///
+/// A server tells what it can: what it refuses to say is left out.
+#[must_use]
+pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let queries: Vec<QueryRow> = ask(server, &sql::queries_on(table, name), &[]).unwrap_or_default();
+    tell(&mut lines, &queries, |query| {
+        format!("user {} has run for {:.0} s: {}", query.user, query.elapsed, one_line(&query.text))
+    });
+    let mutations: Vec<MutationRow> =
+        ask(server, &sql::unfinished_mutations(server.features(), table), &[]).unwrap_or_default();
+    tell(&mut lines, &mutations, |mutation| {
+        let reason = match one_line(&mutation.latest_fail_reason) {
+            reason if reason.is_empty() => String::new(),
+            reason => format!(": {reason}"),
+        };
+        format!("mutation {} is not done{reason}", mutation.mutation_id)
+    });
+    if server.features().has_table("distributed_ddl_queue") {
+        let queued: Vec<QueueRow> = ask(server, &sql::queued_ddl(table), &[]).unwrap_or_default();
+        tell(&mut lines, &queued, |ddl| format!("{} is {} on {}", ddl.entry, ddl.status, ddl.host));
+    }
+    if server.features().has_table("stack_trace") {
+        let settings = [("allow_introspection_functions", "1".to_owned())];
+        let traces: Vec<TraceRow> = ask(server, &sql::stack_trace(query_id), &settings).unwrap_or_default();
+        tell(&mut lines, &traces, |trace| format!("the freeze is in {}", one_line(&trace.frames)));
+    }
+    lines
+}
+
+fn ask<T: serde::de::DeserializeOwned>(
+    server: &Server,
+    sql: &str,
+    settings: &[(&str, String)],
+) -> Result<Vec<T>, ServerError> {
+    let request = Request { sql, settings, query_id: None, deadline: CLEANING, interruptible: true };
+    server.rows_of(&request).inspect_err(|error| tracing::debug!(%error, "what the freeze waits on is not told"))
+}
+
+fn tell<T>(lines: &mut Vec<String>, rows: &[T], line: impl Fn(&T) -> String) {
+    lines.extend(rows.iter().take(TOLD).map(line));
+    if rows.len() > TOLD {
+        lines.push(format!("and {} more of these", rows.len() - TOLD));
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
