@@ -10,7 +10,7 @@ use super::file_name::{FileName, InvalidFileName};
 pub enum ChecksumsError {
     /// The file lies on an encrypted disk, so these bytes are ciphertext. It is not damaged, but
     /// the part cannot be verified without the disk's key.
-    #[error("cannot read checksums.txt encrypted by its disk")]
+    #[error("it is encrypted by its disk, and cannot be read without the keys")]
     Encrypted,
 
     /// The file announces a format version other than 2, 3 and 4. Version 5 holds totals only and

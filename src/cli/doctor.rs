@@ -8,6 +8,7 @@ use chsnap::ops::{self, Check, Examination, OpError, State};
 use chsnap::server::Server;
 use serde_json::json;
 
+use super::failure::Failure;
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
@@ -27,7 +28,6 @@ Examples:
   chsnap doctor --repo /var/lib/clickhouse/chsnap
   chsnap doctor --path-map /var/lib/clickhouse=/srv/clickhouse";
 
-const FAILED: u8 = 1;
 const WRITABLE: &str = "a String takes everything";
 /// Letters of a message; an error can quote a whole path or statement.
 const MESSAGE_LIMIT: usize = 2000;
@@ -45,11 +45,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     } else {
         output.text(&text(&checks));
     }
-    Ok(match worst {
-        State::Ok => DONE,
-        State::Warning => WARNED,
-        State::Fail => FAILED,
-    })
+    match worst {
+        State::Ok => Ok(DONE),
+        State::Warning => Ok(WARNED),
+        State::Fail => {
+            let failed: Vec<&str> = checks.iter().filter(|c| c.state == State::Fail).map(|c| c.name).collect();
+            Err(Failure::failed(format!("the next create fails, or lacks something: {}", failed.join(", "))))
+        }
+    }
 }
 
 fn text(checks: &[Check]) -> String {
@@ -63,9 +66,9 @@ fn text(checks: &[Check]) -> String {
         };
         let style = Style::new().bold().fg_color(Some(colour.into()));
         let message = render::safe(&check.message, MESSAGE_LIMIT);
-        write!(text, "{style}{state:7}{style:#}  {:width$}  {message}\n", check.name).expect(WRITABLE);
+        writeln!(text, "{style}{state:7}{style:#}  {:width$}  {message}", check.name).expect(WRITABLE);
         if let Some(remedy) = &check.remedy {
-            write!(text, "{:1$}  {remedy}\n", "", width + 9).expect(WRITABLE);
+            writeln!(text, "{:1$}  {remedy}", "", width + 9).expect(WRITABLE);
         }
     }
     text

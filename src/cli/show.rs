@@ -137,7 +137,8 @@ fn row(table: &TableEntry) -> Vec<String> {
         notes.push(render::count(table.mutations.len() as u64, "unfinished mutation"));
     }
     if table.unverifiable_parts > 0 {
-        notes.push(format!("{} without readable checksums", render::count(table.unverifiable_parts, "part")));
+        let why = table.unverifiable.as_deref().unwrap_or("no readable checksums");
+        notes.push(format!("{} cannot be verified: {why}", render::count(table.unverifiable_parts, "part")));
     }
     if table.detached_parts > 0 {
         notes.push(format!("{} not taken", render::count(table.detached_parts, "detached part")));

@@ -9,6 +9,7 @@ mod read;
 mod recover;
 mod remove;
 mod stages;
+mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};
 pub use error::OpError;

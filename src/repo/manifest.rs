@@ -150,6 +150,9 @@ pub struct TableEntry {
     /// Parts among `parts` whose files cannot be held against checksums: their list says why.
     #[serde(default)]
     pub unverifiable_parts: u64,
+    /// Why the first of those cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverifiable: Option<String>,
     /// Files of unfinished mutations that were taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<String>,

@@ -25,4 +25,4 @@ pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use survey::{DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey};
 pub use transport::{Request, Server};
-pub use waiting::waits_on;
+pub use waiting::{runs, waits_on};

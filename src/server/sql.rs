@@ -190,6 +190,14 @@ pub fn queries_on(table: &TableName, name: &FreezeName) -> String {
     )
 }
 
+/// Statements that have run for a second, the longest first; our own lists of tables are not among them.
+#[must_use]
+pub fn long_queries() -> String {
+    "SELECT user, elapsed, substring(query, 1, 200) AS text FROM system.processes WHERE elapsed >= 1 AND \
+     position(query, 'FROM system.') = 0 ORDER BY elapsed DESC"
+        .to_owned()
+}
+
 /// Mutations of a table that are not done.
 #[must_use]
 pub fn unfinished_mutations(features: &Features, table: &TableName) -> String {

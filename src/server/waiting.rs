@@ -46,9 +46,7 @@ const TOLD: usize = 5;
 pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let queries: Vec<QueryRow> = ask(server, &sql::queries_on(table, name), &[]).unwrap_or_default();
-    tell(&mut lines, &queries, |query| {
-        format!("user {} has run for {:.0} s: {}", query.user, query.elapsed, one_line(&query.text))
-    });
+    tell(&mut lines, &queries, describe);
     let mutations: Vec<MutationRow> =
         ask(server, &sql::unfinished_mutations(server.features(), table), &[]).unwrap_or_default();
     tell(&mut lines, &mutations, |mutation| {
@@ -68,6 +66,19 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
         tell(&mut lines, &traces, |trace| format!("the freeze is in {}", one_line(&trace.frames)));
     }
     lines
+}
+
+/// Says which statements run on the server, the longest first.
+#[must_use]
+pub fn runs(server: &Server) -> Vec<String> {
+    let mut lines = Vec::new();
+    let queries: Vec<QueryRow> = ask(server, &sql::long_queries(), &[]).unwrap_or_default();
+    tell(&mut lines, &queries, describe);
+    lines
+}
+
+fn describe(query: &QueryRow) -> String {
+    format!("user {} has run for {:.0} s: {}", query.user, query.elapsed, one_line(&query.text))
 }
 
 fn ask<T: serde::de::DeserializeOwned>(

@@ -143,3 +143,27 @@ fn the_pin_goes_with_the_snapshot_and_stays_with_one_of_the_same_id() {
     lab.run(0, &["gc"]);
     assert_eq!(names(&lab.repo().join("pins")), [format!("{}.json", nights[1]).as_str()]);
 }
+
+#[test]
+fn what_is_being_read_stays_in_the_trash_until_its_reader_has_ended() {
+    let (lab, nights) = Lab::with_nights(3);
+    let repository = lab.open();
+    let lease = repository.lease(nights[0].parse().expect("an id")).expect("a lease");
+    let second = repository.lease(nights[0].parse().expect("an id")).expect("readers do not exclude each other");
+    let before = tree(&lab.at(&nights[0]));
+    lab.run(0, &["rm", &nights[0], &nights[1]]);
+    for _ in 0..2 {
+        let document = lab.chsnap().json(3, &["gc"]);
+        assert!(document["warnings"].to_string().contains(&nights[0]), "{document}");
+        assert_eq!(names(&lab.trash()), [nights[0].as_str()]);
+        assert_eq!(tree(&lab.trash().join(&nights[0])), before);
+        assert!(lease.dir().read("manifest.json", 1 << 20).is_ok(), "its reader still has it");
+    }
+    let gone = repository.lease(nights[1].parse().expect("an id"));
+    assert!(gone.is_err_and(|error| error.to_string().contains("there is no snapshot")), "it was removed, not damaged");
+    drop(lease);
+    lab.chsnap().json(3, &["gc"]);
+    drop(second);
+    lab.chsnap().json(0, &["gc"]);
+    assert!(names(&lab.trash()).is_empty());
+}

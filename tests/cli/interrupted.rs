@@ -59,3 +59,16 @@ fn a_freeze_past_its_deadline_is_awaited_and_released_all_the_same() {
     assert!(tree(&freezer.shadow()).is_empty(), "{:?}", tree(&freezer.shadow()).keys());
     assert!(tree(&chsnap.repo().join("incoming")).is_empty());
 }
+
+#[test]
+fn a_freeze_that_takes_its_time_is_spoken_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let run = chsnap.expect(0, &["create", "--patience", "1s", "--progress", "plain"]);
+    assert!(run.stderr.contains("FREEZE of d.slow has run for 1 s; nothing else there speaks of it"), "{}", run.stderr);
+    let run = chsnap.expect(0, &["create", "--progress", "plain"]);
+    assert!(!run.stderr.contains("has run for"), "{}", run.stderr);
+}

@@ -215,6 +215,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part: &PartRecor
             patch_parts: 0,
             detached_parts: 0,
             unverifiable_parts: 0,
+            unverifiable: None,
             mutations: Vec::new(),
         }],
         metadata: Vec::new(),

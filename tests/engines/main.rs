@@ -10,6 +10,8 @@ mod engine;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod disks;
+mod examined;
 mod faithful;
 mod moving;
 mod mutating;

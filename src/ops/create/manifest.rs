@@ -58,6 +58,7 @@ impl Parts<'_> {
                 entry.apparent_bytes += tally.bytes;
                 entry.patch_parts += u64::from(part.name.is_patch());
                 entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
+                entry.unverifiable = entry.unverifiable.or_else(|| part.inspected.unverifiable.clone());
                 // A patch part's rows are changes of rows that other parts have.
                 entry.rows += known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
@@ -134,6 +135,7 @@ impl Parts<'_> {
             patch_parts: 0,
             detached_parts: 0,
             unverifiable_parts: 0,
+            unverifiable: None,
             mutations: Vec::new(),
         }
     }

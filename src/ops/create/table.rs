@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -14,6 +14,7 @@ use crate::model::{FreezeName, Part, PartName, Placement, Table, TableName, Tall
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
+use crate::ops::waiting::telling;
 use crate::plan::{Scope, TableFreeze};
 use crate::server::{self, Server};
 
@@ -121,9 +122,6 @@ impl Attempt {
 /// Below this many parts the one sync at the seal is as fast as two.
 const EARLY_SYNC_PARTS: usize = 1000;
 
-/// How often a freeze that goes on and on is spoken of.
-const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
-
 /// Everything that taking a table needs.
 pub(super) struct Taker<'a> {
     pub(super) server: &'a Server,
@@ -212,36 +210,22 @@ impl Taker<'_> {
         std::thread::scope(|scope| {
             let parts = live_parts(freeze, live);
             let saving = scope.spawn(move || self.pool.install(|| exec::save_left_out(&parts)));
-            let (ended, end) = mpsc::channel();
-            scope.spawn(move || self.tell_waits(freeze.table.name(), name, query_id, &end));
-            let frozen = self.freeze(freeze, name, query_id);
-            drop(ended);
+            let table = freeze.table.name();
+            let ask = || server::waits_on(self.server, table, name, query_id);
+            let tell = |waited: Duration, lines: Vec<String>| {
+                let monitor = self.stages.monitor();
+                let seconds = waited.as_secs();
+                if lines.is_empty() {
+                    monitor
+                        .note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
+                }
+                for line in lines {
+                    monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
+                }
+            };
+            let frozen = telling(self.request.patience, ask, tell, || self.freeze(freeze, name, query_id));
             (frozen, saving.join().expect("reading small files does not panic"))
         })
-    }
-
-    /// Says what a freeze waits on, once it has run for longer than it should and then every minute, until `end` does.
-    fn tell_waits(&self, table: &TableName, name: &FreezeName, query_id: &str, end: &Receiver<()>) {
-        let begun = Instant::now();
-        let mut patience = self.request.patience;
-        while end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            patience = TOLD_AGAIN_AFTER;
-            let seconds = begun.elapsed().as_secs();
-            let waits_on = server::waits_on(self.server, table, name, query_id);
-            // It may have ended while the server was asked.
-            if end.recv_timeout(Duration::ZERO) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            let monitor = self.stages.monitor();
-            if waits_on.is_empty() {
-                monitor.note(&format!(
-                    "FREEZE of {table} has run for {seconds} s; nothing else there speaks of that table"
-                ));
-            }
-            for line in waits_on {
-                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
-            }
-        }
     }
 
     fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {

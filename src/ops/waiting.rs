@@ -1,0 +1,65 @@
+//! Telling what a server is waited for.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How often a wait that goes on and on is spoken of.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Runs `body`. Once that has taken longer than `patience`, and then every minute, `ask` is asked what it waits for, and
+/// `tell` gets the answer with the time that has passed.
+pub(super) fn telling<T>(
+    patience: Duration,
+    ask: impl Fn() -> Vec<String> + Send,
+    tell: impl Fn(Duration, Vec<String>) + Send,
+    body: impl FnOnce() -> T,
+) -> T {
+    std::thread::scope(|scope| {
+        let (ended, end) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let begun = Instant::now();
+            let mut patience = patience;
+            while end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                patience = AGAIN_AFTER;
+                let waited = begun.elapsed();
+                let answer = ask();
+                // It may have ended while the server was asked.
+                if end.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
+                    tell(waited, answer);
+                }
+            }
+        });
+        let result = body();
+        drop(ended);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::telling;
+
+    fn told_after(patience: u64, work: u64) -> usize {
+        let told = Mutex::new(Vec::new());
+        let ask = || vec!["it is busy".to_owned()];
+        let tell = |waited: Duration, answer| told.lock().expect("no panic").push((waited, answer));
+        let result = telling(Duration::from_millis(patience), ask, tell, || {
+            sleep(Duration::from_millis(work));
+            7
+        });
+        assert_eq!(result, 7);
+        let told = told.into_inner().expect("no panic");
+        assert!(told.iter().all(|(waited, answer)| waited.as_millis() >= u128::from(patience) && answer.len() == 1));
+        told.len()
+    }
+
+    #[test]
+    fn only_what_takes_long_is_told() {
+        assert_eq!(told_after(60_000, 1), 0);
+        assert_eq!(told_after(20, 1500), 1);
+    }
+}

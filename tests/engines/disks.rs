@@ -1,0 +1,214 @@
+//! Servers with more than one disk, in containers, and with many tables.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::chsnap_command::{Chsnap, Run};
+use crate::engine::both_engines;
+use crate::engine::{Engine, Kind, Options};
+use crate::support::{active_parts, escaped, load, path_of, repository, shadows};
+use crate::tree::{files, tree};
+
+/// Every file of every active part of `lab` is in the snapshot under its inode.
+fn check_inodes(engine: &Engine, snapshot: &Path, tables: &[&str]) {
+    let mut expected = BTreeMap::new();
+    for (table, part, path) in active_parts(engine, "lab") {
+        if tables.contains(&table.as_str()) {
+            for (file, node) in files(&tree(&path)) {
+                expected.insert(PathBuf::from(escaped(&table)).join(&part).join(file), node.inode);
+            }
+        }
+    }
+    assert!(!expected.is_empty());
+    let data = tree(&snapshot.join("data/lab"));
+    let found: BTreeMap<PathBuf, u64> =
+        files(&data).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect();
+    assert_eq!(found, expected);
+}
+
+/// Makes `lab.<table>` with so many parts under a storage policy.
+fn table(engine: &Engine, table: &str, policy: &str, parts: u32) {
+    engine.query("CREATE DATABASE IF NOT EXISTS lab");
+    engine.query(&format!(
+        "CREATE TABLE lab.{table} (k UInt64, v String) ENGINE = MergeTree ORDER BY k \
+         SETTINGS storage_policy = '{policy}', min_bytes_for_wide_part = 0"
+    ));
+    engine.query(&format!("SYSTEM STOP MERGES lab.{table}"));
+    for part in 0..parts {
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number + {part}, toString(number) FROM numbers(100)"));
+    }
+}
+
+fn disks_of(snapshot: &Path) -> Vec<String> {
+    let listing = fs::read(snapshot.join("parts.jsonl.zst")).expect("a listing");
+    let listing = String::from_utf8(zstd::decode_all(listing.as_slice()).expect("zstd")).expect("text");
+    let part =
+        |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["disk"].as_str().expect("a disk").to_owned();
+    listing.lines().map(part).collect()
+}
+
+#[test]
+fn parts_of_several_disks_come_from_the_shadow_of_each() {
+    let engine = Engine::start_with(Engine::V26, &Options { extra_disks: 2, ..Options::default() });
+    table(&engine, "spread", "jbod", 9);
+    table(&engine, "second", "disk2", 2);
+    let chsnap = repository(&engine);
+    for mode in ["auto", "link"] {
+        let created = chsnap.json(0, &["create", "--place", mode]);
+        let snapshot = path_of(&chsnap, &created);
+        check_inodes(&engine, &snapshot, &["spread", "second"]);
+        let disks = disks_of(&snapshot);
+        for disk in ["default", "disk1", "disk2"] {
+            assert!(disks.iter().any(|found| found == disk), "{disk} in {disks:?}");
+        }
+        assert!(shadows(&engine).is_empty());
+        for number in 1..=2 {
+            let left = tree(&engine.disk_path(number).join("shadow"));
+            assert!(left.keys().all(|path| path == Path::new("increment.txt")), "{:?}", left.keys());
+        }
+    }
+    let document = chsnap.json(0, &["doctor"]);
+    let links = document["checks"].as_array().expect("checks").iter().filter(|check| check["name"] == "link");
+    assert_eq!(links.count(), 3, "{document}");
+}
+
+#[test]
+fn a_disk_that_cannot_be_linked_from_is_refused_by_name_before_anything_is_frozen() {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+    let disk = ("memory".to_owned(), format!("<path>{}/</path>", memory.path().display()));
+    let engine = Engine::start_with(Engine::V26, &Options { disks: vec![disk], ..Options::default() });
+    table(&engine, "far", "memory", 2);
+    table(&engine, "near", "default", 2);
+    let chsnap = repository(&engine);
+    let run = chsnap.expect(1, &["create"]);
+    assert!(run.stderr.contains("\"memory\"") && run.stderr.contains("--exclude"), "{}", run.stderr);
+    assert!(shadows(&engine).is_empty() && !memory.path().join("shadow").exists());
+    let document: Value = serde_json::from_str(&chsnap.run(&["doctor", "--json"]).stdout).expect("JSON");
+    assert_eq!(document["state"], "fail", "{document}");
+    let created = chsnap.json(0, &["create", "--exclude", "lab.far"]);
+    check_inodes(&engine, &path_of(&chsnap, &created), &["near"]);
+}
+
+#[test]
+fn an_encrypted_disk_is_taken_and_marked_as_not_verifiable() {
+    let definition = "<type>encrypted</type><disk>default</disk><path>coded/</path><key>0123456789abcdef</key>";
+    let disks = vec![("coded".to_owned(), definition.to_owned())];
+    let engine = Engine::start_with(Engine::V26, &Options { disks, ..Options::default() });
+    table(&engine, "secret", "coded", 2);
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    let snapshot = path_of(&chsnap, &created);
+    check_inodes(&engine, &snapshot, &["secret"]);
+    let shown = chsnap.json(0, &["show", "latest"]);
+    let secret = shown["table_list"].as_array().expect("tables").iter().find(|table| table["table"] == "secret");
+    assert_eq!(secret.expect("the table")["unverifiable_parts"], 2, "{shown}");
+    assert!(chsnap.expect(0, &["show", "latest"]).stdout.contains("encrypted"), "{shown}");
+}
+
+#[test]
+fn tables_on_object_storage_are_refused_by_name_with_the_reason() {
+    let definition = "<type>object_storage</type><object_storage_type>local_blob_storage</object_storage_type>\
+                      <path>{root}/blobs/</path>";
+    let disks = vec![("blobs".to_owned(), definition.to_owned())];
+    let engine = Engine::start_with(Engine::V26, &Options { disks, ..Options::default() });
+    table(&engine, "remote", "blobs", 1);
+    table(&engine, "near", "default", 1);
+    let chsnap = repository(&engine);
+    let created = chsnap.json(3, &["create"]);
+    let warnings = created["warnings"].to_string();
+    assert!(warnings.contains("lab.remote") && warnings.contains("blobs"), "{warnings}");
+    check_inodes(&engine, &path_of(&chsnap, &created), &["near"]);
+    chsnap.json(0, &["create", "--exclude", "lab.remote"]);
+    let document = chsnap.json(3, &["doctor"]);
+    assert!(document.to_string().contains("\\\"blobs\\\" is of type"), "{document}");
+}
+
+fn in_container(engine: &Engine, chsnap: &Chsnap, arguments: &[&str]) -> Option<Run> {
+    // What the server calls its data path is an empty directory here; its data are elsewhere, as with a container.
+    let prepare = "mount --make-rprivate / && mkdir -p \"$DATA/../elsewhere\" && mount --bind \"$DATA/..\" \
+                   \"$DATA/../elsewhere\" && mount -t tmpfs none \"$DATA\"";
+    chsnap.in_namespace(prepare, engine.data_path(), arguments)
+}
+
+both_engines! {
+    fn the_paths_of_a_server_in_a_container_are_mapped(engine: Engine) {
+        load(&engine);
+        let elsewhere = engine.root().join("elsewhere");
+        drop(repository(&engine));
+        let chsnap = Chsnap::new(&elsewhere.join("repo")).url(&engine.url());
+        let map = format!("{}={}", engine.data_path().display(), elsewhere.join("data").display());
+        let Some(run) = in_container(&engine, &chsnap, &["create"]) else {
+            eprintln!("SKIPPED: this user may not make mount namespaces");
+            return;
+        };
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(run.stderr.contains("--path-map"), "{}", run.stderr);
+        let run = in_container(&engine, &chsnap, &["create", "--json", "--path-map", &map]).expect("it was possible before");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let created: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let snapshot = engine.root().join("repo/snapshots").join(created["id"].as_str().expect("an id"));
+        let expected: usize = active_parts(&engine, "lab").iter().map(|(_, _, path)| files(&tree(path)).len()).sum();
+        assert_eq!(files(&tree(&snapshot.join("data/lab"))).len(), expected);
+        assert!(shadows(&engine).is_empty(), "{:?}", shadows(&engine));
+        let run = in_container(&engine, &chsnap, &["doctor", "--path-map", &map]).expect("it was possible before");
+        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    }
+}
+
+/// More tables than anyone opens files for; with `./test --full` as many as the largest servers have.
+fn table_count() -> usize {
+    if std::env::var_os("CHSNAP_FULL").is_some() { 5000 } else { 400 }
+}
+
+both_engines! {
+    fn tables_by_the_thousand_cost_a_freeze_each_and_no_other_query(engine: Engine) {
+        let count = table_count();
+        engine.query("CREATE DATABASE many");
+        for number in 0..count {
+            engine.query(&format!("CREATE TABLE many.t{number} (k UInt8) ENGINE = MergeTree ORDER BY k"));
+            if number % 2 == 0 {
+                engine.query(&format!("INSERT INTO many.t{number} VALUES (1)"));
+            }
+        }
+        let chsnap = repository(&engine);
+        // Far fewer files may be open than there are tables.
+        let mut command = std::process::Command::new("prlimit");
+        let inner = chsnap.command(&["-v", "--progress", "none", "create"]);
+        command.args(["--nofile=200:200"]).arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().expect("prlimit starts");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{log}");
+        let queries = log.lines().filter(|line| line.contains("clickhouse query")).count();
+        let freezes = log.lines().filter(|line| line.contains("FREEZE WITH NAME")).count();
+        assert_eq!(freezes, count.div_ceil(2), "an empty table is not frozen");
+        assert!(queries - freezes < 20, "{} queries beside {freezes} freezes", queries - freezes);
+        let shown = chsnap.json(0, &["show", "latest"]);
+        assert_eq!(shown["table_list"].as_array().expect("tables").len(), count);
+        assert!(shadows(&engine).is_empty());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_come_to_an_answer_is_said_to_be_busy_with_what() {
+    let engine = Engine::start(Kind::V18);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.busy (k UInt64, v UInt8) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.busy SELECT number, 0 FROM numbers(6)");
+    let chsnap = repository(&engine);
+    std::thread::scope(|scope| {
+        let select = "SELECT sum(sleepEachRow(1)) FROM lab.busy";
+        scope.spawn(|| engine.query_with(select, &[("max_block_size", "1"), ("max_threads", "1")]));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        scope.spawn(|| engine.try_query("ALTER TABLE lab.busy DROP COLUMN v"));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let run = chsnap.run(&["create", "--patience", "1s", "--progress", "plain"]);
+        assert!(matches!(run.code, 0 | 3), "{}", run.stderr);
+        for part in ["the list of tables has taken 1 s; user default has run for", "sleepEachRow", "DROP COLUMN"] {
+            assert!(run.stderr.contains(part), "{part} in {}", run.stderr);
+        }
+    });
+}
