@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, params};
 
 use crate::fs::{self, Dir};
-use crate::model::SnapshotId;
+use crate::model::{InodeSet, SnapshotId};
 
 use super::error::RepoError;
 use super::repository::Repository;
@@ -35,9 +35,10 @@ pub struct Index {
 
 const FILE: &str = "index.sqlite";
 /// Of the tables below; another version is thrown away.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
-    CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
+    CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE inodes (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, runs BLOB NOT NULL) WITHOUT ROWID;";
 
 impl Index {
     /// Opens the index of a repository and brings it up to date.
@@ -65,6 +66,27 @@ impl Index {
     #[must_use]
     pub fn summaries(&self) -> &[Summary] {
         &self.summaries
+    }
+
+    /// The inodes of a snapshot's parts, where [`Index::keep_inodes`] has kept them.
+    #[must_use]
+    pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
+        let stamp = stamp(repository, id).ok()??;
+        let connection = connect(repository, &self.place)?;
+        let query = "SELECT runs FROM inodes WHERE id = ?1 AND stamp = ?2";
+        let runs: Vec<u8> = connection.query_row(query, params![id.to_string(), stamp], |row| row.get(0)).ok()?;
+        InodeSet::from_bytes(&runs)
+    }
+
+    /// Keeps the inodes of a snapshot's parts, so that the next create need not list its directories. They are those of
+    /// the tree where it stands now: another manifest file there, as after the repository was copied, disowns them.
+    pub fn keep_inodes(&self, repository: &Repository, id: SnapshotId, inodes: &InodeSet) {
+        let Ok(Some(stamp)) = stamp(repository, id) else { return };
+        let Some(connection) = connect(repository, &self.place) else { return };
+        let statement = "INSERT OR REPLACE INTO inodes (id, stamp, runs) VALUES (?1, ?2, ?3)";
+        if let Err(error) = connection.execute(statement, params![id.to_string(), stamp, inodes.to_bytes()]) {
+            tracing::debug!(%error, "the index does not keep the inodes");
+        }
     }
 
     /// Where the index is kept.
@@ -228,6 +250,7 @@ fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[&Stri
     }
     for id in gone {
         transaction.execute("DELETE FROM snapshot WHERE id = ?1", params![id])?;
+        transaction.execute("DELETE FROM inodes WHERE id = ?1", params![id])?;
     }
     transaction.commit()
 }

@@ -96,3 +96,28 @@ both_engines! {
         chsnap.expect(1, &["create"]);
     }
 }
+
+both_engines! {
+    fn what_is_new_is_told_alike_with_and_without_the_index(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("SYSTEM STOP MERGES lab.t");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10000)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(5000)");
+        let mut told = Vec::new();
+        for index in ["kept", "lost"] {
+            if index == "lost" {
+                std::fs::remove_file(chsnap.repo().join("index.sqlite")).expect("an index");
+            }
+            let created = chsnap.json(0, &["create"]);
+            assert!(created["written_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{created}");
+            assert!(created["written_bytes"].as_u64() < created["allocated_bytes"].as_u64(), "{created}");
+            told.push(created["written_bytes"].clone());
+            chsnap.json(0, &["rm", created["id"].as_str().expect("an id")]);
+            chsnap.json(0, &["gc"]);
+        }
+        assert_eq!(told[0], told[1]);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Part, PartName, PartitionId, Placed, Table, Totals};
+use crate::model::{InodeSet, Part, PartName, PartitionId, Placed, Table, Totals};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
@@ -17,7 +17,7 @@ use super::definitions::Written;
 use super::request::Request;
 use super::rounds::{TakenTable, Tree};
 use super::table::TakenPart;
-use super::written::allocated_and_written;
+use super::written::Allocated;
 
 /// Everything that the manifest speaks of.
 pub(super) struct Parts<'a> {
@@ -29,6 +29,13 @@ pub(super) struct Parts<'a> {
     pub(super) warnings: &'a [String],
 }
 
+/// What is to be written of a snapshot, and its inodes for the index.
+pub(super) struct Described {
+    pub(super) manifest: Manifest,
+    pub(super) records: Vec<PartRecord>,
+    pub(super) inodes: InodeSet,
+}
+
 impl Parts<'_> {
     pub(super) fn manifest(
         self,
@@ -36,7 +43,7 @@ impl Parts<'_> {
         incoming: &Incoming<'_>,
         request: &Request,
         sealed: DateTime<Utc>,
-    ) -> Result<(Manifest, Vec<PartRecord>), OpError> {
+    ) -> Result<Described, OpError> {
         let index = Index::open(repository)?;
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
@@ -69,7 +76,9 @@ impl Parts<'_> {
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
         }
-        (totals.allocated_bytes, totals.written_bytes) = allocated_and_written(inodes, self.tree.previous.as_ref());
+        let allocated = Allocated::of(inodes, self.tree.previous.as_ref());
+        totals.allocated_bytes = allocated.all_bytes;
+        totals.written_bytes = allocated.new_bytes;
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
@@ -103,7 +112,7 @@ impl Parts<'_> {
             warnings: self.warnings.to_vec(),
             parts_blake3: String::new(),
         };
-        Ok((manifest, records))
+        Ok(Described { manifest, records, inodes: allocated.inodes })
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {

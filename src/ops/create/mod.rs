@@ -27,6 +27,7 @@ use super::recover;
 use super::stages::Stages;
 use super::waiting::telling;
 
+use manifest::Described;
 pub use request::{Clock, Report, Request};
 use rounds::Rounds;
 use table::Taker;
@@ -136,7 +137,8 @@ pub fn create(
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, metadata, warnings: &warnings };
-        let (mut manifest, records) = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
+        let described = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
+        let Described { mut manifest, records, inodes } = described;
         if let Some(reason) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
             locked.set_pin(id, &Pin { reason: reason.clone(), since: now(), until: None })?;
@@ -147,10 +149,10 @@ pub fn create(
         sealed_with = pool.install(|| incoming.seal(&mut manifest, &records))?;
         drop(seal);
         stages.finish(Stage::Seal);
-        Ok(manifest)
+        Ok((manifest, inodes))
     })();
-    let manifest = match result {
-        Ok(manifest) => manifest,
+    let (manifest, inodes) = match result {
+        Ok(sealed) => sealed,
         Err(error) => {
             let undone = stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
             return Err(match undone {
@@ -173,7 +175,8 @@ pub fn create(
     stages.run(Stage::Index, || {
         note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
         note("the journal is not written", locked.record(now(), &Event::Created { id }).map_err(OpError::from));
-        note("the index is not updated", Index::open(repository).map(drop).map_err(OpError::from));
+        let index = Index::open(repository).map(|index| index.keep_inodes(repository, id, &inodes));
+        note("the index is not updated", index.map_err(OpError::from));
     });
     stages.run(Stage::Release, || {
         let released = pool.install(|| {
