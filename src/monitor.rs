@@ -7,6 +7,8 @@ pub enum Stage {
     Recover,
     /// Tables, parts and definitions are read from the server.
     Discover,
+    /// The last snapshot is read, for what can be linked from it.
+    Decide,
     /// The server freezes.
     Freeze,
     /// Frozen parts are moved or linked into the snapshot.
@@ -28,6 +30,7 @@ impl Stage {
         match self {
             Self::Recover => "recover",
             Self::Discover => "discover",
+            Self::Decide => "decide",
             Self::Freeze => "freeze",
             Self::Place => "place",
             Self::Seal => "seal",

@@ -22,7 +22,7 @@ use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
 use chsnap::model::{Label, PathMap};
 use chsnap::monitor::Silent;
-use chsnap::ops::create::{Report, Request, create};
+use chsnap::ops::create::{FreezeMode, Report, Request, create};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::{Selection, SnapshotReference};
 use chsnap::repo::{Repository, SnapshotState, read_parts};
@@ -95,6 +95,7 @@ impl World {
             selection: Selection::default(),
             label: Label::new(OsStr::new("lab")),
             pin: Some("kept".to_owned()),
+            freeze: FreezeMode::All,
             place,
             jobs: 1,
             freeze_jobs: 1,

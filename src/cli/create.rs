@@ -5,7 +5,7 @@ use chrono::Utc;
 use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId};
 use chsnap::ops::OpError;
-use chsnap::ops::create::{self, DryRun, Report, Request};
+use chsnap::ops::create::{self, DryRun, FreezeMode, Report, Request};
 use chsnap::plan::{Scope, Selection, TablePattern};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -40,8 +40,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "REASON")]
     pin: Option<String>,
     /// What is frozen
-    #[arg(long, value_name = "WHAT", default_value = "all")]
-    freeze: FreezeMode,
+    #[arg(long, value_name = "WHAT", default_value = "changed")]
+    freeze: Freeze,
     /// How parts are placed: auto renames, else links
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: Place,
@@ -68,7 +68,9 @@ const EXAMPLES: &str = "Examples:
   chsnap create --table 'posthog.events' --partition 202611 --dry-run";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum FreezeMode {
+enum Freeze {
+    /// Partitions that are not as in the last snapshot; the others are linked from there.
+    Changed,
     /// Every table that is taken.
     All,
 }
@@ -90,9 +92,6 @@ fn size(text: &str) -> Result<u64, String> {
 
 impl Args {
     fn request(self, globals: &Globals) -> Request {
-        match self.freeze {
-            FreezeMode::All => {}
-        }
         Request {
             selection: Selection {
                 include: self.table,
@@ -102,6 +101,10 @@ impl Args {
             },
             label: self.name.as_deref().map(Label::new).unwrap_or_default(),
             pin: self.pin,
+            freeze: match self.freeze {
+                Freeze::Changed => FreezeMode::Changed,
+                Freeze::All => FreezeMode::All,
+            },
             place: match self.place {
                 Place::Auto => PlaceMode::Auto,
                 Place::Rename => PlaceMode::Rename,

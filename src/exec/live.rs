@@ -150,6 +150,12 @@ pub fn take_left_out(
     })
 }
 
+/// Whether a part has one of the files that a freeze leaves out.
+#[must_use]
+pub fn has_left_out(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| LEFT_OUT.iter().any(|name| entry.name == *name))
+}
+
 /// A part in the snapshot, and the listing of it, while it gets what its freeze left out.
 struct Taker<'a> {
     part: &'a Dir,
@@ -213,7 +219,7 @@ impl<'a> Taker<'a> {
 /// is marked for deletion would be deleted again.
 ///
 /// Source: `DataPartStorageOnDiskBase::freeze`, which leaves out the same.
-fn belongs_in_a_copy(entry: &Entry) -> bool {
+pub(super) fn belongs_in_a_copy(entry: &Entry) -> bool {
     let is_temporary = Path::new(&entry.name).extension().is_some_and(|extension| extension == "tmp");
     let is_its_own = |name| matches!(name, "txn_version.txt" | "delete-on-destroy.txt");
     !is_temporary && entry.name.to_str().is_some_and(|name| !is_its_own(name))

@@ -8,11 +8,15 @@ mod inspect_files;
 mod live;
 mod place;
 mod remove;
+mod unchanged;
 
 pub use inspect::{InodeUse, Inspected, inspect_listed, inspect_part};
-pub use live::{LeftOut, LiveTable, SavedParts, link_left_out, link_live_part, save_left_out, take_left_out};
+pub use live::{
+    LeftOut, LiveTable, SavedParts, has_left_out, link_left_out, link_live_part, save_left_out, take_left_out,
+};
 pub use place::{PlaceMode, PlacedPart, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
+pub use unchanged::{link_earlier_part, recall_part, unchanged_parts};
 
 use crate::fs::FsError;
 

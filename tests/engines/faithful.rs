@@ -13,7 +13,7 @@ use crate::support::{active_parts, escaped, load, path_of, repository, shadows};
 use crate::tree::{Node, Tree, files, tree};
 
 /// The files of all active parts, at the paths that they must have in a snapshot's `data/lab/`.
-fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
+pub(crate) fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
     let mut expected = BTreeMap::new();
     for (table, part, path) in active_parts(engine, "lab") {
         for (file, node) in files(&tree(&path)) {
@@ -25,7 +25,7 @@ fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
     expected
 }
 
-fn found(snapshot: &Tree) -> BTreeMap<PathBuf, u64> {
+pub(crate) fn found(snapshot: &Tree) -> BTreeMap<PathBuf, u64> {
     files(snapshot).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect()
 }
 
@@ -46,7 +46,7 @@ fn place_modes_give_the_same_tree(engine: &Engine) {
     let before = live(engine);
     let increment = fs::read(engine.data_path().join("shadow/increment.txt")).ok();
     for (mode, other) in [("auto", "linked"), ("link", "renamed"), ("rename", "linked")] {
-        let created = chsnap.json(0, &["create", "--place", mode]);
+        let created = chsnap.json(0, &["create", "--freeze", "all", "--place", mode]);
         let snapshot = path_of(&chsnap, &created);
         let data = tree(&snapshot.join("data/lab"));
         assert_eq!(found(&data), expected(engine), "{mode}");
@@ -111,7 +111,7 @@ both_engines! {
         load(&engine);
         let chsnap = repository(&engine);
         for mode in ["auto", "link"] {
-            let created = chsnap.json(0, &["create", "--place", mode]);
+            let created = chsnap.json(0, &["create", "--freeze", "all", "--place", mode]);
             let data = tree(&path_of(&chsnap, &created).join("data"));
             for (path, node) in &data {
                 assert_eq!((node.uid, node.gid), (54321, 54321), "{mode}: {}", path.display());

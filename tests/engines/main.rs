@@ -21,3 +21,4 @@ mod repeated;
 mod restored;
 mod secured;
 mod support;
+mod unchanged;

@@ -133,7 +133,7 @@ fn exchanged_tables_never_swap_their_data() {
     let chsnap = repository(&engine);
     let answers = while_disturbed(&chsnap, 6, |_| {
         engine.query("EXCHANGE TABLES default.x AND default.y");
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        std::thread::sleep(std::time::Duration::from_millis(400));
     });
     for answer in &answers {
         let restored = restore_by_hand(&chsnap, &path_of(&chsnap, answer), Kind::V26);

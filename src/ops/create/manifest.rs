@@ -14,6 +14,7 @@ use crate::repo::{
 use crate::server::Identity;
 
 use super::definitions::Written;
+use super::previous::Previous;
 use super::request::Request;
 use super::rounds::{TakenTable, Tree};
 use super::table::TakenPart;
@@ -25,6 +26,7 @@ pub(super) struct Parts<'a> {
     pub(super) bound: BoundServer,
     pub(super) plan: &'a CreatePlan,
     pub(super) tree: Tree,
+    pub(super) previous: Option<&'a Previous>,
     pub(super) metadata: Written,
     pub(super) warnings: &'a [String],
 }
@@ -76,7 +78,7 @@ impl Parts<'_> {
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
         }
-        let allocated = Allocated::of(inodes, self.tree.previous.as_ref());
+        let allocated = Allocated::of(inodes, self.previous.map(|previous| &previous.inodes));
         totals.allocated_bytes = allocated.all_bytes;
         totals.written_bytes = allocated.new_bytes;
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
@@ -103,7 +105,7 @@ impl Parts<'_> {
                 timezone: self.identity.timezone,
             },
             settings: settings(request),
-            previous: self.tree.previous.as_ref().map(|previous| previous.id),
+            previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
             databases: self.metadata.databases,
@@ -164,7 +166,7 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
         bytes: inspected.bytes,
         files: inspected.files,
         placed: part.placement,
-        from: None,
+        from: part.from,
         directory: inspected.directory.ownership,
         directory_modified: inspected.directory.modified,
         ownership: inspected.ownership,
@@ -184,7 +186,7 @@ fn settings(request: &Request) -> Settings {
     let texts = |patterns: &[TablePattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
     let selection = &request.selection;
     Settings {
-        freeze: "all".to_owned(),
+        freeze: request.freeze.name().to_owned(),
         place: request.place.name().to_owned(),
         include: texts(&selection.include),
         exclude: texts(&selection.exclude),

@@ -3,10 +3,12 @@
 mod definitions;
 mod guards;
 mod manifest;
+mod previous;
 mod request;
 mod round;
 mod rounds;
 mod table;
+mod unchanged;
 mod written;
 
 use std::sync::atomic::Ordering;
@@ -28,7 +30,8 @@ use super::stages::Stages;
 use super::waiting::telling;
 
 use manifest::Described;
-pub use request::{Clock, Report, Request};
+use previous::Previous;
+pub use request::{Clock, FreezeMode, Report, Request};
 use rounds::Rounds;
 use table::Taker;
 
@@ -125,18 +128,21 @@ pub fn create(
         locked.bind(bound.clone())?;
     }
 
+    let with_parts = request.freeze == FreezeMode::Changed;
+    let previous =
+        stages.run(Stage::Decide, || pool.install(|| Previous::read(repository, with_parts, &mut warnings)))?;
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
     let id = incoming.id();
     let mut sealed_with = Vec::new();
     let result = (|| {
         guards::probe_links(&local, &plan, incoming.dir())?;
-        let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request };
-        let tree =
-            Rounds { taker, now, disks: &disks }.run(repository, &mut incoming, plan.freeze.clone(), &mut warnings)?;
+        let previous = previous.as_ref();
+        let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request, previous };
+        let tree = Rounds { taker, now, disks: &disks }.run(&mut incoming, plan.freeze.clone(), &mut warnings)?;
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
-        let parts = manifest::Parts { identity, bound, plan: &plan, tree, metadata, warnings: &warnings };
+        let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
         let Described { mut manifest, records, inodes } = described;
         if let Some(reason) = &request.pin {

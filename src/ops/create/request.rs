@@ -12,6 +12,26 @@ use crate::plan::Selection;
 /// Tells the time: the engine never asks for it itself.
 pub type Clock<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
+/// What a `create` freezes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreezeMode {
+    /// The partitions that are not as in the last snapshot; the others are linked from there.
+    Changed,
+    /// Everything.
+    All,
+}
+
+impl FreezeMode {
+    /// The mode's name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::All => "all",
+        }
+    }
+}
+
 /// What a `create` is asked to do.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -21,6 +41,8 @@ pub struct Request {
     pub label: Label,
     /// A reason to pin it.
     pub pin: Option<String>,
+    /// What is frozen.
+    pub freeze: FreezeMode,
     /// How parts may be placed.
     pub place: PlaceMode,
     /// Threads that work on the filesystem.

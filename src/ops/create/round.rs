@@ -17,13 +17,11 @@ use super::table::{Attempt, Definition, Taker, Target};
 use crate::ops::disks::LocalDisk;
 
 /// What a round gave.
-pub(super) struct Round<T> {
+pub(super) struct Round {
     /// Its tables.
     pub(super) attempts: Vec<Attempt>,
     /// The server after the last of them was frozen.
     pub(super) after: Catalog,
-    /// What ran beside it.
-    pub(super) beside: T,
 }
 
 /// The server after a round, as far as it was asked.
@@ -45,18 +43,17 @@ struct Job {
 pub(super) struct IsDefined(pub(super) bool);
 
 impl Taker<'_> {
-    /// Takes tables, as many at once as `--freeze-jobs` says; `beside` runs meanwhile.
+    /// Takes tables, as many at once as `--freeze-jobs` says.
     ///
     /// # Errors
     /// If one of them fails for another reason than the server's refusal, or the server cannot be asked again.
-    pub(super) fn round<T: Send>(
+    pub(super) fn round(
         &self,
         freezes: Vec<TableFreeze>,
         data: &Dir,
         name: &FreezeName,
         incoming: &Incoming<'_>,
-        beside: impl FnOnce() -> Result<T, OpError> + Send,
-    ) -> Result<Round<T>, OpError> {
+    ) -> Result<Round, OpError> {
         let count = freezes.len();
         let (sender, frozen) = mpsc::channel();
         let mut queue = VecDeque::new();
@@ -88,8 +85,7 @@ impl Taker<'_> {
             }
             Some(asks)
         };
-        let (beside, look) = std::thread::scope(|scope| {
-            let beside = scope.spawn(|| self.pool.install(beside));
+        let look = std::thread::scope(|scope| {
             let look = scope.spawn(|| self.look_again(count, frozen));
             if !self.has_counter() {
                 while take_next() == Some(false) {}
@@ -97,8 +93,7 @@ impl Taker<'_> {
             for _ in 0..self.request.freeze_jobs.max(1) {
                 scope.spawn(|| while take_next().is_some() {});
             }
-            let beside = beside.join().expect("reading the previous snapshot does not panic");
-            (beside, look.join().expect("asking the server does not panic"))
+            look.join().expect("asking the server does not panic")
         });
         let (mut attempts, error) = done.into_inner().expect("no thread panics with the results");
         if let Some(error) = error {
@@ -109,7 +104,7 @@ impl Taker<'_> {
             let text = printed.remove(attempt.freeze.table.name());
             attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
         }
-        Ok(Round { attempts, after: catalog, beside: beside? })
+        Ok(Round { attempts, after: catalog })
     }
 
     /// Waits until all of `count` tables are frozen, and looks at the server again, while the parts are checked.

@@ -7,13 +7,12 @@ use crate::model::{Catalog, Table, TableName};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
-use crate::repo::{Incoming, Repository};
+use crate::repo::Incoming;
 use crate::server::{Disk, code};
 
 use super::request::Clock;
 use super::round::Round;
 use super::table::{Attempt, Taker, take_patches};
-use super::written::{Previous, previous_inodes};
 use crate::ops::disks::foreign_disk;
 
 /// A table that changes whenever it is frozen is given up after this many freezes.
@@ -43,7 +42,6 @@ pub(super) struct TakenTable {
 pub(super) struct Tree {
     pub(super) taken: BTreeMap<TableName, TakenTable>,
     pub(super) skipped: BTreeMap<TableName, (Table, String)>,
-    pub(super) previous: Option<Previous>,
 }
 
 enum Outcome {
@@ -60,7 +58,6 @@ impl Rounds<'_> {
     /// If the server or the filesystem fails in a way that concerns more than one table, or no table could be taken.
     pub(super) fn run(
         &self,
-        repository: &Repository,
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
         warnings: &mut Vec<String>,
@@ -83,13 +80,7 @@ impl Rounds<'_> {
                 break;
             }
             let name = incoming.announce_freeze((self.now)())?;
-            let first = round == 1;
-            let previous = || if first { previous_inodes(repository) } else { Ok(None) };
-            let Round { attempts, after, beside } =
-                self.taker.round(std::mem::take(&mut next), &data, &name, incoming, previous)?;
-            if first {
-                tree.previous = beside;
-            }
+            let Round { attempts, after } = self.taker.round(std::mem::take(&mut next), &data, &name, incoming)?;
             let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
             let mut gone = Vec::new();
             for attempt in attempts {

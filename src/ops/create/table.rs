@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{FreezeName, Part, PartName, Placement, Table, TableName, Tally, escape_for_file_name};
+use crate::model::{FreezeName, Part, PartName, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
@@ -18,6 +18,7 @@ use crate::ops::waiting::telling;
 use crate::plan::{Scope, TableFreeze};
 use crate::server::{self, Server};
 
+use super::previous::Previous;
 use super::request::Request;
 use super::round::IsDefined;
 use crate::ops::disks::LocalDisks;
@@ -28,6 +29,8 @@ pub(super) struct TakenPart {
     pub(super) name: PartName,
     pub(super) disk: String,
     pub(super) placement: Placement,
+    /// The snapshot that it was linked from, if it was one.
+    pub(super) from: Option<SnapshotId>,
     pub(super) inspected: Inspected,
     pub(super) left_out: LeftOut,
 }
@@ -129,6 +132,8 @@ pub(super) struct Taker<'a> {
     pub(super) pool: &'a ThreadPool,
     pub(super) local: &'a LocalDisks,
     pub(super) request: &'a Request,
+    /// The last snapshot.
+    pub(super) previous: Option<&'a Previous>,
 }
 
 impl Taker<'_> {
@@ -150,9 +155,17 @@ impl Taker<'_> {
         let mut parts = self.pool.install(|| take_patches(patches, &live, &dir))?;
         let mut attempt =
             Attempt { target, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
-        let saved = {
+        let (narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
+        let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
-            let (result, saved) = self.freeze_and_save(&attempt.freeze, &live, name, query_id);
+            let listed: Vec<_> = live_parts(&attempt.freeze, &live);
+            let frozen_parts: Vec<_> =
+                listed.iter().filter(|(name, _)| !narrowed.link.contains(*name)).copied().collect();
+            let beside = || -> Result<_, OpError> {
+                let saved = exec::save_left_out(&frozen_parts)?;
+                Ok((saved, self.link_unchanged(&attempt.freeze, &narrowed, earlier.as_ref(), &dir)?))
+            };
+            let (result, beside) = self.freeze(attempt.freeze.table.name(), &narrowed.ask, name, query_id, beside);
             if let Err(error) = result {
                 if error.may_still_run() {
                     return Err(error.into());
@@ -161,7 +174,7 @@ impl Taker<'_> {
                 let _ = frozen.send(IsDefined(true));
                 return Ok(attempt);
             }
-            saved?
+            beside?
         };
         let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| Definition { text, is_file: true });
@@ -175,6 +188,7 @@ impl Taker<'_> {
         let came = patches_now.difference(&patches_before);
         parts.extend(self.pool.install(|| take_patches(came, &live, &dir))?);
         attempt.parts = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
+        attempt.parts.extend(linked);
         attempt.parts.append(&mut parts);
         Ok(attempt)
     }
@@ -196,47 +210,40 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// Freezes a table, and reads meanwhile what the freeze leaves out of its parts.
+    /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
     ///
     /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
     /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
-    fn freeze_and_save(
+    fn freeze<T: Send>(
         &self,
-        freeze: &TableFreeze,
-        live: &[LiveTable],
+        table: &TableName,
+        scope: &Scope,
         name: &FreezeName,
         query_id: &str,
-    ) -> (Result<(), server::ServerError>, Result<SavedParts, FsError>) {
-        std::thread::scope(|scope| {
-            let parts = live_parts(freeze, live);
-            let saving = scope.spawn(move || self.pool.install(|| exec::save_left_out(&parts)));
-            let table = freeze.table.name();
-            let ask = || server::waits_on(self.server, table, name, query_id);
-            let tell = |waited: Duration, lines: Vec<String>| {
-                let monitor = self.stages.monitor();
-                let seconds = waited.as_secs();
-                if lines.is_empty() {
-                    monitor
-                        .note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
-                }
-                for line in lines {
-                    monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
-                }
-            };
-            let frozen = telling(self.request.patience, ask, tell, || self.freeze(freeze, name, query_id));
-            (frozen, saving.join().expect("reading small files does not panic"))
-        })
-    }
-
-    fn freeze(&self, freeze: &TableFreeze, name: &FreezeName, query_id: &str) -> Result<(), server::ServerError> {
-        let table = freeze.table.name();
-        match &freeze.scope {
+        beside: impl FnOnce() -> T + Send,
+    ) -> (Result<(), server::ServerError>, T) {
+        let ask = || server::waits_on(self.server, table, name, query_id);
+        let tell = |waited: Duration, lines: Vec<String>| {
+            let (monitor, seconds) = (self.stages.monitor(), waited.as_secs());
+            if lines.is_empty() {
+                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
+            }
+            for line in lines {
+                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
+            }
+        };
+        let freeze = || match scope {
             Scope::Nothing => Ok(()),
             Scope::Whole => server::freeze_table(self.server, table, name, query_id),
             Scope::Partitions(partitions) => partitions.iter().enumerate().try_for_each(|(number, partition)| {
                 server::freeze_partition(self.server, table, partition, name, &format!("{query_id}-{number}"))
             }),
-        }
+        };
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| self.pool.install(beside));
+            let frozen = telling(self.request.patience, ask, tell, freeze);
+            (frozen, beside.join().expect("neither reading small files nor linking panics"))
+        })
     }
 
     /// Moves what the server froze of a table into `dir`, which may be another directory then; each part with its disk.
@@ -276,7 +283,7 @@ impl Taker<'_> {
             let inspected = exec::inspect_listed(&part_dir, entries)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
-            Ok(TakenPart { name: part.name, disk, placement: part.placement, inspected, left_out })
+            Ok(TakenPart { name: part.name, disk, placement: part.placement, from: None, inspected, left_out })
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
@@ -305,7 +312,7 @@ impl Taker<'_> {
     }
 }
 
-fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a PartName, &'a Dir)> {
+pub(super) fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a PartName, &'a Dir)> {
     let dir_of = |part: &Part| live.iter().find(|table| table.disk == part.disk).map(|table| &table.dir);
     freeze.parts().filter(|part| !part.name.is_patch()).filter_map(|part| Some((&part.name, dir_of(part)?))).collect()
 }
@@ -326,7 +333,7 @@ pub(super) fn take_patches<'a>(
                 let inspected = exec::inspect_part(&dir)?;
                 let (name, disk) = (name.clone(), table.disk.clone());
                 let left_out = LeftOut::Taken;
-                taken.push(TakenPart { name, disk, placement: Placement::Linked, inspected, left_out });
+                taken.push(TakenPart { name, disk, placement: Placement::Linked, from: None, inspected, left_out });
                 break;
             }
         }

@@ -1,0 +1,94 @@
+//! Parts that stand unchanged in an earlier snapshot.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+
+use crate::fs::{Dir, Entry, FsError, Kind};
+use crate::model::PartName;
+use crate::repo::PartRecord;
+
+use super::ExecError;
+use super::inspect::{InodeUse, Inspected, inspect_listed};
+use super::inspect_files::list;
+use super::live::belongs_in_a_copy;
+use super::place::link_tree;
+
+/// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
+/// the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so that none of their
+/// numbers can be another file's.
+///
+/// # Errors
+/// If a directory is there and cannot be read.
+pub fn unchanged_parts(parts: &[(&PartName, &Dir)], earlier: &Dir) -> Result<BTreeSet<PartName>, FsError> {
+    let unchanged = |(name, live): &(&PartName, &Dir)| -> Result<Option<PartName>, FsError> {
+        let Some((held, held_entries)) = earlier.find_and_list(name.as_str())? else { return Ok(None) };
+        let Some((live, live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+        Ok(same_files(&live, live_entries, &held, held_entries)?.then(|| (*name).clone()))
+    };
+    parts.par_iter().map(unchanged).filter_map(Result::transpose).collect()
+}
+
+fn same_files(live: &Dir, live_entries: Vec<Entry>, held: &Dir, held_entries: Vec<Entry>) -> Result<bool, FsError> {
+    let sorted = |entries: Vec<Entry>| {
+        let mut entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        entries
+    };
+    let (live_entries, held_entries) = (sorted(live_entries), sorted(held_entries));
+    if live_entries.len() != held_entries.len() {
+        return Ok(false);
+    }
+    for (a, b) in live_entries.iter().zip(&held_entries) {
+        let same = match (a.kind, b.kind) {
+            (Kind::Directory, Kind::Directory) if a.name == b.name => {
+                match (live.find_and_list(&a.name)?, held.find_and_list(&b.name)?) {
+                    (Some((live, of_live)), Some((held, of_held))) => same_files(&live, of_live, &held, of_held)?,
+                    _ => false,
+                }
+            }
+            (Kind::File, Kind::File) => a.name == b.name && a.inode == b.inode,
+            _ => false,
+        };
+        if !same {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Links a part of an earlier snapshot into `table`.
+///
+/// # Errors
+/// If it cannot be linked, or something in it is nothing that a part has.
+pub fn link_earlier_part(earlier: &Dir, table: &Dir, name: &PartName) -> Result<(), ExecError> {
+    link_tree(&earlier.open_dir(name.as_str())?, table, name.as_str(), &|_| true)?;
+    Ok(())
+}
+
+/// What is known of a part that was linked from an earlier snapshot: what that snapshot says of it, with the inodes as
+/// they are now. One that has not as many files and bytes as that says is inspected anew.
+///
+/// # Errors
+/// If something cannot be read.
+pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Result<Inspected, FsError> {
+    let contents = list(dir, entries)?;
+    let bytes: u64 = contents.files.iter().map(|file| file.stat.size_bytes).sum();
+    let is_known = contents.foreign.is_empty() && contents.files.len() as u64 == record.files && bytes == record.bytes;
+    if !is_known {
+        return inspect_listed(dir, dir.entries_with_kind()?);
+    }
+    let used = |stat: &crate::fs::Stat| InodeUse { inode: stat.inode, allocated_bytes: stat.allocated_bytes };
+    Ok(Inspected {
+        fingerprint: record.fingerprint,
+        files: record.files,
+        bytes,
+        directory: dir.stat_self()?,
+        ownership: record.ownership,
+        exceptions: record.exceptions.clone(),
+        uncovered: record.uncovered.clone(),
+        inodes: contents.files.iter().map(|file| used(&file.stat)).collect(),
+        unverifiable: record.unverifiable.clone(),
+        problems: Vec::new(),
+    })
+}

@@ -1,0 +1,112 @@
+//! The last complete snapshot, as far as the next one is made from it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
+use crate::ops::error::OpError;
+use crate::repo::{Index, PartRecord, Repository, SnapshotState, Summary, read_parts};
+
+/// The newest complete snapshot.
+#[derive(Debug)]
+pub(super) struct Previous {
+    pub(super) id: SnapshotId,
+    pub(super) inodes: InodeSet,
+    /// What parts can be linked from; nothing where everything is frozen.
+    earlier: Option<Earlier>,
+}
+
+/// The tables of a snapshot with their parts.
+#[derive(Debug)]
+struct Earlier {
+    data: Dir,
+    parts: HashMap<TableName, HashMap<PartName, PartRecord>>,
+    names: HashMap<TableUuid, TableName>,
+}
+
+/// One table of the snapshot.
+#[derive(Clone, Debug)]
+pub(super) struct EarlierTable<'a> {
+    pub(super) dir: Dir,
+    pub(super) parts: &'a HashMap<PartName, PartRecord>,
+}
+
+impl Previous {
+    /// Reads the newest complete snapshot, its parts only where they are to be linked from. A list of parts that cannot
+    /// be read is a warning: then everything is frozen.
+    pub(super) fn read(
+        repository: &Repository,
+        with_parts: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Self>, OpError> {
+        let index = Index::open(repository)?;
+        let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
+        let Some(id) = complete.next().map(|summary| summary.id) else { return Ok(None) };
+        let snapshot = repository.snapshot_dir(id)?;
+        let data = snapshot.find_beneath(Path::new("data"))?;
+        let inodes = match (index.inodes(repository, id), &data) {
+            (Some(inodes), _) => inodes,
+            (None, Some(data)) => inodes_below(data)?,
+            (None, None) => InodeSet::default(),
+        };
+        let mut earlier = None;
+        if let (true, Some(data), SnapshotState::Complete(manifest)) = (with_parts, data, repository.snapshot(id)?) {
+            match read_parts(&snapshot, &manifest.parts_blake3) {
+                Ok(records) => earlier = Some(Earlier::new(data, records)),
+                Err(error) => warnings.push(format!(
+                    "nothing is linked from the last snapshot {id}, everything is frozen: {}",
+                    crate::monitor::chain(&error)
+                )),
+            }
+        }
+        Ok(Some(Self { id, inodes, earlier }))
+    }
+
+    /// The table as the snapshot has it: in Atomic databases the one of the same UUID, whatever its name was.
+    pub(super) fn table(&self, table: &Table) -> Result<Option<EarlierTable<'_>>, FsError> {
+        let Some(earlier) = &self.earlier else { return Ok(None) };
+        let name = match &table.key.uuid {
+            Some(uuid) => earlier.names.get(uuid),
+            None => Some(table.name()),
+        };
+        let Some((name, parts)) = name.and_then(|name| Some((name, earlier.parts.get(name)?))) else { return Ok(None) };
+        let path = Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
+        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts }))
+    }
+}
+
+impl Earlier {
+    fn new(data: Dir, records: Vec<PartRecord>) -> Self {
+        let mut parts: HashMap<TableName, HashMap<PartName, PartRecord>> = HashMap::new();
+        let mut names = HashMap::new();
+        // A part that was damaged then is never a source.
+        for record in records.into_iter().filter(|record| record.damage.is_empty()) {
+            let name = TableName::new(record.database.clone(), record.table.clone());
+            if let Some(uuid) = &record.uuid {
+                names.entry(uuid.clone()).or_insert_with(|| name.clone());
+            }
+            parts.entry(name).or_default().insert(record.part.clone(), record);
+        }
+        Self { data, parts, names }
+    }
+}
+
+/// Reads the inode numbers of a snapshot off its directories, without touching a file of it.
+fn inodes_below(data: &Dir) -> Result<InodeSet, FsError> {
+    let mut inodes = files_below(data)?;
+    inodes.par_sort_unstable();
+    Ok(InodeSet::from_sorted(inodes))
+}
+
+fn files_below(dir: &Dir) -> Result<Vec<u64>, FsError> {
+    let (directories, files): (Vec<_>, Vec<_>) =
+        dir.entries_with_kind()?.into_iter().partition(|entry| entry.kind == Kind::Directory);
+    let below: Vec<Vec<u64>> =
+        directories.par_iter().map(|entry| files_below(&dir.open_dir(&entry.name)?)).collect::<Result<_, FsError>>()?;
+    let mut inodes: Vec<u64> = files.iter().map(|entry| entry.inode).collect();
+    inodes.extend(below.into_iter().flatten());
+    Ok(inodes)
+}

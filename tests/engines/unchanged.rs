@@ -1,0 +1,176 @@
+//! What is as in the last snapshot is linked from there and not frozen; everything else is frozen.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::both_engines;
+use crate::engine::{Engine, Kind};
+use crate::faithful::{expected, found};
+use crate::support::{load, path_of, repository, restore_by_hand, shadows};
+use crate::tree::tree;
+
+/// What `create` answers, and the statements that it sent to freeze.
+fn create(chsnap: &Chsnap) -> (Value, Vec<String>) {
+    let run = chsnap.expect(0, &["-v", "--json", "--progress", "none", "create"]);
+    let freezes = run.stderr.lines().filter(|line| line.contains("FREEZE")).map(str::to_owned).collect();
+    (serde_json::from_str(&run.stdout).expect("JSON"), freezes)
+}
+
+fn records(snapshot: &Path) -> Vec<Value> {
+    let listing = fs::read(snapshot.join("parts.jsonl.zst")).expect("a listing");
+    let listing = String::from_utf8(zstd::decode_all(listing.as_slice()).expect("zstd")).expect("text");
+    listing.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+both_engines! {
+    fn a_night_in_which_nothing_changed_freezes_nothing_and_is_a_full_snapshot(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let (first, freezes) = create(&chsnap);
+        assert!(!freezes.is_empty());
+        let (second, freezes) = create(&chsnap);
+        assert_eq!(freezes, Vec::<String>::new());
+        assert_eq!((&second["parts"], &second["files"]), (&first["parts"], &first["files"]));
+        assert_eq!((&second["placed"]["linked"]["parts"], &second["written_bytes"]), (&first["parts"], &0.into()));
+        assert_eq!(second["allocated_bytes"], first["allocated_bytes"]);
+        let snapshot = path_of(&chsnap, &second);
+        assert_eq!(found(&tree(&snapshot.join("data/lab"))), expected(&engine));
+        for record in records(&snapshot) {
+            assert_eq!((&record["from"], &record["placed"]), (&first["id"], &"linked".into()), "{record}");
+        }
+        // What was recorded of a part is what is recorded again.
+        let plain = |mut record: Value| {
+            for field in ["from", "placed"] {
+                record.as_object_mut().expect("an object").remove(field);
+            }
+            record
+        };
+        let both = [&first, &second].map(|created| records(&path_of(&chsnap, created)).into_iter().map(plain).collect::<Vec<_>>());
+        assert_eq!(both[0], both[1]);
+        // It outlives the one that it was linked from.
+        chsnap.json(0, &["rm", first["id"].as_str().expect("an id")]);
+        chsnap.json(0, &["gc"]);
+        let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
+        assert_eq!(restored.query("SELECT count(), sum(id) FROM lab.events"), engine.query("SELECT count(), sum(id) FROM lab.events"));
+        let (third, freezes) = create(&chsnap);
+        assert_eq!((freezes.len(), &third["placed"]["linked"]["parts"]), (0, &first["parts"]));
+    }
+}
+
+both_engines! {
+    fn only_partitions_that_changed_are_frozen(engine: Engine) {
+        load(&engine);
+        engine.query("SYSTEM STOP MERGES lab.events");
+        let chsnap = repository(&engine);
+        create(&chsnap);
+        engine.query("INSERT INTO lab.events SELECT toDateTime('2026-02-03 00:00:00'), 1, 'x', 1 FROM numbers(10)");
+        let (created, freezes) = create(&chsnap);
+        let of_events: Vec<&String> = freezes.iter().filter(|line| line.contains("`events`")).collect();
+        assert_eq!(of_events.len(), 1, "{freezes:?}");
+        assert!(of_events[0].contains("FREEZE PARTITION ID '202602'"), "{freezes:?}");
+        assert_eq!(found(&tree(&path_of(&chsnap, &created).join("data/lab"))), expected(&engine));
+        // Most of the table: one statement.
+        engine.query("INSERT INTO lab.events SELECT toDateTime('2026-01-01 00:00:00') + number * 86400, 1, 'x', 1 FROM numbers(120)");
+        let (created, freezes) = create(&chsnap);
+        let of_events: Vec<&String> = freezes.iter().filter(|line| line.contains("`events`")).collect();
+        assert!(of_events.len() == 1 && of_events[0].contains("FREEZE WITH NAME"), "{freezes:?}");
+        assert_eq!(found(&tree(&path_of(&chsnap, &created).join("data/lab"))), expected(&engine));
+        let all = chsnap.json(0, &["create", "--freeze", "all"]);
+        assert_eq!(all["placed"]["linked"]["parts"], 0, "{all}");
+    }
+}
+
+/// Numbers that look random and are the same for one seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        // Knuth's constants for a linear congruential generator of 64 bits; the low bits are the poor ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// One thing that happens to the tables between two nights; what an engine refuses happens not.
+fn step(engine: &Engine, numbers: &mut Numbers) -> String {
+    let table = ["lab.a", "lab.b"][usize::try_from(numbers.below(2)).expect("small")];
+    let other = if table == "lab.a" { "lab.b" } else { "lab.a" };
+    let (partition, number) = (numbers.below(3), numbers.below(1000));
+    let statements = match numbers.below(13) {
+        0..=2 => vec![format!("INSERT INTO {table} SELECT {partition}, number, {number} FROM numbers(20)")],
+        3 => vec![format!("OPTIMIZE TABLE {table} PARTITION {partition} FINAL")],
+        4 => vec![format!("ALTER TABLE {table} UPDATE v = v + 1 WHERE k = {partition}")],
+        5 => vec![format!("ALTER TABLE {table} DROP PARTITION {partition}")],
+        6 => vec![format!("ALTER TABLE {table} ATTACH PARTITION {partition} FROM {other}")],
+        7 => vec![format!("ALTER TABLE {table} REPLACE PARTITION {partition} FROM {other}")],
+        8 => vec![format!("DROP TABLE {table}"), make(table, ["UInt32", "UInt64"][usize::from(number % 2 == 0)])],
+        9 => vec![format!("RENAME TABLE {table} TO lab.c, {other} TO {table}, lab.c TO {other}")],
+        10 => {
+            let to = if number % 2 == 0 { "UInt32" } else { "UInt64" };
+            vec![format!("ALTER TABLE {table} MODIFY COLUMN v {to}")]
+        }
+        11 => vec![
+            format!("ALTER TABLE {table} DETACH PARTITION {partition}"),
+            format!("ALTER TABLE {table} ATTACH PARTITION {partition}"),
+        ],
+        _ if engine.kind() == Kind::V26 => {
+            vec![format!("UPDATE {table} SET v = {number} WHERE k = {partition}")]
+        }
+        _ => Vec::new(),
+    };
+    for statement in &statements {
+        if let Err(error) = engine.try_query(statement) {
+            return format!("{statement}: {error}");
+        }
+    }
+    statements.join("; ")
+}
+
+fn make(table: &str, v: &str) -> String {
+    format!("CREATE TABLE {table} (p UInt8, k UInt64, v {v}) ENGINE = MergeTree PARTITION BY p ORDER BY k")
+}
+
+/// The tables with their types and sums.
+fn state(engine: &Engine) -> String {
+    let types = "SELECT table, name, type FROM system.columns WHERE database = 'lab' ORDER BY table, name";
+    let sums = |table: &str| {
+        engine.query(&format!("SELECT p, count(), sum(k), sum(v) FROM lab.{table} GROUP BY p ORDER BY p"))
+    };
+    format!("{}\n{}\n{}", engine.query(types), sums("a"), sums("b"))
+}
+
+both_engines! {
+    fn whatever_happens_between_two_nights_the_snapshot_is_the_table(engine: Engine) {
+        let seed = std::env::var("CHSNAP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_122);
+        let nights = if std::env::var_os("CHSNAP_FULL").is_some() { 400 } else { 40 };
+        let mut numbers = Numbers(seed);
+        engine.query("CREATE DATABASE lab");
+        for table in ["lab.a", "lab.b"] {
+            engine.query(&make(table, "UInt32"));
+            engine.query(&format!("INSERT INTO {table} SELECT number % 3, number, 1 FROM numbers(60)"));
+        }
+        let chsnap = repository(&engine);
+        let (mut history, mut linked) = (Vec::new(), 0);
+        for night in 0..nights {
+            for _ in 0..=numbers.below(2) {
+                history.push(step(&engine, &mut numbers));
+            }
+            let created = chsnap.run(&["--json", "--progress", "none", "create"]);
+            let context = format!("seed {seed}, night {night}, {:?}", history.iter().rev().take(4).collect::<Vec<_>>());
+            assert!(matches!(created.code, 0 | 3), "{context}\n{}{}", created.stdout, created.stderr);
+            let created: Value = serde_json::from_str(&created.stdout).expect("JSON");
+            linked += created["placed"]["linked"]["parts"].as_u64().expect("a count");
+            let snapshot = path_of(&chsnap, &created);
+            assert_eq!(found(&tree(&snapshot.join("data/lab"))), expected(&engine), "{context}");
+            if night % 10 == 9 {
+                let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
+                assert_eq!(state(&restored), state(&engine), "{context}");
+            }
+        }
+        assert!(linked > 0, "something was linked in {nights} nights");
+        assert!(shadows(&engine).is_empty());
+    }
+}
