@@ -13,7 +13,7 @@ use crate::model::PartName;
 use super::ExecError;
 use super::place::link_tree;
 
-/// Files that a freeze leaves out although the part is wrong without them: read before the freeze, so that a merge
+/// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
 /// before they can be linked loses none. Whatever else a live part has and its frozen copy has not is linked too.
 ///
 /// Source: `DataPartStorageOnDiskBase::freeze`, which removes the first; of the second, made by `ATTACH` and

@@ -42,9 +42,12 @@ pub fn is_network_filesystem(dir: &Dir) -> bool {
     stat.is_err() || stat.is_ok_and(|stat| NETWORK_TYPES.contains(&stat.filesystem_type().0))
 }
 
+/// What the C library answers for a filesystem whose limit it does not know (`LINUX_LINK_MAX` in glibc).
+const UNKNOWN_LINK_LIMIT: u64 = 127;
+
 /// The most links that one inode may have on the filesystem of `dir`; `None` where it does not tell.
 #[must_use]
 pub fn link_limit(dir: &Dir) -> Option<u64> {
     let limit = nix::unistd::fpathconf(dir.fd(), nix::unistd::PathconfVar::LINK_MAX).ok().flatten()?;
-    u64::try_from(limit).ok()
+    u64::try_from(limit).ok().filter(|limit| *limit != UNKNOWN_LINK_LIMIT)
 }

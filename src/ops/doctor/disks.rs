@@ -5,8 +5,8 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, Dir, Kind, Scan};
-use crate::model::{FreezeName, Part, RepositoryId};
-use crate::ops::disks::{LocalDisk, LocalDisks, probe_link};
+use crate::model::{FreezeName, RepositoryId};
+use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
@@ -16,7 +16,7 @@ use super::{Examination, Findings, chain, size};
 
 pub(super) fn examine(
     repository: &Repository,
-    locked: Option<&Locked<'_>>,
+    locked: Option<Locked<'_>>,
     server: &Server,
     examination: &Examination,
     now: DateTime<Utc>,
@@ -27,7 +27,7 @@ pub(super) fn examine(
         Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
     };
     let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
-    let text = format!("{} tables with {parts} parts to take", plan.freeze.len());
+    let text = format!("tables to take: {}; parts in them: {parts}", plan.freeze.len());
     match plan.warnings.first() {
         None => findings.ok("tables", text),
         Some(first) => findings.warn(
@@ -36,23 +36,22 @@ pub(super) fn examine(
             "chsnap create --dry-run shows them all; --accept 'db.table' lets one stay behind, --exclude leaves it out",
         ),
     }
-    for disk in &disks {
-        let parts = || plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| part.disk == disk.name);
-        let is_used = parts().next().is_some();
-        if !disk.is_local() {
-            if is_used {
-                findings.warn(
-                    "disk",
-                    format!("{:?} is of type {}: the tables on it are not taken", disk.name, disk.disk_type),
-                    "only plain local disks can be linked; --exclude leaves those tables out without a warning",
-                );
-            }
-            continue;
+    // The server's own path comes first, and holds the definitions.
+    let is_used = |disk: &Disk| plan.freeze.iter().flat_map(TableFreeze::parts).any(|part| part.disk == disk.name);
+    let used = disks.iter().enumerate().filter(|(position, disk)| disk.is_local() && (*position == 0 || is_used(disk)));
+    let examined: Vec<Examined<'_>> =
+        used.map(|(_, disk)| Examined { repository, examination, now, disk, plan: &plan }).collect();
+    let locals: Vec<_> = examined.iter().map(|examined| examined.open(findings)).collect();
+    let visible = || examined.iter().zip(&locals).filter_map(|(examined, local)| Some((examined, local.as_ref()?)));
+    if let Some(locked) = locked {
+        for (examined, local) in visible() {
+            examined.probe(&locked, local, findings);
         }
-        // The server's own path comes first, and holds the definitions.
-        if is_used || disks.first() == Some(disk) {
-            Examined { repository, locked, examination, now, disk }.examine(&plan, parts, findings);
-        }
+    }
+    // The lock is free from here on: the rest reads, and may take its time.
+    for (examined, local) in visible() {
+        examined.leftover_shadows(local, findings);
+        examined.links(local, findings);
     }
 }
 
@@ -66,36 +65,31 @@ fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
 /// A disk under examination.
 struct Examined<'a> {
     repository: &'a Repository,
-    locked: Option<&'a Locked<'a>>,
     examination: &'a Examination,
     now: DateTime<Utc>,
     disk: &'a Disk,
+    plan: &'a CreatePlan,
 }
 
 impl Examined<'_> {
-    fn examine<'a, I: Iterator<Item = &'a Part>>(
-        &self,
-        plan: &CreatePlan,
-        parts: impl Fn() -> I,
-        findings: &mut Findings,
-    ) {
+    fn open(&self, findings: &mut Findings) -> Option<LocalDisks> {
         let name = &self.disk.name;
-        let tables = plan.freeze.iter().map(|freeze| &freeze.table);
-        let local = match LocalDisks::only(self.repository, self.disk, tables, &self.examination.paths) {
-            Ok(local) => local,
+        let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
+        match LocalDisks::only(self.repository, self.disk, tables, &self.examination.paths) {
+            Ok(local) => {
+                if let Some(own) = local.iter().next() {
+                    let text = format!("{name:?} at {}{}{}", own.dir.path().display(), on(&own.dir), self.coded());
+                    findings.ok("disk", text);
+                }
+                Some(local)
+            }
             Err(error) => {
                 let remedy = "run chsnap on the server's own host, as root or the server's user; where the server is in a \
                               container, --path-map SERVER=HERE says where its directory is on this host";
-                return findings.fail("disk", format!("{name:?}: {}", chain(&error)), remedy);
+                findings.fail("disk", format!("{name:?}: {}", chain(&error)), remedy);
+                None
             }
-        };
-        let Some(own) = local.iter().next() else { return };
-        findings.ok("disk", format!("{name:?} at {}{}{}", own.dir.path().display(), on(&own.dir), self.coded()));
-        if let Some(locked) = self.locked {
-            self.probe(locked, &local, own, parts(), findings);
         }
-        self.leftover_shadows(own, findings);
-        self.links(own, findings);
     }
 
     fn coded(&self) -> &'static str {
@@ -106,14 +100,8 @@ impl Examined<'_> {
         }
     }
 
-    fn probe<'a>(
-        &self,
-        locked: &Locked<'_>,
-        local: &LocalDisks,
-        own: &LocalDisk,
-        parts: impl Iterator<Item = &'a Part>,
-        findings: &mut Findings,
-    ) {
+    fn probe(&self, locked: &Locked<'_>, local: &LocalDisks, findings: &mut Findings) {
+        let Some(own) = local.iter().next() else { return };
         let name = &self.disk.name;
         let remedy = "put the repository on the filesystem of the disk, outside its shadow/ and store/, in the same mount, and \
                       run chsnap as root or the server's user";
@@ -121,6 +109,7 @@ impl Examined<'_> {
             Ok(scratch) => scratch,
             Err(error) => return findings.fail("link", chain(&error), "run chsnap as a user who may write there"),
         };
+        let parts = self.plan.freeze.iter().flat_map(TableFreeze::parts);
         match probe_link(local, own, parts, scratch.dir()) {
             Ok(true) => findings.ok("link", format!("a file of {name:?} can be linked into the repository")),
             Ok(false) => return findings.ok("link", format!("{name:?} has no part to ask with")),
@@ -145,7 +134,8 @@ impl Examined<'_> {
         }
     }
 
-    fn leftover_shadows(&self, own: &LocalDisk, findings: &mut Findings) {
+    fn leftover_shadows(&self, local: &LocalDisks, findings: &mut Findings) {
+        let Some(own) = local.iter().next() else { return };
         let shadow = match own.dir.find_beneath(Path::new("shadow")) {
             Ok(Some(shadow)) => shadow,
             Ok(None) => return findings.ok("shadow", format!("{:?} has no shadow/ yet", self.disk.name)),
@@ -179,7 +169,8 @@ impl Examined<'_> {
     }
 
     /// The most links of a live file, and the filesystem's limit: each snapshot is one more.
-    fn links(&self, own: &LocalDisk, findings: &mut Findings) {
+    fn links(&self, local: &LocalDisks, findings: &mut Findings) {
+        let Some(own) = local.iter().next() else { return };
         let Some(limit) = fs::link_limit(&own.dir) else {
             return findings.ok("links", format!("the filesystem of {:?} tells no limit of links", self.disk.name));
         };

@@ -89,7 +89,7 @@ pub fn doctor(
     host::examine(repository, now, &mut findings);
     let locked = repository::examine(repository, examination.lock_wait, now, &mut findings);
     if let Some(server) = server::examine(connect, &mut findings) {
-        disks::examine(repository, locked.as_ref(), &server, examination, now, &mut findings);
+        disks::examine(repository, locked, &server, examination, now, &mut findings);
     }
     findings.0
 }
