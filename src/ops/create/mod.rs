@@ -70,6 +70,7 @@ fn check(
     guards::repository_is_outside(repository, &discovered.disks)?;
     guards::enough_space(repository, request.min_free_bytes)?;
     let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan)?;
+    guards::shadows_are_directories(&local)?;
     Ok((bound, local))
 }
 
