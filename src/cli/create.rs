@@ -205,13 +205,14 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let (mut parts, mut bytes) = (0, 0);
     for freeze in &plan.freeze {
         let own_parts = freeze.parts().count() as u64;
-        let own_bytes: u64 = freeze.parts().map(|part| part.bytes).sum();
+        // Figures of the server's, which may be any.
+        let own_bytes = freeze.parts().fold(0, |sum: u64, part| sum.saturating_add(part.bytes));
         let data_parts = freeze.parts().filter(|part| !part.name.is_patch());
         let mut partitions: Vec<&str> = data_parts.map(|part| part.partition.0.as_str()).collect();
         partitions.sort_unstable();
         partitions.dedup();
         parts += own_parts;
-        bytes += own_bytes;
+        bytes = own_bytes.saturating_add(bytes);
         let how = match &freeze.scope {
             Scope::Whole => "table",
             Scope::Partitions(_) => "partitions",
@@ -220,7 +221,7 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         let name = freeze.table.name();
         rows.push(vec![
             render::safe(&name.to_string(), 100),
-            freeze.table.engine.clone(),
+            render::safe(&freeze.table.engine, 40),
             partitions.len().to_string(),
             render::thousands(own_parts),
             render::bytes(own_bytes),

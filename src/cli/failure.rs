@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 use super::output::Output;
+use super::render;
 use super::signals;
 use super::streams::{write_stderr, write_stdout};
 
@@ -51,12 +52,13 @@ impl Failure {
     /// Prints the failure and returns the exit code.
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
-            let (message, hint) = (&self.message, &self.hint);
+            let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
             if self.code == GUARD {
                 let schema = output.schema();
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
-                let (causes, code) = (&self.causes, self.code);
+                let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
+                let (causes, code) = (self.causes.iter().map(cut).collect::<Vec<_>>(), self.code);
                 write_stderr(&format!(
                     "{}\n",
                     json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})

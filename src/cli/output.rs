@@ -32,10 +32,13 @@ pub(super) struct Output {
     write_error: RefCell<Option<String>>,
 }
 
-/// What a message has from elsewhere (a manifest, a server, a path) cannot garble the terminal.
+/// What a message has from elsewhere (a manifest, a server, a path) can neither garble the terminal nor flood it.
 fn safe(message: &str) -> String {
-    render::safe(message, usize::MAX)
+    render::safe(message, render::MESSAGE_LIMIT)
 }
+
+/// Warnings that are shown.
+const WARNINGS_LIMIT: usize = 1000;
 
 impl Output {
     pub(super) fn new(globals: &Globals, command: &'static str) -> Self {
@@ -121,8 +124,12 @@ impl Output {
     /// A warning; in JSON it stands in the document.
     pub(super) fn warnings(&self, warnings: &[String]) {
         if !self.json {
-            for warning in warnings {
-                write_stderr(&format!("{}: {}\n", self.styled(AnsiColor::Yellow, "warning"), safe(warning)));
+            let kind = self.styled(AnsiColor::Yellow, "warning");
+            for warning in warnings.iter().take(WARNINGS_LIMIT) {
+                write_stderr(&format!("{kind}: {}\n", safe(warning)));
+            }
+            if let Some(more) = warnings.len().checked_sub(WARNINGS_LIMIT).filter(|more| *more > 0) {
+                write_stderr(&format!("{kind}: and {more} more, which --json shows\n"));
             }
         }
     }

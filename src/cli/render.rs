@@ -40,11 +40,22 @@ pub(super) fn age(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {number} {unit}") } else { format!("{number} {unit}") }
 }
 
+/// Letters of a message that are shown. Its text may be from elsewhere, and of any length.
+pub(super) const MESSAGE_LIMIT: usize = 8192;
+
+/// The first `limit` letters of a text.
+pub(super) fn cut(text: &str, limit: usize) -> String {
+    let mut cut: String = text.chars().take(limit).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
+}
+
 /// Text from elsewhere, with what would garble a terminal escaped, and cut at `limit` letters.
 pub(super) fn safe(text: &str, limit: usize) -> String {
-    let cut: String = text.chars().take(limit).collect();
     let mut safe = String::new();
-    for letter in cut.chars() {
+    for letter in cut(text, limit).chars() {
         if letter.is_control()
             || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         {
@@ -52,9 +63,6 @@ pub(super) fn safe(text: &str, limit: usize) -> String {
         } else {
             safe.push(letter);
         }
-    }
-    if cut.len() < text.len() {
-        safe.push('…');
     }
     safe
 }

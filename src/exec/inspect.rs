@@ -6,6 +6,7 @@ use crate::model::{Fingerprint, Ownership};
 use crate::repo::PartFile;
 
 use super::inspect_files::{Contents, Listed, list};
+use super::problems::Problems;
 
 /// An inode and the blocks that it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,11 +61,12 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
-    let contents = list(dir, entries)?;
+    let mut contents = list(dir, entries)?;
+    let mut problems = std::mem::take(&mut contents.foreign);
     let mut inspected = Inspected {
         fingerprint: None,
         files: contents.files.len() as u64,
-        bytes: contents.files.iter().map(|file| file.stat.size_bytes).sum(),
+        bytes: contents.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.stat.size_bytes)),
         directory: dir.stat_self()?,
         ownership: contents.common_ownership(),
         exceptions: Vec::new(),
@@ -75,7 +77,7 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
             .map(|file| InodeUse { inode: file.stat.inode, allocated_bytes: file.stat.allocated_bytes })
             .collect(),
         unverifiable: None,
-        problems: contents.foreign.clone(),
+        problems: Vec::new(),
     };
     inspected.exceptions = contents
         .files
@@ -86,14 +88,14 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     let covered = match read_checksums(dir)? {
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
-            cover(dir, &contents, &checksums, &mut inspected.problems)?
+            cover(dir, &contents, &checksums, &mut problems)?
         }
         Read::Unusable(reason) => {
             inspected.unverifiable = Some(reason);
             vec![false; contents.files.len()]
         }
         Read::Damaged(problem) => {
-            inspected.problems.push(problem);
+            problems.push(|| problem);
             vec![false; contents.files.len()]
         }
     };
@@ -102,6 +104,7 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
             inspected.uncovered.push(hash(file)?);
         }
     }
+    inspected.problems = problems.into_list();
     Ok(inspected)
 }
 
@@ -125,28 +128,25 @@ fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
 }
 
 /// Which of the files are covered, for each of `contents.files` in turn.
-fn cover(
-    dir: &Dir,
-    contents: &Contents,
-    checksums: &Checksums,
-    problems: &mut Vec<String>,
-) -> Result<Vec<bool>, FsError> {
+fn cover(dir: &Dir, contents: &Contents, checksums: &Checksums, problems: &mut Problems) -> Result<Vec<bool>, FsError> {
     let mut covered = vec![false; contents.files.len()];
     cover_directory("", contents, checksums, &mut covered, problems);
     for (name, entry) in checksums.projections() {
         let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
         if !contents.directories.contains(&name) {
-            problems.push(format!("its projection {name} is missing"));
+            problems.push(|| format!("its projection {name} is missing"));
             continue;
         }
         match read_checksums(&dir.open_dir(&name)?)? {
             Read::Found(nested) => {
                 cover_directory(&name, contents, &nested, &mut covered, problems);
                 if nested.as_projection() != *entry {
-                    problems.push(format!("its projection {name} is not the one that its checksums.txt lists"));
+                    problems.push(|| format!("its projection {name} is not the one that its checksums.txt lists"));
                 }
             }
-            Read::Unusable(reason) | Read::Damaged(reason) => problems.push(format!("its projection {name}: {reason}")),
+            Read::Unusable(reason) | Read::Damaged(reason) => {
+                problems.push(|| format!("its projection {name}: {reason}"));
+            }
         }
     }
     Ok(covered)
@@ -157,7 +157,7 @@ fn cover_directory(
     contents: &Contents,
     checksums: &Checksums,
     covered: &mut [bool],
-    problems: &mut Vec<String>,
+    problems: &mut Problems,
 ) {
     // Both are in the order of their names: one pass, and no search a file.
     let (start, files) = contents.below(directory);
@@ -166,7 +166,7 @@ fn cover_directory(
         let name = String::from_utf8_lossy(name.as_bytes());
         while files.next_if(|(_, file)| file.name.as_str() < name.as_ref()).is_some() {}
         let Some((position, file)) = files.next_if(|(_, file)| file.name == name) else {
-            problems.push(format!("its file {} is missing", joined(directory, &name)));
+            problems.push(|| format!("its file {} is missing", joined(directory, &name)));
             continue;
         };
         if let Some(covered) = covered.get_mut(start + position) {
@@ -174,12 +174,14 @@ fn cover_directory(
         }
         let is_right = file.stat.size_bytes == entry.size || file.name.contains(".gin_");
         if !is_right {
-            problems.push(format!(
-                "its file {} has {} bytes, and its checksums.txt says {}",
-                file.path(),
-                file.stat.size_bytes,
-                entry.size
-            ));
+            problems.push(|| {
+                format!(
+                    "its file {} has {} bytes, and its checksums.txt says {}",
+                    file.path(),
+                    file.stat.size_bytes,
+                    entry.size
+                )
+            });
         }
     }
 }

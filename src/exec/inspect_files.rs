@@ -6,6 +6,8 @@ use std::ops::Range;
 use crate::fs::{Dir, Entry, FsError, Kind, Stat};
 use crate::model::Ownership;
 
+use super::problems::Problems;
+
 /// One file of a part.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
@@ -35,7 +37,7 @@ pub(super) struct Contents {
     /// Directories below the part.
     pub directories: Vec<String>,
     /// What no part has.
-    pub foreign: Vec<String>,
+    pub foreign: Problems,
 }
 
 impl Contents {
@@ -78,7 +80,7 @@ fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut
             (Kind::Directory, Ok(name)) if path.is_empty() => directories.push(name),
             (_, name) => {
                 let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
-                contents.foreign.push(format!("{name:?} in it is nothing that a part has"));
+                contents.foreign.push(|| format!("{name:?} in it is nothing that a part has"));
             }
         }
     }

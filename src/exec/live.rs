@@ -11,7 +11,7 @@ use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
-use super::place::link_tree;
+use super::place::{PART_DEPTH, link_tree};
 
 /// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
 /// before they can be linked loses none. Whatever else a live part has and its frozen copy has not is linked too.
@@ -231,7 +231,7 @@ pub(super) fn belongs_in_a_copy(entry: &Entry) -> bool {
 /// If it is there and cannot be linked.
 pub fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<Dir>, ExecError> {
     let Some(source) = find_part(&live.dir, name)? else { return Ok(None) };
-    match link_tree(&source, table, name.as_str(), &belongs_in_a_copy) {
+    match link_tree(&source, table, name.as_str(), PART_DEPTH, &belongs_in_a_copy) {
         Ok(dir) => Ok(Some(dir)),
         Err(ExecError::Fs(error)) if error.kind() == ErrorKind::NotFound => {
             super::remove_tree(table, name.as_str(), &|_| ())?;

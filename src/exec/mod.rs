@@ -7,6 +7,7 @@ mod inspect;
 mod inspect_files;
 mod live;
 mod place;
+mod problems;
 mod remove;
 mod unchanged;
 

@@ -111,14 +111,24 @@ fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
 }
 
 fn link_part(shadow: &Dir, table: &Dir, entry: &Entry) -> Result<Placement, ExecError> {
-    link_tree(&shadow.open_dir(&entry.name)?, table, &entry.name.to_string_lossy(), &|_| true)?;
+    link_tree(&shadow.open_dir(&entry.name)?, table, &entry.name.to_string_lossy(), PART_DEPTH, &|_| true)?;
     Ok(Placement::Linked)
 }
 
-/// Links every file of the directory `from`, and of the directories in it, into a new directory `name` of `to`.
+/// Directories below a part: its projections, and room for what a newer server may nest in them.
+pub(super) const PART_DEPTH: usize = 4;
+
+/// Links every file of the directory `from`, and of the directories `depth` levels below it, into a new directory
+/// `name` of `to`.
 ///
 /// The directories get owner, group, mode and modification time of their sources. Nothing is set on a file.
-pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&Entry) -> bool) -> Result<Dir, ExecError> {
+pub(super) fn link_tree(
+    from: &Dir,
+    to: &Dir,
+    name: &str,
+    depth: usize,
+    wanted: &dyn Fn(&Entry) -> bool,
+) -> Result<Dir, ExecError> {
     to.create_dir(name, 0o700)?;
     let target = to.open_dir(name)?;
     for entry in from.entries_with_kind()? {
@@ -128,7 +138,10 @@ pub(super) fn link_tree(from: &Dir, to: &Dir, name: &str, wanted: &dyn Fn(&Entry
         match entry.kind {
             _ if !wanted(&entry) => {}
             Kind::File => target.link_from(from, entry_name, entry_name)?,
-            Kind::Directory => drop(link_tree(&from.open_dir(entry_name)?, &target, entry_name, wanted)?),
+            Kind::Directory if depth == 0 => {
+                return Err(ExecError::Foreign { path: from.path().join(entry_name), what: "a directory too deep" });
+            }
+            Kind::Directory => drop(link_tree(&from.open_dir(entry_name)?, &target, entry_name, depth - 1, wanted)?),
             _ => {
                 let path = from.path().join(entry_name);
                 return Err(ExecError::Foreign { path, what: "neither a file nor a directory" });

@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, ErrorKind, FsError, Kind};
+use crate::fs::ErrorKind::{self, Exists, NotEmpty, WrongKind};
+use crate::fs::{Dir, FsError, Kind};
 
 /// What was unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,10 @@ impl std::iter::Sum for Removed {
     }
 }
 
+/// Directories that stand deeper than this below the tree are raised to its top before they are emptied: neither the
+/// stack nor the descriptors of this process depend on how deep a tree is. No snapshot is half as deep.
+const DEPTH_LIMIT: usize = 16;
+
 /// Removes `name` in `parent` and everything beneath it, directories in parallel, in the current pool.
 ///
 /// A symbolic link is unlinked, never followed. What is gone already is no error, so that an interrupted removal
@@ -51,7 +57,15 @@ pub fn remove_tree(
         return Ok(Removed { files: 1, directories: 0 });
     }
     let Some(dir) = parent.find_beneath(Path::new(name))? else { return Ok(Removed::default()) };
-    let mut removed = empty(&dir, progress)?;
+    let tree = Tree { top: &dir, raised: AtomicU64::new(0), progress };
+    let mut removed = Removed::default();
+    loop {
+        let before = tree.raised.load(Ordering::Relaxed);
+        removed += tree.empty(&dir, 0)?;
+        if tree.raised.load(Ordering::Relaxed) == before {
+            break;
+        }
+    }
     drop(dir);
     if if_present(parent.remove_dir(name))? {
         removed.directories += 1;
@@ -59,31 +73,58 @@ pub fn remove_tree(
     Ok(removed)
 }
 
-fn empty(dir: &Dir, progress: &(dyn Fn(Removed) + Sync)) -> Result<Removed, FsError> {
-    let entries = dir.entries_with_kind()?;
-    let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
-    let mut first_error = None;
-    let mut own = Removed::default();
-    for entry in &files {
-        match if_present(dir.remove_file(&entry.name)) {
-            Ok(was_there) => own.files += u64::from(was_there),
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    progress(own);
-    // The directories below are emptied in parallel; their entries in this one are taken away by this thread alone.
-    let below: Vec<Result<Removed, FsError>> =
-        directories.par_iter().map(|entry| empty(&dir.open_dir(&entry.name)?, progress)).collect();
-    for (entry, result) in directories.iter().zip(below) {
-        match result.and_then(|removed| if_present(dir.remove_dir(&entry.name)).map(|was| (removed, was))) {
-            Ok((removed, was_there)) => {
-                own += removed;
-                own.directories += u64::from(was_there);
+/// A tree that is being removed.
+struct Tree<'a> {
+    top: &'a Dir,
+    /// How many directories were raised to its top.
+    raised: AtomicU64,
+    progress: &'a (dyn Fn(Removed) + Sync),
+}
+
+impl Tree<'_> {
+    fn empty(&self, dir: &Dir, depth: usize) -> Result<Removed, FsError> {
+        let entries = dir.entries_with_kind()?;
+        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
+        let mut first_error = None;
+        let mut own = Removed::default();
+        for entry in &files {
+            match if_present(dir.remove_file(&entry.name)) {
+                Ok(was_there) => own.files += u64::from(was_there),
+                Err(error) => first_error = first_error.or(Some(error)),
             }
-            Err(error) => first_error = first_error.or(Some(error)),
+        }
+        (self.progress)(own);
+        if depth == DEPTH_LIMIT {
+            for entry in &directories {
+                first_error = first_error.or(self.raise(dir, &entry.name).err());
+            }
+            return first_error.map_or(Ok(own), Err);
+        }
+        // The directories below are emptied in parallel; their entries in this one are taken away by this thread alone.
+        let below: Vec<Result<Removed, FsError>> =
+            directories.par_iter().map(|entry| self.empty(&dir.open_dir(&entry.name)?, depth + 1)).collect();
+        for (entry, result) in directories.iter().zip(below) {
+            match result.and_then(|removed| if_present(dir.remove_dir(&entry.name)).map(|was| (removed, was))) {
+                Ok((removed, was_there)) => {
+                    own += removed;
+                    own.directories += u64::from(was_there);
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(own), Err)
+    }
+
+    /// Moves a directory to the top, under a name that nothing has there.
+    fn raise(&self, dir: &Dir, name: &OsStr) -> Result<(), FsError> {
+        loop {
+            let number = self.raised.fetch_add(1, Ordering::Relaxed);
+            match self.top.rename_from(dir, name, format!("raised-{number}")) {
+                Err(error) if matches!(error.kind(), Exists | NotEmpty | WrongKind) => {}
+                result => return if_present(result).map(drop),
+            }
         }
     }
-    first_error.map_or(Ok(own), Err)
 }
 
 fn if_present(result: Result<(), FsError>) -> Result<bool, FsError> {

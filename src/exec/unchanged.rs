@@ -12,7 +12,7 @@ use super::ExecError;
 use super::inspect::{InodeUse, Inspected, inspect_listed};
 use super::inspect_files::list;
 use super::live::belongs_in_a_copy;
-use super::place::link_tree;
+use super::place::{PART_DEPTH, link_tree};
 
 /// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
 /// the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so that none of their
@@ -24,12 +24,16 @@ pub fn unchanged_parts(parts: &[(&PartName, &Dir)], earlier: &Dir) -> Result<BTr
     let unchanged = |(name, live): &(&PartName, &Dir)| -> Result<Option<PartName>, FsError> {
         let Some((held, held_entries)) = earlier.find_and_list(name.as_str())? else { return Ok(None) };
         let Some((live, live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
-        Ok(same_files(&live, live_entries, &held, held_entries)?.then(|| (*name).clone()))
+        Ok(same_files((&live, live_entries), (&held, held_entries), PART_DEPTH)?.then(|| (*name).clone()))
     };
     parts.par_iter().map(unchanged).filter_map(Result::transpose).collect()
 }
 
-fn same_files(live: &Dir, live_entries: Vec<Entry>, held: &Dir, held_entries: Vec<Entry>) -> Result<bool, FsError> {
+fn same_files(
+    (live, live_entries): (&Dir, Vec<Entry>),
+    (held, held_entries): (&Dir, Vec<Entry>),
+    depth: usize,
+) -> Result<bool, FsError> {
     let sorted = |entries: Vec<Entry>| {
         let mut entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -41,9 +45,11 @@ fn same_files(live: &Dir, live_entries: Vec<Entry>, held: &Dir, held_entries: Ve
     }
     for (a, b) in live_entries.iter().zip(&held_entries) {
         let same = match (a.kind, b.kind) {
-            (Kind::Directory, Kind::Directory) if a.name == b.name => {
+            (Kind::Directory, Kind::Directory) if depth > 0 && a.name == b.name => {
                 match (live.find_and_list(&a.name)?, held.find_and_list(&b.name)?) {
-                    (Some((live, of_live)), Some((held, of_held))) => same_files(&live, of_live, &held, of_held)?,
+                    (Some((live, of_live)), Some((held, of_held))) => {
+                        same_files((&live, of_live), (&held, of_held), depth - 1)?
+                    }
                     _ => false,
                 }
             }
@@ -62,7 +68,7 @@ fn same_files(live: &Dir, live_entries: Vec<Entry>, held: &Dir, held_entries: Ve
 /// # Errors
 /// If it cannot be linked, or something in it is nothing that a part has.
 pub fn link_earlier_part(earlier: &Dir, table: &Dir, name: &PartName) -> Result<(), ExecError> {
-    link_tree(&earlier.open_dir(name.as_str())?, table, name.as_str(), &|_| true)?;
+    link_tree(&earlier.open_dir(name.as_str())?, table, name.as_str(), PART_DEPTH, &|_| true)?;
     Ok(())
 }
 

@@ -8,13 +8,18 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use super::entries::Kind;
 use super::error::FsError;
+use super::stat;
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
 }
+
+/// More than a holder writes of itself.
+const HOLDER_LIMIT_BYTES: u64 = 64 << 10;
 
 impl FileLock {
     /// Tries to take the lock on the file `name`, made if it is not there.
@@ -25,15 +30,19 @@ impl FileLock {
     /// If the file can be neither opened nor locked.
     pub fn try_acquire(dir: &Dir, name: &str) -> Result<Result<Self, String>, FsError> {
         let error = |verb| move |errno: Errno| FsError::new(verb, &dir.path().join(name), errno);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What is no regular file, a pipe say, is neither waited for nor read.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(0o640)).map_err(error("open"))?;
-        let mut file = File::from(fd);
+        if stat::stat_of_fd(&fd).map_err(error("stat"))?.kind != Kind::File {
+            return Err(error("lock what is not a regular file,")(Errno::INVAL));
+        }
+        let file = File::from(fd);
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Ok(Self { file })),
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 // What a holder has not finished writing is no reason to fail: it is shown, not used.
-                drop(file.read_to_string(&mut holder));
+                drop(file.take(HOLDER_LIMIT_BYTES).read_to_string(&mut holder));
                 Ok(Err(holder))
             }
             Err(errno) => Err(error("lock")(errno)),

@@ -5,10 +5,19 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// 128 random bits, as 32 hex digits, that tell one repository from another.
+/// 128 random bits, as 32 lower-case hex digits, that tell one repository from another.
+///
+/// It becomes part of file names and of statements, so nothing else is read as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct RepositoryId(String);
+
+/// A text is not the id of a repository.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not the id of a repository: that has 32 lower-case hex digits")]
+pub struct ParseRepositoryIdError {
+    text: String,
+}
 
 impl RepositoryId {
     /// An id of the given random bits.
@@ -21,6 +30,21 @@ impl RepositoryId {
     #[must_use]
     pub fn freeze_prefix(&self) -> String {
         format!("chsnap_{}_", self.0.get(..8).unwrap_or(&self.0))
+    }
+}
+
+impl TryFrom<String> for RepositoryId {
+    type Error = ParseRepositoryIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if valid { Ok(Self(text)) } else { Err(ParseRepositoryIdError { text: text.chars().take(100).collect() }) }
+    }
+}
+
+impl From<RepositoryId> for String {
+    fn from(id: RepositoryId) -> Self {
+        id.0
     }
 }
 
@@ -102,6 +126,16 @@ mod tests {
         let name = FreezeName::new(&repository, time, 7);
         assert_eq!(name.as_str(), "chsnap_12345678_20261122020000_00000007");
         assert_eq!(FreezeName::try_from(name.to_string()).expect("reads back"), name);
+    }
+
+    #[test]
+    fn an_id_that_could_lead_elsewhere_is_refused() {
+        let id = RepositoryId::from_bits(7);
+        assert_eq!(RepositoryId::try_from(id.to_string()).expect("reads back"), id);
+        let texts = ["", "../../../../../../../tmp/victim..", "x' , '", "0000000000000000000000000000000G"];
+        for text in texts.map(str::to_owned).into_iter().chain(["0".repeat(33), "é".repeat(16)]) {
+            assert!(RepositoryId::try_from(text.clone()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod table;
 pub use catalog::{Catalog, Mutation, Part, Table};
 pub use escape::escape_for_file_name;
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use freeze_name::{FreezeName, ParseFreezeNameError, RepositoryId};
+pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};
 pub use inode_set::InodeSet;
 pub use label::Label;
 pub use part::{InvalidPartName, PartName, PartitionId};

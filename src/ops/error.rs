@@ -70,6 +70,14 @@ pub enum OpError {
         /// The part's path.
         path: PathBuf,
     },
+    /// What FREEZE puts there would stand elsewhere.
+    #[error("{} of the disk {disk:?} is not a directory", .path.display())]
+    ShadowElsewhere {
+        /// The disk.
+        disk: String,
+        /// Its `shadow`.
+        path: PathBuf,
+    },
     /// The repository is on another filesystem than a disk.
     #[error("the disk {disk:?} at {} and the repository {} are not on one filesystem: a link between them fails", .path.display(), .repository.display())]
     OtherFilesystem {

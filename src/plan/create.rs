@@ -70,7 +70,8 @@ pub fn plan_create<'a>(
 ) -> CreatePlan {
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
-        plan.warnings.push(format!("{name} is not in the snapshot: {reason}"));
+        // Such a name may be of any length.
+        plan.warnings.push(format!("{name:.400} is not in the snapshot: {reason}"));
     }
     for table in &catalog.tables {
         match choose(selection, table, foreign_disk(table)) {

@@ -43,6 +43,23 @@ impl TablePattern {
     }
 }
 
+/// Braces in braces: more than anyone writes, and few enough for what reads them one within the other.
+const NESTING_LIMIT: usize = 32;
+
+/// How many braces stand open at once, at most.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for letter in text.bytes() {
+        match letter {
+            b'{' => open += 1,
+            b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
+}
+
 fn first_plain_dot(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.char_indices().find_map(|(index, letter)| {
@@ -57,6 +74,9 @@ impl FromStr for TablePattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = |reason: String| InvalidTablePattern { text: text.to_owned(), reason };
+        if nesting(text) > NESTING_LIMIT {
+            return Err(invalid(format!("more than {NESTING_LIMIT} braces stand in each other")));
+        }
         let glob = |part: &str| {
             GlobBuilder::new(part)
                 .literal_separator(false)
@@ -100,5 +120,13 @@ mod tests {
         for text in ["", "events", ".t", "db.", "db.[", r"a\.b"] {
             assert!(text.parse::<TablePattern>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn braces_may_stand_in_braces_but_not_without_end() {
+        let nested = |depth: usize| format!("db.{}a{}", "{".repeat(depth), "}".repeat(depth));
+        assert!(matches(&nested(20), "db", "a"));
+        assert!(nested(100_000).parse::<TablePattern>().is_err());
+        assert!("db.{".repeat(100_000).parse::<TablePattern>().is_err());
     }
 }

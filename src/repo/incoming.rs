@@ -12,7 +12,7 @@ use super::intent::{self, Intent, ShadowPlace};
 use super::lock::Locked;
 use super::manifest::{Manifest, MetadataFile};
 use super::parts::{self, PartRecord};
-use super::repository::{Repository, random};
+use super::repository::{MANIFEST_LIMIT_BYTES, Repository, random};
 
 /// `incoming/<id>/` with its intent. Dropped without [`Incoming::seal`], it stays for the next run to discard.
 #[derive(Debug)]
@@ -120,6 +120,11 @@ impl Incoming<'_> {
         let listing = parts::encode(records).map_err(|error| unwritable(&error))?;
         manifest.parts_blake3 = blake3::hash(&listing).to_hex().to_string();
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
+        if text.len() as u64 > MANIFEST_LIMIT_BYTES {
+            // What nobody could read back must not be sealed.
+            let reason = format!("its manifest would have {} bytes, too many to be read again", text.len());
+            return Err(RepoError::Damaged { path: self.dir.path().to_owned(), reason });
+        }
         self.dir.write_unsynced(parts::FILE, 0o640, &listing)?;
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.

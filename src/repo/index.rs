@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::fs::{self, Dir};
 use crate::model::{InodeSet, SnapshotId};
@@ -159,7 +159,40 @@ fn throw_away(repository: &Repository, place: &IndexPlace) {
     }
 }
 
+/// Larger than the index of any repository.
+const FILE_LIMIT_BYTES: u64 = 256 << 20;
+/// Longest summary taken from the index; one with a longer label is read from its manifest.
+const SUMMARY_LIMIT_BYTES: i64 = 1 << 20;
+/// Rows of snapshots that are gone, taken away at one opening.
+const GONE_LIMIT: i64 = 10_000;
+
+/// SQLite waits for whoever opens the other end of a pipe: only plain files are handed to it.
+fn check_files(path: &Path) -> rusqlite::Result<()> {
+    let unusable = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), None);
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match std::fs::symlink_metadata(file) {
+            Ok(stat) if !stat.is_file() && suffix.is_empty() => return Err(unusable()),
+            // Ours by its name, and by its size or kind none of ours: garbage.
+            Ok(stat) if !stat.is_file() || stat.len() > FILE_LIMIT_BYTES => return Err(rusqlite::Error::InvalidQuery),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The tables are those of [`SCHEMA`], and there is nothing beside them: a view in their place could have no end.
+fn check_schema(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT substr(sql, 1, 400) FROM sqlite_schema LIMIT 3")?;
+    let found: BTreeSet<Option<String>> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let statements = SCHEMA.split(';').map(str::trim).filter(|statement| !statement.is_empty());
+    let expected: BTreeSet<Option<String>> = statements.map(|statement| Some(statement.to_owned())).collect();
+    if found == expected { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
+}
+
 fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
+    check_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
@@ -174,7 +207,9 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
         transaction.execute_batch(SCHEMA)?;
         transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
-    } else {
+    }
+    check_schema(&transaction)?;
+    if version != 0 {
         let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
         if version != VERSION || id != repository.id().to_string() {
             return Err(rusqlite::Error::InvalidQuery);
@@ -193,19 +228,19 @@ fn stamp(repository: &Repository, id: SnapshotId) -> Result<Option<String>, Repo
 
 /// `None` where the database fails.
 fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Option<Vec<Summary>>, RepoError> {
-    let known = match read(connection) {
+    let (ids, _) = repository.snapshot_ids()?;
+    let (known, gone) = match read(connection, &ids) {
         Ok(known) => known,
         Err(error) => {
             tracing::debug!(%error, "the index does not read");
             return Ok(None);
         }
     };
-    let (ids, _) = repository.snapshot_ids()?;
     let mut summaries = Vec::with_capacity(ids.len());
     let mut fresh = Vec::new();
     for id in &ids {
         let stamp = stamp(repository, *id)?;
-        let cached = known.get(&id.to_string()).filter(|(known, _)| Some(known) == stamp.as_ref());
+        let cached = known.get(id).filter(|(known, _)| Some(known) == stamp.as_ref());
         let cached = cached.and_then(|(_, text)| serde_json::from_str::<Summary>(text).ok());
         if let Some(summary) = cached.filter(|summary| summary.id == *id) {
             summaries.push(summary);
@@ -221,8 +256,6 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
         }
         summaries.push(summary);
     }
-    let present: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
-    let gone: Vec<&String> = known.keys().filter(|id| !present.contains(*id)).collect();
     if let Err(error) = write(connection, &fresh, &gone) {
         // The answer is complete all the same; the next opening writes what this one could not.
         tracing::debug!(%error, "the index is not written");
@@ -231,12 +264,31 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
     Ok(Some(summaries))
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, (String, String)>> {
-    let mut statement = connection.prepare("SELECT id, stamp, summary FROM snapshot")?;
-    statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?.collect()
+/// The rows of these snapshots, stamp and summary, and the ids of others.
+///
+/// Each is asked for by its id, and the others up to a number: pages that name each other in circles have no last row.
+fn read(connection: &Connection, ids: &[SnapshotId]) -> rusqlite::Result<(Known, Vec<String>)> {
+    let sql = "SELECT stamp, summary FROM snapshot WHERE id = ?1 AND octet_length(summary) <= ?2";
+    let mut row_of = connection.prepare(sql)?;
+    let mut known = Known::new();
+    for id in ids {
+        let row = row_of.query_row(params![id.to_string(), SUMMARY_LIMIT_BYTES], |row| Ok((row.get(0)?, row.get(1)?)));
+        if let Some(row) = row.optional()? {
+            known.insert(*id, row);
+        }
+    }
+    let mut all_ids = connection.prepare("SELECT id FROM snapshot LIMIT ?1")?;
+    let limit = i64::try_from(ids.len()).unwrap_or(GONE_LIMIT).saturating_add(GONE_LIMIT);
+    let present: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+    let all = all_ids.query_map(params![limit], |row| row.get(0))?;
+    let gone = all.filter(|id| id.as_ref().map_or(true, |id| !present.contains(id)));
+    Ok((known, gone.collect::<Result<_, _>>()?))
 }
 
-fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[&String]) -> rusqlite::Result<()> {
+/// Stamp and summary of each snapshot that the index has.
+type Known = BTreeMap<SnapshotId, (String, String)>;
+
+fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[String]) -> rusqlite::Result<()> {
     if fresh.is_empty() && gone.is_empty() {
         return Ok(());
     }

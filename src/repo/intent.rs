@@ -54,7 +54,7 @@ pub struct Leftover {
     pub has_intent: bool,
     /// The intent, where it can be read and is this repository's.
     pub intent: Option<Intent>,
-    /// Whether `incoming/<id>` stands.
+    /// Whether `incoming/<id>` stands, a directory or something else.
     pub has_tree: bool,
 }
 
@@ -72,14 +72,13 @@ pub(super) fn write(incoming: &Dir, intent: &Intent) -> Result<(), RepoError> {
 }
 
 /// Reads an intent; one that names freezes of another repository is not ours to act on.
-pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) -> Result<Option<Intent>, RepoError> {
-    let Some(bytes) = incoming.find_and_read(file_name(id), LIMIT_BYTES)? else {
-        return Ok(None);
-    };
-    let intent: Option<Intent> = serde_json::from_slice(&bytes).ok();
+pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) -> Option<Intent> {
+    // What is there and cannot be read is said, and keeps nobody from the rest.
+    let bytes = incoming.read(file_name(id), LIMIT_BYTES).ok()?;
+    let intent: Intent = serde_json::from_slice(&bytes).ok()?;
     let prefix = repository.freeze_prefix();
-    Ok(intent
-        .filter(|intent| intent.id == id && intent.freezes.iter().all(|freeze| freeze.as_str().starts_with(&prefix))))
+    let is_ours = intent.id == id && intent.freezes.iter().all(|freeze| freeze.as_str().starts_with(&prefix));
+    is_ours.then_some(intent)
 }
 
 impl Locked<'_> {
@@ -90,19 +89,17 @@ impl Locked<'_> {
     pub fn leftovers(&self) -> Result<Vec<Leftover>, RepoError> {
         let incoming = self.incoming_dir()?;
         let mut leftovers: std::collections::BTreeMap<SnapshotId, Leftover> = std::collections::BTreeMap::new();
-        for entry in incoming.entries_with_kind()? {
+        for entry in incoming.entries()? {
             let name = entry.name.to_string_lossy();
-            let (text, is_tree) = match name.strip_suffix(SUFFIX) {
-                Some(text) => (text, false),
-                None => (name.as_ref(), entry.kind == Kind::Directory),
-            };
+            // Whatever stands there under an id goes as the tree would: a link is unlinked, and never followed.
+            let (text, is_tree) = name.strip_suffix(SUFFIX).map_or((name.as_ref(), true), |text| (text, false));
             let Ok(id) = text.parse::<SnapshotId>() else { continue };
             let leftover =
                 leftovers.entry(id).or_insert(Leftover { id, has_intent: false, intent: None, has_tree: false });
             leftover.has_tree |= is_tree;
             if !is_tree {
                 leftover.has_intent = true;
-                leftover.intent = read(&incoming, id, self.repository().id())?;
+                leftover.intent = read(&incoming, id, self.repository().id());
             }
         }
         Ok(leftovers.into_values().collect())

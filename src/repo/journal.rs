@@ -55,7 +55,7 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let name = format!("{}.jsonl", now.format("%Y-%m"));
-        let number = self.repository().lines()?.last().map_or(1, |line| line.number + 1);
+        let number = self.repository().lines()?.last().map_or(1, |line| line.number.saturating_add(1));
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');

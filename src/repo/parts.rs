@@ -74,7 +74,7 @@ const LEVEL: i32 = 3;
 
 pub(super) fn encode(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
-    let lines: Vec<Vec<u8>> = records.par_chunks(LINES_AT_ONCE).map(to_lines).collect::<Result<_, _>>()?;
+    let lines: Vec<Vec<u8>> = records.par_chunks(LINES_AT_ONCE).map(to_lines).collect::<std::io::Result<_>>()?;
     for lines in lines {
         encoder.write_all(&lines)?;
     }
@@ -83,29 +83,41 @@ pub(super) fn encode(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
 
 const LINES_AT_ONCE: usize = 256;
 
-fn to_lines(records: &[PartRecord]) -> serde_json::Result<Vec<u8>> {
+fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::new();
     for record in records {
+        let before = lines.len();
         serde_json::to_writer(&mut lines, record)?;
         lines.push(b'\n');
+        // What nobody could read back must not be sealed.
+        if (lines.len() - before) as u64 > LINE_LIMIT_BYTES {
+            return Err(std::io::Error::other(format!("there is too much to say of the part {}", record.part)));
+        }
     }
     Ok(lines)
 }
 
 /// Longest line taken for a part: a name of 255 bytes, and a few hundred files that checksums do not cover.
 const LINE_LIMIT_BYTES: u64 = 16 << 20;
-const FILE_LIMIT_BYTES: u64 = 4 << 30;
+/// Ten million parts.
+const FILE_LIMIT_BYTES: u64 = 1 << 30;
+/// What a file may always expand to, and how often its own size. The name, the times and the fingerprint of each part
+/// are its own: a list of parts shrinks to a twentieth, and never to a thousandth.
+const EXPANDED_BYTES: u64 = 64 << 20;
+const EXPANSION: u64 = 1000;
 
 /// Reads the parts of the snapshot in `snapshot`, whose `parts.jsonl.zst` must have this BLAKE3.
 ///
 /// # Errors
-/// If the file is missing, is not the one that the manifest speaks of, or does not read as a list of parts.
+/// If the file is missing, is not the one that the manifest speaks of, does not read as a list of parts, or expands to
+/// more than any list of parts does.
 pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoError> {
     let damaged = |reason: String| RepoError::Damaged { path: snapshot.path().join(FILE), reason };
     let bytes = snapshot.read(FILE, FILE_LIMIT_BYTES)?;
     if blake3::hash(&bytes).to_hex().as_str() != blake3 {
         return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)".to_owned()));
     }
+    let mut left = EXPANDED_BYTES.max(EXPANSION.saturating_mul(bytes.len() as u64));
     let decoder = zstd::Decoder::new(bytes.as_slice()).map_err(|error| damaged(error.to_string()))?;
     let mut reader = BufReader::new(decoder);
     let mut records = Vec::new();
@@ -117,8 +129,48 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
         if line.is_empty() {
             return Ok(records);
         }
+        left = left
+            .checked_sub(line.len() as u64)
+            .ok_or_else(|| damaged(format!("its {} bytes expand to more than any list of parts", bytes.len())))?;
         let record =
             serde_json::from_slice(&line).map_err(|error| damaged(format!("line {}: {error}", records.len() + 1)))?;
         records.push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::{FILE, read_parts};
+    use crate::fs::{Dir, real};
+
+    /// Highest resident memory of this process so far.
+    fn peak_bytes() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+    }
+
+    fn refused(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(FILE), bytes).expect("written");
+        let dir = Dir::open(folder.path(), real()).expect("it opens");
+        read_parts(&dir, blake3::hash(bytes).to_hex().as_str()).expect_err("no list of parts").to_string()
+    }
+
+    #[test]
+    fn a_file_that_expands_to_gigabytes_is_refused_in_little_memory() {
+        let before = peak_bytes();
+        let line = br#"{"database":"d","table":"t","uuid":null,"disk":"default","partition":"all","part":"all_1_1_0","fingerprint":null,"rows":null,"bytes":0,"files":0,"placed":"renamed","from":null,"directory":{"uid":0,"gid":0,"mode":0},"directory_modified":[0,0],"ownership":{"uid":0,"gid":0,"mode":0},"uncovered":[]}"#;
+        let lines = [line.as_slice(), b"\n"].concat().repeat(3_000_000);
+        let bomb = zstd::encode_all(lines.as_slice(), 1).expect("it shrinks");
+        let made = peak_bytes();
+        drop(lines);
+        assert!(refused(&bomb).contains("expand to more than any list of parts"));
+        let one_line = zstd::encode_all(std::io::repeat(b'x').take(1 << 30), 1).expect("it shrinks");
+        assert!(one_line.len() < 200_000 && refused(&one_line).contains("line 1"));
+        // What the test itself took is free again: reading needs less than that, so the peak stays.
+        assert!(peak_bytes() - made < 300 << 20, "{before} {made} {}", peak_bytes());
     }
 }

@@ -18,7 +18,7 @@ const DIRECTORIES: [&str; 5] = ["snapshots", "incoming", "trash", "pins", "journ
 const DIRECTORY_MODE: u32 = 0o750;
 const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
 /// A manifest has a few hundred bytes a table; a hundred thousand tables fit.
-const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
+pub(super) const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
 
 /// `chsnap.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

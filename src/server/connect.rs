@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::error::ServerError;
+use super::limited::Connector;
 
 /// A password that does not show in logs or debug output.
 #[derive(Clone, Default)]
@@ -59,8 +60,9 @@ pub(super) fn client(options: &ConnectOptions) -> Result<clickhouse::Client, Ser
         .https_or_http()
         .enable_http1()
         .wrap_connector(http);
-    let transport =
-        hyper_util::client::legacy::Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
+    let transport = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .build(Connector(connector));
     let mut client = clickhouse::Client::with_http_client(transport)
         .with_url(&options.url)
         .with_compression(clickhouse::Compression::None)

@@ -9,6 +9,7 @@ mod disks;
 mod error;
 mod features;
 mod freeze;
+mod limited;
 mod rights;
 mod rows;
 pub mod sql;

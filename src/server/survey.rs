@@ -100,6 +100,22 @@ fn tables(server: &Server, sql: &str, settings: &[(&str, String)]) -> Result<Vec
     server.rows_with(sql, settings)
 }
 
+/// Longest name of a file, less the `.sql` of a definition's.
+const FILE_NAME_LIMIT_BYTES: usize = 251;
+
+/// Why a table of this name cannot stand in a snapshot, if it cannot. Only tables that are in no file of the server's
+/// can have a name that is too long for one.
+fn unusable(name: &TableName) -> Option<&'static str> {
+    let any = |is_so: fn(&str) -> bool| is_so(&name.database) || is_so(&name.table);
+    if any(|name| name.contains('\u{fffd}')) {
+        return Some("its name is not valid UTF-8");
+    }
+    if any(|name| escape_for_file_name(name).len() > FILE_NAME_LIMIT_BYTES) {
+        return Some("its name is too long for a file");
+    }
+    any(str::is_empty).then_some("it has no name")
+}
+
 fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
     let mut catalog = Catalog::default();
     let mut mutations_of: HashMap<TableName, Vec<Mutation>> = HashMap::new();
@@ -109,8 +125,8 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
     }
     for row in tables {
         let name = TableName::new(row.database, row.name);
-        if name.database.contains('\u{fffd}') || name.table.contains('\u{fffd}') {
-            catalog.unusable.push((name, "its name is not valid UTF-8".to_owned()));
+        if let Some(reason) = unusable(&name) {
+            catalog.unusable.push((name, reason.to_owned()));
             continue;
         }
         match TableUuid::from_server(&row.uuid) {

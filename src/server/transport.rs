@@ -110,8 +110,15 @@ impl Server {
         // The format stands in the statement for plain bridges, and beside it because the crate puts it there.
         let sql = format!("{} FORMAT JSONEachRow", request.sql);
         let client = self.client_for(request);
-        let answer =
-            self.wait(request, async move { client.query_raw(&sql).fetch_bytes("JSONEachRow")?.collect().await })?;
+        // Into one buffer: a server may send its answer in pieces of a byte, each of which would cost thirty.
+        let answer = self.wait(request, async move {
+            let mut cursor = client.query_raw(&sql).fetch_bytes("JSONEachRow")?;
+            let mut answer = Vec::new();
+            while let Some(piece) = cursor.next().await? {
+                answer.extend_from_slice(&piece);
+            }
+            Ok(answer)
+        })?;
         let mut rows = Vec::new();
         for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             // Bytes that are not UTF-8 become U+FFFD; a table with such a name is reported, never frozen.

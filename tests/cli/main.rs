@@ -13,6 +13,7 @@ mod tree;
 mod damage;
 mod garbage;
 mod hardened;
+mod hostile;
 mod index;
 mod init;
 mod interrupted;

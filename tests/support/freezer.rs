@@ -20,7 +20,19 @@ pub struct Freezer {
     url: String,
     /// Freezes that are under way; like an old server this one finishes them whatever becomes of the client.
     running: Arc<Mutex<Vec<String>>>,
+    /// What it answers instead of the truth about a system table.
+    lies: Arc<Mutex<Vec<Lie>>>,
+    /// What becomes of the shadow of a name once it is frozen.
+    prank: Arc<Mutex<Option<Prank>>>,
+    /// Whose its shadows are, where they are not this user's.
+    owner: Arc<Mutex<Option<u32>>>,
 }
+
+/// The name of a system table, and its rows.
+type Lie = (&'static str, Vec<Value>);
+
+/// Is given the directory of the shadow.
+pub type Prank = fn(&Path);
 
 /// A freeze of this table takes its time.
 pub const SLOW: &str = "slow";
@@ -33,7 +45,14 @@ impl Freezer {
         fs::create_dir_all(data_path.join("metadata/system")).expect("made");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let freezer = Self { data_path: data_path.to_owned(), url, running: Arc::default() };
+        let freezer = Self {
+            data_path: data_path.to_owned(),
+            url,
+            running: Arc::default(),
+            lies: Arc::default(),
+            prank: Arc::default(),
+            owner: Arc::default(),
+        };
         let answering = freezer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -50,6 +69,23 @@ impl Freezer {
 
     pub fn shadow(&self) -> PathBuf {
         self.data_path.join("shadow")
+    }
+
+    /// Answers these rows from now on to whoever asks for `system.<table>`.
+    pub fn lie(&self, table: &'static str, rows: Vec<Value>) {
+        let mut lies = self.lies.lock().expect("no thread panics with it");
+        lies.retain(|(about, _)| *about != table);
+        lies.push((table, rows));
+    }
+
+    /// Does this to each shadow from now on.
+    pub fn play(&self, prank: Prank) {
+        *self.prank.lock().expect("no thread panics with it") = Some(prank);
+    }
+
+    /// Gives all shadows to this user from now on, as a server that this user runs would.
+    pub fn run_by(&self, uid: u32) {
+        *self.owner.lock().expect("no thread panics with it") = Some(uid);
     }
 
     /// Makes a table, or one more part of it.
@@ -104,6 +140,12 @@ impl Freezer {
             json!({"name": name, "engine": "Ordinary", "engine_full": "Ordinary", "uuid": "",
                    "data_path": format!("{data}/data/{name}/"), "metadata_path": metadata})
         };
+        for (table, rows) in self.lies.lock().expect("no thread panics with it").iter() {
+            // The server's own database is asked for to learn the data path.
+            if from(table) && !sql.contains("name = 'system'") {
+                return Ok(rows.clone());
+            }
+        }
         if sql.starts_with("ALTER TABLE") {
             self.running.lock().expect("no thread panics with it").push(sql.to_owned());
             let result = self.freeze(sql).map(|()| Vec::new());
@@ -161,21 +203,36 @@ impl Freezer {
         let mut quoted = sql.split('`');
         let table = quoted.nth(3).ok_or("Code: 62. DB::Exception: Syntax error")?;
         let name = sql.split('\'').nth(1).ok_or("Code: 62. DB::Exception: Syntax error")?;
+        if !self.tables().iter().any(|known| known == table) {
+            return Err("Code: 60. DB::Exception: there is no such table".to_owned());
+        }
         let source = self.data_path.join("data/d").join(table);
         if table == SLOW {
             std::thread::sleep(Duration::from_secs(2));
         }
-        for part in names(&source) {
+        for part in names(&source).into_iter().filter(|part| is_part(&source.join(part))) {
             let target = self.shadow().join(name).join("data/d").join(table).join(&part);
             fs::create_dir_all(&target).map_err(|error| error.to_string())?;
             for file in names(&source.join(&part)) {
                 let live = source.join(&part).join(&file);
                 fs::hard_link(&live, target.join(&file)).map_err(|error| error.to_string())?;
-                fs::set_permissions(&live, fs::Permissions::from_mode(0o440)).map_err(|error| error.to_string())?;
+                if live.symlink_metadata().is_ok_and(|stat| stat.is_file()) {
+                    fs::set_permissions(&live, fs::Permissions::from_mode(0o440)).map_err(|error| error.to_string())?;
+                }
             }
+        }
+        if let Some(prank) = *self.prank.lock().expect("no thread panics with it") {
+            prank(&self.shadow().join(name));
+        }
+        if let Some(owner) = *self.owner.lock().expect("no thread panics with it") {
+            give(&self.shadow(), owner).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
+}
+
+fn is_part(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name != "detached") && path.symlink_metadata().is_ok_and(|stat| stat.is_dir())
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -184,4 +241,14 @@ fn names(dir: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+fn give(path: &Path, uid: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid))?;
+    if path.symlink_metadata()?.is_dir() {
+        for name in names(path) {
+            give(&path.join(name), uid)?;
+        }
+    }
+    Ok(())
 }

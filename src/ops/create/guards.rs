@@ -1,6 +1,6 @@
 //! What must hold before anything is frozen.
 
-use crate::fs::{self, Dir};
+use crate::fs::{self, Dir, Kind};
 use crate::model::PathMap;
 use crate::ops::error::OpError;
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
@@ -49,6 +49,18 @@ pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result
     let free_bytes = fs::space(repository.dir())?.free_bytes;
     if free_bytes < wanted_bytes {
         return Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, wanted_bytes });
+    }
+    Ok(())
+}
+
+/// The `shadow` of each disk is a directory, or missing: behind a symbolic link nothing would be taken or released, so
+/// nothing must be frozen either.
+pub(super) fn shadows_are_directories(local: &LocalDisks) -> Result<(), OpError> {
+    for disk in local.iter() {
+        if disk.dir.find("shadow")?.is_some_and(|stat| stat.kind != Kind::Directory) {
+            let path = disk.dir.path().join("shadow");
+            return Err(OpError::ShadowElsewhere { disk: disk.disk.name.clone(), path });
+        }
     }
     Ok(())
 }

@@ -69,7 +69,8 @@ impl Parts<'_> {
                 entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
                 entry.unverifiable = entry.unverifiable.or_else(|| part.inspected.unverifiable.clone());
                 // A patch part's rows are changes of rows that other parts have.
-                entry.rows += known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
+                let rows = known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
+                entry.rows = entry.rows.saturating_add(rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
                 records.push(record(&taken.after, part, known));
             }
@@ -93,7 +94,7 @@ impl Parts<'_> {
             format: FORMAT,
             chsnap: env!("CARGO_PKG_VERSION").to_owned(),
             id: incoming.id(),
-            sequence: newest + 1,
+            sequence: newest.saturating_add(1),
             time: incoming.intent().started,
             sealed,
             label: request.label.clone(),

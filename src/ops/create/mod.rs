@@ -86,6 +86,7 @@ fn check(
     guards::repository_is_outside(repository, &discovered.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
     let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan, &request.paths)?;
+    guards::shadows_are_directories(&local)?;
     Ok((bound, local))
 }
 

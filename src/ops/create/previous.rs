@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::repo::{Index, PartRecord, Repository, SnapshotState, Summary, read_parts};
@@ -96,16 +96,23 @@ impl Earlier {
 
 /// Reads the inode numbers of a snapshot off its directories, without touching a file of it.
 fn inodes_below(data: &Dir) -> Result<InodeSet, FsError> {
-    let mut inodes = files_below(data)?;
+    let mut inodes = files_below(data, DEPTH)?;
     inodes.par_sort_unstable();
     Ok(InodeSet::from_sorted(inodes))
 }
 
-fn files_below(dir: &Dir) -> Result<Vec<u64>, FsError> {
+/// Databases, tables, parts, projections, and what a newer server may nest in them. What stands deeper nobody made.
+const DEPTH: usize = 8;
+
+fn files_below(dir: &Dir, depth: usize) -> Result<Vec<u64>, FsError> {
     let (directories, files): (Vec<_>, Vec<_>) =
         dir.entries_with_kind()?.into_iter().partition(|entry| entry.kind == Kind::Directory);
-    let below: Vec<Vec<u64>> =
-        directories.par_iter().map(|entry| files_below(&dir.open_dir(&entry.name)?)).collect::<Result<_, FsError>>()?;
+    let deeper = depth.checked_sub(1).map(|depth| (depth, directories));
+    let below = |(depth, directories): (usize, Vec<Entry>)| {
+        let below = directories.par_iter().map(|entry| files_below(&dir.open_dir(&entry.name)?, depth));
+        below.collect::<Result<Vec<Vec<u64>>, FsError>>()
+    };
+    let below = deeper.map_or(Ok(Vec::new()), below)?;
     let mut inodes: Vec<u64> = files.iter().map(|entry| entry.inode).collect();
     inodes.extend(below.into_iter().flatten());
     Ok(inodes)
