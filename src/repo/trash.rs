@@ -107,11 +107,11 @@ impl Locked<'_> {
         Ok((trash, names))
     }
 
-    /// Everything in the trash, named so that nothing of it can be taken back any more, with the directory it is in.
-    /// The ids are those of the snapshots that this call took the way back from.
+    /// Everything in the trash, durably named so that nothing of it can be taken back any more and without its pins,
+    /// with the directory it is in. The ids are those of the snapshots that this call took the way back from.
     ///
     /// # Errors
-    /// If the trash cannot be read or renamed in.
+    /// If the trash cannot be read or renamed in, or a pin cannot be removed.
     pub fn condemn_trash(&self) -> Result<(Dir, Vec<String>, Vec<SnapshotId>), RepoError> {
         let trash = self.trash_dir()?;
         let (mut names, mut ids) = (Vec::new(), Vec::new());
@@ -127,8 +127,16 @@ impl Locked<'_> {
             }
         }
         ids.sort_unstable();
-        if !ids.is_empty() {
+        if !names.is_empty() {
+            // Also for names that are not of this call: the one that gave them may have been killed before its sync.
             trash.sync()?;
+        }
+        // Now, while a name in the trash still says whose pins these are.
+        for id in names.iter().filter_map(|name| name.split_once(CONDEMNED)?.0.parse().ok()) {
+            // The same id may stand again: undone, or made within one second of a clock that was set back.
+            if self.repository().snapshot_dir(id).is_err() {
+                self.forget_pin(id)?;
+            }
         }
         Ok((trash, names, ids))
     }
