@@ -1,163 +1,26 @@
 //! The crash contract: killed, or refused by the filesystem, at any mutating call of create, rm, undo and gc, every
 //! older snapshot is intact, the new one is absent or complete, live data is untouched, and the next run converges.
 
-#![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
-
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/freezer.rs"]
 mod freezer;
 #[path = "support/tree.rs"]
 mod tree;
+#[path = "support/world.rs"]
+mod world;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
-use chsnap::model::{Label, PathMap};
 use chsnap::monitor::Silent;
-use chsnap::ops::create::{FreezeMode, Report, Request, create};
+use chsnap::ops::create::FreezeMode;
 use chsnap::ops::{self, OpError};
-use chsnap::plan::{Selection, SnapshotReference};
-use chsnap::repo::{Repository, SnapshotState, read_parts};
-use chsnap::server::{ConnectOptions, Server};
 use faulty::{Fault, FaultyVerbs};
-use freezer::Freezer;
-use tree::{Node, Tree, files, tree};
-
-/// A server, a repository with one snapshot of it, and what both looked like then.
-struct World {
-    folder: tempfile::TempDir,
-    freezer: Freezer,
-    older: Tree,
-    live: BTreeMap<PathBuf, Node>,
-}
-
-fn now() -> DateTime<Utc> {
-    Utc::now()
-}
-
-impl World {
-    fn new() -> Self {
-        // In memory where there is such a place: these tests sync some ten thousand times.
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let folder = tempfile::tempdir_in(place).expect("a folder");
-        let freezer = Freezer::start(&folder.path().join("ch"));
-        for table in ["one", "two"] {
-            freezer.add_part(table, "all_1_1_0");
-            freezer.add_part(table, "all_2_2_0");
-        }
-        Repository::init(&folder.path().join("repo"), now(), &real()).expect("made");
-        let mut world = Self { folder, freezer, older: Tree::new(), live: BTreeMap::new() };
-        world.create(&real(), PlaceMode::Auto).expect("a first snapshot");
-        world.freezer.add_part("two", "all_3_3_0");
-        world.older = tree(&world.snapshots());
-        world.live = world.live_files();
-        world
-    }
-
-    fn snapshots(&self) -> PathBuf {
-        self.folder.path().join("repo/snapshots")
-    }
-
-    /// Without the mode: FREEZE changes it.
-    fn live_files(&self) -> BTreeMap<PathBuf, Node> {
-        let live = tree(&self.folder.path().join("ch/data"));
-        files(&live).into_iter().map(|(path, node)| (path.to_owned(), Node { mode: 0, ..node.clone() })).collect()
-    }
-
-    fn open(&self, verbs: &Arc<dyn Verbs>) -> Repository {
-        Repository::open(&self.folder.path().join("repo"), verbs).expect("a repository")
-    }
-
-    fn server(&self) -> Server {
-        Server::connect(ConnectOptions {
-            url: self.freezer.url().to_owned(),
-            user: None,
-            password: None,
-            ca_file: None,
-            query_deadline: Duration::from_secs(10),
-            freeze_deadline: Duration::from_secs(10),
-            interrupted: Arc::new(AtomicBool::new(false)),
-        })
-        .expect("connected")
-    }
-
-    fn create(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode) -> Result<Report, OpError> {
-        let request = Request {
-            selection: Selection::default(),
-            label: Label::new(OsStr::new("lab")),
-            pin: Some("kept".to_owned()),
-            freeze: FreezeMode::All,
-            place,
-            jobs: 1,
-            freeze_jobs: 1,
-            min_free_bytes: 0,
-            allow_other_server: false,
-            paths: PathMap::default(),
-            patience: Duration::from_secs(10),
-            lock_wait: Duration::ZERO,
-        };
-        create(&self.open(verbs), &self.server(), &request, &now, &Silent)
-    }
-
-    /// Everything that must hold at any moment after anything.
-    fn check(&self, context: &str) {
-        assert_eq!(self.live_files(), self.live, "live data: {context}");
-        let repository = self.open(&real());
-        let (ids, others) = repository.snapshot_ids().expect("readable");
-        assert!(others.is_empty(), "{others:?}: {context}");
-        for id in ids {
-            let SnapshotState::Complete(manifest) = repository.snapshot(id).expect("readable") else {
-                panic!("{id} stands under snapshots/ and is not complete: {context}");
-            };
-            let dir = repository.snapshot_dir(id).expect("there");
-            let parts = read_parts(&dir, &manifest.parts_blake3).expect("its list of parts");
-            assert_eq!(parts.len() as u64, manifest.totals.parts, "{context}");
-            let data = tree(&dir.path().join("data"));
-            let found = files(&data);
-            assert_eq!(found.len() as u64, manifest.totals.files, "{context}");
-            for (path, node) in found {
-                assert_eq!(self.live[path].inode, node.inode, "{}: {context}", path.display());
-            }
-        }
-    }
-
-    fn check_older(&self, context: &str) {
-        let snapshots = tree(&self.snapshots());
-        for (path, node) in &self.older {
-            assert_eq!(snapshots.get(path), Some(node), "{}: {context}", path.display());
-        }
-    }
-
-    /// The next run, with nothing in its way, puts everything right.
-    fn check_that_the_next_run_converges(&self, context: &str) {
-        let report = self.create(&real(), PlaceMode::Auto).unwrap_or_else(|error| panic!("{error}: {context}"));
-        assert!(report.warnings.is_empty(), "{:?}: {context}", report.warnings);
-        assert_eq!(report.totals.parts, 5, "{context}");
-        self.check(context);
-        assert!(entries(&self.folder.path().join("repo/incoming")).is_empty(), "{context}");
-        assert!(entries(&self.freezer.shadow()).is_empty(), "{:?}: {context}", entries(&self.freezer.shadow()));
-        let latest = std::fs::read_link(self.folder.path().join("repo/latest")).expect("latest");
-        assert_eq!(latest, Path::new("snapshots").join(report.id.to_string()), "{context}");
-        let repository = self.open(&real());
-        let locked = repository.lock("gc", now(), Duration::ZERO).expect("free");
-        ops::collect_garbage(&locked, || None, &Silent, 1, now()).expect("collected");
-        assert!(entries(&self.folder.path().join("repo/trash")).is_empty(), "{context}");
-        self.check(context);
-    }
-}
-
-fn entries(dir: &Path) -> Vec<String> {
-    tree(dir).keys().map(|path| path.to_string_lossy().into_owned()).collect()
-}
+use tree::tree;
+use world::{World, now, reference};
 
 /// Calls `attempt` in a new world with a fault at its first mutating call, its second, and so on, until one attempt
 /// has none left to meet.
@@ -174,9 +37,9 @@ fn at_every_call(fault: Fault, mut attempt: impl FnMut(&World, &Arc<dyn Verbs>, 
     unreachable!("the calls of a command have an end")
 }
 
-fn create_survives(fault: Fault, place: PlaceMode) {
+fn create_survives(fault: Fault, place: PlaceMode, freeze: FreezeMode) {
     let calls = at_every_call(fault, |world, verbs, context| {
-        let result = world.create(verbs, place);
+        let result = world.create_of(verbs, place, freeze);
         world.check(context);
         world.check_older(context);
         let standing = world.open(&real()).snapshot_ids().expect("readable").0.len();
@@ -192,23 +55,26 @@ fn create_survives(fault: Fault, place: PlaceMode) {
 
 #[test]
 fn create_killed_at_any_call_leaves_all_or_nothing() {
-    create_survives(Fault::Kill, PlaceMode::Auto);
+    create_survives(Fault::Kill, PlaceMode::Auto, FreezeMode::All);
 }
 
 #[test]
 fn create_by_links_killed_at_any_call_leaves_all_or_nothing() {
-    create_survives(Fault::Kill, PlaceMode::Link);
+    create_survives(Fault::Kill, PlaceMode::Link, FreezeMode::All);
+}
+
+#[test]
+fn create_from_the_last_snapshot_killed_or_refused_at_any_call_leaves_all_or_nothing() {
+    for fault in [Fault::Kill].into_iter().chain(faulty::ERRNOS.map(Fault::Error)) {
+        create_survives(fault, PlaceMode::Auto, FreezeMode::Changed);
+    }
 }
 
 #[test]
 fn create_refused_at_any_call_leaves_all_or_nothing() {
     for errno in faulty::ERRNOS {
-        create_survives(Fault::Error(errno), PlaceMode::Auto);
+        create_survives(Fault::Error(errno), PlaceMode::Auto, FreezeMode::All);
     }
-}
-
-fn reference(text: &str) -> SnapshotReference {
-    text.parse().expect("a reference")
 }
 
 #[test]

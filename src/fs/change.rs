@@ -217,10 +217,10 @@ impl Dir {
     }
 }
 
-/// Makes a directory and those above it that are missing.
+/// Makes a directory and those above it that are missing, durably.
 ///
 /// # Errors
-/// If one of them can be neither made nor opened.
+/// If one of them can be neither made nor opened, or the filesystem could not write it.
 pub fn create_path(path: &Path, mode: u32, verbs: &Arc<dyn Verbs>) -> Result<Dir, FsError> {
     match Dir::open(path, Arc::clone(verbs)) {
         Err(error) if error.kind() == super::ErrorKind::NotFound => {}
@@ -230,6 +230,8 @@ pub fn create_path(path: &Path, mode: u32, verbs: &Arc<dyn Verbs>) -> Result<Dir
         return Err(FsError::new("create directory", path, Errno::NOENT));
     };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    create_path(parent, mode, verbs)?.ensure_dir(name, mode)?;
+    let parent = create_path(parent, mode, verbs)?;
+    parent.ensure_dir(name, mode)?;
+    parent.sync()?;
     Dir::open(path, Arc::clone(verbs))
 }

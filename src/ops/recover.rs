@@ -122,7 +122,8 @@ fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
     }
 }
 
-/// Removes `shadow/<name>` of these names, and nothing else, on these disks.
+/// Removes `shadow/<name>` of these names, and nothing else, on these disks, durably: the intent goes next, and a shadow
+/// that came back after it would be nobody's.
 ///
 /// # Errors
 /// If one of them is there and cannot be removed.
@@ -140,6 +141,9 @@ pub(super) fn sweep(locked: &Locked<'_>, disks: &[ShadowPlace], names: &[FreezeN
         };
         for name in names {
             removed += exec::remove_tree(&shadow, name.as_str(), &|_| ())?;
+        }
+        if !names.is_empty() {
+            shadow.sync()?;
         }
     }
     Ok(removed)

@@ -134,12 +134,6 @@ pub fn collect_garbage(
         Ok(())
     })?;
     trash.sync()?;
-    for id in &ids {
-        // The same id may stand again: undone, or made within one second of a clock that was set back.
-        if locked.repository().snapshot_dir(*id).is_err() {
-            locked.forget_pin(*id)?;
-        }
-    }
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
     monitor.stage_finished(Stage::Remove);

@@ -58,7 +58,7 @@ impl Locked<'_> {
         Ok(pins.replace(&file_name(id), 0o640, &bytes)?)
     }
 
-    /// Removes the pin of a snapshot that is gone for good.
+    /// Removes the pin of a snapshot that is gone for good, durably: what says that the snapshot was there goes next.
     ///
     /// # Errors
     /// If it cannot be removed.
@@ -67,6 +67,7 @@ impl Locked<'_> {
         if pins.find(file_name(id))?.is_some() {
             pins.remove_file(file_name(id))?;
         }
-        Ok(())
+        // Even where there is none: a run that was killed may have removed it and not come as far as this.
+        Ok(pins.sync()?)
     }
 }

@@ -175,11 +175,11 @@ impl Locked<'_> {
         Ok((trash, names))
     }
 
-    /// Names everything in the trash so that nothing of it can be taken back any more, but for snapshots that a reader
-    /// has a lease on.
+    /// Names everything in the trash, durably, so that nothing of it can be taken back any more, and takes its pins away;
+    /// but for snapshots that a reader has a lease on.
     ///
     /// # Errors
-    /// If the trash cannot be read or renamed in.
+    /// If the trash cannot be read or renamed in, or a pin cannot be removed.
     pub fn condemn_trash(&self) -> Result<Condemned, RepoError> {
         let trash = self.trash_dir()?;
         let (mut names, mut ids, mut leased) = (Vec::new(), Vec::new(), Vec::new());
@@ -202,10 +202,18 @@ impl Locked<'_> {
             }
         }
         ids.sort_unstable();
-        leased.sort_unstable();
-        if !ids.is_empty() {
+        if !names.is_empty() {
+            // Also for names that are not of this call: the one that gave them may have been killed before its sync.
             trash.sync()?;
         }
+        // Now, while a name in the trash still says whose pins these are.
+        for id in names.iter().filter_map(|name| name.split_once(CONDEMNED)?.0.parse().ok()) {
+            // The same id may stand again: undone, or made within one second of a clock that was set back.
+            if self.repository().snapshot_dir(id).is_err() {
+                self.forget_pin(id)?;
+            }
+        }
+        leased.sort_unstable();
         Ok(Condemned { trash, names, ids, leased })
     }
 }

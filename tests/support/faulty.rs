@@ -45,6 +45,11 @@ impl FaultyVerbs {
         self.met.lock().expect("no thread panics with it").clone()
     }
 
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
     fn pass(&self, verb: &str, name: &OsStr) -> VerbResult {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         if call == self.at {

@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chsnap::fs::{Dir, FsError, Verbs, real};
 use serde_json::{Value, json};
 
 /// A data path with tables, behind HTTP. The thread that answers ends with the process.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Freezer {
     data_path: PathBuf,
     url: String,
+    /// By which it makes its shadows.
+    verbs: Arc<Mutex<Arc<dyn Verbs>>>,
     /// Freezes that are under way; like an old server this one finishes them whatever becomes of the client.
     running: Arc<Mutex<Vec<String>>>,
     /// What it answers instead of the truth about a system table.
@@ -40,6 +43,13 @@ pub const SLOW: &str = "slow";
 /// A whole part of a real server.
 const PART: &str = "src/checksums/fixtures/18.16-tiny";
 
+/// The files of the smallest part that is one.
+const SMALL_PART: [(&str, &str); 3] = [
+    ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: 1 2\n\tcompressed: 0\n"),
+    ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
+    ("k.bin", "\u{1}\u{2}\u{3}\u{4}"),
+];
+
 impl Freezer {
     pub fn start(data_path: &Path) -> Self {
         fs::create_dir_all(data_path.join("metadata/system")).expect("made");
@@ -48,6 +58,7 @@ impl Freezer {
         let freezer = Self {
             data_path: data_path.to_owned(),
             url,
+            verbs: Arc::new(Mutex::new(real())),
             running: Arc::default(),
             lies: Arc::default(),
             prank: Arc::default(),
@@ -65,6 +76,11 @@ impl Freezer {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// From now on shadows are made by these verbs.
+    pub fn freeze_by(&self, verbs: &Arc<dyn Verbs>) {
+        *self.verbs.lock().expect("no thread panics with it") = Arc::clone(verbs);
     }
 
     pub fn shadow(&self) -> PathBuf {
@@ -90,15 +106,28 @@ impl Freezer {
 
     /// Makes a table, or one more part of it.
     pub fn add_part(&self, table: &str, part: &str) {
+        let dir = self.add_empty_part(table, part);
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(PART)).expect("a fixture") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
+        }
+    }
+
+    /// The same with a part of few files, for tests that make every state of it.
+    pub fn add_small_part(&self, table: &str, part: &str) {
+        let dir = self.add_empty_part(table, part);
+        for (name, text) in SMALL_PART {
+            fs::write(dir.join(name), text).expect("written");
+        }
+    }
+
+    fn add_empty_part(&self, table: &str, part: &str) -> PathBuf {
         let metadata = self.data_path.join("metadata/d");
         fs::create_dir_all(&metadata).expect("made");
         fs::write(metadata.join(format!("{table}.sql")), format!("ATTACH TABLE {table} (k UInt8)\n")).expect("written");
         let dir = self.data_path.join("data/d").join(table).join(part);
         fs::create_dir_all(&dir).expect("made");
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(PART)).expect("a fixture") {
-            let entry = entry.expect("an entry");
-            fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
-        }
+        dir
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -210,22 +239,31 @@ impl Freezer {
         if table == SLOW {
             std::thread::sleep(Duration::from_secs(2));
         }
+        let target = Path::new("shadow").join(name).join("data/d").join(table);
         for part in names(&source).into_iter().filter(|part| is_part(&source.join(part))) {
-            let target = self.shadow().join(name).join("data/d").join(table).join(&part);
-            fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-            for file in names(&source.join(&part)) {
-                let live = source.join(&part).join(&file);
-                fs::hard_link(&live, target.join(&file)).map_err(|error| error.to_string())?;
-                if live.symlink_metadata().is_ok_and(|stat| stat.is_file()) {
-                    fs::set_permissions(&live, fs::Permissions::from_mode(0o440)).map_err(|error| error.to_string())?;
-                }
-            }
+            self.freeze_part(&source.join(&part), &target.join(&part)).map_err(|error| error.to_string())?;
         }
         if let Some(prank) = *self.prank.lock().expect("no thread panics with it") {
             prank(&self.shadow().join(name));
         }
         if let Some(owner) = *self.owner.lock().expect("no thread panics with it") {
             give(&self.shadow(), owner).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn freeze_part(&self, live: &Path, target: &Path) -> Result<(), FsError> {
+        let verbs = Arc::clone(&self.verbs.lock().expect("no thread panics with it"));
+        let from = Dir::open(live, Arc::clone(&verbs))?;
+        let mut to = Dir::open(&self.data_path, verbs)?;
+        for name in target {
+            to = to.ensure_dir(name, 0o777)?;
+        }
+        for file in names(live) {
+            to.link_from(&from, &file, &file)?;
+            if live.join(&file).symlink_metadata().is_ok_and(|stat| stat.is_file()) {
+                fs::set_permissions(live.join(&file), fs::Permissions::from_mode(0o440)).expect("a file of ours");
+            }
         }
         Ok(())
     }

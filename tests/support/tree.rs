@@ -25,21 +25,30 @@ pub type Tree = BTreeMap<PathBuf, Node>;
 
 /// Reads a whole tree, symbolic links as themselves.
 pub fn tree(root: &Path) -> Tree {
+    read(root, |path| fs::read(path).unwrap_or_default())
+}
+
+/// The same without what stands in the files: each seems to be empty.
+pub fn unread_tree(root: &Path) -> Tree {
+    read(root, |_| Vec::new())
+}
+
+fn read(root: &Path, content: impl Fn(&Path) -> Vec<u8>) -> Tree {
     let mut found = Tree::new();
     if root.exists() {
-        walk(root, Path::new(""), &mut found);
+        walk(root, Path::new(""), &content, &mut found);
     }
     found
 }
 
-fn walk(root: &Path, relative: &Path, found: &mut Tree) {
+fn walk(root: &Path, relative: &Path, content: &dyn Fn(&Path) -> Vec<u8>, found: &mut Tree) {
     for entry in fs::read_dir(root.join(relative)).expect("the directory can be read") {
         let entry = entry.expect("the entry can be read");
         let path = relative.join(entry.file_name());
         let whole = root.join(&path);
         // A server at work takes files away under the reader's eyes.
         let Ok(metadata) = fs::symlink_metadata(&whole) else { continue };
-        let content = if metadata.is_file() { fs::read(&whole).unwrap_or_default() } else { Vec::new() };
+        let bytes = if metadata.is_file() { content(&whole) } else { Vec::new() };
         found.insert(
             path.clone(),
             Node {
@@ -50,11 +59,11 @@ fn walk(root: &Path, relative: &Path, found: &mut Tree) {
                 gid: metadata.gid(),
                 size: if metadata.is_dir() { 0 } else { metadata.size() },
                 modified: if metadata.is_dir() { (0, 0) } else { (metadata.mtime(), metadata.mtime_nsec()) },
-                content: blake3::hash(&content),
+                content: blake3::hash(&bytes),
             },
         );
         if metadata.is_dir() {
-            walk(root, &path, found);
+            walk(root, &path, content, found);
         }
     }
 }

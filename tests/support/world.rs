@@ -1,0 +1,194 @@
+//! A server, a repository with snapshots of it, and what must hold of both after anything.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+#![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chsnap::exec::PlaceMode;
+use chsnap::fs::{Verbs, real};
+use chsnap::model::{Label, PathMap};
+use chsnap::monitor::Silent;
+use chsnap::ops::create::{FreezeMode, Report, Request, create};
+use chsnap::ops::{self, OpError};
+use chsnap::plan::{Selection, SnapshotReference};
+use chsnap::repo::{Repository, SnapshotState, read_parts};
+use chsnap::server::{ConnectOptions, Server};
+
+use crate::freezer::Freezer;
+use crate::tree::{Node, Tree, files, tree, unread_tree};
+
+/// A server, a repository with one snapshot of it or none, and what both looked like then.
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub freezer: Freezer,
+    pub older: Tree,
+    pub live: BTreeMap<PathBuf, Node>,
+}
+
+type AddPart = fn(&Freezer, &str, &str);
+
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+impl World {
+    /// With one snapshot, and a part that is not in it.
+    pub fn new() -> Self {
+        Self::with_snapshot(Freezer::add_part)
+    }
+
+    /// The same of parts with few files.
+    pub fn small() -> Self {
+        Self::with_snapshot(Freezer::add_small_part)
+    }
+
+    fn with_snapshot(add_part: AddPart) -> Self {
+        let mut world = Self::start(add_part);
+        Repository::init(&world.repository(), now(), &real()).expect("made");
+        world.create(&real(), PlaceMode::Auto).expect("a first snapshot");
+        add_part(&world.freezer, "two", "all_3_3_0");
+        world.older = tree(&world.snapshots());
+        world.live = world.live_files();
+        world
+    }
+
+    /// With as much live data of parts with few files, and no repository yet.
+    pub fn without_repository() -> Self {
+        let mut world = Self::start(Freezer::add_small_part);
+        world.freezer.add_small_part("two", "all_3_3_0");
+        world.live = world.live_files();
+        world
+    }
+
+    fn start(add_part: AddPart) -> Self {
+        // In memory where there is such a place: these tests sync some ten thousand times.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = tempfile::tempdir_in(place).expect("a folder");
+        let freezer = Freezer::start(&folder.path().join("ch"));
+        for table in ["one", "two"] {
+            add_part(&freezer, table, "all_1_1_0");
+            add_part(&freezer, table, "all_2_2_0");
+        }
+        Self { folder, freezer, older: Tree::new(), live: BTreeMap::new() }
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.folder.path().join("repo")
+    }
+
+    pub fn snapshots(&self) -> PathBuf {
+        self.repository().join("snapshots")
+    }
+
+    /// Without the mode: FREEZE changes it.
+    fn live_files(&self) -> BTreeMap<PathBuf, Node> {
+        let live = tree(&self.folder.path().join("ch/data"));
+        files(&live).into_iter().map(|(path, node)| (path.to_owned(), Node { mode: 0, ..node.clone() })).collect()
+    }
+
+    pub fn open(&self, verbs: &Arc<dyn Verbs>) -> Repository {
+        Repository::open(&self.repository(), verbs).expect("a repository")
+    }
+
+    pub fn server(&self) -> Server {
+        Server::connect(ConnectOptions {
+            url: self.freezer.url().to_owned(),
+            user: None,
+            password: None,
+            ca_file: None,
+            query_deadline: Duration::from_secs(10),
+            freeze_deadline: Duration::from_secs(10),
+            interrupted: Arc::new(AtomicBool::new(false)),
+        })
+        .expect("connected")
+    }
+
+    pub fn create(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode) -> Result<Report, OpError> {
+        self.create_of(verbs, place, FreezeMode::All)
+    }
+
+    pub fn create_of(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode, freeze: FreezeMode) -> Result<Report, OpError> {
+        let request = Request {
+            selection: Selection::default(),
+            label: Label::new(OsStr::new("lab")),
+            pin: Some("kept".to_owned()),
+            freeze,
+            place,
+            jobs: 1,
+            freeze_jobs: 1,
+            min_free_bytes: 0,
+            allow_other_server: false,
+            paths: PathMap::default(),
+            patience: Duration::from_secs(10),
+            lock_wait: Duration::ZERO,
+        };
+        create(&self.open(verbs), &self.server(), &request, &now, &Silent)
+    }
+
+    /// Everything that must hold at any moment after anything.
+    pub fn check(&self, context: &str) {
+        assert_eq!(self.live_files(), self.live, "live data: {context}");
+        let repository = self.open(&real());
+        let (ids, others) = repository.snapshot_ids().expect("readable");
+        assert!(others.is_empty(), "{others:?}: {context}");
+        for id in ids {
+            let SnapshotState::Complete(manifest) = repository.snapshot(id).expect("readable") else {
+                panic!("{id} stands under snapshots/ and is not complete: {context}");
+            };
+            let dir = repository.snapshot_dir(id).expect("there");
+            let parts = read_parts(&dir, &manifest.parts_blake3).expect("its list of parts");
+            assert_eq!(parts.len() as u64, manifest.totals.parts, "{context}");
+            // The same inode as the live file's has the same contents.
+            let data = unread_tree(&dir.path().join("data"));
+            let found = files(&data);
+            assert_eq!(found.len() as u64, manifest.totals.files, "{context}");
+            for (path, node) in found {
+                assert_eq!(self.live[path].inode, node.inode, "{}: {context}", path.display());
+            }
+        }
+    }
+
+    pub fn check_older(&self, context: &str) {
+        let snapshots = tree(&self.snapshots());
+        for (path, node) in &self.older {
+            assert_eq!(snapshots.get(path), Some(node), "{}: {context}", path.display());
+        }
+    }
+
+    /// The next run, with nothing in its way, puts everything right.
+    pub fn check_that_the_next_run_converges(&self, context: &str) {
+        let report = self.create(&real(), PlaceMode::Auto).unwrap_or_else(|error| panic!("{error}: {context}"));
+        assert!(report.warnings.is_empty(), "{:?}: {context}", report.warnings);
+        assert_eq!(report.totals.parts, 5, "{context}");
+        self.check(context);
+        assert!(entries(&self.repository().join("incoming")).is_empty(), "{context}");
+        assert!(entries(&self.freezer.shadow()).is_empty(), "{:?}: {context}", entries(&self.freezer.shadow()));
+        let latest = std::fs::read_link(self.repository().join("latest")).expect("latest");
+        assert_eq!(latest, Path::new("snapshots").join(report.id.to_string()), "{context}");
+        let repository = self.open(&real());
+        let locked = repository.lock("gc", now(), Duration::ZERO).expect("free");
+        ops::collect_garbage(&locked, || None, &Silent, 1, now()).expect("collected");
+        assert!(entries(&self.repository().join("trash")).is_empty(), "{context}");
+        let standing = repository.snapshot_ids().expect("readable").0;
+        for pin in entries(&self.repository().join("pins")) {
+            assert!(standing.iter().any(|id| pin == format!("{id}.json")), "the pin {pin} of nothing: {context}");
+        }
+        self.check(context);
+    }
+}
+
+pub fn entries(dir: &Path) -> Vec<String> {
+    unread_tree(dir).keys().map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+pub fn reference(text: &str) -> SnapshotReference {
+    text.parse().expect("a reference")
+}
