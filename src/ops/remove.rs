@@ -122,9 +122,8 @@ pub fn collect_garbage(
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
     monitor.stage_started(Stage::Remove, None);
     let (trash, names, ids) = locked.condemn_trash()?;
-    if !ids.is_empty() {
-        locked.record(now, &Event::Emptied { ids: ids.clone() })?;
-    }
+    let emptied = Event::Emptied { ids: ids.clone() };
+    let is_recorded = ids.is_empty() || locked.record_if_there_is_room(now, &emptied)?;
     let mut removed = recovery.removed;
     pool.install(|| -> Result<(), OpError> {
         for name in &names {
@@ -139,6 +138,10 @@ pub fn collect_garbage(
         if locked.repository().snapshot_dir(*id).is_err() {
             locked.forget_pin(*id)?;
         }
+    }
+    if !is_recorded {
+        // Now there may be room.
+        locked.record_if_there_is_room(now, &emptied)?;
     }
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
