@@ -7,10 +7,13 @@
 mod chsnap_command;
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../support/strace.rs"]
+mod strace;
 #[path = "../support/tree.rs"]
 mod tree;
 
 mod faithful;
+mod killed;
 mod moving;
 mod mutating;
 mod names;
@@ -18,4 +21,5 @@ mod refused;
 mod repeated;
 mod restored;
 mod secured;
+mod server_gone;
 mod support;
