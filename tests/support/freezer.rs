@@ -167,15 +167,21 @@ impl Freezer {
         }
         for part in names(&source) {
             let target = self.shadow().join(name).join("data/d").join(table).join(&part);
-            fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+            fs::create_dir_all(&target).map_err(exception)?;
             for file in names(&source.join(&part)) {
                 let live = source.join(&part).join(&file);
-                fs::hard_link(&live, target.join(&file)).map_err(|error| error.to_string())?;
-                fs::set_permissions(&live, fs::Permissions::from_mode(0o440)).map_err(|error| error.to_string())?;
+                fs::hard_link(&live, target.join(&file)).map_err(exception)?;
+                fs::set_permissions(&live, fs::Permissions::from_mode(0o440)).map_err(exception)?;
             }
         }
         Ok(())
     }
+}
+
+/// As the server says what the system has told it.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where a closure would")]
+fn exception(error: std::io::Error) -> String {
+    format!("Code: 1001. DB::Exception: {error}")
 }
 
 fn names(dir: &Path) -> Vec<String> {
