@@ -201,7 +201,9 @@ fn create_survives(engine: Engine, kills: bool, count: usize) {
             1 => assert_eq!(newer, [""; 0], "{context}\n{}", struck.run.stderr),
             _ => assert!(newer.len() <= 1, "{context}"),
         }
-        newer.iter().for_each(|id| world.check_that_it_is_complete(id, context));
+        for id in &newer {
+            world.check_that_it_is_complete(id, context);
+        }
         // Only who is killed leaves a freeze without a word.
         let said = struck.run.stderr.contains("the next run does the rest") || struck.run.code == 3;
         assert!(
@@ -280,9 +282,9 @@ fn removals_survive(engine: Engine, count: usize) {
         assert!(calls.len() > 3, "{command} changes more than {} times", calls.len());
         let calls = dice.choose(&trace, calls, count);
         let first = dice.below(2 * ERRORS.len());
-        let fault = |number: usize| match (first + number) % 2 {
-            0 => Fault::Kill,
-            _ => Fault::Error(ERRORS[(first + number) / 2 % ERRORS.len()].0),
+        let fault = |number: usize| {
+            let turn = first + number;
+            if turn.is_multiple_of(2) { Fault::Kill } else { Fault::Error(ERRORS[turn / 2 % ERRORS.len()].0) }
         };
         let context = format!("{seed}: {command}");
         strike_at(&world, arguments, &trace, &calls, fault, &context, |struck, context| {
