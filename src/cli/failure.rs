@@ -1,5 +1,7 @@
 //! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
 
+use chsnap::exec::ExecError;
+use chsnap::fs::FsError;
 use chsnap::ops::OpError;
 use chsnap::plan::ReferenceError;
 use chsnap::repo::RepoError;
@@ -132,6 +134,9 @@ impl From<OpError> for Failure {
 
 fn hint(error: &OpError) -> Option<String> {
     let text = match error {
+        OpError::Repo(RepoError::Fs(error)) | OpError::Fs(error) | OpError::Exec(ExecError::Fs(error)) => {
+            fs_hint(error)?
+        }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
@@ -174,13 +179,18 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
         RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
         RepoError::Locked { .. } => "wait for it, or let this command wait with --lock-wait 10m",
-        RepoError::Fs(error) => match error.kind() {
-            chsnap::fs::ErrorKind::NoPermission => {
-                "run chsnap as a user who may read and write there: root, or the server's own user"
-            }
-            chsnap::fs::ErrorKind::NoSpace => "chsnap gc empties the trash; no blocks, no inodes or no quota are left",
-            _ => return None,
-        },
+        _ => return None,
+    })
+}
+
+const NO_SPACE: &str = "chsnap gc empties the trash; no blocks, no inodes or no quota are left";
+
+fn fs_hint(error: &FsError) -> Option<&'static str> {
+    Some(match error.kind() {
+        chsnap::fs::ErrorKind::NoPermission => {
+            "run chsnap as a user who may read and write there: root, or the server's own user"
+        }
+        chsnap::fs::ErrorKind::NoSpace => NO_SPACE,
         _ => return None,
     })
 }
@@ -199,6 +209,7 @@ fn server_hint(error: &ServerError) -> Option<&'static str> {
         ServerError::Exception { code: code::ACCESS_DENIED, .. } => {
             "the user needs SELECT ON system.* and ALTER FREEZE PARTITION ON the tables"
         }
+        error if error.is_full_disk() => NO_SPACE,
         ServerError::Deadline { .. } => "--query-timeout and --freeze-timeout set how long chsnap waits",
         ServerError::Url { .. } => "for example http://127.0.0.1:8123",
         ServerError::Certificates { .. } => "--ca-file takes a PEM file with the certificate of the authority",

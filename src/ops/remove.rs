@@ -122,9 +122,8 @@ pub fn collect_garbage(
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
     monitor.stage_started(Stage::Remove, None);
     let Condemned { trash, names, ids, leased } = locked.condemn_trash()?;
-    if !ids.is_empty() {
-        locked.record(now, &Event::Emptied { ids: ids.clone() })?;
-    }
+    let emptied = Event::Emptied { ids: ids.clone() };
+    let is_recorded = ids.is_empty() || locked.record_if_there_is_room(now, &emptied)?;
     let mut removed = recovery.removed;
     pool.install(|| -> Result<(), OpError> {
         for name in &names {
@@ -134,6 +133,10 @@ pub fn collect_garbage(
         Ok(())
     })?;
     trash.sync()?;
+    if !is_recorded {
+        // Now there may be room.
+        locked.record_if_there_is_room(now, &emptied)?;
+    }
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
     monitor.stage_finished(Stage::Remove);

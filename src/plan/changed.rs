@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{PartName, PartitionId};
+use crate::model::{Part, PartName, PartitionId};
 
 use super::create::{Scope, TableFreeze};
 
@@ -21,15 +21,17 @@ pub struct Narrowed {
 /// changed, all of it is frozen. A partition that has come since the parts were listed is none of theirs.
 #[must_use]
 pub fn narrow(freeze: &TableFreeze, unchanged: &BTreeSet<PartName>) -> Narrowed {
-    let mut partitions: BTreeMap<&PartitionId, Vec<&crate::model::Part>> = BTreeMap::new();
+    let mut partitions: BTreeMap<&PartitionId, Vec<&Part>> = BTreeMap::new();
     for part in freeze.parts().filter(|part| !part.name.is_patch()) {
         partitions.entry(&part.partition).or_default().push(part);
     }
-    let files = |parts: &[&crate::model::Part]| parts.iter().map(|part| part.files.max(1)).sum::<u64>();
+    // Figures of a server: they add up to the largest number and not beyond it.
+    let add = |sum: u64, files: u64| sum.saturating_add(files);
+    let files = |parts: &[&Part]| parts.iter().map(|part| part.files.max(1)).fold(0, add);
     let (same, moved): (Vec<_>, Vec<_>) =
         partitions.iter().partition(|(_, parts)| parts.iter().all(|part| unchanged.contains(&part.name)));
     let weight =
-        |partitions: &[(&&PartitionId, &Vec<_>)]| partitions.iter().map(|(_, parts)| files(parts)).sum::<u64>();
+        |partitions: &[(&&PartitionId, &Vec<_>)]| partitions.iter().map(|(_, parts)| files(parts)).fold(0, add);
     if same.is_empty() || weight(&moved) > weight(&same) {
         return Narrowed { ask: freeze.scope.clone(), link: BTreeSet::new() };
     }

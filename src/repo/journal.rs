@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::Kind;
+use crate::fs::{ErrorKind, Kind};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
@@ -69,6 +69,24 @@ impl Locked<'_> {
             journal.sync()?;
         }
         Ok(())
+    }
+}
+
+impl Locked<'_> {
+    /// [`Locked::record`], but a full filesystem is no failure: what makes room must not need any. Whether it is
+    /// recorded is the answer.
+    ///
+    /// # Errors
+    /// If it cannot be written for another reason.
+    pub fn record_if_there_is_room(&self, now: DateTime<Utc>, event: &Event) -> Result<bool, RepoError> {
+        match self.record(now, event) {
+            Err(RepoError::Fs(error)) if error.kind() == ErrorKind::NoSpace => {
+                let error = crate::monitor::chain(&error);
+                tracing::warn!(error, "the journal has no room for what is done; undo may need the snapshot's name");
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        }
     }
 }
 

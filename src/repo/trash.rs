@@ -91,8 +91,8 @@ impl Repository {
 }
 
 impl Locked<'_> {
-    /// Moves snapshots to the trash. The journal says so first: a run that is cut short in between has removed less
-    /// than the journal says, never more.
+    /// Moves snapshots to the trash. The journal says so first, unless it has no room: a run that is cut short in
+    /// between has removed less than the journal says, never more.
     ///
     /// # Errors
     /// If one of them is not there, or cannot be moved; those before it are in the trash.
@@ -103,7 +103,7 @@ impl Locked<'_> {
                 return Err(RepoError::NoSnapshot { id: *id, place: "snapshots/" });
             }
         }
-        self.record(now, &Event::Removed { ids: ids.to_vec() })?;
+        self.record_if_there_is_room(now, &Event::Removed { ids: ids.to_vec() })?;
         for id in ids {
             trash.rename_from(&snapshots, id.to_string(), id.to_string())?;
         }
@@ -128,7 +128,8 @@ impl Locked<'_> {
             snapshots.rename_from(&trash, id.to_string(), id.to_string())?;
         }
         self.sync_both(&snapshots, &trash)?;
-        self.record(now, &Event::Restored { ids: ids.to_vec() })
+        self.record_if_there_is_room(now, &Event::Restored { ids: ids.to_vec() })?;
+        Ok(())
     }
 
     fn sync_both(&self, a: &Dir, b: &Dir) -> Result<(), RepoError> {

@@ -138,6 +138,15 @@ impl ServerError {
         matches!(self, Self::Exception { code: code::EMPTY_FILE, message, .. } if message.contains("increment.txt"))
     }
 
+    /// Whether the server itself found no blocks, no inodes or no quota left. Its code for that differs by version and
+    /// by system call; the words are the system's.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        let Self::Exception { message, .. } = self else { return false };
+        let message = message.to_lowercase();
+        message.contains("no space left on device") || message.contains("disk quota exceeded")
+    }
+
     /// Whether the statement may still run on the server.
     #[must_use]
     pub fn may_still_run(&self) -> bool {

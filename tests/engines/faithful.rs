@@ -1,6 +1,5 @@
 //! A snapshot has every file of every active part under its own inode, and nothing else; live data stays as it was.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -9,36 +8,8 @@ use serde_json::Value;
 
 use crate::engine::both_engines;
 use crate::engine::{Engine, Kind, Options};
-use crate::support::{active_parts, escaped, load, path_of, repository, shadows};
-use crate::tree::{Node, Tree, files, tree};
-
-/// The files of all active parts, at the paths that they must have in a snapshot's `data/lab/`.
-pub(crate) fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
-    let mut expected = BTreeMap::new();
-    for (table, part, path) in active_parts(engine, "lab") {
-        for (file, node) in files(&tree(&path)) {
-            if file.to_str() != Some("txn_version.txt") {
-                expected.insert(PathBuf::from(escaped(&table)).join(&part).join(file), node.inode);
-            }
-        }
-    }
-    expected
-}
-
-pub(crate) fn found(snapshot: &Tree) -> BTreeMap<PathBuf, u64> {
-    files(snapshot).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect()
-}
-
-/// Live files as they are, without the mode, which FREEZE itself changes, and without what merges took away.
-fn live(engine: &Engine) -> Tree {
-    let mut live = Tree::new();
-    for (_, _, path) in active_parts(engine, "lab") {
-        for (file, node) in files(&tree(&path)) {
-            live.insert(path.join(file), Node { mode: 0, ..node.clone() });
-        }
-    }
-    live
-}
+use crate::support::{active_parts, expected, found, live, load, path_of, repository, shadows};
+use crate::tree::tree;
 
 fn place_modes_give_the_same_tree(engine: &Engine) {
     load(engine);

@@ -7,12 +7,15 @@
 mod chsnap_command;
 #[path = "../support/engine.rs"]
 mod engine;
+#[path = "../support/strace.rs"]
+mod strace;
 #[path = "../support/tree.rs"]
 mod tree;
 
 mod disks;
 mod examined;
 mod faithful;
+mod killed;
 mod moving;
 mod mutating;
 mod names;
@@ -20,5 +23,6 @@ mod refused;
 mod repeated;
 mod restored;
 mod secured;
+mod server_gone;
 mod support;
 mod unchanged;

@@ -1,5 +1,6 @@
 //! What the tests of both engines share: sample tables, and a restore by hand.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind};
+use crate::tree::{Node, Tree, files, tree};
 
 /// A repository beside the engine's data, on the same filesystem, made by `init`.
 pub(crate) fn repository(engine: &Engine) -> Chsnap {
@@ -75,6 +77,34 @@ pub(crate) fn active_parts(engine: &Engine, database: &str) -> Vec<(String, Stri
             (text("table"), text("name"), PathBuf::from(text("path")))
         })
         .collect()
+}
+
+/// The files of all active parts, at the paths that they must have in a snapshot's `data/lab/`.
+pub(crate) fn expected(engine: &Engine) -> BTreeMap<PathBuf, u64> {
+    let mut expected = BTreeMap::new();
+    for (table, part, path) in active_parts(engine, "lab") {
+        for (file, node) in files(&tree(&path)) {
+            if file.to_str() != Some("txn_version.txt") {
+                expected.insert(PathBuf::from(escaped(&table)).join(&part).join(file), node.inode);
+            }
+        }
+    }
+    expected
+}
+
+pub(crate) fn found(snapshot: &Tree) -> BTreeMap<PathBuf, u64> {
+    files(snapshot).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect()
+}
+
+/// Live files as they are, without the mode, which FREEZE itself changes, and without what merges took away.
+pub(crate) fn live(engine: &Engine) -> Tree {
+    let mut live = Tree::new();
+    for (_, _, path) in active_parts(engine, "lab") {
+        for (file, node) in files(&tree(&path)) {
+            live.insert(path.join(file), Node { mode: 0, ..node.clone() });
+        }
+    }
+    live
 }
 
 fn shell(script: &str, arguments: &[&Path]) {

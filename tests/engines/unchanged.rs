@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::chsnap_command::Chsnap;
 use crate::engine::both_engines;
 use crate::engine::{Engine, Kind};
-use crate::faithful::{expected, found};
-use crate::support::{load, path_of, repository, restore_by_hand, shadows};
+use crate::support::{expected, found, load, path_of, repository, restore_by_hand, shadows};
 use crate::tree::tree;
 
 /// What `create` answers, and the statements that it sent to freeze.

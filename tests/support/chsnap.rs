@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -61,12 +61,20 @@ impl Chsnap {
 
     /// Runs it to its end.
     pub fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Run {
-        let output = self.command(arguments).output().expect("chsnap starts");
-        Run {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        Run::of(&self.command(arguments).output().expect("chsnap starts"))
+    }
+
+    /// The command as the last arguments of another one, which is to run it.
+    pub fn under(&self, mut other: Command, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let inner = self.command(arguments);
+        other.arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
         }
+        other
     }
 
     /// Runs it with `--json` and reads the document; the exit code must be this one.
@@ -95,21 +103,18 @@ impl Chsnap {
         if !probe.status.success() {
             return None;
         }
-        let inner = self.command(arguments);
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-euc", &format!("{prepare}; exec \"$@\""), "sh"]);
-        command.env("DATA", data).arg(inner.get_program()).args(inner.get_args());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let output = command.output().expect("unshare starts");
-        Some(Run {
+        command.args(["-m", "sh", "-euc", &format!("{prepare}; exec \"$@\""), "sh"]).env("DATA", data);
+        Some(Run::of(&self.under(command, arguments).output().expect("unshare starts")))
+    }
+}
+
+impl Run {
+    pub fn of(output: &Output) -> Self {
+        Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        }
     }
 }

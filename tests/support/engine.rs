@@ -502,6 +502,7 @@ impl Drop for Engine {
 ///     fn freezes_as_another_user(mut engine: Engine, Options { uid: Some(54321), ..Options::default() }) { … }
 /// }
 /// ```
+#[allow(unused_macros, reason = "a test program may start its engines itself")]
 macro_rules! both_engines {
     ($(
         $(#[$attribute:meta])*

@@ -241,13 +241,13 @@ impl Freezer {
         }
         let target = Path::new("shadow").join(name).join("data/d").join(table);
         for part in names(&source).into_iter().filter(|part| is_part(&source.join(part))) {
-            self.freeze_part(&source.join(&part), &target.join(&part)).map_err(|error| error.to_string())?;
+            self.freeze_part(&source.join(&part), &target.join(&part)).map_err(exception)?;
         }
         if let Some(prank) = *self.prank.lock().expect("no thread panics with it") {
             prank(&self.shadow().join(name));
         }
         if let Some(owner) = *self.owner.lock().expect("no thread panics with it") {
-            give(&self.shadow(), owner).map_err(|error| error.to_string())?;
+            give(&self.shadow(), owner).map_err(exception)?;
         }
         Ok(())
     }
@@ -271,6 +271,11 @@ impl Freezer {
 
 fn is_part(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name != "detached") && path.symlink_metadata().is_ok_and(|stat| stat.is_dir())
+}
+
+/// As the server says what the system has told it.
+fn exception(error: impl std::fmt::Display) -> String {
+    format!("Code: 1001. DB::Exception: {error}")
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -129,7 +129,8 @@ impl Rounds<'_> {
         let before = attempt.freeze.table.clone();
         let last = round == ROUNDS;
         if let Some(error) = attempt.refused.take() {
-            if error.code() == Some(code::READONLY) {
+            // Neither is about this table: a snapshot without it, and perhaps without the rest, is not what was asked.
+            if error.code() == Some(code::READONLY) || error.is_full_disk() {
                 return Err(error.into());
             }
             return Ok(if error.is_table_gone() {

@@ -180,9 +180,16 @@ fn a_list_of_parts_that_is_a_bomb_or_garbage_keeps_nobody_from_the_rest() {
         assert!(bomb.len() < 200_000, "{}", bomb.len());
         for bytes in [bomb, b"\x28\xb5\x2f\xfd\xff".to_vec(), b"../../outside".to_vec(), Vec::new()] {
             fs::write(&path, bytes).expect("written");
-            for command in [&["list"][..], &["show"], &["create"]] {
+            for command in [&["list"][..], &["show"], &["create", "--freeze", "all"]] {
                 assert_eq!(scene.run_in(256 << 20, freezer.url(), "parts", command).code, 0);
             }
+            // The last snapshot is the one that was just made: its list is spoilt too.
+            let newest = fs::read_link(scene.repo().join("latest")).expect("latest");
+            fs::write(scene.repo().join(newest).join("parts.jsonl.zst"), fs::read(&path).expect("read"))
+                .expect("written");
+            let run = scene.run_in(256 << 20, freezer.url(), "parts", &["create"]);
+            assert_eq!(run.code, 3, "{}", run.stderr);
+            assert!(run.stderr.contains("everything is frozen"), "{}", run.stderr);
         }
     }
 }

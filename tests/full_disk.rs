@@ -1,0 +1,249 @@
+//! No blocks, or no inodes, at any moment of any command: older snapshots stay, a new one is whole or absent, what makes
+//! room works, and once there is room the next run converges.
+//!
+//! Each test has a small loop-mounted ext4 of its own; that needs root.
+
+#![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+
+#[path = "support/chsnap.rs"]
+mod chsnap_command;
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/freezer.rs"]
+mod freezer;
+#[path = "support/small_disk.rs"]
+mod small_disk;
+#[path = "support/tree.rs"]
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use chsnap_command::Chsnap;
+use engine::{Engine, Kind, Options};
+use freezer::Freezer;
+use serde_json::Value;
+use small_disk::SmallDisk;
+use tree::{Node, Tree, files, tree};
+
+/// What a test may take away.
+#[derive(Clone, Copy, Debug)]
+enum Scarce {
+    Blocks,
+    Inodes,
+}
+
+/// A server's data and a repository of it on one small disk, with one snapshot to keep and one to remove.
+struct World {
+    data: PathBuf,
+    chsnap: Chsnap,
+    older: Tree,
+    live: BTreeMap<PathBuf, Node>,
+    // Last, so that it is unmounted when nobody is on it any more.
+    disk: SmallDisk,
+}
+
+impl World {
+    /// Something is to be added between the two snapshots.
+    fn new(disk: SmallDisk, url: &str, between: impl FnOnce()) -> Self {
+        let chsnap = Chsnap::new(&disk.path().join("repo")).url(url);
+        chsnap.expect(0, &["init"]);
+        let kept = chsnap.json(0, &["create"]);
+        between();
+        let data = disk.path().join("ch");
+        let mut world = Self { data, chsnap, older: Tree::new(), live: BTreeMap::new(), disk };
+        world.older = tree(&world.snapshot(&kept));
+        world.chsnap.json(0, &["create"]);
+        world.live = world.live_files();
+        world
+    }
+
+    fn snapshot(&self, created: &Value) -> PathBuf {
+        self.chsnap.repo().join("snapshots").join(created["id"].as_str().expect("an id"))
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.chsnap.repo().join("snapshots")).expect("a directory");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut ids: Vec<String> = names.collect();
+        ids.sort();
+        ids
+    }
+
+    /// Without the mode: FREEZE changes it.
+    fn live_files(&self) -> BTreeMap<PathBuf, Node> {
+        let mut live = tree(&self.data.join("data"));
+        live.retain(|path, _| !path.starts_with("system"));
+        files(&live).into_iter().map(|(path, node)| (path.to_owned(), Node { mode: 0, ..node.clone() })).collect()
+    }
+
+    fn shadows(&self) -> Vec<PathBuf> {
+        let shadow = tree(&self.data.join("shadow"));
+        shadow.into_keys().filter(|path| path != Path::new("increment.txt")).collect()
+    }
+
+    fn leave(&self, scarce: Scarce, count: u64) {
+        match scarce {
+            Scarce::Blocks => self.disk.leave_blocks(count),
+            Scarce::Inodes => self.disk.leave_inodes(count),
+        }
+    }
+
+    /// Everything that must hold at any moment after anything.
+    fn check(&self, context: &str) {
+        assert_eq!(self.live_files(), self.live, "live data: {context}");
+        let kept = &self.ids()[0];
+        assert_eq!(tree(&self.chsnap.repo().join("snapshots").join(kept)), self.older, "{context}");
+        for id in self.ids() {
+            let shown = self.chsnap.json(0, &["show", &id]);
+            assert_eq!(shown["state"], "complete", "{context}");
+            let data = tree(&self.chsnap.repo().join("snapshots").join(&id).join("data"));
+            assert_eq!(shown["files"], files(&data).len(), "{context}");
+            if id != *kept {
+                self.check_that_all_is_there(&id, context);
+            }
+        }
+    }
+
+    /// Every live file of a part is in the snapshot, under its inode.
+    fn check_that_all_is_there(&self, id: &str, context: &str) {
+        let data = tree(&self.chsnap.repo().join("snapshots").join(id).join("data"));
+        let found: Vec<u64> = files(&data).values().map(|node| node.inode).collect();
+        for (path, node) in &self.live {
+            let is_of_a_part = path.components().count() == 4;
+            assert!(!is_of_a_part || found.contains(&node.inode), "{} is not in {id}: {context}", path.display());
+        }
+    }
+
+    /// A `create` that has too little, or just enough.
+    fn create(&self, context: &str) -> i32 {
+        let before = self.ids();
+        let run = self.chsnap.run(&["create"]);
+        let context = format!("{context}: exit code {}\n{}", run.code, run.stderr);
+        match run.code {
+            0 => assert_eq!(self.ids().len(), before.len() + 1, "{context}"),
+            // It stands, and what could not be done after that is said.
+            3 => assert!(self.ids().len() == before.len() + 1 && run.stderr.contains("warning: "), "{context}"),
+            1 => {
+                assert_eq!(self.ids(), before, "{context}");
+                assert!(run.stderr.to_lowercase().contains("no space left on device"), "{context}");
+                assert!(run.stderr.contains("hint: chsnap gc"), "{context}");
+            }
+            _ => panic!("{context}"),
+        }
+        self.check(&context);
+        let said = run.code != 0 && (run.code == 3 || run.stderr.contains("the next run does the rest"));
+        assert!(self.shadows().is_empty() || said, "{:?}: {context}", self.shadows());
+        run.code
+    }
+
+    /// What makes room works without any.
+    fn remove_and_collect(&self, context: &str) {
+        let (id, whole) = self.newest();
+        for arguments in [&["rm", "latest"][..], &["undo"], &["rm", "latest"]] {
+            let run = self.chsnap.run(arguments);
+            assert_eq!(run.code, 0, "{arguments:?}: {context}\n{}", run.stderr);
+            self.check(context);
+            let place = if arguments[0] == "undo" { "snapshots" } else { "trash" };
+            assert_eq!(tree(&self.chsnap.repo().join(place).join(&id)), whole, "{context}");
+        }
+        let run = self.chsnap.run(&["gc"]);
+        assert_eq!(run.code, 0, "gc: {context}\n{}", run.stderr);
+        assert!(tree(&self.chsnap.repo().join("trash")).is_empty(), "{context}");
+        self.check(context);
+    }
+
+    fn newest(&self) -> (String, Tree) {
+        let id = self.ids().pop().expect("a snapshot");
+        let whole = tree(&self.chsnap.repo().join("snapshots").join(&id));
+        (id, whole)
+    }
+
+    /// With room again the next run puts everything right; then there are two snapshots, as in the beginning.
+    fn check_that_the_next_run_converges(&self, context: &str) {
+        self.disk.free();
+        let created = self.chsnap.json(0, &["create"]);
+        assert_eq!(created["warnings"].as_array().map(Vec::len), Some(0), "{created}: {context}");
+        self.check(context);
+        let mut ids = self.ids();
+        let newest = ids.pop().expect("the new one");
+        if ids.len() > 1 {
+            let rest = ["rm"].into_iter().chain(ids[1..].iter().map(String::as_str));
+            self.chsnap.json(0, &rest.collect::<Vec<_>>());
+        }
+        self.chsnap.json(0, &["gc"]);
+        assert_eq!(self.ids().len(), 2, "{newest}: {context}");
+        assert!(self.shadows().is_empty(), "{context}");
+        for dir in ["incoming", "trash"] {
+            assert!(tree(&self.chsnap.repo().join(dir)).is_empty(), "{dir}: {context}");
+        }
+    }
+
+    /// A journal whose next line needs a block of its own.
+    fn fill_the_journal(&self) {
+        for entry in fs::read_dir(self.chsnap.repo().join("journal")).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let length = fs::metadata(&path).expect("its length").len();
+            let missing = usize::try_from(length.next_multiple_of(1024) - length).expect("less than a block");
+            let mut journal = fs::OpenOptions::new().append(true).open(&path).expect("opened");
+            journal.write_all(&vec![b'\n'; missing]).expect("empty lines say nothing");
+        }
+    }
+
+    fn run_short_of(&self, scarce: Scarce, counts: impl IntoIterator<Item = u64>) {
+        let mut codes = Vec::new();
+        for count in counts {
+            let context = format!("{count} {scarce:?} are left");
+            self.leave(scarce, count);
+            codes.push(self.create(&context));
+            self.check_that_the_next_run_converges(&context);
+            self.fill_the_journal();
+            self.leave(scarce, count);
+            self.remove_and_collect(&context);
+            self.check_that_the_next_run_converges(&context);
+        }
+        assert!(codes.contains(&1) && codes.contains(&0), "from too little to enough: {codes:?}");
+    }
+}
+
+fn fake() -> World {
+    let disk = SmallDisk::new(32, 1024);
+    let freezer = Freezer::start(&disk.path().join("ch"));
+    freezer.add_part("one", "all_1_1_0");
+    World::new(disk, freezer.url(), || {
+        freezer.add_part("one", "all_2_2_0");
+        freezer.add_part("two", "all_1_1_0");
+    })
+}
+
+/// A few of these counts by default, all with `CHSNAP_FULL`.
+fn counts(few: &'static [u64], all: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+    if std::env::var_os("CHSNAP_FULL").is_some() { all.chain([few[few.len() - 1]]).collect() } else { few.to_vec() }
+}
+
+#[test]
+fn without_blocks_nothing_is_half_and_room_can_be_made() {
+    fake().run_short_of(Scarce::Blocks, counts(&[0, 1, 2, 4, 6, 9, 12, 16, 20, 26, 32, 40, 52, 70, 400], 0..=100));
+}
+
+#[test]
+fn without_inodes_nothing_is_half_and_room_can_be_made() {
+    fake().run_short_of(Scarce::Inodes, counts(&[0, 1, 2, 3, 5, 7, 9, 12, 15, 19, 24, 30, 200], 0..=60));
+}
+
+#[test]
+fn a_real_server_without_blocks_or_without_inodes_leaves_nothing_half() {
+    let disk = SmallDisk::new(64, 4096);
+    let engine = Engine::start_in(Kind::V18, &disk.path().join("ch"), &Options::default());
+    engine.query("CREATE TABLE default.one (k UInt32, v String) ENGINE = MergeTree PARTITION BY k ORDER BY k");
+    engine.query("INSERT INTO default.one SELECT number, toString(number) FROM numbers(20)");
+    let world = World::new(disk, &engine.url(), || {
+        engine.query("CREATE TABLE default.two (k UInt32) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO default.two SELECT number FROM numbers(20)");
+    });
+    world.run_short_of(Scarce::Blocks, counts(&[0, 5, 20, 30, 50, 1000], 0..=80));
+    world.run_short_of(Scarce::Inodes, counts(&[0, 5, 20, 30, 50, 500], 0..=60));
+    drop(engine);
+}

@@ -1,0 +1,257 @@
+//! Runs `chsnap` under strace: once to list its system calls, then again and again with a fault at one of them.
+//!
+//! strace counts `when=` for each thread on its own. A call is therefore met by a *set* of system calls of which its
+//! thread, and no other before it, makes that many; the list of calls says which set does that.
+
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::chsnap_command::{Chsnap, Run};
+
+/// By these `chsnap` and its SQLite change a filesystem.
+const CHANGES: [&str; 19] = [
+    "mkdir",
+    "mkdirat",
+    "linkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "openat",
+    "write",
+    "pwrite64",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "fchown",
+    "fchmod",
+    "utimensat",
+];
+
+/// By these it speaks with the server.
+const TALK: [&str; 3] = ["sendto", "writev", "recvfrom"];
+
+/// They change nothing, and help to tell threads apart.
+const BESIDE: [&str; 6] = ["newfstatat", "statx", "fstat", "close", "read", "getdents64"];
+
+/// What happens at a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; the call itself is not made any more.
+    Kill,
+    /// It fails with this error and does nothing.
+    Error(&'static str),
+}
+
+/// One system call of a run.
+#[derive(Clone, Debug)]
+pub struct Call {
+    thread: u32,
+    pub kind: String,
+    /// As strace shows it.
+    pub text: String,
+}
+
+/// All system calls of a run that count.
+#[derive(Debug)]
+pub struct Trace {
+    calls: Vec<Call>,
+}
+
+/// The `when`-th of these system calls that a thread makes.
+#[derive(Clone, Debug)]
+pub struct Strike {
+    kinds: Vec<String>,
+    when: usize,
+}
+
+/// A run with a fault in its way.
+#[derive(Debug)]
+pub struct Struck {
+    pub run: Run,
+    /// Whether the process was killed.
+    pub killed: bool,
+    /// The calls that failed on purpose.
+    pub injected: Vec<String>,
+    pub trace: Trace,
+}
+
+impl Trace {
+    fn read(path: &Path) -> Self {
+        let text = String::from_utf8_lossy(&fs::read(path).expect("strace's output")).into_owned();
+        let call = |line: &str| {
+            let (thread, rest) = line.split_once(' ')?;
+            let rest = rest.trim_start();
+            let (kind, _) = rest.split_once('(')?;
+            let is_call = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let thread = thread.parse().ok()?;
+            is_call.then(|| Call { thread, kind: kind.to_owned(), text: rest.to_owned() })
+        };
+        Self { calls: text.lines().filter_map(call).collect() }
+    }
+
+    /// The calls by which it changed something below `root`, by their numbers.
+    pub fn changes(&self, root: &Path) -> Vec<usize> {
+        let root = root.to_string_lossy();
+        self.numbers(|call| {
+            CHANGES.contains(&call.kind.as_str())
+                && call.text.contains(&*root)
+                && (call.kind != "openat" || call.text.contains("O_CREAT"))
+        })
+    }
+
+    /// The calls by which it spoke with a server, by their numbers.
+    pub fn talk(&self) -> Vec<usize> {
+        self.numbers(|call| TALK.contains(&call.kind.as_str()) && call.text.contains("<socket:"))
+    }
+
+    fn numbers(&self, wanted: impl Fn(&Call) -> bool) -> Vec<usize> {
+        self.calls.iter().enumerate().filter(|(_, call)| wanted(call)).map(|(number, _)| number).collect()
+    }
+
+    pub fn call(&self, number: usize) -> &Call {
+        &self.calls[number]
+    }
+
+    /// How to meet a call, and no other one if that can be.
+    pub fn strike(&self, number: usize, fault: Fault) -> Strike {
+        let target = self.call(number);
+        let is_alone = |set: &[&str]| {
+            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+            let mut when = 0;
+            for (position, call) in self.calls.iter().enumerate() {
+                if position > number && fault == Fault::Kill {
+                    break;
+                }
+                if set.contains(&call.kind.as_str()) {
+                    let count = counts.entry(call.thread).or_default();
+                    *count += 1;
+                    if position == number {
+                        when = *count;
+                    }
+                }
+            }
+            let mut others = counts.iter().filter(|(thread, _)| **thread != target.thread);
+            (others.all(|(_, count)| *count < when), when)
+        };
+        let mut first = None;
+        for mask in 0_u32..1 << BESIDE.len() {
+            let beside = BESIDE.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, kind)| *kind);
+            let set: Vec<&str> = std::iter::once(target.kind.as_str()).chain(beside).collect();
+            let (alone, when) = is_alone(&set);
+            let strike = Strike { kinds: set.iter().map(|kind| (*kind).to_owned()).collect(), when };
+            if alone {
+                return strike;
+            }
+            first.get_or_insert(strike);
+        }
+        // It then meets the first thread that comes so far.
+        first.expect("there is always the set of one")
+    }
+
+    /// Changes of `shadow/increment.txt`, which belongs to the server alone.
+    pub fn changes_of_the_counter(&self) -> Vec<&str> {
+        let changes = |call: &&Call| {
+            CHANGES.contains(&call.kind.as_str())
+                && call.text.contains("increment.txt")
+                && (call.kind != "openat" || ["O_WRONLY", "O_RDWR"].iter().any(|flag| call.text.contains(flag)))
+        };
+        self.calls.iter().filter(changes).map(|call| call.text.as_str()).collect()
+    }
+}
+
+impl Chsnap {
+    /// Runs it to its end and lists its calls.
+    #[track_caller]
+    pub fn traced(&self, arguments: &[&str]) -> Trace {
+        let struck = self.under_strace(arguments, None);
+        assert_eq!(struck.run.code, 0, "strace chsnap {arguments:?}\n{}\n{}", struck.run.stdout, struck.run.stderr);
+        assert!(!struck.trace.calls.is_empty(), "strace shows no call: {}", struck.run.stderr);
+        struck.trace
+    }
+
+    /// Runs it with a fault in its way.
+    pub fn struck(&self, arguments: &[&str], strike: &Strike, fault: Fault) -> Struck {
+        self.under_strace(arguments, Some((strike, fault)))
+    }
+
+    fn under_strace(&self, arguments: &[&str], strike: Option<(&Strike, Fault)>) -> Struck {
+        let log: PathBuf = self.repo().with_extension("strace");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-s", "40", "-e", "signal=none", "-o"]).arg(&log);
+        let traced = CHANGES.iter().chain(&TALK).chain(&BESIDE).map(|kind| format!("?{kind}"));
+        strace.arg("-e").arg(format!("trace={}", traced.collect::<Vec<_>>().join(",")));
+        if let Some((Strike { kinds, when }, fault)) = strike {
+            let fault = match fault {
+                Fault::Kill => "signal=KILL".to_owned(),
+                Fault::Error(name) => format!("error={name}"),
+            };
+            strace.arg("-e").arg(format!("inject={}:{fault}:when={when}", kinds.join(",")));
+        }
+        let output = self.under(strace, arguments).output().expect("strace starts");
+        let trace = Trace::read(&log);
+        let injected = trace.calls.iter().map(|call| &call.text).filter(|text| text.contains("(INJECTED)"));
+        Struck {
+            // strace ends as its command did, by the same signal too.
+            killed: std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9),
+            injected: injected.cloned().collect(),
+            run: Run::of(&output),
+            trace,
+        }
+    }
+}
+
+/// Pseudo-random numbers from a seed: SplitMix64.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// From `CHSNAP_SEED`, with which a failure is repeated; and from what tells tests with one seed apart.
+    pub fn new(salt: &str) -> (Self, String) {
+        let seed = std::env::var("CHSNAP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
+        let salt = salt.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        (Self(salt), format!("CHSNAP_SEED={seed}"))
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % bound as u64).expect("less than a usize")
+    }
+
+    /// `count` of these calls, of as many kinds as there are; all of them with `CHSNAP_FULL`.
+    pub fn choose(&mut self, trace: &Trace, mut calls: Vec<usize>, count: usize) -> Vec<usize> {
+        if is_full() {
+            return calls;
+        }
+        let mut by_kind: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        while !calls.is_empty() {
+            let call = calls.swap_remove(self.below(calls.len()));
+            by_kind.entry(trace.call(call).kind.as_str()).or_default().push(call);
+        }
+        let mut chosen = Vec::new();
+        while chosen.len() < count && !by_kind.is_empty() {
+            // Each kind once, in any order, then each once more.
+            let mut turn: Vec<usize> = by_kind.values_mut().filter_map(Vec::pop).collect();
+            while !turn.is_empty() && chosen.len() < count {
+                chosen.push(turn.swap_remove(self.below(turn.len())));
+            }
+            by_kind.retain(|_, calls| !calls.is_empty());
+        }
+        chosen
+    }
+}
+
+/// Whether every call is to be tried, not a few.
+pub fn is_full() -> bool {
+    std::env::var_os("CHSNAP_FULL").is_some()
+}
