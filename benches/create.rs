@@ -71,6 +71,8 @@ enum Engines {
 const PARTITIONS_AT_ONCE: u32 = 100;
 /// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
 const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
+/// One partition of so many changes between two nights.
+const CHANGED_SHARE: u32 = 50;
 const ROWS_PER_PART: u32 = 100;
 
 fn main() {
@@ -110,6 +112,8 @@ struct Bench {
     filesystem: File,
     series: Series,
     freezes: u32,
+    partitions: u32,
+    changes: u32,
 }
 
 impl Bench {
@@ -125,7 +129,15 @@ impl Bench {
         let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
         chsnap.expect(0, &["init"]);
         let filesystem = File::open(engine.root()).expect("the engine's folder is there");
-        let mut bench = Self { engine, chsnap, filesystem, series: Series::default(), freezes: 0 };
+        let mut bench = Self {
+            engine,
+            chsnap,
+            filesystem,
+            series: Series::default(),
+            freezes: 0,
+            partitions: args.parts,
+            changes: 0,
+        };
         bench.series.version = version;
         bench.series.parts = parts.parse().expect("a count of parts");
         bench.series.files = count_files(live.parent().expect("a part lies in a table's directory"));
@@ -163,13 +175,17 @@ impl Bench {
         let mut order = [Procedure::FreezeAndSync, Procedure::Create, Procedure::First, Procedure::Freeze];
         let turn = number % order.len();
         order.rotate_left(turn);
-        for procedure in order.into_iter().chain([Procedure::ByHand]) {
+        for procedure in order.into_iter().chain([Procedure::Changed, Procedure::ByHand]) {
+            if procedure == Procedure::Changed {
+                self.change();
+            }
             self.sync();
             let seconds = match procedure {
                 Procedure::FreezeAndSync => self.freeze(true),
                 Procedure::Freeze => self.freeze(false),
                 Procedure::ByHand => self.by_hand(),
                 Procedure::Create => self.create(),
+                Procedure::Changed => self.snapshot(&self.chsnap, "changed").0.seconds,
                 Procedure::First => self.first(number),
             };
             round.insert(procedure, seconds);
@@ -178,6 +194,16 @@ impl Bench {
         thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
         self.series.rounds.push(round.clone());
         round
+    }
+
+    /// A new part in each of a fiftieth of the partitions, other ones each time.
+    fn change(&mut self) {
+        let count = (self.partitions / CHANGED_SHARE).max(1);
+        let first = self.changes * count % self.partitions;
+        self.changes += 1;
+        insert(&self.engine, first, count.min(self.partitions - first), 1);
+        let parts = self.engine.query("SELECT count() FROM system.parts WHERE active AND database = 'bench'");
+        self.series.parts = parts.parse().expect("a count of parts");
     }
 
     /// Earlier writes must not count.
@@ -208,7 +234,7 @@ impl Bench {
     }
 
     fn create(&mut self) -> f64 {
-        let (measured, answer) = self.snapshot(&self.chsnap);
+        let (measured, answer) = self.snapshot(&self.chsnap, "all");
         self.series.peak_rss_bytes.push(measured.peak_rss_bytes);
         let seconds = answer["seconds"].as_object().expect("create tells its seconds");
         let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
@@ -221,11 +247,11 @@ impl Bench {
         let chsnap = Chsnap::new(&repository).url(&self.engine.url());
         chsnap.expect(0, &["init"]);
         self.sync();
-        self.snapshot(&chsnap).0.seconds
+        self.snapshot(&chsnap, "changed").0.seconds
     }
 
-    fn snapshot(&self, chsnap: &Chsnap) -> (Measured, Value) {
-        let command = chsnap.command(&["--json", "--progress", "none", "create"]);
+    fn snapshot(&self, chsnap: &Chsnap, freeze: &str) -> (Measured, Value) {
+        let command = chsnap.command(&["--json", "--progress", "none", "create", "--freeze", freeze]);
         let measured = measure::command(&command);
         let answer: Value = serde_json::from_str(&measured.stdout)
             .unwrap_or_else(|error| panic!("create answered {}: {error}\n{}", measured.code, measured.stderr));
@@ -254,21 +280,28 @@ fn make_table(engine: &Engine, parts: u32) {
         Kind::V26 => (15, " SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"),
     };
     let names: Vec<String> = (1..columns).map(|number| format!("c{number} UInt64")).collect();
-    let values: Vec<String> = (1..columns).map(|number| format!("number * {number} + 1")).collect();
     engine.query("CREATE DATABASE bench");
     engine.query(&format!(
         "CREATE TABLE bench.parts (p UInt32, {}) ENGINE = MergeTree PARTITION BY p ORDER BY c1{settings}",
         names.join(", ")
     ));
     engine.query("SYSTEM STOP MERGES bench.parts");
-    for first in (0..parts).step_by(PARTITIONS_AT_ONCE as usize) {
-        let count = PARTITIONS_AT_ONCE.min(parts - first);
-        engine.query(&format!(
-            "INSERT INTO bench.parts SELECT toUInt32({first} + number % {count}), {} FROM numbers({})",
-            values.join(", "),
-            count * ROWS_PER_PART
-        ));
+    let at_once = PARTITIONS_AT_ONCE as usize;
+    for first in (0..parts).step_by(at_once) {
+        insert(engine, first, PARTITIONS_AT_ONCE.min(parts - first), ROWS_PER_PART);
     }
+}
+
+/// A part of so many rows in each of `count` partitions.
+fn insert(engine: &Engine, first: u32, count: u32, rows: u32) {
+    let columns = engine.query("SELECT count() FROM system.columns WHERE database = 'bench' AND table = 'parts'");
+    let columns: u32 = columns.parse().expect("a count of columns");
+    let values: Vec<String> = (1..columns).map(|number| format!("number * {number} + 1")).collect();
+    engine.query(&format!(
+        "INSERT INTO bench.parts SELECT toUInt32({first} + number % {count}), {} FROM numbers({})",
+        values.join(", "),
+        count * rows
+    ));
 }
 
 /// Files of the parts in a table's directory.
