@@ -138,6 +138,7 @@ impl Bench {
             series: Series::default(),
             freezes: 0,
             partitions: args.parts,
+            parts: 0,
             changes: 0,
         };
         bench.series.version = version;
