@@ -314,3 +314,24 @@ proptest! {
         prop_assert!(dir.open_beneath(Path::new("./x/./y")).is_ok());
     }
 }
+
+#[test]
+fn reading_leaves_the_time_of_the_last_access_as_it_is() {
+    use std::time::{Duration, SystemTime};
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (inside, file) = (temporary.path().join("inside"), temporary.path().join("inside/file"));
+    fs::create_dir(&inside).expect("a directory");
+    fs::write(&file, "x").expect("a file");
+    // Before the last change: then even a mount that spares such writes notes an access.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for path in [&file, &inside] {
+        let handle = fs::File::open(path).expect("opened");
+        handle.set_times(fs::FileTimes::new().set_accessed(long_ago)).expect("set");
+    }
+    let (dir, _) = open(temporary.path()).open_and_list("inside").expect("listed");
+    dir.entries().expect("listed again");
+    assert_eq!(dir.read("file", 10).expect("read"), b"x");
+    for path in [&file, &inside] {
+        assert_eq!(fs::metadata(path).expect("there").accessed().expect("a time"), long_ago, "{}", path.display());
+    }
+}
