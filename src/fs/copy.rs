@@ -17,7 +17,7 @@ use super::error::FsError;
 use super::extents::{advise, next_data, preallocates, read_at};
 use super::keep::{Side, keep};
 use super::rate::RateLimit;
-use super::stat::{Stat, Times, stat_of_fd, stat_with_times};
+use super::stat::{Stat, Times, stat_with_times};
 
 /// One call's worth of bytes that the kernel copies by itself.
 const PIECE_BYTES: u64 = 8 << 20;
@@ -288,9 +288,8 @@ impl<'a> FileCopy<'a> {
             return Err(self.failed(Errno::IO));
         }
         let kept_times = Times { accessed: self.times.accessed, ..times };
-        let unkept = keep(&*self.to.verbs, source, (&after, &kept_times), self.target())?;
-        let target = self.target();
-        if stat_of_fd(target.fd).map_err(target.error("stat"))?.size_bytes != self.stat.size_bytes {
+        let (found, unkept) = keep(&*self.to.verbs, source, (&after, &kept_times), self.target())?;
+        if found.size_bytes != self.stat.size_bytes {
             return Err(self.failed(Errno::IO));
         }
         let was_touched = times.changed != self.times.changed;

@@ -106,22 +106,24 @@ fn xattr(side: Side<'_>, name: &CStr) -> Result<Option<Vec<u8>>, FsError> {
 /// An attribute of the source; `None` for one that is listed there and may not be read.
 type Attribute = (CString, Option<Vec<u8>>);
 
+/// In the order in which they can be set: an ACL can take the right to set others away.
 fn attributes(source: Side<'_>) -> Result<Vec<Attribute>, FsError> {
-    let names = xattr_names(source)?.into_iter();
-    names.map(|name| xattr(source, &name).map(|value| (name, value))).collect()
+    let mut names = xattr_names(source)?;
+    names.sort_by_cached_key(|name| (INHERITED.contains(&name.as_c_str()), name.clone()));
+    names.into_iter().map(|name| xattr(source, &name).map(|value| (name, value))).collect()
 }
 
 /// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `times` say and as its attributes are
-/// now; then reads it back.
+/// now; then reads it back. Gives what it finds, and what is missing from that, in order.
 ///
 /// # Errors
-/// If the filesystem fails. What it refuses is in the answer, in order.
+/// If the filesystem fails; a refusal is no failure.
 pub(super) fn keep(
     verbs: &dyn Verbs,
     source: Side<'_>,
     (stat, times): (&Stat, &Times),
     target: Side<'_>,
-) -> Result<Vec<Unkept>, FsError> {
+) -> Result<(Stat, Vec<Unkept>), FsError> {
     let attributes = attributes(source)?;
     let now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
     let wanted = stat.ownership;
@@ -131,31 +133,40 @@ pub(super) fn keep(
         let result = uninterrupted(|| verbs.set_owner(target.fd, wanted.uid, wanted.gid));
         attempted(result, is_refusal).map_err(target.error("set the owner of"))?;
     }
-    give_attributes(verbs, &attributes, target)?;
+    let had_inherited = give_attributes(verbs, &attributes, target)?;
     attempted(uninterrupted(|| verbs.set_mode(target.fd, wanted.mode)), is_refusal)
         .map_err(target.error("set the mode of"))?;
     attempted(uninterrupted(|| verbs.set_times(target.fd, times.accessed, stat.modified)), is_refusal)
         .map_err(target.error("set the times of"))?;
-    read_back(stat, &attributes, target)
+    let found = stat_of_fd(target.fd).map_err(target.error("stat"))?;
+    let mut unkept = compare(stat, &found);
+    read_attributes_back(&attributes, had_inherited, target, &mut unkept)?;
+    Ok((found, unkept))
 }
 
-fn give_attributes(verbs: &dyn Verbs, attributes: &[Attribute], target: Side<'_>) -> Result<(), FsError> {
-    for name in xattr_names(target)? {
-        if INHERITED.contains(&name.as_c_str()) && !attributes.iter().any(|(wanted, _)| *wanted == name) {
-            let result = uninterrupted(|| verbs.remove_xattr(target.fd, &name));
-            attempted(result, is_refusal_of_attribute).map_err(target.error("remove an attribute of"))?;
-        }
+/// The names of what the target has inherited and its source has not.
+fn inherited(attributes: &[Attribute], target: Side<'_>) -> Result<Vec<CString>, FsError> {
+    let mut names = xattr_names(target)?;
+    names.retain(|name| INHERITED.contains(&name.as_c_str()) && !attributes.iter().any(|(wanted, _)| wanted == name));
+    Ok(names)
+}
+
+/// Whether there was anything that the target had inherited and its source has not.
+fn give_attributes(verbs: &dyn Verbs, attributes: &[Attribute], target: Side<'_>) -> Result<bool, FsError> {
+    let inherited = inherited(attributes, target)?;
+    for name in &inherited {
+        let result = uninterrupted(|| verbs.remove_xattr(target.fd, name));
+        attempted(result, is_refusal_of_attribute).map_err(target.error("remove an attribute of"))?;
     }
     for (name, value) in attributes {
         let Some(value) = value else { continue };
         let result = uninterrupted(|| verbs.set_xattr(target.fd, name, value));
         attempted(result, is_refusal_of_attribute).map_err(target.error("set an attribute of"))?;
     }
-    Ok(())
+    Ok(!inherited.is_empty())
 }
 
-fn read_back(wanted: &Stat, attributes: &[Attribute], target: Side<'_>) -> Result<Vec<Unkept>, FsError> {
-    let found = stat_of_fd(target.fd).map_err(target.error("stat"))?;
+fn compare(wanted: &Stat, found: &Stat) -> Vec<Unkept> {
     let mut unkept = Vec::new();
     if (found.ownership.uid, found.ownership.gid) != (wanted.ownership.uid, wanted.ownership.gid) {
         unkept.push(Unkept::Owner);
@@ -166,17 +177,25 @@ fn read_back(wanted: &Stat, attributes: &[Attribute], target: Side<'_>) -> Resul
     if found.modified != wanted.modified {
         unkept.push(Unkept::Time);
     }
+    unkept
+}
+
+fn read_attributes_back(
+    attributes: &[Attribute],
+    had_inherited: bool,
+    target: Side<'_>,
+    unkept: &mut Vec<Unkept>,
+) -> Result<(), FsError> {
     for (name, value) in attributes {
         if value.is_none() || xattr(target, name)? != *value {
             unkept.push(Unkept::Xattr(name.to_string_lossy().into_owned()));
         }
     }
-    for name in xattr_names(target)? {
-        if INHERITED.contains(&name.as_c_str()) && !attributes.iter().any(|(wanted, _)| *wanted == name) {
-            unkept.push(Unkept::Xattr(name.to_string_lossy().into_owned()));
-        }
+    if had_inherited {
+        let stays = inherited(attributes, target)?.into_iter();
+        unkept.extend(stays.map(|name| Unkept::Xattr(name.to_string_lossy().into_owned())));
     }
-    Ok(unkept)
+    Ok(())
 }
 
 impl Dir {
@@ -188,6 +207,7 @@ impl Dir {
     pub fn keep_metadata_of(&self, source: &Self) -> Result<Vec<Unkept>, FsError> {
         let from = Side { fd: source.fd(), path: source.path() };
         let (stat, times) = stat_with_times(from.fd).map_err(from.error("stat"))?;
-        keep(&*self.verbs, from, (&stat, &times), Side { fd: self.fd(), path: self.path() })
+        let to = Side { fd: self.fd(), path: self.path() };
+        keep(&*self.verbs, from, (&stat, &times), to).map(|(_, unkept)| unkept)
     }
 }

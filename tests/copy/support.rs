@@ -79,10 +79,10 @@ pub(crate) fn made() -> impl Strategy<Value = Made> {
         })
 }
 
-/// `user::rw- user:1234:r-x group::r-- mask::rwx other::---`, or as the default of a directory.
+/// `user::rwx user:1234:r-x group::r-- mask::rwx other::---`, or as the default of a directory.
 pub(crate) fn acl() -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
-        [(1, 6, u32::MAX), (2, 5, 1234), (4, 4, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)];
+        [(1, 7, u32::MAX), (2, 5, 1234), (4, 4, u32::MAX), (16, 7, u32::MAX), (32, 0, u32::MAX)];
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
         bytes.extend([&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat());
@@ -116,7 +116,11 @@ pub(crate) fn dress(path: &Path, made: &Made) {
     if made.acl && rustix::fs::setxattr(path, "system.posix_acl_access", &acl(), XattrFlags::empty()).is_err() {
         skipped("no ACLs here");
     }
-    let readable = if is_root() { 0 } else { 0o400 };
+    let readable = match (is_root(), path.is_dir()) {
+        (true, _) => 0,
+        (false, true) => 0o700,
+        (false, false) => 0o400,
+    };
     fs::set_permissions(path, fs::Permissions::from_mode(made.mode | readable)).expect("a mode");
     let time = |(tv_sec, nanoseconds): (i64, u32)| Timespec { tv_sec, tv_nsec: i64::from(nanoseconds) };
     let times = Timestamps { last_access: time((1_500_000_000, 5)), last_modification: time(made.modified) };
