@@ -42,7 +42,7 @@ pub struct Inspected {
     pub problems: Vec<String>,
 }
 
-const CHECKSUMS: &str = "checksums.txt";
+pub(super) const CHECKSUMS: &str = "checksums.txt";
 const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
 /// Of the files that checksums do not cover only packed data can be larger, and that is not read here.
 const UNCOVERED_LIMIT_BYTES: u64 = 16 << 20;
@@ -108,13 +108,13 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     Ok(inspected)
 }
 
-enum Read {
+pub(super) enum Read {
     Found(Checksums),
     Unusable(String),
     Damaged(String),
 }
 
-fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
+pub(super) fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
     let Some(bytes) = dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)? else {
         return Ok(Read::Unusable("it has no checksums.txt of its own".to_owned()));
     };

@@ -3,6 +3,8 @@
 //! Work is handed out by directory, and never are two threads at work in one directory: on every filesystem the
 //! changes of one directory queue behind each other.
 
+mod copied_links;
+mod copy;
 mod inspect;
 mod inspect_files;
 mod live;
@@ -11,6 +13,8 @@ mod problems;
 mod remove;
 mod unchanged;
 
+pub use copied_links::CopiedLinks;
+pub use copy::{CopiedPart, CopyPartError, PartCopier};
 pub use inspect::{InodeUse, Inspected, inspect_listed, inspect_part};
 pub use live::{
     LeftOut, LiveTable, SavedParts, has_left_out, link_left_out, link_live_part, save_left_out, take_left_out,

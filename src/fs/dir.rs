@@ -257,7 +257,7 @@ impl Dir {
         self.open_regular(OsStr::new(name)).map(|(_, file)| file)
     }
 
-    fn open_regular(&self, name: &OsStr) -> Result<(Stat, File), FsError> {
+    pub(super) fn open_regular(&self, name: &OsStr) -> Result<(Stat, File), FsError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd =
             component(name).and_then(|name| open_to_read(&self.fd, name, flags)).map_err(self.error("open", name))?;

@@ -4,26 +4,39 @@
 //! a test can make the n-th one fail, or stop the program there.
 
 mod change;
+mod copy;
+mod copy_hash;
+mod copy_means;
 mod dir;
 mod entries;
 mod error;
+mod extents;
+mod keep;
 mod lock;
 mod mounts;
+mod probe;
 mod process;
+mod rate;
 mod scan;
 mod space;
 mod stat;
 mod verbs;
 
 pub use change::create_path;
+pub use copy::FileCopy;
+pub use copy_hash::{Digest, Hashing};
+pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
 pub use dir::Dir;
 pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError};
+pub use keep::Unkept;
 pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
+pub use probe::{CanKeep, can_keep};
 pub use process::{
     boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
 };
+pub use rate::RateLimit;
 pub use scan::{Scan, scan};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;

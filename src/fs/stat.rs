@@ -52,3 +52,21 @@ pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Er
 pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::fstat(fd).map(Stat::from)
 }
+
+/// The times of an inode that [`Stat`] leaves out: any link changes one, any reader the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    /// Last access.
+    pub accessed: (i64, u32),
+    /// Last change of the inode itself.
+    pub changed: (i64, u32),
+}
+
+pub(super) fn stat_with_times(fd: impl AsFd) -> Result<(Stat, Times), Errno> {
+    let stat = rustix::fs::fstat(fd)?;
+    let times = Times {
+        accessed: (stat.st_atime, u32::try_from(stat.st_atime_nsec).unwrap_or(0)),
+        changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+    };
+    Ok((Stat::from(stat), times))
+}

@@ -1,6 +1,6 @@
 //! The mutating system calls, as a narrow trait.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -49,6 +49,29 @@ pub trait Verbs: Send + Sync {
     fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult;
     /// `futimens` of the same, to a modification time in nanoseconds since 1970.
     fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult;
+    /// `fchown` of the same, by number.
+    fn set_owner(&self, fd: BorrowedFd<'_>, uid: u32, gid: u32) -> VerbResult;
+    /// `fchmod` of the same.
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> VerbResult;
+    /// `futimens` of the same: last access, then last modification.
+    fn set_times(&self, fd: BorrowedFd<'_>, accessed: (i64, u32), modified: (i64, u32)) -> VerbResult;
+    /// `fsetxattr` of the same.
+    fn set_xattr(&self, fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> VerbResult;
+    /// `fremovexattr` of the same.
+    fn remove_xattr(&self, fd: BorrowedFd<'_>, name: &CStr) -> VerbResult;
+    /// `ioctl(FICLONE)`: `to` shares all blocks of `from`.
+    fn clone_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> VerbResult;
+    /// `copy_file_range` from and to the same offset; how many bytes were copied.
+    fn copy_range(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, bytes: usize) -> VerbResult<usize>;
+    /// `pwrite`; how many bytes were taken.
+    fn write_at(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> VerbResult<usize>;
+    /// `fallocate` that leaves the size as it is.
+    fn allocate(&self, fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> VerbResult;
+    /// `ftruncate`.
+    fn set_size(&self, fd: BorrowedFd<'_>, bytes: u64) -> VerbResult;
+    /// `close`, which on some filesystems is where a failed write is told. Never to be repeated: the descriptor is gone
+    /// whatever the answer.
+    fn close(&self, fd: OwnedFd) -> VerbResult;
 }
 
 /// The system calls themselves.
@@ -120,5 +143,56 @@ impl Verbs for RealVerbs {
         let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
         let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
         rustix::fs::futimens(fd.as_fd(), &times)
+    }
+
+    fn set_owner(&self, fd: BorrowedFd<'_>, uid: u32, gid: u32) -> VerbResult {
+        let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+        nix::unistd::fchown(fd, Some(uid), Some(gid)).map_err(errno)
+    }
+
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> VerbResult {
+        nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(mode)).map_err(errno)
+    }
+
+    fn set_times(&self, fd: BorrowedFd<'_>, accessed: (i64, u32), modified: (i64, u32)) -> VerbResult {
+        let time = |(seconds, nanoseconds): (i64, u32)| rustix::fs::Timespec {
+            tv_sec: seconds,
+            tv_nsec: i64::from(nanoseconds),
+        };
+        let times = rustix::fs::Timestamps { last_access: time(accessed), last_modification: time(modified) };
+        rustix::fs::futimens(fd, &times)
+    }
+
+    fn set_xattr(&self, fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> VerbResult {
+        rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty())
+    }
+
+    fn remove_xattr(&self, fd: BorrowedFd<'_>, name: &CStr) -> VerbResult {
+        rustix::fs::fremovexattr(fd, name)
+    }
+
+    fn clone_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> VerbResult {
+        rustix::fs::ioctl_ficlone(to, from)
+    }
+
+    fn copy_range(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, bytes: usize) -> VerbResult<usize> {
+        let (mut from_offset, mut to_offset) = (offset, offset);
+        rustix::fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), bytes)
+    }
+
+    fn write_at(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> VerbResult<usize> {
+        rustix::io::pwrite(fd, bytes, offset)
+    }
+
+    fn allocate(&self, fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> VerbResult {
+        rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::KEEP_SIZE, offset, bytes)
+    }
+
+    fn set_size(&self, fd: BorrowedFd<'_>, bytes: u64) -> VerbResult {
+        rustix::fs::ftruncate(fd, bytes)
+    }
+
+    fn close(&self, fd: OwnedFd) -> VerbResult {
+        nix::unistd::close(fd).map_err(errno)
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use chsnap::exec::{self, LeftOut, PlaceMode, Removed};
-use chsnap::fs::{Dir, FsError};
+use chsnap::fs::{CopyError, CopyMeans, Dir, FsError, Hashing};
 use chsnap::model::{PartName, Placement};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -95,6 +95,13 @@ fn bad_name() -> impl Strategy<Value = OsString> {
         (vec(1_u8..255, 0..4), vec(1_u8..255, 0..4))
             .prop_map(|(a, b)| OsString::from_vec([a.as_slice(), b"\0", b.as_slice()].concat())),
     ]
+}
+
+fn fs_error(error: CopyError) -> FsError {
+    match error {
+        CopyError::Fs(error) => error,
+        other => panic!("no system call refused it: {other}"),
+    }
 }
 
 fn refused(results: Vec<(&'static str, Result<(), FsError>)>) -> Vec<&'static str> {
@@ -276,6 +283,7 @@ proptest! {
         let dir = open(&inside);
         let name = name.as_os_str();
         let stat = dir.stat("file").expect("it is there");
+        let means = CopyMeans::new(true, None, &|_| std::ops::ControlFlow::Continue(()));
         let done = refused(vec![
             ("open_dir", dir.open_dir(name).map(drop)),
             ("ensure_dir", dir.ensure_dir(name, 0o700).map(drop)),
@@ -294,6 +302,9 @@ proptest! {
             ("write_unsynced", dir.write_unsynced(name, 0o600, b"x")),
             ("write_copy", dir.write_copy(name, &stat, b"x")),
             ("append", dir.append(name, 0o600, b"x")),
+            ("copy from", dir.copy_from(&means, &dir, name, "new", Hashing::None).map(drop).map_err(fs_error)),
+            ("copy to", dir.copy_from(&means, &dir, "file", name, Hashing::None).map(drop).map_err(fs_error)),
+            ("hash_file", dir.hash_file(name, Hashing::Blake3).map(drop)),
             ("remove_tree", exec::remove_tree(&dir, name, &|_| ()).map(drop)),
         ]);
         prop_assert_eq!(done, Vec::<&str>::new());

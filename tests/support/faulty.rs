@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -129,5 +129,63 @@ impl Verbs for FaultyVerbs {
     fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult {
         self.pass("set_modified", OsStr::new(""))?;
         RealVerbs.set_modified(fd, seconds, nanoseconds)
+    }
+
+    fn set_owner(&self, fd: BorrowedFd<'_>, uid: u32, gid: u32) -> VerbResult {
+        self.pass("set_owner", OsStr::new(""))?;
+        RealVerbs.set_owner(fd, uid, gid)
+    }
+
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> VerbResult {
+        self.pass("set_mode", OsStr::new(""))?;
+        RealVerbs.set_mode(fd, mode)
+    }
+
+    fn set_times(&self, fd: BorrowedFd<'_>, accessed: (i64, u32), modified: (i64, u32)) -> VerbResult {
+        self.pass("set_times", OsStr::new(""))?;
+        RealVerbs.set_times(fd, accessed, modified)
+    }
+
+    fn set_xattr(&self, fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> VerbResult {
+        self.pass("set_xattr", OsStr::new(&*name.to_string_lossy()))?;
+        RealVerbs.set_xattr(fd, name, value)
+    }
+
+    fn remove_xattr(&self, fd: BorrowedFd<'_>, name: &CStr) -> VerbResult {
+        self.pass("remove_xattr", OsStr::new(&*name.to_string_lossy()))?;
+        RealVerbs.remove_xattr(fd, name)
+    }
+
+    fn clone_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> VerbResult {
+        self.pass("clone_file", OsStr::new(""))?;
+        RealVerbs.clone_file(from, to)
+    }
+
+    fn copy_range(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, bytes: usize) -> VerbResult<usize> {
+        self.pass("copy_range", OsStr::new(""))?;
+        // A copy may always be a short one.
+        RealVerbs.copy_range(from, to, offset, bytes.div_ceil(2))
+    }
+
+    fn write_at(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> VerbResult<usize> {
+        self.pass("write_at", OsStr::new(""))?;
+        let part = bytes.get(..bytes.len().div_ceil(2)).unwrap_or(bytes);
+        RealVerbs.write_at(fd, part, offset)
+    }
+
+    fn allocate(&self, fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> VerbResult {
+        self.pass("allocate", OsStr::new(""))?;
+        RealVerbs.allocate(fd, offset, bytes)
+    }
+
+    fn set_size(&self, fd: BorrowedFd<'_>, bytes: u64) -> VerbResult {
+        self.pass("set_size", OsStr::new(""))?;
+        RealVerbs.set_size(fd, bytes)
+    }
+
+    fn close(&self, fd: OwnedFd) -> VerbResult {
+        let passed = self.pass("close", OsStr::new(""));
+        // The descriptor is closed whatever is answered.
+        RealVerbs.close(fd).and(passed)
     }
 }

@@ -1,0 +1,221 @@
+//! Which inodes were copied already, so that several links to one inode stay several links to one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::ffi::OsStr;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::fs::{CopiedFile, Digest, Dir, ErrorKind, FsError, Stat, Unkept};
+
+/// The copies of one run, by the inodes of their sources.
+///
+/// An entry takes some 50 bytes: directories and names, of which there are few, are kept once and numbered.
+#[derive(Debug)]
+pub struct CopiedLinks {
+    root: Dir,
+    usual_links: u32,
+    limit: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    devices: Vec<u64>,
+    /// Relative to the root; none for one whose copies do not count any more.
+    directories: Vec<Option<Box<Path>>>,
+    names: Vec<Arc<OsStr>>,
+    name_numbers: HashMap<Arc<OsStr>, u32>,
+    /// What copies lack of their sources.
+    lacks: Vec<Arc<[Unkept]>>,
+    copies: HashMap<(u32, u64), Copy>,
+    passed_over: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    directory: u32,
+    name: u32,
+    lacks: u32,
+    stamp: u64,
+}
+
+/// Where a copy stands, relative to the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CopyPlace {
+    directory: PathBuf,
+    name: Arc<OsStr>,
+    /// What it lacks of its source.
+    pub unkept: Arc<[Unkept]>,
+}
+
+/// The number of a directory, once something in it was remembered.
+#[derive(Debug, Default)]
+pub(super) struct DirectoryNumber(Option<u32>);
+
+/// What a file is besides its inode number: that alone can come to stand for another file while the run goes on.
+fn stamp(stat: &Stat, digest: Option<Digest>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (stat.size_bytes, stat.modified).hash(&mut hasher);
+    match digest {
+        None => {}
+        Some(Digest::ClickHouse(hash)) => hash.hash(&mut hasher),
+        Some(Digest::Blake3(hash)) => hash.as_bytes().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+impl CopiedLinks {
+    /// For copies that stand beneath `root`.
+    ///
+    /// Every file that a freeze left has a link in the shadow, and one in the live part until that is merged away. Those
+    /// with no more than `usual_links` (2 for them) are therefore taken to be alone and are not remembered; two whose
+    /// live parts have both gone are then copied twice, which costs space and nothing else. At most `limit` inodes are
+    /// remembered, and likewise.
+    #[must_use]
+    pub fn new(root: Dir, usual_links: u32, limit: usize) -> Self {
+        Self { root, usual_links, limit, known: Mutex::default() }
+    }
+
+    /// How many files with unusually many links were not remembered, because the limit was reached.
+    #[must_use]
+    pub fn passed_over(&self) -> u64 {
+        self.lock().passed_over
+    }
+
+    /// Links to copies at or beneath `path`, relative to the root, are made no more. To be called before it is removed
+    /// or done again.
+    pub fn forget(&self, path: &Path) {
+        for directory in &mut self.lock().directories {
+            if directory.as_ref().is_some_and(|directory| directory.starts_with(path)) {
+                *directory = None;
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a file is worth remembering, or looking for.
+    pub(super) fn concerns(&self, source: &Stat) -> bool {
+        source.links > self.usual_links.max(1)
+    }
+
+    /// The copy of the same inode, if there is one.
+    pub(super) fn find(&self, source: &Stat, digest: Option<Digest>) -> Option<CopyPlace> {
+        self.lock().find(source, stamp(source, digest))
+    }
+
+    /// Takes up a copy, unless there is one of the same inode already, which is the answer.
+    pub(super) fn remember(
+        &self,
+        copied: &CopiedFile,
+        directory: &Path,
+        number: &mut DirectoryNumber,
+        name: &OsStr,
+    ) -> Option<CopyPlace> {
+        let mut known = self.lock();
+        let there = known.find(&copied.source, stamp(&copied.source, copied.digest));
+        if there.is_none() {
+            if known.copies.len() >= self.limit {
+                known.passed_over += 1;
+            } else {
+                known.add(copied, directory, number, name);
+            }
+        }
+        there
+    }
+
+    /// Links `name` in `target` to the copy at `place`. False where that does not work and it must be copied.
+    ///
+    /// # Errors
+    /// If the filesystem fails.
+    pub(super) fn link(
+        &self,
+        place: &CopyPlace,
+        source: &Stat,
+        target: &Dir,
+        name: impl AsRef<OsStr>,
+    ) -> Result<bool, FsError> {
+        let Some(directory) = self.root.find_beneath(&place.directory)? else { return Ok(false) };
+        let is_it = |copy: Stat| (copy.size_bytes, copy.modified) == (source.size_bytes, source.modified);
+        if !directory.find(&place.name)?.is_some_and(is_it) {
+            return Ok(false);
+        }
+        match target.link_from(&directory, &place.name, name) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.kind() {
+                ErrorKind::TooManyLinks | ErrorKind::NotFound | ErrorKind::NoPermission | ErrorKind::CrossDevice => {
+                    Ok(false)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl Known {
+    fn find(&self, source: &Stat, stamp: u64) -> Option<CopyPlace> {
+        let device = number(self.devices.iter().position(|device| *device == source.device)?)?;
+        let copy = self.copies.get(&(device, source.inode)).filter(|copy| copy.stamp == stamp)?;
+        let directory = at(&self.directories, copy.directory)?.as_ref()?.to_path_buf();
+        let (name, unkept) = (Arc::clone(at(&self.names, copy.name)?), Arc::clone(at(&self.lacks, copy.lacks)?));
+        Some(CopyPlace { directory, name, unkept })
+    }
+
+    fn add(&mut self, copied: &CopiedFile, directory: &Path, known: &mut DirectoryNumber, name: &OsStr) {
+        let (Some(device), Some(name)) = (self.device(copied.source.device), self.name(name)) else { return };
+        let (Some(directory), Some(lacks)) = (self.directory(directory, known), self.lack(&copied.unkept)) else {
+            return;
+        };
+        let stamp = stamp(&copied.source, copied.digest);
+        self.copies.insert((device, copied.source.inode), Copy { directory, name, lacks, stamp });
+    }
+
+    /// There are few different answers of one filesystem.
+    fn lack(&mut self, unkept: &[Unkept]) -> Option<u32> {
+        let position = self.lacks.iter().position(|known| **known == *unkept);
+        number(position.unwrap_or_else(|| {
+            self.lacks.push(unkept.into());
+            self.lacks.len() - 1
+        }))
+    }
+
+    fn device(&mut self, device: u64) -> Option<u32> {
+        let position = self.devices.iter().position(|known| *known == device);
+        number(position.unwrap_or_else(|| {
+            self.devices.push(device);
+            self.devices.len() - 1
+        }))
+    }
+
+    fn name(&mut self, name: &OsStr) -> Option<u32> {
+        if let Some(number) = self.name_numbers.get(name) {
+            return Some(*number);
+        }
+        let (name, new) = (Arc::<OsStr>::from(name), number(self.names.len())?);
+        self.names.push(Arc::clone(&name));
+        match self.name_numbers.entry(name) {
+            Entry::Occupied(entry) => Some(*entry.get()),
+            Entry::Vacant(entry) => Some(*entry.insert(new)),
+        }
+    }
+
+    fn directory(&mut self, path: &Path, known: &mut DirectoryNumber) -> Option<u32> {
+        if known.0.is_none() {
+            known.0 = number(self.directories.len());
+            self.directories.push(Some(path.into()));
+        }
+        known.0
+    }
+}
+
+fn number(position: usize) -> Option<u32> {
+    u32::try_from(position).ok()
+}
+
+fn at<T>(values: &[T], number: u32) -> Option<&T> {
+    values.get(usize::try_from(number).ok()?)
+}

@@ -1,0 +1,340 @@
+//! One regular file from one directory to another, which may lie on another filesystem.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::ops::{ControlFlow, Range};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::Advice;
+use rustix::io::Errno;
+
+use super::copy_hash::{BUFFER_BYTES, Digest, Hasher, Hashing};
+use super::copy_means::{CopiedFile, CopyError, CopyMeans, is_unsupported};
+use super::dir::{Dir, component, uninterrupted};
+use super::error::FsError;
+use super::extents::{advise, next_data, preallocates, read_at};
+use super::keep::{Side, keep};
+use super::rate::RateLimit;
+use super::stat::{Stat, Times, stat_with_times};
+
+/// One call's worth of bytes that the kernel copies by itself.
+const PIECE_BYTES: u64 = 8 << 20;
+/// From this size on it is worth a call to say how a file will be read, and to ask for its holes.
+const LARGE_BYTES: u64 = 128 << 10;
+/// From this size on the blocks are asked for at once, and written out while the copy goes on.
+const HUGE_BYTES: u64 = 16 << 20;
+
+/// A copy under way. Dropped before it is finished, it removes what it has made.
+#[derive(Debug)]
+pub struct FileCopy<'a> {
+    means: &'a CopyMeans<'a>,
+    from: &'a Dir,
+    from_name: OsString,
+    source: File,
+    source_path: PathBuf,
+    stat: Stat,
+    times: Times,
+    to: &'a Dir,
+    name: OsString,
+    target: Option<OwnedFd>,
+    target_path: PathBuf,
+    is_clone: bool,
+    may_have_holes: bool,
+    /// Bytes that are accounted for, holes included.
+    covered_bytes: AtomicU64,
+}
+
+impl<'a> FileCopy<'a> {
+    /// Opens `from_name` of `from`, and makes `name` in `to`, which only this user can read until it is finished. Where
+    /// clones are wanted and work, nothing remains to be copied.
+    ///
+    /// # Errors
+    /// If the source is not a regular file or may not be read, if something stands at `name`, or if there is no room.
+    pub fn begin(
+        means: &'a CopyMeans<'a>,
+        from: &'a Dir,
+        from_name: &OsStr,
+        to: &'a Dir,
+        name: &OsStr,
+    ) -> Result<Self, CopyError> {
+        let (_, source) = from.open_regular(from_name)?;
+        let (stat, times) = stat_with_times(&source).map_err(from.error("stat", from_name))?;
+        let target = component(name)
+            .and_then(|name| uninterrupted(|| to.verbs.create_file(to.fd(), name, 0o600)))
+            .map_err(to.error("create", name))?;
+        let mut copy = Self {
+            means,
+            from,
+            from_name: from_name.to_owned(),
+            source,
+            source_path: from.path().join(from_name),
+            stat,
+            times,
+            to,
+            name: name.to_owned(),
+            target: Some(target),
+            target_path: to.path().join(name),
+            is_clone: false,
+            // Blocks that were allocated ahead can hide holes in a large file. In a small one, attributes that have a
+            // block of their own can hide a hole of one block, which is then copied as zeros.
+            may_have_holes: stat.allocated_bytes < stat.size_bytes || stat.size_bytes >= LARGE_BYTES,
+            covered_bytes: AtomicU64::new(0),
+        };
+        copy.is_clone = copy.clone_blocks()?;
+        if !copy.is_clone {
+            copy.make_room()?;
+        }
+        Ok(copy)
+    }
+
+    /// The size that the source had when it was opened.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.stat.size_bytes
+    }
+
+    /// Whether the copy has all its bytes already, shared with the source.
+    #[must_use]
+    pub fn is_clone(&self) -> bool {
+        self.is_clone
+    }
+
+    fn target(&self) -> Side<'_> {
+        let fd = self.target.as_ref().expect("it is open until the copy is finished").as_fd();
+        Side { fd, path: &self.target_path }
+    }
+
+    fn failed(&self, errno: Errno) -> CopyError {
+        FsError::between("copy", &self.source_path, &self.target_path, errno).into()
+    }
+
+    fn changed(&self, what: &'static str) -> CopyError {
+        CopyError::Changed { path: self.source_path.clone(), what }
+    }
+
+    fn clone_blocks(&self) -> Result<bool, CopyError> {
+        if !self.means.wants_clones || self.stat.size_bytes == 0 || self.means.clones_refused.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match uninterrupted(|| self.to.verbs.clone_file(self.source.as_fd(), self.target().fd)) {
+            Ok(()) => Ok(true),
+            Err(errno) if is_unsupported(errno) => {
+                // EINVAL and EPERM can be the matter of this one file.
+                if !matches!(errno, Errno::INVAL | Errno::PERM) {
+                    self.means.clones_refused.store(true, Ordering::Relaxed);
+                }
+                Ok(false)
+            }
+            Err(errno) => Err(self.failed(errno)),
+        }
+    }
+
+    /// Asks for the blocks of a huge file at once: it is less scattered, and a full disk shows before it is half copied.
+    /// Sizes a file with holes, so that one at its end is there.
+    fn make_room(&mut self) -> Result<(), CopyError> {
+        let size_bytes = self.stat.size_bytes;
+        self.may_have_holes = self.may_have_holes
+            && next_data(&self.source, 0..size_bytes).map_err(|errno| self.failed(errno))? != Some(0..size_bytes);
+        let target = self.target();
+        let result = if self.may_have_holes {
+            uninterrupted(|| self.to.verbs.set_size(target.fd, size_bytes))
+        } else if size_bytes >= HUGE_BYTES && preallocates(target.fd) {
+            match uninterrupted(|| self.to.verbs.allocate(target.fd, 0, size_bytes)) {
+                Err(errno) if is_unsupported(errno) => Ok(()),
+                result => result,
+            }
+        } else {
+            Ok(())
+        };
+        result.map_err(target.error("make room for"))?;
+        if size_bytes >= LARGE_BYTES {
+            advise(&self.source, 0..size_bytes, Advice::Sequential);
+            // Read once: these pages take no place from those that the server works with. They are not dropped
+            // afterwards, for they may be the server's own.
+            advise(&self.source, 0..size_bytes, Advice::NoReuse);
+        }
+        Ok(())
+    }
+
+    /// Copies a range of the bytes; several threads may, each its own, until together they have copied all of them.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, if the source has become shorter, or if it is to stop.
+    pub fn copy_range(&self, range: Range<u64>) -> Result<(), CopyError> {
+        self.pass(range, &mut Hasher::None)
+    }
+
+    /// Copies all bytes, and hashes them on the way. A clone is only read, and only if there is something to hash.
+    ///
+    /// # Errors
+    /// As [`FileCopy::copy_range`].
+    pub fn copy_all(&self, hashing: Hashing) -> Result<Option<Digest>, CopyError> {
+        let mut hasher = Hasher::new(hashing);
+        self.pass(0..self.stat.size_bytes, &mut hasher)?;
+        Ok(hasher.finish())
+    }
+
+    fn pass(&self, range: Range<u64>, hasher: &mut Hasher) -> Result<(), CopyError> {
+        let bytes = range.end.saturating_sub(range.start);
+        let mut buffer = Vec::new();
+        let mut at = range.start;
+        if self.is_clone && hasher.is_none() {
+            self.advance(bytes)?;
+            at = range.end;
+        }
+        while at < range.end {
+            let data = if self.may_have_holes {
+                next_data(&self.source, at..range.end).map_err(|errno| self.failed(errno))?
+            } else {
+                Some(at..range.end)
+            };
+            let data = data.unwrap_or(range.end..range.end);
+            hasher.update_zeros(data.start - at);
+            at = data.start;
+            while at < data.end {
+                let copied = self.copy_piece(at..data.end, hasher, &mut buffer)?;
+                self.start_writing(at, copied);
+                at += copied;
+                self.advance(copied)?;
+            }
+        }
+        self.covered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Copies the beginning of `data`, and says how much.
+    fn copy_piece(&self, data: Range<u64>, hasher: &mut Hasher, buffer: &mut Vec<u8>) -> Result<u64, CopyError> {
+        let most = self.means.rate.map_or(PIECE_BYTES, RateLimit::piece_bytes).min(PIECE_BYTES);
+        let bytes = (data.end - data.start).min(most);
+        if hasher.is_none() && !self.means.ranges_refused.load(Ordering::Relaxed) {
+            let (source, target) = (self.source.as_fd(), self.target());
+            let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+            match uninterrupted(|| self.to.verbs.copy_range(source, target.fd, data.start, wanted)) {
+                // Some filesystems answer 0 where there is something to read: reading tells.
+                Ok(0) => {}
+                Ok(copied) => return Ok(copied as u64),
+                Err(errno) if is_unsupported(errno) => self.means.ranges_refused.store(true, Ordering::Relaxed),
+                Err(errno) => return Err(self.failed(errno)),
+            }
+        }
+        buffer.resize(usize::try_from(bytes.min(BUFFER_BYTES)).unwrap_or(usize::MAX).max(buffer.len()), 0);
+        let most = usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        let taken = uninterrupted(|| read_at(&self.source, room, data.start))
+            .map_err(|errno| FsError::new("read", &self.source_path, errno))?;
+        if taken == 0 {
+            return Err(self.changed("became shorter"));
+        }
+        let read = buffer.get(..taken).unwrap_or_default();
+        hasher.update(read);
+        if !self.is_clone {
+            self.write_all(read, data.start)?;
+        }
+        Ok(taken as u64)
+    }
+
+    fn write_all(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), CopyError> {
+        let target = self.target();
+        while !bytes.is_empty() {
+            let taken = uninterrupted(|| self.to.verbs.write_at(target.fd, bytes, offset))
+                .and_then(|taken| if taken == 0 { Err(Errno::IO) } else { Ok(taken) })
+                .map_err(target.error("write"))?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+            offset += taken as u64;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel begin to write out what is behind, and forget what is written, so that a huge file neither fills
+    /// the memory with its copy nor leaves all the work to the sync at the end.
+    fn start_writing(&self, at: u64, copied: u64) {
+        let end = at + copied;
+        if self.stat.size_bytes >= HUGE_BYTES && !self.is_clone && at / PIECE_BYTES != end / PIECE_BYTES {
+            advise(self.target().fd, at.saturating_sub(2 * PIECE_BYTES)..end, Advice::DontNeed);
+        }
+    }
+
+    fn advance(&self, bytes: u64) -> Result<(), CopyError> {
+        if let Some(rate) = self.means.rate.filter(|_| !self.is_clone) {
+            rate.wait_for(bytes);
+        }
+        match (self.means.advanced)(bytes) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(CopyError::Interrupted { path: self.source_path.clone() }),
+        }
+    }
+
+    /// Checks that the source is what it was, gives the copy all that the source has besides its bytes, and closes it.
+    /// Nothing is made durable.
+    ///
+    /// # Errors
+    /// If the source has changed, if not all of it was copied, or if the filesystem fails.
+    pub fn finish(mut self, digest: Option<Digest>) -> Result<CopiedFile, CopyError> {
+        let source = Side { fd: self.source.as_fd(), path: &self.source_path };
+        let (after, times) = stat_with_times(source.fd).map_err(source.error("stat"))?;
+        if after.size_bytes != self.stat.size_bytes {
+            return Err(self.changed("changed its size"));
+        }
+        if after.modified != self.stat.modified {
+            return Err(self.changed("was written to"));
+        }
+        let named = self.from.stat(&self.from_name)?;
+        if (named.device, named.inode) != (self.stat.device, self.stat.inode) {
+            return Err(self.changed("was replaced by another file"));
+        }
+        if !self.is_clone && self.covered_bytes.load(Ordering::Relaxed) != self.stat.size_bytes {
+            return Err(self.failed(Errno::IO));
+        }
+        let kept_times = Times { accessed: self.times.accessed, ..times };
+        let (found, unkept) = keep(&*self.to.verbs, source, (&after, &kept_times), self.target())?;
+        if found.size_bytes != self.stat.size_bytes {
+            return Err(self.failed(Errno::IO));
+        }
+        let was_touched = times.changed != self.times.changed;
+        if let Some(target) = self.target.take()
+            && let Err(errno) = self.to.verbs.close(target)
+        {
+            self.discard();
+            return Err(FsError::new("close", &self.target_path, errno).into());
+        }
+        Ok(CopiedFile { source: after, is_clone: self.is_clone, digest, unkept, was_touched })
+    }
+
+    fn discard(&self) {
+        if let Err(error) = self.to.remove_file(&self.name) {
+            // The failure that led here is the one to tell.
+            tracing::debug!(%error, "a copy that was not finished stays");
+        }
+    }
+}
+
+impl Drop for FileCopy<'_> {
+    fn drop(&mut self) {
+        if self.target.take().is_some() {
+            self.discard();
+        }
+    }
+}
+
+impl Dir {
+    /// Copies the regular file `from_name` of `from` to `name` in this directory, with all that it has besides its bytes;
+    /// holes stay holes. See [`FileCopy`].
+    ///
+    /// # Errors
+    /// As [`FileCopy::begin`], [`FileCopy::copy_range`] and [`FileCopy::finish`]; then nothing stands at `name` that
+    /// was not there before.
+    pub fn copy_from(
+        &self,
+        means: &CopyMeans<'_>,
+        from: &Self,
+        from_name: impl AsRef<OsStr>,
+        name: impl AsRef<OsStr>,
+        hashing: Hashing,
+    ) -> Result<CopiedFile, CopyError> {
+        let copy = FileCopy::begin(means, from, from_name.as_ref(), self, name.as_ref())?;
+        let digest = copy.copy_all(hashing)?;
+        copy.finish(digest)
+    }
+}

@@ -1,0 +1,213 @@
+//! Owner, group, mode, times and extended attributes of one inode, given to a copy of it and read back.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::dir::{Dir, uninterrupted};
+use super::error::FsError;
+use super::stat::{Stat, Times, stat_of_fd, stat_with_times};
+use super::verbs::{VerbResult, Verbs};
+
+/// Something of an inode that its copy does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unkept {
+    /// Owner or group, by number.
+    Owner,
+    /// Permission bits, the set-user-id, set-group-id and sticky bit among them.
+    Mode,
+    /// The time of the last modification, in nanoseconds.
+    Time,
+    /// This extended attribute; POSIX ACLs are `system.posix_acl_access` and `system.posix_acl_default`.
+    Xattr(String),
+}
+
+impl fmt::Display for Unkept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("owner"),
+            Self::Mode => f.write_str("mode"),
+            Self::Time => f.write_str("modification time"),
+            Self::Xattr(name) => write!(f, "attribute {name}"),
+        }
+    }
+}
+
+/// An open inode, and its path for messages.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    pub fd: BorrowedFd<'a>,
+    pub path: &'a Path,
+}
+
+impl Side<'_> {
+    pub(super) fn error(&self, verb: &'static str) -> impl Fn(Errno) -> FsError + '_ {
+        move |errno| FsError::new(verb, self.path, errno)
+    }
+}
+
+/// A new file or directory can inherit these from its directory; all others come from the source alone, or from the
+/// target's own policy, which is not ours to undo.
+const INHERITED: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+
+/// What a system answers when it cannot or may not keep something. Reading back tells what has come of it.
+fn is_refusal(errno: Errno) -> bool {
+    // EOVERFLOW: ids that the target's user namespace or mount does not map.
+    let of_all = [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::OVERFLOW];
+    of_all.contains(&errno)
+}
+
+/// The same of attributes, which can also be too large for the target; ext4 calls that a lack of space.
+fn is_refusal_of_attribute(errno: Errno) -> bool {
+    is_refusal(errno) || [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::NODATA].contains(&errno)
+}
+
+fn attempted(result: VerbResult, is_refusal: fn(Errno) -> bool) -> VerbResult {
+    match result {
+        Err(errno) if is_refusal(errno) => Ok(()),
+        result => result,
+    }
+}
+
+/// The names of all extended attributes; none where there are no such things.
+fn xattr_names(side: Side<'_>) -> Result<Vec<CString>, FsError> {
+    let mut buffer = vec![0_u8; 1024];
+    let bytes = loop {
+        match uninterrupted(|| rustix::fs::flistxattr(side.fd, buffer.as_mut_slice())) {
+            Ok(bytes) => break bytes,
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => break 0,
+            Err(errno) => return Err(side.error("list the attributes of")(errno)),
+        }
+    };
+    let names = buffer.get(..bytes).unwrap_or_default().split_inclusive(|byte| *byte == 0);
+    Ok(names.filter_map(|name| CStr::from_bytes_with_nul(name).ok().map(CStr::to_owned)).collect())
+}
+
+/// The value of one attribute, if it is there and may be read.
+fn xattr(side: Side<'_>, name: &CStr) -> Result<Option<Vec<u8>>, FsError> {
+    let mut buffer = vec![0_u8; 1024];
+    loop {
+        match uninterrupted(|| rustix::fs::fgetxattr(side.fd, name, buffer.as_mut_slice())) {
+            Ok(bytes) => {
+                buffer.truncate(bytes);
+                return Ok(Some(buffer));
+            }
+            Err(Errno::RANGE) if buffer.len() < 1 << 20 => buffer.resize(buffer.len() * 4, 0),
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => return Ok(None),
+            Err(errno) => return Err(side.error("read an attribute of")(errno)),
+        }
+    }
+}
+
+/// An attribute of the source; `None` for one that is listed there and may not be read.
+type Attribute = (CString, Option<Vec<u8>>);
+
+/// In the order in which they can be set: an ACL can take the right to set others away.
+fn attributes(source: Side<'_>) -> Result<Vec<Attribute>, FsError> {
+    let mut names = xattr_names(source)?;
+    names.sort_by_cached_key(|name| (INHERITED.contains(&name.as_c_str()), name.clone()));
+    names.into_iter().map(|name| xattr(source, &name).map(|value| (name, value))).collect()
+}
+
+/// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `times` say and as its attributes are
+/// now; then reads it back. Gives what it finds, and what is missing from that, in order.
+///
+/// # Errors
+/// If the filesystem fails; a refusal is no failure.
+pub(super) fn keep(
+    verbs: &dyn Verbs,
+    source: Side<'_>,
+    (stat, times): (&Stat, &Times),
+    target: Side<'_>,
+) -> Result<(Stat, Vec<Unkept>), FsError> {
+    let attributes = attributes(source)?;
+    let now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
+    let wanted = stat.ownership;
+    // The order matters: a change of owner takes the set-user-id bits and file capabilities away, an ACL changes the
+    // group bits, a mode without write permission keeps an owner from setting attributes, and all of it may move times.
+    if (now.ownership.uid, now.ownership.gid) != (wanted.uid, wanted.gid) {
+        let result = uninterrupted(|| verbs.set_owner(target.fd, wanted.uid, wanted.gid));
+        attempted(result, is_refusal).map_err(target.error("set the owner of"))?;
+    }
+    let had_inherited = give_attributes(verbs, &attributes, target)?;
+    attempted(uninterrupted(|| verbs.set_mode(target.fd, wanted.mode)), is_refusal)
+        .map_err(target.error("set the mode of"))?;
+    attempted(uninterrupted(|| verbs.set_times(target.fd, times.accessed, stat.modified)), is_refusal)
+        .map_err(target.error("set the times of"))?;
+    let found = stat_of_fd(target.fd).map_err(target.error("stat"))?;
+    let mut unkept = compare(stat, &found);
+    read_attributes_back(&attributes, had_inherited, target, &mut unkept)?;
+    Ok((found, unkept))
+}
+
+/// The names of what the target has inherited and its source has not.
+fn inherited(attributes: &[Attribute], target: Side<'_>) -> Result<Vec<CString>, FsError> {
+    let mut names = xattr_names(target)?;
+    names.retain(|name| INHERITED.contains(&name.as_c_str()) && !attributes.iter().any(|(wanted, _)| wanted == name));
+    Ok(names)
+}
+
+/// Whether there was anything that the target had inherited and its source has not.
+fn give_attributes(verbs: &dyn Verbs, attributes: &[Attribute], target: Side<'_>) -> Result<bool, FsError> {
+    let inherited = inherited(attributes, target)?;
+    for name in &inherited {
+        let result = uninterrupted(|| verbs.remove_xattr(target.fd, name));
+        attempted(result, is_refusal_of_attribute).map_err(target.error("remove an attribute of"))?;
+    }
+    for (name, value) in attributes {
+        let Some(value) = value else { continue };
+        let result = uninterrupted(|| verbs.set_xattr(target.fd, name, value));
+        attempted(result, is_refusal_of_attribute).map_err(target.error("set an attribute of"))?;
+    }
+    Ok(!inherited.is_empty())
+}
+
+fn compare(wanted: &Stat, found: &Stat) -> Vec<Unkept> {
+    let mut unkept = Vec::new();
+    if (found.ownership.uid, found.ownership.gid) != (wanted.ownership.uid, wanted.ownership.gid) {
+        unkept.push(Unkept::Owner);
+    }
+    if found.ownership.mode != wanted.ownership.mode {
+        unkept.push(Unkept::Mode);
+    }
+    if found.modified != wanted.modified {
+        unkept.push(Unkept::Time);
+    }
+    unkept
+}
+
+fn read_attributes_back(
+    attributes: &[Attribute],
+    had_inherited: bool,
+    target: Side<'_>,
+    unkept: &mut Vec<Unkept>,
+) -> Result<(), FsError> {
+    for (name, value) in attributes {
+        if value.is_none() || xattr(target, name)? != *value {
+            unkept.push(Unkept::Xattr(name.to_string_lossy().into_owned()));
+        }
+    }
+    if had_inherited {
+        let stays = inherited(attributes, target)?.into_iter();
+        unkept.extend(stays.map(|name| Unkept::Xattr(name.to_string_lossy().into_owned())));
+    }
+    Ok(())
+}
+
+impl Dir {
+    /// Gives this directory, which chsnap has made, owner, group, mode, times and extended attributes of `source`, and
+    /// reads them back. To be done last: every new entry changes the modification time, and an ACL may be inherited.
+    ///
+    /// # Errors
+    /// If the filesystem fails. What could not be kept is in the answer.
+    pub fn keep_metadata_of(&self, source: &Self) -> Result<Vec<Unkept>, FsError> {
+        let from = Side { fd: source.fd(), path: source.path() };
+        let (stat, times) = stat_with_times(from.fd).map_err(from.error("stat"))?;
+        let to = Side { fd: self.fd(), path: self.path() };
+        keep(&*self.verbs, from, (&stat, &times), to).map(|(_, unkept)| unkept)
+    }
+}
