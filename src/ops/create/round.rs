@@ -13,7 +13,7 @@ use crate::plan::{Scope, TableFreeze};
 use crate::repo::Incoming;
 use crate::server::{self, Definitions};
 
-use super::table::{Attempt, Definition, Taker, Target};
+use super::table::{Attempt, Definition, IsDefined, Taker, Target};
 use crate::ops::disks::LocalDisk;
 
 /// What a round gave.
@@ -38,9 +38,6 @@ struct Job {
     query_id: String,
     frozen: Sender<IsDefined>,
 }
-
-/// What is said of a table once it is frozen: whether the file of its definition was read.
-pub(super) struct IsDefined(pub(super) bool);
 
 impl Taker<'_> {
     /// Takes tables, as many at once as `--freeze-jobs` says.

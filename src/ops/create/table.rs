@@ -20,7 +20,6 @@ use crate::server::{self, Server};
 
 use super::previous::Previous;
 use super::request::Request;
-use super::round::IsDefined;
 use crate::ops::disks::LocalDisks;
 
 /// A part that stands in the snapshot, with all that is known of it.
@@ -124,6 +123,9 @@ impl Attempt {
 
 /// Below this many parts the one sync at the seal is as fast as two.
 const EARLY_SYNC_PARTS: usize = 1000;
+
+/// What is said of a table once it is frozen: whether the file of its definition was read.
+pub(super) struct IsDefined(pub(super) bool);
 
 /// Everything that taking a table needs.
 pub(super) struct Taker<'a> {
