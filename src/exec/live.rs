@@ -131,7 +131,8 @@ pub fn take_left_out(
 ) -> Result<LeftOut, FsError> {
     let saved = saved.get(name);
     let mut taker = Taker::new(part, entries);
-    let mut was_there = saved.is_some();
+    // Fewer than were frozen: it was read while the server took the part away, and what it lacks says nothing.
+    let mut was_there = saved.is_some_and(|saved| saved.entries >= taker.entries.len());
     // A frozen part has nothing that the live one has not: with as many entries it has them all, and the live part
     // need not be listed again.
     if saved.is_none_or(|saved| taker.entries.len() != saved.entries) {

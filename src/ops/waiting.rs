@@ -3,6 +3,9 @@
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::monitor::Monitor;
+use crate::server::{self, Server};
+
 /// How often a wait that goes on and on is spoken of.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,17 @@ pub(super) fn telling<T>(
         drop(ended);
         result
     })
+}
+
+/// Asks a server for its tables, and says what it is busy with where it takes its time: old servers list tables under the
+/// same locks that their `ALTER` waits for.
+pub(super) fn patiently<T>(server: &Server, patience: Duration, monitor: &dyn Monitor, ask: impl FnOnce() -> T) -> T {
+    let tell = |waited: Duration, lines: Vec<String>| {
+        for line in lines {
+            monitor.note(&format!("the list of tables has taken {} s; {line}", waited.as_secs()));
+        }
+    };
+    telling(patience, || server::runs(server), tell, ask)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ mod unchanged;
 mod written;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -27,7 +26,7 @@ use super::disks::{LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::recover;
 use super::stages::Stages;
-use super::waiting::telling;
+use super::waiting::patiently;
 
 use manifest::Described;
 use previous::Previous;
@@ -49,17 +48,6 @@ struct Discovered {
     databases: Vec<server::DatabaseRow>,
     disks: Vec<server::Disk>,
     plan: CreatePlan,
-}
-
-/// Asks the server, and says what it is busy with where it takes its time: old servers list tables under the same locks
-/// that their `ALTER` waits for.
-fn patiently<T>(server: &Server, request: &Request, monitor: &dyn Monitor, ask: impl FnOnce() -> T) -> T {
-    let tell = |waited: Duration, lines: Vec<String>| {
-        for line in lines {
-            monitor.note(&format!("the list of tables has taken {} s; {line}", waited.as_secs()));
-        }
-    };
-    telling(request.patience, || server::runs(server), tell, ask)
 }
 
 fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpError> {
@@ -118,8 +106,9 @@ pub fn create(
     let pool = exec::pool(request.jobs)?;
     let recovery = stages.run(Stage::Recover, || pool.install(|| recover(&locked, Some(server), monitor)))?;
 
-    let discovered =
-        stages.run(Stage::Discover, || patiently(server, request, monitor, || discover(server, &request.selection)))?;
+    let discovered = stages.run(Stage::Discover, || {
+        patiently(server, request.patience, monitor, || discover(server, &request.selection))
+    })?;
     let (bound, local) = check(repository, &discovered, request)?;
     let Discovered { identity, databases, disks, plan } = discovered;
     let mut warnings = plan.warnings.clone();

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use crate::fs::Dir;
 use crate::model::{Catalog, FreezeName};
 use crate::ops::error::OpError;
+use crate::ops::waiting::patiently;
 use crate::plan::{Scope, TableFreeze};
 use crate::repo::Incoming;
 use crate::server::{self, Definitions};
@@ -119,7 +120,9 @@ impl Taker<'_> {
         } else {
             server::definitions(self.server, names_system)?
         };
-        Ok(SecondLook { printed, catalog: server::survey(self.server, names_system)? })
+        let survey = || server::survey(self.server, names_system);
+        let catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
+        Ok(SecondLook { printed, catalog })
     }
 
     /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one
