@@ -132,6 +132,13 @@ fn make(table: &str, v: &str) -> String {
     format!("CREATE TABLE {table} (p UInt8, k UInt64, v {v}) ENGINE = MergeTree PARTITION BY p ORDER BY k")
 }
 
+/// Waits until no mutation is under way: 18.16 answers before it has begun.
+fn settle(engine: &Engine) {
+    while engine.query("SELECT count() FROM system.mutations WHERE database = 'lab' AND NOT is_done") != "0" {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 /// The tables with their types and sums.
 fn state(engine: &Engine) -> String {
     let types = "SELECT table, name, type FROM system.columns WHERE database = 'lab' ORDER BY table, name";
@@ -152,24 +159,32 @@ both_engines! {
             engine.query(&format!("INSERT INTO {table} SELECT number % 3, number, 1 FROM numbers(60)"));
         }
         let chsnap = repository(&engine);
-        let (mut history, mut linked) = (Vec::new(), 0);
+        let (mut history, mut linked, mut compared) = (Vec::new(), 0, 0);
         for night in 0..nights {
             for _ in 0..=numbers.below(2) {
                 history.push(step(&engine, &mut numbers));
             }
+            settle(&engine);
+            let before = expected(&engine);
             let created = chsnap.run(&["--json", "--progress", "none", "create"]);
             let context = format!("seed {seed}, night {night}, {:?}", history.iter().rev().take(4).collect::<Vec<_>>());
             assert!(matches!(created.code, 0 | 3), "{context}\n{}{}", created.stdout, created.stderr);
             let created: Value = serde_json::from_str(&created.stdout).expect("JSON");
             linked += created["placed"]["linked"]["parts"].as_u64().expect("a count");
             let snapshot = path_of(&chsnap, &created);
-            assert_eq!(found(&tree(&snapshot.join("data/lab"))), expected(&engine), "{context}");
-            if night % 10 == 9 {
+            // The server merges when it likes: only a night in which it did not can be compared part by part.
+            if expected(&engine) != before {
+                continue;
+            }
+            compared += 1;
+            assert_eq!(found(&tree(&snapshot.join("data/lab"))), before, "{context}");
+            if compared % 10 == 9 {
                 let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
                 assert_eq!(state(&restored), state(&engine), "{context}");
             }
         }
         assert!(linked > 0, "something was linked in {nights} nights");
+        assert!(compared > nights / 2, "{compared} of {nights} nights were quiet");
         assert!(shadows(&engine).is_empty());
     }
 }
