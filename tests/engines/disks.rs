@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -158,6 +160,24 @@ both_engines! {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it moves to the thread that counts")]
+/// The most connections to this address that were open at once until `end`.
+fn most_connections(url: &str, end: Receiver<()>) -> usize {
+    let port: u16 = url.rsplit(':').next().expect("a port").parse().expect("a number");
+    let remote = format!(":{port:04X}");
+    let mut most = 0;
+    while end.recv_timeout(Duration::from_millis(2)) == Err(RecvTimeoutError::Timeout) {
+        // sl local_address rem_address st …; 01 is an established connection (`include/net/tcp_states.h`).
+        let table = fs::read_to_string("/proc/net/tcp").expect("readable");
+        let open = table.lines().filter(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(2).is_some_and(|address| address.ends_with(&remote)) && fields.get(3) == Some(&"01")
+        });
+        most = most.max(open.count());
+    }
+    most
+}
+
 /// More tables than anyone opens files for; with `./test --full` as many as the largest servers have.
 fn table_count() -> usize {
     if std::env::var_os("CHSNAP_FULL").is_some() { 5000 } else { 400 }
@@ -179,7 +199,14 @@ both_engines! {
         let inner = chsnap.command(&["-v", "--progress", "none", "create"]);
         command.args(["--nofile=200:200"]).arg(inner.get_program()).args(inner.get_args());
         command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.output().expect("prlimit starts");
+        let (url, (ended, end)) = (engine.url(), std::sync::mpsc::channel());
+        let (output, connections) = std::thread::scope(|scope| {
+            let counting = scope.spawn(move || most_connections(&url, end));
+            let output = command.output().expect("prlimit starts");
+            drop(ended);
+            (output, counting.join().expect("counted"))
+        });
+        assert!((1..=6).contains(&connections), "{connections} connections at once");
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{log}");
         let queries = log.lines().filter(|line| line.contains("clickhouse query")).count();
@@ -202,9 +229,9 @@ fn a_server_that_does_not_come_to_an_answer_is_said_to_be_busy_with_what() {
     std::thread::scope(|scope| {
         let select = "SELECT sum(sleepEachRow(1)) FROM lab.busy";
         scope.spawn(|| engine.query_with(select, &[("max_block_size", "1"), ("max_threads", "1")]));
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         scope.spawn(|| engine.try_query("ALTER TABLE lab.busy DROP COLUMN v"));
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         let run = chsnap.run(&["create", "--patience", "1s", "--progress", "plain"]);
         assert!(matches!(run.code, 0 | 3), "{}", run.stderr);
         for part in ["the list of tables has taken 1 s; user default has run for", "sleepEachRow", "DROP COLUMN"] {
