@@ -198,6 +198,8 @@ fn create_survives(engine: Engine, kills: bool, count: usize) {
         let newer = world.newer();
         match struck.run.code {
             0 | 3 => assert_eq!(newer.len(), 1, "{context}"),
+            // The one error behind the commit that is no warning: nobody could be told of the snapshot, which stands.
+            1 if struck.run.stderr.contains("cannot write the answer") => assert_eq!(newer.len(), 1, "{context}"),
             1 => assert_eq!(newer, [""; 0], "{context}\n{}", struck.run.stderr),
             _ => assert!(newer.len() <= 1, "{context}"),
         }
