@@ -5,17 +5,8 @@ use crate::fs::{Dir, Entry, FsError, Stat};
 use crate::model::{Fingerprint, Ownership};
 use crate::repo::PartFile;
 
-use super::inspect_files::{Contents, Listed, list};
+use super::inspect_files::{Contents, InodeUse, Listed, list};
 use super::problems::Problems;
-
-/// An inode and the blocks that it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InodeUse {
-    /// Inode number.
-    pub inode: u64,
-    /// Allocated bytes.
-    pub allocated_bytes: u64,
-}
 
 /// A part as it stands on disk.
 #[derive(Clone, Debug)]
@@ -66,16 +57,12 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     let mut inspected = Inspected {
         fingerprint: None,
         files: contents.files.len() as u64,
-        bytes: contents.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.stat.size_bytes)),
+        bytes: contents.bytes(),
         directory: dir.stat_self()?,
         ownership: contents.common_ownership(),
         exceptions: Vec::new(),
         uncovered: Vec::new(),
-        inodes: contents
-            .files
-            .iter()
-            .map(|file| InodeUse { inode: file.stat.inode, allocated_bytes: file.stat.allocated_bytes })
-            .collect(),
+        inodes: contents.inodes(),
         unverifiable: None,
         problems: Vec::new(),
     };

@@ -8,6 +8,15 @@ use crate::model::Ownership;
 
 use super::problems::Problems;
 
+/// An inode and the blocks that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InodeUse {
+    /// Inode number.
+    pub inode: u64,
+    /// Allocated bytes.
+    pub allocated_bytes: u64,
+}
+
 /// One file of a part.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
@@ -45,6 +54,17 @@ impl Contents {
     pub(super) fn below(&self, directory: &str) -> (usize, &[Listed]) {
         let range = self.ranges.get(directory).cloned().unwrap_or_default();
         (range.start, self.files.get(range).unwrap_or_default())
+    }
+
+    /// Sum of the files' sizes. Sizes of sparse files can be anything: they add up to the largest number and not beyond.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stat.size_bytes))
+    }
+
+    /// Every file's inode, in the order of the listing.
+    pub(super) fn inodes(&self) -> Vec<InodeUse> {
+        let used = |stat: &Stat| InodeUse { inode: stat.inode, allocated_bytes: stat.allocated_bytes };
+        self.files.iter().map(|file| used(&file.stat)).collect()
     }
 
     /// The ownership that most files have.

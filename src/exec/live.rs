@@ -11,6 +11,7 @@ use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
+use super::inspect::CHECKSUMS;
 use super::place::{PART_DEPTH, link_tree};
 
 /// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
@@ -86,7 +87,7 @@ fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
         }
     }
     // A listing without this one was read while the part went away, and says nothing.
-    let is_whole = entries.iter().any(|entry| entry.name == "checksums.txt");
+    let is_whole = entries.iter().any(|entry| entry.name == CHECKSUMS);
     let entries = entries.iter().filter(|entry| belongs_in_a_copy(entry)).count();
     Ok(is_whole.then_some(SavedPart { entries, left_out }))
 }
@@ -185,7 +186,7 @@ impl<'a> Taker<'a> {
     /// Lists the live part, and links all that is not here. Whether the live part is still there.
     fn link_all(&mut self, table: &Dir, name: &PartName) -> Result<bool, FsError> {
         let Some((live_part, live_entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
-        let is_whole = live_entries.iter().any(|entry| entry.name == "checksums.txt");
+        let is_whole = live_entries.iter().any(|entry| entry.name == CHECKSUMS);
         for entry in live_entries {
             if entry.kind == Kind::File && belongs_in_a_copy(&entry) {
                 self.link(&live_part, entry)?;

@@ -15,7 +15,8 @@ mod unchanged;
 
 pub use copied_links::CopiedLinks;
 pub use copy::{CopiedPart, CopyPartError, PartCopier};
-pub use inspect::{InodeUse, Inspected, inspect_listed, inspect_part};
+pub use inspect::{Inspected, inspect_listed, inspect_part};
+pub use inspect_files::InodeUse;
 pub use live::{
     LeftOut, LiveTable, SavedParts, has_left_out, link_left_out, link_live_part, save_left_out, take_left_out,
 };

@@ -9,7 +9,7 @@ use crate::model::PartName;
 use crate::repo::PartRecord;
 
 use super::ExecError;
-use super::inspect::{InodeUse, Inspected, inspect_listed};
+use super::inspect::{Inspected, inspect_listed};
 use super::inspect_files::list;
 use super::live::belongs_in_a_copy;
 use super::place::{PART_DEPTH, link_tree};
@@ -79,12 +79,11 @@ pub fn link_earlier_part(earlier: &Dir, table: &Dir, name: &PartName) -> Result<
 /// If something cannot be read.
 pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Result<Inspected, FsError> {
     let contents = list(dir, entries)?;
-    let bytes: u64 = contents.files.iter().map(|file| file.stat.size_bytes).sum();
+    let bytes = contents.bytes();
     let is_known = contents.foreign.is_empty() && contents.files.len() as u64 == record.files && bytes == record.bytes;
     if !is_known {
         return inspect_listed(dir, dir.entries_with_kind()?);
     }
-    let used = |stat: &crate::fs::Stat| InodeUse { inode: stat.inode, allocated_bytes: stat.allocated_bytes };
     Ok(Inspected {
         fingerprint: record.fingerprint,
         files: record.files,
@@ -93,7 +92,7 @@ pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Resul
         ownership: record.ownership,
         exceptions: record.exceptions.clone(),
         uncovered: record.uncovered.clone(),
-        inodes: contents.files.iter().map(|file| used(&file.stat)).collect(),
+        inodes: contents.inodes(),
         unverifiable: record.unverifiable.clone(),
         problems: Vec::new(),
     })

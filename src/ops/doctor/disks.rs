@@ -77,7 +77,7 @@ impl Examined<'_> {
         let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
         match LocalDisks::only(self.repository, self.disk, tables, &self.examination.paths) {
             Ok(local) => {
-                if let Some(own) = local.iter().next() {
+                if let Some(own) = local.own() {
                     let text = format!("{name:?} at {}{}{}", own.dir.path().display(), on(&own.dir), self.coded());
                     findings.ok("disk", text);
                 }
@@ -101,7 +101,7 @@ impl Examined<'_> {
     }
 
     fn probe(&self, locked: &Locked<'_>, local: &LocalDisks, findings: &mut Findings) {
-        let Some(own) = local.iter().next() else { return };
+        let Some(own) = local.own() else { return };
         let name = &self.disk.name;
         let remedy = "put the repository on the filesystem of the disk, outside its shadow/ and store/, in the same mount, and \
                       run chsnap as root or the server's user";
@@ -135,7 +135,7 @@ impl Examined<'_> {
     }
 
     fn leftover_shadows(&self, local: &LocalDisks, findings: &mut Findings) {
-        let Some(own) = local.iter().next() else { return };
+        let Some(own) = local.own() else { return };
         let shadow = match own.dir.find_beneath(Path::new("shadow")) {
             Ok(Some(shadow)) => shadow,
             Ok(None) => return findings.ok("shadow", format!("{:?} has no shadow/ yet", self.disk.name)),
@@ -170,7 +170,7 @@ impl Examined<'_> {
 
     /// The most links of a live file, and the filesystem's limit: each snapshot is one more.
     fn links(&self, local: &LocalDisks, findings: &mut Findings) {
-        let Some(own) = local.iter().next() else { return };
+        let Some(own) = local.own() else { return };
         let Some(limit) = fs::link_limit(&own.dir) else {
             return findings.ok("links", format!("the filesystem of {:?} tells no limit of links", self.disk.name));
         };
