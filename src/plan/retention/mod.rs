@@ -12,6 +12,7 @@ mod free;
 mod guard;
 mod policy;
 mod reason;
+mod rehearse;
 mod rule;
 mod span;
 #[cfg(test)]
@@ -24,5 +25,6 @@ pub use free::{FreePlan, limit_to_free};
 pub use guard::{Guard, Limits, guards};
 pub use policy::{InvalidNameGlob, NameGlob, Policy};
 pub use reason::Reason;
+pub use rehearse::{Rehearsal, rehearse};
 pub use rule::Rule;
 pub use span::{InvalidSpan, Span};
