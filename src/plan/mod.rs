@@ -6,6 +6,7 @@ mod choose;
 mod create;
 mod pattern;
 mod reference;
+pub mod retention;
 
 pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow};
