@@ -7,6 +7,8 @@
 mod chsnap_command;
 #[path = "../support/hoard.rs"]
 mod hoard;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 
 mod commands;
 mod figures;
