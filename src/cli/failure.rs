@@ -198,8 +198,8 @@ fn fs_hint(error: &FsError) -> Option<&'static str> {
 fn server_hint(error: &ServerError) -> Option<&'static str> {
     Some(match error {
         ServerError::Unreachable { .. } => {
-            "is the server running, and is --url its HTTP interface (port 8123, or 8443 for https)? list, show, rm, undo \
-             and gc work without it"
+            "is the server running, and is --url its HTTP interface (port 8123, or 8443 for https)? list, show, \
+             usage, rm, undo and gc work without it"
         }
         ServerError::NotClickHouse { .. } => "--url takes the HTTP interface (port 8123), not the native one (9000)",
         ServerError::Authentication { .. } => "give --user, and the password in CHSNAP_PASSWORD or --password-file",

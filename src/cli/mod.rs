@@ -20,6 +20,7 @@ mod simulate;
 mod streams;
 mod times;
 mod undo;
+mod usage;
 
 use std::ffi::OsString;
 
@@ -48,6 +49,7 @@ enum Command {
     Create(create::Args),
     List(list::Args),
     Show(show::Args),
+    Usage(usage::Args),
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
@@ -62,6 +64,7 @@ impl Command {
             Self::Create(_) => "create",
             Self::List(_) => "list",
             Self::Show(_) => "show",
+            Self::Usage(_) => "usage",
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
@@ -93,6 +96,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Create(args) => create::run(args, &cli.globals, &output),
         Command::List(args) => list::run(&args, &cli.globals, &output),
         Command::Show(args) => show::run(&args, &cli.globals, &output),
+        Command::Usage(args) => usage::run(&args, &cli.globals, &output),
         Command::Rm(args) => rm::run(&args, &cli.globals, &output),
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),

@@ -19,6 +19,10 @@ pub struct Inspected {
     pub bytes: u64,
     /// Its directory.
     pub directory: Stat,
+    /// Directories in it.
+    pub directories: u64,
+    /// Allocated bytes of its directory and of those in it.
+    pub directory_bytes: u64,
     /// Owner, group and mode that most of its files have.
     pub ownership: Ownership,
     /// The files that have others.
@@ -54,11 +58,14 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
     let mut contents = list(dir, entries)?;
     let mut problems = std::mem::take(&mut contents.foreign);
+    let directory = dir.stat_self()?;
     let mut inspected = Inspected {
         fingerprint: None,
         files: contents.files.len() as u64,
         bytes: contents.bytes(),
-        directory: dir.stat_self()?,
+        directory,
+        directories: contents.directories.len() as u64,
+        directory_bytes: directory.allocated_bytes + contents.directory_bytes,
         ownership: contents.common_ownership(),
         exceptions: Vec::new(),
         uncovered: Vec::new(),

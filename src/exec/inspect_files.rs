@@ -45,6 +45,8 @@ pub(super) struct Contents {
     ranges: BTreeMap<String, Range<usize>>,
     /// Directories below the part.
     pub directories: Vec<String>,
+    /// Allocated bytes of those.
+    pub directory_bytes: u64,
     /// What no part has.
     pub foreign: Problems,
 }
@@ -107,6 +109,7 @@ fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut
     contents.ranges.insert(path.to_owned(), first..contents.files.len());
     for name in directories {
         let (projection, entries) = dir.open_and_list(&name)?;
+        contents.directory_bytes += projection.stat_self()?.allocated_bytes;
         list_directory(&projection, entries, &name, contents)?;
         contents.directories.push(name);
     }

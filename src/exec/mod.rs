@@ -5,6 +5,7 @@
 
 mod copied_links;
 mod copy;
+mod holdings;
 mod inspect;
 mod inspect_files;
 mod live;
@@ -15,6 +16,10 @@ mod unchanged;
 
 pub use copied_links::CopiedLinks;
 pub use copy::{CopiedPart, CopyPartError, PartCopier};
+pub use holdings::{
+    Answers, Found, ListedPart, Question, ask_again, directories_of_parts, list_parts, look_at_tree, part_paths,
+    table_path,
+};
 pub use inspect::{Inspected, inspect_listed, inspect_part};
 pub use inspect_files::InodeUse;
 pub use live::{

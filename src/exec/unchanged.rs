@@ -84,11 +84,14 @@ pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Resul
     if !is_known {
         return inspect_listed(dir, dir.entries_with_kind()?);
     }
+    let directory = dir.stat_self()?;
     Ok(Inspected {
         fingerprint: record.fingerprint,
         files: record.files,
         bytes,
-        directory: dir.stat_self()?,
+        directory,
+        directories: contents.directories.len() as u64,
+        directory_bytes: directory.allocated_bytes + contents.directory_bytes,
         ownership: record.ownership,
         exceptions: record.exceptions.clone(),
         uncovered: record.uncovered.clone(),

@@ -37,7 +37,7 @@ pub use process::{
     boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
-pub use scan::{Scan, scan};
+pub use scan::{Met, Scan, Unread, scan, walk};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};

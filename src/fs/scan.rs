@@ -24,11 +24,39 @@ pub struct Scan {
     pub first_error: Option<String>,
 }
 
-/// Walks the tree at `path` on so many threads of its own. Symbolic links are entries and not followed.
+/// One entry of a tree, the tree's own among them.
+#[derive(Clone, Copy, Debug)]
+pub struct Met<'a> {
+    /// The directory that it is in.
+    pub parent: &'a Path,
+    /// How many directories it is below the tree; 0 for the tree itself.
+    pub depth: usize,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Links.
+    pub links: u64,
+    /// Blocks of 512 bytes that the inode takes.
+    pub blocks: u64,
+}
+
+/// What a walk could not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Entries that could not be read.
+    pub entries: u64,
+    /// What was said of the first of them.
+    pub first_error: Option<String>,
+}
+
+/// Walks the tree at `path` on so many threads of its own, and shows every entry to `on`, on this one. Symbolic links
+/// are entries and not followed.
 ///
 /// Entries that go away meanwhile are passed over.
-#[must_use]
-pub fn scan(path: &Path, threads: usize) -> Scan {
+pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(Met<'_>)) -> Unread {
     type Found = Option<Result<Metadata, jwalk::Error>>;
     let walk = WalkDirGeneric::<((), Found)>::new(path)
         .skip_hidden(false)
@@ -39,32 +67,59 @@ pub fn scan(path: &Path, threads: usize) -> Scan {
                 child.client_state = Some(child.metadata());
             }
         });
-    let mut scan = Scan::default();
-    let mut seen = HashSet::new();
+    let mut unread = Unread::default();
     for entry in walk {
-        let metadata = entry.and_then(|mut entry| {
+        let found = entry.and_then(|mut entry| {
             // The tree's own entry is not the child of a directory that was read.
-            entry.client_state.take().unwrap_or_else(|| entry.metadata())
+            let metadata = entry.client_state.take().unwrap_or_else(|| entry.metadata())?;
+            Ok((entry, metadata))
         });
-        match metadata {
-            Ok(metadata) => {
-                let is_directory = metadata.is_dir();
-                *(if is_directory { &mut scan.directories } else { &mut scan.files }) += 1;
-                if !is_directory {
-                    scan.most_links = scan.most_links.max(metadata.nlink());
-                }
-                if is_directory || metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
-                    scan.allocated_bytes += metadata.blocks() * 512;
+        match found {
+            Ok((entry, metadata)) => {
+                on(Met {
+                    parent: entry.parent_path(),
+                    depth: entry.depth(),
+                    is_directory: metadata.is_dir(),
+                    device: metadata.dev(),
+                    inode: metadata.ino(),
+                    links: metadata.nlink(),
+                    blocks: metadata.blocks(),
+                });
+                // A directory that could not be listed is an entry with an error of its own.
+                if let Some(error) = &entry.read_children_error {
+                    unread.note(error);
                 }
             }
-            Err(error) if error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {}
-            Err(error) => {
-                scan.unreadable += 1;
-                scan.first_error.get_or_insert_with(|| error.to_string());
-            }
+            Err(error) => unread.note(&error),
         }
     }
-    scan
+    unread
+}
+
+impl Unread {
+    fn note(&mut self, error: &jwalk::Error) {
+        if error.io_error().is_none_or(|error| error.kind() != std::io::ErrorKind::NotFound) {
+            self.entries += 1;
+            self.first_error.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+/// Sums up the tree at `path`; see [`walk`].
+#[must_use]
+pub fn scan(path: &Path, threads: usize) -> Scan {
+    let mut scan = Scan::default();
+    let mut seen = HashSet::new();
+    let unread = walk(path, threads, &mut |met| {
+        *(if met.is_directory { &mut scan.directories } else { &mut scan.files }) += 1;
+        if !met.is_directory {
+            scan.most_links = scan.most_links.max(met.links);
+        }
+        if met.is_directory || met.links == 1 || seen.insert((met.device, met.inode)) {
+            scan.allocated_bytes += met.blocks * 512;
+        }
+    });
+    Scan { unreadable: unread.entries, first_error: unread.first_error, ..scan }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::leb128::{read_number, write_number};
+
 /// A set of inode numbers, kept as runs: what was made together has numbers next to each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InodeSet {
@@ -59,32 +61,6 @@ impl InodeSet {
         }
         Some(Self { runs })
     }
-}
-
-fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
-        number >>= 7;
-    }
-    bytes.push(u8::try_from(number).unwrap_or(0));
-}
-
-fn read_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let digits = u64::from(first & 0x7f);
-        let shifted = digits << shift;
-        if shifted >> shift != digits {
-            return None;
-        }
-        number |= shifted;
-        if first & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::fs::{self, Dir};
-use crate::model::{InodeSet, SnapshotId};
+use crate::model::SnapshotId;
 
 use super::error::RepoError;
+use super::holdings::{Holdings, Instance};
+use super::holdings_rows;
 use super::repository::Repository;
 use super::summary::Summary;
 
@@ -35,10 +37,14 @@ pub struct Index {
 
 const FILE: &str = "index.sqlite";
 /// Of the tables below; another version is thrown away.
-const VERSION: i64 = 2;
-const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
-    CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE inodes (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, runs BLOB NOT NULL) WITHOUT ROWID;";
+const VERSION: i64 = 3;
+const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
+    CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
+
+fn schema() -> impl Iterator<Item = &'static str> {
+    let statements = SCHEMA.split(';').chain(holdings_rows::SCHEMA.split(';'));
+    statements.map(str::trim).filter(|statement| !statement.is_empty())
+}
 
 impl Index {
     /// Opens the index of a repository and brings it up to date.
@@ -68,25 +74,53 @@ impl Index {
         &self.summaries
     }
 
-    /// The inodes of a snapshot's parts, where [`Index::keep_inodes`] has kept them.
+    /// What the snapshots hold, those in the trash too, as far as [`Index::keep_holdings`] has kept it. It is that of the
+    /// trees where they stand now: another manifest file there, as after the repository was copied, disowns it.
     #[must_use]
-    pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
-        let stamp = stamp(repository, id).ok()??;
-        let connection = connect(repository, &self.place)?;
-        let query = "SELECT runs FROM inodes WHERE id = ?1 AND stamp = ?2";
-        let runs: Vec<u8> = connection.query_row(query, params![id.to_string(), stamp], |row| row.get(0)).ok()?;
-        InodeSet::from_bytes(&runs)
+    pub fn holdings(&self, repository: &Repository) -> Holdings {
+        let Some(connection) = connect(repository, &self.place) else { return Holdings::default() };
+        holdings_rows::read(&connection, &stamps(repository)).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the index does not tell what snapshots hold");
+            Holdings::default()
+        })
     }
 
-    /// Keeps the inodes of a snapshot's parts, so that the next create need not list its directories. They are those of
-    /// the tree where it stands now: another manifest file there, as after the repository was copied, disowns them.
-    pub fn keep_inodes(&self, repository: &Repository, id: SnapshotId, inodes: &InodeSet) {
-        let Ok(Some(stamp)) = stamp(repository, id) else { return };
-        let Some(connection) = connect(repository, &self.place) else { return };
-        let statement = "INSERT OR REPLACE INTO inodes (id, stamp, runs) VALUES (?1, ?2, ?3)";
-        if let Err(error) = connection.execute(statement, params![id.to_string(), stamp, inodes.to_bytes()]) {
-            tracing::debug!(%error, "the index does not keep the inodes");
+    /// Keeps what has changed in `holdings`, unless the index has changed since they were read: the next who asks then
+    /// finds out what is missing.
+    pub fn keep_holdings(&self, repository: &Repository, holdings: &mut Holdings) {
+        if holdings.is_kept() {
+            return;
         }
+        let Some(mut connection) = connect(repository, &self.place) else { return };
+        match holdings_rows::write(&mut connection, holdings) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("another process has written the index meanwhile"),
+            Err(error) => tracing::debug!(%error, "the index does not keep what snapshots hold"),
+        }
+    }
+
+    /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories. `None` leaves it to
+    /// whoever asks first.
+    pub fn keep_snapshot(&self, repository: &Repository, id: SnapshotId, held: Option<Vec<(Instance, u64)>>) {
+        let (Some(held), Ok(Some(stamp))) = (held, stamp(repository, id)) else { return };
+        let mut holdings = self.holdings(repository);
+        let parts = held.into_iter().map(|(instance, bytes)| (holdings.add(instance), bytes)).collect();
+        holdings.set(id, stamp, parts, None);
+        self.keep_holdings(repository, &mut holdings);
+    }
+
+    /// Size of the index; 0 where it is not in the repository.
+    #[must_use]
+    pub fn bytes(&self, repository: &Repository) -> u64 {
+        let is_here = self.place == IndexPlace::Repository;
+        let stat = is_here.then(|| repository.dir().find(FILE).ok().flatten()).flatten();
+        stat.map_or(0, |stat| stat.allocated_bytes)
+    }
+
+    /// What tells the manifest in this directory of a snapshot from every other; none where there is none.
+    #[must_use]
+    pub fn stamp(snapshot: &Dir) -> Option<String> {
+        stamp_in(snapshot).ok().flatten()
     }
 
     /// Where the index is kept.
@@ -184,10 +218,9 @@ fn check_files(path: &Path) -> rusqlite::Result<()> {
 
 /// The tables are those of [`SCHEMA`], and there is nothing beside them: a view in their place could have no end.
 fn check_schema(connection: &Connection) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare("SELECT substr(sql, 1, 400) FROM sqlite_schema LIMIT 3")?;
+    let mut statement = connection.prepare("SELECT substr(sql, 1, 400) FROM sqlite_schema LIMIT 9")?;
     let found: BTreeSet<Option<String>> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let statements = SCHEMA.split(';').map(str::trim).filter(|statement| !statement.is_empty());
-    let expected: BTreeSet<Option<String>> = statements.map(|statement| Some(statement.to_owned())).collect();
+    let expected: BTreeSet<Option<String>> = schema().map(|statement| Some(statement.to_owned())).collect();
     if found == expected { Ok(()) } else { Err(rusqlite::Error::InvalidQuery) }
 }
 
@@ -204,8 +237,8 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
+        schema().try_for_each(|statement| transaction.execute_batch(statement))?;
+        transaction.execute("INSERT INTO repository VALUES (?1, 0)", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     check_schema(&transaction)?;
@@ -221,9 +254,25 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
 
 /// What tells one `manifest.json` from another without reading it.
 fn stamp(repository: &Repository, id: SnapshotId) -> Result<Option<String>, RepoError> {
-    let Ok(dir) = repository.snapshot_dir(id) else { return Ok(None) };
+    repository.snapshot_dir(id).map_or(Ok(None), |dir| stamp_in(&dir))
+}
+
+/// What tells the manifest in this snapshot from every other.
+///
+/// # Errors
+/// If it cannot be asked.
+fn stamp_in(dir: &Dir) -> Result<Option<String>, RepoError> {
     let stat = dir.find(Repository::manifest_file_name())?;
     Ok(stat.map(|stat| format!("{}:{}:{}.{}", stat.inode, stat.size_bytes, stat.modified.0, stat.modified.1)))
+}
+
+/// The snapshots and what is in the trash, each with its stamp.
+fn stamps(repository: &Repository) -> Vec<(SnapshotId, String)> {
+    let ids = repository.snapshot_ids().map(|(ids, _)| ids).unwrap_or_default();
+    let removed = repository.removed_ids().unwrap_or_default();
+    let removed = removed.into_iter().filter(|id| !ids.contains(id)).map(|id| (id, repository.removed_dir(id).ok()));
+    let present = ids.iter().map(|id| (*id, repository.snapshot_dir(*id).ok()));
+    present.chain(removed).filter_map(|(id, dir)| Some((id, stamp_in(&dir?).ok()??))).collect()
 }
 
 /// `None` where the database fails.
@@ -302,7 +351,6 @@ fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[Strin
     }
     for id in gone {
         transaction.execute("DELETE FROM snapshot WHERE id = ?1", params![id])?;
-        transaction.execute("DELETE FROM inodes WHERE id = ?1", params![id])?;
     }
     transaction.commit()
 }

@@ -10,6 +10,7 @@ use crate::model::{FreezeName, RepositoryId, SnapshotId};
 
 use super::error::RepoError;
 use super::lock::Locked;
+use super::repository::Repository;
 
 /// A directory under which the server puts a shadow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,20 @@ pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) ->
     let prefix = repository.freeze_prefix();
     let is_ours = intent.id == id && intent.freezes.iter().all(|freeze| freeze.as_str().starts_with(&prefix));
     is_ours.then_some(intent)
+}
+
+impl Repository {
+    /// The directories of the disks that runs which are not over have written down.
+    ///
+    /// # Errors
+    /// If `incoming/` cannot be read.
+    pub(super) fn announced_disks(&self) -> Result<Vec<PathBuf>, RepoError> {
+        let Some(incoming) = self.find_dir("incoming")? else { return Ok(Vec::new()) };
+        let names = incoming.entries()?.into_iter();
+        let ids = names.filter_map(|entry| entry.name.to_str()?.strip_suffix(SUFFIX)?.parse::<SnapshotId>().ok());
+        let intents = ids.filter_map(|id| read(&incoming, id, self.id()));
+        Ok(intents.flat_map(|intent| intent.disks).map(|disk| disk.path).collect())
+    }
 }
 
 impl Locked<'_> {

@@ -18,6 +18,12 @@ pub enum Event {
     Created {
         /// The snapshot.
         id: SnapshotId,
+        /// Allocated bytes of its files that the snapshot before it did not have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        written_bytes: Option<u64>,
+        /// Bytes that were taken on the repository's filesystem then, by whomever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used_bytes: Option<u64>,
     },
     /// Snapshots were about to be moved to the trash.
     Removed {

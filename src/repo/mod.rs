@@ -3,8 +3,11 @@
 //! Reading needs no lock. Whatever changes a repository is a method of [`Locked`], so that it cannot be called
 //! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
 
+mod beside;
 mod error;
 mod holder;
+mod holdings;
+mod holdings_rows;
 mod incoming;
 mod index;
 mod intent;
@@ -18,8 +21,10 @@ mod repository;
 mod summary;
 mod trash;
 
+pub use beside::Beside;
 pub use error::RepoError;
 pub use holder::Holder;
+pub use holdings::{Holding, Holdings, Instance, InstanceId, Origin, PartRun, Rest};
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{Intent, Leftover, ShadowPlace};

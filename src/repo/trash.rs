@@ -2,6 +2,8 @@
 //!
 //! `trash/<id>` can be taken back. Anything with more behind the id is being unlinked and cannot.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 
 use crate::fs::{Dir, Kind};
@@ -87,6 +89,15 @@ impl Repository {
             .collect();
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// The directory of a removed snapshot that can be taken back.
+    ///
+    /// # Errors
+    /// If there is no such snapshot in the trash.
+    pub fn removed_dir(&self, id: SnapshotId) -> Result<Dir, RepoError> {
+        let relative = PathBuf::from("trash").join(id.to_string());
+        self.dir().find_beneath(&relative)?.ok_or(RepoError::NoSnapshot { id, place: "trash/" })
     }
 }
 
@@ -220,7 +231,7 @@ impl Locked<'_> {
 }
 
 /// Whether a name in the trash is one that chsnap gave: an id with a suffix of ours.
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     has_suffix(name, CONDEMNED) || has_suffix(name, DISCARDED)
 }
 

@@ -1,10 +1,11 @@
-//! A small ext4 in a file, seen by the thread that made it and by what it starts, and by nobody else.
+//! A small filesystem in a file, seen by the thread that made it and by what it starts, and by nobody else.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
@@ -17,18 +18,35 @@ pub struct SmallDisk {
     _folder: tempfile::TempDir,
 }
 
+/// How long xfs may take to let go of what was unlinked: it does so behind the caller's back.
+const LATER: Duration = Duration::from_secs(20);
+
 impl SmallDisk {
+    /// An ext4 of so many blocks of 1 KiB, and so many inodes.
     #[track_caller]
     pub fn new(mebibytes: u64, inodes: u64) -> Self {
+        // Nothing is kept back for root, so that full is full.
+        let options = ["-q", "-F", "-m", "0", "-b", "1024", "-N", &inodes.to_string()].map(str::to_owned);
+        Self::made_by("mkfs.ext4", &options, mebibytes)
+    }
+
+    /// A filesystem of 4 KiB blocks made by `mkfs.ext4` or `mkfs.xfs`.
+    #[track_caller]
+    pub fn plain(tool: &str) -> Self {
+        let made: &[&str] = if tool == "mkfs.ext4" { &["-q", "-F", "-b", "4096"] } else { &["-q"] };
+        // The smallest that mkfs.xfs makes today has 300 MiB. It is sparse.
+        Self::made_by(tool, &made.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), 400)
+    }
+
+    #[track_caller]
+    fn made_by(tool: &str, options: &[String], mebibytes: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (image, mount) = (folder.path().join("image"), folder.path().join("disk"));
         fs::create_dir(&mount).expect("a directory");
         File::create(&image).and_then(|file| file.set_len(mebibytes << 20)).expect("an image");
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of its own (are you root?)");
         run(Command::new("mount").args(["--make-rprivate", "/"]));
-        // Nothing is kept back for root, so that full is full.
-        let options = ["-q", "-F", "-m", "0", "-b", "1024", "-N", &inodes.to_string()];
-        run(Command::new("mkfs.ext4").args(options).arg(&image));
+        run(Command::new(tool).args(options).arg(&image));
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount));
         let filler = mount.join("filler");
         Self { mount, filler, _folder: folder }
@@ -36,6 +54,28 @@ impl SmallDisk {
 
     pub fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// Bytes that are taken, once everything is written and everything unlinked is let go of.
+    pub fn taken_bytes(&self) -> u64 {
+        let taken = || {
+            run(Command::new("sync").arg("-f").arg(&self.mount));
+            let space = self.space();
+            (space.f_blocks - space.f_bfree) * space.f_frsize
+        };
+        let (began, mut last, mut same) = (Instant::now(), taken(), 0);
+        while same < 8 && began.elapsed() < LATER {
+            std::thread::sleep(Duration::from_millis(100));
+            let now = taken();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        last
+    }
+
+    pub fn used_inodes(&self) -> u64 {
+        let space = self.space();
+        space.f_files - space.f_ffree
     }
 
     fn space(&self) -> StatVfs {

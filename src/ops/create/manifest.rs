@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{InodeSet, Part, PartName, PartitionId, Placed, Table, Totals};
+use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Totals};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, Incoming, Index, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry,
-    TableState,
+    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartRecord, Repository, ServerEntry, Settings,
+    TableEntry, TableState,
 };
 use crate::server::Identity;
 
@@ -31,11 +31,12 @@ pub(super) struct Parts<'a> {
     pub(super) warnings: &'a [String],
 }
 
-/// What is to be written of a snapshot, and its inodes for the index.
+/// What is to be written of a snapshot.
 pub(super) struct Described {
     pub(super) manifest: Manifest,
     pub(super) records: Vec<PartRecord>,
-    pub(super) inodes: InodeSet,
+    /// Its parts for the index, each with the allocated bytes of its directories; none where one of them is not whole.
+    pub(super) held: Option<Vec<(Instance, u64)>>,
 }
 
 impl Parts<'_> {
@@ -50,7 +51,7 @@ impl Parts<'_> {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
         let mut placed = Placed::default();
-        let (mut records, mut inodes) = (Vec::new(), Vec::new());
+        let (mut records, mut inodes, mut held) = (Vec::new(), Vec::new(), Some(Vec::new()));
         let mut tables = Vec::new();
         for taken in self.tree.taken.values() {
             let listed: HashMap<&PartName, &Part> = (taken.attempt.freeze.table.parts.iter())
@@ -72,7 +73,15 @@ impl Parts<'_> {
                 let rows = known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 entry.rows = entry.rows.saturating_add(rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
-                records.push(record(&taken.after, part, known));
+                let record = record(&taken.after, part, known);
+                match &mut held {
+                    Some(held) if part.inspected.problems.is_empty() => {
+                        held.push((instance(&record, part), part.inspected.directory_bytes));
+                    }
+                    // There may be more in it than is listed: who wants to know looks at the tree.
+                    _ => held = None,
+                }
+                records.push(record);
             }
             totals.parts += entry.parts;
             totals.files += entry.files;
@@ -115,7 +124,7 @@ impl Parts<'_> {
             warnings: self.warnings.to_vec(),
             parts_blake3: String::new(),
         };
-        Ok(Described { manifest, records, inodes: allocated.inodes })
+        Ok(Described { manifest, records, held })
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
@@ -151,6 +160,14 @@ impl Parts<'_> {
             mutations: Vec::new(),
         }
     }
+}
+
+/// The part as the index keeps it. Who else links its files, and what the youngest take once they are written, is not
+/// settled yet: they are asked again.
+fn instance(record: &PartRecord, part: &TakenPart) -> Instance {
+    let links = part.inspected.inodes.iter();
+    let links = links.map(|used| Link { inode: used.inode, blocks: used.allocated_bytes / 512, is_outside: true });
+    Instance::new(&Origin::of(record, part.inspected.directories), Links::new(links.collect()))
 }
 
 fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, Utc};
 
 use crate::exec;
+use crate::fs;
 use crate::model::SnapshotId;
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
@@ -134,7 +135,7 @@ pub fn create(
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
-        let Described { mut manifest, records, inodes } = described;
+        let Described { mut manifest, records, held } = described;
         if let Some(reason) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
             locked.set_pin(id, &Pin { reason: reason.clone(), since: now(), until: None })?;
@@ -145,9 +146,9 @@ pub fn create(
         sealed_with = pool.install(|| incoming.seal(&mut manifest, &records))?;
         drop(seal);
         stages.finish(Stage::Seal);
-        Ok((manifest, inodes))
+        Ok((manifest, held))
     })();
-    let (manifest, inodes) = match result {
+    let (manifest, held) = match result {
         Ok(sealed) => sealed,
         Err(error) => {
             let undone = stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
@@ -170,8 +171,11 @@ pub fn create(
     };
     stages.run(Stage::Index, || {
         note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
-        note("the journal is not written", locked.record(now(), &Event::Created { id }).map_err(OpError::from));
-        let index = Index::open(repository).map(|index| index.keep_inodes(repository, id, &inodes));
+        let used_bytes =
+            fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
+        let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
+        note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
+        let index = Index::open(repository).map(|index| index.keep_snapshot(repository, id, held));
         note("the index is not updated", index.map_err(OpError::from));
     });
     stages.run(Stage::Release, || {

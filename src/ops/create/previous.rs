@@ -47,7 +47,7 @@ impl Previous {
         let Some(id) = complete.next().map(|summary| summary.id) else { return Ok(None) };
         let snapshot = repository.snapshot_dir(id)?;
         let data = snapshot.find_beneath(Path::new("data"))?;
-        let inodes = match (index.inodes(repository, id), &data) {
+        let inodes = match (index.holdings(repository).inodes(id), &data) {
             (Some(inodes), _) => inodes,
             (None, Some(data)) => inodes_below(data)?,
             (None, None) => InodeSet::default(),

@@ -12,8 +12,6 @@ pub(super) struct Allocated {
     pub(super) all_bytes: u64,
     /// Allocated bytes of those that the previous snapshot does not have.
     pub(super) new_bytes: u64,
-    /// All of them.
-    pub(super) inodes: InodeSet,
 }
 
 impl Allocated {
@@ -24,7 +22,6 @@ impl Allocated {
         Self {
             all_bytes: inodes.iter().map(|inode| inode.allocated_bytes).sum(),
             new_bytes: inodes.iter().filter(|inode| !known(inode)).map(|inode| inode.allocated_bytes).sum(),
-            inodes: InodeSet::from_sorted(inodes.iter().map(|inode| inode.inode)),
         }
     }
 }

@@ -1,0 +1,282 @@
+//! What snapshots hold, read off their directories: names and inodes by listing them, and a `stat` only where asked.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
+use crate::model::{Link, Links, PartName, escape_for_file_name};
+use crate::plan::Asked;
+use crate::repo::{Instance, Origin, PartRecord, Rest};
+
+/// What was found in a tree.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Its files.
+    pub links: Vec<Link>,
+    /// The same inodes as the system gave them.
+    pub asked: Vec<Asked>,
+    /// Allocated bytes of its directories.
+    pub directory_bytes: u64,
+    /// What could not be read.
+    pub problems: Vec<String>,
+}
+
+impl Found {
+    /// Adds what was found in another tree.
+    pub fn add(&mut self, other: Self) {
+        self.links.extend(other.links);
+        self.asked.extend(other.asked);
+        self.directory_bytes += other.directory_bytes;
+        self.problems.extend(other.problems);
+    }
+
+    /// What of a snapshot is no part, as the index keeps it.
+    #[must_use]
+    pub fn rest(&self) -> Rest {
+        Rest { directory_bytes: self.directory_bytes, links: Links::new(self.links.clone()) }
+    }
+
+    fn note(&mut self, error: &FsError) {
+        // Gone between two calls: whoever counts sees afterwards that something was going on.
+        if error.kind() != ErrorKind::NotFound {
+            self.problems.push(crate::monitor::chain(error));
+        }
+    }
+
+    fn add_file(&mut self, dir: &Dir, name: &OsStr) {
+        match dir.stat(name) {
+            Ok(stat) => {
+                let (inode, blocks, links) = (stat.inode, stat.allocated_bytes / 512, u64::from(stat.links));
+                self.links.push(Link { inode, blocks, is_outside: links > 1 });
+                self.asked.push(Asked { inode, links, blocks });
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+}
+
+/// Directories deeper than this are said to be unreadable: nothing that chsnap made is half as deep.
+const DEPTH: usize = 32;
+
+/// Stats everything in a tree of ours, but for what is not `wanted`, by its path below the tree.
+#[must_use]
+pub fn look_at_tree(dir: &Dir, wanted: &(dyn Fn(&Path) -> bool + Sync)) -> Found {
+    look(dir, Path::new(""), wanted, DEPTH)
+}
+
+fn look(dir: &Dir, path: &Path, wanted: &(dyn Fn(&Path) -> bool + Sync), depth: usize) -> Found {
+    let mut found = Found::default();
+    let (stat, entries) = match dir.stat_self().and_then(|stat| Ok((stat, dir.entries_with_kind()?))) {
+        Ok(read) => read,
+        Err(error) => {
+            found.note(&error);
+            return found;
+        }
+    };
+    found.directory_bytes = stat.allocated_bytes;
+    let mut below = Vec::new();
+    for entry in entries {
+        let path = path.join(&entry.name);
+        match entry.kind {
+            _ if !wanted(&path) => {}
+            Kind::Directory if depth == 0 => found.problems.push(format!("{} is too deep", path.display())),
+            Kind::Directory => below.push((entry.name, path)),
+            _ => found.add_file(dir, &entry.name),
+        }
+    }
+    let below: Vec<Found> = below
+        .par_iter()
+        .map(|(name, path)| match dir.open_dir(name) {
+            Ok(dir) => look(&dir, path, wanted, depth - 1),
+            Err(error) => {
+                let mut found = Found::default();
+                found.note(&error);
+                found
+            }
+        })
+        .collect();
+    below.into_iter().for_each(|more| found.add(more));
+    found
+}
+
+/// The parts of a snapshot, by their paths below its directory.
+#[must_use]
+pub fn part_paths<'a>(origins: impl IntoIterator<Item = (&'a str, &'a str, &'a PartName)>) -> HashSet<PathBuf> {
+    let mut tables: HashMap<(&str, &str), PathBuf> = HashMap::new();
+    let paths = origins.into_iter().map(|(database, table, part)| {
+        tables.entry((database, table)).or_insert_with(|| table_path(database, table)).join(part.as_str())
+    });
+    paths.collect()
+}
+
+/// Where a table stands below the directory of a snapshot.
+#[must_use]
+pub fn table_path(database: &str, table: &str) -> PathBuf {
+    Path::new("data").join(escape_for_file_name(database)).join(escape_for_file_name(table))
+}
+
+/// A part of a snapshot as its directory has it.
+#[derive(Clone, Debug)]
+pub struct ListedPart {
+    /// Its files, each still to be asked what it takes and who links it.
+    pub instance: Instance,
+    /// Allocated bytes of its directories.
+    pub directory_bytes: u64,
+}
+
+/// Lists the parts of a snapshot, and stats none of their files. The second list says what could not be read.
+#[must_use]
+pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<ListedPart>, Vec<String>) {
+    let mut listed = (Vec::new(), Vec::new());
+    for found in by_table(snapshot, records, |record| (&record.database, &record.table), list_part) {
+        match found {
+            Ok(part) => listed.0.push(part),
+            Err(error) => listed.1.push(crate::monitor::chain(&error)),
+        }
+    }
+    listed
+}
+
+/// Does something with each part, the parts of one table together, so that their directory is opened once.
+fn by_table<T: Sync, R: Send>(
+    snapshot: &Dir,
+    parts: &[T],
+    table_of: impl Fn(&T) -> (&str, &str) + Sync,
+    work: impl Fn(&Dir, &T) -> Result<R, FsError> + Sync,
+) -> Vec<Result<R, FsError>> {
+    let mut tables: HashMap<(&str, &str), Vec<&T>> = HashMap::new();
+    for part in parts {
+        tables.entry(table_of(part)).or_default().push(part);
+    }
+    let tables: Vec<_> = tables.into_iter().collect();
+    let results = tables.into_par_iter().map(|((database, table), parts)| {
+        match snapshot.open_beneath(&table_path(database, table)) {
+            Ok(dir) => parts.par_iter().map(|part| work(&dir, part)).collect(),
+            Err(error) => vec![Err(error)],
+        }
+    });
+    results.collect::<Vec<Vec<_>>>().into_iter().flatten().collect()
+}
+
+fn list_part(table: &Dir, record: &&PartRecord) -> Result<ListedPart, FsError> {
+    let (mut links, mut directories, mut directory_bytes) = (Vec::new(), 0, 0);
+    each_directory(table, OsStr::new(record.part.as_str()), DEPTH, &mut |dir, entries| {
+        directories += 1;
+        directory_bytes += dir.stat_self()?.allocated_bytes;
+        let files = entries.iter().filter(|entry| entry.kind != Kind::Directory);
+        links.extend(files.map(|file| Link { inode: file.inode, blocks: 0, is_outside: true }));
+        Ok(())
+    })?;
+    let instance = Instance::new(&Origin::of(record, directories - 1), Links::new(links));
+    Ok(ListedPart { instance, directory_bytes })
+}
+
+type OnDirectory<'a> = dyn FnMut(&Dir, &[Entry]) -> Result<(), FsError> + 'a;
+
+fn each_directory(parent: &Dir, name: &OsStr, depth: usize, on: &mut OnDirectory<'_>) -> Result<(), FsError> {
+    let (dir, entries) = parent.open_and_list(name)?;
+    on(&dir, &entries)?;
+    for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory && depth > 0) {
+        each_directory(&dir, &entry.name, depth - 1, on)?;
+    }
+    Ok(())
+}
+
+/// Allocated bytes of the directories of parts whose files are known already: a `stat` each for those that have no
+/// directories in them. In the order of the parts.
+///
+/// # Errors
+/// The first part that cannot be read.
+pub fn directories_of_parts(snapshot: &Dir, parts: &[(&PartRecord, u64)]) -> Result<Vec<u64>, FsError> {
+    let numbered: Vec<(usize, &PartRecord, u64)> =
+        parts.iter().enumerate().map(|(number, (record, directories))| (number, *record, *directories)).collect();
+    let found = by_table(
+        snapshot,
+        &numbered,
+        |(_, record, _)| (&record.database, &record.table),
+        |table, (number, record, directories)| {
+            let name = OsStr::new(record.part.as_str());
+            if *directories == 0 {
+                return Ok((*number, table.stat(name)?.allocated_bytes));
+            }
+            let mut bytes = 0;
+            each_directory(table, name, DEPTH, &mut |dir, _| {
+                bytes += dir.stat_self()?.allocated_bytes;
+                Ok(())
+            })?;
+            Ok((*number, bytes))
+        },
+    );
+    let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
+}
+
+/// A part some of whose inodes are to be stat'ed again.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Whose files they are.
+    pub origin: Origin,
+    /// Its links; those that are outside are asked.
+    pub links: &'a Links,
+}
+
+/// What came of a question.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The inodes that were stat'ed.
+    pub asked: Vec<Asked>,
+    /// The paths, below the snapshot, of parts that have not the files that they should have.
+    pub others: Vec<PathBuf>,
+    /// What could not be read, and why.
+    pub problems: Vec<FsError>,
+}
+
+/// Stats again, in one snapshot, the inodes that were last seen with links outside of the repository.
+#[must_use]
+pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
+    let results = by_table(
+        snapshot,
+        questions,
+        |question| (&question.origin.database, &question.origin.table),
+        |table, question| {
+            let mut rest: Vec<Link> = question.links.iter().collect();
+            let (mut asked, mut is_other) = (Vec::new(), false);
+            each_directory(table, OsStr::new(question.origin.part.as_str()), DEPTH, &mut |dir, entries| {
+                for entry in entries.iter().filter(|entry| entry.kind != Kind::Directory) {
+                    let Ok(at) = rest.binary_search_by_key(&entry.inode, |link| link.inode) else {
+                        is_other = true;
+                        continue;
+                    };
+                    if rest.remove(at).is_outside {
+                        asked.push(ask(dir, &entry.name)?);
+                    }
+                }
+                Ok(())
+            })?;
+            let path = (is_other || !rest.is_empty()).then(|| {
+                table_path(&question.origin.database, &question.origin.table).join(question.origin.part.as_str())
+            });
+            Ok((asked, path))
+        },
+    );
+    let mut answers = Answers::default();
+    for result in results {
+        match result {
+            Ok((asked, other)) => {
+                answers.asked.extend(asked);
+                answers.others.extend(other);
+            }
+            Err(error) => answers.problems.push(error),
+        }
+    }
+    answers
+}
+
+fn ask(dir: &Dir, name: &OsString) -> Result<Asked, FsError> {
+    let stat = dir.stat(name)?;
+    Ok(Asked { inode: stat.inode, links: u64::from(stat.links), blocks: stat.allocated_bytes / 512 })
+}

@@ -1,0 +1,158 @@
+//! Snapshots that the index does not know are taken up into it: their parts are listed, and no file is stat'ed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::exec::{self, ListedPart};
+use crate::fs::Dir;
+use crate::model::{PartName, Placement, SnapshotId, TableUuid};
+use crate::repo::{Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts};
+
+/// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
+type Key = (Result<TableUuid, (String, String)>, PartName);
+
+/// Takes snapshots up, one after the other.
+pub(super) struct Holder<'a> {
+    repository: &'a Repository,
+    holdings: &'a mut Holdings,
+    warnings: &'a mut Vec<String>,
+    /// Snapshots whose manifests are not believed where they say that a part was linked.
+    distrusted: BTreeSet<SnapshotId>,
+    /// The parts of the snapshot that was looked up last: most parts of the next one are linked from it.
+    last: Option<(SnapshotId, HashMap<Key, (InstanceId, Origin)>)>,
+    listed: u64,
+    /// Snapshots some of whose parts could not be read.
+    incomplete: Vec<SnapshotId>,
+}
+
+impl<'a> Holder<'a> {
+    pub(super) fn new(repository: &'a Repository, holdings: &'a mut Holdings, warnings: &'a mut Vec<String>) -> Self {
+        Self {
+            repository,
+            holdings,
+            warnings,
+            distrusted: BTreeSet::new(),
+            last: None,
+            listed: 0,
+            incomplete: Vec::new(),
+        }
+    }
+
+    /// How many snapshots were listed.
+    pub(super) fn listed(&self) -> u64 {
+        self.listed
+    }
+
+    /// The snapshots of which some parts could not be read.
+    pub(super) fn incomplete(&self) -> Vec<SnapshotId> {
+        self.incomplete.clone()
+    }
+
+    /// Has a snapshot looked at anew.
+    pub(super) fn distrust(&mut self, id: SnapshotId) {
+        self.holdings.forget(id);
+        self.distrusted.insert(id);
+    }
+
+    /// Sees to it that the snapshot in `dir` is known. False where nothing lists its parts.
+    pub(super) fn know(&mut self, id: SnapshotId, dir: &Dir, is_complete: bool) -> bool {
+        if self.holdings.get(id).is_none() && !(is_complete && self.list(id, dir)) {
+            return false;
+        }
+        let is_asked_again = |rest: &crate::repo::Rest| rest.links.any_outside();
+        if self.holdings.get(id).is_some_and(|holding| holding.rest.as_ref().is_none_or(is_asked_again)) {
+            self.look_at_the_rest(id, dir);
+        }
+        true
+    }
+
+    fn look_at_the_rest(&mut self, id: SnapshotId, dir: &Dir) {
+        let origins: Vec<Origin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
+        let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
+        let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
+        self.warnings.extend(found.problems.iter().cloned());
+        if found.problems.is_empty() {
+            self.holdings.set_rest(id, found.rest());
+        }
+    }
+
+    fn origins(&self, id: SnapshotId) -> Vec<(InstanceId, Origin)> {
+        let instances = self.holdings.get(id).into_iter().flat_map(|holding| holding.instances());
+        instances.filter_map(|(id, _)| Some((id, self.holdings.instance(id)?.origin()?))).collect()
+    }
+
+    fn list(&mut self, id: SnapshotId, dir: &Dir) -> bool {
+        let Some(stamp) = Index::stamp(dir) else { return false };
+        let Ok(SnapshotState::Complete(manifest)) = self.repository.snapshot(id) else { return false };
+        let records = match read_parts(dir, &manifest.parts_blake3) {
+            Ok(records) => records,
+            Err(error) => {
+                self.warnings.push(format!("{id}: {}", crate::monitor::chain(&error)));
+                return false;
+            }
+        };
+        self.listed += 1;
+        let mut parts = Vec::with_capacity(records.len());
+        let mut unknown = Vec::new();
+        let mut linked = Vec::new();
+        for record in &records {
+            match self.linked_from(id, record) {
+                Some(found) => linked.push((record, found)),
+                None => unknown.push(record),
+            }
+        }
+        let asked: Vec<(&PartRecord, u64)> =
+            linked.iter().map(|(record, (_, origin))| (*record, origin.directories)).collect();
+        match exec::directories_of_parts(dir, &asked) {
+            Ok(bytes) => {
+                let linked = linked.iter().zip(bytes);
+                parts.extend(linked.map(|((record, found), bytes)| (self.same(record, found), bytes)));
+            }
+            // Not as its manifest says: each is looked at.
+            Err(_) => unknown.extend(linked.iter().map(|(record, _)| *record)),
+        }
+        let (listed, problems) = exec::list_parts(dir, &unknown);
+        for ListedPart { instance, directory_bytes } in listed {
+            let known = self.holdings.find(&instance);
+            parts.push((known.unwrap_or_else(|| self.holdings.add(instance)), directory_bytes));
+        }
+        self.holdings.set(id, stamp, parts, None);
+        if !problems.is_empty() {
+            self.warnings.extend(problems);
+            self.incomplete.push(id);
+        }
+        self.remember(id);
+        true
+    }
+
+    /// The instance that a part is, where its snapshot says that it was linked from an earlier one that is known.
+    fn linked_from(&mut self, id: SnapshotId, record: &PartRecord) -> Option<(InstanceId, Origin)> {
+        let from = record.from.filter(|_| record.placed == Placement::Linked && !self.distrusted.contains(&id))?;
+        if self.last.as_ref().is_none_or(|(last, _)| *last != from) {
+            self.remember(from);
+        }
+        let (_, parts) = self.last.as_ref()?;
+        let found = parts.get(&key(record.uuid.as_ref(), &record.database, &record.table, &record.part))?;
+        (found.1.bytes == record.bytes).then(|| found.clone())
+    }
+
+    fn remember(&mut self, id: SnapshotId) {
+        let parts = self.origins(id).into_iter().map(|(id, origin)| {
+            (key(origin.uuid.as_ref(), &origin.database, &origin.table, &origin.part), (id, origin))
+        });
+        self.last = Some((id, parts.collect()));
+    }
+
+    /// That instance under the name that its table has now.
+    fn same(&mut self, record: &PartRecord, (id, origin): &(InstanceId, Origin)) -> InstanceId {
+        let now = Origin::of(record, origin.directories);
+        if now == *origin {
+            return *id;
+        }
+        let Some(links) = self.holdings.instance(*id).map(|instance| instance.links().clone()) else { return *id };
+        self.holdings.add(Instance::new(&now, links))
+    }
+}
+
+fn key(uuid: Option<&TableUuid>, database: &str, table: &str, part: &PartName) -> Key {
+    (uuid.cloned().ok_or_else(|| (database.to_owned(), table.to_owned())), part.clone())
+}

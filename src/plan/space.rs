@@ -1,0 +1,255 @@
+//! What snapshots hold, alone and together: the arithmetic of hard links.
+//!
+//! Inodes are summed up in classes: all that the same holders link, and whether something outside the repository links
+//! them too. Removing a set of holders frees the classes whose every holder is in the set and that nothing outside
+//! links. That is no sum over the holders: what two of them share is freed with the second.
+
+use crate::model::{InodeSet, Links};
+
+use super::holders::{HolderSets, Holders, SetId};
+
+/// All inodes that the same holders link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Who links them.
+    pub holders: Holders,
+    /// Whether something outside of the repository links them too.
+    pub is_outside: bool,
+    /// Whether they are files of parts; the others are manifests, definitions and the like.
+    pub is_part: bool,
+    /// How many there are.
+    pub inodes: u64,
+    /// What they take.
+    pub allocated_bytes: u64,
+}
+
+/// What one holder has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Allocated bytes of its files of parts, each inode once.
+    pub allocated_bytes: u64,
+    /// Those of them that the holder before it does not have.
+    pub written_bytes: u64,
+    /// Those of them that something outside of the repository links.
+    pub live_shared_bytes: u64,
+    /// Allocated bytes of all its inodes that nothing else links.
+    pub exclusive_bytes: u64,
+    /// Allocated bytes of its files that are no part's.
+    pub metadata_bytes: u64,
+    /// Allocated bytes of its directories.
+    pub directory_bytes: u64,
+}
+
+/// Who holds what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    classes: Vec<Class>,
+    directory_bytes: Vec<u64>,
+}
+
+impl Space {
+    /// The classes, in no order.
+    #[must_use]
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// Allocated bytes of the directories of these holders.
+    #[must_use]
+    pub fn directory_bytes(&self, set: &Holders) -> u64 {
+        set.iter().filter_map(|holder| self.directory_bytes.get(holder)).sum()
+    }
+
+    /// Allocated bytes of the files that removing these holders frees.
+    #[must_use]
+    pub fn freed_file_bytes(&self, set: &Holders) -> u64 {
+        let freed = self.classes.iter().filter(|class| !class.is_outside && class.holders.is_within(set));
+        freed.map(|class| class.allocated_bytes).sum()
+    }
+
+    /// What removing these holders frees: files, and their directories.
+    #[must_use]
+    pub fn freed_bytes(&self, set: &Holders) -> u64 {
+        self.freed_file_bytes(set) + self.directory_bytes(set)
+    }
+
+    /// For each of these holders, what removing it and all before it in this order frees, with their directories.
+    #[must_use]
+    pub fn freed_in_order(&self, order: &[usize]) -> Vec<u64> {
+        let mut freed = vec![0; order.len()];
+        for class in self.classes.iter().filter(|class| !class.is_outside) {
+            let mut left = class.holders.len();
+            let last = order.iter().position(|holder| {
+                left -= usize::from(class.holders.contains(*holder));
+                left == 0
+            });
+            if let Some(freed) = last.and_then(|last| freed.get_mut(last)) {
+                *freed += class.allocated_bytes;
+            }
+        }
+        let mut sum = 0;
+        for (freed, holder) in freed.iter_mut().zip(order) {
+            sum += *freed + self.directory_bytes.get(*holder).copied().unwrap_or(0);
+            *freed = sum;
+        }
+        freed
+    }
+
+    /// What a holder has, and what of it is not in the holder `before` it.
+    #[must_use]
+    pub fn held(&self, holder: usize, before: Option<usize>) -> Held {
+        let directory_bytes = self.directory_bytes.get(holder).copied().unwrap_or(0);
+        let mut held = Held { directory_bytes, ..Held::default() };
+        for class in self.classes.iter().filter(|class| class.holders.contains(holder)) {
+            let bytes = class.allocated_bytes;
+            if !class.is_outside && class.holders.len() == 1 {
+                held.exclusive_bytes += bytes;
+            }
+            if !class.is_part {
+                held.metadata_bytes += bytes;
+                continue;
+            }
+            held.allocated_bytes += bytes;
+            if class.is_outside {
+                held.live_shared_bytes += bytes;
+            }
+            if before.is_none_or(|before| !class.holders.contains(before)) {
+                held.written_bytes += bytes;
+            }
+        }
+        held
+    }
+
+    /// Whether both speak of as many holders.
+    #[must_use]
+    pub fn is_of_as_many(&self, other: &Self) -> bool {
+        self.directory_bytes.len() == other.directory_bytes.len()
+    }
+
+    /// The sum of the classes that this is true of.
+    pub fn sum(&self, wanted: impl Fn(&Class) -> bool) -> u64 {
+        self.classes.iter().filter(|class| wanted(class)).map(|class| class.allocated_bytes).sum()
+    }
+}
+
+/// Links that stand in the same holders together, once in each.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// In whose name they are counted.
+    pub holders: SetId,
+    /// In how many trees they stand.
+    pub copies: u64,
+    /// Whether they are files of a part.
+    pub is_part: bool,
+    /// The links in one of those trees.
+    pub links: &'a Links,
+}
+
+/// An inode that was stat'ed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// Inode number.
+    pub inode: u64,
+    /// Its links, wherever they are.
+    pub links: u64,
+    /// Blocks of 512 bytes that it takes.
+    pub blocks: u64,
+}
+
+/// The sum, and what was learnt on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Summed {
+    /// Who holds what.
+    pub space: Space,
+    /// The inodes that something outside of the repository links.
+    pub outside: InodeSet,
+    /// Inodes that have fewer links than the pieces say: somebody has removed some.
+    pub too_few: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    inode: u64,
+    blocks: u64,
+    piece: u32,
+    is_outside: bool,
+}
+
+/// Sums up pieces. `asked`, in ascending order of inodes, decides for its inodes whether something outside links them;
+/// for others it is as their links say.
+#[must_use]
+pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[Asked], directory_bytes: Vec<u64>) -> Summed {
+    let mut rows = Vec::with_capacity(pieces.iter().map(|piece| piece.links.len()).sum());
+    for (number, piece) in (0..).zip(pieces) {
+        rows.extend(piece.links.iter().map(|link| Row {
+            inode: link.inode,
+            blocks: link.blocks,
+            piece: number,
+            is_outside: link.is_outside,
+        }));
+    }
+    // Stable: it makes use of the long ascending runs that pieces made together consist of.
+    rows.sort_by_key(|row| row.inode);
+    let mut asked = asked.iter().peekable();
+    let (mut sums, mut outside, mut too_few) = (Sums::default(), Vec::new(), Vec::new());
+    for same in rows.chunk_by(|a, b| a.inode == b.inode) {
+        let Some(first) = same.first() else { continue };
+        let (mut set, mut copies, mut is_part) = (None, 0_u64, false);
+        let mut blocks = 0;
+        for row in same {
+            let Some(piece) = pieces.get(row.piece as usize) else { continue };
+            set = Some(set.map_or(piece.holders, |set| sets.union(set, piece.holders)));
+            copies = copies.saturating_add(piece.copies);
+            is_part |= piece.is_part;
+            blocks = row.blocks.max(blocks);
+        }
+        while asked.next_if(|asked| asked.inode < first.inode).is_some() {}
+        let mut is_outside = same.iter().any(|row| row.is_outside);
+        if let Some(asked) = asked.next_if(|asked| asked.inode == first.inode) {
+            is_outside = asked.links > copies;
+            blocks = asked.blocks;
+            if asked.links < copies {
+                too_few.push(first.inode);
+            }
+        }
+        if is_outside {
+            outside.push(first.inode);
+        }
+        if let Some(set) = set {
+            sums.add(set, is_outside, is_part, blocks);
+        }
+    }
+    let space = sums.space(sets, directory_bytes);
+    Summed { space, outside: InodeSet::from_sorted(outside), too_few }
+}
+
+/// Inodes and blocks of each class, at four times the number of its set, and its two marks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sums(Vec<(u64, u64)>);
+
+impl Sums {
+    pub(super) fn add(&mut self, set: SetId, is_outside: bool, is_part: bool, blocks: u64) {
+        let at = set.index() * 4 + usize::from(is_outside) * 2 + usize::from(is_part);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, (0, 0));
+        }
+        if let Some((inodes, sum)) = self.0.get_mut(at) {
+            *inodes += 1;
+            *sum = sum.saturating_add(blocks);
+        }
+    }
+
+    pub(super) fn space(&self, sets: &HolderSets, directory_bytes: Vec<u64>) -> Space {
+        debug_assert!(self.0.len() <= sets.count() * 4);
+        let classes = self.0.chunks(4).zip(sets.all()).flat_map(|(four, holders)| {
+            four.iter().enumerate().filter(|(_, (inodes, _))| *inodes > 0).map(|(marks, (inodes, blocks))| Class {
+                holders: holders.clone(),
+                is_outside: marks & 2 != 0,
+                is_part: marks & 1 != 0,
+                inodes: *inodes,
+                allocated_bytes: blocks.saturating_mul(512),
+            })
+        });
+        Space { classes: classes.collect(), directory_bytes }
+    }
+}

@@ -1,0 +1,316 @@
+//! What each snapshot holds, by inodes: the part of the index that space reports are made from.
+//!
+//! A part that stays as it is has the same files in snapshot after snapshot: the same names, the same inodes. That is
+//! one *instance*, kept once; a snapshot is a list of the numbers of its instances, most of which follow each other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{InodeSet, Link, Links, PartName, PartitionId, SnapshotId, TableUuid};
+
+use super::parts::PartRecord;
+
+/// The number of an instance in one index.
+pub type InstanceId = u32;
+
+/// Whose files an instance has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The part's database.
+    pub database: String,
+    /// Its table.
+    pub table: String,
+    /// Its table's UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<TableUuid>,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its name.
+    pub part: PartName,
+    /// Sum of its files' sizes.
+    pub bytes: u64,
+    /// Directories in it: its projections.
+    pub directories: u64,
+}
+
+impl Origin {
+    /// That of a listed part which has so many directories in it.
+    #[must_use]
+    pub fn of(record: &PartRecord, directories: u64) -> Self {
+        Self {
+            database: record.database.clone(),
+            table: record.table.clone(),
+            uuid: record.uuid.clone(),
+            partition: record.partition.clone(),
+            part: record.part.clone(),
+            bytes: record.bytes,
+            directories,
+        }
+    }
+}
+
+/// The files of a part, as one snapshot has them or many do.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// [`Origin`] as JSON: most questions need none of it.
+    origin: Box<str>,
+    links: Links,
+}
+
+impl Instance {
+    /// An instance that was just looked at.
+    #[must_use]
+    pub fn new(origin: &Origin, links: Links) -> Self {
+        let origin = serde_json::to_string(origin).expect("an origin has only string keys");
+        Self { origin: origin.into(), links }
+    }
+
+    pub(super) fn stored(origin: String, links: Vec<u8>) -> Option<Self> {
+        Some(Self { origin: origin.into(), links: Links::from_bytes(links)? })
+    }
+
+    pub(super) fn origin_text(&self) -> &str {
+        &self.origin
+    }
+
+    /// Whose files they are; `None` where the index is damaged.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        serde_json::from_str(&self.origin).ok()
+    }
+
+    /// Its links.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// What is one instance: whose files, and which inodes.
+    fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.origin.len() as u64).to_le_bytes());
+        hasher.update(self.origin.as_bytes());
+        for link in self.links.iter() {
+            hasher.update(&link.inode.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+type Digest = [u8; 32];
+
+/// Instances with numbers that follow each other, in parts whose directories take the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRun {
+    /// The first instance.
+    pub first: InstanceId,
+    /// How many there are.
+    pub count: u32,
+    /// Allocated bytes of the directories of each.
+    pub directory_bytes: u64,
+}
+
+/// What of a snapshot is no part: manifest, definitions, and the directories that lead to its parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// Allocated bytes of the directories.
+    pub directory_bytes: u64,
+    /// The files.
+    pub links: Links,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Its parts.
+    pub parts: Vec<PartRun>,
+    /// All else; none where nobody has looked yet.
+    pub rest: Option<Rest>,
+}
+
+impl Holding {
+    /// The instances, each with the allocated bytes of its directories in this snapshot.
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, u64)> {
+        self.parts.iter().flat_map(|run| {
+            (run.first..run.first.saturating_add(run.count)).map(|instance| (instance, run.directory_bytes))
+        })
+    }
+
+    /// Allocated bytes of all directories.
+    #[must_use]
+    pub fn directory_bytes(&self) -> u64 {
+        let of_parts = self.parts.iter().map(|run| run.directory_bytes.saturating_mul(u64::from(run.count)));
+        of_parts.fold(self.rest.as_ref().map_or(0, |rest| rest.directory_bytes), u64::saturating_add)
+    }
+}
+
+/// What all snapshots hold, as far as somebody has looked, those in the trash among them.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    pub(super) snapshots: BTreeMap<SnapshotId, (String, Holding)>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    /// Instances that the index does not have in this state.
+    pub(super) changed: BTreeSet<InstanceId>,
+    /// Snapshots that the index does not have in this state.
+    pub(super) changed_snapshots: BTreeSet<SnapshotId>,
+    /// Which state of the index this was read from.
+    pub(super) generation: i64,
+    digests: Option<HashMap<Digest, InstanceId>>,
+}
+
+impl Holdings {
+    pub(super) fn of(generation: i64) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
+    /// What a snapshot holds.
+    #[must_use]
+    pub fn get(&self, id: SnapshotId) -> Option<&Holding> {
+        self.snapshots.get(&id).map(|(_, holding)| holding)
+    }
+
+    /// The instances of all snapshots.
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+        self.instances.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    /// An instance.
+    #[must_use]
+    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.get(&id)
+    }
+
+    /// The instance with the origin and the inodes of this one, if there is one.
+    pub fn find(&mut self, instance: &Instance) -> Option<InstanceId> {
+        let instances = &self.instances;
+        let digests = self
+            .digests
+            .get_or_insert_with(|| instances.iter().map(|(id, instance)| (instance.digest(), *id)).collect());
+        digests.get(&instance.digest()).copied()
+    }
+
+    /// Takes an instance up, and what its links say now for one that is known.
+    pub fn add(&mut self, instance: Instance) -> InstanceId {
+        if let Some(id) = self.find(&instance) {
+            if self.instances.get(&id).is_some_and(|known| known.links != instance.links) {
+                self.set_links(id, instance.links);
+            }
+            return id;
+        }
+        let id = self.instances.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
+        if let Some(digests) = &mut self.digests {
+            digests.insert(instance.digest(), id);
+        }
+        self.instances.insert(id, instance);
+        self.changed.insert(id);
+        id
+    }
+
+    /// Says anew what the inodes of an instance, which are the same ones, take and who links them.
+    pub fn set_links(&mut self, id: InstanceId, links: Links) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.links = links;
+            self.changed.insert(id);
+        }
+    }
+
+    /// Says what the snapshot whose manifest has this stamp holds: its instances, each with the allocated bytes of its
+    /// directories.
+    pub fn set(&mut self, id: SnapshotId, stamp: String, mut parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) {
+        parts.sort_unstable();
+        parts.dedup_by_key(|(instance, _)| *instance);
+        let mut runs: Vec<PartRun> = Vec::new();
+        for (instance, directory_bytes) in parts {
+            match runs.last_mut() {
+                Some(run) if run.directory_bytes == directory_bytes && run.first + run.count == instance => {
+                    run.count += 1;
+                }
+                _ => runs.push(PartRun { first: instance, count: 1, directory_bytes }),
+            }
+        }
+        self.snapshots.insert(id, (stamp, Holding { parts: runs, rest }));
+        self.changed_snapshots.insert(id);
+    }
+
+    /// Says what of a snapshot is no part.
+    pub fn set_rest(&mut self, id: SnapshotId, rest: Rest) {
+        if let Some((_, holding)) = self.snapshots.get_mut(&id) {
+            holding.rest = Some(rest);
+            self.changed_snapshots.insert(id);
+        }
+    }
+
+    /// Leaves it to the next reader to look again at a snapshot that could not be read to its end.
+    pub fn keep_not(&mut self, id: SnapshotId) {
+        self.changed_snapshots.remove(&id);
+    }
+
+    /// Has everything asked again that a snapshot is said to hold.
+    pub fn suspect(&mut self, id: SnapshotId) {
+        let instances: Vec<InstanceId> =
+            self.get(id).into_iter().flat_map(|holding| holding.instances()).map(|(instance, _)| instance).collect();
+        for id in instances {
+            let Some(instance) = self.instances.get(&id) else { continue };
+            let links = instance.links.iter().map(|link| Link { is_outside: true, ..link });
+            let links = Links::new(links.collect());
+            self.set_links(id, links);
+        }
+        if let Some((_, holding)) = self.snapshots.get_mut(&id) {
+            holding.rest = None;
+            self.changed_snapshots.insert(id);
+        }
+    }
+
+    /// Forgets what a snapshot was said to hold.
+    pub fn forget(&mut self, id: SnapshotId) {
+        self.snapshots.remove(&id);
+        self.changed_snapshots.insert(id);
+    }
+
+    /// Whether the index has all of this.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.changed.is_empty() && self.changed_snapshots.is_empty()
+    }
+
+    /// The inodes of a snapshot's parts.
+    #[must_use]
+    pub fn inodes(&self, id: SnapshotId) -> Option<InodeSet> {
+        let mut inodes: Vec<u64> = Vec::new();
+        for (instance, _) in self.get(id)?.instances() {
+            inodes.extend(self.instance(instance)?.links.iter().map(|link| link.inode));
+        }
+        // Stable: it makes use of the ascending runs that these are.
+        inodes.sort();
+        Some(InodeSet::from_sorted(inodes))
+    }
+
+    /// The numbers of the instances that snapshots hold, in ascending order: where each run begins, and where it ends.
+    pub(super) fn held_runs(&self) -> Vec<(u64, u64)> {
+        let runs = self.snapshots.values().flat_map(|(_, holding)| &holding.parts);
+        let mut runs: Vec<(u64, u64)> =
+            runs.map(|run| (u64::from(run.first), u64::from(run.first) + u64::from(run.count))).collect();
+        runs.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for (first, end) in runs {
+            match joined.last_mut() {
+                Some(last) if first <= last.1 => last.1 = last.1.max(end),
+                _ => joined.push((first, end)),
+            }
+        }
+        joined
+    }
+
+    /// Drops the instances that no snapshot has any more.
+    pub(super) fn drop_unheld(&mut self) {
+        let held = self.held_runs();
+        let is_held = |id: InstanceId| {
+            let after = held.partition_point(|(_, end)| *end <= u64::from(id));
+            held.get(after).is_some_and(|(first, _)| *first <= u64::from(id))
+        };
+        self.instances.retain(|id, _| is_held(*id));
+        self.changed.retain(|id| is_held(*id));
+        self.digests = None;
+    }
+}

@@ -1,0 +1,168 @@
+//! The rows of [`Holdings`] in the index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::model::{Links, SnapshotId, read_number, write_number};
+
+use super::holdings::{Holding, Holdings, Instance, InstanceId, PartRun, Rest};
+
+pub(super) const SCHEMA: &str =
+    "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
+    CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL);";
+
+/// Longer than those of any snapshot: a few bytes for each of some million parts.
+const BLOB_LIMIT_BYTES: i64 = 64 << 20;
+/// Numbers of instances of one index: more than ten million parts. Beyond it the index is made anew.
+const INSTANCE_LIMIT: u64 = 1 << 24;
+
+/// Reads what these snapshots hold. One that the index does not have, or has damaged, is missing from the answer.
+pub(super) fn read(connection: &Connection, stamps: &[(SnapshotId, String)]) -> rusqlite::Result<Holdings> {
+    let generation = connection.query_row("SELECT generation FROM repository", [], |row| row.get(0))?;
+    let mut holdings = Holdings::of(generation);
+    let sql = "SELECT parts, rest FROM holding WHERE id = ?1 AND stamp = ?2 AND length(parts) <= ?3
+        AND coalesce(length(rest), 0) <= ?3";
+    let mut row_of = connection.prepare(sql)?;
+    for (id, stamp) in stamps {
+        let row = row_of.query_row(params![id.to_string(), stamp, BLOB_LIMIT_BYTES], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        });
+        let Some((parts, rest)) = row.optional()? else { continue };
+        if let Some(holding) = decode(&parts, rest) {
+            holdings.snapshots.insert(*id, (stamp.clone(), holding));
+        }
+    }
+    holdings.instances = read_instances(connection, &holdings)?;
+    let instances = &holdings.instances;
+    holdings.snapshots.retain(|_, (_, holding)| holding.instances().all(|(id, _)| instances.contains_key(&id)));
+    Ok(holdings)
+}
+
+fn read_instances(connection: &Connection, holdings: &Holdings) -> rusqlite::Result<BTreeMap<InstanceId, Instance>> {
+    let sql = "SELECT id, origin, links FROM instance WHERE id >= ?1 AND id < ?2 AND length(links) <= ?4
+        AND octet_length(origin) <= ?4 LIMIT ?3";
+    let mut rows_of = connection.prepare(sql)?;
+    let mut instances = Vec::new();
+    for (first, end) in holdings.held_runs() {
+        // A number of rows is asked for: pages that name each other in circles have no last one.
+        let mut rows = rows_of.query(params![number(first), number(end), number(end - first), BLOB_LIMIT_BYTES])?;
+        while let Some(row) = rows.next()? {
+            if let (Ok(id), Some(instance)) = (row.get(0), Instance::stored(row.get(1)?, row.get(2)?)) {
+                instances.push((id, instance));
+            }
+        }
+    }
+    Ok(instances.into_iter().collect())
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Writes what has changed; nothing where the index has changed since it was read. Whether it was written.
+pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let generation: i64 = transaction.query_row("SELECT generation FROM repository", [], |row| row.get(0))?;
+    if generation != holdings.generation {
+        return Ok(false);
+    }
+    let next = generation.wrapping_add(1);
+    transaction.execute("UPDATE repository SET generation = ?1", params![next])?;
+    holdings.drop_unheld();
+    {
+        let mut put = transaction.prepare("INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)")?;
+        for id in &holdings.changed {
+            if let Some(instance) = holdings.instances.get(id) {
+                put.execute(params![id, instance.origin_text(), instance.links().as_bytes()])?;
+            }
+        }
+        let mut put =
+            transaction.prepare("INSERT OR REPLACE INTO holding (id, stamp, parts, rest) VALUES (?1, ?2, ?3, ?4)")?;
+        for id in &holdings.changed_snapshots {
+            if let Some((stamp, holding)) = holdings.snapshots.get(id) {
+                let (parts, rest) = encode(holding);
+                put.execute(params![id.to_string(), stamp, parts, rest])?;
+            }
+        }
+    }
+    let present: BTreeSet<String> = holdings.snapshots.keys().map(ToString::to_string).collect();
+    let gone: Vec<String> = {
+        let limit = number(present.len() as u64 + GONE_LIMIT);
+        let mut all = transaction.prepare("SELECT id FROM holding LIMIT ?1")?;
+        let ids = all.query_map(params![limit], |row| row.get::<_, String>(0))?;
+        ids.filter(|id| id.as_ref().map_or(true, |id| !present.contains(id))).collect::<Result<_, _>>()?
+    };
+    for id in gone {
+        transaction.execute("DELETE FROM holding WHERE id = ?1", params![id])?;
+    }
+    drop_unheld(&transaction, holdings)?;
+    transaction.commit()?;
+    holdings.generation = next;
+    holdings.changed.clear();
+    holdings.changed_snapshots.clear();
+    Ok(true)
+}
+
+/// Takes away the instances between those that a snapshot holds, some of which were never read.
+fn drop_unheld(connection: &Connection, holdings: &Holdings) -> rusqlite::Result<()> {
+    let mut rows_of = connection.prepare("SELECT id FROM instance WHERE id >= ?1 AND id < ?2 LIMIT ?3")?;
+    let mut delete = connection.prepare("DELETE FROM instance WHERE id = ?1")?;
+    let mut from = 0;
+    for (first, end) in holdings.held_runs().into_iter().chain([(INSTANCE_LIMIT, INSTANCE_LIMIT)]) {
+        let unheld = rows_of
+            .query_map(params![number(from), number(first), number(first.saturating_sub(from))], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        for id in unheld.collect::<Result<Vec<_>, _>>()? {
+            delete.execute(params![id])?;
+        }
+        from = end;
+    }
+    Ok(())
+}
+
+/// Rows of snapshots that are gone, taken away at once.
+const GONE_LIMIT: u64 = 10_000;
+
+/// For each run, as LEB128: how far it begins behind the last one's end, how long it is, and the blocks of 512 bytes of
+/// each directory. Of the rest: the blocks of its directories, and its links.
+fn encode(holding: &Holding) -> (Vec<u8>, Option<Vec<u8>>) {
+    let (mut parts, mut end) = (Vec::new(), 0);
+    for run in &holding.parts {
+        let first = u64::from(run.first);
+        write_number(&mut parts, first - end);
+        write_number(&mut parts, u64::from(run.count));
+        write_number(&mut parts, run.directory_bytes / 512);
+        end = first + u64::from(run.count);
+    }
+    let rest = holding.rest.as_ref().map(|rest| {
+        let mut bytes = Vec::new();
+        write_number(&mut bytes, rest.directory_bytes / 512);
+        bytes.extend_from_slice(rest.links.as_bytes());
+        bytes
+    });
+    (parts, rest)
+}
+
+fn decode(mut parts: &[u8], rest: Option<Vec<u8>>) -> Option<Holding> {
+    let (mut runs, mut end, mut all) = (Vec::new(), 0_u64, 0_u64);
+    while !parts.is_empty() {
+        let first = end.checked_add(read_number(&mut parts)?)?;
+        let count = read_number(&mut parts)?;
+        let blocks = read_number(&mut parts)?;
+        end = first.checked_add(count)?;
+        all = all.checked_add(count).filter(|all| *all <= INSTANCE_LIMIT && end <= INSTANCE_LIMIT)?;
+        let directory_bytes = blocks.checked_mul(512)?;
+        runs.push(PartRun { first: first.try_into().ok()?, count: count.try_into().ok()?, directory_bytes });
+    }
+    let rest = match rest {
+        None => None,
+        Some(bytes) => {
+            let mut bytes = bytes.as_slice();
+            let blocks = read_number(&mut bytes)?;
+            Some(Rest { directory_bytes: blocks.checked_mul(512)?, links: Links::from_bytes(bytes.to_vec())? })
+        }
+    };
+    Some(Holding { parts: runs, rest })
+}
