@@ -3,7 +3,7 @@
 use chsnap::exec::ExecError;
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
-use chsnap::plan::ReferenceError;
+use chsnap::plan::{ReferenceError, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
@@ -25,13 +25,15 @@ const GUARD: u8 = 13;
 pub(super) struct Failure {
     message: String,
     causes: Vec<String>,
+    /// Further problems, each an error of its own to the person who reads.
+    others: Vec<String>,
     hint: Option<String>,
     code: u8,
 }
 
 impl Failure {
     fn new(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, code }
+        Self { message: message.into(), causes: Vec::new(), others: Vec::new(), hint: None, code }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -51,6 +53,12 @@ impl Failure {
         self
     }
 
+    /// A further problem of the same kind.
+    pub(super) fn also(mut self, problem: String) -> Self {
+        self.others.push(problem);
+        self
+    }
+
     /// Prints the failure and returns the exit code.
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
@@ -60,7 +68,7 @@ impl Failure {
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
-                let (causes, code) = (self.causes.iter().map(cut).collect::<Vec<_>>(), self.code);
+                let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
                 write_stderr(&format!(
                     "{}\n",
                     json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})
@@ -71,6 +79,9 @@ impl Failure {
         output.problem("error", &self.message);
         for cause in &self.causes {
             output.detail("caused by", cause);
+        }
+        for other in &self.others {
+            output.problem("error", other);
         }
         if let Some(hint) = &self.hint {
             output.detail("hint", hint);
@@ -128,7 +139,7 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
-        Self { message: error.to_string(), causes, hint, code }
+        Self { message: error.to_string(), causes, others: Vec::new(), hint, code }
     }
 }
 
@@ -139,6 +150,12 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
+        OpError::Reference(ReferenceError::NotFound { nearest: Some(nearest), .. }) => {
+            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+        }
+        OpError::Reference(ReferenceError::Invalid { text }) => {
+            return nearest(text, ["latest"]).map(|near| format!("did you mean {near}?"));
+        }
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
             "chsnap list shows the snapshots that there are"
         }

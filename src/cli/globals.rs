@@ -47,8 +47,20 @@ pub(super) struct Globals {
     #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]
     pub(super) user: Option<String>,
     /// A file that holds the password, and at most a line end behind it
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, env = "CHSNAP_PASSWORD_FILE", value_name = "FILE", value_parser = path())]
     pub(super) password_file: Option<PathBuf>,
+    /// Whether the command line itself names that file, which then is stronger than CHSNAP_PASSWORD
+    #[arg(skip)]
+    pub(super) password_file_is_named: bool,
+    /// Read this configuration file, and no other
+    #[arg(long, global = true, env = "CHSNAP_CONFIG", value_name = "FILE", value_parser = path())]
+    pub(super) config: Option<PathBuf>,
+    /// What holds below [profile.PROFILE] in the configuration files
+    #[arg(long, global = true, env = "CHSNAP_PROFILE", value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    /// Profiles that the configuration files have.
+    #[arg(skip)]
+    pub(super) known_profiles: Vec<String>,
     /// PEM certificates to trust for https:// instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
@@ -98,6 +110,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Globals {
+    /// Takes over what a value alone does not say: where it came from.
+    pub(super) fn note_sources(&mut self, found: &clap::ArgMatches, profiles: Vec<String>) {
+        self.known_profiles = profiles;
+        let inner = found.subcommand().map_or(found, |(_, inner)| inner);
+        self.password_file_is_named =
+            inner.value_source("password_file") == Some(clap::parser::ValueSource::CommandLine);
+    }
+
     pub(super) fn paths(&self) -> PathMap {
         PathMap::new(self.path_map.clone())
     }

@@ -1,17 +1,24 @@
 //! argv in, bytes out: one file a command, which is its arguments and a short function.
 
+mod complete;
+mod completions;
+mod config;
 mod create;
 mod doctor;
+mod early;
+mod examples;
 mod failure;
 mod gc;
 mod globals;
 mod init;
 mod list;
+mod man;
 mod opening;
 mod output;
 mod progress;
 mod render;
 mod rm;
+mod settings;
 mod show;
 mod signals;
 mod streams;
@@ -21,9 +28,11 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use early::Early;
 use failure::Failure;
 use globals::Globals;
 use output::Output;
+use settings::Layer;
 
 /// Dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
 #[derive(Debug, Parser)]
@@ -48,6 +57,9 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Command {
@@ -61,6 +73,9 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",
+            Self::Config(_) => "config",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
         }
     }
 }
@@ -69,14 +84,28 @@ impl Command {
 const DONE: u8 = 0;
 const WARNED: u8 = 3;
 
+/// The whole command line, as it is without a configuration.
+fn tree() -> clap::Command {
+    examples::attach(complete::attach(Cli::command()))
+}
+
 /// Runs one command line and returns the exit code.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    if complete::answer() {
+        return DONE;
+    }
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|found| Cli::from_arg_matches(&found));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => return failure::usage(&error, arguments.iter().any(|argument| argument == "--json")),
+    let as_json = arguments.iter().any(|argument| argument == "--json");
+    let (early, found) = match read(&arguments) {
+        Ok(read) => read,
+        Err(Unread::Line(error)) => return failure::usage(&error, as_json),
+        Err(Unread::Configuration(failure)) => return failure.report(&Output::early(as_json)),
     };
+    let mut cli = match Cli::from_arg_matches(&found) {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error, as_json),
+    };
+    cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
     if !matches!(cli.command, Command::Create(_)) {
@@ -91,6 +120,9 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
+        Command::Config(args) => config::run(&args, &early, &found, &output),
+        Command::Completions(args) => completions::run(&args, &output),
+        Command::Man(args) => man::run(&args, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
@@ -99,3 +131,29 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 type CommandResult = Result<u8, Failure>;
+
+/// Why a command line was not read.
+enum Unread {
+    Line(Box<clap::Error>),
+    Configuration(Failure),
+}
+
+/// Reads the configuration that a command line is to be read with, then the line.
+fn read(arguments: &[OsString]) -> Result<(Early, clap::ArgMatches), Unread> {
+    let line = |error: clap::Error| Unread::Line(Box::new(error));
+    let help = tree().try_get_matches_from(arguments).err().filter(|error| !error.use_stderr());
+    if let Some(help) = help {
+        return Err(line(help));
+    }
+    let early = Early::read(tree(), arguments).map_err(Unread::Configuration)?;
+    // These are what one turns to when the configuration cannot be used.
+    let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man"));
+    let layer = match early.layer() {
+        Ok(layer) => layer,
+        Err(failure) if is_needed => return Err(Unread::Configuration(failure)),
+        Err(_) => Layer::default(),
+    };
+    let command = settings::defaults(tree(), &early.schema, &layer);
+    let found = command.try_get_matches_from(arguments).map_err(line)?;
+    Ok((early, found))
+}

@@ -59,6 +59,20 @@ impl Output {
         }
     }
 
+    /// For a command line that is not read yet.
+    pub(super) fn early(json: bool) -> Self {
+        Self {
+            command: "error",
+            json,
+            quiet: false,
+            verbose: 0,
+            color: false,
+            color_messages: false,
+            progress: ProgressMode::None,
+            write_error: RefCell::new(None),
+        }
+    }
+
     /// Sends the engine's log to stderr, as far as `-v` asks for it.
     pub(super) fn start_log(&self) {
         let (ours, others) = match self.verbose {

@@ -4,6 +4,7 @@ mod assess;
 mod changed;
 mod choose;
 mod create;
+mod nearest;
 mod pattern;
 mod reference;
 
@@ -11,5 +12,6 @@ pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
+pub use nearest::nearest;
 pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};

@@ -10,6 +10,7 @@ mod freezer;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod configured;
 mod damage;
 mod garbage;
 mod hardened;
@@ -21,5 +22,6 @@ mod leftovers;
 mod lock;
 mod read;
 mod removal;
+mod shell;
 mod support;
 mod terminal;
