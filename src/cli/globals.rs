@@ -21,9 +21,9 @@ pub(super) enum When {
 /// How progress is shown, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProgressMode {
-    /// Bars on a terminal, lines off it.
+    /// Bars on a terminal; off it a line for each stage that did something, and every 30 s.
     Auto,
-    /// A line at the start and the end of a stage.
+    /// A line at the start and the end of every stage, and every 30 s.
     Plain,
     /// A JSON event a line.
     Json,

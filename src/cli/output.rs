@@ -152,7 +152,7 @@ impl Output {
     pub(super) fn progress(&self) -> Progress {
         // stderr is for one JSON document then, unless progress was asked for in so many words.
         let silent = self.quiet || (self.json && self.progress == ProgressMode::Auto);
-        Progress::new(if silent { ProgressMode::None } else { self.progress })
+        Progress::new(if silent { ProgressMode::None } else { self.progress }, self.color_messages)
     }
 }
 
