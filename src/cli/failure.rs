@@ -29,11 +29,23 @@ pub(super) struct Failure {
     others: Vec<String>,
     hint: Option<String>,
     code: u8,
+    /// What else a program may want to know, in the JSON error under a name.
+    document: Option<Box<(&'static str, serde_json::Value)>>,
+    /// Whether there was no server: it may be starting.
+    is_absent_server: bool,
 }
 
 impl Failure {
     fn new(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), others: Vec::new(), hint: None, code }
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            others: Vec::new(),
+            hint: None,
+            code,
+            document: None,
+            is_absent_server: false,
+        }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -42,6 +54,33 @@ impl Failure {
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(message, USAGE)
+    }
+
+    /// One whose exit code is known already.
+    pub(super) fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self::new(message, code)
+    }
+
+    pub(super) fn with_document(self, name: &'static str, document: serde_json::Value) -> Self {
+        Self { document: Some(Box::new((name, document))), ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(super) fn is_absent_server(&self) -> bool {
+        self.is_absent_server
+    }
+
+    /// The failure and its causes in one line.
+    pub(super) fn line(&self) -> String {
+        let all = std::iter::once(&self.message).chain(&self.causes);
+        render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
     }
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -69,10 +108,13 @@ impl Failure {
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
                 let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
-                write_stderr(&format!(
-                    "{}\n",
-                    json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})
-                ));
+                let schema = "chsnap.error.v1";
+                let mut error =
+                    json!({"schema": schema, "error": message, "causes": causes, "hint": hint, "exit_code": code});
+                if let (Some((name, document)), Some(fields)) = (self.document.as_deref(), error.as_object_mut()) {
+                    fields.insert((*name).to_owned(), document.clone());
+                }
+                write_stderr(&format!("{error}\n"));
             }
             return self.code;
         }
@@ -139,8 +181,14 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
-        Self { message: error.to_string(), causes, others: Vec::new(), hint, code }
+        let is_absent_server = is_absent(&error);
+        Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document: None, is_absent_server }
     }
+}
+
+/// A server that is starting refuses connections, or a proxy before it answers in its place.
+fn is_absent(error: &OpError) -> bool {
+    matches!(error, OpError::Server(ServerError::Unreachable { .. } | ServerError::NotClickHouse { .. }))
 }
 
 fn hint(error: &OpError) -> Option<String> {

@@ -34,7 +34,7 @@ pub(super) enum ProgressMode {
 /// Where a server listens that nobody has configured otherwise.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8123";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Globals {
     /// The repository's directory
@@ -107,6 +107,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text).map_err(|error| format!("{error} (write 90s, 10m or 1h)"))
+}
+
+/// `1048576`, `500M`, `20GiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| format!("{error} (write 500M or 20GiB)"))
 }
 
 impl Globals {

@@ -13,11 +13,14 @@ mod globals;
 mod init;
 mod list;
 mod man;
+mod metrics;
+mod monitor;
 mod opening;
 mod output;
 mod progress;
 mod render;
 mod rm;
+mod run;
 mod settings;
 mod show;
 mod signals;
@@ -57,6 +60,8 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
+    Run(run::Args),
+    Monitor(monitor::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -73,6 +78,8 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",
+            Self::Run(_) => "run",
+            Self::Monitor(_) => "monitor",
             Self::Config(_) => "config",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -90,7 +97,7 @@ fn tree() -> clap::Command {
 }
 
 /// Runs one command line and returns the exit code.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if complete::answer() {
         return DONE;
     }
@@ -98,6 +105,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let as_json = arguments.iter().any(|argument| argument == "--json");
     let (early, found) = match read(&arguments) {
         Ok(read) => read,
+        Err(unread) if is_monitor(&arguments) && unread.is_error() => return monitor::unknown(&unread.line(), as_json),
         Err(Unread::Line(error)) => return failure::usage(&error, as_json),
         Err(Unread::Configuration(failure)) => return failure.report(&Output::early(as_json)),
     };
@@ -108,21 +116,15 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Run(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
-        Command::Init(args) => init::run(&args, &cli.globals, &output),
-        Command::Create(args) => create::run(args, &cli.globals, &output),
-        Command::List(args) => list::run(&args, &cli.globals, &output),
-        Command::Show(args) => show::run(&args, &cli.globals, &output),
-        Command::Rm(args) => rm::run(&args, &cli.globals, &output),
-        Command::Undo(args) => undo::run(&args, &cli.globals, &output),
-        Command::Gc(args) => gc::run(&args, &cli.globals, &output),
-        Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
         Command::Config(args) => config::run(&args, &early, &found, &output),
+        Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Man(args) => man::run(&args, &output),
+        command => dispatch(command, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
@@ -132,10 +134,54 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 type CommandResult = Result<u8, Failure>;
 
+/// Runs a command that is about a repository: one by itself, or a step of `run`.
+fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResult {
+    match command {
+        Command::Init(args) => init::run(&args, globals, output),
+        Command::Create(args) => create::run(args, globals, output),
+        Command::List(args) => list::run(&args, globals, output),
+        Command::Show(args) => show::run(&args, globals, output),
+        Command::Rm(args) => rm::run(&args, globals, output),
+        Command::Undo(args) => undo::run(&args, globals, output),
+        Command::Gc(args) => gc::run(&args, globals, output),
+        Command::Doctor(args) => doctor::run(&args, globals, output),
+        Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
+        Command::Config(_) | Command::Run(_) | Command::Completions(_) | Command::Man(_) => {
+            Err(Failure::usage("this command is no step of another one"))
+        }
+    }
+}
+
 /// Why a command line was not read.
 enum Unread {
     Line(Box<clap::Error>),
     Configuration(Failure),
+}
+
+impl Unread {
+    /// Whether it is an error, and not the help that was asked for.
+    fn is_error(&self) -> bool {
+        match self {
+            Self::Line(error) => error.use_stderr(),
+            Self::Configuration(_) => true,
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Line(error) => {
+                let text = error.render().to_string();
+                text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            }
+            Self::Configuration(failure) => failure.line(),
+        }
+    }
+}
+
+/// Whoever asks `monitor` reads one line and its exit code, whatever is wrong.
+fn is_monitor(arguments: &[OsString]) -> bool {
+    let found = tree().ignore_errors(true).try_get_matches_from(arguments);
+    found.is_ok_and(|found| found.subcommand_name() == Some("monitor"))
 }
 
 /// Reads the configuration that a command line is to be read with, then the line.

@@ -65,7 +65,7 @@ fn the_other_shells_get_their_script() {
         std::fs::write(&script, lab.run(0, &["completions", shell]).stdout).expect("a file");
         match Command::new(shell).arg(check).arg(&script).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-            Err(_) => println!("SKIPPED: {shell} is not here to read its script"),
+            Err(_) => eprintln!("SKIPPED: {shell} is not here to read its script"),
         }
     }
 }
@@ -93,7 +93,7 @@ fn man_writes_a_page_for_every_command() {
     if let Ok(output) = Command::new("man").args(["--warnings", "-l"]).arg(directory.join("chsnap-create.1")).output() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     } else {
-        println!("SKIPPED: man is not here to read the pages");
+        eprintln!("SKIPPED: man is not here to read the pages");
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::render;
 
 /// How far a stage, or one table in it, has come.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct State {
+pub(super) struct Extent {
     pub(super) done: Work,
     pub(super) total: Option<Work>,
     pub(super) elapsed: Duration,
@@ -19,7 +19,7 @@ pub(super) struct State {
 /// Below this time nothing is said of a rate or of what is left: it would be guessed.
 const KNOWN_AFTER: Duration = Duration::from_secs(2);
 
-impl State {
+impl Extent {
     /// What has been done and what there is to do, in whatever tells the most of this stage.
     fn position(&self) -> (u64, Option<u64>, &'static str) {
         let total = self.total.unwrap_or_default();
@@ -128,16 +128,15 @@ fn of(done: u64, total: u64, noun: &str) -> String {
 }
 
 /// The line of a stage, at most `width` columns wide.
-pub(super) fn stage(stage: Stage, state: &State, width: usize) -> String {
-    let total = state.total.unwrap_or_default();
-    let share = state.share();
-    let bar = |columns: usize| share.map(|share| bar(share, columns)).unwrap_or_default();
-    let bytes = match (state.done.bytes, total.bytes) {
+pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
+    let total = come.total.unwrap_or_default();
+    let share = come.share();
+    let bytes = match (come.done.bytes, total.bytes) {
         (0, 0) => String::new(),
         (done, 0) => render::bytes(done),
         (done, total) => format!("{}/{}", render::bytes(done), render::bytes(total)),
     };
-    let left = state.left().map(|left| format!("ETA {}", duration(left))).unwrap_or_default();
+    let left = come.left().map(|left| format!("ETA {}", duration(left))).unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
     let percent = share.map(|share| format!("{:3}%", (share * 100.0) as u8)).unwrap_or_default();
     let columns = match width {
@@ -147,14 +146,14 @@ pub(super) fn stage(stage: Stage, state: &State, width: usize) -> String {
     };
     let pieces = vec![
         (format!("{:>8}", stage.name()), 0),
-        (bar(columns), 5),
+        (share.map(|share| bar(share, columns)).unwrap_or_default(), 5),
         (percent, 1),
-        (of(state.done.tables, total.tables, "table"), 7),
-        (of(state.done.parts, total.parts, "part"), 3),
-        (of(state.done.files, total.files, "file"), 8),
+        (of(come.done.tables, total.tables, "table"), 7),
+        (of(come.done.parts, total.parts, "part"), 3),
+        (of(come.done.files, total.files, "file"), 8),
         (bytes, 4),
-        (state.rate().unwrap_or_default(), 6),
-        (duration(state.elapsed), 9),
+        (come.rate().unwrap_or_default(), 6),
+        (duration(come.elapsed), 9),
         (left, 2),
     ];
     join(pieces, width)
@@ -185,8 +184,8 @@ pub(super) fn item(name: &str, total: Work, elapsed: Duration, width: usize) -> 
 mod tests {
     use super::*;
 
-    fn state(seconds: u64) -> State {
-        State {
+    fn state(seconds: u64) -> Extent {
+        Extent {
             done: Work { tables: 3, parts: 812, files: 40_312, bytes: 6_012_954_214 },
             total: Some(Work { tables: 12, parts: 1000, ..Work::default() }),
             elapsed: Duration::from_secs(seconds),
@@ -210,7 +209,7 @@ mod tests {
         for width in 0..220 {
             for seconds in [0, 1, 59, 3599, 100_000] {
                 assert!(stage(Stage::Freeze, &state(seconds), width).width() <= width, "{width}");
-                assert!(stage(Stage::Remove, &State::default(), width).width() <= width, "{width}");
+                assert!(stage(Stage::Remove, &Extent::default(), width).width() <= width, "{width}");
             }
             let name = "データベース.a_table_with_a_very_long_name_that_no_terminal_shows_in_one_line_of_its_own";
             let line =
@@ -224,7 +223,7 @@ mod tests {
         let begun = state(1);
         assert_eq!((begun.left(), begun.rate()), (None, None));
         assert_eq!(state(100).left().map(|left| left.as_secs()), Some(23));
-        let unknown = State { total: None, ..state(100) };
+        let unknown = Extent { total: None, ..state(100) };
         assert_eq!(unknown.left(), None);
         assert!(!stage(Stage::Remove, &unknown, 80).contains('['));
     }

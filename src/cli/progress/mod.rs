@@ -53,9 +53,9 @@ struct Item {
 }
 
 impl Running {
-    fn state(&self) -> line::State {
+    fn extent(&self) -> line::Extent {
         let done = *self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        line::State { done, total: self.total, elapsed: self.since.elapsed() }
+        line::Extent { done, total: self.total, elapsed: self.since.elapsed() }
     }
 }
 
@@ -97,7 +97,7 @@ impl Progress {
         let (done, color) = (Arc::clone(done), *color);
         let draw = move |state: &ProgressState| {
             let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
-            let text = line::stage(stage, &line::State { done, total, elapsed: state.elapsed() }, columns());
+            let text = line::stage(stage, &line::Extent { done, total, elapsed: state.elapsed() }, columns());
             coloured(&text, color)
         };
         // In its place before anything draws it: a bar that draws on its own leaves a line behind.
@@ -168,14 +168,14 @@ fn event(mut fields: Value) {
 }
 
 fn stage_event(stage: Stage, what: &str, running: &Running) {
-    let state = running.state();
+    let come = running.extent();
     event(json!({
         "event": what,
         "stage": stage.name(),
-        "done": amounts(state.done),
-        "total": state.total.map(amounts),
-        "seconds": state.elapsed.as_secs_f64(),
-        "seconds_left": state.left().map(|left| left.as_secs()),
+        "done": amounts(come.done),
+        "total": come.total.map(amounts),
+        "seconds": come.elapsed.as_secs_f64(),
+        "seconds_left": come.left().map(|left| left.as_secs()),
     }));
 }
 
@@ -194,15 +194,15 @@ fn described(work: Work) -> String {
 
 /// A stage that goes on, off a terminal.
 fn line_between(stage: Stage, running: &Running) -> String {
-    let state = running.state();
-    let total = state.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
-    let left = state.left().map(|left| format!(", {} left", line::duration(left)));
+    let come = running.extent();
+    let total = come.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
+    let left = come.left().map(|left| format!(", {} left", line::duration(left)));
     format!(
         "{}: {}{} after {}{}\n",
         stage.name(),
-        Some(described(state.done)).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
+        Some(described(come.done)).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
         total.unwrap_or_default(),
-        line::duration(state.elapsed),
+        line::duration(come.elapsed),
         left.unwrap_or_default()
     )
 }
@@ -254,7 +254,7 @@ impl Monitor for Progress {
         match self.face {
             Face::Silent | Face::Plain { .. } => return,
             Face::Json => {
-                event(json!({"event": "item_started", "stage": stage.name(), "item": item, "total": amounts(total)}))
+                event(json!({"event": "item_started", "stage": stage.name(), "item": item, "total": amounts(total)}));
             }
             Face::Bars { .. } => {}
         }
@@ -277,12 +277,12 @@ impl Monitor for Progress {
         let Some(running) = self.stages().remove(&stage) else { return };
         match self.face {
             Face::Plain { told_at_start } => {
-                let state = running.state();
-                let done = described(state.done);
-                let is_worth_it = told_at_start || !done.is_empty() || state.elapsed >= WORTH_A_LINE;
+                let come = running.extent();
+                let done = described(come.done);
+                let is_worth_it = told_at_start || !done.is_empty() || come.elapsed >= WORTH_A_LINE;
                 if is_worth_it {
                     let done = if done.is_empty() { String::new() } else { format!("{done} ") };
-                    write_stderr(&format!("{}: {done}done in {:.1} s\n", stage.name(), state.elapsed.as_secs_f64()));
+                    write_stderr(&format!("{}: {done}done in {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
                 }
             }
             Face::Json => stage_event(stage, "finished", &running),
