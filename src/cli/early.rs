@@ -55,6 +55,12 @@ impl Early {
         })
     }
 
+    /// What the files say of a key of a command, for the profile that is meant.
+    pub(super) fn setting(&self, section: &str, key: &str) -> Option<String> {
+        let layer = self.settings.layer(self.profile.as_deref()).ok()?;
+        layer.sections.get(section)?.get(key)?.values.first().cloned()
+    }
+
     /// The names of all profiles.
     pub(super) fn profiles(&self) -> Vec<String> {
         self.settings.profiles().into_iter().map(str::to_owned).collect()

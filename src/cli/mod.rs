@@ -25,6 +25,7 @@ mod settings;
 mod show;
 mod signals;
 mod streams;
+mod systemd;
 mod undo;
 
 use std::ffi::OsString;
@@ -62,6 +63,7 @@ enum Command {
     Doctor(doctor::Args),
     Run(run::Args),
     Monitor(monitor::Args),
+    Systemd(systemd::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -80,6 +82,7 @@ impl Command {
             Self::Doctor(_) => "doctor",
             Self::Run(_) => "run",
             Self::Monitor(_) => "monitor",
+            Self::Systemd(_) => "systemd",
             Self::Config(_) => "config",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
@@ -122,6 +125,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match cli.command {
         Command::Config(args) => config::run(&args, &early, &found, &output),
         Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
+        Command::Systemd(args) => systemd::run(&args, &cli.globals, &early, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Man(args) => man::run(&args, &output),
         command => dispatch(command, &cli.globals, &output),
@@ -146,7 +150,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Gc(args) => gc::run(&args, globals, output),
         Command::Doctor(args) => doctor::run(&args, globals, output),
         Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
-        Command::Config(_) | Command::Run(_) | Command::Completions(_) | Command::Man(_) => {
+        Command::Config(_) | Command::Run(_) | Command::Systemd(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command is no step of another one"))
         }
     }

@@ -26,4 +26,5 @@ mod read;
 mod removal;
 mod shell;
 mod support;
+mod systemd;
 mod terminal;

@@ -47,6 +47,8 @@ impl Search {
             match std::fs::read_to_string(path) {
                 Ok(text) => read.push((path.clone(), text)),
                 Err(error) if !self.named && is_absent(&error) => {}
+                // Somebody else's home directory, as with `sudo -u`: its configuration is no affair of this user's.
+                Err(error) if !self.named && is_hidden(path, &error) => {}
                 Err(error) => {
                     let message = format!("cannot read the configuration file {}", path.display());
                     return Err(Failure::usage(message).caused_by(error.to_string()));
@@ -60,6 +62,11 @@ impl Search {
 /// Not there, or behind a home directory that this user has not.
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn is_hidden(path: &Path, error: &std::io::Error) -> bool {
+    let denied = std::io::ErrorKind::PermissionDenied;
+    error.kind() == denied && std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == denied)
 }
 
 /// The files `*.toml` of a directory, by name.

@@ -24,7 +24,7 @@ const NEVER: [&str; 12] = [
 ];
 
 /// Commands of which nothing can be set.
-const WITHOUT_SETTINGS: [&str; 7] = ["completions", "config", "help", "init", "man", "pin", "unpin"];
+const WITHOUT_SETTINGS: [&str; 8] = ["completions", "config", "help", "init", "man", "pin", "systemd", "unpin"];
 
 /// One option, as a key.
 #[derive(Clone, Debug)]
