@@ -60,10 +60,36 @@ pub trait Monitor: Sync {
     fn stage_started(&self, stage: Stage, total: Option<Work>);
     /// More was done in a stage since the last call.
     fn advanced(&self, stage: Stage, done: Work);
+    /// Work on one thing of a stage begins, on a table that is frozen for one; several may be worked on at once.
+    /// `total` is what there is of it.
+    fn item_started(&self, _stage: Stage, _item: &str, _total: Work) {}
+    /// It has ended, well or not.
+    fn item_finished(&self, _stage: Stage, _item: &str) {}
     /// A stage has ended.
     fn stage_finished(&self, stage: Stage);
     /// Something that the person who reads the result should know now.
     fn note(&self, message: &str);
+}
+
+/// An item of a stage is worked on until this is dropped.
+pub struct ItemAtWork<'a> {
+    monitor: &'a dyn Monitor,
+    stage: Stage,
+    item: String,
+}
+
+impl<'a> ItemAtWork<'a> {
+    /// Says that the work begins.
+    pub fn start(monitor: &'a dyn Monitor, stage: Stage, item: String, total: Work) -> Self {
+        monitor.item_started(stage, &item, total);
+        Self { monitor, stage, item }
+    }
+}
+
+impl Drop for ItemAtWork<'_> {
+    fn drop(&mut self) {
+        self.monitor.item_finished(self.stage, &self.item);
+    }
 }
 
 /// Reports to nobody.

@@ -3,7 +3,7 @@
 use chsnap::exec::ExecError;
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
-use chsnap::plan::ReferenceError;
+use chsnap::plan::{ReferenceError, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
@@ -25,13 +25,27 @@ const GUARD: u8 = 13;
 pub(super) struct Failure {
     message: String,
     causes: Vec<String>,
+    /// Further problems, each an error of its own to the person who reads.
+    others: Vec<String>,
     hint: Option<String>,
     code: u8,
+    /// What else a program may want to know, in the JSON error under a name.
+    document: Option<Box<(&'static str, serde_json::Value)>>,
+    /// Whether there was no server: it may be starting.
+    is_absent_server: bool,
 }
 
 impl Failure {
     fn new(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, code }
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            others: Vec::new(),
+            hint: None,
+            code,
+            document: None,
+            is_absent_server: false,
+        }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -42,12 +56,45 @@ impl Failure {
         Self::new(message, USAGE)
     }
 
+    /// One whose exit code is known already.
+    pub(super) fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self::new(message, code)
+    }
+
+    pub(super) fn with_document(self, name: &'static str, document: serde_json::Value) -> Self {
+        Self { document: Some(Box::new((name, document))), ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(super) fn is_absent_server(&self) -> bool {
+        self.is_absent_server
+    }
+
+    /// The failure and its causes in one line.
+    pub(super) fn line(&self) -> String {
+        let all = std::iter::once(&self.message).chain(&self.causes);
+        render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
+    }
+
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     pub(super) fn caused_by(mut self, cause: String) -> Self {
         self.causes.push(cause);
+        self
+    }
+
+    /// A further problem of the same kind.
+    pub(super) fn also(mut self, problem: String) -> Self {
+        self.others.push(problem);
         self
     }
 
@@ -60,17 +107,23 @@ impl Failure {
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
-                let (causes, code) = (self.causes.iter().map(cut).collect::<Vec<_>>(), self.code);
-                write_stderr(&format!(
-                    "{}\n",
-                    json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})
-                ));
+                let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
+                let schema = "chsnap.error.v1";
+                let mut error =
+                    json!({"schema": schema, "error": message, "causes": causes, "hint": hint, "exit_code": code});
+                if let (Some((name, document)), Some(fields)) = (self.document.as_deref(), error.as_object_mut()) {
+                    fields.insert((*name).to_owned(), document.clone());
+                }
+                write_stderr(&format!("{error}\n"));
             }
             return self.code;
         }
         output.problem("error", &self.message);
         for cause in &self.causes {
             output.detail("caused by", cause);
+        }
+        for other in &self.others {
+            output.problem("error", other);
         }
         if let Some(hint) = &self.hint {
             output.detail("hint", hint);
@@ -128,8 +181,14 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
-        Self { message: error.to_string(), causes, hint, code }
+        let is_absent_server = is_absent(&error);
+        Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document: None, is_absent_server }
     }
+}
+
+/// A server that is starting refuses connections, or a proxy before it answers in its place.
+fn is_absent(error: &OpError) -> bool {
+    matches!(error, OpError::Server(ServerError::Unreachable { .. } | ServerError::NotClickHouse { .. }))
 }
 
 fn hint(error: &OpError) -> Option<String> {
@@ -139,6 +198,12 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
+        OpError::Reference(ReferenceError::NotFound { nearest: Some(nearest), .. }) => {
+            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+        }
+        OpError::Reference(ReferenceError::Invalid { text }) => {
+            return nearest(text, ["latest"]).map(|near| format!("did you mean {near}?"));
+        }
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
             "chsnap list shows the snapshots that there are"
         }

@@ -34,7 +34,8 @@ pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
+    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit,
+    restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
 pub use scan::{Met, Scan, Unread, scan, walk};
