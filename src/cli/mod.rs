@@ -16,6 +16,7 @@ mod show;
 mod signals;
 mod streams;
 mod undo;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -36,7 +37,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with warnings; 10 no repository; \
-    11 locked; 13 a guard refused; 130/143 interrupted.";
+    11 locked; 12 verification found damage; 13 a guard refused; 130/143 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,6 +48,7 @@ enum Command {
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
 }
 
@@ -60,6 +62,7 @@ impl Command {
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
+            Self::Verify(_) => "verify",
             Self::Doctor(_) => "doctor",
         }
     }
@@ -68,6 +71,8 @@ impl Command {
 /// Done, without and with warnings.
 const DONE: u8 = 0;
 const WARNED: u8 = 3;
+/// Damage was found.
+const DAMAGED: u8 = 12;
 
 /// Runs one command line and returns the exit code.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -90,6 +95,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rm(args) => rm::run(&args, &cli.globals, &output),
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
+        Command::Verify(args) => verify::run(args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));

@@ -17,6 +17,7 @@ mod mounts;
 mod probe;
 mod process;
 mod rate;
+mod read_hash;
 mod scan;
 mod space;
 mod stat;
@@ -37,6 +38,7 @@ pub use process::{
     boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
+pub use read_hash::ReadMeans;
 pub use scan::{Scan, scan};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;

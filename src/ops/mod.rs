@@ -9,6 +9,7 @@ mod read;
 mod recover;
 mod remove;
 mod stages;
+pub mod verify;
 mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};
