@@ -21,6 +21,12 @@ pub enum Stage {
     Release,
     /// Removed snapshots are unlinked.
     Remove,
+    /// Snapshots are held against what they say of themselves.
+    Verify,
+    /// Where damage was found: what else shares it, and what is intact.
+    Search,
+    /// Damaged entries are replaced by links of intact copies.
+    Repair,
 }
 
 impl Stage {
@@ -37,6 +43,9 @@ impl Stage {
             Self::Index => "index",
             Self::Release => "release",
             Self::Remove => "remove",
+            Self::Verify => "verify",
+            Self::Search => "search",
+            Self::Repair => "repair",
         }
     }
 }

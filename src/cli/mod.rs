@@ -32,6 +32,7 @@ mod times;
 mod systemd;
 mod undo;
 mod usage;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -54,7 +55,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with warnings; 10 no repository; \
-    11 locked; 13 a guard refused; 130/143 interrupted.";
+    11 locked; 12 verification found damage; 13 a guard refused; 130/143 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -67,6 +68,7 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Simulate(simulate::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
     Run(run::Args),
     Monitor(monitor::Args),
@@ -88,6 +90,7 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Simulate(_) => "simulate",
+            Self::Verify(_) => "verify",
             Self::Doctor(_) => "doctor",
             Self::Run(_) => "run",
             Self::Monitor(_) => "monitor",
@@ -102,6 +105,8 @@ impl Command {
 /// Done, without and with warnings.
 const DONE: u8 = 0;
 const WARNED: u8 = 3;
+/// Damage was found.
+const DAMAGED: u8 = 12;
 
 /// The whole command line, as it is without a configuration.
 fn tree() -> clap::Command {
@@ -141,6 +146,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
         Command::Simulate(args) => simulate::run(&args, &cli.globals, &output),
+        Command::Verify(args) => verify::run(args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
         Command::Config(args) => config::run(&args, &early, &found, &output),
         Command::Run(args) => run::run(&args, &cli.globals, &early, &output),

@@ -13,6 +13,7 @@ mod place;
 mod problems;
 mod remove;
 mod unchanged;
+pub mod verify;
 
 pub use copied_links::CopiedLinks;
 pub use copy::{CopiedPart, CopyPartError, PartCopier};

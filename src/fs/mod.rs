@@ -17,6 +17,7 @@ mod mounts;
 mod probe;
 mod process;
 mod rate;
+mod read_hash;
 mod scan;
 mod space;
 mod stat;
@@ -39,6 +40,8 @@ pub use process::{
 };
 pub use rate::RateLimit;
 pub use scan::{Met, Scan, Unread, scan, walk};
+pub use read_hash::ReadMeans;
+pub use scan::{Scan, scan};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};

@@ -10,6 +10,7 @@ mod recover;
 mod remove;
 mod stages;
 pub mod usage;
+pub mod verify;
 mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};

@@ -13,6 +13,10 @@ mod reference;
 pub mod retention;
 mod space;
 mod walked;
+mod frame;
+mod pattern;
+mod reference;
+mod slice;
 
 pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow};
@@ -26,3 +30,7 @@ pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};
+pub use frame::{Frame, OutsidePath, Place};
+pub use pattern::{InvalidTablePattern, TablePattern};
+pub use reference::{ReferenceError, SnapshotReference};
+pub use slice::{InvalidSlice, Slice};

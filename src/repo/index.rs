@@ -123,6 +123,14 @@ impl Index {
         stamp_in(snapshot).ok().flatten()
     }
 
+    /// Forgets the inodes of a snapshot of which entries were replaced.
+    pub fn forget_inodes(&self, repository: &Repository, id: SnapshotId) {
+        let Some(connection) = connect(repository, &self.place) else { return };
+        if let Err(error) = connection.execute("DELETE FROM inodes WHERE id = ?1", params![id.to_string()]) {
+            tracing::debug!(%error, "the index keeps inodes that may be others now");
+        }
+    }
+
     /// Where the index is kept.
     #[must_use]
     pub fn place(&self) -> &IndexPlace {
