@@ -1,13 +1,13 @@
 //! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
 
-use chsnap::exec::ExecError;
+use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
 use chsnap::plan::ReferenceError;
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::Output;
 use super::render;
@@ -18,7 +18,11 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
+const DAMAGE: u8 = 12;
 const GUARD: u8 = 13;
+
+/// Damaged parts that a person is shown besides the first.
+const DAMAGE_SHOWN: usize = 100;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -26,12 +30,14 @@ pub(super) struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    /// Of a snapshot: each with its table and part.
+    damage: Vec<Value>,
     code: u8,
 }
 
 impl Failure {
     fn new(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, code }
+        Self { message: message.into(), causes: Vec::new(), hint: None, damage: Vec::new(), code }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -55,7 +61,11 @@ impl Failure {
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == GUARD {
+            if self.code == DAMAGE {
+                let schema = output.schema();
+                let document = json!({"schema": schema, "state": "damaged", "reason": message, "damage": self.damage, "hint": hint});
+                output.json(&document);
+            } else if self.code == GUARD {
                 let schema = output.schema();
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
@@ -114,6 +124,7 @@ impl From<OpError> for Failure {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
+            OpError::SnapshotDamaged { .. } => DAMAGE,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -128,7 +139,14 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
-        Self { message: error.to_string(), causes, hint, code }
+        let mut damage = Vec::new();
+        if let OpError::SnapshotDamaged { damage: found, .. } = &error {
+            causes.extend(found.iter().skip(1).take(DAMAGE_SHOWN).map(ToString::to_string));
+            damage.extend(found.iter().map(|damage| {
+                json!({"database": damage.table.database, "table": damage.table.table, "part": damage.part, "found": damage.problem})
+            }));
+        }
+        Self { message: error.to_string(), causes, hint, damage, code }
     }
 }
 
@@ -163,6 +181,14 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
+        OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
+        OpError::SnapshotDamaged { .. } => {
+            "nothing was restored; --table and --partition choose what is sound, and an older snapshot may have the part"
+        }
+        OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        OpError::TargetInRepository { .. } => "name a directory outside of the repository",
+        OpError::TargetInUse { .. } => "wait for it to end",
+        OpError::RestorePart(RestorePartError::NotLinked { .. }) => "--place auto copies what cannot be linked",
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }

@@ -11,6 +11,7 @@ mod opening;
 mod output;
 mod progress;
 mod render;
+mod restore;
 mod rm;
 mod show;
 mod signals;
@@ -36,7 +37,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with warnings; 10 no repository; \
-    11 locked; 13 a guard refused; 130/143 interrupted.";
+    11 locked; 12 the snapshot is damaged; 13 a guard refused; 130/143 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,6 +49,7 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
+    Restore(restore::Args),
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",
+            Self::Restore(_) => "restore",
         }
     }
 }
@@ -79,7 +82,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Restore(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
+        Command::Restore(args) => restore::run(args, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
