@@ -9,10 +9,14 @@ pub enum Stage {
     Discover,
     /// The last snapshot is read, for what can be linked from it.
     Decide,
+    /// The parts that are asked for are looked at before anything is restored.
+    Check,
     /// The server freezes.
     Freeze,
     /// Frozen parts are moved or linked into the snapshot.
     Place,
+    /// Tables are attached to the server.
+    Attach,
     /// What was placed is checked against the parts' own checksums, the manifest is written, all is made durable.
     Seal,
     /// The index takes the snapshot up.
@@ -37,8 +41,10 @@ impl Stage {
             Self::Recover => "recover",
             Self::Discover => "discover",
             Self::Decide => "decide",
+            Self::Check => "check",
             Self::Freeze => "freeze",
             Self::Place => "place",
+            Self::Attach => "attach",
             Self::Seal => "seal",
             Self::Index => "index",
             Self::Release => "release",

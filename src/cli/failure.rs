@@ -1,13 +1,13 @@
 //! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
 
-use chsnap::exec::ExecError;
+use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
 use chsnap::plan::{ReferenceError, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::Output;
 use super::render;
@@ -18,7 +18,11 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
+const DAMAGE: u8 = 12;
 const GUARD: u8 = 13;
+
+/// Damaged parts that a person is shown besides the first.
+const DAMAGE_SHOWN: usize = 100;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -98,23 +102,32 @@ impl Failure {
         self
     }
 
+    fn with_fields(&self, mut answer: Value) -> Value {
+        if let (Some((name, document)), Some(fields)) = (self.document.as_deref(), answer.as_object_mut()) {
+            fields.insert((*name).to_owned(), document.clone());
+        }
+        answer
+    }
+
     /// Prints the failure and returns the exit code.
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == GUARD {
+            if self.code == DAMAGE {
+                let schema = output.schema();
+                output.json(
+                    &self.with_fields(json!({"schema": schema, "state": "damaged", "reason": message, "hint": hint})),
+                );
+            } else if self.code == GUARD {
                 let schema = output.schema();
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
                 let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
                 let schema = "chsnap.error.v1";
-                let mut error =
+                let error =
                     json!({"schema": schema, "error": message, "causes": causes, "hint": hint, "exit_code": code});
-                if let (Some((name, document)), Some(fields)) = (self.document.as_deref(), error.as_object_mut()) {
-                    fields.insert((*name).to_owned(), document.clone());
-                }
-                write_stderr(&format!("{error}\n"));
+                write_stderr(&format!("{}\n", self.with_fields(error)));
             }
             return self.code;
         }
@@ -167,6 +180,7 @@ impl From<OpError> for Failure {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
+            OpError::SnapshotDamaged { .. } => DAMAGE,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -181,8 +195,14 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
+        let mut document = None;
+        if let OpError::SnapshotDamaged { damage, .. } = &error {
+            causes.extend(damage.iter().skip(1).take(DAMAGE_SHOWN).map(ToString::to_string));
+            let named = |damage: &chsnap::ops::Damage| json!({"database": damage.table.database, "table": damage.table.table, "part": damage.part, "found": damage.problem});
+            document = Some(Box::new(("damage", damage.iter().map(named).collect())));
+        }
         let is_absent_server = is_absent(&error);
-        Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document: None, is_absent_server }
+        Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document, is_absent_server }
     }
 }
 
@@ -228,6 +248,14 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
+        OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
+        OpError::SnapshotDamaged { .. } => {
+            "nothing was restored; --table and --partition choose what is sound, and an older snapshot may have the part"
+        }
+        OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        OpError::TargetInRepository { .. } => "name a directory outside of the repository",
+        OpError::TargetInUse { .. } => "wait for it to end",
+        OpError::RestorePart(RestorePartError::NotLinked { .. }) => "--place auto copies what cannot be linked",
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }

@@ -21,6 +21,7 @@ mod output;
 mod policy;
 mod progress;
 mod render;
+mod restore;
 mod rm;
 mod run;
 mod settings;
@@ -28,8 +29,8 @@ mod show;
 mod signals;
 mod simulate;
 mod streams;
-mod times;
 mod systemd;
+mod times;
 mod undo;
 mod usage;
 mod verify;
@@ -76,6 +77,7 @@ enum Command {
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Restore(restore::Args),
 }
 
 impl Command {
@@ -98,6 +100,7 @@ impl Command {
             Self::Config(_) => "config",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
+            Self::Restore(_) => "restore",
         }
     }
 }
@@ -133,21 +136,10 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_) | Command::Run(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
-        Command::Init(args) => init::run(&args, &cli.globals, &output),
-        Command::Create(args) => create::run(args, &cli.globals, &output),
-        Command::List(args) => list::run(&args, &cli.globals, &output),
-        Command::Show(args) => show::run(&args, &cli.globals, &output),
-        Command::Usage(args) => usage::run(&args, &cli.globals, &output),
-        Command::Rm(args) => rm::run(&args, &cli.globals, &output),
-        Command::Undo(args) => undo::run(&args, &cli.globals, &output),
-        Command::Gc(args) => gc::run(&args, &cli.globals, &output),
-        Command::Simulate(args) => simulate::run(&args, &cli.globals, &output),
-        Command::Verify(args) => verify::run(args, &cli.globals, &output),
-        Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
         Command::Config(args) => config::run(&args, &early, &found, &output),
         Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
         Command::Systemd(args) => systemd::run(&args, &cli.globals, &early, &output),
@@ -170,6 +162,10 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Create(args) => create::run(args, globals, output),
         Command::List(args) => list::run(&args, globals, output),
         Command::Show(args) => show::run(&args, globals, output),
+        Command::Usage(args) => usage::run(&args, globals, output),
+        Command::Simulate(args) => simulate::run(&args, globals, output),
+        Command::Verify(args) => verify::run(args, globals, output),
+        Command::Restore(args) => restore::run(args, globals, output),
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),

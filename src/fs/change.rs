@@ -226,6 +226,20 @@ impl Dir {
             .map_err(|errno| FsError::new("set the owner of", &self.path, errno))
     }
 
+    /// Gives a regular file, which chsnap has made, to a user and a group.
+    ///
+    /// # Errors
+    /// If this process may not, or if the file has another link (`EMLINK`): then it is not ours alone.
+    pub fn give_file(&self, name: impl AsRef<OsStr>, (uid, gid): (u32, u32)) -> Result<(), FsError> {
+        let name = name.as_ref();
+        let (stat, file) = self.open_regular(name)?;
+        if (stat.ownership.uid, stat.ownership.gid) == (uid, gid) {
+            return Ok(());
+        }
+        let result = if stat.links == 1 { self.verbs.set_owner(file.as_fd(), uid, gid) } else { Err(Errno::MLINK) };
+        result.map_err(self.error("set the owner of", name))
+    }
+
     /// Gives this directory, which chsnap has made, a modification time.
     ///
     /// # Errors

@@ -39,9 +39,8 @@ pub use process::{
     restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
-pub use scan::{Met, Scan, Unread, scan, walk};
 pub use read_hash::ReadMeans;
-pub use scan::{Scan, scan};
+pub use scan::{Met, Scan, Unread, scan, walk};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};

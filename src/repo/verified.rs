@@ -186,7 +186,7 @@ impl Checks {
     #[must_use]
     pub fn of(events: &[(DateTime<Utc>, Event)]) -> Self {
         let known = events.iter().filter_map(|(time, event)| match event {
-            Event::Created { id } => Some((*time, Kind::Created(*id))),
+            Event::Created { id, .. } => Some((*time, Kind::Created(*id))),
             Event::Verified(run) => Some((*time, Kind::Verified(Box::new(Prepared::new(run))))),
             _ => None,
         });
