@@ -16,6 +16,7 @@ mod show;
 mod signals;
 mod streams;
 mod undo;
+mod unlock;
 
 use std::ffi::OsString;
 
@@ -48,6 +49,7 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Doctor(doctor::Args),
+    Unlock(unlock::Args),
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Doctor(_) => "doctor",
+            Self::Unlock(_) => "unlock",
         }
     }
 }
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
+        Command::Unlock(args) => unlock::run(&args, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output

@@ -3,8 +3,10 @@
 //! Reading needs no lock. Whatever changes a repository is a method of [`Locked`], so that it cannot be called
 //! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
 
+mod claim;
 mod error;
 mod holder;
+mod identity;
 mod incoming;
 mod index;
 mod intent;
@@ -12,6 +14,7 @@ mod journal;
 mod lease;
 mod lock;
 mod manifest;
+mod mark;
 mod parts;
 mod pins;
 mod repository;
@@ -19,7 +22,7 @@ mod summary;
 mod trash;
 
 pub use error::RepoError;
-pub use holder::Holder;
+pub use holder::{Holder, HolderState};
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{Intent, Leftover, ShadowPlace};

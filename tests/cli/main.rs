@@ -14,6 +14,7 @@ mod damage;
 mod garbage;
 mod hardened;
 mod hostile;
+mod hosts;
 mod index;
 mod init;
 mod interrupted;
