@@ -57,18 +57,21 @@ fn create_does_not_notice_an_answer_that_was_lost() {
     }
 }
 
+fn done<T>(result: Result<T, ops::OpError>, context: &dyn Fn() -> String) -> T {
+    result.unwrap_or_else(|error| panic!("{}: {}", chsnap::monitor::chain(&error), context()))
+}
+
 #[test]
 fn rm_undo_and_gc_do_not_notice_an_answer_that_was_lost() {
     at_every_call(Fault::Repeated, |world, verbs, context| {
         let second = world.create(&real(), PlaceMode::Auto).expect("a second snapshot").id;
         let repository = world.open(verbs);
         let locked = repository.lock("test", now(), Duration::ZERO).expect("free");
-        let said = |error: ops::OpError| panic!("{}: {}", chsnap::monitor::chain(&error), context());
         let last = [reference(&second.to_string())];
-        ops::remove(&locked, &last, true, now()).unwrap_or_else(said);
-        assert_eq!(ops::undo(&locked, &[], now()).unwrap_or_else(said).restored, [second]);
-        ops::remove(&locked, &last, true, now()).unwrap_or_else(said);
-        ops::collect_garbage(&locked, || None, &Silent, 1, now()).unwrap_or_else(said);
+        done(ops::remove(&locked, &last, true, now()), context);
+        assert_eq!(done(ops::undo(&locked, &[], now()), context).restored, [second]);
+        done(ops::remove(&locked, &last, true, now()), context);
+        done(ops::collect_garbage(&locked, || None, &Silent, 1, now()), context);
         assert!(world::entries(&world.repository().join("trash")).is_empty(), "{}", context());
         world.check_older(&context());
     });

@@ -9,6 +9,7 @@ mod read;
 mod recover;
 mod remove;
 mod stages;
+mod survey;
 mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};
@@ -18,3 +19,4 @@ pub use read::{Listing, Shown, list, show};
 pub use recover::{Recovery, recover};
 pub use remove::{Emptied, Undone, collect_garbage, remove, undo};
 pub use stages::Stages;
+pub use survey::{SURVEY_DEPTH, Survey, Surveyed, survey};

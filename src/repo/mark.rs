@@ -73,9 +73,9 @@ fn silence() -> Duration {
 
 /// The marks that this process holds, by directory and nonce: another one of its number is left over from work that has
 /// failed, or stands in a copy of a repository that was made while it was locked.
-static HELD_HERE: Mutex<BTreeSet<(u64, u64, u64)>> = Mutex::new(BTreeSet::new());
+static HELD_HERE: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
-fn held_here() -> MutexGuard<'static, BTreeSet<(u64, u64, u64)>> {
+fn held_here() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
     HELD_HERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,8 +86,8 @@ impl Mark {
         Ok(Self { tag, number, nonce, silence: silence(), owner })
     }
 
-    fn key(&self, dir: &Dir) -> Option<(u64, u64, u64)> {
-        dir.stat_self().ok().map(|stat| (stat.device, stat.inode, self.nonce))
+    fn key(&self, dir: &Dir) -> Option<(u64, u64)> {
+        dir.stat_self().ok().map(|stat| (stat.inode, self.nonce))
     }
 
     /// Whether this process holds it in `dir`.

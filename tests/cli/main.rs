@@ -22,5 +22,6 @@ mod leftovers;
 mod lock;
 mod read;
 mod removal;
+mod side_by_side;
 mod support;
 mod terminal;
