@@ -92,7 +92,7 @@ silly_rename_is_waited_for() { # MOUNT
   make "$repo" && chsnap --repo "/mnt/$1/$repo" gc || return 1
   dir=/mnt/$1/$repo/trash/2026-11-22T020000Z.deleting-00000001
   mkdir "$dir" && echo kept >"$dir/file" && exec 9<"$dir/file" || return 1
-  chsnap --repo "/mnt/$1/$repo" gc & pid=$!
+  chsnap --repo "/mnt/$1/$repo" gc 9<&- & pid=$!
   sleep 2
   exec 9<&-
   wait $pid && [ ! -e "$dir" ]
