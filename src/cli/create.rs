@@ -7,6 +7,7 @@ use chsnap::model::{Label, PartitionId};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{self, DryRun, FreezeMode, Report, Request};
 use chsnap::plan::{Scope, Selection, TablePattern};
+use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
@@ -86,7 +87,7 @@ enum Place {
 }
 
 impl Args {
-    fn request(self, globals: &Globals) -> Request {
+    fn request(self, globals: &Globals, repository: &Repository) -> Request {
         Request {
             selection: Selection {
                 include: self.table,
@@ -105,7 +106,7 @@ impl Args {
                 Place::Rename => PlaceMode::Rename,
                 Place::Link => PlaceMode::Link,
             },
-            jobs: globals.jobs(),
+            jobs: globals.jobs_for(repository),
             freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
             min_free_bytes: self.min_free,
             allow_other_server: self.allow_other_server,
@@ -120,7 +121,7 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let repository = opening::open(globals)?;
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
-    let request = args.request(globals);
+    let request = args.request(globals, &repository);
     let server = opening::connect(globals, signals::watch(!globals.json && !globals.quiet))?;
     if dry_run {
         let plan = create::dry_run(&repository, &server, &request)?;

@@ -87,6 +87,11 @@ impl Failure {
         render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
     }
 
+    /// A guard's refusal.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self::new(message, GUARD)
+    }
+
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
@@ -178,7 +183,7 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
-            OpError::Repo(RepoError::Locked { .. }) => LOCKED,
+            OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
             OpError::SnapshotDamaged { .. } => DAMAGE,
             error if error.is_guard() => GUARD,
@@ -271,7 +276,12 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
         RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
         RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
-        RepoError::Locked { .. } => "wait for it, or let this command wait with --lock-wait 10m",
+        RepoError::Locked { .. } => {
+            "wait for it, or let this command wait with --lock-wait 10m; chsnap unlock tells more"
+        }
+        RepoError::LockLost { .. } => {
+            "this host was cut off or stopped for too long and taken for dead; nothing was committed: start again"
+        }
         _ => return None,
     })
 }

@@ -32,7 +32,18 @@ pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use unchanged::{link_earlier_part, recall_part, unchanged_parts};
 
-use crate::fs::FsError;
+use crate::fs::{Dir, FsError};
+
+/// Threads for a network filesystem: each call is a journey to the server, and a client has 16 to 64 under way at once.
+const NETWORK_JOBS: usize = 24;
+
+/// How many threads work on the filesystem of `dir`, unless a person says so: as many as there are cores where it is
+/// local, for more gain nothing there.
+#[must_use]
+pub fn usual_jobs(dir: &Dir) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    if crate::fs::is_network_filesystem(dir) { cores.max(NETWORK_JOBS) } else { cores }
+}
 
 /// A pool for the work of one command.
 ///

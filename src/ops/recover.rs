@@ -80,6 +80,7 @@ pub(super) fn remove_discarded(locked: &Locked<'_>, monitor: &dyn Monitor) -> Re
     let (trash, names) = locked.discarded()?;
     let mut removed = Removed::default();
     for name in names {
+        locked.confirm()?;
         removed += exec::remove_tree(&trash, &name, &|done| report(monitor, done))?;
     }
     Ok(removed)

@@ -137,6 +137,7 @@ impl Incoming<'_> {
         if snapshots.find(&name)?.is_some() {
             return Err(RepoError::SnapshotExists { id: self.id() });
         }
+        self.locked.confirm()?;
         snapshots.rename_from(&self.parent, &name, &name)?;
         let synced = [snapshots.sync(), self.parent.sync()];
         let failed = synced.into_iter().filter_map(Result::err);

@@ -4,10 +4,12 @@
 //! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
 
 mod beside;
+mod claim;
 mod error;
 mod holder;
 mod holdings;
 mod holdings_rows;
+mod identity;
 mod incoming;
 mod index;
 mod intent;
@@ -16,6 +18,7 @@ mod lease;
 mod lock;
 mod manifest;
 mod manifest_digest;
+mod mark;
 mod parts;
 mod pins;
 mod repository;
@@ -25,7 +28,7 @@ mod verified;
 
 pub use beside::Beside;
 pub use error::RepoError;
-pub use holder::Holder;
+pub use holder::{Holder, HolderState};
 pub use holdings::{Holding, Holdings, Instance, InstanceId, Origin, PartRun, Rest};
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
