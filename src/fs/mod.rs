@@ -29,7 +29,7 @@ pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
 pub use dir::Dir;
 pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError};
-pub use keep::Unkept;
+pub use keep::{Unkept, Xattrs};
 pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
 pub use probe::{CanKeep, can_keep};

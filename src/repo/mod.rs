@@ -18,6 +18,7 @@ mod manifest;
 mod parts;
 mod pins;
 mod repository;
+mod sources;
 mod summary;
 mod trash;
 
@@ -32,7 +33,8 @@ pub use journal::Event;
 pub use lease::Lease;
 pub use lock::Locked;
 pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
-pub use parts::{PartFile, PartRecord, read_parts};
+pub use parts::{Joined, PartFile, PartRecord, UnkeptOf, read_parts};
+pub use sources::{FileKey, NewPart, Source, Sources};
 pub use pins::Pin;
 pub use repository::{BoundServer, Repository, SnapshotState};
 pub use summary::Summary;

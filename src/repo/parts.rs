@@ -56,6 +56,35 @@ pub struct PartRecord {
     /// What was wrong with it on the server already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
+    /// Of a part that was copied: the files that were linked from an earlier one instead, that of `from` first of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+    /// What the inodes in the snapshot do not hold, though their sources did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unkept: Vec<UnkeptOf>,
+}
+
+/// Files of a part that were linked from an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// How many.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+}
+
+/// What the inode of a file, or of a directory, in the snapshot does not hold. Owner, group and mode are not among it:
+/// of those the list of parts always has the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnkeptOf {
+    /// Its path, relative to the part, whose own is empty.
+    pub path: String,
+    /// Its modification time: seconds since 1970, and nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<(i64, u32)>,
+    /// Its extended attributes, ACLs among them, by name; the values in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xattrs: Vec<(String, String)>,
 }
 
 /// A file of a part that ClickHouse's checksums do not cover.

@@ -15,7 +15,7 @@ use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
 use chsnap::model::{Label, PathMap};
 use chsnap::monitor::Silent;
-use chsnap::ops::create::{FreezeMode, Report, Request, create};
+use chsnap::ops::create::{FreezeMode, IdsMode, Report, Request, create};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::{Selection, SnapshotReference};
 use chsnap::repo::{Repository, SnapshotState, read_parts};
@@ -122,6 +122,12 @@ impl World {
             pin: Some("kept".to_owned()),
             freeze,
             place,
+            ids: IdsMode::Keep,
+            verifies_copies: true,
+            trusts_hash: false,
+            relinks: false,
+            copy_rate: None,
+            freeze_threads: None,
             jobs: 1,
             freeze_jobs: 1,
             min_free_bytes: 0,
