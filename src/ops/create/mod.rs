@@ -163,15 +163,27 @@ pub fn create(
             request,
             counts: Counts::default(),
         };
-        let previous = previous.as_ref();
-        let taker =
-            Taker { server, stages: &stages, pool: &pool, local: &local, request, previous, copying: &copying };
+        let freeze_threads = match request.freeze_threads {
+            Some(threads) if server::knows_threads(server)? => Some(threads),
+            _ => None,
+        };
+        let taker = Taker {
+            server,
+            stages: &stages,
+            pool: &pool,
+            local: &local,
+            request,
+            freeze_threads,
+            previous: previous.as_ref(),
+            copying: &copying,
+        };
         let tree = Rounds { taker, now, disks: &disks }.run(&mut incoming, plan.freeze.clone(), &mut warnings)?;
         let Copying { sources, counts, .. } = copying;
         warnings.extend(link_limit_warning(counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let previous = previous.as_ref();
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
         let Described { mut manifest, records, held } = described;

@@ -16,7 +16,7 @@ use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
 use crate::plan::{Scope, TableFreeze};
-use crate::server::{self, Server};
+use crate::server::{self, FreezeQuery, Server};
 
 use super::bring::{Landing, patches_in};
 use super::copying::{Copying, Extra};
@@ -148,6 +148,8 @@ pub(super) struct Taker<'a> {
     pub(super) pool: &'a ThreadPool,
     pub(super) local: &'a LocalDisks,
     pub(super) request: &'a Request,
+    /// The server's threads for one freeze, where it can be told.
+    pub(super) freeze_threads: Option<u16>,
     /// The last snapshot.
     pub(super) previous: Option<&'a Previous>,
     /// How parts of other filesystems come into the snapshot.
@@ -257,11 +259,13 @@ impl Taker<'_> {
                 monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
             }
         };
+        let threads = self.freeze_threads;
         let freeze = || match scope {
             Scope::Nothing => Ok(()),
-            Scope::Whole => server::freeze_table(self.server, table, name, query_id),
+            Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
             Scope::Partitions(partitions) => partitions.iter().enumerate().try_for_each(|(number, partition)| {
-                server::freeze_partition(self.server, table, partition, name, &format!("{query_id}-{number}"))
+                let query_id = &format!("{query_id}-{number}");
+                server::freeze_partition(self.server, table, partition, FreezeQuery { name, query_id, threads })
             }),
         };
         std::thread::scope(|scope| {
