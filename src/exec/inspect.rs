@@ -90,11 +90,7 @@ pub fn inspect_to_copy(dir: &Dir, entries: Vec<Entry>) -> Result<(Inspected, Par
     Ok((inspected, PartFiles { contents, recorded }))
 }
 
-fn inspect_contents(
-    dir: &Dir,
-    contents: &mut Contents,
-    recorded: Option<&mut Recorded>,
-) -> Result<Inspected, FsError> {
+fn inspect_contents(dir: &Dir, contents: &mut Contents, recorded: Option<&mut Recorded>) -> Result<Inspected, FsError> {
     let mut problems = std::mem::take(&mut contents.foreign);
     let directory = dir.stat_self()?;
     let mut inspected = Inspected {

@@ -90,6 +90,13 @@ impl Joins {
         self.files.is_empty()
     }
 
+    /// Whether all files are linked from one candidate.
+    #[must_use]
+    pub fn is_of_one_candidate(&self) -> bool {
+        let mut candidates = self.files.values().map(|join| join.candidate);
+        candidates.next().is_some_and(|first| candidates.all(|other| other == first))
+    }
+
     /// The candidate, by its number, that most files are linked from.
     #[must_use]
     pub fn main_candidate(&self) -> Option<usize> {
@@ -98,7 +105,10 @@ impl Joins {
             *counts.entry(join.candidate).or_default() += 1;
         }
         // Of equal ones the first, so that the answer does not depend on the order of a map.
-        counts.into_iter().max_by_key(|(candidate, count)| (*count, usize::MAX - candidate)).map(|(candidate, _)| candidate)
+        counts
+            .into_iter()
+            .max_by_key(|(candidate, count)| (*count, usize::MAX - candidate))
+            .map(|(candidate, _)| candidate)
     }
 
     /// Sum of the sizes of the files that need not be copied.

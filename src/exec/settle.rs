@@ -54,6 +54,7 @@ pub fn settle(
     inspected.directory = part.stat_self()?;
     // Owner, group and mode are always told of the source: where the copy has them, that is the same.
     inspected.directory.ownership = ownership;
+    inspected.directory_bytes = inspected.directory.allocated_bytes + placed.directory_bytes;
     inspected.inodes = placed.inodes();
     Ok((inspected, unkept))
 }
@@ -67,7 +68,10 @@ pub fn damage_in(files: &PartFiles) -> Result<Vec<String>, FsError> {
         let path = file.path();
         let Some((bytes, hash)) = files.recorded.get(&path).copied() else { return Ok(None) };
         let found = file.dir.hash_file(&file.name, Hashing::ClickHouse)?;
-        let (size, found) = (file.stat.size_bytes, found.filter(|found| *found != Digest::ClickHouse(hash) || file.stat.size_bytes != bytes));
+        let (size, found) = (
+            file.stat.size_bytes,
+            found.filter(|found| *found != Digest::ClickHouse(hash) || file.stat.size_bytes != bytes),
+        );
         Ok(found.map(|found| {
             format!("its file {path} has {size} bytes with the hash {found}, and its checksums.txt says {bytes} bytes with the hash {hash}")
         }))

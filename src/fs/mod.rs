@@ -34,7 +34,7 @@ pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
+    boot_id, forbid_core_dumps, host_name, kernel_release, own_ids, raise_descriptor_limit, restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
 pub use scan::{Met, Scan, Unread, scan, walk};

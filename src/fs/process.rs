@@ -46,3 +46,9 @@ pub fn kernel_release() -> String {
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
+
+/// The owner and group that files have which this process makes, with this mode.
+#[must_use]
+pub fn own_ids(mode: u32) -> crate::model::Ownership {
+    crate::model::Ownership { uid: user_id(), gid: nix::unistd::getegid().as_raw(), mode }
+}

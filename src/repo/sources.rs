@@ -47,7 +47,8 @@ impl FileKey {
     pub fn of(bytes: u64, hash: FileHash) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, ..] = hash.to_bytes();
         let low = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        (bytes >= LEAST_BYTES).then(|| Self(low ^ i64::from_le_bytes(bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())))
+        (bytes >= LEAST_BYTES)
+            .then(|| Self(low ^ i64::from_le_bytes(bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())))
     }
 }
 
@@ -159,10 +160,12 @@ impl Sources {
                 let found = statement.query_map(params![fingerprint.to_bytes(), owner, CANDIDATES], Row::read)?;
                 rows.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
             }
-            let sql = format!("{select} stem = ?1 AND part.owner = ?2 ORDER BY sequence DESC, part.number DESC LIMIT ?3");
+            let sql =
+                format!("{select} stem = ?1 AND part.owner = ?2 ORDER BY sequence DESC, part.number DESC LIMIT ?3");
             let mut statement = connection.prepare_cached(&sql)?;
             let found = statement.query_map(params![stem_key(&owner, name), owner, CANDIDATES], Row::read)?;
-            let is_older = |row: &Row| row.name.as_ref().is_some_and(|row| row.mutation_version() <= name.mutation_version());
+            let is_older =
+                |row: &Row| row.name.as_ref().is_some_and(|row| row.mutation_version() <= name.mutation_version());
             let mut versions: Vec<Row> = found.collect::<rusqlite::Result<_>>()?;
             versions.retain(is_older);
             rows.extend(versions);
@@ -184,7 +187,8 @@ impl Sources {
         let found = (|| -> rusqlite::Result<Vec<Source>> {
             let connection = self.lock();
             let mut counts: HashMap<i64, usize> = HashMap::new();
-            let mut parts_of = connection.prepare_cached("SELECT part FROM file WHERE key = ?1 ORDER BY part DESC LIMIT ?2")?;
+            let mut parts_of =
+                connection.prepare_cached("SELECT part FROM file WHERE key = ?1 ORDER BY part DESC LIMIT ?2")?;
             for FileKey(key) in keys {
                 for part in parts_of.query_map(params![key, CANDIDATES], |row| row.get::<_, i64>(0))? {
                     *counts.entry(part?).or_default() += 1;
@@ -212,7 +216,13 @@ impl Sources {
     ///
     /// # Errors
     /// If the snapshot cannot be read. Trouble with the cache is no error: the next opening does it.
-    pub fn add(&self, repository: &Repository, id: SnapshotId, sequence: u64, parts: &[NewPart<'_>]) -> Result<(), RepoError> {
+    pub fn add(
+        &self,
+        repository: &Repository,
+        id: SnapshotId,
+        sequence: u64,
+        parts: &[NewPart<'_>],
+    ) -> Result<(), RepoError> {
         let snapshot = repository.snapshot_dir(id)?;
         let mut connection = self.lock();
         let added = (|| {
@@ -307,8 +317,11 @@ fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Res
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     // Nothing beside these tables: a view in their place could have no end.
-    let strange: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')", [], |row| row.get(0))?;
+    let strange: i64 = transaction.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
+        [],
+        |row| row.get(0),
+    )?;
     let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
     if (version != 0 && version != VERSION) || strange != 0 || id != repository.id().to_string() {
         return Err(rusqlite::Error::InvalidQuery);
@@ -346,7 +359,8 @@ fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Re
         }
     }
     for (sequence, id) in missing {
-        let (Ok(snapshot), Ok(SnapshotState::Complete(manifest))) = (repository.snapshot_dir(id), repository.snapshot(id))
+        let (Ok(snapshot), Ok(SnapshotState::Complete(manifest))) =
+            (repository.snapshot_dir(id), repository.snapshot(id))
         else {
             continue;
         };
@@ -380,9 +394,8 @@ fn add(
          WHERE stem = ?1 AND part.name = ?2 AND owner = ?3 AND fingerprint IS ?4 LIMIT 1",
     )?;
     let mut moved = transaction.prepare("UPDATE part SET snapshot = ?2, path = ?3 WHERE number = ?1")?;
-    let mut made = transaction.prepare(
-        "INSERT INTO part (snapshot, owner, path, name, fingerprint, stem) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
+    let mut made = transaction
+        .prepare("INSERT INTO part (snapshot, owner, path, name, fingerprint, stem) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut held = transaction.prepare("INSERT OR IGNORE INTO file (key, part) VALUES (?1, ?2)")?;
     // A part that was damaged then is never a source.
     for part in parts.iter().filter(|part| part.record.damage.is_empty()) {

@@ -70,7 +70,8 @@ pub fn freeze_partition(
 
 fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerError> {
     let deadline = server.freeze_deadline();
-    let settings: Vec<(&str, String)> = query.threads.map(|threads| ("max_threads", threads.to_string())).into_iter().collect();
+    let settings: Vec<(&str, String)> =
+        query.threads.map(|threads| ("max_threads", threads.to_string())).into_iter().collect();
     let query_id = Some(query.query_id);
     server.execute(&Request { sql, settings: &settings, query_id, deadline, interruptible: true })
 }

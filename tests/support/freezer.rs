@@ -45,10 +45,7 @@ const PART: &str = "src/checksums/fixtures/18.16-tiny";
 
 /// The files of the smallest part that is one.
 const SMALL_PART: [(&str, &str); 3] = [
-    (
-        "checksums.txt",
-        "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: LOW HIGH\n\tcompressed: 0\n",
-    ),
+    ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: LOW HIGH\n\tcompressed: 0\n"),
     ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
     ("k.bin", "\u{1}\u{2}\u{3}\u{4}"),
 ];

@@ -67,7 +67,9 @@ impl Taker<'_> {
         })();
         match result {
             Ok(brought) => Ok(brought.map(|brought| taken(name.clone(), &live.disk, LeftOut::Taken, brought))),
-            Err(OpError::Fs(error) | OpError::Exec(exec::ExecError::Fs(error))) if error.kind() == ErrorKind::NotFound => {
+            Err(OpError::Fs(error) | OpError::Exec(exec::ExecError::Fs(error)))
+                if error.kind() == ErrorKind::NotFound =>
+            {
                 self.copying.links.forget(&landing.path.join(name.as_str()));
                 exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
                 Ok(None)

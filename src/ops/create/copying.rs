@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::exec::{
     self, Candidate, CopiedLinks, CopiedPart, CopyPartError, Inspected, Joins, Keeping, PartCopier, PartCopy, PartFiles,
 };
-use crate::fs::{self, CopyMeans, Dir, Entry};
-use crate::model::{PartName, Placed, Placement, SnapshotId, Table, TableName, Tally};
+use crate::fs::{self, CopyMeans, Dir, Entry, FsError};
+use crate::model::{Ownership, PartName, Placed, Placement, SnapshotId, Table, TableName, Tally};
 use crate::ops::error::OpError;
-use crate::repo::{FileKey, Joined, Repository, Sources, UnkeptOf};
+use crate::repo::{FileKey, Joined, Repository, Source, Sources, UnkeptOf};
 
 use super::request::{IdsMode, Request};
 
@@ -119,13 +119,14 @@ pub(super) struct Extra {
 #[derive(Default)]
 struct Candidates {
     parts: Vec<Candidate>,
-    snapshots: Vec<Option<SnapshotId>>,
+    /// None for what an interrupted run has copied.
+    sources: Vec<Option<Source>>,
 }
 
 impl Candidates {
-    fn add(&mut self, part: Candidate, snapshot: Option<SnapshotId>) {
+    fn add(&mut self, part: Candidate, source: Option<Source>) {
         self.parts.push(part);
-        self.snapshots.push(snapshot);
+        self.sources.push(source);
     }
 
     fn is_known(&self, dir: &Dir) -> bool {
@@ -148,7 +149,12 @@ impl Copying<'_> {
     ///
     /// # Errors
     /// If it cannot be read or written, or something of it cannot be kept that must be.
-    pub(super) fn bring(&self, disk: &str, part: Original<'_>, to: Destination<'_>) -> Result<Option<Brought>, OpError> {
+    pub(super) fn bring(
+        &self,
+        disk: &str,
+        part: Original<'_>,
+        to: Destination<'_>,
+    ) -> Result<Option<Brought>, OpError> {
         let (inspected, files) = exec::inspect_to_copy(part.dir, part.entries)?;
         let is_sound = inspected.problems.is_empty();
         let (mut candidates, mut joins) = (Candidates::default(), Joins::default());
@@ -185,23 +191,41 @@ impl Copying<'_> {
         }
         let (inspected, unkept) =
             exec::settle(&to.table.open_dir(part.name.as_str())?, part.dir, &files, inspected, keeping)?;
-        let main = joins.main_candidate();
-        let from = main.and_then(|main| *candidates.snapshots.get(main)?);
         let placement = copied.placement();
-        if main.is_some() && from.is_none() && placement == Placement::Linked {
+        let main = joins.main_candidate();
+        let source = main.and_then(|main| candidates.sources.get(main)?.as_ref());
+        // Who reads that a part was linked takes it for the same part with the same inodes.
+        let is_same_part = source.is_some_and(|source| source.is_of_table && source.path.ends_with(part.name.as_str()));
+        let is_of_one = is_same_part && joins.is_of_one_candidate();
+        let from = source.filter(|_| placement != Placement::Linked || is_of_one).map(|source| source.snapshot);
+        if main.is_some() && source.is_none() && placement == Placement::Linked {
             let tally = Tally { parts: 1, files: inspected.files, bytes: inspected.bytes };
             *self.counts.resumed.lock().unwrap_or_else(PoisonError::into_inner) += tally;
         }
         let keys = files.recorded_from(0).filter_map(|(bytes, hash)| FileKey::of(bytes, hash)).collect();
         let key = (part.table.name().clone(), part.name.clone());
         self.counts.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key, keys);
-        let joined = (copied.joined_files > 0 && placement != Placement::Linked)
-            .then_some(Joined { files: copied.joined_files, bytes: copied.joined_bytes });
+        let joined = (copied.joined_files > 0 && !(placement == Placement::Linked && is_of_one)).then(|| Joined {
+            source: source.map(|source| format!("snapshots/{}/{}", source.snapshot, source.path.display())),
+            files: copied.joined_files,
+            bytes: copied.joined_bytes,
+        });
         let extra = Extra { split: Some(split(placement, &copied)), joined, unkept, damage };
         Ok(Some(Brought { placement, from, inspected, extra }))
     }
 
-    fn records(&self) -> bool {
+    /// Of an owner, a group and a mode, what can be given to something that has `now`.
+    pub(super) fn attainable(&self, wanted: Ownership, now: Ownership) -> Ownership {
+        let (uid, gid) = if self.keeping.owner { (wanted.uid, wanted.gid) } else { (now.uid, now.gid) };
+        Ownership { uid, gid, mode: if self.keeping.mode { wanted.mode } else { now.mode } }
+    }
+
+    /// Gives it to a directory of the snapshot; what cannot be kept is recorded elsewhere.
+    pub(super) fn give(&self, dir: &Dir, wanted: Ownership) -> Result<(), FsError> {
+        dir.set_ownership(self.attainable(wanted, dir.stat_self()?.ownership))
+    }
+
+    pub(super) fn records(&self) -> bool {
         self.request.ids == IdsMode::Record
     }
 
@@ -225,25 +249,24 @@ impl Copying<'_> {
             }
         }
         let owner = (table.name(), table.key.uuid.as_ref());
-        let open = |source: &crate::repo::Source| -> Option<Dir> {
+        let open = |source: &Source| -> Option<Dir> {
             self.repository.snapshot_dir(source.snapshot).ok()?.find_beneath(&source.path).ok().flatten()
         };
         for source in sources.of_part(owner, name, inspected.fingerprint) {
             let Some(dir) = open(&source) else { continue };
             let is_trusted = source.is_of_table || self.request.trusts_hash;
-            candidates.add(Candidate { dir, is_trusted, of_any_size: true }, Some(source.snapshot));
+            candidates.add(Candidate { dir, is_trusted, of_any_size: true }, Some(source));
         }
         exec::find_joins(files, &candidates.parts, 0, self.keeping, joins)?;
         if joins.len() as u64 >= inspected.files {
             return Ok(());
         }
-        let keys: Vec<FileKey> =
-            files.recorded_from(0).filter_map(|(bytes, hash)| FileKey::of(bytes, hash)).collect();
+        let keys: Vec<FileKey> = files.recorded_from(0).filter_map(|(bytes, hash)| FileKey::of(bytes, hash)).collect();
         let first = candidates.parts.len();
         for source in sources.of_files(owner, &keys) {
             let Some(dir) = open(&source).filter(|dir| !candidates.is_known(dir)) else { continue };
             let is_trusted = source.is_of_table || self.request.trusts_hash;
-            candidates.add(Candidate { dir, is_trusted, of_any_size: false }, Some(source.snapshot));
+            candidates.add(Candidate { dir, is_trusted, of_any_size: false }, Some(source));
         }
         let others = candidates.parts.get(first..).unwrap_or_default();
         Ok(exec::find_joins(files, others, first, self.keeping, joins)?)

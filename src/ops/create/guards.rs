@@ -122,7 +122,9 @@ pub(super) fn what_is_kept(
         };
         let can = fs::can_keep(incoming, (ownership.uid, ownership.gid))?;
         if !can.hard_links {
-            return Err(OpError::NoHardLinks { path: incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned() });
+            return Err(OpError::NoHardLinks {
+                path: incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned(),
+            });
         }
         clones |= can.clones;
         keeping.owner &= can.owner;
@@ -147,7 +149,8 @@ pub(super) fn what_is_kept(
             for entry in dir.entries_if_there()?.iter().filter(|entry| entry.kind == Kind::File) {
                 let Ok(xattrs) = dir.xattrs_of(&entry.name) else { continue };
                 let is_unkept = |name: &str| {
-                    (!can.acls && name.starts_with("system.posix_acl")) || (!can.user_xattrs && name.starts_with("user."))
+                    (!can.acls && name.starts_with("system.posix_acl"))
+                        || (!can.user_xattrs && name.starts_with("user."))
                 };
                 if let Some((name, _)) = xattrs.iter().find(|(name, _)| is_unkept(name)) {
                     return cannot(format!("attribute {name}"));

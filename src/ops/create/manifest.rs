@@ -195,7 +195,7 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
         uncovered: inspected.uncovered.clone(),
         unverifiable: inspected.unverifiable.clone(),
         damage: inspected.problems.iter().chain(&part.extra.damage).cloned().collect(),
-        joined: part.extra.joined,
+        joined: part.extra.joined.clone(),
         unkept: part.extra.unkept.clone(),
     }
 }

@@ -145,7 +145,8 @@ pub fn create(
             false => Some(stages.run(Stage::Decide, || Sources::open(repository))?),
         };
         if let Some(sources) = sources.as_ref().filter(|_| !clones) {
-            let is_left = |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
+            let is_left =
+                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
             guards::room_for_copies(repository, &plan, &copied, (sources, is_left), request.min_free_bytes)?;
         }
         if !copied.is_empty() {
@@ -178,10 +179,10 @@ pub fn create(
             copying: &copying,
         };
         let tree = Rounds { taker, now, disks: &disks }.run(&mut incoming, plan.freeze.clone(), &mut warnings)?;
-        let Copying { sources, counts, .. } = copying;
-        warnings.extend(link_limit_warning(counts.afresh_files()));
+        warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
-        let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
+        let definitions =
+            definitions::Definitions { server, local: &local, incoming: &incoming, request, copying: &copying };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         let previous = previous.as_ref();
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
@@ -197,6 +198,7 @@ pub fn create(
         sealed_with = pool.install(|| incoming.seal(&mut manifest, &records))?;
         drop(seal);
         stages.finish(Stage::Seal);
+        let Copying { sources, counts, .. } = copying;
         Ok((manifest, records, held, sources, counts))
     })();
     let (manifest, records, held, sources, counts) = match result {

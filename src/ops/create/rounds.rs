@@ -10,9 +10,9 @@ use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, p
 use crate::repo::Incoming;
 use crate::server::{Disk, code};
 
+use super::bring::Landing;
 use super::request::Clock;
 use super::round::Round;
-use super::bring::Landing;
 use super::table::{Attempt, Taker, Target};
 use crate::ops::disks::foreign_disk;
 
@@ -72,7 +72,7 @@ impl Rounds<'_> {
         }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
         if let Some(own) = self.taker.local.own() {
-            data.set_ownership(own.dir.stat_self()?.ownership)?;
+            self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
         }
         let mut tree = Tree::default();
         let mut next = planned;

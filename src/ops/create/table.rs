@@ -80,16 +80,16 @@ impl Target {
     }
 
     /// Makes the table's directory, owned as the live one is.
-    fn make(&self, table: &Table, local: &LocalDisks) -> Result<Dir, OpError> {
+    fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
         let database = self.data.ensure_dir(&self.database, 0o750)?;
         let dir = database.ensure_dir(&self.table, 0o750)?;
         let mut paths = table.data_paths.iter();
         let live = paths.find_map(|path| local.open_live(path).ok().flatten().map(|dir| (path, dir)));
         if let Some((path, live)) = live {
             let ownership = live.stat_self()?.ownership;
-            dir.set_ownership(ownership)?;
+            copying.give(&dir, ownership)?;
             let above = path.parent().and_then(|above| local.open_live(above).ok().flatten());
-            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
+            copying.give(&database, above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
         }
         Ok(dir)
     }
@@ -171,7 +171,7 @@ impl Taker<'_> {
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
-        let dir = target.make(&freeze.table, self.local)?;
+        let dir = target.make(&freeze.table, self.local, self.copying)?;
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
         let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;

@@ -54,7 +54,10 @@ impl Taker<'_> {
             exec::link_earlier_part(&earlier.dir, dir, name)?;
             let (linked, entries) = dir.open_and_list(name.as_str())?;
             let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
-            let inspected = exec::recall_part(&linked, entries, record)?;
+            let mut inspected = exec::recall_part(&linked, entries, record)?;
+            if self.copying.records() {
+                inspected.directory.ownership = record.directory;
+            }
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
             let (disk, placement, from) = (part.disk.clone(), Placement::Linked, Some(previous.id));

@@ -149,7 +149,8 @@ impl Examined<'_> {
             Err(error) => findings.fail("link", chain(&error), "run chsnap as a user who may write there"),
             Ok(can) if !can.hard_links => findings.fail(
                 "link",
-                "the filesystem of the repository has no hard links: no snapshot could share a file with another".to_owned(),
+                "the filesystem of the repository has no hard links: no snapshot could share a file with another"
+                    .to_owned(),
                 "put the repository on a filesystem with hard links",
             ),
             Ok(can) if can.owner && can.mode && can.nanoseconds => findings.ok(
