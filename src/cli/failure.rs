@@ -245,10 +245,15 @@ fn hint(error: &OpError) -> Option<String> {
              user); where the server is in a container, --path-map SERVER=HERE says where its directory is on this host"
         }
         OpError::OtherFilesystem { .. } => {
-            "put the repository on the filesystem of the disk, outside its shadow/ and store/, or leave the tables of \
-             that disk out with --exclude; copying to another filesystem is not built yet. Two bind mounts of one \
+            "--place auto copies what cannot be linked; to link, put the repository on the filesystem of the disk, outside \
+             its shadow/ and store/, or leave the tables of that disk out with --exclude. Two bind mounts of one \
              filesystem count as two"
         }
+        OpError::CannotKeep { .. } => {
+            "run chsnap as root, or put the repository on a filesystem that keeps them; --ids record writes down what \
+             cannot be kept, for a restore to set"
+        }
+        OpError::NoHardLinks { .. } => "put the repository on a filesystem with hard links: ext4, xfs, btrfs, zfs, NFS",
         OpError::LinkRefused { .. } => "run chsnap as root or as the user that the server runs as",
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"

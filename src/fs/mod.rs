@@ -32,14 +32,14 @@ pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
 pub use dir::Dir;
 pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError, if_found};
-pub use keep::Unkept;
+pub use keep::{Unkept, Xattrs};
 pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
 pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, machine_id, process_is_gone,
-    process_namespace, process_start, raise_descriptor_limit, restrict_new_files, user_id,
+    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, machine_id, own_ids,
+    process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;

@@ -47,6 +47,12 @@ pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// The owner and group that files have which this process makes, with this mode.
+#[must_use]
+pub fn own_ids(mode: u32) -> crate::model::Ownership {
+    crate::model::Ownership { uid: user_id(), gid: nix::unistd::getegid().as_raw(), mode }
+}
+
 /// How a process is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

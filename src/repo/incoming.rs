@@ -81,6 +81,15 @@ impl Incoming<'_> {
         &self.dir
     }
 
+    /// Writes down that parts will be copied: a later run need not copy again what is whole of them.
+    ///
+    /// # Errors
+    /// If the intent cannot be written.
+    pub fn announce_copies(&mut self) -> Result<(), RepoError> {
+        self.intent.copies = true;
+        intent::write(&self.parent, &self.intent)
+    }
+
     /// Makes up a new freeze name and writes it down, durably, before anyone can ask for that freeze.
     ///
     /// # Errors
