@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::ops;
 use chsnap::repo::{Pin, Summary};
 use serde_json::{Map, Value, json};
@@ -9,6 +9,7 @@ use super::create::merge;
 use super::globals::Globals;
 use super::opening;
 use super::output::{Output, insert_path};
+use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
@@ -27,9 +28,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
+    let now = Utc::now();
     if output.is_json() {
         let snapshots: Vec<Value> =
-            listing.snapshots.iter().map(|(summary, pin)| document(summary, pin.as_ref())).collect();
+            listing.snapshots.iter().map(|(summary, pin)| document(summary, pin.as_ref(), now)).collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());
@@ -39,7 +41,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         document.insert("warnings".to_owned(), json!(listing.warnings));
         output.json(&Value::Object(document));
     } else {
-        output.text(&text(&listing.snapshots));
+        output.text(&text(&listing.snapshots, now));
         if !listing.removed.is_empty() && !globals.quiet {
             let removed = render::count(listing.removed.len() as u64, "removed snapshot");
             output.text(&format!("{removed} in the trash: chsnap undo brings back, chsnap gc frees\n"));
@@ -52,6 +54,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 /// Each repository in turn, and all their snapshots together.
 fn list_all(path: &Path, output: &Output) -> CommandResult {
     let survey = ops::survey(path)?;
+    let now = Utc::now();
     let mut warnings: Vec<String> = Vec::new();
     let (mut repositories, mut snapshots, mut sections) = (Vec::new(), Vec::new(), Vec::new());
     for surveyed in &survey.repositories {
@@ -69,14 +72,14 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
                 row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
                 row.insert("written_bytes".to_owned(), written.into());
                 for (summary, pin) in &listing.snapshots {
-                    let Value::Object(mut snapshot) = document(summary, pin.as_ref()) else { continue };
+                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), now) else { continue };
                     insert_path(&mut snapshot, "repository", &surveyed.path);
                     snapshots.push(Value::Object(snapshot));
                 }
                 let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
                 let title = render::safe(&format!("{}{of}", surveyed.path.display()), render::MESSAGE_LIMIT);
                 let written = render::bytes(written);
-                let text = text(&listing.snapshots);
+                let text = text(&listing.snapshots, now);
                 sections.push(format!("{title}: {written} written by its snapshots\n{text}"));
                 let at = surveyed.path.display();
                 warnings.extend(listing.warnings.iter().map(|warning| format!("{at}: {warning}")));
@@ -112,7 +115,8 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
     Ok(if warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn document(summary: &Summary, pin: Option<&Pin>) -> Value {
+fn document(summary: &Summary, pin: Option<&Pin>, now: DateTime<Utc>) -> Value {
+    let pin = pin.filter(|pin| pin.holds(now));
     let mut row = Map::new();
     merge(&mut row, summary);
     row.insert("pinned".to_owned(), pin.is_some().into());
@@ -122,11 +126,10 @@ fn document(summary: &Summary, pin: Option<&Pin>) -> Value {
     Value::Object(row)
 }
 
-fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
+fn text(snapshots: &[(Summary, Option<Pin>)], now: DateTime<Utc>) -> String {
     if snapshots.is_empty() {
         return "no snapshots yet: chsnap create takes one\n".to_owned();
     }
-    let now = Utc::now();
     let columns = [
         ("SNAPSHOT", Left),
         ("AGE", Right),
@@ -141,8 +144,8 @@ fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
     let rows = snapshots.iter().map(|(summary, pin)| {
         let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = Vec::new();
-        if let Some(pin) = pin {
-            notes.push(format!("pinned: {}", render::safe(&pin.reason, 40)));
+        if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
+            notes.push(format!("pinned{}: {}", pin::until(pin), render::safe(&pin.reason, 40)));
         }
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));

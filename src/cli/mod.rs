@@ -18,6 +18,7 @@ mod metrics;
 mod monitor;
 mod opening;
 mod output;
+mod pin;
 mod policy;
 mod progress;
 mod render;
@@ -33,6 +34,7 @@ mod systemd;
 mod times;
 mod undo;
 mod unlock;
+mod unpin;
 mod usage;
 mod verify;
 
@@ -69,6 +71,8 @@ enum Command {
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
+    Pin(pin::Args),
+    Unpin(unpin::Args),
     Simulate(simulate::Args),
     Verify(verify::Args),
     Doctor(doctor::Args),
@@ -93,6 +97,8 @@ impl Command {
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
+            Self::Pin(_) => "pin",
+            Self::Unpin(_) => "unpin",
             Self::Simulate(_) => "simulate",
             Self::Verify(_) => "verify",
             Self::Doctor(_) => "doctor",
@@ -172,6 +178,8 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),
+        Command::Pin(args) => pin::run(&args, globals, output),
+        Command::Unpin(args) => unpin::run(&args, globals, output),
         Command::Unlock(args) => unlock::run(&args, globals, output),
         Command::Doctor(args) => doctor::run(&args, globals, output),
         Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),

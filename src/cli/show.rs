@@ -11,6 +11,7 @@ use super::globals::Globals;
 use super::opening;
 use super::output::Output;
 use super::output::insert_path;
+use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE};
@@ -26,7 +27,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = args.snapshot.parse().map_err(ops::OpError::from)?;
-    let shown = ops::show(&repository, &reference)?;
+    let mut shown = ops::show(&repository, &reference)?;
+    shown.pin.take_if(|pin| !pin.holds(Utc::now()));
     if output.is_json() {
         output.json(&document(&shown, output));
     } else {
@@ -100,7 +102,7 @@ fn text(shown: &Shown) -> String {
         lines.insert(1, ("name", render::safe(label, 200)));
     }
     if let Some(pin) = &shown.pin {
-        lines.push(("pinned", render::safe(&pin.reason, 200)));
+        lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
     }
     let mut text = String::new();
     for (name, value) in lines {

@@ -32,7 +32,7 @@ pub fn remove(
     ids.dedup();
     if !force {
         for id in &ids {
-            if let Some(pin) = repository.pin(*id)? {
+            if let Some(pin) = repository.pin(*id)?.filter(|pin| pin.holds(now)) {
                 return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
             }
         }

@@ -47,6 +47,21 @@ pub enum Event {
         /// `gone`: it has ended; `silent`: it has not renewed its mark for long; `broken`: a person said so.
         reason: String,
     },
+    /// A snapshot was pinned.
+    Pinned {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Why.
+        reason: String,
+        /// Until when; for ever where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+    },
+    /// Snapshots are pinned no longer.
+    Unpinned {
+        /// The snapshots.
+        ids: Vec<SnapshotId>,
+    },
     /// Snapshots in the trash can no longer be taken back.
     Emptied {
         /// The snapshots.

@@ -21,6 +21,14 @@ pub struct Pin {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl Pin {
+    /// Whether it still keeps its snapshot.
+    #[must_use]
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
 const LIMIT_BYTES: u64 = 1 << 20;
 
 fn file_name(id: SnapshotId) -> String {
@@ -28,7 +36,7 @@ fn file_name(id: SnapshotId) -> String {
 }
 
 impl Repository {
-    /// The pin of a snapshot. One that cannot be read pins all the same.
+    /// The pin of a snapshot, also one that has ended ([`Pin::holds`]). One that cannot be read pins all the same.
     ///
     /// # Errors
     /// If `pins/` itself cannot be read.
@@ -58,7 +66,8 @@ impl Locked<'_> {
         Ok(pins.replace(&file_name(id), 0o640, &bytes)?)
     }
 
-    /// Removes the pin of a snapshot that is gone for good, durably: what says that the snapshot was there goes next.
+    /// Removes the pin of a snapshot, durably: where the snapshot is gone for good, what says that it was there goes
+    /// next.
     ///
     /// # Errors
     /// If it cannot be removed.

@@ -23,6 +23,7 @@ mod interrupted;
 mod leftovers;
 mod lock;
 mod nightly;
+mod pins;
 mod read;
 mod removal;
 mod shell;

@@ -160,7 +160,10 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
     let mut measured = measure(repository, &request.paths, request.jobs)?;
     let exact = if request.exact { Some(compare(repository, &mut measured, request)?) } else { None };
     let is_chosen = |id: &SnapshotId| chosen.is_empty() || chosen.contains(id);
-    let all = rows(repository, &measured)?;
+    let mut all = rows(repository, &measured)?;
+    for row in &mut all {
+        row.pin.take_if(|pin| !pin.holds(now));
+    }
     let in_rows: BTreeSet<SnapshotId> = all.iter().map(|row| row.summary.id).filter(is_chosen).collect();
     let tables =
         (request.by != By::Snapshot).then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));

@@ -1,0 +1,65 @@
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chsnap::ops::{self, OpError};
+use chsnap::plan::SnapshotReference;
+use chsnap::repo::Pin;
+use serde_json::json;
+
+use super::globals::Globals;
+use super::opening;
+use super::output::Output;
+use super::render;
+use super::{CommandResult, DONE, Failure};
+
+/// Keep a snapshot, whatever the rules say
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An id, the beginning of one, latest, or latest~N
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: String,
+    /// Why, for whoever wants to remove it one day
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Until when: the last day (2026-12-31, by UTC), or a time (2026-12-31T18:00:00Z) [default: until unpin]
+    #[arg(long, value_name = "DATE", value_parser = end)]
+    until: Option<DateTime<Utc>>,
+}
+
+/// When a pin ends: at that time, or with the end of that day.
+fn end(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let day = text.parse::<NaiveDate>().ok().and_then(|day| day.checked_add_days(Days::new(1)));
+    day.map(|day| day.and_time(NaiveTime::MIN).and_utc())
+        .ok_or_else(|| "no date and no time (write 2026-12-31 or 2026-12-31T18:00:00Z)".to_owned())
+}
+
+/// ` until 2026-12-31 18:00`, or nothing.
+pub(super) fn until(pin: &Pin) -> String {
+    pin.until.map(|until| format!(" until {}", until.format("%Y-%m-%d %H:%M UTC"))).unwrap_or_default()
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let now = Utc::now();
+    let Args { snapshot, reason, until: ends } = args;
+    if reason.trim().is_empty() {
+        return Err(Failure::usage("a pin needs a reason").with_hint("say why it must stay: --reason 'audit of 2026'"));
+    }
+    if let Some(ends) = ends.filter(|ends| *ends <= now) {
+        return Err(Failure::usage(format!("a pin cannot end in the past, at {}", ends.format("%Y-%m-%d %H:%M UTC"))));
+    }
+    let repository = opening::open(globals)?;
+    let reference: SnapshotReference = snapshot.parse().map_err(OpError::from)?;
+    let pin = Pin { reason: reason.clone(), since: now, until: *ends };
+    let locked = repository.lock("pin", now, globals.lock_wait).map_err(OpError::from)?;
+    let pinned = ops::pin(&locked, &reference, &pin)?;
+    if output.is_json() {
+        output.json(&json!({"schema": output.schema(), "id": pinned.id, "pin": pin, "replaced": pinned.replaced}));
+    } else {
+        output.text(&format!("pinned {}{}: {}\n", pinned.id, until(&pin), render::safe(reason, 200)));
+        if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {
+            output.text(&format!("before{}: {}\n", until(&before), render::safe(&before.reason, 200)));
+        }
+    }
+    Ok(DONE)
+}

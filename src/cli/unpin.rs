@@ -1,0 +1,38 @@
+use chrono::Utc;
+use chsnap::ops::{self, OpError};
+use chsnap::plan::SnapshotReference;
+use serde_json::json;
+
+use super::globals::Globals;
+use super::opening;
+use super::output::Output;
+use super::{CommandResult, DONE};
+
+/// Let the rules decide on pinned snapshots again
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ids, beginnings of ids, latest, or latest~N
+    #[arg(value_name = "SNAPSHOT", required = true)]
+    snapshots: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let now = Utc::now();
+    let repository = opening::open(globals)?;
+    let references: Vec<SnapshotReference> =
+        args.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
+    let locked = repository.lock("unpin", now, globals.lock_wait).map_err(OpError::from)?;
+    let done = ops::unpin(&locked, &references, now)?;
+    if output.is_json() {
+        let (unpinned, not_pinned) = (&done.unpinned, &done.not_pinned);
+        output.json(&json!({"schema": output.schema(), "unpinned": unpinned, "not_pinned": not_pinned}));
+    } else {
+        for id in &done.unpinned {
+            output.text(&format!("unpinned {id}\n"));
+        }
+        for id in &done.not_pinned {
+            output.text(&format!("{id} was not pinned\n"));
+        }
+    }
+    Ok(DONE)
+}

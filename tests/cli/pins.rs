@@ -1,0 +1,99 @@
+//! `pin` and `unpin`: what stays whatever is asked for, with a reason and for as long as was said.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Lab, ids, names};
+
+fn pinned(lab: &Lab) -> Vec<bool> {
+    let document = lab.chsnap().json(0, &["list"]);
+    document["snapshots"].as_array().expect("rows").iter().map(|row| row["pinned"] == true).collect()
+}
+
+/// The last event of the journal.
+fn last_event(lab: &Lab) -> Value {
+    let journal = lab.repo().join("journal");
+    let mut lines: Vec<Value> = names(&journal)
+        .iter()
+        .flat_map(|name| {
+            let text = fs::read_to_string(journal.join(name)).expect("a journal");
+            text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect::<Vec<_>>()
+        })
+        .collect();
+    lines.sort_by_key(|line: &Value| line["number"].as_u64());
+    lines.pop().expect("an event")
+}
+
+#[test]
+fn a_pin_holds_until_it_is_taken_away() {
+    let (lab, nights) = Lab::with_nights(3);
+    let document = lab.chsnap().json(0, &["pin", &nights[0], "--reason", "year end"]);
+    assert_eq!((&document["schema"], &document["id"]), (&json!("chsnap.pin.v1"), &json!(nights[0])));
+    assert_eq!((&document["pin"]["reason"], &document["replaced"]), (&json!("year end"), &Value::Null));
+    let event = last_event(&lab);
+    assert_eq!(
+        (&event["event"], &event["id"], &event["reason"]),
+        (&json!("pinned"), &json!(nights[0]), &json!("year end"))
+    );
+    assert_eq!(pinned(&lab), [true, false, false]);
+    let refused = lab.chsnap().json(13, &["rm", &nights[0]]);
+    assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("pinned: year end")), "{refused}");
+    // Another reason takes the place of the first.
+    let document = lab.chsnap().json(0, &["pin", "2026-11-01", "--reason", "audit"]);
+    assert_eq!(document["replaced"]["reason"], "year end");
+    let document = lab.chsnap().json(0, &["unpin", &nights[0], "latest"]);
+    assert_eq!(
+        (ids(&document["unpinned"], ""), ids(&document["not_pinned"], "")),
+        (nights[..1].to_vec(), nights[2..].to_vec())
+    );
+    let event = last_event(&lab);
+    assert_eq!((&event["event"], ids(&event["ids"], "")), (&json!("unpinned"), nights[..1].to_vec()));
+    assert_eq!(pinned(&lab), [false; 3]);
+    lab.run(0, &["rm", &nights[0]]);
+}
+
+#[test]
+fn a_pin_that_has_ended_holds_nothing() {
+    let (lab, nights) = Lab::with_nights(3);
+    lab.pin(&nights[0], r#"{"reason": "x", "since": "2026-11-01T03:00:00Z", "until": "2026-11-02T00:00:00Z"}"#);
+    lab.pin(&nights[1], r#"{"reason": "y", "since": "2026-11-01T03:00:00Z", "until": "2999-01-01T00:00:00Z"}"#);
+    assert_eq!(pinned(&lab), [false, true, false]);
+    assert_eq!(lab.chsnap().json(0, &["show", &nights[0]])["pinned"], false);
+    assert_eq!(lab.chsnap().json(0, &["show", &nights[1]])["pin"]["until"], "2999-01-01T00:00:00Z");
+    let text = lab.run(0, &["list"]).stdout;
+    assert!(text.contains("[pinned until 2999-01-01 00:00 UTC: y]") && !text.contains(": x"), "{text}");
+    lab.run(13, &["rm", &nights[1]]);
+    lab.run(0, &["rm", &nights[0]]);
+}
+
+#[test]
+fn a_pin_ends_with_the_day_that_is_named_or_at_the_time() {
+    let (lab, nights) = Lab::with_nights(1);
+    let until = |text: &str| {
+        lab.chsnap().json(0, &["pin", &nights[0], "--reason", "x", "--until", text])["pin"]["until"].clone()
+    };
+    assert_eq!(until("2998-12-31"), "2999-01-01T00:00:00Z");
+    assert_eq!(until("2998-12-31T20:00:00+02:00"), "2998-12-31T18:00:00Z");
+    let text = lab.run(0, &["pin", "latest", "--reason", "a\u{1b}[2Jb", "--until", "2998-12-31"]).stdout;
+    assert!(text.contains("until 2999-01-01 00:00 UTC") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_wrong_pin_is_refused_and_changes_nothing() {
+    let (lab, nights) = Lab::with_nights(2);
+    for (code, arguments) in [
+        (2, &["pin", nights[0].as_str()][..]),
+        (2, &["pin", &nights[0], "--reason", " "]),
+        (2, &["pin", &nights[0], "--reason", "x", "--until", "2020-01-01"]),
+        (2, &["pin", &nights[0], "--reason", "x", "--until", "soon"]),
+        (2, &["pin", "../x", "--reason", "x"]),
+        (2, &["unpin"]),
+        (1, &["pin", "2031", "--reason", "x"]),
+        (1, &["unpin", &nights[0], "2031"]),
+    ] {
+        let run = lab.run(code, arguments);
+        assert!(!run.stderr.is_empty() && run.stdout.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(names(&lab.repo().join("pins")), Vec::<std::ffi::OsString>::new());
+}
