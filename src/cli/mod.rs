@@ -5,6 +5,7 @@ mod complete;
 mod completions;
 mod config;
 mod create;
+mod diff;
 mod doctor;
 mod early;
 mod examples;
@@ -67,6 +68,7 @@ enum Command {
     Create(create::Args),
     List(list::Args),
     Show(show::Args),
+    Diff(diff::Args),
     Usage(usage::Args),
     Rm(rm::Args),
     Undo(undo::Args),
@@ -93,6 +95,7 @@ impl Command {
             Self::Create(_) => "create",
             Self::List(_) => "list",
             Self::Show(_) => "show",
+            Self::Diff(_) => "diff",
             Self::Usage(_) => "usage",
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
@@ -171,6 +174,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Create(args) => create::run(args, globals, output),
         Command::List(args) => list::run(&args, globals, output),
         Command::Show(args) => show::run(&args, globals, output),
+        Command::Diff(args) => diff::run(&args, globals, output),
         Command::Usage(args) => usage::run(&args, globals, output),
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),

@@ -32,16 +32,49 @@ impl PartName {
     }
 
     /// The mutation version that the name carries: the number behind its level, if there is one.
+    #[must_use]
+    pub fn mutation_version(&self) -> u64 {
+        self.number(3).unwrap_or(0)
+    }
+
+    /// The blocks that the part holds; none where the name does not read as a part's.
+    #[must_use]
+    pub fn blocks(&self) -> Option<Blocks> {
+        let (min, max, level) = (self.number(0)?, self.number(1)?, self.number(2)?);
+        Some(Blocks { min, max, level, mutation: self.mutation_version() })
+    }
+
+    /// The number at a place behind the partition.
     ///
     /// Part names are `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in the old month syntax
     /// the first field is two dates.
-    #[must_use]
-    pub fn mutation_version(&self) -> u64 {
+    fn number(&self, place: usize) -> Option<u64> {
         let fields: Vec<&str> = self.0.split('_').collect();
         let is_date = |text: &&str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_old_month_name = fields.len() > 4 && fields.iter().take(2).all(is_date);
-        let position = if is_old_month_name { 5 } else { 4 };
-        fields.get(position).and_then(|mutation| mutation.parse().ok()).unwrap_or(0)
+        let first = if is_old_month_name { 2 } else { 1 };
+        fields.get(first + place)?.parse().ok()
+    }
+}
+
+/// The insert blocks that a part holds, and how it came to hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Blocks {
+    /// The first block.
+    pub min: u64,
+    /// The last block.
+    pub max: u64,
+    /// How often parts were merged into it.
+    pub level: u64,
+    /// The last mutation that it has.
+    pub mutation: u64,
+}
+
+impl Blocks {
+    /// Whether every block of the other is one of these.
+    #[must_use]
+    pub fn cover(&self, other: &Self) -> bool {
+        self.min <= other.min && other.max <= self.max
     }
 }
 
@@ -102,6 +135,18 @@ mod tests {
         assert_eq!(part("202001_1_1_0_3").mutation_version(), 3);
         assert_eq!(part("all_1_7_2").mutation_version(), 0);
         assert_eq!(part("20200105_20200105_1_1_0").mutation_version(), 0);
+    }
+
+    #[test]
+    fn the_blocks_are_the_numbers_behind_the_partition() {
+        let blocks =
+            |text: &str| part(text).blocks().map(|blocks| (blocks.min, blocks.max, blocks.level, blocks.mutation));
+        assert_eq!(blocks("202001_1_7_2"), Some((1, 7, 2, 0)));
+        assert_eq!(blocks("all_3_3_0_9"), Some((3, 3, 0, 9)));
+        assert_eq!(blocks("20200101_20200131_5_6_1"), Some((5, 6, 1, 0)));
+        assert_eq!(blocks("patch-0a-all_2_2_0"), Some((2, 2, 0, 0)));
+        assert_eq!(blocks("something"), None);
+        assert!(part("a_1_7_1").blocks().expect("blocks").cover(&part("a_2_7_0").blocks().expect("blocks")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The use cases. Each reads as the pipeline that `docs/design.md` describes.
 
 pub mod create;
+mod diff;
 mod disks;
 mod doctor;
 mod error;
@@ -16,6 +17,7 @@ pub mod usage;
 pub mod verify;
 mod waiting;
 
+pub use diff::{Compared, diff_live, diff_snapshots};
 pub use doctor::{Check, Examination, State, doctor};
 pub use error::{Damage, OpError};
 pub use init::init;

@@ -10,6 +10,7 @@ mod growth;
 mod holders;
 mod nearest;
 mod night;
+pub mod diff;
 mod pattern;
 mod reference;
 mod rename;

@@ -15,7 +15,11 @@ use super::request::IdsMode;
 use crate::ops::disks::{LocalDisks, probe_link};
 
 /// The repository belongs to this server, or to none yet.
-pub(super) fn same_server(repository: &Repository, found: &BoundServer, allow_other: bool) -> Result<(), OpError> {
+pub(in crate::ops) fn same_server(
+    repository: &Repository,
+    found: &BoundServer,
+    allow_other: bool,
+) -> Result<(), OpError> {
     let describe = |server: &BoundServer| match &server.uuid {
         Some(uuid) => format!("data path {} and UUID {uuid}", server.data_path),
         None => format!("data path {}", server.data_path),

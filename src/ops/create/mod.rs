@@ -33,6 +33,7 @@ use super::stages::Stages;
 use super::waiting::patiently;
 
 use copying::{Copying, Counts, Leftover};
+pub(super) use guards::same_server;
 use manifest::Described;
 use previous::Previous;
 pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
@@ -326,7 +327,7 @@ fn abandon(
     release().and(discarded)
 }
 
-fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {
+pub(super) fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {
     BoundServer {
         data_path: disks.first().map(|disk| disk.path.to_string_lossy().into_owned()).unwrap_or_default(),
         uuid: identity.stable_uuid().map(str::to_owned),

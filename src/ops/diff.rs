@@ -1,0 +1,254 @@
+//! What changed between two snapshots, or from one to the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use crate::exec;
+use crate::fs::Dir;
+use crate::model::{PartName, PathMap, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
+use crate::plan::diff::{Content, Diff, Held, Side, SidePart, SideTable, diff};
+use crate::plan::{Selection, SnapshotReference, plan_create};
+use crate::repo::{Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
+use crate::server::{self, Server};
+
+use super::create::{bound_server, same_server};
+use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
+use super::error::OpError;
+use super::read::show;
+
+/// Two states of the tables, and what changed from one to the other.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The earlier state.
+    pub before: (SnapshotId, DateTime<Utc>),
+    /// The later state; the server as it is where it is none.
+    pub after: Option<(SnapshotId, DateTime<Utc>)>,
+    /// What changed.
+    pub diff: Diff,
+    /// Tables that one of the two was told to leave out.
+    pub not_compared: Vec<TableName>,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Compares two snapshots. Asks no server.
+///
+/// # Errors
+/// If there is no such snapshot, or one cannot be read.
+pub fn diff_snapshots(
+    repository: &Repository,
+    before: &SnapshotReference,
+    after: &SnapshotReference,
+) -> Result<Compared, OpError> {
+    let (before, after) = (Snapshot::read(repository, before)?, Snapshot::read(repository, after)?);
+    let selections = [before.selection()?, after.selection()?];
+    let mut not_compared = BTreeSet::new();
+    let mut earlier = before.side(&selections, &mut not_compared)?;
+    let later = after.side(&selections, &mut not_compared)?;
+    // Where no hash says it, the inodes may: the parts of neighbours are links of each other.
+    for (name, table) in &mut earlier.tables {
+        let Some(other) = same_table(&later, name, table.uuid.as_ref()) else { continue };
+        mark_same_files(table, before.table_dir(name)?.as_ref(), after.table_dir(other)?.as_ref())?;
+    }
+    let mut warnings = Vec::new();
+    if after.manifest.sequence < before.manifest.sequence {
+        warnings.push(format!(
+            "{} was made before {}: what is called dropped here came later",
+            after.manifest.id, before.manifest.id
+        ));
+    }
+    Ok(Compared {
+        before: before.named(),
+        after: Some(after.named()),
+        diff: diff(&earlier, &later),
+        not_compared: not_compared.into_iter().collect(),
+        warnings,
+    })
+}
+
+/// Compares a snapshot with what the server has now, within what the snapshot was told to take.
+///
+/// # Errors
+/// If there is no such snapshot, it is another server's, or the server does not answer.
+pub fn diff_live(
+    repository: &Repository,
+    before: &SnapshotReference,
+    server: &Server,
+    paths: &PathMap,
+    jobs: usize,
+) -> Result<Compared, OpError> {
+    let before = Snapshot::read(repository, before)?;
+    let identity = server::identity(server)?;
+    let disks = server::disks(server)?;
+    same_server(repository, &bound_server(&identity, &disks), false)?;
+    let selection = before.selection()?;
+    let catalog = server::survey(server, selection.names_system())?;
+    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table));
+    let mut warnings = Vec::new();
+    let local = LocalDisks::open(repository, &disks, &plan, paths).map_err(|error| {
+        let error = crate::monitor::chain(&error);
+        warnings.push(format!("parts are compared by what the server says of them alone: {error}"));
+    });
+    let local = local.ok();
+    let printed = server::definitions(server, selection.names_system())?;
+    let definition = |table: &Table| {
+        let file = local.as_ref().and_then(|local| local.read_definition(&table.metadata_path));
+        let file = file.map(|text| (String::from_utf8_lossy(&text).into_owned(), true));
+        file.or_else(|| printed.get(table.name()).map(|text| (text.clone(), false)))
+    };
+    let side_table = |table: &Table, held: Held| {
+        let key = &table.key;
+        (key.name.clone(), SideTable { uuid: key.uuid.clone(), definition: definition(table), held })
+    };
+    let mut not_compared = BTreeSet::new();
+    let mut earlier = before.side(&[selection], &mut not_compared)?;
+    let mut later = Side { name: "live".to_owned(), tables: BTreeMap::new() };
+    let pool = exec::pool(jobs)?;
+    for freeze in &plan.freeze {
+        let table = &freeze.table;
+        let parts = freeze.parts().map(|part| SidePart {
+            name: part.name.clone(),
+            partition: part.partition.clone(),
+            rows: Some(part.rows),
+            bytes: part.bytes,
+            content: Content { fingerprint: part.fingerprint, ..Content::default() },
+        });
+        let (name, side) = side_table(table, Held::Parts(parts.collect()));
+        later.tables.insert(name.clone(), side);
+        let Some(local) = &local else { continue };
+        let was = same_table(&earlier, &name, table.key.uuid.as_ref()).cloned();
+        let Some((was, held)) = was.and_then(|was| Some((was.clone(), earlier.tables.get_mut(&was)?))) else {
+            continue;
+        };
+        let held_dir = before.table_dir(&was)?;
+        for live in local.live(table)? {
+            pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
+        }
+    }
+    later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
+    let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.clone())));
+    later.tables.extend(left);
+    Ok(Compared {
+        before: before.named(),
+        after: None,
+        diff: diff(&earlier, &later),
+        not_compared: not_compared.into_iter().collect(),
+        warnings,
+    })
+}
+
+/// The table of a side that a table of the other one is: by UUID, or by name where one of them has none.
+fn same_table<'a>(side: &'a Side, name: &TableName, uuid: Option<&TableUuid>) -> Option<&'a TableName> {
+    if let Some(uuid) = uuid
+        && let Some((name, _)) = side.tables.iter().find(|(_, table)| table.uuid.as_ref() == Some(uuid))
+    {
+        return Some(name);
+    }
+    let (name, table) = side.tables.get_key_value(name)?;
+    (uuid.is_none() || table.uuid.is_none()).then_some(name)
+}
+
+/// Notes of the parts of a table which of them have the very files of the part of their name in `other`.
+fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>) -> Result<(), OpError> {
+    let (Some(own), Some(other), Held::Parts(parts)) = (own, other, &mut table.held) else { return Ok(()) };
+    let asked: Vec<(&PartName, &Dir)> = parts.iter().map(|part| (&part.name, other)).collect();
+    let same = exec::unchanged_parts(&asked, own)?;
+    for part in parts.iter_mut().filter(|part| same.contains(&part.name)) {
+        part.content.is_the_same_files = true;
+    }
+    Ok(())
+}
+
+struct Snapshot {
+    manifest: Manifest,
+    dir: Dir,
+    parts: Vec<PartRecord>,
+}
+
+impl Snapshot {
+    fn read(repository: &Repository, reference: &SnapshotReference) -> Result<Self, OpError> {
+        let manifest = show(repository, reference)?.manifest;
+        let dir = repository.snapshot_dir(manifest.id)?;
+        let parts = read_parts(&dir, &manifest.parts_blake3)?;
+        Ok(Self { manifest, dir, parts })
+    }
+
+    fn named(&self) -> (SnapshotId, DateTime<Utc>) {
+        (self.manifest.id, self.manifest.time)
+    }
+
+    /// What `create` was told to take.
+    fn selection(&self) -> Result<Selection, OpError> {
+        let Settings { include, exclude, accept, partitions, .. } = &self.manifest.settings;
+        let patterns = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
+        let damaged = |error: crate::plan::InvalidTablePattern| crate::repo::RepoError::Damaged {
+            path: self.dir.path().join("manifest.json"),
+            reason: error.to_string(),
+        };
+        Ok(Selection {
+            include: patterns(include).map_err(damaged)?,
+            exclude: patterns(exclude).map_err(damaged)?,
+            accept: patterns(accept).map_err(damaged)?,
+            partitions: partitions.iter().cloned().map(crate::model::PartitionId).collect(),
+        })
+    }
+
+    /// The directory of a table's parts.
+    fn table_dir(&self, name: &TableName) -> Result<Option<Dir>, OpError> {
+        let path = Path::new("data").join(escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
+        Ok(self.dir.find_beneath(&path)?)
+    }
+
+    fn definition(&self, table: &TableEntry) -> Result<Option<(String, bool)>, OpError> {
+        let Some(path) = table.definition.as_deref().map(Path::new) else { return Ok(None) };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let text = self.dir.open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
+        Ok(Some((String::from_utf8_lossy(&text).into_owned(), table.definition_is_file)))
+    }
+
+    /// What all selections take of the snapshot. Tables that one of them leaves out are noted.
+    fn side(&self, selections: &[Selection], left_out: &mut BTreeSet<TableName>) -> Result<Side, OpError> {
+        let mut side = Side { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
+        for table in &self.manifest.tables {
+            let name = TableName::new(table.database.clone(), table.table.clone());
+            if !selections.iter().all(|selection| selection.wants(&name)) {
+                left_out.insert(name);
+                continue;
+            }
+            let reason = || table.reason.clone().unwrap_or_else(|| "it was left out".to_owned());
+            let held = match table.state {
+                TableState::Taken => Held::default(),
+                TableState::Definition => Held::Nothing,
+                TableState::DataLeft | TableState::Skipped => Held::Left(reason()),
+            };
+            let definition = self.definition(table)?;
+            side.tables.insert(name, SideTable { uuid: table.uuid.clone(), definition, held });
+        }
+        for record in &self.parts {
+            let name = TableName::new(record.database.clone(), record.table.clone());
+            let wanted = record.part.is_patch()
+                || selections.iter().all(|selection| selection.wants_partition(&record.partition));
+            if let (true, Some(SideTable { held: Held::Parts(parts), .. })) = (wanted, side.tables.get_mut(&name)) {
+                parts.push(part_of(record));
+            }
+        }
+        Ok(side)
+    }
+}
+
+fn part_of(record: &PartRecord) -> SidePart {
+    let uncovered = record.uncovered.iter().map(|file| (file.path.clone(), file.bytes, file.blake3.clone()));
+    SidePart {
+        name: record.part.clone(),
+        partition: record.partition.clone(),
+        rows: record.rows,
+        bytes: record.bytes,
+        content: Content {
+            fingerprint: record.fingerprint,
+            uncovered: Some(uncovered.collect()),
+            is_the_same_files: false,
+        },
+    }
+}

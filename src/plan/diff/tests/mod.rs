@@ -1,0 +1,252 @@
+use std::collections::BTreeSet;
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::{Change, Content, Diff, Held, Side, SidePart, SideTable, TableState, diff};
+use crate::model::{Fingerprint, PartName, PartitionId, TableName, TableUuid};
+
+/// A part of a name, with content that a number stands for.
+fn part(name: &str, content: u8) -> SidePart {
+    SidePart {
+        name: PartName::try_from(name.to_owned()).expect("a part's name"),
+        partition: PartitionId(name.split('_').next().unwrap_or_default().to_owned()),
+        rows: Some(10),
+        bytes: 100,
+        content: Content {
+            fingerprint: Some(Fingerprint::from_bytes([content; 16])),
+            uncovered: Some(BTreeSet::new()),
+            is_the_same_files: false,
+        },
+    }
+}
+
+fn parts(names: &[&str]) -> Vec<SidePart> {
+    names.iter().map(|name| part(name, 1)).collect()
+}
+
+fn uuid(digit: char) -> Option<TableUuid> {
+    TableUuid::from_server(&"00000000-0000-0000-0000-00000000000x".replace('x', &digit.to_string())).expect("a UUID")
+}
+
+fn table(parts: Vec<SidePart>) -> SideTable {
+    SideTable {
+        uuid: None,
+        definition: Some(("CREATE TABLE t (a UInt8)\n".to_owned(), true)),
+        held: Held::Parts(parts),
+    }
+}
+
+fn side(name: &str, tables: Vec<(&str, SideTable)>) -> Side {
+    let tables = tables.into_iter().map(|(name, table)| (TableName::new("d", name), table)).collect();
+    Side { name: name.to_owned(), tables }
+}
+
+/// What became of each part of one table, as `change part`.
+fn changes(before: Vec<SidePart>, after: Vec<SidePart>) -> Vec<String> {
+    let found = diff(&side("a", vec![("t", table(before))]), &side("b", vec![("t", table(after))]));
+    told(&found)
+}
+
+fn told(found: &Diff) -> Vec<String> {
+    let parts = found.tables.iter().flat_map(|table| table.partitions.iter().flat_map(|partition| &partition.parts));
+    parts
+        .map(|part| {
+            let from: String = part.from.iter().map(|name| format!(" from {name}")).collect();
+            let into = part.into.iter().map(|name| format!(" into {name}")).collect::<String>();
+            format!("{:?} {}{into}{from}", part.change, part.part)
+        })
+        .collect()
+}
+
+fn only(found: &Diff) -> &super::TableDiff {
+    let [table] = found.tables.as_slice() else { panic!("{} tables", found.tables.len()) };
+    table
+}
+
+#[test]
+fn parts_are_added_merged_mutated_and_dropped() {
+    assert_eq!(changes(parts(&["a_1_1_0"]), parts(&["a_1_1_0", "a_2_2_0"])), ["Added a_2_2_0"]);
+    assert_eq!(changes(parts(&["a_1_1_0", "b_1_1_0"]), parts(&["a_1_1_0"])), ["Dropped b_1_1_0"]);
+    assert_eq!(
+        changes(parts(&["a_1_1_0", "a_2_2_0", "a_3_3_0"]), parts(&["a_1_2_1", "a_3_3_0"])),
+        ["Merged a_1_1_0 into a_1_2_1", "Added a_1_2_1 from a_1_1_0 from a_2_2_0", "Merged a_2_2_0 into a_1_2_1"]
+    );
+    // A mutation gives a part another version; a merge after it, another level.
+    assert_eq!(changes(parts(&["a_1_3_1"]), parts(&["a_1_3_1_4"])), ["Mutated a_1_3_1_4 from a_1_3_1"]);
+    assert_eq!(
+        changes(parts(&["a_1_3_1_4"]), parts(&["a_1_3_2_4"])),
+        ["Merged a_1_3_1_4 into a_1_3_2_4", "Added a_1_3_2_4 from a_1_3_1_4"]
+    );
+    // Blocks of another partition are other blocks.
+    assert_eq!(changes(parts(&["a_1_1_0"]), parts(&["b_1_9_2"])), ["Dropped a_1_1_0", "Added b_1_9_2"]);
+    assert_eq!(
+        changes(parts(&["a_9_9_0"]), parts(&["a_1_4_1", "a_5_8_1"])),
+        ["Added a_1_4_1", "Added a_5_8_1", "Dropped a_9_9_0"]
+    );
+}
+
+#[test]
+fn a_part_of_the_same_name_is_the_same_if_it_holds_the_same() {
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![part("a_1_1_0", 1)]), Vec::<String>::new());
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![part("a_1_1_0", 2)]), ["Mutated a_1_1_0 from a_1_1_0"]);
+    let mut other_columns = part("a_1_1_0", 1);
+    other_columns.content.uncovered = Some(BTreeSet::from([("columns.txt".to_owned(), 70, Some("x".to_owned()))]));
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns.clone()]), ["Mutated a_1_1_0 from a_1_1_0"]);
+    // What nobody has looked at is not held against it; what nobody knows is not known.
+    other_columns.content.uncovered = None;
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns.clone()]), Vec::<String>::new());
+    other_columns.content.fingerprint = None;
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns.clone()]), ["Unknown a_1_1_0"]);
+    other_columns.content.is_the_same_files = true;
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns]), Vec::<String>::new());
+}
+
+#[test]
+fn rows_and_bytes_are_told_where_they_are_known() {
+    let mut unknown = part("a_2_2_0", 1);
+    unknown.rows = None;
+    let mut same = part("a_1_1_0", 1);
+    // The server counts otherwise; it is the same part all the same.
+    same.bytes = 90;
+    let after = vec![same, unknown, part("patch-0a-a_3_3_0", 1)];
+    let found = diff(&side("a", vec![("t", table(parts(&["a_1_1_0"])))]), &side("b", vec![("t", table(after))]));
+    let tallies = found.tallies;
+    assert_eq!((tallies.before.rows, tallies.before.bytes, tallies.before.parts), (10, 100, 1));
+    assert_eq!((tallies.after.rows, tallies.after.bytes, tallies.after.parts), (10, 300, 3));
+    assert_eq!((tallies.after.rows_unknown_parts, tallies.added.parts), (1, 2));
+}
+
+#[test]
+fn tables_are_found_again_by_uuid_and_by_name() {
+    let with = |uuid, names: &[&str]| SideTable { uuid, ..table(parts(names)) };
+    let state = |before: Vec<(&str, SideTable)>, after: Vec<(&str, SideTable)>| {
+        let found = diff(&side("a", before), &side("b", after));
+        found.tables.iter().map(|table| (table.name.table.clone(), table.state)).collect::<Vec<_>>()
+    };
+    let named = |name: &str, state| (name.to_owned(), state);
+    let names = ["a_1_1_0"];
+    assert_eq!(state(vec![], vec![("t", with(None, &names))]), [named("t", TableState::Added)]);
+    assert_eq!(state(vec![("t", with(None, &names))], vec![]), [named("t", TableState::Dropped)]);
+    assert_eq!(
+        state(vec![("t", with(None, &names))], vec![("t", with(None, &names))]),
+        [named("t", TableState::Unchanged)]
+    );
+    assert_eq!(
+        state(vec![("t", with(uuid('1'), &names))], vec![("u", with(uuid('1'), &names))]),
+        [named("u", TableState::Renamed)]
+    );
+    assert_eq!(
+        state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &names))]),
+        [named("t", TableState::Recreated)]
+    );
+    // Two tables that have exchanged their names.
+    assert_eq!(
+        state(
+            vec![("t", with(uuid('1'), &names)), ("u", with(uuid('2'), &[]))],
+            vec![("t", with(uuid('2'), &[])), ("u", with(uuid('1'), &names))]
+        ),
+        [named("t", TableState::Renamed), named("u", TableState::Renamed)]
+    );
+    // One moved away, and another one took its name.
+    assert_eq!(
+        state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('3'), &[])), ("u", with(uuid('1'), &names))]),
+        [named("t", TableState::Added), named("u", TableState::Renamed)]
+    );
+}
+
+#[test]
+fn a_table_made_again_has_other_parts_of_the_same_names() {
+    let with = |uuid| side("x", vec![("t", SideTable { uuid, ..table(parts(&["a_1_1_0"])) })]);
+    assert_eq!(told(&diff(&with(uuid('1')), &with(uuid('2')))), ["Dropped a_1_1_0", "Added a_1_1_0"]);
+}
+
+#[test]
+fn definitions_are_compared_line_by_line_where_both_are_of_one_kind() {
+    let defined = |text: &str, is_file| {
+        side("x", vec![("t", SideTable { definition: Some((text.to_owned(), is_file)), ..table(Vec::new()) })])
+    };
+    let found =
+        diff(&defined("CREATE TABLE t\n(\n    a UInt8\n)", true), &defined("CREATE TABLE t\n(\n    a UInt16\n)", true));
+    let definition = only(&found).definition.clone().expect("it changed");
+    assert!(
+        definition.contains("-    a UInt8\n+    a UInt16\n") && definition.contains("--- x\n+++ x"),
+        "{definition}"
+    );
+    assert_eq!(only(&found).state, TableState::Changed);
+    let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a UInt8)", false));
+    assert_eq!((only(&found).definition.clone(), only(&found).notes.len(), found.is_empty()), (None, 1, false));
+}
+
+#[test]
+fn parts_that_a_side_does_not_have_are_not_dropped() {
+    let left = SideTable { held: Held::Left("its disk is remote".to_owned()), ..table(Vec::new()) };
+    let found = diff(&side("a", vec![("t", table(parts(&["a_1_1_0"])))]), &side("b", vec![("t", left)]));
+    assert_eq!((only(&found).partitions.len(), found.is_empty()), (0, false));
+    assert!(only(&found).notes.iter().any(|note| note.contains("its disk is remote")), "{found:?}");
+}
+
+fn some_parts() -> impl Strategy<Value = Vec<SidePart>> {
+    // Neighbouring runs of blocks, so that no block is held twice, as on a server.
+    let runs = vec((0_u32..3, 1_u64..4, 0_u64..3, 0_u64..3, 0_u8..2, any::<bool>()), 0..12);
+    runs.prop_map(|runs| {
+        let mut next = [1_u64; 3];
+        let mut parts = Vec::new();
+        for (partition, length, level, mutation, content, is_there) in runs {
+            let slot = usize::try_from(partition).expect("small");
+            let Some(from) = next.get_mut(slot) else { continue };
+            let version = if mutation == 0 { String::new() } else { format!("_{mutation}") };
+            if is_there {
+                parts.push(part(&format!("p{partition}_{from}_{}_{level}{version}", *from + length - 1), content));
+            }
+            *from += length;
+        }
+        parts
+    })
+}
+
+proptest! {
+    /// Each part of each side is told exactly once, and the figures are those of the parts.
+    #[test]
+    fn every_part_has_one_fate(before in some_parts(), after in some_parts()) {
+        let found = diff(&side("a", vec![("t", table(before.clone()))]), &side("b", vec![("t", table(after.clone()))]));
+        let tallies = found.tallies;
+        prop_assert_eq!((tallies.before.parts, tallies.after.parts), (before.len() as u64, after.len() as u64));
+        let now = tallies.added.parts + tallies.mutated.parts + tallies.unchanged.parts + tallies.unknown.parts;
+        let then = tallies.merged.parts + tallies.dropped.parts + tallies.mutated.parts + tallies.unchanged.parts + tallies.unknown.parts;
+        prop_assert_eq!((now, then), (after.len() as u64, before.len() as u64));
+        for change in only(&found).partitions.iter().flat_map(|partition| &partition.parts) {
+            let old = |name: &PartName| before.iter().any(|part| part.name == *name);
+            let new = |name: &PartName| after.iter().any(|part| part.name == *name);
+            let covered = |name: &PartName, by: &PartName| {
+                by.blocks().zip(name.blocks()).is_some_and(|(one, other)| one.cover(&other))
+            };
+            match change.change {
+                Change::Added => {
+                    let is_covered = change.from.iter().all(|from| covered(from, &change.part));
+                    prop_assert!(new(&change.part) && !old(&change.part) && is_covered);
+                }
+                Change::Merged => {
+                    let into = change.into.as_ref().expect("a part that holds it");
+                    prop_assert!(old(&change.part) && new(into) && covered(&change.part, into));
+                }
+                Change::Dropped => {
+                    let partition = change.part.as_str().split('_').next().unwrap_or_default();
+                    let mut there = after.iter().filter(|part| part.partition.0 == partition);
+                    let is_held = there.any(|part| covered(&change.part, &part.name));
+                    prop_assert!(old(&change.part) && !is_held);
+                }
+                Change::Mutated => prop_assert!(new(&change.part) && change.from.len() == 1),
+                Change::Unchanged | Change::Unknown => prop_assert!(false, "{:?}", change),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_changed_from_a_state_to_itself(tables in btree_map("[a-c]", some_parts(), 0..3)) {
+        let state = side("a", tables.iter().map(|(name, parts)| (name.as_str(), table(parts.clone()))).collect());
+        let found = diff(&state, &state);
+        prop_assert!(found.is_empty() && told(&found).is_empty());
+        prop_assert_eq!(found.tallies.before, found.tallies.unchanged);
+    }
+}
