@@ -109,11 +109,11 @@ fn word(table: &TableDiff) -> String {
 fn text(compared: &Compared, with_parts: bool, now: DateTime<Utc>) -> String {
     let age = |time: DateTime<Utc>| format!("{} ago", render::age(time, now));
     let (id, time) = compared.before;
-    let mut text = format!("from {id} ({}) ", age(time));
-    text += &match compared.after {
-        Some((id, time)) => format!("to {id} ({})\n\n", age(time)),
-        None => "to what the server has now\n\n".to_owned(),
+    let target = match compared.after {
+        Some((id, time)) => format!("{id} ({})", age(time)),
+        None => "what the server has now".to_owned(),
     };
+    let mut text = format!("from {id} ({}) to {target}\n\n", age(time));
     let tables = &compared.diff.tables;
     let is_same = |table: &&TableDiff| table.state == TableState::Unchanged && table.notes.is_empty();
     let columns = [

@@ -13,6 +13,7 @@ mod tree;
 
 mod configured;
 mod damage;
+mod diff;
 mod garbage;
 mod hardened;
 mod hostile;

@@ -185,3 +185,14 @@ fn nothing_is_made_and_no_times_are_no_trouble() {
     assert_eq!((&document["keep"], &document["remove"]), (&json!([]), &json!([])));
     assert!(!desk.chsnap.repo().exists());
 }
+
+/// The example is what the command prints.
+#[test]
+fn the_documentation_shows_what_is_printed() {
+    let text = include_str!("../../docs/retention.md");
+    let (_, example) = text.split_once("```\n$ chsnap ").expect("an example");
+    let (command, shown) = example.split_once('\n').expect("and what it prints");
+    let (shown, _) = shown.split_once("…\n```").expect("its beginning");
+    let printed = Desk::new(&json!([])).chsnap.expect(0, &command.split(' ').collect::<Vec<_>>()).stdout;
+    assert!(printed.starts_with(shown), "{printed}");
+}

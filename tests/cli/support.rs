@@ -145,7 +145,7 @@ pub(crate) fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("a valid time")
 }
 
-fn part_record() -> PartRecord {
+pub(crate) fn part_record() -> PartRecord {
     PartRecord {
         database: "shop".to_owned(),
         table: "orders".to_owned(),
@@ -171,7 +171,7 @@ fn part_record() -> PartRecord {
     }
 }
 
-fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part: &PartRecord) -> Manifest {
+pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part: &PartRecord) -> Manifest {
     Manifest {
         format: FORMAT,
         chsnap: "test".to_owned(),

@@ -12,6 +12,7 @@ mod strace;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod differing;
 mod disks;
 mod elsewhere;
 mod examined;

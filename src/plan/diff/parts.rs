@@ -237,12 +237,11 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
             let end = new.partition_point(|(new, ..)| new.is_none_or(|new| new.min <= blocks.min));
             new.get_mut(..end)?.last_mut().filter(|(new, ..)| new.is_some_and(|new| new.cover(&blocks)))
         });
-        match holder {
-            Some((_, _, held)) => held.push(was),
-            None => {
-                tallies.count(Change::Dropped, was);
-                parts.push(PartChange::of(Change::Dropped, was));
-            }
+        if let Some((_, _, held)) = holder {
+            held.push(was);
+        } else {
+            tallies.count(Change::Dropped, was);
+            parts.push(PartChange::of(Change::Dropped, was));
         }
     }
     for (blocks, part, held) in new {

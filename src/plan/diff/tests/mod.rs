@@ -52,9 +52,10 @@ fn told(found: &Diff) -> Vec<String> {
     let parts = found.tables.iter().flat_map(|table| table.partitions.iter().flat_map(|partition| &partition.parts));
     parts
         .map(|part| {
-            let from: String = part.from.iter().map(|name| format!(" from {name}")).collect();
-            let into = part.into.iter().map(|name| format!(" into {name}")).collect::<String>();
-            format!("{:?} {}{into}{from}", part.change, part.part)
+            let mut text = format!("{:?} {}", part.change, part.part);
+            text.extend(part.into.iter().flat_map(|name| [" into ", name.as_str()]));
+            text.extend(part.from.iter().flat_map(|name| [" from ", name.as_str()]));
+            text
         })
         .collect()
 }
@@ -124,21 +125,21 @@ fn tables_are_found_again_by_uuid_and_by_name() {
         let found = diff(&side("a", before), &side("b", after));
         found.tables.iter().map(|table| (table.name.table.clone(), table.state)).collect::<Vec<_>>()
     };
-    let named = |name: &str, state| (name.to_owned(), state);
+    let told = |name: &str, state| (name.to_owned(), state);
     let names = ["a_1_1_0"];
-    assert_eq!(state(vec![], vec![("t", with(None, &names))]), [named("t", TableState::Added)]);
-    assert_eq!(state(vec![("t", with(None, &names))], vec![]), [named("t", TableState::Dropped)]);
+    assert_eq!(state(vec![], vec![("t", with(None, &names))]), [told("t", TableState::Added)]);
+    assert_eq!(state(vec![("t", with(None, &names))], vec![]), [told("t", TableState::Dropped)]);
     assert_eq!(
         state(vec![("t", with(None, &names))], vec![("t", with(None, &names))]),
-        [named("t", TableState::Unchanged)]
+        [told("t", TableState::Unchanged)]
     );
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("u", with(uuid('1'), &names))]),
-        [named("u", TableState::Renamed)]
+        [told("u", TableState::Renamed)]
     );
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &names))]),
-        [named("t", TableState::Recreated)]
+        [told("t", TableState::Recreated)]
     );
     // Two tables that have exchanged their names.
     assert_eq!(
@@ -146,12 +147,12 @@ fn tables_are_found_again_by_uuid_and_by_name() {
             vec![("t", with(uuid('1'), &names)), ("u", with(uuid('2'), &[]))],
             vec![("t", with(uuid('2'), &[])), ("u", with(uuid('1'), &names))]
         ),
-        [named("t", TableState::Renamed), named("u", TableState::Renamed)]
+        [told("t", TableState::Renamed), told("u", TableState::Renamed)]
     );
     // One moved away, and another one took its name.
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('3'), &[])), ("u", with(uuid('1'), &names))]),
-        [named("t", TableState::Added), named("u", TableState::Renamed)]
+        [told("t", TableState::Added), told("u", TableState::Renamed)]
     );
 }
 
