@@ -24,7 +24,6 @@ pub use inode_set::InodeSet;
 pub use label::Label;
 pub use leb128::{read_number, write_number};
 pub use links::{Link, Links, MAX_BLOCKS};
-pub use part::{InvalidPartName, PartName, PartitionId};
 pub use part::{Blocks, InvalidPartName, PartName, PartitionId};
 pub use path_map::{PathMap, PathRule, PathRuleError};
 pub use quantities::{Ownership, Placed, Placement, Tally, Totals};

@@ -1,12 +1,13 @@
 //! What changed between two snapshots, or from one to the server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 
 use crate::exec;
-use crate::fs::Dir;
+use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{PartName, PathMap, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
 use crate::plan::diff::{Content, Diff, Held, Side, SidePart, SideTable, diff};
 use crate::plan::{Selection, SnapshotReference, plan_create};
@@ -115,17 +116,19 @@ pub fn diff_live(
             bytes: part.bytes,
             content: Content { fingerprint: part.fingerprint, ..Content::default() },
         });
-        let (name, side) = side_table(table, Held::Parts(parts.collect()));
-        later.tables.insert(name.clone(), side);
-        let Some(local) = &local else { continue };
-        let was = same_table(&earlier, &name, table.key.uuid.as_ref()).cloned();
-        let Some((was, held)) = was.and_then(|was| Some((was.clone(), earlier.tables.get_mut(&was)?))) else {
-            continue;
-        };
-        let held_dir = before.table_dir(&was)?;
-        for live in local.live(table)? {
-            pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
+        let mut parts: Vec<SidePart> = parts.collect();
+        let was = same_table(&earlier, table.name(), table.key.uuid.as_ref()).cloned();
+        if let (Some(local), Some(was)) = (&local, was)
+            && let Some(held) = earlier.tables.get_mut(&was)
+        {
+            let held_dir = before.table_dir(&was)?;
+            for live in local.live(table)? {
+                pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
+                pool.install(|| look_at_others(held, &live.dir, &mut parts))?;
+            }
         }
+        let (name, side) = side_table(table, Held::Parts(parts));
+        later.tables.insert(name, side);
     }
     later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
     let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.clone())));
@@ -159,6 +162,29 @@ fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>
         part.content.is_the_same_files = true;
     }
     Ok(())
+}
+
+/// Of live parts that the snapshot has under the same name and with other inodes: what their own checksums and small
+/// files say, instead of what the server says. Files that the snapshot did not take are passed over.
+fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Result<(), OpError> {
+    let Held::Parts(held) = &held.held else { return Ok(()) };
+    let others: HashMap<&PartName, &SidePart> =
+        held.iter().filter(|part| !part.content.is_the_same_files).map(|part| (&part.name, part)).collect();
+    let look = |part: &mut SidePart| -> Result<(), FsError> {
+        let Some(was) = others.get(&part.name) else { return Ok(()) };
+        let Some(dir) = live.find_beneath(Path::new(part.name.as_str()))? else { return Ok(()) };
+        let inspected = match exec::inspect_part(&dir) {
+            // A merge has taken it away meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            inspected => inspected?,
+        };
+        let taken = |path: &String| was.content.uncovered.iter().flatten().any(|(held, ..)| held == path);
+        let files = inspected.uncovered.into_iter().filter(|file| taken(&file.path));
+        part.content.fingerprint = inspected.fingerprint.or(part.content.fingerprint);
+        part.content.uncovered = Some(files.map(|file| (file.path, file.bytes, file.blake3)).collect());
+        Ok(())
+    };
+    Ok(parts.par_iter_mut().try_for_each(look)?)
 }
 
 struct Snapshot {
