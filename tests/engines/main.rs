@@ -28,3 +28,4 @@ mod secured;
 mod server_gone;
 mod support;
 mod unchanged;
+mod verified;

@@ -418,7 +418,7 @@ impl Check<'_> {
             }
             let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
             // A list of checksums is read whatever the level: that its size is another one is said, too.
-            if !has_size && (self.verifier.level >= Level::Size || checked.name == CHECKSUMS) {
+            if !has_size && (self.verifier.level >= Level::Size || asked.path.ends_with(CHECKSUMS)) {
                 let bytes = asked.expected.size_bytes.unwrap_or_default();
                 add(DamageKind::Size, size(bytes), size(checked.stat.size_bytes));
             }
