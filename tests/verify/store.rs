@@ -1,5 +1,7 @@
 //! A repository of made-up parts with real checksums, its snapshots linked from one "live" directory.
 
+#![allow(dead_code, reason = "tests and benchmark each use their own share")]
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -51,6 +53,15 @@ fn checksums(files: &BTreeMap<&str, (u64, [u8; 16])>) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// A part of these files, none of which is in a projection.
+pub(crate) fn part_of(files: Vec<(String, Vec<u8>)>) -> Part {
+    let entries =
+        files.iter().map(|(name, content)| (name.as_str(), (content.len() as u64, hash_bytes(content).to_bytes())));
+    let list = checksums(&entries.collect());
+    let beside = [("checksums.txt".to_owned(), list), ("columns.txt".to_owned(), b"columns".to_vec())];
+    files.into_iter().chain(beside).collect()
+}
+
 /// A part with so many files, and a projection with as many where one is asked for.
 pub(crate) fn part(seed: u64, files: usize, with_projection: bool) -> Part {
     let mut part = Part::new();
@@ -86,7 +97,10 @@ pub(crate) fn part(seed: u64, files: usize, with_projection: bool) -> Part {
 impl Store {
     pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Self::within(&if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() })
+    }
+
+    pub(crate) fn within(place: &Path) -> Self {
         let store = Self { folder: tempfile::tempdir_in(place).expect("a folder"), nights: Cell::new(0) };
         Repository::init(&store.repo(), time(0), &real()).expect("a repository");
         store
