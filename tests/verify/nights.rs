@@ -141,7 +141,9 @@ fn a_part_that_is_noted_as_damaged_is_no_source_until_it_is_found_whole() {
     {
         let (repository, now) = (store.open(), time(11));
         let locked = repository.lock("test", now, Duration::from_secs(5)).expect("the lock");
-        locked.record(now, &chsnap::repo::Event::Created { id: second }).expect("recorded");
+        locked
+            .record(now, &chsnap::repo::Event::Created { id: second, written_bytes: None, used_bytes: None })
+            .expect("recorded");
     }
     assert_eq!(noted(second), BTreeSet::from([key("one", "all_1_1_0")]));
     fs::write(&file, &sound).expect("written");
