@@ -260,6 +260,21 @@ impl Checks {
         noted.into_iter().filter(|(_, ids)| ids.contains_key(&id)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood then;
+    /// none where there are no slices.
+    #[must_use]
+    pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
+        let mut last: BTreeMap<Slice, DateTime<Utc>> = BTreeMap::new();
+        for (time, run) in self.runs() {
+            let had_all = snapshots.iter().all(|id| id.time() > time || run.ids.contains(id));
+            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && !run.run.incomplete && had_all;
+            if let Some(slice) = run.run.slice.filter(|slice| is_as_good && slice.count() == count) {
+                last.insert(slice, time);
+            }
+        }
+        Slice::all(count).min_by_key(|slice| last.get(slice).copied())
+    }
+
     /// When a snapshot was last verified as a whole.
     #[must_use]
     pub fn last(&self, id: SnapshotId) -> LastCheck {

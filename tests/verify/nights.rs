@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chsnap::model::{Level, PartName, TableName};
 use chsnap::ops::verify::Request;
-use chsnap::plan::Slice;
+use chsnap::plan::{Slice, SliceChoice};
 use proptest::prelude::*;
 
 use crate::store::{Store, found, part, request, time};
@@ -40,7 +40,7 @@ proptest! {
         let mut sums = (0, 0, 0, 0);
         for index in 1..=count {
             let slice: Slice = format!("{index}/{count}").parse().expect("a slice");
-            let tally = store.verify(&Request { slice: Some(slice), ..request(Level::Data) }).tally;
+            let tally = store.verify(&Request { slice: Some(slice.into()), ..request(Level::Data) }).tally;
             sums = (sums.0 + tally.parts, sums.1 + tally.files, sums.2 + tally.bytes, sums.3 + tally.read_bytes);
         }
         prop_assert_eq!(sums, (first.parts, first.files, first.bytes, first.read_bytes));
@@ -55,8 +55,9 @@ fn damage_is_found_by_the_slice_that_its_part_is_in() {
     let damaged = store.at(id).join("data/d/one/all_1_1_0/c1.bin");
     fs::write(&damaged, "damage").expect("written");
     let slices = (1..=5).map(|index| format!("{index}/5").parse::<Slice>().expect("a slice"));
-    let hits = slices
-        .filter(|slice| !found(&store.verify(&Request { slice: Some(*slice), ..request(Level::Data) })).is_empty());
+    let hits = slices.filter(|slice| {
+        !found(&store.verify(&Request { slice: Some((*slice).into()), ..request(Level::Data) })).is_empty()
+    });
     assert_eq!(hits.count(), 1);
 }
 
@@ -161,9 +162,9 @@ fn a_snapshot_is_verified_when_the_last_slice_of_a_round_is_done() {
     let last = || store.open().checks().expect("the journal").last(id);
     assert_eq!(last().level, None);
     for (night, slice) in [(10, "1/3"), (11, "2/3")] {
-        let slice = Some(slice.parse().expect("a slice"));
-        store.verify_at(&Request { slice, ..request(Level::Data) }, time(night));
-        assert_eq!((last().level, last().slice), (None, slice));
+        let slice: Slice = slice.parse().expect("a slice");
+        store.verify_at(&Request { slice: Some(slice.into()), ..request(Level::Data) }, time(night));
+        assert_eq!((last().level, last().slice), (None, Some(slice)));
     }
     store.verify_at(&request(Level::Size), time(12));
     assert_eq!((last().level, last().time, last().data_time), (Some(Level::Size), Some(time(12)), None));
@@ -190,4 +191,24 @@ fn only_the_tables_that_are_named_are_checked() {
     let (one, two) = (of("one"), of("two"));
     assert_eq!((found(&one).len(), found(&two).len()), (2, 0));
     assert_eq!((one.tally.parts, two.tally.parts), (4, 2));
+}
+
+#[test]
+fn the_next_slice_is_the_one_that_was_checked_longest_ago() {
+    let store = many_parts(6);
+    let first = store.snapshot();
+    let next = |night| {
+        let slice = Some(SliceChoice::Next(3));
+        let report = store.verify_at(&Request { slice, ..request(Level::Data) }, time(night));
+        report.slice.expect("one").to_string()
+    };
+    assert_eq!([10, 11].map(next), ["1/3", "2/3"]);
+    // Neither a check of one of two snapshots nor one of sizes is the night's.
+    store.snapshot();
+    let only = vec![first.to_string().parse().expect("an id")];
+    let slice = Some("3/3".parse::<SliceChoice>().expect("a slice"));
+    store.verify_at(&Request { references: only, slice, ..request(Level::Data) }, time(12));
+    store.verify_at(&Request { slice, ..request(Level::Size) }, time(13));
+    // The second snapshot is dated before the first two nights, which did not have it: they count for nothing.
+    assert_eq!([14, 15, 16, 17].map(next), ["1/3", "2/3", "3/3", "1/3"]);
 }

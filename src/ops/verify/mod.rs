@@ -17,6 +17,7 @@ use crate::exec::verify::{Finding, PartGroup, PartOutcome, Unread, Verifier, che
 use crate::fs::{Dir, RateLimit, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, Work};
+use crate::plan::{Slice, SliceChoice};
 use crate::repo::{Index, PartRecord, Repository, TableParts};
 
 use super::create::Clock;
@@ -47,13 +48,14 @@ pub fn verify(
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
     let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
-    let scope = Scope { tables: &request.tables, slice: request.slice };
     let mut report = Report::default();
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
+    report.slice = slice(repository, request, &subjects)?;
+    let scope = Scope { tables: &request.tables, slice: report.slice };
     let unread = Unread::default();
     let run = Run { repository, request, scope, means, unread: &unread };
 
-    monitor.stage_started(Stage::Verify, None);
+    monitor.stage_started(Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
     let mut journal_warning = None;
     let covered = match run.cover(&subjects, &mut groups, started) {
@@ -66,9 +68,8 @@ pub fn verify(
     };
     report.warnings.extend(journal_warning);
     let groups = largest_first(groups);
-    // What is to be done is known only now.
+    monitor.stage_finished(Stage::Discover);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
-    monitor.stage_finished(Stage::Verify);
     monitor.stage_started(Stage::Verify, Some(Work { parts, ..Work::default() }));
     let reading = Instant::now();
     let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
@@ -149,6 +150,15 @@ impl Spared {
 
 /// When the bytes of a part were last read.
 type Covered = BTreeMap<(TableName, PartName), DateTime<Utc>>;
+
+fn slice(repository: &Repository, request: &Request, subjects: &[Subject]) -> Result<Option<Slice>, OpError> {
+    let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
+    Ok(match request.slice {
+        None => None,
+        Some(SliceChoice::At(slice)) => Some(slice),
+        Some(SliceChoice::Next(count)) => repository.checks()?.next_slice(request.level, count, &ids),
+    })
+}
 
 fn open_all(
     repository: &Repository,
