@@ -217,7 +217,7 @@ impl Run<'_> {
     /// One snapshot's frame and definitions, and its parts that the run is about.
     fn frame(&self, subject: &mut Subject, position: usize) -> (Vec<PartRecord>, Vec<Finding>, u64) {
         let mut findings = Vec::new();
-        let parts = match subject.parts(position) {
+        let parts = match subject.parts(position, self.unread) {
             Ok(parts) => Some(parts),
             Err(finding) => {
                 findings.extend(finding);

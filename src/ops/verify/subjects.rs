@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::exec::verify::{Finding, Instance, Wanted};
-use crate::fs::{Digest, Dir};
+use crate::exec::verify::{Finding, Instance, Unread, Wanted};
+use crate::fs::{Digest, Dir, ErrorKind};
 use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::chain;
 use crate::plan::{Frame, Place, Slice, TablePattern};
@@ -36,12 +36,18 @@ pub(super) enum Opened {
     Newer(u32),
 }
 
+/// Whether it is only this user who may not read something: that is no damage.
+fn is_refusal(error: &RepoError) -> bool {
+    matches!(error, RepoError::Fs(error) if error.kind() == ErrorKind::NoPermission)
+}
+
 /// Opens a snapshot, to stand at `position` among those of the run.
 pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> Result<Opened, RepoError> {
     let finding = |should: &str, is: String| Finding::new(position, "manifest.json", DamageKind::Manifest, should, is);
     let lease = match repository.lease(id) {
         Ok(lease) => lease,
         Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
+        Err(error) if is_refusal(&error) => return Err(error),
         Err(error) => {
             // No lease without a manifest that opens.
             let dir = match repository.snapshot_dir(id) {
@@ -55,6 +61,7 @@ pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> 
     let dir = lease.dir().clone();
     let (mut manifest, mut findings) = (None, Vec::new());
     match lease.manifest() {
+        Err(error) if is_refusal(&error) => return Err(error),
         Err(error) => findings.push(finding("a manifest", chain(&error))),
         Ok((SnapshotState::NewerFormat(format), _)) => return Ok(Opened::Newer(format)),
         Ok((SnapshotState::Damaged(reason), _)) => findings.push(finding("a manifest", reason)),
@@ -111,9 +118,12 @@ pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
 
 impl Subject {
     /// Reads the list of parts. One that is not what the manifest speaks of is a finding.
-    pub(super) fn parts(&self, position: usize) -> Result<Vec<PartRecord>, Option<Finding>> {
+    pub(super) fn parts(&self, position: usize, unread: &Unread) -> Result<Vec<PartRecord>, Option<Finding>> {
         let Some(manifest) = &self.manifest else { return Err(None) };
         read_parts(&self.dir, &manifest.parts_blake3).map_err(|error| {
+            if matches!(&error, RepoError::Fs(error) if unread.takes(error)) {
+                return None;
+            }
             let expected = format!("a list of parts with the digest {}", manifest.parts_blake3);
             Some(Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error)))
         })
