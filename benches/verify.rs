@@ -217,7 +217,8 @@ impl Bench {
         )
         .expect("a String takes everything");
         text.push_str("| What | Median GB/s | Least to most |\n|---|---:|---:|\n");
-        text.push_str(&format!("| the hash alone, one thread, in memory | {:.2} | |\n", hash / 1e9));
+        writeln!(text, "| the hash alone, one thread, in memory | {:.2} | |", hash / 1e9)
+            .expect("a String takes everything");
         text.push_str(&line("reading alone, from the disk", |round| round.cold_read));
         text.push_str(&line("`chsnap verify --level data`, from the disk", |round| round.cold_verify));
         text.push_str(&line("reading alone, from memory", |round| round.warm_read));

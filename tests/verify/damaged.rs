@@ -97,6 +97,7 @@ fn part_of(path: &Path) -> PathBuf {
     path.components().take(5).collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of damage")]
 /// Does it, and says what must be found. `None` where that would be no damage, or would hide what was done before.
 fn apply(store: &Store, path: &Path, spoil: &Spoil, other: &Path) -> Option<Expected> {
     let root = store.repo().join("snapshots");

@@ -67,8 +67,12 @@ pub(crate) fn part(seed: u64, files: usize, with_projection: bool) -> Part {
     let mut part = Part::new();
     let mut covered: BTreeMap<String, (u64, [u8; 16])> = BTreeMap::new();
     let lengths = [0, 1, 7, 2047, 2048, 2049, 5000, 40_000];
-    let content =
-        |number: usize, salt: u64| bytes(seed * 1000 + salt + number as u64, lengths[(seed as usize + number) % 8]);
+    let content = |number: usize, salt: u64| {
+        bytes(
+            seed * 1000 + salt + number as u64,
+            lengths[(usize::try_from(seed).expect("a small number") + number) % 8],
+        )
+    };
     for number in 0..files {
         let content = content(number, 0);
         covered.insert(format!("c{number}.bin"), (content.len() as u64, hash_bytes(&content).to_bytes()));

@@ -173,7 +173,7 @@ impl Check<'_> {
             Ok(stat) => self.check_directory(instance, stat.ownership),
             Err(error) => self.add(instance, "", DamageKind::Unreadable, "a directory", &reason(&error)),
         }
-        let listing = Listing::of(dir, entries, self.verifier.unread);
+        let listing = Listing::of(&dir, entries, self.verifier.unread);
         for (path, kind, why) in &listing.troubles {
             self.add(instance, path, *kind, "what the part has", why);
         }

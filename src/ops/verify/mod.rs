@@ -122,7 +122,7 @@ struct Run<'a> {
 #[derive(Default)]
 struct Spared {
     read: Vec<(TableName, PartName)>,
-    spared: Vec<(TableName, PartName)>,
+    not_read: Vec<(TableName, PartName)>,
     oldest: Option<DateTime<Utc>>,
 }
 
@@ -132,7 +132,7 @@ impl Spared {
         if was_spared {
             let time = covered.get(&key).copied();
             self.oldest = self.oldest.map_or(time, |oldest| time.map(|time| oldest.min(time)));
-            self.spared.push(key);
+            self.not_read.push(key);
         } else {
             self.read.push(key);
         }
@@ -140,8 +140,8 @@ impl Spared {
 
     /// As the journal has it: the shorter of the two lists.
     fn lists(&self) -> (Vec<TableParts>, Option<Vec<TableParts>>) {
-        if self.spared.len() <= self.read.len() {
-            (TableParts::gather(self.spared.iter().cloned()), None)
+        if self.not_read.len() <= self.read.len() {
+            (TableParts::gather(self.not_read.iter().cloned()), None)
         } else {
             (Vec::new(), Some(TableParts::gather(self.read.iter().cloned())))
         }
@@ -220,7 +220,7 @@ impl Run<'_> {
         let parts = match subject.parts(position, self.unread) {
             Ok(parts) => Some(parts),
             Err(finding) => {
-                findings.extend(finding);
+                findings.extend(finding.map(|finding| *finding));
                 None
             }
         };

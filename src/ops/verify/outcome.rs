@@ -131,7 +131,9 @@ fn repair(
     report.repaired = paths.len() as u64;
     if !paths.is_empty() {
         let index = Index::open(locked.repository())?;
-        ids.iter().for_each(|id| index.forget_inodes(locked.repository(), *id));
+        for id in &ids {
+            index.forget_inodes(locked.repository(), *id);
+        }
         locked.record(now(), &Event::Repaired { ids: ids.into_iter().collect(), paths })?;
     }
     Ok(())

@@ -118,14 +118,15 @@ pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
 
 impl Subject {
     /// Reads the list of parts. One that is not what the manifest speaks of is a finding.
-    pub(super) fn parts(&self, position: usize, unread: &Unread) -> Result<Vec<PartRecord>, Option<Finding>> {
+    pub(super) fn parts(&self, position: usize, unread: &Unread) -> Result<Vec<PartRecord>, Option<Box<Finding>>> {
         let Some(manifest) = &self.manifest else { return Err(None) };
         read_parts(&self.dir, &manifest.parts_blake3).map_err(|error| {
             if matches!(&error, RepoError::Fs(error) if unread.takes(error)) {
                 return None;
             }
             let expected = format!("a list of parts with the digest {}", manifest.parts_blake3);
-            Some(Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error)))
+            let finding = Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error));
+            Some(Box::new(finding))
         })
     }
 
@@ -177,7 +178,9 @@ impl Subject {
                 directories.push(table_path(&table.database, &table.table));
             }
         }
-        directories.iter().for_each(|path| add(path, Place::Directory));
+        for path in &directories {
+            add(path, Place::Directory);
+        }
         for record in parts.unwrap_or_default() {
             if scope.has_table(&TableName::new(record.database.clone(), record.table.clone())) {
                 add(&table_path(&record.database, &record.table).join(record.part.as_str()), Place::Part);
@@ -185,7 +188,11 @@ impl Subject {
         }
         match parts {
             Some(_) if scope.tables.is_empty() => frame.close_all(),
-            Some(_) => directories.iter().for_each(|path| frame.close(path)),
+            Some(_) => {
+                for path in &directories {
+                    frame.close(path);
+                }
+            }
             // What should be in the tables is not known.
             None => {}
         }
