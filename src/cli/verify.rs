@@ -141,6 +141,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         "damage": report.damage.iter().map(|damage| damage_document(repository, damage)).collect::<Vec<_>>(),
         "repaired": report.repaired,
         "removed": texts(&report.removed),
+        "ids_not_compared": texts(&report.ids_not_kept),
         "unverifiable": unverifiable,
         "oldest": report.oldest,
         "recorded": report.is_recorded,
@@ -230,6 +231,9 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
             "{files} with {bytes} have no checksum anywhere: only names, sizes, owners and modes were checked"
         )
         .expect(WRITABLE);
+    }
+    for id in &report.ids_not_kept {
+        writeln!(text, "{id} was made with --ids record: owners and modes were not compared").expect(WRITABLE);
     }
     for id in &report.removed {
         writeln!(text, "{id} was removed meanwhile").expect(WRITABLE);

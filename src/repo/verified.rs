@@ -1,11 +1,12 @@
 //! What the journal knows of checks: which snapshots were verified when, how thoroughly, and what was damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
 use crate::plan::{Slice, TablePattern};
 
 use super::error::RepoError;
@@ -321,6 +322,22 @@ impl Repository {
     /// If the journal is there and cannot be read.
     pub fn checks(&self) -> Result<Checks, RepoError> {
         Ok(Checks::of(&self.events()?))
+    }
+
+    /// The same of all snapshots, as paths relative to each.
+    ///
+    /// # Errors
+    /// If the journal or `snapshots/` is there and cannot be read.
+    pub(super) fn damaged_paths(&self) -> Result<BTreeSet<(SnapshotId, PathBuf)>, RepoError> {
+        let checks = self.checks()?;
+        let mut paths = BTreeSet::new();
+        for id in self.snapshot_ids()?.0 {
+            paths.extend(checks.damaged_parts(id).into_iter().map(|(table, part)| {
+                let (database, table) = (escape_for_file_name(&table.database), escape_for_file_name(&table.table));
+                (id, PathBuf::from("data").join(database).join(table).join(part.as_str()))
+            }));
+        }
+        Ok(paths)
     }
 
     /// The parts of a snapshot that must be no source of another one: see [`Checks::damaged_parts`].

@@ -263,6 +263,8 @@ fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
         uncovered: inspected.uncovered,
         unverifiable: inspected.unverifiable,
         damage: inspected.problems,
+        joined: None,
+        unkept: Vec::new(),
     }
 }
 

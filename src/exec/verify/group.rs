@@ -17,6 +17,8 @@ pub struct Instance {
     pub record: Arc<PartRecord>,
     /// Whether its bytes need not be read again.
     pub covered: bool,
+    /// Whether its inodes have the owners and modes of the record: a filesystem may not have let them be kept.
+    pub keeps_ids: bool,
 }
 
 /// A part in all the snapshots of the run that have it.

@@ -170,7 +170,8 @@ impl Check<'_> {
             }
         };
         match dir.stat_self() {
-            Ok(stat) => self.check_directory(instance, stat.ownership),
+            Ok(stat) if instance.keeps_ids => self.check_directory(instance, stat.ownership),
+            Ok(_) => {}
             Err(error) => self.add(instance, "", DamageKind::Unreadable, "a directory", &reason(&error)),
         }
         let listing = Listing::of(&dir, entries, self.verifier.unread);
@@ -251,7 +252,7 @@ impl Check<'_> {
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
             let found = found.unwrap_or("nothing").to_owned();
             let mut finding = self.finding(instance, path, kind, kind_name(Kind::File).to_owned(), found);
-            finding.wanted = wanted(file, expected.ownership(path));
+            finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids));
             self.outcome.findings.push(finding);
         }
         for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
@@ -297,7 +298,7 @@ impl Check<'_> {
                 self.outcome.tally.unverifiable_bytes =
                     self.outcome.tally.unverifiable_bytes.saturating_add(file.stat.size_bytes);
             }
-            let ownership = expected.ownership(&path);
+            let ownership = expected.ownership(&path).filter(|_| instance.keeps_ids);
             let checked = inodes.entry(InodeKey::from(&file.stat)).or_insert_with(|| Checked {
                 stat: file.stat,
                 dir: dir.clone(),

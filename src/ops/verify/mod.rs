@@ -203,11 +203,12 @@ impl Run<'_> {
                 .enumerate()
                 .map(|(at, subject)| self.frame(subject, chunk * at_once + at))
                 .collect();
-            for (at, (parts, found, metadata_files)) in read.into_iter().enumerate() {
+            let kept: Vec<bool> = subjects.iter().map(|subject| subject.keeps_ids()).collect();
+            for (at, ((parts, found, metadata_files), keeps_ids)) in read.into_iter().zip(kept).enumerate() {
                 findings.extend(found);
                 report.metadata_files += metadata_files;
                 for record in parts {
-                    groups.add(chunk * at_once + at, record);
+                    groups.add(chunk * at_once + at, record, keeps_ids);
                 }
             }
         }
@@ -272,6 +273,9 @@ impl Run<'_> {
         for (subject, stands) in subjects.iter().zip(&stands) {
             if *stands {
                 report.ids.push(subject.id);
+                if !subject.keeps_ids() {
+                    report.ids_not_kept.push(subject.id);
+                }
             } else {
                 report.removed.push(subject.id);
             }

@@ -84,6 +84,8 @@ pub struct Report {
     pub ids: Vec<SnapshotId>,
     /// The share of the parts that was checked; all where there is none.
     pub slice: Option<Slice>,
+    /// Those of them whose files could not keep their owners and modes: these were not compared.
+    pub ids_not_kept: Vec<SnapshotId>,
     /// What was checked of parts.
     pub tally: Tally,
     /// Files checked that are no part's: definitions, unfinished mutations.

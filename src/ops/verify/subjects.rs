@@ -100,14 +100,15 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Adds a part. Records of one part differ from snapshot to snapshot only in how it came there: one is kept of those.
-    pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord) {
+    pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord, keeps_ids: bool) {
         (record.placed, record.from, record.directory_modified) = (Placement::Linked, None, (0, 0));
+        (record.joined, record.unkept) = (None, Vec::new());
         let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
         let instances = self.parts.entry(key).or_default();
         let known =
             instances.iter().rev().find(|instance| *instance.record == record).map(|one| Arc::clone(&one.record));
         let record = known.unwrap_or_else(|| Arc::new(record));
-        instances.push(Instance { snapshot, record, covered: false });
+        instances.push(Instance { snapshot, record, covered: false, keeps_ids });
     }
 }
 
@@ -219,6 +220,11 @@ impl Subject {
             (table_path(&table.database, &table.table), TableName::new(table.database.clone(), table.table.clone()))
         });
         Tables(named.collect())
+    }
+
+    /// Whether its inodes have the owners and modes of the list of parts: not with `--ids record`.
+    pub(super) fn keeps_ids(&self) -> bool {
+        self.manifest.as_ref().is_none_or(|manifest| manifest.settings.ids != "record")
     }
 
     /// Whether the snapshot still stands where it was opened.

@@ -100,7 +100,7 @@ impl Run<'_> {
                 let is_new = !was_asked || !self.scope.has(&table, &record.part);
                 let path = table_path(&record.database, &record.table).join(record.part.as_str());
                 if is_new && parts.contains(&path) {
-                    groups.add(position, record);
+                    groups.add(position, record, subject.keeps_ids());
                 }
             }
         }
