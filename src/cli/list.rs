@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use chsnap::ops;
-use chsnap::repo::{Pin, Summary};
+use chsnap::model::Level;
+use chsnap::ops::{self, Listing};
+use chsnap::repo::{LastCheck, Pin, Summary};
 use serde_json::{Map, Value, json};
 
 use super::create::merge;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now();
     if output.is_json() {
         let snapshots: Vec<Value> =
-            listing.snapshots.iter().map(|(summary, pin)| document(summary, pin.as_ref(), now)).collect();
+            rows(&listing).map(|(summary, pin, check)| document(summary, pin.as_ref(), check, now)).collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());
@@ -41,7 +42,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         document.insert("warnings".to_owned(), json!(listing.warnings));
         output.json(&Value::Object(document));
     } else {
-        output.text(&text(&listing.snapshots, now));
+        output.text(&text(&listing, now));
         if !listing.removed.is_empty() && !globals.quiet {
             let removed = render::count(listing.removed.len() as u64, "removed snapshot");
             output.text(&format!("{removed} in the trash: chsnap undo brings back, chsnap gc frees\n"));
@@ -71,15 +72,15 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
                 row.insert("removed_count".to_owned(), listing.removed.len().into());
                 row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
                 row.insert("written_bytes".to_owned(), written.into());
-                for (summary, pin) in &listing.snapshots {
-                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), now) else { continue };
+                for (summary, pin, check) in rows(listing) {
+                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, now) else { continue };
                     insert_path(&mut snapshot, "repository", &surveyed.path);
                     snapshots.push(Value::Object(snapshot));
                 }
                 let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
                 let title = render::safe(&format!("{}{of}", surveyed.path.display()), render::MESSAGE_LIMIT);
                 let written = render::bytes(written);
-                let text = text(&listing.snapshots, now);
+                let text = text(listing, now);
                 sections.push(format!("{title}: {written} written by its snapshots\n{text}"));
                 let at = surveyed.path.display();
                 warnings.extend(listing.warnings.iter().map(|warning| format!("{at}: {warning}")));
@@ -115,19 +116,47 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
     Ok(if warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn document(summary: &Summary, pin: Option<&Pin>, now: DateTime<Utc>) -> Value {
+fn rows(listing: &Listing) -> impl Iterator<Item = (&Summary, &Option<Pin>, &LastCheck)> {
+    listing.snapshots.iter().zip(&listing.checks).map(|((summary, pin), check)| (summary, pin, check))
+}
+
+/// When a snapshot was last verified, as a value; null if it never was.
+pub(super) fn verified(check: &LastCheck) -> Value {
+    if *check == LastCheck::default() { Value::Null } else { json!(check) }
+}
+
+/// The same as a person reads it.
+pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
+    let whole = check.level.zip(check.time);
+    let mut text = whole.map(|(level, time)| format!("{level} {}", render::age(time, now))).unwrap_or_default();
+    let older_data = check.data_time.filter(|time| whole.is_some_and(|whole| whole != (Level::Data, *time)));
+    let data = older_data.map(|time| format!("data {}", render::age(time, now)));
+    let slice = check.slice.map(|slice| format!("slice {slice}"));
+    for more in data.into_iter().chain(slice) {
+        text.push_str(if text.is_empty() { "" } else { ", " });
+        text.push_str(&more);
+    }
+    match (check.damaged, text.is_empty()) {
+        (true, _) => format!("DAMAGED {text}").trim_end().to_owned(),
+        (false, true) => "never".to_owned(),
+        (false, false) => text,
+    }
+}
+
+fn document(summary: &Summary, pin: Option<&Pin>, check: &LastCheck, now: DateTime<Utc>) -> Value {
     let pin = pin.filter(|pin| pin.holds(now));
     let mut row = Map::new();
     merge(&mut row, summary);
     row.insert("pinned".to_owned(), pin.is_some().into());
+    row.insert("verified".to_owned(), verified(check));
     if let Some(pin) = pin {
         row.insert("pin".to_owned(), json!(pin));
     }
     Value::Object(row)
 }
 
-fn text(snapshots: &[(Summary, Option<Pin>)], now: DateTime<Utc>) -> String {
-    if snapshots.is_empty() {
+fn text(listing: &Listing, now: DateTime<Utc>) -> String {
+    if listing.snapshots.is_empty() {
         return "no snapshots yet: chsnap create takes one\n".to_owned();
     }
     let columns = [
@@ -139,9 +168,10 @@ fn text(snapshots: &[(Summary, Option<Pin>)], now: DateTime<Utc>) -> String {
         ("TO RESTORE", Right),
         ("ON DISK", Right),
         ("NEW", Right),
+        ("VERIFIED", Left),
         ("NAME", Left),
     ];
-    let rows = snapshots.iter().map(|(summary, pin)| {
+    let rows = rows(listing).map(|(summary, pin, check)| {
         let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = Vec::new();
         if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
@@ -171,6 +201,7 @@ fn text(snapshots: &[(Summary, Option<Pin>)], now: DateTime<Utc>) -> String {
         };
         let mut row = vec![summary.id.to_string(), render::age(summary.time, now)];
         row.extend(figures);
+        row.push(verified_text(check, now));
         row.push(name);
         row
     });

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::create::merge;
 use super::globals::Globals;
+use super::list::{verified, verified_text};
 use super::opening;
 use super::output::Output;
 use super::output::insert_path;
@@ -51,6 +52,7 @@ fn document(shown: &Shown, output: &Output) -> Value {
     document.insert("state".to_owned(), "complete".into());
     insert_path(&mut document, "path", &shown.path);
     document.insert("pinned".to_owned(), shown.pin.is_some().into());
+    document.insert("verified".to_owned(), verified(&shown.check));
     if let Some(pin) = &shown.pin {
         document.insert("pin".to_owned(), json!(pin));
     }
@@ -104,6 +106,7 @@ fn text(shown: &Shown) -> String {
     if let Some(pin) = &shown.pin {
         lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
     }
+    lines.push(("verified", verified_text(&shown.check, Utc::now())));
     let mut text = String::new();
     for (name, value) in lines {
         writeln!(text, "{name:<9} {}", render::safe(&value, 400)).expect("writing to a String cannot fail");

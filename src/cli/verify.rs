@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use chsnap::model::{Level, SnapshotId};
 use chsnap::ops::OpError;
 use chsnap::ops::verify::{self, Damage, Repair, Report, Request};
-use chsnap::plan::{Slice, SnapshotReference, TablePattern};
+use chsnap::plan::{SliceChoice, SnapshotReference, TablePattern};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -38,9 +38,9 @@ pub(super) struct Args {
     /// With --level data: read only what no check has read for so long, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
-    /// Only the I-th of N shares of the parts: 1/30, 2/30 … check everything in 30 nights
+    /// Only the I-th of N shares of the parts, 1/30 to 30/30 being all; next/30 is the one checked longest ago
     #[arg(long, value_name = "I/N")]
-    slice: Option<Slice>,
+    slice: Option<SliceChoice>,
     /// Replace what is damaged by links of intact copies, where another snapshot has one
     #[arg(long)]
     repair: bool,
@@ -52,7 +52,7 @@ const EXAMPLES: &str = "Exit codes: 0 all is as it should be; 3 something could 
 Examples:
   chsnap verify
   chsnap verify latest --level data
-  chsnap verify --level data --slice 7/30 --rate 200MiB
+  chsnap verify --level data --slice next/30 --rate 200MiB
   chsnap verify 2026-11-22T020000Z --level data --repair";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,7 +130,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         "schema": output.schema(),
         "state": if report.damage.is_empty() { "sound" } else { "damaged" },
         "level": request.level,
-        "slice": request.slice,
+        "slice": report.slice,
         "checked": {
             "snapshots": report.ids.len(), "parts": tally.parts, "files": tally.files, "bytes": tally.bytes,
             "metadata_files": report.metadata_files, "read_files": tally.read_files, "read_bytes": tally.read_bytes,
@@ -141,6 +141,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         "damage": report.damage.iter().map(|damage| damage_document(repository, damage)).collect::<Vec<_>>(),
         "repaired": report.repaired,
         "removed": texts(&report.removed),
+        "ids_not_compared": texts(&report.ids_not_kept),
         "unverifiable": unverifiable,
         "oldest": report.oldest,
         "recorded": report.is_recorded,
@@ -191,7 +192,7 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
         text.push_str(&damage_table(repository, request, &report.damage));
         text.push('\n');
     }
-    let share = request.slice.map(|slice| format!(", slice {slice}")).unwrap_or_default();
+    let share = report.slice.map(|slice| format!(", slice {slice}")).unwrap_or_default();
     writeln!(
         text,
         "{} checked at level {}{share}: {}, {}, {}; {} beside them",
@@ -230,6 +231,9 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
             "{files} with {bytes} have no checksum anywhere: only names, sizes, owners and modes were checked"
         )
         .expect(WRITABLE);
+    }
+    for id in &report.ids_not_kept {
+        writeln!(text, "{id} was made with --ids record: owners and modes were not compared").expect(WRITABLE);
     }
     for id in &report.removed {
         writeln!(text, "{id} was removed meanwhile").expect(WRITABLE);

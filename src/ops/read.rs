@@ -2,7 +2,7 @@
 
 use crate::model::SnapshotId;
 use crate::plan::SnapshotReference;
-use crate::repo::{Index, IndexPlace, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
+use crate::repo::{Checks, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
 
 use super::error::OpError;
 
@@ -11,6 +11,8 @@ use super::error::OpError;
 pub struct Listing {
     /// The snapshots with their pins, in the order in which they were made.
     pub snapshots: Vec<(Summary, Option<Pin>)>,
+    /// When each of them was last verified, as far as the journal can be read.
+    pub checks: Vec<LastCheck>,
     /// Snapshots in the trash that `undo` can bring back.
     pub removed: Vec<SnapshotId>,
     /// Where the index is kept.
@@ -45,7 +47,12 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         .iter()
         .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
         .collect::<Result<_, RepoError>>()?;
-    Ok(Listing { snapshots, removed: repository.removed_ids()?, index: index.place().clone(), warnings })
+    let checks = repository.checks().unwrap_or_else(|error| {
+        warnings.push(format!("when snapshots were verified is not known: {}", crate::monitor::chain(&error)));
+        Checks::default()
+    });
+    let checks = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
+    Ok(Listing { snapshots, checks, removed: repository.removed_ids()?, index: index.place().clone(), warnings })
 }
 
 /// One snapshot.
@@ -55,6 +62,8 @@ pub struct Shown {
     pub manifest: Manifest,
     /// Its pin.
     pub pin: Option<Pin>,
+    /// When it was last verified, as far as the journal can be read.
+    pub check: LastCheck,
     /// Where it is.
     pub path: std::path::PathBuf,
 }
@@ -79,7 +88,10 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     let id = resolve(&Index::open(repository)?, reference)?;
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
-        SnapshotState::Complete(manifest) => Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, path }),
+        SnapshotState::Complete(manifest) => {
+            let check = repository.checks().map(|checks| checks.last(id)).unwrap_or_default();
+            Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, check, path })
+        }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;
             Err(RepoError::NewerFormat { path: path.join("manifest.json"), format, known }.into())

@@ -33,6 +33,6 @@ pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
-pub use slice::{InvalidSlice, Slice};
+pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

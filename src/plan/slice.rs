@@ -20,7 +20,7 @@ pub struct Slice {
 
 /// A text that is no slice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no slice: write I/N with I from 1 to N, as in 1/30")]
+#[error("{text:?} is no slice: write I/N with I from 1 to N, as in 1/30, or next/30")]
 pub struct InvalidSlice {
     text: String,
 }
@@ -29,6 +29,11 @@ pub struct InvalidSlice {
 const MOST: u32 = 100_000;
 
 impl Slice {
+    /// All shares of so many; none where that is no number of shares.
+    pub fn all(count: u32) -> impl Iterator<Item = Self> {
+        (1..=if count <= MOST { count } else { 0 }).map(move |index| Self { index, count })
+    }
+
     /// Which of the shares, from 1.
     #[must_use]
     pub fn index(self) -> u32 {
@@ -52,6 +57,35 @@ impl Slice {
         let hash = hasher.finalize();
         let head = hash.as_bytes().first_chunk().copied().unwrap_or_default();
         u64::from_le_bytes(head) % u64::from(self.count) == u64::from(self.index - 1)
+    }
+}
+
+/// Which share is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SliceChoice {
+    /// This one.
+    At(Slice),
+    /// Of so many the one that was checked longest ago.
+    Next(u32),
+}
+
+impl From<Slice> for SliceChoice {
+    fn from(slice: Slice) -> Self {
+        Self::At(slice)
+    }
+}
+
+impl FromStr for SliceChoice {
+    type Err = InvalidSlice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("next/") {
+            None => text.parse().map(Self::At),
+            Some(count) => {
+                let first = format!("1/{count}").parse::<Slice>();
+                first.map(|first| Self::Next(first.count())).map_err(|_| InvalidSlice { text: text.to_owned() })
+            }
+        }
     }
 }
 
@@ -91,7 +125,7 @@ impl From<Slice> for String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Slice;
+    use super::{Slice, SliceChoice};
     use crate::model::{PartName, TableName};
 
     proptest! {
@@ -131,5 +165,9 @@ mod tests {
             assert!(text.parse::<Slice>().is_err(), "{text}");
         }
         assert_eq!("3/30".parse::<Slice>().expect("a slice").to_string(), "3/30");
+        assert_eq!("next/30".parse::<SliceChoice>(), Ok(SliceChoice::Next(30)));
+        for text in ["next", "next/0", "next/", "next/1/2", "next/x"] {
+            assert!(text.parse::<SliceChoice>().is_err(), "{text}");
+        }
     }
 }

@@ -77,6 +77,8 @@ pub struct NewPart<'a> {
 pub struct Sources {
     connection: Mutex<Connection>,
     has_parts: bool,
+    /// What verifications have found damaged is no source, wherever the cache has it.
+    damaged: BTreeSet<(SnapshotId, PathBuf)>,
 }
 
 /// The part of a name that a mutation leaves as it is.
@@ -129,7 +131,13 @@ impl Sources {
             return Ok(Err(error));
         }
         let has_parts = connection.query_row("SELECT 1 FROM part LIMIT 1", [], |_| Ok(())).optional()?.is_some();
-        Ok(Ok(Self { connection: Mutex::new(connection), has_parts }))
+        let damaged = repository.damaged_paths();
+        Ok(damaged.map(|damaged| Self { connection: Mutex::new(connection), has_parts, damaged }))
+    }
+
+    fn sound(&self, mut sources: Vec<Source>) -> Vec<Source> {
+        sources.retain(|source| !self.damaged.contains(&(source.snapshot, source.path.clone())));
+        sources
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -169,7 +177,7 @@ impl Sources {
             let mut versions: Vec<Row> = found.collect::<rusqlite::Result<_>>()?;
             versions.retain(is_older);
             rows.extend(versions);
-            Ok(to_sources(rows, &owner))
+            Ok(self.sound(to_sources(rows, &owner)))
         })();
         found.unwrap_or_else(|error| {
             tracing::warn!(%error, "nothing is linked to an earlier part: the cache of sources does not read");
@@ -204,7 +212,7 @@ impl Sources {
             for (part, _) in ranked.into_iter().take(2 * usize::try_from(CANDIDATES).unwrap_or(0)) {
                 rows.extend(part_of.query_row([part], Row::read).optional()?);
             }
-            Ok(to_sources(rows, &owner))
+            Ok(self.sound(to_sources(rows, &owner)))
         })();
         found.unwrap_or_else(|error| {
             tracing::warn!(%error, "nothing is linked to an earlier file: the cache of sources does not read");

@@ -1,11 +1,12 @@
 //! What the journal knows of checks: which snapshots were verified when, how thoroughly, and what was damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
 use crate::plan::{Slice, TablePattern};
 
 use super::error::RepoError;
@@ -260,6 +261,21 @@ impl Checks {
         noted.into_iter().filter(|(_, ids)| ids.contains_key(&id)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood then;
+    /// none where there are no slices.
+    #[must_use]
+    pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
+        let mut last: BTreeMap<Slice, DateTime<Utc>> = BTreeMap::new();
+        for (time, run) in self.runs() {
+            let had_all = snapshots.iter().all(|id| id.time() > time || run.ids.contains(id));
+            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && !run.run.incomplete && had_all;
+            if let Some(slice) = run.run.slice.filter(|slice| is_as_good && slice.count() == count) {
+                last.insert(slice, time);
+            }
+        }
+        Slice::all(count).min_by_key(|slice| last.get(slice).copied())
+    }
+
     /// When a snapshot was last verified as a whole.
     #[must_use]
     pub fn last(&self, id: SnapshotId) -> LastCheck {
@@ -306,6 +322,22 @@ impl Repository {
     /// If the journal is there and cannot be read.
     pub fn checks(&self) -> Result<Checks, RepoError> {
         Ok(Checks::of(&self.events()?))
+    }
+
+    /// The same of all snapshots, as paths relative to each.
+    ///
+    /// # Errors
+    /// If the journal or `snapshots/` is there and cannot be read.
+    pub(super) fn damaged_paths(&self) -> Result<BTreeSet<(SnapshotId, PathBuf)>, RepoError> {
+        let checks = self.checks()?;
+        let mut paths = BTreeSet::new();
+        for id in self.snapshot_ids()?.0 {
+            paths.extend(checks.damaged_parts(id).into_iter().map(|(table, part)| {
+                let (database, table) = (escape_for_file_name(&table.database), escape_for_file_name(&table.table));
+                (id, PathBuf::from("data").join(database).join(table).join(part.as_str()))
+            }));
+        }
+        Ok(paths)
     }
 
     /// The parts of a snapshot that must be no source of another one: see [`Checks::damaged_parts`].

@@ -29,3 +29,4 @@ mod secured;
 mod server_gone;
 mod support;
 mod unchanged;
+mod verified;

@@ -40,7 +40,7 @@ pub(super) fn joined(directory: &str, name: &str) -> String {
 
 impl Listing {
     /// Lists a part that was opened and read already.
-    pub(super) fn of(part: Dir, entries: Vec<Entry>, unread: &Unread) -> Self {
+    pub(super) fn of(part: &Dir, entries: Vec<Entry>, unread: &Unread) -> Self {
         let mut listing = Self::default();
         let below = listing.add(part.clone(), entries, "", unread);
         for name in below {

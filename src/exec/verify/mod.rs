@@ -6,6 +6,7 @@
 mod expectations;
 mod finding;
 mod frame;
+mod group;
 mod inodes;
 mod listing;
 mod part;
@@ -15,7 +16,8 @@ mod unread;
 
 pub use finding::{Finding, InodeKey, Wanted};
 pub use frame::{check_frame, check_metadata};
-pub use part::{Instance, PartGroup, PartOutcome, Tally, Verifier};
+pub use group::{Instance, PartGroup, PartOutcome, Tally};
+pub use part::Verifier;
 pub use repair::{RepairError, relink};
 pub use search::{Copy, IntactSearch, Sharer, find_sharers};
 pub use unread::Unread;

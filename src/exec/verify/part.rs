@@ -1,7 +1,6 @@
 //! One part in all the snapshots that have it: names, kinds, owners, modes, sizes, bytes.
 
 use std::collections::HashMap;
-use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,85 +8,16 @@ use rayon::prelude::*;
 
 use crate::exec::inspect::CHECKSUMS;
 use crate::fs::{Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans, Stat};
-use crate::model::{DamageKind, Level, Ownership, PartName, TableName, escape_for_file_name};
+use crate::model::{DamageKind, Level, Ownership, escape_for_file_name};
 use crate::repo::PartRecord;
 
 use super::expectations::{Expectations, Expected, Lists, directory_of};
 use super::finding::{Finding, InodeKey, Wanted, is_mode, mode, owner, size};
 use super::frame::kind_name;
+use super::group::{Instance, PartGroup, PartOutcome, Tally};
 use super::inodes::Inodes;
 use super::listing::{Listing, joined};
 use super::unread::{Unread, reason};
-
-/// A part in one snapshot.
-#[derive(Clone, Debug)]
-pub struct Instance {
-    /// The snapshot, as its position among those of the run.
-    pub snapshot: usize,
-    /// What the snapshot says of it.
-    pub record: Arc<PartRecord>,
-    /// Whether its bytes need not be read again.
-    pub covered: bool,
-}
-
-/// A part in all the snapshots of the run that have it.
-#[derive(Clone, Debug)]
-pub struct PartGroup {
-    /// Its table.
-    pub table: TableName,
-    /// Its name.
-    pub part: PartName,
-    /// Where it stands.
-    pub instances: Vec<Instance>,
-}
-
-/// What was checked. A part or file counts once for each snapshot that has it, what was read once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Parts.
-    pub parts: u64,
-    /// Files in them.
-    pub files: u64,
-    /// Sum of their sizes.
-    pub bytes: u64,
-    /// Files that were read to their end.
-    pub read_files: u64,
-    /// Bytes in those.
-    pub read_bytes: u64,
-    /// Parts whose bytes were not read, because an earlier check has.
-    pub spared_parts: u64,
-    /// Parts without checksums that can be used.
-    pub unverifiable_parts: u64,
-    /// Files of which only name, owner, mode and, where it is recorded, size can be checked.
-    pub unverifiable_files: u64,
-    /// Sum of their sizes.
-    pub unverifiable_bytes: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.parts += other.parts;
-        self.files += other.files;
-        self.bytes = self.bytes.saturating_add(other.bytes);
-        self.read_files += other.read_files;
-        self.read_bytes += other.read_bytes;
-        self.spared_parts += other.spared_parts;
-        self.unverifiable_parts += other.unverifiable_parts;
-        self.unverifiable_files += other.unverifiable_files;
-        self.unverifiable_bytes = self.unverifiable_bytes.saturating_add(other.unverifiable_bytes);
-    }
-}
-
-/// What came of checking a part.
-#[derive(Debug, Default)]
-pub struct PartOutcome {
-    /// What was checked.
-    pub tally: Tally,
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// Whether its bytes were not read, because an earlier check has.
-    pub spared: bool,
-}
 
 /// Checks parts, each with all the snapshots that have it.
 #[derive(Debug)]
@@ -240,10 +170,11 @@ impl Check<'_> {
             }
         };
         match dir.stat_self() {
-            Ok(stat) => self.check_directory(instance, stat.ownership),
+            Ok(stat) if instance.keeps_ids => self.check_directory(instance, stat.ownership),
+            Ok(_) => {}
             Err(error) => self.add(instance, "", DamageKind::Unreadable, "a directory", &reason(&error)),
         }
-        let listing = Listing::of(dir, entries, self.verifier.unread);
+        let listing = Listing::of(&dir, entries, self.verifier.unread);
         for (path, kind, why) in &listing.troubles {
             self.add(instance, path, *kind, "what the part has", why);
         }
@@ -321,7 +252,7 @@ impl Check<'_> {
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
             let found = found.unwrap_or("nothing").to_owned();
             let mut finding = self.finding(instance, path, kind, kind_name(Kind::File).to_owned(), found);
-            finding.wanted = wanted(file, expected.ownership(path));
+            finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids));
             self.outcome.findings.push(finding);
         }
         for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
@@ -367,7 +298,7 @@ impl Check<'_> {
                 self.outcome.tally.unverifiable_bytes =
                     self.outcome.tally.unverifiable_bytes.saturating_add(file.stat.size_bytes);
             }
-            let ownership = expected.ownership(&path);
+            let ownership = expected.ownership(&path).filter(|_| instance.keeps_ids);
             let checked = inodes.entry(InodeKey::from(&file.stat)).or_insert_with(|| Checked {
                 stat: file.stat,
                 dir: dir.clone(),
@@ -418,7 +349,7 @@ impl Check<'_> {
             }
             let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
             // A list of checksums is read whatever the level: that its size is another one is said, too.
-            if !has_size && (self.verifier.level >= Level::Size || checked.name == CHECKSUMS) {
+            if !has_size && (self.verifier.level >= Level::Size || asked.path.ends_with(CHECKSUMS)) {
                 let bytes = asked.expected.size_bytes.unwrap_or_default();
                 add(DamageKind::Size, size(bytes), size(checked.stat.size_bytes));
             }

@@ -30,6 +30,7 @@ const DEPTH: usize = 9;
 
 /// Finds the entries beneath a directory that have one of these inodes. What cannot be read has none.
 #[must_use]
+#[expect(clippy::implicit_hasher, reason = "callers have the usual one")]
 pub fn find_sharers(root: &Dir, inodes: &HashSet<InodeKey>) -> Vec<Sharer> {
     let numbers = inodes.iter().map(|key| key.inode).collect();
     let mut found = Search { inodes, numbers }.below(root, Path::new(""), DEPTH);

@@ -1,6 +1,6 @@
 //! The last complete snapshot, as far as the next one is made from it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -58,7 +58,7 @@ impl Previous {
         let mut earlier = None;
         if let (true, Some(data), SnapshotState::Complete(manifest)) = (with_parts, data, repository.snapshot(id)?) {
             match read_parts(&snapshot, &manifest.parts_blake3) {
-                Ok(records) => earlier = Some(Earlier::new(data, records)),
+                Ok(records) => earlier = Some(Earlier::new(data, records, &noted(repository, id, warnings))),
                 Err(error) => warnings.push(format!(
                     "nothing is linked from the last snapshot {id}, everything is frozen: {}",
                     crate::monitor::chain(&error)
@@ -81,13 +81,28 @@ impl Previous {
     }
 }
 
+type DamagedParts = BTreeSet<(TableName, PartName)>;
+
+/// The parts of the snapshot that verifications have found damaged.
+fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<String>) -> DamagedParts {
+    repository.damaged_parts(id).unwrap_or_else(|error| {
+        warnings.push(format!("what verifications have found damaged is not known: {}", crate::monitor::chain(&error)));
+        DamagedParts::new()
+    })
+}
+
 impl Earlier {
-    fn new(data: Dir, records: Vec<PartRecord>) -> Self {
+    fn new(data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
         let mut parts: HashMap<TableName, HashMap<PartName, PartRecord>> = HashMap::new();
         let mut names = HashMap::new();
-        // A part that was damaged then is never a source.
+        // A part that was damaged then, or that a verification has found damaged since, is never a source.
         for record in records.into_iter().filter(|record| record.damage.is_empty()) {
             let name = TableName::new(record.database.clone(), record.table.clone());
+            let key = (name, record.part.clone());
+            if damaged.contains(&key) {
+                continue;
+            }
+            let (name, _) = key;
             if let Some(uuid) = &record.uuid {
                 names.entry(uuid.clone()).or_insert_with(|| name.clone());
             }

@@ -17,6 +17,7 @@ use crate::exec::verify::{Finding, PartGroup, PartOutcome, Unread, Verifier, che
 use crate::fs::{Dir, RateLimit, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, Work};
+use crate::plan::{Slice, SliceChoice};
 use crate::repo::{Index, PartRecord, Repository, TableParts};
 
 use super::create::Clock;
@@ -47,13 +48,14 @@ pub fn verify(
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
     let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
-    let scope = Scope { tables: &request.tables, slice: request.slice };
     let mut report = Report::default();
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
+    report.slice = slice(repository, request, &subjects)?;
+    let scope = Scope { tables: &request.tables, slice: report.slice };
     let unread = Unread::default();
     let run = Run { repository, request, scope, means, unread: &unread };
 
-    monitor.stage_started(Stage::Verify, None);
+    monitor.stage_started(Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
     let mut journal_warning = None;
     let covered = match run.cover(&subjects, &mut groups, started) {
@@ -66,9 +68,8 @@ pub fn verify(
     };
     report.warnings.extend(journal_warning);
     let groups = largest_first(groups);
-    // What is to be done is known only now.
+    monitor.stage_finished(Stage::Discover);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
-    monitor.stage_finished(Stage::Verify);
     monitor.stage_started(Stage::Verify, Some(Work { parts, ..Work::default() }));
     let reading = Instant::now();
     let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
@@ -121,7 +122,7 @@ struct Run<'a> {
 #[derive(Default)]
 struct Spared {
     read: Vec<(TableName, PartName)>,
-    spared: Vec<(TableName, PartName)>,
+    not_read: Vec<(TableName, PartName)>,
     oldest: Option<DateTime<Utc>>,
 }
 
@@ -131,7 +132,7 @@ impl Spared {
         if was_spared {
             let time = covered.get(&key).copied();
             self.oldest = self.oldest.map_or(time, |oldest| time.map(|time| oldest.min(time)));
-            self.spared.push(key);
+            self.not_read.push(key);
         } else {
             self.read.push(key);
         }
@@ -139,8 +140,8 @@ impl Spared {
 
     /// As the journal has it: the shorter of the two lists.
     fn lists(&self) -> (Vec<TableParts>, Option<Vec<TableParts>>) {
-        if self.spared.len() <= self.read.len() {
-            (TableParts::gather(self.spared.iter().cloned()), None)
+        if self.not_read.len() <= self.read.len() {
+            (TableParts::gather(self.not_read.iter().cloned()), None)
         } else {
             (Vec::new(), Some(TableParts::gather(self.read.iter().cloned())))
         }
@@ -149,6 +150,15 @@ impl Spared {
 
 /// When the bytes of a part were last read.
 type Covered = BTreeMap<(TableName, PartName), DateTime<Utc>>;
+
+fn slice(repository: &Repository, request: &Request, subjects: &[Subject]) -> Result<Option<Slice>, OpError> {
+    let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
+    Ok(match request.slice {
+        None => None,
+        Some(SliceChoice::At(slice)) => Some(slice),
+        Some(SliceChoice::Next(count)) => repository.checks()?.next_slice(request.level, count, &ids),
+    })
+}
 
 fn open_all(
     repository: &Repository,
@@ -193,11 +203,12 @@ impl Run<'_> {
                 .enumerate()
                 .map(|(at, subject)| self.frame(subject, chunk * at_once + at))
                 .collect();
-            for (at, (parts, found, metadata_files)) in read.into_iter().enumerate() {
+            let kept: Vec<bool> = subjects.iter().map(|subject| subject.keeps_ids()).collect();
+            for (at, ((parts, found, metadata_files), keeps_ids)) in read.into_iter().zip(kept).enumerate() {
                 findings.extend(found);
                 report.metadata_files += metadata_files;
                 for record in parts {
-                    groups.add(chunk * at_once + at, record);
+                    groups.add(chunk * at_once + at, record, keeps_ids);
                 }
             }
         }
@@ -207,10 +218,10 @@ impl Run<'_> {
     /// One snapshot's frame and definitions, and its parts that the run is about.
     fn frame(&self, subject: &mut Subject, position: usize) -> (Vec<PartRecord>, Vec<Finding>, u64) {
         let mut findings = Vec::new();
-        let parts = match subject.parts(position) {
+        let parts = match subject.parts(position, self.unread) {
             Ok(parts) => Some(parts),
             Err(finding) => {
-                findings.extend(finding);
+                findings.extend(finding.map(|finding| *finding));
                 None
             }
         };
@@ -262,6 +273,9 @@ impl Run<'_> {
         for (subject, stands) in subjects.iter().zip(&stands) {
             if *stands {
                 report.ids.push(subject.id);
+                if !subject.keeps_ids() {
+                    report.ids_not_kept.push(subject.id);
+                }
             } else {
                 report.removed.push(subject.id);
             }

@@ -78,7 +78,7 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
         level: request.level,
         tables: request.tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
-        slice: request.slice,
+        slice: report.slice,
         incomplete: is_incomplete,
         oldest: report.oldest,
         spared: spared_lists,
@@ -131,7 +131,9 @@ fn repair(
     report.repaired = paths.len() as u64;
     if !paths.is_empty() {
         let index = Index::open(locked.repository())?;
-        ids.iter().for_each(|id| index.forget_inodes(locked.repository(), *id));
+        for id in &ids {
+            index.forget_inodes(locked.repository(), *id);
+        }
         locked.record(now(), &Event::Repaired { ids: ids.into_iter().collect(), paths })?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::exec::verify::{InodeKey, Tally};
 use crate::model::{DamageKind, Level, PartName, SnapshotId, TableName};
-use crate::plan::{Slice, SnapshotReference, TablePattern};
+use crate::plan::{Slice, SliceChoice, SnapshotReference, TablePattern};
 
 /// What a `verify` is asked to do.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Request {
     /// Read only what no check has read for so long.
     pub since: Option<Duration>,
     /// Only this share of the parts.
-    pub slice: Option<Slice>,
+    pub slice: Option<SliceChoice>,
     /// How many bytes a second may be read.
     pub bytes_per_second: Option<u64>,
     /// Whether damaged entries are replaced where an intact copy is found.
@@ -82,6 +82,10 @@ pub struct Damage {
 pub struct Report {
     /// The snapshots that were checked, in the order in which they were made.
     pub ids: Vec<SnapshotId>,
+    /// The share of the parts that was checked; all where there is none.
+    pub slice: Option<Slice>,
+    /// Those of them whose files could not keep their owners and modes: these were not compared.
+    pub ids_not_kept: Vec<SnapshotId>,
     /// What was checked of parts.
     pub tally: Tally,
     /// Files checked that are no part's: definitions, unfinished mutations.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::exec::verify::{Finding, Instance, Wanted};
-use crate::fs::{Digest, Dir};
+use crate::exec::verify::{Finding, Instance, Unread, Wanted};
+use crate::fs::{Digest, Dir, ErrorKind};
 use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::chain;
 use crate::plan::{Frame, Place, Slice, TablePattern};
@@ -36,12 +36,18 @@ pub(super) enum Opened {
     Newer(u32),
 }
 
+/// Whether it is only this user who may not read something: that is no damage.
+fn is_refusal(error: &RepoError) -> bool {
+    matches!(error, RepoError::Fs(error) if error.kind() == ErrorKind::NoPermission)
+}
+
 /// Opens a snapshot, to stand at `position` among those of the run.
 pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> Result<Opened, RepoError> {
     let finding = |should: &str, is: String| Finding::new(position, "manifest.json", DamageKind::Manifest, should, is);
     let lease = match repository.lease(id) {
         Ok(lease) => lease,
         Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
+        Err(error) if is_refusal(&error) => return Err(error),
         Err(error) => {
             // No lease without a manifest that opens.
             let dir = match repository.snapshot_dir(id) {
@@ -55,6 +61,7 @@ pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> 
     let dir = lease.dir().clone();
     let (mut manifest, mut findings) = (None, Vec::new());
     match lease.manifest() {
+        Err(error) if is_refusal(&error) => return Err(error),
         Err(error) => findings.push(finding("a manifest", chain(&error))),
         Ok((SnapshotState::NewerFormat(format), _)) => return Ok(Opened::Newer(format)),
         Ok((SnapshotState::Damaged(reason), _)) => findings.push(finding("a manifest", reason)),
@@ -93,14 +100,15 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Adds a part. Records of one part differ from snapshot to snapshot only in how it came there: one is kept of those.
-    pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord) {
+    pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord, keeps_ids: bool) {
         (record.placed, record.from, record.directory_modified) = (Placement::Linked, None, (0, 0));
+        (record.joined, record.unkept) = (None, Vec::new());
         let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
         let instances = self.parts.entry(key).or_default();
         let known =
             instances.iter().rev().find(|instance| *instance.record == record).map(|one| Arc::clone(&one.record));
         let record = known.unwrap_or_else(|| Arc::new(record));
-        instances.push(Instance { snapshot, record, covered: false });
+        instances.push(Instance { snapshot, record, covered: false, keeps_ids });
     }
 }
 
@@ -111,11 +119,15 @@ pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
 
 impl Subject {
     /// Reads the list of parts. One that is not what the manifest speaks of is a finding.
-    pub(super) fn parts(&self, position: usize) -> Result<Vec<PartRecord>, Option<Finding>> {
+    pub(super) fn parts(&self, position: usize, unread: &Unread) -> Result<Vec<PartRecord>, Option<Box<Finding>>> {
         let Some(manifest) = &self.manifest else { return Err(None) };
         read_parts(&self.dir, &manifest.parts_blake3).map_err(|error| {
+            if matches!(&error, RepoError::Fs(error) if unread.takes(error)) {
+                return None;
+            }
             let expected = format!("a list of parts with the digest {}", manifest.parts_blake3);
-            Some(Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error)))
+            let finding = Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error));
+            Some(Box::new(finding))
         })
     }
 
@@ -167,7 +179,9 @@ impl Subject {
                 directories.push(table_path(&table.database, &table.table));
             }
         }
-        directories.iter().for_each(|path| add(path, Place::Directory));
+        for path in &directories {
+            add(path, Place::Directory);
+        }
         for record in parts.unwrap_or_default() {
             if scope.has_table(&TableName::new(record.database.clone(), record.table.clone())) {
                 add(&table_path(&record.database, &record.table).join(record.part.as_str()), Place::Part);
@@ -175,7 +189,11 @@ impl Subject {
         }
         match parts {
             Some(_) if scope.tables.is_empty() => frame.close_all(),
-            Some(_) => directories.iter().for_each(|path| frame.close(path)),
+            Some(_) => {
+                for path in &directories {
+                    frame.close(path);
+                }
+            }
             // What should be in the tables is not known.
             None => {}
         }
@@ -202,6 +220,11 @@ impl Subject {
             (table_path(&table.database, &table.table), TableName::new(table.database.clone(), table.table.clone()))
         });
         Tables(named.collect())
+    }
+
+    /// Whether its inodes have the owners and modes of the list of parts: not with `--ids record`.
+    pub(super) fn keeps_ids(&self) -> bool {
+        self.manifest.as_ref().is_none_or(|manifest| manifest.settings.ids != "record")
     }
 
     /// Whether the snapshot still stands where it was opened.

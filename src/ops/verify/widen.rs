@@ -41,9 +41,9 @@ impl Run<'_> {
         monitor.stage_started(Stage::Search, None);
         let asked: BTreeSet<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         for id in self.repository.snapshot_ids()?.0 {
-            // What is wrong with the others is not asked, but for what they share.
+            // What is wrong with the others is not asked, but for what they share; nor that they cannot be read.
             if !asked.contains(&id)
-                && let Opened::Subject(subject, _) = open(self.repository, id, subjects.len())?
+                && let Ok(Opened::Subject(subject, _)) = open(self.repository, id, subjects.len())
             {
                 subjects.push(subject);
             }
@@ -95,12 +95,12 @@ impl Run<'_> {
                     findings.extend(found.into_iter().map(|finding| Finding { table: table.clone(), ..finding }));
                 }
             }
-            for record in subject.parts(position).unwrap_or_default() {
+            for record in subject.parts(position, self.unread).unwrap_or_default() {
                 let table = TableName::new(record.database.clone(), record.table.clone());
                 let is_new = !was_asked || !self.scope.has(&table, &record.part);
                 let path = table_path(&record.database, &record.table).join(record.part.as_str());
                 if is_new && parts.contains(&path) {
-                    groups.add(position, record);
+                    groups.add(position, record, subject.keeps_ids());
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Run<'_> {
             if search.is_done() {
                 break;
             }
-            for record in subject.parts(position).unwrap_or_default() {
+            for record in subject.parts(position, self.unread).unwrap_or_default() {
                 search.look_at_part(&subject.dir, position, &record);
             }
             for file in subject.manifest.iter().flat_map(|manifest| &manifest.metadata) {

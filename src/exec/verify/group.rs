@@ -1,0 +1,81 @@
+//! A part in all the snapshots that have it, and what came of checking it.
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use crate::model::{PartName, TableName};
+use crate::repo::PartRecord;
+
+use super::finding::Finding;
+
+/// A part in one snapshot.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The snapshot, as its position among those of the run.
+    pub snapshot: usize,
+    /// What the snapshot says of it.
+    pub record: Arc<PartRecord>,
+    /// Whether its bytes need not be read again.
+    pub covered: bool,
+    /// Whether its inodes have the owners and modes of the record: a filesystem may not have let them be kept.
+    pub keeps_ids: bool,
+}
+
+/// A part in all the snapshots of the run that have it.
+#[derive(Clone, Debug)]
+pub struct PartGroup {
+    /// Its table.
+    pub table: TableName,
+    /// Its name.
+    pub part: PartName,
+    /// Where it stands.
+    pub instances: Vec<Instance>,
+}
+
+/// What was checked. A part or file counts once for each snapshot that has it, what was read once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Parts.
+    pub parts: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// Files that were read to their end.
+    pub read_files: u64,
+    /// Bytes in those.
+    pub read_bytes: u64,
+    /// Parts whose bytes were not read, because an earlier check has.
+    pub spared_parts: u64,
+    /// Parts without checksums that can be used.
+    pub unverifiable_parts: u64,
+    /// Files of which only name, owner, mode and, where it is recorded, size can be checked.
+    pub unverifiable_files: u64,
+    /// Sum of their sizes.
+    pub unverifiable_bytes: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.parts += other.parts;
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.read_files += other.read_files;
+        self.read_bytes += other.read_bytes;
+        self.spared_parts += other.spared_parts;
+        self.unverifiable_parts += other.unverifiable_parts;
+        self.unverifiable_files += other.unverifiable_files;
+        self.unverifiable_bytes = self.unverifiable_bytes.saturating_add(other.unverifiable_bytes);
+    }
+}
+
+/// What came of checking a part.
+#[derive(Debug, Default)]
+pub struct PartOutcome {
+    /// What was checked.
+    pub tally: Tally,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Whether its bytes were not read, because an earlier check has.
+    pub spared: bool,
+}

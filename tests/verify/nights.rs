@@ -1,0 +1,214 @@
+//! A full check spread over nights, and what the journal remembers of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use chsnap::model::{Level, PartName, TableName};
+use chsnap::ops::verify::Request;
+use chsnap::plan::{Slice, SliceChoice};
+use proptest::prelude::*;
+
+use crate::store::{Store, found, part, request, time};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn many_parts(count: u64) -> Store {
+    let store = Store::new();
+    for number in 0..count {
+        store.put(
+            ["one", "two"][usize::from(number % 3 == 0)],
+            &format!("all_{number}_{number}_0"),
+            &part(number, 2, false),
+        );
+    }
+    store
+}
+
+fn since(days: u32) -> Request {
+    Request { since: Some(DAY * days), ..request(Level::Data) }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_slices_together_check_everything_exactly_once(count in 1_u32..9, parts in 1_u64..20) {
+        let store = many_parts(parts);
+        store.snapshot();
+        let first = store.verify(&request(Level::Data)).tally;
+        let mut sums = (0, 0, 0, 0);
+        for index in 1..=count {
+            let slice: Slice = format!("{index}/{count}").parse().expect("a slice");
+            let tally = store.verify(&Request { slice: Some(slice.into()), ..request(Level::Data) }).tally;
+            sums = (sums.0 + tally.parts, sums.1 + tally.files, sums.2 + tally.bytes, sums.3 + tally.read_bytes);
+        }
+        prop_assert_eq!(sums, (first.parts, first.files, first.bytes, first.read_bytes));
+        prop_assert_eq!(first.parts, parts);
+    }
+}
+
+#[test]
+fn damage_is_found_by_the_slice_that_its_part_is_in() {
+    let store = many_parts(12);
+    let id = store.snapshot();
+    let damaged = store.at(id).join("data/d/one/all_1_1_0/c1.bin");
+    fs::write(&damaged, "damage").expect("written");
+    let slices = (1..=5).map(|index| format!("{index}/5").parse::<Slice>().expect("a slice"));
+    let hits = slices.filter(|slice| {
+        !found(&store.verify(&Request { slice: Some((*slice).into()), ..request(Level::Data) })).is_empty()
+    });
+    assert_eq!(hits.count(), 1);
+}
+
+#[test]
+fn what_was_read_lately_is_not_read_again_where_that_is_asked_for_and_only_there() {
+    let store = many_parts(6);
+    store.snapshot();
+    let all = store.verify_at(&since(30), time(10)).tally;
+    assert_eq!((all.spared_parts, all.parts), (0, 6));
+    let again = store.verify_at(&since(30), time(11));
+    assert_eq!((again.tally.spared_parts, again.oldest), (6, Some(time(10))));
+    // Only the lists of checksums are read.
+    assert_eq!(again.tally.read_files, 6);
+    assert_eq!(store.verify_at(&request(Level::Data), time(12)).tally.spared_parts, 0);
+    assert_eq!(store.verify_at(&since(30), time(41)).tally.spared_parts, 6, "read on the 12th");
+    assert_eq!(store.verify_at(&since(30), time(43)).tally.spared_parts, 0, "31 days later");
+    // A check of less is none of the bytes.
+    store.verify_at(&request(Level::Size), time(80));
+    assert_eq!(store.verify_at(&since(5), time(81)).tally.spared_parts, 0);
+}
+
+#[test]
+fn a_snapshot_that_shares_its_inodes_with_one_that_was_read_is_as_good_and_stays_so_without_it() {
+    let store = many_parts(4);
+    let first = store.snapshot();
+    store.verify_at(&since(30), time(10));
+    store.put("one", "all_9_9_0", &part(9, 2, false));
+    store.snapshot();
+    let second = store.verify_at(&since(30), time(11)).tally;
+    // Four parts in two snapshots, and the new one read.
+    assert_eq!((second.parts, second.spared_parts), (9, 8));
+    fs::remove_dir_all(store.at(first)).expect("removed");
+    let third = store.verify_at(&since(30), time(12)).tally;
+    assert_eq!((third.parts, third.spared_parts), (5, 5));
+    // Read on the 10th, whatever was spared since.
+    assert_eq!(store.verify_at(&since(30), time(41)).tally.spared_parts, 1);
+}
+
+#[test]
+fn a_part_under_new_inodes_is_read_whatever_is_known_of_its_name() {
+    let store = many_parts(2);
+    store.snapshot();
+    store.verify_at(&since(30), time(10));
+    store.put("one", "all_1_1_0", &part(1, 2, false));
+    let id = store.snapshot();
+    let report = store.verify_at(&since(30), time(11));
+    // The part with other inodes is read in both snapshots, so that it is known of both again.
+    assert_eq!((report.tally.parts, report.tally.spared_parts), (4, 2));
+    fs::write(store.at(id).join("data/d/one/all_1_1_0/c1.bin"), bytes_of(&store, id)).expect("written");
+    let report = store.verify_at(&since(30), time(12));
+    assert_eq!(report.tally.spared_parts, 4, "damage is not seen where nothing is read");
+    assert_eq!(found(&store.verify_at(&request(Level::Data), time(13))).len(), 1);
+    // From then on it is read until it is whole.
+    assert_eq!(found(&store.verify_at(&since(30), time(14))).len(), 1);
+}
+
+/// As many other bytes.
+fn bytes_of(store: &Store, id: chsnap::model::SnapshotId) -> Vec<u8> {
+    let mut bytes = fs::read(store.at(id).join("data/d/one/all_1_1_0/c1.bin")).expect("read");
+    for byte in &mut bytes {
+        *byte = !*byte;
+    }
+    bytes
+}
+
+fn key(table: &str, part: &str) -> (TableName, PartName) {
+    (TableName::new("d", table), PartName::try_from(part.to_owned()).expect("a part's name"))
+}
+
+#[test]
+fn a_part_that_is_noted_as_damaged_is_no_source_until_it_is_found_whole() {
+    let store = many_parts(3);
+    let first = store.snapshot();
+    let file = store.at(first).join("data/d/one/all_1_1_0/c1.bin");
+    let sound = fs::read(&file).expect("read");
+    fs::write(&file, "x").expect("written");
+    store.verify_at(&request(Level::Data), time(10));
+    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    assert_eq!(noted(first), BTreeSet::from([key("one", "all_1_1_0")]));
+    // What is made meanwhile is under the same suspicion.
+    let second = store.snapshot();
+    {
+        let (repository, now) = (store.open(), time(11));
+        let locked = repository.lock("test", now, Duration::from_secs(5)).expect("the lock");
+        locked
+            .record(now, &chsnap::repo::Event::Created { id: second, written_bytes: None, used_bytes: None })
+            .expect("recorded");
+    }
+    assert_eq!(noted(second), BTreeSet::from([key("one", "all_1_1_0")]));
+    fs::write(&file, &sound).expect("written");
+    // A check of sizes proves nothing of bytes.
+    store.verify_at(&request(Level::Size), time(12));
+    assert_eq!(noted(first).len(), 1);
+    store.verify_at(&request(Level::Data), time(13));
+    assert_eq!((noted(first).len(), noted(second).len()), (0, 0));
+}
+
+#[test]
+fn a_snapshot_is_verified_when_the_last_slice_of_a_round_is_done() {
+    let store = many_parts(5);
+    let id = store.snapshot();
+    let last = || store.open().checks().expect("the journal").last(id);
+    assert_eq!(last().level, None);
+    for (night, slice) in [(10, "1/3"), (11, "2/3")] {
+        let slice: Slice = slice.parse().expect("a slice");
+        store.verify_at(&Request { slice: Some(slice.into()), ..request(Level::Data) }, time(night));
+        assert_eq!((last().level, last().slice), (None, Some(slice)));
+    }
+    store.verify_at(&request(Level::Size), time(12));
+    assert_eq!((last().level, last().time, last().data_time), (Some(Level::Size), Some(time(12)), None));
+    store.verify_at(&Request { slice: Some("3/3".parse().expect("a slice")), ..request(Level::Data) }, time(13));
+    assert_eq!((last().level, last().data_time), (Some(Level::Data), Some(time(10))));
+    // A check of some tables is none of the snapshot.
+    store.verify_at(&Request { tables: vec!["d.one".parse().expect("a pattern")], ..request(Level::Data) }, time(14));
+    assert_eq!(last().data_time, Some(time(10)));
+    fs::remove_file(store.at(id).join("data/d/one/all_1_1_0/c1.bin")).expect("removed");
+    store.verify_at(&request(Level::Structure), time(15));
+    assert!(last().damaged);
+}
+
+#[test]
+fn only_the_tables_that_are_named_are_checked() {
+    let store = many_parts(6);
+    let id = store.snapshot();
+    fs::write(store.at(id).join("data/d/one/all_1_1_0/c1.bin"), "x").expect("written");
+    fs::write(store.at(id).join("metadata/d/one.sql"), "x").expect("written");
+    let of = |table: &str| {
+        store
+            .verify(&Request { tables: vec![format!("d.{table}").parse().expect("a pattern")], ..request(Level::Data) })
+    };
+    let (one, two) = (of("one"), of("two"));
+    assert_eq!((found(&one).len(), found(&two).len()), (2, 0));
+    assert_eq!((one.tally.parts, two.tally.parts), (4, 2));
+}
+
+#[test]
+fn the_next_slice_is_the_one_that_was_checked_longest_ago() {
+    let store = many_parts(6);
+    let first = store.snapshot();
+    let next = |night| {
+        let slice = Some(SliceChoice::Next(3));
+        let report = store.verify_at(&Request { slice, ..request(Level::Data) }, time(night));
+        report.slice.expect("one").to_string()
+    };
+    assert_eq!([10, 11].map(next), ["1/3", "2/3"]);
+    // Neither a check of one of two snapshots nor one of sizes is the night's.
+    store.snapshot();
+    let only = vec![first.to_string().parse().expect("an id")];
+    let slice = Some("3/3".parse::<SliceChoice>().expect("a slice"));
+    store.verify_at(&Request { references: only, slice, ..request(Level::Data) }, time(12));
+    store.verify_at(&Request { slice, ..request(Level::Size) }, time(13));
+    // The second snapshot is dated before the first two nights, which did not have it: they count for nothing.
+    assert_eq!([14, 15, 16, 17].map(next), ["1/3", "2/3", "3/3", "1/3"]);
+}
