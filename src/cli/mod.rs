@@ -22,6 +22,7 @@ mod policy;
 mod progress;
 mod render;
 mod restore;
+mod restore_text;
 mod rm;
 mod run;
 mod settings;
@@ -168,7 +169,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Usage(args) => usage::run(&args, globals, output),
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
-        Command::Restore(args) => restore::run(args, globals, output),
+        Command::Restore(args) => restore::run(&args, globals, output),
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),

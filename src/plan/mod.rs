@@ -16,6 +16,8 @@ mod rename;
 pub mod retention;
 mod slice;
 mod space;
+mod restore;
+mod restored;
 mod tokens;
 mod walked;
 
@@ -35,3 +37,8 @@ pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use slice::{InvalidSlice, Slice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};
+pub use restore::{
+    Action, Partitions, RestoreOptions, RestorePlan, SourceData, SourceItem, TablePlan, Target, TargetTable, What,
+    plan_restore,
+};
+pub use restored::{ComparedPart, Comparison, compare_parts};

@@ -10,6 +10,7 @@ mod error;
 mod features;
 mod freeze;
 mod limited;
+mod restore;
 mod rights;
 mod rows;
 pub mod sql;
@@ -23,6 +24,10 @@ pub use error::{ServerError, code};
 pub use features::Features;
 pub use freeze::{
     FreezeQuery, RunningQuery, freeze_partition, freeze_table, kill_freezes, knows_threads, running_freezes,
+pub use freeze::{RunningQuery, freeze_partition, freeze_table, kill_freezes, running_freezes};
+pub use restore::{
+    ListedPart, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, storage_policies,
+    unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

@@ -231,6 +231,45 @@ pub fn stack_trace(query_id: &str) -> String {
 
 /// Whether a freeze can be told how many threads to take.
 pub const THREADS_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'max_threads'";
+/// The disks of each volume of each storage policy.
+pub const STORAGE_POLICIES: &str =
+    "SELECT policy_name, disks FROM system.storage_policies ORDER BY policy_name, volume_priority";
+
+/// Names of all named collections.
+pub const NAMED_COLLECTIONS: &str = "SELECT name AS text FROM system.named_collections";
+
+/// UUIDs of a system table that lists tables.
+#[must_use]
+pub fn uuids(system_table: &str) -> String {
+    format!("SELECT toString(uuid) AS text FROM system.{system_table}")
+}
+
+fn is_table(table: &TableName) -> String {
+    format!("database = {} AND table = {}", quote_text(&table.database), quote_text(&table.table))
+}
+
+/// All parts of one table, active or not.
+#[must_use]
+pub fn parts_of(features: &Features, table: &TableName) -> String {
+    let hash = column(features, "parts", "hash_of_all_files", "''");
+    format!("SELECT name, partition_id, rows, active, {hash} FROM system.parts WHERE {}", is_table(table))
+}
+
+/// How many mutations of a table are not done.
+#[must_use]
+pub fn count_unfinished_mutations(table: &TableName) -> String {
+    format!("SELECT count() AS count FROM system.mutations WHERE is_done = 0 AND {}", is_table(table))
+}
+
+/// How many statements run in which this word stands; not this one.
+#[must_use]
+pub fn count_running_with(word: &str) -> String {
+    format!(
+        "SELECT count() AS count FROM system.processes WHERE position(query, {}) > 0 AND \
+         position(query, 'system.processes') = 0",
+        quote_text(word)
+    )
+}
 
 /// Whether the user may only read.
 pub const READONLY_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'readonly'";
