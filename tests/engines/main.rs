@@ -23,6 +23,8 @@ mod names;
 mod refused;
 mod repeated;
 mod restore_files;
+mod restore_killed;
+mod restore_server;
 mod restored;
 mod secured;
 mod server_gone;
