@@ -9,6 +9,7 @@ use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 
+use super::DAMAGE;
 use super::output::Output;
 use super::render;
 use super::signals;
@@ -18,7 +19,6 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
-const DAMAGE: u8 = 12;
 pub(super) const GUARD: u8 = 13;
 
 /// Damaged parts that a person is shown besides the first.

@@ -28,8 +28,11 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
     if output.is_json() {
-        let snapshots: Vec<Value> =
-            listing.snapshots.iter().map(|(summary, pin)| document(summary, pin.as_ref())).collect();
+        let snapshots: Vec<Value> = listing
+            .snapshots
+            .iter()
+            .map(|(summary, pin)| document(summary, pin.as_ref(), listing.drills.get(&summary.id)))
+            .collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());
@@ -39,7 +42,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         document.insert("warnings".to_owned(), json!(listing.warnings));
         output.json(&Value::Object(document));
     } else {
-        output.text(&text(&listing.snapshots));
+        output.text(&text(&listing));
         if !listing.removed.is_empty() && !globals.quiet {
             let removed = render::count(listing.removed.len() as u64, "removed snapshot");
             output.text(&format!("{removed} in the trash: chsnap undo brings back, chsnap gc frees\n"));
@@ -69,14 +72,15 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
                 row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
                 row.insert("written_bytes".to_owned(), written.into());
                 for (summary, pin) in &listing.snapshots {
-                    let Value::Object(mut snapshot) = document(summary, pin.as_ref()) else { continue };
+                    let drill = listing.drills.get(&summary.id);
+                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), drill) else { continue };
                     insert_path(&mut snapshot, "repository", &surveyed.path);
                     snapshots.push(Value::Object(snapshot));
                 }
                 let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
                 let title = render::safe(&format!("{}{of}", surveyed.path.display()), render::MESSAGE_LIMIT);
                 let written = render::bytes(written);
-                let text = text(&listing.snapshots);
+                let text = text(listing);
                 sections.push(format!("{title}: {written} written by its snapshots\n{text}"));
                 let at = surveyed.path.display();
                 warnings.extend(listing.warnings.iter().map(|warning| format!("{at}: {warning}")));
@@ -112,18 +116,19 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
     Ok(if warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn document(summary: &Summary, pin: Option<&Pin>) -> Value {
+fn document(summary: &Summary, pin: Option<&Pin>, drill: Option<&ops::Drill>) -> Value {
     let mut row = Map::new();
     merge(&mut row, summary);
     row.insert("pinned".to_owned(), pin.is_some().into());
     if let Some(pin) = pin {
         row.insert("pin".to_owned(), json!(pin));
     }
+    row.insert("drilled".to_owned(), json!(drill));
     Value::Object(row)
 }
 
-fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
-    if snapshots.is_empty() {
+fn text(listing: &ops::Listing) -> String {
+    if listing.snapshots.is_empty() {
         return "no snapshots yet: chsnap create takes one\n".to_owned();
     }
     let now = Utc::now();
@@ -138,11 +143,15 @@ fn text(snapshots: &[(Summary, Option<Pin>)]) -> String {
         ("NEW", Right),
         ("NAME", Left),
     ];
-    let rows = snapshots.iter().map(|(summary, pin)| {
+    let rows = listing.snapshots.iter().map(|(summary, pin)| {
         let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = Vec::new();
         if let Some(pin) = pin {
             notes.push(format!("pinned: {}", render::safe(&pin.reason, 40)));
+        }
+        if let Some(drill) = listing.drills.get(&summary.id) {
+            let outcome = if drill.failed == 0 { "drilled" } else { "drill FAILED" };
+            notes.push(format!("{outcome} {} ago", render::age(drill.time, now)));
         }
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));

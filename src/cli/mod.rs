@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod create;
 mod doctor;
+mod drill;
 mod early;
 mod examples;
 mod failure;
@@ -79,7 +80,8 @@ enum Command {
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
+    Drill(drill::Args),
     Unlock(unlock::Args),
 }
 
@@ -105,6 +107,7 @@ impl Command {
             Self::Man(_) => "man",
             Self::Restore(_) => "restore",
             Self::Unlock(_) => "unlock",
+            Self::Drill(_) => "drill",
         }
     }
 }
@@ -140,7 +143,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
@@ -170,6 +173,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
         Command::Restore(args) => restore::run(&args, globals, output),
+        Command::Drill(args) => drill::run(&args, globals, output),
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),

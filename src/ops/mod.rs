@@ -3,6 +3,7 @@
 pub mod create;
 mod disks;
 mod doctor;
+mod drill;
 mod error;
 mod init;
 mod read;
@@ -16,9 +17,10 @@ pub mod verify;
 mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};
+pub use drill::{Digests, Proof, Trial, TriedTable, drill};
 pub use error::{Damage, OpError};
 pub use init::init;
-pub use read::{Listing, Shown, list, show};
+pub use read::{Drill, Listing, Shown, list, show};
 pub use recover::{Recovery, recover};
 pub use remove::{Emptied, Undone, collect_garbage, remove, undo};
 pub use stages::Stages;

@@ -1,8 +1,13 @@
 //! What is there: without a lock, and without a server.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
 use crate::model::SnapshotId;
 use crate::plan::SnapshotReference;
-use crate::repo::{Index, IndexPlace, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
+use crate::repo::{Event, Index, IndexPlace, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
 
 use super::error::OpError;
 
@@ -13,6 +18,8 @@ pub struct Listing {
     pub snapshots: Vec<(Summary, Option<Pin>)>,
     /// Snapshots in the trash that `undo` can bring back.
     pub removed: Vec<SnapshotId>,
+    /// The last trial of each snapshot that had one.
+    pub drills: BTreeMap<SnapshotId, Drill>,
     /// Where the index is kept.
     pub index: IndexPlace,
     /// What the person should know.
@@ -45,7 +52,41 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         .iter()
         .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
         .collect::<Result<_, RepoError>>()?;
-    Ok(Listing { snapshots, removed: repository.removed_ids()?, index: index.place().clone(), warnings })
+    Ok(Listing {
+        snapshots,
+        drills: drills(repository)?,
+        removed: repository.removed_ids()?,
+        index: index.place().clone(),
+        warnings,
+    })
+}
+
+/// A trial of a snapshot, as the journal has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Drill {
+    /// When.
+    pub time: DateTime<Utc>,
+    /// Tables that were tried.
+    pub tables: u64,
+    /// Tables with parts that the snapshot has.
+    pub of_tables: u64,
+    /// Tables that were not what the snapshot says.
+    pub failed: u64,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Parts whose sums were those that were recorded.
+    pub digests: u64,
+}
+
+/// The last trial of each snapshot.
+fn drills(repository: &Repository) -> Result<BTreeMap<SnapshotId, Drill>, RepoError> {
+    let mut drills = BTreeMap::new();
+    for (time, event) in repository.events()? {
+        if let Event::Drilled { id, tables, of_tables, failed, rows, digests, .. } = event {
+            drills.insert(id, Drill { time, tables, of_tables, failed, rows, digests });
+        }
+    }
+    Ok(drills)
 }
 
 /// One snapshot.
@@ -55,6 +96,8 @@ pub struct Shown {
     pub manifest: Manifest,
     /// Its pin.
     pub pin: Option<Pin>,
+    /// Its last trial.
+    pub drill: Option<Drill>,
     /// Where it is.
     pub path: std::path::PathBuf,
 }
@@ -79,7 +122,10 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     let id = resolve(&Index::open(repository)?, reference)?;
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
-        SnapshotState::Complete(manifest) => Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, path }),
+        SnapshotState::Complete(manifest) => {
+            let drill = drills(repository)?.remove(&id);
+            Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, drill, path })
+        }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;
             Err(RepoError::NewerFormat { path: path.join("manifest.json"), format, known }.into())

@@ -1,6 +1,6 @@
 //! Every statement that chsnap sends, in one place.
 
-use crate::model::{FreezeName, PartitionId, TableName};
+use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
 use super::features::Features;
 
@@ -253,6 +253,38 @@ fn is_table(table: &TableName) -> String {
 pub fn parts_of(features: &Features, table: &TableName) -> String {
     let hash = column(features, "parts", "hash_of_all_files", "''");
     format!("SELECT name, partition_id, rows, active, {hash} FROM system.parts WHERE {}", is_table(table))
+}
+
+/// The columns of a table.
+#[must_use]
+pub fn columns_of(table: &TableName) -> String {
+    format!("SELECT name, default_kind FROM system.columns WHERE {}", is_table(table))
+}
+
+/// A hash of all values of a row. As text, because the hash takes neither every type nor NULL; `ifNull` is not of the
+/// value's own type then, so that a NULL is told from every text but this one.
+#[must_use]
+pub fn digest_expression(columns: &[&str]) -> String {
+    let value = |name: &&str| format!("ifNull(toString({}), '\\\\N')", quote_name(name));
+    let values: Vec<String> = columns.iter().map(value).collect();
+    format!("cityHash64({})", values.join(", "))
+}
+
+/// Sums an expression over the rows of each active part.
+#[must_use]
+pub fn part_sums(table: &TableName, expression: &str, parts: &[&PartName]) -> String {
+    let names: Vec<String> = parts.iter().map(|part| quote_text(part.as_str())).collect();
+    let only = if names.is_empty() { String::new() } else { format!(" WHERE _part IN ({})", names.join(", ")) };
+    format!(
+        "SELECT _part AS part, count() AS rows, toString(sum({expression})) AS sum FROM {}{only} GROUP BY _part",
+        quote_table(table)
+    )
+}
+
+/// Takes away merges from a table: what is restored for a trial is to stay as it came.
+#[must_use]
+pub fn stop_merges(table: &TableName) -> String {
+    format!("SYSTEM STOP MERGES {}", quote_table(table))
 }
 
 /// How many mutations of a table are not done.

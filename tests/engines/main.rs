@@ -14,6 +14,7 @@ mod tree;
 
 mod disks;
 mod elsewhere;
+mod drilled;
 mod examined;
 mod faithful;
 mod killed;

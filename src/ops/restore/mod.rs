@@ -14,3 +14,5 @@ pub use files::{ToDirectory, restore_to_directory};
 pub use report::{Report, RestoredTotals, TableReport, TableState};
 pub use server::{Prepared, ToServer};
 pub use source::Wanted;
+pub(super) use source::{Source, SourceTable};
+pub(super) use target::Surveyed;

@@ -120,6 +120,11 @@ impl<'a> Prepared<'a> {
         Ok(Self { server, request, source, surveyed, items, plan, warnings, inherited, pool })
     }
 
+    /// The version of the server that is restored into.
+    pub(in crate::ops) fn source_version(&self) -> String {
+        self.surveyed.identity.version.clone()
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &RestorePlan {

@@ -16,6 +16,7 @@ use super::source::{Source, SourceTable, inner_tables};
 /// What is known of a server.
 #[derive(Debug)]
 pub(in crate::ops) struct Surveyed {
+    pub(in crate::ops) identity: Identity,
     pub(in crate::ops) local: LocalDisks,
     pub(in crate::ops) catalog: Catalog,
     /// The disks of each storage policy.
@@ -43,6 +44,7 @@ impl Surveyed {
         is_of(&own.dir, &identity)?;
         let databases = server::databases(server)?;
         Ok(Self {
+            identity,
             policies: server::storage_policies(server)?,
             databases: databases.into_iter().map(|database| (database.name, database.engine)).collect(),
             owner: (stat.ownership.uid, stat.ownership.gid),
