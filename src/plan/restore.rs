@@ -205,18 +205,18 @@ pub fn plan_restore(
     let (inner, others): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.inner_of.is_some());
     for source in others.iter().filter(|source| options.what != What::Data || source.data.is_some()) {
         let to = options.renames.table(&source.name);
-        let planned = planner.plan(source, to, sources);
-        plan.tables.push(planned);
+        let table = planner.plan(source, to, sources);
+        plan.tables.push(table);
     }
     for source in inner {
         let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
         let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
         let to = planner.inner_name(source, view.as_ref());
-        let planned = planner.plan(source, to, sources);
-        if let Some(view) = plan.tables.iter_mut().find(|table| Some(&table.from) == source.inner_of.as_ref()) {
-            view.inner_uuid.clone_from(&planned.uuid);
+        let table = planner.plan(source, to, sources);
+        if let Some(view) = plan.tables.iter_mut().find(|other| Some(&other.from) == source.inner_of.as_ref()) {
+            view.inner_uuid.clone_from(&table.uuid);
         }
-        plan.tables.push(planned);
+        plan.tables.push(table);
     }
     for table in &plan.tables {
         let makes = matches!(table.action, Action::Place | Action::Make(_));

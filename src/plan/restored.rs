@@ -128,7 +128,9 @@ mod tests {
         let comparison = compare_parts(&expected, &found);
         assert_eq!(comparison.wrong.len(), 2, "{comparison:?}");
         let mut inactive = found.to_vec();
-        inactive.iter_mut().for_each(|part| part.is_active = false);
+        for part in &mut inactive {
+            part.is_active = false;
+        }
         assert_eq!(compare_parts(&expected, &inactive).wrong.len(), 2, "what nothing covers is gone");
     }
 }

@@ -86,7 +86,7 @@ impl Objects<'_> {
                 match server::change(prepared.server, &text, &[]) {
                     Ok(()) => self.made.push(name),
                     Err(error @ ServerError::Exception { .. }) => {
-                        failed.push((name, text, crate::monitor::chain(&error)))
+                        failed.push((name, text, crate::monitor::chain(&error)));
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -42,6 +42,14 @@ pub struct ToServer {
     pub interrupted: Arc<AtomicBool>,
 }
 
+/// What was carried out.
+struct Done {
+    reports: Vec<TableReport>,
+    made: Vec<String>,
+    /// Functions and named collections that could not be made.
+    refused: Vec<String>,
+}
+
 /// A restore that is planned, and can be carried out as it was shown.
 #[derive(Debug)]
 pub struct Prepared<'a> {
@@ -83,7 +91,7 @@ impl<'a> Prepared<'a> {
         let mut inherited = Vec::new();
         if sweeps {
             let swept =
-                stages.run(Stage::Recover, || pool.install(|| staging::sweep(server, &surveyed.local, true)))?;
+                stages.run(Stage::Recover, || pool.install(|| staging::sweep(server, &surveyed.local, false)))?;
             let of_this = swept.finished.into_iter().filter(|(id, _)| *id == source.id);
             inherited.extend(of_this.map(|(_, entry)| Entry { places: Vec::new(), ..entry }));
             warnings.extend(swept.pending);
@@ -169,17 +177,20 @@ impl<'a> Prepared<'a> {
         let mut entries = tables.entries();
         entries.extend(self.inherited.iter().cloned());
         let mut staging = Staging::begin(&self.surveyed.local, &name, self.source.id, now, entries)?;
+        if !self.inherited.is_empty() {
+            // Now that this restore has written down what the earlier one had finished, that one's own note can go.
+            self.pool.install(|| staging::sweep(self.server, &self.surveyed.local, true))?;
+        }
         let result = self.pool.install(|| self.carry_out(&mut tables, &mut staging, &stages));
         let local = &self.surveyed.local;
-        let ended = match &result {
-            Ok(_) => self.pool.install(|| Ok(staging.finish(local)?)),
-            Err(_) => {
-                // As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
-                drop(staging);
-                self.pool.install(|| staging::sweep(self.server, local, false)).map(drop)
-            }
+        let ended = if result.is_ok() {
+            self.pool.install(|| Ok(staging.finish(local)?))
+        } else {
+            // As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
+            drop(staging);
+            self.pool.install(|| staging::sweep(self.server, local, false)).map(drop)
         };
-        let (reports, made, refused) = match (result, &ended) {
+        let Done { reports, made, refused } = match (result, &ended) {
             (Ok(done), _) => done,
             (Err(error), Ok(())) => return Err(error),
             (Err(error), Err(left)) => {
@@ -197,12 +208,7 @@ impl<'a> Prepared<'a> {
         Ok(Report { snapshot: self.source.id, tables: reports, made, warnings, seconds })
     }
 
-    fn carry_out(
-        &self,
-        tables: &mut Tables<'_>,
-        staging: &mut Staging,
-        stages: &Stages<'_>,
-    ) -> Result<(Vec<TableReport>, Vec<String>, Vec<String>), OpError> {
+    fn carry_out(&self, tables: &mut Tables<'_>, staging: &mut Staging, stages: &Stages<'_>) -> Result<Done, OpError> {
         stages.run(Stage::Place, || -> Result<(), OpError> {
             tables.place(staging, stages.monitor())?;
             Ok(staging.sync()?)
@@ -212,7 +218,9 @@ impl<'a> Prepared<'a> {
             objects.make_databases()?;
             let warnings = objects.make_functions_and_collections()?;
             let reports = tables.attach(staging, stages.monitor())?;
-            Ok((reports, objects.made, warnings))
+            // The renames too.
+            staging.sync()?;
+            Ok(Done { reports, made: objects.made, refused: warnings })
         })
     }
 

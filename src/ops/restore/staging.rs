@@ -379,6 +379,10 @@ mod tests {
             assert!(!is_ours(name), "{name}");
         }
         let uuid = fresh_uuid().expect("random numbers").to_string();
-        assert!(uuid.as_bytes()[14] == b'4' && matches!(uuid.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{uuid}");
+        assert!(
+            uuid.as_bytes().get(14) == Some(&b'4')
+                && matches!(uuid.as_bytes().get(19), Some(b'8' | b'9' | b'a' | b'b')),
+            "{uuid}"
+        );
     }
 }
