@@ -10,7 +10,7 @@ use super::output::Output;
 use super::render;
 use super::render::Align::{Left, Right};
 use super::restore::Place;
-use super::{CommandResult, DAMAGE, DONE, WARNED, signals};
+use super::{CommandResult, DAMAGED, DONE, WARNED, signals};
 
 /// Prove a snapshot: restore its tables into a database of their own, read and compare them, drop them
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     let has_warnings = !proof.warnings.is_empty();
     Ok(if !proof.is_proven() {
-        DAMAGE
+        DAMAGED
     } else if has_warnings {
         WARNED
     } else {

@@ -9,7 +9,7 @@ use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 
-use super::DAMAGE;
+use super::DAMAGED;
 use super::output::Output;
 use super::render;
 use super::signals;
@@ -122,7 +122,7 @@ impl Failure {
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == DAMAGE {
+            if self.code == DAMAGED {
                 let schema = output.schema();
                 output.json(
                     &self.with_fields(json!({"schema": schema, "state": "damaged", "reason": message, "hint": hint})),
@@ -188,9 +188,8 @@ impl From<OpError> for Failure {
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
-            OpError::NameConflict { .. } => USAGE,
-            OpError::SnapshotDamaged { .. } => DAMAGE,
+            OpError::Reference(ReferenceError::Invalid { .. }) | OpError::NameConflict { .. } => USAGE,
+            OpError::SnapshotDamaged { .. } => DAMAGED,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };

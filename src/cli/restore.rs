@@ -21,6 +21,7 @@ use super::{CommandResult, DONE, WARNED, signals};
 
 /// Bring tables back from a snapshot: into a server, or as files into a directory
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// An id, the beginning of one, latest, or latest~N

@@ -13,11 +13,11 @@ mod night;
 mod pattern;
 mod reference;
 mod rename;
+mod restore;
+mod restored;
 pub mod retention;
 mod slice;
 mod space;
-mod restore;
-mod restored;
 mod tokens;
 mod walked;
 
@@ -34,11 +34,11 @@ pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
-pub use slice::{InvalidSlice, Slice};
-pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
-pub use walked::{Walked, WalkedFile};
 pub use restore::{
     Action, Partitions, RestoreOptions, RestorePlan, SourceData, SourceItem, TablePlan, Target, TargetTable, What,
     plan_restore,
 };
 pub use restored::{ComparedPart, Comparison, compare_parts};
+pub use slice::{InvalidSlice, Slice};
+pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
+pub use walked::{Walked, WalkedFile};

@@ -13,8 +13,8 @@ mod strace;
 mod tree;
 
 mod disks;
-mod elsewhere;
 mod drilled;
+mod elsewhere;
 mod examined;
 mod faithful;
 mod killed;

@@ -8,8 +8,8 @@ use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Tota
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository, ServerEntry, Settings,
-    TableEntry, TableState,
+    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository, ServerEntry,
+    Settings, TableEntry, TableState,
 };
 use crate::server::Identity;
 
