@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Pin the snapshot, for this reason
     #[arg(long, value_name = "REASON")]
     pin: Option<String>,
+    /// Sum the rows of each part, which reads all new data: drill compares the sums
+    #[arg(long)]
+    digest: bool,
     /// What is frozen
     #[arg(long, value_name = "WHAT", default_value = "changed")]
     freeze: Freeze,
@@ -144,6 +147,7 @@ impl Args {
             relinks: self.dedup_relink,
             copy_rate: self.bwlimit.filter(|rate| *rate > 0),
             freeze_threads: self.freeze_threads,
+            digest: self.digest,
             jobs: globals.jobs_for(repository),
             freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
             min_free_bytes: self.min_free,

@@ -9,6 +9,7 @@ use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 
+use super::DAMAGED;
 use super::output::Output;
 use super::render;
 use super::signals;
@@ -18,8 +19,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
-const DAMAGE: u8 = 12;
-const GUARD: u8 = 13;
+pub(super) const GUARD: u8 = 13;
 
 /// Damaged parts that a person is shown besides the first.
 const DAMAGE_SHOWN: usize = 100;
@@ -54,6 +54,10 @@ impl Failure {
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::new(message, FAILED)
+    }
+
+    pub(super) fn guard(message: impl Into<String>) -> Self {
+        Self::new(message, GUARD)
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -118,7 +122,7 @@ impl Failure {
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == DAMAGE {
+            if self.code == DAMAGED {
                 let schema = output.schema();
                 output.json(
                     &self.with_fields(json!({"schema": schema, "state": "damaged", "reason": message, "hint": hint})),
@@ -184,8 +188,8 @@ impl From<OpError> for Failure {
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
-            OpError::SnapshotDamaged { .. } => DAMAGE,
+            OpError::Reference(ReferenceError::Invalid { .. }) | OpError::NameConflict { .. } => USAGE,
+            OpError::SnapshotDamaged { .. } => DAMAGED,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -264,6 +268,13 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
         OpError::TargetInRepository { .. } => "name a directory outside of the repository",
+        OpError::WouldReplace { .. } => {
+            "--replace allows it: a table is replaced once the new one is attached and checked; --rename brings it back \
+             beside this one"
+        }
+        OpError::NameConflict { .. } => "give --rename for one of them",
+        OpError::CannotGive { .. } => "run chsnap as root, or as the user that the server runs as",
+        OpError::NoDisk { .. } => "--path-map SERVER=HERE says where a directory of the server is on this host",
         OpError::TargetInUse { .. } => "wait for it to end",
         OpError::RestorePart(RestorePartError::NotLinked { .. }) => "--place auto copies what cannot be linked",
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {

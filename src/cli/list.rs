@@ -31,8 +31,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let listing = ops::list(&repository)?;
     let now = Utc::now();
     if output.is_json() {
-        let snapshots: Vec<Value> =
-            rows(&listing).map(|(summary, pin, check)| document(summary, pin.as_ref(), check, now)).collect();
+        let row = |(summary, pin, check): (&Summary, &Option<Pin>, &LastCheck)| {
+            document(summary, pin.as_ref(), check, listing.drills.get(&summary.id), now)
+        };
+        let snapshots: Vec<Value> = rows(&listing).map(row).collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());
@@ -73,7 +75,10 @@ fn list_all(path: &Path, output: &Output) -> CommandResult {
                 row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
                 row.insert("written_bytes".to_owned(), written.into());
                 for (summary, pin, check) in rows(listing) {
-                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, now) else { continue };
+                    let drill = listing.drills.get(&summary.id);
+                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, drill, now) else {
+                        continue;
+                    };
                     insert_path(&mut snapshot, "repository", &surveyed.path);
                     snapshots.push(Value::Object(snapshot));
                 }
@@ -143,7 +148,13 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
     }
 }
 
-fn document(summary: &Summary, pin: Option<&Pin>, check: &LastCheck, now: DateTime<Utc>) -> Value {
+fn document(
+    summary: &Summary,
+    pin: Option<&Pin>,
+    check: &LastCheck,
+    drill: Option<&ops::Drill>,
+    now: DateTime<Utc>,
+) -> Value {
     let pin = pin.filter(|pin| pin.holds(now));
     let mut row = Map::new();
     merge(&mut row, summary);
@@ -152,6 +163,7 @@ fn document(summary: &Summary, pin: Option<&Pin>, check: &LastCheck, now: DateTi
     if let Some(pin) = pin {
         row.insert("pin".to_owned(), json!(pin));
     }
+    row.insert("drilled".to_owned(), json!(drill));
     Value::Object(row)
 }
 
@@ -176,6 +188,10 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
         let mut notes = Vec::new();
         if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
             notes.push(format!("pinned{}: {}", pin::until(pin), render::safe(&pin.reason, 40)));
+        }
+        if let Some(drill) = listing.drills.get(&summary.id) {
+            let outcome = if drill.failed == 0 { "drilled" } else { "drill FAILED" };
+            notes.push(format!("{outcome} {} ago", render::age(drill.time, now)));
         }
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));

@@ -7,6 +7,7 @@ mod config;
 mod create;
 mod diff;
 mod doctor;
+mod drill;
 mod early;
 mod examples;
 mod failure;
@@ -24,6 +25,7 @@ mod policy;
 mod progress;
 mod render;
 mod restore;
+mod restore_text;
 mod rm;
 mod run;
 mod settings;
@@ -84,7 +86,8 @@ enum Command {
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
+    Drill(drill::Args),
     Unlock(unlock::Args),
 }
 
@@ -113,6 +116,7 @@ impl Command {
             Self::Man(_) => "man",
             Self::Restore(_) => "restore",
             Self::Unlock(_) => "unlock",
+            Self::Drill(_) => "drill",
         }
     }
 }
@@ -148,7 +152,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
@@ -178,7 +182,8 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Usage(args) => usage::run(&args, globals, output),
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
-        Command::Restore(args) => restore::run(args, globals, output),
+        Command::Restore(args) => restore::run(&args, globals, output),
+        Command::Drill(args) => drill::run(&args, globals, output),
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),

@@ -1,22 +1,27 @@
-use std::path::PathBuf;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
 
+use chrono::Utc;
 use chsnap::exec::RestoreMode;
 use chsnap::model::PartitionId;
 use chsnap::ops::OpError;
-use chsnap::ops::restore::{self, Report, TableReport, TableState, ToDirectory, Wanted};
-use chsnap::plan::{SnapshotReference, TablePattern};
+use chsnap::ops::restore::{self, Prepared, ToDirectory, ToServer, Wanted};
+use chsnap::plan::{
+    DatabaseRename, Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern, TableRename, What,
+};
 use clap::ValueEnum;
-use serde_json::{Value, json};
 
+use super::failure::{Failure, GUARD};
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
-use super::render;
-use super::render::Align::{Left, Right};
+use super::restore_text as show;
+use super::streams::write_stderr;
 use super::{CommandResult, DONE, WARNED, signals};
 
 /// Bring tables back from a snapshot: into a server, or as files into a directory
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// An id, the beginning of one, latest, or latest~N
@@ -28,22 +33,52 @@ pub(super) struct Args {
     /// Partitions to restore, by id as in system.parts [default: all]
     #[arg(long, value_name = "ID")]
     partition: Vec<String>,
+    /// Restore a table under another name: 'a.b=c.d'
+    #[arg(long, value_name = "DB.TABLE=DB.TABLE", conflicts_with = "to")]
+    rename: Vec<TableRename>,
+    /// Restore all tables of a database into another one: 'a=b'
+    #[arg(long, value_name = "DB=DB", conflicts_with = "to")]
+    rename_db: Vec<DatabaseRename>,
+    /// Definitions alone: tables are empty
+    #[arg(long, conflicts_with_all = ["data_only", "to"])]
+    schema_only: bool,
+    /// Data alone, into tables that are there
+    #[arg(long, conflicts_with = "to")]
+    data_only: bool,
+    /// Replace tables, or with --partition and --data-only partitions, that hold data
+    #[arg(long, conflicts_with = "to")]
+    replace: bool,
+    /// Keep a table that was replaced, under another name
+    #[arg(long, requires = "replace")]
+    keep_replaced: bool,
+    /// What becomes of Replicated tables
+    #[arg(long, value_name = "HOW", default_value = "keep")]
+    replicated: ReplicatedArg,
     /// Restore files into this directory, which must be empty or not there yet; no server is needed
     #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    to: Option<PathBuf>,
     /// How files come there: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: Place,
+    /// Show what would be done, and touch nothing
+    #[arg(long, short = 'n', conflicts_with = "to")]
+    dry_run: bool,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long, short = 'y')]
+    yes: bool,
 }
 
 const EXAMPLES: &str = "Examples:
+  chsnap restore latest --dry-run
+  chsnap restore latest --table 'posthog.events' --rename 'posthog.events=posthog.events_yesterday' --yes
+  chsnap restore 2026-11-22T020000Z --table 'posthog.events' --partition 202611 --replace
   chsnap restore latest --to /srv/files --table 'posthog.events' --place copy";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Place {
     /// Link where nothing can come of it, else share blocks, else copy.
     Auto,
-    /// Link only.
+    /// Link only, but for single files that the server would change.
     Link,
     /// Copy, or share blocks: nothing is the snapshot's own file.
     Copy,
@@ -59,113 +94,126 @@ impl Place {
     }
 }
 
-pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ReplicatedArg {
+    /// Path and replica as they were.
+    Keep,
+    /// The engine of the same name without Replicated.
+    AsMergeTree,
+    /// A path of the table's UUID.
+    NewPath,
+}
+
+impl Args {
+    fn options(&self) -> RestoreOptions {
+        RestoreOptions {
+            what: match (self.schema_only, self.data_only) {
+                (true, _) => What::Schema,
+                (_, true) => What::Data,
+                _ => What::All,
+            },
+            has_partitions: !self.partition.is_empty(),
+            replace: self.replace,
+            renames: Renames::new(self.rename.clone(), self.rename_db.clone()),
+            replicated: match self.replicated {
+                ReplicatedArg::Keep => Replicated::Keep,
+                ReplicatedArg::AsMergeTree => Replicated::AsMergeTree,
+                ReplicatedArg::NewPath => Replicated::NewPath,
+            },
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        let partitions = self.partition.iter().cloned().map(PartitionId).collect();
+        Wanted { tables: self.table.clone(), partitions }
+    }
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = args.snapshot.parse().map_err(OpError::from)?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
-    let wanted = Wanted { tables: args.table, partitions: args.partition.into_iter().map(PartitionId).collect() };
-    let mode = args.place.mode();
-    let directory = args.to;
-    let request = ToDirectory { wanted, directory: directory.clone(), mode, jobs: globals.jobs(), interrupted };
+    let (wanted, mode, jobs) = (args.wanted(), args.place.mode(), globals.jobs());
     let progress = output.progress();
-    let result = restore::restore_to_directory(&repository, &reference, &request, &progress);
+    if let Some(directory) = &args.to {
+        let request = ToDirectory { wanted, directory: directory.clone(), mode, jobs, interrupted };
+        let result = restore::restore_to_directory(&repository, &reference, &request, &progress);
+        progress.clear();
+        return Ok(finish(&result?, Some(directory), output));
+    }
+    let server = opening::connect(globals, interrupted.clone())?;
+    let request = ToServer {
+        wanted,
+        options: args.options(),
+        keep_replaced: args.keep_replaced,
+        mode,
+        jobs,
+        paths: globals.paths(),
+        interrupted,
+    };
+    let can_ask = std::io::stdin().is_terminal() && !globals.json;
+    let will_do = !args.dry_run && (args.yes || can_ask);
+    let prepared = Prepared::new(&repository, &server, &reference, &request, will_do, &progress);
     progress.clear();
-    let report = result?;
-    Ok(show(&report, Some(&directory), output))
+    let prepared = prepared?;
+    if args.dry_run {
+        show_plan(&prepared, output);
+        // One document: the plan says itself what is refused.
+        match prepared.check_refused() {
+            Err(_) if output.is_json() => return Ok(GUARD),
+            result => result?,
+        }
+        return Ok(if prepared.warnings().is_empty() && !show::has_warnings(prepared.plan()) { DONE } else { WARNED });
+    }
+    if !output.is_json() {
+        show_plan(&prepared, output);
+    }
+    prepared.check_refused()?;
+    if !args.yes && prepared.changes_anything() {
+        if !can_ask {
+            return Err(Failure::guard("restore changes the server, and there is no terminal to ask at")
+                .with_hint("--yes says that it may; --dry-run shows what it would do"));
+        }
+        write_stderr("restore this? [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        if read.is_err() || !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Failure::guard("nothing was restored: it was not agreed to"));
+        }
+    }
+    let result = prepared.run(Utc::now(), &progress);
+    progress.clear();
+    Ok(finish(&result?, None, output))
 }
 
-fn show(report: &Report, directory: Option<&PathBuf>, output: &Output) -> u8 {
-    output.warnings(&report.warnings);
+fn show_plan(prepared: &Prepared<'_>, output: &Output) {
     if output.is_json() {
-        output.json(&document(report, directory, output));
+        output.json(&show::plan_document(prepared, &output.schema()));
     } else {
-        output.text(&text(report));
+        output.text(&show::plan(prepared));
+        output.warnings(prepared.warnings());
+    }
+}
+
+fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output) -> u8 {
+    if output.is_json() {
+        output.json(&show::document(report, directory.map(PathBuf::as_path), &output.schema()));
+    } else {
+        output.text(&show::report(report));
         if let Some(directory) = directory {
-            output.text(&format!("the files are in {}\n", render::safe(&directory.to_string_lossy(), 1000)));
+            output.text(&format!("the files are in {}\n", super::render::safe(&text_of(directory), 1000)));
+        }
+        output.warnings(&report.warnings);
+        for table in &report.tables {
+            let name = table.name();
+            let reason = table.reason.iter().filter(|_| table.state == restore::TableState::Failed);
+            let lines = table.warnings.iter().chain(reason).map(|warning| format!("{name}: {warning}"));
+            output.warnings(&lines.collect::<Vec<_>>());
         }
     }
     if report.has_warnings() { WARNED } else { DONE }
 }
 
-fn document(report: &Report, directory: Option<&PathBuf>, output: &Output) -> Value {
-    let mut document = json!({
-        "schema": output.schema(), "snapshot": report.snapshot.to_string(), "state": "restored",
-        "tables": report.tables, "made": report.made, "totals": report.totals(), "warnings": report.warnings,
-        "seconds": report.seconds,
-    });
-    if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
-        super::output::insert_path(fields, "path", directory);
-    }
-    document
-}
-
-/// Restored tables, one a line.
-pub(super) fn text(report: &Report) -> String {
-    let columns = [
-        ("TABLE", Left),
-        ("STATE", Left),
-        ("ROWS", Right),
-        ("PARTS", Right),
-        ("CHECKED", Right),
-        ("SIZE", Right),
-        ("PLACED", Left),
-        ("NOTES", Left),
-    ];
-    let totals = report.totals();
-    let mut text = render::table(&columns, report.tables.iter().map(row));
-    for made in &report.made {
-        text.push_str(&format!("made {}\n", render::safe(made, 200)));
-    }
-    text.push_str(&format!(
-        "{} of {}: {}, {}, {} in {:.1} s\n",
-        render::count(totals.tables, "table"),
-        report.snapshot,
-        render::count(totals.rows, "row"),
-        render::count(totals.parts, "part"),
-        render::bytes(totals.bytes),
-        report.seconds.get("total").copied().unwrap_or(0.0),
-    ));
-    text
-}
-
-fn row(table: &TableReport) -> Vec<String> {
-    let state = match table.state {
-        TableState::Restored => "restored",
-        TableState::Replaced => "replaced",
-        TableState::Attached => "attached",
-        TableState::Created => "created",
-        TableState::Present => "there already",
-        TableState::Failed => "FAILED",
-    };
-    let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
-    let figure = |text: String| if has_data { text } else { String::new() };
-    let placed = &table.placed;
-    let ways = [(placed.linked, "linked"), (placed.reflinked, "reflinked"), (placed.copied, "copied")];
-    let ways: Vec<String> = ways
-        .iter()
-        .filter(|(tally, _)| tally.parts > 0)
-        .map(|(tally, how)| format!("{} {how}", render::thousands(tally.parts)))
-        .collect();
-    let mut notes: Vec<String> = Vec::new();
-    if table.name() != table.from {
-        notes.push(format!("was {}", table.from));
-    }
-    if table.uuid_changed {
-        notes.push("new UUID".to_owned());
-    }
-    if table.merged_parts > 0 {
-        notes.push(format!("{} merged already", render::count(table.merged_parts, "part")));
-    }
-    notes.extend(table.reason.clone());
-    notes.extend(table.warnings.iter().cloned());
-    vec![
-        render::safe(&table.name().to_string(), 100),
-        state.to_owned(),
-        figure(render::thousands(table.rows)),
-        figure(render::thousands(table.parts)),
-        figure(render::thousands(table.verified_parts)),
-        figure(render::bytes(table.bytes)),
-        ways.join(", "),
-        render::safe(&notes.join("; "), 500),
-    ]
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }

@@ -56,6 +56,7 @@ fn document(shown: &Shown, output: &Output) -> Value {
     if let Some(pin) = &shown.pin {
         document.insert("pin".to_owned(), json!(pin));
     }
+    document.insert("drilled".to_owned(), json!(shown.drill));
     Value::Object(document)
 }
 
@@ -107,6 +108,9 @@ fn text(shown: &Shown) -> String {
         lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
     }
     lines.push(("verified", verified_text(&shown.check, Utc::now())));
+    if let Some(drill) = &shown.drill {
+        lines.push(("drilled", drilled(drill)));
+    }
     let mut text = String::new();
     for (name, value) in lines {
         writeln!(text, "{name:<9} {}", render::safe(&value, 400)).expect("writing to a String cannot fail");
@@ -123,6 +127,20 @@ fn text(shown: &Shown) -> String {
     text.push('\n');
     text.push_str(&render::table(&columns, manifest.tables.iter().map(row)));
     text
+}
+
+fn drilled(drill: &ops::Drill) -> String {
+    let tables = format!("{} of {}", drill.tables, render::count(drill.of_tables, "table"));
+    let outcome = if drill.failed == 0 {
+        format!(
+            "{tables} came back, {}, {} with equal sums",
+            render::count(drill.rows, "row"),
+            render::count(drill.digests, "part")
+        )
+    } else {
+        format!("{} of {tables} NOT as they were taken", drill.failed)
+    };
+    format!("{} ago: {outcome}", render::age(drill.time, Utc::now()))
 }
 
 fn row(table: &TableEntry) -> Vec<String> {

@@ -80,6 +80,28 @@ impl LocalDisks {
         Ok(local)
     }
 
+    /// Opens the server's own path, and of its other local disks those that are visible here.
+    ///
+    /// # Errors
+    /// If the server's own path, or a part of its tables, is not visible here.
+    pub(super) fn all(
+        repository: &Repository,
+        disks: &[Disk],
+        tables: &[Table],
+        paths: &PathMap,
+    ) -> Result<Self, OpError> {
+        let mut open = Vec::new();
+        for (position, disk) in disks.iter().enumerate().filter(|(_, disk)| disk.is_local()) {
+            match LocalDisk::open(repository, disk, paths) {
+                Err(error) if position == 0 => return Err(error),
+                result => open.extend(result.ok()),
+            }
+        }
+        let local = Self { disks: open };
+        local.check_that_parts_are_visible(tables.iter())?;
+        Ok(local)
+    }
+
     /// Opens one disk, and sees that it is the server's.
     ///
     /// # Errors
@@ -125,6 +147,11 @@ impl LocalDisks {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &LocalDisk> {
         self.disks.iter()
+    }
+
+    /// The disk of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&LocalDisk> {
+        self.disks.iter().find(|local| local.disk.name == name)
     }
 
     /// The server's own path.

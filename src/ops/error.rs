@@ -156,6 +156,32 @@ pub enum OpError {
         /// One of its entries.
         entry: String,
     },
+    /// A disk is needed that is not here.
+    #[error("the disk {disk:?} of the server is not visible here, or is no local one")]
+    NoDisk {
+        /// The disk.
+        disk: String,
+    },
+    /// A table is there, and may not be replaced.
+    #[error("{} would be replaced", .tables.join(", "))]
+    WouldReplace {
+        /// The tables, with what they hold.
+        tables: Vec<String>,
+    },
+    /// Two tables would get one name.
+    #[error("{}", .conflicts.join("; "))]
+    NameConflict {
+        /// Which.
+        conflicts: Vec<String>,
+    },
+    /// The files of the server belong to a user whom this one may not give files to.
+    #[error("the server's data belong to user {uid}, and this is user {user}, who may not give files away")]
+    CannotGive {
+        /// The server's user.
+        uid: u32,
+        /// This user.
+        user: u32,
+    },
     /// Another restore is at work there.
     #[error("another restore is at work in {}", .path.display())]
     TargetInUse {
@@ -260,7 +286,11 @@ impl OpError {
     pub fn is_guard(&self) -> bool {
         matches!(
             self,
-            Self::OtherServer { .. } | Self::RepositoryInside { .. } | Self::LowSpace { .. } | Self::Guarded { .. }
+            Self::OtherServer { .. }
+                | Self::RepositoryInside { .. }
+                | Self::LowSpace { .. }
+                | Self::Guarded { .. }
+                | Self::WouldReplace { .. }
         )
     }
 }

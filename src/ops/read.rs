@@ -1,8 +1,15 @@
 //! What is there: without a lock, and without a server.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
 use crate::model::SnapshotId;
 use crate::plan::SnapshotReference;
-use crate::repo::{Checks, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary};
+use crate::repo::{
+    Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary,
+};
 
 use super::error::OpError;
 
@@ -15,6 +22,8 @@ pub struct Listing {
     pub checks: Vec<LastCheck>,
     /// Snapshots in the trash that `undo` can bring back.
     pub removed: Vec<SnapshotId>,
+    /// The last trial of each snapshot that had one.
+    pub drills: BTreeMap<SnapshotId, Drill>,
     /// Where the index is kept.
     pub index: IndexPlace,
     /// What the person should know.
@@ -52,7 +61,42 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         Checks::default()
     });
     let checks = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
-    Ok(Listing { snapshots, checks, removed: repository.removed_ids()?, index: index.place().clone(), warnings })
+    Ok(Listing {
+        snapshots,
+        checks,
+        drills: drills(repository)?,
+        removed: repository.removed_ids()?,
+        index: index.place().clone(),
+        warnings,
+    })
+}
+
+/// A trial of a snapshot, as the journal has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Drill {
+    /// When.
+    pub time: DateTime<Utc>,
+    /// Tables that were tried.
+    pub tables: u64,
+    /// Tables with parts that the snapshot has.
+    pub of_tables: u64,
+    /// Tables that were not what the snapshot says.
+    pub failed: u64,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Parts whose sums were those that were recorded.
+    pub digests: u64,
+}
+
+/// The last trial of each snapshot.
+fn drills(repository: &Repository) -> Result<BTreeMap<SnapshotId, Drill>, RepoError> {
+    let mut drills = BTreeMap::new();
+    for (time, event) in repository.events()? {
+        if let Event::Drilled { id, tables, of_tables, failed, rows, digests, .. } = event {
+            drills.insert(id, Drill { time, tables, of_tables, failed, rows, digests });
+        }
+    }
+    Ok(drills)
 }
 
 /// One snapshot.
@@ -64,6 +108,8 @@ pub struct Shown {
     pub pin: Option<Pin>,
     /// When it was last verified, as far as the journal can be read.
     pub check: LastCheck,
+    /// Its last trial.
+    pub drill: Option<Drill>,
     /// Where it is.
     pub path: std::path::PathBuf,
 }
@@ -90,7 +136,8 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
             let check = repository.checks().map(|checks| checks.last(id)).unwrap_or_default();
-            Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, check, path })
+            let drill = drills(repository)?.remove(&id);
+            Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, check, drill, path })
         }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;

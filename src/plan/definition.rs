@@ -176,6 +176,12 @@ impl Definition {
         self.kind == other.kind && normal(&mapping.rewrite(&self.tail)) == normal(&other.tail)
     }
 
+    /// Whether it is a materialized view that writes to a table of another name: `TO database.table`.
+    #[must_use]
+    pub fn has_target(&self) -> bool {
+        tokens(&self.tail).first().is_some_and(|token| token.is("TO"))
+    }
+
     /// Whether this word, a name say, stands anywhere in it.
     #[must_use]
     pub fn mentions(&self, word: &str) -> bool {

@@ -14,6 +14,8 @@ mod night;
 mod pattern;
 mod reference;
 mod rename;
+mod restore;
+mod restored;
 pub mod retention;
 mod slice;
 mod space;
@@ -33,6 +35,11 @@ pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
+pub use restore::{
+    Action, Partitions, RestoreOptions, RestorePlan, SourceData, SourceItem, TablePlan, Target, TargetTable, What,
+    plan_restore,
+};
+pub use restored::{ComparedPart, Comparison, compare_parts};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

@@ -30,6 +30,21 @@ impl TablePattern {
         self.database.is_match(&name.database) && self.table.is_match(&name.table)
     }
 
+    /// The pattern of this one table, whatever stands in its name.
+    #[must_use]
+    pub fn exactly(name: &TableName) -> Self {
+        let glob = |text: &str| {
+            GlobBuilder::new(&globset::escape(text))
+                .literal_separator(false)
+                .backslash_escape(false)
+                .build()
+                .map(|glob| glob.compile_matcher())
+                .expect("an escaped text is a pattern")
+        };
+        let (database, table) = (glob(&name.database), glob(&name.table));
+        Self { text: name.to_string(), database, table }
+    }
+
     /// Whether the pattern asks for the server's own database by name.
     #[must_use]
     pub fn names_system(&self) -> bool {

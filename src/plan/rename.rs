@@ -29,6 +29,14 @@ pub struct DatabaseRename {
     to: String,
 }
 
+impl TableRename {
+    /// This table under that name.
+    #[must_use]
+    pub fn new(from: TableName, to: TableName) -> Self {
+        Self { from, to }
+    }
+}
+
 /// Splits at the first `mark` that no backslash precedes, and takes the backslashes away.
 fn split(text: &str, mark: char) -> Option<(&str, &str)> {
     let mut escaped = false;
@@ -91,7 +99,7 @@ impl Renames {
         }
     }
 
-    /// Every database into this one: for a trial.
+    /// The name that a database gets.
     #[must_use]
     pub fn database(&self, name: &str) -> String {
         self.databases.get(name).cloned().unwrap_or_else(|| name.to_owned())

@@ -62,6 +62,23 @@ pub enum Event {
         /// The snapshots.
         ids: Vec<SnapshotId>,
     },
+    /// Tables of a snapshot were restored for a trial, read and compared.
+    Drilled {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Tables that were tried.
+        tables: u64,
+        /// Tables with parts that it has.
+        of_tables: u64,
+        /// Those that were not what the snapshot says.
+        failed: u64,
+        /// Parts of the tables that were tried.
+        parts: u64,
+        /// Rows in them.
+        rows: u64,
+        /// Parts whose sums are those that were recorded.
+        digests: u64,
+    },
     /// Snapshots in the trash can no longer be taken back.
     Emptied {
         /// The snapshots.

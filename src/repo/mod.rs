@@ -39,7 +39,7 @@ pub use lease::Lease;
 pub use lock::Locked;
 pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
 pub use manifest_digest::{ManifestDigest, check_manifest};
-pub use parts::{Joined, PartFile, PartRecord, UnkeptOf, read_parts};
+pub use parts::{Joined, PartDigest, PartFile, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;
 pub use repository::{BoundServer, Repository, SnapshotState};
 pub use sources::{FileKey, NewPart, Source, Sources};

@@ -54,6 +54,9 @@ pub struct PartRecord {
     /// Why its files cannot be checked against its `checksums.txt`, where they cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<String>,
+    /// A sum over its rows, where one was asked for and could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<PartDigest>,
     /// What was wrong with it on the server already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
@@ -89,6 +92,17 @@ pub struct UnkeptOf {
     /// Its extended attributes, ACLs among them, by name; the values in base64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub xattrs: Vec<(String, String)>,
+}
+
+/// A sum over the rows of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartDigest {
+    /// Rows, less those that a lightweight deletion hides.
+    pub rows: u64,
+    /// The sum modulo 2^64, in decimal.
+    pub sum: String,
+    /// What it is the sum of: 16 hex digits over the server's version and the expression.
+    pub of: String,
 }
 
 /// A file of a part that ClickHouse's checksums do not cover.

@@ -14,7 +14,7 @@ pub struct Features {
 /// What [`Features`] are made from: asked of every server.
 pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
      ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes', 'stack_trace', \
-     'distributed_ddl_queue')";
+     'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', 'named_collections')";
 /// See [`COLUMNS`].
 pub(super) const FUNCTIONS: &str =
     "SELECT name FROM system.functions WHERE name IN ('serverUUID', 'hostName', 'timezone')";

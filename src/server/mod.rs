@@ -5,11 +5,13 @@
 //! so that they also pass through a plain bridge that only forwards SQL.
 
 mod connect;
+mod digest;
 mod disks;
 mod error;
 mod features;
 mod freeze;
 mod limited;
+mod restore;
 mod rights;
 mod rows;
 pub mod sql;
@@ -18,11 +20,16 @@ mod transport;
 mod waiting;
 
 pub use connect::{ConnectOptions, Password};
+pub use digest::{PartSum, digest_expression, part_sums};
 pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
 pub use features::Features;
 pub use freeze::{
     FreezeQuery, RunningQuery, freeze_partition, freeze_table, kill_freezes, knows_threads, running_freezes,
+};
+pub use restore::{
+    ListedPart, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, storage_policies,
+    unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

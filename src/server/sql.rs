@@ -1,6 +1,6 @@
 //! Every statement that chsnap sends, in one place.
 
-use crate::model::{FreezeName, PartitionId, TableName};
+use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
 use super::features::Features;
 
@@ -231,6 +231,77 @@ pub fn stack_trace(query_id: &str) -> String {
 
 /// Whether a freeze can be told how many threads to take.
 pub const THREADS_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'max_threads'";
+/// The disks of each volume of each storage policy.
+pub const STORAGE_POLICIES: &str =
+    "SELECT policy_name, disks FROM system.storage_policies ORDER BY policy_name, volume_priority";
+
+/// Names of all named collections.
+pub const NAMED_COLLECTIONS: &str = "SELECT name AS text FROM system.named_collections";
+
+/// UUIDs of a system table that lists tables.
+#[must_use]
+pub fn uuids(system_table: &str) -> String {
+    format!("SELECT toString(uuid) AS text FROM system.{system_table}")
+}
+
+fn is_table(table: &TableName) -> String {
+    format!("database = {} AND table = {}", quote_text(&table.database), quote_text(&table.table))
+}
+
+/// All parts of one table, active or not.
+#[must_use]
+pub fn parts_of(features: &Features, table: &TableName) -> String {
+    let hash = column(features, "parts", "hash_of_all_files", "''");
+    format!("SELECT name, partition_id, rows, active, {hash} FROM system.parts WHERE {}", is_table(table))
+}
+
+/// The columns of a table.
+#[must_use]
+pub fn columns_of(table: &TableName) -> String {
+    format!("SELECT name, default_kind FROM system.columns WHERE {}", is_table(table))
+}
+
+/// A hash of all values of a row. As text, because the hash takes neither every type nor NULL; `ifNull` is not of the
+/// value's own type then, so that a NULL is told from every text but this one.
+#[must_use]
+pub fn digest_expression(columns: &[&str]) -> String {
+    let value = |name: &&str| format!("ifNull(toString({}), '\\\\N')", quote_name(name));
+    let values: Vec<String> = columns.iter().map(value).collect();
+    format!("cityHash64({})", values.join(", "))
+}
+
+/// Sums an expression over the rows of each active part.
+#[must_use]
+pub fn part_sums(table: &TableName, expression: &str, parts: &[&PartName]) -> String {
+    let names: Vec<String> = parts.iter().map(|part| quote_text(part.as_str())).collect();
+    let only = if names.is_empty() { String::new() } else { format!(" WHERE _part IN ({})", names.join(", ")) };
+    format!(
+        "SELECT _part AS part, count() AS rows, toString(sum({expression})) AS sum FROM {}{only} GROUP BY _part",
+        quote_table(table)
+    )
+}
+
+/// Takes away merges from a table: what is restored for a trial is to stay as it came.
+#[must_use]
+pub fn stop_merges(table: &TableName) -> String {
+    format!("SYSTEM STOP MERGES {}", quote_table(table))
+}
+
+/// How many mutations of a table are not done.
+#[must_use]
+pub fn count_unfinished_mutations(table: &TableName) -> String {
+    format!("SELECT count() AS count FROM system.mutations WHERE is_done = 0 AND {}", is_table(table))
+}
+
+/// How many statements run in which this word stands; not this one.
+#[must_use]
+pub fn count_running_with(word: &str) -> String {
+    format!(
+        "SELECT count() AS count FROM system.processes WHERE position(query, {}) > 0 AND \
+         position(query, 'system.processes') = 0",
+        quote_text(word)
+    )
+}
 
 /// Whether the user may only read.
 pub const READONLY_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'readonly'";

@@ -165,6 +165,7 @@ pub(crate) fn part_record() -> PartRecord {
         exceptions: Vec::new(),
         uncovered: Vec::new(),
         unverifiable: None,
+        digest: None,
         damage: Vec::new(),
         joined: None,
         unkept: Vec::new(),

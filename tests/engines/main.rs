@@ -14,6 +14,7 @@ mod tree;
 
 mod differing;
 mod disks;
+mod drilled;
 mod elsewhere;
 mod examined;
 mod faithful;
@@ -24,6 +25,8 @@ mod names;
 mod refused;
 mod repeated;
 mod restore_files;
+mod restore_killed;
+mod restore_server;
 mod restored;
 mod secured;
 mod server_gone;

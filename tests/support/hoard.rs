@@ -259,6 +259,7 @@ fn record(table: &str, part: &str, dir: &Path, from: Option<SnapshotId>) -> Part
         exceptions: Vec::new(),
         uncovered: Vec::new(),
         unverifiable: None,
+        digest: None,
         damage: Vec::new(),
         joined: None,
         unkept: Vec::new(),

@@ -120,6 +120,7 @@ impl World {
 
     pub fn create_of(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode, freeze: FreezeMode) -> Result<Report, OpError> {
         let request = Request {
+            digest: false,
             selection: Selection::default(),
             label: Label::new(OsStr::new("lab")),
             pin: Some("kept".to_owned()),

@@ -252,6 +252,7 @@ fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
         part: PartName::try_from(part.to_owned()).expect("a part's name"),
         fingerprint: inspected.fingerprint,
         rows: Some(1),
+        digest: None,
         bytes: inspected.bytes,
         files: inspected.files,
         placed: Placement::Linked,

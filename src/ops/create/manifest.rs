@@ -8,8 +8,8 @@ use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Tota
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartRecord, Repository, ServerEntry, Settings,
-    TableEntry, TableState,
+    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository, ServerEntry,
+    Settings, TableEntry, TableState,
 };
 use crate::server::Identity;
 
@@ -76,7 +76,7 @@ impl Parts<'_> {
                 let rows = known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 entry.rows = entry.rows.saturating_add(rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
-                let record = record(&taken.after, part, known);
+                let record = record(&taken.after, part, known, taken.attempt.digests.get(&part.name));
                 match &mut held {
                     Some(held) if part.inspected.problems.is_empty() => {
                         held.push((instance(&record, part), part.inspected.directory_bytes));
@@ -173,7 +173,7 @@ fn instance(record: &PartRecord, part: &TakenPart) -> Instance {
     Instance::new(&Origin::of(record, part.inspected.directories), Links::new(links.collect()))
 }
 
-fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
+fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<&PartDigest>) -> PartRecord {
     let inspected = &part.inspected;
     PartRecord {
         database: table.name().database.clone(),
@@ -194,6 +194,7 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
         exceptions: inspected.exceptions.clone(),
         uncovered: inspected.uncovered.clone(),
         unverifiable: inspected.unverifiable.clone(),
+        digest: digest.cloned(),
         damage: inspected.problems.iter().chain(&part.extra.damage).cloned().collect(),
         joined: part.extra.joined.clone(),
         unkept: part.extra.unkept.clone(),

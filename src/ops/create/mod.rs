@@ -3,6 +3,7 @@
 mod bring;
 mod copying;
 mod definitions;
+pub(in crate::ops) mod digest;
 mod guards;
 mod manifest;
 mod previous;
@@ -178,6 +179,7 @@ pub fn create(
             freeze_threads,
             previous: previous.as_ref(),
             copying: &copying,
+            version: &identity.version,
         };
         let tree = Rounds { taker, now, disks: &disks }.run(&mut incoming, plan.freeze.clone(), &mut warnings)?;
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));

@@ -78,6 +78,8 @@ pub struct Request {
     pub copy_rate: Option<u64>,
     /// Threads of the server for one freeze; none for what it is set to.
     pub freeze_threads: Option<u16>,
+    /// Whether the rows of each part are summed, for a later trial to compare.
+    pub digest: bool,
     /// Threads that work on the filesystem.
     pub jobs: usize,
     /// Tables that are frozen at once.

@@ -201,6 +201,9 @@ impl Rounds<'_> {
             let problems = problems.join("; ");
             warnings.push(format!("{}: part {} is damaged on the server: {problems}", found.name(), part.name));
         }
+        if let Some(reason) = &attempt.digests_failed {
+            warnings.push(format!("{}: its rows are not summed: {reason}", found.name()));
+        }
         let (mutations, in_keeper) = carried_mutations(&before, &found, &frozen);
         if !in_keeper.is_empty() {
             warnings.push(format!(

@@ -1,6 +1,6 @@
 //! One table: what a freeze leaves out, the freeze, what it left in the shadow, all of it checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -16,10 +16,12 @@ use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
 use crate::plan::{Scope, TableFreeze};
+use crate::repo::{PartDigest, PartRecord};
 use crate::server::{self, FreezeQuery, Server};
 
 use super::bring::{Landing, patches_in};
 use super::copying::{Copying, Extra};
+use super::digest;
 use super::previous::Previous;
 use super::request::Request;
 use crate::ops::disks::LocalDisks;
@@ -110,6 +112,10 @@ pub(super) struct Attempt {
     pub(super) detached_parts: u64,
     /// Its definition, read after the freeze and before the next look at the server.
     pub(super) definition: Option<Definition>,
+    /// Sums over the rows of its parts, where they were asked for.
+    pub(super) digests: BTreeMap<PartName, PartDigest>,
+    /// Why there are none although they were.
+    pub(super) digests_failed: Option<String>,
     /// What the server answered instead of freezing.
     pub(super) refused: Option<server::ServerError>,
 }
@@ -154,6 +160,8 @@ pub(super) struct Taker<'a> {
     pub(super) previous: Option<&'a Previous>,
     /// How parts of other filesystems come into the snapshot.
     pub(super) copying: &'a Copying<'a>,
+    /// The server's version.
+    pub(super) version: &'a str,
 }
 
 impl Taker<'_> {
@@ -175,8 +183,16 @@ impl Taker<'_> {
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
         let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;
-        let mut attempt =
-            Attempt { target, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
+        let mut attempt = Attempt {
+            target,
+            parts: Vec::new(),
+            detached_parts,
+            definition: None,
+            digests: BTreeMap::new(),
+            digests_failed: None,
+            refused: None,
+            freeze,
+        };
         let (narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
         let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
@@ -208,6 +224,11 @@ impl Taker<'_> {
         drop(frozen);
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
+        if self.request.digest {
+            let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter());
+            let unchanged = stored.filter(|(name, _)| narrowed.link.contains(*name)).collect();
+            self.digest(&mut attempt, &unchanged)?;
+        }
         if self.request.relinks {
             parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| !self.copying.copies(disk))?);
         }
@@ -222,6 +243,18 @@ impl Taker<'_> {
         attempt.parts.extend(linked);
         attempt.parts.append(&mut parts);
         Ok(attempt)
+    }
+
+    /// Sums the rows of the parts, which the server still has: nothing was waited for since they were frozen.
+    fn digest(&self, attempt: &mut Attempt, unchanged: &BTreeMap<&PartName, &PartRecord>) -> Result<(), OpError> {
+        match digest::take(self.server, self.version, &attempt.freeze, unchanged) {
+            Ok(digests) => attempt.digests = digests,
+            Err(error @ server::ServerError::Exception { .. }) => {
+                attempt.digests_failed = Some(crate::monitor::chain(&error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// A list of parts that was read while tables were renamed can lack those of a table: so one that seems empty is

@@ -206,12 +206,14 @@ fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Res
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
-    let inner = inner_tables(manifest, wanted);
+    let inner = inner_tables(manifest);
+    let is_asked_for =
+        |name: &TableName| wanted.tables.is_empty() || wanted.tables.iter().any(|pattern| pattern.matches(name));
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
     for (entry, name) in manifest.tables.iter().zip(&names) {
-        let is_named = wanted.tables.is_empty() || wanted.tables.iter().any(|pattern| pattern.matches(name));
-        if !is_named && !inner.contains_key(name) {
+        // A view that is asked for is nothing without its inner table.
+        if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) {
             continue;
         }
         let mut parts = parts.remove(name).unwrap_or_default();
@@ -232,19 +234,15 @@ fn belongs(name: &PartName, partition: &PartitionId, wanted: &[PartitionId]) -> 
         || (name.is_patch() && wanted.iter().any(|id| partition.0.ends_with(&format!("-{}", id.0))))
 }
 
-/// The inner tables of materialized views that are asked for, which are nothing without them, with the views.
-pub(super) fn inner_tables(manifest: &Manifest, wanted: &Wanted) -> BTreeMap<TableName, TableName> {
+/// The inner tables of all materialized views, with the views.
+pub(super) fn inner_tables(manifest: &Manifest) -> BTreeMap<TableName, TableName> {
     let mut inner = BTreeMap::new();
     for entry in manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
-        let view = TableName::new(entry.database.clone(), entry.table.clone());
-        if !wanted.tables.is_empty() && !wanted.tables.iter().any(|pattern| pattern.matches(&view)) {
-            continue;
-        }
         let by_uuid = entry.uuid.as_ref().map(|uuid| format!(".inner_id.{uuid}"));
         for table in by_uuid.into_iter().chain([format!(".inner.{}", entry.table)]) {
             let name = TableName::new(entry.database.clone(), table);
             if manifest.tables.iter().any(|other| other.database == name.database && other.table == name.table) {
-                inner.insert(name, view.clone());
+                inner.insert(name, TableName::new(entry.database.clone(), entry.table.clone()));
             }
         }
     }

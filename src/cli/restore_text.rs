@@ -1,0 +1,208 @@
+//! What a restore will do, and what it did, as a person and as a program reads it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use chsnap::ops::restore::{Prepared, Report, TableReport, TableState};
+use chsnap::plan::{Action, RestorePlan, TablePlan};
+use serde_json::{Value, json};
+
+use super::output::insert_path;
+use super::render;
+use super::render::Align::{Left, Right};
+
+const WRITABLE: &str = "a String takes everything";
+
+/// Whether anything in the plan is not as it was asked.
+pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
+    plan.tables.iter().any(|table| match table.action {
+        Action::Impossible(_) | Action::Keep { is_same: false } => true,
+        _ => !table.warnings.is_empty(),
+    })
+}
+
+fn action(plan: &TablePlan) -> (&'static str, &'static str) {
+    match plan.action {
+        Action::Place => ("place", "new table"),
+        Action::Swap if plan.replaces.is_some() => ("replace", "REPLACE the table"),
+        Action::Swap => ("replace", "in place of an empty table"),
+        Action::Partitions { others_go: true } => ("replace_partitions", "REPLACE all partitions"),
+        Action::Partitions { others_go: false } if plan.replaces.is_some() => ("partitions", "REPLACE partitions"),
+        Action::Partitions { others_go: false } => ("partitions", "add partitions"),
+        Action::Make(_) => ("make", "new"),
+        Action::Keep { .. } => ("keep", "there already: stays"),
+        Action::Finished => ("finished", "restored already"),
+        Action::Impossible(_) => ("impossible", "NOT POSSIBLE"),
+    }
+}
+
+pub(super) fn plan(prepared: &Prepared<'_>) -> String {
+    let plan = prepared.plan();
+    let mut text = String::new();
+    for database in plan.databases.keys() {
+        writeln!(text, "make database {}", render::safe(database, 100)).expect(WRITABLE);
+    }
+    let columns = [
+        ("TABLE", Left),
+        ("ENGINE", Left),
+        ("DO", Left),
+        ("PARTS", Right),
+        ("ROWS", Right),
+        ("SIZE", Right),
+        ("NOTES", Left),
+    ];
+    let rows = plan.tables.iter().map(|table| {
+        let mut notes = Vec::new();
+        if table.from != table.to {
+            notes.push(format!("was {}", table.from));
+        }
+        if table.uuid_changed {
+            notes.push("new UUID: the server still knows the old one".to_owned());
+        }
+        if let Some((parts, rows, bytes)) = table.replaces {
+            let (parts, rows) = (render::count(parts, "part"), render::count(rows, "row"));
+            notes.push(format!("there: {parts}, {rows}, {}", render::bytes(bytes)));
+        }
+        match &table.action {
+            Action::Impossible(reason) => notes.push(reason.clone()),
+            Action::Keep { is_same: false } => notes.push("another definition".to_owned()),
+            _ => {}
+        }
+        notes.extend(table.warnings.iter().cloned());
+        let figure = |text: String| if table.parts > 0 { text } else { String::new() };
+        vec![
+            render::safe(&table.to.to_string(), 100),
+            render::safe(&table.engine, 40),
+            action(table).1.to_owned(),
+            figure(render::thousands(table.parts)),
+            figure(render::thousands(table.rows)),
+            figure(render::bytes(table.bytes)),
+            render::safe(&notes.join("; "), 500),
+        ]
+    });
+    text.push_str(&render::table(&columns, rows));
+    let sum = |figure: fn(&TablePlan) -> u64| plan.tables.iter().map(figure).fold(0, u64::saturating_add);
+    writeln!(
+        text,
+        "from {}: {}, {}, {}",
+        prepared.snapshot(),
+        render::count(plan.tables.len() as u64, "object"),
+        render::count(sum(|table| table.parts), "part"),
+        render::bytes(sum(|table| table.bytes))
+    )
+    .expect(WRITABLE);
+    text
+}
+
+pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
+    let plan = prepared.plan();
+    let tables: Vec<Value> = plan
+        .tables
+        .iter()
+        .map(|table| {
+            let replaces =
+                table.replaces.map(|(parts, rows, bytes)| json!({"parts": parts, "rows": rows, "bytes": bytes}));
+            let reason = if let Action::Impossible(reason) = &table.action { Some(reason) } else { None };
+            json!({
+                "database": table.to.database, "table": table.to.table, "from": table.from, "engine": table.engine,
+                "state": "planned", "action": action(table).0, "parts": table.parts, "rows": table.rows,
+                "bytes": table.bytes, "uuid": table.uuid, "uuid_changed": table.uuid_changed, "replaces": replaces,
+                "reason": reason, "warnings": table.warnings,
+            })
+        })
+        .collect();
+    let sum = |figure: fn(&TablePlan) -> u64| plan.tables.iter().map(figure).fold(0, u64::saturating_add);
+    json!({
+        "schema": schema, "snapshot": prepared.snapshot().to_string(), "state": "planned", "dry_run": true,
+        "databases": plan.databases.keys().collect::<Vec<_>>(), "tables": tables, "refused": plan.refused,
+        "totals": {
+            "tables": plan.tables.len(), "parts": sum(|table| table.parts), "rows": sum(|table| table.rows),
+            "bytes": sum(|table| table.bytes),
+        },
+        "warnings": prepared.warnings(),
+    })
+}
+
+pub(super) fn document(report: &Report, directory: Option<&Path>, schema: &str) -> Value {
+    let mut document = json!({
+        "schema": schema, "snapshot": report.snapshot.to_string(), "state": "restored", "tables": report.tables,
+        "made": report.made, "totals": report.totals(), "warnings": report.warnings, "seconds": report.seconds,
+    });
+    if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
+        insert_path(fields, "path", directory);
+    }
+    document
+}
+
+/// Restored tables, one a line.
+pub(super) fn report(report: &Report) -> String {
+    let columns = [
+        ("TABLE", Left),
+        ("STATE", Left),
+        ("ROWS", Right),
+        ("PARTS", Right),
+        ("CHECKED", Right),
+        ("SIZE", Right),
+        ("PLACED", Left),
+        ("NOTES", Left),
+    ];
+    let totals = report.totals();
+    let mut text = String::new();
+    for made in &report.made {
+        writeln!(text, "made {}", render::safe(made, 200)).expect(WRITABLE);
+    }
+    text.push_str(&render::table(&columns, report.tables.iter().map(row)));
+    writeln!(
+        text,
+        "{} of {}: {}, {}, {} in {:.1} s",
+        render::count(totals.tables, "table"),
+        report.snapshot,
+        render::count(totals.rows, "row"),
+        render::count(totals.parts, "part"),
+        render::bytes(totals.bytes),
+        report.seconds.get("total").copied().unwrap_or(0.0),
+    )
+    .expect(WRITABLE);
+    text
+}
+
+fn row(table: &TableReport) -> Vec<String> {
+    let state = match table.state {
+        TableState::Restored => "restored",
+        TableState::Replaced => "replaced",
+        TableState::Attached => "attached",
+        TableState::Created => "created",
+        TableState::Present => "there already",
+        TableState::Failed => "FAILED",
+    };
+    let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
+    let figure = |text: String| if has_data { text } else { String::new() };
+    let placed = &table.placed;
+    let ways = [(placed.linked, "linked"), (placed.reflinked, "reflinked"), (placed.copied, "copied")];
+    let ways: Vec<String> = ways
+        .iter()
+        .filter(|(tally, _)| tally.parts > 0)
+        .map(|(tally, how)| format!("{} {how}", render::thousands(tally.parts)))
+        .collect();
+    let mut notes: Vec<String> = Vec::new();
+    if table.name() != table.from {
+        notes.push(format!("was {}", table.from));
+    }
+    if table.uuid_changed {
+        notes.push("new UUID".to_owned());
+    }
+    if table.merged_parts > 0 {
+        notes.push(format!("{} merged already", render::count(table.merged_parts, "part")));
+    }
+    notes.extend(table.reason.clone());
+    vec![
+        render::safe(&table.name().to_string(), 100),
+        state.to_owned(),
+        figure(render::thousands(table.rows)),
+        figure(render::thousands(table.parts)),
+        figure(render::thousands(table.verified_parts)),
+        figure(render::bytes(table.bytes)),
+        ways.join(", "),
+        render::safe(&notes.join("; "), 500),
+    ]
+}

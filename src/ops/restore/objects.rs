@@ -1,0 +1,106 @@
+//! What tables need before them: databases, functions, named collections.
+
+use crate::model::escape_for_file_name;
+use crate::ops::error::OpError;
+use crate::plan::{Definition, Mapping, What};
+use crate::server::{self, ServerError, sql};
+
+use super::server::Prepared;
+
+pub(super) struct Objects<'a> {
+    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) made: Vec<String>,
+}
+
+/// `UNKNOWN_DATABASE_ENGINE`: Ordinary databases, unless they are allowed by a setting.
+const UNKNOWN_DATABASE_ENGINE: i32 = 336;
+
+impl Objects<'_> {
+    /// Makes the databases that are missing, each with an identity of its own: nothing in a snapshot refers to the UUID
+    /// of a database, and that of a dropped one is not free until the server has removed it.
+    pub(super) fn make_databases(&mut self) -> Result<(), OpError> {
+        let prepared = self.prepared;
+        for (name, from) in &prepared.plan.databases {
+            let entry = prepared.source.manifest.databases.iter().find(|entry| entry.database == *from);
+            let definition = match entry {
+                Some(entry) => {
+                    let text = prepared.source.metadata(&entry.definition)?;
+                    Definition::parse(&String::from_utf8_lossy(&text)).ok()
+                }
+                None => None,
+            };
+            let quoted = sql::quote_name(name);
+            let statement = definition.map_or_else(
+                || format!("CREATE DATABASE {quoted}"),
+                |definition| {
+                    definition.statement(crate::plan::Verb::Create, &quoted, (None, None), &Mapping::default())
+                },
+            );
+            self.prepared.check_interrupted()?;
+            let allowed = [("allow_deprecated_database_ordinary", "1".to_owned())];
+            match server::change(prepared.server, &statement, &[]) {
+                Err(ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
+                    server::change(prepared.server, &statement, &allowed)?;
+                }
+                result => result?,
+            }
+            self.made.push(format!("database {name}"));
+        }
+        Ok(())
+    }
+
+    /// Makes the functions and named collections that are missing: all where the whole snapshot is restored, else those
+    /// that a definition mentions. The answer is what could not be made.
+    pub(super) fn make_functions_and_collections(&mut self) -> Result<Vec<String>, OpError> {
+        let prepared = self.prepared;
+        let mut warnings = Vec::new();
+        if prepared.request.options.what == What::Data {
+            return Ok(warnings);
+        }
+        let functions = server::functions(prepared.server)?;
+        let collections = server::named_collections(prepared.server);
+        let mut pending: Vec<(String, String)> = Vec::new();
+        for file in &prepared.source.manifest.metadata {
+            let Some((directory, stem)) = file.path.split_once('/') else { continue };
+            let Some(stem) = stem.strip_suffix(".sql") else { continue };
+            let (what, escaped) = match directory {
+                "user_defined" => ("function", stem.strip_prefix("function_").unwrap_or(stem)),
+                "named_collections" => ("named collection", stem),
+                _ => continue,
+            };
+            let is_there = match directory {
+                "user_defined" => functions.iter().any(|function| escape_for_file_name(&function.name) == escaped),
+                _ => collections.iter().any(|name| escape_for_file_name(name) == escaped),
+            };
+            if is_there || !(prepared.source.is_whole || self.is_mentioned(escaped)) {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&prepared.source.metadata(&file.path)?).into_owned();
+            pending.push((format!("{what} {escaped}"), text.replacen("ATTACH ", "CREATE ", 1)));
+        }
+        // A function may call another one.
+        loop {
+            let before = pending.len();
+            let mut failed = Vec::new();
+            for (name, text) in std::mem::take(&mut pending) {
+                match server::change(prepared.server, &text, &[]) {
+                    Ok(()) => self.made.push(name),
+                    Err(error @ ServerError::Exception { .. }) => {
+                        failed.push((name, text, crate::monitor::chain(&error)));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if failed.is_empty() || failed.len() == before {
+                warnings.extend(failed.into_iter().map(|(name, _, error)| format!("{name} was not made: {error}")));
+                return Ok(warnings);
+            }
+            pending = failed.into_iter().map(|(name, text, _)| (name, text)).collect();
+        }
+    }
+
+    fn is_mentioned(&self, escaped: &str) -> bool {
+        let definitions = self.prepared.items.iter().filter_map(|item| item.definition.as_ref().ok());
+        definitions.into_iter().any(|definition| definition.mentions(escaped))
+    }
+}

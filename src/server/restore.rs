@@ -1,0 +1,157 @@
+//! What a restore asks of a server, and tells it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::{Fingerprint, PartName, PartitionId, TableName};
+
+use super::error::ServerError;
+use super::freeze::CLEANING;
+use super::rows::{flag, number};
+use super::sql;
+use super::transport::{Request, Server};
+
+#[derive(Deserialize)]
+struct PolicyRow {
+    policy_name: String,
+    disks: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TextRow {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct CountRow {
+    #[serde(deserialize_with = "number")]
+    count: u64,
+}
+
+/// A part that the server lists, active or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPart {
+    /// Its name.
+    pub name: PartName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Rows.
+    pub rows: u64,
+    /// The server's own fingerprint of it, where it gives one.
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether its rows count.
+    pub is_active: bool,
+}
+
+#[derive(Deserialize)]
+struct ListedRow {
+    name: String,
+    partition_id: String,
+    #[serde(deserialize_with = "number")]
+    rows: u64,
+    hash_of_all_files: String,
+    #[serde(deserialize_with = "flag")]
+    active: bool,
+}
+
+/// The disks of each storage policy in the order of its volumes; `None` where the server has no such things.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn storage_policies(server: &Server) -> Result<Option<BTreeMap<String, Vec<String>>>, ServerError> {
+    if !server.features().has_table("storage_policies") {
+        return Ok(None);
+    }
+    let mut policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in server.rows::<PolicyRow>(sql::STORAGE_POLICIES)? {
+        policies.entry(row.policy_name).or_default().extend(row.disks);
+    }
+    Ok(Some(policies))
+}
+
+/// UUIDs of tables that were dropped and are not gone yet, or that are detached.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn hidden_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
+    let mut uuids = Vec::new();
+    for table in ["dropped_tables", "detached_tables"] {
+        if server.features().has_column(table, "uuid") {
+            uuids.extend(server.rows::<TextRow>(&sql::uuids(table))?.into_iter().map(|row| row.text));
+        }
+    }
+    Ok(uuids)
+}
+
+/// Names of named collections; none where the server has no such things, or does not tell.
+#[must_use]
+pub fn named_collections(server: &Server) -> Vec<String> {
+    if !server.features().has_table("named_collections") {
+        return Vec::new();
+    }
+    let rows = server.rows::<TextRow>(sql::NAMED_COLLECTIONS).unwrap_or_default();
+    rows.into_iter().map(|row| row.text).collect()
+}
+
+/// All parts of one table.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, ServerError> {
+    let rows: Vec<ListedRow> = server.rows(&sql::parts_of(server.features(), table))?;
+    let listed = rows.into_iter().filter_map(|row| {
+        Some(ListedPart {
+            name: PartName::try_from(row.name).ok()?,
+            partition: PartitionId(row.partition_id),
+            rows: row.rows,
+            fingerprint: row.hash_of_all_files.parse().ok(),
+            is_active: row.active,
+        })
+    });
+    Ok(listed.collect())
+}
+
+/// How many mutations of a table are not done.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, ServerError> {
+    let rows: Vec<CountRow> = server.rows(&sql::count_unfinished_mutations(table))?;
+    Ok(rows.first().map_or(0, |row| row.count))
+}
+
+/// How many statements still run in which this word stands.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn running_with(server: &Server, word: &str) -> Result<u64, ServerError> {
+    let sql = sql::count_running_with(word);
+    let request = Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false };
+    Ok(server.rows_of::<CountRow>(&request)?.first().map_or(0, |row| row.count))
+}
+
+/// Runs a statement that makes, attaches, renames or drops something; it may take as long as a freeze.
+///
+/// # Errors
+/// If the server refuses, or does not answer in time: then it may still be at it.
+pub fn change(server: &Server, sql: &str, settings: &[(&str, String)]) -> Result<(), ServerError> {
+    let deadline = server.freeze_deadline();
+    // Not to be left in the middle: a statement that goes on without us could not be undone.
+    server.execute(&Request { sql, settings, query_id: None, deadline, interruptible: false })
+}
+
+/// Drops a table, whatever its size; in databases that put it off, at once.
+///
+/// # Errors
+/// If the server refuses.
+pub fn drop_table(server: &Server, table: &TableName, at_once: bool) -> Result<(), ServerError> {
+    let sync = if at_once { " SYNC" } else { "" };
+    let sql = format!("DROP TABLE IF EXISTS {}{sync}", sql::quote_table(table));
+    let sizes = [("max_table_size_to_drop", "0".to_owned())];
+    match change(server, &sql, &sizes) {
+        // Servers before 23.12 know no such setting: `UNKNOWN_SETTING`.
+        Err(ServerError::Exception { code: 115, .. }) => change(server, &sql, &[]),
+        result => result,
+    }
+}

@@ -1,0 +1,142 @@
+//! A restore that is killed, or refused by the system, leaves no half table; a rerun goes on.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::engine::{Engine, Kind, both_engines};
+use crate::support::{path_of, repository};
+use crate::tree::tree;
+
+fn load(engine: &Engine) {
+    engine.query("CREATE DATABASE lab");
+    for name in ["a", "b", "c"] {
+        engine.query(&format!(
+            "CREATE TABLE lab.{name} (d UInt8, k UInt64) ENGINE = MergeTree PARTITION BY d ORDER BY k"
+        ));
+        for d in 0..3 {
+            engine.query(&format!("INSERT INTO lab.{name} SELECT {d}, number FROM numbers(50)"));
+        }
+    }
+    engine.query("CREATE MATERIALIZED VIEW lab.mv ENGINE = SummingMergeTree ORDER BY d POPULATE AS SELECT d, count() AS c FROM lab.a GROUP BY d");
+}
+
+const QUERIES: [&str; 4] = [
+    "SELECT count(), sum(k), sum(d) FROM lab.a",
+    "SELECT count(), sum(k), sum(d) FROM lab.b",
+    "SELECT count(), sum(k), sum(d) FROM lab.c",
+    "SELECT sum(c), sum(d) FROM lab.mv",
+];
+
+/// Tables that are there are whole; and nothing stands in the server's directories that is no table's, once `settled`.
+fn check(engine: &Engine, before: &[String], when: &str) {
+    for (query, rows) in QUERIES.iter().zip(before) {
+        if let Ok(answer) = engine.try_query(query) {
+            assert_eq!(&answer, rows, "{when}: {query}");
+        }
+    }
+}
+
+fn leftovers(engine: &Engine) -> Vec<String> {
+    let names = |path: &str| -> Vec<String> {
+        let Ok(entries) = fs::read_dir(engine.data_path().join(path)) else { return Vec::new() };
+        entries.map(|entry| format!("{path}/{}", entry.expect("an entry").file_name().to_string_lossy())).collect()
+    };
+    let mut left: Vec<String> = names("").into_iter().filter(|name| name.contains("chsnap")).collect();
+    match engine.kind() {
+        Kind::V18 => {
+            let known = engine.query("SELECT name FROM system.tables WHERE database = 'lab'").replace('.', "%2E");
+            let known: Vec<&str> = known.lines().collect();
+            left.extend(
+                names("data/lab").into_iter().filter(|name| !known.contains(&name.rsplit('/').next().expect("a name"))),
+            );
+        }
+        Kind::V26 => {
+            let known = engine.query(
+                "SELECT toString(uuid) FROM system.tables UNION ALL SELECT toString(uuid) FROM system.dropped_tables \
+                 UNION ALL SELECT toString(uuid) FROM system.databases",
+            );
+            for prefix in names("store") {
+                left.extend(
+                    names(prefix.trim_start_matches('/'))
+                        .into_iter()
+                        .filter(|name| !known.contains(name.rsplit('/').next().expect("a name"))),
+                );
+            }
+        }
+    }
+    left
+}
+
+both_engines! {
+    fn killed_anywhere_no_half_table_stands_and_a_rerun_brings_the_rest(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        let contents = tree(&snapshot);
+        let before: Vec<String> = QUERIES.iter().map(|query| engine.query(query)).collect();
+        let mut kills = 0;
+        // Replacing tables that are there, then into nothing.
+        for (replaces, arguments) in [(true, vec!["restore", "latest", "--yes", "--replace"]), (false, vec!["restore", "latest", "--yes"])] {
+            for (call, nths) in [
+                ("linkat", vec![1, 30]),
+                ("mkdirat", vec![1, 6]),
+                ("renameat,renameat2", vec![1, 2, 3, 4]),
+                ("fsync,syncfs", vec![1, 2]),
+                ("unlinkat", vec![1]),
+                // To the server, over HTTP.
+                ("sendto,write,writev", vec![20, 30, 36, 38, 40, 42, 44, 46, 50]),
+            ] {
+                for nth in nths {
+                    if !replaces {
+                        engine.query("DROP DATABASE IF EXISTS lab");
+                    }
+                    let when = format!("{call} {nth}, replaces: {replaces}");
+                    let mut strace = Command::new("strace");
+                    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+                    let status = chsnap.under(strace, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+                    kills += u32::from(!status.expect("strace runs").success());
+                    check(&engine, &before, &when);
+                    let rerun = chsnap.run(&arguments);
+                    // Killed while it wrote its answer, it was done: then there is something to be replaced.
+                    let was_done = rerun.code == 13 && call.starts_with("sendto");
+                    assert!(rerun.code == 0 || was_done, "{when}\n{}{}", rerun.stdout, rerun.stderr);
+                    for (query, rows) in QUERIES.iter().zip(&before) {
+                        assert_eq!(&engine.query(query), rows, "{when}: {query}");
+                    }
+                    assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}");
+                }
+            }
+        }
+        assert!(kills > 15, "{kills} kills hit");
+        assert!(tree(&snapshot) == contents);
+    }
+
+    fn errors_of_the_system_undo_what_was_begun(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let before: Vec<String> = QUERIES.iter().map(|query| engine.query(query)).collect();
+        for (call, error, nth) in [
+            ("linkat", "ENOSPC", 20),
+            ("mkdirat", "EIO", 5),
+            ("mkdirat", "ENOSPC", 1),
+            ("renameat,renameat2", "EIO", 1),
+            ("renameat,renameat2", "ENOSPC", 3),
+            ("syncfs", "EIO", 1),
+        ] {
+            engine.query("DROP DATABASE IF EXISTS lab");
+            let when = format!("{call} {error} {nth}");
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error={error}:when={nth}")]);
+            let arguments = ["restore", "latest", "--yes"];
+            let output = chsnap.under(strace, &arguments).output().expect("strace runs");
+            assert_ne!(output.status.code(), Some(0), "{when}");
+            check(&engine, &before, &when);
+            chsnap.json(0, &arguments);
+            for (query, rows) in QUERIES.iter().zip(&before) {
+                assert_eq!(&engine.query(query), rows, "{when}: {query}");
+            }
+            assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}");
+        }
+    }
+}
