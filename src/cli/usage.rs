@@ -32,7 +32,8 @@ pub(super) struct Args {
     exact: bool,
 }
 
-const HELP: &str = "Words: TO RESTORE is the sum of the files' sizes. NEW is what the snapshot before it does not have. \
+const HELP: &str =
+    "Words: TO RESTORE is the sum of the files' sizes. NEW is what the snapshot before it does not have. \
     ALONE is what removing that one snapshot frees, WITH OLDER what removing it and all before it frees, directories \
     included, once chsnap gc has emptied the trash. LIVE is what ClickHouse (or anything outside the repository) has \
     too: it costs nothing until it goes there. What two snapshots share is freed with the second of them: bytes of \
@@ -106,10 +107,13 @@ fn document(found: &Usage, by: Each) -> Map<String, Value> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
     put("time", json!(found.time));
-    put("filesystem", json!({
-        "size_bytes": filesystem.size_bytes, "free_bytes": filesystem.free_bytes,
-        "inodes": filesystem.inodes, "free_inodes": filesystem.free_inodes,
-    }));
+    put(
+        "filesystem",
+        json!({
+            "size_bytes": filesystem.size_bytes, "free_bytes": filesystem.free_bytes,
+            "inodes": filesystem.inodes, "free_inodes": filesystem.free_inodes,
+        }),
+    );
     put("snapshots", found.snapshots.iter().map(snapshot_row).collect());
     if let Some(tables) = &found.tables {
         put(if by == Each::Table { "tables" } else { "partitions" }, tables.iter().map(table_row).collect());
@@ -118,35 +122,44 @@ fn document(found: &Usage, by: Each) -> Map<String, Value> {
         put("freed", freed_row(freed));
     }
     put("trash", json!({"snapshots": removed, "freed_bytes": totals.trash_bytes}));
-    put("totals", json!({
-        "live_shared_bytes": totals.live_shared_bytes,
-        "pinned_by_snapshots_bytes": totals.pinned_bytes,
-        "metadata_bytes": totals.metadata_bytes,
-        "directory_bytes": totals.directory_bytes,
-        "index_bytes": totals.index_bytes,
-        "cost_bytes": totals.cost_bytes,
-        "incoming_bytes": totals.incoming_bytes,
-        "shadow_bytes": totals.shadow_bytes,
-        "foreign_shadows": foreign,
-    }));
-    put("growth", json!({
-        "since": growth.period.map(|(since, _)| since), "until": growth.period.map(|(_, until)| until),
-        "written_bytes_per_day": growth.written_bytes_per_day.map(rounded),
-        "used_bytes_per_day": growth.used_bytes_per_day.map(rounded),
-        "days_until_full": growth.days_until_full,
-    }));
+    put(
+        "totals",
+        json!({
+            "live_shared_bytes": totals.live_shared_bytes,
+            "pinned_by_snapshots_bytes": totals.pinned_bytes,
+            "metadata_bytes": totals.metadata_bytes,
+            "directory_bytes": totals.directory_bytes,
+            "index_bytes": totals.index_bytes,
+            "cost_bytes": totals.cost_bytes,
+            "incoming_bytes": totals.incoming_bytes,
+            "shadow_bytes": totals.shadow_bytes,
+            "foreign_shadows": foreign,
+        }),
+    );
+    put(
+        "growth",
+        json!({
+            "since": growth.period.map(|(since, _)| since), "until": growth.period.map(|(_, until)| until),
+            "written_bytes_per_day": growth.written_bytes_per_day.map(rounded),
+            "used_bytes_per_day": growth.used_bytes_per_day.map(rounded),
+            "days_until_full": growth.days_until_full,
+        }),
+    );
     if let Some(exact) = &found.exact {
         let differing: Vec<String> = exact.differing.iter().map(ToString::to_string).collect();
         put("exact", json!({"agrees": differing.is_empty(), "differing": differing}));
     }
     let cost = &found.cost;
-    put("cost", json!({
-        "asked_files": cost.asked_files, "listed_snapshots": cost.listed_snapshots,
-        "seconds": {
-            "index": cost.index.as_secs_f64(), "list": cost.list.as_secs_f64(),
-            "stat": cost.stat.as_secs_f64(), "sum": cost.sum.as_secs_f64(),
-        },
-    }));
+    put(
+        "cost",
+        json!({
+            "asked_files": cost.asked_files, "listed_snapshots": cost.listed_snapshots,
+            "seconds": {
+                "index": cost.index.as_secs_f64(), "list": cost.list.as_secs_f64(),
+                "stat": cost.stat.as_secs_f64(), "sum": cost.sum.as_secs_f64(),
+            },
+        }),
+    );
     put("warnings", json!(found.warnings));
     document
 }
@@ -223,8 +236,13 @@ fn text(found: &Usage, quiet: bool) -> String {
         render::bytes(filesystem.free_bytes)
     );
     if filesystem.inodes > 0 {
-        write!(text, "; {} of {} inodes free", render::thousands(filesystem.free_inodes), render::thousands(filesystem.inodes))
-            .expect(WRITABLE);
+        write!(
+            text,
+            "; {} of {} inodes free",
+            render::thousands(filesystem.free_inodes),
+            render::thousands(filesystem.inodes)
+        )
+        .expect(WRITABLE);
     }
     text.push_str("\n\n");
     text.push_str(&match &found.tables {
@@ -235,7 +253,11 @@ fn text(found: &Usage, quiet: bool) -> String {
     text.push('\n');
     if let Some(freed) = &found.freed {
         let more = freed.freed_with_trash_bytes.saturating_sub(freed.freed_bytes);
-        let trash = if more > 0 { format!("; {} with what is in the trash", render::bytes(freed.freed_with_trash_bytes)) } else { String::new() };
+        let trash = if more > 0 {
+            format!("; {} with what is in the trash", render::bytes(freed.freed_with_trash_bytes))
+        } else {
+            String::new()
+        };
         writeln!(
             text,
             "removing {} frees {}: files {}, directories {}{trash}",
@@ -313,7 +335,14 @@ fn tables_text(tables: &[TableUsage]) -> String {
     if by_partition {
         columns.push(("PARTITION", Left));
     }
-    columns.extend([("PARTS", Right), ("TO RESTORE", Right), ("ON DISK", Right), ("LIVE", Right), ("FREES", Right), ("", Left)]);
+    columns.extend([
+        ("PARTS", Right),
+        ("TO RESTORE", Right),
+        ("ON DISK", Right),
+        ("LIVE", Right),
+        ("FREES", Right),
+        ("", Left),
+    ]);
     let freed = |row: &TableUsage| row.exclusive_bytes + row.directory_bytes;
     let most = tables.iter().map(freed).max().unwrap_or(0);
     let rows = tables.iter().map(|row| {
@@ -384,8 +413,12 @@ fn growth_text(found: &Usage) -> String {
     let mut text = format!("snapshots had {} of new data a day", render::bytes(rounded(written).unsigned_abs()));
     if let Some(used) = growth.used_bytes_per_day {
         let grows = if used < 0.0 { "shrinks" } else { "grows" };
-        write!(text, "; what is taken on the filesystem {grows} by {} a day", render::bytes(rounded(used).unsigned_abs()))
-            .expect(WRITABLE);
+        write!(
+            text,
+            "; what is taken on the filesystem {grows} by {} a day",
+            render::bytes(rounded(used).unsigned_abs())
+        )
+        .expect(WRITABLE);
     }
     match growth.days_until_full {
         Some(days) if days < 10_000.0 => write!(text, ": full in {days:.0} days").expect(WRITABLE),

@@ -257,8 +257,9 @@ pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
                 }
                 Ok(())
             })?;
-            let path = (is_other || !rest.is_empty())
-                .then(|| table_path(&question.origin.database, &question.origin.table).join(question.origin.part.as_str()));
+            let path = (is_other || !rest.is_empty()).then(|| {
+                table_path(&question.origin.database, &question.origin.table).join(question.origin.part.as_str())
+            });
             Ok((asked, path))
         },
     );

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_steady_growth_is_told_as_it_is() {
-        let samples: Vec<Sample> = (0..10_u32).map(|day| sample(day.into(), 7, Some(100 + 20 * u64::from(day)))).collect();
+        let samples: Vec<Sample> =
+            (0..10_u32).map(|day| sample(day.into(), 7, Some(100 + 20 * u64::from(day)))).collect();
         let found = growth(&samples, 400, at(10));
         let near = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-6);
         assert!(near(found.written_bytes_per_day, 7.0) && near(found.used_bytes_per_day, 20.0), "{found:?}");

@@ -8,7 +8,8 @@ use crate::model::{Links, SnapshotId, read_number, write_number};
 
 use super::holdings::{Holding, Holdings, Instance, InstanceId, PartRun, Rest};
 
-pub(super) const SCHEMA: &str = "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
+pub(super) const SCHEMA: &str =
+    "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
     CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL);";
 
 /// Longer than those of any snapshot: a few bytes for each of some million parts.
@@ -76,8 +77,8 @@ pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rus
                 put.execute(params![id, instance.origin_text(), instance.links().as_bytes()])?;
             }
         }
-        let mut put = transaction
-            .prepare("INSERT OR REPLACE INTO holding (id, stamp, parts, rest) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut put =
+            transaction.prepare("INSERT OR REPLACE INTO holding (id, stamp, parts, rest) VALUES (?1, ?2, ?3, ?4)")?;
         for id in &holdings.changed_snapshots {
             if let Some((stamp, holding)) = holdings.snapshots.get(id) {
                 let (parts, rest) = encode(holding);
@@ -109,9 +110,10 @@ fn drop_unheld(connection: &Connection, holdings: &Holdings) -> rusqlite::Result
     let mut delete = connection.prepare("DELETE FROM instance WHERE id = ?1")?;
     let mut from = 0;
     for (first, end) in holdings.held_runs().into_iter().chain([(INSTANCE_LIMIT, INSTANCE_LIMIT)]) {
-        let unheld = rows_of.query_map(params![number(from), number(first), number(first.saturating_sub(from))], |row| {
-            row.get::<_, i64>(0)
-        })?;
+        let unheld = rows_of
+            .query_map(params![number(from), number(first), number(first.saturating_sub(from))], |row| {
+                row.get::<_, i64>(0)
+            })?;
         for id in unheld.collect::<Result<Vec<_>, _>>()? {
             delete.execute(params![id])?;
         }

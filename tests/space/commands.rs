@@ -139,7 +139,9 @@ fn what_is_missing_or_led_astray_in_a_snapshot_is_said_each_time() {
     let parts = |number: usize| -> Vec<PathBuf> {
         let tables = hoard.repo().join("snapshots").join(hoard.ids()[number].to_string()).join("data/d");
         let tables = fs::read_dir(tables).expect("tables").map(|entry| entry.expect("an entry").path());
-        tables.flat_map(|table| fs::read_dir(table).expect("parts").map(|entry| entry.expect("an entry").path())).collect()
+        tables
+            .flat_map(|table| fs::read_dir(table).expect("parts").map(|entry| entry.expect("an entry").path()))
+            .collect()
     };
     fs::remove_dir_all(&parts(0)[0]).expect("removed");
     fs::remove_dir_all(&parts(1)[0]).expect("removed");
@@ -162,7 +164,12 @@ fn a_damaged_manifest_keeps_nobody_from_the_figures_of_its_tree() {
     let path = hoard.repo().join("snapshots").join(ids[1].to_string());
     fs::write(path.join("manifest.json"), "{").expect("spoilt");
     let found = chsnap.json(3, &["usage"]);
-    let row = &found["snapshots"].as_array().expect("rows").iter().find(|row| row["id"] == ids[1].to_string()).expect("it")
+    let row = &found["snapshots"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .find(|row| row["id"] == ids[1].to_string())
+        .expect("it")
         .clone();
     assert_eq!((&row["state"], &row["freed_bytes"]), (&"damaged".into(), &Walk::of([path.as_path()]).freed().into()));
 }
@@ -202,7 +209,7 @@ fn ask_while_snapshots_come_and_go(every: usize) {
             }
             asked
         });
-        for _ in 0..80 {
+        for _ in 0..30 {
             {
                 let _turn = turn.lock().unwrap_or_else(|error| error.into_inner());
                 hoard.snapshot();

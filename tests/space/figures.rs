@@ -172,7 +172,8 @@ fn what_was_changed_in_the_repository_by_hand_is_said_and_put_right() {
     check(&hoard, &ask(&hoard), "untouched");
     let ids = hoard.ids();
     // Somebody links what only a snapshot had: the index does not ask about that any more.
-    let part = fs::read_dir(path(&hoard, ids[1]).join("data/d/orders")).expect("parts").next().expect("one").expect("one");
+    let part =
+        fs::read_dir(path(&hoard, ids[1]).join("data/d/orders")).expect("parts").next().expect("one").expect("one");
     crate::hoard::copy_links(&part.path(), &folder.path().join("elsewhere"));
     let found = exact(&hoard);
     let told = found.exact.as_ref().expect("asked").differing.clone();

@@ -165,7 +165,8 @@ impl Hoard {
         }
         let data = incoming.dir().path().join("data");
         fs::create_dir_all(&data).expect("made");
-        let metadata = format!("CREATE DATABASE d -- {}", "x".repeat(usize::try_from(self.sequence * 700).expect("small")));
+        let metadata =
+            format!("CREATE DATABASE d -- {}", "x".repeat(usize::try_from(self.sequence * 700).expect("small")));
         incoming.write_metadata(Path::new("metadata/d.sql"), metadata.as_bytes()).expect("written");
         let mut manifest = manifest(id, time, self.sequence, &records);
         incoming.seal(&mut manifest, &records).expect("sealed");

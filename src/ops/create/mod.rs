@@ -171,7 +171,8 @@ pub fn create(
     };
     stages.run(Stage::Index, || {
         note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
-        let used_bytes = fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
+        let used_bytes =
+            fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
         let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
         note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
         let index = Index::open(repository).map(|index| index.keep_snapshot(repository, id, held));

@@ -95,7 +95,9 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
         counted.extend(here);
     }
     let mut rows: Vec<TableUsage> = rows.into_values().collect();
-    rows.sort_by(|a, b| (&a.table.database, &a.table.table, &a.partition).cmp(&(&b.table.database, &b.table.table, &b.partition)));
+    rows.sort_by(|a, b| {
+        (&a.table.database, &a.table.table, &a.partition).cmp(&(&b.table.database, &b.table.table, &b.partition))
+    });
     rows
 }
 

@@ -26,7 +26,15 @@ pub(super) struct Holder<'a> {
 
 impl<'a> Holder<'a> {
     pub(super) fn new(repository: &'a Repository, holdings: &'a mut Holdings, warnings: &'a mut Vec<String>) -> Self {
-        Self { repository, holdings, warnings, distrusted: BTreeSet::new(), last: None, listed: 0, incomplete: Vec::new() }
+        Self {
+            repository,
+            holdings,
+            warnings,
+            distrusted: BTreeSet::new(),
+            last: None,
+            listed: 0,
+            incomplete: Vec::new(),
+        }
     }
 
     /// How many snapshots were listed.
@@ -59,8 +67,7 @@ impl<'a> Holder<'a> {
 
     fn look_at_the_rest(&mut self, id: SnapshotId, dir: &Dir) {
         let origins: Vec<Origin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
-        let parts =
-            exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
+        let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
         let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
         self.warnings.extend(found.problems.iter().cloned());
         if found.problems.is_empty() {

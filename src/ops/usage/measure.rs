@@ -262,8 +262,7 @@ impl Counting<'_> {
             self.warnings.extend(problems.map(|error| crate::monitor::chain(error)));
         }
         self.cost.asked_files += questions.asked.len() as u64;
-        questions.asked.sort_unstable();
-        questions.asked.dedup_by_key(|asked| asked.inode);
+        once_each(&mut questions.asked);
         self.cost.stat += began.elapsed();
         others
     }
@@ -289,8 +288,7 @@ impl Counting<'_> {
             pieces.push(Piece { holders: sets.id(&[*number].into_iter().collect()), copies: 1, is_part: false, links });
             asked.extend_from_slice(more);
         }
-        asked.sort_unstable();
-        asked.dedup_by_key(|asked| asked.inode);
+        once_each(&mut asked);
         let summed = sum_up(&pieces, &mut sets, &asked, trees.directory_bytes);
         self.cost.sum += began.elapsed();
         summed
@@ -309,6 +307,14 @@ impl Counting<'_> {
         self.warnings.sort();
         self.warnings.dedup();
     }
+}
+
+/// Of several looks at an inode the one with the most links stands: trees that are being unlinked lose them while they
+/// are counted, and what has lost one too many would pass for the repository's alone.
+fn once_each(asked: &mut Vec<Asked>) {
+    asked.sort_unstable_by(|a, b| b.cmp(a));
+    asked.dedup_by_key(|asked| asked.inode);
+    asked.reverse();
 }
 
 /// The set of holders of each instance, by its number.

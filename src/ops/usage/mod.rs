@@ -162,13 +162,16 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
     let is_chosen = |id: &SnapshotId| chosen.is_empty() || chosen.contains(id);
     let all = rows(repository, &measured)?;
     let in_rows: BTreeSet<SnapshotId> = all.iter().map(|row| row.summary.id).filter(is_chosen).collect();
-    let tables = (request.by != By::Snapshot)
-        .then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));
+    let tables =
+        (request.by != By::Snapshot).then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));
     let filesystem = fs::space(repository.dir())?;
     let mut warnings = measured.warnings.clone();
-    warnings.extend(measured.summaries.iter().filter_map(|summary| {
-        Some(format!("snapshot {}: {}", summary.id, summary.problem.as_ref()?))
-    }));
+    warnings.extend(
+        measured
+            .summaries
+            .iter()
+            .filter_map(|summary| Some(format!("snapshot {}: {}", summary.id, summary.problem.as_ref()?))),
+    );
     let gone = chosen.iter().chain(&freed).filter(|id| measured.holder(**id).is_none());
     warnings.extend(gone.map(|id| format!("{id} was removed meanwhile")));
     Ok(Usage {
@@ -343,7 +346,9 @@ fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Stri
     let figures = |held: Held| {
         let Held { exclusive_bytes, directory_bytes, live_shared_bytes, .. } = held;
         let all_bytes = held.allocated_bytes + held.metadata_bytes;
-        format!("{all_bytes} bytes, {live_shared_bytes} shared, {exclusive_bytes} alone, {directory_bytes} of directories")
+        format!(
+            "{all_bytes} bytes, {live_shared_bytes} shared, {exclusive_bytes} alone, {directory_bytes} of directories"
+        )
     };
     Some(format!(
         "the index said of {id} {}, and its tree says {}: the index was put right",
