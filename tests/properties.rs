@@ -5,6 +5,8 @@
 
 #[path = "properties/executors.rs"]
 mod executors;
+#[path = "properties/retention.rs"]
+mod retention;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! argv in, bytes out: one file a command, which is its arguments and a short function.
 
+mod calendar;
 mod create;
 mod doctor;
 mod failure;
@@ -9,12 +10,15 @@ mod init;
 mod list;
 mod opening;
 mod output;
+mod policy;
 mod progress;
 mod render;
 mod rm;
 mod show;
 mod signals;
+mod simulate;
 mod streams;
+mod times;
 mod undo;
 mod usage;
 
@@ -49,6 +53,7 @@ enum Command {
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
+    Simulate(simulate::Args),
     Doctor(doctor::Args),
 }
 
@@ -63,6 +68,7 @@ impl Command {
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
+            Self::Simulate(_) => "simulate",
             Self::Doctor(_) => "doctor",
         }
     }
@@ -94,6 +100,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rm(args) => rm::run(&args, &cli.globals, &output),
         Command::Undo(args) => undo::run(&args, &cli.globals, &output),
         Command::Gc(args) => gc::run(&args, &cli.globals, &output),
+        Command::Simulate(args) => simulate::run(&args, &cli.globals, &output),
         Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));

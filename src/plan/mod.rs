@@ -10,6 +10,7 @@ mod pattern;
 mod reference;
 mod space;
 mod walked;
+pub mod retention;
 
 pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow};

@@ -60,6 +60,11 @@ fn nesting(text: &str) -> usize {
     most
 }
 
+/// Whether braces stand in each other more often than anyone writes it.
+pub(super) fn is_nested_too_deeply(text: &str) -> bool {
+    nesting(text) > NESTING_LIMIT
+}
+
 fn first_plain_dot(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.char_indices().find_map(|(index, letter)| {
@@ -74,7 +79,7 @@ impl FromStr for TablePattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = |reason: String| InvalidTablePattern { text: text.to_owned(), reason };
-        if nesting(text) > NESTING_LIMIT {
+        if is_nested_too_deeply(text) {
             return Err(invalid(format!("more than {NESTING_LIMIT} braces stand in each other")));
         }
         let glob = |part: &str| {

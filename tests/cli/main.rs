@@ -21,5 +21,6 @@ mod leftovers;
 mod lock;
 mod read;
 mod removal;
+mod simulate;
 mod support;
 mod terminal;

@@ -1,0 +1,141 @@
+//! A picture of what stays: a line a month, a letter a day.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use chrono::{Datelike as _, NaiveDate};
+use chsnap::plan::retention::{Reason, Rule};
+
+use super::render;
+
+/// What is seen of a day, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Mark {
+    /// There was a snapshot, and it is gone.
+    Removed,
+    /// Kept by a floor, or because it cannot be judged.
+    Other,
+    Within,
+    Last,
+    Hourly,
+    Daily,
+    Weekly,
+    Monthly,
+    Yearly,
+    Named,
+    Pinned,
+    Future,
+}
+
+impl Mark {
+    const ALL: [Self; 12] = [
+        Self::Yearly,
+        Self::Monthly,
+        Self::Weekly,
+        Self::Daily,
+        Self::Hourly,
+        Self::Last,
+        Self::Within,
+        Self::Named,
+        Self::Pinned,
+        Self::Future,
+        Self::Other,
+        Self::Removed,
+    ];
+
+    /// The strongest of the reasons for a snapshot.
+    pub(super) fn of(reasons: &[Reason]) -> Self {
+        let mark = |reason: &Reason| match reason {
+            Reason::Pinned(_) => Self::Pinned,
+            Reason::Future => Self::Future,
+            Reason::Named(_) => Self::Named,
+            Reason::Within { rule: Rule::Last, .. } => Self::Within,
+            Reason::Counted { rule, .. } | Reason::Within { rule, .. } => match rule {
+                Rule::Last => Self::Last,
+                Rule::Hourly => Self::Hourly,
+                Rule::Daily => Self::Daily,
+                Rule::Weekly => Self::Weekly,
+                Rule::Monthly => Self::Monthly,
+                Rule::Yearly => Self::Yearly,
+            },
+            _ => Self::Other,
+        };
+        reasons.iter().map(mark).max().unwrap_or(Self::Removed)
+    }
+
+    fn letter(self) -> (char, &'static str) {
+        match self {
+            Self::Removed => ('·', "removed"),
+            Self::Other => ('!', "floor"),
+            Self::Within => ('+', "within"),
+            Self::Last => ('L', "last"),
+            Self::Hourly => ('H', "hourly"),
+            Self::Daily => ('D', "daily"),
+            Self::Weekly => ('W', "weekly"),
+            Self::Monthly => ('M', "monthly"),
+            Self::Yearly => ('Y', "yearly"),
+            Self::Named => ('N', "name"),
+            Self::Pinned => ('P', "pinned"),
+            Self::Future => ('F', "future"),
+        }
+    }
+
+    fn styled(self) -> String {
+        let style = match self {
+            Self::Removed => Style::new().dimmed(),
+            _ => Style::new().bold().fg_color(Some(AnsiColor::Green.into())),
+        };
+        format!("{style}{}{style:#}", self.letter().0)
+    }
+}
+
+/// The marks of days, each the strongest of its day.
+#[derive(Default)]
+pub(super) struct Calendar(BTreeMap<NaiveDate, Mark>);
+
+impl Calendar {
+    pub(super) fn add(&mut self, day: NaiveDate, mark: Mark) {
+        let strongest = self.0.entry(day).or_insert(mark);
+        *strongest = mark.max(*strongest);
+    }
+
+    /// A line a month, the oldest first; months of which nothing is left share one. And what the letters mean.
+    pub(super) fn picture(&self) -> String {
+        let mut months: BTreeMap<(i32, u32), BTreeMap<u32, Mark>> = BTreeMap::new();
+        for (day, mark) in &self.0 {
+            months.entry((day.year(), day.month())).or_default().insert(day.day(), *mark);
+        }
+        let mut text = format!("{:9}", "");
+        for day in 1..=31 {
+            let label = if day == 1 || day % 5 == 0 { day.to_string() } else { String::new() };
+            // Two letters a day.
+            let _ = write!(text, "{label:2}");
+        }
+        text = text.trim_end().to_owned() + "\n";
+        let mut passed_over = 0;
+        let mut months = months.into_iter().peekable();
+        while let Some(((year, month), days)) = months.next() {
+            let is_empty = days.values().all(|mark| *mark == Mark::Removed);
+            if is_empty {
+                passed_over += 1;
+                if months.peek().is_some() {
+                    continue;
+                }
+            }
+            if passed_over > 0 {
+                let _ = writeln!(text, "{:>7}  {}, nothing left", "…", render::count(passed_over, "month"));
+                passed_over = 0;
+            }
+            if !is_empty {
+                let last = days.keys().next_back().copied().unwrap_or(1);
+                let cells = (1..=last).map(|day| days.get(&day).map_or(" ".to_owned(), |mark| mark.styled()));
+                let _ = writeln!(text, "{year:04}-{month:02}  {}", cells.collect::<Vec<_>>().join(" "));
+            }
+        }
+        let used = Mark::ALL.into_iter().filter(|mark| self.0.values().any(|other| other == mark));
+        let legend: Vec<String> = used.map(|mark| format!("{} {}", mark.styled(), mark.letter().1)).collect();
+        let _ = writeln!(text, "\n{:9}{}", "", legend.join("   "));
+        text
+    }
+}

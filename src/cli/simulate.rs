@@ -1,0 +1,170 @@
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
+use chsnap::plan::retention::{Fate, Policy, Reason, decide, rehearse};
+use serde_json::{Value, json};
+
+use super::calendar::{Calendar, Mark};
+use super::globals::{Globals, duration};
+use super::output::Output;
+use super::policy::{PolicyArgs, with_a_rule};
+use super::render;
+use super::render::Align::{Left, Right};
+use super::times::{self, Listed};
+use super::{CommandResult, DONE, Failure};
+
+/// Show what rules would keep, over a calendar or of a list of times; touches nothing
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// How long the calendar is, up to now: one snapshot after the other is taken, and each day ends with a prune
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=36_600))]
+    days: u32,
+    /// How often a snapshot is taken
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = interval)]
+    every: Duration,
+    /// A JSON array of RFC 3339 times, or of objects with time, name and tags, instead; - for stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["days", "every"])]
+    times: Option<PathBuf>,
+    /// The time that it is taken to be, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    now: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  chsnap simulate --keep-daily 7 --keep-weekly 4 --keep-monthly 12
+  chsnap simulate --days 30 --every 1h --keep-hourly 24 --keep-within-daily 14d --zone Europe/Berlin
+  chsnap list --json | chsnap simulate --times - --keep-last 3
+
+It needs no repository and no server.";
+
+/// Snapshots in a calendar: with rules that keep them all, more would take longer than anyone waits.
+const CALENDAR_LIMIT: i64 = 20_000;
+
+fn interval(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|every| if every.as_secs() == 0 { Err("a second at least".to_owned()) } else { Ok(every) })
+}
+
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let parsed = DateTime::parse_from_rfc3339(text);
+    parsed.map(|time| time.to_utc()).map_err(|error| format!("{error} (write 2026-11-22T02:00:00Z)"))
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let policy = with_a_rule(args.policy.over(Policy::default()))?;
+    let now = args.now.unwrap_or_else(|| if args.times.is_some() { Utc::now() } else { Utc::now().trunc_subsecs(0) });
+    match &args.times {
+        Some(path) => of_list(&times::read(path)?, &policy, now, output),
+        None => of_calendar(args, &policy, now, globals, output)?,
+    }
+    Ok(DONE)
+}
+
+fn reasons(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(ToString::to_string).collect()
+}
+
+fn why(fate: &Fate) -> String {
+    render::safe(&reasons(&fate.reasons).join(", "), 200)
+}
+
+fn of_list(list: &[Listed], policy: &Policy, now: DateTime<Utc>, output: &Output) {
+    let candidates: Vec<_> = list.iter().map(|listed| listed.candidate.clone()).collect();
+    let fates = decide(&candidates, policy, now);
+    let listed = |fate: &Fate| list.get(fate.index);
+    if output.is_json() {
+        let (mut keep, mut remove) = (Vec::new(), Vec::new());
+        for fate in &fates {
+            let Some(listed) = listed(fate) else { continue };
+            let mut row = listed.given.clone();
+            if fate.is_kept() {
+                row.insert("reasons".to_owned(), json!(reasons(&fate.reasons)));
+                keep.push(Value::Object(row));
+            } else {
+                remove.push(Value::Object(row));
+            }
+        }
+        output.json(&json!({
+            "schema": output.schema(), "now": now, "zone": policy.zone, "policy": policy, "keep": keep, "remove": remove,
+        }));
+        return;
+    }
+    let kept = fates.iter().filter(|fate| fate.is_kept()).count();
+    let columns = [("SNAPSHOT", Left), ("AGE", Right), ("", Left), ("WHY", Left)];
+    let rows = fates.iter().filter_map(|fate| {
+        let listed = listed(fate)?;
+        let given = listed.given.get("time").and_then(Value::as_str).unwrap_or_default();
+        let name = listed.candidate.name.iter().chain(&listed.candidate.tags).map(|text| render::safe(text, 40));
+        let shown = std::iter::once(render::safe(given, 60)).chain(name).collect::<Vec<_>>().join("  ");
+        let (what, why) = if fate.is_kept() { ("keep", why(fate)) } else { ("remove", "no rule keeps it".to_owned()) };
+        Some(vec![shown, render::age(listed.candidate.time, now), what.to_owned(), why])
+    });
+    output.text(&format!("{policy}\n\n{}", render::table(&columns, rows)));
+    output.text(&format!("\n{} kept, {} removed\n", render::thousands(kept as u64), fates.len() - kept));
+}
+
+fn of_calendar(
+    args: &Args,
+    policy: &Policy,
+    now: DateTime<Utc>,
+    globals: &Globals,
+    output: &Output,
+) -> Result<(), Failure> {
+    let every = i64::try_from(args.every.as_secs()).unwrap_or(i64::MAX);
+    let count = (i64::from(args.days) * 86_400 - 1) / every + 1;
+    if count > CALENDAR_LIMIT {
+        return Err(Failure::usage(format!(
+            "{count} snapshots are more than the {CALENDAR_LIMIT} that a calendar has at most"
+        ))
+        .with_hint("take fewer --days, or a longer --every"));
+    }
+    let past = |steps: i64| now.checked_sub_signed(TimeDelta::try_seconds(steps * every)?);
+    let taken: Option<Vec<DateTime<Utc>>> = (0..count).rev().map(past).collect();
+    let taken = taken.ok_or_else(|| Failure::usage("the calendar begins before all time"))?;
+    let rehearsal = rehearse(&taken, policy);
+    let time = |place: usize| taken.get(place).copied().unwrap_or_default();
+    let shown = |place: usize| time(place).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    if output.is_json() {
+        let keep =
+            rehearsal.kept.iter().map(|fate| json!({"time": shown(fate.index), "reasons": reasons(&fate.reasons)}));
+        let remove = rehearsal.removed.iter().map(|(place, at)| json!({"time": shown(*place), "removed": at}));
+        output.json(&json!({
+            "schema": output.schema(), "now": now, "zone": policy.zone, "policy": policy, "taken": taken.len(),
+            "most": rehearsal.most, "keep": keep.collect::<Vec<_>>(), "remove": remove.collect::<Vec<_>>(),
+        }));
+        return Ok(());
+    }
+    let local = |place: usize| time(place).with_timezone(&policy.zone);
+    let mut calendar = Calendar::default();
+    for fate in &rehearsal.kept {
+        calendar.add(local(fate.index).date_naive(), Mark::of(&fate.reasons));
+    }
+    for (place, _) in &rehearsal.removed {
+        calendar.add(local(*place).date_naive(), Mark::Removed);
+    }
+    let mut text = format!("{policy}\n");
+    let _ = writeln!(
+        text,
+        "{} taken, one every {}; {} left at the end, {} at once at most\n",
+        render::count(taken.len() as u64, "snapshot"),
+        humantime::format_duration(args.every),
+        render::thousands(rehearsal.kept.len() as u64),
+        render::thousands(rehearsal.most as u64),
+    );
+    text += &calendar.picture();
+    if !globals.quiet {
+        let columns = [("LEFT", Left), ("AGE", Right), ("WHY", Left)];
+        let rows = rehearsal.kept.iter().map(|fate| {
+            let taken = local(fate.index).format("%a %Y-%m-%d %H:%M").to_string();
+            vec![taken, render::age(time(fate.index), now), why(fate)]
+        });
+        text += "\n";
+        text += &render::table(&columns, rows);
+    }
+    output.text(&text);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Lists of snapshots that a person gives: times, or what `chsnap list --json` prints.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use chsnap::plan::retention::{Candidate, Standing};
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use super::render;
+
+/// A snapshot of such a list.
+pub(super) struct Listed {
+    pub(super) candidate: Candidate,
+    /// Its time, name, tags and id as they were given.
+    pub(super) given: Map<String, Value>,
+}
+
+const LIMIT_BYTES: u64 = 256 << 20;
+
+/// Reads a list from a file, or from stdin where it is `-`.
+pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::failed(format!("cannot read the times in {}", path.display())).caused_by(error.to_string())
+    };
+    let mut bytes = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(LIMIT_BYTES).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LIMIT_BYTES).read_to_end(&mut bytes))
+    };
+    read.map_err(cannot)?;
+    parse(&bytes).map_err(|reason| {
+        Failure::usage(format!("{} is no list of times: {reason}", path.display())).with_hint(
+            "it is a JSON array of RFC 3339 times, or of objects with time, name and tags: [\"2026-11-22T02:00:00Z\", \
+             {\"time\": \"2026-11-21T02:00:00Z\", \"name\": \"release\"}]; what chsnap list --json prints is one too",
+        )
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Listed>, String> {
+    let mut document: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let snapshots = document.get_mut("snapshots").map(Value::take);
+    let Value::Array(elements) = snapshots.unwrap_or(document) else { return Err("it is no array".to_owned()) };
+    let numbered =
+        |(place, element): (usize, Value)| listed(element).map_err(|reason| format!("element {}: {reason}", place + 1));
+    elements.into_iter().enumerate().map(numbered).collect()
+}
+
+fn listed(element: Value) -> Result<Listed, String> {
+    let mut given = match element {
+        Value::String(_) => Map::from_iter([("time".to_owned(), element)]),
+        Value::Object(fields) => fields,
+        _ => return Err("neither a time nor an object with one".to_owned()),
+    };
+    let time = given.get("time").and_then(Value::as_str).ok_or("no time")?;
+    let time = DateTime::parse_from_rfc3339(time)
+        .map_err(|error| format!("{:?} is no RFC 3339 time: {error}", render::cut(time, 100)))?;
+    let text = |name: &str| match given.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} is no text")),
+    };
+    let tags = match given.get("tags") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(tags) => serde_json::from_value(tags.clone()).map_err(|_| "tags is no list of texts".to_owned())?,
+    };
+    let pin = given.get("pin").and_then(|pin| pin.get("reason")).and_then(Value::as_str);
+    let is_pinned = given.get("pinned") == Some(&Value::Bool(true));
+    let unreadable = text("state")?.filter(|state| state != "complete").map(Standing::Unreadable);
+    let candidate = Candidate {
+        time: time.with_timezone(&Utc),
+        sequence: given.get("sequence").and_then(Value::as_u64).unwrap_or(0),
+        name: text("name")?,
+        tags,
+        pin: pin.map(ToOwned::to_owned).or_else(|| is_pinned.then(String::new)),
+        standing: unreadable.unwrap_or_default(),
+    };
+    given.retain(|name, value| matches!(name.as_str(), "id" | "time" | "name" | "tags") && !value.is_null());
+    Ok(Listed { candidate, given })
+}

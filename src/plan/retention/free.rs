@@ -1,0 +1,196 @@
+//! Freeing so many bytes with the fewest and oldest losses.
+
+use super::decide::Fate;
+use super::reason::Reason;
+
+/// What [`limit_to_free`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreePlan {
+    /// Bytes that removing what is left to remove frees.
+    pub freed_bytes: u64,
+    /// Whether that is as much as was wanted. Where it is not, everything that the rules let go is left to remove.
+    pub is_enough: bool,
+}
+
+/// So many snapshots are tried in every combination: at most 4,096 questions.
+const EXHAUSTIVE: usize = 12;
+/// So many questions about runs of neighbours, at most.
+const RUN_QUESTIONS: usize = 40_000;
+/// Of more than so many snapshots the oldest go: what is reckoned of runs grows with the square.
+const RUN_SNAPSHOTS: usize = 2000;
+
+/// Keeps of what the rules let go all that need not go for `wanted_bytes` to be freed: the fewest snapshots go, and of
+/// several ways to do it the one whose newest loss is oldest, then whose second newest is, and so on.
+///
+/// `freed` answers how many bytes go with a set of snapshots, given by their places in the list, the oldest first. It is
+/// no sum: what two snapshots share goes only with both. It never shrinks when the set grows.
+///
+/// Up to 12 snapshots every combination is tried. Of more, the answer is the best one if every file lies in snapshots
+/// that follow each other, as files do that come, stay and go; other sharing only ever frees more than was reckoned,
+/// and what then turns out not to be needed stays.
+pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
+    let mut removable: Vec<usize> = fates.iter().filter(|fate| !fate.is_kept()).map(|fate| fate.index).collect();
+    removable.reverse();
+    let mut question = Question { removable, wanted_bytes, freed };
+    let all_bytes = question.bytes(&question.removable.clone());
+    if all_bytes < wanted_bytes {
+        return FreePlan { freed_bytes: all_bytes, is_enough: false };
+    }
+    let chosen = if wanted_bytes == 0 {
+        Vec::new()
+    } else if question.removable.len() <= EXHAUSTIVE {
+        question.by_trying()
+    } else {
+        question.by_runs().unwrap_or_else(|| question.by_age())
+    };
+    let chosen = question.without_the_needless(chosen);
+    let freed_bytes = question.bytes(&chosen);
+    for fate in fates.iter_mut().filter(|fate| !fate.is_kept() && !chosen.contains(&fate.index)) {
+        fate.reasons.push(Reason::NotNeeded);
+    }
+    FreePlan { freed_bytes, is_enough: true }
+}
+
+struct Question<F> {
+    /// The oldest first.
+    removable: Vec<usize>,
+    wanted_bytes: u64,
+    freed: F,
+}
+
+impl<F: FnMut(&[usize]) -> u64> Question<F> {
+    fn bytes(&mut self, set: &[usize]) -> u64 {
+        if set.is_empty() { 0 } else { (self.freed)(set) }
+    }
+
+    /// Every set, those of one first, then of two and so on; of one size those with the oldest newest member first.
+    fn by_trying(&mut self) -> Vec<usize> {
+        let removable = self.removable.clone();
+        let mut masks: Vec<u32> = (1..1_u32 << removable.len()).collect();
+        // As numbers, sets of one size stand in just that order.
+        masks.sort_by_key(|mask| (mask.count_ones(), *mask));
+        let set = |mask: u32| -> Vec<usize> {
+            removable.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, index)| *index).collect()
+        };
+        let enough = masks.into_iter().map(set).find(|set| self.bytes(set) >= self.wanted_bytes);
+        enough.unwrap_or(removable)
+    }
+
+    /// The fewest snapshots that free enough, if what a set frees is the sum of what its runs of neighbours free.
+    fn by_runs(&mut self) -> Option<Vec<usize>> {
+        let count = self.removable.len();
+        if count > RUN_SNAPSHOTS {
+            return None;
+        }
+        let longest = (RUN_QUESTIONS / count).clamp(1, count);
+        let runs = Runs::ask(self, longest);
+        let most = runs.most();
+        let mut chosen = Vec::new();
+        let fewest = (1..=count).find(|taken| most.bytes(count, *taken) >= self.wanted_bytes)?;
+        // From the newest loss to the oldest, each as old as it can be: the run that is being chosen goes on to the older
+        // side with the snapshot before it, or ends, and another one begins further back.
+        let (mut begin, mut end, mut wanted) = (count, count, self.wanted_bytes);
+        for taken in (1..=fewest).rev() {
+            let length = end - begin;
+            let goes_on = length > 0 && length < longest;
+            let left = wanted.saturating_sub(runs.bytes(end, length));
+            let ends_at = (1..begin + usize::from(!goes_on)).find(|end| {
+                let lengths = 1..=longest.min(taken).min(*end);
+                lengths.map(|length| most.with_run(&runs, *end, length, taken)).max().is_some_and(|bytes| bytes >= left)
+            });
+            if let Some(new_end) = ends_at {
+                (begin, end, wanted) = (new_end - 1, new_end, left);
+            } else {
+                begin = begin.checked_sub(1).filter(|_| goes_on)?;
+            }
+            chosen.push(*self.removable.get(begin)?);
+        }
+        chosen.reverse();
+        Some(chosen)
+    }
+
+    /// The oldest, as many as it takes.
+    fn by_age(&mut self) -> Vec<usize> {
+        let removable = self.removable.clone();
+        let (mut too_few, mut enough) = (0, removable.len());
+        while too_few + 1 < enough {
+            let middle = usize::midpoint(too_few, enough);
+            let bytes = self.bytes(removable.get(..middle).unwrap_or_default());
+            *if bytes >= self.wanted_bytes { &mut enough } else { &mut too_few } = middle;
+        }
+        removable.get(..enough).unwrap_or_default().to_vec()
+    }
+
+    /// Drops from a set that frees enough what it frees enough without, the newest first.
+    fn without_the_needless(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
+        for place in (0..chosen.len()).rev() {
+            let mut fewer = chosen.clone();
+            fewer.remove(place);
+            if self.bytes(&fewer) >= self.wanted_bytes {
+                chosen = fewer;
+            }
+        }
+        chosen
+    }
+}
+
+/// What each run of neighbours frees, up to a longest run.
+struct Runs {
+    count: usize,
+    longest: usize,
+    /// By the end of the run, then by its length.
+    bytes: Vec<u64>,
+}
+
+impl Runs {
+    fn ask<F: FnMut(&[usize]) -> u64>(question: &mut Question<F>, longest: usize) -> Self {
+        let removable = question.removable.clone();
+        let count = removable.len();
+        let mut bytes = Vec::with_capacity((count + 1) * (longest + 1));
+        for end in 0..=count {
+            for length in 0..=longest {
+                let run = end.checked_sub(length).and_then(|begin| removable.get(begin..end)).unwrap_or_default();
+                bytes.push(question.bytes(run));
+            }
+        }
+        Self { count, longest, bytes }
+    }
+
+    /// What the `length` snapshots before the place `end` free.
+    fn bytes(&self, end: usize, length: usize) -> u64 {
+        let place = (length <= self.longest).then_some(end * (self.longest + 1) + length);
+        place.and_then(|place| self.bytes.get(place).copied()).unwrap_or(0)
+    }
+
+    fn most(&self) -> Most {
+        let row = self.count + 1;
+        let mut most = Most { row, bytes: vec![0; row * row] };
+        for end in 1..=self.count {
+            for taken in 1..=end {
+                let without = if taken < end { most.bytes(end - 1, taken) } else { 0 };
+                let with = (1..=self.longest.min(taken)).map(|length| most.with_run(self, end, length, taken)).max();
+                if let Some(cell) = most.bytes.get_mut(end * row + taken) {
+                    *cell = without.max(with.unwrap_or(0));
+                }
+            }
+        }
+        most
+    }
+}
+
+/// The most that so many of the oldest so many snapshots free, as the sum of runs.
+struct Most {
+    row: usize,
+    bytes: Vec<u64>,
+}
+
+impl Most {
+    fn bytes(&self, end: usize, taken: usize) -> u64 {
+        if taken > end { 0 } else { self.bytes.get(end * self.row + taken).copied().unwrap_or(0) }
+    }
+
+    /// The same where the newest `length` of them go as one run.
+    fn with_run(&self, runs: &Runs, end: usize, length: usize, taken: usize) -> u64 {
+        self.bytes(end - length, taken - length).saturating_add(runs.bytes(end, length))
+    }
+}

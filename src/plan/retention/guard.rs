@@ -1,0 +1,95 @@
+//! What makes a plan look like a mistake.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::decide::Fate;
+
+/// Beyond what a plan is refused unless a person confirms it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The share of all snapshots that may go at once, in percent.
+    pub removed_percent: u8,
+    /// How far the clock may be ahead of the last time that was recorded.
+    pub clock_step: TimeDelta,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { removed_percent: 50, clock_step: TimeDelta::days(90) }
+    }
+}
+
+/// Why a plan is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// It removes too large a share.
+    Share {
+        /// How many it removes.
+        removed: usize,
+        /// How many there are.
+        of: usize,
+        /// The share that may go, in percent.
+        percent: u8,
+    },
+    /// The clock stands before a time that it has shown already.
+    ClockBack {
+        /// The later time, which came first.
+        from: DateTime<Utc>,
+        /// The earlier time, which came after it.
+        to: DateTime<Utc>,
+    },
+    /// The clock has moved on by more than is likely.
+    ClockAhead {
+        /// The time before.
+        from: DateTime<Utc>,
+        /// The time behind it.
+        to: DateTime<Utc>,
+    },
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share { removed, of, percent } => {
+                write!(f, "{removed} of {of} snapshots would be removed, more than {percent} %")
+            }
+            Self::ClockBack { from, to } => write!(f, "the clock went back from {} to {}", text(*from), text(*to)),
+            Self::ClockAhead { from, to } => {
+                let days = (*to - *from).num_days();
+                write!(f, "the clock went ahead from {} to {}, by {days} days", text(*from), text(*to))
+            }
+        }
+    }
+}
+
+fn text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// Everything that speaks against carrying out what was decided; nothing does where nothing is removed.
+///
+/// `recorded` are the times that the repository was told since a removal was last carried out, that removal's
+/// own first, in the order in which they were recorded: a person who confirmed a removal has confirmed the clock. A
+/// step back of a minute is none: clocks are set right by as much now and then.
+#[must_use]
+pub fn guards(fates: &[Fate], recorded: &[DateTime<Utc>], now: DateTime<Utc>, limits: Limits) -> Vec<Guard> {
+    let (removed, of) = (fates.iter().filter(|fate| !fate.is_kept()).count(), fates.len());
+    if removed == 0 {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if removed * 100 > of * usize::from(limits.removed_percent) {
+        found.push(Guard::Share { removed, of, percent: limits.removed_percent });
+    }
+    let behind = recorded.iter().copied().skip(1).chain([now]);
+    for (from, to) in recorded.iter().copied().zip(behind) {
+        if to < from - TimeDelta::minutes(1) {
+            found.push(Guard::ClockBack { from, to });
+        } else if to - from > limits.clock_step {
+            found.push(Guard::ClockAhead { from, to });
+        }
+    }
+    found
+}

@@ -1,0 +1,128 @@
+use std::collections::BTreeSet;
+
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+
+use super::{at, policy, time};
+use crate::plan::retention::{Candidate, Fate, FreePlan, Reason, decide, limit_to_free};
+
+/// Files: how large, and in which snapshots.
+type Files = Vec<(u64, BTreeSet<usize>)>;
+
+/// What goes with a set of snapshots: the files whose every link is in it.
+fn freed(files: &Files, set: &[usize]) -> u64 {
+    files.iter().filter(|(_, links)| links.iter().all(|link| set.contains(link))).map(|(bytes, _)| bytes).sum()
+}
+
+/// Fates of `count` nights, the oldest with index 0, of which the newest stays.
+fn fates(count: usize) -> Vec<Fate> {
+    let begin = time("2026-01-01T02:00:00Z");
+    let night = |night: usize| Candidate {
+        time: begin + chrono::TimeDelta::days(i64::try_from(night).expect("few")),
+        ..at("2026-01-01T02:00:00Z")
+    };
+    let nights: Vec<Candidate> = (0..count).map(night).collect();
+    decide(&nights, &policy(r#"{"keep_last": 1}"#), time("2036-01-01T00:00:00Z"))
+}
+
+fn removed(fates: &[Fate]) -> Vec<usize> {
+    fates.iter().rev().filter(|fate| !fate.is_kept()).map(|fate| fate.index).collect()
+}
+
+fn limited(count: usize, files: &Files, wanted: u64) -> (Vec<usize>, FreePlan) {
+    let mut fates = fates(count);
+    let plan = limit_to_free(&mut fates, wanted, |set| freed(files, set));
+    (removed(&fates), plan)
+}
+
+fn shared(bytes: u64, links: &[usize]) -> (u64, BTreeSet<usize>) {
+    (bytes, links.iter().copied().collect())
+}
+
+#[test]
+fn one_large_loss_is_better_than_several_small_ones_and_the_oldest_of_equals_goes() {
+    let files = vec![shared(10, &[0]), shared(10, &[1]), shared(100, &[2]), shared(100, &[3]), shared(1000, &[4])];
+    assert_eq!(limited(5, &files, 60), (vec![2], FreePlan { freed_bytes: 100, is_enough: true }));
+    assert_eq!(limited(5, &files, 10), (vec![0], FreePlan { freed_bytes: 10, is_enough: true }));
+    assert_eq!(limited(5, &files, 110), (vec![0, 2], FreePlan { freed_bytes: 110, is_enough: true }));
+    assert_eq!(limited(5, &files, 0), (vec![], FreePlan { freed_bytes: 0, is_enough: true }));
+}
+
+#[test]
+fn what_two_share_goes_with_both_only() {
+    let files = vec![shared(1, &[0]), shared(1, &[1]), shared(500, &[1, 2]), shared(1, &[3])];
+    assert_eq!(limited(5, &files, 400), (vec![1, 2], FreePlan { freed_bytes: 501, is_enough: true }));
+}
+
+#[test]
+fn what_cannot_be_freed_is_said_and_everything_allowed_is_shown() {
+    let files = vec![shared(7, &[0, 1]), shared(500, &[1, 2])];
+    assert_eq!(limited(3, &files, 8), (vec![0, 1], FreePlan { freed_bytes: 7, is_enough: false }));
+}
+
+#[test]
+fn what_need_not_go_says_so() {
+    let mut fates = fates(3);
+    limit_to_free(&mut fates, 1, |set| set.len() as u64);
+    let reasons: Vec<&[Reason]> = fates.iter().map(|fate| fate.reasons.as_slice()).collect();
+    assert!(matches!(reasons.as_slice(), [[Reason::Counted { .. }], [Reason::NotNeeded], []]), "{reasons:?}");
+}
+
+/// The best of all sets: the fewest, then the one whose newest is oldest, and so on.
+fn best(count: usize, files: &Files, wanted: u64) -> Option<Vec<usize>> {
+    let sets = (0_u32..1 << count).map(|mask| (0..count).filter(|bit| mask >> bit & 1 == 1).collect::<Vec<_>>());
+    sets.filter(|set| freed(files, set) >= wanted)
+        .min_by_key(|set| (set.len(), set.iter().rev().copied().collect::<Vec<_>>()))
+}
+
+proptest! {
+    #[test]
+    fn the_best_of_a_few_is_found_however_they_share(
+        files in vec((1_u64..50, btree_set(0_usize..8, 1..5)), 1..20),
+        wanted in 1_u64..300,
+    ) {
+        let (found, plan) = limited(8, &files, wanted);
+        let best = best(7, &files, wanted);
+        let is_enough = best.is_some();
+        prop_assert_eq!((found, plan.is_enough), (best.unwrap_or_else(|| (0..7).collect()), is_enough));
+    }
+
+    #[test]
+    fn the_best_of_more_is_found_where_files_come_stay_and_go(
+        files in vec((1_u64..50, 0_usize..15, 1_usize..6), 1..40),
+        wanted in 1_u64..600,
+    ) {
+        let files: Files = files.into_iter().map(|(bytes, from, length)| (bytes, (from..from + length).collect())).collect();
+        let (found, plan) = limited(15, &files, wanted);
+        let best = best(14, &files, wanted);
+        let is_enough = best.is_some();
+        prop_assert_eq!((found, plan.is_enough), (best.unwrap_or_else(|| (0..14).collect()), is_enough));
+    }
+
+    #[test]
+    fn however_many_share_enough_is_freed_and_none_goes_for_nothing(
+        files in vec((1_u64..50, btree_set(0_usize..60, 1..9)), 1..80),
+        wanted in 1_u64..900,
+    ) {
+        let (found, plan) = limited(60, &files, wanted);
+        prop_assert_eq!(plan.freed_bytes, freed(&files, &found));
+        prop_assert_eq!(plan.is_enough, plan.freed_bytes >= wanted);
+        if plan.is_enough {
+            for index in &found {
+                let fewer: Vec<usize> = found.iter().copied().filter(|other| other != index).collect();
+                prop_assert!(freed(&files, &fewer) < wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn thousands_of_snapshots_take_no_time_to_speak_of() {
+    for count in [1000, 5000] {
+        let began = std::time::Instant::now();
+        let mut fates = fates(count);
+        let plan = limit_to_free(&mut fates, 700, |set| set.len() as u64);
+        assert_eq!((removed(&fates), plan.is_enough), ((0..700).collect(), true));
+        assert!(began.elapsed().as_secs() < 20, "{count}: {:?}", began.elapsed());
+    }
+}
