@@ -22,6 +22,8 @@ mod machine;
 mod measure;
 #[path = "support/report.rs"]
 mod report;
+#[path = "support/section.rs"]
+mod section;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -100,7 +102,8 @@ fn main() {
     let text = report::markdown(&machine, &series);
     println!("\n{text}");
     if let Some(path) = &args.output {
-        report::write(path, &text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        section::write(path, "results", &text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         println!("written to {}", path.display());
     }
 }

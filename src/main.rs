@@ -8,5 +8,5 @@ fn main() -> ExitCode {
     chsnap::fs::restrict_new_files();
     chsnap::fs::forbid_core_dumps();
     chsnap::fs::raise_descriptor_limit();
-    ExitCode::from(cli::run(std::env::args_os()))
+    ExitCode::from(cli::main(std::env::args_os()))
 }

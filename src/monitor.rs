@@ -9,10 +9,14 @@ pub enum Stage {
     Discover,
     /// The last snapshot is read, for what can be linked from it.
     Decide,
+    /// The parts that are asked for are looked at before anything is restored.
+    Check,
     /// The server freezes.
     Freeze,
     /// Frozen parts are moved or linked into the snapshot.
     Place,
+    /// Tables are attached to the server.
+    Attach,
     /// What was placed is checked against the parts' own checksums, the manifest is written, all is made durable.
     Seal,
     /// The index takes the snapshot up.
@@ -21,6 +25,12 @@ pub enum Stage {
     Release,
     /// Removed snapshots are unlinked.
     Remove,
+    /// Snapshots are held against what they say of themselves.
+    Verify,
+    /// Where damage was found: what else shares it, and what is intact.
+    Search,
+    /// Damaged entries are replaced by links of intact copies.
+    Repair,
 }
 
 impl Stage {
@@ -31,12 +41,17 @@ impl Stage {
             Self::Recover => "recover",
             Self::Discover => "discover",
             Self::Decide => "decide",
+            Self::Check => "check",
             Self::Freeze => "freeze",
             Self::Place => "place",
+            Self::Attach => "attach",
             Self::Seal => "seal",
             Self::Index => "index",
             Self::Release => "release",
             Self::Remove => "remove",
+            Self::Verify => "verify",
+            Self::Search => "search",
+            Self::Repair => "repair",
         }
     }
 }
@@ -60,10 +75,36 @@ pub trait Monitor: Sync {
     fn stage_started(&self, stage: Stage, total: Option<Work>);
     /// More was done in a stage since the last call.
     fn advanced(&self, stage: Stage, done: Work);
+    /// Work on one thing of a stage begins, on a table that is frozen for one; several may be worked on at once.
+    /// `total` is what there is of it.
+    fn item_started(&self, _stage: Stage, _item: &str, _total: Work) {}
+    /// It has ended, well or not.
+    fn item_finished(&self, _stage: Stage, _item: &str) {}
     /// A stage has ended.
     fn stage_finished(&self, stage: Stage);
     /// Something that the person who reads the result should know now.
     fn note(&self, message: &str);
+}
+
+/// An item of a stage is worked on until this is dropped.
+pub struct ItemAtWork<'a> {
+    monitor: &'a dyn Monitor,
+    stage: Stage,
+    item: String,
+}
+
+impl<'a> ItemAtWork<'a> {
+    /// Says that the work begins.
+    pub fn start(monitor: &'a dyn Monitor, stage: Stage, item: String, total: Work) -> Self {
+        monitor.item_started(stage, &item, total);
+        Self { monitor, stage, item }
+    }
+}
+
+impl Drop for ItemAtWork<'_> {
+    fn drop(&mut self) {
+        self.monitor.item_finished(self.stage, &self.item);
+    }
 }
 
 /// Reports to nobody.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
-use std::path::Path;
+
+use crate::section::{Spread, thousands};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,24 +65,6 @@ const STAGES: [&str; 8] = ["recover", "discover", "freeze", "place", "seal", "in
 const RATIO_LIMIT: f64 = 1.15;
 const MEMORY_LIMIT_MB: f64 = 200.0;
 
-const BEGIN: &str = "<!-- results: begin -->";
-const END: &str = "<!-- results: end -->";
-
-/// Smallest, median and largest.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-fn spread(samples: impl IntoIterator<Item = f64>) -> Spread {
-    let mut sorted: Vec<f64> = samples.into_iter().collect();
-    sorted.sort_by(f64::total_cmp);
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    let last = sorted.len().saturating_sub(1);
-    Spread { least: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), most: at(last) }
-}
-
 impl Series {
     fn seconds(&self, procedure: Procedure) -> impl Iterator<Item = f64> {
         self.rounds.iter().filter_map(move |round| round.get(&procedure).copied())
@@ -91,7 +72,7 @@ impl Series {
 
     /// Pair by pair: both of a pair were timed in one round, under much the same load.
     fn ratio(&self, procedure: Procedure) -> Spread {
-        spread(self.seconds(procedure).zip(self.seconds(Procedure::FreezeAndSync)).map(|(one, other)| one / other))
+        Spread::of(self.seconds(procedure).zip(self.seconds(Procedure::FreezeAndSync)).map(|(one, other)| one / other))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
@@ -103,7 +84,7 @@ impl Series {
         writeln!(text, "| What | Median s | Least to most | To the first line, pair by pair |")?;
         writeln!(text, "|---|---:|---:|---:|")?;
         for procedure in Procedure::ALL {
-            let Spread { least, median, most } = spread(self.seconds(procedure));
+            let Spread { least, median, most } = Spread::of(self.seconds(procedure));
             let ratio = self.ratio(procedure);
             writeln!(
                 text,
@@ -115,9 +96,9 @@ impl Series {
             )?;
         }
         let nightly = self.seconds(Procedure::ByHand).zip(self.seconds(Procedure::Changed));
-        let nightly = spread(nightly.map(|(by_hand, changed)| by_hand / changed));
+        let nightly = Spread::of(nightly.map(|(by_hand, changed)| by_hand / changed));
         let ratio = self.ratio(Procedure::Create).median;
-        let memory = spread(self.peak_rss_bytes.iter().map(|bytes| *bytes as f64 / 1e6)).most;
+        let memory = Spread::of(self.peak_rss_bytes.iter().map(|bytes| *bytes as f64 / 1e6)).most;
         let answer = |is_met: bool| if is_met { "met" } else { "**not met**" };
         writeln!(
             text,
@@ -135,7 +116,7 @@ impl Series {
             answer(memory <= MEMORY_LIMIT_MB)
         )?;
         let stages = STAGES.iter().map(|stage| {
-            let seconds = spread(self.stages.iter().filter_map(|stages| stages.get(*stage).copied())).median;
+            let seconds = Spread::of(self.stages.iter().filter_map(|stages| stages.get(*stage).copied())).median;
             format!("{stage} {seconds:.2}")
         });
         writeln!(
@@ -154,31 +135,4 @@ pub(crate) fn markdown(machine: &str, all: &[Series]) -> String {
         series.write(&mut text).expect("a String takes everything");
     }
     text
-}
-
-/// Puts the results between the markers of a file, or makes a file of them alone.
-pub(crate) fn write(path: &Path, results: &str) -> io::Result<()> {
-    let results = format!("{BEGIN}\n\n{results}\n{END}");
-    let old = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        result => result?,
-    };
-    let around = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let new = match around {
-        Some((before, after)) => format!("{before}{results}{after}"),
-        None => format!("# Benchmarks\n\n{results}\n"),
-    };
-    fs::write(path, new)
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }

@@ -10,7 +10,7 @@ use chsnap::plan::{Scope, Selection, TablePattern};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use super::globals::{Globals, cores, duration};
+use super::globals::{Globals, cores, duration, size};
 use super::opening;
 use super::output::Output;
 use super::render;
@@ -83,11 +83,6 @@ enum Place {
     Rename,
     /// Link only.
     Link,
-}
-
-/// `1048576`, `500M`, `20GiB`.
-fn size(text: &str) -> Result<u64, String> {
-    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| format!("{error} (write 500M or 20GiB)"))
 }
 
 impl Args {

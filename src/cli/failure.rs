@@ -1,13 +1,13 @@
 //! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
 
-use chsnap::exec::ExecError;
+use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
-use chsnap::plan::ReferenceError;
+use chsnap::plan::{ReferenceError, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::Output;
 use super::render;
@@ -18,20 +18,38 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
+const DAMAGE: u8 = 12;
 const GUARD: u8 = 13;
+
+/// Damaged parts that a person is shown besides the first.
+const DAMAGE_SHOWN: usize = 100;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
 pub(super) struct Failure {
     message: String,
     causes: Vec<String>,
+    /// Further problems, each an error of its own to the person who reads.
+    others: Vec<String>,
     hint: Option<String>,
     code: u8,
+    /// What else a program may want to know, in the JSON error under a name.
+    document: Option<Box<(&'static str, serde_json::Value)>>,
+    /// Whether there was no server: it may be starting.
+    is_absent_server: bool,
 }
 
 impl Failure {
     fn new(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, code }
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            others: Vec::new(),
+            hint: None,
+            code,
+            document: None,
+            is_absent_server: false,
+        }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
@@ -40,6 +58,33 @@ impl Failure {
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(message, USAGE)
+    }
+
+    /// One whose exit code is known already.
+    pub(super) fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self::new(message, code)
+    }
+
+    pub(super) fn with_document(self, name: &'static str, document: serde_json::Value) -> Self {
+        Self { document: Some(Box::new((name, document))), ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(super) fn is_absent_server(&self) -> bool {
+        self.is_absent_server
+    }
+
+    /// The failure and its causes in one line.
+    pub(super) fn line(&self) -> String {
+        let all = std::iter::once(&self.message).chain(&self.causes);
+        render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
     }
 
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
@@ -51,26 +96,47 @@ impl Failure {
         self
     }
 
+    /// A further problem of the same kind.
+    pub(super) fn also(mut self, problem: String) -> Self {
+        self.others.push(problem);
+        self
+    }
+
+    fn with_fields(&self, mut answer: Value) -> Value {
+        if let (Some((name, document)), Some(fields)) = (self.document.as_deref(), answer.as_object_mut()) {
+            fields.insert((*name).to_owned(), document.clone());
+        }
+        answer
+    }
+
     /// Prints the failure and returns the exit code.
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == GUARD {
+            if self.code == DAMAGE {
+                let schema = output.schema();
+                output.json(
+                    &self.with_fields(json!({"schema": schema, "state": "damaged", "reason": message, "hint": hint})),
+                );
+            } else if self.code == GUARD {
                 let schema = output.schema();
                 output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
-                let (causes, code) = (self.causes.iter().map(cut).collect::<Vec<_>>(), self.code);
-                write_stderr(&format!(
-                    "{}\n",
-                    json!({"schema": "chsnap.error.v1", "error": message, "causes": causes, "hint": hint, "exit_code": code})
-                ));
+                let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
+                let schema = "chsnap.error.v1";
+                let error =
+                    json!({"schema": schema, "error": message, "causes": causes, "hint": hint, "exit_code": code});
+                write_stderr(&format!("{}\n", self.with_fields(error)));
             }
             return self.code;
         }
         output.problem("error", &self.message);
         for cause in &self.causes {
             output.detail("caused by", cause);
+        }
+        for other in &self.others {
+            output.problem("error", other);
         }
         if let Some(hint) = &self.hint {
             output.detail("hint", hint);
@@ -114,6 +180,7 @@ impl From<OpError> for Failure {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
+            OpError::SnapshotDamaged { .. } => DAMAGE,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -128,8 +195,20 @@ impl From<OpError> for Failure {
             }
             source = cause.source();
         }
-        Self { message: error.to_string(), causes, hint, code }
+        let mut document = None;
+        if let OpError::SnapshotDamaged { damage, .. } = &error {
+            causes.extend(damage.iter().skip(1).take(DAMAGE_SHOWN).map(ToString::to_string));
+            let named = |damage: &chsnap::ops::Damage| json!({"database": damage.table.database, "table": damage.table.table, "part": damage.part, "found": damage.problem});
+            document = Some(Box::new(("damage", damage.iter().map(named).collect())));
+        }
+        let is_absent_server = is_absent(&error);
+        Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document, is_absent_server }
     }
+}
+
+/// A server that is starting refuses connections, or a proxy before it answers in its place.
+fn is_absent(error: &OpError) -> bool {
+    matches!(error, OpError::Server(ServerError::Unreachable { .. } | ServerError::NotClickHouse { .. }))
 }
 
 fn hint(error: &OpError) -> Option<String> {
@@ -139,6 +218,12 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
+        OpError::Reference(ReferenceError::NotFound { nearest: Some(nearest), .. }) => {
+            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+        }
+        OpError::Reference(ReferenceError::Invalid { text }) => {
+            return nearest(text, ["latest"]).map(|near| format!("did you mean {near}?"));
+        }
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
             "chsnap list shows the snapshots that there are"
         }
@@ -163,6 +248,14 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
+        OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
+        OpError::SnapshotDamaged { .. } => {
+            "nothing was restored; --table and --partition choose what is sound, and an older snapshot may have the part"
+        }
+        OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        OpError::TargetInRepository { .. } => "name a directory outside of the repository",
+        OpError::TargetInUse { .. } => "wait for it to end",
+        OpError::RestorePart(RestorePartError::NotLinked { .. }) => "--place auto copies what cannot be linked",
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }

@@ -21,9 +21,9 @@ pub(super) enum When {
 /// How progress is shown, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProgressMode {
-    /// Bars on a terminal, lines off it.
+    /// Bars on a terminal; off it a line for each stage that did something, and every 30 s.
     Auto,
-    /// A line at the start and the end of a stage.
+    /// A line at the start and the end of every stage, and every 30 s.
     Plain,
     /// A JSON event a line.
     Json,
@@ -34,7 +34,7 @@ pub(super) enum ProgressMode {
 /// Where a server listens that nobody has configured otherwise.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8123";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Globals {
     /// The repository's directory
@@ -47,8 +47,20 @@ pub(super) struct Globals {
     #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]
     pub(super) user: Option<String>,
     /// A file that holds the password, and at most a line end behind it
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, env = "CHSNAP_PASSWORD_FILE", value_name = "FILE", value_parser = path())]
     pub(super) password_file: Option<PathBuf>,
+    /// Whether the command line itself names that file, which then is stronger than CHSNAP_PASSWORD
+    #[arg(skip)]
+    pub(super) password_file_is_named: bool,
+    /// Read this configuration file, and no other
+    #[arg(long, global = true, env = "CHSNAP_CONFIG", value_name = "FILE", value_parser = path())]
+    pub(super) config: Option<PathBuf>,
+    /// What holds below [profile.PROFILE] in the configuration files
+    #[arg(long, global = true, env = "CHSNAP_PROFILE", value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    /// Profiles that the configuration files have.
+    #[arg(skip)]
+    pub(super) known_profiles: Vec<String>,
     /// PEM certificates to trust for https:// instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
@@ -97,7 +109,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error} (write 90s, 10m or 1h)"))
 }
 
+/// `1048576`, `500M`, `20GiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| format!("{error} (write 500M or 20GiB)"))
+}
+
 impl Globals {
+    /// Takes over what a value alone does not say: where it came from.
+    pub(super) fn note_sources(&mut self, found: &clap::ArgMatches, profiles: Vec<String>) {
+        self.known_profiles = profiles;
+        let inner = found.subcommand().map_or(found, |(_, inner)| inner);
+        self.password_file_is_named =
+            inner.value_source("password_file") == Some(clap::parser::ValueSource::CommandLine);
+    }
+
     pub(super) fn paths(&self) -> PathMap {
         PathMap::new(self.path_map.clone())
     }

@@ -1,34 +1,49 @@
 //! argv in, bytes out: one file a command, which is its arguments and a short function.
 
 mod calendar;
+mod complete;
+mod completions;
+mod config;
 mod create;
 mod doctor;
+mod early;
+mod examples;
 mod failure;
 mod gc;
 mod globals;
 mod init;
 mod list;
+mod man;
+mod metrics;
+mod monitor;
 mod opening;
 mod output;
 mod policy;
 mod progress;
 mod render;
+mod restore;
 mod rm;
+mod run;
+mod settings;
 mod show;
 mod signals;
 mod simulate;
 mod streams;
+mod systemd;
 mod times;
 mod undo;
 mod usage;
+mod verify;
 
 use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use early::Early;
 use failure::Failure;
 use globals::Globals;
 use output::Output;
+use settings::Layer;
 
 /// Dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
 #[derive(Debug, Parser)]
@@ -41,7 +56,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with warnings; 10 no repository; \
-    11 locked; 13 a guard refused; 130/143 interrupted.";
+    11 locked; 12 verification found damage; 13 a guard refused; 130/143 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,7 +69,15 @@ enum Command {
     Undo(undo::Args),
     Gc(gc::Args),
     Simulate(simulate::Args),
+    Verify(verify::Args),
     Doctor(doctor::Args),
+    Run(run::Args),
+    Monitor(monitor::Args),
+    Systemd(systemd::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    Restore(restore::Args),
 }
 
 impl Command {
@@ -69,7 +92,15 @@ impl Command {
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
             Self::Simulate(_) => "simulate",
+            Self::Verify(_) => "verify",
             Self::Doctor(_) => "doctor",
+            Self::Run(_) => "run",
+            Self::Monitor(_) => "monitor",
+            Self::Systemd(_) => "systemd",
+            Self::Config(_) => "config",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+            Self::Restore(_) => "restore",
         }
     }
 }
@@ -77,31 +108,44 @@ impl Command {
 /// Done, without and with warnings.
 const DONE: u8 = 0;
 const WARNED: u8 = 3;
+/// Damage was found.
+const DAMAGED: u8 = 12;
+
+/// The whole command line, as it is without a configuration.
+fn tree() -> clap::Command {
+    examples::attach(complete::attach(Cli::command()))
+}
 
 /// Runs one command line and returns the exit code.
-pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    if complete::answer() {
+        return DONE;
+    }
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|found| Cli::from_arg_matches(&found));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => return failure::usage(&error, arguments.iter().any(|argument| argument == "--json")),
+    let as_json = arguments.iter().any(|argument| argument == "--json");
+    let (early, found) = match read(&arguments) {
+        Ok(read) => read,
+        Err(unread) if is_monitor(&arguments) && unread.is_error() => return monitor::unknown(&unread.line(), as_json),
+        Err(Unread::Line(error)) => return failure::usage(&error, as_json),
+        Err(Unread::Configuration(failure)) => return failure.report(&Output::early(as_json)),
     };
+    let mut cli = match Cli::from_arg_matches(&found) {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error, as_json),
+    };
+    cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
-    if !matches!(cli.command, Command::Create(_)) {
+    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_)) {
         signals::end_at_once();
     }
     let result = match cli.command {
-        Command::Init(args) => init::run(&args, &cli.globals, &output),
-        Command::Create(args) => create::run(args, &cli.globals, &output),
-        Command::List(args) => list::run(&args, &cli.globals, &output),
-        Command::Show(args) => show::run(&args, &cli.globals, &output),
-        Command::Usage(args) => usage::run(&args, &cli.globals, &output),
-        Command::Rm(args) => rm::run(&args, &cli.globals, &output),
-        Command::Undo(args) => undo::run(&args, &cli.globals, &output),
-        Command::Gc(args) => gc::run(&args, &cli.globals, &output),
-        Command::Simulate(args) => simulate::run(&args, &cli.globals, &output),
-        Command::Doctor(args) => doctor::run(&args, &cli.globals, &output),
+        Command::Config(args) => config::run(&args, &early, &found, &output),
+        Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
+        Command::Systemd(args) => systemd::run(&args, &cli.globals, &early, &output),
+        Command::Completions(args) => completions::run(&args, &output),
+        Command::Man(args) => man::run(&args, &output),
+        command => dispatch(command, &cli.globals, &output),
     };
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
@@ -110,3 +154,77 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 type CommandResult = Result<u8, Failure>;
+
+/// Runs a command that is about a repository: one by itself, or a step of `run`.
+fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResult {
+    match command {
+        Command::Init(args) => init::run(&args, globals, output),
+        Command::Create(args) => create::run(args, globals, output),
+        Command::List(args) => list::run(&args, globals, output),
+        Command::Show(args) => show::run(&args, globals, output),
+        Command::Usage(args) => usage::run(&args, globals, output),
+        Command::Simulate(args) => simulate::run(&args, globals, output),
+        Command::Verify(args) => verify::run(args, globals, output),
+        Command::Restore(args) => restore::run(args, globals, output),
+        Command::Rm(args) => rm::run(&args, globals, output),
+        Command::Undo(args) => undo::run(&args, globals, output),
+        Command::Gc(args) => gc::run(&args, globals, output),
+        Command::Doctor(args) => doctor::run(&args, globals, output),
+        Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
+        Command::Config(_) | Command::Run(_) | Command::Systemd(_) | Command::Completions(_) | Command::Man(_) => {
+            Err(Failure::usage("this command is no step of another one"))
+        }
+    }
+}
+
+/// Why a command line was not read.
+enum Unread {
+    Line(Box<clap::Error>),
+    Configuration(Failure),
+}
+
+impl Unread {
+    /// Whether it is an error, and not the help that was asked for.
+    fn is_error(&self) -> bool {
+        match self {
+            Self::Line(error) => error.use_stderr(),
+            Self::Configuration(_) => true,
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Line(error) => {
+                let text = error.render().to_string();
+                text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            }
+            Self::Configuration(failure) => failure.line(),
+        }
+    }
+}
+
+/// Whoever asks `monitor` reads one line and its exit code, whatever is wrong.
+fn is_monitor(arguments: &[OsString]) -> bool {
+    let found = tree().ignore_errors(true).try_get_matches_from(arguments);
+    found.is_ok_and(|found| found.subcommand_name() == Some("monitor"))
+}
+
+/// Reads the configuration that a command line is to be read with, then the line.
+fn read(arguments: &[OsString]) -> Result<(Early, clap::ArgMatches), Unread> {
+    let line = |error: clap::Error| Unread::Line(Box::new(error));
+    let help = tree().try_get_matches_from(arguments).err().filter(|error| !error.use_stderr());
+    if let Some(help) = help {
+        return Err(line(help));
+    }
+    let early = Early::read(tree(), arguments).map_err(Unread::Configuration)?;
+    // These are what one turns to when the configuration cannot be used.
+    let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man"));
+    let layer = match early.layer() {
+        Ok(layer) => layer,
+        Err(failure) if is_needed => return Err(Unread::Configuration(failure)),
+        Err(_) => Layer::default(),
+    };
+    let command = settings::defaults(tree(), &early.schema, &layer);
+    let found = command.try_get_matches_from(arguments).map_err(line)?;
+    Ok((early, found))
+}

@@ -1,6 +1,6 @@
 //! From options to an open repository and a connected server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +13,15 @@ use super::globals::{DEFAULT_URL, Globals};
 
 pub(super) fn repo_path(globals: &Globals) -> Result<&PathBuf, Failure> {
     let given = globals.repo.as_ref().filter(|path| !path.as_os_str().is_empty());
-    given.ok_or_else(|| Failure::usage("no repository is named").with_hint("give --repo DIR or set CHSNAP_REPO"))
+    given.ok_or_else(|| {
+        let profiles = &globals.known_profiles;
+        let hint = if profiles.is_empty() {
+            "give --repo DIR or set CHSNAP_REPO".to_owned()
+        } else {
+            format!("give --repo DIR, or one of the configured profiles: {} (--profile)", profiles.join(", "))
+        };
+        Failure::usage("no repository is named").with_hint(hint)
+    })
 }
 
 pub(super) fn open(globals: &Globals) -> Result<Repository, Failure> {
@@ -36,12 +44,27 @@ pub(super) fn options(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result
     })
 }
 
+/// The credential that systemd's `LoadCredential=` gives.
+const CREDENTIAL: &str = "clickhouse-password";
+
+/// The strongest first: the file that the command line names, the environment, a file named elsewhere, a credential.
 fn password(globals: &Globals) -> Result<Option<Password>, Failure> {
-    if let Some(path) = &globals.password_file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::failed(format!("cannot read the password file {}", path.display())).caused_by(error.to_string())
-        })?;
-        return Ok(Some(Password(text.trim_end_matches(['\r', '\n']).to_owned())));
+    let file = globals.password_file.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let variable = std::env::var("CHSNAP_PASSWORD").ok();
+    if let Some(password) = variable.filter(|_| !globals.password_file_is_named) {
+        return Ok(Some(Password(password)));
     }
-    Ok(std::env::var("CHSNAP_PASSWORD").ok().map(Password))
+    if let Some(path) = file {
+        return read_password(path).map(Some);
+    }
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty());
+    let credential = directory.map(|directory| PathBuf::from(directory).join(CREDENTIAL));
+    credential.filter(|path| path.exists()).map(|path| read_password(&path)).transpose()
+}
+
+fn read_password(path: &Path) -> Result<Password, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::failed(format!("cannot read the password file {}", path.display())).caused_by(error.to_string())
+    })?;
+    Ok(Password(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

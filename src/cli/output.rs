@@ -1,9 +1,9 @@
 //! stdout carries the result and nothing else; everything for the person at the terminal goes to stderr.
 
-use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use base64::Engine as _;
@@ -20,7 +20,7 @@ use super::streams::{write_stderr, write_stdout};
 /// Where the words of one command go.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub(super) struct Output {
-    command: &'static str,
+    command: String,
     json: bool,
     quiet: bool,
     verbose: u8,
@@ -29,7 +29,10 @@ pub(super) struct Output {
     /// On stderr.
     color_messages: bool,
     progress: ProgressMode,
-    write_error: RefCell<Option<String>>,
+    write_error: Mutex<Option<String>>,
+    /// Where a document goes that is kept instead of printed.
+    kept: Option<Mutex<Option<Value>>>,
+    is_step: bool,
 }
 
 /// What a message has from elsewhere (a manifest, a server, a path) can neither garble the terminal nor flood it.
@@ -41,21 +44,64 @@ fn safe(message: &str) -> String {
 const WARNINGS_LIMIT: usize = 1000;
 
 impl Output {
-    pub(super) fn new(globals: &Globals, command: &'static str) -> Self {
+    pub(super) fn new(globals: &Globals, command: &str) -> Self {
         let color = |is_terminal: bool| match globals.color {
             When::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
             When::Always => true,
             When::Never => false,
         };
         Self {
-            command,
+            command: command.to_owned(),
             json: globals.json,
             quiet: globals.quiet,
             verbose: globals.verbose,
             color: color(std::io::stdout().is_terminal()),
             color_messages: color(std::io::stderr().is_terminal()),
             progress: globals.progress,
-            write_error: RefCell::new(None),
+            write_error: Mutex::default(),
+            kept: None,
+            is_step: false,
+        }
+    }
+
+    /// For a command line that is not read yet.
+    pub(super) fn early(json: bool) -> Self {
+        Self {
+            command: "error".to_owned(),
+            json,
+            quiet: false,
+            verbose: 0,
+            color: false,
+            color_messages: false,
+            progress: ProgressMode::None,
+            write_error: Mutex::default(),
+            kept: None,
+            is_step: false,
+        }
+    }
+
+    /// For a command that is a step of another one: its document is kept, and its progress shown as that one's.
+    pub(super) fn kept(globals: &Globals, command: &str) -> Self {
+        let is_silent = globals.json && globals.progress == ProgressMode::Auto;
+        Self {
+            command: command.to_owned(),
+            json: true,
+            progress: if is_silent { ProgressMode::None } else { globals.progress },
+            is_step: true,
+            kept: Some(Mutex::default()),
+            ..Self::new(globals, command)
+        }
+    }
+
+    /// The document that was kept.
+    pub(super) fn take_document(&self) -> Option<Value> {
+        self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A line about what goes on, for the person at the terminal.
+    pub(super) fn note(&self, message: &str) {
+        if !self.quiet && !self.json {
+            write_stderr(&format!("{}\n", safe(message)));
         }
     }
 
@@ -85,6 +131,10 @@ impl Output {
 
     /// The one document of a command.
     pub(super) fn json(&self, document: &Value) {
+        if let Some(kept) = &self.kept {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(document.clone());
+            return;
+        }
         self.write(&format!("{document}\n"), true);
     }
 
@@ -95,13 +145,14 @@ impl Output {
 
     fn write(&self, text: &str, color: bool) {
         if let Err(error) = write_stdout(text, color) {
-            self.write_error.borrow_mut().get_or_insert(error.to_string());
+            let mut first = self.write_error.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error.to_string());
         }
     }
 
     /// Why an answer could not be written, if one could not.
     pub(super) fn write_error(&self) -> Option<String> {
-        self.write_error.borrow().clone()
+        self.write_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn styled(&self, color: AnsiColor, text: &str) -> String {
@@ -137,8 +188,8 @@ impl Output {
     /// The monitor that shows the progress of this command.
     pub(super) fn progress(&self) -> Progress {
         // stderr is for one JSON document then, unless progress was asked for in so many words.
-        let silent = self.quiet || (self.json && self.progress == ProgressMode::Auto);
-        Progress::new(if silent { ProgressMode::None } else { self.progress })
+        let silent = self.quiet || (self.json && !self.is_step && self.progress == ProgressMode::Auto);
+        Progress::new(if silent { ProgressMode::None } else { self.progress }, self.color_messages)
     }
 }
 

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM ask the engine to stop and undo; a second one ends the process at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -10,6 +10,12 @@ static LAST: AtomicUsize = AtomicUsize::new(0);
 /// A flag that becomes true at the first signal.
 /// `tell` says so to the person at the terminal.
 pub(super) fn watch(tell: bool) -> Arc<AtomicBool> {
+    static WATCHED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    // A command that is a step of another one has the flag of that one.
+    Arc::clone(WATCHED.get_or_init(|| start_watching(tell)))
+}
+
+fn start_watching(tell: bool) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flags = [SIGINT, SIGTERM].map(|signal| {
         let flag = Arc::clone(&interrupted);

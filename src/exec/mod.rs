@@ -12,7 +12,9 @@ mod live;
 mod place;
 mod problems;
 mod remove;
+mod restore;
 mod unchanged;
+pub mod verify;
 
 pub use copied_links::CopiedLinks;
 pub use copy::{CopiedPart, CopyPartError, PartCopier};
@@ -27,6 +29,7 @@ pub use live::{
 };
 pub use place::{PlaceMode, PlacedPart, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
+pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use unchanged::{link_earlier_part, recall_part, unchanged_parts};
 
 use crate::fs::FsError;

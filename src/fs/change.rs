@@ -154,6 +154,26 @@ impl Dir {
         self.sync()
     }
 
+    /// Replaces a file at one stroke, whatever the umask: what everybody may read, such as a page or figures. Nothing
+    /// waits for the disk: it can be made again.
+    ///
+    /// # Errors
+    /// If the filesystem refuses; then the old file is as it was.
+    pub fn publish(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
+        let new_name = format!("{name}.{}.new", std::process::id());
+        if self.find(&new_name)?.is_some() {
+            self.remove_file(&new_name)?;
+        }
+        let written = self.create_file(OsStr::new(&new_name), mode, bytes).and_then(|file| {
+            self.verbs.set_mode(file.as_fd(), mode).map_err(self.error("set the mode of", new_name.as_ref()))?;
+            self.rename_from(self, &new_name, name)
+        });
+        if written.is_err() && self.find(&new_name).is_ok_and(|found| found.is_some()) {
+            self.remove_file(&new_name)?;
+        }
+        written
+    }
+
     /// Appends to a file, made with `mode` if it is not there, and makes it durable.
     ///
     /// # Errors
@@ -204,6 +224,20 @@ impl Dir {
         self.verbs
             .set_ownership(self.fd(), ownership)
             .map_err(|errno| FsError::new("set the owner of", &self.path, errno))
+    }
+
+    /// Gives a regular file, which chsnap has made, to a user and a group.
+    ///
+    /// # Errors
+    /// If this process may not, or if the file has another link (`EMLINK`): then it is not ours alone.
+    pub fn give_file(&self, name: impl AsRef<OsStr>, (uid, gid): (u32, u32)) -> Result<(), FsError> {
+        let name = name.as_ref();
+        let (stat, file) = self.open_regular(name)?;
+        if (stat.ownership.uid, stat.ownership.gid) == (uid, gid) {
+            return Ok(());
+        }
+        let result = if stat.links == 1 { self.verbs.set_owner(file.as_fd(), uid, gid) } else { Err(Errno::MLINK) };
+        result.map_err(self.error("set the owner of", name))
     }
 
     /// Gives this directory, which chsnap has made, a modification time.

@@ -24,7 +24,7 @@ pub enum Hashing {
 }
 
 /// The hash of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Digest {
     /// See [`Hashing::ClickHouse`].
     ClickHouse(FileHash),

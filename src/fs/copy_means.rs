@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
@@ -37,6 +37,14 @@ impl<'a> CopyMeans<'a> {
     pub fn new(wants_clones: bool, rate: Option<&'a RateLimit>, advanced: &'a Advanced<'a>) -> Self {
         let (clones_refused, ranges_refused) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { wants_clones, rate, advanced, clones_refused, ranges_refused }
+    }
+
+    /// The same means for another run, with what was learned so far.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let known = |flag: &AtomicBool| AtomicBool::new(flag.load(Ordering::Relaxed));
+        let (clones_refused, ranges_refused) = (known(&self.clones_refused), known(&self.ranges_refused));
+        Self { clones_refused, ranges_refused, ..*self }
     }
 }
 

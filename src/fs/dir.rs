@@ -100,6 +100,12 @@ impl Dir {
         Ok(Self { fd: Arc::new(fd), path: Arc::from(path), verbs })
     }
 
+    /// The verbs by which this directory is changed.
+    #[must_use]
+    pub fn verbs(&self) -> Arc<dyn Verbs> {
+        Arc::clone(&self.verbs)
+    }
+
     /// Opens a directory elsewhere, to be changed by the same verbs as this one.
     ///
     /// # Errors

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 /// A system call that failed: the verb, the path or paths, the cause.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct FsError(Box<Failed>);
+pub struct FsError(Arc<Failed>);
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}{}", .path.display(), other(.other_path.as_ref()))]
@@ -50,12 +51,12 @@ fn other(path: Option<&PathBuf>) -> String {
 
 impl FsError {
     pub(crate) fn new(verb: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self(Box::new(Failed { verb, path: path.to_owned(), other_path: None, source: source.into() }))
+        Self(Arc::new(Failed { verb, path: path.to_owned(), other_path: None, source: source.into() }))
     }
 
     pub(crate) fn between(verb: &'static str, from: &Path, to: &Path, source: impl Into<io::Error>) -> Self {
         let (path, other_path) = (from.to_owned(), Some(to.to_owned()));
-        Self(Box::new(Failed { verb, path, other_path, source: source.into() }))
+        Self(Arc::new(Failed { verb, path, other_path, source: source.into() }))
     }
 
     /// The path that the call was about; the source of a two-path call.

@@ -17,6 +17,7 @@ mod mounts;
 mod probe;
 mod process;
 mod rate;
+mod read_hash;
 mod scan;
 mod space;
 mod stat;
@@ -34,9 +35,11 @@ pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    boot_id, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit, restrict_new_files, user_id,
+    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit,
+    restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
+pub use read_hash::ReadMeans;
 pub use scan::{Met, Scan, Unread, scan, walk};
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;

@@ -46,3 +46,24 @@ pub fn kernel_release() -> String {
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
+
+/// How a process is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By `SIGTERM`, which it may answer in its own time.
+    Asked,
+    /// By `SIGKILL`.
+    Forced,
+}
+
+/// Ends a process group that this process has started; one that is gone is none to end.
+pub fn end_process_group(id: u32, ending: Ending) {
+    let group = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
+    let signal = match ending {
+        Ending::Asked => rustix::process::Signal::TERM,
+        Ending::Forced => rustix::process::Signal::KILL,
+    };
+    if let Some(Err(error)) = group.map(|group| rustix::process::kill_process_group(group, signal)) {
+        tracing::debug!(%error, "a process group is not told to end");
+    }
+}

@@ -1,6 +1,7 @@
 //! The nouns of chsnap: identifiers, names and quantities, without any I/O.
 
 mod catalog;
+mod check;
 mod escape;
 mod fingerprint;
 mod freeze_name;
@@ -15,6 +16,7 @@ mod snapshot_id;
 mod table;
 
 pub use catalog::{Catalog, Mutation, Part, Table};
+pub use check::{DamageKind, Level};
 pub use escape::escape_for_file_name;
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::exec::ExecError;
-use crate::fs::FsError;
-use crate::model::SnapshotId;
+use crate::exec::{CopyPartError, ExecError, RestorePartError};
+use crate::fs::{CopyError, FsError};
+use crate::model::{PartName, SnapshotId, TableName};
 use crate::plan::ReferenceError;
 use crate::repo::RepoError;
 use crate::server::ServerError;
@@ -108,6 +108,43 @@ pub enum OpError {
         /// What was asked for.
         names: Vec<String>,
     },
+    /// Names that nothing in the snapshot has.
+    #[error("the snapshot has no {}", .names.join(", no "))]
+    NotInSnapshot {
+        /// What was asked for.
+        names: Vec<String>,
+    },
+    /// Parts of the snapshot are not as they were taken.
+    #[error("the snapshot {id} is damaged: {}", damage_of(.damage))]
+    SnapshotDamaged {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong with it.
+        damage: Vec<Damage>,
+    },
+    /// A part could not be placed.
+    #[error(transparent)]
+    RestorePart(RestorePartError),
+    /// A directory to restore into lies in the repository.
+    #[error("{} lies in the repository, where nothing is restored to", .path.display())]
+    TargetInRepository {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory to restore into holds something.
+    #[error("{} is not empty: it holds {entry:?}", .path.display())]
+    TargetNotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One of its entries.
+        entry: String,
+    },
+    /// Another restore is at work there.
+    #[error("another restore is at work in {}", .path.display())]
+    TargetInUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Not one table could be taken.
     #[error("none of the {count} tables could be taken; the first: {first}")]
     NothingTaken {
@@ -141,6 +178,40 @@ pub enum OpError {
     /// Worker threads could not be started.
     #[error("cannot start worker threads")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+impl From<RestorePartError> for OpError {
+    fn from(error: RestorePartError) -> Self {
+        match error {
+            RestorePartError::Copy(CopyPartError::Copy(CopyError::Interrupted { .. })) => Self::Interrupted,
+            error => Self::RestorePart(error),
+        }
+    }
+}
+
+/// What is wrong with one part, or with a whole table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The table.
+    pub table: TableName,
+    /// The part, where it is one.
+    pub part: Option<PartName>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.part {
+            Some(part) => write!(f, "part {part} of {}: {}", self.table, self.problem),
+            None => write!(f, "{}: {}", self.table, self.problem),
+        }
+    }
+}
+
+fn damage_of(damage: &[Damage]) -> String {
+    let first = damage.first().map(ToString::to_string).unwrap_or_default();
+    if damage.len() > 1 { format!("{first}, and {} more", damage.len() - 1) } else { first }
 }
 
 impl OpError {

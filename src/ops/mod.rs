@@ -8,12 +8,14 @@ mod init;
 mod read;
 mod recover;
 mod remove;
+pub mod restore;
 mod stages;
 pub mod usage;
+pub mod verify;
 mod waiting;
 
 pub use doctor::{Check, Examination, State, doctor};
-pub use error::OpError;
+pub use error::{Damage, OpError};
 pub use init::init;
 pub use read::{Listing, Shown, list, show};
 pub use recover::{Recovery, recover};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::{Catalog, Part, PartitionId, Table};
 
 use super::choose::{Choice, Selection, choose};
+use super::nearest::nearest;
 
 /// How much of a table is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +107,12 @@ fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec
     let partitions = selection.partitions.iter().filter(|partition| {
         !plan.freeze.iter().flat_map(|freeze| &freeze.table.parts).any(|part| part.partition == **partition)
     });
-    let patterns = patterns.map(|pattern| format!("table {:?}", pattern.as_str()));
+    let names: Vec<String> = catalog.tables.iter().map(|table| table.name().to_string()).collect();
+    let patterns = patterns.map(|pattern| match nearest(pattern.as_str(), &names) {
+        // A name of the server's may be of any length.
+        Some(near) => format!("table {:?} (did you mean {near:.400}?)", pattern.as_str()),
+        None => format!("table {:?}", pattern.as_str()),
+    });
     patterns.chain(partitions.map(|partition| format!("partition {:?}", partition.0))).collect()
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use crate::model::SnapshotId;
 
+use super::nearest::nearest;
+
 /// A SNAPSHOT argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotReference {
@@ -27,6 +29,8 @@ pub enum ReferenceError {
     NotFound {
         /// What was given.
         text: String,
+        /// The snapshot whose id is most like it, if one is.
+        nearest: Option<SnapshotId>,
     },
     /// There is none at all.
     #[error("there are no snapshots yet")]
@@ -91,7 +95,7 @@ impl SnapshotReference {
                 match (exact, matching.as_slice()) {
                     (Some(id), _) => Ok(id),
                     (None, [id]) => Ok(*id),
-                    (None, []) => Err(ReferenceError::NotFound { text: text.clone() }),
+                    (None, []) => Err(ReferenceError::NotFound { text: text.clone(), nearest: nearest_id(text, ids) }),
                     (None, [first, second, ..]) => Err(ReferenceError::Ambiguous {
                         text: text.clone(),
                         count: matching.len(),
@@ -102,6 +106,13 @@ impl SnapshotReference {
             }
         }
     }
+}
+
+fn nearest_id(text: &str, ids: &[SnapshotId]) -> Option<SnapshotId> {
+    // A beginning that fits none is held against as much of each id.
+    let beginning = |id: &SnapshotId| id.to_string().chars().take(text.chars().count().max(4)).collect::<String>();
+    let found = nearest(text, ids.iter().map(beginning))?;
+    ids.iter().rev().find(|id| beginning(id) == found).copied()
 }
 
 #[cfg(test)]
@@ -131,7 +142,13 @@ mod tests {
         assert_eq!(resolve("2026-11-21").expect("found"), "2026-11-21T020000Z");
         assert_eq!(resolve("2026-11-22T020000Z").expect("found"), "2026-11-22T020000Z");
         assert!(matches!(resolve("2026-11-22"), Err(ReferenceError::Ambiguous { count: 2, .. })));
-        assert!(matches!(resolve("2027"), Err(ReferenceError::NotFound { .. })));
+        assert!(matches!(resolve("2031"), Err(ReferenceError::NotFound { .. })));
+        let nearest = |text: &str| match resolve(text) {
+            Err(ReferenceError::NotFound { nearest, .. }) => nearest.map(|id| id.to_string()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(nearest("2026-11-31T020000Z").as_deref(), Some("2026-11-21T020000Z"));
+        assert_eq!(nearest("7"), None);
     }
 
     #[test]

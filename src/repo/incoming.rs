@@ -11,6 +11,7 @@ use super::error::RepoError;
 use super::intent::{self, Intent, ShadowPlace};
 use super::lock::Locked;
 use super::manifest::{Manifest, MetadataFile};
+use super::manifest_digest;
 use super::parts::{self, PartRecord};
 use super::repository::{MANIFEST_LIMIT_BYTES, Repository, random};
 
@@ -120,6 +121,7 @@ impl Incoming<'_> {
         let listing = parts::encode(records).map_err(|error| unwritable(&error))?;
         manifest.parts_blake3 = blake3::hash(&listing).to_hex().to_string();
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
+        let text = manifest_digest::seal(&text);
         if text.len() as u64 > MANIFEST_LIMIT_BYTES {
             // What nobody could read back must not be sealed.
             let reason = format!("its manifest would have {} bytes, too many to be read again", text.len());

@@ -123,6 +123,14 @@ impl Index {
         stamp_in(snapshot).ok().flatten()
     }
 
+    /// Forgets the inodes of a snapshot of which entries were replaced; the journal says that they were, so that what its
+    /// manifest says of where they came from is not believed any more.
+    pub fn forget_inodes(&self, repository: &Repository, id: SnapshotId) {
+        let mut holdings = self.holdings(repository);
+        holdings.forget(id);
+        self.keep_holdings(repository, &mut holdings);
+    }
+
     /// Where the index is kept.
     #[must_use]
     pub fn place(&self) -> &IndexPlace {

@@ -9,6 +9,7 @@ use crate::model::SnapshotId;
 use super::error::RepoError;
 use super::lock::Locked;
 use super::repository::Repository;
+use super::verified::Verified;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,15 @@ pub enum Event {
         /// The snapshots.
         ids: Vec<SnapshotId>,
     },
+    /// Snapshots were verified.
+    Verified(Box<Verified>),
+    /// Damaged entries were replaced by links of intact copies.
+    Repaired {
+        /// The snapshots.
+        ids: Vec<SnapshotId>,
+        /// The entries, relative to the repository.
+        paths: Vec<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +59,12 @@ struct Line {
     time: DateTime<Utc>,
     #[serde(flatten)]
     event: Event,
+}
+
+/// What every line has, those of a newer chsnap too: its number is taken, whatever the event is.
+#[derive(Deserialize)]
+struct Head {
+    number: u64,
 }
 
 const LIMIT_BYTES: u64 = 256 << 20;
@@ -61,7 +77,7 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let name = format!("{}.jsonl", now.format("%Y-%m"));
-        let number = self.repository().lines()?.last().map_or(1, |line| line.number.saturating_add(1));
+        let number = self.repository().numbers()?.max().map_or(1, |number| number.saturating_add(1));
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
@@ -107,16 +123,25 @@ impl Repository {
     }
 
     fn lines(&self) -> Result<Vec<Line>, RepoError> {
+        let mut lines: Vec<Line> = self.read_lines(|text| serde_json::from_slice(text).ok())?;
+        lines.sort_by_key(|line| line.number);
+        Ok(lines)
+    }
+
+    fn numbers(&self) -> Result<impl Iterator<Item = u64>, RepoError> {
+        let heads: Vec<Head> = self.read_lines(|text| serde_json::from_slice(text).ok())?;
+        Ok(heads.into_iter().map(|head| head.number))
+    }
+
+    fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, RepoError> {
         let Some(journal) = self.find_dir("journal")? else { return Ok(Vec::new()) };
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines = Vec::new();
         for entry in journal.entries_with_kind()? {
             if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
                 let bytes = journal.read(&entry.name, LIMIT_BYTES)?;
-                let texts = bytes.split(|byte| *byte == b'\n');
-                lines.extend(texts.filter_map(|text| serde_json::from_slice(text).ok()));
+                lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line));
             }
         }
-        lines.sort_by_key(|line| line.number);
         Ok(lines)
     }
 }

@@ -8,11 +8,13 @@ use crate::fs::{Dir, FileLock};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
-use super::repository::Repository;
+use super::manifest_digest::{ManifestDigest, check_manifest};
+use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState};
 
 /// A snapshot that stays as long as this value.
 #[derive(Debug)]
 pub struct Lease {
+    id: SnapshotId,
     dir: Dir,
     _lock: FileLock,
 }
@@ -28,7 +30,7 @@ impl Repository {
         let lock = FileLock::try_share(&dir, Self::manifest_file_name())?.ok_or_else(removed)?;
         // It may have gone, and another one of its name have come, between the two calls above.
         let is_same = self.snapshot_dir(id)?.stat_self()?.inode == dir.stat_self()?.inode;
-        if is_same { Ok(Lease { dir, _lock: lock }) } else { Err(removed()) }
+        if is_same { Ok(Lease { id, dir, _lock: lock }) } else { Err(removed()) }
     }
 }
 
@@ -37,6 +39,15 @@ impl Lease {
     #[must_use]
     pub fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    /// Reads what the snapshot says of itself, wherever it is meanwhile, and holds it against the digest in it.
+    ///
+    /// # Errors
+    /// If its manifest cannot be read at all.
+    pub fn manifest(&self) -> Result<(SnapshotState, ManifestDigest), RepoError> {
+        let bytes = self.dir.read(Repository::manifest_file_name(), MANIFEST_LIMIT_BYTES)?;
+        Ok((Repository::state(self.id, &bytes), check_manifest(&bytes)))
     }
 }
 

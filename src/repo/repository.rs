@@ -213,7 +213,12 @@ impl Repository {
                 return Ok(SnapshotState::Damaged(crate::monitor::chain(&error)));
             }
         };
-        Ok(match serde_json::from_slice::<Manifest>(&bytes) {
+        Ok(Self::state(id, &bytes))
+    }
+
+    /// What the bytes of a `manifest.json` say of the snapshot that they stand in.
+    pub(super) fn state(id: SnapshotId, bytes: &[u8]) -> SnapshotState {
+        match serde_json::from_slice::<Manifest>(bytes) {
             Ok(manifest) if manifest.format <= FORMAT && manifest.id == id => {
                 SnapshotState::Complete(Box::new(manifest))
             }
@@ -221,11 +226,11 @@ impl Repository {
                 SnapshotState::Damaged(format!("its manifest.json is that of {}", manifest.id))
             }
             Ok(manifest) => SnapshotState::NewerFormat(manifest.format),
-            Err(error) => newer_format(&bytes).map_or_else(
+            Err(error) => newer_format(bytes).map_or_else(
                 || SnapshotState::Damaged(format!("its manifest.json cannot be read: {error}")),
                 SnapshotState::NewerFormat,
             ),
-        })
+        }
     }
 
     pub(super) fn manifest_file_name() -> &'static str {

@@ -22,6 +22,7 @@ fn interrupted_by(signal: &str, code: i32) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(stderr.contains("being undone") && stderr.contains("interrupted"), "{stderr}");
+    assert!(stderr.contains("undoing 20") && stderr.contains("is released"), "{stderr}");
     assert!(output.stdout.is_empty());
     // The freeze outlived its client; its shadow did not outlive it.
     std::thread::sleep(Duration::from_secs(2));

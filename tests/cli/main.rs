@@ -1,6 +1,7 @@
 //! Whole commands on temporary repositories, with no server in sight.
 
 #![allow(clippy::disallowed_methods, reason = "tests make and break files as they like")]
+#![expect(clippy::print_stderr, reason = "a check that cannot be made here says so")]
 #![allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
 
 #[path = "../support/chsnap.rs"]
@@ -10,6 +11,7 @@ mod freezer;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod configured;
 mod damage;
 mod garbage;
 mod hardened;
@@ -19,8 +21,11 @@ mod init;
 mod interrupted;
 mod leftovers;
 mod lock;
+mod nightly;
 mod read;
 mod removal;
+mod shell;
 mod simulate;
 mod support;
+mod systemd;
 mod terminal;

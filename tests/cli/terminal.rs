@@ -4,6 +4,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::chsnap_command::Chsnap;
+use crate::freezer::{Freezer, SLOW};
 use crate::support::Lab;
 
 #[test]
@@ -115,5 +117,94 @@ fn every_answer_in_json_is_one_document_on_one_of_the_two_streams() {
         let document: Value = serde_json::from_str(&full).expect("a document");
         let schema = document["schema"].as_str().expect("a schema");
         assert!(schema.starts_with("chsnap.") && schema.split('.').next_back() == Some("v1"), "{schema}");
+    }
+}
+
+/// What a `create` of a table that takes two seconds writes to a terminal of so many columns, and nothing else.
+fn on_a_terminal(columns: u32, environment: &[(&str, &str)], arguments: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    freezer.add_part(SLOW, "all_2_2_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let line = format!("stty cols {columns} rows 24; '{}' create {arguments} >/dev/null", env!("CARGO_BIN_EXE_chsnap"));
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+    command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+    for (name, value) in chsnap.command(&[""; 0]).get_envs() {
+        value.map(|value| command.env(name, value));
+    }
+    let output = command.envs(environment.iter().copied()).output().expect("script, of util-linux, runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+/// The lines that were drawn, one over the other. Several that are drawn at once are filled up with blanks to the width
+/// of the terminal, which begins a new line by itself.
+fn drawn(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for drawing in text.split(['\r', '\n']) {
+        let letters: Vec<char> = console::strip_ansi_codes(drawing).chars().collect();
+        lines.extend(letters.chunks(columns).map(|line| line.iter().collect::<String>()));
+    }
+    lines.retain(|line| !line.trim().is_empty());
+    lines
+}
+
+#[test]
+fn bars_fit_a_narrow_terminal_and_fill_a_wide_one() {
+    for columns in [40, 200] {
+        let text = on_a_terminal(columns, &[], "");
+        let columns = columns as usize;
+        let lines = drawn(&text, columns);
+        // The last column stays free: no line of ours ran into the next one.
+        assert!(lines.iter().all(|line| line.chars().nth(columns - 1).is_none_or(|last| last == ' ')), "{lines:#?}");
+        let has = |wanted: &str| lines.iter().any(|line| line.contains(wanted));
+        assert!(has("  freeze") && has("d.slow"), "{columns}: {lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("d.slow") && line.contains("1 s")), "{columns}: {lines:#?}");
+        assert_eq!(has("0/1 table"), columns == 200, "{columns}: {lines:#?}");
+        // What was drawn is taken away again: the last thing sent clears a line, and the answer stands alone.
+        assert!(text.contains("\u{1b}[2K") || text.contains("\u{1b}[K"), "{text:?}");
+    }
+}
+
+#[test]
+fn bars_have_colours_only_where_they_are_wanted() {
+    let has_colour = |text: &str| text.contains("\u{1b}[32m");
+    assert!(has_colour(&on_a_terminal(120, &[], "")));
+    assert!(!has_colour(&on_a_terminal(120, &[("NO_COLOR", "1")], "")));
+    assert!(!has_colour(&on_a_terminal(120, &[], "--color never")));
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
+    let text = on_a_terminal(80, &[("TERM", "dumb")], "");
+    assert!(!text.contains('\u{1b}') && text.contains("freeze: 1 table"), "{text:?}");
+}
+
+#[test]
+fn tables_that_are_frozen_are_events_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let run = chsnap.expect(0, &["--json", "--progress", "json", "create"]);
+    let events: Vec<Value> =
+        run.stderr.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+    assert!(events.iter().all(|event| event["schema"] == "chsnap.progress.v1"), "{events:?}");
+    let of = |what: &str| events.iter().find(|event| event["event"] == what && event["item"] == "d.slow");
+    let (started, finished) = (of("item_started").expect("it starts"), of("item_finished").expect("it ends"));
+    assert_eq!((&started["stage"], &started["total"]["parts"]), (&"freeze".into(), &1.into()));
+    assert!(finished["seconds"].as_f64().expect("seconds") >= 1.0, "{finished}");
+    let stages: Vec<&str> = events
+        .iter()
+        .filter(|event| event["event"] == "finished")
+        .map(|event| event["stage"].as_str().expect("a stage"))
+        .collect();
+    for stage in ["discover", "freeze", "place", "seal", "index", "release"] {
+        assert!(stages.contains(&stage), "{stages:?}");
     }
 }

@@ -21,6 +21,7 @@ mod mutating;
 mod names;
 mod refused;
 mod repeated;
+mod restore_files;
 mod restored;
 mod secured;
 mod server_gone;

@@ -180,3 +180,15 @@ pub(crate) fn shadows(engine: &Engine) -> Vec<String> {
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name != "increment.txt").collect()
 }
+
+/// A folder on another filesystem than `here`, where this host has one that anybody may write to.
+pub(crate) fn other_filesystem(here: &Path) -> Option<tempfile::TempDir> {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
+    let shared = Path::new("/dev/shm");
+    if device(shared).is_none() || device(shared) == device(here) {
+        eprintln!("SKIPPED: /dev/shm is no other filesystem here");
+        return None;
+    }
+    tempfile::tempdir_in(shared).ok()
+}

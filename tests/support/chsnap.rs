@@ -50,9 +50,13 @@ impl Chsnap {
     /// The command, not yet started.
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chsnap"));
-        for name in ["CHSNAP_REPO", "CHSNAP_URL", "CHSNAP_USER", "CHSNAP_PASSWORD"] {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHSNAP_")) {
             command.env_remove(name);
         }
+        // No configuration of this machine: directories that are not there.
+        command.env("CHSNAP_SYSTEM_CONFIG_DIR", self.repo.with_extension("etc"));
+        command.env("XDG_CONFIG_HOME", self.repo.with_extension("config"));
+        command.env_remove("CREDENTIALS_DIRECTORY");
         command.env("CHSNAP_REPO", &self.repo).env("CHSNAP_URL", &self.url);
         command.env("XDG_STATE_HOME", self.repo.with_extension("state"));
         command.envs(self.env.iter().map(|(name, value)| (name, value))).args(arguments);

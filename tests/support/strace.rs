@@ -86,15 +86,29 @@ pub struct Struck {
 impl Trace {
     fn read(path: &Path) -> Self {
         let text = String::from_utf8_lossy(&fs::read(path).expect("strace's output")).into_owned();
-        let call = |line: &str| {
-            let (thread, rest) = line.split_once(' ')?;
-            let rest = rest.trim_start();
-            let (kind, _) = rest.split_once('(')?;
-            let is_call = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            let thread = thread.parse().ok()?;
-            is_call.then(|| Call { thread, kind: kind.to_owned(), text: rest.to_owned() })
-        };
-        Self { calls: text.lines().filter_map(call).collect() }
+        let mut calls: Vec<Call> = Vec::new();
+        // strace cuts a call in two where another thread makes one meanwhile.
+        let mut unfinished: BTreeMap<u32, usize> = BTreeMap::new();
+        for line in text.lines() {
+            let Some((thread, rest)) = line.split_once(' ') else { continue };
+            let (Ok(thread), rest) = (thread.parse(), rest.trim_start()) else { continue };
+            if let Some((_, end)) = rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
+                if let Some(call) = unfinished.remove(&thread).and_then(|number| calls.get_mut(number)) {
+                    call.text.push_str(end);
+                }
+                continue;
+            }
+            let Some((kind, _)) = rest.split_once('(') else { continue };
+            if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                continue;
+            }
+            let (begin, is_cut) = rest.strip_suffix(" <unfinished ...>").map_or((rest, false), |begin| (begin, true));
+            if is_cut {
+                unfinished.insert(thread, calls.len());
+            }
+            calls.push(Call { thread, kind: kind.to_owned(), text: begin.to_owned() });
+        }
+        Self { calls }
     }
 
     /// The calls by which it changed something below `root`, by their numbers.

@@ -209,6 +209,11 @@ fn abandon(
     monitor: &dyn Monitor,
 ) -> Result<(), OpError> {
     let id = incoming.id();
+    if server.interrupted().load(Ordering::Relaxed) {
+        let freezes = incoming.intent().freezes.len();
+        let shadows = if freezes == 0 { "nothing is frozen" } else { "what the server has frozen for it is released" };
+        monitor.note(&format!("undoing {id}: what was placed in incoming/ is removed, and {shadows}"));
+    }
     let release = || -> Result<(), OpError> {
         if !incoming.intent().freezes.is_empty() {
             recover::release(locked, server, incoming.intent())?;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name};
-use crate::monitor::{Stage, Work};
+use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
@@ -167,7 +167,11 @@ impl Taker<'_> {
                 let saved = exec::save_left_out(&frozen_parts)?;
                 Ok((saved, self.link_unchanged(&attempt.freeze, &narrowed, earlier.as_ref(), &dir)?))
             };
+            let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(&attempt.freeze), ..Work::default() };
+            let table = attempt.freeze.table.name().to_string();
+            let at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table, of_table);
             let (result, beside) = self.freeze(attempt.freeze.table.name(), &narrowed.ask, name, query_id, beside);
+            drop(at_work);
             if let Err(error) = result {
                 if error.may_still_run() {
                     return Err(error.into());
@@ -312,6 +316,11 @@ impl Taker<'_> {
         }
         Ok(exec::place_parts(&parent.open_dir(shadow_name)?, dir, self.request.place)?)
     }
+}
+
+/// Bytes of a table's parts, as the server tells them: any figure at all.
+fn bytes_of(freeze: &TableFreeze) -> u64 {
+    freeze.parts().fold(0, |sum, part| sum.saturating_add(part.bytes))
 }
 
 pub(super) fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a PartName, &'a Dir)> {

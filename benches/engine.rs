@@ -1,0 +1,318 @@
+//! The engine that links and removes trees, beside the tools that do the same and beside bare system calls.
+//!
+//! ```text
+//! cargo bench --bench engine -- [--parts 5000] [--files 40] [--rounds 5] [--output docs/benchmarks.md]
+//! ```
+//!
+//! No server is needed. Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured.
+//! `docs/benchmarks.md` says what is compared and why. Nothing here fails for being slow.
+
+#![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
+#![expect(clippy::print_stdout, reason = "this program answers a person")]
+
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/section.rs"]
+mod section;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chsnap::exec;
+use chsnap::fs::{Dir, real};
+use chsnap::model::PartName;
+use clap::Parser;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use tempfile::TempDir;
+
+use raw::Shape;
+use section::{Spread, thousands};
+
+#[derive(Debug, Parser)]
+#[command(about = "Times linking and removing of a tree against cp, rsync, rm and bare system calls")]
+struct Args {
+    /// Directories of the tree
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    parts: u32,
+    /// Files in each
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    files: u32,
+    /// Measured rounds, after one that is not measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Write the results into this Markdown file, between their two markers
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Who links or removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Chsnap,
+    Raw,
+    Coreutils,
+    Rsync,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Job {
+    Link,
+    Remove,
+}
+
+impl Job {
+    fn rivals(self) -> &'static [Who] {
+        match self {
+            Self::Link => &[Who::Chsnap, Who::Raw, Who::Coreutils, Who::Rsync],
+            Self::Remove => &[Who::Chsnap, Who::Raw, Who::Coreutils],
+        }
+    }
+
+    fn name(self, who: Who) -> &'static str {
+        match (self, who) {
+            (Self::Link, Who::Chsnap) => "chsnap's link engine",
+            (Self::Link, Who::Raw) => "bare `linkat` of names known before",
+            (Self::Link, Who::Coreutils) => "`cp -al`",
+            (Self::Link, Who::Rsync) => "`rsync -aH --numeric-ids --link-dest`",
+            (Self::Remove, Who::Chsnap) => "chsnap's removal",
+            (Self::Remove, Who::Raw) => "bare `unlinkat` of names known before",
+            (Self::Remove, Who::Coreutils | Who::Rsync) => "`rm -rf`",
+        }
+    }
+
+    /// How many times faster than it chsnap is asked to be.
+    fn aim(self, who: Who) -> Option<f64> {
+        match (self, who) {
+            (_, Who::Chsnap) => None,
+            (Self::Link, Who::Raw) => Some(1.0 / 1.15),
+            (Self::Link, Who::Coreutils) => Some(2.3),
+            (Self::Link, Who::Rsync) => Some(10.0),
+            (Self::Remove, Who::Raw) => Some(1.0 / 1.2),
+            (Self::Remove, Who::Coreutils | Who::Rsync) => Some(2.0),
+        }
+    }
+}
+
+/// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
+const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
+const THREADS: [usize; 4] = [1, 2, 4, 8];
+const BYTES: usize = 300;
+
+/// Seconds of every job by everybody.
+type Round = BTreeMap<(Job, Who), f64>;
+
+fn main() {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Test runners start this program too, with options of their own.
+        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
+        Err(error) => error.exit(),
+    };
+    if !args.bench {
+        println!("this is run by cargo bench");
+        return;
+    }
+    let machine = machine::describe(&std::env::temp_dir());
+    let mut bench = Bench::prepare(&args);
+    bench.choose_threads();
+    bench.round(0);
+    let rounds: Vec<Round> = (1..=args.rounds).map(|number| bench.round(number)).collect();
+    let text = bench.markdown(&machine, &rounds);
+    println!("\n{text}");
+    if let Some(path) = &args.output {
+        section::write(path, "engine", &text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        println!("written to {}", path.display());
+    }
+}
+
+struct Bench {
+    folder: TempDir,
+    shape: Shape,
+    filesystem: File,
+    pool: ThreadPool,
+    has_rsync: bool,
+    /// The number of threads at which the bare calls are fastest.
+    threads: BTreeMap<Job, usize>,
+}
+
+impl Bench {
+    fn prepare(args: &Args) -> Self {
+        let folder = tempfile::Builder::new().prefix("chsnap-engine-").tempdir().expect("a temporary folder");
+        let shape = Shape { parts: args.parts, files: args.files };
+        println!("making {} files …", thousands(shape.count()));
+        shape.make(&folder.path().join("source"), &[b'x'; BYTES]).expect("the tree is made");
+        let bench = Self {
+            filesystem: File::open(folder.path()).expect("the folder is there"),
+            shape,
+            pool: exec::pool(thread::available_parallelism().map_or(1, std::num::NonZero::get)).expect("threads start"),
+            has_rsync: Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success()),
+            threads: BTreeMap::new(),
+            folder,
+        };
+        bench.sync();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Earlier writes must not count.
+    fn sync(&self) {
+        nix::unistd::syncfs(&self.filesystem).expect("the filesystem can be synced");
+    }
+
+    fn timed(&self, work: impl FnOnce()) -> f64 {
+        self.sync();
+        let begun = Instant::now();
+        work();
+        self.sync();
+        begun.elapsed().as_secs_f64()
+    }
+
+    fn choose_threads(&mut self) {
+        let mut seconds: BTreeMap<Job, Vec<(f64, usize)>> = BTreeMap::new();
+        for threads in THREADS {
+            let target = self.path("threads");
+            let linked = self.timed(|| self.shape.link(&self.path("source"), &target, threads));
+            let removed = self.timed(|| self.shape.remove(&target, threads));
+            seconds.entry(Job::Link).or_default().push((linked, threads));
+            seconds.entry(Job::Remove).or_default().push((removed, threads));
+            println!("  bare calls on {threads} threads: link {linked:.2} s, remove {removed:.2} s");
+            thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
+        }
+        self.threads = seconds
+            .into_iter()
+            .filter_map(|(job, tried)| Some((job, tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))?.1)))
+            .collect();
+    }
+
+    /// Everybody links the tree, each time another one first; then everybody removes one of the trees.
+    fn round(&self, number: u32) -> Round {
+        let mut round = Round::new();
+        for job in [Job::Link, Job::Remove] {
+            let mut order = job.rivals().to_vec();
+            let turn = number as usize % order.len();
+            order.rotate_left(turn);
+            for who in order {
+                if who == Who::Rsync && !self.has_rsync {
+                    continue;
+                }
+                let target = self.path(&format!("{who:?}"));
+                let seconds = match job {
+                    Job::Link => self.timed(|| self.link(who, &target)),
+                    Job::Remove => self.timed(|| self.remove(who, &target)),
+                };
+                if job == Job::Link {
+                    self.shape.check_links(&self.path("source"), &target);
+                } else {
+                    assert!(!target.exists(), "{who:?} removes everything");
+                }
+                round.insert((job, who), seconds);
+            }
+        }
+        if self.has_rsync {
+            fs::remove_dir_all(self.path("Rsync")).expect("rsync's tree is there");
+        }
+        let shown: Vec<String> =
+            round.iter().map(|((job, who), seconds)| format!("{job:?} {who:?} {seconds:.2} s")).collect();
+        println!("  round {number}: {}", shown.join(", "));
+        self.sync();
+        thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
+        round
+    }
+
+    fn link(&self, who: Who, target: &Path) {
+        let source = self.path("source");
+        match who {
+            Who::Chsnap => {
+                fs::create_dir(target).expect("a new directory");
+                let open = |path: &Path| Dir::open(path, real()).expect("a directory");
+                let (from, to) = (open(&source), open(target));
+                let names: Vec<PartName> =
+                    self.shape.names().map(|name| PartName::try_from(name).expect("a part's name")).collect();
+                let link = |name: &PartName| exec::link_earlier_part(&from, &to, name);
+                self.pool.install(|| names.par_iter().try_for_each(link)).expect("the tree is linked");
+            }
+            Who::Raw => self.shape.link(&source, target, self.threads[&Job::Link]),
+            Who::Coreutils => run(Command::new("cp").arg("-al").args([&source, target])),
+            Who::Rsync => {
+                let slash = |path: &Path| format!("{}/", path.display());
+                let mut rsync = Command::new("rsync");
+                rsync.args(["-aH", "--numeric-ids", "--link-dest", &slash(&source), &slash(&source), &slash(target)]);
+                run(&mut rsync);
+            }
+        }
+    }
+
+    fn remove(&self, who: Who, target: &Path) {
+        match who {
+            Who::Chsnap => {
+                let parent = Dir::open(self.folder.path(), real()).expect("a directory");
+                let name = target.file_name().expect("a name");
+                self.pool.install(|| exec::remove_tree(&parent, name, &|_| ())).expect("the tree is removed");
+            }
+            Who::Raw => self.shape.remove(target, self.threads[&Job::Remove]),
+            Who::Coreutils | Who::Rsync => run(Command::new("rm").arg("-rf").arg(target)),
+        }
+    }
+
+    fn markdown(&self, machine: &str, rounds: &[Round]) -> String {
+        let mut text = format!(
+            "{machine}. {} files in {} directories. Rounds: {}. Every line ends with a `syncfs`.\n",
+            thousands(self.shape.count()),
+            thousands(self.shape.parts.into()),
+            rounds.len()
+        );
+        for (job, title) in [(Job::Link, "Link"), (Job::Remove, "Remove")] {
+            let bare = self.threads[&job];
+            write!(text, "\n| {title} | Median s | Least to most | chsnap is faster, pair by pair | Aim |\n")
+                .expect("text");
+            text.push_str("|---|---:|---:|---:|---:|\n");
+            for who in job.rivals() {
+                let seconds = |who: Who| rounds.iter().filter_map(move |round| round.get(&(job, who)).copied());
+                if seconds(*who).next().is_none() {
+                    writeln!(text, "| {} | not here | | | |", job.name(*who)).expect("text");
+                    continue;
+                }
+                let spread = Spread::of(seconds(*who));
+                let ratio = Spread::of(seconds(*who).zip(seconds(Who::Chsnap)).map(|(other, ours)| other / ours));
+                let threads = if *who == Who::Raw { format!(", {bare} threads") } else { String::new() };
+                let aim = job.aim(*who).map_or(String::new(), |aim| {
+                    let is_met = if ratio.median >= aim { "met" } else { "**not met**" };
+                    format!("{aim:.2}: {is_met}")
+                });
+                writeln!(
+                    text,
+                    "| {}{threads} | {:.2} | {:.2} to {:.2} | {:.2} ({:.2} to {:.2}) | {aim} |",
+                    job.name(*who),
+                    spread.median,
+                    spread.least,
+                    spread.most,
+                    ratio.median,
+                    ratio.least,
+                    ratio.most
+                )
+                .expect("text");
+            }
+        }
+        text
+    }
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}

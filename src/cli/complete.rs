@@ -1,0 +1,103 @@
+//! What the shell offers at the TAB key: names from the repository's index and from the configuration, never from the
+//! server, which may take its time.
+
+use std::ffi::OsString;
+
+use chsnap::fs;
+use chsnap::ops;
+use chsnap::repo::{Index, Repository, SnapshotState};
+use clap::Command;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::CompleteEnv;
+
+use super::early::Early;
+use super::render;
+
+/// The variable by which a shell's script asks; its value is the shell's name.
+pub(super) const VARIABLE: &str = "CHSNAP_COMPLETE";
+
+/// Answers a shell that asks for completions, in which case the answer is true.
+pub(super) fn answer() -> bool {
+    if std::env::var_os(VARIABLE).is_none_or(|shell| shell.is_empty()) {
+        return false;
+    }
+    // A shell that asks has nobody who reads errors.
+    CompleteEnv::with_factory(super::tree)
+        .var(VARIABLE)
+        .bin("chsnap")
+        .try_complete(std::env::args_os(), None)
+        .unwrap_or(true)
+}
+
+/// Gives every argument that takes a snapshot, a table or a profile the names that there are.
+pub(super) fn attach(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let placeholder = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+        match placeholder.as_deref() {
+            Some("SNAPSHOT") => arg.add(ArgValueCandidates::new(snapshots)),
+            Some("DB.GLOB") => arg.add(ArgValueCandidates::new(tables)),
+            Some("PROFILE") => arg.add(ArgValueCandidates::new(profiles)),
+            _ => arg,
+        }
+    });
+    command.mut_subcommands(attach)
+}
+
+/// The words of the line that is being completed: those behind `--`.
+fn words() -> Vec<OsString> {
+    std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
+}
+
+fn early() -> Option<Early> {
+    Early::read(super::tree(), &words()).ok()
+}
+
+fn repository() -> Option<Repository> {
+    let early = early()?;
+    let path = early.repository()?;
+    Repository::open(&path, &fs::real()).ok()
+}
+
+fn snapshots() -> Vec<CompletionCandidate> {
+    let Some(repository) = repository() else { return Vec::new() };
+    let Ok(listing) = ops::list(&repository) else { return Vec::new() };
+    let newest_first = listing.snapshots.iter().rev();
+    let ids = newest_first.enumerate().map(|(position, (summary, pin))| {
+        let label = summary.label.text.as_deref().map(|text| render::safe(text, 40));
+        let pin = pin.as_ref().map(|pin| format!("pinned: {}", render::safe(&pin.reason, 40)));
+        let told: Vec<String> =
+            [Some(render::count(summary.totals.tables, "table")), label, pin].into_iter().flatten().collect();
+        CompletionCandidate::new(summary.id.to_string())
+            .help(Some(told.join(", ").into()))
+            .display_order(Some(position))
+    });
+    let latest = (!listing.snapshots.is_empty()).then(|| {
+        CompletionCandidate::new("latest").help(Some("the newest complete one".into())).display_order(Some(0))
+    });
+    latest.into_iter().chain(ids).collect()
+}
+
+/// The tables of the newest snapshot.
+fn tables() -> Vec<CompletionCandidate> {
+    let Some(repository) = repository() else { return Vec::new() };
+    let Ok(index) = Index::open(&repository) else { return Vec::new() };
+    let newest = index.summaries().iter().rev().find(|summary| summary.is_complete());
+    let state = newest.and_then(|summary| repository.snapshot(summary.id).ok());
+    let Some(SnapshotState::Complete(manifest)) = state else { return Vec::new() };
+    let name = |database: &str, table: &str| format!("{database}.{table}");
+    let mut names: Vec<String> =
+        manifest.tables.iter().map(|entry| name(&entry.database, &entry.table)).filter(|name| is_plain(name)).collect();
+    names.extend(manifest.tables.iter().map(|entry| name(&entry.database, "*")).filter(|name| is_plain(name)));
+    names.sort();
+    names.dedup();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// A name that a terminal shows as it is; others are typed by hand.
+fn is_plain(name: &str) -> bool {
+    render::safe(name, usize::MAX) == name
+}
+
+fn profiles() -> Vec<CompletionCandidate> {
+    early().map(|early| early.profiles().into_iter().map(CompletionCandidate::new).collect()).unwrap_or_default()
+}

@@ -1,0 +1,231 @@
+//! Figures for Prometheus, in a file that its node exporter reads. docs/monitoring/ says what each is.
+
+mod format;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use chsnap::fs;
+use chsnap::ops::{self, Listing};
+use chsnap::repo::{Manifest, Repository, SnapshotState};
+
+use super::globals::Globals;
+use super::{WARNED, opening};
+use format::{Page, figures};
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) profile: Option<String>,
+    pub(super) started: DateTime<Utc>,
+    pub(super) finished: DateTime<Utc>,
+    pub(super) code: u8,
+    pub(super) warnings: u64,
+    pub(super) missed: u64,
+    /// Seconds of each step.
+    pub(super) steps: BTreeMap<String, f64>,
+    /// Seconds of each stage of `create`.
+    pub(super) stages: BTreeMap<String, f64>,
+}
+
+/// Figures of the last run, which a page without a run of its own keeps as they were.
+const OF_THE_RUN: [(&str, &str, &str); 7] = [
+    ("chsnap_run_last_start_timestamp_seconds", "", "When the last run began."),
+    ("chsnap_run_last_end_timestamp_seconds", "", "When the last run ended."),
+    ("chsnap_run_exit_code", "", "Exit code of the last run: 0 done, 3 done with warnings, 11 locked, others failed."),
+    ("chsnap_run_warnings", "", "Warnings of the last run."),
+    ("chsnap_run_missed", "", "Runs that were missed before the last one."),
+    ("chsnap_run_step_duration_seconds", "step", "How long each step of the last run took."),
+    (
+        "chsnap_create_stage_duration_seconds",
+        "stage",
+        "How long each stage of the last create that was done took; stages overlap.",
+    ),
+];
+const LAST_SUCCESS: &str = "chsnap_run_last_success_timestamp_seconds";
+
+/// Larger than any page of ours.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// Writes the page, whole or not at all.
+///
+/// # Errors
+/// Why it is not written. What cannot be read of the repository is left out, and `chsnap_up` is 0.
+pub(super) fn write(path: &Path, globals: &Globals, outcome: Option<&Outcome>) -> Result<(), String> {
+    let text = |error: fs::FsError| chsnap::monitor::chain(&error);
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or("it has no file name")?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = fs::Dir::open(parent, fs::real()).map_err(text)?;
+    let before = directory.find_and_read(name, LIMIT_BYTES).ok().flatten().unwrap_or_default();
+    let profile = outcome.map_or(globals.profile.as_deref(), |outcome| outcome.profile.as_deref());
+    let page = page(globals, profile, outcome, &String::from_utf8_lossy(&before));
+    // Readable for whoever the exporter runs as: there are no secrets in it.
+    directory.publish(name, 0o644, page.as_bytes()).map_err(text)
+}
+
+fn seconds(time: DateTime<Utc>) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a time of this age is exact")]
+    let seconds = time.timestamp() as f64;
+    seconds
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+fn number(number: impl TryInto<u64>) -> f64 {
+    number.try_into().unwrap_or(u64::MAX) as f64
+}
+
+fn page(globals: &Globals, profile: Option<&str>, outcome: Option<&Outcome>, before: &str) -> String {
+    let mut page = Page::new("profile", profile.unwrap_or("default"));
+    page.gauges(
+        "chsnap_build_info",
+        "The version of chsnap.",
+        "version",
+        [(env!("CARGO_PKG_VERSION").to_owned(), 1.0)],
+    );
+    run(&mut page, outcome, before);
+    let repository = opening::open(globals).ok();
+    let listing = repository.as_ref().and_then(|repository| ops::list(repository).ok());
+    page.gauge("chsnap_up", "Whether the repository could be read.", f64::from(u8::from(listing.is_some())));
+    if let (Some(repository), Some(listing)) = (&repository, &listing) {
+        snapshots(&mut page, repository, listing);
+        space(&mut page, repository);
+    }
+    page.text().to_owned()
+}
+
+fn run(page: &mut Page, outcome: Option<&Outcome>, before: &str) {
+    for (name, by, help) in OF_THE_RUN {
+        let new: Vec<(String, f64)> = outcome.map(|outcome| of_run(outcome, name)).unwrap_or_default();
+        let figures = if new.is_empty() { kept(before, name, by) } else { new };
+        page.gauges(name, help, by, figures);
+    }
+    let success = outcome.filter(|outcome| matches!(outcome.code, 0 | WARNED)).map(|outcome| seconds(outcome.finished));
+    let success = success.map_or_else(|| kept(before, LAST_SUCCESS, ""), |time| vec![(String::new(), time)]);
+    page.gauges(
+        LAST_SUCCESS,
+        "When the last run ended that did all that it should, with warnings or without.",
+        "",
+        success,
+    );
+}
+
+fn of_run(outcome: &Outcome, name: &str) -> Vec<(String, f64)> {
+    let one = |value: f64| vec![(String::new(), value)];
+    let all = |figures: &BTreeMap<String, f64>| figures.clone().into_iter().collect();
+    match name {
+        "chsnap_run_last_start_timestamp_seconds" => one(seconds(outcome.started)),
+        "chsnap_run_last_end_timestamp_seconds" => one(seconds(outcome.finished)),
+        "chsnap_run_exit_code" => one(f64::from(outcome.code)),
+        "chsnap_run_warnings" => one(number(outcome.warnings)),
+        "chsnap_run_missed" => one(number(outcome.missed)),
+        "chsnap_run_step_duration_seconds" => all(&outcome.steps),
+        "chsnap_create_stage_duration_seconds" => all(&outcome.stages),
+        _ => Vec::new(),
+    }
+}
+
+/// The figures of the page before, by the value of their label.
+fn kept(before: &str, name: &str, by: &str) -> Vec<(String, f64)> {
+    let label = |labels: &str| {
+        let value = labels.rsplit_once(&format!(",{by}=\""))?.1.strip_suffix('"')?;
+        Some(value.to_owned())
+    };
+    figures(before, name)
+        .filter_map(|(labels, value)| Some((if by.is_empty() { String::new() } else { label(labels)? }, value)))
+        .collect()
+}
+
+fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
+    let mut states = BTreeMap::from([("complete", 0_u64), ("damaged", 0), ("newer_format", 0)]);
+    for (summary, _) in &listing.snapshots {
+        *states.entry(summary.state.as_str()).or_default() += 1;
+    }
+    let states = states.into_iter().map(|(state, count)| (state.to_owned(), number(count)));
+    page.gauges("chsnap_snapshots", "Snapshots by state.", "state", states);
+    let pinned = listing.snapshots.iter().filter(|(_, pin)| pin.is_some()).count();
+    page.gauge("chsnap_snapshots_pinned", "Snapshots that stay whatever the rules say.", number(pinned));
+    page.gauge(
+        "chsnap_snapshots_in_trash",
+        "Removed snapshots whose space gc would free.",
+        number(listing.removed.len()),
+    );
+    page.gauge(
+        "chsnap_problems",
+        "What list warns of: damaged snapshots and foreign names.",
+        number(listing.warnings.len()),
+    );
+    let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
+    let Some(newest) = complete().max_by_key(|summary| summary.time) else { return };
+    page.gauge(
+        "chsnap_newest_snapshot_timestamp_seconds",
+        "When the newest complete snapshot was begun.",
+        seconds(newest.time),
+    );
+    if let Some(oldest) = complete().map(|summary| summary.time).min() {
+        page.gauge(
+            "chsnap_oldest_snapshot_timestamp_seconds",
+            "When the oldest complete snapshot was begun.",
+            seconds(oldest),
+        );
+    }
+    let totals = &newest.totals;
+    for (name, help, value) in [
+        ("chsnap_newest_snapshot_tables", "Tables in the newest complete snapshot.", totals.tables),
+        ("chsnap_newest_snapshot_parts", "Parts in it.", totals.parts),
+        ("chsnap_newest_snapshot_files", "Files in it.", totals.files),
+        ("chsnap_newest_snapshot_apparent_bytes", "What restoring it needs.", totals.apparent_bytes),
+        (
+            "chsnap_newest_snapshot_allocated_bytes",
+            "What it takes on disk, shared files included.",
+            totals.allocated_bytes,
+        ),
+        ("chsnap_newest_snapshot_written_bytes", "What the snapshot before it does not have.", totals.written_bytes),
+    ] {
+        page.gauge(name, help, number(value));
+    }
+    page.gauge("chsnap_newest_snapshot_warnings", "Warnings when it was made.", number(newest.warning_count));
+    if let Ok(SnapshotState::Complete(manifest)) = repository.snapshot(newest.id) {
+        placed(page, &manifest);
+    }
+}
+
+fn placed(page: &mut Page, manifest: &Manifest) {
+    let placed = &manifest.placed;
+    let how = [
+        ("renamed", placed.renamed),
+        ("linked", placed.linked),
+        ("reflinked", placed.reflinked),
+        ("copied", placed.copied),
+    ];
+    let by = |figure: fn(&chsnap::model::Tally) -> u64| {
+        how.iter().map(move |(how, tally)| ((*how).to_owned(), number(figure(tally))))
+    };
+    page.gauges(
+        "chsnap_newest_snapshot_placed_parts",
+        "How the parts of it came there.",
+        "placement",
+        by(|tally| tally.parts),
+    );
+    page.gauges(
+        "chsnap_newest_snapshot_placed_files",
+        "How its files came there.",
+        "placement",
+        by(|tally| tally.files),
+    );
+    page.gauges(
+        "chsnap_newest_snapshot_placed_bytes",
+        "How its bytes came there.",
+        "placement",
+        by(|tally| tally.bytes),
+    );
+}
+
+fn space(page: &mut Page, repository: &Repository) {
+    let Ok(space) = fs::space(repository.dir()) else { return };
+    page.gauge("chsnap_filesystem_size_bytes", "Size of the repository's filesystem.", number(space.size_bytes));
+    page.gauge("chsnap_filesystem_free_bytes", "What of it is free.", number(space.free_bytes));
+    if space.inodes > 0 {
+        page.gauge("chsnap_filesystem_free_inodes", "Its free inodes.", number(space.free_inodes));
+    }
+}

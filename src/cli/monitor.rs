@@ -1,0 +1,157 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chsnap::fs;
+use chsnap::ops;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::globals::{Globals, duration};
+use super::output::Output;
+use super::streams::write_stdout;
+use super::{metrics, opening, render};
+
+/// Say in one line whether there is a snapshot young enough, as Nagios asks it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Warn if the newest good snapshot is older
+    #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration)]
+    warn: Duration,
+    /// It is critical if the newest good snapshot is older
+    #[arg(long, value_name = "DURATION", default_value = "50h", value_parser = duration)]
+    crit: Duration,
+    /// Also write the figures for Prometheus, with those of the last run as they were
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+}
+
+const EXAMPLES: &str =
+    "The exit codes are those of Nagios plugins, and not those of the other commands: 0 ok, 1 warning, \
+    2 critical, 3 unknown.
+
+Examples:
+  chsnap monitor --warn 26h --crit 50h
+  chsnap monitor --profile nfs --warn 26h --crit 50h --json";
+
+/// The answers, with the exit codes that Nagios gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// The answer where the command line or the configuration cannot be used.
+pub(super) fn unknown(message: &str, as_json: bool) -> u8 {
+    let (state, code) = (State::Unknown, State::Unknown as u8);
+    let text = if as_json {
+        let word = state.word().to_lowercase();
+        format!("{}\n", json!({"schema": "chsnap.monitor.v1", "state": word, "exit_code": code, "message": message}))
+    } else {
+        format!("CHSNAP {} - {}\n", state.word(), render::safe(message, 400).replace('|', "/"))
+    };
+    if let Err(error) = write_stdout(&text, false) {
+        tracing::debug!(%error, "the answer is not written");
+    }
+    code
+}
+
+struct Found {
+    state: State,
+    message: String,
+    newest: Option<DateTime<Utc>>,
+    age_seconds: Option<i64>,
+    snapshots: usize,
+    free_bytes: Option<u64>,
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
+    let now = Utc::now();
+    let mut found = match look(args, globals, now) {
+        Ok(found) => found,
+        Err(failure) => Found {
+            state: State::Unknown,
+            message: failure.line(),
+            newest: None,
+            age_seconds: None,
+            snapshots: 0,
+            free_bytes: None,
+        },
+    };
+    if let Some(path) = &args.metrics_file
+        && let Err(error) = metrics::write(path, globals, None)
+    {
+        found.message = format!("{}; the figures are not written: {error}", found.message);
+        found.state = found.state.max(State::Warning);
+    }
+    if output.is_json() {
+        output.json(&json!({
+            "schema": output.schema(), "state": found.state.word().to_lowercase(), "exit_code": found.state as u8,
+            "message": found.message, "newest": found.newest.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            "age_seconds": found.age_seconds, "warn_seconds": args.warn.as_secs(), "crit_seconds": args.crit.as_secs(),
+            "snapshots": found.snapshots, "free_bytes": found.free_bytes,
+        }));
+    } else {
+        // One line, and no bar in the message: behind a bar stand the figures.
+        let message = render::safe(&found.message, 400).replace('|', "/");
+        output.text(&format!("CHSNAP {} - {message}{}\n", found.state.word(), figures(&found, args)));
+    }
+    found.state as u8
+}
+
+/// `label=value[unit];warn;crit;min` (the development guidelines of the Nagios plugins).
+fn figures(found: &Found, args: &Args) -> String {
+    let Some(age) = found.age_seconds else { return String::new() };
+    let (warn, crit) = (args.warn.as_secs(), args.crit.as_secs());
+    let free = found.free_bytes.map(|free| format!(" free={free}B;;;0")).unwrap_or_default();
+    format!(" | age={age}s;{warn};{crit};0 snapshots={};;;0{free}", found.snapshots)
+}
+
+fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Failure> {
+    if args.warn > args.crit {
+        return Err(Failure::usage("--warn is longer than --crit"));
+    }
+    let repository = opening::open(globals)?;
+    let listing = ops::list(&repository)?;
+    let free_bytes = fs::space(repository.dir()).ok().map(|space| space.free_bytes);
+    let good = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
+    let snapshots = good().count();
+    // One that is dated in the future says nothing of how long ago the last night was.
+    let newest = good().filter(|summary| summary.time <= now).max_by_key(|summary| summary.time);
+    let Some(newest) = newest else {
+        let message = "there is no complete snapshot".to_owned();
+        return Ok(Found { state: State::Critical, message, newest: None, age_seconds: None, snapshots, free_bytes });
+    };
+    let age_seconds = (now - newest.time).num_seconds();
+    let age = Duration::from_secs(age_seconds.unsigned_abs());
+    let mut state = match age {
+        age if age > args.crit => State::Critical,
+        age if age > args.warn => State::Warning,
+        _ => State::Ok,
+    };
+    let mut message = format!(
+        "newest snapshot {} is {} old, {} in all",
+        newest.id,
+        render::age(newest.time, now),
+        render::count(snapshots as u64, "snapshot")
+    );
+    if let Some(problem) = listing.warnings.first() {
+        state = state.max(State::Warning);
+        message = format!("{message}; {problem}");
+    }
+    Ok(Found { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), snapshots, free_bytes })
+}

@@ -1,0 +1,241 @@
+//! The text of one line of progress, for a terminal of any width. Pure: no clock, no terminal.
+
+use std::time::Duration;
+
+use chsnap::monitor::{Stage, Work};
+use unicode_width::UnicodeWidthChar as _;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::super::render;
+
+/// How far a stage, or one table in it, has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    pub(super) done: Work,
+    pub(super) total: Option<Work>,
+    pub(super) elapsed: Duration,
+}
+
+/// Below this time nothing is said of a rate or of what is left: it would be guessed.
+const KNOWN_AFTER: Duration = Duration::from_secs(2);
+
+impl Extent {
+    /// What has been done and what there is to do, in whatever tells the most of this stage.
+    fn position(&self) -> (u64, Option<u64>, &'static str) {
+        let total = self.total.unwrap_or_default();
+        let is_known = |total: u64| (total > 0).then_some(total);
+        if total.bytes > 0 {
+            (self.done.bytes, is_known(total.bytes), "byte")
+        } else if total.parts > 0 && (self.done.parts > 0 || self.done.tables == 0) {
+            (self.done.parts, is_known(total.parts), "part")
+        } else if total.tables > 0 {
+            (self.done.tables, is_known(total.tables), "table")
+        } else if total.files > 0 {
+            (self.done.files, is_known(total.files), "file")
+        } else {
+            (self.done.parts, None, "part")
+        }
+    }
+
+    fn share(&self) -> Option<f64> {
+        let (done, total, _) = self.position();
+        #[expect(clippy::cast_precision_loss, reason = "a share for the eye")]
+        total.map(|total| (done as f64 / total as f64).min(1.0))
+    }
+
+    /// How long it will take from now on, if it goes on as it went so far.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let share = self.share().filter(|share| *share > 0.005 && *share < 1.0)?;
+        (self.elapsed >= KNOWN_AFTER)
+            .then(|| Duration::from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - share) / share))
+    }
+
+    fn rate(&self) -> Option<String> {
+        if self.elapsed < KNOWN_AFTER {
+            return None;
+        }
+        let seconds = self.elapsed.as_secs_f64();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate"
+        )]
+        let per_second = |done: u64| (done as f64 / seconds) as u64;
+        let Work { tables, parts, files, bytes } = self.done;
+        if bytes > 0 {
+            return Some(format!("{}/s", render::bytes(per_second(bytes))));
+        }
+        let counted = [(files, "file"), (parts, "part"), (tables, "table")].into_iter().find(|(done, _)| *done > 0)?;
+        Some(format!("{}/s", render::count(per_second(counted.0), counted.1)))
+    }
+}
+
+/// `12 s`, `3:05 min`, `2:03 h`.
+pub(super) fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        seconds => format!("{}:{:02} h", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A text cut to at most `width` columns, in the middle, where two names differ the least.
+pub(super) fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let take = |letters: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut used = 0;
+        let mut taken = Vec::new();
+        for letter in letters {
+            used += letter.width().unwrap_or(0);
+            if used > room {
+                break;
+            }
+            taken.push(letter);
+        }
+        taken
+    };
+    let head: String = take(&mut text.chars(), room.div_ceil(2)).into_iter().collect();
+    let tail: String = take(&mut text.chars().rev(), room / 2).into_iter().rev().collect();
+    if width == 0 { String::new() } else { format!("{head}…{tail}") }
+}
+
+/// Pieces of a line in their order, each with how soon it is left out where there is no room: 0 never.
+fn join(pieces: Vec<(String, u8)>, width: usize) -> String {
+    let mut pieces: Vec<(String, u8)> = pieces.into_iter().filter(|(text, _)| !text.is_empty()).collect();
+    loop {
+        let line = pieces.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join("  ");
+        if line.width() <= width {
+            return line;
+        }
+        let soonest = pieces.iter().enumerate().filter(|(_, (_, rank))| *rank > 0).max_by_key(|(_, (_, rank))| *rank);
+        let Some((index, _)) = soonest else { return fit(&line, width) };
+        pieces.remove(index);
+    }
+}
+
+fn of(done: u64, total: u64, noun: &str) -> String {
+    match (done, total) {
+        (0, 0) => String::new(),
+        (done, total) if total >= done => {
+            format!("{}/{}", render::thousands(done), render::count(total, noun))
+        }
+        (done, _) => render::count(done, noun),
+    }
+}
+
+/// The line of a stage, at most `width` columns wide.
+pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
+    let total = come.total.unwrap_or_default();
+    let share = come.share();
+    let bytes = match (come.done.bytes, total.bytes) {
+        (0, 0) => String::new(),
+        (done, 0) => render::bytes(done),
+        (done, total) => format!("{}/{}", render::bytes(done), render::bytes(total)),
+    };
+    let left = come.left().map(|left| format!("ETA {}", duration(left))).unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
+    let percent = share.map(|share| format!("{:3}%", (share * 100.0) as u8)).unwrap_or_default();
+    let columns = match width {
+        0..60 => 10,
+        60..110 => 20,
+        _ => 30,
+    };
+    let pieces = vec![
+        (format!("{:>8}", stage.name()), 0),
+        (share.map(|share| bar(share, columns)).unwrap_or_default(), 5),
+        (percent, 1),
+        (of(come.done.tables, total.tables, "table"), 7),
+        (of(come.done.parts, total.parts, "part"), 3),
+        (of(come.done.files, total.files, "file"), 8),
+        (bytes, 4),
+        (come.rate().unwrap_or_default(), 6),
+        (duration(come.elapsed), 9),
+        (left, 2),
+    ];
+    join(pieces, width)
+}
+
+fn bar(share: f64, columns: usize) -> String {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "columns")]
+    let full = ((share * columns as f64) as usize).min(columns);
+    let head = if full > 0 && full < columns { ">" } else { "" };
+    format!("[{}{head}{}]", "=".repeat(full - head.len()), " ".repeat(columns - full))
+}
+
+/// The line of one table in a stage, below that of the stage.
+pub(super) fn item(name: &str, total: Work, elapsed: Duration, width: usize) -> String {
+    let figures = join(
+        vec![
+            (if total.parts > 0 { render::count(total.parts, "part") } else { String::new() }, 2),
+            (if total.bytes > 0 { render::bytes(total.bytes) } else { String::new() }, 1),
+            (duration(elapsed), 0),
+        ],
+        width.saturating_sub(22),
+    );
+    let room = width.saturating_sub(12 + figures.width());
+    format!("{:10}{}  {figures}", "", fit(name, room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(seconds: u64) -> Extent {
+        Extent {
+            done: Work { tables: 3, parts: 812, files: 40_312, bytes: 6_012_954_214 },
+            total: Some(Work { tables: 12, parts: 1000, ..Work::default() }),
+            elapsed: Duration::from_secs(seconds),
+        }
+    }
+
+    #[test]
+    fn a_wide_terminal_has_it_all_and_a_narrow_one_what_matters() {
+        let wide = stage(Stage::Seal, &state(20), 200);
+        assert_eq!(
+            wide,
+            "    seal  [=======================>      ]   81%  3/12 tables  812/1,000 parts  40,312 files  5.60 GiB  \
+             286.72 MiB/s  20 s  ETA 4 s"
+        );
+        assert_eq!(stage(Stage::Seal, &state(20), 40), "    seal   81%  812/1,000 parts  ETA 4 s");
+        assert_eq!(stage(Stage::Seal, &state(20), 20), "    seal   81%");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_its_terminal_whatever_the_figures() {
+        for width in 0..220 {
+            for seconds in [0, 1, 59, 3599, 100_000] {
+                assert!(stage(Stage::Freeze, &state(seconds), width).width() <= width, "{width}");
+                assert!(stage(Stage::Remove, &Extent::default(), width).width() <= width, "{width}");
+            }
+            let name = "データベース.a_table_with_a_very_long_name_that_no_terminal_shows_in_one_line_of_its_own";
+            let line =
+                item(name, Work { parts: 1234, bytes: 1 << 40, ..Work::default() }, Duration::from_secs(75), width);
+            assert!(width < 30 || line.width() <= width, "{width}: {line}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed_before_there_is_something_to_go_by() {
+        let begun = state(1);
+        assert_eq!((begun.left(), begun.rate()), (None, None));
+        assert_eq!(state(100).left().map(|left| left.as_secs()), Some(23));
+        let unknown = Extent { total: None, ..state(100) };
+        assert_eq!(unknown.left(), None);
+        assert!(!stage(Stage::Remove, &unknown, 80).contains('['));
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_beginning_and_its_end() {
+        assert_eq!(
+            fit("posthog.sharded_events", 12),
+            "posthog…ents".chars().take(6).chain("…vents".chars()).collect::<String>()
+        );
+        assert_eq!(fit("short", 12), "short");
+        assert_eq!(fit("データ", 4).width(), 3);
+        assert_eq!(fit("x", 0), "");
+    }
+}

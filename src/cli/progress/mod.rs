@@ -1,0 +1,315 @@
+//! Progress on stderr: bars on a terminal, lines off it, events for programs.
+
+mod line;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use chsnap::monitor::{Monitor, Stage, Work};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::globals::ProgressMode;
+use super::render;
+use super::streams::write_stderr;
+
+/// Shows what the engine reports.
+pub(super) struct Progress {
+    face: Face,
+    stages: Mutex<BTreeMap<Stage, Running>>,
+}
+
+enum Face {
+    Bars {
+        bars: MultiProgress,
+        color: bool,
+    },
+    /// `told_at_start` also has a line where a stage begins, and one for each however short it was.
+    Plain {
+        told_at_start: bool,
+    },
+    Json,
+    Silent,
+}
+
+struct Running {
+    since: Instant,
+    total: Option<Work>,
+    /// Shared with what draws the bar.
+    done: Arc<Mutex<Work>>,
+    bar: Option<ProgressBar>,
+    /// What is worked on just now, by name.
+    items: BTreeMap<String, Item>,
+    /// When the last event or line was written.
+    told: Instant,
+}
+
+struct Item {
+    since: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Running {
+    fn extent(&self) -> line::Extent {
+        let done = *self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        line::Extent { done, total: self.total, elapsed: self.since.elapsed() }
+    }
+}
+
+/// The schema of the events; docs/operations.md describes it.
+const SCHEMA: &str = "chsnap.progress.v1";
+/// Between two events of one stage.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two lines of one stage.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
+/// A stage that did nothing and took no longer is not spoken of off a terminal.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+/// Tables that have a line of their own at once; a terminal has a last line.
+const ITEM_LINES: usize = 8;
+const REDRAW: Duration = Duration::from_millis(200);
+
+impl Progress {
+    pub(super) fn new(mode: ProgressMode, color: bool) -> Self {
+        let face = match mode {
+            ProgressMode::None => Face::Silent,
+            ProgressMode::Json => Face::Json,
+            ProgressMode::Plain => Face::Plain { told_at_start: true },
+            ProgressMode::Auto if can_move_the_cursor() => Face::Bars { bars: MultiProgress::new(), color },
+            ProgressMode::Auto => Face::Plain { told_at_start: false },
+        };
+        Self { face, stages: Mutex::default() }
+    }
+
+    /// Takes the bars off the terminal, so that results stand alone.
+    pub(super) fn clear(&self) {
+        if let Face::Bars { bars, .. } = &self.face
+            && bars.clear().is_err()
+        {
+            // The terminal is gone, and the bars with it.
+        }
+    }
+
+    fn bar(&self, stage: Stage, total: Option<Work>, done: &Arc<Mutex<Work>>) -> Option<ProgressBar> {
+        let Face::Bars { bars, color } = &self.face else { return None };
+        let (done, color) = (Arc::clone(done), *color);
+        let draw = move |state: &ProgressState| {
+            let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = line::stage(stage, &line::Extent { done, total, elapsed: state.elapsed() }, columns());
+            coloured(&text, color)
+        };
+        // In its place before anything draws it: a bar that draws on its own leaves a line behind.
+        let bar = bars.add(ProgressBar::no_length());
+        start(&bar, draw);
+        Some(bar)
+    }
+
+    fn item_bar(&self, running: &Running, name: &str, total: Work) -> Option<ProgressBar> {
+        let Face::Bars { bars, .. } = &self.face else { return None };
+        let shown: Vec<&ProgressBar> = running.items.values().filter_map(|item| item.bar.as_ref()).collect();
+        let after = shown.last().copied().or(running.bar.as_ref()).filter(|_| shown.len() < ITEM_LINES)?;
+        let bar = bars.insert_after(after, ProgressBar::no_length());
+        let name = render::safe(name, 400);
+        start(&bar, move |state: &ProgressState| line::item(&name, total, state.elapsed(), columns()));
+        Some(bar)
+    }
+
+    fn stages(&self) -> std::sync::MutexGuard<'_, BTreeMap<Stage, Running>> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A terminal on which bars can be drawn.
+fn can_move_the_cursor() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Columns of the terminal, asked anew for each line: a window may change. The last one stays free, where some
+/// terminals would go on to the next line.
+fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns).saturating_sub(1))
+}
+
+fn start(bar: &ProgressBar, draw: impl Fn(&ProgressState) -> String + Clone + Send + Sync + 'static) {
+    let write = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        if out.write_str(&draw(state)).is_err() {
+            // Only a String is ever written to.
+        }
+    };
+    let style = ProgressStyle::with_template("{line}").expect("the template is valid").with_key("line", write);
+    bar.set_style(style);
+    bar.enable_steady_tick(REDRAW);
+}
+
+/// The bar of a line in colour.
+fn coloured(text: &str, color: bool) -> String {
+    let ends = text.find('[').zip(text.find(']'));
+    let Some((before, bar, behind)) = ends
+        .filter(|_| color)
+        .and_then(|(from, to)| Some((text.get(..=from)?, text.get(from + 1..to)?, text.get(to..)?)))
+    else {
+        return text.to_owned();
+    };
+    let style = Style::new().fg_color(Some(AnsiColor::Green.into()));
+    format!("{before}{style}{bar}{style:#}{behind}")
+}
+
+fn amounts(work: Work) -> Value {
+    json!({"tables": work.tables, "parts": work.parts, "files": work.files, "bytes": work.bytes})
+}
+
+fn event(mut fields: Value) {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.insert("schema".to_owned(), SCHEMA.into());
+    }
+    write_stderr(&format!("{fields}\n"));
+}
+
+fn stage_event(stage: Stage, what: &str, running: &Running) {
+    let come = running.extent();
+    event(json!({
+        "event": what,
+        "stage": stage.name(),
+        "done": amounts(come.done),
+        "total": come.total.map(amounts),
+        "seconds": come.elapsed.as_secs_f64(),
+        "seconds_left": come.left().map(|left| left.as_secs()),
+    }));
+}
+
+fn described(work: Work) -> String {
+    let mut words = Vec::new();
+    for (number, noun) in [(work.tables, "table"), (work.parts, "part"), (work.files, "file")] {
+        if number > 0 {
+            words.push(render::count(number, noun));
+        }
+    }
+    if work.bytes > 0 {
+        words.push(render::bytes(work.bytes));
+    }
+    words.join(", ")
+}
+
+/// A stage that goes on, off a terminal.
+fn line_between(stage: Stage, running: &Running) -> String {
+    let come = running.extent();
+    let total = come.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
+    let left = come.left().map(|left| format!(", {} left", line::duration(left)));
+    format!(
+        "{}: {}{} after {}{}\n",
+        stage.name(),
+        Some(described(come.done)).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
+        total.unwrap_or_default(),
+        line::duration(come.elapsed),
+        left.unwrap_or_default()
+    )
+}
+
+impl Monitor for Progress {
+    fn stage_started(&self, stage: Stage, total: Option<Work>) {
+        let now = Instant::now();
+        let done = Arc::new(Mutex::new(Work::default()));
+        let bar = self.bar(stage, total, &done);
+        let running = Running { since: now, total, done, bar, items: BTreeMap::new(), told: now };
+        match self.face {
+            Face::Plain { told_at_start: true } => {
+                let expected = total.map(described).filter(|text| !text.is_empty());
+                write_stderr(&format!("{}: {}…\n", stage.name(), expected.map_or(String::new(), |text| text + " ")));
+            }
+            Face::Json => stage_event(stage, "started", &running),
+            Face::Plain { .. } | Face::Bars { .. } | Face::Silent => {}
+        }
+        self.stages().insert(stage, running);
+    }
+
+    fn advanced(&self, stage: Stage, done: Work) {
+        if matches!(self.face, Face::Silent) {
+            return;
+        }
+        let mut stages = self.stages();
+        let Some(running) = stages.get_mut(&stage) else { return };
+        {
+            let mut sum = running.done.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.tables += done.tables;
+            sum.parts += done.parts;
+            sum.files += done.files;
+            sum.bytes += done.bytes;
+        }
+        match self.face {
+            Face::Json if running.told.elapsed() >= EVENT_INTERVAL => {
+                running.told = Instant::now();
+                stage_event(stage, "advanced", running);
+            }
+            Face::Plain { .. } if running.told.elapsed() >= LINE_INTERVAL => {
+                running.told = Instant::now();
+                write_stderr(&line_between(stage, running));
+            }
+            _ => {}
+        }
+    }
+
+    fn item_started(&self, stage: Stage, item: &str, total: Work) {
+        match self.face {
+            Face::Silent | Face::Plain { .. } => return,
+            Face::Json => {
+                event(json!({"event": "item_started", "stage": stage.name(), "item": item, "total": amounts(total)}));
+            }
+            Face::Bars { .. } => {}
+        }
+        let mut stages = self.stages();
+        let Some(running) = stages.get_mut(&stage) else { return };
+        let bar = self.item_bar(running, item, total);
+        running.items.insert(item.to_owned(), Item { since: Instant::now(), bar });
+    }
+
+    fn item_finished(&self, stage: Stage, item: &str) {
+        let Some(found) = self.stages().get_mut(&stage).and_then(|running| running.items.remove(item)) else { return };
+        if matches!(self.face, Face::Json) {
+            let seconds = found.since.elapsed().as_secs_f64();
+            event(json!({"event": "item_finished", "stage": stage.name(), "item": item, "seconds": seconds}));
+        }
+        self.remove(found.bar);
+    }
+
+    fn stage_finished(&self, stage: Stage) {
+        let Some(running) = self.stages().remove(&stage) else { return };
+        match self.face {
+            Face::Plain { told_at_start } => {
+                let come = running.extent();
+                let done = described(come.done);
+                let is_worth_it = told_at_start || !done.is_empty() || come.elapsed >= WORTH_A_LINE;
+                if is_worth_it {
+                    let done = if done.is_empty() { String::new() } else { format!("{done} ") };
+                    write_stderr(&format!("{}: {done}done in {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
+                }
+            }
+            Face::Json => stage_event(stage, "finished", &running),
+            Face::Bars { .. } | Face::Silent => {}
+        }
+        for item in running.items.into_values() {
+            self.remove(item.bar);
+        }
+        self.remove(running.bar);
+    }
+
+    fn note(&self, message: &str) {
+        let line = render::safe(message, usize::MAX) + "\n";
+        match &self.face {
+            Face::Bars { bars, .. } => bars.suspend(|| write_stderr(&line)),
+            Face::Plain { .. } => write_stderr(&line),
+            Face::Json => event(json!({"event": "note", "message": message})),
+            Face::Silent => {}
+        }
+    }
+}
+
+impl Progress {
+    fn remove(&self, bar: Option<ProgressBar>) {
+        if let (Some(bar), Face::Bars { bars, .. }) = (bar, &self.face) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The nightly job.
+
+mod hook;
+mod ping;
+mod step;
+mod summary;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use chsnap::fs;
+use chsnap::ops;
+use chsnap::plan::{missed, next_wait, worst_code};
+use chsnap::repo::Repository;
+
+use super::early::Early;
+use super::failure::Failure;
+use super::globals::{Globals, duration, size};
+use super::output::Output;
+use super::{CommandResult, WARNED, metrics, opening, render, signals};
+
+use step::{Runner, State, Step};
+use summary::Summary;
+
+/// The nightly job: create, and what keeps the repository in order
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The profile to run [default: what stands at the top of the configuration]
+    #[arg(value_name = "PROFILE", id = "run_profile")]
+    profile: Option<String>,
+    /// How often it is run: what is late by half as much again was missed, and said so
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    every: Duration,
+    /// With less free than this, gc and what the policy lets go come before create
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
+    min_free: u64,
+    /// How long to wait for a server that does not answer yet
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    server_wait: Duration,
+    /// A command line to run first; if it fails, nothing else is done
+    #[arg(long, value_name = "COMMAND")]
+    before: Option<String>,
+    /// A command line to run last, with the outcome in CHSNAP_RUN_STATE and its like
+    #[arg(long, value_name = "COMMAND")]
+    after: Option<String>,
+    /// How long each of them may take
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    hook_timeout: Duration,
+    /// An address to get after a success; with /start behind it at the start, with /fail after a failure
+    #[arg(long, value_name = "URL")]
+    ping: Option<String>,
+    /// An address to get at the start
+    #[arg(long, value_name = "URL")]
+    ping_start: Option<String>,
+    /// An address to get after a success
+    #[arg(long, value_name = "URL")]
+    ping_success: Option<String>,
+    /// An address to get after a failure
+    #[arg(long, value_name = "URL")]
+    ping_failure: Option<String>,
+    /// Where figures for Prometheus are written: a file *.prom that its node exporter reads
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "The exit code is that of the worst step, in this order: 143, 130, 12, 1, 10, 11, 2, 13, 3, 0.
+
+Examples:
+  chsnap run
+  chsnap run nfs
+  chsnap run nfs --json --progress none
+  chsnap run --min-free 100GiB --metrics-file /var/lib/prometheus/node-exporter/chsnap.prom";
+
+/// What a run goes by.
+struct Night<'a> {
+    args: &'a Args,
+    runner: Runner<'a>,
+    interrupted: Arc<AtomicBool>,
+    output: &'a Output,
+    begun: Instant,
+    /// The run as it was before a step that may be ended at any time, while it lasts.
+    at_step: Mutex<Option<Summary>>,
+}
+
+/// One run, as far as it has come.
+struct Run<'a> {
+    night: &'a Night<'a>,
+    summary: Summary,
+}
+
+impl<'a> std::ops::Deref for Run<'a> {
+    type Target = Night<'a>;
+
+    fn deref(&self) -> &Night<'a> {
+        self.night
+    }
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, early: &Early, output: &Output) -> CommandResult {
+    let layer = early.layer()?;
+    let interrupted = signals::watch(!globals.json && !globals.quiet);
+    let runner = Runner { globals, schema: &early.schema, layer: &layer };
+    let summary = Summary::begin(early.profile.clone(), globals.repo.clone(), Utc::now());
+    let night = Night { args, runner, interrupted, output, begun: Instant::now(), at_step: Mutex::default() };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| night.end_when_told(&is_over));
+        let mut run = Run { night: &night, summary };
+        run.all();
+        is_over.store(true, Ordering::Relaxed);
+        run.finish()
+    })
+}
+
+impl Night<'_> {
+    /// A signal ends a step that a kill cannot hurt at once, but not without a word: figures, ping and hook come all the
+    /// same. `create` hears signals itself, and undoes what it began.
+    fn end_when_told(&self, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+            if !self.interrupted.load(Ordering::Relaxed) {
+                continue;
+            }
+            let found = self.at_step.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(summary) = found {
+                let code = Run { night: self, summary }.finish().unwrap_or_else(|failure| failure.report(self.output));
+                std::process::exit(code.into());
+            }
+        }
+    }
+
+    fn at_step(&self, summary: Option<Summary>) {
+        *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+    }
+}
+
+impl Run<'_> {
+    fn all(&mut self) {
+        self.ping(self.start_address(), "start");
+        if self.hook("before", self.args.before.as_deref()) {
+            self.steps();
+        }
+    }
+
+    fn steps(&mut self) {
+        if let Err(failure) = self.look() {
+            self.summary.steps.push(Step::failed("open", failure.code(), failure.line()));
+            return;
+        }
+        self.make_room();
+        let create = self.create();
+        let is_made = create.is_done();
+        let may_go_on = is_made || !matches!(create.code(), 2 | 10 | 11);
+        self.summary.snapshot = create.text_of("id");
+        self.summary.steps.push(create);
+        let no_snapshot = "there is no new snapshot";
+        self.prune(is_made, no_snapshot);
+        if is_made {
+            self.step("gc", &[]);
+        } else {
+            self.skip("gc", no_snapshot);
+        }
+        if may_go_on {
+            self.step_if_configured("verify");
+        }
+    }
+
+    /// Notices what was missed, before there is a new snapshot.
+    fn look(&mut self) -> Result<(), Failure> {
+        let repository = opening::open(self.runner.globals)?;
+        let listing = ops::list(&repository)?;
+        let good = listing.snapshots.iter().filter(|(summary, _)| summary.is_complete());
+        let newest = good.map(|(summary, _)| summary.time).max();
+        self.summary.missed = missed(newest, self.summary.started, self.args.every);
+        self.summary.free_before = free_bytes(&repository);
+        Ok(())
+    }
+
+    /// With too little free, what is in the trash goes first, then what the policy lets go: never the last good one.
+    fn make_room(&mut self) {
+        let wanted = self.args.min_free;
+        let is_short = |run: &Self| run.free().is_some_and(|free| free < wanted);
+        if !is_short(self) {
+            return;
+        }
+        let text = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), render::bytes);
+        let before = text(self.free());
+        self.step("gc", &[]);
+        if is_short(self) && self.runner.has("prune") && self.runner.is_configured("prune") {
+            self.step("prune", &["--yes"]);
+            self.step("gc", &[]);
+        }
+        if is_short(self) {
+            self.summary.warnings.push(format!(
+                "{} are free, less than the {} of min_free, after all that may go went",
+                text(self.free()),
+                render::bytes(wanted)
+            ));
+        } else {
+            self.summary.notes.push(format!("room was made first: {before} were free, {} are", text(self.free())));
+        }
+    }
+
+    fn free(&self) -> Option<u64> {
+        opening::open(self.runner.globals).ok().as_ref().and_then(free_bytes)
+    }
+
+    /// Makes the snapshot, again and again while the server is not there yet.
+    fn create(&mut self) -> Step {
+        let begun = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let step = self.runner.run("create", &[]);
+            let State::Failed { is_absent: true, .. } = step.state else { return step };
+            let Some(wait) = next_wait(attempt, begun.elapsed(), self.args.server_wait) else { return step };
+            if attempt == 0 {
+                let patience = humantime::format_duration(self.args.server_wait);
+                self.output.note(&format!("the server does not answer; it is asked again for {patience}"));
+            }
+            attempt += 1;
+            self.summary.retries = attempt;
+            if !self.sleep(wait) {
+                return Step::failed(
+                    "create",
+                    signals::exit_code(),
+                    "interrupted while the server was waited for".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// Sleeps, unless the program is asked to stop.
+    fn sleep(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if self.is_interrupted() {
+                return false;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
+        !self.is_interrupted()
+    }
+
+    fn prune(&mut self, is_made: bool, no_snapshot: &str) {
+        if !self.runner.has("prune") {
+            return;
+        }
+        match (is_made, self.runner.is_configured("prune")) {
+            (false, _) => self.skip("prune", no_snapshot),
+            (true, false) => self.skip("prune", "no policy is configured: [prune] in the configuration has it"),
+            (true, true) => self.step("prune", &["--yes"]),
+        }
+    }
+
+    fn step_if_configured(&mut self, name: &str) {
+        if self.runner.has(name) && self.runner.is_configured(name) {
+            self.step(name, &[]);
+        }
+    }
+
+    fn step(&mut self, name: &str, arguments: &[&str]) {
+        if self.is_interrupted() {
+            return self.skip(name, "the run was interrupted");
+        }
+        let mut if_ended = self.summary.clone();
+        if_ended.steps.push(Step::failed(name, signals::exit_code(), "interrupted".to_owned()));
+        self.at_step(Some(if_ended));
+        let step = self.runner.run(name, arguments);
+        self.at_step(None);
+        self.summary.steps.push(step);
+    }
+
+    fn skip(&mut self, name: &str, reason: &str) {
+        self.summary.steps.push(Step::skipped(name, reason));
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Runs a hook; whether the run may go on is the answer.
+    fn hook(&mut self, phase: &str, line: Option<&str>) -> bool {
+        let Some(line) = line else { return true };
+        let environment = self.summary.environment(phase, self.code());
+        let result = hook::run(line, &environment, self.args.hook_timeout);
+        let Err(trouble) = result else { return true };
+        let message = format!("the hook {phase:?} failed: {trouble}");
+        if phase == "before" {
+            self.summary.steps.push(Step::failed("before", 1, message));
+        } else {
+            self.summary.warnings.push(message);
+        }
+        false
+    }
+
+    fn start_address(&self) -> Option<String> {
+        self.args.ping_start.clone().or_else(|| self.behind_ping("start"))
+    }
+
+    fn behind_ping(&self, word: &str) -> Option<String> {
+        self.args.ping.as_ref().map(|url| format!("{}/{word}", url.trim_end_matches('/')))
+    }
+
+    fn ping(&mut self, url: Option<String>, what: &str) {
+        let Some(url) = url else { return };
+        if let Err(error) = ping::ping(&url) {
+            self.summary.warnings.push(format!("the {what} could not be told to the ping address: {error}"));
+        }
+    }
+
+    fn code(&self) -> u8 {
+        let interrupted = self.is_interrupted().then(signals::exit_code);
+        let warned = (!self.summary.warnings.is_empty()).then_some(WARNED);
+        worst_code(self.summary.steps.iter().map(Step::code).chain(interrupted).chain(warned))
+    }
+
+    /// Whatever happened: figures, ping, hook, and then the summary.
+    fn finish(mut self) -> CommandResult {
+        self.summary.free_after = self.free();
+        self.summary.seconds = self.begun.elapsed().as_secs_f64();
+        let is_success = matches!(self.code(), 0 | WARNED);
+        let (url, what) = if is_success {
+            (self.args.ping_success.clone().or_else(|| self.args.ping.clone()), "success")
+        } else {
+            (self.args.ping_failure.clone().or_else(|| self.behind_ping("fail")), "failure")
+        };
+        self.ping(url, what);
+        self.hook("after", self.args.after.as_deref());
+        self.summary.finished = Utc::now();
+        if let Some(path) = &self.args.metrics_file {
+            let outcome = self.summary.outcome(self.code());
+            if let Err(error) = metrics::write(path, self.runner.globals, Some(&outcome)) {
+                self.summary.warnings.push(format!("the figures for Prometheus are not written: {error}"));
+            }
+        }
+        let code = self.code();
+        let output = self.output;
+        self.summary.tell(code, output)
+    }
+}
+
+fn free_bytes(repository: &Repository) -> Option<u64> {
+    fs::space(repository.dir()).ok().map(|space| space.free_bytes)
+}

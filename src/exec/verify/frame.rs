@@ -1,0 +1,142 @@
+//! A snapshot down to its parts: its directories, its definitions.
+
+use std::path::{Path, PathBuf};
+
+use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Kind, ReadMeans};
+use crate::model::{DamageKind, Level};
+use crate::plan::{Frame, Place};
+use crate::repo::MetadataFile;
+
+use super::finding::{Finding, InodeKey, Wanted, size};
+use super::unread::{Unread, reason};
+
+/// What an entry is, in words.
+pub(super) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "a file",
+        Kind::Directory => "a directory",
+        Kind::Symlink => "a symbolic link",
+        Kind::Special => "a device, socket or pipe",
+        Kind::Unknown => "nothing known",
+    }
+}
+
+/// Holds a snapshot's directories against its frame: what is missing, what is something else, what is too much.
+#[must_use]
+pub fn check_frame(snapshot: &Dir, position: usize, frame: &Frame, unread: &Unread) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    Walk { position, frame, unread }.directory(snapshot, Path::new(""), &mut findings);
+    findings
+}
+
+struct Walk<'a> {
+    position: usize,
+    frame: &'a Frame,
+    unread: &'a Unread,
+}
+
+impl Walk<'_> {
+    fn directory(&self, dir: &Dir, path: &Path, findings: &mut Vec<Finding>) {
+        let Some(expected) = self.frame.entries(path) else { return };
+        let mut entries = match dir.entries_with_kind() {
+            Ok(entries) => entries,
+            Err(error) => return self.unreadable(path, "a directory", &error, findings),
+        };
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut there = std::collections::BTreeMap::new();
+        for entry in &entries {
+            let known = entry.name.to_str().and_then(|name| Some((name, *expected.get(name)?)));
+            if let Some((name, place)) = known {
+                there.insert(name, (entry.kind, place));
+            } else if self.frame.is_whole(path) && !is_left_behind(dir, path, entry) {
+                let path = path.join(&entry.name);
+                findings.push(Finding::new(self.position, path, DamageKind::Extra, "nothing", kind_name(entry.kind)));
+            }
+        }
+        for (name, place) in expected {
+            let wanted = if *place == Place::File { Kind::File } else { Kind::Directory };
+            let path = path.join(name);
+            match there.get(name.as_str()) {
+                None => {
+                    findings.push(Finding::new(self.position, path, DamageKind::Missing, kind_name(wanted), "nothing"));
+                }
+                Some((kind, _)) if *kind != wanted => {
+                    let (expected, found) = (kind_name(wanted), kind_name(*kind));
+                    findings.push(Finding::new(self.position, path, DamageKind::Type, expected, found));
+                }
+                Some((_, Place::Directory)) => match dir.open_dir(name) {
+                    Ok(below) => self.directory(&below, &path, findings),
+                    Err(error) => self.unreadable(&path, "a directory", &error, findings),
+                },
+                Some((_, Place::File | Place::Part)) => {}
+            }
+        }
+    }
+
+    fn unreadable(&self, path: &Path, expected: &str, error: &FsError, findings: &mut Vec<Finding>) {
+        if !self.unread.takes(error) {
+            let kind = DamageKind::Unreadable;
+            findings.push(Finding::new(self.position, path, kind, expected, reason(error)));
+        }
+    }
+}
+
+/// A database of which no table could be taken has left its empty directory in `data/`, and a snapshot without tables
+/// that one.
+fn is_left_behind(dir: &Dir, path: &Path, entry: &Entry) -> bool {
+    let is_data = path == Path::new("") && entry.name == "data";
+    if entry.kind != Kind::Directory || !(is_data || path == Path::new("data")) {
+        return false;
+    }
+    let below = dir.open_dir(&entry.name).and_then(|below| Ok((below.entries_with_kind()?, below)));
+    below.is_ok_and(|(entries, below)| {
+        entries.iter().all(|entry| is_data && is_left_behind(&below, Path::new("data"), entry))
+    })
+}
+
+/// Holds a file that is no part's against what the manifest says of it. One that is not there, or no file, is the
+/// frame's affair.
+#[must_use]
+pub fn check_metadata(
+    snapshot: &Dir,
+    position: usize,
+    file: &MetadataFile,
+    level: Level,
+    means: ReadMeans<'_>,
+    unread: &Unread,
+) -> Vec<Finding> {
+    let path = PathBuf::from(&file.path);
+    let Some(name) = path.file_name() else { return Vec::new() };
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let Ok(digest) = blake3::Hash::from_hex(&file.blake3) else {
+        let found = format!("{:?} as the digest of {}", file.blake3, file.path);
+        return vec![Finding::new(position, "manifest.json", DamageKind::Manifest, "BLAKE3 as 64 hex digits", found)];
+    };
+    let wanted = Wanted { size_bytes: file.bytes, digest: Digest::Blake3(digest), ownership: None };
+    let with = |kind, expected: String, found: String, inode| {
+        vec![Finding { inode, wanted: Some(wanted), ..Finding::new(position, &path, kind, expected, found) }]
+    };
+    let checked = snapshot.find_beneath(parent).and_then(|dir| {
+        let Some(dir) = dir else { return Ok(None) };
+        let Some(stat) = dir.find(name)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
+        let inode = Some(InodeKey::from(&stat));
+        if level == Level::Structure {
+            return Ok(None);
+        }
+        if stat.size_bytes != file.bytes {
+            return Ok(Some((DamageKind::Size, size(file.bytes), size(stat.size_bytes), inode)));
+        }
+        if level == Level::Size {
+            return Ok(None);
+        }
+        let (_, found, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
+        let found = found.filter(|found| *found != wanted.digest);
+        Ok(found.map(|found| (DamageKind::Content, wanted.digest.to_string(), found.to_string(), inode)))
+    });
+    match checked {
+        Ok(None) => Vec::new(),
+        Ok(Some((kind, expected, found, inode))) => with(kind, expected, found, inode),
+        Err(error) if unread.takes(&error) || error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => with(DamageKind::Unreadable, size(file.bytes), reason(&error), None),
+    }
+}

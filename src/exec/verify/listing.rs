@@ -1,0 +1,105 @@
+//! The files of one part where it stands in one snapshot, with what cannot be listed.
+
+use std::collections::BTreeMap;
+
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::model::DamageKind;
+
+use super::unread::{Unread, reason};
+
+/// One file of a part.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its inode.
+    pub stat: Stat,
+}
+
+/// A directory of a part: the part itself, or one in it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub dir: Dir,
+    pub files: Vec<Listed>,
+}
+
+/// Everything in a part's directory. Names are as they stand there, with what is no UTF-8 replaced.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The part itself is the empty name.
+    pub directories: BTreeMap<String, Directory>,
+    /// What is no file and no directory where one may be: path and kind.
+    pub others: Vec<(String, Kind)>,
+    /// What could not be read: path, kind of damage, why.
+    pub troubles: Vec<(String, DamageKind, String)>,
+}
+
+pub(super) fn joined(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}
+
+impl Listing {
+    /// Lists a part that was opened and read already.
+    pub(super) fn of(part: Dir, entries: Vec<Entry>, unread: &Unread) -> Self {
+        let mut listing = Self::default();
+        let below = listing.add(part.clone(), entries, "", unread);
+        for name in below {
+            match part.open_and_list(&name) {
+                Ok((dir, entries)) => {
+                    let deeper = listing.add(dir, entries, &name, unread);
+                    // Parts have nothing deeper than the files of a projection.
+                    listing.others.extend(deeper.into_iter().map(|deep| (joined(&name, &deep), Kind::Directory)));
+                }
+                Err(error) => listing.trouble(&name, &error, unread),
+            }
+        }
+        listing
+    }
+
+    fn trouble(&mut self, path: &str, error: &FsError, unread: &Unread) {
+        if unread.takes(error) {
+            return;
+        }
+        let kind = if error.kind() == ErrorKind::NotFound { DamageKind::Missing } else { DamageKind::Unreadable };
+        self.troubles.push((path.to_owned(), kind, reason(error)));
+    }
+
+    /// Adds one directory; gives the names of those in it.
+    fn add(&mut self, dir: Dir, mut entries: Vec<Entry>, path: &str, unread: &Unread) -> Vec<String> {
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let (mut files, mut directories) = (Vec::with_capacity(entries.len()), Vec::new());
+        for entry in entries {
+            let name = match entry.name.into_string() {
+                Ok(name) => name,
+                Err(name) => {
+                    self.others.push((joined(path, &name.to_string_lossy()), entry.kind));
+                    continue;
+                }
+            };
+            match entry.kind {
+                Kind::File => match dir.stat(&name) {
+                    Ok(stat) => files.push(Listed { name, stat }),
+                    Err(error) => self.trouble(&joined(path, &name), &error, unread),
+                },
+                Kind::Directory => directories.push(name),
+                kind => self.others.push((joined(path, &name), kind)),
+            }
+        }
+        self.directories.insert(path.to_owned(), Directory { dir, files });
+        directories
+    }
+
+    /// All files, with the directory that each is in.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Dir, &Listed)> {
+        self.directories
+            .iter()
+            .flat_map(|(path, level)| level.files.iter().map(move |file| (path.as_str(), &level.dir, file)))
+    }
+
+    /// The file at a path.
+    pub(super) fn find(&self, directory: &str, name: &str) -> Option<(&Dir, &Listed)> {
+        let level = self.directories.get(directory)?;
+        let at = level.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok()?;
+        Some((&level.dir, level.files.get(at)?))
+    }
+}

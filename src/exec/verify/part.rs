@@ -1,0 +1,495 @@
+//! One part in all the snapshots that have it: names, kinds, owners, modes, sizes, bytes.
+
+use std::collections::HashMap;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::exec::inspect::CHECKSUMS;
+use crate::fs::{Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans, Stat};
+use crate::model::{DamageKind, Level, Ownership, PartName, TableName, escape_for_file_name};
+use crate::repo::PartRecord;
+
+use super::expectations::{Expectations, Expected, Lists, directory_of};
+use super::finding::{Finding, InodeKey, Wanted, is_mode, mode, owner, size};
+use super::frame::kind_name;
+use super::inodes::Inodes;
+use super::listing::{Listing, joined};
+use super::unread::{Unread, reason};
+
+/// A part in one snapshot.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The snapshot, as its position among those of the run.
+    pub snapshot: usize,
+    /// What the snapshot says of it.
+    pub record: Arc<PartRecord>,
+    /// Whether its bytes need not be read again.
+    pub covered: bool,
+}
+
+/// A part in all the snapshots of the run that have it.
+#[derive(Clone, Debug)]
+pub struct PartGroup {
+    /// Its table.
+    pub table: TableName,
+    /// Its name.
+    pub part: PartName,
+    /// Where it stands.
+    pub instances: Vec<Instance>,
+}
+
+/// What was checked. A part or file counts once for each snapshot that has it, what was read once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Parts.
+    pub parts: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// Files that were read to their end.
+    pub read_files: u64,
+    /// Bytes in those.
+    pub read_bytes: u64,
+    /// Parts whose bytes were not read, because an earlier check has.
+    pub spared_parts: u64,
+    /// Parts without checksums that can be used.
+    pub unverifiable_parts: u64,
+    /// Files of which only name, owner, mode and, where it is recorded, size can be checked.
+    pub unverifiable_files: u64,
+    /// Sum of their sizes.
+    pub unverifiable_bytes: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.parts += other.parts;
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.read_files += other.read_files;
+        self.read_bytes += other.read_bytes;
+        self.spared_parts += other.spared_parts;
+        self.unverifiable_parts += other.unverifiable_parts;
+        self.unverifiable_files += other.unverifiable_files;
+        self.unverifiable_bytes = self.unverifiable_bytes.saturating_add(other.unverifiable_bytes);
+    }
+}
+
+/// What came of checking a part.
+#[derive(Debug, Default)]
+pub struct PartOutcome {
+    /// What was checked.
+    pub tally: Tally,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Whether its bytes were not read, because an earlier check has.
+    pub spared: bool,
+}
+
+/// Checks parts, each with all the snapshots that have it.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    /// The snapshots of the run.
+    snapshots: &'a [Dir],
+    level: Level,
+    means: ReadMeans<'a>,
+    unread: &'a Unread,
+    seen: Inodes,
+}
+
+/// From this size on the files of one part are read side by side.
+const SPLIT_BYTES: u64 = 32 << 20;
+
+/// One inode of the part, with all that it should be.
+struct Checked {
+    stat: Stat,
+    dir: Dir,
+    name: String,
+    /// Entries of the part that have it.
+    entries: u64,
+    asked: Vec<Asked>,
+}
+
+/// What an inode should be at a path in the part, in the snapshots that have it there.
+struct Asked {
+    path: String,
+    expected: Expected,
+    ownership: Option<Ownership>,
+    snapshots: Vec<usize>,
+    noted: bool,
+}
+
+impl<'a> Verifier<'a> {
+    /// For parts of these snapshots.
+    #[must_use]
+    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadMeans<'a>, unread: &'a Unread) -> Self {
+        Self { snapshots, level, means, unread, seen: Inodes::new() }
+    }
+
+    /// Checks one part.
+    #[must_use]
+    pub fn check(&self, group: &PartGroup) -> PartOutcome {
+        Check { verifier: self, group, outcome: PartOutcome::default() }.run()
+    }
+}
+
+struct Check<'a> {
+    verifier: &'a Verifier<'a>,
+    group: &'a PartGroup,
+    outcome: PartOutcome,
+}
+
+impl Check<'_> {
+    fn run(mut self) -> PartOutcome {
+        let mut listings = Vec::new();
+        for instance in &self.group.instances {
+            self.outcome.tally.parts += 1;
+            if let Some(listing) = self.list(instance) {
+                listings.push((instance, listing));
+            }
+        }
+        let mut lists = Lists::default();
+        for (_, listing) in &listings {
+            lists.read(listing);
+        }
+        // Records that are equal are one: what they ask for is worked out once.
+        let mut expectations: HashMap<*const PartRecord, Expectations> = HashMap::new();
+        let mut inodes: HashMap<InodeKey, Checked> = HashMap::new();
+        for (instance, listing) in &listings {
+            let expected = expectations
+                .entry(Arc::as_ptr(&instance.record))
+                .or_insert_with(|| Expectations::of(&instance.record, &lists));
+            self.compare_names(instance, listing, expected);
+            self.collect(instance, listing, expected, &mut inodes);
+        }
+        let mut inodes: Vec<Checked> = inodes.into_values().collect();
+        // Inode numbers tend to follow the place on the disk.
+        inodes.sort_unstable_by_key(|checked| (checked.stat.device, checked.stat.inode));
+        self.outcome.spared = self.verifier.level == Level::Data && is_covered(&listings, &inodes);
+        if self.outcome.spared {
+            self.outcome.tally.spared_parts += listings.len() as u64;
+        }
+        let bytes = inodes.iter().fold(0_u64, |sum, checked| sum.saturating_add(checked.stat.size_bytes));
+        let check = |checked: &Checked| self.check_inode(checked, &lists);
+        let results: Vec<(Vec<Finding>, Tally)> = if bytes >= SPLIT_BYTES && self.verifier.level == Level::Data {
+            inodes.par_iter().map(check).collect()
+        } else {
+            inodes.iter().map(check).collect()
+        };
+        for (findings, tally) in results {
+            self.outcome.findings.extend(findings);
+            self.outcome.tally += tally;
+        }
+        self.outcome
+    }
+
+    fn table_path(&self) -> PathBuf {
+        let table = &self.group.table;
+        Path::new("data").join(escape_for_file_name(&table.database)).join(escape_for_file_name(&table.table))
+    }
+
+    fn part_path(&self) -> PathBuf {
+        self.table_path().join(self.group.part.as_str())
+    }
+
+    /// A finding about a path in the part; the empty one is the part's own directory.
+    fn finding(&self, instance: &Instance, path: &str, kind: DamageKind, expected: String, found: String) -> Finding {
+        let own = self.part_path();
+        let path = if path.is_empty() { own } else { own.join(path) };
+        Finding {
+            table: Some(self.group.table.clone()),
+            part: Some(self.group.part.clone()),
+            noted: !instance.record.damage.is_empty(),
+            ..Finding::new(instance.snapshot, path, kind, expected, found)
+        }
+    }
+
+    fn add(&mut self, instance: &Instance, path: &str, kind: DamageKind, expected: &str, found: &str) {
+        let finding = self.finding(instance, path, kind, expected.to_owned(), found.to_owned());
+        self.outcome.findings.push(finding);
+    }
+
+    /// Opens and lists the part in one snapshot, and looks at its directory; none where that cannot be.
+    fn list(&mut self, instance: &Instance) -> Option<Listing> {
+        let snapshot = self.verifier.snapshots.get(instance.snapshot)?;
+        let table = match snapshot.find_beneath(&self.table_path()) {
+            Ok(Some(table)) => table,
+            Ok(None) => {
+                self.missing_table(instance, DamageKind::Missing, "nothing");
+                return None;
+            }
+            Err(error) if self.verifier.unread.takes(&error) => return None,
+            Err(error) if error.kind() == ErrorKind::WrongKind => {
+                // Which of the directories on its way it is, the frame says.
+                return None;
+            }
+            Err(error) => {
+                self.missing_table(instance, DamageKind::Unreadable, &reason(&error));
+                return None;
+            }
+        };
+        let opened = table.open_and_list(self.group.part.as_str());
+        let (dir, entries) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.no_part(instance, &table, &error);
+                return None;
+            }
+        };
+        match dir.stat_self() {
+            Ok(stat) => self.check_directory(instance, stat.ownership),
+            Err(error) => self.add(instance, "", DamageKind::Unreadable, "a directory", &reason(&error)),
+        }
+        let listing = Listing::of(dir, entries, self.verifier.unread);
+        for (path, kind, why) in &listing.troubles {
+            self.add(instance, path, *kind, "what the part has", why);
+        }
+        if instance.record.unverifiable.is_some() {
+            self.outcome.tally.unverifiable_parts += 1;
+        }
+        Some(listing)
+    }
+
+    /// The whole table is gone: one finding for it, and none for each part.
+    fn missing_table(&mut self, instance: &Instance, kind: DamageKind, found: &str) {
+        let mut finding = self.finding(instance, "", kind, "a directory".to_owned(), found.to_owned());
+        (finding.path, finding.part) = (self.table_path(), None);
+        self.outcome.findings.push(finding);
+    }
+
+    fn no_part(&mut self, instance: &Instance, table: &Dir, error: &FsError) {
+        let (kind, found) = match error.kind() {
+            ErrorKind::NotFound => (DamageKind::Missing, "nothing".to_owned()),
+            ErrorKind::WrongKind => {
+                let stat = table.stat(self.group.part.as_str());
+                (DamageKind::Type, stat.map_or("no directory", |stat| kind_name(stat.kind)).to_owned())
+            }
+            _ if self.verifier.unread.takes(error) => return,
+            _ => (DamageKind::Unreadable, reason(error)),
+        };
+        self.add(instance, "", kind, kind_name(Kind::Directory), &found);
+    }
+
+    /// The directory is the snapshot's own: nobody else changes its mode.
+    fn check_directory(&mut self, instance: &Instance, found: Ownership) {
+        let recorded = instance.record.directory;
+        if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
+            self.add(instance, "", DamageKind::Owner, &owner(recorded), &owner(found));
+        }
+        if recorded.mode != found.mode {
+            self.add(instance, "", DamageKind::Mode, &mode(recorded.mode), &mode(found.mode));
+        }
+    }
+
+    /// What is missing, what is something else, what is too much.
+    fn compare_names(&mut self, instance: &Instance, listing: &Listing, expected: &Expectations) {
+        for (should, is) in &expected.contradictions {
+            let mut finding = self.finding(instance, "", DamageKind::Manifest, should.clone(), is.clone());
+            finding.path = PathBuf::from("parts.jsonl.zst");
+            self.outcome.findings.push(finding);
+        }
+        let others: HashMap<&str, Kind> = listing.others.iter().map(|(path, kind)| (path.as_str(), *kind)).collect();
+        let is_trouble = |path: &str| listing.troubles.iter().any(|(trouble, ..)| trouble == path);
+        for directory in &expected.directories {
+            if listing.directories.contains_key(directory) || is_trouble(directory) {
+                continue;
+            }
+            let found = match others.get(directory.as_str()) {
+                Some(kind) => Some(kind_name(*kind)),
+                None => listing.find("", directory).map(|_| kind_name(Kind::File)),
+            };
+            let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
+            self.add(instance, directory, kind, kind_name(Kind::Directory), found.unwrap_or("nothing"));
+        }
+        for (path, file) in &expected.files {
+            let directory = directory_of(path);
+            let name = path.rsplit('/').next().unwrap_or(path);
+            // Of a directory that is not there the directory is what is missing.
+            if !listing.directories.contains_key(directory)
+                || listing.find(directory, name).is_some()
+                || is_trouble(path)
+            {
+                continue;
+            }
+            let found = match others.get(path.as_str()) {
+                Some(kind) => Some(kind_name(*kind)),
+                None => listing.directories.contains_key(path).then(|| kind_name(Kind::Directory)),
+            };
+            let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
+            let found = found.unwrap_or("nothing").to_owned();
+            let mut finding = self.finding(instance, path, kind, kind_name(Kind::File).to_owned(), found);
+            finding.wanted = wanted(file, expected.ownership(path));
+            self.outcome.findings.push(finding);
+        }
+        for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
+            let is_known = expected.directories.contains(directory) || expected.files.contains_key(directory);
+            if !is_known && expected.knows("") {
+                self.add(instance, directory, DamageKind::Extra, "nothing", kind_name(Kind::Directory));
+            }
+        }
+        for (path, kind) in &listing.others {
+            let is_known = expected.directories.contains(path) || expected.files.contains_key(path);
+            if !is_known {
+                self.add(instance, path, DamageKind::Extra, "nothing", kind_name(*kind));
+            }
+        }
+    }
+
+    /// Counts the files of one listing and gathers them by their inodes.
+    fn collect(
+        &mut self,
+        instance: &Instance,
+        listing: &Listing,
+        expected: &Expectations,
+        inodes: &mut HashMap<InodeKey, Checked>,
+    ) {
+        for (directory, dir, file) in listing.files() {
+            self.outcome.tally.files += 1;
+            self.outcome.tally.bytes = self.outcome.tally.bytes.saturating_add(file.stat.size_bytes);
+            let path = joined(directory, &file.name);
+            let known = match expected.files.get(&path) {
+                Some(known) => *known,
+                None if !expected.knows(directory) => Expected { size_bytes: None, digest: None },
+                None => {
+                    let is_elsewhere = expected.directories.contains(&path)
+                        || !(directory.is_empty() || expected.directories.contains(directory));
+                    if !is_elsewhere {
+                        self.add(instance, &path, DamageKind::Extra, "nothing", kind_name(Kind::File));
+                    }
+                    continue;
+                }
+            };
+            if known.digest.is_none() {
+                self.outcome.tally.unverifiable_files += 1;
+                self.outcome.tally.unverifiable_bytes =
+                    self.outcome.tally.unverifiable_bytes.saturating_add(file.stat.size_bytes);
+            }
+            let ownership = expected.ownership(&path);
+            let checked = inodes.entry(InodeKey::from(&file.stat)).or_insert_with(|| Checked {
+                stat: file.stat,
+                dir: dir.clone(),
+                name: file.name.clone(),
+                entries: 0,
+                asked: Vec::new(),
+            });
+            checked.entries += 1;
+            let is_asked =
+                |asked: &Asked| asked.path == path && asked.expected == known && asked.ownership == ownership;
+            if let Some(asked) = checked.asked.iter_mut().find(|asked| is_asked(asked)) {
+                asked.snapshots.push(instance.snapshot);
+            } else {
+                let (snapshots, noted) = (vec![instance.snapshot], !instance.record.damage.is_empty());
+                checked.asked.push(Asked { path, expected: known, ownership, snapshots, noted });
+            }
+        }
+    }
+
+    fn check_inode(&self, checked: &Checked, lists: &Lists) -> (Vec<Finding>, Tally) {
+        let mut findings = Vec::new();
+        let mut tally = Tally::default();
+        // What is asked of one inode at several paths is nearly always the same: it is read once for that.
+        let mut read: Vec<(Digest, Result<Option<Digest>, FsError>)> = Vec::new();
+        for asked in &checked.asked {
+            let mut add = |kind, should: String, is: String| {
+                findings.push(Finding {
+                    snapshots: asked.snapshots.clone(),
+                    path: self.part_path().join(&asked.path),
+                    table: Some(self.group.table.clone()),
+                    part: Some(self.group.part.clone()),
+                    kind,
+                    expected: should,
+                    found: is,
+                    inode: Some(InodeKey::from(&checked.stat)),
+                    wanted: wanted(&asked.expected, asked.ownership),
+                    noted: asked.noted,
+                });
+            };
+            let found = checked.stat.ownership;
+            if let Some(recorded) = asked.ownership {
+                if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
+                    add(DamageKind::Owner, owner(recorded), owner(found));
+                }
+                if !is_mode(recorded.mode, found.mode) {
+                    add(DamageKind::Mode, mode(recorded.mode), mode(found.mode));
+                }
+            }
+            let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
+            // A list of checksums is read whatever the level: that its size is another one is said, too.
+            if !has_size && (self.verifier.level >= Level::Size || checked.name == CHECKSUMS) {
+                let bytes = asked.expected.size_bytes.unwrap_or_default();
+                add(DamageKind::Size, size(bytes), size(checked.stat.size_bytes));
+            }
+            let Some(digest) = asked.expected.digest.filter(|_| has_size) else { continue };
+            if !read.iter().any(|(known, _)| *known == digest) {
+                read.push((digest, self.read(checked, digest, lists, &mut tally)));
+            }
+            match read.iter().find_map(|(known, result)| (*known == digest).then_some(result)) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(found))) => add(DamageKind::Content, digest.to_string(), found.to_string()),
+                Some(Err(error)) if self.verifier.unread.takes(error) => {}
+                Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
+                    add(DamageKind::Missing, kind_name(Kind::File).to_owned(), "nothing".to_owned());
+                }
+                Some(Err(error)) => add(DamageKind::Unreadable, digest.to_string(), reason(error)),
+            }
+        }
+        (findings, tally)
+    }
+
+    /// The hash that a file has, where it is another one than it should be.
+    fn read(
+        &self,
+        checked: &Checked,
+        digest: Digest,
+        lists: &Lists,
+        tally: &mut Tally,
+    ) -> Result<Option<Digest>, FsError> {
+        let key = InodeKey::from(&checked.stat);
+        if let (Digest::Blake3(expected), Some(read)) = (digest, lists.by_inode.get(&key)) {
+            // Read already, for the list that it is, whatever the level.
+            return match read {
+                Ok((found, bytes)) => {
+                    tally.read_files += 1;
+                    tally.read_bytes += bytes;
+                    Ok((*found != expected).then_some(Digest::Blake3(*found)))
+                }
+                Err(error) => Err(error.clone()),
+            };
+        }
+        if self.verifier.level < Level::Data || self.outcome.spared || self.verifier.seen.has(key, digest) {
+            return Ok(None);
+        }
+        let hashing = match digest {
+            Digest::ClickHouse(_) => Hashing::ClickHouse,
+            Digest::Blake3(_) => Hashing::Blake3,
+        };
+        let (_, found, bytes) = checked.dir.hash_whole(&checked.name, hashing, self.verifier.means)?;
+        tally.read_files += 1;
+        tally.read_bytes += bytes;
+        if found == Some(digest) {
+            // One that has no other links can be met only here.
+            if u64::from(checked.stat.links) > checked.entries {
+                self.verifier.seen.add(key, digest);
+            }
+            return Ok(None);
+        }
+        Ok(found)
+    }
+}
+
+fn wanted(expected: &Expected, ownership: Option<Ownership>) -> Option<Wanted> {
+    Some(Wanted { size_bytes: expected.size_bytes?, digest: expected.digest?, ownership })
+}
+
+/// Whether every inode of the part is one that an earlier check has read.
+fn is_covered(listings: &[(&Instance, Listing)], inodes: &[Checked]) -> bool {
+    let covered: std::collections::HashSet<InodeKey> = listings
+        .iter()
+        .filter(|(instance, _)| instance.covered)
+        .flat_map(|(_, listing)| listing.files().map(|(_, _, file)| InodeKey::from(&file.stat)))
+        .collect();
+    !covered.is_empty() && inodes.iter().all(|checked| covered.contains(&InodeKey::from(&checked.stat)))
+}

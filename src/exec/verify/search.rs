@@ -1,0 +1,237 @@
+//! Where damage was found: which other entries have the same inode, and where a copy is intact.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::checksums::Checksums;
+use crate::exec::inspect::CHECKSUMS;
+use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Kind, ReadMeans};
+use crate::model::escape_for_file_name;
+use crate::repo::{MetadataFile, PartRecord};
+
+use super::finding::{InodeKey, Wanted, is_mode};
+use super::listing::joined;
+
+/// An entry that has one of the inodes asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sharer {
+    /// Where, relative to the directory that was searched.
+    pub path: PathBuf,
+    /// Which inode.
+    pub inode: InodeKey,
+    /// How many entries it has in all.
+    pub links: u32,
+}
+
+/// Databases, tables, parts, projections, and what a newer server may nest in them. What stands deeper nobody made.
+const DEPTH: usize = 9;
+
+/// Finds the entries beneath a directory that have one of these inodes. What cannot be read has none.
+#[must_use]
+pub fn find_sharers(root: &Dir, inodes: &HashSet<InodeKey>) -> Vec<Sharer> {
+    let numbers = inodes.iter().map(|key| key.inode).collect();
+    let mut found = Search { inodes, numbers }.below(root, Path::new(""), DEPTH);
+    found.sort_unstable();
+    found
+}
+
+struct Search<'a> {
+    inodes: &'a HashSet<InodeKey>,
+    numbers: HashSet<u64>,
+}
+
+impl Search<'_> {
+    fn below(&self, dir: &Dir, path: &Path, depth: usize) -> Vec<Sharer> {
+        let Ok(entries) = dir.entries_with_kind() else { return Vec::new() };
+        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
+        let deeper = |entry: &Entry| match (depth.checked_sub(1), dir.open_dir(&entry.name)) {
+            (Some(depth), Ok(below)) => self.below(&below, &path.join(&entry.name), depth),
+            _ => Vec::new(),
+        };
+        let mut found: Vec<Sharer> = directories.par_iter().flat_map_iter(deeper).collect();
+        for entry in files.iter().filter(|entry| self.numbers.contains(&entry.inode)) {
+            let Ok(stat) = dir.stat(&entry.name) else { continue };
+            let inode = InodeKey::from(&stat);
+            if self.inodes.contains(&inode) {
+                found.push(Sharer { path: path.join(&entry.name), inode, links: stat.links });
+            }
+        }
+        found
+    }
+}
+
+/// A copy that was read and is as it should be.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// The snapshot, as its position among those that were searched.
+    pub snapshot: usize,
+    /// Where, relative to it.
+    pub path: PathBuf,
+    /// The directory that it is in.
+    pub dir: Dir,
+    /// Its inode.
+    pub inode: InodeKey,
+}
+
+/// A search for copies of what is damaged, through one snapshot after the other.
+#[derive(Debug)]
+pub struct IntactSearch<'a> {
+    means: ReadMeans<'a>,
+    /// What is looked for, with what was found of it.
+    wanted: Vec<(Wanted, Option<Copy>)>,
+    by_digest: HashMap<Digest, Vec<usize>>,
+    /// Inodes that are no answer: the damaged ones, and those that were tried.
+    tried: HashSet<(InodeKey, Digest)>,
+    damaged: &'a HashSet<InodeKey>,
+    /// Which paths of a part have a hash that is looked for, by the digest of the part's `checksums.txt`.
+    lists: HashMap<String, Vec<(String, Digest)>>,
+}
+
+/// As the inspection of parts has it.
+const LIST_LIMIT_BYTES: u64 = 64 << 20;
+
+impl<'a> IntactSearch<'a> {
+    /// A search for these, under other inodes than the damaged ones.
+    #[must_use]
+    pub fn new(wanted: Vec<Wanted>, damaged: &'a HashSet<InodeKey>, means: ReadMeans<'a>) -> Self {
+        let mut by_digest: HashMap<Digest, Vec<usize>> = HashMap::new();
+        for (position, wanted) in wanted.iter().enumerate() {
+            by_digest.entry(wanted.digest).or_default().push(position);
+        }
+        Self {
+            means,
+            wanted: wanted.into_iter().map(|wanted| (wanted, None)).collect(),
+            by_digest,
+            tried: HashSet::new(),
+            damaged,
+            lists: HashMap::new(),
+        }
+    }
+
+    /// Whether everything was found.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.wanted.iter().all(|(_, copy)| copy.is_some())
+    }
+
+    /// What was found, in the order of what was asked for.
+    #[must_use]
+    pub fn into_copies(self) -> Vec<Option<Copy>> {
+        self.wanted.into_iter().map(|(_, copy)| copy).collect()
+    }
+
+    /// Looks through one part of a snapshot. What cannot be read is no copy.
+    pub fn look_at_part(&mut self, snapshot: &Dir, position: usize, record: &PartRecord) {
+        let mut hits: Vec<(String, Digest)> = Vec::new();
+        for file in &record.uncovered {
+            let digest = file.blake3.as_ref().and_then(|text| blake3::Hash::from_hex(text).ok()).map(Digest::Blake3);
+            if let Some(digest) = digest.filter(|digest| self.by_digest.contains_key(digest)) {
+                hits.push((file.path.clone(), digest));
+            }
+        }
+        let (database, table) = (escape_for_file_name(&record.database), escape_for_file_name(&record.table));
+        let path = Path::new("data").join(database).join(table).join(record.part.as_str());
+        let wants_covered = self.by_digest.keys().any(|digest| matches!(digest, Digest::ClickHouse(_)));
+        if hits.is_empty() && !wants_covered {
+            return;
+        }
+        let Ok(Some(part)) = snapshot.find_beneath(&path) else { return };
+        if wants_covered && record.unverifiable.is_none() {
+            hits.extend(self.covered_hits(&part, record));
+        }
+        for (inside, digest) in hits {
+            let (directory, name) = inside.rsplit_once('/').unwrap_or(("", &inside));
+            let Ok(Some(dir)) = part.find_beneath(Path::new(directory)) else { continue };
+            self.try_copy(&dir, name, digest, position, &path.join(&inside));
+        }
+    }
+
+    /// Looks at a definition or a mutation's file.
+    pub fn look_at_metadata(&mut self, snapshot: &Dir, position: usize, file: &MetadataFile) {
+        let Ok(digest) = blake3::Hash::from_hex(&file.blake3).map(Digest::Blake3) else { return };
+        if !self.by_digest.contains_key(&digest) {
+            return;
+        }
+        let path = Path::new(&file.path);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return;
+        };
+        if let Ok(Some(dir)) = snapshot.find_beneath(parent) {
+            self.try_copy(&dir, name, digest, position, path);
+        }
+    }
+
+    /// The files of a part that its checksums cover and that have a hash which is looked for.
+    fn covered_hits(&mut self, part: &Dir, record: &PartRecord) -> Vec<(String, Digest)> {
+        let own = record.uncovered.iter().find(|file| file.path == CHECKSUMS).and_then(|file| file.blake3.clone());
+        let Some(own) = own else { return Vec::new() };
+        if let Some(known) = self.lists.get(&own) {
+            return known.clone();
+        }
+        // From a copy of the list that is as it was recorded; another one may be sound where this one is not.
+        let sound = |dir: &Dir, digest: &str| {
+            let bytes = dir.read(CHECKSUMS, LIST_LIMIT_BYTES).ok()?;
+            (blake3::hash(&bytes).to_hex().as_str() == digest).then(|| Checksums::parse(&bytes).ok()).flatten()
+        };
+        let Some(checksums) = sound(part, &own) else { return Vec::new() };
+        let mut hits = self.hits_in("", &checksums);
+        for (name, _) in checksums.projections() {
+            let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+            let list = joined(&name, CHECKSUMS);
+            let digest = record.uncovered.iter().find(|file| file.path == list).and_then(|file| file.blake3.as_deref());
+            if let (Some(digest), Ok(dir)) = (digest, part.open_dir(&name))
+                && let Some(nested) = sound(&dir, digest)
+            {
+                hits.extend(self.hits_in(&name, &nested));
+            }
+        }
+        self.lists.insert(own, hits.clone());
+        hits
+    }
+
+    fn hits_in(&self, directory: &str, checksums: &Checksums) -> Vec<(String, Digest)> {
+        let hit = |(name, entry): (&crate::checksums::FileName, &crate::checksums::FileChecksum)| {
+            let digest = Digest::ClickHouse(entry.hash);
+            let is_wanted = self.by_digest.contains_key(&digest);
+            is_wanted.then(|| (joined(directory, &String::from_utf8_lossy(name.as_bytes())), digest))
+        };
+        checksums.files().filter_map(hit).collect()
+    }
+
+    fn try_copy(&mut self, dir: &Dir, name: &str, digest: Digest, snapshot: usize, path: &Path) {
+        let Ok(Some(stat)) = dir.find(name) else { return };
+        let inode = InodeKey::from(&stat);
+        if stat.kind != Kind::File || self.damaged.contains(&inode) || !self.tried.insert((inode, digest)) {
+            return;
+        }
+        let positions = self.by_digest.get(&digest).cloned().unwrap_or_default();
+        let suits = |wanted: &Wanted| {
+            wanted.size_bytes == stat.size_bytes
+                && wanted.ownership.is_none_or(|recorded| {
+                    (recorded.uid, recorded.gid) == (stat.ownership.uid, stat.ownership.gid)
+                        && is_mode(recorded.mode, stat.ownership.mode)
+                })
+        };
+        let mut is_intact: Option<bool> = None;
+        for position in positions {
+            let Some((wanted, copy)) = self.wanted.get_mut(position) else { continue };
+            if copy.is_some() || !suits(wanted) {
+                continue;
+            }
+            let means = self.means;
+            if *is_intact.get_or_insert_with(|| read(dir, name, digest, means).unwrap_or(false)) {
+                *copy = Some(Copy { snapshot, path: path.to_owned(), dir: dir.clone(), inode });
+            }
+        }
+    }
+}
+
+fn read(dir: &Dir, name: &str, digest: Digest, means: ReadMeans<'_>) -> Result<bool, FsError> {
+    let hashing = match digest {
+        Digest::ClickHouse(_) => Hashing::ClickHouse,
+        Digest::Blake3(_) => Hashing::Blake3,
+    };
+    dir.hash_whole(name, hashing, means).map(|(_, found, _)| found == Some(digest))
+}

@@ -1,0 +1,97 @@
+//! Whole files read once, from front to back, for their hash.
+
+use std::ffi::OsStr;
+use std::fs::File;
+
+use rustix::fs::Advice;
+
+use super::copy_hash::{BUFFER_BYTES, Digest, Hasher, Hashing};
+use super::dir::{Dir, uninterrupted};
+use super::error::FsError;
+use super::extents::{advise, read_at};
+use super::rate::RateLimit;
+use super::stat::Stat;
+
+/// How files are read.
+#[derive(Clone, Copy)]
+pub struct ReadMeans<'a> {
+    /// How fast, if there is a limit.
+    pub rate: Option<&'a RateLimit>,
+    /// Is told of bytes as they are read.
+    pub advanced: &'a (dyn Fn(u64) + Sync),
+}
+
+impl std::fmt::Debug for ReadMeans<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadMeans").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+/// What the kernel is asked to have ready before it is read: enough that the disk is at work while a piece is hashed.
+const AHEAD_BYTES: u64 = 8 << 20;
+
+impl Dir {
+    /// Reads a regular file to its end, and gives its inode, its hash, and how many bytes it has.
+    ///
+    /// Pages that are read this once are marked so, where the kernel knows of that (Linux 6.3): what the server keeps in
+    /// memory is not pushed out by a check.
+    ///
+    /// # Errors
+    /// If it is not a regular file, or cannot be read.
+    pub fn hash_whole(
+        &self,
+        name: impl AsRef<OsStr>,
+        hashing: Hashing,
+        means: ReadMeans<'_>,
+    ) -> Result<(Stat, Option<Digest>, u64), FsError> {
+        let name = name.as_ref();
+        let (stat, file) = self.open_regular(name)?;
+        let mut hasher = Hasher::new(hashing);
+        let mut ahead = Ahead::new(&file, stat.size_bytes);
+        // Room for a byte more than there is shows the end at the first read of a small file.
+        let most = means.rate.map_or(BUFFER_BYTES, |rate| rate.piece_bytes().min(BUFFER_BYTES));
+        let room = stat.size_bytes.saturating_add(1).min(most);
+        let mut buffer = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
+        let mut at = 0;
+        loop {
+            if let Some(rate) = means.rate {
+                rate.wait_for(room.min(stat.size_bytes.saturating_sub(at)));
+            }
+            ahead.reach(at);
+            let taken = uninterrupted(|| read_at(&file, &mut buffer, at)).map_err(self.error("read", name))?;
+            hasher.update(buffer.get(..taken).unwrap_or_default());
+            at += taken as u64;
+            (means.advanced)(taken as u64);
+            let is_at_end = taken == 0 || (at == stat.size_bytes && taken < buffer.len());
+            if is_at_end {
+                return Ok((stat, hasher.finish(), at));
+            }
+        }
+    }
+}
+
+/// The kernel's own reading ahead stops at a few hundred KiB: less than what is hashed until the next piece comes.
+struct Ahead<'a> {
+    file: &'a File,
+    size_bytes: u64,
+    asked: u64,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(file: &'a File, size_bytes: u64) -> Self {
+        if size_bytes > BUFFER_BYTES {
+            advise(file, 0..size_bytes, Advice::Sequential);
+            advise(file, 0..size_bytes, Advice::NoReuse);
+        }
+        Self { file, size_bytes, asked: 0 }
+    }
+
+    fn reach(&mut self, at: u64) {
+        if self.size_bytes <= BUFFER_BYTES || self.asked >= self.size_bytes || at + AHEAD_BYTES / 2 < self.asked {
+            return;
+        }
+        let end = self.size_bytes.min(at + AHEAD_BYTES);
+        advise(self.file, self.asked..end, Advice::WillNeed);
+        self.asked = end;
+    }
+}

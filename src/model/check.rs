@@ -1,0 +1,89 @@
+//! How much of a snapshot is checked, and what can be wrong with it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How much of a snapshot is checked; each level has all that is below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The manifest and the list of parts by their digests; every part, every file, none too many; kinds, owners, modes.
+    Structure,
+    /// Every file's size too.
+    Size,
+    /// Every byte too.
+    Data,
+}
+
+impl Level {
+    /// The level's name: one lower-case word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Size => "size",
+            Self::Data => "data",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What is wrong with something in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamageKind {
+    /// What the snapshot says of itself cannot be believed: `manifest.json`, or the list of parts.
+    Manifest,
+    /// It is not there.
+    Missing,
+    /// It is there, and nothing says that it should be.
+    Extra,
+    /// Something else stands in its place: a directory for a file, a symbolic link for a directory …
+    Type,
+    /// It has another number of bytes.
+    Size,
+    /// It has other bytes.
+    Content,
+    /// It has another owner or group.
+    Owner,
+    /// It has another mode.
+    Mode,
+    /// The system does not give it.
+    Unreadable,
+}
+
+impl DamageKind {
+    /// The kind's name: one lower-case word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Type => "type",
+            Self::Size => "size",
+            Self::Content => "content",
+            Self::Owner => "owner",
+            Self::Mode => "mode",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Whether bytes that should be there are not: such a part is no source of another snapshot.
+    #[must_use]
+    pub fn loses_bytes(self) -> bool {
+        !matches!(self, Self::Owner | Self::Mode | Self::Extra)
+    }
+}
+
+impl fmt::Display for DamageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

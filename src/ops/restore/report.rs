@@ -1,0 +1,163 @@
+//! What a restore did, table by table.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::{Placed, SnapshotId, TableName};
+
+/// What became of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableState {
+    /// Its parts stand where they were asked for, and were held against the manifest.
+    Restored,
+    /// The same, in the place of a table that was there before.
+    Replaced,
+    /// Its partitions are now among those of a table that was there before.
+    Attached,
+    /// It has no parts of its own in the snapshot: what defines it was made.
+    Created,
+    /// It was there already, and was left as it is.
+    Present,
+    /// It was not made: see its reason.
+    Failed,
+}
+
+/// One table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// Its database now.
+    pub database: String,
+    /// Its name now.
+    pub table: String,
+    /// The name that it has in the snapshot.
+    pub from: TableName,
+    /// Its engine in the snapshot.
+    pub engine: String,
+    /// What became of it.
+    pub state: TableState,
+    /// Rows, as the server counts them now; of a plain tree, as the manifest does.
+    pub rows: u64,
+    /// Rows by the manifest, of the parts that were asked for.
+    pub expected_rows: u64,
+    /// Parts that were placed.
+    pub parts: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// Parts that the server lists under their names, each with the fingerprint of the manifest where both have one.
+    pub verified_parts: u64,
+    /// Parts that the server had merged or mutated before they could be compared.
+    pub merged_parts: u64,
+    /// How they were placed.
+    pub placed: Placed,
+    /// Its UUID now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Whether that is another one than in the snapshot.
+    pub uuid_changed: bool,
+    /// Why it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the person should know of it.
+    pub warnings: Vec<String>,
+}
+
+impl TableReport {
+    /// A table of which nothing is done yet.
+    #[must_use]
+    pub fn new(from: &TableName, to: &TableName, engine: &str, state: TableState) -> Self {
+        Self {
+            database: to.database.clone(),
+            table: to.table.clone(),
+            from: from.clone(),
+            engine: engine.to_owned(),
+            state,
+            rows: 0,
+            expected_rows: 0,
+            parts: 0,
+            files: 0,
+            bytes: 0,
+            verified_parts: 0,
+            merged_parts: 0,
+            placed: Placed::default(),
+            uuid: None,
+            uuid_changed: false,
+            reason: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The name that it has now.
+    #[must_use]
+    pub fn name(&self) -> TableName {
+        TableName::new(self.database.clone(), self.table.clone())
+    }
+}
+
+/// What all tables have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RestoredTotals {
+    /// Tables whose parts are back.
+    pub tables: u64,
+    /// Their parts.
+    pub parts: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Sum of the files' sizes.
+    pub bytes: u64,
+    /// How they were placed.
+    pub placed: Placed,
+    /// Tables, views, dictionaries … that could not be made.
+    pub failed: u64,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Its tables.
+    pub tables: Vec<TableReport>,
+    /// Databases, functions and named collections that were made.
+    pub made: Vec<String>,
+    /// What the person should know: with any of these the exit code is 3.
+    pub warnings: Vec<String>,
+    /// Seconds spent in each stage, and in all of them together as `total`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+impl Report {
+    /// What all tables have together.
+    #[must_use]
+    pub fn totals(&self) -> RestoredTotals {
+        let mut totals = RestoredTotals::default();
+        for table in &self.tables {
+            let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
+            totals.tables += u64::from(has_data);
+            totals.failed += u64::from(table.state == TableState::Failed);
+            if has_data {
+                totals.parts += table.parts;
+                totals.files += table.files;
+                totals.rows = totals.rows.saturating_add(table.rows);
+                totals.bytes = totals.bytes.saturating_add(table.bytes);
+                totals.placed.renamed += table.placed.renamed;
+                totals.placed.linked += table.placed.linked;
+                totals.placed.reflinked += table.placed.reflinked;
+                totals.placed.copied += table.placed.copied;
+            }
+        }
+        totals
+    }
+
+    /// Whether there is anything that the person should know.
+    #[must_use]
+    pub fn has_warnings(&self) -> bool {
+        let in_tables = |table: &TableReport| !table.warnings.is_empty() || table.state == TableState::Failed;
+        !self.warnings.is_empty() || self.tables.iter().any(in_tables)
+    }
+}

@@ -1,0 +1,252 @@
+//! The snapshot that is restored: what of it is asked for, and whether that is sound.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::exec;
+use crate::fs::{Dir, FsError};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, escape_for_file_name};
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::disks::DEFINITION_LIMIT_BYTES;
+use crate::ops::error::{Damage, OpError};
+use crate::ops::read;
+use crate::plan::{SnapshotReference, TablePattern};
+use crate::repo::{
+    FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
+    read_parts,
+};
+
+/// What of a snapshot is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Tables by pattern; all where empty.
+    pub tables: Vec<TablePattern>,
+    /// Partitions by id; all where empty.
+    pub partitions: Vec<PartitionId>,
+}
+
+impl Wanted {
+    /// Whether everything is.
+    pub(super) fn is_all(&self) -> bool {
+        self.tables.is_empty() && self.partitions.is_empty()
+    }
+}
+
+/// A table of the snapshot with the parts of it that are asked for.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct SourceTable {
+    pub(in crate::ops) entry: TableEntry,
+    pub(in crate::ops) parts: Vec<PartRecord>,
+}
+
+impl SourceTable {
+    pub(in crate::ops) fn name(&self) -> TableName {
+        TableName::new(self.entry.database.clone(), self.entry.table.clone())
+    }
+
+    /// Rows of the parts that are asked for, as the server said when they were taken.
+    pub(in crate::ops) fn rows(&self) -> u64 {
+        let counted = self.parts.iter().filter(|part| !part.part.is_patch());
+        counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
+    }
+
+    pub(in crate::ops) fn has_parts(&self) -> bool {
+        self.entry.state == TableState::Taken
+    }
+
+    /// Its directory, relative to the snapshot.
+    pub(in crate::ops) fn data_path(&self) -> PathBuf {
+        Path::new("data").join(escape_for_file_name(&self.entry.database)).join(escape_for_file_name(&self.entry.table))
+    }
+}
+
+/// A snapshot on which a lease is held.
+#[derive(Debug)]
+pub(in crate::ops) struct Source {
+    pub(in crate::ops) id: SnapshotId,
+    lease: Lease,
+    pub(in crate::ops) manifest: Manifest,
+    pub(in crate::ops) tables: Vec<SourceTable>,
+    /// Everything is asked for.
+    pub(in crate::ops) is_whole: bool,
+}
+
+impl Source {
+    /// Opens a snapshot and selects from it.
+    ///
+    /// # Errors
+    /// If there is no such snapshot, it cannot be read, or has nothing of a name that was given.
+    pub(in crate::ops) fn open(
+        repository: &Repository,
+        reference: &SnapshotReference,
+        wanted: &Wanted,
+    ) -> Result<Self, OpError> {
+        let id = read::resolve(&Index::open(repository)?, reference)?;
+        let lease = repository.lease(id)?;
+        let manifest = match repository.snapshot(id)? {
+            SnapshotState::Complete(manifest) => *manifest,
+            SnapshotState::NewerFormat(format) => {
+                let path = lease.dir().path().join("manifest.json");
+                return Err(RepoError::NewerFormat { path, format, known: FORMAT }.into());
+            }
+            SnapshotState::Damaged(reason) => {
+                return Err(RepoError::Damaged { path: lease.dir().path().to_owned(), reason }.into());
+            }
+        };
+        let records = read_parts(lease.dir(), &manifest.parts_blake3)?;
+        let tables = select(&manifest, records, wanted)?;
+        Ok(Self { id, lease, manifest, tables, is_whole: wanted.is_all() })
+    }
+
+    pub(in crate::ops) fn dir(&self) -> &Dir {
+        self.lease.dir()
+    }
+
+    /// A file that the manifest lists, held against what it says.
+    ///
+    /// # Errors
+    /// If it is missing, cannot be read, or is another one.
+    pub(in crate::ops) fn metadata(&self, path: &str) -> Result<Vec<u8>, OpError> {
+        let damaged = |reason: &str| {
+            let path = self.dir().path().join(path);
+            OpError::from(RepoError::Damaged { path, reason: reason.to_owned() })
+        };
+        let listed = self.manifest.metadata.iter().find(|file| file.path == path);
+        let listed = listed.ok_or_else(|| damaged("the manifest does not list it"))?;
+        let relative = Path::new(path);
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return Err(damaged("it is no path of a file"));
+        };
+        let bytes = self.dir().open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
+        if blake3::hash(&bytes).to_hex().as_str() != listed.blake3 {
+            return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
+        }
+        Ok(bytes)
+    }
+
+    /// The unfinished mutations of a table: names of files in its directory, and what is in them.
+    pub(in crate::ops) fn mutations(&self, table: &SourceTable) -> Result<Vec<(String, Vec<u8>)>, OpError> {
+        let of = |name: &String| {
+            let path = table.data_path().join(name);
+            Ok((name.clone(), self.metadata(&path.to_string_lossy())?))
+        };
+        // A mutation that could not be had any more was a warning then: it is named, and not there.
+        let listed = |name: &&String| {
+            let path = table.data_path().join(name).to_string_lossy().into_owned();
+            self.manifest.metadata.iter().any(|file| file.path == path)
+        };
+        table.entry.mutations.iter().filter(listed).map(of).collect()
+    }
+
+    /// Looks at every part that is asked for: all its files are there with their sizes, and it is the part that the list
+    /// of parts speaks of. Nothing is restored of a snapshot in which something is damaged.
+    ///
+    /// # Errors
+    /// If a part is not as it was when the snapshot was made.
+    pub(in crate::ops) fn check(&self, monitor: &dyn Monitor) -> Result<(), OpError> {
+        let mut damage: Vec<Damage> = Vec::new();
+        for table in self.tables.iter().filter(|table| table.has_parts()) {
+            let dir = match self.dir().find_beneath(&table.data_path())? {
+                Some(dir) => dir,
+                None if table.parts.is_empty() && table.entry.mutations.is_empty() => continue,
+                None => {
+                    damage.push(Damage {
+                        table: table.name(),
+                        part: None,
+                        problem: "its directory is missing".to_owned(),
+                    });
+                    continue;
+                }
+            };
+            let found: Vec<Option<String>> =
+                table.parts.par_iter().map(|part| problem(&dir, part, monitor)).collect::<Result<_, FsError>>()?;
+            let found = table.parts.iter().zip(found);
+            damage.extend(found.filter_map(|(part, problem)| {
+                Some(Damage { table: table.name(), part: Some(part.part.clone()), problem: problem? })
+            }));
+        }
+        if damage.is_empty() { Ok(()) } else { Err(OpError::SnapshotDamaged { id: self.id, damage }) }
+    }
+}
+
+fn problem(table: &Dir, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
+    let Some(dir) = table.find_beneath(Path::new(record.part.as_str()))? else {
+        return Ok(Some("it is missing".to_owned()));
+    };
+    let found = exec::inspect_part(&dir)?;
+    monitor.advanced(Stage::Check, Work { parts: 1, files: found.files, bytes: found.bytes, ..Work::default() });
+    // What was wrong with it on the server already is part of what was taken.
+    let new: Vec<&String> = found.problems.iter().filter(|problem| !record.damage.contains(problem)).collect();
+    if let Some(first) = new.first() {
+        return Ok(Some((*first).clone()));
+    }
+    if (found.files, found.bytes) != (record.files, record.bytes) {
+        return Ok(Some(format!(
+            "it has {} files with {} bytes, and was taken with {} files and {} bytes",
+            found.files, found.bytes, record.files, record.bytes
+        )));
+    }
+    if found.fingerprint != record.fingerprint {
+        return Ok(Some("its checksums.txt is another one than it was taken with".to_owned()));
+    }
+    let changed = record.uncovered.iter().find(|file| !found.uncovered.contains(file));
+    Ok(changed.map(|file| format!("its file {} is another one than it was taken with", file.path)))
+}
+
+fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Result<Vec<SourceTable>, OpError> {
+    let mut parts: HashMap<TableName, Vec<PartRecord>> = HashMap::new();
+    for record in records {
+        parts.entry(TableName::new(record.database.clone(), record.table.clone())).or_default().push(record);
+    }
+    let names: Vec<TableName> =
+        manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
+    let mut unmatched: Vec<String> = (wanted.tables.iter())
+        .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
+        .map(|pattern| format!("table {:?}", pattern.as_str()))
+        .collect();
+    let inner = inner_tables(manifest, wanted);
+    let mut tables = Vec::new();
+    let mut met: Vec<&PartitionId> = Vec::new();
+    for (entry, name) in manifest.tables.iter().zip(&names) {
+        let is_named = wanted.tables.is_empty() || wanted.tables.iter().any(|pattern| pattern.matches(name));
+        if !is_named && !inner.contains_key(name) {
+            continue;
+        }
+        let mut parts = parts.remove(name).unwrap_or_default();
+        if !wanted.partitions.is_empty() {
+            met.extend(wanted.partitions.iter().filter(|id| parts.iter().any(|part| part.partition == **id)));
+            parts.retain(|part| belongs(&part.part, &part.partition, &wanted.partitions));
+        }
+        tables.push(SourceTable { entry: entry.clone(), parts });
+    }
+    let missing = wanted.partitions.iter().filter(|id| !met.contains(id));
+    unmatched.extend(missing.map(|id| format!("partition {:?}", id.0)));
+    if unmatched.is_empty() { Ok(tables) } else { Err(OpError::NotInSnapshot { names: unmatched }) }
+}
+
+/// A patch part's own partition is `patch-<hash>-<partition>`: it goes with the partition that it changes.
+fn belongs(name: &PartName, partition: &PartitionId, wanted: &[PartitionId]) -> bool {
+    wanted.contains(partition)
+        || (name.is_patch() && wanted.iter().any(|id| partition.0.ends_with(&format!("-{}", id.0))))
+}
+
+/// The inner tables of materialized views that are asked for, which are nothing without them, with the views.
+pub(super) fn inner_tables(manifest: &Manifest, wanted: &Wanted) -> BTreeMap<TableName, TableName> {
+    let mut inner = BTreeMap::new();
+    for entry in manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
+        let view = TableName::new(entry.database.clone(), entry.table.clone());
+        if !wanted.tables.is_empty() && !wanted.tables.iter().any(|pattern| pattern.matches(&view)) {
+            continue;
+        }
+        let by_uuid = entry.uuid.as_ref().map(|uuid| format!(".inner_id.{uuid}"));
+        for table in by_uuid.into_iter().chain([format!(".inner.{}", entry.table)]) {
+            let name = TableName::new(entry.database.clone(), table);
+            if manifest.tables.iter().any(|other| other.database == name.database && other.table == name.table) {
+                inner.insert(name, view.clone());
+            }
+        }
+    }
+    inner
+}

@@ -1,0 +1,293 @@
+//! Snapshots held against what they say of themselves: without a server, and without the lock while they are read.
+
+mod merge;
+mod outcome;
+mod request;
+mod subjects;
+mod widen;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+
+use crate::exec;
+use crate::exec::verify::{Finding, PartGroup, PartOutcome, Unread, Verifier, check_frame, check_metadata};
+use crate::fs::{Dir, RateLimit, ReadMeans};
+use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::monitor::{Monitor, Stage, Work};
+use crate::repo::{Index, PartRecord, Repository, TableParts};
+
+use super::create::Clock;
+use super::error::OpError;
+use super::read::resolve;
+
+pub use request::{Damage, Intact, Repair, Report, Request};
+use subjects::{Groups, Opened, Scope, Subject, open};
+
+/// Verifies snapshots, and repairs what can be repaired where that is asked for.
+///
+/// Snapshots that are read are leased. The lock is taken only to write down what was found, and to repair.
+///
+/// # Errors
+/// If the repository cannot be read, or a snapshot that was named is not there. Damage is in the report.
+pub fn verify(
+    repository: &Repository,
+    request: &Request,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Report, OpError> {
+    let begun = Instant::now();
+    if request.repair {
+        repository.check_writable_format()?;
+    }
+    let pool = exec::pool(request.jobs)?;
+    let started = now();
+    let rate = request.bytes_per_second.map(RateLimit::new);
+    let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
+    let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
+    let scope = Scope { tables: &request.tables, slice: request.slice };
+    let mut report = Report::default();
+    let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
+    let unread = Unread::default();
+    let run = Run { repository, request, scope, means, unread: &unread };
+
+    monitor.stage_started(Stage::Verify, None);
+    let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
+    let mut journal_warning = None;
+    let covered = match run.cover(&subjects, &mut groups, started) {
+        Ok(covered) => covered,
+        Err(error) => {
+            journal_warning =
+                Some(format!("what earlier checks have read is not known: {}", crate::monitor::chain(&error)));
+            BTreeMap::new()
+        }
+    };
+    report.warnings.extend(journal_warning);
+    let groups = largest_first(groups);
+    // What is to be done is known only now.
+    let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
+    monitor.stage_finished(Stage::Verify);
+    monitor.stage_started(Stage::Verify, Some(Work { parts, ..Work::default() }));
+    let reading = Instant::now();
+    let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
+    let verifier = Verifier::new(&dirs, request.level, means, &unread);
+    let check = |group: &PartGroup| {
+        let outcome = verifier.check(group);
+        let done = Work { parts: outcome.tally.parts, files: outcome.tally.files, ..Work::default() };
+        monitor.advanced(Stage::Verify, done);
+        outcome
+    };
+    let outcomes: Vec<PartOutcome> = pool.install(|| groups.par_iter().with_max_len(1).map(check).collect());
+    drop(verifier);
+    monitor.stage_finished(Stage::Verify);
+    report.read_seconds = reading.elapsed().as_secs_f64();
+
+    let mut spared = Spared::default();
+    for (group, outcome) in groups.iter().zip(outcomes) {
+        report.tally += outcome.tally;
+        findings.extend(outcome.findings);
+        spared.add(group, outcome.spared, &covered);
+    }
+    report.unverifiable = unverifiable(&groups);
+    report.oldest = spared.oldest;
+    drop(groups);
+    run.drop_removed(&mut subjects, &mut findings, &mut report);
+    let mut damage = pool.install(|| run.widen(subjects, findings, monitor))?;
+    let (unread_count, reasons) = unread.into_parts();
+    if unread_count > 0 {
+        report.warnings.push(format!(
+            "{unread_count} entries were not checked, this user may not read them: {}",
+            reasons.join("; ")
+        ));
+    }
+    outcome::settle(repository, request, now, monitor, &spared, unread_count > 0, &mut damage, &mut report);
+    report.damage = damage.list;
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// A run's question, and what it needs to be answered.
+struct Run<'a> {
+    repository: &'a Repository,
+    request: &'a Request,
+    scope: Scope<'a>,
+    means: ReadMeans<'a>,
+    unread: &'a Unread,
+}
+
+/// The parts that were read, and those that were not because an earlier check has.
+#[derive(Default)]
+struct Spared {
+    read: Vec<(TableName, PartName)>,
+    spared: Vec<(TableName, PartName)>,
+    oldest: Option<DateTime<Utc>>,
+}
+
+impl Spared {
+    fn add(&mut self, group: &PartGroup, was_spared: bool, covered: &Covered) {
+        let key = (group.table.clone(), group.part.clone());
+        if was_spared {
+            let time = covered.get(&key).copied();
+            self.oldest = self.oldest.map_or(time, |oldest| time.map(|time| oldest.min(time)));
+            self.spared.push(key);
+        } else {
+            self.read.push(key);
+        }
+    }
+
+    /// As the journal has it: the shorter of the two lists.
+    fn lists(&self) -> (Vec<TableParts>, Option<Vec<TableParts>>) {
+        if self.spared.len() <= self.read.len() {
+            (TableParts::gather(self.spared.iter().cloned()), None)
+        } else {
+            (Vec::new(), Some(TableParts::gather(self.read.iter().cloned())))
+        }
+    }
+}
+
+/// When the bytes of a part were last read.
+type Covered = BTreeMap<(TableName, PartName), DateTime<Utc>>;
+
+fn open_all(
+    repository: &Repository,
+    request: &Request,
+    report: &mut Report,
+) -> Result<(Vec<Subject>, Vec<Finding>), OpError> {
+    let index = Index::open(repository)?;
+    let mut ids: Vec<SnapshotId> = if request.references.is_empty() {
+        index.summaries().iter().map(|summary| summary.id).collect()
+    } else {
+        request.references.iter().map(|reference| resolve(&index, reference)).collect::<Result<_, _>>()?
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    ids.retain(|id| seen.insert(*id));
+    let (mut subjects, mut findings) = (Vec::new(), Vec::new());
+    for id in ids {
+        match open(repository, id, subjects.len())? {
+            Opened::Subject(subject, found) => {
+                subjects.push(subject);
+                findings.extend(found);
+            }
+            Opened::Removed => report.removed.push(id),
+            Opened::Newer(format) => report
+                .warnings
+                .push(format!("snapshot {id} is not checked: it has format {format}, which a newer chsnap reads")),
+        }
+    }
+    Ok((subjects, findings))
+}
+
+/// How many lists of parts are held whole at once, for each thread.
+const LISTS_AT_ONCE: usize = 1;
+
+impl Run<'_> {
+    /// Checks everything of the snapshots but the insides of their parts, and gathers those.
+    fn frames(&self, subjects: &mut [Subject], findings: &mut Vec<Finding>, report: &mut Report) -> Groups {
+        let mut groups = Groups::default();
+        let at_once = rayon::current_num_threads().max(1) * LISTS_AT_ONCE;
+        for (chunk, subjects) in subjects.chunks_mut(at_once).enumerate() {
+            let read: Vec<_> = subjects
+                .par_iter_mut()
+                .enumerate()
+                .map(|(at, subject)| self.frame(subject, chunk * at_once + at))
+                .collect();
+            for (at, (parts, found, metadata_files)) in read.into_iter().enumerate() {
+                findings.extend(found);
+                report.metadata_files += metadata_files;
+                for record in parts {
+                    groups.add(chunk * at_once + at, record);
+                }
+            }
+        }
+        groups
+    }
+
+    /// One snapshot's frame and definitions, and its parts that the run is about.
+    fn frame(&self, subject: &mut Subject, position: usize) -> (Vec<PartRecord>, Vec<Finding>, u64) {
+        let mut findings = Vec::new();
+        let parts = match subject.parts(position) {
+            Ok(parts) => Some(parts),
+            Err(finding) => {
+                findings.extend(finding);
+                None
+            }
+        };
+        subject.has_parts = parts.is_some();
+        let (frame, mut found) = subject.frame(position, parts.as_deref(), self.scope);
+        found.extend(check_frame(&subject.dir, position, &frame, self.unread));
+        let mut metadata_files = 0;
+        let tables = subject.tables();
+        for (file, table) in subject.metadata(self.scope) {
+            metadata_files += 1;
+            let checked = check_metadata(&subject.dir, position, file, self.request.level, self.means, self.unread);
+            found.extend(checked.into_iter().map(|finding| Finding { table: table.clone(), ..finding }));
+        }
+        for finding in &mut found {
+            tables.name(finding, &frame);
+            subject.say_what_is_wanted(finding);
+        }
+        findings.extend(found);
+        let mut parts = parts.unwrap_or_default();
+        parts.retain(|part| {
+            let table = TableName::new(part.database.clone(), part.table.clone());
+            self.scope.has(&table, &part.part)
+        });
+        (parts, findings, metadata_files)
+    }
+
+    /// Marks the parts that a check which is not too old has read, and says when that was.
+    fn cover(&self, subjects: &[Subject], groups: &mut Groups, now: DateTime<Utc>) -> Result<Covered, OpError> {
+        let mut known = Covered::new();
+        let Some(since) = self.request.since.filter(|_| self.request.level == Level::Data) else { return Ok(known) };
+        let since = chrono::Duration::from_std(since).unwrap_or(chrono::Duration::MAX);
+        let oldest = now.checked_sub_signed(since).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let checks = self.repository.checks()?;
+        let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
+        for ((table, part), instances) in &mut groups.parts {
+            let covered = checks.covered(table, part, &ids);
+            let Some(time) = covered.time.filter(|time| *time >= oldest) else { continue };
+            for instance in instances {
+                instance.covered = covered.snapshots.get(instance.snapshot).copied().unwrap_or(false);
+            }
+            known.insert((table.clone(), part.clone()), time);
+        }
+        Ok(known)
+    }
+
+    /// A snapshot that went away under the reader is removed, not damaged.
+    fn drop_removed(&self, subjects: &mut [Subject], findings: &mut Vec<Finding>, report: &mut Report) {
+        let stands: Vec<bool> = subjects.iter().map(|subject| subject.stands(self.repository)).collect();
+        for (subject, stands) in subjects.iter().zip(&stands) {
+            if *stands {
+                report.ids.push(subject.id);
+            } else {
+                report.removed.push(subject.id);
+            }
+        }
+        for finding in findings.iter_mut() {
+            finding.snapshots.retain(|position| stands.get(*position).copied().unwrap_or(false));
+        }
+        findings.retain(|finding| !finding.snapshots.is_empty());
+    }
+}
+
+/// Large parts first: then the threads end together.
+fn largest_first(groups: Groups) -> Vec<PartGroup> {
+    let mut parts: Vec<PartGroup> =
+        groups.parts.into_iter().map(|((table, part), instances)| PartGroup { table, part, instances }).collect();
+    let bytes = |group: &PartGroup| group.instances.first().map_or(0, |instance| instance.record.bytes);
+    parts.sort_by_key(|group| std::cmp::Reverse(bytes(group)));
+    parts
+}
+
+/// Why parts have no checksums that can be used, with how many.
+fn unverifiable(groups: &[PartGroup]) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    let instances = groups.iter().flat_map(|group| &group.instances);
+    for reason in instances.filter_map(|instance| instance.record.unverifiable.as_deref()) {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    reasons.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+}

@@ -1,0 +1,138 @@
+//! What is done with what was found: it is written down, and, where that is asked for, repaired.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use crate::exec::verify::relink;
+use crate::model::SnapshotId;
+use crate::monitor::{Monitor, Stage, Work, chain};
+use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, Verified};
+
+use super::super::create::Clock;
+use super::Spared;
+use super::request::{Repair, Report, Request};
+use super::widen::Widened;
+
+/// How long to wait at least for the lock: another command may be writing a line just now.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes down what was verified and what was found, and repairs. What cannot be done is a warning.
+#[expect(clippy::too_many_arguments, reason = "all that a run has come to")]
+pub(super) fn settle(
+    repository: &Repository,
+    request: &Request,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+    spared: &Spared,
+    is_incomplete: bool,
+    damage: &mut Widened,
+    report: &mut Report,
+) {
+    if report.ids.is_empty() && damage.list.is_empty() {
+        return;
+    }
+    let locked = match repository.lock("verify", now(), request.lock_wait.max(PATIENCE)) {
+        Ok(locked) => locked,
+        Err(error) => {
+            let what = if request.repair {
+                "nothing is repaired, and the journal does not have what was verified"
+            } else {
+                "the journal does not have what was verified"
+            };
+            report.warnings.push(format!("{what}: {}", chain(&error)));
+            for damage in damage.list.iter_mut().filter(|_| request.repair) {
+                damage.repair = Some(Repair::Failed("the repository could not be locked".to_owned()));
+            }
+            return;
+        }
+    };
+    // Before anything is repaired: a run that is cut short leaves a part noted that may be whole again, never the reverse.
+    let event = Event::Verified(Box::new(verified(request, spared, is_incomplete, damage, report)));
+    match locked.record(now(), &event) {
+        Ok(()) => report.is_recorded = true,
+        Err(error) => report.warnings.push(format!("the journal does not have what was verified: {}", chain(&error))),
+    }
+    if request.repair && !damage.list.is_empty() {
+        monitor.stage_started(Stage::Repair, None);
+        if let Err(error) = repair(&locked, now, monitor, damage, report) {
+            report.warnings.push(format!("not everything was repaired: {}", chain(&error)));
+        }
+        monitor.stage_finished(Stage::Repair);
+    }
+}
+
+fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Widened, report: &Report) -> Verified {
+    let (spared_lists, read) = spared.lists();
+    // Of a snapshot whose list of parts cannot be read no part was looked at.
+    let known: HashSet<SnapshotId> = damage.subjects.iter().filter(|s| s.has_parts).map(|s| s.id).collect();
+    let mut damaged: BTreeMap<_, BTreeSet<SnapshotId>> = BTreeMap::new();
+    let mut damaged_ids = BTreeSet::new();
+    for damage in &damage.list {
+        damaged_ids.extend(damage.places.iter().map(|(id, _)| *id));
+        if let (true, Some(table), Some(part)) = (damage.kind.loses_bytes(), &damage.table, &damage.part) {
+            let ids = damaged.entry((table.clone(), part.clone())).or_default();
+            ids.extend(damage.places.iter().map(|(id, _)| *id));
+        }
+    }
+    Verified {
+        ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
+        level: request.level,
+        tables: request.tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        slice: request.slice,
+        incomplete: is_incomplete,
+        oldest: report.oldest,
+        spared: spared_lists,
+        read,
+        read_bytes: report.tally.read_bytes,
+        damage: damage.list.len() as u64,
+        damaged_ids: damaged_ids.into_iter().collect(),
+        damaged: damaged
+            .into_iter()
+            .map(|((table, part), ids)| DamagedPart {
+                database: table.database,
+                table: table.table,
+                part,
+                ids: ids.into_iter().collect(),
+            })
+            .collect(),
+    }
+}
+
+/// Replaces every damaged entry of which there is an intact copy.
+fn repair(
+    locked: &Locked<'_>,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+    damage: &mut Widened,
+    report: &mut Report,
+) -> Result<(), RepoError> {
+    let scratch = locked.scratch(now())?;
+    let (mut paths, mut ids) = (Vec::new(), BTreeSet::new());
+    for (damaged, copy) in damage.list.iter_mut().zip(&damage.copies) {
+        let Some(copy) = copy else {
+            damaged.repair = Some(Repair::Failed("no intact copy was found".to_owned()));
+            continue;
+        };
+        let mut failed = None;
+        for (id, path) in &damaged.places {
+            let Some(snapshot) = damage.subjects.iter().find(|subject| subject.id == *id) else { continue };
+            match relink(&snapshot.dir, path, damaged.inode, copy, scratch.dir()) {
+                Ok(()) => {
+                    paths.push(format!("snapshots/{id}/{}", path.display()));
+                    ids.insert(*id);
+                    monitor.advanced(Stage::Repair, Work { files: 1, ..Work::default() });
+                }
+                Err(error) => drop(failed.get_or_insert_with(|| format!("snapshots/{id}: {}", chain(&error)))),
+            }
+        }
+        damaged.repair = Some(failed.map_or(Repair::Done, Repair::Failed));
+    }
+    drop(scratch);
+    report.repaired = paths.len() as u64;
+    if !paths.is_empty() {
+        let index = Index::open(locked.repository())?;
+        ids.iter().for_each(|id| index.forget_inodes(locked.repository(), *id));
+        locked.record(now(), &Event::Repaired { ids: ids.into_iter().collect(), paths })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! The snapshots of a run, each with a lease, and what each says that it has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::exec::verify::{Finding, Instance, Wanted};
+use crate::fs::{Digest, Dir};
+use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName, escape_for_file_name};
+use crate::monitor::chain;
+use crate::plan::{Frame, Place, Slice, TablePattern};
+use crate::repo::{
+    Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
+    read_parts,
+};
+
+/// A snapshot that is being read.
+pub(super) struct Subject {
+    pub(super) id: SnapshotId,
+    pub(super) dir: Dir,
+    /// None where the manifest cannot be opened, so that no lease can be had.
+    _lease: Option<Lease>,
+    /// None where it cannot be read.
+    pub(super) manifest: Option<Box<Manifest>>,
+    /// Whether its list of parts could be read.
+    pub(super) has_parts: bool,
+}
+
+/// What opening a snapshot gave.
+pub(super) enum Opened {
+    /// It is there.
+    Subject(Subject, Vec<Finding>),
+    /// It is not there any more.
+    Removed,
+    /// A newer chsnap made it.
+    Newer(u32),
+}
+
+/// Opens a snapshot, to stand at `position` among those of the run.
+pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> Result<Opened, RepoError> {
+    let finding = |should: &str, is: String| Finding::new(position, "manifest.json", DamageKind::Manifest, should, is);
+    let lease = match repository.lease(id) {
+        Ok(lease) => lease,
+        Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
+        Err(error) => {
+            // No lease without a manifest that opens.
+            let dir = match repository.snapshot_dir(id) {
+                Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
+                result => result?,
+            };
+            let subject = Subject { id, dir, _lease: None, manifest: None, has_parts: false };
+            return Ok(Opened::Subject(subject, vec![finding("a manifest", chain(&error))]));
+        }
+    };
+    let dir = lease.dir().clone();
+    let (mut manifest, mut findings) = (None, Vec::new());
+    match lease.manifest() {
+        Err(error) => findings.push(finding("a manifest", chain(&error))),
+        Ok((SnapshotState::NewerFormat(format), _)) => return Ok(Opened::Newer(format)),
+        Ok((SnapshotState::Damaged(reason), _)) => findings.push(finding("a manifest", reason)),
+        Ok((SnapshotState::Complete(read), digest)) => {
+            if let ManifestDigest::Wrong { expected, found } = digest {
+                findings.push(finding(&expected, found));
+            }
+            manifest = Some(read);
+        }
+    }
+    Ok(Opened::Subject(Subject { id, dir, _lease: Some(lease), manifest, has_parts: false }, findings))
+}
+
+/// Which parts a run is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    pub(super) tables: &'a [TablePattern],
+    pub(super) slice: Option<Slice>,
+}
+
+impl Scope<'_> {
+    pub(super) fn has_table(&self, table: &TableName) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(table))
+    }
+
+    pub(super) fn has(&self, table: &TableName, part: &PartName) -> bool {
+        self.has_table(table) && self.slice.is_none_or(|slice| slice.contains(table, part))
+    }
+}
+
+/// All parts of a run by their names, with the snapshots that have them.
+#[derive(Default)]
+pub(super) struct Groups {
+    pub(super) parts: BTreeMap<(TableName, PartName), Vec<Instance>>,
+}
+
+impl Groups {
+    /// Adds a part. Records of one part differ from snapshot to snapshot only in how it came there: one is kept of those.
+    pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord) {
+        (record.placed, record.from, record.directory_modified) = (Placement::Linked, None, (0, 0));
+        let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
+        let instances = self.parts.entry(key).or_default();
+        let known =
+            instances.iter().rev().find(|instance| *instance.record == record).map(|one| Arc::clone(&one.record));
+        let record = known.unwrap_or_else(|| Arc::new(record));
+        instances.push(Instance { snapshot, record, covered: false });
+    }
+}
+
+/// Where a table's parts stand in a snapshot.
+pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
+    Path::new("data").join(escape_for_file_name(database)).join(escape_for_file_name(table))
+}
+
+impl Subject {
+    /// Reads the list of parts. One that is not what the manifest speaks of is a finding.
+    pub(super) fn parts(&self, position: usize) -> Result<Vec<PartRecord>, Option<Finding>> {
+        let Some(manifest) = &self.manifest else { return Err(None) };
+        read_parts(&self.dir, &manifest.parts_blake3).map_err(|error| {
+            let expected = format!("a list of parts with the digest {}", manifest.parts_blake3);
+            Some(Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error)))
+        })
+    }
+
+    /// The files that are no part's and that a run is about, with the tables that they are of.
+    pub(super) fn metadata(&self, scope: Scope<'_>) -> Vec<(&MetadataFile, Option<TableName>)> {
+        let Some(manifest) = &self.manifest else { return Vec::new() };
+        let mut tables: HashMap<PathBuf, TableName> = HashMap::new();
+        for table in &manifest.tables {
+            let name = TableName::new(table.database.clone(), table.table.clone());
+            tables.insert(table_path(&table.database, &table.table), name.clone());
+            if let Some(definition) = &table.definition {
+                tables.insert(PathBuf::from(definition), name);
+            }
+        }
+        let named = manifest.metadata.iter().map(|file| {
+            let path = Path::new(&file.path);
+            let table = tables.get(path).or_else(|| tables.get(path.parent()?));
+            (file, table.cloned())
+        });
+        named
+            .filter(|(_, table)| scope.tables.is_empty() || table.as_ref().is_some_and(|t| scope.has_table(t)))
+            .collect()
+    }
+
+    /// What must stand in the snapshot, as far as the run is about it; a name that leads elsewhere is a finding.
+    pub(super) fn frame(
+        &self,
+        position: usize,
+        parts: Option<&[PartRecord]>,
+        scope: Scope<'_>,
+    ) -> (Frame, Vec<Finding>) {
+        let (mut frame, mut findings) = (Frame::new(), Vec::new());
+        let Some(manifest) = &self.manifest else { return (frame, findings) };
+        let mut add = |path: &Path, place: Place| {
+            if let Err(error) = frame.add(path, place) {
+                let (file, should) = ("manifest.json", "paths in the snapshot");
+                findings.push(Finding::new(position, file, DamageKind::Manifest, should, error.to_string()));
+            }
+        };
+        for name in ["manifest.json", "parts.jsonl.zst"] {
+            add(Path::new(name), Place::File);
+        }
+        for (file, _) in self.metadata(scope) {
+            add(Path::new(&file.path), Place::File);
+        }
+        let mut directories = Vec::new();
+        for table in manifest.tables.iter().filter(|table| table.state == TableState::Taken) {
+            if scope.has_table(&TableName::new(table.database.clone(), table.table.clone())) {
+                directories.push(table_path(&table.database, &table.table));
+            }
+        }
+        directories.iter().for_each(|path| add(path, Place::Directory));
+        for record in parts.unwrap_or_default() {
+            if scope.has_table(&TableName::new(record.database.clone(), record.table.clone())) {
+                add(&table_path(&record.database, &record.table).join(record.part.as_str()), Place::Part);
+            }
+        }
+        match parts {
+            Some(_) if scope.tables.is_empty() => frame.close_all(),
+            Some(_) => directories.iter().for_each(|path| frame.close(path)),
+            // What should be in the tables is not known.
+            None => {}
+        }
+        (frame, findings)
+    }
+
+    /// A definition that is not there has a digest all the same.
+    pub(super) fn say_what_is_wanted(&self, finding: &mut Finding) {
+        if finding.wanted.is_some() {
+            return;
+        }
+        let mut files = self.manifest.iter().flat_map(|manifest| &manifest.metadata);
+        let file = files.find(|file| Path::new(&file.path) == finding.path);
+        finding.wanted = file.and_then(|file| {
+            let digest = Digest::Blake3(blake3::Hash::from_hex(&file.blake3).ok()?);
+            Some(Wanted { size_bytes: file.bytes, digest, ownership: None })
+        });
+    }
+
+    /// The tables of the snapshot by the places that they have in it.
+    pub(super) fn tables(&self) -> Tables {
+        let tables = self.manifest.iter().flat_map(|manifest| &manifest.tables);
+        let named = tables.map(|table| {
+            (table_path(&table.database, &table.table), TableName::new(table.database.clone(), table.table.clone()))
+        });
+        Tables(named.collect())
+    }
+
+    /// Whether the snapshot still stands where it was opened.
+    pub(super) fn stands(&self, repository: &Repository) -> bool {
+        let number = |dir: &Dir| dir.stat_self().map(|stat| stat.inode).ok();
+        repository.snapshot_dir(self.id).is_ok_and(|dir| number(&dir).is_some() && number(&dir) == number(&self.dir))
+    }
+}
+
+/// Tables by their directories in a snapshot.
+pub(super) struct Tables(HashMap<PathBuf, TableName>);
+
+impl Tables {
+    /// Says which table and part a finding is of, as far as its path tells.
+    pub(super) fn name(&self, finding: &mut Finding, frame: &Frame) {
+        let table_path: PathBuf = finding.path.components().take(3).collect();
+        let Some(table) = self.0.get(&table_path) else { return };
+        finding.table = Some(table.clone());
+        let name = finding.path.components().nth(3).and_then(|name| name.as_os_str().to_str());
+        let is_part =
+            |name: &&str| frame.entries(&table_path).is_some_and(|entries| entries.get(*name) == Some(&Place::Part));
+        finding.part = name.filter(is_part).and_then(|name| PartName::try_from(name.to_owned()).ok());
+    }
+}

@@ -1,0 +1,146 @@
+//! `--rename 'a.b=c.d'` and `--rename-db a=b`: the names that tables get when they come back.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::model::TableName;
+
+/// A text is no rename.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} renames nothing: write {wanted}; a backslash stands before a dot or an equals sign that is part of a name"
+)]
+pub struct InvalidRename {
+    text: String,
+    wanted: &'static str,
+}
+
+/// One table under another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRename {
+    from: TableName,
+    to: TableName,
+}
+
+/// All tables of a database in another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseRename {
+    from: String,
+    to: String,
+}
+
+/// Splits at the first `mark` that no backslash precedes, and takes the backslashes away.
+fn split(text: &str, mark: char) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    let at = text.char_indices().find_map(|(index, letter)| {
+        let found = letter == mark && !escaped;
+        escaped = letter == '\\' && !escaped;
+        found.then_some(index)
+    })?;
+    Some((text.get(..at)?, text.get(at + mark.len_utf8()..)?))
+}
+
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        plain.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+    }
+    plain
+}
+
+fn table(text: &str) -> Option<TableName> {
+    let (database, table) = split(text, '.')?;
+    (!database.is_empty() && !table.is_empty()).then(|| TableName::new(plain(database), plain(table)))
+}
+
+impl FromStr for TableRename {
+    type Err = InvalidRename;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = split(text, '=').and_then(|(from, to)| Some(Self { from: table(from)?, to: table(to)? }));
+        parsed.ok_or_else(|| InvalidRename { text: text.to_owned(), wanted: "database.table=database.table" })
+    }
+}
+
+impl FromStr for DatabaseRename {
+    type Err = InvalidRename;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = split(text, '=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+        parsed
+            .map(|(from, to)| Self { from: plain(from), to: plain(to) })
+            .ok_or_else(|| InvalidRename { text: text.to_owned(), wanted: "database=database" })
+    }
+}
+
+/// All renames of one restore.
+#[derive(Clone, Debug, Default)]
+pub struct Renames {
+    tables: BTreeMap<TableName, TableName>,
+    databases: BTreeMap<String, String>,
+}
+
+impl Renames {
+    /// These renames; that of a table goes before that of its database.
+    #[must_use]
+    pub fn new(tables: Vec<TableRename>, databases: Vec<DatabaseRename>) -> Self {
+        Self {
+            tables: tables.into_iter().map(|rename| (rename.from, rename.to)).collect(),
+            databases: databases.into_iter().map(|rename| (rename.from, rename.to)).collect(),
+        }
+    }
+
+    /// Every database into this one: for a trial.
+    #[must_use]
+    pub fn database(&self, name: &str) -> String {
+        self.databases.get(name).cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    /// The name that a table gets.
+    #[must_use]
+    pub fn table(&self, name: &TableName) -> TableName {
+        let renamed = self.tables.get(name).cloned();
+        renamed.unwrap_or_else(|| TableName::new(self.database(&name.database), name.table.clone()))
+    }
+
+    /// The names that are to be renamed and that nothing among `tables` has.
+    #[must_use]
+    pub fn unmatched(&self, tables: &[TableName]) -> Vec<String> {
+        let of_tables = self.tables.keys().filter(|name| !tables.contains(name)).map(|name| format!("table {name}"));
+        let has = |database: &String| tables.iter().any(|name| name.database == *database);
+        let of_databases = self.databases.keys().filter(|name| !has(name)).map(|name| format!("database {name:?}"));
+        of_tables.chain(of_databases).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DatabaseRename, Renames, TableRename};
+    use crate::model::TableName;
+
+    #[test]
+    fn a_table_is_renamed_before_its_database() {
+        let tables: Vec<TableRename> =
+            vec![r"a.b=c.d".parse().expect("a rename"), r"a.x\=y=a\.b.z".parse().expect("one")];
+        let databases: Vec<DatabaseRename> = vec!["a=n".parse().expect("a rename")];
+        let renames = Renames::new(tables, databases);
+        let now = |database: &str, table: &str| renames.table(&TableName::new(database, table)).to_string();
+        assert_eq!(now("a", "b"), "c.d");
+        assert_eq!(now("a", "x=y"), "a.b.z");
+        assert_eq!(now("a", "other"), "n.other");
+        assert_eq!(now("b", "b"), "b.b");
+        let unmatched = renames.unmatched(&[TableName::new("a", "b")]);
+        assert_eq!(unmatched, ["table a.x=y"]);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in ["", "a.b", "a=b", "a.b=", "=a.b", ".b=c.d", "a.=c.d", r"a\.b=c.d"] {
+            assert!(text.parse::<TableRename>().is_err(), "{text}");
+        }
+        for text in ["", "a", "=a", "a="] {
+            assert!(text.parse::<DatabaseRename>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What the journal knows of checks: which snapshots were verified when, how thoroughly, and what was damaged.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::plan::{Slice, TablePattern};
+
+use super::error::RepoError;
+use super::journal::Event;
+use super::repository::Repository;
+
+/// Some parts of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableParts {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// The parts.
+    pub parts: Vec<PartName>,
+}
+
+/// A part that has lost bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedPart {
+    /// Its table's database.
+    pub database: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub part: PartName,
+    /// The snapshots in which it is damaged, also those that were not looked at and share the inode.
+    pub ids: Vec<SnapshotId>,
+}
+
+/// One run of `verify`, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The snapshots that were checked.
+    pub ids: Vec<SnapshotId>,
+    /// How thoroughly.
+    pub level: Level,
+    /// Patterns of the tables that were checked; none for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// The share of the parts that was checked; none for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Slice>,
+    /// True if something could not be checked: then it is no proof of anything but the damage.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+    /// When the oldest of the checks was made that spared a part its reading; none if no part was spared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<DateTime<Utc>>,
+    /// The parts whose bytes were not read, because an earlier check has; see `read`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<TableParts>,
+    /// Where most were spared: the parts whose bytes were read, all others being spared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<TableParts>>,
+    /// How many bytes were read.
+    pub read_bytes: u64,
+    /// How much damage was found.
+    pub damage: u64,
+    /// The snapshots that it is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_ids: Vec<SnapshotId>,
+    /// The parts that have lost bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedPart>,
+}
+
+/// When a snapshot was last verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LastCheck {
+    /// The level of the newest whole check; a round of slices is one when its last slice is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// When that was: of a round of slices, its first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<DateTime<Utc>>,
+    /// Since when every byte has been read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_time: Option<DateTime<Utc>>,
+    /// The newest slice, where a round is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Slice>,
+    /// Whether damage was found that no check since has found gone.
+    pub damaged: bool,
+}
+
+/// What the journal knows of checks.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    events: Vec<(DateTime<Utc>, Kind)>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Created(SnapshotId),
+    Verified(Box<Prepared>),
+}
+
+/// A run with what is looked up in it.
+#[derive(Clone, Debug)]
+struct Prepared {
+    run: Verified,
+    ids: HashSet<SnapshotId>,
+    patterns: Vec<TablePattern>,
+    spared: HashSet<(TableName, PartName)>,
+    read: Option<HashSet<(TableName, PartName)>>,
+    damaged: BTreeMap<(TableName, PartName), BTreeSet<SnapshotId>>,
+}
+
+/// The snapshots in which a part's bytes were read, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// When; none if never.
+    pub time: Option<DateTime<Utc>>,
+    /// For each of the snapshots asked about.
+    pub snapshots: Vec<bool>,
+}
+
+fn each(lists: &[TableParts]) -> impl Iterator<Item = (TableName, PartName)> {
+    lists.iter().flat_map(|list| {
+        let table = TableName::new(list.database.clone(), list.table.clone());
+        list.parts.iter().map(move |part| (table.clone(), part.clone()))
+    })
+}
+
+impl TableParts {
+    /// Gathers parts by their tables.
+    #[must_use]
+    pub fn gather(parts: impl IntoIterator<Item = (TableName, PartName)>) -> Vec<Self> {
+        let mut tables: BTreeMap<TableName, Vec<PartName>> = BTreeMap::new();
+        for (table, part) in parts {
+            tables.entry(table).or_default().push(part);
+        }
+        let list =
+            |(table, parts): (TableName, Vec<PartName>)| Self { database: table.database, table: table.table, parts };
+        tables.into_iter().map(list).collect()
+    }
+}
+
+impl Prepared {
+    fn new(run: &Verified) -> Self {
+        let mut damaged: BTreeMap<_, BTreeSet<SnapshotId>> = BTreeMap::new();
+        for part in &run.damaged {
+            let table = TableName::new(part.database.clone(), part.table.clone());
+            damaged.entry((table, part.part.clone())).or_default().extend(&part.ids);
+        }
+        Self {
+            ids: run.ids.iter().copied().collect(),
+            // One that does not read here names nothing.
+            patterns: run.tables.iter().filter_map(|text| text.parse().ok()).collect(),
+            spared: each(&run.spared).collect(),
+            read: run.read.as_ref().map(|lists| each(lists).collect()),
+            damaged,
+            run: run.clone(),
+        }
+    }
+
+    /// Whether the run was about this part.
+    fn concerns(&self, key: &(TableName, PartName)) -> bool {
+        let named = self.run.tables.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(&key.0));
+        named && self.run.slice.is_none_or(|slice| slice.contains(&key.0, &key.1))
+    }
+
+    fn has_read(&self, key: &(TableName, PartName)) -> bool {
+        self.read.as_ref().map_or_else(|| !self.spared.contains(key), |read| read.contains(key))
+    }
+
+    /// Whether what the other run has found would have been found by this one.
+    fn supersedes(&self, other: &Verified) -> bool {
+        let same_share = self.run.slice.is_none() || self.run.slice == other.slice;
+        let same_tables = self.run.tables.is_empty() || self.run.tables == other.tables;
+        !self.run.incomplete && self.run.level >= other.level && same_share && same_tables
+    }
+}
+
+impl Checks {
+    /// What these events, in their order, say of checks.
+    #[must_use]
+    pub fn of(events: &[(DateTime<Utc>, Event)]) -> Self {
+        let known = events.iter().filter_map(|(time, event)| match event {
+            Event::Created { id, .. } => Some((*time, Kind::Created(*id))),
+            Event::Verified(run) => Some((*time, Kind::Verified(Box::new(Prepared::new(run))))),
+            _ => None,
+        });
+        Self { events: known.collect() }
+    }
+
+    fn runs(&self) -> impl Iterator<Item = (DateTime<Utc>, &Prepared)> {
+        self.events.iter().filter_map(|(time, kind)| match kind {
+            Kind::Verified(run) => Some((*time, run.as_ref())),
+            Kind::Created(_) => None,
+        })
+    }
+
+    /// When the bytes of a part were last read, and in which of these snapshots.
+    ///
+    /// A run that spared a part has found that every inode which it has in the run's snapshots is one that was read: so
+    /// it is known of those snapshots too, and as old as it was. A run that found the part damaged takes all away.
+    #[must_use]
+    pub fn covered(&self, table: &TableName, part: &PartName, snapshots: &[SnapshotId]) -> Covered {
+        let key = (table.clone(), part.clone());
+        let mut covered = Covered { time: None, snapshots: vec![false; snapshots.len()] };
+        for (time, run) in self.runs() {
+            if run.damaged.contains_key(&key) {
+                covered = Covered { time: None, snapshots: vec![false; snapshots.len()] };
+                continue;
+            }
+            if run.run.level < Level::Data || run.run.incomplete || !run.concerns(&key) {
+                continue;
+            }
+            if run.has_read(&key) {
+                covered.time = Some(time);
+                covered.snapshots.fill(false);
+            } else if covered.time.is_none() {
+                continue;
+            }
+            for (known, id) in covered.snapshots.iter_mut().zip(snapshots) {
+                *known |= run.ids.contains(id);
+            }
+        }
+        covered
+    }
+
+    /// The parts that must be no source of another snapshot: found damaged in this one, or in one that stood when it was
+    /// made, and not found whole in it since.
+    #[must_use]
+    pub fn damaged_parts(&self, id: SnapshotId) -> BTreeSet<(TableName, PartName)> {
+        let mut noted: BTreeMap<&(TableName, PartName), BTreeMap<SnapshotId, Level>> = BTreeMap::new();
+        for (_, kind) in &self.events {
+            match kind {
+                Kind::Created(id) => {
+                    for snapshots in noted.values_mut() {
+                        let level = snapshots.values().copied().max().unwrap_or(Level::Data);
+                        snapshots.insert(*id, level);
+                    }
+                }
+                Kind::Verified(run) => {
+                    noted.retain(|key, snapshots| {
+                        let proves =
+                            |level: Level| run.run.level >= level && (level < Level::Data || run.has_read(key));
+                        if !run.run.incomplete && run.concerns(key) {
+                            snapshots.retain(|id, level| !(run.ids.contains(id) && proves(*level)));
+                        }
+                        !snapshots.is_empty()
+                    });
+                    for (key, ids) in &run.damaged {
+                        noted.entry(key).or_default().extend(ids.iter().map(|id| (*id, run.run.level)));
+                    }
+                }
+            }
+        }
+        noted.into_iter().filter(|(_, ids)| ids.contains_key(&id)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// When a snapshot was last verified as a whole.
+    #[must_use]
+    pub fn last(&self, id: SnapshotId) -> LastCheck {
+        let mut rounds: BTreeMap<(Level, u32), BTreeMap<u32, DateTime<Utc>>> = BTreeMap::new();
+        let mut last = LastCheck::default();
+        let mut damage: Vec<&Verified> = Vec::new();
+        for (time, run) in self.runs() {
+            if run.ids.contains(&id) {
+                damage.retain(|other| !run.supersedes(other));
+            }
+            if run.run.damaged_ids.contains(&id) {
+                damage.push(&run.run);
+            }
+            if !run.ids.contains(&id) || run.run.incomplete || !run.run.tables.is_empty() {
+                continue;
+            }
+            let since = run.run.oldest.map_or(time, |oldest| oldest.min(time));
+            let whole = if let Some(slice) = run.run.slice {
+                let round = rounds.entry((run.run.level, slice.count())).or_default();
+                round.insert(slice.index(), since);
+                let count = u32::try_from(round.len()).unwrap_or(u32::MAX);
+                let first = (count == slice.count()).then(|| round.values().min().copied()).flatten();
+                last.slice = Some(slice);
+                first
+            } else {
+                last.slice = None;
+                Some(since)
+            };
+            let Some(whole) = whole else { continue };
+            (last.level, last.time) = (Some(run.run.level), Some(whole));
+            if run.run.level == Level::Data {
+                last.data_time = last.data_time.max(Some(whole));
+            }
+        }
+        last.damaged = !damage.is_empty();
+        last
+    }
+}
+
+impl Repository {
+    /// What the journal knows of checks.
+    ///
+    /// # Errors
+    /// If the journal is there and cannot be read.
+    pub fn checks(&self) -> Result<Checks, RepoError> {
+        Ok(Checks::of(&self.events()?))
+    }
+
+    /// The parts of a snapshot that must be no source of another one: see [`Checks::damaged_parts`].
+    ///
+    /// # Errors
+    /// If the journal is there and cannot be read.
+    pub fn damaged_parts(&self, id: SnapshotId) -> Result<BTreeSet<(TableName, PartName)>, RepoError> {
+        Ok(self.checks()?.damaged_parts(id))
+    }
+}

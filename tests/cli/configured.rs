@@ -1,0 +1,160 @@
+//! Configuration files: which, how strong, and what is wrong in them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::chsnap_command::Run;
+use crate::support::Lab;
+
+/// A repository, and somewhere to configure it.
+struct Configured {
+    lab: Lab,
+}
+
+impl Configured {
+    fn new() -> Self {
+        Self { lab: Lab::with_nights(1).0 }
+    }
+
+    /// Writes a file of the system's configuration.
+    fn system(&self, name: &str, text: &str) -> PathBuf {
+        Self::write(self.lab.repo().with_extension("etc").join(name), text)
+    }
+
+    fn user(&self, text: &str) -> PathBuf {
+        Self::write(self.lab.repo().with_extension("config").join("chsnap/config.toml"), text)
+    }
+
+    fn write(path: PathBuf, text: &str) -> PathBuf {
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// Runs without the variables that the tests otherwise give.
+    #[track_caller]
+    fn run(&self, code: i32, environment: &[(&str, &str)], arguments: &[&str]) -> Run {
+        let mut command = self.lab.chsnap().command(arguments);
+        command.env_remove("CHSNAP_REPO").env_remove("CHSNAP_URL").envs(environment.iter().copied());
+        let run = Run::of(&command.output().expect("chsnap starts"));
+        assert_eq!(run.code, code, "{arguments:?}: {}\n{}", run.stdout, run.stderr);
+        run
+    }
+
+    /// Value and origin of a setting that stands before any command.
+    #[track_caller]
+    fn setting(&self, environment: &[(&str, &str)], arguments: &[&str], key: &str) -> (String, String) {
+        let arguments = [&["config", "show", "--origin", "--json"], arguments].concat();
+        let run = self.run(0, environment, &arguments);
+        let shown: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
+        assert_eq!(shown["schema"], "chsnap.config.v1");
+        let rows = shown["settings"].as_array().expect("settings");
+        let row = rows.iter().find(|row| row["section"] == "" && row["key"] == key).expect("the key");
+        (row["values"][0].as_str().expect("a text").to_owned(), row["origin"].as_str().expect("a text").to_owned())
+    }
+}
+
+#[test]
+fn later_files_then_the_environment_then_flags_are_stronger() {
+    let configured = Configured::new();
+    let get = |environment: &[(&str, &str)], arguments: &[&str]| configured.setting(environment, arguments, "url");
+    assert_eq!(get(&[], &[]), ("http://127.0.0.1:8123".to_owned(), "built in".to_owned()));
+    let main = configured.system("config.toml", "# the server\nurl = \"http://main:1\"\njobs = 2\n");
+    assert_eq!(get(&[], &[]), ("http://main:1".to_owned(), format!("{}:2", main.display())));
+    configured.system("conf.d/20-b.toml", "url = \"http://b:1\"\n");
+    configured.system("conf.d/10-a.toml", "url = \"http://a:1\"\n");
+    configured.system("conf.d/30-c.toml.bak", "url = \"http://bak:1\"\n");
+    assert_eq!(get(&[], &[]).0, "http://b:1");
+    let user = configured.user("url = \"http://user:1\"\n");
+    assert_eq!(get(&[], &[]), ("http://user:1".to_owned(), format!("{}:1", user.display())));
+    let environment = [("CHSNAP_URL", "http://env:1")];
+    assert_eq!(get(&environment, &[]), ("http://env:1".to_owned(), "environment CHSNAP_URL".to_owned()));
+    assert_eq!(get(&[("CHSNAP_URL", "")], &[]).0, "http://user:1", "a variable that is empty says nothing");
+    let flag = get(&environment, &["--url", "http://flag:1"]);
+    assert_eq!(flag, ("http://flag:1".to_owned(), "command line".to_owned()));
+    assert_eq!(configured.setting(&[], &[], "jobs").0, "2", "what a stronger file does not say stands");
+    let other = Configured::write(configured.lab.path().join("other.toml"), "url = \"http://other:1\"\n");
+    let other = other.to_str().expect("a path");
+    assert_eq!(get(&[], &["--config", other]).0, "http://other:1");
+    assert_eq!(get(&[("CHSNAP_CONFIG", other)], &[]).0, "http://other:1");
+    assert!(
+        !configured.run(0, &[], &["config", "show", "--config", other]).stdout.contains("jobs"),
+        "no other file is read"
+    );
+}
+
+#[test]
+fn a_profile_stands_over_what_holds_for_all() {
+    let configured = Configured::new();
+    let repo = configured.lab.repo().display().to_string();
+    configured.system(
+        "config.toml",
+        &format!("jobs = 2\nurl = \"http://all:1\"\n[profile.hourly]\nrepo = {repo:?}\n[profile.nfs]\nurl = \"http://nfs:1\"\n"),
+    );
+    assert_eq!(configured.setting(&[], &["--profile", "nfs"], "url").0, "http://nfs:1");
+    assert_eq!(configured.setting(&[], &["--profile", "hourly"], "url").0, "http://all:1");
+    assert_eq!(configured.setting(&[("CHSNAP_PROFILE", "nfs")], &[], "jobs").0, "2");
+    assert!(configured.run(0, &[], &["list", "--profile", "hourly"]).stdout.contains("2026-11-01T020000Z"));
+    let refused = configured.run(2, &[], &["list", "--profile", "hurly"]);
+    assert!(refused.stderr.contains("did you mean hourly?"), "{}", refused.stderr);
+    let refused = configured.run(2, &[], &["list"]);
+    assert!(refused.stderr.contains("profiles: hourly, nfs"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_line_and_the_nearest_right_key() {
+    let configured = Configured::new();
+    let file = configured.system(
+        "config.toml",
+        "repo = \"/r\"\nlock_wiat = \"5s\"\njobs = \"many\"\npassword = \"x\"\nquiet = 1\n\n[create]\nexlude = [\"a.b\"]\n\
+         jobs = 3\ndry_run = true\n[cerate]\n[profile.x.gc]\nyes = true\n",
+    );
+    let lines = [
+        (2, "unknown key lock_wiat at the top of the file: did you mean lock_wait?"),
+        (3, "invalid value 'many' for '--jobs <N>'"),
+        (4, "a password never stands in a configuration file"),
+        (5, "quiet takes true or false"),
+        (8, "unknown key exlude in [create]: did you mean exclude?"),
+        (9, "jobs does not stand in [create], but at the top of the file"),
+        (10, "dry_run stands on a command line only"),
+        (11, "unknown section [cerate]: did you mean [create]?"),
+        (13, "yes stands on a command line only"),
+    ];
+    for arguments in [&["config", "check"][..], &["list"]] {
+        let run = configured.run(2, &[], arguments);
+        for (line, message) in lines {
+            let wanted = format!("error: {}:{line}: {message}", file.display());
+            assert!(run.stderr.contains(&wanted), "{wanted}\n{}", run.stderr);
+        }
+    }
+    let json = configured.run(2, &[], &["--json", "config", "check"]);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).expect("a document");
+    assert_eq!((&error["schema"], &error["exit_code"]), (&"chsnap.error.v1".into(), &2.into()));
+    configured.run(0, &[], &["--help"]);
+    configured.run(0, &[], &["completions", "bash"]);
+}
+
+#[test]
+fn a_file_that_is_no_toml_or_not_there_is_one_clear_error() {
+    let configured = Configured::new();
+    let file = configured.system("config.toml", "repo = \"/r\"\nurl = http\n");
+    let run = configured.run(2, &[], &["list"]);
+    assert!(run.stderr.starts_with(&format!("error: {}:2: ", file.display())), "{}", run.stderr);
+    let run = configured.run(2, &[], &["--config", "/nowhere/c.toml", "list"]);
+    assert!(run.stderr.contains("cannot read the configuration file /nowhere/c.toml"), "{}", run.stderr);
+}
+
+#[test]
+fn config_check_opens_the_files_that_are_named_and_says_what_it_read() {
+    let configured = Configured::new();
+    let run = configured.run(0, &[], &["config", "check"]);
+    assert!(run.stdout.contains("there is no configuration file"), "{}", run.stdout);
+    let file = configured.system("config.toml", "[profile.a]\npassword_file = \"/nowhere/secret\"\n");
+    let run = configured.run(2, &[], &["config", "check"]);
+    assert!(run.stderr.contains(&format!("{}:2: password_file cannot be read", file.display())), "{}", run.stderr);
+    configured.system("config.toml", "[profile.a]\n[profile.a.create]\nfreeze = \"all\"\n");
+    let run = configured.run(0, &[], &["config", "check"]);
+    assert_eq!(run.stdout, format!("{} can be used\nprofiles: a\n", file.display()));
+    let shown = configured.run(0, &[], &["config", "show", "--origin", "--profile", "a"]).stdout;
+    assert!(shown.contains("[create]") && shown.contains(&format!("{}:3", file.display())), "{shown}");
+}

@@ -1,0 +1,444 @@
+//! The nightly job, its figures, and the check of a monitor.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::chsnap_command::{Chsnap, Run};
+use crate::freezer::{Freezer, SLOW};
+use crate::support::{Lab, names};
+
+/// A server, a repository and a configuration.
+struct Night {
+    folder: tempfile::TempDir,
+    chsnap: Chsnap,
+    freezer: Freezer,
+}
+
+impl Night {
+    fn new(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let freezer = Freezer::start(&folder.path().join("ch"));
+        freezer.add_part("events", "all_1_1_0");
+        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+        chsnap.expect(0, &["init"]);
+        let night = Self { folder, chsnap, freezer };
+        night.configure(config);
+        night
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The configuration, in which `$D` is this night's folder.
+    fn configure(&self, text: &str) {
+        let text = text.replace("$D", &self.folder.path().display().to_string());
+        fs::write(self.path("config.toml"), text).expect("a file");
+    }
+
+    fn run(&self, code: i32, arguments: &[&str]) -> Run {
+        let config = self.path("config.toml").display().to_string();
+        self.chsnap.expect(code, &[&["--config", &config, "--progress", "none"], arguments].concat())
+    }
+
+    /// The summary, wherever it stands.
+    #[track_caller]
+    fn summary(&self, code: i32, arguments: &[&str]) -> Value {
+        let run = self.run(code, &[&["--json"], arguments].concat());
+        if matches!(code, 0 | 3 | 12 | 13) {
+            serde_json::from_str(&run.stdout).expect("a document on stdout")
+        } else {
+            let error: Value = serde_json::from_str(&run.stderr).expect("an error on stderr");
+            assert_eq!((&error["schema"], &error["exit_code"]), (&"chsnap.error.v1".into(), &code.into()));
+            error["run"].clone()
+        }
+    }
+
+    fn metrics(&self) -> String {
+        fs::read_to_string(self.path("chsnap.prom")).expect("the figures")
+    }
+}
+
+fn states(summary: &Value) -> Vec<(String, String)> {
+    let text = |step: &Value, field: &str| step[field].as_str().expect("a text").to_owned();
+    let steps = summary["steps"].as_array().expect("steps");
+    steps.iter().map(|step| (text(step, "step"), text(step, "state"))).collect()
+}
+
+fn state_of(summary: &Value, step: &str) -> String {
+    let states = states(summary);
+    states.iter().find(|(name, _)| name == step).unwrap_or_else(|| panic!("no {step} in {states:?}")).1.clone()
+}
+
+#[test]
+fn a_night_makes_a_snapshot_and_says_so_once() {
+    let night = Night::new("[run]\nmetrics_file = \"$D/chsnap.prom\"\n");
+    let summary = night.summary(0, &["run"]);
+    assert_eq!((&summary["schema"], &summary["state"]), (&"chsnap.run.v1".into(), &"success".into()));
+    assert_eq!((state_of(&summary, "create"), state_of(&summary, "gc")), ("done".to_owned(), "done".to_owned()));
+    let id = summary["snapshot"].as_str().expect("an id");
+    assert_eq!(names(&night.path("repo/snapshots")), [id]);
+    assert_eq!(summary["steps"][0]["result"]["schema"], "chsnap.create.v1");
+    let told = night.run(0, &["run"]).stdout;
+    assert!(told.starts_with("run: success in ") && told.contains("  create   20") && told.contains("gc "), "{told}");
+}
+
+#[test]
+fn a_profile_is_named_by_argument_or_option_and_two_are_refused() {
+    let night = Night::new("[profile.nfs]\nlock_wait = \"1s\"\n[profile.hourly]\n");
+    for arguments in [&["run", "nfs"][..], &["run", "--profile", "nfs"], &["--profile", "nfs", "run", "nfs"]] {
+        assert_eq!(night.summary(0, arguments)["profile"], "nfs");
+    }
+    assert!(night.run(2, &["run", "nsf"]).stderr.contains("did you mean nfs?"));
+    assert!(night.run(2, &["--profile", "hourly", "run", "nfs"]).stderr.contains("two profiles"));
+}
+
+#[test]
+fn the_settings_of_a_step_are_those_of_its_section() {
+    let night = Night::new("[create]\nname = \"nightly\"\n[profile.x.create]\nname = \"of x\"\n");
+    night.run(0, &["run"]);
+    night.run(0, &["run", "x"]);
+    let listed = night.chsnap.json(0, &["list"]);
+    let labels: Vec<&str> =
+        listed["snapshots"].as_array().expect("rows").iter().map(|row| row["name"].as_str().expect("a name")).collect();
+    assert_eq!(labels, ["nightly", "of x"]);
+}
+
+#[test]
+fn hooks_know_the_outcome_and_a_bad_one_before_ends_the_run() {
+    let night = Night::new(
+        "[run]\nbefore = 'echo before $CHSNAP_RUN_PHASE $CHSNAP_REPO > $D/before; echo noise'\n\
+         after = 'env | grep ^CHSNAP_RUN_ | sort > $D/after'\n",
+    );
+    let summary = night.summary(0, &["run"]);
+    let before = fs::read_to_string(night.path("before")).expect("the hook ran");
+    assert_eq!(before, format!("before before {}\n", night.chsnap.repo().display()));
+    let after = fs::read_to_string(night.path("after")).expect("the hook ran");
+    let id = summary["snapshot"].as_str().expect("an id");
+    for line in ["CHSNAP_RUN_STATE=success", "CHSNAP_RUN_EXIT_CODE=0", &format!("CHSNAP_RUN_SNAPSHOT={id}")] {
+        assert!(after.lines().any(|found| found == line), "{line} in {after}");
+    }
+    night.configure("[run]\nbefore = 'exit 7'\nafter = 'echo $CHSNAP_RUN_STATE $CHSNAP_RUN_ERROR > $D/after'\n");
+    let summary = night.summary(1, &["run"]);
+    assert_eq!(states(&summary), [("before".to_owned(), "failed".to_owned())]);
+    let after = fs::read_to_string(night.path("after")).expect("the hook ran");
+    assert!(after.starts_with("failure before: ") && after.contains("exit status: 7"), "{after}");
+    night.configure("[run]\nafter = 'exit 1'\n");
+    let summary = night.summary(3, &["run"]);
+    assert!(summary["warnings"][0].as_str().expect("a text").contains("the hook \"after\" failed"), "{summary}");
+}
+
+#[test]
+fn a_hook_that_hangs_is_ended_with_all_that_it_started() {
+    let night = Night::new("[run]\nbefore = 'sleep 300 & echo $! > $D/pid; wait'\nhook_timeout = '1s'\n");
+    let begun = Instant::now();
+    let summary = night.summary(1, &["run"]);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(summary["steps"][0]["error"].as_str().expect("a text").contains("did not end within 1 s"), "{summary}");
+    let pid = fs::read_to_string(night.path("pid")).expect("a pid");
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// Listens for pings and keeps the paths that were asked for.
+fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", socket.local_addr().expect("an address"));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in socket.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut request = Vec::new();
+            let mut piece = [0; 512];
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                let read = stream.read(&mut piece).expect("a request");
+                request.extend_from_slice(&piece[..read]);
+            }
+            let line = String::from_utf8_lossy(&request).lines().next().expect("a line").to_owned();
+            keep.lock().expect("no panic").push(line.split(' ').nth(1).expect("a path").to_owned());
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK")
+                .expect("an answer");
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_watcher_elsewhere_is_told_of_start_success_and_failure() {
+    let (url, asked) = listener();
+    let night = Night::new(&format!("[run]\nping = \"{url}/id\"\n"));
+    night.run(0, &["run"]);
+    night.configure(&format!("[run]\nping = \"{url}/id\"\nping_failure = \"{url}/alarm\"\nbefore = \"false\"\n"));
+    night.run(1, &["run"]);
+    let asked = asked.lock().expect("no panic").clone();
+    assert_eq!(asked, ["/id/start", "/id", "/id/start", "/alarm"]);
+    night.configure("[run]\nping = \"http://127.0.0.1:9/secret-token\"\n");
+    let run = night.run(3, &["run"]);
+    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(!run.stderr.contains("secret-token") && !run.stdout.contains("secret-token"));
+}
+
+#[test]
+fn a_server_that_is_starting_is_waited_for_and_one_that_stays_away_is_a_failure() {
+    let night = Night::new("[run]\nserver_wait = \"3s\"\n");
+    let away = night.chsnap.clone().url("http://127.0.0.1:9");
+    let config = night.path("config.toml").display().to_string();
+    let begun = Instant::now();
+    let run = away.expect(1, &["--config", &config, "--json", "run"]);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    let error: Value = serde_json::from_str(&run.stderr).expect("an error");
+    assert!(error["run"]["retries"].as_u64() >= Some(2), "{error}");
+    assert_eq!(states(&error["run"])[0], ("create".to_owned(), "failed".to_owned()));
+    assert_eq!(state_of(&error["run"], "gc"), "skipped");
+    // A port that begins to answer after a while: what stands behind it is the server.
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("an address");
+    drop(port);
+    let behind = night.freezer.url().trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        forward(address, &behind);
+    });
+    let starting = night.chsnap.clone().url(&format!("http://{address}"));
+    let run = starting.expect(0, &["--config", &config, "--json", "run", "--server-wait", "30s"]);
+    let summary: Value = serde_json::from_str(&run.stdout).expect("a summary");
+    assert!(summary["retries"].as_u64() >= Some(1) && summary["snapshot"].is_string(), "{summary}");
+}
+
+fn forward(address: std::net::SocketAddr, behind: &str) {
+    let socket = TcpListener::bind(address).expect("the port is still free");
+    for stream in socket.incoming() {
+        let (client, server) = (stream.expect("a client"), std::net::TcpStream::connect(behind).expect("the server"));
+        let pairs = [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))];
+        for (from, to) in pairs {
+            let (mut from, mut to) = (from.expect("a stream"), to.expect("a stream"));
+            std::thread::spawn(move || {
+                let copied = std::io::copy(&mut from, &mut to);
+                drop(copied);
+                drop(to.shutdown(std::net::Shutdown::Write));
+            });
+        }
+    }
+}
+
+#[test]
+fn nights_that_were_missed_are_noticed() {
+    let (lab, nights) = Lab::with_nights(2);
+    let freezer = Freezer::start(&lab.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    let chsnap = lab.chsnap().clone().url(freezer.url());
+    let first = chsnap.json(0, &["run", "--every", "24h"]);
+    assert_eq!(first["missed"]["since"], "2026-11-02T02:00:00Z", "{nights:?}");
+    assert!(first["missed"]["runs"].as_u64() >= Some(1));
+    assert!(chsnap.json(0, &["run"])["missed"].is_null());
+    // A repository that has been away for long tells it to the person, too.
+    let (lab, _) = Lab::with_nights(1);
+    let chsnap = lab.chsnap().clone().url(freezer.url());
+    assert!(chsnap.expect(0, &["run"]).stdout.contains("missed: there was no snapshot since 2026-11-01T02:00:00Z"));
+}
+
+#[test]
+fn too_little_space_empties_the_trash_first_and_is_said() {
+    let night = Night::new("[run]\nmin_free = \"8000PiB\"\n");
+    night.chsnap.expect(0, &["create"]);
+    night.chsnap.expect(0, &["create"]);
+    night.chsnap.expect(0, &["rm", "latest~1"]);
+    let summary = night.summary(3, &["run"]);
+    assert_eq!(states(&summary)[0], ("gc".to_owned(), "done".to_owned()));
+    assert_eq!(summary["steps"][0]["result"]["removed"].as_array().map(Vec::len), Some(1));
+    assert!(
+        summary["warnings"][0].as_str().expect("a text").contains("less than the 7.81 EiB of min_free"),
+        "{summary}"
+    );
+    assert!(summary["snapshot"].is_string());
+}
+
+#[test]
+fn the_lock_taken_by_another_is_exit_code_11_and_in_the_figures_and_the_last_success_stays() {
+    let night = Night::new("[run]\nmetrics_file = \"$D/chsnap.prom\"\n");
+    night.run(0, &["run"]);
+    let figure = |page: &str, name: &str| {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}{{")))
+            .unwrap_or_else(|| panic!("{name}: {page}"));
+        line.rsplit(' ').next().expect("a value").to_owned()
+    };
+    let success = "chsnap_run_last_success_timestamp_seconds";
+    let before = night.metrics();
+    assert_eq!(figure(&before, "chsnap_run_exit_code"), "0");
+    std::thread::sleep(Duration::from_millis(1100));
+    let lock = fs::File::open(night.path("repo/lock")).expect("the lock");
+    lock.lock().expect("it is free");
+    let summary = night.summary(11, &["run"]);
+    assert_eq!(states(&summary)[0], ("create".to_owned(), "failed".to_owned()));
+    let page = night.metrics();
+    assert_eq!(figure(&page, "chsnap_run_exit_code"), "11");
+    assert_eq!(figure(&page, success), figure(&before, success));
+    assert_ne!(figure(&page, "chsnap_run_last_end_timestamp_seconds"), figure(&page, success));
+    let stage = "chsnap_create_stage_duration_seconds{profile=\"default\",stage=\"freeze\"}";
+    let line = |page: &str| page.lines().find(|line| line.starts_with(stage)).expect("a stage").to_owned();
+    assert_eq!(line(&page), line(&before), "those of the last create that was done");
+    // Without a repository as well.
+    drop(lock);
+    fs::rename(night.path("repo"), night.path("elsewhere")).expect("renamed");
+    night.summary(10, &["run"]);
+    let page = night.metrics();
+    assert_eq!((figure(&page, "chsnap_run_exit_code"), figure(&page, "chsnap_up")), ("10".to_owned(), "0".to_owned()));
+    assert_eq!(figure(&page, success), figure(&before, success));
+}
+
+#[test]
+fn figures_are_what_prometheus_reads_and_for_whoever_its_exporter_runs_as() {
+    let night = Night::new("[profile.nfs.run]\nmetrics_file = \"$D/chsnap.prom\"\n");
+    night.run(0, &["run", "nfs"]);
+    let page = night.metrics();
+    let figures = check_page(&page);
+    for name in [
+        "chsnap_newest_snapshot_timestamp_seconds",
+        "chsnap_newest_snapshot_parts",
+        "chsnap_newest_snapshot_placed_bytes",
+        "chsnap_run_step_duration_seconds",
+        "chsnap_create_stage_duration_seconds",
+        "chsnap_snapshots",
+        "chsnap_filesystem_free_bytes",
+    ] {
+        assert!(figures.contains(name), "{name}: {page}");
+    }
+    assert!(page.lines().filter(|line| !line.starts_with('#')).all(|line| line.contains("{profile=\"nfs\"")), "{page}");
+    let mode = fs::metadata(night.path("chsnap.prom")).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    assert!(names(night.folder.path()).iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(night.path("chsnap.prom")).expect("the file"))
+        .output();
+    match checked {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => eprintln!("SKIPPED: promtool is not here to check the figures too"),
+    }
+}
+
+/// Reads a page as strictly as the text format's description allows, and answers the names on it.
+fn check_page(page: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let (mut helped, mut typed) = (String::new(), String::new());
+    let mut series = BTreeSet::new();
+    assert!(page.ends_with('\n'));
+    let is_name = |name: &str| {
+        name.starts_with(|letter: char| letter.is_ascii_lowercase())
+            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+    };
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a help");
+            assert!(is_name(name) && !help.is_empty() && names.insert(name.to_owned()), "{line}");
+            name.clone_into(&mut helped);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            assert_eq!(rest, format!("{helped} gauge"), "a type follows its help");
+            helped.clone_into(&mut typed);
+        } else {
+            let (name, rest) = line.split_once('{').expect("labels");
+            assert_eq!(name, typed, "the figures of a name stand together");
+            let (labels, value) = rest.rsplit_once("} ").expect("a value");
+            value.parse::<f64>().expect("a number");
+            for label in labels.split("\",").map(|label| label.strip_suffix('"').unwrap_or(label)) {
+                let (label, _) = label.split_once("=\"").expect("a label");
+                assert!(is_name(label), "{line}");
+            }
+            assert!(series.insert((name.to_owned(), labels.to_owned())), "twice: {line}");
+            // The conventions: a time and a duration are in seconds, a size is in bytes, nothing else is a unit.
+            if name.contains("timestamp") || name.contains("duration") {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            for unit in ["_milliseconds", "_minutes", "_hours", "_kb", "_mb", "_total", "_count", "_sum"] {
+                assert!(!name.ends_with(unit), "{name}");
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn a_signal_ends_a_run_undone_and_told() {
+    let night =
+        Night::new("[run]\nmetrics_file = \"$D/chsnap.prom\"\nafter = 'echo $CHSNAP_RUN_EXIT_CODE > $D/after'\n");
+    night.freezer.add_part(SLOW, "all_1_1_0");
+    let config = night.path("config.toml").display().to_string();
+    let mut command = night.chsnap.command(&["--config", &config, "run"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    std::thread::sleep(Duration::from_millis(900));
+    let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("ended");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(143), "{stderr}");
+    assert!(stderr.contains("being undone"), "{stderr}");
+    assert_eq!(fs::read_to_string(night.path("after")).expect("the hook ran"), "143\n");
+    assert!(night.metrics().contains("chsnap_run_exit_code{profile=\"default\"} 143"));
+    assert!(names(&night.path("repo/snapshots")).is_empty());
+}
+
+#[test]
+fn monitor_answers_in_one_line_with_the_codes_of_nagios() {
+    let (lab, _) = Lab::with_nights(2);
+    let asked = |code, arguments: &[&str]| {
+        let run = lab.run(code, &[&["monitor"], arguments].concat());
+        assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1, ""), "{}", run.stdout);
+        run.stdout
+    };
+    let line = asked(0, &["--warn", "100000h", "--crit", "100001h"]);
+    assert!(line.starts_with("CHSNAP OK - newest snapshot 2026-11-02T020000Z is "), "{line}");
+    assert!(line.contains(" | age=") && line.contains("s;360000000;360003600;0 snapshots=2;;;0 free="), "{line}");
+    assert!(asked(1, &["--warn", "1s", "--crit", "100000h"]).starts_with("CHSNAP WARNING - "));
+    assert!(asked(2, &["--warn", "1s", "--crit", "2s"]).starts_with("CHSNAP CRITICAL - "));
+    assert!(asked(3, &["--warn", "3s", "--crit", "2s"]).starts_with("CHSNAP UNKNOWN - --warn is longer"));
+    assert!(asked(3, &["--repo", "/nowhere"]).starts_with("CHSNAP UNKNOWN - there is no repository"));
+    assert!(asked(3, &["--warn", "soon"]).starts_with("CHSNAP UNKNOWN - invalid value 'soon'"));
+    let json: Value = serde_json::from_str(&asked(2, &["--json", "--warn", "1s", "--crit", "2s"])).expect("a document");
+    assert_eq!(
+        (&json["schema"], &json["state"], &json["exit_code"]),
+        (&"chsnap.monitor.v1".into(), &"critical".into(), &2.into())
+    );
+    assert!(json["age_seconds"].as_i64() > Some(0));
+    // No snapshot at all, and one whose date lies in the future only.
+    let lab = Lab::new();
+    assert!(lab.run(2, &["monitor"]).stdout.contains("there is no complete snapshot"));
+    lab.snapshot("2126-11-02T02:00:00Z");
+    assert!(lab.run(2, &["monitor"]).stdout.contains("there is no complete snapshot"));
+    // A damaged one is worth a look although a good one is there.
+    let damaged = lab.snapshot("2126-11-03T02:00:00Z");
+    let _good = lab.snapshot(&chrono::Utc::now().to_rfc3339());
+    fs::write(Path::new(&lab.at(&damaged)).join("manifest.json"), "{").expect("written");
+    assert!(lab.run(1, &["monitor"]).stdout.starts_with("CHSNAP WARNING - newest snapshot "));
+}
+
+#[test]
+fn monitor_writes_the_figures_and_keeps_those_of_the_last_run() {
+    let night = Night::new("[run]\nmetrics_file = \"$D/chsnap.prom\"\n[monitor]\nmetrics_file = \"$D/chsnap.prom\"\n");
+    night.run(0, &["run"]);
+    let before = night.metrics();
+    assert!(night.run(0, &["monitor"]).stdout.starts_with("CHSNAP OK"));
+    let of_run = |page: &str| {
+        page.lines()
+            .filter(|line| line.starts_with("chsnap_run") || line.starts_with("chsnap_create"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert!(of_run(&before).len() > 8);
+    assert_eq!(of_run(&night.metrics()), of_run(&before));
+    check_page(&night.metrics());
+    night.configure("[monitor]\nmetrics_file = \"/nowhere/x.prom\"\n");
+    assert!(night.run(1, &["monitor"]).stdout.contains("the figures are not written"));
+}

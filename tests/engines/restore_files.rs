@@ -1,0 +1,160 @@
+//! `restore --to DIR`: a plain tree of files.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, both_engines};
+use crate::support::{load, other_filesystem, path_of, repository};
+use crate::tree::{files, tree};
+
+both_engines! {
+    fn a_directory_gets_every_file_of_the_snapshot_by_link_and_by_copy(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        // Without a server: nothing is asked of one.
+        let chsnap = Chsnap::new(chsnap.repo());
+        let contents = tree(&snapshot.join("data"));
+        let linked = engine.root().join("linked");
+        let report = chsnap.json(0, &["restore", "latest", "--to", linked.to_str().expect("text")]);
+        assert_eq!(report["schema"], "chsnap.restore.v1");
+        assert_eq!(report["totals"]["placed"]["linked"]["parts"], report["totals"]["parts"]);
+        let (links, originals) = (tree(&linked.join("data")), tree(&snapshot.join("data")));
+        assert!(files(&links) == files(&originals), "the same inodes");
+        assert_eq!(tree(&linked.join("metadata")).len(), tree(&snapshot.join("metadata")).len());
+        let copied = engine.root().join("copied");
+        fs::create_dir(&copied).expect("an empty directory");
+        let report = chsnap.json(0, &["restore", "latest", "--to", copied.to_str().expect("text"), "--place", "copy"]);
+        assert_eq!(report["totals"]["placed"]["linked"]["parts"], 0);
+        let (copies, originals) = (tree(&copied.join("data")), tree(&snapshot.join("data")));
+        for (path, original) in files(&originals) {
+            let copy = &copies[path];
+            assert_ne!(copy.inode, original.inode, "{path:?}");
+            assert_eq!(
+                (copy.content, copy.mode, copy.uid, copy.gid, copy.modified),
+                (original.content, original.mode, original.uid, original.gid, original.modified),
+                "{path:?}"
+            );
+        }
+        assert_eq!(files(&copies).len(), files(&originals).len());
+        let names: Vec<_> = fs::read_dir(&copied).expect("there").map(|entry| entry.expect("one").file_name()).collect();
+        assert_eq!(names.len(), 2, "data and metadata, nothing unfinished: {names:?}");
+        assert!(tree(&snapshot.join("data")) == contents, "the snapshot is as it was");
+    }
+
+    fn tables_and_partitions_are_chosen_and_other_directories_refused(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let to = engine.root().join("some");
+        let to_text = to.to_str().expect("text");
+        for (arguments, code) in [
+            (vec!["--table", "lab.nothing"], 1),
+            (vec!["--partition", "209901"], 1),
+        ] {
+            let mut all = vec!["restore", "latest", "--to", to_text];
+            all.extend(arguments);
+            chsnap.expect(code, &all);
+            assert!(!to.exists(), "nothing was made: {all:?}");
+        }
+        let report = chsnap.json(
+            0,
+            &["restore", "latest", "--to", to_text, "--table", "lab.events", "--partition", "202602"],
+        );
+        assert_eq!(report["tables"].as_array().expect("a list").len(), 1);
+        let parts: Vec<String> = fs::read_dir(to.join("data/lab/events")).expect("the table")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        assert!(!parts.is_empty() && parts.iter().all(|part| part.contains("202602")), "{parts:?}");
+        assert!(to.join("metadata/lab/events.sql").exists() && to.join("metadata/lab.sql").exists());
+        assert!(!to.join("metadata/lab/plain.sql").exists());
+        let before = tree(&to);
+        let run = chsnap.expect(1, &["restore", "latest", "--to", to_text]);
+        assert!(run.stderr.contains("is not empty") && run.stderr.contains("hint"), "{}", run.stderr);
+        assert!(tree(&to) == before);
+        let inside = chsnap.repo().join("here");
+        chsnap.expect(1, &["restore", "latest", "--to", inside.to_str().expect("text")]);
+        assert!(!inside.exists());
+    }
+
+    fn a_damaged_part_is_named_and_nothing_is_made(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        let table = snapshot.join("data/lab/plain");
+        let part = fs::read_dir(&table).expect("a table").next().expect("a part").expect("an entry").path();
+        let victim = part.join("checksums.txt");
+        let bytes = fs::read(&victim).expect("it reads");
+        fs::remove_file(&victim).expect("removed");
+        let to = engine.root().join("to");
+        let arguments = ["restore", "latest", "--to", to.to_str().expect("text")];
+        let name = part.file_name().expect("a name").to_string_lossy().into_owned();
+        let report = chsnap.json(12, &arguments);
+        assert_eq!(report["damage"][0]["part"], name.as_str());
+        assert!(!to.exists());
+        fs::write(&victim, bytes).expect("back");
+        let column = fs::read_dir(&part).expect("a part").map(|entry| entry.expect("an entry").path())
+            .find(|path| path.extension().is_some_and(|end| end == "bin")).expect("data");
+        // Not in place: that would be the live file too.
+        let mut longer = fs::read(&column).expect("it reads");
+        longer.push(0);
+        fs::remove_file(&column).expect("removed");
+        fs::write(&column, longer).expect("longer");
+        let run = chsnap.expect(12, &arguments);
+        assert!(run.stderr.contains(&name) && run.stderr.contains("bytes"), "{}", run.stderr);
+        assert!(!to.exists());
+        // What is sound can be had.
+        chsnap.json(0, &["restore", "latest", "--to", to.to_str().expect("text"), "--table", "lab.events"]);
+    }
+
+    fn killed_it_never_looks_whole_and_a_rerun_does(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        let contents = tree(&snapshot.join("data"));
+        let is_whole = |to: &Path| files(&tree(&to.join("data"))) == files(&contents);
+        for nth in [1, 5, 40] {
+            for call in ["linkat", "mkdirat", "renameat,renameat2", "unlinkat", "fsync,syncfs"] {
+                let to = engine.root().join(format!("to-{nth}-{}", &call[..5]));
+                let arguments = ["restore", "latest", "--to", to.to_str().expect("text")];
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+                let status = chsnap.under(strace, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+                let finished = status.expect("strace runs").success();
+                if !finished && to.exists() {
+                    let names: Vec<_> =
+                        fs::read_dir(&to).expect("there").map(|entry| entry.expect("one").file_name()).collect();
+                    let is_marked = names.iter().any(|name| name == ".chsnap-unfinished");
+                    assert!(is_marked || names.is_empty() || is_whole(&to), "{call} {nth}: {names:?}");
+                }
+                if !finished {
+                    chsnap.json(0, &arguments);
+                }
+                assert!(is_whole(&to), "{call} {nth}");
+                assert_eq!(fs::read_dir(&to).expect("there").count(), 2, "{call} {nth}");
+            }
+        }
+        assert!(tree(&snapshot.join("data")) == contents);
+    }
+}
+
+#[test]
+fn on_another_filesystem_links_become_copies() {
+    let engine = Engine::start(Engine::V26);
+    load(&engine);
+    let chsnap = repository(&engine);
+    let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+    let Some(other) = other_filesystem(engine.root()) else { return };
+    let to = other.path().join("to");
+    let refused = chsnap.expect(1, &["restore", "latest", "--to", to.to_str().expect("text"), "--place", "link"]);
+    assert!(refused.stderr.contains("cannot link"), "{}", refused.stderr);
+    assert!(!to.exists());
+    // The directory itself may be the top of a filesystem, which no rename could replace.
+    let report = chsnap.json(0, &["restore", "latest", "--to", to.to_str().expect("text")]);
+    assert_eq!(report["totals"]["placed"]["copied"]["parts"], report["totals"]["parts"]);
+    let (copies, originals) = (tree(&to.join("data")), tree(&snapshot.join("data")));
+    for (path, original) in files(&originals) {
+        assert_eq!(copies[path].content, original.content, "{path:?}");
+    }
+}
