@@ -19,7 +19,7 @@ const USAGE: u8 = 2;
 const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
 const DAMAGE: u8 = 12;
-const GUARD: u8 = 13;
+pub(super) const GUARD: u8 = 13;
 
 /// Damaged parts that a person is shown besides the first.
 const DAMAGE_SHOWN: usize = 100;
@@ -54,6 +54,10 @@ impl Failure {
 
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::new(message, FAILED)
+    }
+
+    pub(super) fn guard(message: impl Into<String>) -> Self {
+        Self::new(message, GUARD)
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -259,6 +263,7 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }
+        OpError::PlanIsOld => "run it again: it shows what it would do now",
         OpError::Guarded { .. } => "--force removes it all the same",
         _ => return None,
     };

@@ -20,6 +20,7 @@ mod opening;
 mod output;
 mod policy;
 mod progress;
+mod prune;
 mod render;
 mod restore;
 mod rm;
@@ -65,6 +66,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Usage(usage::Args),
+    Prune(prune::Args),
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
@@ -88,6 +90,7 @@ impl Command {
             Self::List(_) => "list",
             Self::Show(_) => "show",
             Self::Usage(_) => "usage",
+            Self::Prune(_) => "prune",
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
@@ -163,6 +166,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::List(args) => list::run(&args, globals, output),
         Command::Show(args) => show::run(&args, globals, output),
         Command::Usage(args) => usage::run(&args, globals, output),
+        Command::Prune(args) => prune::run(&args, globals, output),
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
         Command::Restore(args) => restore::run(args, globals, output),

@@ -5,6 +5,7 @@ mod disks;
 mod doctor;
 mod error;
 mod init;
+pub mod prune;
 mod read;
 mod recover;
 mod remove;
