@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
+use chsnap::model::PathMap;
 use chsnap::monitor::Silent;
 use chsnap::ops::create::FreezeMode;
-use chsnap::model::PathMap;
 use chsnap::ops::prune::{PruneRequest, carry_out, plan_prune};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::retention::{Count, Limits, Policy};

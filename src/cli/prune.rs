@@ -39,7 +39,8 @@ pub(super) struct Args {
     yes_really: bool,
 }
 
-const HELP: &str = "A snapshot stays if any rule keeps it; pinned ones, those dated in the future and the last good one \
+const HELP: &str =
+    "A snapshot stays if any rule keeps it; pinned ones, those dated in the future and the last good one \
     stay in any case. ALONE is what removing that one frees, TOGETHER what it and those above it free. What goes is in \
     the trash: chsnap undo brings it back, chsnap gc frees its space. --free alone, without a rule, removes the oldest.
 
@@ -131,7 +132,11 @@ fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Outp
     let removed = render::count(plan.remove.len() as u64, "snapshot");
     let code = if plan.warnings.is_empty() { DONE } else { WARNED };
     if output.is_json() {
-        return Ok(if matches!(verdict, Verdict::Refused | Verdict::Unconfirmed) { super::failure::GUARD } else { code });
+        return Ok(if matches!(verdict, Verdict::Refused | Verdict::Unconfirmed) {
+            super::failure::GUARD
+        } else {
+            code
+        });
     }
     match verdict {
         Verdict::Nothing => {}

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use chsnap::model::{PathMap, SnapshotId};
-use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
 use chsnap::ops::OpError;
+use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
 use chsnap::plan::retention::{Count, Limits, Policy};
 use serde_json::Value;
 
@@ -76,8 +76,11 @@ fn what_looks_like_a_mistake_is_refused_unless_it_is_meant() {
     chsnap.json(0, &["prune", "--keep-last", "1", "--yes", "--max-share", "90"]);
     assert_eq!(texts(&hoard), all[5..]);
     chsnap.expect(0, &["undo"]);
-    fs::write(hoard.repo().join(format!("pins/{}.json", all[1])), r#"{"reason": "audit", "since": "2026-01-01T00:00:00Z"}"#)
-        .expect("a pin");
+    fs::write(
+        hoard.repo().join(format!("pins/{}.json", all[1])),
+        r#"{"reason": "audit", "since": "2026-01-01T00:00:00Z"}"#,
+    )
+    .expect("a pin");
     let done = chsnap.json(0, &["prune", "--keep-last", "1", "--min-keep", "0", "--yes", "--yes-really"]);
     assert_eq!(ids(&done["keep"]), [all[5].as_str(), &all[1]]);
     assert_eq!(done["keep"][1]["reasons"][0], "pinned: audit");
@@ -128,8 +131,12 @@ fn so_much_is_freed_with_the_fewest_losses_among_those_that_may_go() {
         assert_eq!(plan.freed.freed_bytes, freed(&hoard, &chosen), "{share} %");
         assert!(plan.freed.freed_bytes >= wanted && plan.free.is_some_and(|free| free.is_enough), "{share} %");
         for mask in 0..1_u32 << may_go.len() {
-            let set: Vec<SnapshotId> = (0..may_go.len()).filter(|bit| mask >> bit & 1 == 1).map(|bit| may_go[bit]).collect();
-            assert!(set.len() >= chosen.len() || freed(&hoard, &set) < wanted, "{share} %: {set:?} is less than {chosen:?}");
+            let set: Vec<SnapshotId> =
+                (0..may_go.len()).filter(|bit| mask >> bit & 1 == 1).map(|bit| may_go[bit]).collect();
+            assert!(
+                set.len() >= chosen.len() || freed(&hoard, &set) < wanted,
+                "{share} %: {set:?} is less than {chosen:?}"
+            );
         }
     }
     let too_much = chsnap.json(3, &["prune", "--free", &(most * 2).to_string(), "--yes", "--yes-really"]);

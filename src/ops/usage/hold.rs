@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
 use crate::model::{PartName, Placement, SnapshotId, TableUuid};
-use crate::repo::{Event, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts};
+use crate::repo::{
+    Event, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts,
+};
 
 /// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
 type Key = (Result<TableUuid, (String, String)>, PartName);
@@ -132,7 +134,8 @@ impl<'a> Holder<'a> {
         if !self.has_asked_the_journal {
             self.has_asked_the_journal = true;
             let events = self.repository.events().unwrap_or_default().into_iter();
-            let repaired = events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });
+            let repaired =
+                events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });
             self.distrusted.extend(repaired.flatten());
         }
     }
