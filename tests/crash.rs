@@ -27,9 +27,17 @@ use world::{World, now, reference};
 
 /// Calls `attempt` in a new world with a fault at its first mutating call, its second, and so on, until one attempt
 /// has none left to meet.
-fn at_every_call(fault: Fault, mut attempt: impl FnMut(&World, &Arc<dyn Verbs>, &str)) -> usize {
+fn at_every_call(fault: Fault, attempt: impl FnMut(&World, &Arc<dyn Verbs>, &str)) -> usize {
+    at_every_call_in(World::new, fault, attempt)
+}
+
+fn at_every_call_in(
+    new_world: fn() -> World,
+    fault: Fault,
+    mut attempt: impl FnMut(&World, &Arc<dyn Verbs>, &str),
+) -> usize {
     for call in 1.. {
-        let world = World::new();
+        let world = new_world();
         let faulty = Arc::new(FaultyVerbs::new(call, fault));
         let verbs: Arc<dyn Verbs> = Arc::clone(&faulty) as Arc<dyn Verbs>;
         attempt(&world, &verbs, &format!("{fault:?} at call {call} ({})", faulty.met()));
@@ -41,7 +49,12 @@ fn at_every_call(fault: Fault, mut attempt: impl FnMut(&World, &Arc<dyn Verbs>, 
 }
 
 fn create_survives(fault: Fault, place: PlaceMode, freeze: FreezeMode) {
-    let calls = at_every_call(fault, |world, verbs, context| {
+    create_survives_in(World::new, fault, place, freeze);
+}
+
+fn create_survives_in(new_world: fn() -> World, fault: Fault, place: PlaceMode, freeze: FreezeMode) {
+    let calls = at_every_call_in(new_world, fault, |world, verbs, context| {
+        world.place.set(place);
         let result = world.create_of(verbs, place, freeze);
         world.check(context);
         world.check_older(context);
@@ -70,6 +83,14 @@ fn create_by_links_killed_at_any_call_leaves_all_or_nothing() {
 fn create_from_the_last_snapshot_killed_or_refused_at_any_call_leaves_all_or_nothing() {
     for fault in [Fault::Kill].into_iter().chain(faulty::ERRNOS.map(Fault::Error)) {
         create_survives(fault, PlaceMode::Auto, FreezeMode::Changed);
+    }
+}
+
+#[test]
+fn create_by_copies_killed_or_refused_at_any_call_leaves_all_or_nothing() {
+    create_survives(Fault::Kill, PlaceMode::Copy, FreezeMode::All);
+    for errno in faulty::ERRNOS {
+        create_survives_in(World::small, Fault::Error(errno), PlaceMode::Copy, FreezeMode::Changed);
     }
 }
 

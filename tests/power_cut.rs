@@ -115,6 +115,7 @@ impl Recording {
         for (number, state) in states.iter().enumerate() {
             state.restore(&record);
             spoil_index(&world.repository(), &index, number);
+            start_anew(&world.repository());
             world.older = regrown(&world.older, &world.snapshots());
             let context = &format!("seed {seed}, state {number}: {}", state.story(&record));
             claims(&world, &Cut { calls: state.calls, has_ended: state.calls == record.calls.len(), context });
@@ -142,6 +143,17 @@ fn spoil_index(repository: &Path, after: &[u8], number: usize) {
         3 => fs::write(path, after).expect("written"),
         4 => fs::write(path, after.split_at(after.len() / 2).0).expect("written"),
         _ => {}
+    }
+}
+
+/// The host that comes back has another boot.
+fn start_anew(repository: &Path) {
+    let Ok(entries) = fs::read_dir(repository.join("incoming")) else { return };
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        // One that is torn, or none at all, is left as it is.
+        if let Ok(text) = fs::read_to_string(&path) {
+            fs::write(&path, text.replace("\"boot\": \"", "\"boot\": \"another-")).expect("written");
+        }
     }
 }
 
@@ -203,6 +215,14 @@ fn create_by_renames_survives_a_power_cut() {
 #[test]
 fn create_by_links_survives_a_power_cut() {
     create_survives(PlaceMode::Link);
+}
+
+#[test]
+fn create_by_copies_survives_a_power_cut() {
+    let recording = Recording::of(World::small());
+    recording.world.place.set(PlaceMode::Copy);
+    let made = recording.world.create(&recording.verbs(real()), PlaceMode::Copy).expect("a second snapshot").id;
+    recording.cut(|world, cut| claims_of_create(world, Some(made), cut));
 }
 
 #[test]
@@ -363,10 +383,16 @@ fn gc_after_a_killed_one_survives_a_power_cut() {
     let mut killed = (1..).map(|at| {
         let (recording, second, both) = with_second(remove);
         let verbs = recording.verbs(Arc::new(FaultyVerbs::new(at, Fault::Kill)));
-        locked(&recording.world, &verbs, |locked| drop(collect_garbage(locked).expect_err("it was killed")));
+        // Taking the lock is a call, too.
+        let repository = recording.world.open(&verbs);
+        if let Ok(locked) = repository.lock("test", now(), Duration::ZERO) {
+            drop(collect_garbage(&locked).expect_err("it was killed"));
+        }
         (recording, second, both)
     });
-    let (recording, second, both) = killed.find(|(recording, ..)| recording.calls() > 0).expect("a call");
+    let is_condemned =
+        |world: &World| world::entries(&world.repository().join("trash")).iter().any(|name| name.contains(".deleting"));
+    let (recording, second, both) = killed.find(|(recording, ..)| is_condemned(&recording.world)).expect("a call");
     locked(&recording.world, &recording.verbs(real()), |locked| collect_garbage(locked).expect("collected"));
     recording.cut_since(1, |world, cut| claims_of_gc(world, second, &both, cut));
 }

@@ -5,8 +5,9 @@ use chrono::Utc;
 use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId};
 use chsnap::ops::OpError;
-use chsnap::ops::create::{self, DryRun, FreezeMode, Report, Request};
+use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request};
 use chsnap::plan::{Scope, Selection, TablePattern};
+use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
@@ -42,13 +43,31 @@ pub(super) struct Args {
     /// What is frozen
     #[arg(long, value_name = "WHAT", default_value = "changed")]
     freeze: Freeze,
-    /// How parts are placed: auto renames, else links
+    /// How parts are placed: auto renames, else links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: Place,
     /// Tables that the server freezes at once [default: the number of cores, 4 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     freeze_jobs: Option<u16>,
-    /// Do not begin with less than this free, for example 20GiB
+    /// Threads of the server for each FREEZE [default: what it is set to]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    freeze_threads: Option<u16>,
+    /// Owners, modes, times and attributes that the repository's filesystem cannot keep
+    #[arg(long, value_name = "HOW", default_value = "keep")]
+    ids: Ids,
+    /// Copy without holding the bytes against the parts' own checksums
+    #[arg(long)]
+    no_verify_copy: bool,
+    /// Copy no more than this in a second, for example 50MiB; 0 for no limit
+    #[arg(long, value_name = "RATE", value_parser = size)]
+    bwlimit: Option<u64>,
+    /// Link files of different tables by their hashes alone, without comparing their bytes
+    #[arg(long)]
+    trust_hash: bool,
+    /// Link parts from earlier snapshots that hold them under other inodes, as after a fetch from a replica
+    #[arg(long)]
+    dedup_relink: bool,
+    /// Do not begin with less than this free, nor go on copying, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
     /// Say what a FREEZE may be waiting for once it has run for this long
@@ -83,10 +102,20 @@ enum Place {
     Rename,
     /// Link only.
     Link,
+    /// Copy everything that no earlier snapshot has.
+    Copy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Ids {
+    /// Nothing is copied to a filesystem that cannot keep them.
+    Keep,
+    /// What it cannot keep is written in the list of parts.
+    Record,
 }
 
 impl Args {
-    fn request(self, globals: &Globals) -> Request {
+    fn request(self, globals: &Globals, repository: &Repository) -> Request {
         Request {
             selection: Selection {
                 include: self.table,
@@ -104,8 +133,18 @@ impl Args {
                 Place::Auto => PlaceMode::Auto,
                 Place::Rename => PlaceMode::Rename,
                 Place::Link => PlaceMode::Link,
+                Place::Copy => PlaceMode::Copy,
             },
-            jobs: globals.jobs(),
+            ids: match self.ids {
+                Ids::Keep => IdsMode::Keep,
+                Ids::Record => IdsMode::Record,
+            },
+            verifies_copies: !self.no_verify_copy,
+            trusts_hash: self.trust_hash,
+            relinks: self.dedup_relink,
+            copy_rate: self.bwlimit.filter(|rate| *rate > 0),
+            freeze_threads: self.freeze_threads,
+            jobs: globals.jobs_for(repository),
             freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
             min_free_bytes: self.min_free,
             allow_other_server: self.allow_other_server,
@@ -120,7 +159,7 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let repository = opening::open(globals)?;
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
-    let request = args.request(globals);
+    let request = args.request(globals, &repository);
     let server = opening::connect(globals, signals::watch(!globals.json && !globals.quiet))?;
     if dry_run {
         let plan = create::dry_run(&repository, &server, &request)?;
@@ -156,6 +195,8 @@ fn document(report: &Report, output: &Output) -> Value {
     document.insert("warnings".to_owned(), json!(report.warnings));
     merge(&mut document, &report.totals);
     document.insert("placed".to_owned(), json!(report.placed));
+    document.insert("resumed".to_owned(), json!(report.resumed));
+    document.insert("link_limit_files".to_owned(), report.afresh_files.into());
     document.insert("seconds".to_owned(), json!(report.seconds));
     Value::Object(document)
 }
@@ -174,7 +215,14 @@ fn text(report: &Report) -> String {
         .filter(|(tally, _)| tally.parts > 0)
         .map(|(tally, how)| format!("{} {how}", render::count(tally.parts, "part")))
         .collect();
-    let copied = if report.placed.copied.parts == 0 { "; nothing was copied" } else { "" };
+    let copied = match report.placed.copied.bytes {
+        0 => "; nothing was copied".to_owned(),
+        bytes => format!("; {} in {} copied", render::bytes(bytes), render::count(report.placed.copied.files, "file")),
+    };
+    let resumed = match report.resumed.parts {
+        0 => String::new(),
+        parts => format!("; {} had been copied by an interrupted run", render::count(parts, "part")),
+    };
     let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
     format!(
         "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}\n  \
@@ -186,7 +234,7 @@ fn text(report: &Report) -> String {
         render::bytes(totals.apparent_bytes),
         render::bytes(totals.allocated_bytes),
         render::bytes(totals.written_bytes),
-        if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") + copied },
+        if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") + &copied + &resumed },
         seconds("total"),
         seconds("freeze"),
         seconds("place"),

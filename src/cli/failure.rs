@@ -91,6 +91,11 @@ impl Failure {
         render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
     }
 
+    /// A guard's refusal.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self::new(message, GUARD)
+    }
+
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
@@ -182,7 +187,7 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
-            OpError::Repo(RepoError::Locked { .. }) => LOCKED,
+            OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. }) => USAGE,
             OpError::SnapshotDamaged { .. } => DAMAGE,
             error if error.is_guard() => GUARD,
@@ -244,10 +249,15 @@ fn hint(error: &OpError) -> Option<String> {
              user); where the server is in a container, --path-map SERVER=HERE says where its directory is on this host"
         }
         OpError::OtherFilesystem { .. } => {
-            "put the repository on the filesystem of the disk, outside its shadow/ and store/, or leave the tables of \
-             that disk out with --exclude; copying to another filesystem is not built yet. Two bind mounts of one \
+            "--place auto copies what cannot be linked; to link, put the repository on the filesystem of the disk, outside \
+             its shadow/ and store/, or leave the tables of that disk out with --exclude. Two bind mounts of one \
              filesystem count as two"
         }
+        OpError::CannotKeep { .. } => {
+            "run chsnap as root, or put the repository on a filesystem that keeps them; --ids record writes down what \
+             cannot be kept, for a restore to set"
+        }
+        OpError::NoHardLinks { .. } => "put the repository on a filesystem with hard links: ext4, xfs, btrfs, zfs, NFS",
         OpError::LinkRefused { .. } => "run chsnap as root or as the user that the server runs as",
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
@@ -276,7 +286,12 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
         RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
         RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
-        RepoError::Locked { .. } => "wait for it, or let this command wait with --lock-wait 10m",
+        RepoError::Locked { .. } => {
+            "wait for it, or let this command wait with --lock-wait 10m; chsnap unlock tells more"
+        }
+        RepoError::LockLost { .. } => {
+            "this host was cut off or stopped for too long and taken for dead; nothing was committed: start again"
+        }
         _ => return None,
     })
 }

@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let progress = output.progress();
     // Only a freeze that an interrupted run has left needs the server; without it that one stays for later.
     let connect = || opening::connect(globals, Arc::new(AtomicBool::new(false))).ok();
-    let result = ops::collect_garbage(&locked, connect, &progress, globals.jobs(), now);
+    let result = ops::collect_garbage(&locked, connect, &progress, globals.jobs_for(&repository), now);
     progress.clear();
     let emptied = result?;
     output.warnings(&emptied.warnings);

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chsnap::exec;
 use chsnap::model::{PathMap, PathRule};
+use chsnap::repo::Repository;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -76,7 +78,7 @@ pub(super) struct Globals {
     /// How long to wait while another process holds the repository's lock
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) lock_wait: Duration,
-    /// Threads that work on the filesystem [default: the number of cores]
+    /// Threads that work on the filesystem [default: the number of cores; on a network filesystem 24]
     #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// The answer as one JSON document on stdout, an error as one on stderr
@@ -127,9 +129,14 @@ impl Globals {
         PathMap::new(self.path_map.clone())
     }
 
-    /// Threads for local filesystems: about the cores; more gain nothing there.
+    /// Threads for reading the server's own disks: about the cores; more gain nothing there.
     pub(super) fn jobs(&self) -> usize {
         self.jobs.map_or_else(cores, usize::from)
+    }
+
+    /// Threads for work on a repository, by the kind of its filesystem.
+    pub(super) fn jobs_for(&self, repository: &Repository) -> usize {
+        self.jobs.map_or_else(|| exec::usual_jobs(repository.dir()), usize::from)
     }
 }
 

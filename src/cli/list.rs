@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use chrono::Utc;
 use chsnap::ops;
 use chsnap::repo::{Pin, Summary};
@@ -13,9 +15,16 @@ use super::{CommandResult, DONE, WARNED};
 
 /// List the snapshots
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// List all repositories beneath this directory together, five levels deep: one a server, side by side on an export
+    #[arg(long, value_name = "DIR")]
+    all: Option<PathBuf>,
+}
 
-pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult {
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    if let Some(path) = &args.all {
+        return list_all(path, output);
+    }
     let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
     if output.is_json() {
@@ -38,6 +47,69 @@ pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult
     }
     output.warnings(&listing.warnings);
     Ok(if listing.warnings.is_empty() { DONE } else { WARNED })
+}
+
+/// Each repository in turn, and all their snapshots together.
+fn list_all(path: &Path, output: &Output) -> CommandResult {
+    let survey = ops::survey(path)?;
+    let mut warnings: Vec<String> = Vec::new();
+    let (mut repositories, mut snapshots, mut sections) = (Vec::new(), Vec::new(), Vec::new());
+    for surveyed in &survey.repositories {
+        let mut row = Map::new();
+        insert_path(&mut row, "repository", &surveyed.path);
+        match &surveyed.found {
+            Ok((id, server, listing)) => {
+                let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|s| s.is_complete());
+                let written: u64 = complete().map(|summary| summary.totals.written_bytes).sum();
+                row.insert("state".to_owned(), "ok".into());
+                row.insert("id".to_owned(), id.to_string().into());
+                row.insert("server".to_owned(), json!(server));
+                row.insert("snapshot_count".to_owned(), listing.snapshots.len().into());
+                row.insert("removed_count".to_owned(), listing.removed.len().into());
+                row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
+                row.insert("written_bytes".to_owned(), written.into());
+                for (summary, pin) in &listing.snapshots {
+                    let Value::Object(mut snapshot) = document(summary, pin.as_ref()) else { continue };
+                    insert_path(&mut snapshot, "repository", &surveyed.path);
+                    snapshots.push(Value::Object(snapshot));
+                }
+                let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
+                let title = render::safe(&format!("{}{of}", surveyed.path.display()), render::MESSAGE_LIMIT);
+                let written = render::bytes(written);
+                let text = text(&listing.snapshots);
+                sections.push(format!("{title}: {written} written by its snapshots\n{text}"));
+                let at = surveyed.path.display();
+                warnings.extend(listing.warnings.iter().map(|warning| format!("{at}: {warning}")));
+            }
+            Err(error) => {
+                let reason = chsnap::monitor::chain(error);
+                row.insert("state".to_owned(), "broken".into());
+                row.insert("problem".to_owned(), reason.clone().into());
+                warnings.push(format!("the repository {} cannot be read: {reason}", surveyed.path.display()));
+            }
+        }
+        repositories.push(Value::Object(row));
+    }
+    for (unread, error) in &survey.unread {
+        let reason = chsnap::monitor::chain(error);
+        warnings.push(format!("{} is not looked into, and may hold repositories: {reason}", unread.display()));
+    }
+    if output.is_json() {
+        let mut all = Map::new();
+        all.insert("schema".to_owned(), output.schema().into());
+        insert_path(&mut all, "directory", path);
+        all.insert("repositories".to_owned(), repositories.into());
+        all.insert("snapshots".to_owned(), snapshots.into());
+        all.insert("warnings".to_owned(), json!(warnings));
+        output.json(&Value::Object(all));
+    } else if repositories.is_empty() {
+        let levels = ops::SURVEY_DEPTH;
+        output.text(&format!("no repository beneath {}, {levels} levels deep\n", path.display()));
+    } else {
+        output.text(&sections.join("\n"));
+    }
+    output.warnings(&warnings);
+    Ok(if warnings.is_empty() { DONE } else { WARNED })
 }
 
 fn document(summary: &Summary, pin: Option<&Pin>) -> Value {

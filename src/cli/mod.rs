@@ -33,6 +33,7 @@ mod streams;
 mod systemd;
 mod times;
 mod undo;
+mod unlock;
 mod usage;
 mod verify;
 
@@ -80,6 +81,7 @@ enum Command {
     Completions(completions::Args),
     Man(man::Args),
     Restore(restore::Args),
+    Unlock(unlock::Args),
 }
 
 impl Command {
@@ -104,6 +106,7 @@ impl Command {
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
             Self::Restore(_) => "restore",
+            Self::Unlock(_) => "unlock",
         }
     }
 }
@@ -173,6 +176,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),
+        Command::Unlock(args) => unlock::run(&args, globals, output),
         Command::Doctor(args) => doctor::run(&args, globals, output),
         Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
         Command::Config(_) | Command::Run(_) | Command::Systemd(_) | Command::Completions(_) | Command::Man(_) => {

@@ -7,7 +7,9 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::fs::{CopiedFile, Digest, Dir, ErrorKind, FsError, Stat, Unkept};
+use crate::fs::{Digest, Dir, ErrorKind, FsError, Stat, Unkept};
+
+use super::join::LINK_LIMIT;
 
 /// The copies of one run, by the inodes of their sources.
 ///
@@ -48,6 +50,28 @@ pub(super) struct CopyPlace {
     name: Arc<OsStr>,
     /// What it lacks of its source.
     pub unkept: Arc<[Unkept]>,
+}
+
+/// What came of linking to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Linking {
+    /// There is one more link.
+    Linked,
+    /// It has as many links as it may have: the file must be copied, and its copy linked to from now on.
+    Full,
+    /// The file must be copied.
+    Impossible,
+}
+
+/// A file that was copied, as it is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remembered<'a> {
+    /// What is looked for: the source, or a file that has too many links already.
+    pub of: &'a Stat,
+    pub digest: Option<Digest>,
+    pub unkept: &'a [Unkept],
+    /// Whether it takes the place of another copy.
+    pub replaces: bool,
 }
 
 /// The number of a directory, once something in it was remembered.
@@ -111,24 +135,24 @@ impl CopiedLinks {
     /// Takes up a copy, unless there is one of the same inode already, which is the answer.
     pub(super) fn remember(
         &self,
-        copied: &CopiedFile,
+        copy: Remembered<'_>,
         directory: &Path,
         number: &mut DirectoryNumber,
         name: &OsStr,
     ) -> Option<CopyPlace> {
         let mut known = self.lock();
-        let there = known.find(&copied.source, stamp(&copied.source, copied.digest));
+        let there = known.find(copy.of, stamp(copy.of, copy.digest)).filter(|_| !copy.replaces);
         if there.is_none() {
             if known.copies.len() >= self.limit {
                 known.passed_over += 1;
             } else {
-                known.add(copied, directory, number, name);
+                known.add(copy, directory, number, name);
             }
         }
         there
     }
 
-    /// Links `name` in `target` to the copy at `place`. False where that does not work and it must be copied.
+    /// Links `name` in `target` to the copy at `place`.
     ///
     /// # Errors
     /// If the filesystem fails.
@@ -138,21 +162,35 @@ impl CopiedLinks {
         source: &Stat,
         target: &Dir,
         name: impl AsRef<OsStr>,
-    ) -> Result<bool, FsError> {
-        let Some(directory) = self.root.find_beneath(&place.directory)? else { return Ok(false) };
-        let is_it = |copy: Stat| (copy.size_bytes, copy.modified) == (source.size_bytes, source.modified);
-        if !directory.find(&place.name)?.is_some_and(is_it) {
-            return Ok(false);
+    ) -> Result<Linking, FsError> {
+        let Some(directory) = self.root.find_beneath(&place.directory)? else { return Ok(Linking::Impossible) };
+        let is_it = |copy: &Stat| (copy.size_bytes, copy.modified) == (source.size_bytes, source.modified);
+        match directory.find(&place.name)?.filter(is_it) {
+            None => return Ok(Linking::Impossible),
+            Some(copy) if copy.links >= LINK_LIMIT => return Ok(Linking::Full),
+            Some(_) => {}
         }
-        match target.link_from(&directory, &place.name, name) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.kind() {
-                ErrorKind::TooManyLinks | ErrorKind::NotFound | ErrorKind::NoPermission | ErrorKind::CrossDevice => {
-                    Ok(false)
-                }
-                _ => Err(error),
-            },
-        }
+        link(&directory, &place.name, target, name)
+    }
+}
+
+/// Links `name` in `target` to `from_name` in `from`, if that works.
+///
+/// # Errors
+/// If the filesystem fails.
+pub(super) fn link(
+    from: &Dir,
+    from_name: impl AsRef<OsStr>,
+    target: &Dir,
+    name: impl AsRef<OsStr>,
+) -> Result<Linking, FsError> {
+    match target.link_from(from, from_name, name) {
+        Ok(()) => Ok(Linking::Linked),
+        Err(error) => match error.kind() {
+            ErrorKind::TooManyLinks => Ok(Linking::Full),
+            ErrorKind::NotFound | ErrorKind::NoPermission | ErrorKind::CrossDevice => Ok(Linking::Impossible),
+            _ => Err(error),
+        },
     }
 }
 
@@ -165,13 +203,13 @@ impl Known {
         Some(CopyPlace { directory, name, unkept })
     }
 
-    fn add(&mut self, copied: &CopiedFile, directory: &Path, known: &mut DirectoryNumber, name: &OsStr) {
-        let (Some(device), Some(name)) = (self.device(copied.source.device), self.name(name)) else { return };
-        let (Some(directory), Some(lacks)) = (self.directory(directory, known), self.lack(&copied.unkept)) else {
+    fn add(&mut self, copy: Remembered<'_>, directory: &Path, known: &mut DirectoryNumber, name: &OsStr) {
+        let (Some(device), Some(name)) = (self.device(copy.of.device), self.name(name)) else { return };
+        let (Some(directory), Some(lacks)) = (self.directory(directory, known), self.lack(copy.unkept)) else {
             return;
         };
-        let stamp = stamp(&copied.source, copied.digest);
-        self.copies.insert((device, copied.source.inode), Copy { directory, name, lacks, stamp });
+        let stamp = stamp(copy.of, copy.digest);
+        self.copies.insert((device, copy.of.inode), Copy { directory, name, lacks, stamp });
     }
 
     /// There are few different answers of one filesystem.

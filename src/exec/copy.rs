@@ -1,103 +1,24 @@
 //! Whole parts to another filesystem, held against their own checksums on the way.
 
-use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::checksums::{Checksums, FileChecksum};
-use crate::fs::{CopiedFile, CopyError, CopyMeans, Digest, Dir, Entry, FileCopy, FsError, Hashing, Kind, Stat, Unkept};
-use crate::model::{Fingerprint, Placement};
+use crate::fs::{CopiedFile, CopyError, CopyMeans, Digest, Dir, FileCopy, FsError, Hashing, Kind, Stat, Unkept};
 use crate::repo::PartFile;
 
 use super::ExecError;
-use super::copied_links::{CopiedLinks, DirectoryNumber};
+use super::copied_links::{CopiedLinks, DirectoryNumber, Linking, Remembered, link};
+use super::copied_part::{CopiedPart, CopyPartError, PartCopy, Wanted};
 use super::inspect::{CHECKSUMS, Read, read_checksums};
+use super::join::{Join, Joins, LINK_LIMIT};
 
 /// From this size on several threads copy one file, where nothing is hashed: a hash is taken in order.
 const SPLIT_BYTES: u64 = 256 << 20;
 const RANGE_BYTES: u64 = 64 << 20;
 /// What a link is called until it takes the place of a copy. One thread is at work in a directory: one name will do.
 const BESIDE: &str = ".chsnap-link";
-
-/// Why a part was not copied. What was made of it stays, and is the caller's to remove.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyPartError {
-    /// A file could not be copied.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-    /// A system call failed, or something in it is nothing that a part has.
-    #[error(transparent)]
-    Exec(#[from] ExecError),
-    /// What was read is not what the part's own `checksums.txt` says: it is damaged on its disk, or on the way from
-    /// there.
-    #[error("{} is damaged: its checksums.txt says {expected}, read was {found}", .path.display())]
-    Damaged {
-        /// The file, or the directory of a projection.
-        path: PathBuf,
-        /// Size and hash by the `checksums.txt` beside it.
-        expected: String,
-        /// What it has.
-        found: String,
-    },
-}
-
-impl From<FsError> for CopyPartError {
-    fn from(error: FsError) -> Self {
-        ExecError::from(error).into()
-    }
-}
-
-/// A part that was copied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CopiedPart {
-    /// Its files, projections included.
-    pub files: u64,
-    /// Sum of their sizes.
-    pub bytes: u64,
-    /// Of the files, those that share their blocks with their sources.
-    pub cloned_files: u64,
-    /// Of the files, those that are links to copies of the same inode.
-    pub linked_files: u64,
-    /// Of the files, those whose bytes were copied; empty ones are none.
-    pub copied_files: u64,
-    /// Files whose inode changed while they were read, but neither size nor modification time.
-    pub touched_files: u64,
-    /// The fingerprint derived from its checksums, where they can be read.
-    pub fingerprint: Option<Fingerprint>,
-    /// Why its files could not be held against its checksums, where they could not.
-    pub unverifiable: Option<String>,
-    /// The files that its checksums do not cover, in the order of their paths; none unless the copier verifies.
-    pub uncovered: Vec<PartFile>,
-    /// What could not be kept, by paths relative to the part; its own is empty.
-    pub unkept: Vec<(String, Unkept)>,
-}
-
-impl CopiedPart {
-    /// How it was placed: one file that was copied makes it a copy.
-    #[must_use]
-    pub fn placement(&self) -> Placement {
-        if self.cloned_files > 0 && self.copied_files == 0 { Placement::Reflinked } else { Placement::Copied }
-    }
-
-    fn add_unkept(&mut self, pair: Pair<'_>, name: &str, unkept: &[Unkept]) {
-        self.unkept.extend(unkept.iter().map(|unkept| (pair.inside(name), unkept.clone())));
-    }
-}
-
-impl AddAssign for CopiedPart {
-    /// Adds what is below; what is said of the part as a whole stays.
-    fn add_assign(&mut self, other: Self) {
-        self.files += other.files;
-        self.bytes += other.bytes;
-        self.cloned_files += other.cloned_files;
-        self.linked_files += other.linked_files;
-        self.copied_files += other.copied_files;
-        self.touched_files += other.touched_files;
-        self.uncovered.extend(other.uncovered);
-        self.unkept.extend(other.unkept);
-    }
-}
 
 /// Copies the parts of one run from one disk.
 #[derive(Debug)]
@@ -127,6 +48,18 @@ impl Pair<'_> {
     }
 }
 
+impl CopiedPart {
+    fn add_linked(&mut self, pair: Pair<'_>, name: &str, bytes: u64, unkept: &[Unkept]) {
+        self.linked_files += 1;
+        self.linked_bytes += bytes;
+        self.add_unkept(pair, name, unkept);
+    }
+
+    fn add_unkept(&mut self, pair: Pair<'_>, name: &str, unkept: &[Unkept]) {
+        self.unkept.extend(unkept.iter().map(|unkept| (pair.inside(name), unkept.clone())));
+    }
+}
+
 /// What is known of a directory's files before they are read.
 struct Expectations {
     /// None where there is no `checksums.txt` to hold them against.
@@ -134,8 +67,29 @@ struct Expectations {
     unverifiable: Option<String>,
 }
 
-/// Which entries of a directory belong in a copy of it.
-type Wanted<'a> = dyn Fn(&Entry) -> bool + Sync + 'a;
+/// What is known of a file before it is copied.
+#[derive(Clone, Copy)]
+struct Expected<'a> {
+    hashing: Hashing,
+    recorded: Option<&'a FileChecksum>,
+    /// An equal file that has as many links as it may have.
+    full: Option<&'a Join>,
+}
+
+/// Links a file to an equal one of an earlier part, which must still be what it was found to be.
+fn join_file(join: &Join, pair: Pair<'_>, name: &str) -> Result<Linking, FsError> {
+    match join.dir.find(&join.name)? {
+        Some(stat)
+            if (stat.inode, stat.size_bytes, stat.modified)
+                != (join.stat.inode, join.stat.size_bytes, join.stat.modified) =>
+        {
+            Ok(Linking::Impossible)
+        }
+        Some(stat) if stat.links >= LINK_LIMIT => Ok(Linking::Full),
+        Some(_) => link(&join.dir, &join.name, pair.to, name),
+        None => Ok(Linking::Impossible),
+    }
+}
 
 impl PartCopier<'_> {
     /// Copies the part in `from`, the directories in it too, into a new directory `name` of `table`, which stands at
@@ -155,11 +109,27 @@ impl PartCopier<'_> {
         name: &str,
         wanted: &Wanted<'_>,
     ) -> Result<CopiedPart, CopyPartError> {
+        let how = PartCopy { wanted, joins: &Joins::default(), is_checked: true };
+        self.copy_part_with(from, table, table_path, name, how)
+    }
+
+    /// [`PartCopier::copy_part`]; files that stand somewhere already are linked from there instead.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn copy_part_with(
+        &self,
+        from: &Dir,
+        table: &Dir,
+        table_path: &Path,
+        name: &str,
+        how: PartCopy<'_>,
+    ) -> Result<CopiedPart, CopyPartError> {
         let path = table_path.join(name);
         let result = (|| {
             table.create_dir(name, 0o700)?;
             let pair = Pair { from, to: &table.open_dir(name)?, path: &path, inside: "" };
-            self.copy_directory(pair, None, wanted)
+            self.copy_directory(pair, None, how)
         })();
         match result {
             Ok(mut part) => {
@@ -178,7 +148,7 @@ impl PartCopier<'_> {
         &self,
         pair: Pair<'_>,
         recorded: Option<&FileChecksum>,
-        wanted: &Wanted<'_>,
+        how: PartCopy<'_>,
     ) -> Result<CopiedPart, CopyPartError> {
         let (mut files, mut directories) = (Vec::new(), Vec::new());
         for entry in pair.from.entries_with_kind()? {
@@ -187,13 +157,17 @@ impl PartCopier<'_> {
                 return Err(ExecError::Foreign { path: path(), what: "not named like a file" }.into());
             };
             match entry.kind {
-                _ if !wanted(&entry) => {}
+                _ if !(how.wanted)(&entry) => {}
                 Kind::File => files.push((entry.inode, name.to_owned())),
                 Kind::Directory => directories.push(name.to_owned()),
                 _ => return Err(ExecError::Foreign { path: path(), what: "neither a file nor a directory" }.into()),
             }
         }
-        let expectations = expectations(pair, recorded)?;
+        let expectations = if how.is_checked {
+            expectations(pair, recorded)?
+        } else {
+            Expectations { checksums: None, unverifiable: None }
+        };
         if let Some(checksums) = &expectations.checksums {
             find_missing(pair, checksums, &files, &directories)?;
         }
@@ -201,9 +175,9 @@ impl PartCopier<'_> {
         files.sort_unstable();
         let checksums = expectations.checksums.as_ref();
         let (own, below) = rayon::join(
-            || self.copy_files(pair, &files, checksums),
+            || self.copy_files(pair, &files, checksums, how),
             || {
-                let copied = directories.par_iter().map(|name| self.copy_below(pair, name, checksums, wanted));
+                let copied = directories.par_iter().map(|name| self.copy_below(pair, name, checksums, how));
                 copied.collect::<Result<Vec<_>, _>>()
             },
         );
@@ -222,13 +196,13 @@ impl PartCopier<'_> {
         pair: Pair<'_>,
         name: &str,
         checksums: Option<&Checksums>,
-        wanted: &Wanted<'_>,
+        how: PartCopy<'_>,
     ) -> Result<CopiedPart, CopyPartError> {
         let from = pair.from.open_dir(name)?;
         pair.to.create_dir(name, 0o700)?;
         let to = pair.to.open_dir(name)?;
         let below = Pair { from: &from, to: &to, path: &pair.path.join(name), inside: &pair.inside(name) };
-        self.copy_directory(below, checksums.and_then(|checksums| checksums.get(name.as_bytes())), wanted)
+        self.copy_directory(below, checksums.and_then(|checksums| checksums.get(name.as_bytes())), how)
     }
 
     fn copy_files(
@@ -236,20 +210,36 @@ impl PartCopier<'_> {
         pair: Pair<'_>,
         files: &[(u64, String)],
         checksums: Option<&Checksums>,
+        how: PartCopy<'_>,
     ) -> Result<CopiedPart, CopyPartError> {
         let mut copied = CopiedPart::default();
         let mut number = DirectoryNumber::default();
         for (_, name) in files {
+            let mut full = None;
+            if let Some(join) = how.joins.get(&pair.inside(name)) {
+                match join_file(join, pair, name)? {
+                    Linking::Linked => {
+                        copied.files += 1;
+                        copied.bytes += join.stat.size_bytes;
+                        copied.joined_files += 1;
+                        copied.joined_bytes += join.stat.size_bytes;
+                        continue;
+                    }
+                    Linking::Full => full = Some(join),
+                    Linking::Impossible => {}
+                }
+            }
             let recorded = checksums.and_then(|checksums| checksums.get(name.as_bytes()));
             // Neither covered nor uncovered: its entry is there and says nothing.
             let is_gin_index = recorded.is_some() && name.contains(".gin_");
             let recorded = recorded.filter(|_| !is_gin_index);
             let hashing = match recorded {
-                _ if !self.verifies || is_gin_index => Hashing::None,
+                _ if !self.verifies || is_gin_index || !how.is_checked => Hashing::None,
                 Some(_) => Hashing::ClickHouse,
                 None => Hashing::Blake3,
             };
-            let (stat, digest) = self.copy_file(pair, name, (hashing, recorded), &mut number, &mut copied)?;
+            let expected = Expected { hashing, recorded, full };
+            let (stat, digest) = self.copy_file(pair, name, expected, &mut number, &mut copied)?;
             if let Some(Digest::Blake3(hash)) = digest {
                 let blake3 = Some(hash.to_hex().to_string());
                 copied.uncovered.push(PartFile { path: pair.inside(name), bytes: stat.size_bytes, blake3 });
@@ -265,46 +255,56 @@ impl PartCopier<'_> {
         &self,
         pair: Pair<'_>,
         name: &str,
-        (hashing, recorded): (Hashing, Option<&FileChecksum>),
+        expected: Expected<'_>,
         number: &mut DirectoryNumber,
         counts: &mut CopiedPart,
     ) -> Result<(Stat, Option<Digest>), CopyPartError> {
+        let Expected { hashing, recorded, full } = expected;
         let stat = pair.from.stat(name)?;
         if let Some(recorded) = recorded.filter(|recorded| recorded.size != stat.size_bytes) {
             let expected = format!("{} bytes", recorded.size);
             let path = pair.from.path().join(name);
             return Err(CopyPartError::Damaged { path, expected, found: format!("{} bytes", stat.size_bytes) });
         }
-        let is_concerned = self.links.concerns(&stat);
-        if is_concerned {
+        let of_source = self.links.concerns(&stat).then_some(&stat);
+        // What has too many links is looked for as if it were the source: its copy takes the links from now on.
+        let of = full.map(|join| &join.stat).or(of_source);
+        let mut replaces = false;
+        if let Some(of) = of {
             // The copy of this inode was held against its hash: where the same hash is expected here, it is right here.
             let digest = match recorded {
                 Some(recorded) if self.verifies => Some(Digest::ClickHouse(recorded.hash)),
                 _ => pair.from.hash_file(name, hashing)?,
             };
-            if let Some(place) = self.links.find(&stat, digest)
-                && self.links.link(&place, &stat, pair.to, name)?
-            {
-                counts.linked_files += 1;
-                counts.add_unkept(pair, name, &place.unkept);
-                return Ok((stat, digest));
+            if let Some(place) = self.links.find(of, digest) {
+                match self.links.link(&place, &stat, pair.to, name)? {
+                    Linking::Linked => {
+                        counts.add_linked(pair, name, stat.size_bytes, &place.unkept);
+                        return Ok((stat, digest));
+                    }
+                    Linking::Full => replaces = true,
+                    Linking::Impossible => {}
+                }
             }
         }
         let copied = self.copy_bytes(pair, name, hashing)?;
         if let Some(recorded) = recorded {
             compare(pair, name, recorded, &copied)?;
         }
-        if is_concerned
-            && let Some(other) = self.links.remember(&copied, pair.path, number, name.as_ref())
-            && self.links.link(&other, &copied.source, pair.to, BESIDE)?
-        {
-            // Another thread has copied the same inode meanwhile: its copy counts, and this one goes.
-            pair.to.rename_from(pair.to, BESIDE, name)?;
-            counts.linked_files += 1;
-            counts.add_unkept(pair, name, &other.unkept);
-            return Ok((copied.source, copied.digest));
+        if let Some(of) = of {
+            let copy = Remembered { of, digest: copied.digest, unkept: &copied.unkept, replaces };
+            if let Some(other) = self.links.remember(copy, pair.path, number, name.as_ref())
+                && self.links.link(&other, &copied.source, pair.to, BESIDE)? == Linking::Linked
+            {
+                // Another thread has copied the same inode meanwhile: its copy counts, and this one goes.
+                pair.to.rename_from(pair.to, BESIDE, name)?;
+                counts.add_linked(pair, name, copied.source.size_bytes, &other.unkept);
+                return Ok((copied.source, copied.digest));
+            }
         }
+        counts.afresh_files += u64::from(replaces || full.is_some());
         counts.cloned_files += u64::from(copied.is_clone);
+        counts.cloned_bytes += if copied.is_clone { copied.source.size_bytes } else { 0 };
         counts.copied_files += u64::from(!copied.is_clone && copied.source.size_bytes > 0);
         counts.touched_files += u64::from(copied.was_touched);
         counts.add_unkept(pair, name, &copied.unkept);

@@ -1,6 +1,8 @@
 //! What stands in the snapshot of one part, held against the part's own checksums.
 
-use crate::checksums::{Checksums, ChecksumsError};
+use std::collections::HashMap;
+
+use crate::checksums::{Checksums, ChecksumsError, FileHash};
 use crate::fs::{Dir, Entry, FsError, Stat};
 use crate::model::{Fingerprint, Ownership};
 use crate::repo::PartFile;
@@ -57,6 +59,38 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
     let mut contents = list(dir, entries)?;
+    inspect_contents(dir, &mut contents, None)
+}
+
+/// The files of a part that is to be copied, with what its checksums say of them.
+#[derive(Debug)]
+pub struct PartFiles {
+    pub(super) contents: Contents,
+    /// Size and hash of the files that are covered, by their paths.
+    pub(super) recorded: Recorded,
+}
+
+type Recorded = HashMap<String, (u64, FileHash)>;
+
+impl PartFiles {
+    /// Size and hash of the covered files of at least so many bytes.
+    pub fn recorded_from(&self, least_bytes: u64) -> impl Iterator<Item = (u64, FileHash)> {
+        self.recorded.values().copied().filter(move |(bytes, _)| *bytes >= least_bytes)
+    }
+}
+
+/// [`inspect_listed`] of a part that is to be copied.
+///
+/// # Errors
+/// As there.
+pub fn inspect_to_copy(dir: &Dir, entries: Vec<Entry>) -> Result<(Inspected, PartFiles), FsError> {
+    let mut contents = list(dir, entries)?;
+    let mut recorded = Recorded::new();
+    let inspected = inspect_contents(dir, &mut contents, Some(&mut recorded))?;
+    Ok((inspected, PartFiles { contents, recorded }))
+}
+
+fn inspect_contents(dir: &Dir, contents: &mut Contents, recorded: Option<&mut Recorded>) -> Result<Inspected, FsError> {
     let mut problems = std::mem::take(&mut contents.foreign);
     let directory = dir.stat_self()?;
     let mut inspected = Inspected {
@@ -82,7 +116,7 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     let covered = match read_checksums(dir)? {
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
-            cover(dir, &contents, &checksums, &mut problems)?
+            cover(dir, contents, &checksums, recorded, &mut problems)?
         }
         Read::Unusable(reason) => {
             inspected.unverifiable = Some(reason);
@@ -122,9 +156,15 @@ pub(super) fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
 }
 
 /// Which of the files are covered, for each of `contents.files` in turn.
-fn cover(dir: &Dir, contents: &Contents, checksums: &Checksums, problems: &mut Problems) -> Result<Vec<bool>, FsError> {
+fn cover(
+    dir: &Dir,
+    contents: &Contents,
+    checksums: &Checksums,
+    mut recorded: Option<&mut Recorded>,
+    problems: &mut Problems,
+) -> Result<Vec<bool>, FsError> {
     let mut covered = vec![false; contents.files.len()];
-    cover_directory("", contents, checksums, &mut covered, problems);
+    cover_directory("", contents, checksums, (&mut covered, recorded.as_deref_mut()), problems);
     for (name, entry) in checksums.projections() {
         let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
         if !contents.directories.contains(&name) {
@@ -133,7 +173,7 @@ fn cover(dir: &Dir, contents: &Contents, checksums: &Checksums, problems: &mut P
         }
         match read_checksums(&dir.open_dir(&name)?)? {
             Read::Found(nested) => {
-                cover_directory(&name, contents, &nested, &mut covered, problems);
+                cover_directory(&name, contents, &nested, (&mut covered, recorded.as_deref_mut()), problems);
                 if nested.as_projection() != *entry {
                     problems.push(|| format!("its projection {name} is not the one that its checksums.txt lists"));
                 }
@@ -150,7 +190,7 @@ fn cover_directory(
     directory: &str,
     contents: &Contents,
     checksums: &Checksums,
-    covered: &mut [bool],
+    (covered, mut recorded): (&mut [bool], Option<&mut Recorded>),
     problems: &mut Problems,
 ) {
     // Both are in the order of their names: one pass, and no search a file.
@@ -165,6 +205,9 @@ fn cover_directory(
         };
         if let Some(covered) = covered.get_mut(start + position) {
             *covered = true;
+        }
+        if let Some(recorded) = recorded.as_mut().filter(|_| !file.name.contains(".gin_")) {
+            recorded.insert(file.path(), (entry.size, entry.hash));
         }
         let is_right = file.stat.size_bytes == entry.size || file.name.contains(".gin_");
         if !is_right {

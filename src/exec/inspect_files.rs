@@ -28,6 +28,8 @@ pub(super) struct Listed {
     pub name: String,
     /// Its inode.
     pub stat: Stat,
+    /// When that last changed: seconds since 1970, and nanoseconds.
+    pub changed: (i64, u32),
 }
 
 impl Listed {
@@ -96,8 +98,8 @@ fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut
     for entry in entries {
         match (entry.kind, entry.name.into_string()) {
             (Kind::File, Ok(name)) => {
-                let stat = dir.stat(&name)?;
-                contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat });
+                let (stat, changed) = dir.stat_with_change(&name)?;
+                contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat, changed });
             }
             (Kind::Directory, Ok(name)) if path.is_empty() => directories.push(name),
             (_, name) => {

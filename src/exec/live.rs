@@ -221,7 +221,8 @@ impl<'a> Taker<'a> {
 /// is marked for deletion would be deleted again.
 ///
 /// Source: `DataPartStorageOnDiskBase::freeze`, which leaves out the same.
-pub(super) fn belongs_in_a_copy(entry: &Entry) -> bool {
+#[must_use]
+pub fn belongs_in_a_copy(entry: &Entry) -> bool {
     let is_temporary = Path::new(&entry.name).extension().is_some_and(|extension| extension == "tmp");
     let is_its_own = |name| matches!(name, "txn_version.txt" | "delete-on-destroy.txt");
     !is_temporary && entry.name.to_str().is_some_and(|name| !is_its_own(name))

@@ -10,12 +10,14 @@ use super::ExecError;
 /// Which rungs of the ladder may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaceMode {
-    /// Rename, else link.
+    /// Rename, else link; on another filesystem reflink, else copy.
     Auto,
     /// Rename only.
     Rename,
     /// Link only.
     Link,
+    /// Copy, whatever else would work.
+    Copy,
 }
 
 impl PlaceMode {
@@ -26,6 +28,7 @@ impl PlaceMode {
             Self::Auto => "auto",
             Self::Rename => "rename",
             Self::Link => "link",
+            Self::Copy => "copy",
         }
     }
 }
@@ -90,7 +93,8 @@ pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<Pla
         }
         let name = part_name(shadow, &entry)?;
         let placement = match mode {
-            PlaceMode::Link => link_part(shadow, table, &entry)?,
+            // What is copied goes another way: see `PartCopier`.
+            PlaceMode::Link | PlaceMode::Copy => link_part(shadow, table, &entry)?,
             PlaceMode::Rename | PlaceMode::Auto => match table.rename_from(shadow, &entry.name, &entry.name) {
                 Ok(()) => Placement::Renamed,
                 Err(error) if mode == PlaceMode::Auto && wants_links(&error) => {
@@ -105,7 +109,11 @@ pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<Pla
     Ok(placed)
 }
 
-fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
+/// The name of a part's directory in `dir`.
+///
+/// # Errors
+/// If it is named like nothing that a server makes.
+pub fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
     let name = entry.name.to_str().and_then(|name| PartName::try_from(name.to_owned()).ok());
     name.ok_or_else(|| ExecError::Foreign { path: dir.path().join(&entry.name), what: "not named like a part" })
 }

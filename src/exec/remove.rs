@@ -1,8 +1,9 @@
 //! Parallel removal of a tree of ours.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -73,6 +74,40 @@ pub fn remove_tree(
     Ok(removed)
 }
 
+/// Emptied directories in one directory. Whoever empties one takes it away, and what others have left there meanwhile;
+/// nobody waits while another does that: on NFS each call is a journey, and those in one directory queue anyway.
+struct Emptied<'a> {
+    dir: &'a Dir,
+    names: Mutex<Vec<OsString>>,
+    removed: Mutex<Removed>,
+}
+
+impl Emptied<'_> {
+    fn take_away(&self, name: OsString) -> Result<(), FsError> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+        let Ok(mut removed) = self.removed.try_lock() else { return Ok(()) };
+        self.work_off(&mut removed)
+    }
+
+    fn take_away_the_rest(self) -> Result<Removed, FsError> {
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work_off(&mut removed)?;
+        Ok(*removed)
+    }
+
+    fn work_off(&self, removed: &mut Removed) -> Result<(), FsError> {
+        let mut first_error = None;
+        loop {
+            let next = self.names.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(name) = next else { return first_error.map_or(Ok(()), Err) };
+            match if_present(self.dir.remove_dir(&name)) {
+                Ok(was_there) => removed.directories += u64::from(was_there),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+    }
+}
+
 /// A tree that is being removed.
 struct Tree<'a> {
     top: &'a Dir,
@@ -100,17 +135,23 @@ impl Tree<'_> {
             }
             return first_error.map_or(Ok(own), Err);
         }
-        // The directories below are emptied in parallel; their entries in this one are taken away by this thread alone.
-        let below: Vec<Result<Removed, FsError>> =
-            directories.par_iter().map(|entry| self.empty(&dir.open_dir(&entry.name)?, depth + 1)).collect();
-        for (entry, result) in directories.iter().zip(below) {
-            match result.and_then(|removed| if_present(dir.remove_dir(&entry.name)).map(|was| (removed, was))) {
-                Ok((removed, was_there)) => {
-                    own += removed;
-                    own.directories += u64::from(was_there);
-                }
+        // The directories below are emptied in parallel; their entries in this one are taken away by one thread at a time.
+        let emptied = Emptied { dir, names: Mutex::default(), removed: Mutex::default() };
+        let empty_one = |name: &OsString| -> Result<Removed, FsError> {
+            let removed = self.empty(&dir.open_dir(name)?, depth + 1)?;
+            emptied.take_away(name.clone())?;
+            Ok(removed)
+        };
+        let below: Vec<_> = directories.par_iter().map(|entry| empty_one(&entry.name)).collect();
+        for result in below {
+            match result {
+                Ok(removed) => own += removed,
                 Err(error) => first_error = first_error.or(Some(error)),
             }
+        }
+        match emptied.take_away_the_rest() {
+            Ok(removed) => own += removed,
+            Err(error) => first_error = first_error.or(Some(error)),
         }
         first_error.map_or(Ok(own), Err)
     }

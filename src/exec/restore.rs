@@ -9,7 +9,8 @@ use crate::model::{Placed, Placement, Tally};
 
 use super::ExecError;
 use super::copied_links::CopiedLinks;
-use super::copy::{CopyPartError, PartCopier};
+use super::copied_part::CopyPartError;
+use super::copy::PartCopier;
 use super::place::PART_DEPTH;
 
 /// Which rungs of the ladder a restore may use.

@@ -23,7 +23,7 @@ impl Dir {
     pub fn create_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<(), FsError> {
         let name = name.as_ref();
         component(name)
-            .and_then(|name| self.verbs.create_dir(self.fd(), name, mode))
+            .and_then(|name| self.unless_stale(|dir| dir.verbs.create_dir(dir.fd(), name, mode)))
             .map_err(self.error("create directory", name))
     }
 
@@ -46,7 +46,10 @@ impl Dir {
         let (from_name, name) = (from_name.as_ref(), name.as_ref());
         component(from_name)
             .and(component(name))
-            .and_then(|name| self.verbs.link(from.fd(), from_name, self.fd(), name))
+            .and_then(|name| {
+                let link = |from: &Self, to: &Self| to.verbs.link(from.fd(), from_name, to.fd(), name);
+                self.unless_stale(|to| from.unless_stale(|from| link(from, to)))
+            })
             .map_err(|errno| FsError::between("link", &from.path.join(from_name), &self.path.join(name), errno))
     }
 
@@ -63,7 +66,10 @@ impl Dir {
         let (from_name, name) = (from_name.as_ref(), name.as_ref());
         component(from_name)
             .and(component(name))
-            .and_then(|name| self.verbs.rename(from.fd(), from_name, self.fd(), name))
+            .and_then(|name| {
+                let rename = |from: &Self, to: &Self| to.verbs.rename(from.fd(), from_name, to.fd(), name);
+                self.unless_stale(|to| from.unless_stale(|from| rename(from, to)))
+            })
             .map_err(|errno| FsError::between("rename", &from.path.join(from_name), &self.path.join(name), errno))
     }
 
@@ -84,7 +90,9 @@ impl Dir {
     /// If it is missing or the filesystem refuses.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
         let name = name.as_ref();
-        component(name).and_then(|name| self.verbs.remove_file(self.fd(), name)).map_err(self.error("remove", name))
+        component(name)
+            .and_then(|name| self.unless_stale(|dir| dir.verbs.remove_file(dir.fd(), name)))
+            .map_err(self.error("remove", name))
     }
 
     /// Removes an empty directory.
@@ -94,7 +102,7 @@ impl Dir {
     pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
         let name = name.as_ref();
         component(name)
-            .and_then(|name| self.verbs.remove_dir(self.fd(), name))
+            .and_then(|name| self.unless_stale(|dir| dir.verbs.remove_dir(dir.fd(), name)))
             .map_err(self.error("remove directory", name))
     }
 
@@ -113,12 +121,14 @@ impl Dir {
     /// # Errors
     /// If something stands there already, or the filesystem refuses.
     pub fn write_unsynced(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
-        self.create_file(name.as_ref(), mode, bytes).map(drop)
+        let name = name.as_ref();
+        let file = self.create_file(name, mode, bytes)?;
+        self.close(file, name)
     }
 
     fn create_file(&self, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<File, FsError> {
         let file = component(name)
-            .and_then(|name| uninterrupted(|| self.verbs.create_file(self.fd(), name, mode)))
+            .and_then(|name| self.unless_stale(|dir| uninterrupted(|| dir.verbs.create_file(dir.fd(), name, mode))))
             .map(File::from)
             .map_err(self.error("create", name))?;
         self.write_all(&file, name, bytes)?;
@@ -137,7 +147,8 @@ impl Dir {
         let (seconds, nanoseconds) = like.modified;
         self.verbs
             .set_modified(file.as_fd(), seconds, nanoseconds)
-            .map_err(self.error("set the modification time of", name))
+            .map_err(self.error("set the modification time of", name))?;
+        self.close(file, name)
     }
 
     /// Replaces a file at one stroke: written beside it, made durable, renamed over it.
@@ -181,11 +192,16 @@ impl Dir {
     pub fn append(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = component(name)
-            .and_then(|name| self.verbs.open_append(self.fd(), name, mode))
+            .and_then(|name| self.unless_stale(|dir| dir.verbs.open_append(dir.fd(), name, mode)))
             .map(File::from)
             .map_err(self.error("open", name))?;
         self.write_all(&file, name, bytes)?;
         uninterrupted(|| self.verbs.sync(file.as_fd())).map_err(self.error("sync", name))
+    }
+
+    /// Some filesystems, NFS among them, tell only here that there is no room, or no quota.
+    fn close(&self, file: File, name: &OsStr) -> Result<(), FsError> {
+        self.verbs.close(file.into()).map_err(self.error("close", name))
     }
 
     fn write_all(&self, file: &File, name: &OsStr, mut bytes: &[u8]) -> Result<(), FsError> {

@@ -113,4 +113,49 @@ impl Dir {
             at += taken as u64;
         }
     }
+
+    /// Whether two regular files have the same bytes; both are read.
+    ///
+    /// # Errors
+    /// If one of them is not a regular file, or cannot be read.
+    pub fn same_bytes(
+        &self,
+        name: impl AsRef<OsStr>,
+        other: &Self,
+        other_name: impl AsRef<OsStr>,
+    ) -> Result<bool, FsError> {
+        let (name, other_name) = (name.as_ref(), other_name.as_ref());
+        let (stat, file) = self.open_regular(name)?;
+        let (other_stat, other_file) = other.open_regular(other_name)?;
+        if stat.size_bytes != other_stat.size_bytes {
+            return Ok(false);
+        }
+        let room = usize::try_from(stat.size_bytes.clamp(1, BUFFER_BYTES)).unwrap_or(usize::MAX);
+        let (mut left, mut right) = (vec![0; room], vec![0; room]);
+        let mut at = 0;
+        loop {
+            let taken = fill(&file, &mut left, at).map_err(self.error("read", name))?;
+            let other_taken = fill(&other_file, &mut right, at).map_err(other.error("read", other_name))?;
+            if left.get(..taken) != right.get(..other_taken) {
+                return Ok(false);
+            }
+            if taken == 0 {
+                return Ok(true);
+            }
+            at += taken as u64;
+        }
+    }
+}
+
+/// Reads as much as there is room for, or to the end of the file.
+fn fill(file: &std::fs::File, room: &mut [u8], at: u64) -> Result<usize, rustix::io::Errno> {
+    let mut filled = 0;
+    while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let taken = uninterrupted(|| read_at(file, rest, at + filled as u64))?;
+        if taken == 0 {
+            break;
+        }
+        filled += taken;
+    }
+    Ok(filled)
 }

@@ -23,6 +23,8 @@ use super::verbs::Verbs;
 #[derive(Clone)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
+    /// The directory that a person named, beneath which this one is; a stale descriptor is opened again from there.
+    root: Arc<Path>,
     pub(super) path: Arc<Path>,
     pub(super) verbs: Arc<dyn Verbs>,
 }
@@ -97,7 +99,8 @@ impl Dir {
     pub fn open(path: &Path, verbs: Arc<dyn Verbs>) -> Result<Self, FsError> {
         let fd = uninterrupted(|| rustix::fs::open(path, DIRECTORY, Mode::empty()))
             .map_err(|errno| FsError::new("open directory", path, errno))?;
-        Ok(Self { fd: Arc::new(fd), path: Arc::from(path), verbs })
+        let path: Arc<Path> = Arc::from(path);
+        Ok(Self { fd: Arc::new(fd), root: Arc::clone(&path), path, verbs })
     }
 
     /// The verbs by which this directory is changed.
@@ -120,10 +123,12 @@ impl Dir {
     /// If it is missing, not a directory (a symbolic link is not), or may not be read.
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, FsError> {
         let name = name.as_ref();
+        let open = |dir: &Self| open_to_read(&dir.fd, name, DIRECTORY | OFlags::NOFOLLOW);
         let fd = component(name)
-            .and_then(|name| open_to_read(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW))
+            .and_then(|_| self.unless_stale(open))
             .map_err(|errno| FsError::new("open directory", &self.path.join(name), errno))?;
-        Ok(Self { fd: Arc::new(fd), path: self.path.join(name).into(), verbs: Arc::clone(&self.verbs) })
+        let (root, path) = (Arc::clone(&self.root), self.path.join(name).into());
+        Ok(Self { fd: Arc::new(fd), root, path, verbs: Arc::clone(&self.verbs) })
     }
 
     /// Opens the directory at a relative path, component by component.
@@ -184,8 +189,7 @@ impl Dir {
     /// If the directory cannot be read to its end.
     pub fn entries(&self) -> Result<Vec<Entry>, FsError> {
         // A descriptor of its own: the position in a directory belongs to the open file, which clones share.
-        open_to_read(&self.fd, c".", DIRECTORY)
-            .and_then(|fd| entries::read(&fd))
+        self.unless_stale(|dir| open_to_read(&dir.fd, c".", DIRECTORY).and_then(|fd| entries::read(&fd)))
             .map_err(|errno| FsError::new("read directory", &self.path, errno))
     }
 
@@ -221,7 +225,19 @@ impl Dir {
     /// If nothing stands there.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> Result<Stat, FsError> {
         let name = name.as_ref();
-        component(name).and_then(|name| stat::stat_at(&self.fd, name)).map_err(self.error("stat", name))
+        component(name)
+            .and_then(|name| self.unless_stale(|dir| stat::stat_at(&dir.fd, name)))
+            .map_err(self.error("stat", name))
+    }
+
+    /// [`Dir::stat`] with the time of the inode's last change, in seconds since 1970 and nanoseconds: any write, link,
+    /// rename, or change of owner, mode, times or attributes sets it.
+    ///
+    /// # Errors
+    /// As [`Dir::stat`].
+    pub fn stat_with_change(&self, name: impl AsRef<OsStr>) -> Result<(Stat, (i64, u32)), FsError> {
+        let name = name.as_ref();
+        component(name).and_then(|name| stat::stat_and_change_at(&self.fd, name)).map_err(self.error("stat", name))
     }
 
     /// [`Dir::stat`], or `None` where nothing stands.
@@ -237,7 +253,7 @@ impl Dir {
     /// # Errors
     /// If the filesystem does not answer.
     pub fn stat_self(&self) -> Result<Stat, FsError> {
-        stat::stat_of_fd(&self.fd).map_err(|errno| FsError::new("stat", &self.path, errno))
+        self.unless_stale(|dir| stat::stat_of_fd(&dir.fd)).map_err(|errno| FsError::new("stat", &self.path, errno))
     }
 
     /// Reads a whole regular file of at most `limit_bytes`, and the inode that was read.
@@ -265,8 +281,9 @@ impl Dir {
 
     pub(super) fn open_regular(&self, name: &OsStr) -> Result<(Stat, File), FsError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let fd =
-            component(name).and_then(|name| open_to_read(&self.fd, name, flags)).map_err(self.error("open", name))?;
+        let fd = component(name)
+            .and_then(|name| self.unless_stale(|dir| open_to_read(&dir.fd, name, flags)))
+            .map_err(self.error("open", name))?;
         let stat = stat::stat_of_fd(&fd).map_err(self.error("stat", name))?;
         if stat.kind != Kind::File {
             return Err(self.error("read what is not a regular file,", name)(Errno::INVAL));
@@ -312,6 +329,33 @@ impl Dir {
             .and_then(|name| rustix::fs::readlinkat(&self.fd, name, Vec::new()))
             .map(|target| PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned())))
             .map_err(self.error("read link", name))
+    }
+
+    /// Does something in this directory, and, where its descriptor proves stale, once more with a new one.
+    ///
+    /// An NFS server that was restarted, or has moved its export, may not know the handle any more that a descriptor
+    /// stands for (ESTALE), although the directory is where it was.
+    pub(super) fn unless_stale<T>(&self, call: impl Fn(&Self) -> Result<T, Errno>) -> Result<T, Errno> {
+        match call(self) {
+            Err(Errno::STALE) => self.opened_again().map_or(Err(Errno::STALE), |dir| call(&dir)),
+            result => result,
+        }
+    }
+
+    fn opened_again(&self) -> Option<Self> {
+        let below = self.path.strip_prefix(&self.root).ok()?;
+        let mut fd = uninterrupted(|| rustix::fs::open(&*self.root, DIRECTORY, Mode::empty())).ok()?;
+        for part in below.components() {
+            fd = open_to_read(&fd, part.as_os_str(), DIRECTORY | OFlags::NOFOLLOW).ok()?;
+        }
+        tracing::debug!(path = %self.path.display(), "a stale directory is opened again");
+        Some(Self { fd: Arc::new(fd), ..self.clone() })
+    }
+
+    /// The same directory, changed by other verbs.
+    #[must_use]
+    pub fn with_verbs(self, verbs: Arc<dyn Verbs>) -> Self {
+        Self { verbs, ..self }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -87,7 +87,7 @@ impl FsError {
 ///
 /// # Errors
 /// Every other error stays one.
-pub(crate) fn if_found<T>(result: Result<T, FsError>) -> Result<Option<T>, FsError> {
+pub fn if_found<T>(result: Result<T, FsError>) -> Result<Option<T>, FsError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

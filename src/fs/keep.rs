@@ -1,8 +1,8 @@
 //! Owner, group, mode, times and extended attributes of one inode, given to a copy of it and read back.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -113,6 +113,13 @@ fn attributes(source: Side<'_>) -> Result<Vec<Attribute>, FsError> {
     names.into_iter().map(|name| xattr(source, &name).map(|value| (name, value))).collect()
 }
 
+fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
+    let named = attributes(side)?.into_iter();
+    let mut named: Xattrs = named.map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
+    named.sort_unstable();
+    Ok(named)
+}
+
 /// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `times` say and as its attributes are
 /// now; then reads it back. Gives what it finds, and what is missing from that, in order.
 ///
@@ -198,7 +205,29 @@ fn read_attributes_back(
     Ok(())
 }
 
+/// Extended attributes by name, ACLs among them; none for a value that may not be read.
+pub type Xattrs = Vec<(String, Option<Vec<u8>>)>;
+
 impl Dir {
+    /// The extended attributes of the regular file at `name`, in the order of their names.
+    ///
+    /// # Errors
+    /// If it is no regular file, or its attributes cannot be listed.
+    pub fn xattrs_of(&self, name: impl AsRef<OsStr>) -> Result<Xattrs, FsError> {
+        let name = name.as_ref();
+        let (_, file) = self.open_regular(name)?;
+        let path = self.path().join(name);
+        named(Side { fd: file.as_fd(), path: &path })
+    }
+
+    /// The extended attributes of this directory.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn own_xattrs(&self) -> Result<Xattrs, FsError> {
+        named(Side { fd: self.fd(), path: self.path() })
+    }
+
     /// Gives this directory, which chsnap has made, owner, group, mode, times and extended attributes of `source`, and
     /// reads them back. To be done last: every new entry changes the modification time, and an ACL may be inherited.
     ///

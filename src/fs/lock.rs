@@ -29,6 +29,24 @@ impl FileLock {
     /// # Errors
     /// If the file can be neither opened nor locked.
     pub fn try_acquire(dir: &Dir, name: &str) -> Result<Result<Self, String>, FsError> {
+        let file = Self::open(dir, name)?.file;
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(Self { file })),
+            Err(Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // What a holder has not finished writing is no reason to fail: it is shown, not used.
+                drop((&file).take(HOLDER_LIMIT_BYTES).read_to_string(&mut holder));
+                Ok(Err(holder))
+            }
+            Err(errno) => Err(FsError::new("lock", &dir.path().join(name), errno)),
+        }
+    }
+
+    /// Opens the file `name`, made if it is not there, and locks nothing.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is no regular file.
+    pub fn open(dir: &Dir, name: &str) -> Result<Self, FsError> {
         let error = |verb| move |errno: Errno| FsError::new(verb, &dir.path().join(name), errno);
         // What is no regular file, a pipe say, is neither waited for nor read.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -36,17 +54,7 @@ impl FileLock {
         if stat::stat_of_fd(&fd).map_err(error("stat"))?.kind != Kind::File {
             return Err(error("lock what is not a regular file,")(Errno::INVAL));
         }
-        let file = File::from(fd);
-        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Ok(Self { file })),
-            Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // What a holder has not finished writing is no reason to fail: it is shown, not used.
-                drop(file.take(HOLDER_LIMIT_BYTES).read_to_string(&mut holder));
-                Ok(Err(holder))
-            }
-            Err(errno) => Err(error("lock")(errno)),
-        }
+        Ok(Self { file: File::from(fd) })
     }
 
     /// Tries to share the lock on a file that is there, with whoever shares it too; `None` while it is held alone.

@@ -11,9 +11,11 @@ mod dir;
 mod entries;
 mod error;
 mod extents;
+mod fresh;
 mod keep;
 mod lock;
 mod mounts;
+mod network;
 mod probe;
 mod process;
 mod rate;
@@ -29,14 +31,15 @@ pub use copy_hash::{Digest, Hashing};
 pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
 pub use dir::Dir;
 pub use entries::{Entry, Kind};
-pub use error::{ErrorKind, FsError};
-pub use keep::Unkept;
+pub use error::{ErrorKind, FsError, if_found};
+pub use keep::{Unkept, Xattrs};
 pub use lock::FileLock;
 pub use mounts::{Mount, mount_of};
+pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, raise_descriptor_limit,
-    restrict_new_files, user_id,
+    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, machine_id, own_ids,
+    process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files, user_id,
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;

@@ -47,6 +47,12 @@ pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// The owner and group that files have which this process makes, with this mode.
+#[must_use]
+pub fn own_ids(mode: u32) -> crate::model::Ownership {
+    crate::model::Ownership { uid: user_id(), gid: nix::unistd::getegid().as_raw(), mode }
+}
+
 /// How a process is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -65,5 +71,65 @@ pub fn end_process_group(id: u32, ending: Ending) {
     };
     if let Some(Err(error)) = group.map(|group| rustix::process::kill_process_group(group, signal)) {
         tracing::debug!(%error, "a process group is not told to end");
+    }
+}
+
+/// What tells this installation of an operating system from every other (`machine-id(5)`), empty where it cannot be told.
+#[must_use]
+pub fn machine_id() -> String {
+    let read = |path| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let of_systemd = read("/etc/machine-id");
+    if of_systemd.is_empty() { read("/var/lib/dbus/machine-id") } else { of_systemd }
+}
+
+/// The number of the namespace that process numbers of this process are of; 0 where it cannot be told.
+#[must_use]
+pub fn process_namespace() -> u64 {
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+}
+
+/// When a process of this namespace began, in the kernel's ticks since the boot; 0 where it cannot be told.
+#[must_use]
+pub fn process_start(pid: u32) -> u64 {
+    process_stat(pid).map_or(0, |(_, start)| start)
+}
+
+/// Whether no process of this number that began then is left here. One that has ended and waits for its parent is gone.
+#[must_use]
+pub fn process_is_gone(pid: u32, start: u64) -> bool {
+    if let Some((state, began)) = process_stat(pid) {
+        return matches!(state, 'Z' | 'X') || (start != 0 && began != start);
+    }
+    // `/proc` may hide other users' processes; the kernel answers all the same.
+    let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    number.is_none_or(|number| rustix::process::test_kill_process(number) == Err(rustix::io::Errno::SRCH))
+}
+
+/// State and start, the third and the 22nd field of `/proc/<pid>/stat` (`proc_pid_stat(5)`).
+fn process_stat(pid: u32) -> Option<(char, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is in brackets and may hold anything.
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{process_is_gone, process_start};
+
+    #[test]
+    fn a_process_is_gone_once_it_has_ended_even_before_its_parent_looks() {
+        let own = std::process::id();
+        assert!(!process_is_gone(own, process_start(own)));
+        assert!(process_is_gone(own, process_start(own) + 1), "another process of the same number");
+        let mut child = std::process::Command::new("true").spawn().expect("it starts");
+        let start = process_start(child.id());
+        while !process_is_gone(child.id(), start) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it has ended");
+        assert!(process_is_gone(child.id(), start));
     }
 }

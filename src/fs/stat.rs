@@ -49,6 +49,11 @@ pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Er
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
 }
 
+pub(super) fn stat_and_change_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<(Stat, (i64, u32)), Errno> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok((Stat::from(stat), (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0))))
+}
+
 pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::fstat(fd).map(Stat::from)
 }

@@ -61,6 +61,15 @@ pub struct Placed {
     pub copied: Tally,
 }
 
+impl AddAssign for Placed {
+    fn add_assign(&mut self, other: Self) {
+        self.renamed += other.renamed;
+        self.linked += other.linked;
+        self.reflinked += other.reflinked;
+        self.copied += other.copied;
+    }
+}
+
 impl Placed {
     /// Counts `tally` under `placement`.
     pub fn add(&mut self, placement: Placement, tally: Tally) {

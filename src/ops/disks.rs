@@ -217,6 +217,8 @@ pub(super) fn probe_link<'a>(
             let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
             let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
             Err(match source.kind() {
+                // As many links as there may be are on this filesystem, and the question was where it is.
+                ErrorKind::TooManyLinks => return Ok(true),
                 ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
                 ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
                 _ => source.into(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
-use crate::fs::{CopyError, FsError};
+use crate::fs::{CopyError, ErrorKind, FsError};
 use crate::model::{PartName, SnapshotId, TableName};
 use crate::plan::ReferenceError;
 use crate::repo::RepoError;
@@ -91,6 +91,23 @@ pub enum OpError {
         #[source]
         source: FsError,
     },
+    /// The repository's filesystem cannot keep something that a copy must have.
+    #[error("the filesystem of the repository cannot keep the {what} of {}", .path.display())]
+    CannotKeep {
+        /// The file.
+        path: PathBuf,
+        /// What of it.
+        what: String,
+    },
+    /// The repository's filesystem has no hard links.
+    #[error("the filesystem of the repository {} has no hard links: no snapshot could share a file with another", .path.display())]
+    NoHardLinks {
+        /// The repository.
+        path: PathBuf,
+    },
+    /// A part could not be copied.
+    #[error("cannot copy a part")]
+    Copy(#[source] Box<CopyPartError>),
     /// A probe link was refused for want of rights.
     #[error("this user may not link files of the disk {disk:?} at {}", .path.display())]
     LinkRefused {
@@ -192,6 +209,17 @@ impl From<RestorePartError> for OpError {
     }
 }
 
+impl From<CopyPartError> for OpError {
+    fn from(error: CopyPartError) -> Self {
+        match error {
+            CopyPartError::Copy(CopyError::Interrupted { .. }) => Self::Interrupted,
+            CopyPartError::Copy(CopyError::Fs(error)) => Self::Fs(error),
+            CopyPartError::Exec(error) => Self::Exec(error),
+            error => Self::Copy(Box::new(error)),
+        }
+    }
+}
+
 /// What is wrong with one part, or with a whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -218,6 +246,18 @@ fn damage_of(damage: &[Damage]) -> String {
 }
 
 impl OpError {
+    /// Whether there was no room for it.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        match self {
+            Self::Fs(error) | Self::Repo(RepoError::Fs(error)) | Self::Exec(ExecError::Fs(error)) => {
+                error.kind() == ErrorKind::NoSpace
+            }
+            Self::Server(error) => error.is_full_disk(),
+            _ => false,
+        }
+    }
+
     /// Whether a guard refused, which a person may override knowingly.
     #[must_use]
     pub fn is_guard(&self) -> bool {

@@ -32,6 +32,51 @@ const POLL: Duration = Duration::from_millis(200);
 /// # Errors
 /// If the repository itself cannot be put in order.
 pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monitor) -> Result<Recovery, OpError> {
+    put_in_order(locked, server, monitor, false).map(|(recovery, _)| recovery)
+}
+
+/// What an interrupted run has copied, kept to be linked from.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) intent: Intent,
+    /// Whether its shadows are gone, so that the intent may go too.
+    is_released: bool,
+}
+
+/// [`recover`], but parts that were copied stay until [`discard_kept`].
+///
+/// # Errors
+/// As there.
+pub(super) fn recover_and_keep(
+    locked: &Locked<'_>,
+    server: Option<&Server>,
+    monitor: &dyn Monitor,
+) -> Result<(Recovery, Vec<Kept>), OpError> {
+    put_in_order(locked, server, monitor, true)
+}
+
+/// Removes what was kept of interrupted runs.
+///
+/// # Errors
+/// If it cannot be removed.
+pub(super) fn discard_kept(locked: &Locked<'_>, kept: &[Kept], monitor: &dyn Monitor) -> Result<(), OpError> {
+    for kept in kept {
+        locked.discard_incoming(kept.intent.id)?;
+        if kept.is_released {
+            locked.forget_intent(kept.intent.id)?;
+        }
+    }
+    remove_discarded(locked, monitor)?;
+    Ok(())
+}
+
+fn put_in_order(
+    locked: &Locked<'_>,
+    server: Option<&Server>,
+    monitor: &dyn Monitor,
+    keeps: bool,
+) -> Result<(Recovery, Vec<Kept>), OpError> {
+    let mut kept = Vec::new();
     let mut recovery = Recovery::default();
     locked.remove_torn_files()?;
     let leftovers = locked.leftovers()?;
@@ -43,15 +88,22 @@ pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monit
             // Never a snapshot: its pin must not fall to a later one of the same id.
             locked.forget_pin(leftover.id)?;
         }
-        if leftover.has_tree {
+        let intent = leftover.intent.as_ref().filter(|intent| keeps && intent.copies);
+        let is_kept = leftover.has_tree && intent.is_some() && locked.leftover_data(leftover.id)?.is_some();
+        if leftover.has_tree && !is_kept {
             locked.discard_incoming(leftover.id)?;
         }
+        let mut is_released = false;
+        let mut forget = || {
+            is_released = true;
+            if is_kept { Ok(()) } else { locked.forget_intent(leftover.id) }
+        };
         match (&leftover.intent, server) {
-            (Some(intent), _) if intent.freezes.is_empty() => locked.forget_intent(leftover.id)?,
+            (Some(intent), _) if intent.freezes.is_empty() => forget()?,
             (Some(intent), Some(server)) => match release(locked, server, intent) {
                 Ok(removed) => {
                     recovery.removed += removed;
-                    locked.forget_intent(leftover.id)?;
+                    forget()?;
                 }
                 Err(error) => recovery.pending.push(format!(
                     "the freeze of the interrupted run {} is not released yet: {}",
@@ -70,9 +122,10 @@ pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monit
                 leftover.id
             )),
         }
+        kept.extend(intent.filter(|_| is_kept).map(|intent| Kept { intent: intent.clone(), is_released }));
     }
     recovery.removed += remove_discarded(locked, monitor)?;
-    Ok(recovery)
+    Ok((recovery, kept))
 }
 
 /// Unlinks what was moved to the trash without ever having been a snapshot.
@@ -80,6 +133,7 @@ pub(super) fn remove_discarded(locked: &Locked<'_>, monitor: &dyn Monitor) -> Re
     let (trash, names) = locked.discarded()?;
     let mut removed = Removed::default();
     for name in names {
+        locked.confirm()?;
         removed += exec::remove_tree(&trash, &name, &|done| report(monitor, done))?;
     }
     Ok(removed)

@@ -127,6 +127,7 @@ pub fn collect_garbage(
     let mut removed = recovery.removed;
     pool.install(|| -> Result<(), OpError> {
         for name in &names {
+            locked.confirm()?;
             removed += exec::remove_tree(&trash, name, &|done| report(monitor, done))?;
             monitor.advanced(Stage::Remove, Work { tables: 1, ..Work::default() });
         }

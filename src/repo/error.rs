@@ -7,6 +7,10 @@ use crate::model::SnapshotId;
 
 use super::holder::Holder;
 
+fn taken_by(taker: Option<&Holder>) -> String {
+    taker.map(|holder| format!(" by {holder}")).unwrap_or_default()
+}
+
 /// An operation on a repository that failed; the repository is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
@@ -55,6 +59,14 @@ pub enum RepoError {
         path: PathBuf,
         /// Who holds the lock.
         holder: Box<Holder>,
+    },
+    /// This process was taken for dead, and another has the lock.
+    #[error("the lock of {} was taken over{}", .path.display(), taken_by(.taker.as_deref()))]
+    LockLost {
+        /// The repository.
+        path: PathBuf,
+        /// Who has it now.
+        taker: Option<Box<Holder>>,
     },
     /// The snapshot is not there.
     #[error("there is no snapshot {id} in {place}")]

@@ -81,6 +81,15 @@ impl Incoming<'_> {
         &self.dir
     }
 
+    /// Writes down that parts will be copied: a later run need not copy again what is whole of them.
+    ///
+    /// # Errors
+    /// If the intent cannot be written.
+    pub fn announce_copies(&mut self) -> Result<(), RepoError> {
+        self.intent.copies = true;
+        intent::write(&self.parent, &self.intent)
+    }
+
     /// Makes up a new freeze name and writes it down, durably, before anyone can ask for that freeze.
     ///
     /// # Errors
@@ -137,6 +146,7 @@ impl Incoming<'_> {
         if snapshots.find(&name)?.is_some() {
             return Err(RepoError::SnapshotExists { id: self.id() });
         }
+        self.locked.confirm()?;
         snapshots.rename_from(&self.parent, &name, &name)?;
         let synced = [snapshots.sync(), self.parent.sync()];
         let failed = synced.into_iter().filter_map(Result::err);

@@ -138,7 +138,7 @@ impl Index {
     }
 }
 
-fn places(repository: &Repository) -> Vec<IndexPlace> {
+pub(super) fn places(repository: &Repository) -> Vec<IndexPlace> {
     let mut places = Vec::new();
     if !fs::is_network_filesystem(repository.dir()) {
         places.push(IndexPlace::Repository);

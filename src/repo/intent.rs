@@ -44,6 +44,12 @@ pub struct Intent {
     pub freezes: Vec<FreezeName>,
     /// Query ids begin with this.
     pub query_id_prefix: String,
+    /// The boot of the host: what was written before another one may not be on the disk.
+    #[serde(default)]
+    pub boot: String,
+    /// Whether parts are copied, so that what is whole of them is worth keeping.
+    #[serde(default)]
+    pub copies: bool,
 }
 
 /// What a run that ended early has left.
@@ -154,6 +160,14 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// The parts that an interrupted run has placed, where it has come so far.
+    ///
+    /// # Errors
+    /// If they are there and cannot be opened.
+    pub fn leftover_data(&self, id: SnapshotId) -> Result<Option<Dir>, RepoError> {
+        Ok(self.incoming_dir()?.find_beneath(&std::path::Path::new(&id.to_string()).join("data"))?)
+    }
+
     /// Moves what was built of a snapshot that will not be to the trash, where it cannot be taken for one.
     ///
     /// # Errors
@@ -181,5 +195,7 @@ pub(super) fn new(
         disks,
         freezes: Vec::new(),
         query_id_prefix,
+        boot: fs::boot_id(),
+        copies: false,
     }
 }

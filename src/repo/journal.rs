@@ -36,6 +36,17 @@ pub enum Event {
         /// The snapshots.
         ids: Vec<SnapshotId>,
     },
+    /// The lock was taken from a holder that did not release it.
+    TakenOver {
+        /// The holder's host.
+        host: String,
+        /// The holder's process.
+        pid: u32,
+        /// What it was doing.
+        command: String,
+        /// `gone`: it has ended; `silent`: it has not renewed its mark for long; `broken`: a person said so.
+        reason: String,
+    },
     /// Snapshots in the trash can no longer be taken back.
     Emptied {
         /// The snapshots.

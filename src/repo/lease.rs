@@ -1,14 +1,21 @@
 //! A reader's hold on a snapshot: while it lasts, nothing unlinks the snapshot.
 //!
-//! A lease is a shared `flock` on the snapshot's `manifest.json`: nothing is written, a repository that is mounted
-//! read-only will do, and the kernel ends it with its holder, however that ends. A snapshot that is leased can be moved
-//! to the trash, where its reader still has it by descriptor, but it is not unlinked from there.
+//! On a local filesystem a lease is a shared `flock` on the snapshot's `manifest.json`: nothing is written, a repository
+//! that is mounted read-only will do, and the kernel ends it with its holder, however that ends. On a network filesystem
+//! it is a mark in `readers/` that the reader renews (`mark.rs`), for there a lock of the kernel's may be this host's
+//! alone; a reader that may not write there has none. A snapshot that is leased can be moved to the trash, where its
+//! reader still has it by descriptor, but it is not unlinked from there.
 
-use crate::fs::{Dir, FileLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::fs::{self, Dir, ErrorKind, FileLock};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
+use super::identity::{Identity, Life};
 use super::manifest_digest::{ManifestDigest, check_manifest};
+use super::mark::{Ending, Hold, Mark, Watch};
 use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState};
 
 /// A snapshot that stays as long as this value.
@@ -16,8 +23,13 @@ use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState};
 pub struct Lease {
     id: SnapshotId,
     dir: Dir,
-    _lock: FileLock,
+    _lock: Option<FileLock>,
+    _hold: Option<Hold>,
 }
+
+const DIRECTORY: &str = "readers";
+const TAG: &str = "read-";
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl Repository {
     /// Takes a lease on a snapshot, before it is restored, verified or drilled.
@@ -27,10 +39,74 @@ impl Repository {
     pub fn lease(&self, id: SnapshotId) -> Result<Lease, RepoError> {
         let removed = || RepoError::NoSnapshot { id, place: "snapshots/" };
         let dir = self.snapshot_dir(id)?;
-        let lock = FileLock::try_share(&dir, Self::manifest_file_name())?.ok_or_else(removed)?;
+        let (lock, hold) = if fs::is_network_filesystem(&dir) {
+            (None, self.announce_reader(id)?)
+        } else {
+            (Some(FileLock::try_share(&dir, Self::manifest_file_name())?.ok_or_else(removed)?), None)
+        };
         // It may have gone, and another one of its name have come, between the two calls above.
         let is_same = self.snapshot_dir(id)?.stat_self()?.inode == dir.stat_self()?.inode;
-        if is_same { Ok(Lease { id, dir, _lock: lock }) } else { Err(removed()) }
+        if is_same { Ok(Lease { id, dir, _lock: lock, _hold: hold }) } else { Err(removed()) }
+    }
+
+    fn announce_reader(&self, id: SnapshotId) -> Result<Option<Hold>, RepoError> {
+        let mark = Mark::new(format!("{TAG}{id}"), 1, Identity::own())?;
+        let announced = self.ensure(DIRECTORY).and_then(|dir| {
+            dir.write_unsynced(mark.to_string(), 0o640, &[])?;
+            Ok(dir)
+        });
+        match announced {
+            Ok(dir) => Ok(Some(Hold::begin(dir, mark, Ending::Removed))),
+            Err(RepoError::Fs(error))
+                if matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::NoPermission | ErrorKind::NoSpace) =>
+            {
+                let error = crate::monitor::chain(&error);
+                tracing::warn!(error, "other hosts are not told that {id} is being read: a gc there may remove it");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The snapshots that marks say somebody reads. A mark whose reader has ended is removed; one from another host is
+    /// watched until it moves, or has stood still for as long as it allows.
+    pub(super) fn marked_readers(&self, of: &BTreeSet<SnapshotId>) -> Result<BTreeSet<SnapshotId>, RepoError> {
+        let mut reading = BTreeSet::new();
+        let Some(dir) = self.find_dir(DIRECTORY)? else { return Ok(reading) };
+        let own = Identity::own();
+        let mut watches: BTreeMap<u64, Watch> = BTreeMap::new();
+        loop {
+            let mut is_open = false;
+            for name in dir.fresh_names()? {
+                let Ok(mark) = name.parse::<Mark>() else { continue };
+                let id = mark.tag.strip_prefix(TAG).and_then(|id| id.parse().ok());
+                let Some(id) = id.filter(|id| of.contains(id) && !reading.contains(id)) else { continue };
+                let is_own = mark.owner.is_same_process(&own);
+                let is_gone = match mark.owner.life(&own) {
+                    Life::Gone => true,
+                    Life::Runs => is_own && !mark.is_held_here(&dir),
+                    Life::Unknown => {
+                        let now = Instant::now();
+                        let watch = watches.entry(mark.nonce).or_insert_with(|| Watch::new(&mark, now));
+                        watch.look(&mark, now, PAUSE * 5);
+                        if !watch.has_moved() && watch.quiet() < mark.silence {
+                            is_open = true;
+                            continue;
+                        }
+                        !watch.has_moved()
+                    }
+                };
+                if is_gone {
+                    fs::if_found(dir.remove_file(&name))?;
+                } else {
+                    reading.insert(id);
+                }
+            }
+            if !is_open {
+                return Ok(reading);
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -60,6 +136,9 @@ pub(super) enum Readers {
 }
 
 pub(super) fn readers(snapshot: &Dir) -> Readers {
+    if fs::is_network_filesystem(snapshot) {
+        return Readers::None(None);
+    }
     match FileLock::try_hold(snapshot, Repository::manifest_file_name()) {
         Ok(None) => Readers::Reading,
         Ok(lock) => Readers::None(lock),

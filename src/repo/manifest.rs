@@ -70,8 +70,11 @@ pub struct ServerEntry {
 pub struct Settings {
     /// `all`: everything was frozen.
     pub freeze: String,
-    /// `auto`, `rename` or `link`.
+    /// `auto`, `rename`, `link` or `copy`.
     pub place: String,
+    /// `keep`, or `record`: what the filesystem cannot keep of a file is in the list of parts.
+    #[serde(default)]
+    pub ids: String,
     /// Patterns of the tables taken; empty for all.
     pub include: Vec<String>,
     /// Patterns of the tables left out.

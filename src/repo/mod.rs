@@ -4,10 +4,12 @@
 //! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
 
 mod beside;
+mod claim;
 mod error;
 mod holder;
 mod holdings;
 mod holdings_rows;
+mod identity;
 mod incoming;
 mod index;
 mod intent;
@@ -16,16 +18,18 @@ mod lease;
 mod lock;
 mod manifest;
 mod manifest_digest;
+mod mark;
 mod parts;
 mod pins;
 mod repository;
+mod sources;
 mod summary;
 mod trash;
 mod verified;
 
 pub use beside::Beside;
 pub use error::RepoError;
-pub use holder::Holder;
+pub use holder::{Holder, HolderState};
 pub use holdings::{Holding, Holdings, Instance, InstanceId, Origin, PartRun, Rest};
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
@@ -35,9 +39,10 @@ pub use lease::Lease;
 pub use lock::Locked;
 pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
 pub use manifest_digest::{ManifestDigest, check_manifest};
-pub use parts::{PartFile, PartRecord, read_parts};
+pub use parts::{Joined, PartFile, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;
 pub use repository::{BoundServer, Repository, SnapshotState};
+pub use sources::{FileKey, NewPart, Source, Sources};
 pub use summary::Summary;
 pub use trash::{Condemned, Scratch};
 pub use verified::{Checks, Covered, DamagedPart, LastCheck, TableParts, Verified};

@@ -37,7 +37,8 @@ pub struct PartRecord {
     pub files: u64,
     /// How it was placed.
     pub placed: Placement,
-    /// The snapshot that its files were linked from, if it was one.
+    /// The snapshot that its files were linked from, if it was one: of a part that was linked, where it is the same part
+    /// of the same table under the same inodes; of one that was copied, where its unchanged files are.
     pub from: Option<SnapshotId>,
     /// Owner, group and mode of its directory.
     pub directory: Ownership,
@@ -56,6 +57,38 @@ pub struct PartRecord {
     /// What was wrong with it on the server already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
+    /// The files that were linked from other parts, where not all are from the same part of `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+    /// What the inodes in the snapshot do not hold, though their sources did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unkept: Vec<UnkeptOf>,
+}
+
+/// Files of a part that were linked from other parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The part that most of them are from, as a path below the repository; none for what an interrupted run had copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// How many.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+}
+
+/// What the inode of a file, or of a directory, in the snapshot does not hold. Owner, group and mode are not among it:
+/// of those the list of parts always has the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnkeptOf {
+    /// Its path, relative to the part, whose own is empty.
+    pub path: String,
+    /// Its modification time: seconds since 1970, and nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<(i64, u32)>,
+    /// Its extended attributes, ACLs among them, by name; the values in base64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xattrs: Vec<(String, String)>,
 }
 
 /// A file of a part that ClickHouse's checksums do not cover.

@@ -67,7 +67,7 @@ impl Repository {
     /// # Errors
     /// If there is one already, the directory holds something else, or cannot be written.
     pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Verbs>) -> Result<Self, RepoError> {
-        let dir = fs::create_path(path, DIRECTORY_MODE, verbs)?;
+        let dir = suited(fs::create_path(path, DIRECTORY_MODE, verbs)?, verbs);
         if dir.find(CONFIG)?.is_some() {
             return Err(RepoError::AlreadyARepository { path: path.to_owned() });
         }
@@ -98,7 +98,7 @@ impl Repository {
         let none = || RepoError::NotARepository { path: path.to_owned() };
         let dir = match Dir::open(path, Arc::clone(verbs)) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongKind) => return Err(none()),
-            result => result?,
+            result => suited(result?, verbs),
         };
         let bytes = dir.find_and_read(CONFIG, CONFIG_LIMIT_BYTES)?.ok_or_else(none)?;
         let config = serde_json::from_slice(&bytes).map_err(|error| {
@@ -236,6 +236,15 @@ impl Repository {
     pub(super) fn manifest_file_name() -> &'static str {
         MANIFEST
     }
+}
+
+/// With verbs that know what a network filesystem does, where `dir` lies on one.
+fn suited(dir: Dir, verbs: &Arc<dyn Verbs>) -> Dir {
+    if !fs::is_network_filesystem(&dir) {
+        return dir;
+    }
+    let verbs = fs::network_verbs(Arc::clone(verbs), dir.path());
+    dir.with_verbs(verbs)
 }
 
 /// The format of a file that a newer chsnap has written, whatever else of it can be read here.

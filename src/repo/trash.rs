@@ -116,6 +116,7 @@ impl Locked<'_> {
         }
         self.record_if_there_is_room(now, &Event::Removed { ids: ids.to_vec() })?;
         for id in ids {
+            self.confirm()?;
             trash.rename_from(&snapshots, id.to_string(), id.to_string())?;
         }
         self.sync_both(&snapshots, &trash)
@@ -136,6 +137,7 @@ impl Locked<'_> {
             }
         }
         for id in ids {
+            self.confirm()?;
             snapshots.rename_from(&trash, id.to_string(), id.to_string())?;
         }
         self.sync_both(&snapshots, &trash)?;
@@ -160,6 +162,7 @@ impl Locked<'_> {
     pub(super) fn discard(&self, from: &Dir, name: &str) -> Result<(), RepoError> {
         let trash = self.trash_dir()?;
         let unique = format!("{name}{DISCARDED}-{:08x}", random()? >> 96);
+        self.confirm()?;
         trash.rename_from(from, name, &unique)?;
         Ok(())
     }
@@ -195,16 +198,18 @@ impl Locked<'_> {
     pub fn condemn_trash(&self) -> Result<Condemned, RepoError> {
         let trash = self.trash_dir()?;
         let (mut names, mut ids, mut leased) = (Vec::new(), Vec::new(), Vec::new());
+        let marked = self.repository().marked_readers(&self.repository().removed_ids()?.into_iter().collect())?;
         for entry in trash.entries()? {
             let Some(name) = entry.name.to_str().map(str::to_owned) else { continue };
             if let Ok(id) = name.parse::<SnapshotId>() {
                 // What is no directory was never a snapshot, and is removed as what it is.
                 let readers = trash.open_dir(&name).map_or(Readers::None(None), |snapshot| readers(&snapshot));
-                if matches!(readers, Readers::Reading) {
+                if matches!(readers, Readers::Reading) || marked.contains(&id) {
                     leased.push(id);
                     continue;
                 }
                 let condemned = format!("{name}{CONDEMNED}-{:08x}", random()? >> 96);
+                self.confirm()?;
                 trash.rename_from(&trash, &name, &condemned)?;
                 drop(readers);
                 ids.push(id);

@@ -22,15 +22,40 @@ pub struct RunningQuery {
     pub elapsed: f64,
 }
 
-/// Freezes a whole table under `name`.
+/// How one statement freezes.
+#[derive(Clone, Copy, Debug)]
+pub struct FreezeQuery<'a> {
+    /// The name of the freeze.
+    pub name: &'a FreezeName,
+    /// The statement's id.
+    pub query_id: &'a str,
+    /// The server's threads for it, none for what it is set to. Since November 2024 servers freeze the parts of a table
+    /// on so many (ClickHouse#71743); older ones know the setting and take one.
+    pub threads: Option<u16>,
+}
+
+/// Whether this server knows a number of threads for a statement.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn knows_threads(server: &Server) -> Result<bool, ServerError> {
+    #[derive(Deserialize)]
+    struct Setting {
+        #[expect(dead_code, reason = "that there is a row is the answer")]
+        value: String,
+    }
+    Ok(!server.rows::<Setting>(sql::THREADS_SETTING)?.is_empty())
+}
+
+/// Freezes a whole table.
 ///
 /// # Errors
 /// If the server refuses, or has not finished within its deadline: then it may still be at it.
-pub fn freeze_table(server: &Server, table: &TableName, name: &FreezeName, query_id: &str) -> Result<(), ServerError> {
-    run(server, &sql::freeze_table(table, name), query_id)
+pub fn freeze_table(server: &Server, table: &TableName, query: FreezeQuery<'_>) -> Result<(), ServerError> {
+    run(server, &sql::freeze_table(table, query.name), query)
 }
 
-/// Freezes one partition under `name`.
+/// Freezes one partition.
 ///
 /// # Errors
 /// As [`freeze_table`].
@@ -38,15 +63,17 @@ pub fn freeze_partition(
     server: &Server,
     table: &TableName,
     partition: &PartitionId,
-    name: &FreezeName,
-    query_id: &str,
+    query: FreezeQuery<'_>,
 ) -> Result<(), ServerError> {
-    run(server, &sql::freeze_partition(table, partition, name), query_id)
+    run(server, &sql::freeze_partition(table, partition, query.name), query)
 }
 
-fn run(server: &Server, sql: &str, query_id: &str) -> Result<(), ServerError> {
+fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerError> {
     let deadline = server.freeze_deadline();
-    server.execute(&Request { sql, settings: &[], query_id: Some(query_id), deadline, interruptible: true })
+    let settings: Vec<(&str, String)> =
+        query.threads.map(|threads| ("max_threads", threads.to_string())).into_iter().collect();
+    let query_id = Some(query.query_id);
+    server.execute(&Request { sql, settings: &settings, query_id, deadline, interruptible: true })
 }
 
 /// The statements that still freeze under `name`.

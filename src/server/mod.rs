@@ -21,7 +21,9 @@ pub use connect::{ConnectOptions, Password};
 pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
 pub use features::Features;
-pub use freeze::{RunningQuery, freeze_partition, freeze_table, kill_freezes, running_freezes};
+pub use freeze::{
+    FreezeQuery, RunningQuery, freeze_partition, freeze_table, kill_freezes, knows_threads, running_freezes,
+};
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use survey::{DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey};

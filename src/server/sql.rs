@@ -229,6 +229,9 @@ pub fn stack_trace(query_id: &str) -> String {
     )
 }
 
+/// Whether a freeze can be told how many threads to take.
+pub const THREADS_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'max_threads'";
+
 /// Whether the user may only read.
 pub const READONLY_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'readonly'";
 

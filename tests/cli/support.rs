@@ -166,6 +166,8 @@ fn part_record() -> PartRecord {
         uncovered: Vec::new(),
         unverifiable: None,
         damage: Vec::new(),
+        joined: None,
+        unkept: Vec::new(),
     }
 }
 

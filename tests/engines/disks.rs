@@ -78,20 +78,36 @@ fn parts_of_several_disks_come_from_the_shadow_of_each() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_linked_from_is_refused_by_name_before_anything_is_frozen() {
+fn each_disk_is_linked_or_copied_for_itself() {
     let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let disk = ("memory".to_owned(), format!("<path>{}/</path>", memory.path().display()));
     let engine = Engine::start_with(Engine::V26, &Options { disks: vec![disk], ..Options::default() });
     table(&engine, "far", "memory", 2);
     table(&engine, "near", "default", 2);
     let chsnap = repository(&engine);
-    let run = chsnap.expect(1, &["create"]);
+    let run = chsnap.expect(1, &["create", "--place", "link"]);
     assert!(run.stderr.contains("\"memory\"") && run.stderr.contains("--exclude"), "{}", run.stderr);
     assert!(shadows(&engine).is_empty() && !memory.path().join("shadow").exists());
-    let document: Value = serde_json::from_str(&chsnap.run(&["doctor", "--json"]).stdout).expect("JSON");
-    assert_eq!(document["state"], "fail", "{document}");
-    let created = chsnap.json(0, &["create", "--exclude", "lab.far"]);
-    check_inodes(&engine, &path_of(&chsnap, &created), &["near"]);
+    let document = chsnap.json(0, &["doctor"]);
+    assert!(document.to_string().contains("what is new of it is copied"), "{document}");
+    let near = chsnap.json(0, &["create", "--exclude", "lab.far"]);
+    check_inodes(&engine, &path_of(&chsnap, &near), &["near"]);
+
+    let created = chsnap.json(0, &["create"]);
+    assert_eq!((&created["placed"]["copied"]["parts"], &created["placed"]["linked"]["parts"]), (&2.into(), &2.into()));
+    let data = tree(&path_of(&chsnap, &created).join("data/lab"));
+    for (table, part, path) in active_parts(&engine, "lab") {
+        for (file, node) in files(&tree(&path)) {
+            let held = &data[&PathBuf::from(&table).join(&part).join(file)];
+            assert_eq!(held.inode == node.inode, table == "near", "{table} {part}");
+            assert_eq!((held.content, held.mode, held.modified), (node.content, node.mode, node.modified));
+        }
+    }
+    assert!(!memory.path().join("shadow").exists() || tree(&memory.path().join("shadow")).is_empty());
+    // The next night all of it is linked.
+    let next = chsnap.json(0, &["create"]);
+    assert_eq!((&next["placed"]["linked"]["parts"], &next["written_bytes"]), (&4.into(), &0.into()));
+    assert_eq!(files(&tree(&path_of(&chsnap, &next).join("data/lab"))), files(&data));
 }
 
 #[test]

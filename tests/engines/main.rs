@@ -13,6 +13,7 @@ mod strace;
 mod tree;
 
 mod disks;
+mod elsewhere;
 mod examined;
 mod faithful;
 mod killed;

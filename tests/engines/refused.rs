@@ -118,7 +118,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn another_filesystem_is_refused_with_a_hint(engine: Engine) {
+    fn another_filesystem_is_refused_with_a_hint_where_it_may_not_be_copied_to(engine: Engine) {
         load(&engine);
         let elsewhere = Path::new("/dev/shm");
         if fs::metadata(elsewhere).is_err() {
@@ -128,7 +128,9 @@ both_engines! {
         let folder = tempfile::tempdir_in(elsewhere).expect("a folder");
         let chsnap = Chsnap::new(&folder.path().join("repo")).url(&engine.url());
         chsnap.expect(0, &["init"]);
-        refused(&chsnap, 1, &["create"], "not on one filesystem");
+        for mode in ["rename", "link"] {
+            refused(&chsnap, 1, &["create", "--place", mode], "not on one filesystem");
+        }
         assert!(shadows(&engine).is_empty(), "nothing was frozen");
     }
 }

@@ -154,7 +154,9 @@ pub(crate) fn restore_by_hand(chsnap: &Chsnap, snapshot: &Path, kind: Kind) -> E
         };
         let statement = format!("ATTACH TABLE {full_name}{rest}");
         let source = snapshot.join("data").join(escaped(database)).join(escaped(name));
-        shell(r#"mkdir -p "$2" && cp -al "$1/." "$2/""#, &[&source, &target]);
+        // From another filesystem it is copied.
+        let script = r#"mkdir -p "$2"; cp -al "$1/." "$2/" 2> /dev/null || cp -a "$1/." "$2/""#;
+        shell(script, &[&source, &target]);
         engine.query(&statement);
     }
     engine

@@ -20,6 +20,9 @@ pub enum Fault {
     /// Neither this call nor any later one has an effect: so it looks from outside when the process is killed there,
     /// whatever the program still tries.
     Kill,
+    /// This call is done twice, and the answer is that of the second: so it looks to a program when the answer of an NFS
+    /// server is lost and the client repeats the call.
+    Repeated,
 }
 
 /// What can come back from a mutating call.
@@ -50,6 +53,11 @@ impl FaultyVerbs {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// Whether the call that was just passed is to be done twice.
+    fn is_repeated(&self) -> bool {
+        self.fault == Fault::Repeated && self.calls() == self.at
+    }
+
     fn pass(&self, verb: &str, name: &OsStr) -> VerbResult {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         if call == self.at {
@@ -66,31 +74,49 @@ impl FaultyVerbs {
 impl Verbs for FaultyVerbs {
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
         self.pass("create_dir", name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.create_dir(dir, name, mode);
+        }
         RealVerbs.create_dir(dir, name, mode)
     }
 
     fn link(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
         self.pass("link", from_name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.link(from, from_name, to, to_name);
+        }
         RealVerbs.link(from, from_name, to, to_name)
     }
 
     fn rename(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
         self.pass("rename", from_name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.rename(from, from_name, to, to_name);
+        }
         RealVerbs.rename(from, from_name, to, to_name)
     }
 
     fn symlink(&self, target: &OsStr, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
         self.pass("symlink", name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.symlink(target, dir, name);
+        }
         RealVerbs.symlink(target, dir, name)
     }
 
     fn remove_file(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
         self.pass("remove_file", name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.remove_file(dir, name);
+        }
         RealVerbs.remove_file(dir, name)
     }
 
     fn remove_dir(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
         self.pass("remove_dir", name)?;
+        if self.is_repeated() {
+            let _ = RealVerbs.remove_dir(dir, name);
+        }
         RealVerbs.remove_dir(dir, name)
     }
 

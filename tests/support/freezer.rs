@@ -45,7 +45,7 @@ const PART: &str = "src/checksums/fixtures/18.16-tiny";
 
 /// The files of the smallest part that is one.
 const SMALL_PART: [(&str, &str); 3] = [
-    ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: 1 2\n\tcompressed: 0\n"),
+    ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: LOW HIGH\n\tcompressed: 0\n"),
     ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
     ("k.bin", "\u{1}\u{2}\u{3}\u{4}"),
 ];
@@ -116,7 +116,10 @@ impl Freezer {
     /// The same with a part of few files, for tests that make every state of it.
     pub fn add_small_part(&self, table: &str, part: &str) {
         let dir = self.add_empty_part(table, part);
+        let hash = u128::from_le_bytes(chsnap::checksums::hash_bytes(&[1, 2, 3, 4]).to_bytes());
+        let (low, high) = (hash & u128::from(u64::MAX), hash >> 64);
         for (name, text) in SMALL_PART {
+            let text = text.replace("LOW", &low.to_string()).replace("HIGH", &high.to_string());
             fs::write(dir.join(name), text).expect("written");
         }
     }

@@ -260,6 +260,8 @@ fn record(table: &str, part: &str, dir: &Path, from: Option<SnapshotId>) -> Part
         uncovered: Vec::new(),
         unverifiable: None,
         damage: Vec::new(),
+        joined: None,
+        unkept: Vec::new(),
     }
 }
 

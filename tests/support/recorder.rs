@@ -22,6 +22,8 @@ pub type Id = usize;
 pub struct Inode {
     pub body: Body,
     pub mode: u32,
+    /// Where chsnap has set it.
+    pub modified: Option<(i64, u32)>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +65,10 @@ pub enum Change {
     Dress {
         inode: Id,
         mode: u32,
+    },
+    Date {
+        inode: Id,
+        modified: (i64, u32),
     },
     Write {
         file: Id,
@@ -130,7 +136,7 @@ impl Record {
 
     fn add(&mut self, inode: u64, mode: u32, body: Body) -> Id {
         let id = self.inodes.len();
-        self.inodes.push(Inode { body, mode: mode & 0o7777 });
+        self.inodes.push(Inode { body, mode: mode & 0o7777, modified: None });
         self.known.insert(inode, id);
         id
     }
@@ -166,6 +172,12 @@ impl Record {
 
     fn text(&self, verb: &str, dir: BorrowedFd<'_>, name: &OsStr) -> String {
         format!("{verb} {}", self.path_of(dir).join(name).display())
+    }
+
+    fn dates(&mut self, fd: BorrowedFd<'_>, modified: (i64, u32)) {
+        let text = format!("utimens {}", self.path_of(fd).display());
+        let inode = self.id_of(fd);
+        self.push(Change::Date { inode, modified }, text);
     }
 
     /// A name has come: of what was made there, or of what was there already.
@@ -214,7 +226,7 @@ impl Recorder {
     }
 }
 
-const NOT_RECORDED: &str = "the model of power cuts does not know copies yet";
+const NOT_RECORDED: &str = "the model of power cuts knows small files without holes, copied through this process";
 
 impl Verbs for Recorder {
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
@@ -322,9 +334,11 @@ impl Verbs for Recorder {
         Ok(())
     }
 
-    // No check asks for the time of what chsnap makes.
     fn set_modified(&self, fd: BorrowedFd<'_>, seconds: i64, nanoseconds: u32) -> VerbResult {
-        self.verbs.set_modified(fd, seconds, nanoseconds)
+        let mut record = self.record();
+        self.verbs.set_modified(fd, seconds, nanoseconds)?;
+        record.dates(fd, (seconds, nanoseconds));
+        Ok(())
     }
 
     fn set_owner(&self, fd: BorrowedFd<'_>, uid: u32, gid: u32) -> VerbResult {
@@ -332,11 +346,19 @@ impl Verbs for Recorder {
     }
 
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> VerbResult {
-        self.verbs.set_mode(fd, mode)
+        let mut record = self.record();
+        self.verbs.set_mode(fd, mode)?;
+        let text = format!("chmod {}", record.path_of(fd).display());
+        let inode = record.id_of(fd);
+        record.push(Change::Dress { inode, mode: mode & 0o7777 }, text);
+        Ok(())
     }
 
     fn set_times(&self, fd: BorrowedFd<'_>, accessed: (i64, u32), modified: (i64, u32)) -> VerbResult {
-        self.verbs.set_times(fd, accessed, modified)
+        let mut record = self.record();
+        self.verbs.set_times(fd, accessed, modified)?;
+        record.dates(fd, modified);
+        Ok(())
     }
 
     fn set_xattr(&self, fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> VerbResult {
@@ -351,9 +373,9 @@ impl Verbs for Recorder {
         self.verbs.close(fd)
     }
 
-    // No command copies data between files yet. One that does is to be recorded, not passed over.
-
-    fn clone_file(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> VerbResult {
+    // What is not recorded must not be passed over. A clone is tried by the probe; here it must fail.
+    fn clone_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> VerbResult {
+        self.verbs.clone_file(from, to)?;
         panic!("{NOT_RECORDED}")
     }
 
@@ -361,8 +383,15 @@ impl Verbs for Recorder {
         panic!("{NOT_RECORDED}")
     }
 
-    fn write_at(&self, _: BorrowedFd<'_>, _: &[u8], _: u64) -> VerbResult<usize> {
-        panic!("{NOT_RECORDED}")
+    fn write_at(&self, fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> VerbResult<usize> {
+        let mut record = self.record();
+        let size = fstat(fd).expect("an open file").st_size;
+        assert_eq!(u64::try_from(size), Ok(offset), "{NOT_RECORDED}");
+        let taken = self.verbs.write_at(fd, bytes, offset)?;
+        let text = format!("write {taken} bytes to {}", record.path_of(fd).display());
+        let file = record.id_of(fd);
+        record.push(Change::Write { file, bytes: bytes[..taken].to_owned() }, text);
+        Ok(taken)
     }
 
     fn allocate(&self, _: BorrowedFd<'_>, _: u64, _: u64) -> VerbResult {

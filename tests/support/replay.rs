@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::AtFlags;
+
 use crate::recorder::{Body, Change, Id, Inode, Record};
 
 /// A stream of numbers that are as good as random, and the same for the same seed.
@@ -108,7 +110,7 @@ fn touched(change: &Change) -> impl Iterator<Item = Id> {
     let (one, other) = match change {
         Change::Enter { dir, .. } | Change::Leave { dir, .. } => (Some(*dir), None),
         Change::Move { from, to, .. } => (Some(*from), Some(*to)),
-        Change::Dress { inode, .. } => (Some(*inode), None),
+        Change::Dress { inode, .. } | Change::Date { inode, .. } => (Some(*inode), None),
         Change::Write { .. } | Change::Sync { .. } | Change::SyncAll | Change::Nothing => (None, None),
     };
     one.into_iter().chain(other)
@@ -243,6 +245,7 @@ fn inodes(record: &Record, calls: usize, kept: &[bool], data: Unsynced) -> Vec<I
                 entries(&mut inodes, *to).insert(to_name.clone(), *inode);
             }
             Change::Dress { inode, mode } => inodes[*inode].mode = *mode,
+            Change::Date { inode, modified } => inodes[*inode].modified = Some(*modified),
             Change::Write { .. } | Change::Sync { .. } | Change::SyncAll | Change::Nothing => {}
         }
     }
@@ -270,6 +273,7 @@ fn contents(inodes: &mut [Inode], file: Id) -> &mut Vec<u8> {
 fn key(inodes: &[Inode]) -> blake3::Hash {
     fn feed(hasher: &mut blake3::Hasher, inodes: &[Inode], id: Id) {
         hasher.update(&id.to_le_bytes()).update(&inodes[id].mode.to_le_bytes());
+        hasher.update(format!("{:?}", inodes[id].modified).as_bytes());
         match &inodes[id].body {
             Body::Directory(entries) => {
                 hasher.update(&entries.len().to_le_bytes());
@@ -318,6 +322,11 @@ impl State {
         }
         made.insert(id, path.to_owned());
         fs::set_permissions(path, fs::Permissions::from_mode(inode.mode)).expect("set");
+        if let Some((tv_sec, nanoseconds)) = inode.modified {
+            let time = rustix::fs::Timespec { tv_sec, tv_nsec: i64::from(nanoseconds) };
+            let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::empty()).expect("set");
+        }
     }
 
     /// Where the power was cut, and what had not reached the disk.

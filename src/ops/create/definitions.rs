@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::fs::Dir;
+use crate::fs::{self, Dir, Stat};
 use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, Server, sql};
 
+use super::copying::Copying;
 use super::request::Request;
 use super::rounds::Tree;
 use super::table::Definition;
@@ -21,6 +22,7 @@ pub(super) struct Definitions<'a> {
     pub(super) local: &'a LocalDisks,
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) request: &'a Request,
+    pub(super) copying: &'a Copying<'a>,
 }
 
 /// What was written.
@@ -50,7 +52,7 @@ impl Definitions<'_> {
             ));
         }
         self.write_databases(databases, &mut written)?;
-        write_mutations(tree, self.local, &mut written, warnings)?;
+        write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
         if self.request.selection.include.is_empty() {
             self.write_beside(&mut written, warnings)?;
         }
@@ -153,6 +155,7 @@ fn write_mutations(
     tree: &Tree,
     local: &LocalDisks,
     written: &mut Written,
+    copying: &Copying<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<(), OpError> {
     for (name, taken) in tree.taken.iter().filter(|(_, taken)| !taken.mutations.is_empty()) {
@@ -169,7 +172,8 @@ fn write_mutations(
                 warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
                 continue;
             };
-            dir.write_copy(mutation, &stat, &bytes)?;
+            let ownership = copying.attainable(stat.ownership, fs::own_ids(stat.ownership.mode));
+            dir.write_copy(mutation, &Stat { ownership, ..stat }, &bytes)?;
             let path = Path::new("data")
                 .join(escape_for_file_name(&name.database))
                 .join(escape_for_file_name(&name.table))

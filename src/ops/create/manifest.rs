@@ -62,7 +62,10 @@ impl Parts<'_> {
             for part in &taken.attempt.parts {
                 let known = listed.get(&part.name).copied();
                 let tally = part.tally();
-                placed.add(part.placement, tally);
+                match part.extra.split {
+                    Some(split) => placed += split,
+                    None => placed.add(part.placement, tally),
+                }
                 entry.parts += 1;
                 entry.files += tally.files;
                 entry.apparent_bytes += tally.bytes;
@@ -191,7 +194,9 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>) -> PartRecord {
         exceptions: inspected.exceptions.clone(),
         uncovered: inspected.uncovered.clone(),
         unverifiable: inspected.unverifiable.clone(),
-        damage: inspected.problems.clone(),
+        damage: inspected.problems.iter().chain(&part.extra.damage).cloned().collect(),
+        joined: part.extra.joined.clone(),
+        unkept: part.extra.unkept.clone(),
     }
 }
 
@@ -206,6 +211,7 @@ fn settings(request: &Request) -> Settings {
     Settings {
         freeze: request.freeze.name().to_owned(),
         place: request.place.name().to_owned(),
+        ids: request.ids.name().to_owned(),
         include: texts(&selection.include),
         exclude: texts(&selection.exclude),
         accept: texts(&selection.accept),

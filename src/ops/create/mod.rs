@@ -1,5 +1,7 @@
 //! The main job: discover, decide, freeze, place, seal, index, release.
 
+mod bring;
+mod copying;
 mod definitions;
 mod guards;
 mod manifest;
@@ -11,27 +13,29 @@ mod table;
 mod unchanged;
 mod written;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 
 use crate::exec;
 use crate::fs;
-use crate::model::SnapshotId;
-use crate::monitor::{Monitor, Stage};
+use crate::model::{Part, SnapshotId, TableName};
+use crate::monitor::{Monitor, Stage, Work};
 use crate::plan::{CreatePlan, Selection, plan_create};
-use crate::repo::{BoundServer, Event, Incoming, Index, Locked, Pin, Repository};
+use crate::repo::{BoundServer, Event, Incoming, Index, Locked, NewPart, PartRecord, Pin, Repository, Sources};
 use crate::server::{self, Identity, Server};
 
 use super::disks::{LocalDisks, foreign_disk};
 use super::error::OpError;
-use super::recover;
+use super::recover::{self, Kept, discard_kept, recover_and_keep};
 use super::stages::Stages;
 use super::waiting::patiently;
 
+use copying::{Copying, Counts, Leftover};
 use manifest::Described;
 use previous::Previous;
-pub use request::{Clock, FreezeMode, Report, Request};
+pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
 use rounds::Rounds;
 use table::Taker;
 
@@ -105,7 +109,8 @@ pub fn create(
     let stages = Stages::new(monitor);
     let locked = repository.lock("create", now(), request.lock_wait)?;
     let pool = exec::pool(request.jobs)?;
-    let recovery = stages.run(Stage::Recover, || pool.install(|| recover(&locked, Some(server), monitor)))?;
+    let (recovery, kept) =
+        stages.run(Stage::Recover, || pool.install(|| recover_and_keep(&locked, Some(server), monitor)))?;
 
     let discovered = stages.run(Stage::Discover, || {
         patiently(server, request.patience, monitor, || discover(server, &request.selection))
@@ -125,14 +130,61 @@ pub fn create(
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
     let id = incoming.id();
     let mut sealed_with = Vec::new();
+    let rate = request.copy_rate.map(fs::RateLimit::new);
+    let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
+    let advanced = |bytes| {
+        monitor.advanced(Stage::Place, Work { bytes, ..Work::default() });
+        if server.interrupted().load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
     let result = (|| {
-        guards::probe_links(&local, &plan, incoming.dir())?;
-        let previous = previous.as_ref();
-        let taker = Taker { server, stages: &stages, pool: &pool, local: &local, request, previous };
+        let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
+        let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
+        let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(&locked, &kept)? };
+        let sources = match copied.is_empty() && !request.relinks {
+            true => None,
+            false => Some(stages.run(Stage::Decide, || Sources::open(repository))?),
+        };
+        if let Some(sources) = sources.as_ref().filter(|_| !clones) {
+            let is_left =
+                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
+            guards::room_for_copies(repository, &plan, &copied, (sources, is_left), request.min_free_bytes)?;
+        }
+        if !copied.is_empty() {
+            incoming.announce_copies()?;
+        }
+        let copier = || copying::copier(request, rate.as_ref(), &advanced, &links);
+        let copying = Copying {
+            copiers: copied.into_iter().map(|disk| (disk, copier())).collect(),
+            joiner: copier(),
+            keeping,
+            sources,
+            leftovers: &leftovers,
+            repository,
+            links: &links,
+            request,
+            counts: Counts::default(),
+        };
+        let freeze_threads = match request.freeze_threads {
+            Some(threads) if server::knows_threads(server)? => Some(threads),
+            _ => None,
+        };
+        let taker = Taker {
+            server,
+            stages: &stages,
+            pool: &pool,
+            local: &local,
+            request,
+            freeze_threads,
+            previous: previous.as_ref(),
+            copying: &copying,
+        };
         let tree = Rounds { taker, now, disks: &disks }.run(&mut incoming, plan.freeze.clone(), &mut warnings)?;
+        warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
-        let definitions = definitions::Definitions { server, local: &local, incoming: &incoming, request };
+        let definitions =
+            definitions::Definitions { server, local: &local, incoming: &incoming, request, copying: &copying };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let previous = previous.as_ref();
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(repository, &incoming, request, now()))?;
         let Described { mut manifest, records, held } = described;
@@ -146,11 +198,17 @@ pub fn create(
         sealed_with = pool.install(|| incoming.seal(&mut manifest, &records))?;
         drop(seal);
         stages.finish(Stage::Seal);
-        Ok((manifest, held))
+        let Copying { sources, counts, .. } = copying;
+        Ok((manifest, records, held, sources, counts))
     })();
-    let (manifest, held) = match result {
+    let (manifest, records, held, sources, counts) = match result {
         Ok(sealed) => sealed,
         Err(error) => {
+            if error.is_full_disk()
+                && let Err(error) = discard_kept(&locked, &kept, monitor)
+            {
+                tracing::warn!(error = crate::monitor::chain(&error), "what an interrupted run has copied stays");
+            }
             let undone = stages.run(Stage::Release, || pool.install(|| abandon(&locked, server, &incoming, monitor)));
             return Err(match undone {
                 Ok(()) => error,
@@ -177,12 +235,23 @@ pub fn create(
         note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
         let index = Index::open(repository).map(|index| index.keep_snapshot(repository, id, held));
         note("the index is not updated", index.map_err(OpError::from));
+        if let Some(sources) = sources {
+            let keys = counts.take_keys();
+            let keys_of = |record: &PartRecord| {
+                let name = TableName::new(record.database.clone(), record.table.clone());
+                keys.get(&(name, record.part.clone())).map(Vec::as_slice)
+            };
+            let parts: Vec<NewPart<'_>> =
+                records.iter().map(|record| NewPart { record, keys: keys_of(record) }).collect();
+            let added = sources.add(repository, id, manifest.sequence, &parts);
+            note("the cache of sources is not updated", added.map_err(OpError::from));
+        }
     });
     stages.run(Stage::Release, || {
         let released = pool.install(|| {
             recover::sweep(&locked, &incoming.intent().disks, &incoming.intent().freezes)?;
             locked.forget_intent(id)?;
-            Ok(())
+            discard_kept(&locked, &kept, monitor)
         });
         note("a shadow of ours is not removed", released);
     });
@@ -196,8 +265,32 @@ pub fn create(
         label: manifest.label,
         totals: manifest.totals,
         placed: manifest.placed,
+        resumed: counts.resumed(),
+        afresh_files: counts.afresh_files(),
         warnings,
         seconds,
+    })
+}
+
+/// What interrupted runs have copied.
+fn leftovers(locked: &Locked<'_>, kept: &[Kept]) -> Result<Vec<Leftover>, OpError> {
+    let open = |kept: &Kept| -> Result<Option<Leftover>, OpError> {
+        let Kept { intent, .. } = kept;
+        // What was written before the host was started anew may never have come to the disk.
+        let is_trusted = intent.host == fs::host_name() && !intent.boot.is_empty() && intent.boot == fs::boot_id();
+        Ok(locked.leftover_data(intent.id)?.map(|data| Leftover { data, is_trusted }))
+    };
+    // The newest first.
+    kept.iter().rev().map(open).filter_map(Result::transpose).collect()
+}
+
+fn link_limit_warning(afresh_files: u64) -> Option<String> {
+    let limit = exec::LINK_LIMIT;
+    (afresh_files > 0).then(|| {
+        format!(
+            "{afresh_files} files were copied although the repository has equal ones: those have {limit} links, or as many \
+             as their filesystem allows; what comes next is linked to the new copies"
+        )
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, FsError, Kind};
@@ -14,6 +15,8 @@ use crate::repo::{Index, PartRecord, Repository, SnapshotState, Summary, read_pa
 #[derive(Debug)]
 pub(super) struct Previous {
     pub(super) id: SnapshotId,
+    /// When it was begun.
+    pub(super) time: DateTime<Utc>,
     pub(super) inodes: InodeSet,
     /// What parts can be linked from; nothing where everything is frozen.
     earlier: Option<Earlier>,
@@ -44,7 +47,7 @@ impl Previous {
     ) -> Result<Option<Self>, OpError> {
         let index = Index::open(repository)?;
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
-        let Some(id) = complete.next().map(|summary| summary.id) else { return Ok(None) };
+        let Some((id, time)) = complete.next().map(|summary| (summary.id, summary.time)) else { return Ok(None) };
         let snapshot = repository.snapshot_dir(id)?;
         let data = snapshot.find_beneath(Path::new("data"))?;
         let inodes = match (index.holdings(repository).inodes(id), &data) {
@@ -62,7 +65,7 @@ impl Previous {
                 )),
             }
         }
-        Ok(Some(Self { id, inodes, earlier }))
+        Ok(Some(Self { id, time, inodes, earlier }))
     }
 
     /// The table as the snapshot has it: in Atomic databases the one of the same UUID, whatever its name was.

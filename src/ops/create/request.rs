@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::PlaceMode;
-use crate::model::{Label, PathMap, Placed, SnapshotId, Totals};
+use crate::model::{Label, PathMap, Placed, SnapshotId, Tally, Totals};
 use crate::plan::Selection;
 
 /// Tells the time: the engine never asks for it itself.
@@ -32,6 +32,27 @@ impl FreezeMode {
     }
 }
 
+/// What becomes of what the repository's filesystem cannot keep of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdsMode {
+    /// Nothing is copied to it.
+    #[default]
+    Keep,
+    /// It is written in the list of parts.
+    Record,
+}
+
+impl IdsMode {
+    /// The mode's name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Record => "record",
+        }
+    }
+}
+
 /// What a `create` is asked to do.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -45,6 +66,18 @@ pub struct Request {
     pub freeze: FreezeMode,
     /// How parts may be placed.
     pub place: PlaceMode,
+    /// What becomes of owners, modes, times and attributes that the repository's filesystem cannot keep.
+    pub ids: IdsMode,
+    /// Whether what is copied is held against the parts' checksums on the way.
+    pub verifies_copies: bool,
+    /// Whether equal hashes are enough for files of two tables to be linked, without their bytes being compared.
+    pub trusts_hash: bool,
+    /// Whether a part that an earlier snapshot holds under other inodes is linked from there.
+    pub relinks: bool,
+    /// Bytes that are copied in a second, at most.
+    pub copy_rate: Option<u64>,
+    /// Threads of the server for one freeze; none for what it is set to.
+    pub freeze_threads: Option<u16>,
     /// Threads that work on the filesystem.
     pub jobs: usize,
     /// Tables that are frozen at once.
@@ -74,6 +107,10 @@ pub struct Report {
     pub totals: Totals,
     /// How its parts came there.
     pub placed: Placed,
+    /// Of these, what an interrupted run had copied.
+    pub resumed: Tally,
+    /// Files that were copied because an equal one has as many links as it may have.
+    pub afresh_files: u64,
     /// What the person should know: with any of these the exit code is 3.
     pub warnings: Vec<String>,
     /// Seconds spent in each stage, and in all of them together as `total`.

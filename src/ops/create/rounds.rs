@@ -10,9 +10,10 @@ use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, p
 use crate::repo::Incoming;
 use crate::server::{Disk, code};
 
+use super::bring::Landing;
 use super::request::Clock;
 use super::round::Round;
-use super::table::{Attempt, Taker, take_patches};
+use super::table::{Attempt, Taker, Target};
 use crate::ops::disks::foreign_disk;
 
 /// A table that changes whenever it is frozen is given up after this many freezes.
@@ -71,7 +72,7 @@ impl Rounds<'_> {
         }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
         if let Some(own) = self.taker.local.own() {
-            data.set_ownership(own.dir.stat_self()?.ownership)?;
+            self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
         }
         let mut tree = Tree::default();
         let mut next = planned;
@@ -91,15 +92,15 @@ impl Rounds<'_> {
                     }
                     Outcome::Again(table, reason) => {
                         tracing::info!(table = %table.name(), reason, round, "freezing again");
-                        target.clear()?;
+                        self.clear(&target)?;
                         next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == table.name()).cloned());
                     }
                     Outcome::Skipped(table, reason) => {
-                        target.clear()?;
+                        self.clear(&target)?;
                         tree.skipped.insert(table.name().clone(), (table, reason));
                     }
                     Outcome::Gone(table) => {
-                        target.clear()?;
+                        self.clear(&target)?;
                         gone.push(table);
                     }
                 }
@@ -117,6 +118,12 @@ impl Rounds<'_> {
             }
             _ => Ok(tree),
         }
+    }
+
+    /// Takes away what stands of a table, and what is remembered of it.
+    fn clear(&self, target: &Target) -> Result<(), OpError> {
+        self.taker.copying.links.forget(&target.path());
+        Ok(target.clear()?)
     }
 
     fn judge(
@@ -146,7 +153,9 @@ impl Rounds<'_> {
             let mut patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch()).peekable();
             if patches.peek().is_some() {
                 let (live, dir) = (self.taker.local.live(&before)?, attempt.target.dir()?);
-                let more = self.taker.pool.install(|| take_patches(patches, &live, &dir))?;
+                let path = attempt.target.path();
+                let landing = Landing { table: &before, dir: &dir, path: &path };
+                let more = self.taker.pool.install(|| self.taker.take_patches(patches, &live, landing))?;
                 attempt.parts.extend(more);
             }
         }
@@ -183,8 +192,13 @@ impl Rounds<'_> {
             )),
             Verdict::Taken => {}
         }
-        for part in attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()) {
-            let problems = part.inspected.problems.join("; ");
+        for part in &attempt.parts {
+            let problems: Vec<&str> =
+                part.inspected.problems.iter().chain(&part.extra.damage).map(String::as_str).collect();
+            if problems.is_empty() {
+                continue;
+            }
+            let problems = problems.join("; ");
             warnings.push(format!("{}: part {} is damaged on the server: {problems}", found.name(), part.name));
         }
         let (mutations, in_keeper) = carried_mutations(&before, &found, &frozen);

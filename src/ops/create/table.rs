@@ -16,8 +16,10 @@ use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
 use crate::plan::{Scope, TableFreeze};
-use crate::server::{self, Server};
+use crate::server::{self, FreezeQuery, Server};
 
+use super::bring::{Landing, patches_in};
+use super::copying::{Copying, Extra};
 use super::previous::Previous;
 use super::request::Request;
 use crate::ops::disks::LocalDisks;
@@ -32,6 +34,8 @@ pub(super) struct TakenPart {
     pub(super) from: Option<SnapshotId>,
     pub(super) inspected: Inspected,
     pub(super) left_out: LeftOut,
+    /// Where it was copied.
+    pub(super) extra: Extra,
 }
 
 /// The definition of a table.
@@ -57,6 +61,11 @@ impl Target {
         Self { data: data.clone(), database, table }
     }
 
+    /// Its path, relative to the snapshot.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new("data").join(&self.database).join(&self.table)
+    }
+
     /// Opens the table's directory.
     pub(super) fn dir(&self) -> Result<Dir, FsError> {
         self.data.open_dir(&self.database)?.open_dir(&self.table)
@@ -71,19 +80,24 @@ impl Target {
     }
 
     /// Makes the table's directory, owned as the live one is.
-    fn make(&self, table: &Table, local: &LocalDisks) -> Result<Dir, OpError> {
+    fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
         let database = self.data.ensure_dir(&self.database, 0o750)?;
         let dir = database.ensure_dir(&self.table, 0o750)?;
         let mut paths = table.data_paths.iter();
         let live = paths.find_map(|path| local.open_live(path).ok().flatten().map(|dir| (path, dir)));
         if let Some((path, live)) = live {
             let ownership = live.stat_self()?.ownership;
-            dir.set_ownership(ownership)?;
+            copying.give(&dir, ownership)?;
             let above = path.parent().and_then(|above| local.open_live(above).ok().flatten());
-            database.set_ownership(above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
+            copying.give(&database, above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
         }
         Ok(dir)
     }
+}
+
+/// The path of a table below a snapshot's directory of tables.
+pub(super) fn path_of(name: &TableName) -> PathBuf {
+    Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table))
 }
 
 /// What was taken of a table in one round.
@@ -122,7 +136,7 @@ impl Attempt {
 }
 
 /// Below this many parts the one sync at the seal is as fast as two.
-const EARLY_SYNC_PARTS: usize = 1000;
+pub(super) const EARLY_SYNC_PARTS: usize = 1000;
 
 /// What is said of a table once it is frozen: whether the file of its definition was read.
 pub(super) struct IsDefined(pub(super) bool);
@@ -134,8 +148,12 @@ pub(super) struct Taker<'a> {
     pub(super) pool: &'a ThreadPool,
     pub(super) local: &'a LocalDisks,
     pub(super) request: &'a Request,
+    /// The server's threads for one freeze, where it can be told.
+    pub(super) freeze_threads: Option<u16>,
     /// The last snapshot.
     pub(super) previous: Option<&'a Previous>,
+    /// How parts of other filesystems come into the snapshot.
+    pub(super) copying: &'a Copying<'a>,
 }
 
 impl Taker<'_> {
@@ -153,8 +171,10 @@ impl Taker<'_> {
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
-        let dir = target.make(&freeze.table, self.local)?;
-        let mut parts = self.pool.install(|| take_patches(patches, &live, &dir))?;
+        let dir = target.make(&freeze.table, self.local, self.copying)?;
+        let path = target.path();
+        let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
+        let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;
         let mut attempt =
             Attempt { target, parts: Vec::new(), detached_parts, definition: None, refused: None, freeze };
         let (narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
@@ -188,11 +208,16 @@ impl Taker<'_> {
         drop(frozen);
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
+        if self.request.relinks {
+            parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| !self.copying.copies(disk))?);
+        }
         let (dir, placed) = self.place_all(&attempt, dir, name)?;
         // Patches that came during the freeze, also those that a merge has already made obsolete.
         let patches_now = patches_in(&live)?;
         let came = patches_now.difference(&patches_before);
-        parts.extend(self.pool.install(|| take_patches(came, &live, &dir))?);
+        let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
+        parts.extend(self.pool.install(|| self.take_patches(came, &live, landing))?);
+        parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
         attempt.parts = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
         attempt.parts.extend(linked);
         attempt.parts.append(&mut parts);
@@ -238,11 +263,13 @@ impl Taker<'_> {
                 monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
             }
         };
+        let threads = self.freeze_threads;
         let freeze = || match scope {
             Scope::Nothing => Ok(()),
-            Scope::Whole => server::freeze_table(self.server, table, name, query_id),
+            Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
             Scope::Partitions(partitions) => partitions.iter().enumerate().try_for_each(|(number, partition)| {
-                server::freeze_partition(self.server, table, partition, name, &format!("{query_id}-{number}"))
+                let query_id = &format!("{query_id}-{number}");
+                server::freeze_partition(self.server, table, partition, FreezeQuery { name, query_id, threads })
             }),
         };
         std::thread::scope(|scope| {
@@ -263,6 +290,9 @@ impl Taker<'_> {
         let mut placed = Vec::new();
         for path in &attempt.freeze.table.data_paths {
             let Some((local, relative)) = self.local.locate(path) else { continue };
+            if self.copying.copies(&local.disk.name) {
+                continue;
+            }
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
             let parts = self.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
             placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
@@ -289,7 +319,8 @@ impl Taker<'_> {
             let inspected = exec::inspect_listed(&part_dir, entries)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
-            Ok(TakenPart { name: part.name, disk, placement: part.placement, from: None, inspected, left_out })
+            let (placement, extra) = (part.placement, Extra::default());
+            Ok(TakenPart { name: part.name, disk, placement, from: None, inspected, left_out, extra })
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
@@ -328,47 +359,12 @@ pub(super) fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> 
     freeze.parts().filter(|part| !part.name.is_patch()).filter_map(|part| Some((&part.name, dir_of(part)?))).collect()
 }
 
-/// Links the patch parts that are not in the snapshot yet, which no freeze takes.
-pub(super) fn take_patches<'a>(
-    patches: impl Iterator<Item = &'a PartName>,
-    live: &[LiveTable],
-    target: &Dir,
-) -> Result<Vec<TakenPart>, OpError> {
-    let mut taken = Vec::new();
-    for name in patches {
-        if target.find(name.as_str())?.is_some() {
-            continue;
-        }
-        for table in live {
-            if let Some(dir) = exec::link_live_part(table, target, name)? {
-                let inspected = exec::inspect_part(&dir)?;
-                let (name, disk) = (name.clone(), table.disk.clone());
-                let left_out = LeftOut::Taken;
-                taken.push(TakenPart { name, disk, placement: Placement::Linked, from: None, inspected, left_out });
-                break;
-            }
-        }
-    }
-    Ok(taken)
-}
-
 /// Whether an entry of a table's directory may be a part that counts: not `detached/`, nor what the server is still
 /// making (`tmp_…`) or already deleting (`delete_tmp_…`).
 fn is_part_like(entry: &Entry) -> bool {
     let name = entry.name.to_string_lossy();
     let other = ["tmp_", "tmp-", "delete_tmp_", "detached", "moving", "."];
     entry.kind == Kind::Directory && !other.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// The patch parts that lie in the live directories, active or not.
-fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
-    let mut patches = BTreeSet::new();
-    for table in live {
-        let entries = table.dir.entries_if_there()?;
-        let names = entries.iter().filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
-        patches.extend(names.filter(PartName::is_patch));
-    }
-    Ok(patches)
 }
 
 fn count_detached(live: &Dir) -> Result<u64, FsError> {

@@ -113,6 +113,7 @@ impl Examined<'_> {
         match probe_link(local, own, parts, scratch.dir()) {
             Ok(true) => findings.ok("link", format!("a file of {name:?} can be linked into the repository")),
             Ok(false) => return findings.ok("link", format!("{name:?} has no part to ask with")),
+            Err(OpError::OtherFilesystem { .. }) => return self.copies(scratch.dir(), local, findings),
             Err(error) => return findings.fail("link", chain(&error), remedy),
         }
         // The server makes shadow/ itself, so that it is its own: where it has not, there is nothing to ask with.
@@ -131,6 +132,36 @@ impl Examined<'_> {
         match renamed {
             Ok(()) => findings.ok("rename", format!("a frozen part of {name:?} can be renamed into the repository")),
             Err(error) => findings.warn("rename", chain(&error), "parts are linked instead, which takes longer"),
+        }
+    }
+
+    /// Of a disk on another filesystem than the repository: its parts are copied, if the repository's keeps what they have.
+    fn copies(&self, scratch: &Dir, local: &LocalDisks, findings: &mut Findings) {
+        let name = &self.disk.name;
+        let parts = self.plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| part.disk == *name);
+        let owner = parts
+            .filter_map(|part| local.open_live(&part.path).ok().flatten())
+            .find_map(|dir| dir.find("checksums.txt").ok().flatten())
+            .map_or((0, 0), |stat| (stat.ownership.uid, stat.ownership.gid));
+        let remedy = "run chsnap as root, or put the repository on a filesystem that keeps them; create --ids record writes \
+                      down what cannot be kept";
+        match fs::can_keep(scratch, owner) {
+            Err(error) => findings.fail("link", chain(&error), "run chsnap as a user who may write there"),
+            Ok(can) if !can.hard_links => findings.fail(
+                "link",
+                "the filesystem of the repository has no hard links: no snapshot could share a file with another"
+                    .to_owned(),
+                "put the repository on a filesystem with hard links",
+            ),
+            Ok(can) if can.owner && can.mode && can.nanoseconds => findings.ok(
+                "link",
+                format!("{name:?} is on another filesystem than the repository: what is new of it is copied"),
+            ),
+            Ok(_) => findings.fail(
+                "link",
+                format!("the filesystem of the repository cannot keep owners, modes or times of the files of {name:?}"),
+                remedy,
+            ),
         }
     }
 

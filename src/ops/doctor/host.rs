@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::fs;
 use crate::repo::Repository;
 
-use super::{Findings, chain, size};
+use super::{Findings, chain, network, size};
 
 pub(super) fn examine(repository: &Repository, now: DateTime<Utc>, findings: &mut Findings) {
     kernel(findings);
@@ -61,11 +61,7 @@ fn mount(repository: &Repository, findings: &mut Findings) {
             "without that option what is synced survives a power cut",
         );
     } else if fs::is_network_filesystem(repository.dir()) {
-        findings.warn(
-            "mount",
-            format!("{what}, a network filesystem"),
-            "copying to another filesystem is not built yet: the repository must be on the server's own",
-        );
+        network::examine(&mount, &what, findings);
     } else {
         findings.ok("mount", what);
     }

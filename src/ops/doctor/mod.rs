@@ -5,6 +5,7 @@
 
 mod disks;
 mod host;
+mod network;
 mod repository;
 mod server;
 

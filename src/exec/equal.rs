@@ -1,0 +1,123 @@
+//! Parts that are as an earlier snapshot has them, on another filesystem: by what is in them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+
+use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Stat};
+use crate::model::{Ownership, PartName};
+use crate::repo::{PartFile, PartRecord};
+
+use super::inspect_files::{Contents, list};
+use super::join::{Keeping, LINK_LIMIT};
+use super::live::belongs_in_a_copy;
+
+/// A table in an earlier snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldTable<'a> {
+    /// Its directory.
+    pub dir: &'a Dir,
+    /// What the snapshot says of its parts.
+    pub records: &'a HashMap<PartName, PartRecord>,
+    /// When that snapshot was begun.
+    pub since: DateTime<Utc>,
+}
+
+/// Of these parts, each with the live directory of its table, those that stand in `held` as they are.
+///
+/// The same names, projections included; every file that checksums do not cover, `checksums.txt` itself first of all, has
+/// the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode, modification time and
+/// attributes of the one there, as far as copies keep them, else those that were recorded. No file of data is read.
+///
+/// # Errors
+/// If something is there and cannot be read.
+pub fn equal_parts(
+    parts: &[(&PartName, &Dir)],
+    held: HeldTable<'_>,
+    keeping: Keeping,
+) -> Result<BTreeSet<PartName>, FsError> {
+    let equal = |(name, live): &(&PartName, &Dir)| -> Result<Option<PartName>, FsError> {
+        let Some(record) = held.records.get(*name) else { return Ok(None) };
+        match is_equal(live, held, name, record, keeping) {
+            Ok(is_equal) => Ok(is_equal.then(|| (*name).clone())),
+            // The server takes parts away.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    parts.par_iter().map(equal).filter_map(Result::transpose).collect()
+}
+
+fn is_equal(
+    table: &Dir,
+    held: HeldTable<'_>,
+    name: &PartName,
+    record: &PartRecord,
+    keeping: Keeping,
+) -> Result<bool, FsError> {
+    let Some((live, entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
+    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name.as_str())? else { return Ok(false) };
+    let entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
+    if entries.len() != earlier_entries.len() {
+        return Ok(false);
+    }
+    let (live, earlier) = (list(&live, entries)?, list(&earlier, earlier_entries)?);
+    let is_whole = live.foreign.is_empty() && live.files.len() as u64 == record.files && live.bytes() == record.bytes;
+    Ok(is_whole
+        && live.files.len() == earlier.files.len()
+        && has_same_metadata(&live, &earlier, held.since, record, keeping)?
+        && record.uncovered.iter().all(|file| is_recorded(&live, file).unwrap_or(false)))
+}
+
+fn has_same_metadata(
+    live: &Contents,
+    earlier: &Contents,
+    since: DateTime<Utc>,
+    record: &PartRecord,
+    keeping: Keeping,
+) -> Result<bool, FsError> {
+    let exceptions: HashMap<&str, Ownership> =
+        record.exceptions.iter().map(|(path, ownership)| (path.as_str(), *ownership)).collect();
+    let times: HashMap<&str, (i64, u32)> =
+        record.unkept.iter().filter_map(|file| Some((file.path.as_str(), file.modified?))).collect();
+    let has_recorded_xattrs = record.unkept.iter().any(|file| !file.xattrs.is_empty());
+    if has_recorded_xattrs {
+        // Rare enough to be copied again.
+        return Ok(false);
+    }
+    for (file, held) in live.files.iter().zip(&earlier.files) {
+        let (path, stat) = (file.path(), file.stat);
+        let recorded = exceptions.get(path.as_str()).copied().unwrap_or(record.ownership);
+        let modified = times.get(path.as_str()).copied().unwrap_or(held.stat.modified);
+        let is_same = path == held.path()
+            && stat.size_bytes == held.stat.size_bytes
+            && held.stat.links < LINK_LIMIT
+            && stat.ownership == recorded
+            && stat.modified == modified
+            && keeping.is_same(&stat, &Stat { modified, ..held.stat });
+        if !is_same {
+            return Ok(false);
+        }
+        // What has not changed since before that snapshot was begun has the attributes that it had then: this saves to
+        // open each file. A second for the clock by which inodes are stamped, which is coarser.
+        if file.changed.0 >= since.timestamp() - 1
+            && !keeping.has_same_xattrs((&file.dir, &file.name), (&held.dir, &held.name))?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a live file has the size and the BLAKE3 that were recorded of it.
+fn is_recorded(live: &Contents, recorded: &PartFile) -> Result<bool, FsError> {
+    let (directory, name) = recorded.path.rsplit_once('/').unwrap_or(("", &recorded.path));
+    let (_, files) = live.below(directory);
+    let Some(file) = files.iter().find(|file| file.name == name) else { return Ok(false) };
+    let Some(blake3) = recorded.blake3.as_ref().filter(|_| file.stat.size_bytes == recorded.bytes) else {
+        return Ok(false);
+    };
+    let found = file.dir.hash_file(name, Hashing::Blake3)?;
+    Ok(matches!(found, Some(Digest::Blake3(hash)) if hash.to_hex().as_str() == blake3))
+}

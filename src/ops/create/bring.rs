@@ -1,0 +1,167 @@
+//! What does not come by one rename: patch parts out of the live directories, and frozen parts of other filesystems.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::exec::{self, LeftOut, LiveTable, SavedParts};
+use crate::fs::{Dir, ErrorKind, FsError, Kind};
+use crate::model::{FreezeName, PartName, Placement, Table};
+use crate::monitor::{Stage, Work};
+use crate::ops::error::OpError;
+
+use super::copying::{Brought, Destination, Extra, Original};
+use super::table::{Attempt, EARLY_SYNC_PARTS, TakenPart, Taker};
+
+/// A table, and where it comes to stand.
+#[derive(Clone, Copy)]
+pub(super) struct Landing<'a> {
+    pub(super) table: &'a Table,
+    /// Its directory in the snapshot.
+    pub(super) dir: &'a Dir,
+    /// The path of that, relative to the snapshot.
+    pub(super) path: &'a Path,
+}
+
+impl Taker<'_> {
+    /// Links or copies the patch parts that are not in the snapshot yet, which no freeze takes.
+    pub(super) fn take_patches<'b>(
+        &self,
+        patches: impl Iterator<Item = &'b PartName>,
+        live: &[LiveTable],
+        landing: Landing<'_>,
+    ) -> Result<Vec<TakenPart>, OpError> {
+        let mut taken = Vec::new();
+        for name in patches {
+            if landing.dir.find(name.as_str())?.is_some() {
+                continue;
+            }
+            for table in live {
+                let part = if self.copying.copies(&table.disk) {
+                    self.copy_live_part(table, landing, name)?
+                } else {
+                    link_live_part(table, landing.dir, name)?
+                };
+                if let Some(part) = part {
+                    taken.push(part);
+                    break;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Copies a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.
+    fn copy_live_part(
+        &self,
+        live: &LiveTable,
+        landing: Landing<'_>,
+        name: &PartName,
+    ) -> Result<Option<TakenPart>, OpError> {
+        let result = (|| {
+            let Some((dir, mut entries)) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
+            entries.retain(exec::belongs_in_a_copy);
+            let original = Original { table: landing.table, name, dir: &dir, entries };
+            self.copying.bring(&live.disk, original, Destination { table: landing.dir, path: landing.path })
+        })();
+        match result {
+            Ok(brought) => Ok(brought.map(|brought| taken(name.clone(), &live.disk, LeftOut::Taken, brought))),
+            Err(OpError::Fs(error) | OpError::Exec(exec::ExecError::Fs(error)))
+                if error.kind() == ErrorKind::NotFound =>
+            {
+                self.copying.links.forget(&landing.path.join(name.as_str()));
+                exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings what the server froze of a table on the chosen disks into the snapshot, part by part. What is not to be had
+    /// in an earlier snapshot stays in the shadow where the disk is not one that is copied.
+    pub(super) fn bring_frozen(
+        &self,
+        attempt: &Attempt,
+        dir: &Dir,
+        name: &FreezeName,
+        (live, saved): (&[LiveTable], &SavedParts),
+        is_chosen: impl Fn(&str) -> bool,
+    ) -> Result<Vec<TakenPart>, OpError> {
+        let _inside = self.stages.enter(Stage::Place);
+        let table = &attempt.freeze.table;
+        let path = attempt.target.path();
+        let mut brought = Vec::new();
+        for data_path in &table.data_paths {
+            let Some((local, relative)) = self.local.locate(data_path) else { continue };
+            let disk = local.disk.name.as_str();
+            if !self.copying.joins(disk) || !is_chosen(disk) {
+                continue;
+            }
+            let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
+            let Some(shadow) = local.dir.find_beneath(&shadow)? else { continue };
+            let landing = Landing { table, dir, path: &path };
+            brought.extend(self.pool.install(|| self.bring_shadow(disk, &shadow, landing, (live, saved)))?);
+        }
+        if brought.len() >= EARLY_SYNC_PARTS {
+            // Other tables go on meanwhile: the sync at the seal finds this done.
+            dir.sync_filesystem()?;
+        }
+        Ok(brought)
+    }
+
+    fn bring_shadow(
+        &self,
+        disk: &str,
+        shadow: &Dir,
+        landing: Landing<'_>,
+        (live, saved): (&[LiveTable], &SavedParts),
+    ) -> Result<Vec<TakenPart>, OpError> {
+        let entries = shadow.entries_with_kind()?;
+        let names = entries.iter().filter(|entry| entry.kind == Kind::Directory);
+        let names: Vec<PartName> =
+            names.map(|entry| exec::part_name(shadow, entry)).collect::<Result<_, exec::ExecError>>()?;
+        // Of all parts before the first is copied: a live part can be merged away at any time. The shadow is ours, and on
+        // the live part's own filesystem.
+        names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved))?;
+        let bring = |name: PartName| -> Result<Option<TakenPart>, OpError> {
+            let (part, mut entries) = shadow.open_and_list(name.as_str())?;
+            let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved)?;
+            let original = Original { table: landing.table, name: &name, dir: &part, entries };
+            let to = Destination { table: landing.dir, path: landing.path };
+            let Some(brought) = self.copying.bring(disk, original, to)? else { return Ok(None) };
+            if !self.copying.copies(disk) {
+                exec::remove_tree(shadow, name.as_str(), &|_| ())?;
+            }
+            let (files, bytes) = (brought.inspected.files, brought.inspected.bytes);
+            self.stages.monitor().advanced(Stage::Place, Work { parts: 1, ..Work::default() });
+            self.stages.monitor().advanced(Stage::Seal, Work { parts: 1, files, bytes, ..Work::default() });
+            Ok(Some(taken(name, disk, left_out, brought)))
+        };
+        names.into_par_iter().filter_map(|name| bring(name).transpose()).collect()
+    }
+}
+
+fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: Brought) -> TakenPart {
+    let Brought { placement, from, inspected, extra } = brought;
+    TakenPart { name, disk: disk.to_owned(), placement, from, inspected, left_out, extra }
+}
+
+fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<TakenPart>, OpError> {
+    let Some(dir) = exec::link_live_part(live, table, name)? else { return Ok(None) };
+    let inspected = exec::inspect_part(&dir)?;
+    let (name, disk, left_out) = (name.clone(), live.disk.clone(), LeftOut::Taken);
+    let placement = Placement::Linked;
+    Ok(Some(TakenPart { name, disk, placement, from: None, inspected, left_out, extra: Extra::default() }))
+}
+
+/// The patch parts that lie in the live directories, active or not.
+pub(super) fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
+    let mut patches = BTreeSet::new();
+    for table in live {
+        let entries = table.dir.entries_if_there()?;
+        let names = entries.iter().filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
+        patches.extend(names.filter(PartName::is_patch));
+    }
+    Ok(patches)
+}

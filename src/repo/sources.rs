@@ -1,0 +1,457 @@
+//! `sources.sqlite`: where parts and files that may be linked again stand, by what is in them. A cache like the index:
+//! it is never the truth, and losing it costs time.
+//!
+//! A part that stands in many snapshots has one row, with the newest of them. Names and hashes of files are not kept:
+//! a number of 64 bits made of each leads to the part, whose own `checksums.txt` tells the rest. So 10 million files of
+//! 4 KiB and more take some 200 MB on disk, and none in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+
+use crate::checksums::{Checksums, FileHash};
+use crate::fs::{self, Dir};
+use crate::model::{Fingerprint, PartName, SnapshotId, TableName, TableUuid, escape_for_file_name};
+
+use super::error::RepoError;
+use super::index::{Index, IndexPlace, places};
+use super::parts::{PartRecord, read_parts};
+use super::repository::{Repository, SnapshotState};
+
+const FILE: &str = "sources.sqlite";
+/// Of the tables below; another version is thrown away.
+const VERSION: i64 = 1;
+const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
+    CREATE TABLE snapshot (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL);
+    CREATE TABLE part (number INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL, owner TEXT NOT NULL, path TEXT NOT NULL,
+        name TEXT NOT NULL, fingerprint BLOB, stem INTEGER NOT NULL);
+    CREATE INDEX part_by_fingerprint ON part (fingerprint);
+    CREATE INDEX part_by_stem ON part (stem);
+    CREATE INDEX part_by_snapshot ON part (snapshot);
+    CREATE TABLE file (key INTEGER NOT NULL, part INTEGER NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID;";
+/// Files of fewer bytes are found by their part alone.
+const LEAST_BYTES: u64 = 4096;
+/// More candidates than this are not looked at: the first ones are the newest.
+const CANDIDATES: i64 = 8;
+const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
+
+/// A file's size and hash in few bits: equal files have equal keys, and nearly all others have not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileKey(i64);
+
+impl FileKey {
+    /// The key of a file that `checksums.txt` covers, if it is large enough to have one.
+    #[must_use]
+    pub fn of(bytes: u64, hash: FileHash) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, ..] = hash.to_bytes();
+        let low = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        (bytes >= LEAST_BYTES)
+            .then(|| Self(low ^ i64::from_le_bytes(bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())))
+    }
+}
+
+/// A part in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The part's directory, relative to that of the snapshot.
+    pub path: PathBuf,
+    /// Whether it is of the table that was asked for.
+    pub is_of_table: bool,
+}
+
+/// A part of a new snapshot, with the keys of its files if they are known.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPart<'a> {
+    /// What the snapshot says of it.
+    pub record: &'a PartRecord,
+    /// The keys of its files.
+    pub keys: Option<&'a [FileKey]>,
+}
+
+/// All parts of all complete snapshots that were sound when they were taken.
+#[derive(Debug)]
+pub struct Sources {
+    connection: Mutex<Connection>,
+    has_parts: bool,
+}
+
+/// The part of a name that a mutation leaves as it is.
+fn stem(name: &PartName) -> &str {
+    match name.mutation_version() {
+        0 => name.as_str(),
+        _ => name.as_str().rsplit_once('_').map_or(name.as_str(), |(stem, _)| stem),
+    }
+}
+
+/// What a table is known by: its UUID, or its name where it has none.
+fn owner(name: &TableName, uuid: Option<&TableUuid>) -> String {
+    uuid.map_or_else(|| format!("{}\n{}", name.database, name.table), |uuid| uuid.as_str().to_owned())
+}
+
+fn stem_key(owner: &str, name: &PartName) -> i64 {
+    let digest = blake3::hash(format!("{owner}\n{}", stem(name)).as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl Sources {
+    /// Opens the cache and brings it up to date; what it lacks is read from the snapshots.
+    ///
+    /// # Errors
+    /// If the repository cannot be read. Trouble with the cache itself is no error: then it is made anew, in memory
+    /// where nothing can be written.
+    pub fn open(repository: &Repository) -> Result<Self, RepoError> {
+        for path in paths(repository) {
+            for _ in 0..2 {
+                match connect(&path, repository).and_then(|connection| Self::refreshed(connection, repository)) {
+                    Ok(sources) => return sources,
+                    Err(error) => {
+                        tracing::debug!(%error, path = %path.display(), "the cache of sources is made anew");
+                        throw_away(&path);
+                    }
+                }
+            }
+        }
+        let memory = Connection::open_in_memory().and_then(|connection| prepare(connection, repository));
+        let refreshed = memory.and_then(|connection| Self::refreshed(connection, repository));
+        refreshed.unwrap_or_else(|error| {
+            Err(RepoError::Damaged { path: repository.path().join(FILE), reason: error.to_string() })
+        })
+    }
+
+    /// The outer error is the cache's, the inner one the repository's.
+    fn refreshed(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Result<Self, RepoError>> {
+        if let Err(error) = refresh(&mut connection, repository)? {
+            return Ok(Err(error));
+        }
+        let has_parts = connection.query_row("SELECT 1 FROM part LIMIT 1", [], |_| Ok(())).optional()?.is_some();
+        Ok(Ok(Self { connection: Mutex::new(connection), has_parts }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parts that may be equal to this one, and those that it may be a later version of, the most likely first.
+    #[must_use]
+    pub fn of_part(
+        &self,
+        table: (&TableName, Option<&TableUuid>),
+        name: &PartName,
+        fingerprint: Option<Fingerprint>,
+    ) -> Vec<Source> {
+        if !self.has_parts {
+            return Vec::new();
+        }
+        let owner = owner(table.0, table.1);
+        let found = (|| -> rusqlite::Result<Vec<Source>> {
+            let connection = self.lock();
+            let select = "SELECT snapshot.id, part.path, part.owner, part.name FROM part JOIN snapshot ON snapshot.number = \
+                          part.snapshot WHERE";
+            let mut rows = Vec::new();
+            if let Some(fingerprint) = fingerprint {
+                // Those of the same table first: their bytes need not be compared.
+                let sql = format!("{select} fingerprint = ?1 ORDER BY part.owner <> ?2, sequence DESC LIMIT ?3");
+                let mut statement = connection.prepare_cached(&sql)?;
+                let found = statement.query_map(params![fingerprint.to_bytes(), owner, CANDIDATES], Row::read)?;
+                rows.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+            }
+            let sql =
+                format!("{select} stem = ?1 AND part.owner = ?2 ORDER BY sequence DESC, part.number DESC LIMIT ?3");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let found = statement.query_map(params![stem_key(&owner, name), owner, CANDIDATES], Row::read)?;
+            let is_older =
+                |row: &Row| row.name.as_ref().is_some_and(|row| row.mutation_version() <= name.mutation_version());
+            let mut versions: Vec<Row> = found.collect::<rusqlite::Result<_>>()?;
+            versions.retain(is_older);
+            rows.extend(versions);
+            Ok(to_sources(rows, &owner))
+        })();
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "nothing is linked to an earlier part: the cache of sources does not read");
+            Vec::new()
+        })
+    }
+
+    /// Parts that may have files with these keys, those with most of them first.
+    #[must_use]
+    pub fn of_files(&self, table: (&TableName, Option<&TableUuid>), keys: &[FileKey]) -> Vec<Source> {
+        if !self.has_parts || keys.is_empty() {
+            return Vec::new();
+        }
+        let owner = owner(table.0, table.1);
+        let found = (|| -> rusqlite::Result<Vec<Source>> {
+            let connection = self.lock();
+            let mut counts: HashMap<i64, usize> = HashMap::new();
+            let mut parts_of =
+                connection.prepare_cached("SELECT part FROM file WHERE key = ?1 ORDER BY part DESC LIMIT ?2")?;
+            for FileKey(key) in keys {
+                for part in parts_of.query_map(params![key, CANDIDATES], |row| row.get::<_, i64>(0))? {
+                    *counts.entry(part?).or_default() += 1;
+                }
+            }
+            let mut ranked: Vec<(i64, usize)> = counts.into_iter().collect();
+            ranked.sort_unstable_by_key(|(part, count)| (std::cmp::Reverse(*count), std::cmp::Reverse(*part)));
+            let mut part_of = connection.prepare_cached(
+                "SELECT snapshot.id, part.path, part.owner, part.name FROM part JOIN snapshot ON snapshot.number = \
+                 part.snapshot WHERE part.number = ?1",
+            )?;
+            let mut rows = Vec::new();
+            for (part, _) in ranked.into_iter().take(2 * usize::try_from(CANDIDATES).unwrap_or(0)) {
+                rows.extend(part_of.query_row([part], Row::read).optional()?);
+            }
+            Ok(to_sources(rows, &owner))
+        })();
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "nothing is linked to an earlier file: the cache of sources does not read");
+            Vec::new()
+        })
+    }
+
+    /// Takes up the parts of a snapshot that was just sealed.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be read. Trouble with the cache is no error: the next opening does it.
+    pub fn add(
+        &self,
+        repository: &Repository,
+        id: SnapshotId,
+        sequence: u64,
+        parts: &[NewPart<'_>],
+    ) -> Result<(), RepoError> {
+        let snapshot = repository.snapshot_dir(id)?;
+        let mut connection = self.lock();
+        let added = (|| {
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            add(&transaction, &snapshot, (id, sequence), parts)?;
+            transaction.commit()
+        })();
+        if let Err(error) = added {
+            tracing::debug!(%error, "the cache of sources is not written");
+        }
+        Ok(())
+    }
+}
+
+/// A part as the cache has it.
+struct Row {
+    snapshot: String,
+    path: String,
+    owner: String,
+    name: Option<PartName>,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let name: String = row.get(3)?;
+        Ok(Self { snapshot: row.get(0)?, path: row.get(1)?, owner: row.get(2)?, name: PartName::try_from(name).ok() })
+    }
+}
+
+fn to_sources(rows: Vec<Row>, owner: &str) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
+    for row in rows {
+        let Ok(snapshot) = row.snapshot.parse() else { continue };
+        let source = Source { snapshot, path: PathBuf::from(row.path), is_of_table: row.owner == owner };
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    sources
+}
+
+fn paths(repository: &Repository) -> Vec<PathBuf> {
+    let path = |place: IndexPlace| match place {
+        // Resolved, because SQLite is told to follow no link, not even one on the way.
+        IndexPlace::Repository => Some(std::fs::canonicalize(repository.path()).ok()?.join(FILE)),
+        IndexPlace::Host(index) => {
+            fs::create_path(index.parent()?, 0o700, &fs::real()).ok()?;
+            Some(index.with_extension(FILE))
+        }
+        IndexPlace::Memory => None,
+    };
+    places(repository).into_iter().filter_map(path).collect()
+}
+
+fn throw_away(path: &Path) {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let Ok(dir) = Dir::open(parent, fs::real()) else { return };
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut name = name.to_owned();
+        name.push(suffix);
+        if let Err(error) = dir.remove_file(&name) {
+            tracing::debug!(%error, "the cache of sources is not removed");
+        }
+    }
+}
+
+fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
+    // SQLite waits for whoever opens the other end of a pipe: only plain files are handed to it.
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        if std::fs::symlink_metadata(file).is_ok_and(|stat| !stat.is_file()) {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    prepare(Connection::open_with_flags(path, flags)?, repository)
+}
+
+fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Connection> {
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    // A cache: what a power cut takes from it is read again.
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    // Nothing beside these tables: a view in their place could have no end.
+    let strange: i64 = transaction.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
+        [],
+        |row| row.get(0),
+    )?;
+    let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
+    if (version != 0 && version != VERSION) || strange != 0 || id != repository.id().to_string() {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Drops what is gone, and reads what is missing. A part whose newest snapshot is gone may stand in the one before that:
+/// so that one is read again.
+fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Result<Result<(), RepoError>> {
+    let index = match Index::open(repository) {
+        Ok(index) => index,
+        Err(error) => return Ok(Err(error)),
+    };
+    let complete: BTreeMap<u64, SnapshotId> = (index.summaries().iter())
+        .filter(|summary| summary.is_complete())
+        .filter_map(|summary| Some((summary.sequence?, summary.id)))
+        .collect();
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let known: Vec<(i64, String, i64)> = {
+        let mut statement = transaction.prepare("SELECT number, id, sequence FROM snapshot")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    let standing: BTreeSet<String> = complete.values().map(ToString::to_string).collect();
+    let mut missing: BTreeMap<u64, SnapshotId> = complete.clone();
+    missing.retain(|_, id| !known.iter().any(|(_, known, _)| *known == id.to_string()));
+    for (number, _, sequence) in known.iter().filter(|(_, id, _)| !standing.contains(id)) {
+        let lost = transaction.execute("DELETE FROM part WHERE snapshot = ?1", [number])?;
+        transaction.execute("DELETE FROM snapshot WHERE number = ?1", [number])?;
+        if lost > 0 {
+            let before = complete.range(..u64::try_from(*sequence).unwrap_or(0)).next_back();
+            missing.extend(before.map(|(sequence, id)| (*sequence, *id)));
+        }
+    }
+    for (sequence, id) in missing {
+        let (Ok(snapshot), Ok(SnapshotState::Complete(manifest))) =
+            (repository.snapshot_dir(id), repository.snapshot(id))
+        else {
+            continue;
+        };
+        match read_parts(&snapshot, &manifest.parts_blake3) {
+            Ok(records) => {
+                let parts: Vec<NewPart<'_>> = records.iter().map(|record| NewPart { record, keys: None }).collect();
+                add(&transaction, &snapshot, (id, sequence), &parts)?;
+            }
+            Err(error) => tracing::warn!(%error, snapshot = %id, "nothing is linked from a snapshot"),
+        }
+    }
+    transaction.commit()?;
+    Ok(Ok(()))
+}
+
+fn add(
+    transaction: &Transaction<'_>,
+    snapshot: &Dir,
+    (id, sequence): (SnapshotId, u64),
+    parts: &[NewPart<'_>],
+) -> rusqlite::Result<()> {
+    let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+    transaction.execute(
+        "INSERT INTO snapshot (id, sequence) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET sequence = ?2",
+        params![id.to_string(), sequence],
+    )?;
+    let number: i64 =
+        transaction.query_row("SELECT number FROM snapshot WHERE id = ?1", [id.to_string()], |row| row.get(0))?;
+    let mut known = transaction.prepare(
+        "SELECT part.number, snapshot.sequence FROM part JOIN snapshot ON snapshot.number = part.snapshot \
+         WHERE stem = ?1 AND part.name = ?2 AND owner = ?3 AND fingerprint IS ?4 LIMIT 1",
+    )?;
+    let mut moved = transaction.prepare("UPDATE part SET snapshot = ?2, path = ?3 WHERE number = ?1")?;
+    let mut made = transaction
+        .prepare("INSERT INTO part (snapshot, owner, path, name, fingerprint, stem) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut held = transaction.prepare("INSERT OR IGNORE INTO file (key, part) VALUES (?1, ?2)")?;
+    // A part that was damaged then is never a source.
+    for part in parts.iter().filter(|part| part.record.damage.is_empty()) {
+        let record = part.record;
+        let name = TableName::new(record.database.clone(), record.table.clone());
+        let owner = owner(&name, record.uuid.as_ref());
+        let path = format!(
+            "data/{}/{}/{}",
+            escape_for_file_name(&record.database),
+            escape_for_file_name(&record.table),
+            record.part
+        );
+        let (stem, fingerprint) = (stem_key(&owner, &record.part), record.fingerprint.map(Fingerprint::to_bytes));
+        let row = known
+            .query_row(params![stem, record.part.as_str(), owner, fingerprint], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match row {
+            Some((part, newest)) if sequence >= newest => {
+                let _: (i64, i64) = (part, newest);
+                moved.execute(params![part, number, path])?;
+            }
+            Some(_) => {}
+            None => {
+                made.execute(params![number, owner, path, record.part.as_str(), fingerprint, stem])?;
+                let part_number = transaction.last_insert_rowid();
+                let read;
+                let keys = match part.keys {
+                    Some(keys) => keys,
+                    None => {
+                        read = keys_in(snapshot, Path::new(&path));
+                        &read
+                    }
+                };
+                for FileKey(key) in keys {
+                    held.execute(params![key, part_number])?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys of the files of a part that stands in a snapshot; none where its checksums cannot be read.
+fn keys_in(snapshot: &Dir, path: &Path) -> Vec<FileKey> {
+    let Ok(dir) = snapshot.open_beneath(path) else { return Vec::new() };
+    let read = |dir: &Dir| Checksums::parse(&dir.read("checksums.txt", CHECKSUMS_LIMIT_BYTES).ok()?).ok();
+    let Some(checksums) = read(&dir) else { return Vec::new() };
+    let mut keys = Vec::new();
+    let mut add = |checksums: &Checksums| {
+        let files = checksums.files().filter(|(name, _)| !name.is_gin_index());
+        keys.extend(files.filter_map(|(_, entry)| FileKey::of(entry.size, entry.hash)));
+    };
+    add(&checksums);
+    for (name, _) in checksums.projections() {
+        let nested = dir.open_dir(name.as_path()).ok().and_then(|dir| read(&dir));
+        nested.iter().for_each(&mut add);
+    }
+    keys
+}

@@ -1,0 +1,184 @@
+//! A repository on another filesystem: what is there already is linked, the rest copied, all of it kept.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::both_engines;
+use crate::engine::{Engine, Kind};
+use crate::support::{active_parts, escaped, load, path_of, restore_by_hand, shadows};
+use crate::tree::{Node, Tree, files, tree};
+
+/// A folder on another filesystem than the engine's; none where there is no such thing.
+fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let device = |path: &Path| fs::metadata(path).map(|stat| stat.dev()).ok();
+    if !memory.is_dir() || device(memory) == device(engine.root()) {
+        eprintln!("SKIPPED: there is no second filesystem at /dev/shm");
+        return None;
+    }
+    Some(tempfile::tempdir_in(memory).expect("a folder"))
+}
+
+fn repository(engine: &Engine, folder: &Path) -> Chsnap {
+    let chsnap = Chsnap::new(&folder.join("repo")).url(&engine.url());
+    chsnap.expect(0, &["init"]);
+    chsnap
+}
+
+/// What `create` answers, and the statements that it sent to freeze.
+fn create(chsnap: &Chsnap, code: i32, arguments: &[&str]) -> (Value, Vec<String>) {
+    let all = [&["-v", "--json", "--progress", "none", "create"], arguments].concat();
+    let run = chsnap.expect(code, &all);
+    let freezes = run.stderr.lines().filter(|line| line.contains("FREEZE")).map(str::to_owned).collect();
+    (serde_json::from_str(&run.stdout).expect("JSON"), freezes)
+}
+
+pub(crate) fn records(snapshot: &Path) -> Vec<Value> {
+    let listing = fs::read(snapshot.join("parts.jsonl.zst")).expect("a listing");
+    let listing = String::from_utf8(zstd::decode_all(listing.as_slice()).expect("zstd")).expect("text");
+    listing.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The files of all active parts, as `read` sees them, at the paths that they must have in a snapshot's `data/lab/`.
+fn live(engine: &Engine) -> BTreeMap<PathBuf, Node> {
+    let mut live = BTreeMap::new();
+    for (table, part, path) in active_parts(engine, "lab") {
+        for (file, node) in files(&tree(&path)) {
+            if file.to_str() != Some("txn_version.txt") {
+                live.insert(PathBuf::from(escaped(&table)).join(&part).join(file), node.clone());
+            }
+        }
+    }
+    live
+}
+
+fn without_inodes(nodes: BTreeMap<PathBuf, Node>) -> BTreeMap<PathBuf, Node> {
+    nodes.into_iter().map(|(path, node)| (path, Node { inode: 0, ..node })).collect()
+}
+
+fn owned(tree: &Tree) -> BTreeMap<PathBuf, Node> {
+    files(tree).into_iter().map(|(path, node)| (path.to_owned(), node.clone())).collect()
+}
+
+/// Contents, owner, group, mode and modification time of every live file are in the snapshot.
+#[track_caller]
+fn check_equal(engine: &Engine, snapshot: &Path) -> Tree {
+    let data = tree(&snapshot.join("data/lab"));
+    assert_eq!(without_inodes(owned(&data)), without_inodes(live(engine)));
+    data
+}
+
+fn used_bytes(path: &Path) -> u64 {
+    let space = rustix::fs::statvfs(path).expect("its space");
+    (space.f_blocks - space.f_bfree) * space.f_frsize
+}
+
+both_engines! {
+    fn a_repository_on_another_filesystem_is_copied_once_and_linked_from_then_on(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        load(&engine);
+        engine.query("SYSTEM STOP MERGES");
+        let chsnap = repository(&engine, folder.path());
+        let (first, freezes) = create(&chsnap, 0, &[]);
+        assert!(!freezes.is_empty());
+        let one = path_of(&chsnap, &first);
+        let before = check_equal(&engine, &one);
+        assert_eq!(first["placed"]["copied"]["parts"], first["parts"], "{first}");
+        assert_eq!(first["placed"]["copied"]["files"], first["files"], "{first}");
+        assert!(shadows(&engine).is_empty());
+
+        // Nothing has changed: nothing is frozen, and nothing is copied.
+        let (second, freezes) = create(&chsnap, 0, &[]);
+        assert_eq!(freezes, Vec::<String>::new());
+        let two = path_of(&chsnap, &second);
+        assert_eq!(files(&check_equal(&engine, &two)), files(&before));
+        assert_eq!((&second["placed"]["linked"]["parts"], &second["written_bytes"]), (&first["parts"], &0.into()));
+        assert!(records(&two).iter().all(|record| record["from"] == first["id"] && record["placed"] == "linked"));
+
+        // Frozen all the same, it is found again by what is in it.
+        let (third, _) = create(&chsnap, 0, &["--freeze", "all"]);
+        assert_eq!(files(&check_equal(&engine, &path_of(&chsnap, &third))), files(&before));
+        assert_eq!(third["placed"]["copied"]["files"], 0, "{third}");
+        assert_eq!(third["placed"]["linked"]["parts"], first["parts"]);
+
+        // Also when neither the snapshot that it came from nor the cache of sources is there any more.
+        for created in [&second, &third] {
+            chsnap.json(0, &["rm", created["id"].as_str().expect("an id")]);
+        }
+        chsnap.json(0, &["gc"]);
+        let (fourth, _) = create(&chsnap, 0, &["--freeze", "all"]);
+        assert_eq!(fourth["placed"]["copied"]["files"], 0, "{fourth}");
+        fs::write(chsnap.repo().join("sources.sqlite"), "garbage").expect("written");
+        let (fifth, _) = create(&chsnap, 0, &["--freeze", "all"]);
+        assert_eq!(fifth["placed"]["copied"]["files"], 0, "{fifth}");
+        assert_eq!(files(&check_equal(&engine, &path_of(&chsnap, &fifth))), files(&before));
+
+        chsnap.json(0, &["rm", "--force", first["id"].as_str().expect("an id")]);
+        chsnap.json(0, &["gc"]);
+        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &fifth), engine.kind());
+        for (_, query) in crate::support::TABLES {
+            assert_eq!(restored.query(query), engine.query(query), "{query}");
+        }
+    }
+}
+
+both_engines! {
+    fn only_what_is_new_is_copied(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        load(&engine);
+        engine.query("SYSTEM STOP MERGES");
+        let chsnap = repository(&engine, folder.path());
+        let (first, _) = create(&chsnap, 0, &[]);
+        let known = live(&engine);
+        engine.query("INSERT INTO lab.events SELECT toDateTime('2026-02-03 00:00:00'), number, toString(number), 1 FROM numbers(200000)");
+        let new: u64 = live(&engine).iter().filter(|(path, _)| !known.contains_key(*path)).map(|(_, node)| node.size).sum();
+        rustix::fs::sync();
+        let before = used_bytes(folder.path());
+        let (second, freezes) = create(&chsnap, 0, &[]);
+        assert_eq!(freezes.iter().filter(|line| line.contains("`events`")).count(), 1, "{freezes:?}");
+        check_equal(&engine, &path_of(&chsnap, &second));
+        // One of events, and one of the materialized view.
+        assert_eq!((&second["placed"]["copied"]["parts"], &second["placed"]["copied"]["bytes"]), (&2.into(), &new.into()));
+        assert_eq!(second["parts"].as_u64(), first["parts"].as_u64().map(|parts| parts + 2));
+        // tmpfs has blocks of 4 KiB: files, lists and caches round up.
+        let written = used_bytes(folder.path()) - before;
+        assert!(written >= new && written < new + new / 50 + (400 << 10), "{written} for {new}");
+    }
+}
+
+both_engines! {
+    fn a_mutation_of_one_column_copies_that_column(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        engine.query("CREATE DATABASE lab");
+        let wide = if engine.kind() == Kind::V26 { " SETTINGS min_bytes_for_wide_part = 0" } else { "" };
+        engine.query(&format!(
+            "CREATE TABLE lab.t (k UInt64, a UInt64, b UInt64, c String) ENGINE = MergeTree ORDER BY k{wide}"
+        ));
+        for _ in 0..3 {
+            engine.query("INSERT INTO lab.t SELECT number, rand64(), rand64(), toString(rand64()) FROM numbers(100000)");
+        }
+        let chsnap = repository(&engine, folder.path());
+        create(&chsnap, 0, &[]);
+        engine.query("ALTER TABLE lab.t UPDATE a = a + 1 WHERE 1");
+        while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done").trim() != "0" {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let (second, _) = create(&chsnap, 0, &[]);
+        let data = check_equal(&engine, &path_of(&chsnap, &second));
+        let column: u64 = files(&data).iter().filter(|(path, _)| path.ends_with("a.bin")).map(|(_, node)| node.size).sum();
+        let copied = second["placed"]["copied"]["bytes"].as_u64().expect("a number");
+        // 18.16 writes the whole part anew.
+        if engine.kind() == Kind::V26 {
+            assert!(copied >= column && copied <= column + column / 10, "{copied} for {column}: {second}");
+            for record in records(&path_of(&chsnap, &second)) {
+                assert_eq!(record["placed"], "copied");
+                assert!(record["from"].is_string() && record["joined"]["files"].as_u64() > Some(3), "{record}");
+            }
+        }
+    }
+}
