@@ -15,9 +15,12 @@ use std::time::Duration;
 
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
+use chsnap::model::PathMap;
 use chsnap::monitor::Silent;
 use chsnap::ops::create::FreezeMode;
+use chsnap::ops::prune::{PruneRequest, carry_out, plan_prune};
 use chsnap::ops::{self, OpError};
+use chsnap::plan::retention::{Count, Limits, Policy};
 use faulty::{Fault, FaultyVerbs};
 use tree::tree;
 use world::{World, now, reference};
@@ -124,6 +127,51 @@ fn rm_undo_and_gc_interrupted_at_any_call_are_taken_up_again() {
                 assert_eq!(tree(&world.snapshots()), both, "{context}");
             } else if result.is_ok() {
                 assert_eq!(tree(&world.snapshots()), world.older, "{context}");
+            }
+            world.check_that_the_next_run_converges(context);
+        });
+    }
+}
+
+#[test]
+fn prune_interrupted_at_any_call_removes_whole_snapshots_of_its_plan_or_none() {
+    let policy = Policy { keep_last: Count::Of(1), ..Policy::default() };
+    let limits = Limits { removed_percent: 100, ..Limits::default() };
+    let request = PruneRequest { policy, free_bytes: None, limits, paths: PathMap::default(), jobs: 1 };
+    for fault in [Fault::Kill].into_iter().chain(faulty::ERRNOS.map(Fault::Error)) {
+        at_every_call(fault, |world, verbs, context| {
+            for _ in 0..2 {
+                world.create(&real(), PlaceMode::Auto).expect("a snapshot");
+            }
+            for pin in world::entries(&world.repository().join("pins")) {
+                std::fs::remove_file(world.repository().join("pins").join(pin)).expect("unpinned");
+            }
+            let all = tree(&world.snapshots());
+            let ids = world.open(&real()).snapshot_ids().expect("readable").0;
+            let run = |verbs: &Arc<dyn Verbs>| -> Result<(), OpError> {
+                let repository = world.open(verbs);
+                let plan = plan_prune(&repository, &request, now())?;
+                assert_eq!(plan.remove.len(), 2, "{context}");
+                let locked = repository.lock("test", now(), Duration::ZERO)?;
+                carry_out(&locked, &plan, now())?;
+                ops::collect_garbage(&locked, || None, &Silent, 1, now())?;
+                Ok(())
+            };
+            let result = run(verbs);
+            world.check(context);
+            let repository = world.open(&real());
+            let (standing, removed) =
+                (repository.snapshot_ids().expect("readable").0, repository.removed_ids().expect("readable"));
+            assert!(standing.contains(&ids[2]), "what is kept stands: {context}");
+            assert!(result.is_err() || standing == ids[2..], "{context}");
+            if standing.len() + removed.len() == ids.len() {
+                // Nothing is condemned yet: all can be had back, whole.
+                if !removed.is_empty() {
+                    let references: Vec<_> = removed.iter().map(|id| reference(&id.to_string())).collect();
+                    let locked = repository.lock("test", now(), Duration::ZERO).expect("free");
+                    ops::undo(&locked, &references, now()).expect("undone");
+                }
+                assert_eq!(tree(&world.snapshots()), all, "{context}");
             }
             world.check_that_the_next_run_converges(context);
         });

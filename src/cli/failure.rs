@@ -280,6 +280,7 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }
+        OpError::PlanIsOld => "run it again: it shows what it would do now",
         OpError::Guarded { .. } => "--force removes it all the same",
         _ => return None,
     };

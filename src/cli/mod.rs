@@ -23,6 +23,7 @@ mod output;
 mod pin;
 mod policy;
 mod progress;
+mod prune;
 mod render;
 mod restore;
 mod restore_text;
@@ -72,6 +73,7 @@ enum Command {
     Show(show::Args),
     Diff(diff::Args),
     Usage(usage::Args),
+    Prune(prune::Args),
     Rm(rm::Args),
     Undo(undo::Args),
     Gc(gc::Args),
@@ -100,6 +102,7 @@ impl Command {
             Self::Show(_) => "show",
             Self::Diff(_) => "diff",
             Self::Usage(_) => "usage",
+            Self::Prune(_) => "prune",
             Self::Rm(_) => "rm",
             Self::Undo(_) => "undo",
             Self::Gc(_) => "gc",
@@ -180,6 +183,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Show(args) => show::run(&args, globals, output),
         Command::Diff(args) => diff::run(&args, globals, output),
         Command::Usage(args) => usage::run(&args, globals, output),
+        Command::Prune(args) => prune::run(&args, globals, output),
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
         Command::Restore(args) => restore::run(&args, globals, output),

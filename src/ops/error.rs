@@ -204,6 +204,9 @@ pub enum OpError {
         /// Why it is kept.
         why: String,
     },
+    /// What a plan was made from is not so any more.
+    #[error("snapshots or pins have changed since the plan was made; nothing was removed")]
+    PlanIsOld,
     /// There is nothing to take back.
     #[error("there is no removed snapshot in the trash")]
     NothingToUndo,

@@ -8,6 +8,7 @@ mod drill;
 mod error;
 mod init;
 mod pin;
+pub mod prune;
 mod read;
 mod recover;
 mod remove;

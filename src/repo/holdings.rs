@@ -268,6 +268,11 @@ impl Holdings {
         self.changed_snapshots.insert(id);
     }
 
+    /// Forgets everything.
+    pub fn forget_all(&mut self) {
+        self.snapshots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.forget(id));
+    }
+
     /// Whether the index has all of this.
     #[must_use]
     pub fn is_kept(&self) -> bool {

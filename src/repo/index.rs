@@ -123,12 +123,12 @@ impl Index {
         stamp_in(snapshot).ok().flatten()
     }
 
-    /// Forgets the inodes of a snapshot of which entries were replaced.
+    /// Forgets the inodes of a snapshot of which entries were replaced; the journal says that they were, so that what its
+    /// manifest says of where they came from is not believed any more.
     pub fn forget_inodes(&self, repository: &Repository, id: SnapshotId) {
-        let Some(connection) = connect(repository, &self.place) else { return };
-        if let Err(error) = connection.execute("DELETE FROM inodes WHERE id = ?1", params![id.to_string()]) {
-            tracing::debug!(%error, "the index keeps inodes that may be others now");
-        }
+        let mut holdings = self.holdings(repository);
+        holdings.forget(id);
+        self.keep_holdings(repository, &mut holdings);
     }
 
     /// Where the index is kept.

@@ -12,4 +12,5 @@ mod small_disk;
 
 mod commands;
 mod figures;
+mod pruned;
 mod removed;

@@ -7,6 +7,7 @@ use chrono::Utc;
 use chsnap::model::SnapshotId;
 use chsnap::ops::usage::{Freed, Span, UsageRequest, usage};
 
+use crate::chsnap_command::Chsnap;
 use crate::figures::request;
 use crate::hoard::{Hoard, Numbers, Walk};
 use crate::small_disk::SmallDisk;
@@ -86,6 +87,22 @@ fn removals_free_what_was_said(disk: &SmallDisk, gives_back_chunks: bool) {
             assert!(said.file_bytes > 0 || round < 3);
         }
     }
+}
+
+#[test]
+fn removals_free_on_ext4_what_prune_said() {
+    let disk = SmallDisk::plain("mkfs.ext4");
+    let mut hoard = Hoard::new(disk.path());
+    nights(&mut hoard, &mut Numbers(9));
+    hoard.drop_everything();
+    let chsnap = Chsnap::new(&hoard.repo());
+    let shown = chsnap.json(0, &["prune", "--keep-last", "2", "--dry-run"]);
+    let (before, kept) = (disk.taken_bytes(), books(&hoard));
+    let done = chsnap.json(0, &["prune", "--keep-last", "2", "--yes", "--yes-really"]);
+    assert_eq!(done["freed_bytes"], shown["freed_bytes"]);
+    chsnap.json(0, &["gc"]);
+    let freed = before + (books(&hoard) - kept) - disk.taken_bytes();
+    assert_eq!(done["freed_bytes"], freed);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::exec::{self, Found};
 use crate::fs::{Dir, Kind};
-use crate::model::PathMap;
+use crate::model::{Links, PathMap};
 use crate::ops::error::OpError;
 use crate::repo::Repository;
 
@@ -56,6 +56,14 @@ impl Beside {
             self.problems.extend(found.problems.iter().cloned());
             self.foreign_shadows.push(foreign(&dir, found));
         }
+    }
+
+    /// Whether the same files were found.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let links = |beside: &Self| {
+            [&beside.trash, &beside.incoming, &beside.own_shadows].map(|found| Links::new(found.links.clone()))
+        };
+        links(self) == links(other)
     }
 
     pub(super) fn problems(&self) -> Vec<String> {

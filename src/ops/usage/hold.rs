@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
 use crate::model::{PartName, Placement, SnapshotId, TableUuid};
-use crate::repo::{Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts};
+use crate::repo::{
+    Event, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts,
+};
 
 /// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
 type Key = (Result<TableUuid, (String, String)>, PartName);
@@ -17,6 +19,8 @@ pub(super) struct Holder<'a> {
     warnings: &'a mut Vec<String>,
     /// Snapshots whose manifests are not believed where they say that a part was linked.
     distrusted: BTreeSet<SnapshotId>,
+    /// Whether the journal was asked for snapshots of which entries were replaced since they were made.
+    has_asked_the_journal: bool,
     /// The parts of the snapshot that was looked up last: most parts of the next one are linked from it.
     last: Option<(SnapshotId, HashMap<Key, (InstanceId, Origin)>)>,
     listed: u64,
@@ -31,6 +35,7 @@ impl<'a> Holder<'a> {
             holdings,
             warnings,
             distrusted: BTreeSet::new(),
+            has_asked_the_journal: false,
             last: None,
             listed: 0,
             incomplete: Vec::new(),
@@ -91,6 +96,7 @@ impl<'a> Holder<'a> {
             }
         };
         self.listed += 1;
+        self.ask_the_journal();
         let mut parts = Vec::with_capacity(records.len());
         let mut unknown = Vec::new();
         let mut linked = Vec::new();
@@ -124,9 +130,20 @@ impl<'a> Holder<'a> {
         true
     }
 
+    fn ask_the_journal(&mut self) {
+        if !self.has_asked_the_journal {
+            self.has_asked_the_journal = true;
+            let events = self.repository.events().unwrap_or_default().into_iter();
+            let repaired =
+                events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });
+            self.distrusted.extend(repaired.flatten());
+        }
+    }
+
     /// The instance that a part is, where its snapshot says that it was linked from an earlier one that is known.
     fn linked_from(&mut self, id: SnapshotId, record: &PartRecord) -> Option<(InstanceId, Origin)> {
-        let from = record.from.filter(|_| record.placed == Placement::Linked && !self.distrusted.contains(&id))?;
+        let is_believed = |from: &SnapshotId| !self.distrusted.contains(&id) && !self.distrusted.contains(from);
+        let from = record.from.filter(|from| record.placed == Placement::Linked && is_believed(from))?;
         if self.last.as_ref().is_none_or(|(last, _)| *last != from) {
             self.remember(from);
         }

@@ -87,9 +87,21 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 /// If the repository cannot be read. A snapshot that cannot be read is in the warnings.
 pub fn measure(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Measured, OpError> {
+    measure_without(repository, paths, jobs, BTreeSet::new())
+}
+
+/// [`measure`], with regard to nothing that the index or other snapshots say of these.
+///
+/// # Errors
+/// As there.
+pub(super) fn measure_without(
+    repository: &Repository,
+    paths: &PathMap,
+    jobs: usize,
+    mut differing: BTreeSet<SnapshotId>,
+) -> Result<Measured, OpError> {
     let pool = exec::pool(jobs)?;
     let mut cost = Cost::default();
-    let mut differing = BTreeSet::new();
     for attempt in 1.. {
         let before = names(repository)?;
         let began = Instant::now();
@@ -111,6 +123,7 @@ pub fn measure(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<
             cost: &mut cost,
         };
         counting.complete(&differing);
+        let earlier = counting.look_beside(paths)?;
         let mut questions = counting.questions();
         let others = counting.ask(&mut questions);
         if attempt < ATTEMPTS && others.iter().any(|id| differing.insert(*id)) {
@@ -118,7 +131,8 @@ pub fn measure(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<
         }
         let beside = counting.look_beside(paths)?;
         let summed = counting.sum_up(&questions.asked, &beside);
-        let stood_still = names(repository)? == before;
+        // A link that is counted here and made or gone there would pass for one outside, or hide one.
+        let stood_still = beside.is_as(&earlier) && names(repository)? == before;
         if !stood_still && attempt < ATTEMPTS {
             continue;
         }
@@ -145,7 +159,8 @@ fn names(repository: &Repository) -> Result<Vec<String>, OpError> {
     let mut names: Vec<String> = repository.snapshot_ids()?.0.iter().map(ToString::to_string).collect();
     names.extend(repository.removed_ids()?.iter().map(|id| format!("trash/{id}")));
     let beside = repository.beside()?;
-    names.extend(beside.incoming.iter().chain(&beside.trash).map(|(name, _)| name.clone()));
+    names.extend(beside.incoming.iter().map(|(name, _)| format!("incoming/{name}")));
+    names.extend(beside.trash.iter().map(|(name, _)| format!("trash/{name}")));
     Ok(names)
 }
 
@@ -247,8 +262,7 @@ impl Counting<'_> {
             self.warnings.extend(problems.map(|error| crate::monitor::chain(error)));
         }
         self.cost.asked_files += questions.asked.len() as u64;
-        questions.asked.sort_unstable();
-        questions.asked.dedup_by_key(|asked| asked.inode);
+        once_each(&mut questions.asked);
         self.cost.stat += began.elapsed();
         others
     }
@@ -274,8 +288,7 @@ impl Counting<'_> {
             pieces.push(Piece { holders: sets.id(&[*number].into_iter().collect()), copies: 1, is_part: false, links });
             asked.extend_from_slice(more);
         }
-        asked.sort_unstable();
-        asked.dedup_by_key(|asked| asked.inode);
+        once_each(&mut asked);
         let summed = sum_up(&pieces, &mut sets, &asked, trees.directory_bytes);
         self.cost.sum += began.elapsed();
         summed
@@ -294,6 +307,14 @@ impl Counting<'_> {
         self.warnings.sort();
         self.warnings.dedup();
     }
+}
+
+/// Of several looks at an inode the one with the most links stands: trees that are being unlinked lose them while they
+/// are counted, and what has lost one too many would pass for the repository's alone.
+fn once_each(asked: &mut Vec<Asked>) {
+    asked.sort_unstable_by(|a, b| b.cmp(a));
+    asked.dedup_by_key(|asked| asked.inode);
+    asked.reverse();
 }
 
 /// The set of holders of each instance, by its number.

@@ -287,26 +287,20 @@ fn samples(repository: &Repository, measured: &Measured) -> Result<Vec<Sample>, 
 /// Walks everything, puts the index right where it differs, and takes the walk's figures.
 fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequest) -> Result<Comparison, OpError> {
     let (exact, problems) = exact::walk(repository, measured, &request.paths, request.jobs)?;
-    let differing = differing(measured, &exact);
-    if !differing.is_empty() {
-        let index = Index::open(repository)?;
-        let mut holdings = index.holdings(repository);
-        differing.iter().for_each(|id| holdings.suspect(*id));
-        index.keep_holdings(repository, &mut holdings);
-        let (cost, warnings) = (measured.cost, std::mem::take(&mut measured.warnings));
-        *measured = measure(repository, &request.paths, request.jobs)?;
-        measured.warnings.extend(warnings);
-        measured.cost.asked_files += cost.asked_files;
-        measured.cost.stat += cost.stat;
+    let told = differing(measured, &exact);
+    let mut left = told.clone();
+    let texts: Vec<String> = told.iter().filter_map(|id| difference(measured, &exact, *id)).collect();
+    for heal in [Heal::AskAgain, Heal::LookAnew] {
+        if left.is_empty() {
+            break;
+        }
+        put_right(repository, measured, request, &left, heal)?;
+        left = differing(measured, &exact);
     }
     let mut all: BTreeSet<SnapshotId> = measured.differing.clone();
-    all.extend(&differing);
+    all.extend(&told);
     measured.warnings.extend(problems);
-    measured.warnings.extend(
-        differing.iter().map(|id| {
-            format!("the index said something else of {id} than its tree does: it was put right from the tree")
-        }),
-    );
+    measured.warnings.extend(texts);
     measured.warnings.sort();
     measured.warnings.dedup();
     // Another repository by now, if snapshots came or went: then its own figures stand.
@@ -314,6 +308,56 @@ fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequ
         measured.space = exact;
     }
     Ok(Comparison { differing: all.into_iter().collect() })
+}
+
+/// How the index is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heal {
+    /// The inodes are those that it has: they are stat'ed again.
+    AskAgain,
+    /// Nothing that it has is believed.
+    LookAnew,
+}
+
+fn put_right(
+    repository: &Repository,
+    measured: &mut Measured,
+    request: &UsageRequest,
+    ids: &[SnapshotId],
+    heal: Heal,
+) -> Result<(), OpError> {
+    let index = Index::open(repository)?;
+    let mut holdings = index.holdings(repository);
+    match heal {
+        Heal::AskAgain => ids.iter().for_each(|id| holdings.suspect(*id)),
+        Heal::LookAnew => holdings.forget_all(),
+    }
+    index.keep_holdings(repository, &mut holdings);
+    let distrusted = if heal == Heal::LookAnew { ids.iter().copied().collect() } else { BTreeSet::new() };
+    let (cost, warnings) = (measured.cost, std::mem::take(&mut measured.warnings));
+    *measured = measure::measure_without(repository, &request.paths, request.jobs, distrusted)?;
+    measured.warnings.extend(warnings);
+    measured.cost.asked_files += cost.asked_files;
+    measured.cost.stat += cost.stat;
+    Ok(())
+}
+
+/// In what the index and the tree differ about a snapshot.
+fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<String> {
+    let number = measured.holder(id)?;
+    let (said, is) = (measured.space.held(number, None), exact.held(number, None));
+    let figures = |held: Held| {
+        let Held { exclusive_bytes, directory_bytes, live_shared_bytes, .. } = held;
+        let all_bytes = held.allocated_bytes + held.metadata_bytes;
+        format!(
+            "{all_bytes} bytes, {live_shared_bytes} shared, {exclusive_bytes} alone, {directory_bytes} of directories"
+        )
+    };
+    Some(format!(
+        "the index said of {id} {}, and its tree says {}: the index was put right",
+        figures(said),
+        figures(is)
+    ))
 }
 
 fn differing(measured: &Measured, exact: &Space) -> Vec<SnapshotId> {

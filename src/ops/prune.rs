@@ -1,0 +1,195 @@
+//! Retention, carried out: a plan that says what stays, what goes, why, and what that frees; then that plan and no other.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{PathMap, SnapshotId};
+use crate::plan::Holders;
+use crate::plan::retention::{
+    Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, guards, limit_to_free,
+};
+use crate::repo::{Event, Index, Locked, Pin, Repository, Summary};
+
+use super::error::OpError;
+use super::usage::{Cost, Freed, Measured, measure};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct PruneRequest {
+    /// What stays.
+    pub policy: Policy,
+    /// No more goes than frees so many bytes, if that is said.
+    pub free_bytes: Option<u64>,
+    /// What looks like a mistake.
+    pub limits: Limits,
+    /// How the server's paths are to be read here.
+    pub paths: PathMap,
+    /// Threads that work on the filesystem.
+    pub jobs: usize,
+}
+
+/// A snapshot that stays.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The snapshot.
+    pub summary: Summary,
+    /// Every reason for it.
+    pub reasons: Vec<Reason>,
+}
+
+/// A snapshot that goes.
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    /// The snapshot.
+    pub summary: Summary,
+    /// What removing it alone frees.
+    pub freed_bytes: u64,
+    /// What removing it and those of the plan that are older frees.
+    pub freed_with_older_bytes: u64,
+}
+
+/// What a prune does, or would do. It is made once, shown, and carried out as it is.
+#[derive(Clone, Debug)]
+pub struct PrunePlan {
+    /// What stays, the newest first.
+    pub keep: Vec<Kept>,
+    /// What goes, the oldest first.
+    pub remove: Vec<Leaving>,
+    /// What goes together frees.
+    pub freed: Freed,
+    /// Whether that is as much as was asked for, if that was said.
+    pub free: Option<FreePlan>,
+    /// What speaks against it.
+    pub guards: Vec<Guard>,
+    /// What could not be counted, and what was noticed.
+    pub warnings: Vec<String>,
+    /// What it has cost to find out.
+    pub cost: Cost,
+    state: State,
+}
+
+/// What a plan was made from: with another one it is another plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    snapshots: BTreeMap<SnapshotId, (Option<u64>, String)>,
+    pins: BTreeMap<SnapshotId, Pin>,
+}
+
+impl State {
+    fn of(repository: &Repository, summaries: &[Summary]) -> Result<Self, OpError> {
+        let snapshots = summaries.iter().map(|summary| (summary.id, (summary.sequence, summary.state.clone())));
+        let mut pins = BTreeMap::new();
+        for summary in summaries {
+            pins.extend(repository.pin(summary.id)?.map(|pin| (summary.id, pin)));
+        }
+        Ok(Self { snapshots: snapshots.collect(), pins })
+    }
+}
+
+/// Decides what stays and what goes, and says what that frees. Changes nothing but the index; needs no lock.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime<Utc>) -> Result<PrunePlan, OpError> {
+    let measured = measure(repository, &request.paths, request.jobs)?;
+    let state = State::of(repository, &measured.summaries)?;
+    let candidates = candidates(repository, &measured.summaries, &state, now)?;
+    let policy = request.policy.clone().sparing_the_last();
+    let mut fates = decide(&candidates, &policy, now);
+    let free = request.free_bytes.map(|wanted_bytes| {
+        limit_to_free(&mut fates, wanted_bytes, |places| {
+            measured.space.freed_bytes(&places.iter().copied().collect::<Holders>())
+        })
+    });
+    let guards = guards(&fates, &recorded(repository)?, now, request.limits);
+    let mut warnings = measured.warnings.clone();
+    if let (Some(free), Some(wanted_bytes)) = (&free, request.free_bytes) {
+        if !free.is_enough {
+            let freed_bytes = free.freed_bytes;
+            warnings.push(format!(
+                "all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for"
+            ));
+        }
+    }
+    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))
+}
+
+struct Outcome {
+    free: Option<FreePlan>,
+    guards: Vec<Guard>,
+    warnings: Vec<String>,
+    state: State,
+}
+
+fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
+    let summary = |fate: &Fate| measured.summaries.get(fate.index).cloned();
+    let keep = fates.iter().filter(|fate| fate.is_kept());
+    let keep = keep.filter_map(|fate| Some(Kept { summary: summary(fate)?, reasons: fate.reasons.clone() })).collect();
+    let leaving: Vec<&Fate> = fates.iter().rev().filter(|fate| !fate.is_kept()).collect();
+    let order: Vec<usize> = leaving.iter().map(|fate| fate.index).collect();
+    let together = measured.space.freed_in_order(&order);
+    let remove: Vec<Leaving> = leaving
+        .iter()
+        .zip(together)
+        .filter_map(|(fate, freed_with_older_bytes)| {
+            let freed_bytes = measured.space.freed_bytes(&[fate.index].into_iter().collect());
+            Some(Leaving { summary: summary(fate)?, freed_bytes, freed_with_older_bytes })
+        })
+        .collect();
+    let ids: Vec<SnapshotId> = remove.iter().map(|leaving| leaving.summary.id).collect();
+    let Outcome { free, guards, warnings, state } = outcome;
+    PrunePlan { keep, freed: measured.freed(&ids), remove, free, guards, warnings, cost: measured.cost, state }
+}
+
+fn candidates(
+    repository: &Repository,
+    summaries: &[Summary],
+    state: &State,
+    now: DateTime<Utc>,
+) -> Result<Vec<Candidate>, OpError> {
+    let checks = repository.checks()?;
+    let candidate = |summary: &Summary| {
+        let standing = match &summary.problem {
+            Some(problem) => Standing::Unreadable(problem.clone()),
+            None if !checks.damaged_parts(summary.id).is_empty() => Standing::Damaged,
+            None => Standing::Good,
+        };
+        let pin = state.pins.get(&summary.id).filter(|pin| pin.until.is_none_or(|until| until > now));
+        Candidate {
+            time: summary.time,
+            sequence: summary.sequence.unwrap_or(0),
+            name: summary.label.text.clone(),
+            tags: Vec::new(),
+            pin: pin.map(|pin| pin.reason.clone()),
+            standing,
+        }
+    };
+    Ok(summaries.iter().map(candidate).collect())
+}
+
+/// The times that the journal has since a removal was last carried out, that removal's own first.
+fn recorded(repository: &Repository) -> Result<Vec<DateTime<Utc>>, OpError> {
+    let events = repository.events()?;
+    let last = events.iter().rposition(|(_, event)| matches!(event, Event::Removed { .. })).unwrap_or(0);
+    Ok(events.iter().skip(last).map(|(time, _)| *time).collect())
+}
+
+/// Carries a plan out: what goes is moved to the trash, the oldest first, each by one rename.
+///
+/// # Errors
+/// If the repository is not as it was when the plan was made: then nothing is moved. If a snapshot cannot be moved,
+/// those before it are in the trash.
+pub fn carry_out(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> Result<(), OpError> {
+    let repository = locked.repository();
+    let index = Index::open(repository)?;
+    if State::of(repository, index.summaries())? != plan.state {
+        return Err(OpError::PlanIsOld);
+    }
+    let ids: Vec<SnapshotId> = plan.remove.iter().map(|leaving| leaving.summary.id).collect();
+    if !ids.is_empty() {
+        locked.remove_snapshots(&ids, now)?;
+        Index::open(repository)?;
+    }
+    Ok(())
+}
