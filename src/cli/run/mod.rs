@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use chsnap::fs;
-use chsnap::ops;
+use chsnap::ops::{self, OpError};
 use chsnap::plan::{missed, next_wait, worst_code};
-use chsnap::repo::Repository;
+use chsnap::repo::{Event, Repository};
 
 use super::early::Early;
 use super::failure::Failure;
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// With less free than this, gc and what the policy lets go come before create
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
+    /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    verify_slices: u32,
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     server_wait: Duration,
@@ -165,7 +168,7 @@ impl Run<'_> {
             self.skip("gc", no_snapshot);
         }
         if may_go_on {
-            self.step_if_configured("verify");
+            self.verify();
         }
     }
 
@@ -256,10 +259,22 @@ impl Run<'_> {
         }
     }
 
-    fn step_if_configured(&mut self, name: &str) {
-        if self.runner.has(name) && self.runner.is_configured(name) {
-            self.step(name, &[]);
+    /// The share that is next in the journal, at the level that is configured, or else every byte of it.
+    fn verify(&mut self) {
+        let count = self.args.verify_slices;
+        if !self.runner.has("verify") || count == 0 {
+            return;
         }
+        let repository = opening::open(self.runner.globals);
+        let events = repository.and_then(|repository| Ok(repository.events().map_err(OpError::from)?));
+        let last = events.unwrap_or_default().into_iter().rev().find_map(|(_, event)| match event {
+            Event::Verified(verified) => verified.slice.filter(|slice| slice.count() == count),
+            _ => None,
+        });
+        let slice = format!("{}/{count}", last.map_or(1, |slice| slice.index() % count + 1));
+        let has_level = self.runner.layer.sections.get("verify").is_some_and(|section| section.contains_key("level"));
+        let arguments: &[&str] = if has_level { &["--slice", &slice] } else { &["--slice", &slice, "--level", "data"] };
+        self.step("verify", arguments);
     }
 
     fn step(&mut self, name: &str, arguments: &[&str]) {
