@@ -59,7 +59,10 @@ fn the_page_needs_no_other_file_and_no_network_and_can_be_listened_to() {
     for night in nights {
         assert!(page.contains(&night), "{night}");
     }
-    assert!(page.contains("daily 7/7") && page.contains("no rule keeps it") && page.contains("class=\"go\""), "what stays, and why");
+    assert!(
+        page.contains("daily 7/7") && page.contains("no rule keeps it") && page.contains("class=\"go\""),
+        "what stays, and why"
+    );
     assert!(!page.contains("NaN") && !page.contains(">inf"));
 }
 
@@ -68,7 +71,8 @@ fn the_figures_are_those_of_usage() {
     let (lab, nights) = recent(4);
     let usage = lab.chsnap().json(0, &["usage"]);
     let page = page_of(&lab, &[]);
-    let row = usage["snapshots"].as_array().expect("rows").iter().find(|row| row["id"] == nights[1].as_str()).expect("a row");
+    let row =
+        usage["snapshots"].as_array().expect("rows").iter().find(|row| row["id"] == nights[1].as_str()).expect("a row");
     let freed = row["freed_bytes"].as_u64().expect("bytes");
     let text = format!("{}: alone frees {}", nights[1], humansize::format_size(freed, humansize::BINARY));
     assert!(page.contains(&text), "{text}");

@@ -18,7 +18,7 @@ const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 84.0;
 const BOTTOM: f64 = 34.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 26.0;
 const WRITABLE: &str = "a String takes everything";
 
 /// The least round figure that is no less: 1, 2 or 5 with zeros, in the steps of binary units where `binary`.

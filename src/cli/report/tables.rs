@@ -94,5 +94,17 @@ pub(super) fn verification(html: &mut Html, facts: &Facts) {
             vec![id.to_string(), at(check.time), at(check.data_time), state]
         })
         .collect();
-    html.table("Verification", &["Snapshot", "Checked", "Every byte read", "State"], &rows).end();
+    let head = ["Snapshot", "Checked", "Every byte read", "State"];
+    if facts.checks.values().all(|check| check.time.is_none() && check.slice.is_none() && !check.damaged) {
+        html.raw("<p>Nothing was verified yet: <code>chsnap verify</code> does it, and <code>chsnap run</code> a share a night.</p>");
+    } else {
+        // What was found damaged is never folded away.
+        let damaged: Vec<Vec<String>> =
+            rows.iter().filter(|row| row.iter().any(|cell| cell == "DAMAGED")).cloned().collect();
+        if !damaged.is_empty() {
+            html.table("Damaged", &head, &damaged);
+        }
+        html.figures("Verification", &head, &rows);
+    }
+    html.end();
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use chsnap::fs;
-use chsnap::ops::{self, OpError};
+use chsnap::ops;
 use chsnap::plan::{missed, next_wait, worst_code};
-use chsnap::repo::{Event, Repository};
+use chsnap::repo::Repository;
 
 use super::early::Early;
 use super::failure::Failure;
@@ -265,13 +265,7 @@ impl Run<'_> {
         if !self.runner.has("verify") || count == 0 {
             return;
         }
-        let repository = opening::open(self.runner.globals);
-        let events = repository.and_then(|repository| Ok(repository.events().map_err(OpError::from)?));
-        let last = events.unwrap_or_default().into_iter().rev().find_map(|(_, event)| match event {
-            Event::Verified(verified) => verified.slice.filter(|slice| slice.count() == count),
-            _ => None,
-        });
-        let slice = format!("{}/{count}", last.map_or(1, |slice| slice.index() % count + 1));
+        let slice = format!("next/{count}");
         let has_level = self.runner.layer.sections.get("verify").is_some_and(|section| section.contains_key("level"));
         let arguments: &[&str] = if has_level { &["--slice", &slice] } else { &["--slice", &slice, "--level", "data"] };
         self.step("verify", arguments);
