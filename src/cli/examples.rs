@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-const EXAMPLES: [(&str, &str); 18] = [
+const EXAMPLES: [(&str, &str); 19] = [
     ("init", "chsnap init --repo /var/lib/clickhouse/chsnap"),
     ("list", "chsnap list\nchsnap list --json | jq -r '.snapshots[].id'"),
     ("show", "chsnap show\nchsnap show latest~1\nchsnap show 2026-11-22"),
@@ -29,6 +29,7 @@ const EXAMPLES: [(&str, &str); 18] = [
         "chsnap completions bash > ~/.local/share/bash-completion/completions/chsnap\nchsnap completions zsh > ~/.zfunc/_chsnap\nchsnap completions fish > ~/.config/fish/completions/chsnap.fish",
     ),
     ("man", "chsnap man | man -l -\nchsnap man /usr/local/share/man/man1"),
+    ("unlock", "chsnap unlock\nchsnap unlock --break"),
     ("help", "chsnap help create"),
 ];
 

@@ -25,6 +25,7 @@ mod policy;
 mod progress;
 mod prune;
 mod render;
+mod report;
 mod restore;
 mod restore_text;
 mod rm;
@@ -84,6 +85,7 @@ enum Command {
     Doctor(doctor::Args),
     Run(run::Args),
     Monitor(monitor::Args),
+    Report(report::Args),
     Systemd(systemd::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -113,6 +115,7 @@ impl Command {
             Self::Doctor(_) => "doctor",
             Self::Run(_) => "run",
             Self::Monitor(_) => "monitor",
+            Self::Report(_) => "report",
             Self::Systemd(_) => "systemd",
             Self::Config(_) => "config",
             Self::Completions(_) => "completions",
@@ -195,6 +198,7 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Unpin(args) => unpin::run(&args, globals, output),
         Command::Unlock(args) => unlock::run(&args, globals, output),
         Command::Doctor(args) => doctor::run(&args, globals, output),
+        Command::Report(args) => report::run(&args, globals, output),
         Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
         Command::Config(_) | Command::Run(_) | Command::Systemd(_) | Command::Completions(_) | Command::Man(_) => {
             Err(Failure::usage("this command is no step of another one"))

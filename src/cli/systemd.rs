@@ -125,7 +125,7 @@ Environment=XDG_STATE_HOME=/var/lib
 
 {NO_SINGLE_PATHS}{}",
         exec.join(" "),
-        hardening(mounts_home(early)),
+        hardening(&needed(globals, early)),
     );
     let calendar = args.on_calendar.clone().unwrap_or_else(|| default_calendar(early).to_owned());
     let timer = format!(
@@ -147,21 +147,25 @@ WantedBy=timers.target
     Ok([Unit { name: format!("{name}.service"), text: service }, Unit { name: format!("{name}.timer"), text: timer }])
 }
 
-/// Whether the repository lies where home directories are.
-fn mounts_home(early: &Early) -> bool {
-    let homes = ["/home", "/root", "/run/user"];
-    early.repository().is_some_and(|repo| homes.iter().any(|home| repo.starts_with(home)))
+/// What the units must be able to reach: nothing of it may be hidden from them.
+fn needed(globals: &Globals, early: &Early) -> Vec<PathBuf> {
+    let paths = early.repository().into_iter().chain(globals.config.clone());
+    paths.map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
 }
 
 /// What takes rights away that the job does not need. It runs as root: it must link files of the server's user, and
 /// keep owner and mode of what it copies.
-fn hardening(is_in_home: bool) -> String {
+fn hardening(needed: &[PathBuf]) -> String {
     let mut text = String::new();
-    let home = if is_in_home { "no" } else { "yes" };
+    let hidden = |roots: &[&str]| {
+        let is_needed = needed.iter().any(|path| roots.iter().any(|root| path.starts_with(root)));
+        if is_needed { "no" } else { "yes" }
+    };
+    let (home, tmp) = (hidden(&["/home", "/root", "/run/user"]), hidden(&["/tmp", "/var/tmp"]));
     for line in [
         "ProtectSystem=full",
         &format!("ProtectHome={home}"),
-        "PrivateTmp=yes",
+        &format!("PrivateTmp={tmp}"),
         "PrivateDevices=yes",
         "ProtectKernelTunables=yes",
         "ProtectKernelModules=yes",

@@ -27,6 +27,7 @@ mod nightly;
 mod pins;
 mod read;
 mod removal;
+mod report;
 mod shell;
 mod side_by_side;
 mod simulate;

@@ -70,6 +70,11 @@ fn the_other_shells_get_their_script() {
     }
 }
 
+/// The command that a line of the help begins with; a line that goes on stands further in.
+fn command_of(line: &str) -> Option<&str> {
+    line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_whitespace().next()
+}
+
 #[test]
 fn man_writes_a_page_for_every_command() {
     let lab = Lab::without_repository();
@@ -78,8 +83,7 @@ fn man_writes_a_page_for_every_command() {
     let pages = names(&directory);
     let help = lab.run(0, &["--help"]).stdout;
     let commands = help.split("Commands:\n").nth(1).expect("commands").lines();
-    let commands: Vec<&str> =
-        commands.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
+    let commands: Vec<&str> = commands.take_while(|line| !line.is_empty()).filter_map(command_of).collect();
     assert!(commands.len() > 8, "{help}");
     for command in commands.iter().filter(|command| **command != "help") {
         let name = format!("chsnap-{command}.1");

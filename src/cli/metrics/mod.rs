@@ -7,8 +7,9 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use chsnap::fs;
+use chsnap::ops::usage::{By, UsageRequest};
 use chsnap::ops::{self, Listing};
-use chsnap::repo::{Manifest, Repository, SnapshotState};
+use chsnap::repo::{Event, Manifest, Repository, SnapshotState};
 
 use super::globals::Globals;
 use super::{WARNED, opening};
@@ -90,6 +91,8 @@ fn page(globals: &Globals, profile: Option<&str>, outcome: Option<&Outcome>, bef
     if let (Some(repository), Some(listing)) = (&repository, &listing) {
         snapshots(&mut page, repository, listing);
         space(&mut page, repository);
+        checks(&mut page, repository, listing);
+        usage(&mut page, repository, globals);
     }
     page.text().to_owned()
 }
@@ -219,6 +222,91 @@ fn placed(page: &mut Page, manifest: &Manifest) {
         "placement",
         by(|tally| tally.bytes),
     );
+}
+
+/// What the journal knows of verifications.
+fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
+    let (Ok(events), Ok(checks)) = (repository.events(), repository.checks()) else { return };
+    let last = events.into_iter().rev().find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
+    if let Some((time, _)) = last {
+        page.gauge(
+            "chsnap_last_verified_timestamp_seconds",
+            "When verification last ran to its end, of a share of the parts or of all.",
+            seconds(time),
+        );
+    }
+    let of = |id| checks.last(id);
+    let damaged = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).damaged).count();
+    page.gauge(
+        "chsnap_snapshots_with_damage",
+        "Snapshots in which verification found damage that no check since has found gone.",
+        number(damaged),
+    );
+    let newest_read = listing.snapshots.iter().filter_map(|(summary, _)| of(summary.id).data_time).max();
+    if let Some(time) = newest_read {
+        page.gauge(
+            "chsnap_last_fully_read_timestamp_seconds",
+            "Since when every byte of some snapshot has been read and found right.",
+            seconds(time),
+        );
+    }
+}
+
+/// The figures of `chsnap usage`, by the same code.
+fn usage(page: &mut Page, repository: &Repository, globals: &Globals) {
+    let request = UsageRequest {
+        snapshots: Vec::new(),
+        by: By::Snapshot,
+        freed: Vec::new(),
+        exact: false,
+        paths: globals.paths(),
+        jobs: globals.jobs(),
+    };
+    let Ok(found) = ops::usage::usage(repository, &request, Utc::now()) else { return };
+    let totals = &found.totals;
+    for (name, help, value) in [
+        ("chsnap_repository_cost_bytes", "What would be free without the repository.", totals.cost_bytes),
+        (
+            "chsnap_repository_pinned_bytes",
+            "Files that are there only because snapshots hold them.",
+            totals.pinned_bytes,
+        ),
+        (
+            "chsnap_repository_live_shared_bytes",
+            "Files that something outside links too: they cost nothing yet.",
+            totals.live_shared_bytes,
+        ),
+        (
+            "chsnap_repository_directory_bytes",
+            "Directories of snapshots, which nothing shares.",
+            totals.directory_bytes,
+        ),
+        ("chsnap_repository_trash_bytes", "What emptying the trash frees.", totals.trash_bytes),
+        ("chsnap_repository_shadow_bytes", "What leftover freezes of this repository hold.", totals.shadow_bytes),
+    ] {
+        page.gauge(name, help, number(value));
+    }
+    if let Some(newest) = found.snapshots.iter().rev().find(|row| row.summary.is_complete()) {
+        page.gauge(
+            "chsnap_newest_snapshot_exclusive_bytes",
+            "What nothing else links.",
+            number(newest.held.exclusive_bytes),
+        );
+    }
+    if let Some(oldest) = found.snapshots.first() {
+        page.gauge(
+            "chsnap_oldest_snapshot_freed_bytes",
+            "What removing the oldest snapshot frees.",
+            number(oldest.freed_bytes),
+        );
+    }
+    if let Some(days) = found.growth.days_until_full {
+        page.gauge(
+            "chsnap_filesystem_full_in_seconds",
+            "When nothing is free if it goes on like this.",
+            days * 86_400.0,
+        );
+    }
 }
 
 fn space(page: &mut Page, repository: &Repository) {

@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// With less free than this, gc and what the policy lets go come before create
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
+    /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    verify_slices: u32,
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     server_wait: Duration,
@@ -165,7 +168,7 @@ impl Run<'_> {
             self.skip("gc", no_snapshot);
         }
         if may_go_on {
-            self.step_if_configured("verify");
+            self.verify();
         }
     }
 
@@ -256,10 +259,16 @@ impl Run<'_> {
         }
     }
 
-    fn step_if_configured(&mut self, name: &str) {
-        if self.runner.has(name) && self.runner.is_configured(name) {
-            self.step(name, &[]);
+    /// The share that is next in the journal, at the level that is configured, or else every byte of it.
+    fn verify(&mut self) {
+        let count = self.args.verify_slices;
+        if !self.runner.has("verify") || count == 0 {
+            return;
         }
+        let slice = format!("next/{count}");
+        let has_level = self.runner.layer.sections.get("verify").is_some_and(|section| section.contains_key("level"));
+        let arguments: &[&str] = if has_level { &["--slice", &slice] } else { &["--slice", &slice, "--level", "data"] };
+        self.step("verify", arguments);
     }
 
     fn step(&mut self, name: &str, arguments: &[&str]) {

@@ -226,6 +226,18 @@ impl Summary {
                 render::count(listed("remove"), "snapshot"),
                 listed("keep"),
             ),
+            "verify" => {
+                let checked = step.document.as_ref().and_then(|document| document.get("checked"));
+                let read = checked.and_then(|checked| checked.get("read_bytes")?.as_u64()).unwrap_or(0);
+                let slice = step.text_of("slice").unwrap_or_default();
+                let damage = listed("damage");
+                let found = if damage == 0 {
+                    "no damage".to_owned()
+                } else {
+                    format!("{} DAMAGED", render::count(damage, "file"))
+                };
+                format!("share {slice}: {} read, {found}, {seconds}", render::bytes(read))
+            }
             _ if step.code() == DONE => format!("well, {seconds}"),
             _ => format!("ended with {}, {seconds}", step.code()),
         }

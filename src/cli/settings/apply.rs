@@ -5,9 +5,20 @@ use clap::{Arg, Command};
 
 use super::{GLOBAL, Layer, Schema, Section};
 
+/// The section that says what stays.
+const POLICY: &str = "prune";
+/// The commands that show what it does, unless their own section says otherwise.
+const BY_POLICY: [&str; 2] = ["simulate", "report"];
+
 /// The command line with these settings as its defaults.
 pub(in super::super) fn defaults(command: Command, schema: &Schema, layer: &Layer) -> Command {
     let mut command = command.mut_args(without_empty_environment);
+    // What a night would do is shown by the policy that it does it by.
+    if let Some(policy) = layer.sections.get(POLICY) {
+        for name in BY_POLICY.into_iter().filter(|name| schema.section(name).is_some()) {
+            command = command.mut_subcommand(name, |command| set(command, schema, name, policy));
+        }
+    }
     for (name, section) in &layer.sections {
         let set = |command: Command| set(command, schema, name, section);
         command = if name == GLOBAL { set(command) } else { command.mut_subcommand(name, set) };
