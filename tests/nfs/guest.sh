@@ -98,6 +98,14 @@ silly_rename_is_waited_for() { # MOUNT
   wait $pid && [ ! -e "$dir" ]
 }
 
+# Runs tests of a test program; that none fitted its name is a failure.
+passed() { # PROGRAM ARGUMENT…
+  local out code
+  out=$("$@" 2>&1); code=$?
+  printf '%s\n' "$out"
+  [ $code = 0 ] && printf '%s\n' "$out" | grep -q '^test result: ok\. [1-9]'
+}
+
 # What whole commands do on a local filesystem they do on this one: a few of them, and in the long run all that remove.
 commands() { # MOUNT
   mkdir -p "/mnt/$1/commands" || return 1
@@ -106,7 +114,16 @@ commands() { # MOUNT
   [ "${FIGHT_SECONDS:-0}" -lt 100 ] || set -- "$@" removal:: damage:: side_by_side::
   local mount=$1
   shift
-  TMPDIR=/mnt/$mount/commands "$TESTS" --test-threads 2 "$@"
+  TMPDIR=/mnt/$mount/commands passed "$TESTS" --test-threads 2 "$@"
+}
+
+# Snapshots of both real engines onto this mount: contents, owners, modes and times of every file, and what is linked.
+engines() { # MOUNT
+  [ -n "${ENGINES:-}" ] || { echo "no test program for engines is named"; return 1; }
+  mkdir -p "/mnt/$1/second" /dev/shm && mount --bind "/mnt/$1/second" /dev/shm || return 1
+  TMPDIR=/mnt/local passed "$ENGINES" --test-threads 1 ${ENGINE_TESTS:-elsewhere::}; local code=$?
+  umount /dev/shm
+  return $code
 }
 
 root_squash_is_refused() {
