@@ -48,6 +48,12 @@ struct Args {
     /// Measured rounds, after one that is not measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Numbers of threads at which the bare calls are tried
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8])]
+    threads: Vec<usize>,
+    /// Seconds between rounds; 0 for a filesystem that does not avoid inodes that were just freed
+    #[arg(long, default_value_t = FREED_INODES_ARE_AVOIDED_FOR)]
+    pause: u64,
     /// Write the results into this Markdown file, between their two markers
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -105,8 +111,7 @@ impl Job {
 }
 
 /// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
-const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
-const THREADS: [usize; 4] = [1, 2, 4, 8];
+const FREED_INODES_ARE_AVOIDED_FOR: u64 = 61;
 const BYTES: usize = 300;
 
 /// Seconds of every job by everybody.
@@ -125,7 +130,7 @@ fn main() {
     }
     let machine = machine::describe(&std::env::temp_dir());
     let mut bench = Bench::prepare(&args);
-    bench.choose_threads();
+    bench.choose_threads(&args.threads);
     bench.round(0);
     let rounds: Vec<Round> = (1..=args.rounds).map(|number| bench.round(number)).collect();
     let text = bench.markdown(&machine, &rounds);
@@ -143,6 +148,7 @@ struct Bench {
     filesystem: File,
     pool: ThreadPool,
     has_rsync: bool,
+    pause: Duration,
     /// The number of threads at which the bare calls are fastest.
     threads: BTreeMap<Job, usize>,
 }
@@ -153,10 +159,12 @@ impl Bench {
         let shape = Shape { parts: args.parts, files: args.files };
         println!("making {} files …", thousands(shape.count()));
         shape.make(&folder.path().join("source"), &[b'x'; BYTES]).expect("the tree is made");
+        let dir = Dir::open(folder.path(), real()).expect("the folder is there");
         let bench = Self {
             filesystem: File::open(folder.path()).expect("the folder is there"),
             shape,
-            pool: exec::pool(thread::available_parallelism().map_or(1, std::num::NonZero::get)).expect("threads start"),
+            pool: exec::pool(exec::usual_jobs(&dir)).expect("threads start"),
+            pause: Duration::from_secs(args.pause),
             has_rsync: Command::new("rsync").arg("--version").output().is_ok_and(|output| output.status.success()),
             threads: BTreeMap::new(),
             folder,
@@ -182,16 +190,16 @@ impl Bench {
         begun.elapsed().as_secs_f64()
     }
 
-    fn choose_threads(&mut self) {
+    fn choose_threads(&mut self, tried: &[usize]) {
         let mut seconds: BTreeMap<Job, Vec<(f64, usize)>> = BTreeMap::new();
-        for threads in THREADS {
+        for threads in tried.iter().copied() {
             let target = self.path("threads");
             let linked = self.timed(|| self.shape.link(&self.path("source"), &target, threads));
             let removed = self.timed(|| self.shape.remove(&target, threads));
             seconds.entry(Job::Link).or_default().push((linked, threads));
             seconds.entry(Job::Remove).or_default().push((removed, threads));
             println!("  bare calls on {threads} threads: link {linked:.2} s, remove {removed:.2} s");
-            thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
+            thread::sleep(self.pause);
         }
         self.threads = seconds
             .into_iter()
@@ -230,7 +238,7 @@ impl Bench {
             round.iter().map(|((job, who), seconds)| format!("{job:?} {who:?} {seconds:.2} s")).collect();
         println!("  round {number}: {}", shown.join(", "));
         self.sync();
-        thread::sleep(FREED_INODES_ARE_AVOIDED_FOR);
+        thread::sleep(self.pause);
         round
     }
 

@@ -26,9 +26,9 @@ use super::verbs::{VerbResult, Verbs};
 #[must_use]
 pub fn network_verbs(verbs: Arc<dyn Verbs>, path: &Path) -> Arc<dyn Verbs> {
     let calls = Arc::new(Calls { path: path.to_owned(), next: AtomicU64::new(0), under_way: Mutex::default() });
-    let watched = Arc::downgrade(&calls);
-    let watcher = std::thread::Builder::new().name("chsnap-patience".to_owned()).spawn(move || watch(&watched));
-    if let Err(error) = watcher {
+    let asked = Arc::downgrade(&calls);
+    let thread = std::thread::Builder::new().name("chsnap-patience".to_owned()).spawn(move || watch(&asked));
+    if let Err(error) = thread {
         tracing::debug!(%error, "nobody tells when the server does not answer");
     }
     Arc::new(NetworkVerbs { verbs, calls })

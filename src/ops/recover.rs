@@ -100,6 +100,12 @@ fn put_in_order(
         };
         match (&leftover.intent, server) {
             (Some(intent), _) if intent.freezes.is_empty() => forget()?,
+            (Some(intent), Some(server)) if !is_its_server(locked, server, intent) => recovery.pending.push(format!(
+                "shadow/{} of the interrupted run {} is on the host {}, and not on this server: chsnap gc there releases it",
+                intent.freezes.iter().map(FreezeName::as_str).collect::<Vec<_>>().join(", shadow/"),
+                leftover.id,
+                intent.host
+            )),
             (Some(intent), Some(server)) => match release(locked, server, intent) {
                 Ok(removed) => {
                     recovery.removed += removed;
@@ -126,6 +132,19 @@ fn put_in_order(
     }
     recovery.removed += remove_discarded(locked, monitor)?;
     Ok((recovery, kept))
+}
+
+/// Whether the shadows of an intent can be looked for at this server: another host may have one of its own, where they
+/// never were, and the intent must not be forgotten for that. A server that cannot be asked is not known for another; one
+/// that has no id of its own is told by its disks.
+fn is_its_server(locked: &Locked<'_>, server: &Server, intent: &Intent) -> bool {
+    let bound = locked.repository().server().and_then(|bound| bound.uuid.clone());
+    let asked = bound.and_then(|bound| {
+        let identity = server::identity(server).ok()?;
+        Some(identity.stable_uuid() == Some(bound.as_str()))
+    });
+    let is_here = |disk: &ShadowPlace| locked.repository().dir().open_elsewhere(&disk.path).is_ok();
+    asked.unwrap_or_else(|| intent.host == crate::fs::host_name() || intent.disks.iter().all(is_here))
 }
 
 /// Unlinks what was moved to the trash without ever having been a snapshot.

@@ -23,6 +23,9 @@ pub struct Locked<'a> {
     _file: FileLock,
 }
 
+/// What was taken, unless there was no room for it, and from whom, unless it was free.
+type Claim = (Option<Hold>, Option<(Mark, TakenAs)>);
+
 const FILE: &str = "lock";
 const RETRY: Duration = Duration::from_millis(100);
 /// On a network filesystem, where a look is a question to the server.
@@ -88,7 +91,7 @@ impl Repository {
         begun: Instant,
         wait: Duration,
         pause: Duration,
-    ) -> Result<(Option<Hold>, Option<(Mark, TakenAs)>), RepoError> {
+    ) -> Result<Claim, RepoError> {
         let mut is_told = false;
         loop {
             match claimant.attempt(false)? {

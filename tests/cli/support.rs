@@ -75,7 +75,8 @@ impl Lab {
         drop(locked);
         // A child that another test has just forked holds a copy of the descriptor, and the lock by it, until it is
         // another program.
-        let file = File::open(self.repo().join("lock")).expect("the lock file");
+        // NFS wants a descriptor that may write for a lock that is held alone.
+        let file = File::options().read(true).write(true).open(self.repo().join("lock")).expect("the lock file");
         file.lock().and_then(|()| file.unlock()).expect("the lock is free");
         done
     }

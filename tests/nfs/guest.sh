@@ -98,10 +98,32 @@ silly_rename_is_waited_for() { # MOUNT
   wait $pid && [ ! -e "$dir" ]
 }
 
-# What whole commands do on a local filesystem they do on this one.
+# Runs tests of a test program; that none fitted its name is a failure.
+passed() { # PROGRAM ARGUMENT…
+  local out code
+  out=$("$@" 2>&1); code=$?
+  printf '%s\n' "$out"
+  [ $code = 0 ] && printf '%s\n' "$out" | grep -q '^test result: ok\. [1-9]'
+}
+
+# What whole commands do on a local filesystem they do on this one: a few of them, and in the long run all that remove.
 commands() { # MOUNT
-  mkdir -p "/mnt/$1/commands" && TMPDIR=/mnt/$1/commands "$TESTS" --test-threads 2 \
-    removal:: damage:: side_by_side:: a_process_that_loses marks_that_came what_is_being_read
+  mkdir -p "/mnt/$1/commands" || return 1
+  set -- "$1" rm_moves_a_snapshot directories_of_the_repository the_repositories_of_several a_process_that_loses \
+    marks_that_came what_is_being_read
+  [ "${FIGHT_SECONDS:-0}" -lt 100 ] || set -- "$@" removal:: damage:: side_by_side::
+  local mount=$1
+  shift
+  TMPDIR=/mnt/$mount/commands passed "$TESTS" --test-threads 2 "$@"
+}
+
+# Snapshots of both real engines onto this mount: contents, owners, modes and times of every file, and what is linked.
+engines() { # MOUNT
+  [ -n "${ENGINES:-}" ] || { echo "no test program for engines is named"; return 1; }
+  mkdir -p "/mnt/$1/second" /dev/shm && mount --bind "/mnt/$1/second" /dev/shm || return 1
+  TMPDIR=/mnt/local passed "$ENGINES" --test-threads 1 ${ENGINE_TESTS:-elsewhere::}; local code=$?
+  umount /dev/shm
+  return $code
 }
 
 root_squash_is_refused() {
@@ -117,8 +139,8 @@ for mount in n3 n4; do
   check dead_holder_is_taken_over_$mount dead_holder_is_taken_over $mount
   check living_holder_is_left_alone_$mount living_holder_is_left_alone $mount
   check silly_rename_is_waited_for_$mount silly_rename_is_waited_for $mount
-  check server_goes_away_$mount server_goes_away $mount
   check commands_$mount commands $mount
+  check server_goes_away_$mount server_goes_away $mount
 done
 check mounts_fight mounts_fight
 check root_squash_is_refused root_squash_is_refused
