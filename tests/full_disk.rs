@@ -247,3 +247,96 @@ fn a_real_server_without_blocks_or_without_inodes_leaves_nothing_half() {
     world.run_short_of(Scarce::Inodes, counts(&[0, 5, 20, 30, 50, 500], 0..=60));
     drop(engine);
 }
+
+/// Data here, and a repository on a small disk: copies that do not fit.
+#[test]
+fn a_copy_that_does_not_fit_leaves_nothing_half() {
+    let disk = SmallDisk::new(32, 1024);
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part("one", "all_1_1_0");
+    let chsnap = Chsnap::new(&disk.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    chsnap.json(0, &["create"]);
+    let older = tree(&chsnap.repo().join("snapshots"));
+    freezer.add_part("two", "all_2_2_0");
+    let mut codes = Vec::new();
+    for count in counts(&[0, 3, 8, 14, 20, 26, 32, 40, 60, 400], 0..=60) {
+        let context = format!("{count} blocks are left");
+        disk.leave_blocks(count);
+        let run = chsnap.run(&["create"]);
+        codes.push(run.code);
+        disk.free();
+        let snapshots = tree(&chsnap.repo().join("snapshots"));
+        for (path, node) in &older {
+            assert_eq!(snapshots.get(path), Some(node), "{}: {context}", path.display());
+        }
+        let said = run.stderr.to_lowercase().contains("no space left on device");
+        assert!(matches!(run.code, 0 | 3) || (run.code == 1 && said), "{context}: {}\n{}", run.code, run.stderr);
+        let created = chsnap.json(0, &["create"]);
+        assert_eq!((&created["warnings"], &created["parts"]), (&Value::Array(Vec::new()), &2.into()), "{context}");
+        let data = tree(&chsnap.repo().join("latest/data"));
+        let live = tree(&folder.path().join("ch/data"));
+        for (path, node) in files(&live) {
+            assert_eq!(data[path].content, node.content, "{}: {context}", path.display());
+        }
+        for dir in ["incoming", "trash"] {
+            assert!(tree(&chsnap.repo().join(dir)).is_empty(), "{dir}: {context}");
+        }
+        // Only the first one stays, so that the second part is new again.
+        let ids: Vec<String> = fs::read_dir(chsnap.repo().join("snapshots"))
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        let rest = ids.iter().filter(|id| !older.contains_key(Path::new(id)));
+        chsnap.json(0, &["rm"].into_iter().chain(rest.map(String::as_str)).collect::<Vec<_>>());
+        chsnap.json(0, &["gc"]);
+        assert_eq!(tree(&chsnap.repo().join("snapshots")), older, "{context}");
+    }
+    assert!(codes.contains(&1) && codes.contains(&0), "{codes:?}");
+    // What will certainly not fit, or would leave too little, is not begun.
+    let answer = chsnap.json(13, &["create", "--min-free", "1TiB"]);
+    assert_eq!(answer["state"], "refused");
+}
+
+/// A night a time, one part in fifty of them new: what the disk has less is what is new.
+#[test]
+fn nights_on_another_filesystem_take_what_is_new_and_little_more() {
+    for tool in ["mkfs.ext4", "mkfs.xfs"] {
+        if !Path::new("/sbin").join(tool).exists() && !Path::new("/usr/sbin").join(tool).exists() {
+            eprintln!("SKIPPED: {tool} is not here");
+            continue;
+        }
+        let disk = SmallDisk::plain(tool);
+        let folder = tempfile::tempdir().expect("a folder");
+        let freezer = Freezer::start(&folder.path().join("ch"));
+        let add = |number: u32| {
+            freezer.add_part("one", &format!("all_{number}_{number}_0"));
+            let path = folder.path().join(format!("ch/data/d/one/all_{number}_{number}_0"));
+            // A file of data that no checksums cover: what a part of a real size has.
+            let mixed = |at: u32| (at.wrapping_mul(2_654_435_761) ^ number.wrapping_mul(40_503)) >> 13;
+            let bytes: Vec<u8> = (0..2 << 20).map(|at| mixed(at).to_le_bytes()[0]).collect();
+            fs::write(path.join("columns_substreams.txt"), bytes).expect("written");
+            files(&tree(&path)).values().map(|node| node.size.next_multiple_of(4096)).sum::<u64>()
+        };
+        for number in 0..50 {
+            add(number);
+        }
+        let chsnap = Chsnap::new(&disk.path().join("repo")).url(freezer.url());
+        chsnap.expect(0, &["init"]);
+        chsnap.json(0, &["create"]);
+        for night in 0..4 {
+            let before = disk.taken_bytes();
+            let new = add(50 + night);
+            let created = chsnap.json(0, &["create"]);
+            assert_eq!(
+                (&created["placed"]["copied"]["parts"], &created["placed"]["linked"]["parts"]),
+                (&1.into(), &(50 + night).into())
+            );
+            let taken = disk.taken_bytes() - before;
+            // The directories of a snapshot have a block each; its lists and the caches a few more.
+            let overhead = u64::from(50 + night + 40) * 4096;
+            assert!(taken >= new && taken <= new + new / 50 + overhead, "{tool}, night {night}: {taken} for {new}");
+        }
+    }
+}

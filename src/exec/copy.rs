@@ -10,7 +10,8 @@ use crate::repo::PartFile;
 
 use super::ExecError;
 use super::copied_links::{CopiedLinks, DirectoryNumber, Linking, Remembered, link};
-use super::copied_part::{CopiedPart, CopyPartError, PartCopy, Wanted};
+pub(super) use super::copied_part::CopyPartError;
+use super::copied_part::{CopiedPart, PartCopy, Wanted};
 use super::inspect::{CHECKSUMS, Read, read_checksums};
 use super::join::{Join, Joins, LINK_LIMIT};
 

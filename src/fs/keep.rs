@@ -25,6 +25,24 @@ pub enum Unkept {
     Xattr(String),
 }
 
+impl Unkept {
+    /// Whether a copy lacks something by it. Labels of a security policy and ACLs of a filesystem's own kind are given to
+    /// each file by where it stands.
+    #[must_use]
+    pub fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::Owner | Self::Mode | Self::Time => true,
+            Self::Xattr(name) => is_of_the_file(name),
+        }
+    }
+}
+
+/// Attributes that go with a file. Not `security.selinux` and its like, nor `system.nfs4_acl`, which files on NFS have.
+fn is_of_the_file(name: &str) -> bool {
+    let with_files = ["user.", "trusted.", "system.posix_acl_"];
+    with_files.iter().any(|prefix| name.starts_with(prefix)) || name == "security.capability"
+}
+
 impl fmt::Display for Unkept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,6 +134,7 @@ fn attributes(source: Side<'_>) -> Result<Vec<Attribute>, FsError> {
 fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
     let named = attributes(side)?.into_iter();
     let mut named: Xattrs = named.map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
+    named.retain(|(name, _)| is_of_the_file(name));
     named.sort_unstable();
     Ok(named)
 }
@@ -205,7 +224,8 @@ fn read_attributes_back(
     Ok(())
 }
 
-/// Extended attributes by name, ACLs among them; none for a value that may not be read.
+/// Extended attributes by name, POSIX ACLs among them, that go with a file: what its place gives it, as the label of a
+/// security policy, is left out. None for a value that may not be read.
 pub type Xattrs = Vec<(String, Option<Vec<u8>>)>;
 
 impl Dir {

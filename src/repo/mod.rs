@@ -23,6 +23,7 @@ mod parts;
 mod pins;
 mod repository;
 mod sources;
+mod sources_file;
 mod summary;
 mod trash;
 mod verified;

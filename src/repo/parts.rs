@@ -80,8 +80,8 @@ pub struct Joined {
     pub bytes: u64,
 }
 
-/// What the inode of a file, or of a directory, in the snapshot does not hold. Owner, group and mode are not among it:
-/// of those the list of parts always has the source's.
+/// What the inode of a file, or of a directory, in the snapshot does not hold. Owners, groups and modes the list of parts
+/// has anyway, and always the source's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnkeptOf {
     /// Its path, relative to the part, whose own is empty.

@@ -9,28 +9,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::checksums::{Checksums, FileHash};
-use crate::fs::{self, Dir};
+use crate::fs::Dir;
 use crate::model::{Fingerprint, PartName, SnapshotId, TableName, TableUuid, escape_for_file_name};
 
 use super::error::RepoError;
-use super::index::{Index, IndexPlace, places};
+use super::index::Index;
 use super::parts::{PartRecord, read_parts};
 use super::repository::{Repository, SnapshotState};
+use super::sources_file::{FILE, connect, paths, prepare, throw_away};
 
-const FILE: &str = "sources.sqlite";
-/// Of the tables below; another version is thrown away.
-const VERSION: i64 = 1;
-const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
-    CREATE TABLE snapshot (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL);
-    CREATE TABLE part (number INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL, owner TEXT NOT NULL, path TEXT NOT NULL,
-        name TEXT NOT NULL, fingerprint BLOB, stem INTEGER NOT NULL);
-    CREATE INDEX part_by_fingerprint ON part (fingerprint);
-    CREATE INDEX part_by_stem ON part (stem);
-    CREATE INDEX part_by_snapshot ON part (snapshot);
-    CREATE TABLE file (key INTEGER NOT NULL, part INTEGER NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID;";
 /// Files of fewer bytes are found by their part alone.
 const LEAST_BYTES: u64 = 4096;
 /// More candidates than this are not looked at: the first ones are the newest.
@@ -59,6 +49,8 @@ pub struct Source {
     pub snapshot: SnapshotId,
     /// The part's directory, relative to that of the snapshot.
     pub path: PathBuf,
+    /// Its name.
+    pub part: PartName,
     /// Whether it is of the table that was asked for.
     pub is_of_table: bool,
 }
@@ -263,79 +255,13 @@ impl Row {
 fn to_sources(rows: Vec<Row>, owner: &str) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for row in rows {
-        let Ok(snapshot) = row.snapshot.parse() else { continue };
-        let source = Source { snapshot, path: PathBuf::from(row.path), is_of_table: row.owner == owner };
+        let (Ok(snapshot), Some(part)) = (row.snapshot.parse(), row.name) else { continue };
+        let source = Source { snapshot, path: PathBuf::from(row.path), part, is_of_table: row.owner == owner };
         if !sources.contains(&source) {
             sources.push(source);
         }
     }
     sources
-}
-
-fn paths(repository: &Repository) -> Vec<PathBuf> {
-    let path = |place: IndexPlace| match place {
-        // Resolved, because SQLite is told to follow no link, not even one on the way.
-        IndexPlace::Repository => Some(std::fs::canonicalize(repository.path()).ok()?.join(FILE)),
-        IndexPlace::Host(index) => {
-            fs::create_path(index.parent()?, 0o700, &fs::real()).ok()?;
-            Some(index.with_extension(FILE))
-        }
-        IndexPlace::Memory => None,
-    };
-    places(repository).into_iter().filter_map(path).collect()
-}
-
-fn throw_away(path: &Path) {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
-    let Ok(dir) = Dir::open(parent, fs::real()) else { return };
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let mut name = name.to_owned();
-        name.push(suffix);
-        if let Err(error) = dir.remove_file(&name) {
-            tracing::debug!(%error, "the cache of sources is not removed");
-        }
-    }
-}
-
-fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
-    // SQLite waits for whoever opens the other end of a pipe: only plain files are handed to it.
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        if std::fs::symlink_metadata(file).is_ok_and(|stat| !stat.is_file()) {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    prepare(Connection::open_with_flags(path, flags)?, repository)
-}
-
-fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Connection> {
-    connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    // A cache: what a power cut takes from it is read again.
-    connection.pragma_update(None, "synchronous", "OFF")?;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == 0 {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-    }
-    // Nothing beside these tables: a view in their place could have no end.
-    let strange: i64 = transaction.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
-        [],
-        |row| row.get(0),
-    )?;
-    let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
-    if (version != 0 && version != VERSION) || strange != 0 || id != repository.id().to_string() {
-        return Err(rusqlite::Error::InvalidQuery);
-    }
-    transaction.commit()?;
-    Ok(connection)
 }
 
 /// Drops what is gone, and reads what is missing. A part whose newest snapshot is gone may stand in the one before that:

@@ -12,6 +12,7 @@ use crate::engine::both_engines;
 use crate::engine::{Engine, Kind};
 use crate::support::{active_parts, escaped, load, path_of, restore_by_hand, shadows};
 use crate::tree::{Node, Tree, files, tree};
+use crate::unchanged::{Numbers, make, settle, state, step};
 
 /// A folder on another filesystem than the engine's; none where there is no such thing.
 fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
@@ -180,5 +181,130 @@ both_engines! {
                 assert!(record["from"].is_string() && record["joined"]["files"].as_u64() > Some(3), "{record}");
             }
         }
+    }
+}
+
+both_engines! {
+    fn whatever_happens_between_two_nights_the_copies_are_the_table(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        let seed = std::env::var("CHSNAP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_123);
+        let nights = if std::env::var_os("CHSNAP_FULL").is_some() { 400 } else { 25 };
+        let mut numbers = Numbers(seed);
+        engine.query("CREATE DATABASE lab");
+        for table in ["lab.a", "lab.b"] {
+            engine.query(&make(table, "UInt32"));
+            engine.query(&format!("INSERT INTO {table} SELECT number % 3, number, 1 FROM numbers(60)"));
+        }
+        let chsnap = repository(&engine, folder.path());
+        let (mut history, mut linked, mut compared) = (Vec::new(), 0, 0);
+        for night in 0..nights {
+            for _ in 0..=numbers.below(2) {
+                history.push(step(&engine, &mut numbers));
+            }
+            settle(&engine);
+            let inodes = |live: &BTreeMap<PathBuf, Node>| live.iter().map(|(path, node)| (path.clone(), node.inode)).collect::<Vec<_>>();
+            let before = inodes(&live(&engine));
+            let created = chsnap.run(&["--json", "--progress", "none", "create"]);
+            let context = format!("seed {seed}, night {night}, {:?}", history.iter().rev().take(4).collect::<Vec<_>>());
+            assert!(matches!(created.code, 0 | 3), "{context}\n{}{}", created.stdout, created.stderr);
+            let created: Value = serde_json::from_str(&created.stdout).expect("JSON");
+            linked += created["placed"]["linked"]["parts"].as_u64().expect("a count");
+            let snapshot = path_of(&chsnap, &created);
+            let after = live(&engine);
+            // The server merges when it likes: only a night in which it did not can be compared part by part.
+            if inodes(&after) != before {
+                continue;
+            }
+            compared += 1;
+            assert_eq!(without_inodes(owned(&tree(&snapshot.join("data/lab")))), without_inodes(after), "{context}");
+            if compared % 10 == 9 {
+                let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
+                assert_eq!(state(&restored), state(&engine), "{context}");
+            }
+        }
+        assert!(linked > 0, "something was linked in {nights} nights");
+        assert!(compared > nights / 2, "{compared} of {nights} nights were quiet");
+        assert!(shadows(&engine).is_empty());
+    }
+}
+
+both_engines! {
+    fn files_that_tables_share_are_copied_once(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        engine.query("CREATE DATABASE lab");
+        let wide = if engine.kind() == Kind::V26 { " SETTINGS min_bytes_for_wide_part = 0" } else { "" };
+        for table in ["one", "two", "three"] {
+            engine.query(&format!(
+                "CREATE TABLE lab.{table} (k UInt64, v String) ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k{wide}"
+            ));
+            engine.query(&format!("SYSTEM STOP MERGES lab.{table}"));
+        }
+        engine.query("INSERT INTO lab.one SELECT number, toString(rand64()) FROM numbers(50000)");
+        // The same files under other names.
+        let share = |to: &str, partition: u8| {
+            engine.query(&format!("ALTER TABLE lab.{to} REPLACE PARTITION {partition} FROM lab.one"));
+        };
+        share("two", 0);
+        let chsnap = repository(&engine, folder.path());
+        let (first, _) = create(&chsnap, 0, &[]);
+        let data = check_equal(&engine, &path_of(&chsnap, &first));
+        let mut copies: BTreeMap<u64, u64> = BTreeMap::new();
+        for (path, node) in live(&engine) {
+            let copy = *copies.entry(node.inode).or_insert(data[&path].inode);
+            assert_eq!(copy, data[&path].inode, "{}", path.display());
+        }
+        assert!(copies.len() < live(&engine).len());
+
+        // Later, and of what was copied by then: only what is not the same is copied.
+        share("three", 1);
+        share("two", 1);
+        let known: Vec<u64> = data.values().map(|node| node.inode).collect();
+        for arguments in [&[][..], &["--trust-hash"]] {
+            let (later, _) = create(&chsnap, 0, arguments);
+            let data = check_equal(&engine, &path_of(&chsnap, &later));
+            for (path, node) in files(&data) {
+                let own = ["invalidated_system_columns.txt", "metadata_version.txt"];
+                let is_own = own.iter().any(|name| path.ends_with(name));
+                assert!(is_own || known.contains(&node.inode), "{}", path.display());
+            }
+        }
+    }
+}
+
+both_engines! {
+    fn what_a_killed_create_has_copied_is_not_copied_again(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY k % 8 ORDER BY k");
+        engine.query("SYSTEM STOP MERGES lab.t");
+        engine.query("INSERT INTO lab.t SELECT number, rand64() FROM numbers(800000)");
+        let chsnap = repository(&engine, folder.path());
+        let incoming = chsnap.repo().join("incoming");
+        let mut child = chsnap.command(&["create", "--bwlimit", "2MiB", "--jobs", "1"]).stderr(std::process::Stdio::null()).spawn().expect("it starts");
+        let copied = || files(&tree(&incoming)).values().filter(|node| node.size > 100_000 && node.mode == 0o440).count();
+        while copied() < 3 {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended before it was killed");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let left: Vec<u64> = files(&tree(&incoming)).values().filter(|node| node.mode == 0o440).map(|node| node.inode).collect();
+        let (created, _) = create(&chsnap, 0, &[]);
+        let data = check_equal(&engine, &path_of(&chsnap, &created));
+        let kept = files(&data).values().filter(|node| left.contains(&node.inode)).count() as u64;
+        assert!(kept > 3 && created["resumed"]["parts"].as_u64() > Some(0), "{created}");
+        assert_eq!(created["placed"]["copied"]["files"].as_u64().map(|copied| copied + kept), created["files"].as_u64());
+        assert!(tree(&incoming).is_empty() && tree(&chsnap.repo().join("trash")).is_empty());
+        assert!(shadows(&engine).is_empty());
+    }
+}
+
+both_engines! {
+    fn the_servers_threads_for_a_freeze_can_be_told(engine: Engine) {
+        load(&engine);
+        let chsnap = crate::support::repository(&engine);
+        let created = chsnap.json(0, &["create", "--freeze-threads", "3", "--freeze-jobs", "2"]);
+        assert_eq!(created["placed"]["renamed"]["parts"], created["parts"]);
+        chsnap.expect(2, &["create", "--freeze-threads", "0"]);
     }
 }

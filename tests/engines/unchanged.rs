@@ -83,10 +83,10 @@ both_engines! {
 }
 
 /// Numbers that look random and are the same for one seed.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // Knuth's constants for a linear congruential generator of 64 bits; the low bits are the poor ones.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
@@ -94,7 +94,7 @@ impl Numbers {
 }
 
 /// One thing that happens to the tables between two nights; what an engine refuses happens not.
-fn step(engine: &Engine, numbers: &mut Numbers) -> String {
+pub(crate) fn step(engine: &Engine, numbers: &mut Numbers) -> String {
     let table = ["lab.a", "lab.b"][usize::try_from(numbers.below(2)).expect("small")];
     let other = if table == "lab.a" { "lab.b" } else { "lab.a" };
     let (partition, number) = (numbers.below(3), numbers.below(1000));
@@ -128,19 +128,19 @@ fn step(engine: &Engine, numbers: &mut Numbers) -> String {
     statements.join("; ")
 }
 
-fn make(table: &str, v: &str) -> String {
+pub(crate) fn make(table: &str, v: &str) -> String {
     format!("CREATE TABLE {table} (p UInt8, k UInt64, v {v}) ENGINE = MergeTree PARTITION BY p ORDER BY k")
 }
 
 /// Waits until no mutation is under way: 18.16 answers before it has begun.
-fn settle(engine: &Engine) {
+pub(crate) fn settle(engine: &Engine) {
     while engine.query("SELECT count() FROM system.mutations WHERE database = 'lab' AND NOT is_done") != "0" {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
 /// The tables with their types and sums.
-fn state(engine: &Engine) -> String {
+pub(crate) fn state(engine: &Engine) -> String {
     let types = "SELECT table, name, type FROM system.columns WHERE database = 'lab' ORDER BY table, name";
     let sums = |table: &str| {
         engine.query(&format!("SELECT p, count(), sum(k), sum(v) FROM lab.{table} GROUP BY p ORDER BY p"))

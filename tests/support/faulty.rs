@@ -23,6 +23,10 @@ pub enum Fault {
     /// This call is done twice, and the answer is that of the second: so it looks to a program when the answer of an NFS
     /// server is lost and the client repeats the call.
     Repeated,
+    /// These verbs fail with this error whenever they are called.
+    Refuse(&'static [&'static str], Errno),
+    /// No inode gets more links than this.
+    Links(u64),
 }
 
 /// What can come back from a mutating call.
@@ -66,6 +70,7 @@ impl FaultyVerbs {
         match self.fault {
             Fault::Error(errno) if call == self.at => Err(errno),
             Fault::Kill if call >= self.at => Err(Errno::IO),
+            Fault::Refuse(verbs, errno) if verbs.contains(&verb) => Err(errno),
             _ => Ok(()),
         }
     }
@@ -84,6 +89,12 @@ impl Verbs for FaultyVerbs {
         self.pass("link", from_name)?;
         if self.is_repeated() {
             let _ = RealVerbs.link(from, from_name, to, to_name);
+        }
+        if let Fault::Links(most) = self.fault {
+            let stat = rustix::fs::statat(from, from_name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            if stat.st_nlink >= most {
+                return Err(Errno::MLINK);
+            }
         }
         RealVerbs.link(from, from_name, to, to_name)
     }

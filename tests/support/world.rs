@@ -119,7 +119,17 @@ impl World {
     }
 
     pub fn create_of(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode, freeze: FreezeMode) -> Result<Report, OpError> {
-        let request = Request {
+        self.create_with(verbs, place, freeze, |_| ())
+    }
+
+    pub fn create_with(
+        &self,
+        verbs: &Arc<dyn Verbs>,
+        place: PlaceMode,
+        freeze: FreezeMode,
+        change: impl FnOnce(&mut Request),
+    ) -> Result<Report, OpError> {
+        let mut request = Request {
             digest: false,
             selection: Selection::default(),
             label: Label::new(OsStr::new("lab")),
@@ -140,6 +150,7 @@ impl World {
             patience: Duration::from_secs(10),
             lock_wait: Duration::ZERO,
         };
+        change(&mut request);
         create(&self.open(verbs), &self.server(), &request, &now, &Silent)
     }
 

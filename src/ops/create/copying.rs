@@ -115,6 +115,13 @@ pub(super) struct Extra {
     pub(super) damage: Vec<String>,
 }
 
+impl Extra {
+    /// What is known of a part by how its files came there.
+    pub(super) fn of(copied: &CopiedPart) -> Self {
+        Self { split: Some(split(copied.placement(), copied)), ..Self::default() }
+    }
+}
+
 /// Parts to link from, and what each of them is.
 #[derive(Default)]
 struct Candidates {
@@ -179,8 +186,8 @@ impl Copying<'_> {
         let (copied, damage) = self.copy(copier, original, to, (&joins, &files), is_sound)?;
         self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
         let keeping = self.keeping;
-        if !self.records() && !copied.unkept.is_empty() {
-            let (path, what) = copied.unkept.into_iter().next().expect("there is one");
+        let lacking = copied.unkept.iter().find(|(_, what)| what.is_of_the_file());
+        if let Some((path, what)) = lacking.filter(|_| !self.records()) {
             return Err(OpError::CannotKeep { path: part.dir.path().join(path), what: what.to_string() });
         }
         let mut inspected = inspected;
@@ -195,7 +202,7 @@ impl Copying<'_> {
         let main = joins.main_candidate();
         let source = main.and_then(|main| candidates.sources.get(main)?.as_ref());
         // Who reads that a part was linked takes it for the same part with the same inodes.
-        let is_same_part = source.is_some_and(|source| source.is_of_table && source.path.ends_with(part.name.as_str()));
+        let is_same_part = source.is_some_and(|source| source.is_of_table && source.part == *part.name);
         let is_of_one = is_same_part && joins.is_of_one_candidate();
         let from = source.filter(|_| placement != Placement::Linked || is_of_one).map(|source| source.snapshot);
         if main.is_some() && source.is_none() && placement == Placement::Linked {
@@ -212,6 +219,21 @@ impl Copying<'_> {
         });
         let extra = Extra { split: Some(split(placement, &copied)), joined, unkept, damage };
         Ok(Some(Brought { placement, from, inspected, extra }))
+    }
+
+    /// Links a part of an earlier snapshot file by file, and copies from there what has as many links as it may have.
+    ///
+    /// # Errors
+    /// If it can be neither linked nor copied.
+    pub(super) fn link_or_copy(&self, held: &Dir, name: &PartName, to: Destination<'_>) -> Result<CopiedPart, OpError> {
+        let (inspected, files) = exec::inspect_to_copy(held, held.entries_with_kind()?)?;
+        let mut joins = Joins::default();
+        let itself = Candidate { dir: held.clone(), is_trusted: true, of_any_size: true };
+        exec::find_joins(&files, &[itself], 0, Keeping::ALL, &mut joins)?;
+        let how = PartCopy { wanted: &|_| true, joins: &joins, is_checked: inspected.problems.is_empty() };
+        let copied = self.joiner.copy_part_with(held, to.table, to.path, name.as_str(), how)?;
+        self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
+        Ok(copied)
     }
 
     /// Of an owner, a group and a mode, what can be given to something that has `now`.

@@ -142,10 +142,8 @@ pub fn create(
         let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
         let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(&locked, &kept)? };
-        let sources = match copied.is_empty() && !request.relinks {
-            true => None,
-            false => Some(stages.run(Stage::Decide, || Sources::open(repository))?),
-        };
+        let joins = !copied.is_empty() || request.relinks;
+        let sources = joins.then(|| stages.run(Stage::Decide, || Sources::open(repository))).transpose()?;
         if let Some(sources) = sources.as_ref().filter(|_| !clones) {
             let is_left =
                 |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));

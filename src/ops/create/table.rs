@@ -102,6 +102,11 @@ pub(super) fn path_of(name: &TableName) -> PathBuf {
     Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table))
 }
 
+/// The same, relative to the snapshot.
+pub(super) fn path_in_snapshot(name: &TableName) -> PathBuf {
+    Path::new("data").join(path_of(name))
+}
+
 /// What was taken of a table in one round.
 #[derive(Debug)]
 pub(super) struct Attempt {

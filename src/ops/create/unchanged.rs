@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
-use crate::exec::{self, HeldTable, LeftOut, LiveTable};
-use crate::fs::{Dir, FsError};
+use crate::exec::{self, CopiedPart, HeldTable, LeftOut, LiveTable};
+use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{Part, PartName, Placement};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{Narrowed, TableFreeze, narrow};
 
-use super::copying::Extra;
+use super::copying::{Destination, Extra};
 use super::previous::EarlierTable;
 use super::table::{TakenPart, Taker, live_parts};
 
@@ -49,9 +49,10 @@ impl Taker<'_> {
     ) -> Result<Vec<TakenPart>, OpError> {
         let (Some(earlier), Some(previous)) = (earlier, self.previous) else { return Ok(Vec::new()) };
         let parts: HashMap<&PartName, &Part> = freeze.parts().map(|part| (&part.name, part)).collect();
+        let path = super::table::path_in_snapshot(freeze.table.name());
         let link = |name: &PartName| -> Result<Option<TakenPart>, OpError> {
             let (Some(record), Some(part)) = (earlier.parts.get(name), parts.get(name)) else { return Ok(None) };
-            exec::link_earlier_part(&earlier.dir, dir, name)?;
+            let copied = self.link_from(&earlier.dir, Destination { table: dir, path: &path }, name)?;
             let (linked, entries) = dir.open_and_list(name.as_str())?;
             let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
             let mut inspected = exec::recall_part(&linked, entries, record)?;
@@ -60,11 +61,24 @@ impl Taker<'_> {
             }
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
-            let (disk, placement, from) = (part.disk.clone(), Placement::Linked, Some(previous.id));
+            let (disk, from) = (part.disk.clone(), Some(previous.id));
             // What the inodes do not hold was written down when they were made.
-            let extra = Extra { unkept: record.unkept.clone(), ..Extra::default() };
+            let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
+            let placement = copied.map_or(Placement::Linked, |copied| copied.placement());
             Ok(Some(TakenPart { name: name.clone(), disk, placement, from, inspected, left_out, extra }))
         };
         narrowed.link.par_iter().filter_map(|name| link(name).transpose()).collect()
+    }
+
+    /// Links a part from an earlier snapshot. Where one of its files has as many links as it may have, what came of
+    /// copying such files is the answer.
+    fn link_from(&self, earlier: &Dir, to: Destination<'_>, name: &PartName) -> Result<Option<CopiedPart>, OpError> {
+        match exec::link_earlier_part(earlier, to.table, name) {
+            Err(exec::ExecError::Fs(error)) if error.kind() == ErrorKind::TooManyLinks => {
+                exec::remove_tree(to.table, name.as_str(), &|_| ())?;
+                Ok(Some(self.copying.link_or_copy(&earlier.open_dir(name.as_str())?, name, to)?))
+            }
+            result => Ok(result.map(|()| None)?),
+        }
     }
 }
