@@ -26,5 +26,6 @@ mod restore_files;
 mod restored;
 mod secured;
 mod server_gone;
+mod space;
 mod support;
 mod unchanged;
