@@ -123,6 +123,13 @@ impl Index {
         stamp_in(snapshot).ok().flatten()
     }
 
+    /// Has who links the files of a snapshot asked again: somebody has linked, or will link, some of them elsewhere.
+    pub fn suspect(&self, repository: &Repository, id: SnapshotId) {
+        let mut holdings = self.holdings(repository);
+        holdings.suspect(id);
+        self.keep_holdings(repository, &mut holdings);
+    }
+
     /// Forgets the inodes of a snapshot of which entries were replaced; the journal says that they were, so that what its
     /// manifest says of where they came from is not believed any more.
     pub fn forget_inodes(&self, repository: &Repository, id: SnapshotId) {

@@ -30,6 +30,7 @@ mod restore_server;
 mod restored;
 mod secured;
 mod server_gone;
+mod space;
 mod support;
 mod unchanged;
 mod verified;

@@ -16,7 +16,7 @@ use crate::ops::error::OpError;
 use crate::ops::init::resolved;
 use crate::ops::stages::Stages;
 use crate::plan::SnapshotReference;
-use crate::repo::Repository;
+use crate::repo::{Index, Repository};
 
 use super::report::{Report, TableReport, TableState};
 use super::source::{Source, SourceTable, Wanted};
@@ -80,11 +80,21 @@ pub fn restore_to_directory(
     let Ok(lock) = FileLock::try_acquire(&unfinished, LOCK)? else {
         return Err(OpError::TargetInUse { path });
     };
+    // What is linked out of a snapshot is not the repository's alone any more, whatever the index has seen.
+    let suspect = || {
+        if request.mode != RestoreMode::Copy
+            && let Ok(index) = Index::open(repository)
+        {
+            index.suspect(repository, source.id);
+        }
+    };
+    suspect();
     let result = pool.install(|| {
         clear(&target, &unfinished)?;
         fill(&source, request, &stages, &target, &unfinished)
     });
     drop(lock);
+    suspect();
     match result {
         Ok((tables, warnings)) => {
             let mut seconds = stages.seconds();
