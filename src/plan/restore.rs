@@ -409,3 +409,140 @@ fn rank(kind: DefinitionKind, has_data: bool) -> u8 {
         DefinitionKind::MaterializedView | DefinitionKind::OtherView => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Action, RestoreOptions, RestorePlan, SourceData, SourceItem, Target, TargetTable, What, plan_restore};
+    use crate::model::{Fingerprint, PartitionId, TableName, TableUuid};
+    use crate::plan::{Definition, Renames, Verb};
+
+    fn uuid(number: u8) -> TableUuid {
+        TableUuid::try_from(format!("{number:08x}-0000-4000-8000-000000000000")).expect("a UUID")
+    }
+
+    fn source(name: &str, definition: &str, id: u8, partitions: &[&str]) -> SourceItem {
+        let data = SourceData {
+            parts: partitions.len() as u64,
+            rows: 10,
+            bytes: 100,
+            policy: String::new(),
+            partitions: partitions.iter().map(|id| (PartitionId((*id).to_owned()), vec![print(1)])).collect(),
+        };
+        let is_table = definition.starts_with("ATTACH TABLE");
+        SourceItem {
+            name: TableName::new("d", name),
+            engine: if is_table { "MergeTree" } else { "MaterializedView" }.to_owned(),
+            uuid: Some(uuid(id)),
+            definition: Definition::parse(definition).map_err(|error| error.to_string()),
+            data: is_table.then_some(data),
+            data_left: None,
+            inner_of: None,
+        }
+    }
+
+    fn print(number: u8) -> Option<Fingerprint> {
+        Some(Fingerprint::from_bytes([number; 16]))
+    }
+
+    const TABLE: &str = "ATTACH TABLE _ (x UInt8) ENGINE = MergeTree ORDER BY x";
+
+    fn there(id: u8, partition: Option<(&str, u8)>) -> TargetTable {
+        let partitions = partition.map(|(id, hash)| (PartitionId(id.to_owned()), vec![print(hash)]));
+        TargetTable {
+            uuid: Some(uuid(id)),
+            engine: "MergeTree".to_owned(),
+            parts: u64::from(partitions.is_some()),
+            rows: 3,
+            bytes: 30,
+            partitions: partitions.into_iter().collect(),
+            definition: Definition::parse(TABLE).ok(),
+        }
+    }
+
+    fn target(tables: Vec<(&str, TargetTable)>) -> Target {
+        let named = |(name, table)| (TableName::new("d", name), table);
+        Target {
+            databases: [("d".to_owned(), "Atomic".to_owned())].into(),
+            used_uuids: [uuid(1)].into(),
+            tables: tables.into_iter().map(named).collect(),
+            ..Target::default()
+        }
+    }
+
+    fn plan(sources: &[SourceItem], target: &Target, options: &RestoreOptions) -> RestorePlan {
+        let mut number = 100;
+        let mut fresh = || {
+            number += 1;
+            uuid(number)
+        };
+        let databases = BTreeMap::from([("d".to_owned(), "Atomic".to_owned())]);
+        plan_restore(sources, &databases, target, options, &mut fresh)
+    }
+
+    fn action(plan: &RestorePlan, name: &str) -> Action {
+        plan.tables.iter().find(|table| table.from.table == name).map(|table| table.action.clone()).expect("planned")
+    }
+
+    #[test]
+    fn a_known_uuid_is_not_given_again_and_everything_that_has_it_follows() {
+        let view = format!(
+            "ATTACH MATERIALIZED VIEW _ UUID '{}' TO INNER UUID '{}' (x UInt8) ENGINE = Log AS SELECT 1",
+            uuid(1),
+            uuid(2)
+        );
+        let mut inner = source(&format!(".inner_id.{}", uuid(1)), TABLE, 2, &["all"]);
+        inner.inner_of = Some(TableName::new("d", "mv"));
+        let plan = plan(&[source("mv", &view, 1, &[]), inner], &target(Vec::new()), &RestoreOptions::default());
+        let view = plan.tables.iter().find(|table| table.from.table == "mv").expect("planned");
+        let inner = plan.tables.iter().find(|table| table.from.table != "mv").expect("planned");
+        assert_eq!(
+            (view.uuid.clone(), view.uuid_changed, view.action.clone()),
+            (Some(uuid(101)), true, Action::Make(Verb::Attach))
+        );
+        assert_eq!(inner.to.table, format!(".inner_id.{}", uuid(101)));
+        assert_eq!((inner.uuid.clone(), inner.uuid_changed), (Some(uuid(2)), false), "nobody knows that one");
+        assert_eq!(view.inner_uuid, inner.uuid);
+        assert!(inner.rank < view.rank);
+        assert_eq!(plan.mapping.uuids.get(&uuid(1)), Some(&uuid(101)));
+    }
+
+    #[test]
+    fn what_holds_data_is_replaced_only_by_permission() {
+        let sources = [source("t", TABLE, 5, &["a", "b"])];
+        let full = target(vec![("t", there(9, Some(("a", 7))))]);
+        let empty = target(vec![("t", there(9, None))]);
+        let whole = plan(&sources, &full, &RestoreOptions::default());
+        assert_eq!((action(&whole, "t"), whole.refused.len()), (Action::Swap, 1));
+        let allowed = RestoreOptions { replace: true, ..RestoreOptions::default() };
+        assert!(plan(&sources, &full, &allowed).refused.is_empty());
+        let into_empty = plan(&sources, &empty, &RestoreOptions::default());
+        assert_eq!((action(&into_empty, "t"), into_empty.refused.len()), (Action::Swap, 0));
+        let data = RestoreOptions { what: What::Data, ..RestoreOptions::default() };
+        let into_partition = plan(&sources, &full, &data);
+        assert_eq!(
+            (action(&into_partition, "t"), into_partition.refused.len()),
+            (Action::Partitions { others_go: false }, 1)
+        );
+        // The snapshot's own parts are there already, or another partition is: nothing goes.
+        for (partition, hash) in [("a", 1), ("c", 7)] {
+            let target = target(vec![("t", there(9, Some((partition, hash))))]);
+            assert!(plan(&sources, &target, &data).refused.is_empty(), "{partition}");
+        }
+        assert!(matches!(action(&plan(&sources, &target(Vec::new()), &data), "t"), Action::Impossible(_)));
+        let schema = RestoreOptions { what: What::Schema, ..RestoreOptions::default() };
+        assert_eq!(action(&plan(&sources, &full, &schema), "t"), Action::Keep { is_same: true });
+        assert_eq!(plan(&sources, &target(Vec::new()), &schema).tables.first().map(|table| table.parts), Some(0));
+    }
+
+    #[test]
+    fn two_tables_never_get_one_name_and_missing_databases_are_made() {
+        let renames = vec!["d.t=e.x".parse().expect("a rename"), "d.u=e.x".parse().expect("a rename")];
+        let options = RestoreOptions { renames: Renames::new(renames, Vec::new()), ..RestoreOptions::default() };
+        let sources = [source("t", TABLE, 5, &["a"]), source("u", TABLE, 6, &["a"])];
+        let plan = plan(&sources, &target(Vec::new()), &options);
+        assert_eq!(plan.conflicts.len(), 1);
+        assert_eq!(plan.databases, BTreeMap::from([("e".to_owned(), "d".to_owned())]));
+    }
+}

@@ -17,18 +17,18 @@ both_engines! {
         // Without a server: nothing is asked of one.
         let chsnap = Chsnap::new(chsnap.repo());
         let contents = tree(&snapshot.join("data"));
-        let linked = engine.root().join("linked");
-        let report = chsnap.json(0, &["restore", "latest", "--to", linked.to_str().expect("text")]);
+        let by_link = engine.root().join("linked");
+        let report = chsnap.json(0, &["restore", "latest", "--to", by_link.to_str().expect("text")]);
         assert_eq!(report["schema"], "chsnap.restore.v1");
         assert_eq!(report["totals"]["placed"]["linked"]["parts"], report["totals"]["parts"]);
-        let (links, originals) = (tree(&linked.join("data")), tree(&snapshot.join("data")));
+        let (links, originals) = (tree(&by_link.join("data")), tree(&snapshot.join("data")));
         assert!(files(&links) == files(&originals), "the same inodes");
-        assert_eq!(tree(&linked.join("metadata")).len(), tree(&snapshot.join("metadata")).len());
-        let copied = engine.root().join("copied");
-        fs::create_dir(&copied).expect("an empty directory");
-        let report = chsnap.json(0, &["restore", "latest", "--to", copied.to_str().expect("text"), "--place", "copy"]);
+        assert_eq!(tree(&by_link.join("metadata")).len(), tree(&snapshot.join("metadata")).len());
+        let by_copy = engine.root().join("copied");
+        fs::create_dir(&by_copy).expect("an empty directory");
+        let report = chsnap.json(0, &["restore", "latest", "--to", by_copy.to_str().expect("text"), "--place", "copy"]);
         assert_eq!(report["totals"]["placed"]["linked"]["parts"], 0);
-        let (copies, originals) = (tree(&copied.join("data")), tree(&snapshot.join("data")));
+        let (copies, originals) = (tree(&by_copy.join("data")), tree(&snapshot.join("data")));
         for (path, original) in files(&originals) {
             let copy = &copies[path];
             assert_ne!(copy.inode, original.inode, "{path:?}");
@@ -39,7 +39,7 @@ both_engines! {
             );
         }
         assert_eq!(files(&copies).len(), files(&originals).len());
-        let names: Vec<_> = fs::read_dir(&copied).expect("there").map(|entry| entry.expect("one").file_name()).collect();
+        let names: Vec<_> = fs::read_dir(&by_copy).expect("there").map(|entry| entry.expect("one").file_name()).collect();
         assert_eq!(names.len(), 2, "data and metadata, nothing unfinished: {names:?}");
         assert!(tree(&snapshot.join("data")) == contents, "the snapshot is as it was");
     }
