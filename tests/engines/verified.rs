@@ -95,7 +95,7 @@ both_engines! {
 }
 
 /// What the server says of a table's bytes: whether all is well. 18.16 checks no MergeTree table (`CHECK TABLE` of those
-/// came in 19), but it holds every block of a column that it reads against the block's own hash.
+/// came in 19): there the table is only read.
 fn check_table(engine: &Engine, table: &str) -> bool {
     let table = format!("lab.{}", crate::support::quoted(table));
     match engine.kind() {
@@ -142,7 +142,9 @@ both_engines! {
             spoilt[at] ^= 1 << dice.below(8);
             fs::write(&path, &spoilt).expect("written");
             assert!(is_damaged("data") && !is_damaged("size"), "{}: {seed}", path.display());
-            assert!(!check_table(&engine, table), "{} byte {at}: {seed}", path.display());
+            // 18.16 has no check of these tables, and a SELECT there did not notice all damage.
+            let is_seen = !check_table(&engine, table);
+            assert!(is_seen || engine.kind() == Kind::V18, "{} byte {at}: {seed}", path.display());
             let document = chsnap.json(12, &["verify", "--level", "data"]);
             assert_eq!(document["damage"].as_array().map(Vec::len), Some(1), "{document}");
             assert_eq!(document["damage"][0]["path"], path.to_str().expect("a text"), "{seed}");
