@@ -7,6 +7,7 @@
 //! The large repository has an index as if its files were there, and manifests, and no files. The smaller one is real.
 //! Both are in one temporary folder, so `TMPDIR` says which filesystem is measured. Nothing here fails for being slow.
 
+#![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
 #[path = "../tests/support/chsnap.rs"]

@@ -1,6 +1,8 @@
 //! The crash contract: killed, or refused by the filesystem, at any mutating call of create, rm, undo and gc, every
 //! older snapshot is intact, the new one is absent or complete, live data is untouched, and the next run converges.
 
+#![allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
+
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/freezer.rs"]

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 
 use chrono::Utc;
@@ -49,6 +50,8 @@ Exit codes: 13 if it was not confirmed, or looks like a mistake and --yes-really
 Examples:
   chsnap prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
   chsnap prune --free 200GiB --yes";
+
+const WRITABLE: &str = "a String takes everything";
 
 /// What became of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,17 +202,20 @@ fn text(plan: &PrunePlan, policy: &Policy) -> String {
         return text + &format!("\nkeep {kept}, remove none\n");
     }
     let freed = &plan.freed;
-    text.push_str(&format!(
-        "\nkeep {kept}, remove {removed}: frees {} (files {}, directories {}) once chsnap gc has emptied the trash\n",
+    writeln!(
+        text,
+        "\nkeep {kept}, remove {removed}: frees {} (files {}, directories {}) once chsnap gc has emptied the trash",
         render::bytes(freed.freed_bytes),
         render::bytes(freed.file_bytes),
         render::bytes(freed.directory_bytes),
-    ));
+    )
+    .expect(WRITABLE);
     if freed.freed_with_trash_bytes > freed.freed_bytes {
-        text.push_str(&format!("with what is in the trash already: {}\n", render::bytes(freed.freed_with_trash_bytes)));
+        writeln!(text, "with what is in the trash already: {}", render::bytes(freed.freed_with_trash_bytes))
+            .expect(WRITABLE);
     }
     for guard in &plan.guards {
-        text.push_str(&format!("looks like a mistake: {guard}\n"));
+        writeln!(text, "looks like a mistake: {guard}").expect(WRITABLE);
     }
     text
 }

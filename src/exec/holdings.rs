@@ -98,7 +98,9 @@ fn look(dir: &Dir, path: &Path, wanted: &(dyn Fn(&Path) -> bool + Sync), depth: 
             }
         })
         .collect();
-    below.into_iter().for_each(|more| found.add(more));
+    for more in below {
+        found.add(more);
+    }
     found
 }
 
@@ -131,7 +133,12 @@ pub struct ListedPart {
 #[must_use]
 pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<ListedPart>, Vec<String>) {
     let mut listed = (Vec::new(), Vec::new());
-    for found in by_table(snapshot, records, |record| (&record.database, &record.table), list_part) {
+    for found in by_table(
+        snapshot,
+        records,
+        |record| (&record.database, &record.table),
+        |table, record| list_part(table, record),
+    ) {
         match found {
             Ok(part) => listed.0.push(part),
             Err(error) => listed.1.push(crate::monitor::chain(&error)),
@@ -161,7 +168,7 @@ fn by_table<T: Sync, R: Send>(
     results.collect::<Vec<Vec<_>>>().into_iter().flatten().collect()
 }
 
-fn list_part(table: &Dir, record: &&PartRecord) -> Result<ListedPart, FsError> {
+fn list_part(table: &Dir, record: &PartRecord) -> Result<ListedPart, FsError> {
     let (mut links, mut directories, mut directory_bytes) = (Vec::new(), 0, 0);
     each_directory(table, OsStr::new(record.part.as_str()), DEPTH, &mut |dir, entries| {
         directories += 1;

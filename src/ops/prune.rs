@@ -104,13 +104,10 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     });
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
-    if let (Some(free), Some(wanted_bytes)) = (&free, request.free_bytes) {
-        if !free.is_enough {
-            let freed_bytes = free.freed_bytes;
-            warnings.push(format!(
-                "all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for"
-            ));
-        }
+    if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
+        warnings.push(format!(
+            "all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for"
+        ));
     }
     Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))
 }

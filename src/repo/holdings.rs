@@ -249,7 +249,7 @@ impl Holdings {
     /// Has everything asked again that a snapshot is said to hold.
     pub fn suspect(&mut self, id: SnapshotId) {
         let instances: Vec<InstanceId> =
-            self.get(id).into_iter().flat_map(|holding| holding.instances()).map(|(instance, _)| instance).collect();
+            self.get(id).into_iter().flat_map(Holding::instances).map(|(instance, _)| instance).collect();
         for id in instances {
             let Some(instance) = self.instances.get(&id) else { continue };
             let links = instance.links.iter().map(|link| Link { is_outside: true, ..link });
@@ -286,8 +286,7 @@ impl Holdings {
         for (instance, _) in self.get(id)?.instances() {
             inodes.extend(self.instance(instance)?.links.iter().map(|link| link.inode));
         }
-        // Stable: it makes use of the ascending runs that these are.
-        inodes.sort();
+        inodes.sort_unstable();
         Some(InodeSet::from_sorted(inodes))
     }
 

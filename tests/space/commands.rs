@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
 use chsnap::ops::usage::{UsageRequest, usage};
@@ -145,8 +145,8 @@ fn what_is_missing_or_led_astray_in_a_snapshot_is_said_each_time() {
     };
     fs::remove_dir_all(&parts(0)[0]).expect("removed");
     fs::remove_dir_all(&parts(1)[0]).expect("removed");
-    symlink("/", &parts(2)[0].with_extension("x")).expect("a link that no part is");
-    symlink("/usr", &parts(1)[0].with_file_name("202601_1_1_0_77")).expect("a link that no part is");
+    symlink("/", parts(2)[0].with_extension("x")).expect("a link that no part is");
+    symlink("/usr", parts(1)[0].with_file_name("202601_1_1_0_77")).expect("a link that no part is");
     for turn in 0..2 {
         let run = chsnap.expect(3, &["usage"]);
         assert!(run.stderr.contains("warning:") && run.stderr.contains("202"), "{turn}: {}", run.stderr);
@@ -211,20 +211,20 @@ fn ask_while_snapshots_come_and_go(every: usize) {
         });
         for _ in 0..30 {
             {
-                let _turn = turn.lock().unwrap_or_else(|error| error.into_inner());
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 hoard.snapshot();
             }
             {
-                let _turn = turn.lock().unwrap_or_else(|error| error.into_inner());
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 hoard.step(&mut numbers);
             }
             let ids = hoard.ids();
             if ids.len() > 3 {
                 {
-                    let _turn = turn.lock().unwrap_or_else(|error| error.into_inner());
+                    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                     hoard.rm(&ids[..2]);
                 }
-                let _turn = turn.lock().unwrap_or_else(|error| error.into_inner());
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 hoard.gc();
             }
         }

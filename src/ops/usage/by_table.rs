@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{SnapshotId, TableName};
 use crate::plan::{HolderSets, Holders, Piece, sum_up};
-use crate::repo::Origin;
+use crate::repo::{Holding, Origin};
 
 use super::measure::{Measured, instance_holders};
 
@@ -29,6 +29,9 @@ pub struct TableUsage {
     pub directory_bytes: u64,
 }
 
+/// Whoever is not asked for.
+const OTHERS: usize = 0;
+
 /// Sums by table, or by partition, over these snapshots, the tables in the order of their names.
 pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_partition: bool) -> Vec<TableUsage> {
     let holdings = &measured.holdings;
@@ -42,8 +45,6 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
     let mut pieces = Vec::new();
     let mut group_sets = HolderSets::default();
     let mut origins = BTreeMap::new();
-    /// Whoever is not asked for.
-    const OTHERS: usize = 0;
     for (id, instance) in holdings.instances() {
         let (Some(held_by), Some(origin)) = (holders.get(&id).and_then(|set| sets.set(*set)), instance.origin()) else {
             continue;
@@ -82,7 +83,7 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
     let mut counted = BTreeSet::new();
     for id in measured.summaries.iter().rev().map(|summary| summary.id).filter(|id| chosen.contains(id)) {
         let mut here = BTreeSet::new();
-        for (instance, directory_bytes) in holdings.get(id).into_iter().flat_map(|holding| holding.instances()) {
+        for (instance, directory_bytes) in holdings.get(id).into_iter().flat_map(Holding::instances) {
             let Some((number, origin)) = origins.get(&instance) else { continue };
             let Some(row) = rows.get_mut(number) else { continue };
             row.directory_bytes += directory_bytes;

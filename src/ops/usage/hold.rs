@@ -6,11 +6,13 @@ use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
 use crate::model::{PartName, Placement, SnapshotId, TableUuid};
 use crate::repo::{
-    Event, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts,
+    Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts,
 };
 
 /// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
 type Key = (Result<TableUuid, (String, String)>, PartName);
+
+type PartsByKey = HashMap<Key, (InstanceId, Origin)>;
 
 /// Takes snapshots up, one after the other.
 pub(super) struct Holder<'a> {
@@ -22,7 +24,7 @@ pub(super) struct Holder<'a> {
     /// Whether the journal was asked for snapshots of which entries were replaced since they were made.
     has_asked_the_journal: bool,
     /// The parts of the snapshot that was looked up last: most parts of the next one are linked from it.
-    last: Option<(SnapshotId, HashMap<Key, (InstanceId, Origin)>)>,
+    last: Option<(SnapshotId, PartsByKey)>,
     listed: u64,
     /// Snapshots some of whose parts could not be read.
     incomplete: Vec<SnapshotId>,
@@ -81,7 +83,7 @@ impl<'a> Holder<'a> {
     }
 
     fn origins(&self, id: SnapshotId) -> Vec<(InstanceId, Origin)> {
-        let instances = self.holdings.get(id).into_iter().flat_map(|holding| holding.instances());
+        let instances = self.holdings.get(id).into_iter().flat_map(Holding::instances);
         instances.filter_map(|(id, _)| Some((id, self.holdings.instance(id)?.origin()?))).collect()
     }
 

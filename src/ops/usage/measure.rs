@@ -9,7 +9,7 @@ use crate::exec::{self, Found, Question};
 use crate::fs::{Dir, ErrorKind};
 use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId};
 use crate::plan::{Asked, HolderSets, Holders, Piece, SetId, Space, Summed, sum_up};
-use crate::repo::{Holdings, Index, InstanceId, Repository, Summary};
+use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, Summary};
 
 use super::beside::Beside;
 use super::hold::Holder;
@@ -213,7 +213,9 @@ impl Counting<'_> {
         }
         let incomplete = holder.incomplete();
         self.cost.listed_snapshots += holder.listed() + trees.len() as u64;
-        incomplete.into_iter().for_each(|id| holdings.keep_not(id));
+        for id in incomplete {
+            holdings.keep_not(id);
+        }
         for found in trees.values() {
             warnings.extend(found.problems.iter().cloned());
         }
@@ -371,7 +373,7 @@ impl Trees {
                 continue;
             }
             let holding = counting.holdings.get(*id);
-            trees.directory_bytes.push(holding.map_or(0, |holding| holding.directory_bytes()));
+            trees.directory_bytes.push(holding.map_or(0, Holding::directory_bytes));
             if let Some(rest) = holding.and_then(|holding| holding.rest.as_ref()) {
                 trees.rest.push((number, rest.links.clone(), Vec::new()));
             }
