@@ -442,3 +442,36 @@ fn monitor_writes_the_figures_and_keeps_those_of_the_last_run() {
     night.configure("[monitor]\nmetrics_file = \"/nowhere/x.prom\"\n");
     assert!(night.run(1, &["monitor"]).stdout.contains("the figures are not written"));
 }
+
+#[test]
+fn what_the_policy_lets_go_goes_after_a_good_night_and_only_then() {
+    let night = Night::new("[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n");
+    for _ in 0..4 {
+        night.chsnap.expect(0, &["create"]);
+    }
+    let summary = night.summary(0, &["run"]);
+    let steps: Vec<String> = states(&summary).into_iter().map(|(step, state)| format!("{step} {state}")).collect();
+    assert_eq!(steps, ["create done", "prune done", "gc done", "verify done"], "{summary}");
+    assert_eq!(summary["steps"][1]["result"]["remove"].as_array().map(Vec::len), Some(2), "{summary}");
+    assert_eq!(names(&night.path("repo/snapshots")).len(), 3);
+    assert!(names(&night.path("repo/trash")).is_empty());
+    // Half of them and more at once looks like a mistake: it is refused, and said by the exit code.
+    night.configure("[prune]\nkeep_last = 1\n");
+    let summary = night.summary(13, &["run"]);
+    assert_eq!((state_of(&summary, "create"), state_of(&summary, "prune")), ("done".to_owned(), "failed".to_owned()));
+    assert_eq!(names(&night.path("repo/snapshots")).len(), 4);
+    // Without a new snapshot nothing goes.
+    let away = night.chsnap.clone().url("http://127.0.0.1:9");
+    let config = night.path("config.toml").display().to_string();
+    let run = away.expect(1, &["--config", &config, "--json", "run", "--server-wait", "0s"]);
+    let error: Value = serde_json::from_str(&run.stderr).expect("an error");
+    assert_eq!(state_of(&error["run"], "prune"), "skipped");
+    assert_eq!(names(&night.path("repo/snapshots")).len(), 4);
+}
+
+#[test]
+fn simulate_shows_the_policy_of_the_nights() {
+    let night = Night::new("[prune]\nkeep_daily = 5\n");
+    assert!(night.run(0, &["simulate", "--days", "30"]).stdout.contains("keep 5 daily"));
+    assert!(night.run(0, &["simulate", "--days", "30", "--keep-daily", "2"]).stdout.contains("keep 2 daily"));
+}

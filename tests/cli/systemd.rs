@@ -11,7 +11,7 @@ use crate::support::{Lab, names};
 fn configured() -> (Lab, String) {
     let lab = Lab::new();
     let config = lab.path().join("chsnap.toml");
-    let repo = lab.repo();
+    let repo = lab.repo().display().to_string();
     let text = format!("repo = {repo:?}\n[profile.nfs]\n[profile.hourly.run]\nevery = \"1h\"\n[profile.\"a/b\"]\n");
     fs::write(&config, text).expect("a file");
     let config = config.display().to_string();

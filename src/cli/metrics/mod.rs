@@ -235,6 +235,17 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
             seconds(time),
         );
     }
+    let drilled = repository.events().unwrap_or_default().into_iter().rev();
+    let drilled = drilled.filter_map(|(time, event)| match event {
+        Event::Drilled { failed, .. } => Some((time, failed)),
+        _ => None,
+    });
+    if let Some((time, failed)) = drilled.max() {
+        let help = "When a snapshot was last restored for a trial.";
+        page.gauge("chsnap_last_drill_timestamp_seconds", help, seconds(time));
+        let help = "Tables that were not what the snapshot says, in the last trial.";
+        page.gauge("chsnap_last_drill_failed_tables", help, number(failed));
+    }
     let of = |id| checks.last(id);
     let damaged = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).damaged).count();
     page.gauge(

@@ -14,7 +14,7 @@ use chrono::Utc;
 use chsnap::fs;
 use chsnap::ops;
 use chsnap::plan::{missed, next_wait, worst_code};
-use chsnap::repo::Repository;
+use chsnap::repo::{Event, Repository};
 
 use super::early::Early;
 use super::failure::Failure;
@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
     #[arg(long, value_name = "N", default_value_t = 30)]
     verify_slices: u32,
+    /// Restore the new snapshot for a trial where the last drill is this long ago, for example 7d; 0 leaves drills out
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    drill_every: Duration,
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     server_wait: Duration,
@@ -170,6 +173,11 @@ impl Run<'_> {
         if may_go_on {
             self.verify();
         }
+        if is_made && self.is_drill_due() && !self.is_interrupted() {
+            // It hears signals itself, and drops what it has restored.
+            let step = self.runner.run("drill", &[]);
+            self.summary.steps.push(step);
+        }
     }
 
     /// Notices what was missed, before there is a new snapshot.
@@ -269,6 +277,18 @@ impl Run<'_> {
         let has_level = self.runner.layer.sections.get("verify").is_some_and(|section| section.contains_key("level"));
         let arguments: &[&str] = if has_level { &["--slice", &slice] } else { &["--slice", &slice, "--level", "data"] };
         self.step("verify", arguments);
+    }
+
+    /// A drill that was a little less long ago is due: tonight, and not after one night more.
+    fn is_drill_due(&self) -> bool {
+        let every = self.args.drill_every;
+        if every.is_zero() {
+            return false;
+        }
+        let events = opening::open(self.runner.globals).ok().and_then(|repository| repository.events().ok());
+        let drills = events.into_iter().flatten().filter(|(_, event)| matches!(event, Event::Drilled { .. }));
+        let last = drills.map(|(time, _)| time).filter(|time| *time <= self.summary.started).max();
+        last.is_none_or(|last| (self.summary.started - last).to_std().unwrap_or_default() >= every - every / 20)
     }
 
     fn step(&mut self, name: &str, arguments: &[&str]) {
