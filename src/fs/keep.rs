@@ -90,7 +90,11 @@ fn attempted(result: VerbResult, is_refusal: fn(Errno) -> bool) -> VerbResult {
     }
 }
 
-/// The names of all extended attributes; none where there are no such things.
+/// What an NFS 4 client lists for every file: how its server puts owner, mode and ACL into words (`nfs4_acl(5)`). No file
+/// has them by itself, and no other filesystem takes them; mode and owner are compared as such.
+const WORDS_OF_NFS: [&CStr; 3] = [c"system.nfs4_acl", c"system.nfs4_dacl", c"system.nfs4_sacl"];
+
+/// The names of all extended attributes that a file has by itself; none where there are no such things.
 fn xattr_names(side: Side<'_>) -> Result<Vec<CString>, FsError> {
     let mut buffer = vec![0_u8; 1024];
     let bytes = loop {
@@ -102,7 +106,8 @@ fn xattr_names(side: Side<'_>) -> Result<Vec<CString>, FsError> {
         }
     };
     let names = buffer.get(..bytes).unwrap_or_default().split_inclusive(|byte| *byte == 0);
-    Ok(names.filter_map(|name| CStr::from_bytes_with_nul(name).ok().map(CStr::to_owned)).collect())
+    let names = names.filter_map(|name| CStr::from_bytes_with_nul(name).ok());
+    Ok(names.filter(|name| !WORDS_OF_NFS.contains(name)).map(CStr::to_owned).collect())
 }
 
 /// The value of one attribute, if it is there and may be read.

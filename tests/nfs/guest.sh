@@ -144,3 +144,6 @@ for mount in n3 n4; do
 done
 check mounts_fight mounts_fight
 check root_squash_is_refused root_squash_is_refused
+if [ -n "${ENGINES:-}" ]; then
+  for mount in n3 n4; do check engines_$mount engines $mount; done
+fi

@@ -32,17 +32,22 @@ fn cache() -> PathBuf {
     std::env::var_os("CHSNAP_NFS_LAB").map_or_else(|| root().join("target/nfs-lab"), PathBuf::from)
 }
 
-/// The test program `cli`, which stands beside this one: the newest, for cargo keeps old ones.
-fn whole_commands() -> PathBuf {
+/// What is run besides in `./test --full`.
+const LONG_CHECKS: [&str; 2] = ["engines_n3", "engines_n4"];
+
+/// Another test program, which stands beside this one: the newest, for cargo keeps old ones.
+fn program(of: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
     let beside = own.parent().expect("it is in a directory").read_dir().expect("a directory");
     let is_program = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.strip_prefix("cli-").is_some_and(|hash| hash.bytes().all(|letter| letter.is_ascii_hexdigit()))
+        name.strip_prefix(of)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|hash| hash.bytes().all(|letter| letter.is_ascii_hexdigit()))
     };
     let programs = beside.filter_map(Result::ok).map(|entry| entry.path()).filter(is_program);
     let newest = programs.max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok());
-    newest.expect("the test program `cli` is built: cargo test --no-run")
+    newest.unwrap_or_else(|| panic!("the test program `{of}` is not built: cargo test --no-run"))
 }
 
 #[test]
@@ -50,28 +55,31 @@ fn what_holds_on_a_local_filesystem_holds_on_nfs_3_and_4() {
     assert!(cache().join("initrd.gz").is_file(), "no machine in {}: tests/nfs/build makes it", cache().display());
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("guest");
-    let fight_seconds = if std::env::var_os("CHSNAP_FULL").is_some() { 150 } else { 8 };
+    let is_full = std::env::var_os("CHSNAP_FULL").is_some();
+    let fight_seconds = if is_full { 150 } else { 8 };
+    let engines = if is_full { program("engines").display().to_string() } else { String::new() };
+    let checks: Vec<&str> = CHECKS.iter().chain(LONG_CHECKS.iter().filter(|_| is_full)).copied().collect();
     let text = format!(
-        "CHSNAP={} TESTS={} FIGHT_SECONDS={fight_seconds}\n{}",
+        "CHSNAP={} TESTS={} ENGINES={engines} FIGHT_SECONDS={fight_seconds}\n{}",
         env!("CARGO_BIN_EXE_chsnap"),
-        whole_commands().display(),
+        program("cli").display(),
         include_str!("guest.sh")
     );
     std::fs::write(&script, text).expect("a script");
     let begun = Instant::now();
     let mut machine = Command::new(root().join("tests/nfs/run"));
-    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if fight_seconds > 100 { "1200" } else { "170" });
+    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "170" });
     let output = machine.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    for check in CHECKS {
+    for check in &checks {
         let line = said.lines().find(|line| line.starts_with(&format!("check {check}: ")));
         assert!(
             line.is_some_and(|line| line.starts_with(&format!("check {check}: ok"))),
             "{}\nafter {:?}, the machine says:\n{said}\n{}",
-            line.unwrap_or(check).replace('|', "\n"),
+            line.unwrap_or(*check).replace('|', "\n"),
             begun.elapsed(),
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    assert_eq!(said.lines().filter(|line| line.starts_with("check ")).count(), CHECKS.len(), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("check ")).count(), checks.len(), "{said}");
 }
