@@ -177,7 +177,7 @@ fn open_all(
     for id in ids {
         match open(repository, id, subjects.len())? {
             Opened::Subject(subject, found) => {
-                subjects.push(subject);
+                subjects.push(*subject);
                 findings.extend(found);
             }
             Opened::Removed => report.removed.push(id),
@@ -203,7 +203,7 @@ impl Run<'_> {
                 .enumerate()
                 .map(|(at, subject)| self.frame(subject, chunk * at_once + at))
                 .collect();
-            let kept: Vec<bool> = subjects.iter().map(|subject| subject.keeps_ids()).collect();
+            let kept: Vec<bool> = subjects.iter().map(Subject::keeps_ids).collect();
             for (at, ((parts, found, metadata_files), keeps_ids)) in read.into_iter().zip(kept).enumerate() {
                 findings.extend(found);
                 report.metadata_files += metadata_files;

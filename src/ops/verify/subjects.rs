@@ -29,7 +29,7 @@ pub(super) struct Subject {
 /// What opening a snapshot gave.
 pub(super) enum Opened {
     /// It is there.
-    Subject(Subject, Vec<Finding>),
+    Subject(Box<Subject>, Vec<Finding>),
     /// It is not there any more.
     Removed,
     /// A newer chsnap made it.
@@ -55,7 +55,7 @@ pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> 
                 result => result?,
             };
             let subject = Subject { id, dir, _lease: None, manifest: None, has_parts: false };
-            return Ok(Opened::Subject(subject, vec![finding("a manifest", chain(&error))]));
+            return Ok(Opened::Subject(Box::new(subject), vec![finding("a manifest", chain(&error))]));
         }
     };
     let dir = lease.dir().clone();
@@ -72,7 +72,8 @@ pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> 
             manifest = Some(read);
         }
     }
-    Ok(Opened::Subject(Subject { id, dir, _lease: Some(lease), manifest, has_parts: false }, findings))
+    let subject = Subject { id, dir, _lease: Some(lease), manifest, has_parts: false };
+    Ok(Opened::Subject(Box::new(subject), findings))
 }
 
 /// Which parts a run is about.

@@ -45,7 +45,7 @@ impl Run<'_> {
             if !asked.contains(&id)
                 && let Ok(Opened::Subject(subject, _)) = open(self.repository, id, subjects.len())
             {
-                subjects.push(subject);
+                subjects.push(*subject);
             }
         }
         let inodes: HashSet<InodeKey> = findings.iter().filter_map(|finding| finding.inode).collect();
