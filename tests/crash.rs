@@ -90,8 +90,11 @@ fn create_from_the_last_snapshot_killed_or_refused_at_any_call_leaves_all_or_not
 
 #[test]
 fn create_by_copies_killed_or_refused_at_any_call_leaves_all_or_nothing() {
-    create_survives(Fault::Kill, PlaceMode::Copy, FreezeMode::All);
-    for errno in faulty::ERRNOS {
+    create_survives_in(World::small, Fault::Kill, PlaceMode::Copy, FreezeMode::All);
+    // Each that a copy answers in a way of its own; with CHSNAP_FULL all of them.
+    let some = [rustix::io::Errno::NOSPC, rustix::io::Errno::MLINK, rustix::io::Errno::ACCESS];
+    let is_full = std::env::var_os("CHSNAP_FULL").is_some();
+    for errno in faulty::ERRNOS.into_iter().filter(|errno| is_full || some.contains(errno)) {
         create_survives_in(World::small, Fault::Error(errno), PlaceMode::Copy, FreezeMode::Changed);
     }
 }

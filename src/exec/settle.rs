@@ -35,10 +35,10 @@ pub fn settle(
         return Err(ExecError::Foreign { path, what: "not what was copied to it" });
     }
     let mut unkept = Vec::new();
-    let mut lacks = |path: String, modified, xattrs: Xattrs| {
+    let mut lacks = |path: String, modified: Option<(i64, u32)>, xattrs: Xattrs| {
         let xattrs: Vec<(String, String)> =
             xattrs.into_iter().filter_map(|(name, value)| Some((name, STANDARD.encode(value?)))).collect();
-        if modified != None || !xattrs.is_empty() {
+        if modified.is_some() || !xattrs.is_empty() {
             unkept.push(UnkeptOf { path, modified, xattrs });
         }
     };

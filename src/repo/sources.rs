@@ -35,8 +35,7 @@ impl FileKey {
     /// The key of a file that `checksums.txt` covers, if it is large enough to have one.
     #[must_use]
     pub fn of(bytes: u64, hash: FileHash) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, ..] = hash.to_bytes();
-        let low = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let low = first_bits(&hash.to_bytes());
         (bytes >= LEAST_BYTES)
             .then(|| Self(low ^ i64::from_le_bytes(bytes.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())))
     }
@@ -88,8 +87,12 @@ fn owner(name: &TableName, uuid: Option<&TableUuid>) -> String {
 
 fn stem_key(owner: &str, name: &PartName) -> i64 {
     let digest = blake3::hash(format!("{owner}\n{}", stem(name)).as_bytes());
-    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+    first_bits(digest.as_bytes())
+}
+
+/// The first 64 bits of a hash.
+fn first_bits(hash: &[u8]) -> i64 {
+    i64::from_le_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
 impl Sources {
@@ -187,10 +190,10 @@ impl Sources {
         let found = (|| -> rusqlite::Result<Vec<Source>> {
             let connection = self.lock();
             let mut counts: HashMap<i64, usize> = HashMap::new();
-            let mut parts_of =
+            let mut with_key =
                 connection.prepare_cached("SELECT part FROM file WHERE key = ?1 ORDER BY part DESC LIMIT ?2")?;
             for FileKey(key) in keys {
-                for part in parts_of.query_map(params![key, CANDIDATES], |row| row.get::<_, i64>(0))? {
+                for part in with_key.query_map(params![key, CANDIDATES], |row| row.get::<_, i64>(0))? {
                     *counts.entry(part?).or_default() += 1;
                 }
             }

@@ -165,7 +165,7 @@ impl Copying<'_> {
         let (inspected, files) = exec::inspect_to_copy(part.dir, part.entries)?;
         let is_sound = inspected.problems.is_empty();
         let (mut candidates, mut joins) = (Candidates::default(), Joins::default());
-        self.find(&part.table, part.name, &inspected, &files, (&mut candidates, &mut joins))?;
+        self.find(part.table, part.name, &inspected, &files, (&mut candidates, &mut joins))?;
         let is_whole = |joins: &Joins| joins.len() as u64 == inspected.files && is_sound;
         if self.request.relinks && !is_whole(&joins) {
             // Equal but for its times: those are written down.
@@ -175,15 +175,15 @@ impl Copying<'_> {
                 joins = others;
             }
         }
-        let copier = match self.copiers.get(disk) {
-            Some(copier) => copier,
+        let by = match self.copiers.get(disk) {
+            Some(own) => own,
             // Linked from an earlier snapshot as a whole, or not at all.
             None if is_whole(&joins) => &self.joiner,
             None => return Ok(None),
         };
         self.see_to_space(to.table, inspected.bytes, &joins)?;
         let original = (part.dir, part.name);
-        let (copied, damage) = self.copy(copier, original, to, (&joins, &files), is_sound)?;
+        let (copied, damage) = Self::copy(by, original, to, (&joins, &files), is_sound)?;
         self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
         let keeping = self.keeping;
         let lacking = copied.unkept.iter().find(|(_, what)| what.is_of_the_file());
@@ -310,7 +310,6 @@ impl Copying<'_> {
     /// Copies a part. One whose files are not what its checksums say is read a second time: damage that is there again
     /// is that of the server's disk, and the part is taken as it is, with that said.
     fn copy(
-        &self,
         copier: &PartCopier<'_>,
         (from, name): (&Dir, &PartName),
         to: Destination<'_>,

@@ -100,6 +100,7 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
 /// # Errors
 /// If no snapshot could be made: then none stands, our shadows are gone or noted for the next run, and the live data
 /// is as it was. Tables that could not be taken are warnings in the report, unless they are all there was.
+#[expect(clippy::too_many_lines, reason = "the pipeline, from top to bottom")]
 pub fn create(
     repository: &Repository,
     server: &Server,
@@ -152,10 +153,10 @@ pub fn create(
         if !copied.is_empty() {
             incoming.announce_copies()?;
         }
-        let copier = || copying::copier(request, rate.as_ref(), &advanced, &links);
+        let new_copier = || copying::copier(request, rate.as_ref(), &advanced, &links);
         let copying = Copying {
-            copiers: copied.into_iter().map(|disk| (disk, copier())).collect(),
-            joiner: copier(),
+            copiers: copied.into_iter().map(|disk| (disk, new_copier())).collect(),
+            joiner: new_copier(),
             keeping,
             sources,
             leftovers: &leftovers,

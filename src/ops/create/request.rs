@@ -55,6 +55,7 @@ impl IdsMode {
 
 /// What a `create` is asked to do.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Request {
     /// Which tables and partitions.
     pub selection: Selection,
