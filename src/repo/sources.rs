@@ -359,12 +359,11 @@ fn add(
                 made.execute(params![number, owner, path, record.part.as_str(), fingerprint, stem])?;
                 let part_number = transaction.last_insert_rowid();
                 let read;
-                let keys = match part.keys {
-                    Some(keys) => keys,
-                    None => {
-                        read = keys_in(snapshot, Path::new(&path));
-                        &read
-                    }
+                let keys = if let Some(keys) = part.keys {
+                    keys
+                } else {
+                    read = keys_in(snapshot, Path::new(&path));
+                    &read
                 };
                 for FileKey(key) in keys {
                     held.execute(params![key, part_number])?;
