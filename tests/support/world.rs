@@ -172,11 +172,11 @@ impl World {
             let data = unread_tree(&root);
             let found = files(&data);
             assert_eq!(found.len() as u64, manifest.totals.files, "{context}");
-            for (path, node) in found {
+            for (path, held) in found {
                 let live = &self.live[path];
-                if live.inode != node.inode {
+                if live.inode != held.inode {
                     let content = blake3::hash(&std::fs::read(root.join(path)).expect("readable"));
-                    let copy = Node { inode: live.inode, mode: 0, content, ..node.clone() };
+                    let copy = Node { inode: live.inode, mode: 0, content, ..held.clone() };
                     assert_eq!(&copy, live, "{}: {context}", path.display());
                 }
             }
