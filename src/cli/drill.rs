@@ -12,7 +12,7 @@ use super::render::Align::{Left, Right};
 use super::restore::Place;
 use super::{CommandResult, DAMAGED, DONE, WARNED, signals};
 
-/// Prove a snapshot: restore its tables into a database of their own, read and compare them, drop them
+/// Prove a snapshot: restore tables for a trial, read, compare and drop them
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

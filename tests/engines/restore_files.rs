@@ -28,17 +28,18 @@ both_engines! {
         fs::create_dir(&by_copy).expect("an empty directory");
         let report = chsnap.json(0, &["restore", "latest", "--to", by_copy.to_str().expect("text"), "--place", "copy"]);
         assert_eq!(report["totals"]["placed"]["linked"]["parts"], 0);
-        let (copies, originals) = (tree(&by_copy.join("data")), tree(&snapshot.join("data")));
+        let (made, originals) = (tree(&by_copy.join("data")), tree(&snapshot.join("data")));
         for (path, original) in files(&originals) {
-            let copy = &copies[path];
-            assert_ne!(copy.inode, original.inode, "{path:?}");
+            let copy = &made[path];
+            assert_ne!(copy.inode, original.inode, "{}", path.display());
             assert_eq!(
                 (copy.content, copy.mode, copy.uid, copy.gid, copy.modified),
                 (original.content, original.mode, original.uid, original.gid, original.modified),
-                "{path:?}"
+                "{}",
+                path.display()
             );
         }
-        assert_eq!(files(&copies).len(), files(&originals).len());
+        assert_eq!(files(&made).len(), files(&originals).len());
         let names: Vec<_> = fs::read_dir(&by_copy).expect("there").map(|entry| entry.expect("one").file_name()).collect();
         assert_eq!(names.len(), 2, "data and metadata, nothing unfinished: {names:?}");
         assert!(tree(&snapshot.join("data")) == contents, "the snapshot is as it was");

@@ -177,7 +177,7 @@ both_engines! {
         engine.query("DROP DATABASE lab");
         let after = snapshot_tree(&snapshot);
         for (path, node) in &contents {
-            assert_eq!(after.get(path), Some(node), "{path:?} is as it was");
+            assert_eq!(after.get(path), Some(node), "{} is as it was", path.display());
         }
         assert_eq!(after.len(), contents.len());
     }
