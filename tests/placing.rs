@@ -1,6 +1,8 @@
 //! Placing by copies where something stands in the way: filesystems that keep less, inodes that have no more links,
 //! files that are damaged where they come from.
 
+#![allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
+
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/freezer.rs"]

@@ -172,12 +172,12 @@ impl World {
             let data = unread_tree(&root);
             let found = files(&data);
             assert_eq!(found.len() as u64, manifest.totals.files, "{context}");
-            for (path, held) in found {
-                let live = &self.live[path];
-                if live.inode != held.inode {
+            for (path, kept) in found {
+                let source = &self.live[path];
+                if source.inode != kept.inode {
                     let content = blake3::hash(&std::fs::read(root.join(path)).expect("readable"));
-                    let copy = Node { inode: live.inode, mode: 0, content, ..held.clone() };
-                    assert_eq!(&copy, live, "{}: {context}", path.display());
+                    let copy = Node { inode: source.inode, mode: 0, content, ..kept.clone() };
+                    assert_eq!(&copy, source, "{}: {context}", path.display());
                 }
             }
         }
