@@ -175,8 +175,8 @@ impl World {
             for (path, kept) in found {
                 let source = &self.live[path];
                 if source.inode != kept.inode {
-                    let content = blake3::hash(&std::fs::read(root.join(path)).expect("readable"));
-                    let copy = Node { inode: source.inode, mode: 0, content, ..kept.clone() };
+                    let hash = blake3::hash(&std::fs::read(root.join(path)).expect("readable"));
+                    let copy = Node { inode: source.inode, mode: 0, content: hash, ..kept.clone() };
                     assert_eq!(&copy, source, "{}: {context}", path.display());
                 }
             }
