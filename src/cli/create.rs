@@ -21,6 +21,7 @@ use super::{CommandResult, DONE, WARNED, signals};
 /// Take a snapshot: freeze, place, check, seal
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Args {
     /// Tables to take, as 'database.glob' [default: all MergeTree tables but the server's own]
     #[arg(long, value_name = "DB.GLOB")]

@@ -288,7 +288,9 @@ impl Run<'_> {
         let events = opening::open(self.runner.globals).ok().and_then(|repository| repository.events().ok());
         let drills = events.into_iter().flatten().filter(|(_, event)| matches!(event, Event::Drilled { .. }));
         let last = drills.map(|(time, _)| time).filter(|time| *time <= self.summary.started).max();
-        last.is_none_or(|last| (self.summary.started - last).to_std().unwrap_or_default() >= every - every / 20)
+        last.is_none_or(|last| {
+            (self.summary.started - last).to_std().unwrap_or_default() >= every.saturating_sub(every / 20)
+        })
     }
 
     fn step(&mut self, name: &str, arguments: &[&str]) {
