@@ -96,7 +96,7 @@ impl Living {
     }
 
     /// Waits until it finds that it has lost the lock.
-    fn is_lost(self) -> bool {
+    fn loses(self) -> bool {
         let begun = Instant::now();
         while !self.thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
             if begun.elapsed() > Duration::from_secs(20) {
@@ -156,7 +156,7 @@ fn a_lock_that_is_broken_by_force_is_lost_to_its_holder_and_what_it_was_building
     fs::create_dir(lab.repo().join("incoming/2026-12-01T020000Z")).expect("a tree that is being built");
     let living = Living::renewing(&lab, &leave_dead(&lab, "ch7"));
     assert_eq!(lab.chsnap().json(0, &["unlock", "--force"])["state"], "broken");
-    assert!(living.is_lost(), "the holder finds that the lock is not its own any more");
+    assert!(living.loses(), "the holder finds that the lock is not its own any more");
     assert!(!lab.repo().join("incoming/2026-12-01T020000Z").exists(), "its commit would find nothing to rename");
     assert_eq!(lab.chsnap().json(0, &["unlock"])["state"], "free");
     assert!(journal(&lab).contains(r#""reason":"broken""#));
