@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 
+use rayon::prelude::*;
+
 use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
 use crate::model::{PartName, Placement};
 
@@ -80,32 +82,31 @@ fn wants_links(error: &FsError) -> bool {
     matches!(error.kind(), ErrorKind::CrossDevice | ErrorKind::NoPermission)
 }
 
-/// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`.
+/// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`. Parts that
+/// are linked are so in the current pool, each by one thread.
 ///
 /// # Errors
 /// If a part can be neither renamed nor linked; those before it stand in the snapshot, the others in the shadow.
 pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<PlacedPart>, ExecError> {
     let mut placed = Vec::new();
-    let mut mode = mode;
+    let mut to_link = Vec::new();
     for entry in shadow.entries_with_kind()? {
         if entry.kind != Kind::Directory {
             continue;
         }
         let name = part_name(shadow, &entry)?;
-        let placement = match mode {
-            // What is copied goes another way: see `PartCopier`.
-            PlaceMode::Link | PlaceMode::Copy => link_part(shadow, table, &entry)?,
-            PlaceMode::Rename | PlaceMode::Auto => match table.rename_from(shadow, &entry.name, &entry.name) {
-                Ok(()) => Placement::Renamed,
-                Err(error) if mode == PlaceMode::Auto && wants_links(&error) => {
-                    mode = PlaceMode::Link;
-                    link_part(shadow, table, &entry)?
-                }
-                Err(error) => return Err(error.into()),
-            },
-        };
-        placed.push(PlacedPart { name, placement });
+        // What is copied goes another way: see `PartCopier`.
+        let renames = matches!(mode, PlaceMode::Rename | PlaceMode::Auto) && to_link.is_empty();
+        match renames.then(|| table.rename_from(shadow, &entry.name, &entry.name)) {
+            Some(Ok(())) => placed.push(PlacedPart { name, placement: Placement::Renamed }),
+            Some(Err(error)) if mode != PlaceMode::Auto || !wants_links(&error) => return Err(error.into()),
+            Some(Err(_)) | None => to_link.push((name, entry)),
+        }
     }
+    let link = |(name, entry): (PartName, Entry)| -> Result<PlacedPart, ExecError> {
+        Ok(PlacedPart { name, placement: link_part(shadow, table, &entry)? })
+    };
+    placed.extend(to_link.into_par_iter().map(link).collect::<Result<Vec<_>, _>>()?);
     Ok(placed)
 }
 

@@ -82,6 +82,27 @@ both_engines! {
     }
 }
 
+both_engines! {
+    fn a_last_snapshot_that_cannot_be_read_is_a_warning_and_everything_is_frozen(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let (first, _) = create(&chsnap);
+        let data = path_of(&chsnap, &first).join("data");
+        let aside = chsnap.repo().with_extension("aside");
+        fs::rename(&data, &aside).expect("moved");
+        std::os::unix::fs::symlink(&aside, &data).expect("a link");
+        let second = chsnap.json(3, &["create", "--place", "link"]);
+        let warnings = second["warnings"].to_string();
+        assert!(warnings.contains("everything is frozen") && warnings.contains("chsnap verify"), "{warnings}");
+        assert_eq!(&second["placed"]["linked"]["parts"], &first["parts"]);
+        let snapshot = path_of(&chsnap, &second);
+        assert_eq!(found(&tree(&snapshot.join("data/lab"))), expected(&engine));
+        assert!(records(&snapshot).iter().all(|record| record["from"].is_null()), "nothing comes from what a link leads to");
+        let (_, freezes) = create(&chsnap);
+        assert_eq!(freezes, Vec::<String>::new(), "the next night has a sound one before it");
+    }
+}
+
 /// Numbers that look random and are the same for one seed.
 pub(crate) struct Numbers(pub(crate) u64);
 

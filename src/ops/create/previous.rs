@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
 use crate::ops::error::OpError;
-use crate::repo::{Index, PartRecord, Repository, SnapshotState, Summary, read_parts};
+use crate::repo::{Index, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
 
 /// The newest complete snapshot.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(super) struct EarlierTable<'a> {
 }
 
 impl Previous {
-    /// Reads the newest complete snapshot, its parts only where they are to be linked from. A list of parts that cannot
-    /// be read is a warning: then everything is frozen.
+    /// Reads the newest complete snapshot, its parts only where they are to be linked from. One that cannot be read is a
+    /// warning, and no reason to have none of tonight: then everything is frozen.
     pub(super) fn read(
         repository: &Repository,
         with_parts: bool,
@@ -47,25 +47,52 @@ impl Previous {
     ) -> Result<Option<Self>, OpError> {
         let index = Index::open(repository)?;
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
-        let Some((id, time)) = complete.next().map(|summary| (summary.id, summary.time)) else { return Ok(None) };
-        let snapshot = repository.snapshot_dir(id)?;
+        let Some(newest) = complete.next() else { return Ok(None) };
+        let mut unread = |error: &dyn std::error::Error| {
+            warnings.push(format!(
+                "nothing is linked from the last snapshot {}, everything is frozen: {}; chsnap verify looks at it",
+                newest.id,
+                crate::monitor::chain(error)
+            ));
+        };
+        let (mut previous, snapshot, data) = match Self::look(repository, &index, newest) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                unread(&error);
+                return Ok(None);
+            }
+        };
+        if let (true, Some(data), SnapshotState::Complete(manifest)) =
+            (with_parts, data, repository.snapshot(previous.id)?)
+        {
+            match read_parts(&snapshot, &manifest.parts_blake3) {
+                Ok(records) => {
+                    previous.earlier = Some(Earlier::new(data, records, &noted(repository, previous.id, warnings)));
+                }
+                Err(error) => unread(&error),
+            }
+        }
+        Ok(Some(previous))
+    }
+
+    /// The snapshot with the inodes of its parts, its directory, and the one of its tables; nothing if it has gone.
+    fn look(
+        repository: &Repository,
+        index: &Index,
+        newest: &Summary,
+    ) -> Result<Option<(Self, Dir, Option<Dir>)>, RepoError> {
+        let snapshot = match repository.snapshot_dir(newest.id) {
+            Err(RepoError::NoSnapshot { .. }) => return Ok(None),
+            result => result?,
+        };
         let data = snapshot.find_beneath(Path::new("data"))?;
-        let inodes = match (index.holdings(repository).inodes(id), &data) {
+        let inodes = match (index.holdings(repository).inodes(newest.id), &data) {
             (Some(inodes), _) => inodes,
             (None, Some(data)) => inodes_below(data)?,
             (None, None) => InodeSet::default(),
         };
-        let mut earlier = None;
-        if let (true, Some(data), SnapshotState::Complete(manifest)) = (with_parts, data, repository.snapshot(id)?) {
-            match read_parts(&snapshot, &manifest.parts_blake3) {
-                Ok(records) => earlier = Some(Earlier::new(data, records, &noted(repository, id, warnings))),
-                Err(error) => warnings.push(format!(
-                    "nothing is linked from the last snapshot {id}, everything is frozen: {}",
-                    crate::monitor::chain(&error)
-                )),
-            }
-        }
-        Ok(Some(Self { id, time, inodes, earlier }))
+        Ok(Some((Self { id: newest.id, time: newest.time, inodes, earlier: None }, snapshot, data)))
     }
 
     /// The table as the snapshot has it: in Atomic databases the one of the same UUID, whatever its name was.
