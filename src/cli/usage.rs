@@ -1,15 +1,20 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chrono::Utc;
+use chsnap::model::SnapshotId;
 use chsnap::ops::OpError;
+use chsnap::ops::prune::reasons;
 use chsnap::ops::usage::{By, Freed, SnapshotUsage, Span, TableUsage, Usage, UsageRequest, usage};
 use chsnap::plan::SnapshotReference;
+use chsnap::plan::retention::{Policy, Reason};
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::globals::Globals;
 use super::opening;
 use super::output::{Output, insert_path};
+use super::policy::PolicyArgs;
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
@@ -30,7 +35,13 @@ pub(super) struct Args {
     /// Look at every file instead of asking the index, and put the index right where it differs
     #[arg(long)]
     exact: bool,
+    /// With rules: why each snapshot stays, or that it would go
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
+
+/// Why each snapshot stays by the rules, where there are any.
+type Reasons = Option<BTreeMap<SnapshotId, Vec<Reason>>>;
 
 const HELP: &str =
     "Words: TO RESTORE is the sum of the files' sizes. NEW is what the snapshot before it does not have. \
@@ -42,6 +53,7 @@ const HELP: &str =
 Examples:
   chsnap usage
   chsnap usage --by table
+  chsnap usage --keep-daily 7 --keep-weekly 4
   chsnap usage --freed ..latest~7";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,14 +77,17 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         paths: globals.paths(),
         jobs: globals.jobs(),
     };
-    let found = usage(&repository, &request, Utc::now())?;
+    let now = Utc::now();
+    let found = usage(&repository, &request, now)?;
+    let policy = args.policy.over(Policy::default());
+    let reasons = if policy.is_empty() { None } else { Some(reasons(&repository, &policy, now)?) };
     if output.is_json() {
-        let mut document = document(&found, args.by);
+        let mut document = document(&found, args.by, &reasons);
         document.insert("schema".to_owned(), output.schema().into());
         insert_path(&mut document, "repository", repository.path());
         output.json(&Value::Object(document));
     } else {
-        output.text(&text(&found, globals.quiet));
+        output.text(&text(&found, &reasons, globals.quiet));
     }
     output.warnings(&found.warnings);
     Ok(if found.warnings.is_empty() { DONE } else { WARNED })
@@ -88,7 +103,7 @@ fn span(text: &str) -> Result<Span, OpError> {
     Ok(Span::FromTo(end(from)?, end(to)?))
 }
 
-fn document(found: &Usage, by: Each) -> Map<String, Value> {
+fn document(found: &Usage, by: Each, reasons: &Reasons) -> Map<String, Value> {
     let filesystem = &found.filesystem;
     let totals = &found.totals;
     let foreign: Vec<Value> = totals
@@ -114,7 +129,7 @@ fn document(found: &Usage, by: Each) -> Map<String, Value> {
             "inodes": filesystem.inodes, "free_inodes": filesystem.free_inodes,
         }),
     );
-    put("snapshots", found.snapshots.iter().map(snapshot_row).collect());
+    put("snapshots", found.snapshots.iter().map(|row| snapshot_row(row, reasons)).collect());
     if let Some(tables) = &found.tables {
         put(if by == Each::Table { "tables" } else { "partitions" }, tables.iter().map(table_row).collect());
     }
@@ -169,7 +184,7 @@ fn rounded(bytes: f64) -> i64 {
     bytes.round() as i64
 }
 
-fn snapshot_row(row: &SnapshotUsage) -> Value {
+fn snapshot_row(row: &SnapshotUsage, reasons: &Reasons) -> Value {
     let (summary, held) = (&row.summary, &row.held);
     let mut value = json!({
         "id": summary.id,
@@ -190,8 +205,11 @@ fn snapshot_row(row: &SnapshotUsage) -> Value {
         "freed_with_older_bytes": row.freed_with_older_bytes,
         "live_shared_bytes": held.live_shared_bytes,
     });
-    if let (Some(pin), Some(object)) = (&row.pin, value.as_object_mut()) {
-        object.insert("pin".to_owned(), json!(pin));
+    if let Some(object) = value.as_object_mut() {
+        object.extend(row.pin.as_ref().map(|pin| ("pin".to_owned(), json!(pin))));
+        let told = reasons.as_ref().and_then(|reasons| reasons.get(&summary.id));
+        let told = told.map(|told| told.iter().map(ToString::to_string).collect::<Vec<_>>());
+        object.extend(told.map(|told| ("reasons".to_owned(), json!(told))));
     }
     value
 }
@@ -226,7 +244,7 @@ fn freed_row(freed: &Freed) -> Value {
 
 const WRITABLE: &str = "a String takes everything";
 
-fn text(found: &Usage, quiet: bool) -> String {
+fn text(found: &Usage, reasons: &Reasons, quiet: bool) -> String {
     let filesystem = &found.filesystem;
     let used = filesystem.size_bytes.saturating_sub(filesystem.free_bytes);
     let share = (used.saturating_mul(100)).checked_div(filesystem.size_bytes).unwrap_or(0);
@@ -248,7 +266,7 @@ fn text(found: &Usage, quiet: bool) -> String {
     text.push_str(&match &found.tables {
         Some(tables) => tables_text(tables),
         None if found.snapshots.is_empty() => "no snapshots yet: chsnap create takes one\n".to_owned(),
-        None => snapshots_text(&found.snapshots),
+        None => snapshots_text(&found.snapshots, reasons),
     });
     text.push('\n');
     if let Some(freed) = &found.freed {
@@ -278,7 +296,7 @@ fn text(found: &Usage, quiet: bool) -> String {
     text
 }
 
-fn snapshots_text(snapshots: &[SnapshotUsage]) -> String {
+fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons) -> String {
     let now = Utc::now();
     let columns = [
         ("SNAPSHOT", Left),
@@ -298,8 +316,10 @@ fn snapshots_text(snapshots: &[SnapshotUsage]) -> String {
         if let Some(label) = summary.label.text.as_deref().filter(|label| !label.is_empty()) {
             notes.push(render::safe(label, 40));
         }
-        if let Some(pin) = &row.pin {
-            notes.push(format!("pinned: {}", render::safe(&pin.reason, 40)));
+        match reasons.as_ref().and_then(|reasons| reasons.get(&summary.id)) {
+            Some(told) if told.is_empty() => notes.push("would go".to_owned()),
+            Some(told) => notes.extend(told.iter().map(|reason| render::safe(&reason.to_string(), 50))),
+            None => notes.extend(row.pin.as_ref().map(|pin| format!("pinned: {}", render::safe(&pin.reason, 40)))),
         }
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));

@@ -112,6 +112,22 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))
 }
 
+/// Why each snapshot stays by a policy. One without a reason would go.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub fn reasons(
+    repository: &Repository,
+    policy: &Policy,
+    now: DateTime<Utc>,
+) -> Result<BTreeMap<SnapshotId, Vec<Reason>>, OpError> {
+    let index = Index::open(repository)?;
+    let summaries = index.summaries();
+    let candidates = candidates(repository, summaries, &State::of(repository, summaries)?, now)?;
+    let fates = decide(&candidates, &policy.clone().sparing_the_last(), now);
+    Ok(fates.into_iter().filter_map(|fate| Some((summaries.get(fate.index)?.id, fate.reasons))).collect())
+}
+
 struct Outcome {
     free: Option<FreePlan>,
     guards: Vec<Guard>,

@@ -36,6 +36,27 @@ fn lasting(mut document: Value) -> Value {
 }
 
 #[test]
+fn usage_tells_for_the_rules_what_prune_would_say() {
+    let (_folder, _hoard, chsnap) = lab(4);
+    chsnap.json(0, &["pin", "latest~2", "--reason", "before the upgrade"]);
+    let rules = ["--keep-last", "1"];
+    let plan = chsnap.json(0, &[&["prune", "--dry-run"], &rules[..]].concat());
+    let usage = chsnap.json(0, &[&["usage"], &rules[..]].concat());
+    let rows = usage["snapshots"].as_array().expect("rows");
+    for kept in plan["keep"].as_array().expect("rows") {
+        let row = rows.iter().find(|row| row["id"] == kept["id"]).expect("a row");
+        assert_eq!(row["reasons"], kept["reasons"], "{usage}");
+    }
+    let would_go = rows.iter().filter(|row| row["reasons"] == Value::Array(Vec::new())).count();
+    assert_eq!(would_go, 2, "{usage}");
+    assert!(chsnap.json(0, &["usage"])["snapshots"][0]["reasons"].is_null(), "without rules nothing is said of them");
+    let shown = chsnap.expect(0, &[&["usage"], &rules[..]].concat()).stdout;
+    for text in ["would go", "last 1/1", "pinned: before the upgrade"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+}
+
+#[test]
 fn a_person_sees_what_each_snapshot_frees_and_what_all_of_it_costs() {
     let (_folder, mut hoard, chsnap) = lab(4);
     let shown = chsnap.expect(0, &["usage"]).stdout;

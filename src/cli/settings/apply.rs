@@ -8,7 +8,7 @@ use super::{GLOBAL, Layer, Schema, Section};
 /// The section that says what stays.
 const POLICY: &str = "prune";
 /// The commands that show what it does, unless their own section says otherwise.
-const BY_POLICY: [&str; 2] = ["simulate", "report"];
+const BY_POLICY: [&str; 3] = ["simulate", "report", "usage"];
 
 /// The command line with these settings as its defaults.
 pub(in super::super) fn defaults(command: Command, schema: &Schema, layer: &Layer) -> Command {
