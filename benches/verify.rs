@@ -17,6 +17,8 @@ mod chsnap_command;
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/section.rs"]
+mod section;
 #[path = "../tests/verify/store.rs"]
 mod store;
 
@@ -33,6 +35,7 @@ use rustix::fs::Advice;
 use serde_json::Value;
 
 use chsnap_command::Chsnap;
+use section::{Spread, thousands};
 use store::{Store, bytes, part_of};
 
 #[derive(Debug, Parser)]
@@ -52,8 +55,6 @@ struct Args {
     bench: bool,
 }
 
-const BEGIN: &str = "<!-- verify: begin -->";
-const END: &str = "<!-- verify: end -->";
 const AIM: f64 = 0.8;
 /// Eight files of one part: columns of a wide part after a few merges.
 const FILES: u64 = 8;
@@ -80,7 +81,8 @@ fn main() {
     let text = Bench::prepare(args.gigabytes).run(&machine, args.rounds);
     println!("\n{text}");
     if let Some(path) = &args.output {
-        write(path, &text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        section::write(path, "verify", &text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         println!("written to {}", path.display());
     }
 }
@@ -198,21 +200,17 @@ impl Bench {
         let mut text = format!("{machine}.\n\n");
         let gigabytes = self.total_bytes as f64 / 1e9;
         let line = |name: &str, rate: fn(&Round) -> f64| {
-            let mut rates: Vec<f64> = rounds.iter().map(|round| rate(round) / 1e9).collect();
-            rates.sort_by(f64::total_cmp);
-            let (least, most) = (rates[0], rates[rates.len() - 1]);
-            format!("| {name} | {:.2} | {least:.2} to {most:.2} |\n", median(&rates))
+            let Spread { least, median, most } = Spread::of(rounds.iter().map(|round| rate(round) / 1e9));
+            format!("| {name} | {median:.2} | {least:.2} to {most:.2} |\n")
         };
         let share = |verify: fn(&Round) -> f64, read: fn(&Round) -> f64| {
             let bound = hash * threads as f64;
-            let mut shares: Vec<f64> = rounds.iter().map(|round| verify(round) / read(round).min(bound)).collect();
-            shares.sort_by(f64::total_cmp);
-            median(&shares)
+            Spread::of(rounds.iter().map(|round| verify(round) / read(round).min(bound))).median
         };
         writeln!(
             text,
             "{gigabytes:.1} GB in {} files. Rounds: {}. Threads: {threads}.\n",
-            self.files.len(),
+            thousands(self.files.len() as u64),
             rounds.len()
         )
         .expect("a String takes everything");
@@ -237,11 +235,6 @@ impl Bench {
         .expect("a String takes everything");
         text
     }
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let last = sorted.len() - 1;
-    f64::midpoint(sorted[last / 2], sorted[last.div_ceil(2)])
 }
 
 /// Bytes a second of the hash alone, in pieces as `verify` has them.
@@ -272,16 +265,4 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
-}
-
-/// Puts the results between the markers of a file, or behind it where it has none.
-fn write(path: &Path, results: &str) -> std::io::Result<()> {
-    let old = fs::read_to_string(path)?;
-    let results = format!("{BEGIN}\n\n{results}\n{END}");
-    let around = old.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let new = match around {
-        Some((before, after)) => format!("{before}{results}{after}"),
-        None => format!("{old}\n{results}\n"),
-    };
-    fs::write(path, new)
 }

@@ -168,7 +168,7 @@ fn candidates(
             None if !checks.damaged_parts(summary.id).is_empty() => Standing::Damaged,
             None => Standing::Good,
         };
-        let pin = state.pins.get(&summary.id).filter(|pin| pin.until.is_none_or(|until| until > now));
+        let pin = state.pins.get(&summary.id).filter(|pin| pin.holds(now));
         Candidate {
             time: summary.time,
             sequence: summary.sequence.unwrap_or(0),
