@@ -1,5 +1,6 @@
 //! Rows of system tables, as chsnap reads them.
 
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A table of `system.tables`.
@@ -68,6 +69,12 @@ pub(super) struct MutationRow {
     pub is_done: bool,
 }
 
+/// A function that the server has.
+#[derive(Deserialize)]
+pub(super) struct FunctionName {
+    pub(super) name: String,
+}
+
 /// A function made by `CREATE FUNCTION`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct FunctionRow {
@@ -77,27 +84,40 @@ pub struct FunctionRow {
     pub create_query: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Plain(u64),
-    Quoted(String),
-    Flag(bool),
+/// A number as servers write it.
+struct Number(u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
 }
 
-impl Number {
-    fn value<E: serde::de::Error>(self) -> Result<u64, E> {
-        match self {
-            Self::Plain(value) => Ok(value),
-            Self::Quoted(text) => text.parse().map_err(|_| E::custom(format!("{text:?} is not a number"))),
-            Self::Flag(value) => Ok(u64::from(value)),
-        }
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a number that is not negative, in quotes or not")
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Number, E> {
+        Ok(Number(value))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Number, E> {
+        Ok(Number(u64::from(value)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Number, E> {
+        text.parse().map(Number).map_err(|_| E::custom(format!("{text:?} is not a number")))
     }
 }
 
 /// 64-bit integers stand in quotes or not, depending on the version and its settings.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Number::deserialize(deserializer)?.value()
+    Number::deserialize(deserializer).map(|Number(value)| value)
 }
 
 pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -106,12 +126,12 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D
 
 fn optional_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     let value: Option<Number> = Option::deserialize(deserializer)?;
-    value.map(|number| number.value().map(|value| value != 0)).transpose()
+    Ok(value.map(|Number(value)| value != 0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::PartRow;
+    use super::{Number, PartRow};
 
     #[test]
     fn integers_are_read_with_and_without_quotes() {
@@ -121,5 +141,10 @@ mod tests {
         )
         .expect("a valid row");
         assert_eq!((row.rows, row.bytes_on_disk, row.path.as_str()), (u64::MAX, 7, "/x/"));
+        let number = |text: &str| serde_json::from_str::<Number>(text).map(|Number(value)| value);
+        assert_eq!((number("true").ok(), number("\"0\"").ok()), (Some(1), Some(0)));
+        for text in ["-1", "1.5", "\"-1\"", "\"\"", "null", "[1]"] {
+            assert!(number(text).is_err(), "{text}");
+        }
     }
 }

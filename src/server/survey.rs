@@ -11,8 +11,8 @@ use crate::model::{
     escape_for_file_name,
 };
 
-use super::error::ServerError;
-use super::rows::{FunctionRow, MutationRow, PartRow, TableRow};
+use super::error::{ServerError, code};
+use super::rows::{FunctionName, FunctionRow, MutationRow, PartRow, TableRow};
 use super::sql;
 use super::transport::Server;
 
@@ -60,7 +60,14 @@ pub struct DatabaseRow {
 /// # Errors
 /// If the server does not answer.
 pub fn identity(server: &Server) -> Result<Identity, ServerError> {
-    let rows: Vec<Identity> = server.rows(&sql::identity(server.features()))?;
+    let rows: Vec<Identity> = match server.rows(&sql::identity(&sql::IDENTITY_FUNCTIONS)) {
+        Err(error) if error.code() == Some(code::UNKNOWN_FUNCTION) => {
+            let known: Vec<FunctionName> = server.rows(sql::KNOWN_FUNCTIONS)?;
+            let known: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
+            server.rows(&sql::identity(&known))?
+        }
+        rows => rows?,
+    };
     rows.into_iter().next().ok_or_else(|| ServerError::NotClickHouse {
         url: server.url().to_owned(),
         answer: "no row to SELECT version()".to_owned(),

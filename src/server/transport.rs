@@ -57,7 +57,7 @@ impl Server {
             .build()
             .map_err(|error| ServerError::Setup { reason: error.to_string() })?;
         let mut server = Self { client, runtime, options, features: Features::default() };
-        server.features = Features::new(server.rows(features::COLUMNS)?, server.rows(features::FUNCTIONS)?);
+        server.features = Features::new(server.rows(features::COLUMNS)?);
         Ok(server)
     }
 
