@@ -8,7 +8,7 @@ use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
-use crate::server::{self, DatabaseRow, Server, sql};
+use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
 use super::copying::Copying;
 use super::request::Request;
@@ -37,6 +37,17 @@ pub(super) struct Written {
 /// The server's own directories beside its metadata that hold definitions: kept whole, where they can be read.
 const BESIDE: [&str; 3] = ["user_defined", "access", "named_collections"];
 
+/// Whether a snapshot has all databases, and what the server has beside them.
+fn keeps_everything(request: &Request) -> bool {
+    request.selection.include.is_empty()
+}
+
+/// The server's functions, where they belong in the snapshot. The server takes its time to list them: they are read while
+/// parts are checked.
+pub(super) fn functions(server: &Server, request: &Request) -> Result<Vec<FunctionRow>, server::ServerError> {
+    if keeps_everything(request) { server::functions(server) } else { Ok(Vec::new()) }
+}
+
 impl Definitions<'_> {
     pub(super) fn write(
         &self,
@@ -53,8 +64,8 @@ impl Definitions<'_> {
         }
         self.write_databases(databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
-        if self.request.selection.include.is_empty() {
-            self.write_beside(&mut written, warnings)?;
+        if keeps_everything(self.request) {
+            self.write_beside(tree, &mut written, warnings)?;
         }
         Ok(written)
     }
@@ -97,7 +108,7 @@ impl Definitions<'_> {
     }
 
     fn write_databases(&self, databases: &[DatabaseRow], written: &mut Written) -> Result<(), OpError> {
-        let all = self.request.selection.include.is_empty();
+        let all = keeps_everything(self.request);
         for database in databases {
             if !all && !written.tables.keys().any(|table| table.database == database.name) {
                 continue;
@@ -120,7 +131,7 @@ impl Definitions<'_> {
         Ok(())
     }
 
-    fn write_beside(&self, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
+    fn write_beside(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
         let mut names = Vec::new();
         for directory in BESIDE {
             let Some(own) = self.local.own() else { continue };
@@ -138,7 +149,8 @@ impl Definitions<'_> {
                 names.push(path);
             }
         }
-        for function in server::functions(self.server)? {
+        let functions = tree.functions.clone().map_or_else(|| functions(self.server, self.request), Ok)?;
+        for function in functions {
             // ClickHouse's own file name for it; see `UserDefinedSQLObjectsDiskStorage`.
             let name = format!("function_{}.sql", escape_for_file_name(&function.name));
             let path = Path::new("user_defined").join(name);

@@ -58,10 +58,16 @@ struct Discovered {
 }
 
 fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpError> {
-    let identity = server::identity(server)?;
-    let disks = server::disks(server)?;
-    let databases = server::databases(server)?;
-    let catalog = server::survey(server, selection.names_system())?;
+    // What the server is does not change meanwhile: it is asked beside the list of parts, which takes a server longest.
+    let about = || -> Result<_, server::ServerError> {
+        Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
+    };
+    let (about, catalog) = std::thread::scope(|scope| {
+        let about = scope.spawn(about);
+        let catalog = server::survey(server, selection.names_system());
+        (about.join().expect("asking the server does not panic"), catalog)
+    });
+    let ((identity, disks, databases), catalog) = (about?, catalog?);
     let plan = plan_create(&catalog, selection, |table| foreign_disk(&disks, table));
     if !plan.unmatched.is_empty() {
         return Err(OpError::NothingNamed { names: plan.unmatched });

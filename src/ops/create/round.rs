@@ -12,8 +12,9 @@ use crate::ops::error::OpError;
 use crate::ops::waiting::patiently;
 use crate::plan::{Scope, TableFreeze};
 use crate::repo::Incoming;
-use crate::server::{self, Definitions};
+use crate::server::{self, Definitions, FunctionRow};
 
+use super::definitions::functions;
 use super::table::{Attempt, Definition, IsDefined, Taker, Target};
 use crate::ops::disks::LocalDisk;
 
@@ -23,6 +24,8 @@ pub(super) struct Round {
     pub(super) attempts: Vec<Attempt>,
     /// The server after the last of them was frozen.
     pub(super) after: Catalog,
+    /// Its functions then, where they belong in the snapshot.
+    pub(super) functions: Vec<FunctionRow>,
 }
 
 /// The server after a round, as far as it was asked.
@@ -30,6 +33,7 @@ struct SecondLook {
     /// The definitions as the server prints them, where a file of one could not be read.
     printed: Definitions,
     catalog: Catalog,
+    functions: Vec<FunctionRow>,
 }
 
 /// A table to be taken.
@@ -97,12 +101,12 @@ impl Taker<'_> {
         if let Some(error) = error {
             return Err(error);
         }
-        let SecondLook { mut printed, catalog } = look?;
+        let SecondLook { mut printed, catalog, functions } = look?;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
             let text = printed.remove(attempt.freeze.table.name());
             attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
         }
-        Ok(Round { attempts, after: catalog })
+        Ok(Round { attempts, after: catalog, functions })
     }
 
     /// Waits until all of `count` tables are frozen, and looks at the server again, while the parts are checked.
@@ -122,7 +126,8 @@ impl Taker<'_> {
         };
         let survey = || server::survey(self.server, names_system);
         let catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
-        Ok(SecondLook { printed, catalog })
+        let functions = functions(self.server, self.request)?;
+        Ok(SecondLook { printed, catalog, functions })
     }
 
     /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one

@@ -8,7 +8,7 @@ use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::Incoming;
-use crate::server::{Disk, code};
+use crate::server::{Disk, FunctionRow, code};
 
 use super::bring::Landing;
 use super::request::Clock;
@@ -43,6 +43,8 @@ pub(super) struct TakenTable {
 pub(super) struct Tree {
     pub(super) taken: BTreeMap<TableName, TakenTable>,
     pub(super) skipped: BTreeMap<TableName, (Table, String)>,
+    /// The server's functions at the last look, where there was one and they belong in the snapshot.
+    pub(super) functions: Option<Vec<FunctionRow>>,
 }
 
 enum Outcome {
@@ -81,7 +83,9 @@ impl Rounds<'_> {
                 break;
             }
             let name = incoming.announce_freeze((self.now)())?;
-            let Round { attempts, after } = self.taker.round(std::mem::take(&mut next), &data, &name, incoming)?;
+            let Round { attempts, after, functions } =
+                self.taker.round(std::mem::take(&mut next), &data, &name, incoming)?;
+            tree.functions = Some(functions);
             let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
             let mut gone = Vec::new();
             for attempt in attempts {
