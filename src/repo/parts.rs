@@ -1,6 +1,6 @@
 //! `parts.jsonl.zst`: a line for each part of a snapshot.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -120,15 +120,16 @@ pub struct PartFile {
 const LEVEL: i32 = 3;
 
 pub(super) fn encode(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
-    let lines: Vec<Vec<u8>> = records.par_chunks(LINES_AT_ONCE).map(to_lines).collect::<std::io::Result<_>>()?;
-    for lines in lines {
-        encoder.write_all(&lines)?;
+    if records.is_empty() {
+        return zstd::encode_all(&[][..], LEVEL);
     }
-    encoder.finish()
+    let frame = |records| zstd::encode_all(&*to_lines(records)?, LEVEL);
+    let frames: Vec<Vec<u8>> = records.par_chunks(LINES_OF_A_FRAME).map(frame).collect::<std::io::Result<_>>()?;
+    Ok(frames.concat())
 }
 
-const LINES_AT_ONCE: usize = 256;
+/// Frames that follow each other are one stream to whoever reads it; each is made by a thread of its own.
+const LINES_OF_A_FRAME: usize = 512;
 
 fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::new();

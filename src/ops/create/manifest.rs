@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 
 use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Totals};
 use crate::ops::error::OpError;
@@ -35,9 +36,12 @@ pub(super) struct Parts<'a> {
 pub(super) struct Described {
     pub(super) manifest: Manifest,
     pub(super) records: Vec<PartRecord>,
-    /// Its parts for the index, each with the allocated bytes of its directories; none where one of them is not whole.
-    pub(super) held: Option<Vec<(Instance, u64)>>,
+    /// Its parts for the index; none where one of them is not whole.
+    pub(super) held: Option<Held>,
 }
+
+/// Parts for the index, each with the allocated bytes of its directories.
+pub(super) type Held = Vec<(Instance, u64)>;
 
 impl Parts<'_> {
     pub(super) fn manifest(
@@ -51,7 +55,7 @@ impl Parts<'_> {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
         let mut placed = Placed::default();
-        let (mut records, mut inodes, mut held) = (Vec::new(), Vec::new(), Some(Vec::new()));
+        let (mut parts, mut inodes) = (Vec::new(), Vec::with_capacity(self.files()));
         let mut tables = Vec::new();
         for taken in self.tree.taken.values() {
             let listed: HashMap<&PartName, &Part> = (taken.attempt.freeze.table.parts.iter())
@@ -76,22 +80,15 @@ impl Parts<'_> {
                 let rows = known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
                 entry.rows = entry.rows.saturating_add(rows);
                 inodes.extend_from_slice(&part.inspected.inodes);
-                let record = record(&taken.after, part, known, taken.attempt.digests.get(&part.name));
-                match &mut held {
-                    Some(held) if part.inspected.problems.is_empty() => {
-                        held.push((instance(&record, part), part.inspected.directory_bytes));
-                    }
-                    // There may be more in it than is listed: who wants to know looks at the tree.
-                    _ => held = None,
-                }
-                records.push(record);
+                parts.push((taken, part, known));
             }
             totals.parts += entry.parts;
             totals.files += entry.files;
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
         }
-        let allocated = Allocated::of(inodes, self.previous.map(|previous| &previous.inodes));
+        let before = self.previous.map(|previous| &previous.inodes);
+        let (allocated, (mut records, held)) = rayon::join(|| Allocated::of(inodes, before), || described(parts));
         totals.allocated_bytes = allocated.all_bytes;
         totals.written_bytes = allocated.new_bytes;
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
@@ -130,6 +127,12 @@ impl Parts<'_> {
         Ok(Described { manifest, records, held })
     }
 
+    /// How many files the snapshot has.
+    fn files(&self) -> usize {
+        let parts = self.tree.taken.values().flat_map(|taken| &taken.attempt.parts);
+        parts.map(|part| part.inspected.inodes.len()).sum()
+    }
+
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
         TableEntry {
             freezes: taken.freezes,
@@ -163,6 +166,19 @@ impl Parts<'_> {
             mutations: Vec::new(),
         }
     }
+}
+
+/// Parts for the list of parts and for the index; nothing for that where one of them is not whole: there may be more in it
+/// than is listed, and who wants to know looks at the tree.
+fn described(parts: Vec<(&TakenTable, &TakenPart, Option<&Part>)>) -> (Vec<PartRecord>, Option<Held>) {
+    let describe = |(taken, part, known): (&TakenTable, &TakenPart, Option<&Part>)| {
+        let record = record(&taken.after, part, known, taken.attempt.digests.get(&part.name));
+        let is_whole = part.inspected.problems.is_empty();
+        let held = is_whole.then(|| (instance(&record, part), part.inspected.directory_bytes));
+        (record, held)
+    };
+    let (records, held): (Vec<PartRecord>, Vec<Option<(Instance, u64)>>) = parts.into_par_iter().map(describe).unzip();
+    (records, held.into_iter().collect())
 }
 
 /// The part as the index keeps it. Who else links its files, and what the youngest take once they are written, is not
