@@ -58,8 +58,38 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
+    inspect_frozen(dir, entries, &[])
+}
+
+/// [`inspect_listed`] of a part some of whose files were read in its live directory: they are not read again.
+///
+/// # Errors
+/// As there.
+pub fn inspect_frozen(dir: &Dir, entries: Vec<Entry>, known: &[ReadFile]) -> Result<Inspected, FsError> {
     let mut contents = list(dir, entries)?;
-    inspect_contents(dir, &mut contents, None)
+    inspect_contents(dir, &mut contents, known, None)
+}
+
+/// A file of a part, and what it held when it was read.
+#[derive(Clone, Debug)]
+pub struct ReadFile {
+    name: &'static str,
+    stat: Stat,
+    blake3: blake3::Hash,
+}
+
+impl ReadFile {
+    /// A file directly in its part.
+    #[must_use]
+    pub fn new(name: &'static str, stat: Stat, bytes: &[u8]) -> Self {
+        Self { name, stat, blake3: blake3::hash(bytes) }
+    }
+
+    /// Whether this is that file. ClickHouse writes no file of a part a second time, it puts a new one in its place.
+    fn is(&self, file: &Listed) -> bool {
+        let of = |stat: &Stat| (stat.inode, stat.size_bytes, stat.modified);
+        file.directory.is_empty() && file.name == self.name && of(&file.stat) == of(&self.stat)
+    }
 }
 
 /// The files of a part that is to be copied, with what its checksums say of them.
@@ -86,11 +116,16 @@ impl PartFiles {
 pub fn inspect_to_copy(dir: &Dir, entries: Vec<Entry>) -> Result<(Inspected, PartFiles), FsError> {
     let mut contents = list(dir, entries)?;
     let mut recorded = Recorded::new();
-    let inspected = inspect_contents(dir, &mut contents, Some(&mut recorded))?;
+    let inspected = inspect_contents(dir, &mut contents, &[], Some(&mut recorded))?;
     Ok((inspected, PartFiles { contents, recorded }))
 }
 
-fn inspect_contents(dir: &Dir, contents: &mut Contents, recorded: Option<&mut Recorded>) -> Result<Inspected, FsError> {
+fn inspect_contents(
+    dir: &Dir,
+    contents: &mut Contents,
+    known: &[ReadFile],
+    recorded: Option<&mut Recorded>,
+) -> Result<Inspected, FsError> {
     let mut problems = std::mem::take(&mut contents.foreign);
     let directory = dir.stat_self()?;
     let mut inspected = Inspected {
@@ -113,7 +148,8 @@ fn inspect_contents(dir: &Dir, contents: &mut Contents, recorded: Option<&mut Re
         .filter(|file| file.stat.ownership != inspected.ownership)
         .map(|file| (file.path(), file.stat.ownership))
         .collect();
-    let covered = match read_checksums(dir)? {
+    let text = dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)?;
+    let covered = match parse(text.as_deref()) {
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
             cover(dir, contents, &checksums, recorded, &mut problems)?
@@ -127,10 +163,16 @@ fn inspect_contents(dir: &Dir, contents: &mut Contents, recorded: Option<&mut Re
             vec![false; contents.files.len()]
         }
     };
-    for (file, covered) in contents.files.iter().zip(covered) {
-        if !covered {
-            inspected.uncovered.push(hash(file)?);
-        }
+    for (file, _) in contents.files.iter().zip(covered).filter(|(_, covered)| !covered) {
+        let hash = match &text {
+            Some(text) if file.directory.is_empty() && file.name == CHECKSUMS => Some(blake3::hash(text)),
+            _ => match known.iter().find(|known| known.is(file)) {
+                Some(known) => Some(known.blake3),
+                None => hash(file)?,
+            },
+        };
+        let blake3 = hash.map(|hash| hash.to_hex().to_string());
+        inspected.uncovered.push(PartFile { path: file.path(), bytes: file.stat.size_bytes, blake3 });
     }
     inspected.problems = problems.into_list();
     Ok(inspected)
@@ -143,16 +185,18 @@ pub(super) enum Read {
 }
 
 pub(super) fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
-    let Some(bytes) = dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)? else {
-        return Ok(Read::Unusable("it has no checksums.txt of its own".to_owned()));
-    };
-    Ok(match Checksums::parse(&bytes) {
+    Ok(parse(dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)?.as_deref()))
+}
+
+fn parse(text: Option<&[u8]>) -> Read {
+    let Some(text) = text else { return Read::Unusable("it has no checksums.txt of its own".to_owned()) };
+    match Checksums::parse(text) {
         Ok(checksums) => Read::Found(checksums),
         Err(error @ (ChecksumsError::Encrypted | ChecksumsError::UnsupportedVersion(_))) => {
             Read::Unusable(format!("its checksums.txt cannot be used: {error}"))
         }
         Err(error) => Read::Damaged(format!("its checksums.txt cannot be read: {error}")),
-    })
+    }
 }
 
 /// Which of the files are covered, for each of `contents.files` in turn.
@@ -227,12 +271,9 @@ fn joined(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-fn hash(file: &Listed) -> Result<PartFile, FsError> {
-    let blake3 = if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
-        None
-    } else {
-        let bytes = file.dir.read(&file.name, UNCOVERED_LIMIT_BYTES)?;
-        Some(blake3::hash(&bytes).to_hex().to_string())
-    };
-    Ok(PartFile { path: file.path(), bytes: file.stat.size_bytes, blake3 })
+fn hash(file: &Listed) -> Result<Option<blake3::Hash>, FsError> {
+    if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
+        return Ok(None);
+    }
+    Ok(Some(blake3::hash(&file.dir.read(&file.name, UNCOVERED_LIMIT_BYTES)?)))
 }

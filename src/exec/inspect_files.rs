@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::fs::{Dir, Entry, FsError, Kind, Stat};
 use crate::model::Ownership;
@@ -21,7 +22,7 @@ pub struct InodeUse {
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     /// The directory that it is in.
-    pub dir: Dir,
+    pub dir: Arc<Dir>,
     /// That directory's path below the part; empty for the part itself.
     pub directory: String,
     /// Its name.
@@ -93,13 +94,20 @@ pub(super) fn list(part: &Dir, entries: Vec<Entry>) -> Result<Contents, FsError>
 
 fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut Contents) -> Result<(), FsError> {
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let shared = Arc::new(dir.clone());
     let first = contents.files.len();
     let mut directories = Vec::new();
     for entry in entries {
         match (entry.kind, entry.name.into_string()) {
             (Kind::File, Ok(name)) => {
                 let (stat, changed) = dir.stat_with_change(&name)?;
-                contents.files.push(Listed { dir: dir.clone(), directory: path.to_owned(), name, stat, changed });
+                contents.files.push(Listed {
+                    dir: Arc::clone(&shared),
+                    directory: path.to_owned(),
+                    name,
+                    stat,
+                    changed,
+                });
             }
             (Kind::Directory, Ok(name)) if path.is_empty() => directories.push(name),
             (_, name) => {

@@ -11,7 +11,7 @@ use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
-use super::inspect::CHECKSUMS;
+use super::inspect::{CHECKSUMS, ReadFile};
 use super::place::{PART_DEPTH, link_tree};
 
 /// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
@@ -20,8 +20,11 @@ use super::place::{PART_DEPTH, link_tree};
 /// Source: `DataPartStorageOnDiskBase::freeze`, which removes the first; of the second, made by `ATTACH` and
 /// `REPLACE PARTITION … FROM`, it was seen on 26.9: without it the part takes another table's block numbers for its own.
 const LEFT_OUT: [&str; 2] = ["metadata_version.txt", "invalidated_system_columns.txt"];
-/// They hold a number, and a few names.
-const LEFT_OUT_LIMIT_BYTES: u64 = 1 << 20;
+/// Files that no checksums cover and whose content the list of parts holds: read beside the freeze too, while the server
+/// works, so that nobody need wait for them after it.
+const READ_EARLY: [&str; 3] = ["columns.txt", "columns_substreams.txt", "default_compression_codec.txt"];
+/// They hold a number, or a few names.
+const SMALL_BYTES: u64 = 1 << 20;
 
 /// The live directory of one table on one disk.
 #[derive(Clone, Debug)]
@@ -47,6 +50,16 @@ pub struct SavedPart {
     entries: usize,
     /// Those that a freeze leaves out.
     left_out: Vec<SavedFile>,
+    /// What small files of it held.
+    read: Vec<ReadFile>,
+}
+
+impl SavedPart {
+    /// What small files of it held, those that a freeze leaves out among them.
+    #[must_use]
+    pub fn read(&self) -> &[ReadFile] {
+        &self.read
+    }
 }
 
 /// Parts, as far as they were there when they were read.
@@ -77,19 +90,31 @@ pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedParts, FsError>
 }
 
 fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
-    let Some((part, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
-    let mut left_out = Vec::new();
+    let (mut entries, mut is_whole, mut there) = (0, false, Vec::new());
+    let seen = |name: &OsStr| {
+        entries += usize::from(belongs(name));
+        is_whole |= name == CHECKSUMS;
+        there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
+    };
+    let Some(part) = table.find_and_visit(name.as_str(), seen)? else { return Ok(None) };
+    let find = |name: &str| -> Result<Option<(Stat, Vec<u8>)>, FsError> {
+        if there.contains(&name) { part.find_with_stat(name, SMALL_BYTES) } else { Ok(None) }
+    };
+    let (mut left_out, mut read) = (Vec::new(), Vec::new());
     for name in LEFT_OUT {
-        if entries.iter().any(|entry| entry.name == name)
-            && let Some((stat, bytes)) = part.find_with_stat(name, LEFT_OUT_LIMIT_BYTES)?
-        {
+        if let Some((stat, bytes)) = find(name)? {
+            read.push(ReadFile::new(name, stat, &bytes));
             left_out.push(SavedFile { name, stat, bytes });
         }
     }
+    for name in READ_EARLY {
+        // One that is not as usual is for the check to judge.
+        if let Ok(Some((stat, bytes))) = find(name) {
+            read.push(ReadFile::new(name, stat, &bytes));
+        }
+    }
     // A listing without this one was read while the part went away, and says nothing.
-    let is_whole = entries.iter().any(|entry| entry.name == CHECKSUMS);
-    let entries = entries.iter().filter(|entry| belongs_in_a_copy(entry)).count();
-    Ok(is_whole.then_some(SavedPart { entries, left_out }))
+    Ok(is_whole.then_some(SavedPart { entries, left_out, read }))
 }
 
 /// A part of a live table; `None` where the server has taken it away.
@@ -223,9 +248,16 @@ impl<'a> Taker<'a> {
 /// Source: `DataPartStorageOnDiskBase::freeze`, which leaves out the same.
 #[must_use]
 pub fn belongs_in_a_copy(entry: &Entry) -> bool {
-    let is_temporary = Path::new(&entry.name).extension().is_some_and(|extension| extension == "tmp");
+    belongs(&entry.name)
+}
+
+fn belongs(name: &OsStr) -> bool {
     let is_its_own = |name| matches!(name, "txn_version.txt" | "delete-on-destroy.txt");
-    !is_temporary && entry.name.to_str().is_some_and(|name| !is_its_own(name))
+    name.to_str().is_some_and(|name| !is_temporary(name) && !is_its_own(name))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|stem| !stem.is_empty())
 }
 
 /// Links a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.

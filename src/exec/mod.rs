@@ -28,12 +28,12 @@ pub use holdings::{
     Answers, Found, ListedPart, Question, ask_again, directories_of_parts, list_parts, look_at_tree, part_paths,
     table_path,
 };
-pub use inspect::{Inspected, PartFiles, inspect_listed, inspect_part, inspect_to_copy};
+pub use inspect::{Inspected, PartFiles, ReadFile, inspect_frozen, inspect_listed, inspect_part, inspect_to_copy};
 pub use inspect_files::InodeUse;
 pub use join::{Candidate, Joins, Keeping, LINK_LIMIT, find_joins};
 pub use live::{
-    LeftOut, LiveTable, SavedParts, belongs_in_a_copy, has_left_out, link_left_out, link_live_part, save_left_out,
-    take_left_out,
+    LeftOut, LiveTable, SavedPart, SavedParts, belongs_in_a_copy, has_left_out, link_left_out, link_live_part,
+    save_left_out, take_left_out,
 };
 pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use remove::{Removed, remove_tree};

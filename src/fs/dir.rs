@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,10 +49,11 @@ fn open_to_read(dir: &OwnedFd, name: impl rustix::path::Arg + Copy, flags: OFlag
 }
 
 pub(super) fn component(name: &OsStr) -> Result<&OsStr, Errno> {
-    let mut components = Path::new(name).components();
-    match (components.next(), components.next()) {
-        (Some(Component::Normal(only)), None) if only == name => Ok(name),
-        _ => Err(Errno::INVAL),
+    // Asked for every file: by its bytes, and not by the standard library's reading of paths.
+    match name.as_bytes() {
+        b"" | b"." | b".." => Err(Errno::INVAL),
+        bytes if bytes.contains(&b'/') => Err(Errno::INVAL),
+        _ => Ok(name),
     }
 }
 
@@ -173,6 +175,24 @@ impl Dir {
         let entries = entries::read(&dir.fd).map_err(|errno| FsError::new("read directory", &dir.path, errno))?;
         let entries = dir.with_kinds(entries)?;
         Ok((dir, entries))
+    }
+
+    /// Opens one directory in this one, if it is there, and hands out the names in it.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn find_and_visit(
+        &self,
+        name: impl AsRef<OsStr>,
+        mut seen: impl FnMut(&OsStr),
+    ) -> Result<Option<Self>, FsError> {
+        let Some(dir) = if_found(self.open_dir(name))? else { return Ok(None) };
+        match entries::visit(&dir.fd, |name, _, _| seen(name)) {
+            // It went away meanwhile.
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(FsError::new("read directory", &dir.path, errno)),
+            Ok(()) => Ok(Some(dir)),
+        }
     }
 
     /// [`Dir::open_and_list`], or `None` where there is no such directory.

@@ -1,8 +1,8 @@
 //! The entries of a directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
@@ -49,19 +49,21 @@ pub struct Entry {
 const BUFFER_BYTES: usize = 32 * 1024;
 
 pub(super) fn read(fd: &OwnedFd) -> Result<Vec<Entry>, Errno> {
+    let mut entries = Vec::new();
+    visit(fd, |name, inode, kind| entries.push(Entry { name: name.to_owned(), inode, kind }))?;
+    Ok(entries)
+}
+
+/// Hands out each entry's name, inode number and kind, and keeps none.
+pub(super) fn visit(fd: &OwnedFd, mut seen: impl FnMut(&OsStr, u64, Kind)) -> Result<(), Errno> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     let mut raw = RawDir::new(fd, buffer.spare_capacity_mut());
-    let mut entries = Vec::new();
     while let Some(entry) = raw.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            entries.push(Entry {
-                name: OsString::from_vec(name.to_vec()),
-                inode: entry.ino(),
-                kind: Kind::from(entry.file_type()),
-            });
+            seen(OsStr::from_bytes(name), entry.ino(), Kind::from(entry.file_type()));
         }
     }
-    Ok(entries)
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedParts};
+use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name};
 use crate::monitor::{ItemAtWork, Stage, Work};
@@ -354,7 +354,8 @@ impl Taker<'_> {
         let check_part = |(part, disk): (PlacedPart, String)| -> Result<TakenPart, FsError> {
             let (part_dir, mut entries) = dir.open_and_list(part.name.as_str())?;
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &part.name, saved)?;
-            let inspected = exec::inspect_listed(&part_dir, entries)?;
+            let read = saved.get(&part.name).map_or(&[][..], SavedPart::read);
+            let inspected = exec::inspect_frozen(&part_dir, entries, read)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
             let (placement, extra) = (part.placement, Extra::default());
