@@ -190,8 +190,10 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
 mod tests {
     use std::io::Read as _;
 
-    use super::{FILE, read_parts};
+    use super::{FILE, LINES_OF_A_FRAME, PartRecord, encode, read_parts};
     use crate::fs::{Dir, real};
+
+    const LINE: &str = r#"{"database":"d","table":"t","uuid":null,"disk":"default","partition":"all","part":"all_1_1_0","fingerprint":null,"rows":null,"bytes":0,"files":0,"placed":"renamed","from":null,"directory":{"uid":0,"gid":0,"mode":0},"directory_modified":[0,0],"ownership":{"uid":0,"gid":0,"mode":0},"uncovered":[]}"#;
 
     /// Highest resident memory of this process so far.
     fn peak_bytes() -> usize {
@@ -208,10 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_none_one_and_several_frames_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = Dir::open(folder.path(), real()).expect("it opens");
+        let record: PartRecord = serde_json::from_str(LINE).expect("a line");
+        for count in [0, 1, LINES_OF_A_FRAME, 2 * LINES_OF_A_FRAME + 1] {
+            let numbered = |bytes| PartRecord { bytes: bytes as u64, ..record.clone() };
+            let records: Vec<PartRecord> = (0..count).map(numbered).collect();
+            let bytes = encode(&records).expect("it is written");
+            std::fs::write(folder.path().join(FILE), &bytes).expect("written");
+            let read = read_parts(&dir, blake3::hash(&bytes).to_hex().as_str()).expect("it is read");
+            assert!(read == records, "{count} records, {} of them read", read.len());
+            let whole = zstd::decode_all(bytes.as_slice()).expect("one stream");
+            assert_eq!(whole.split(|byte| *byte == b'\n').count(), count + 1);
+        }
+    }
+
+    #[test]
     fn a_file_that_expands_to_gigabytes_is_refused_in_little_memory() {
         let before = peak_bytes();
-        let line = br#"{"database":"d","table":"t","uuid":null,"disk":"default","partition":"all","part":"all_1_1_0","fingerprint":null,"rows":null,"bytes":0,"files":0,"placed":"renamed","from":null,"directory":{"uid":0,"gid":0,"mode":0},"directory_modified":[0,0],"ownership":{"uid":0,"gid":0,"mode":0},"uncovered":[]}"#;
-        let lines = [line.as_slice(), b"\n"].concat().repeat(3_000_000);
+        let lines = [LINE.as_bytes(), b"\n"].concat().repeat(3_000_000);
         let bomb = zstd::encode_all(lines.as_slice(), 1).expect("it shrinks");
         let made = peak_bytes();
         drop(lines);

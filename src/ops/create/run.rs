@@ -1,0 +1,253 @@
+//! One run: what is built, what is undone where that fails, and what follows the commit.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+use crate::exec;
+use crate::fs;
+use crate::model::{Part, TableName};
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::ops::recover::{self, Kept, discard_kept};
+use crate::ops::stages::Stages;
+use crate::repo::{
+    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
+};
+use crate::server::{self, Server};
+
+use super::Discovered;
+use super::copying::{self, Copying, Counts, Leftover};
+use super::definitions;
+use super::guards;
+use super::manifest::{self, Described};
+use super::previous::Previous;
+use super::request::{Clock, Request};
+use super::rounds::Rounds;
+use super::table::Taker;
+
+/// One run, with what all its stages need.
+pub(super) struct Run<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) locked: &'a Locked<'a>,
+    pub(super) server: &'a Server,
+    pub(super) request: &'a Request,
+    pub(super) now: Clock<'a>,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) pool: &'a rayon::ThreadPool,
+    /// What interrupted runs have copied, which this one may take up.
+    pub(super) kept: &'a [Kept],
+}
+
+/// What a snapshot is made of.
+pub(super) struct Source {
+    pub(super) discovered: Discovered,
+    pub(super) bound: BoundServer,
+    pub(super) local: LocalDisks,
+    pub(super) previous: Option<Previous>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A snapshot that stands.
+pub(super) struct Sealed {
+    pub(super) manifest: Manifest,
+    pub(super) records: Vec<PartRecord>,
+    pub(super) held: Option<manifest::Held>,
+    pub(super) sources: Option<Sources>,
+    pub(super) counts: Counts,
+    /// What went wrong after the commit.
+    pub(super) late: Vec<String>,
+}
+
+impl Run<'_> {
+    fn is_interrupted(&self) -> bool {
+        self.server.interrupted().load(Ordering::Relaxed)
+    }
+
+    /// Freezes, places, checks and commits.
+    pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
+        let Self { repository, server, request, stages, pool, now, .. } = *self;
+        let Source { discovered, bound, local, previous, mut warnings } = source;
+        let Discovered { identity, databases, disks, plan } = discovered;
+        let rate = request.copy_rate.map(fs::RateLimit::new);
+        let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
+        let advanced = |bytes| {
+            self.monitor.advanced(Stage::Place, Work { bytes, ..Work::default() });
+            if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
+        let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
+        let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(self.locked, self.kept)? };
+        let joins = !copied.is_empty() || request.relinks;
+        let sources = joins.then(|| stages.run(Stage::Decide, || Sources::open(repository))).transpose()?;
+        if let Some(sources) = sources.as_ref().filter(|_| !clones) {
+            let is_left =
+                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
+            guards::room_for_copies(repository, &plan, &copied, (sources, is_left), request.min_free_bytes)?;
+        }
+        if !copied.is_empty() {
+            incoming.announce_copies()?;
+        }
+        let new_copier = || copying::copier(request, rate.as_ref(), &advanced, &links);
+        let copying = Copying {
+            copiers: copied.into_iter().map(|disk| (disk, new_copier())).collect(),
+            joiner: new_copier(),
+            keeping,
+            sources,
+            leftovers: &leftovers,
+            repository,
+            links: &links,
+            request,
+            counts: Counts::default(),
+        };
+        let freeze_threads = match request.freeze_threads {
+            Some(threads) if server::knows_threads(server)? => Some(threads),
+            _ => None,
+        };
+        let taker = Taker {
+            server,
+            stages,
+            pool,
+            local: &local,
+            request,
+            freeze_threads,
+            previous: previous.as_ref(),
+            copying: &copying,
+            version: &identity.version,
+        };
+        let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), &mut warnings)?;
+        warnings.extend(link_limit_warning(copying.counts.afresh_files()));
+        let seal = stages.enter(Stage::Seal);
+        let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
+        let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let previous = previous.as_ref();
+        let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
+        let described = pool.install(|| parts.manifest(repository, incoming, request, now()))?;
+        let Described { mut manifest, records, held } = described;
+        if let Some(reason) = &request.pin {
+            // Before the commit: a snapshot that is to be pinned never stands without its pin.
+            self.locked.set_pin(incoming.id(), &Pin { reason: reason.clone(), since: now(), until: None })?;
+        }
+        if self.is_interrupted() {
+            return Err(OpError::Interrupted);
+        }
+        let late = pool.install(|| incoming.seal(&mut manifest, &records))?;
+        drop(seal);
+        stages.finish(Stage::Seal);
+        let Copying { sources, counts, .. } = copying;
+        Ok(Sealed { manifest, records, held, sources, counts, late })
+    }
+
+    /// Undoes what was begun, and says what came of that.
+    pub(super) fn undo(&self, error: OpError, incoming: &Incoming<'_>) -> OpError {
+        let Self { locked, server, monitor, .. } = *self;
+        if error.is_full_disk()
+            && let Err(error) = discard_kept(locked, self.kept, monitor)
+        {
+            tracing::warn!(error = crate::monitor::chain(&error), "what an interrupted run has copied stays");
+        }
+        let abandoned = || self.pool.install(|| abandon(locked, server, incoming, monitor));
+        match self.stages.run(Stage::Release, abandoned) {
+            Ok(()) => error,
+            Err(left) => OpError::Unfinished {
+                error: Box::new(error),
+                pending: format!("{} (the next run does the rest)", crate::monitor::chain(&left)),
+            },
+        }
+    }
+
+    /// What follows the commit: the snapshot stands, so what goes wrong is a warning, and the next run puts it right.
+    pub(super) fn settle(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
+        let Self { repository, locked, now, stages, .. } = *self;
+        let id = incoming.id();
+        let Sealed { manifest, records, held, sources, counts, late } = sealed;
+        let mut note = |what: &str, result: Result<(), OpError>| {
+            if let Err(error) = result {
+                late.push(format!("{what}: {}", crate::monitor::chain(&error)));
+            }
+        };
+        stages.run(Stage::Index, || {
+            note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
+            let used_bytes =
+                fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
+            let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
+            note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
+            let index = Index::open(repository).map(|index| index.keep_snapshot(repository, id, held.take()));
+            note("the index is not updated", index.map_err(OpError::from));
+            if let Some(sources) = sources.take() {
+                let keys = counts.take_keys();
+                let keys_of = |record: &PartRecord| {
+                    let name = TableName::new(record.database.clone(), record.table.clone());
+                    keys.get(&(name, record.part.clone())).map(Vec::as_slice)
+                };
+                let parts: Vec<NewPart<'_>> =
+                    records.iter().map(|record| NewPart { record, keys: keys_of(record) }).collect();
+                let added = sources.add(repository, id, manifest.sequence, &parts);
+                note("the cache of sources is not updated", added.map_err(OpError::from));
+            }
+        });
+        stages.run(Stage::Release, || {
+            let released = self.pool.install(|| {
+                recover::sweep(locked, &incoming.intent().disks, &incoming.intent().freezes)?;
+                locked.forget_intent(id)?;
+                discard_kept(locked, self.kept, self.monitor)
+            });
+            note("a shadow of ours is not removed", released);
+        });
+    }
+}
+
+/// What interrupted runs have copied.
+fn leftovers(locked: &Locked<'_>, kept: &[Kept]) -> Result<Vec<Leftover>, OpError> {
+    let open = |kept: &Kept| -> Result<Option<Leftover>, OpError> {
+        let Kept { intent, .. } = kept;
+        // What was written before the host was started anew may never have come to the disk.
+        let is_trusted = intent.host == fs::host_name() && !intent.boot.is_empty() && intent.boot == fs::boot_id();
+        Ok(locked.leftover_data(intent.id)?.map(|data| Leftover { data, is_trusted }))
+    };
+    // The newest first.
+    kept.iter().rev().map(open).filter_map(Result::transpose).collect()
+}
+
+fn link_limit_warning(afresh_files: u64) -> Option<String> {
+    let limit = exec::LINK_LIMIT;
+    (afresh_files > 0).then(|| {
+        format!(
+            "{afresh_files} files were copied although the repository has equal ones: those have {limit} links, or as many \
+             as their filesystem allows; what comes next is linked to the new copies"
+        )
+    })
+}
+
+/// Undoes what was begun. What cannot be undone now stays with its intent for the next run.
+fn abandon(
+    locked: &Locked<'_>,
+    server: &Server,
+    incoming: &Incoming<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(), OpError> {
+    let id = incoming.id();
+    if server.interrupted().load(Ordering::Relaxed) {
+        let freezes = incoming.intent().freezes.len();
+        let shadows = if freezes == 0 { "nothing is frozen" } else { "what the server has frozen for it is released" };
+        monitor.note(&format!("undoing {id}: what was placed in incoming/ is removed, and {shadows}"));
+    }
+    let release = || -> Result<(), OpError> {
+        if !incoming.intent().freezes.is_empty() {
+            recover::release(locked, server, incoming.intent())?;
+        }
+        Ok(locked.forget_intent(id)?)
+    };
+    let discard = || -> Result<(), OpError> {
+        if locked.repository().snapshot_dir(id).is_err() {
+            locked.discard_incoming(id)?;
+            recover::remove_discarded(locked, monitor)?;
+            locked.forget_pin(id)?;
+        }
+        Ok(())
+    };
+    // Each as far as it goes: a tree that cannot be discarded is no reason to leave a shadow.
+    let discarded = discard();
+    release().and(discarded)
+}
