@@ -336,3 +336,49 @@ fn nights_on_another_filesystem_take_what_is_new_and_little_more() {
         }
     }
 }
+
+/// Between two mounts of one filesystem links are refused (EXDEV), and its extents can be shared all the same.
+#[test]
+fn between_two_mounts_of_one_xfs_parts_are_reflinked() {
+    for kind in Kind::ALL {
+        let disk = SmallDisk::plain("mkfs.xfs");
+        let (inside, elsewhere) = (disk.path().join("backup"), tempfile::tempdir().expect("a folder"));
+        fs::create_dir(&inside).expect("a directory");
+        let _bound = disk.bind(&inside, elsewhere.path());
+        let engine = Engine::start_in(kind, &disk.path().join("ch"), &Options::default());
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.big (k UInt64) ENGINE = MergeTree ORDER BY tuple()");
+        engine.query("INSERT INTO lab.big SELECT rand64() FROM numbers(1000000)");
+        let repository = |name: &str| {
+            let chsnap = Chsnap::new(&elsewhere.path().join(name)).url(&engine.url());
+            chsnap.expect(0, &["init"]);
+            chsnap
+        };
+        let taken_by = |chsnap: &Chsnap, place: &str| {
+            let before = disk.taken_bytes();
+            let created = chsnap.json(0, &["create", "--place", place]);
+            (created, disk.taken_bytes() - before)
+        };
+        let chsnap = repository("reflinks");
+        let (created, taken) = taken_by(&chsnap, "auto");
+        let bytes = created["apparent_bytes"].as_u64().expect("a number");
+        assert!(bytes > 7_000_000, "{kind:?}: {created}");
+        assert_eq!(created["placed"]["reflinked"]["bytes"].as_u64(), Some(bytes), "{kind:?}: {created}");
+        assert!(taken < bytes / 2, "{kind:?}: {taken} for {bytes}");
+        let snapshot = chsnap.repo().join("latest");
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(snapshot.join("manifest.json")).expect("there")).expect("a document");
+        assert_eq!(manifest["placed"], created["placed"], "{kind:?}");
+        assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()), "{kind:?}");
+        // Files of its own: what the server does to its files is nothing to them.
+        let parts = "SELECT path FROM system.parts WHERE active AND database = 'lab'";
+        let live = tree(Path::new(&engine.query(parts)));
+        let held = tree(&snapshot.join("data/lab/big"));
+        let inodes = |tree: &Tree| -> Vec<u64> { files(tree).values().map(|node| node.inode).collect() };
+        assert!(inodes(&live).iter().all(|inode| !inodes(&held).contains(inode)), "{kind:?}");
+        // Asked for copies, it makes copies.
+        let (created, taken) = taken_by(&repository("copies"), "copy");
+        assert_eq!(created["placed"]["reflinked"]["files"], 0, "{kind:?}: {created}");
+        assert!(taken >= bytes, "{kind:?}: {taken} for {bytes}");
+    }
+}

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use chsnap::exec::PlaceMode;
@@ -122,6 +123,23 @@ fn a_filesystem_that_keeps_no_owners_is_refused_before_anything_is_frozen_unless
     let next = recorded(FreezeMode::All).expect("recorded");
     assert_eq!((next.placed.linked.parts, next.placed.copied.files), (report.totals.parts, 0));
     assert_eq!(records(&world, next.id)[0].unkept, records(&world, report.id)[0].unkept);
+    // And it is verified by that: what the filesystem could not keep is no damage, and damage still is.
+    let verified = || {
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_chsnap"));
+        let run = verify.arg("--repo").arg(world.repository()).args(["verify", "--level", "data"]).output();
+        let run = run.expect("it starts");
+        (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr))
+    };
+    let (code, said) = verified();
+    assert_eq!(code, Some(0), "{said}");
+    let is_data = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "bin");
+    let damaged = walk(&data).into_iter().find(is_data).expect("a file of data");
+    let mut bytes = fs::read(&damaged).expect("readable");
+    *bytes.last_mut().expect("it has bytes") ^= 1;
+    fs::write(&damaged, bytes).expect("written");
+    let (code, said) = verified();
+    let name = damaged.file_name().expect("a name").to_string_lossy();
+    assert!(code == Some(12) && said.contains(&*name), "{code:?} {said}");
 }
 
 fn walk(root: &Path) -> Vec<PathBuf> {

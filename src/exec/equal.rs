@@ -1,6 +1,6 @@
 //! Parts that are as an earlier snapshot has them, on another filesystem: by what is in them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -9,7 +9,7 @@ use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Stat};
 use crate::model::{Ownership, PartName};
 use crate::repo::{PartFile, PartRecord};
 
-use super::inspect_files::{Contents, list};
+use super::inspect_files::{Contents, InodeUse, list};
 use super::join::{Keeping, LINK_LIMIT};
 use super::live::belongs_in_a_copy;
 
@@ -24,7 +24,8 @@ pub struct HeldTable<'a> {
     pub since: DateTime<Utc>,
 }
 
-/// Of these parts, each with the live directory of its table, those that stand in `held` as they are.
+/// Of these parts, each with the live directory of its table, those that stand in `held` as they are, with the inodes that
+/// they have there, in the order of [`Inspected::inodes`](super::Inspected).
 ///
 /// The same names, projections included; every file that checksums do not cover, `checksums.txt` itself first of all, has
 /// the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode, modification time and
@@ -36,11 +37,11 @@ pub fn equal_parts(
     parts: &[(&PartName, &Dir)],
     held: HeldTable<'_>,
     keeping: Keeping,
-) -> Result<BTreeSet<PartName>, FsError> {
-    let equal = |(name, live): &(&PartName, &Dir)| -> Result<Option<PartName>, FsError> {
+) -> Result<HashMap<PartName, Vec<InodeUse>>, FsError> {
+    let equal = |(name, live): &(&PartName, &Dir)| -> Result<Option<(PartName, Vec<InodeUse>)>, FsError> {
         let Some(record) = held.records.get(*name) else { return Ok(None) };
         match is_equal(live, held, name, record, keeping) {
-            Ok(is_equal) => Ok(is_equal.then(|| (*name).clone())),
+            Ok(inodes) => Ok(inodes.map(|inodes| ((*name).clone(), inodes))),
             // The server takes parts away.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -55,19 +56,20 @@ fn is_equal(
     name: &PartName,
     record: &PartRecord,
     keeping: Keeping,
-) -> Result<bool, FsError> {
-    let Some((live, entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
-    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name.as_str())? else { return Ok(false) };
+) -> Result<Option<Vec<InodeUse>>, FsError> {
+    let Some((live, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
+    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name.as_str())? else { return Ok(None) };
     let entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
     if entries.len() != earlier_entries.len() {
-        return Ok(false);
+        return Ok(None);
     }
     let (live, earlier) = (list(&live, entries)?, list(&earlier, earlier_entries)?);
     let is_whole = live.foreign.is_empty() && live.files.len() as u64 == record.files && live.bytes() == record.bytes;
-    Ok(is_whole
+    let is_equal = is_whole
         && live.files.len() == earlier.files.len()
         && has_same_metadata(&live, &earlier, held.since, record, keeping)?
-        && record.uncovered.iter().all(|file| is_recorded(&live, file).unwrap_or(false)))
+        && record.uncovered.iter().all(|file| is_recorded(&live, file).unwrap_or(false));
+    Ok(is_equal.then(|| earlier.inodes()))
 }
 
 fn has_same_metadata(

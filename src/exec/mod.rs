@@ -39,7 +39,7 @@ pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use settle::{damage_in, settle};
-pub use unchanged::{link_earlier_part, recall_part, unchanged_parts};
+pub use unchanged::{link_earlier_part, recall_linked, recall_part, unchanged_parts};
 
 use crate::fs::{Dir, FsError};
 

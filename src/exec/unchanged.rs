@@ -10,7 +10,7 @@ use crate::repo::PartRecord;
 
 use super::ExecError;
 use super::inspect::{Inspected, inspect_listed};
-use super::inspect_files::list;
+use super::inspect_files::{Contents, InodeUse, list};
 use super::live::belongs_in_a_copy;
 use super::place::{PART_DEPTH, link_tree};
 
@@ -84,18 +84,46 @@ pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Resul
     if !is_known {
         return inspect_listed(dir, dir.entries_with_kind()?);
     }
+    recalled(dir, &contents, contents.inodes(), record)
+}
+
+/// [`recall_part`] of a part whose files have just been looked at where they were linked from, and have these inodes
+/// there: they are not looked at again where the listing has the same inodes.
+///
+/// # Errors
+/// As there.
+pub fn recall_linked(
+    dir: &Dir,
+    entries: Vec<Entry>,
+    record: &PartRecord,
+    held: &[InodeUse],
+) -> Result<Inspected, FsError> {
+    let mut files: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::File).collect();
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    // Parts with projections, whose files are a level below, are looked at as ever.
+    let is_known = files.len() == entries.len()
+        && held.len() as u64 == record.files
+        && files.iter().map(|entry| entry.inode).eq(held.iter().map(|held| held.inode));
+    if is_known {
+        recalled(dir, &Contents::default(), held.to_vec(), record)
+    } else {
+        recall_part(dir, entries, record)
+    }
+}
+
+fn recalled(dir: &Dir, contents: &Contents, inodes: Vec<InodeUse>, record: &PartRecord) -> Result<Inspected, FsError> {
     let directory = dir.stat_self()?;
     Ok(Inspected {
         fingerprint: record.fingerprint,
         files: record.files,
-        bytes,
+        bytes: record.bytes,
         directory,
         directories: contents.directories.len() as u64,
         directory_bytes: directory.allocated_bytes + contents.directory_bytes,
         ownership: record.ownership,
         exceptions: record.exceptions.clone(),
         uncovered: record.uncovered.clone(),
-        inodes: contents.inodes(),
+        inodes,
         unverifiable: record.unverifiable.clone(),
         problems: Vec::new(),
     })

@@ -139,4 +139,43 @@ both_engines! {
             assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}");
         }
     }
+    fn a_signal_undoes_what_was_begun(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        let contents = tree(&snapshot);
+        let before: Vec<String> = QUERIES.iter().map(|query| engine.query(query)).collect();
+        for (replaces, call, nth, signal, code) in [
+            (false, "linkat", 1, "INT", 130),
+            (false, "linkat", 25, "TERM", 143),
+            (false, "mkdirat", 4, "INT", 130),
+            (true, "linkat", 1, "TERM", 143),
+            (true, "linkat", 25, "INT", 130),
+        ] {
+            let when = format!("{signal} at {call} {nth}, replaces: {replaces}");
+            let mut arguments = vec!["restore", "latest", "--yes"];
+            if replaces {
+                arguments.push("--replace");
+            } else {
+                engine.query("DROP DATABASE IF EXISTS lab");
+            }
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal={signal}:when={nth}")]);
+            let output = chsnap.under(strace, &arguments).output().expect("strace runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{when}\n{said}");
+            check(&engine, &before, &when);
+            assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}\n{said}");
+            if replaces {
+                // The tables that were to be replaced are there, and as they were.
+                let now: Vec<String> = QUERIES.iter().map(|query| engine.query(query)).collect();
+                assert_eq!(now, before, "{when}\n{said}");
+            }
+            chsnap.json(0, &arguments);
+            for (query, rows) in QUERIES.iter().zip(&before) {
+                assert_eq!(&engine.query(query), rows, "{when}: {query}");
+            }
+        }
+        assert!(tree(&snapshot) == contents);
+    }
 }

@@ -33,9 +33,15 @@ impl SmallDisk {
     /// A filesystem of 4 KiB blocks made by `mkfs.ext4` or `mkfs.xfs`.
     #[track_caller]
     pub fn plain(tool: &str) -> Self {
-        let made: &[&str] = if tool == "mkfs.ext4" { &["-q", "-F", "-b", "4096"] } else { &["-q"] };
         // The smallest that mkfs.xfs makes today has 300 MiB. It is sparse.
-        Self::made_by(tool, &made.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), 400)
+        Self::sized(tool, 400)
+    }
+
+    /// The same, of so many MiB.
+    #[track_caller]
+    pub fn sized(tool: &str, mebibytes: u64) -> Self {
+        let made: &[&str] = if tool == "mkfs.ext4" { &["-q", "-F", "-b", "4096"] } else { &["-q"] };
+        Self::made_by(tool, &made.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), mebibytes)
     }
 
     #[track_caller]
@@ -54,6 +60,13 @@ impl SmallDisk {
 
     pub fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// Mounts a directory of it once more, elsewhere.
+    #[track_caller]
+    pub fn bind(&self, directory: &Path, elsewhere: &Path) -> Bound {
+        run(Command::new("mount").arg("--bind").arg(directory).arg(elsewhere));
+        Bound(elsewhere.to_owned())
     }
 
     /// Bytes that are taken, once everything is written and everything unlinked is let go of.
@@ -120,6 +133,16 @@ impl SmallDisk {
             Err(_) => {}
         }
         run(Command::new("sync").arg("-f").arg(&self.mount));
+    }
+}
+
+/// A second mount, while it is kept.
+#[derive(Debug)]
+pub struct Bound(PathBuf);
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
 }
 

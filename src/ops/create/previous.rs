@@ -6,6 +6,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
+use crate::exec::InodeUse;
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
 use crate::ops::error::OpError;
@@ -35,6 +36,8 @@ struct Earlier {
 pub(super) struct EarlierTable<'a> {
     pub(super) dir: Dir,
     pub(super) parts: &'a HashMap<PartName, PartRecord>,
+    /// The inodes of those of its parts that a live part on another filesystem was found equal to.
+    pub(super) inodes: HashMap<PartName, Vec<InodeUse>>,
 }
 
 impl Previous {
@@ -104,7 +107,7 @@ impl Previous {
         };
         let Some((name, parts)) = name.and_then(|name| Some((name, earlier.parts.get(name)?))) else { return Ok(None) };
         let path = Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
-        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts }))
+        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts, inodes: HashMap::new() }))
     }
 }
 

@@ -24,18 +24,19 @@ impl Taker<'_> {
     ) -> Result<(Narrowed, Option<EarlierTable<'_>>), FsError> {
         let whole = || Narrowed { ask: freeze.scope.clone(), link: BTreeSet::new() };
         let Some(previous) = self.previous else { return Ok((whole(), None)) };
-        let Some(earlier) = previous.table(&freeze.table)? else { return Ok((whole(), None)) };
+        let Some(mut earlier) = previous.table(&freeze.table)? else { return Ok((whole(), None)) };
         let mut candidates = live_parts(freeze, live);
         candidates.retain(|(name, _)| earlier.parts.contains_key(name));
         let disks: HashMap<&PartName, &str> = freeze.parts().map(|part| (&part.name, part.disk.as_str())).collect();
         let is_copied = |name: &PartName| disks.get(name).is_some_and(|disk| self.copying.copies(disk));
         let (copied, here): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|(name, _)| is_copied(name));
         let held = HeldTable { dir: &earlier.dir, records: earlier.parts, since: previous.time };
-        let unchanged = self.pool.install(|| -> Result<_, FsError> {
-            let mut unchanged = exec::unchanged_parts(&here, &earlier.dir)?;
-            unchanged.extend(exec::equal_parts(&copied, held, self.copying.keeping)?);
-            Ok(unchanged)
+        let (mut unchanged, equal) = self.pool.install(|| -> Result<_, FsError> {
+            let equal = exec::equal_parts(&copied, held, self.copying.keeping)?;
+            Ok((exec::unchanged_parts(&here, &earlier.dir)?, equal))
         })?;
+        unchanged.extend(equal.keys().cloned());
+        earlier.inodes = equal;
         Ok((narrow(freeze, &unchanged), Some(earlier)))
     }
 
@@ -55,7 +56,10 @@ impl Taker<'_> {
             let copied = self.link_from(&earlier.dir, Destination { table: dir, path: &path }, name)?;
             let (linked, entries) = dir.open_and_list(name.as_str())?;
             let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
-            let mut inspected = exec::recall_part(&linked, entries, record)?;
+            let mut inspected = match earlier.inodes.get(name) {
+                Some(held) => exec::recall_linked(&linked, entries, record, held)?,
+                None => exec::recall_part(&linked, entries, record)?,
+            };
             if self.copying.records() {
                 inspected.directory.ownership = record.directory;
             }
