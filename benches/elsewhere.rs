@@ -114,6 +114,9 @@ struct Bench<'a> {
     args: &'a Args,
 }
 
+/// What a line of a table shows, and what it takes from a run of type `T`.
+type Row<T> = (&'static str, fn(&T) -> f64);
+
 /// A night of the series, once by each.
 struct Night {
     chsnap_seconds: f64,
@@ -180,7 +183,7 @@ impl Bench<'_> {
             text,
             "| What | Median s | Least to most | To the first line, night by night |\n|---|---:|---:|---:|"
         )?;
-        let rows: [(&str, fn(&Night) -> f64); 4] = [
+        let rows: [Row<Night>; 4] = [
             ("`chsnap create`, its freeze included", |night| night.chsnap_seconds),
             ("`rsync -aH --numeric-ids --link-dest`, of what is frozen already", |night| night.rsync_seconds),
             ("by hand: `FREEZE`, that `rsync`, `rm -rf` of the shadow", |night| night.by_hand_seconds),
@@ -316,7 +319,7 @@ impl Bench<'_> {
             rounds.len()
         )?;
         writeln!(text, "| What | Median s | Least to most | GB/s |\n|---|---:|---:|---:|")?;
-        let rows: [(&str, fn(&(f64, f64, f64)) -> f64); 3] = [
+        let rows: [Row<(f64, f64, f64)>; 3] = [
             ("`chsnap create`, its freeze included, every byte against its checksum", |round| round.0),
             ("`cp -a` of what is frozen already", |round| round.1),
             ("writing as many bytes into one file", |round| round.2),
@@ -351,19 +354,19 @@ impl Bench<'_> {
         let chsnap =
             Chsnap::new(&self.disk.path().join(format!("large_{}", self.args.rounds - 1))).url(&self.engine.url());
         let (seconds, answer) = Self::create(&chsnap, "bench.large");
-        let copied = answer["placed"]["copied"]["bytes"].as_u64().unwrap_or(0);
+        let placed = answer["placed"]["copied"]["bytes"].as_u64().unwrap_or(0);
         let shadow = self.freeze("bench.large", "large_after");
         let taken = self.disk.taken_bytes();
         let rsync_seconds = copier.rsync(&shadow, "large_after", Some("large_before"));
         let by_rsync = self.disk.taken_bytes() - taken;
-        let ratio = copied as f64 / column as f64;
+        let ratio = placed as f64 / column as f64;
         writeln!(text, "\n### {filesystem}: one column of all parts mutated\n")?;
         writeln!(
             text,
             "The column has {:.0} MB. `create` copied {:.0} MB in {seconds:.2} s, {ratio:.3} times as much; 1.1 is {}. rsync wrote \
              {:.0} MB in {rsync_seconds:.2} s: it knows files by their paths, and every part has a new name.",
             column as f64 / 1e6,
-            copied as f64 / 1e6,
+            placed as f64 / 1e6,
             is_met(ratio <= 1.1),
             by_rsync as f64 / 1e6
         )

@@ -340,17 +340,18 @@ fn nights_on_another_filesystem_take_what_is_new_and_little_more() {
 /// Between two mounts of one filesystem links are refused (EXDEV), and its extents can be shared all the same.
 #[test]
 fn between_two_mounts_of_one_xfs_parts_are_reflinked() {
+    let disk = SmallDisk::plain("mkfs.xfs");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    fs::create_dir(disk.path().join("backup")).expect("a directory");
+    let _bound = disk.bind("backup", elsewhere.path());
+    // One disk for both engines: whatever a test starts, it starts in the mount namespace of its first engine.
     for kind in Kind::ALL {
-        let disk = SmallDisk::plain("mkfs.xfs");
-        let (inside, elsewhere) = (disk.path().join("backup"), tempfile::tempdir().expect("a folder"));
-        fs::create_dir(&inside).expect("a directory");
-        let _bound = disk.bind(&inside, elsewhere.path());
-        let engine = Engine::start_in(kind, &disk.path().join("ch"), &Options::default());
+        let engine = Engine::start_in(kind, &disk.path().join(format!("{kind:?}")), &Options::default());
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.big (k UInt64) ENGINE = MergeTree ORDER BY tuple()");
         engine.query("INSERT INTO lab.big SELECT rand64() FROM numbers(1000000)");
         let repository = |name: &str| {
-            let chsnap = Chsnap::new(&elsewhere.path().join(name)).url(&engine.url());
+            let chsnap = Chsnap::new(&elsewhere.path().join(format!("{kind:?}_{name}"))).url(&engine.url());
             chsnap.expect(0, &["init"]);
             chsnap
         };

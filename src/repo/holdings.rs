@@ -91,9 +91,9 @@ impl Instance {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(self.origin.len() as u64).to_le_bytes());
         hasher.update(self.origin.as_bytes());
-        for link in self.links.iter() {
-            hasher.update(&link.inode.to_le_bytes());
-        }
+        // In one piece: a hasher is slow with eight bytes at once.
+        let inodes: Vec<u8> = self.links.iter().flat_map(|link| link.inode.to_le_bytes()).collect();
+        hasher.update(&inodes);
         *hasher.finalize().as_bytes()
     }
 }
@@ -183,25 +183,25 @@ impl Holdings {
 
     /// The instance with the origin and the inodes of this one, if there is one.
     pub fn find(&mut self, instance: &Instance) -> Option<InstanceId> {
+        self.digests().get(&instance.digest()).copied()
+    }
+
+    fn digests(&mut self) -> &mut HashMap<Digest, InstanceId> {
         let instances = &self.instances;
-        let digests = self
-            .digests
-            .get_or_insert_with(|| instances.iter().map(|(id, instance)| (instance.digest(), *id)).collect());
-        digests.get(&instance.digest()).copied()
+        self.digests.get_or_insert_with(|| instances.iter().map(|(id, instance)| (instance.digest(), *id)).collect())
     }
 
     /// Takes an instance up, and what its links say now for one that is known.
     pub fn add(&mut self, instance: Instance) -> InstanceId {
-        if let Some(id) = self.find(&instance) {
+        let digest = instance.digest();
+        if let Some(id) = self.digests().get(&digest).copied() {
             if self.instances.get(&id).is_some_and(|known| known.links != instance.links) {
                 self.set_links(id, instance.links);
             }
             return id;
         }
         let id = self.instances.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
-        if let Some(digests) = &mut self.digests {
-            digests.insert(instance.digest(), id);
-        }
+        self.digests().insert(digest, id);
         self.instances.insert(id, instance);
         self.changed.insert(id);
         id

@@ -62,10 +62,10 @@ impl SmallDisk {
         &self.mount
     }
 
-    /// Mounts a directory of it once more, elsewhere.
+    /// Mounts a directory of it, named from its root, once more elsewhere.
     #[track_caller]
-    pub fn bind(&self, directory: &Path, elsewhere: &Path) -> Bound {
-        run(Command::new("mount").arg("--bind").arg(directory).arg(elsewhere));
+    pub fn bind(&self, directory: &str, elsewhere: &Path) -> Bound {
+        run(Command::new("mount").arg("--bind").arg(self.mount.join(directory)).arg(elsewhere));
         Bound(elsewhere.to_owned())
     }
 
