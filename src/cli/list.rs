@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use chsnap::model::Level;
-use chsnap::ops::{self, Listing};
+use chsnap::ops::usage::UsageRequest;
+use chsnap::ops::{self, Found, Listing};
 use chsnap::repo::{LastCheck, Pin, Summary};
 use serde_json::{Map, Value, json};
 
@@ -18,14 +20,15 @@ use super::{CommandResult, DONE, WARNED};
 /// List the snapshots
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// List all repositories beneath this directory together, five levels deep: one a server, side by side on an export
+    /// List all repositories beneath this directory together, and what each costs, five levels deep: one a server, side by
+    /// side on an export
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     if let Some(path) = &args.all {
-        return list_all(path, output);
+        return list_all(path, globals, output);
     }
     let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
@@ -55,70 +58,116 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 }
 
 /// Each repository in turn, and all their snapshots together.
-fn list_all(path: &Path, output: &Output) -> CommandResult {
-    let survey = ops::survey(path)?;
+fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
     let now = Utc::now();
-    let mut warnings: Vec<String> = Vec::new();
-    let (mut repositories, mut snapshots, mut sections) = (Vec::new(), Vec::new(), Vec::new());
+    let request = UsageRequest { paths: globals.paths(), jobs: globals.jobs(), ..UsageRequest::default() };
+    let survey = ops::survey(path, &request, now)?;
+    let mut all = All::default();
     for surveyed in &survey.repositories {
-        let mut row = Map::new();
-        insert_path(&mut row, "repository", &surveyed.path);
+        let at = surveyed.path.display();
         match &surveyed.found {
-            Ok((id, server, listing)) => {
-                let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|s| s.is_complete());
-                let written: u64 = complete().map(|summary| summary.totals.written_bytes).sum();
-                row.insert("state".to_owned(), "ok".into());
-                row.insert("id".to_owned(), id.to_string().into());
-                row.insert("server".to_owned(), json!(server));
-                row.insert("snapshot_count".to_owned(), listing.snapshots.len().into());
-                row.insert("removed_count".to_owned(), listing.removed.len().into());
-                row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
-                row.insert("written_bytes".to_owned(), written.into());
-                for (summary, pin, check) in rows(listing) {
-                    let drill = listing.drills.get(&summary.id);
-                    let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, drill, now) else {
-                        continue;
-                    };
-                    insert_path(&mut snapshot, "repository", &surveyed.path);
-                    snapshots.push(Value::Object(snapshot));
-                }
-                let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
-                let title = render::safe(&format!("{}{of}", surveyed.path.display()), render::MESSAGE_LIMIT);
-                let written = render::bytes(written);
-                let text = text(listing, now);
-                sections.push(format!("{title}: {written} written by its snapshots\n{text}"));
-                let at = surveyed.path.display();
-                warnings.extend(listing.warnings.iter().map(|warning| format!("{at}: {warning}")));
-            }
+            Ok(found) => all.add(&surveyed.path, found, now),
             Err(error) => {
                 let reason = chsnap::monitor::chain(error);
+                let mut row = Map::new();
+                insert_path(&mut row, "repository", &surveyed.path);
                 row.insert("state".to_owned(), "broken".into());
                 row.insert("problem".to_owned(), reason.clone().into());
-                warnings.push(format!("the repository {} cannot be read: {reason}", surveyed.path.display()));
+                all.repositories.push(Value::Object(row));
+                all.warnings.push(format!("the repository {at} cannot be read: {reason}"));
             }
         }
-        repositories.push(Value::Object(row));
     }
     for (unread, error) in &survey.unread {
         let reason = chsnap::monitor::chain(error);
-        warnings.push(format!("{} is not looked into, and may hold repositories: {reason}", unread.display()));
+        all.warnings.push(format!("{} is not looked into, and may hold repositories: {reason}", unread.display()));
     }
     if output.is_json() {
-        let mut all = Map::new();
-        all.insert("schema".to_owned(), output.schema().into());
-        insert_path(&mut all, "directory", path);
-        all.insert("repositories".to_owned(), repositories.into());
-        all.insert("snapshots".to_owned(), snapshots.into());
-        all.insert("warnings".to_owned(), json!(warnings));
-        output.json(&Value::Object(all));
-    } else if repositories.is_empty() {
+        let mut document = Map::new();
+        document.insert("schema".to_owned(), output.schema().into());
+        insert_path(&mut document, "directory", path);
+        document.insert("repositories".to_owned(), all.repositories.into());
+        document.insert("snapshots".to_owned(), all.snapshots.into());
+        document.insert(
+            "totals".to_owned(),
+            json!({"cost_bytes": all.cost_bytes, "live_shared_bytes": all.live_shared_bytes, "trash_bytes": all.trash_bytes}),
+        );
+        document.insert("warnings".to_owned(), json!(all.warnings));
+        output.json(&Value::Object(document));
+    } else if all.repositories.is_empty() {
         let levels = ops::SURVEY_DEPTH;
         output.text(&format!("no repository beneath {}, {levels} levels deep\n", path.display()));
     } else {
-        output.text(&sections.join("\n"));
+        let (cost, shared) = (render::bytes(all.cost_bytes), render::bytes(all.live_shared_bytes));
+        let snapshots = render::count(all.snapshots.len() as u64, "snapshot");
+        let text = all.sections.join("\n");
+        output
+            .text(&format!("{text}\ntogether: {snapshots}, which cost {cost} and share {shared} with their servers\n"));
     }
-    output.warnings(&warnings);
-    Ok(if warnings.is_empty() { DONE } else { WARNED })
+    output.warnings(&all.warnings);
+    Ok(if all.warnings.is_empty() { DONE } else { WARNED })
+}
+
+/// What is said of several repositories.
+#[derive(Default)]
+struct All {
+    repositories: Vec<Value>,
+    snapshots: Vec<Value>,
+    sections: Vec<String>,
+    warnings: Vec<String>,
+    cost_bytes: u64,
+    live_shared_bytes: u64,
+    trash_bytes: u64,
+}
+
+impl All {
+    fn add(&mut self, path: &Path, found: &Found, now: DateTime<Utc>) {
+        let Found { id, server, listing, usage } = found;
+        let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|s| s.is_complete());
+        let written: u64 = complete().map(|summary| summary.totals.written_bytes).sum();
+        let mut row = Map::new();
+        insert_path(&mut row, "repository", path);
+        row.insert("state".to_owned(), "ok".into());
+        row.insert("id".to_owned(), id.to_string().into());
+        row.insert("server".to_owned(), json!(server));
+        row.insert("snapshot_count".to_owned(), listing.snapshots.len().into());
+        row.insert("removed_count".to_owned(), listing.removed.len().into());
+        row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
+        row.insert("written_bytes".to_owned(), written.into());
+        let at = path.display();
+        // Usage says of a broken snapshot what the listing says: once is enough.
+        let mut told: BTreeSet<&String> = listing.warnings.iter().collect();
+        let takes = match usage {
+            Ok(usage) => {
+                let totals = &usage.totals;
+                self.cost_bytes += totals.cost_bytes;
+                self.live_shared_bytes += totals.live_shared_bytes;
+                self.trash_bytes += totals.trash_bytes;
+                row.insert("cost_bytes".to_owned(), totals.cost_bytes.into());
+                row.insert("live_shared_bytes".to_owned(), totals.live_shared_bytes.into());
+                row.insert("trash_bytes".to_owned(), totals.trash_bytes.into());
+                row.insert("filesystem_free_bytes".to_owned(), usage.filesystem.free_bytes.into());
+                told.extend(&usage.warnings);
+                let (cost, free) = (render::bytes(totals.cost_bytes), render::bytes(usage.filesystem.free_bytes));
+                format!("costs {cost}, and its disk has {free} free")
+            }
+            Err(error) => {
+                self.warnings.push(format!("what {at} takes is not known: {}", chsnap::monitor::chain(error)));
+                "what it costs is not known".to_owned()
+            }
+        };
+        self.warnings.extend(told.into_iter().map(|warning| format!("{at}: {warning}")));
+        self.repositories.push(Value::Object(row));
+        for (summary, pin, check) in rows(listing) {
+            let drill = listing.drills.get(&summary.id);
+            let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, drill, now) else { continue };
+            insert_path(&mut snapshot, "repository", path);
+            self.snapshots.push(Value::Object(snapshot));
+        }
+        let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
+        let title = render::safe(&format!("{at}{of}"), render::MESSAGE_LIMIT);
+        self.sections.push(format!("{title}: {takes}\n{}", text(listing, now)));
+    }
 }
 
 fn rows(listing: &Listing) -> impl Iterator<Item = (&Summary, &Option<Pin>, &LastCheck)> {
@@ -180,9 +229,12 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
         ("TO RESTORE", Right),
         ("ON DISK", Right),
         ("NEW", Right),
+        ("", Left),
         ("VERIFIED", Left),
         ("NAME", Left),
     ];
+    let complete = || rows(listing).map(|(summary, ..)| summary).filter(|summary| summary.is_complete());
+    let most = complete().map(|summary| summary.totals.written_bytes).max().unwrap_or(0);
     let rows = rows(listing).map(|(summary, pin, check)| {
         let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = Vec::new();
@@ -211,9 +263,10 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
                 render::bytes(totals.apparent_bytes),
                 render::bytes(totals.allocated_bytes),
                 render::bytes(totals.written_bytes),
+                render::bar(totals.written_bytes, most),
             ]
         } else {
-            std::array::from_fn(|_| "?".to_owned())
+            ["?", "?", "?", "?", "?", "?", ""].map(str::to_owned)
         };
         let mut row = vec![summary.id.to_string(), render::age(summary.time, now)];
         row.extend(figures);

@@ -67,6 +67,16 @@ pub(super) fn safe(text: &str, limit: usize) -> String {
     safe
 }
 
+const BAR_WIDTH: u64 = 10;
+
+/// A bar of at most ten letters, as long as `part` is of `whole`.
+pub(super) fn bar(part: u64, whole: u64) -> String {
+    let eighths = (u128::from(part) * u128::from(BAR_WIDTH) * 8).checked_div(u128::from(whole)).unwrap_or(0);
+    let eighths = usize::try_from(eighths).unwrap_or(0);
+    let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8).copied().unwrap_or_default();
+    format!("{}{rest}", "█".repeat(eighths / 8))
+}
+
 /// A column's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
@@ -103,7 +113,7 @@ pub(super) fn table(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Ve
 
 #[cfg(test)]
 mod tests {
-    use super::{age, count, safe, thousands};
+    use super::{age, bar, count, safe, thousands};
 
     #[test]
     fn figures_read_well() {
@@ -120,6 +130,13 @@ mod tests {
         assert_eq!(at("2026-11-22T01:59:30Z"), "30 s");
         assert_eq!(at("2026-11-20T01:00:00Z"), "2 d");
         assert_eq!(at("2026-11-22T05:00:00Z"), "in 3 h");
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share() {
+        assert_eq!((bar(0, 0), bar(0, 9)), (String::new(), String::new()));
+        assert_eq!((bar(8, 8).as_str(), bar(1, 2).as_str(), bar(1, 80).as_str()), ("██████████", "█████", "▏"));
+        assert_eq!(bar(u64::MAX, u64::MAX), "██████████");
     }
 
     #[test]

@@ -332,21 +332,11 @@ fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons) -> String {
             render::bytes(held.live_shared_bytes),
             render::bytes(row.freed_bytes),
             render::bytes(row.freed_with_older_bytes),
-            bar(row.freed_with_older_bytes, most),
+            render::bar(row.freed_with_older_bytes, most),
             notes.join("; "),
         ]
     });
     render::table(&columns, rows)
-}
-
-const BAR_WIDTH: u64 = 10;
-
-/// A bar of at most ten letters, as long as `part` is of `whole`.
-fn bar(part: u64, whole: u64) -> String {
-    let eighths = (u128::from(part) * u128::from(BAR_WIDTH) * 8).checked_div(u128::from(whole)).unwrap_or(0);
-    let eighths = usize::try_from(eighths).unwrap_or(0);
-    let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8).copied().unwrap_or_default();
-    format!("{}{rest}", "█".repeat(eighths / 8))
 }
 
 fn tables_text(tables: &[TableUsage]) -> String {
@@ -376,7 +366,7 @@ fn tables_text(tables: &[TableUsage]) -> String {
             render::bytes(row.allocated_bytes),
             render::bytes(row.live_shared_bytes),
             render::bytes(freed(row)),
-            bar(freed(row), most),
+            render::bar(freed(row), most),
         ]);
         cells
     });

@@ -89,7 +89,10 @@ pub struct Drill {
 }
 
 /// The last trial of each snapshot.
-fn drills(repository: &Repository) -> Result<BTreeMap<SnapshotId, Drill>, RepoError> {
+///
+/// # Errors
+/// If the journal cannot be read.
+pub fn drills(repository: &Repository) -> Result<BTreeMap<SnapshotId, Drill>, OpError> {
     let mut drills = BTreeMap::new();
     for (time, event) in repository.events()? {
         if let Event::Drilled { id, tables, of_tables, failed, rows, digests, .. } = event {

@@ -2,20 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use crate::fs::{Dir, ErrorKind, FsError, Kind, real};
 use crate::model::RepositoryId;
 use crate::repo::{BoundServer, Repository};
 
 use super::error::OpError;
 use super::read::{Listing, list};
+use super::usage::{Usage, UsageRequest, usage};
 
 /// One of several repositories.
 #[derive(Debug)]
 pub struct Surveyed {
     /// Where it is.
     pub path: PathBuf,
-    /// Its id and server, as far as it opens, and what it holds.
-    pub found: Result<(RepositoryId, Option<BoundServer>, Listing), OpError>,
+    /// What it is, as far as it opens.
+    pub found: Result<Found, OpError>,
+}
+
+/// A repository that opens.
+#[derive(Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: RepositoryId,
+    /// The server that it is of.
+    pub server: Option<BoundServer>,
+    /// What it holds.
+    pub listing: Listing,
+    /// What that takes.
+    pub usage: Result<Usage, OpError>,
 }
 
 /// What was found beneath a directory.
@@ -33,11 +49,11 @@ pub const SURVEY_DEPTH: usize = 5;
 const CONFIG: &str = "chsnap.json";
 
 /// Lists the repositories beneath `path`, the directory itself among them; what lies inside one is not looked at, and no
-/// symbolic link is followed.
+/// symbolic link is followed. What each takes is found out as the request says, from this host's index.
 ///
 /// # Errors
 /// If the directory itself cannot be read.
-pub fn survey(path: &Path) -> Result<Survey, OpError> {
+pub fn survey(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Result<Survey, OpError> {
     let mut survey = Survey { repositories: Vec::new(), unread: Vec::new() };
     let mut level = vec![Dir::open(path, real())?];
     for depth in 0..=SURVEY_DEPTH {
@@ -52,7 +68,7 @@ pub fn survey(path: &Path) -> Result<Survey, OpError> {
                 }
             };
             if entries.iter().any(|entry| entry.name == CONFIG) {
-                survey.repositories.push(look(dir.path()));
+                survey.repositories.push(look(dir.path(), request, now));
                 continue;
             }
             for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory && depth < SURVEY_DEPTH) {
@@ -71,10 +87,11 @@ pub fn survey(path: &Path) -> Result<Survey, OpError> {
     Ok(survey)
 }
 
-fn look(path: &Path) -> Surveyed {
+fn look(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Surveyed {
     let found = Repository::open(path, &real()).map_err(OpError::from).and_then(|repository| {
         let listing = list(&repository)?;
-        Ok((repository.id().clone(), repository.server().cloned(), listing))
+        let (id, server) = (repository.id().clone(), repository.server().cloned());
+        Ok(Found { id, server, listing, usage: usage(&repository, request, now) })
     });
     Surveyed { path: path.to_owned(), found }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use chsnap::repo::Event;
 use serde_json::Value;
 
 use crate::support::Lab;
@@ -76,6 +77,27 @@ fn the_figures_are_those_of_usage() {
     let freed = row["freed_bytes"].as_u64().expect("bytes");
     let text = format!("{}: alone frees {}", nights[1], humansize::format_size(freed, humansize::BINARY));
     assert!(page.contains(&text), "{text}");
+}
+
+#[test]
+fn trials_are_told_and_one_that_failed_comes_first() {
+    let (lab, nights) = recent(3);
+    assert!(page_of(&lab, &[]).contains("Nothing was restored on trial yet"));
+    let tried = |night: &str, failed: u64| {
+        let id = night.parse().expect("an id");
+        let event = Event::Drilled { id, tables: 2, of_tables: 3, failed, parts: 4, rows: 5, digests: 0 };
+        lab.locked(|locked| locked.record(chrono::Utc::now(), &event).expect("recorded"));
+    };
+    tried(&nights[1], 0);
+    let page = page_of(&lab, &[]);
+    assert!(page.contains("All is well") && page.contains("2 of 3 tables came back"), "{page}");
+    tried(&nights[2], 1);
+    let page = page_of(&lab, &[]);
+    assert!(page.contains("did not come back as it was") && page.contains("class=\"verdict bad\""), "{page}");
+    assert!(page.contains("FAILED: 1 of 2 tables") && page.contains(&format!("1 table of {}", nights[2])), "{page}");
+    // The last trial of a snapshot counts.
+    tried(&nights[2], 0);
+    assert!(page_of(&lab, &[]).contains("All is well"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::chsnap_command::Chsnap;
 use crate::support::{Lab, ids};
 
 fn all(lab: &Lab, code: i32, directory: &Path) -> serde_json::Value {
@@ -38,11 +39,22 @@ fn the_repositories_of_several_servers_are_listed_together() {
     assert_eq!(listed["snapshots"][0]["repository"], paths[0].as_str());
     assert_eq!(listed["repositories"][1]["snapshot_count"], 2);
     assert_eq!(listed["repositories"][0]["written_bytes"], 3 * 8192);
+    // What each takes is what `usage` says of it alone.
+    let mut sums = [0; 2];
+    for row in listed["repositories"].as_array().expect("rows") {
+        let alone = Chsnap::new(Path::new(row["repository"].as_str().expect("a path"))).json(0, &["usage"]);
+        for (sum, name) in sums.iter_mut().zip(["cost_bytes", "live_shared_bytes"]) {
+            assert_eq!(row[name], alone["totals"][name], "{name}");
+            *sum += row[name].as_u64().expect("bytes");
+        }
+    }
+    assert_eq!(listed["totals"]["cost_bytes"], sums[0]);
+    assert_eq!((&listed["totals"]["live_shared_bytes"], sums[1] > 0), (&sums[1].into(), true));
     fs::remove_dir_all(export.path().join("one/snapshots/inner")).expect("removed");
     assert_eq!(all(&lab, 0, export.path())["warnings"].as_array().map(Vec::len), Some(0));
     let text = lab.run(0, &["list", "--all", export.path().to_str().expect("text")]).stdout;
-    for said in [&paths[0], &paths[1], &of_one[0], &of_two[2]] {
-        assert!(text.contains(said.as_str()), "{said} is not in {text}");
+    for said in [&paths[0], &paths[1], &of_one[0], &of_two[2], "together: 5 snapshots, which cost "] {
+        assert!(text.contains(said), "{said} is not in {text}");
     }
 }
 

@@ -290,6 +290,73 @@ both_engines! {
 }
 
 both_engines! {
+    /// Made, read, brought back, removed. `tests/nfs` runs it on a server that goes away again and again.
+    fn what_is_elsewhere_is_read_and_comes_back_and_goes(engine: Engine) {
+        let Some(folder) = elsewhere(&engine) else { return };
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64, v String) ENGINE = MergeTree PARTITION BY k % 16 ORDER BY k");
+        let insert = "INSERT INTO lab.t SELECT number, toString(number) FROM numbers(40000)";
+        engine.query(insert);
+        let sums = "SELECT count(), sum(k), sum(cityHash64(v)) FROM lab.t";
+        let before = engine.query(sums);
+        let chsnap = repository(&engine, folder.path());
+        let (first, _) = create(&chsnap, 0, &[]);
+        engine.query(insert);
+        let (second, _) = create(&chsnap, 0, &[]);
+        check_equal(&engine, &path_of(&chsnap, &second));
+        assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()));
+        let id = |created: &Value| created["id"].as_str().expect("an id").to_owned();
+        chsnap.json(0, &["restore", &id(&first), "--replace", "--yes"]);
+        assert_eq!(engine.query(sums), before);
+        let kept = tree(&path_of(&chsnap, &second));
+        chsnap.json(0, &["rm", &id(&first)]);
+        chsnap.json(0, &["gc"]);
+        assert!(tree(&chsnap.repo().join("trash")).is_empty());
+        // Names and contents; links went with the first one.
+        assert_eq!(without_inodes(owned(&tree(&path_of(&chsnap, &second)))), without_inodes(owned(&kept)));
+        assert!(shadows(&engine).is_empty());
+    }
+}
+
+both_engines! {
+    fn a_part_that_stands_on_other_inodes_now_is_linked_to_those_of_before_where_that_is_asked(mut engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64, v UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("SYSTEM STOP MERGES lab.t");
+        engine.query("INSERT INTO lab.t SELECT number, rand64() FROM numbers(100000)");
+        let chsnap = crate::support::repository(&engine);
+        let held = |created: &Value| {
+            let data = tree(&path_of(&chsnap, created).join("data/lab/t"));
+            let file = |path: &Path| path.file_name().expect("a name").to_owned();
+            files(&data).iter().map(|(path, node)| (file(path), node.inode)).collect::<BTreeMap<_, _>>()
+        };
+        let first = held(&create(&chsnap, 0, &[]).0);
+        // As after a move to another disk and back, without the times: the same bytes on other inodes.
+        let [(_, _, part)] = active_parts(&engine, "lab").try_into().expect("one part");
+        engine.stop();
+        let script = "cp -r --preserve=mode,ownership \"$0\" \"$0.new\" && rm -r \"$0\" && mv \"$0.new\" \"$0\"";
+        let part = part.components().as_path().to_owned();
+        assert!(std::process::Command::new("sh").args(["-c", script]).arg(part).status().expect("sh").success());
+        engine.restart();
+        let now: BTreeMap<_, _> = active_parts(&engine, "lab")
+            .iter()
+            .flat_map(|(_, _, path)| files(&tree(path)).iter().map(|(path, node)| (path.to_path_buf(), node.inode)).collect::<Vec<_>>())
+            .collect();
+        assert!(now.values().all(|inode| !first.values().any(|other| other == inode)), "{now:?} {first:?}");
+
+        let relinked = create(&chsnap, 0, &["--dedup-relink"]).0;
+        assert_eq!((&relinked["placed"]["linked"]["parts"], &relinked["placed"]["copied"]["files"]), (&1.into(), &0.into()));
+        let second = held(&relinked);
+        assert!(second.values().all(|inode| first.values().any(|other| other == inode)), "{second:?} {first:?}");
+        assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()));
+        // Without it a part keeps the inodes that the server has.
+        let plain = held(&create(&chsnap, 0, &["--freeze", "all"]).0);
+        assert_eq!(plain.values().collect::<Vec<_>>().len(), now.len());
+        assert!(plain.values().all(|inode| now.values().any(|other| other == inode)), "{plain:?} {now:?}");
+    }
+}
+
+both_engines! {
     fn the_servers_threads_for_a_freeze_can_be_told(engine: Engine) {
         load(&engine);
         let chsnap = crate::support::repository(&engine);

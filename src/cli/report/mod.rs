@@ -14,8 +14,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chsnap::fs;
 use chsnap::model::SnapshotId;
-use chsnap::ops::OpError;
 use chsnap::ops::usage::{By, TableUsage, Usage, UsageRequest, usage};
+use chsnap::ops::{self, Drill, OpError};
 use chsnap::plan::retention::{Candidate, Fate, Policy, Standing, decide};
 use chsnap::repo::{Event, LastCheck, Repository, SnapshotState};
 use serde_json::json;
@@ -67,6 +67,8 @@ struct Facts {
     /// What the policy says of each snapshot; nothing where there is no rule.
     fates: BTreeMap<SnapshotId, Fate>,
     checks: BTreeMap<SnapshotId, LastCheck>,
+    /// The last trial of each snapshot that is there and had one.
+    drills: BTreeMap<SnapshotId, Drill>,
     /// Bytes that each table took to restore, the oldest first.
     history: BTreeMap<(String, String), Vec<f64>>,
 }
@@ -116,6 +118,8 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository) -> Result<Fac
     let known = repository.checks().map_err(OpError::from)?;
     let checks: BTreeMap<_, _> =
         found.snapshots.iter().map(|row| (row.summary.id, known.last(row.summary.id))).collect();
+    let mut drills = ops::drills(repository)?;
+    drills.retain(|id, _| checks.contains_key(id));
     let policy = args.policy.over(Policy::default());
     Ok(Facts {
         repository: repository.path().to_owned(),
@@ -129,6 +133,7 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository) -> Result<Fac
         partitions,
         policy,
         checks,
+        drills,
         usage: found,
     })
 }

@@ -1,6 +1,8 @@
 //! The page itself.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
+use chsnap::model::SnapshotId;
+use chsnap::ops::Drill;
 use chsnap::ops::usage::SnapshotUsage;
 
 use super::super::render;
@@ -49,6 +51,10 @@ fn newest(facts: &Facts) -> Option<&SnapshotUsage> {
     good.max_by_key(|row| row.summary.time)
 }
 
+fn failed_drills(facts: &Facts) -> impl Iterator<Item = (&SnapshotId, &Drill)> {
+    facts.drills.iter().filter(|(_, drill)| drill.failed > 0)
+}
+
 fn damaged(facts: &Facts) -> usize {
     let unreadable = facts.usage.snapshots.iter().filter(|row| !row.summary.is_complete()).count();
     unreadable + facts.checks.values().filter(|check| check.damaged).count()
@@ -65,7 +71,9 @@ fn verdict(facts: &Facts) -> (&'static str, String) {
         1 => return ("bad", format!("One snapshot is damaged. {told}.")),
         count => return ("bad", format!("{count} snapshots are damaged. {told}.")),
     }
-    if age > facts.crit {
+    if failed_drills(facts).next().is_some() {
+        ("bad", format!("A snapshot did not come back as it was when it was tried. {told}."))
+    } else if age > facts.crit {
         ("bad", format!("{told}: nights were missed."))
     } else if age > facts.warn {
         ("warning", format!("{told}: the last night was missed."))
@@ -91,6 +99,10 @@ fn cards(html: &mut Html, facts: &Facts) {
         },
     );
     let read = facts.checks.values().filter_map(|check| check.data_time).max();
+    let tried = facts.drills.values().map(|drill| drill.time).max();
+    let ago = |time: Option<DateTime<Utc>>| {
+        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, facts.now)))
+    };
     let cards = [
         (
             "Snapshots",
@@ -113,10 +125,14 @@ fn cards(html: &mut Html, facts: &Facts) {
             usage.growth.days_until_full.map_or_else(|| "–".to_owned(), |days| format!("{days:.0} days")),
             growth,
         ),
+        ("Every byte read", ago(read), "and found right, of some snapshot".to_owned()),
         (
-            "Every byte read",
-            read.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, facts.now))),
-            "and found right, of some snapshot".to_owned(),
+            "Restored on trial",
+            ago(tried),
+            match failed_drills(facts).count() {
+                0 => "chsnap drill does it".to_owned(),
+                failed => format!("{} failed", render::count(failed as u64, "snapshot")),
+            },
         ),
     ];
     html.raw("<dl class=\"cards\">");
@@ -130,6 +146,10 @@ fn warnings(html: &mut Html, facts: &Facts) {
     let mut all = facts.usage.warnings.clone();
     let damaged = facts.checks.iter().filter(|(_, check)| check.damaged);
     all.extend(damaged.map(|(id, _)| format!("verification found damage in {id}: chsnap verify {id} says where")));
+    all.extend(failed_drills(facts).map(|(id, drill)| {
+        let tables = render::count(drill.failed, "table");
+        format!("{tables} of {id} did not come back as recorded when tried: chsnap drill {id} says which")
+    }));
     for shadow in &facts.usage.totals.foreign_shadows {
         all.push(format!("{} holds {} and is not chsnap's", shadow.path.display(), render::bytes(shadow.freed_bytes)));
     }

@@ -1,8 +1,10 @@
 //! The largest tables, and what was checked.
 
 use chrono::{DateTime, Utc};
-use chsnap::model::TableName;
+use chsnap::model::{SnapshotId, TableName};
+use chsnap::ops::Drill;
 use chsnap::ops::usage::TableUsage;
+use chsnap::repo::LastCheck;
 
 use super::super::render;
 use super::Facts;
@@ -72,6 +74,16 @@ fn change(history: &[f64]) -> String {
     if (last - first).abs() < 1.0 { "none".to_owned() } else { format!("{sign}{}", size((last - first).abs())) }
 }
 
+/// What came of the last trial of a snapshot, and when.
+fn tried(drill: &Drill, now: DateTime<Utc>) -> String {
+    let ago = render::age(drill.time, now);
+    match (drill.failed, drill.tables == drill.of_tables) {
+        (0, true) => format!("all {} came back, {ago} ago", render::count(drill.tables, "table")),
+        (0, false) => format!("{} of {} tables came back, {ago} ago", drill.tables, drill.of_tables),
+        (failed, _) => format!("FAILED: {failed} of {}, {ago} ago", render::count(drill.tables, "table")),
+    }
+}
+
 pub(super) fn verification(html: &mut Html, facts: &Facts) {
     if facts.checks.is_empty() {
         return;
@@ -79,7 +91,7 @@ pub(super) fn verification(html: &mut Html, facts: &Facts) {
     html.section(
         "verification",
         "What was checked",
-        "Structure and sizes, or every byte against ClickHouse's own checksums.",
+        "Structure and sizes, or every byte against ClickHouse's own checksums; and what was restored on trial.",
     );
     let rows: Vec<Vec<String>> = facts
         .checks
@@ -91,18 +103,29 @@ pub(super) fn verification(html: &mut Html, facts: &Facts) {
             };
             let slice = check.slice.map(|slice| format!("share {slice} of a round")).unwrap_or_default();
             let state = if check.damaged { "DAMAGED".to_owned() } else { slice };
-            vec![id.to_string(), at(check.time), at(check.data_time), state]
+            let trial = facts.drills.get(id).map_or_else(|| "never".to_owned(), |drill| tried(drill, facts.now));
+            vec![id.to_string(), at(check.time), at(check.data_time), trial, state]
         })
         .collect();
-    let head = ["Snapshot", "Checked", "Every byte read", "State"];
-    if facts.checks.values().all(|check| check.time.is_none() && check.slice.is_none() && !check.damaged) {
+    let head = ["Snapshot", "Checked", "Every byte read", "Restored on trial", "State"];
+    let is_unchecked = |check: &LastCheck| check.time.is_none() && check.slice.is_none() && !check.damaged;
+    if facts.checks.values().all(is_unchecked) {
         html.raw("<p>Nothing was verified yet: <code>chsnap verify</code> does it, and <code>chsnap run</code> a share a night.</p>");
-    } else {
-        // What was found damaged is never folded away.
-        let damaged: Vec<Vec<String>> =
-            rows.iter().filter(|row| row.iter().any(|cell| cell == "DAMAGED")).cloned().collect();
-        if !damaged.is_empty() {
-            html.table("Damaged", &head, &damaged);
+    }
+    if facts.drills.is_empty() {
+        html.raw("<p>Nothing was restored on trial yet: <code>chsnap drill</code> does it, and <code>chsnap run</code> when one is due.</p>");
+    }
+    if !facts.drills.is_empty() || !facts.checks.values().all(is_unchecked) {
+        // What was found wrong is never folded away.
+        let is_wrong = |id: &SnapshotId| {
+            facts.checks.get(id).is_some_and(|check| check.damaged)
+                || facts.drills.get(id).is_some_and(|drill| drill.failed > 0)
+        };
+        let ids = facts.checks.keys().rev();
+        let wrong: Vec<Vec<String>> =
+            ids.zip(&rows).filter(|(id, _)| is_wrong(id)).map(|(_, row)| row.clone()).collect();
+        if !wrong.is_empty() {
+            html.table("Wrong", &head, &wrong);
         }
         html.figures("Verification", &head, &rows);
     }
