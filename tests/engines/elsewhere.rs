@@ -319,6 +319,36 @@ both_engines! {
 }
 
 both_engines! {
+    /// Run by `tests/nfs`, whose /dev/shm is then on an export with `root_squash`, in a directory of nobody's.
+    #[ignore = "it needs an export that squashes root: tests/nfs runs it on one"]
+    fn an_export_that_squashes_root_is_refused_unless_owners_are_recorded(engine: Engine) {
+        let folder = elsewhere(&engine).expect("an export at /dev/shm");
+        assert_eq!(fs::metadata(folder.path()).expect("there").uid(), 65534, "root is squashed");
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(1000)");
+        let chsnap = repository(&engine, folder.path());
+        let refused = chsnap.expect(1, &["-v", "--progress", "none", "create"]);
+        assert!(refused.stderr.contains("--ids record") && !refused.stderr.contains("FREEZE"), "{}", refused.stderr);
+        assert!(shadows(&engine).is_empty() && tree(&chsnap.repo().join("incoming")).is_empty());
+        let (created, _) = create(&chsnap, 0, &["--ids", "record"]);
+        for record in records(&path_of(&chsnap, &created)) {
+            assert_eq!((&record["ownership"]["uid"], &record["ownership"]["gid"]), (&0.into(), &0.into()), "{record}");
+        }
+        for node in files(&tree(&path_of(&chsnap, &created).join("data"))).values() {
+            assert_eq!(node.uid, 65534);
+        }
+        assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()));
+        // Nobody's snapshots come back as the server's own files.
+        let before = engine.query("SELECT count(), sum(k) FROM lab.t");
+        engine.query("DROP TABLE lab.t");
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        assert_eq!(engine.query("SELECT count(), sum(k) FROM lab.t"), before);
+        assert!(files(&tree(engine.data_path())).values().all(|node| node.uid == 0));
+    }
+}
+
+both_engines! {
     fn a_part_that_stands_on_other_inodes_now_is_linked_to_those_of_before_where_that_is_asked(mut engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64, v UInt64) ENGINE = MergeTree ORDER BY k");

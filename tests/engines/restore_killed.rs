@@ -129,7 +129,9 @@ both_engines! {
             let mut strace = Command::new("strace");
             strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error={error}:when={nth}")]);
             let arguments = ["restore", "latest", "--yes"];
-            let output = chsnap.under(strace, &arguments).output().expect("strace runs");
+            // One thread: strace counts calls by thread, and a second signal would end it at once.
+            let alone = [&arguments[..], &["--jobs", "1"]].concat();
+            let output = chsnap.under(strace, &alone).output().expect("strace runs");
             assert_ne!(output.status.code(), Some(0), "{when}");
             check(&engine, &before, &when);
             chsnap.json(0, &arguments);
@@ -161,7 +163,9 @@ both_engines! {
             }
             let mut strace = Command::new("strace");
             strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal={signal}:when={nth}")]);
-            let output = chsnap.under(strace, &arguments).output().expect("strace runs");
+            // One thread: strace counts calls by thread, and a second signal would end it at once.
+            let alone = [&arguments[..], &["--jobs", "1"]].concat();
+            let output = chsnap.under(strace, &alone).output().expect("strace runs");
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(code), "{when}\n{said}");
             check(&engine, &before, &when);

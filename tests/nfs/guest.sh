@@ -134,6 +134,28 @@ root_squash_is_refused() {
   [ $code = 1 ] || { echo "exit code $code"; return 1; }
 }
 
+# The same, on a server that goes away again and again while snapshots are made, read, restored and removed. Its grace
+# period is left to run out, so that the files that are open at the time are taken up again.
+server_restarts() { # MOUNT
+  local flapping code
+  : >restarts
+  ( while sleep 4; do lab rpc.nfsd 0; sleep 2; lab rpc.nfsd 8; echo again >>restarts; sleep 12; done ) & flapping=$!
+  ENGINE_TESTS=elsewhere::what_is_elsewhere engines "$1"; code=$?
+  kill $flapping; lab rpc.nfsd 8
+  echo "the server went away $(grep -c again restarts) times"
+  [ $code = 0 ] && [ -s restarts ]
+}
+
+# Snapshots onto an export that makes root nobody.
+squashed_ids_are_refused_or_recorded() {
+  mkdir -p /mnt/export/nobodys && chown 65534:65534 /mnt/export/nobodys && mount --bind /mnt/n4/nobodys /dev/shm || return 1
+  lab exportfs -o rw,sync,root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export; sleep 1
+  TMPDIR=/mnt/local passed "$ENGINES" --test-threads 1 --ignored elsewhere::an_export_that_squashes; local code=$?
+  lab exportfs -o rw,sync,no_root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export
+  umount /dev/shm
+  return $code
+}
+
 check index_is_on_this_host index_is_on_this_host
 for mount in n3 n4; do
   check dead_holder_is_taken_over_$mount dead_holder_is_taken_over $mount
@@ -145,5 +167,9 @@ done
 check mounts_fight mounts_fight
 check root_squash_is_refused root_squash_is_refused
 if [ -n "${ENGINES:-}" ]; then
-  for mount in n3 n4; do check engines_$mount engines $mount; done
+  for mount in n3 n4; do
+    check engines_$mount engines $mount
+    check server_restarts_$mount server_restarts $mount
+  done
+  check squashed_ids_are_refused_or_recorded squashed_ids_are_refused_or_recorded
 fi

@@ -33,7 +33,8 @@ fn cache() -> PathBuf {
 }
 
 /// What is run besides in `./test --full`.
-const LONG_CHECKS: [&str; 2] = ["engines_n3", "engines_n4"];
+const LONG_CHECKS: [&str; 5] =
+    ["engines_n3", "engines_n4", "server_restarts_n3", "server_restarts_n4", "squashed_ids_are_refused_or_recorded"];
 
 /// Another test program, which stands beside this one: the newest, for cargo keeps old ones.
 fn program(of: &str) -> PathBuf {

@@ -184,17 +184,18 @@ impl<'a> Prepared<'a> {
         let result = self.pool.install(|| self.carry_out(&mut tables, &mut staging, &stages));
         let local = &self.surveyed.local;
         let ended = if result.is_ok() {
-            self.pool.install(|| Ok(staging.finish(local)?))
+            self.pool.install(|| staging.finish(local).map(|()| Vec::new()).map_err(OpError::from))
         } else {
             // As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
             drop(staging);
-            self.pool.install(|| staging::sweep(self.server, local, false)).map(drop)
+            self.pool.install(|| staging::sweep(self.server, local, false)).map(|swept| swept.pending)
         };
         let Done { reports, made, refused } = match (result, &ended) {
             (Ok(done), _) => done,
-            (Err(error), Ok(())) => return Err(error),
-            (Err(error), Err(left)) => {
-                let pending = format!("{} (the next restore does the rest)", crate::monitor::chain(left));
+            (Err(error), Ok(pending)) if pending.is_empty() => return Err(error),
+            (Err(error), left) => {
+                let left = left.as_ref().map_or_else(|left| crate::monitor::chain(left), |pending| pending.join("; "));
+                let pending = format!("{left} (the next restore does the rest)");
                 return Err(OpError::Unfinished { error: Box::new(error), pending });
             }
         };
