@@ -28,7 +28,7 @@ use world::{World, now, reference};
 /// The verbs of a network filesystem on which the n-th call meets this fault.
 fn network(call: usize, fault: Fault) -> (Arc<FaultyVerbs>, Arc<dyn Verbs>) {
     let faulty = Arc::new(FaultyVerbs::new(call, fault));
-    let verbs = network_verbs(Arc::clone(&faulty) as Arc<dyn Verbs>, Path::new("/a/mount"));
+    let verbs = network_verbs(Arc::clone(&faulty) as Arc<dyn Verbs>);
     (faulty, verbs)
 }
 

@@ -78,6 +78,10 @@ pub(super) struct Globals {
     /// How long to wait while another process holds the repository's lock
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) lock_wait: Duration,
+    /// How long the repository's filesystem may leave everything unanswered, as NFS does while its server is away, until
+    /// the command gives up; 0 waits for ever
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30m", value_parser = duration)]
+    pub(super) storage_timeout: Duration,
     /// Threads that work on the filesystem [default: the number of cores; on a network filesystem 24]
     #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,

@@ -33,6 +33,7 @@ mod run;
 mod settings;
 mod show;
 mod signals;
+mod silence;
 mod simulate;
 mod streams;
 mod systemd;
@@ -158,6 +159,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
+    silence::watch(&cli.globals, cli.command.name());
     if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_)) {
         signals::end_at_once();
     }

@@ -21,6 +21,7 @@ mod process;
 mod rate;
 mod read_hash;
 mod scan;
+mod silence;
 mod space;
 mod stat;
 mod verbs;
@@ -44,6 +45,7 @@ pub use process::{
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;
 pub use scan::{Met, Scan, Unread, scan, walk};
+pub use silence::watch_silence;
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};

@@ -243,8 +243,7 @@ fn suited(dir: Dir, verbs: &Arc<dyn Verbs>) -> Dir {
     if !fs::is_network_filesystem(&dir) {
         return dir;
     }
-    let verbs = fs::network_verbs(Arc::clone(verbs), dir.path());
-    dir.with_verbs(verbs)
+    dir.with_verbs(fs::network_verbs(Arc::clone(verbs)))
 }
 
 /// The format of a file that a newer chsnap has written, whatever else of it can be read here.

@@ -55,17 +55,20 @@ pub fn freeze_table(server: &Server, table: &TableName, query: FreezeQuery<'_>) 
     run(server, &sql::freeze_table(table, query.name), query)
 }
 
-/// Freezes one partition.
+/// Partitions that one statement freezes: it stays far below the 256 KiB that a server takes as one.
+pub const PARTITIONS_OF_A_STATEMENT: usize = 100;
+
+/// Freezes some partitions of a table, at most [`PARTITIONS_OF_A_STATEMENT`].
 ///
 /// # Errors
 /// As [`freeze_table`].
-pub fn freeze_partition(
+pub fn freeze_partitions(
     server: &Server,
     table: &TableName,
-    partition: &PartitionId,
+    partitions: &[&PartitionId],
     query: FreezeQuery<'_>,
 ) -> Result<(), ServerError> {
-    run(server, &sql::freeze_partition(table, partition, query.name), query)
+    run(server, &sql::freeze_partitions(table, partitions, query.name), query)
 }
 
 fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerError> {

@@ -25,7 +25,8 @@ pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
 pub use features::Features;
 pub use freeze::{
-    FreezeQuery, RunningQuery, freeze_partition, freeze_table, kill_freezes, knows_threads, running_freezes,
+    FreezeQuery, PARTITIONS_OF_A_STATEMENT, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads,
+    running_freezes,
 };
 pub use restore::{
     ListedPart, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, storage_policies,

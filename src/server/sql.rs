@@ -156,10 +156,13 @@ pub fn freeze_table(table: &TableName, name: &FreezeName) -> String {
     format!("ALTER TABLE {} FREEZE WITH NAME '{name}'", quote_table(table))
 }
 
-/// Freezes one partition.
+/// Freezes some partitions of a table, in one statement.
 #[must_use]
-pub fn freeze_partition(table: &TableName, partition: &PartitionId, name: &FreezeName) -> String {
-    format!("ALTER TABLE {} FREEZE PARTITION ID {} WITH NAME '{name}'", quote_table(table), quote_text(&partition.0))
+pub fn freeze_partitions(table: &TableName, partitions: &[&PartitionId], name: &FreezeName) -> String {
+    let freeze =
+        |partition: &&PartitionId| format!("FREEZE PARTITION ID {} WITH NAME '{name}'", quote_text(&partition.0));
+    let commands: Vec<String> = partitions.iter().map(freeze).collect();
+    format!("ALTER TABLE {} {}", quote_table(table), commands.join(", "))
 }
 
 fn freezing(name: &FreezeName) -> String {

@@ -8,6 +8,8 @@
 mod chsnap_command;
 #[path = "../support/freezer.rs"]
 mod freezer;
+#[path = "../support/tls.rs"]
+mod tls;
 #[path = "../support/tree.rs"]
 mod tree;
 

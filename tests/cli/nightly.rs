@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::chsnap_command::{Chsnap, Run};
 use crate::freezer::{Freezer, SLOW};
 use crate::support::{Lab, names};
+use crate::tls::tls;
 
 /// A server, a repository and a configuration.
 struct Night {
@@ -187,6 +188,21 @@ fn a_watcher_elsewhere_is_told_of_start_success_and_failure() {
     let run = night.run(3, &["run"]);
     assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
     assert!(!run.stderr.contains("secret-token") && !run.stdout.contains("secret-token"));
+}
+
+#[test]
+fn a_watcher_behind_tls_is_told_if_its_certificate_is_known() {
+    let (url, asked) = listener();
+    let mut night = Night::new("");
+    let tls = tls(&url, night.folder.path());
+    night.configure(&format!("[run]\nping = \"{}/id\"\n", tls.url));
+    let run = night.run(3, &["run"]);
+    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(asked.lock().expect("no panic").is_empty());
+    // The system's certificates are those of this file.
+    night.chsnap = night.chsnap.clone().env("SSL_CERT_FILE", &tls.certificate.to_string_lossy());
+    night.run(0, &["run"]);
+    assert_eq!(*asked.lock().expect("no panic"), ["/id/start", "/id"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod chsnap_command;
 mod engine;
 #[path = "../support/strace.rs"]
 mod strace;
+#[path = "../support/tls.rs"]
+mod tls;
 #[path = "../support/tree.rs"]
 mod tree;
 

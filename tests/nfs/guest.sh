@@ -86,6 +86,17 @@ server_goes_away() { # MOUNT
   [ $code = 0 ] && [ -z "$(ls "/mnt/export/$repo/trash")" ]
 }
 
+# A server that stays away: the command says so and ends, also where it is held up in a call, and the next one goes on.
+silent_server_is_given_up() { # MOUNT
+  local repo=silent-$1 out code
+  make "$repo" && chsnap --repo "/mnt/$1/$repo" gc || return 1
+  lab rpc.nfsd 0
+  out=$(chsnap --repo "/mnt/$1/$repo" --storage-timeout 6s gc 2>&1); code=$?
+  lab rpc.nfsd 8; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'
+  echo "exit code $code: $out"
+  [ $code = 1 ] && [[ $out == *"has not answered for "*hint:* ]] && chsnap --repo "/mnt/$1/$repo" gc
+}
+
 # A file that is open while it is removed is renamed by the client, and holds its directory.
 silly_rename_is_waited_for() { # MOUNT
   local repo=silly-$1 dir
@@ -163,6 +174,7 @@ for mount in n3 n4; do
   check silly_rename_is_waited_for_$mount silly_rename_is_waited_for $mount
   check commands_$mount commands $mount
   check server_goes_away_$mount server_goes_away $mount
+  check silent_server_is_given_up_$mount silent_server_is_given_up $mount
 done
 check mounts_fight mounts_fight
 check root_squash_is_refused root_squash_is_refused

@@ -7,17 +7,19 @@ use std::process::Command;
 use std::time::Instant;
 
 /// Every check of `guest.sh`, so that none is left out unseen.
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 15] = [
     "index_is_on_this_host",
     "dead_holder_is_taken_over_n3",
     "living_holder_is_left_alone_n3",
     "silly_rename_is_waited_for_n3",
     "server_goes_away_n3",
+    "silent_server_is_given_up_n3",
     "commands_n3",
     "dead_holder_is_taken_over_n4",
     "living_holder_is_left_alone_n4",
     "silly_rename_is_waited_for_n4",
     "server_goes_away_n4",
+    "silent_server_is_given_up_n4",
     "commands_n4",
     "mounts_fight",
     "root_squash_is_refused",
@@ -69,7 +71,7 @@ fn what_holds_on_a_local_filesystem_holds_on_nfs_3_and_4() {
     std::fs::write(&script, text).expect("a script");
     let begun = Instant::now();
     let mut machine = Command::new(root().join("tests/nfs/run"));
-    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "170" });
+    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "220" });
     let output = machine.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     for check in &checks {

@@ -10,7 +10,9 @@ use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{FreezeName, Part, PartName, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name};
+use crate::model::{
+    FreezeName, Part, PartName, PartitionId, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name,
+};
 use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
@@ -305,10 +307,14 @@ impl Taker<'_> {
         let freeze = || match scope {
             Scope::Nothing => Ok(()),
             Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
-            Scope::Partitions(partitions) => partitions.iter().enumerate().try_for_each(|(number, partition)| {
-                let query_id = &format!("{query_id}-{number}");
-                server::freeze_partition(self.server, table, partition, FreezeQuery { name, query_id, threads })
-            }),
+            Scope::Partitions(partitions) => {
+                let partitions: Vec<&PartitionId> = partitions.iter().collect();
+                let statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
+                statements.into_iter().try_for_each(|(number, some)| {
+                    let query_id = &format!("{query_id}-{number}");
+                    server::freeze_partitions(self.server, table, some, FreezeQuery { name, query_id, threads })
+                })
+            }
         };
         std::thread::scope(|scope| {
             let beside = scope.spawn(|| self.pool.install(beside));
