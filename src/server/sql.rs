@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn partitions_are_frozen_by_one_statement() {
+        let name = "chsnap_0123abcd_20261122020000_89abcdef".parse().expect("a name");
+        let [a, b] = ["202601", "it's"].map(|id| PartitionId(id.to_owned()));
+        assert_eq!(
+            freeze_partitions(&TableName::new("d", "t"), &[&a, &b], &name),
+            format!(
+                "ALTER TABLE `d`.`t` FREEZE PARTITION ID '202601' WITH NAME '{name}', \
+                 FREEZE PARTITION ID 'it\\'s' WITH NAME '{name}'"
+            )
+        );
+    }
+
+    #[test]
     fn columns_that_a_server_lacks_get_a_neutral_value() {
         let old = Features::of(&[("tables", "data_path")]);
         let sql = tables(&old, false);

@@ -112,13 +112,15 @@ fn names_from_a_server_stay_text() {
     assert!(!page.contains("<img") && page.contains("&lt;img"), "{page}");
 }
 
-/// Opens the page in a browser without a window and takes its picture; the width of what it draws is the answer.
-fn browsed(page: &Path, width: u32, picture: &Path) -> Option<Vec<u8>> {
+/// Opens the page in a browser without a window, by day or by night, and takes its picture.
+fn browsed(page: &Path, width: u32, by_night: bool, picture: &Path) -> Option<Vec<u8>> {
     let profile = page.with_extension("profile");
     let output = Command::new("chromium")
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("--window-size={width},3000"))
+        // The colours that its user asks for: 0 are dark ones.
+        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!by_night)))
         .arg(format!("--screenshot={}", picture.display()))
         .arg(format!("file://{}", page.display()))
         .output();
@@ -137,15 +139,19 @@ fn a_browser_draws_the_page_at_the_width_of_a_desk_and_of_a_telephone() {
     let (lab, _) = recent(30);
     page_of(&lab, &["--keep-daily", "7", "--keep-weekly", "2"]);
     let page = lab.path().join("page.html");
-    for width in [1280_u32, 500] {
-        let picture = lab.path().join(format!("{width}.png"));
-        let Some(bytes) = browsed(&page, width, &picture) else { return };
+    let mut pictures = Vec::new();
+    for (width, by_night) in [(1280_u32, false), (500, false), (1280, true)] {
+        let name = format!("{width}{}.png", if by_night { "-dark" } else { "" });
+        let picture = lab.path().join(&name);
+        let Some(bytes) = browsed(&page, width, by_night, &picture) else { return };
         // Of a PNG the width stands at byte 16. A page that has drawn nothing is a few thousand bytes.
         let found = u32::from_be_bytes(bytes[16..20].try_into().expect("four bytes"));
         assert_eq!(found, width);
-        assert!(bytes.len() > 30_000, "{width}: {} bytes", bytes.len());
+        assert!(bytes.len() > 30_000, "{name}: {} bytes", bytes.len());
         if let Some(keep) = std::env::var_os("CHSNAP_TEST_PICTURES") {
-            fs::copy(&picture, Path::new(&keep).join(format!("{width}.png"))).expect("kept");
+            fs::copy(&picture, Path::new(&keep).join(&name)).expect("kept");
         }
+        pictures.push(bytes);
     }
+    assert!(pictures[0] != pictures[2], "by night it has other colours");
 }
