@@ -16,7 +16,7 @@ pub(super) struct Bar {
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 84.0;
+const LEFT: f64 = 112.0;
 const BOTTOM: f64 = 34.0;
 const TOP: f64 = 26.0;
 const WRITABLE: &str = "a String takes everything";

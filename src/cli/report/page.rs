@@ -129,9 +129,10 @@ fn cards(html: &mut Html, facts: &Facts) {
         (
             "Restored on trial",
             ago(tried),
-            match failed_drills(facts).count() {
-                0 => "chsnap drill does it".to_owned(),
-                failed => format!("{} failed", render::count(failed as u64, "snapshot")),
+            match (failed_drills(facts).count(), tried) {
+                (0, None) => "chsnap drill does it".to_owned(),
+                (0, Some(_)) => "and came back as recorded".to_owned(),
+                (failed, _) => format!("{} failed", render::count(failed as u64, "snapshot")),
             },
         ),
     ];
