@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         tables: args.table.clone(),
         sample: args.sample.and_then(|sample| usize::try_from(sample).ok()),
         mode: args.place.mode(),
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(&repository),
         paths: globals.paths(),
         lock_wait: globals.lock_wait,
         interrupted,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use chsnap::model::Level;
 use chsnap::ops::usage::UsageRequest;
 use chsnap::ops::{self, Found, Listing};
-use chsnap::repo::{LastCheck, Pin, Summary};
+use chsnap::repo::{LastCheck, Pin, Repository, Summary};
 use serde_json::{Map, Value, json};
 
 use super::create::merge;
@@ -60,8 +60,12 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 /// Each repository in turn, and all their snapshots together.
 fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
     let now = Utc::now();
-    let request = UsageRequest { paths: globals.paths(), jobs: globals.jobs(), ..UsageRequest::default() };
-    let survey = ops::survey(path, &request, now)?;
+    let asked = |repository: &Repository| UsageRequest {
+        paths: globals.paths(),
+        jobs: globals.jobs_for(repository),
+        ..UsageRequest::default()
+    };
+    let survey = ops::survey(path, asked, now)?;
     let mut all = All::default();
     for surveyed in &survey.repositories {
         let at = surveyed.path.display();

@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         free_bytes: args.free,
         limits: Limits { removed_percent: args.max_share, ..Limits::default() },
         paths: globals.paths(),
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(&repository),
     };
     let plan = plan_prune(&repository, &request, Utc::now())?;
     if !output.is_json() {

@@ -133,7 +133,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = args.snapshot.parse().map_err(OpError::from)?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
-    let (wanted, mode, jobs) = (args.wanted(), args.place.mode(), globals.jobs());
+    let (wanted, mode, jobs) = (args.wanted(), args.place.mode(), globals.jobs_for(&repository));
     let progress = output.progress();
     if let Some(directory) = &args.to {
         let request = ToDirectory { wanted, directory: directory.clone(), mode, jobs, interrupted };

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         freed: args.freed.iter().map(|text| span(text)).collect::<Result<_, _>>()?,
         exact: args.exact,
         paths: globals.paths(),
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(&repository),
     };
     let now = Utc::now();
     let found = usage(&repository, &request, now)?;

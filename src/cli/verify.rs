@@ -97,7 +97,7 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
         slice: args.slice,
         bytes_per_second: args.rate,
         repair: args.repair,
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(&repository),
         lock_wait: globals.lock_wait,
     };
     let progress = output.progress();

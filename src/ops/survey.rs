@@ -49,11 +49,11 @@ pub const SURVEY_DEPTH: usize = 5;
 const CONFIG: &str = "chsnap.json";
 
 /// Lists the repositories beneath `path`, the directory itself among them; what lies inside one is not looked at, and no
-/// symbolic link is followed. What each takes is found out as the request says, from this host's index.
+/// symbolic link is followed. What each takes is found out as `asked` of it, from this host's index.
 ///
 /// # Errors
 /// If the directory itself cannot be read.
-pub fn survey(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Result<Survey, OpError> {
+pub fn survey(path: &Path, asked: impl Fn(&Repository) -> UsageRequest, now: DateTime<Utc>) -> Result<Survey, OpError> {
     let mut survey = Survey { repositories: Vec::new(), unread: Vec::new() };
     let mut level = vec![Dir::open(path, real())?];
     for depth in 0..=SURVEY_DEPTH {
@@ -68,7 +68,7 @@ pub fn survey(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Result
                 }
             };
             if entries.iter().any(|entry| entry.name == CONFIG) {
-                survey.repositories.push(look(dir.path(), request, now));
+                survey.repositories.push(look(dir.path(), &asked, now));
                 continue;
             }
             for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory && depth < SURVEY_DEPTH) {
@@ -87,11 +87,11 @@ pub fn survey(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Result
     Ok(survey)
 }
 
-fn look(path: &Path, request: &UsageRequest, now: DateTime<Utc>) -> Surveyed {
+fn look(path: &Path, asked: impl Fn(&Repository) -> UsageRequest, now: DateTime<Utc>) -> Surveyed {
     let found = Repository::open(path, &real()).map_err(OpError::from).and_then(|repository| {
         let listing = list(&repository)?;
         let (id, server) = (repository.id().clone(), repository.server().cloned());
-        Ok(Found { id, server, listing, usage: usage(&repository, request, now) })
+        Ok(Found { id, server, listing, usage: usage(&repository, &asked(&repository), now) })
     });
     Surveyed { path: path.to_owned(), found }
 }

@@ -271,7 +271,7 @@ fn usage(page: &mut Page, repository: &Repository, globals: &Globals) {
         freed: Vec::new(),
         exact: false,
         paths: globals.paths(),
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(repository),
     };
     let Ok(found) = ops::usage::usage(repository, &request, Utc::now()) else { return };
     let totals = &found.totals;

@@ -106,7 +106,7 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository) -> Result<Fac
         freed: Vec::new(),
         exact: false,
         paths: globals.paths(),
-        jobs: globals.jobs(),
+        jobs: globals.jobs_for(repository),
     };
     let found = usage(repository, &request(By::Table), now)?;
     let partitions = usage(repository, &request(By::Partition), now)?.tables.unwrap_or_default();
