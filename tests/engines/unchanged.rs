@@ -60,6 +60,26 @@ both_engines! {
 }
 
 both_engines! {
+    fn partitions_are_frozen_a_hundred_a_statement(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (p UInt16, k UInt8) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("SYSTEM STOP MERGES lab.t");
+        let insert = |first: u32, count: u32| {
+            engine.query(&format!("INSERT INTO lab.t SELECT {first} + number, 1 FROM numbers({count})"));
+        };
+        (0..4).for_each(|hundred| insert(hundred * 100, 100));
+        let chsnap = repository(&engine);
+        create(&chsnap);
+        insert(20, 60);
+        insert(300, 50);
+        let (created, freezes) = create(&chsnap);
+        assert!(freezes.len() == 2 && freezes.iter().all(|line| line.contains("FREEZE PARTITION ID")), "{freezes:?}");
+        assert_eq!(created["placed"]["linked"]["parts"], 290, "{created}");
+        assert_eq!(found(&tree(&path_of(&chsnap, &created).join("data/lab"))), expected(&engine));
+    }
+}
+
+both_engines! {
     fn only_partitions_that_changed_are_frozen(engine: Engine) {
         load(&engine);
         engine.query("SYSTEM STOP MERGES lab.events");

@@ -309,8 +309,8 @@ impl Taker<'_> {
             Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
             Scope::Partitions(partitions) => {
                 let partitions: Vec<&PartitionId> = partitions.iter().collect();
-                let statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
-                statements.into_iter().try_for_each(|(number, some)| {
+                let mut statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
+                statements.try_for_each(|(number, some)| {
                     let query_id = &format!("{query_id}-{number}");
                     server::freeze_partitions(self.server, table, some, FreezeQuery { name, query_id, threads })
                 })
