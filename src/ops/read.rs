@@ -64,7 +64,7 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
     Ok(Listing {
         snapshots,
         checks,
-        drills: drills(repository)?,
+        drills: drills(&repository.events()?),
         removed: repository.removed_ids()?,
         index: index.place().clone(),
         warnings,
@@ -88,18 +88,16 @@ pub struct Drill {
     pub digests: u64,
 }
 
-/// The last trial of each snapshot.
-///
-/// # Errors
-/// If the journal cannot be read.
-pub fn drills(repository: &Repository) -> Result<BTreeMap<SnapshotId, Drill>, OpError> {
+/// The last trial of each snapshot, by the events of the journal.
+#[must_use]
+pub fn drills(events: &[(DateTime<Utc>, Event)]) -> BTreeMap<SnapshotId, Drill> {
     let mut drills = BTreeMap::new();
-    for (time, event) in repository.events()? {
-        if let Event::Drilled { id, tables, of_tables, failed, rows, digests, .. } = event {
-            drills.insert(id, Drill { time, tables, of_tables, failed, rows, digests });
+    for (time, event) in events {
+        if let Event::Drilled { id, tables, of_tables, failed, rows, digests, .. } = *event {
+            drills.insert(id, Drill { time: *time, tables, of_tables, failed, rows, digests });
         }
     }
-    Ok(drills)
+    drills
 }
 
 /// One snapshot.
@@ -139,7 +137,7 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
             let check = repository.checks().map(|checks| checks.last(id)).unwrap_or_default();
-            let drill = drills(repository)?.remove(&id);
+            let drill = drills(&repository.events()?).remove(&id);
             Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, check, drill, path })
         }
         SnapshotState::NewerFormat(format) => {

@@ -7,6 +7,9 @@ export CHSNAP_LOCK_SILENCE=3
 cd /mnt/local
 now() { cut -d. -f1 /proc/uptime; }
 lab() { chroot /mnt/lab /bin/sh -c "$*"; }
+export_with() { lab exportfs -o "rw,sync,$1,no_subtree_check,fsid=0,insecure" 127.0.0.1:/export; }
+# The server runs, and lets everybody in at once.
+server_is_back() { lab rpc.nfsd 8; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'; }
 check() {
   local name=$1 since out
   since=$(now)
@@ -81,7 +84,7 @@ server_goes_away() { # MOUNT
     for f in 1 2 3 4 5 6 7 8 9; do : >"/mnt/export/$repo/trash/2026-11-22T020000Z.deleting-00000001/$d/$f"; done
   done
   chsnap --repo "/mnt/$1/$repo" gc & pid=$!
-  sleep 0.3; lab rpc.nfsd 0; sleep 4; lab rpc.nfsd 8; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'
+  sleep 0.3; lab rpc.nfsd 0; sleep 4; server_is_back
   wait $pid; code=$?
   [ $code = 0 ] && [ -z "$(ls "/mnt/export/$repo/trash")" ]
 }
@@ -92,7 +95,7 @@ silent_server_is_given_up() { # MOUNT
   make "$repo" && chsnap --repo "/mnt/$1/$repo" gc || return 1
   lab rpc.nfsd 0
   out=$(chsnap --repo "/mnt/$1/$repo" --storage-timeout 6s gc 2>&1); code=$?
-  lab rpc.nfsd 8; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'
+  server_is_back
   echo "exit code $code: $out"
   [ $code = 1 ] && [[ $out == *"has not answered for "*hint:* ]] && chsnap --repo "/mnt/$1/$repo" gc
 }
@@ -138,14 +141,14 @@ engines() { # MOUNT
 }
 
 root_squash_is_refused() {
-  make squashed && lab exportfs -o rw,sync,root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export || return 1
+  make squashed && export_with root_squash || return 1
   sleep 1
   chsnap --repo /mnt/n4/squashed gc; local code=$?
-  lab exportfs -o rw,sync,no_root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export
+  export_with no_root_squash
   [ $code = 1 ] || { echo "exit code $code"; return 1; }
 }
 
-# The same, on a server that goes away again and again while snapshots are made, read, restored and removed. For 5 s after
+# Both engines, on a server that goes away again and again while snapshots are made, read, restored and removed. For 5 s after
 # it has come back, files that were open are taken up again, and nothing else is let in; then its grace is ended.
 server_restarts() { # MOUNT
   local flapping code
@@ -155,7 +158,7 @@ server_restarts() { # MOUNT
       sleep 5; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'; sleep 15
     done ) & flapping=$!
   ENGINE_TESTS=elsewhere::what_is_elsewhere engines "$1"; code=$?
-  kill $flapping; lab rpc.nfsd 8; lab 'echo Y >/proc/fs/nfsd/v4_end_grace'
+  kill $flapping; server_is_back
   echo "the server went away $(grep -c again restarts) times"
   [ $code = 0 ] && [ -s restarts ]
 }
@@ -163,9 +166,9 @@ server_restarts() { # MOUNT
 # Snapshots onto an export that makes root nobody.
 squashed_ids_are_refused_or_recorded() {
   mkdir -p /mnt/export/nobodys /dev/shm && chown 65534:65534 /mnt/export/nobodys && mount --bind /mnt/n4/nobodys /dev/shm || return 1
-  lab exportfs -o rw,sync,root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export; sleep 1
+  export_with root_squash; sleep 1
   TMPDIR=/mnt/local passed "$ENGINES" --test-threads 1 --ignored elsewhere::an_export_that_squashes; local code=$?
-  lab exportfs -o rw,sync,no_root_squash,no_subtree_check,fsid=0,insecure 127.0.0.1:/export
+  export_with no_root_squash
   umount /dev/shm
   return $code
 }

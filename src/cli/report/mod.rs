@@ -25,6 +25,7 @@ use super::globals::{Globals, duration};
 use super::opening;
 use super::output::Output;
 use super::policy::PolicyArgs;
+use super::render;
 use super::{CommandResult, DONE, WARNED};
 
 /// Write a page about the repository: what is there, what it costs, what stays, what was checked
@@ -73,6 +74,13 @@ struct Facts {
     history: BTreeMap<(String, String), Vec<f64>>,
 }
 
+impl Facts {
+    /// How long ago something was, if it ever was.
+    fn ago(&self, time: Option<DateTime<Utc>>) -> String {
+        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, self.now)))
+    }
+}
+
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
     let facts = gather(args, globals, &repository)?;
@@ -118,7 +126,7 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository) -> Result<Fac
     let known = repository.checks().map_err(OpError::from)?;
     let checks: BTreeMap<_, _> =
         found.snapshots.iter().map(|row| (row.summary.id, known.last(row.summary.id))).collect();
-    let mut drills = ops::drills(repository)?;
+    let mut drills = ops::drills(&events);
     drills.retain(|id, _| checks.contains_key(id));
     let policy = args.policy.over(Policy::default());
     Ok(Facts {

@@ -1,6 +1,6 @@
 //! The page itself.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use chsnap::model::SnapshotId;
 use chsnap::ops::Drill;
 use chsnap::ops::usage::SnapshotUsage;
@@ -100,9 +100,6 @@ fn cards(html: &mut Html, facts: &Facts) {
     );
     let read = facts.checks.values().filter_map(|check| check.data_time).max();
     let tried = facts.drills.values().map(|drill| drill.time).max();
-    let ago = |time: Option<DateTime<Utc>>| {
-        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, facts.now)))
-    };
     let cards = [
         (
             "Snapshots",
@@ -125,10 +122,10 @@ fn cards(html: &mut Html, facts: &Facts) {
             usage.growth.days_until_full.map_or_else(|| "–".to_owned(), |days| format!("{days:.0} days")),
             growth,
         ),
-        ("Every byte read", ago(read), "and found right, of some snapshot".to_owned()),
+        ("Every byte read", facts.ago(read), "and found right, of some snapshot".to_owned()),
         (
             "Restored on trial",
-            ago(tried),
+            facts.ago(tried),
             match (failed_drills(facts).count(), tried) {
                 (0, None) => "chsnap drill does it".to_owned(),
                 (0, Some(_)) => "and came back as recorded".to_owned(),

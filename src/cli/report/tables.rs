@@ -98,13 +98,10 @@ pub(super) fn verification(html: &mut Html, facts: &Facts) {
         .iter()
         .rev()
         .map(|(id, check)| {
-            let at = |time: Option<DateTime<Utc>>| {
-                time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, facts.now)))
-            };
             let slice = check.slice.map(|slice| format!("share {slice} of a round")).unwrap_or_default();
             let state = if check.damaged { "DAMAGED".to_owned() } else { slice };
             let trial = facts.drills.get(id).map_or_else(|| "never".to_owned(), |drill| tried(drill, facts.now));
-            vec![id.to_string(), at(check.time), at(check.data_time), trial, state]
+            vec![id.to_string(), facts.ago(check.time), facts.ago(check.data_time), trial, state]
         })
         .collect();
     let head = ["Snapshot", "Checked", "Every byte read", "Restored on trial", "State"];
