@@ -81,6 +81,12 @@ impl Links {
         })
     }
 
+    /// Whether the other ones lead to the same inodes.
+    #[must_use]
+    pub fn has_inodes_of(&self, other: &Self) -> bool {
+        self.count == other.count && self.iter().map(|link| link.inode).eq(other.iter().map(|link| link.inode))
+    }
+
     /// Whether one of them is outside.
     #[must_use]
     pub fn any_outside(&self) -> bool {

@@ -4,6 +4,7 @@
 //! one *instance*, kept once; a snapshot is a list of the numbers of its instances, most of which follow each other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,19 +87,47 @@ impl Instance {
         &self.links
     }
 
-    /// What is one instance: whose files, and which inodes.
-    fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(self.origin.len() as u64).to_le_bytes());
-        hasher.update(self.origin.as_bytes());
-        // In one piece: a hasher is slow with eight bytes at once.
-        let inodes: Vec<u8> = self.links.iter().flat_map(|link| link.inode.to_le_bytes()).collect();
-        hasher.update(&inodes);
-        *hasher.finalize().as_bytes()
+    /// Whether it is the same one: whose files, and which inodes.
+    fn is(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.links.has_inodes_of(&other.links)
     }
 }
 
-type Digest = [u8; 32];
+/// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartKey {
+    /// A table that has a UUID may be renamed.
+    table: Result<TableUuid, (String, String)>,
+    part: PartName,
+}
+
+impl PartKey {
+    /// That of a listed part.
+    #[must_use]
+    pub fn of(record: &PartRecord) -> Self {
+        Self::new(record.uuid.as_ref(), &record.database, &record.table, &record.part)
+    }
+
+    /// That of a part which an instance was made of.
+    #[must_use]
+    pub fn of_origin(origin: &Origin) -> Self {
+        Self::new(origin.uuid.as_ref(), &origin.database, &origin.table, &origin.part)
+    }
+
+    fn new(uuid: Option<&TableUuid>, database: &str, table: &str, part: &PartName) -> Self {
+        let table = uuid.cloned().ok_or_else(|| (database.to_owned(), table.to_owned()));
+        Self { table, part: part.clone() }
+    }
+}
+
+/// A part of a snapshot that is about to be taken up.
+#[derive(Clone, Debug)]
+pub enum HeldPart {
+    /// Its files are those of the same part in the last snapshot: nobody has to look at them.
+    Unchanged(Origin),
+    /// Its files were looked at.
+    Seen(Instance),
+}
 
 /// Instances with numbers that follow each other, in parts whose directories take the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +159,23 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// These instances, each with the allocated bytes of its directories.
+    #[must_use]
+    pub fn new(mut parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) -> Self {
+        parts.sort_unstable();
+        parts.dedup_by_key(|(instance, _)| *instance);
+        let mut runs: Vec<PartRun> = Vec::new();
+        for (instance, directory_bytes) in parts {
+            match runs.last_mut() {
+                Some(run) if run.directory_bytes == directory_bytes && run.first + run.count == instance => {
+                    run.count += 1;
+                }
+                _ => runs.push(PartRun { first: instance, count: 1, directory_bytes }),
+            }
+        }
+        Self { parts: runs, rest }
+    }
+
     /// The instances, each with the allocated bytes of its directories in this snapshot.
     pub fn instances(&self) -> impl Iterator<Item = (InstanceId, u64)> {
         self.parts.iter().flat_map(|run| {
@@ -156,7 +202,9 @@ pub struct Holdings {
     pub(super) changed_snapshots: BTreeSet<SnapshotId>,
     /// Which state of the index this was read from.
     pub(super) generation: i64,
-    digests: Option<HashMap<Digest, InstanceId>>,
+    /// The instances by hashes of their origins.
+    by_origin: Option<HashMap<u64, Vec<InstanceId>>>,
+    hashes: RandomState,
 }
 
 impl Holdings {
@@ -183,25 +231,31 @@ impl Holdings {
 
     /// The instance with the origin and the inodes of this one, if there is one.
     pub fn find(&mut self, instance: &Instance) -> Option<InstanceId> {
-        self.digests().get(&instance.digest()).copied()
-    }
-
-    fn digests(&mut self) -> &mut HashMap<Digest, InstanceId> {
+        let hash = self.hashes.hash_one(&instance.origin);
         let instances = &self.instances;
-        self.digests.get_or_insert_with(|| instances.iter().map(|(id, instance)| (instance.digest(), *id)).collect())
+        let is_it = |id: &&InstanceId| instances.get(*id).is_some_and(|known| known.is(instance));
+        let by_origin = self.by_origin.get_or_insert_with(|| {
+            let mut by_origin: HashMap<u64, Vec<InstanceId>> = HashMap::new();
+            for (id, instance) in instances {
+                by_origin.entry(self.hashes.hash_one(&instance.origin)).or_default().push(*id);
+            }
+            by_origin
+        });
+        by_origin.get(&hash)?.iter().find(is_it).copied()
     }
 
     /// Takes an instance up, and what its links say now for one that is known.
     pub fn add(&mut self, instance: Instance) -> InstanceId {
-        let digest = instance.digest();
-        if let Some(id) = self.digests().get(&digest).copied() {
+        if let Some(id) = self.find(&instance) {
             if self.instances.get(&id).is_some_and(|known| known.links != instance.links) {
                 self.set_links(id, instance.links);
             }
             return id;
         }
         let id = self.instances.last_key_value().map_or(1, |(id, _)| id.saturating_add(1));
-        self.digests().insert(digest, id);
+        if let Some(by_origin) = &mut self.by_origin {
+            by_origin.entry(self.hashes.hash_one(&instance.origin)).or_default().push(id);
+        }
         self.instances.insert(id, instance);
         self.changed.insert(id);
         id
@@ -217,19 +271,8 @@ impl Holdings {
 
     /// Says what the snapshot whose manifest has this stamp holds: its instances, each with the allocated bytes of its
     /// directories.
-    pub fn set(&mut self, id: SnapshotId, stamp: String, mut parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) {
-        parts.sort_unstable();
-        parts.dedup_by_key(|(instance, _)| *instance);
-        let mut runs: Vec<PartRun> = Vec::new();
-        for (instance, directory_bytes) in parts {
-            match runs.last_mut() {
-                Some(run) if run.directory_bytes == directory_bytes && run.first + run.count == instance => {
-                    run.count += 1;
-                }
-                _ => runs.push(PartRun { first: instance, count: 1, directory_bytes }),
-            }
-        }
-        self.snapshots.insert(id, (stamp, Holding { parts: runs, rest }));
+    pub fn set(&mut self, id: SnapshotId, stamp: String, parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) {
+        self.snapshots.insert(id, (stamp, Holding::new(parts, rest)));
         self.changed_snapshots.insert(id);
     }
 
@@ -315,6 +358,6 @@ impl Holdings {
         };
         self.instances.retain(|id, _| is_held(*id));
         self.changed.retain(|id| is_held(*id));
-        self.digests = None;
+        self.by_origin = None;
     }
 }

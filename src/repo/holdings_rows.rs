@@ -13,23 +13,15 @@ pub(super) const SCHEMA: &str =
     CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL);";
 
 /// Longer than those of any snapshot: a few bytes for each of some million parts.
-const BLOB_LIMIT_BYTES: i64 = 64 << 20;
+pub(super) const BLOB_LIMIT_BYTES: i64 = 64 << 20;
 /// Numbers of instances of one index: more than ten million parts. Beyond it the index is made anew.
-const INSTANCE_LIMIT: u64 = 1 << 24;
+pub(super) const INSTANCE_LIMIT: u64 = 1 << 24;
 
 /// Reads what these snapshots hold. One that the index does not have, or has damaged, is missing from the answer.
 pub(super) fn read(connection: &Connection, stamps: &[(SnapshotId, String)]) -> rusqlite::Result<Holdings> {
-    let generation = connection.query_row("SELECT generation FROM repository", [], |row| row.get(0))?;
-    let mut holdings = Holdings::of(generation);
-    let sql = "SELECT parts, rest FROM holding WHERE id = ?1 AND stamp = ?2 AND length(parts) <= ?3
-        AND coalesce(length(rest), 0) <= ?3";
-    let mut row_of = connection.prepare(sql)?;
+    let mut holdings = Holdings::of(generation_of(connection)?);
     for (id, stamp) in stamps {
-        let row = row_of.query_row(params![id.to_string(), stamp, BLOB_LIMIT_BYTES], |row| {
-            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-        });
-        let Some((parts, rest)) = row.optional()? else { continue };
-        if let Some(holding) = decode(&parts, rest) {
+        if let Some(holding) = read_holding(connection, *id, stamp)? {
             holdings.snapshots.insert(*id, (stamp.clone(), holding));
         }
     }
@@ -37,6 +29,16 @@ pub(super) fn read(connection: &Connection, stamps: &[(SnapshotId, String)]) -> 
     let instances = &holdings.instances;
     holdings.snapshots.retain(|_, (_, holding)| holding.instances().all(|(id, _)| instances.contains_key(&id)));
     Ok(holdings)
+}
+
+/// What one snapshot holds, unless the index does not have it or has it damaged.
+pub(super) fn read_holding(connection: &Connection, id: SnapshotId, stamp: &str) -> rusqlite::Result<Option<Holding>> {
+    let sql = "SELECT parts, rest FROM holding WHERE id = ?1 AND stamp = ?2 AND length(parts) <= ?3
+        AND coalesce(length(rest), 0) <= ?3";
+    let row = connection.prepare_cached(sql)?.query_row(params![id.to_string(), stamp, BLOB_LIMIT_BYTES], |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+    });
+    Ok(row.optional()?.and_then(|(parts, rest)| decode(&parts, rest)))
 }
 
 fn read_instances(connection: &Connection, holdings: &Holdings) -> rusqlite::Result<BTreeMap<InstanceId, Instance>> {
@@ -56,33 +58,27 @@ fn read_instances(connection: &Connection, holdings: &Holdings) -> rusqlite::Res
     Ok(instances.into_iter().collect())
 }
 
-fn number(number: u64) -> i64 {
+pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Writes what has changed; nothing where the index has changed since it was read. Whether it was written.
 pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let generation: i64 = transaction.query_row("SELECT generation FROM repository", [], |row| row.get(0))?;
-    if generation != holdings.generation {
+    if generation_of(&transaction)? != holdings.generation {
         return Ok(false);
     }
-    let next = generation.wrapping_add(1);
-    transaction.execute("UPDATE repository SET generation = ?1", params![next])?;
+    let next = count_on(&transaction)?;
     holdings.drop_unheld();
     {
-        let mut put = transaction.prepare("INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)")?;
         for id in &holdings.changed {
             if let Some(instance) = holdings.instances.get(id) {
-                put.execute(params![id, instance.origin_text(), instance.links().as_bytes()])?;
+                put_instance(&transaction, *id, instance)?;
             }
         }
-        let mut put =
-            transaction.prepare("INSERT OR REPLACE INTO holding (id, stamp, parts, rest) VALUES (?1, ?2, ?3, ?4)")?;
         for id in &holdings.changed_snapshots {
             if let Some((stamp, holding)) = holdings.snapshots.get(id) {
-                let (parts, rest) = encode(holding);
-                put.execute(params![id.to_string(), stamp, parts, rest])?;
+                put_holding(&transaction, *id, stamp, holding)?;
             }
         }
     }
@@ -102,6 +98,34 @@ pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rus
     holdings.changed.clear();
     holdings.changed_snapshots.clear();
     Ok(true)
+}
+
+fn generation_of(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT generation FROM repository", [], |row| row.get(0))
+}
+
+/// Makes the index another one for all who have read it. The number of that.
+pub(super) fn count_on(transaction: &Connection) -> rusqlite::Result<i64> {
+    let next = generation_of(transaction)?.wrapping_add(1);
+    transaction.execute("UPDATE repository SET generation = ?1", params![next])?;
+    Ok(next)
+}
+
+pub(super) fn put_instance(transaction: &Connection, id: InstanceId, instance: &Instance) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)";
+    let mut put = transaction.prepare_cached(sql)?;
+    put.execute(params![id, instance.origin_text(), instance.links().as_bytes()]).map(|_| ())
+}
+
+pub(super) fn put_holding(
+    transaction: &Connection,
+    id: SnapshotId,
+    stamp: &str,
+    holding: &Holding,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO holding (id, stamp, parts, rest) VALUES (?1, ?2, ?3, ?4)";
+    let (parts, rest) = encode(holding);
+    transaction.prepare_cached(sql)?.execute(params![id.to_string(), stamp, parts, rest]).map(|_| ())
 }
 
 /// Takes away the instances between those that a snapshot holds, some of which were never read.

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::fs::{self, Dir};
-use crate::model::SnapshotId;
+use crate::model::{InodeSet, SnapshotId};
 
 use super::error::RepoError;
-use super::holdings::{Holdings, Instance};
+use super::holdings::{HeldPart, Holdings};
+use super::holdings_added::{self, Added};
 use super::holdings_rows;
 use super::repository::Repository;
 use super::summary::Summary;
@@ -99,14 +100,33 @@ impl Index {
         }
     }
 
-    /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories. `None` leaves it to
-    /// whoever asks first.
-    pub fn keep_snapshot(&self, repository: &Repository, id: SnapshotId, held: Option<Vec<(Instance, u64)>>) {
-        let (Some(held), Ok(Some(stamp))) = (held, stamp(repository, id)) else { return };
-        let mut holdings = self.holdings(repository);
-        let parts = held.into_iter().map(|(instance, bytes)| (holdings.add(instance), bytes)).collect();
-        holdings.set(id, stamp, parts, None);
-        self.keep_holdings(repository, &mut holdings);
+    /// The inodes of the parts of one snapshot, as far as [`Index::keep_holdings`] has kept what it holds.
+    #[must_use]
+    pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
+        let stamp = stamp(repository, id).ok().flatten()?;
+        let connection = connect(repository, &self.place)?;
+        let holdings = holdings_rows::read(&connection, &[(id, stamp)]);
+        holdings.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?.inodes(id)
+    }
+
+    /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
+    /// whose parts the unchanged ones are. `None` leaves it to whoever asks first.
+    pub fn keep_snapshot(
+        &self,
+        repository: &Repository,
+        id: SnapshotId,
+        held: Option<Vec<(HeldPart, u64)>>,
+        last: Option<SnapshotId>,
+    ) {
+        let stamp_of = |id| stamp(repository, id).ok().flatten();
+        let (Some(parts), Some(stamp)) = (held, stamp_of(id)) else { return };
+        let last = last.and_then(|last| Some((last, stamp_of(last)?)));
+        let Some(mut connection) = connect(repository, &self.place) else { return };
+        match holdings_added::add(&mut connection, &Added { id, stamp, parts: &parts, last }) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the index does not know the last snapshot: it will look at this one"),
+            Err(error) => tracing::debug!(%error, "the index does not keep what the snapshot holds"),
+        }
     }
 
     /// Size of the index; 0 where it is not in the repository.

@@ -228,13 +228,18 @@ pub fn queued_ddl(table: &TableName) -> String {
     )
 }
 
-/// Where the threads of a statement stand, innermost first.
+/// Where the threads of a table's freeze stand, innermost first: the frames that have a symbol. A freeze of many
+/// partitions is several statements, numbered behind the same id.
 #[must_use]
-pub fn stack_trace(query_id: &str) -> String {
+pub fn stack_traces(query_id: &str) -> String {
     format!(
-        "SELECT arrayStringConcat(arrayMap(x -> demangle(addressToSymbol(x)), arraySlice(trace, 1, 12)), ' < ') AS frames \
-         FROM system.stack_trace WHERE query_id = {}",
+        "SELECT thread_name AS thread, arrayStringConcat(arraySlice(arrayFilter(name -> name != '', \
+         arrayMap(frame -> demangle(addressToSymbol(frame)), trace)), 1, 12), ' < ') AS frames, \
+         length(trace) AS depth FROM system.stack_trace WHERE notEmpty(trace) AND query_id IN \
+         (SELECT initial_query_id FROM system.processes WHERE query_id = {} OR startsWith(query_id, {})) \
+         ORDER BY depth DESC",
         quote_text(query_id),
+        quote_text(&format!("{query_id}-")),
     )
 }
 

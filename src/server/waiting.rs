@@ -6,8 +6,8 @@ use crate::model::{FreezeName, TableName};
 
 use super::error::ServerError;
 use super::freeze::CLEANING;
-use super::sql;
 use super::transport::{Request, Server};
+use super::{rows, sql};
 
 #[derive(Deserialize)]
 struct QueryRow {
@@ -31,7 +31,10 @@ struct QueueRow {
 
 #[derive(Deserialize)]
 struct TraceRow {
+    thread: String,
     frames: String,
+    #[serde(deserialize_with = "rows::number")]
+    depth: u64,
 }
 
 /// More than this many of one kind are counted, not told.
@@ -62,8 +65,11 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
     }
     if server.features().has_table("stack_trace") {
         let settings = [("allow_introspection_functions", "1".to_owned())];
-        let traces: Vec<TraceRow> = ask(server, &sql::stack_trace(query_id), &settings).unwrap_or_default();
-        tell(&mut lines, &traces, |trace| format!("the freeze is in {}", one_line(&trace.frames)));
+        let traces: Vec<TraceRow> = ask(server, &sql::stack_traces(query_id), &settings).unwrap_or_default();
+        tell(&mut lines, &traces, |TraceRow { thread, frames, depth }| match one_line(frames) {
+            frames if frames.is_empty() => format!("its thread {thread} is in {depth} frames without symbols"),
+            frames => format!("its thread {thread} is in {frames}"),
+        });
     }
     lines
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -254,4 +255,41 @@ fn a_server_that_does_not_come_to_an_answer_is_said_to_be_busy_with_what() {
             assert!(run.stderr.contains(part), "{part} in {}", run.stderr);
         }
     });
+}
+
+#[test]
+fn a_freeze_that_takes_its_time_is_said_to_stand_where_and_beside_what() {
+    let engine = Engine::start(Engine::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.slow (p UInt8, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY p");
+    engine.query("INSERT INTO lab.slow SELECT number % 10, number FROM numbers(1000)");
+    engine.query("SYSTEM STOP MERGES lab.slow");
+    engine.query_with("ALTER TABLE lab.slow UPDATE v = 0 WHERE v = 7", &[("mutations_sync", "0")]).expect("a mutation");
+    let chsnap = repository(&engine);
+    let select = "SELECT sum(sleepEachRow(0.5)) FROM numbers(10) WHERE (SELECT count() FROM lab.slow) > 0";
+    // Both ways to freeze: the table at once, and only the partitions that are new, under numbered query ids.
+    for round in 0..2 {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=link,linkat:delay_enter=60ms", "-p"]);
+        let mut strace = strace.arg(engine.pid().to_string()).stderr(Stdio::null()).spawn().expect("strace runs");
+        std::thread::sleep(Duration::from_millis(500));
+        let run = std::thread::scope(|scope| {
+            scope.spawn(|| engine.query_with(select, &[("max_block_size", "1"), ("max_threads", "1")]).expect("a sum"));
+            chsnap.run(&["create", "--patience", "1s", "--progress", "plain"])
+        });
+        let attached = strace.try_wait().expect("strace can be asked").is_none();
+        strace.kill().expect("strace runs still");
+        strace.wait().expect("strace ends");
+        assert!(attached, "strace did not get at the engine");
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let told = |parts: &[&str]| {
+            let mut lines =
+                run.stderr.lines().filter_map(|line| line.split_once("FREEZE of lab.slow has run for 1 s; "));
+            lines.any(|(_, line)| parts.iter().all(|part| line.contains(part)))
+        };
+        assert!(told(&["its thread ", " is in link <"]) || told(&["its thread ", " is in linkat <"]), "{}", run.stderr);
+        assert!(told(&["user default has run for ", " s: SELECT sum(sleepEachRow"]), "{}", run.stderr);
+        assert!(told(&["mutation mutation_", ".txt is not done"]), "{}", run.stderr);
+        engine.query(&format!("INSERT INTO lab.slow SELECT number % 7, {round} FROM numbers(1000)"));
+    }
 }

@@ -55,6 +55,13 @@ both_engines! {
         created.push(chsnap.json(0, &["create"]));
         let kind = engine.kind();
         engine.stop();
+        // Kept at once, and a part that stayed as it was is kept once: three, three mutated, and the attached one.
+        let index = rusqlite::Connection::open(chsnap.repo().join("index.sqlite")).expect("an index");
+        for (table, rows) in [("holding", 4), ("instance", 7)] {
+            let count = index.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u32>(0));
+            assert_eq!(count.expect("a number"), rows, "{kind:?}, {table}");
+        }
+        drop(index);
         let check = |what: &str| {
             let found = chsnap.json(0, &["usage", "--exact"]);
             assert_eq!(found["exact"]["agrees"], true, "{kind:?}, {what}: {found}");

@@ -144,7 +144,8 @@ impl Taker<'_> {
 
 fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: Brought) -> TakenPart {
     let Brought { placement, from, inspected, extra } = brought;
-    TakenPart { name, disk: disk.to_owned(), placement, from, inspected, left_out, extra }
+    let disk = disk.to_owned();
+    TakenPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, extra }
 }
 
 fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<TakenPart>, OpError> {
@@ -152,7 +153,8 @@ fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Opti
     let inspected = exec::inspect_part(&dir)?;
     let (name, disk, left_out) = (name.clone(), live.disk.clone(), LeftOut::Taken);
     let placement = Placement::Linked;
-    Ok(Some(TakenPart { name, disk, placement, from: None, inspected, left_out, extra: Extra::default() }))
+    let extra = Extra::default();
+    Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
 }
 
 /// The patch parts that lie in the live directories, active or not.

@@ -9,8 +9,8 @@ use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Tota
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository, ServerEntry,
-    Settings, TableEntry, TableState,
+    BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository,
+    ServerEntry, Settings, TableEntry, TableState,
 };
 use crate::server::Identity;
 
@@ -41,7 +41,7 @@ pub(super) struct Described {
 }
 
 /// Parts for the index, each with the allocated bytes of its directories.
-pub(super) type Held = Vec<(Instance, u64)>;
+pub(super) type Held = Vec<(HeldPart, u64)>;
 
 impl Parts<'_> {
     pub(super) fn manifest(
@@ -174,19 +174,23 @@ fn described(parts: Vec<(&TakenTable, &TakenPart, Option<&Part>)>) -> (Vec<PartR
     let describe = |(taken, part, known): (&TakenTable, &TakenPart, Option<&Part>)| {
         let record = record(&taken.after, part, known, taken.attempt.digests.get(&part.name));
         let is_whole = part.inspected.problems.is_empty();
-        let held = is_whole.then(|| (instance(&record, part), part.inspected.directory_bytes));
+        let held = is_whole.then(|| (held(&record, part), part.inspected.directory_bytes));
         (record, held)
     };
-    let (records, held): (Vec<PartRecord>, Vec<Option<(Instance, u64)>>) = parts.into_par_iter().map(describe).unzip();
+    let (records, held): (Vec<PartRecord>, Vec<Option<(HeldPart, u64)>>) = parts.into_par_iter().map(describe).unzip();
     (records, held.into_iter().collect())
 }
 
 /// The part as the index keeps it. Who else links its files, and what the youngest take once they are written, is not
 /// settled yet: they are asked again.
-fn instance(record: &PartRecord, part: &TakenPart) -> Instance {
+fn held(record: &PartRecord, part: &TakenPart) -> HeldPart {
+    let origin = Origin::of(record, part.inspected.directories);
+    if part.is_unchanged {
+        return HeldPart::Unchanged(origin);
+    }
     let links = part.inspected.inodes.iter();
     let links = links.map(|used| Link { inode: used.inode, blocks: used.allocated_bytes / 512, is_outside: true });
-    Instance::new(&Origin::of(record, part.inspected.directories), Links::new(links.collect()))
+    HeldPart::Seen(Instance::new(&origin, Links::new(links.collect())))
 }
 
 fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<&PartDigest>) -> PartRecord {

@@ -90,7 +90,7 @@ impl Previous {
             result => result?,
         };
         let data = snapshot.find_beneath(Path::new("data"))?;
-        let inodes = match (index.holdings(repository).inodes(newest.id), &data) {
+        let inodes = match (index.inodes(repository, newest.id), &data) {
             (Some(inodes), _) => inodes,
             (None, Some(data)) => inodes_below(data)?,
             (None, None) => InodeSet::default(),

@@ -173,7 +173,8 @@ impl Run<'_> {
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
-            let index = Index::open(repository).map(|index| index.keep_snapshot(repository, id, held.take()));
+            let index = Index::open(repository)
+                .map(|index| index.keep_snapshot(repository, id, held.take(), manifest.previous));
             note("the index is not updated", index.map_err(OpError::from));
             if let Some(sources) = sources.take() {
                 let keys = counts.take_keys();

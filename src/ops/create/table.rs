@@ -36,6 +36,8 @@ pub(super) struct TakenPart {
     pub(super) placement: Placement,
     /// The snapshot that it was linked from, if it was one.
     pub(super) from: Option<SnapshotId>,
+    /// Whether its every file is the one that the same part of the last snapshot has.
+    pub(super) is_unchanged: bool,
     pub(super) inspected: Inspected,
     pub(super) left_out: LeftOut,
     /// Where it was copied.
@@ -365,7 +367,8 @@ impl Taker<'_> {
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
             let (placement, extra) = (part.placement, Extra::default());
-            Ok(TakenPart { name: part.name, disk, placement, from: None, inspected, left_out, extra })
+            let name = part.name;
+            Ok(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra })
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {

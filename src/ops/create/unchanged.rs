@@ -68,8 +68,9 @@ impl Taker<'_> {
             let (disk, from) = (part.disk.clone(), Some(previous.id));
             // What the inodes do not hold was written down when they were made.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
+            let (name, is_unchanged) = (name.clone(), copied.is_none());
             let placement = copied.map_or(Placement::Linked, |copied| copied.placement());
-            Ok(Some(TakenPart { name: name.clone(), disk, placement, from, inspected, left_out, extra }))
+            Ok(Some(TakenPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
         };
         narrowed.link.par_iter().filter_map(|name| link(name).transpose()).collect()
     }

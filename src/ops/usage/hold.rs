@@ -4,15 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
-use crate::model::{PartName, Placement, SnapshotId, TableUuid};
+use crate::model::{Placement, SnapshotId};
 use crate::repo::{
-    Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartRecord, Repository, SnapshotState, read_parts,
+    Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartKey, PartRecord, Repository, SnapshotState,
+    read_parts,
 };
 
-/// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
-type Key = (Result<TableUuid, (String, String)>, PartName);
-
-type PartsByKey = HashMap<Key, (InstanceId, Origin)>;
+type PartsByKey = HashMap<PartKey, (InstanceId, Origin)>;
 
 /// Takes snapshots up, one after the other.
 pub(super) struct Holder<'a> {
@@ -150,14 +148,12 @@ impl<'a> Holder<'a> {
             self.remember(from);
         }
         let (_, parts) = self.last.as_ref()?;
-        let found = parts.get(&key(record.uuid.as_ref(), &record.database, &record.table, &record.part))?;
+        let found = parts.get(&PartKey::of(record))?;
         (found.1.bytes == record.bytes).then(|| found.clone())
     }
 
     fn remember(&mut self, id: SnapshotId) {
-        let parts = self.origins(id).into_iter().map(|(id, origin)| {
-            (key(origin.uuid.as_ref(), &origin.database, &origin.table, &origin.part), (id, origin))
-        });
+        let parts = self.origins(id).into_iter().map(|(id, origin)| (PartKey::of_origin(&origin), (id, origin)));
         self.last = Some((id, parts.collect()));
     }
 
@@ -170,8 +166,4 @@ impl<'a> Holder<'a> {
         let Some(links) = self.holdings.instance(*id).map(|instance| instance.links().clone()) else { return *id };
         self.holdings.add(Instance::new(&now, links))
     }
-}
-
-fn key(uuid: Option<&TableUuid>, database: &str, table: &str, part: &PartName) -> Key {
-    (uuid.cloned().ok_or_else(|| (database.to_owned(), table.to_owned())), part.clone())
 }

@@ -1,0 +1,236 @@
+//! A new snapshot's rows in the index. What it has unchanged from the last one costs a look at that one's rows by part,
+//! and none at its inodes.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use crate::model::{Links, SnapshotId};
+
+use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin, PartKey};
+use super::holdings_rows::{
+    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
+};
+
+/// A new snapshot.
+#[derive(Debug)]
+pub(super) struct Added<'a> {
+    pub(super) id: SnapshotId,
+    pub(super) stamp: String,
+    /// Its parts, each with the allocated bytes of its directories.
+    pub(super) parts: &'a [(HeldPart, u64)],
+    /// The snapshot whose parts the unchanged ones are, and its stamp.
+    pub(super) last: Option<(SnapshotId, String)>,
+}
+
+/// Writes what a new snapshot holds. Nothing, and false, where the index does not know an unchanged part: the next who
+/// asks looks at the snapshot then.
+pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let last = match &added.last {
+        Some((id, stamp)) => read_holding(&transaction, *id, stamp)?,
+        None => None,
+    };
+    let last = parts_of(&transaction, &last.unwrap_or_default())?;
+    let seen =
+        added.parts.iter().filter_map(|(part, _)| if let HeldPart::Seen(seen) = part { Some(seen) } else { None });
+    let known = with_origins(&transaction, &seen.map(Instance::origin_text).collect())?;
+    let mut next: InstanceId =
+        transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM instance", [], |row| row.get(0))?;
+    let mut take_number = || {
+        let number = next;
+        next = next.saturating_add(1);
+        number
+    };
+    let mut parts = Vec::with_capacity(added.parts.len());
+    for (part, directory_bytes) in added.parts {
+        let id = match part {
+            HeldPart::Unchanged(origin) => match last.get(&PartKey::of_origin(origin)) {
+                Some((id, was)) if was == origin => *id,
+                // Its table has another name now.
+                Some((id, was)) if was.bytes == origin.bytes => copy(&transaction, *id, take_number(), origin)?,
+                _ => return Ok(false),
+            },
+            HeldPart::Seen(seen) => {
+                let id = same_as(&transaction, seen, known.get(seen.origin_text()))?.unwrap_or_else(&mut take_number);
+                put_instance(&transaction, id, seen)?;
+                id
+            }
+        };
+        parts.push((id, *directory_bytes));
+    }
+    if u64::from(next) > INSTANCE_LIMIT {
+        return Ok(false);
+    }
+    put_holding(&transaction, added.id, &added.stamp, &Holding::new(parts, None))?;
+    count_on(&transaction)?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// The parts of a snapshot, without their inodes.
+fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<PartKey, (InstanceId, Origin)>> {
+    let sql = "SELECT id, origin FROM instance WHERE id >= ?1 AND id < ?2 AND octet_length(origin) <= ?4 LIMIT ?3";
+    let mut rows_of = transaction.prepare(sql)?;
+    let mut parts = HashMap::new();
+    for run in &holding.parts {
+        let (first, count) = (u64::from(run.first), u64::from(run.count));
+        let mut rows = rows_of.query(params![number(first), number(first + count), number(count), BLOB_LIMIT_BYTES])?;
+        while let Some(row) = rows.next()? {
+            let text: String = row.get(1)?;
+            if let Ok(origin) = serde_json::from_str::<Origin>(&text) {
+                parts.insert(PartKey::of_origin(&origin), (row.get(0)?, origin));
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// The instances with one of these origins.
+fn with_origins(
+    transaction: &Connection,
+    origins: &HashSet<&str>,
+) -> rusqlite::Result<HashMap<String, Vec<InstanceId>>> {
+    let mut found: HashMap<String, Vec<InstanceId>> = HashMap::new();
+    if origins.is_empty() {
+        return Ok(found);
+    }
+    let sql = "SELECT id, origin FROM instance WHERE octet_length(origin) <= ?1 LIMIT ?2";
+    let mut rows_of = transaction.prepare(sql)?;
+    let mut rows = rows_of.query(params![BLOB_LIMIT_BYTES, number(INSTANCE_LIMIT)])?;
+    while let Some(row) = rows.next()? {
+        let origin = row.get_ref(1)?.as_str().unwrap_or_default();
+        if origins.contains(origin) {
+            found.entry(origin.to_owned()).or_default().push(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Which of these instances has the inodes of this one.
+fn same_as(
+    transaction: &Connection,
+    seen: &Instance,
+    known: Option<&Vec<InstanceId>>,
+) -> rusqlite::Result<Option<InstanceId>> {
+    let mut links_of =
+        transaction.prepare_cached("SELECT links FROM instance WHERE id = ?1 AND length(links) <= ?2")?;
+    for id in known.into_iter().flatten() {
+        let links = links_of.query_row(params![id, BLOB_LIMIT_BYTES], |row| row.get(0)).optional()?;
+        if links.and_then(Links::from_bytes).is_some_and(|links| links.has_inodes_of(seen.links())) {
+            return Ok(Some(*id));
+        }
+    }
+    Ok(None)
+}
+
+/// The same inodes under another name.
+fn copy(transaction: &Connection, id: InstanceId, to: InstanceId, origin: &Origin) -> rusqlite::Result<InstanceId> {
+    let origin = serde_json::to_string(origin).expect("an origin has only string keys");
+    let sql = "INSERT INTO instance (id, origin, links) SELECT ?2, ?3, links FROM instance WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, to, origin])?;
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::holdings_rows::{SCHEMA, read};
+    use super::{Added, HeldPart, Instance, Links, Origin, add};
+    use crate::model::{Link, PartName, PartitionId, SnapshotId, TableUuid};
+
+    fn origin(table: &str, part: &str) -> Origin {
+        Origin {
+            database: "d".into(),
+            table: table.into(),
+            uuid: TableUuid::from_server("00000000-0000-4000-8000-000000000001").expect("a UUID"),
+            partition: PartitionId("all".into()),
+            part: PartName::try_from(part.to_owned()).expect("a part"),
+            bytes: 7,
+            directories: 0,
+        }
+    }
+
+    fn links(inodes: &[u64], is_outside: bool) -> Links {
+        Links::new(inodes.iter().map(|inode| Link { inode: *inode, blocks: 8, is_outside }).collect())
+    }
+
+    fn seen(part: &str, inodes: &[u64]) -> (HeldPart, u64) {
+        (HeldPart::Seen(Instance::new(&origin("t", part), links(inodes, true))), 4096)
+    }
+
+    fn unchanged(table: &str, part: &str) -> (HeldPart, u64) {
+        (HeldPart::Unchanged(origin(table, part)), 4096)
+    }
+
+    fn id(second: u32) -> SnapshotId {
+        format!("2026-11-22T0200{second:02}Z").parse().expect("an id")
+    }
+
+    fn put(index: &mut Connection, second: u32, parts: &[(HeldPart, u64)], last: Option<u32>) -> bool {
+        let last = last.map(|last| (id(last), "stamp".to_owned()));
+        add(index, &Added { id: id(second), stamp: "stamp".into(), parts, last }).expect("the index works")
+    }
+
+    /// The inodes of a snapshot, and how many instances it has, numbered how.
+    fn held(index: &Connection, second: u32) -> Vec<(u32, String, Vec<u64>)> {
+        let stamps: Vec<_> = (1..9).map(|second| (id(second), "stamp".to_owned())).collect();
+        let holdings = read(index, &stamps).expect("the index works");
+        let Some(holding) = holdings.get(id(second)) else { return Vec::new() };
+        let instances = holding.instances().map(|(number, _)| {
+            let instance = holdings.instance(number).expect("an instance");
+            let origin = instance.origin().expect("an origin");
+            (number, format!("{}.{}", origin.table, origin.part), instance.links().iter().map(|l| l.inode).collect())
+        });
+        instances.collect()
+    }
+
+    fn index() -> Connection {
+        let index = Connection::open_in_memory().expect("SQLite");
+        index.execute_batch(SCHEMA).expect("the tables");
+        index
+            .execute_batch("CREATE TABLE repository (id, generation); INSERT INTO repository VALUES ('', 0)")
+            .expect("one");
+        index
+    }
+
+    #[test]
+    fn what_is_unchanged_is_the_instance_of_the_last_snapshot() {
+        let mut index = index();
+        assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6]), seen("all_2_2_0", &[7])], None));
+        assert!(put(&mut index, 2, &[unchanged("t", "all_1_1_0"), seen("all_3_3_0", &[8, 9])], Some(1)));
+        let first = (1, "t.all_1_1_0".to_owned(), vec![5, 6]);
+        assert_eq!(held(&index, 1), [first.clone(), (2, "t.all_2_2_0".to_owned(), vec![7])]);
+        assert_eq!(held(&index, 2), [first, (3, "t.all_3_3_0".to_owned(), vec![8, 9])]);
+    }
+
+    #[test]
+    fn a_renamed_table_has_the_inodes_that_it_had() {
+        let mut index = index();
+        assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6])], None));
+        assert!(put(&mut index, 2, &[unchanged("other", "all_1_1_0")], Some(1)));
+        assert_eq!(held(&index, 1), [(1, "t.all_1_1_0".to_owned(), vec![5, 6])]);
+        assert_eq!(held(&index, 2), [(2, "other.all_1_1_0".to_owned(), vec![5, 6])]);
+    }
+
+    #[test]
+    fn a_part_of_an_older_snapshot_is_known_again_by_its_inodes_alone() {
+        let mut index = index();
+        assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6])], None));
+        assert!(put(&mut index, 2, &[seen("all_2_2_0", &[7])], Some(1)));
+        assert!(put(&mut index, 3, &[seen("all_1_1_0", &[5, 6]), seen("all_2_2_0", &[70])], Some(2)));
+        let again = [(1, "t.all_1_1_0".to_owned(), vec![5, 6]), (3, "t.all_2_2_0".to_owned(), vec![70])];
+        assert_eq!(held(&index, 3), again);
+    }
+
+    #[test]
+    fn without_the_last_snapshot_nothing_is_kept() {
+        let mut index = index();
+        assert!(!put(&mut index, 2, &[unchanged("t", "all_1_1_0")], Some(1)));
+        assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6])], None));
+        assert!(!put(&mut index, 2, &[unchanged("t", "all_2_2_0")], Some(1)), "it has no such part");
+        assert!(!put(&mut index, 2, &[unchanged("t", "all_1_1_0")], None));
+        assert_eq!(held(&index, 2), []);
+    }
+}
