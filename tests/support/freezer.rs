@@ -43,11 +43,10 @@ pub const SLOW: &str = "slow";
 /// A whole part of a real server.
 const PART: &str = "src/checksums/fixtures/18.16-tiny";
 
-/// The files of the smallest part that is one.
-const SMALL_PART: [(&str, &str); 3] = [
+/// The files of the smallest part that is one, beside `k.bin`.
+const SMALL_PART: [(&str, &str); 2] = [
     ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: LOW HIGH\n\tcompressed: 0\n"),
     ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
-    ("k.bin", "\u{1}\u{2}\u{3}\u{4}"),
 ];
 
 impl Freezer {
@@ -115,13 +114,19 @@ impl Freezer {
 
     /// The same with a part of few files, for tests that make every state of it.
     pub fn add_small_part(&self, table: &str, part: &str) {
+        self.add_small_part_of(table, part, [1, 2, 3, 4]);
+    }
+
+    /// The same with these rows.
+    pub fn add_small_part_of(&self, table: &str, part: &str, rows: [u8; 4]) {
         let dir = self.add_empty_part(table, part);
-        let hash = u128::from_le_bytes(chsnap::checksums::hash_bytes(&[1, 2, 3, 4]).to_bytes());
+        let hash = u128::from_le_bytes(chsnap::checksums::hash_bytes(&rows).to_bytes());
         let (low, high) = (hash & u128::from(u64::MAX), hash >> 64);
         for (name, text) in SMALL_PART {
             let text = text.replace("LOW", &low.to_string()).replace("HIGH", &high.to_string());
             fs::write(dir.join(name), text).expect("written");
         }
+        fs::write(dir.join("k.bin"), rows).expect("written");
     }
 
     fn add_empty_part(&self, table: &str, part: &str) -> PathBuf {
