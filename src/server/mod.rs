@@ -29,8 +29,8 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    ListedPart, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, storage_policies,
-    unfinished_mutations,
+    Keys, ListedPart, Shape, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, shape_of,
+    storage_policies, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

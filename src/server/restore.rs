@@ -112,6 +112,47 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
     Ok(listed.collect())
 }
 
+/// What parts of a table must fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Types of the columns that parts hold, by name.
+    pub columns: BTreeMap<String, String>,
+    /// The engine and the keys.
+    pub keys: Keys,
+}
+
+/// What parts are divided and sorted by, as the server prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Keys {
+    /// The table's engine.
+    pub engine: String,
+    partition_key: String,
+    sorting_key: String,
+    primary_key: String,
+    sampling_key: String,
+}
+
+#[derive(Deserialize)]
+struct ColumnRow {
+    name: String,
+    r#type: String,
+    default_kind: String,
+}
+
+/// What parts of a table must fit; `None` where the server has no such table, or does not tell its keys.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<Shape>, ServerError> {
+    if !server.features().has_column("tables", "sorting_key") {
+        return Ok(None);
+    }
+    let Some(keys) = server.rows::<Keys>(&sql::keys_of(table))?.pop() else { return Ok(None) };
+    let columns = server.rows::<ColumnRow>(&sql::columns_of(table))?.into_iter();
+    let stored = columns.filter(|column| !matches!(&*column.default_kind, "ALIAS" | "EPHEMERAL"));
+    Ok(Some(Shape { columns: stored.map(|column| (column.name, column.r#type)).collect(), keys }))
+}
+
 /// How many mutations of a table are not done.
 ///
 /// # Errors

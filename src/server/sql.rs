@@ -272,7 +272,18 @@ pub fn parts_of(features: &Features, table: &TableName) -> String {
 /// The columns of a table.
 #[must_use]
 pub fn columns_of(table: &TableName) -> String {
-    format!("SELECT name, default_kind FROM system.columns WHERE {}", is_table(table))
+    format!("SELECT name, type, default_kind FROM system.columns WHERE {}", is_table(table))
+}
+
+/// What parts of a table are divided and sorted by.
+#[must_use]
+pub fn keys_of(table: &TableName) -> String {
+    format!(
+        "SELECT engine, partition_key, sorting_key, primary_key, sampling_key FROM system.tables \
+         WHERE database = {} AND name = {}",
+        quote_text(&table.database),
+        quote_text(&table.table),
+    )
 }
 
 /// A hash of all values of a row. As text, because the hash takes neither every type nor NULL; `ifNull` is not of the

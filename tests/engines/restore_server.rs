@@ -12,6 +12,7 @@ use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::support::{TABLES, load, other_filesystem, path_of, repository};
 use crate::tree::{Tree, tree};
+use crate::unchanged::settle;
 
 /// Tables, views and more that are not like each other, with the queries that tell whether they came back whole.
 fn load_kinds(engine: &Engine) -> Vec<String> {
@@ -285,13 +286,79 @@ both_engines! {
         assert_eq!(engine.query("SELECT count() FROM lab.events"), "0");
         chsnap.json(0, &["restore", "latest", "--table", "lab.events", "--yes"]);
         assert_eq!(engine.query(all), before, "an empty table is no obstacle");
-        // Another type under the same name is told by the server, and nothing is wrong in silence.
-        engine.query("DROP TABLE lab.plain");
-        engine.query("CREATE TABLE lab.plain (x UInt32) ENGINE = MergeTree ORDER BY tuple()");
-        let report = chsnap.json(3, &["restore", "latest", "--table", "lab.plain", "--data-only", "--yes"]);
-        assert!(table(&report, "plain")["reason"].as_str().expect("a reason").contains("structure"), "{report:#}");
-        assert_eq!(engine.query("SELECT count() FROM lab.plain"), "0");
         nothing_is_left(&engine);
+    }
+
+    fn partitions_come_back_into_a_table_that_has_got_columns_since(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        let wide = if engine.kind() == Kind::V26 { " SETTINGS min_bytes_for_wide_part = 0" } else { "" };
+        let tables = [
+            ("grown", "p UInt8, k UInt64, v UInt32", "p", "k"),
+            ("shrunk", "p UInt8, k UInt64, v UInt32", "p", "k"),
+            ("retyped", "p UInt8, k UInt64, v UInt32", "p", "k"),
+            ("resorted", "p UInt8, k UInt64, v UInt32", "p", "k"),
+        ];
+        for (table, columns, partition, order) in tables {
+            engine.query(&format!(
+                "CREATE TABLE lab.{table} ({columns}) ENGINE = MergeTree PARTITION BY {partition} ORDER BY {order}{wide}"
+            ));
+            for round in 0..2 {
+                engine.query(&format!("INSERT INTO lab.{table} SELECT number % 3, number, {round} FROM numbers(300)"));
+            }
+        }
+        // A change that is to be seen in what comes back, under way or done.
+        engine.query("ALTER TABLE lab.grown UPDATE v = v + 10 WHERE p = 1");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create"]);
+        let snapshot = path_of(&chsnap, &created);
+        let contents = snapshot_tree(&snapshot);
+        settle(&engine);
+        let old = "SELECT p, count(), sum(k), sum(v) FROM lab.grown GROUP BY p ORDER BY p";
+        let before = engine.query(old);
+        engine.query("ALTER TABLE lab.grown ADD COLUMN w UInt64 DEFAULT k * 2");
+        engine.query("ALTER TABLE lab.grown ADD COLUMN s String");
+        engine.query("ALTER TABLE lab.shrunk DROP COLUMN v");
+        engine.query("DROP TABLE lab.retyped");
+        engine.query(&format!(
+            "CREATE TABLE lab.retyped (p UInt8, k UInt64, v String) ENGINE = MergeTree PARTITION BY p ORDER BY k{wide}"
+        ));
+        engine.query("DROP TABLE lab.resorted");
+        engine.query(&format!(
+            "CREATE TABLE lab.resorted (p UInt8, k UInt64, v UInt32) ENGINE = MergeTree PARTITION BY p ORDER BY (v, k){wide}"
+        ));
+        for table in ["grown", "shrunk"] {
+            engine.query(&format!("ALTER TABLE lab.{table} DROP PARTITION 1"));
+        }
+        engine.query("INSERT INTO lab.grown (p, k, v, w, s) VALUES (7, 7, 7, 7, 'stays')");
+        let rest = "SELECT count(), sum(k), sum(v), sum(w), groupUniqArray(s) FROM lab.grown WHERE p != 1";
+        let others = engine.query(rest);
+        let report = chsnap.json(3, &["restore", "latest", "--partition", "1", "--yes"]);
+        let grown = table(&report, "grown");
+        assert_eq!((&grown["state"], &grown["rows"]), (&Value::from("attached"), &Value::from(200)), "{report:#}");
+        let told = grown["warnings"].to_string();
+        assert!(told.contains("no column s, w"), "{told}");
+        let old = "SELECT p, count(), sum(k), sum(v) FROM lab.grown WHERE p < 7 GROUP BY p ORDER BY p";
+        assert_eq!(engine.query(old), before);
+        assert_eq!(engine.query("SELECT sum(w) = 2 * sum(k), uniq(s) FROM lab.grown WHERE p = 1"), "1\t1");
+        assert_eq!(engine.query(rest), others);
+        // What does not fit is said, and nothing is wrong in silence.
+        for (name, reason) in [
+            ("shrunk", "no column v any more"),
+            ("retyped", "column v is String, and UInt32 in the snapshot"),
+            ("resorted", "one of its keys is another"),
+        ] {
+            let report = table(&report, name);
+            assert_eq!(report["state"], "failed", "{report:#}");
+            assert!(report["reason"].as_str().expect("a reason").contains(reason), "{report:#}");
+            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name} WHERE p = 1")), "0");
+        }
+        // The restored table lives on, and the snapshot is what it was.
+        engine.query("OPTIMIZE TABLE lab.grown PARTITION 1 FINAL");
+        engine.query("ALTER TABLE lab.grown UPDATE v = 0 WHERE p = 1");
+        settle(&engine);
+        assert_eq!(engine.query("SELECT sum(v) FROM lab.grown WHERE p = 1"), "0");
+        nothing_is_left(&engine);
+        assert!(snapshot_tree(&snapshot) == contents);
     }
 
     fn a_second_empty_server_gets_everything_by_copy_from_another_filesystem(engine: Engine) {

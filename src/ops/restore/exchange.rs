@@ -6,6 +6,7 @@ use crate::model::TableName;
 use crate::ops::error::OpError;
 use crate::server::{self, sql};
 
+use super::fit;
 use super::report::TableReport;
 use super::server::Prepared;
 use super::staging::Entry;
@@ -59,7 +60,7 @@ pub(super) fn move_partitions(
     report: &mut TableReport,
 ) -> Result<(), Refused> {
     let (server, from, to) = (prepared.server, &job.entry.name, &job.plan.to);
-    let moved = (|| -> Result<(), OpError> {
+    let moved = (|| -> Result<(), Refused> {
         if job.source.parts.iter().any(|part| part.part.is_patch()) {
             let statement = format!("ALTER TABLE {} APPLY PATCHES", sql::quote_table(from));
             server::change(server, &statement, &[("mutations_sync", "2".to_owned())])?;
@@ -69,6 +70,7 @@ pub(super) fn move_partitions(
             job.source.parts.iter().filter(|part| !part.part.is_patch()).map(|part| &part.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
+        let from = if fit::fit(prepared, job, report)? { &job.fitting } else { from };
         let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
         for partition in &partitions {
             prepared.check_interrupted()?;
@@ -92,11 +94,14 @@ pub(super) fn move_partitions(
         report.rows = of_these.fold(0, |sum, part| sum.saturating_add(part.rows));
         Ok(())
     })();
-    let dropped = server::drop_table(server, &job.entry.name, job.entry.uuid.is_some());
+    let helpers = [&job.entry.name, &job.fitting];
+    let dropped = helpers.map(|helper| (helper, server::drop_table(server, helper, job.entry.uuid.is_some())));
     moved?;
-    if let Err(error) = dropped {
-        let error = crate::monitor::chain(&error);
-        report.warnings.push(format!("{} was only to help, and could not be dropped: {error}", job.entry.name));
+    for (helper, dropped) in dropped {
+        if let Err(error) = dropped {
+            let error = crate::monitor::chain(&error);
+            report.warnings.push(format!("{helper} was only to help, and could not be dropped: {error}"));
+        }
     }
     Ok(())
 }

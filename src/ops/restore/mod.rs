@@ -2,6 +2,7 @@
 
 mod exchange;
 mod files;
+mod fit;
 mod objects;
 mod report;
 mod server;

@@ -45,6 +45,21 @@ pub(super) struct Entry {
     pub(super) keeps_old: bool,
 }
 
+impl Entry {
+    /// A table that the server makes by itself, and that is to go again.
+    pub(super) fn helper(name: TableName) -> Self {
+        Self {
+            name,
+            uuid: None,
+            places: Vec::new(),
+            is_temporary: true,
+            replaces: None,
+            old_name: None,
+            keeps_old: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Intent {
     snapshot: SnapshotId,

@@ -27,6 +27,8 @@ pub(super) struct Job<'a> {
     pub(super) plan: &'a TablePlan,
     pub(super) source: &'a SourceTable,
     pub(super) entry: Entry,
+    /// The name of a table that its partitions go through, should the one that is there have other columns.
+    pub(super) fitting: TableName,
     /// Its name in the staging directories.
     stage_name: String,
     placed: Placed,
@@ -109,6 +111,7 @@ impl<'a> Tables<'a> {
                 plan,
                 source,
                 entry,
+                fitting: beside("fit"),
                 stage_name: number.to_string(),
                 placed: Placed::default(),
                 files: 0,
@@ -121,7 +124,11 @@ impl<'a> Tables<'a> {
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
-        self.jobs.values().map(|job| job.entry.clone()).collect()
+        let fitting = |job: &Job<'_>| {
+            let goes_through = matches!(job.plan.action, Action::Partitions { .. });
+            goes_through.then(|| Entry::helper(job.fitting.clone()))
+        };
+        self.jobs.values().flat_map(|job| std::iter::once(job.entry.clone()).chain(fitting(job))).collect()
     }
 
     /// Puts every table together. Nothing of it is known to the server yet.
@@ -266,21 +273,26 @@ impl<'a> Tables<'a> {
                     .to_owned(),
             );
         }
-        match &plan.action {
-            Action::Place => report.state = TableState::Restored,
-            Action::Swap => {
-                exchange::swap(self.prepared, &entry, report)?;
-                report.state = TableState::Replaced;
-            }
+        let (moved, state) = match &plan.action {
+            Action::Swap => (exchange::swap(self.prepared, &entry, report), TableState::Replaced),
             Action::Partitions { others_go } => {
-                exchange::move_partitions(self.prepared, job, *others_go, report)?;
-                report.state = TableState::Attached;
-                report.uuid = None;
-                report.uuid_changed = false;
+                (report.uuid, report.uuid_changed) = (None, false);
+                (exchange::move_partitions(self.prepared, job, *others_go, report), TableState::Attached)
             }
-            _ => {}
+            _ => (Ok(()), TableState::Restored),
+        };
+        report.state = state;
+        match moved {
+            // Not to be tried again: nothing that comes to stand later makes it fit.
+            Err(Refused::This(reason)) => {
+                server::drop_table(self.prepared.server, &name, entry.uuid.is_some())?;
+                report.state = TableState::Failed;
+                report.reason = Some(reason);
+                (report.parts, report.rows) = (0, 0);
+                Ok(())
+            }
+            result => result,
         }
-        Ok(())
     }
 
     fn compare(&self, job: &Job<'_>, name: &TableName, report: &mut TableReport) -> Result<Comparison, Refused> {

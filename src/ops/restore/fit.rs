@@ -1,0 +1,107 @@
+//! Partitions for a table that has got other columns since the snapshot: by `detached/` and `ATTACH PART` into an empty
+//! table that is defined as that one, so that they come into it at one stroke and checked, like all others.
+//!
+//! The server attaches a part whose columns have other types, or that is sorted otherwise, without a word. So this is
+//! only for tables that differ in columns which the parts do not have.
+
+use std::collections::BTreeMap;
+
+use crate::exec::{PartRestorer, RestoreMode};
+use crate::fs::{CopyMeans, Dir};
+use crate::model::{Part, PartitionId, Table, TableName};
+use crate::ops::error::OpError;
+use crate::server::{self, Shape, sql};
+
+use super::report::TableReport;
+use super::server::Prepared;
+use super::tables::{Job, Refused};
+
+/// What a part of a table with the shape `ours` lacks in one with the shape `theirs`, or why it does not belong there.
+fn lacking(ours: &Shape, theirs: &Shape) -> Result<Vec<String>, String> {
+    if ours.keys != theirs.keys {
+        return Err("its engine or one of its keys is another than in the snapshot".to_owned());
+    }
+    for (name, kind) in &ours.columns {
+        match theirs.columns.get(name) {
+            None => return Err(format!("it has no column {name} any more, and the snapshot has")),
+            Some(now) if now != kind => {
+                return Err(format!("its column {name} is {now}, and {kind} in the snapshot"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(theirs.columns.keys().filter(|name| !ours.columns.contains_key(*name)).cloned().collect())
+}
+
+/// Makes `job.fitting`, as the table is that is there, and gives it the parts of the restored one, where that lacks
+/// columns. Otherwise nothing, and false.
+pub(super) fn fit(prepared: &Prepared<'_>, job: &Job<'_>, report: &mut TableReport) -> Result<bool, Refused> {
+    let (server, from, to) = (prepared.server, &job.entry.name, &job.plan.to);
+    let (Some(ours), Some(theirs)) = (server::shape_of(server, from)?, server::shape_of(server, to)?) else {
+        return Ok(false);
+    };
+    if ours == theirs {
+        return Ok(false);
+    }
+    let other_way = "--rename restores it beside, and INSERT … SELECT brings its rows over";
+    let lacking = lacking(&ours, &theirs).map_err(|reason| Refused::This(format!("{reason}; {other_way}")))?;
+    if theirs.keys.engine.starts_with("Replicated") {
+        return Err(Refused::This(format!("it is replicated, and has columns that the snapshot has not; {other_way}")));
+    }
+    make(prepared, job)?;
+    let (expected, found) = (rows(prepared, from)?, rows(prepared, &job.fitting)?);
+    if expected != found {
+        return Err(Refused::This(format!("the server did not take all of it: {expected:?} rows became {found:?}")));
+    }
+    let names = lacking.join(", ");
+    report.warnings.push(format!("the snapshot has no column {names}: what came back has the default there"));
+    Ok(true)
+}
+
+fn make(prepared: &Prepared<'_>, job: &Job<'_>) -> Result<(), Refused> {
+    let (server, fitting) = (prepared.server, sql::quote_table(&job.fitting));
+    // No part may go while its files are linked, and none for its age.
+    server::change(server, &format!("SYSTEM STOP MERGES {}", sql::quote_table(&job.entry.name)), &[])?;
+    server::change(server, &format!("CREATE TABLE {fitting} AS {}", sql::quote_table(&job.plan.to)), &[])?;
+    server::change(server, &format!("SYSTEM STOP MERGES {fitting}"), &[])?;
+    let catalog = server::survey(server, false)?;
+    let find = |name: &TableName| -> Result<&Table, Refused> {
+        let found = catalog.tables.iter().find(|table| table.name() == name);
+        found.ok_or_else(|| Refused::This(format!("{name} is not there any more")))
+    };
+    let (from, to) = (find(&job.entry.name)?, find(&job.fitting)?);
+    let stop = |_| std::ops::ControlFlow::Continue(());
+    let owner = Some(prepared.surveyed.owner);
+    let restorer = PartRestorer::new(RestoreMode::Auto, owner, CopyMeans::new(true, None, &stop));
+    for part in from.parts.iter().filter(|part| !part.name.is_patch()) {
+        prepared.check_interrupted()?;
+        let Some(held) = prepared.surveyed.local.open_live(&part.path)? else {
+            return Err(Refused::This(format!("part {} is not there any more", part.name)));
+        };
+        let detached = detached_for(prepared, part, to)?;
+        restorer.restore_part(&held, &detached, part.name.as_str()).map_err(OpError::from)?;
+        let name = sql::quote_text(part.name.as_str());
+        server::change(server, &format!("ALTER TABLE {fitting} ATTACH PART {name}"), &[])?;
+    }
+    Ok(())
+}
+
+/// `detached/` of a table on the disk of a part, else on its first.
+fn detached_for(prepared: &Prepared<'_>, part: &Part, table: &Table) -> Result<Dir, Refused> {
+    let local = &prepared.surveyed.local;
+    let is_its = |path: &&std::path::PathBuf| local.locate(path).is_some_and(|(disk, _)| disk.disk.name == part.disk);
+    let path = table.data_paths.iter().find(is_its).or_else(|| table.data_paths.first());
+    let dir = path.map(|path| local.open_live(&path.join("detached"))).transpose()?.flatten();
+    dir.ok_or_else(|| Refused::This(format!("{} has no directory of detached parts", table.name())))
+}
+
+fn rows(prepared: &Prepared<'_>, table: &TableName) -> Result<BTreeMap<PartitionId, u64>, Refused> {
+    let mut rows = BTreeMap::new();
+    for part in server::parts_of(prepared.server, table)? {
+        if part.is_active && !part.name.is_patch() {
+            let count: &mut u64 = rows.entry(part.partition).or_default();
+            *count = count.saturating_add(part.rows);
+        }
+    }
+    Ok(rows)
+}
