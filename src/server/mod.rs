@@ -29,7 +29,7 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    Keys, ListedPart, Shape, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, shape_of,
+    ListedPart, Shape, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, shape_of,
     storage_policies, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};

@@ -117,19 +117,18 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
 pub struct Shape {
     /// Types of the columns that parts hold, by name.
     pub columns: BTreeMap<String, String>,
-    /// The engine and the keys.
-    pub keys: Keys,
-}
-
-/// What parts are divided and sorted by, as the server prints it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Keys {
+    /// What they are divided by, sorted by, and indexed by, as the server prints it.
+    pub keys: [String; 3],
     /// The table's engine.
     pub engine: String,
+}
+
+#[derive(Deserialize)]
+struct KeysRow {
+    engine: String,
     partition_key: String,
     sorting_key: String,
     primary_key: String,
-    sampling_key: String,
 }
 
 #[derive(Deserialize)]
@@ -147,10 +146,14 @@ pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<Shape>, Ser
     if !server.features().has_column("tables", "sorting_key") {
         return Ok(None);
     }
-    let Some(keys) = server.rows::<Keys>(&sql::keys_of(table))?.pop() else { return Ok(None) };
+    let Some(keys) = server.rows::<KeysRow>(&sql::keys_of(table))?.pop() else { return Ok(None) };
     let columns = server.rows::<ColumnRow>(&sql::columns_of(table))?.into_iter();
     let stored = columns.filter(|column| !matches!(&*column.default_kind, "ALIAS" | "EPHEMERAL"));
-    Ok(Some(Shape { columns: stored.map(|column| (column.name, column.r#type)).collect(), keys }))
+    Ok(Some(Shape {
+        columns: stored.map(|column| (column.name, column.r#type)).collect(),
+        keys: [keys.partition_key, keys.sorting_key, keys.primary_key],
+        engine: keys.engine,
+    }))
 }
 
 /// How many mutations of a table are not done.

@@ -275,11 +275,11 @@ pub fn columns_of(table: &TableName) -> String {
     format!("SELECT name, type, default_kind FROM system.columns WHERE {}", is_table(table))
 }
 
-/// What parts of a table are divided and sorted by.
+/// What parts of a table are divided and sorted by, and its engine.
 #[must_use]
 pub fn keys_of(table: &TableName) -> String {
     format!(
-        "SELECT engine, partition_key, sorting_key, primary_key, sampling_key FROM system.tables \
+        "SELECT engine, partition_key, sorting_key, primary_key FROM system.tables \
          WHERE database = {} AND name = {}",
         quote_text(&table.database),
         quote_text(&table.table),

@@ -19,7 +19,7 @@ use super::tables::{Job, Refused};
 /// What a part of a table with the shape `ours` lacks in one with the shape `theirs`, or why it does not belong there.
 fn lacking(ours: &Shape, theirs: &Shape) -> Result<Vec<String>, String> {
     if ours.keys != theirs.keys {
-        return Err("its engine or one of its keys is another than in the snapshot".to_owned());
+        return Err("one of its keys is another than in the snapshot".to_owned());
     }
     for (name, kind) in &ours.columns {
         match theirs.columns.get(name) {
@@ -40,12 +40,12 @@ pub(super) fn fit(prepared: &Prepared<'_>, job: &Job<'_>, report: &mut TableRepo
     let (Some(ours), Some(theirs)) = (server::shape_of(server, from)?, server::shape_of(server, to)?) else {
         return Ok(false);
     };
-    if ours == theirs {
-        return Ok(false);
-    }
     let other_way = "--rename restores it beside, and INSERT … SELECT brings its rows over";
     let lacking = lacking(&ours, &theirs).map_err(|reason| Refused::This(format!("{reason}; {other_way}")))?;
-    if theirs.keys.engine.starts_with("Replicated") {
+    if lacking.is_empty() {
+        return Ok(false);
+    }
+    if theirs.engine.starts_with("Replicated") {
         return Err(Refused::This(format!("it is replicated, and has columns that the snapshot has not; {other_way}")));
     }
     make(prepared, job)?;

@@ -284,7 +284,7 @@ pub(super) fn wait_for(server: &Server, name: &str) -> Result<(), OpError> {
 }
 
 /// Whether the entry is a finished table. What is only half there is taken away.
-fn settle(server: &Server, local: &LocalDisks, entry: &Entry) -> Result<bool, OpError> {
+pub(super) fn settle(server: &Server, local: &LocalDisks, entry: &Entry) -> Result<bool, OpError> {
     let catalog = server::survey(server, false)?;
     let there = |name: &TableName| catalog.tables.iter().find(|table| table.name() == name);
     let is_it = |name: &TableName| there(name).is_some_and(|table| table.key.uuid == entry.uuid);

@@ -18,7 +18,7 @@ use super::exchange;
 use super::report::{TableReport, TableState};
 use super::server::Prepared;
 use super::source::SourceTable;
-use super::staging::{Entry, Staging};
+use super::staging::{self, Entry, Staging};
 use super::target::place;
 
 /// A table whose parts are placed.
@@ -283,9 +283,9 @@ impl<'a> Tables<'a> {
         };
         report.state = state;
         match moved {
-            // Not to be tried again: nothing that comes to stand later makes it fit.
+            // Not to be tried again: nothing that comes to stand later makes it fit. Whatever was renamed goes back.
             Err(Refused::This(reason)) => {
-                server::drop_table(self.prepared.server, &name, entry.uuid.is_some())?;
+                staging::settle(self.prepared.server, &self.prepared.surveyed.local, &entry)?;
                 report.state = TableState::Failed;
                 report.reason = Some(reason);
                 (report.parts, report.rows) = (0, 0);
