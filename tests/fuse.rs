@@ -141,9 +141,18 @@ fn choose(dice: &mut Dice, kinds: &[&'static str], count: usize) -> Vec<usize> {
     chosen
 }
 
-/// The kinds of the calls of one command on a repository with a snapshot.
+/// A repository with a snapshot; in the trash, where the command is to empty that.
+fn prepared_for(lab: &Lab, name: &str, command: &[&str]) -> (Chsnap, Value) {
+    let (chsnap, first) = lab.with_snapshot(name);
+    if command == ["gc"] {
+        chsnap.json(0, &["rm", "--force", "latest"]);
+    }
+    (chsnap, first)
+}
+
+/// The kinds of the calls of one command.
 fn calls_of(lab: &Lab, name: &str, command: &[&str]) -> Vec<&'static str> {
-    let (chsnap, _) = lab.with_snapshot(name);
+    let (chsnap, _) = prepared_for(lab, name, command);
     lab.mount.take_kinds();
     chsnap.json(0, command);
     let kinds = lab.mount.take_kinds();
@@ -157,8 +166,26 @@ fn struck(lab: &Lab, chsnap: &Chsnap, command: &[&str], at: usize, fault: Fault)
     let mut arguments = vec!["--json", "--progress", "none"];
     arguments.extend(command);
     let run = chsnap.run(&arguments);
-    let (kind, _) = lab.mount.spare();
-    (run, kind)
+    (run, lab.mount.spare())
+}
+
+/// A create in a repository with a snapshot, with a fault at one call.
+struct Trial {
+    chsnap: Chsnap,
+    /// The snapshot that was there, and what it looked like.
+    first: String,
+    before: Tree,
+    run: Run,
+    kind: Option<&'static str>,
+    context: String,
+}
+
+fn struck_create(lab: &Lab, name: &str, at: usize, fault: Fault, seed: &str) -> Trial {
+    let (chsnap, first) = lab.with_snapshot(name);
+    let before = tree(&path_of(&chsnap, id_of(&first)));
+    let (run, kind) = struck(lab, &chsnap, &["create"], at, fault);
+    let context = format!("{fault:?} at call {at}, {kind:?}, {seed}\n{}\n{}", run.stdout, run.stderr);
+    Trial { chsnap, first: id_of(&first).to_owned(), before, run, kind, context }
 }
 
 #[test]
@@ -194,26 +221,14 @@ fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
     let (mut dice, seed) = Dice::new("lost answers");
     let repeated = ["mkdir", "unlink", "rmdir", "symlink", "rename", "link"];
     for (name, command) in [("create", &["create"][..]), ("rm", &["rm", "--force", "latest"]), ("gc", &["gc"])] {
-        let kinds = match name {
-            "gc" => {
-                let (chsnap, _) = lab.with_snapshot("calls-gc");
-                chsnap.json(0, &["rm", "--force", "latest"]);
-                lab.mount.take_kinds();
-                chsnap.json(0, command);
-                lab.mount.take_kinds()
-            }
-            _ => calls_of(&lab, &format!("calls-{name}"), command),
-        };
+        let kinds = calls_of(&lab, &format!("calls-{name}"), command);
         let (mut met, mut trials) = (BTreeMap::new(), 0);
         for at in choose(&mut dice, &kinds, 90) {
             if !kinds.get(at).is_some_and(|kind| repeated.contains(kind)) {
                 continue;
             }
             trials += 1;
-            let (chsnap, first) = lab.with_snapshot(&format!("{name}-{at}"));
-            if name == "gc" {
-                chsnap.json(0, &["rm", "--force", "latest"]);
-            }
+            let (chsnap, first) = prepared_for(&lab, &format!("{name}-{at}"), command);
             let (run, kind) = struck(&lab, &chsnap, command, at, Fault::Repeated);
             *met.entry(kind.unwrap_or("none")).or_insert(0) += 1;
             let context = format!("{name}, call {at}, {kind:?}, {seed}");
@@ -235,8 +250,8 @@ fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
 
 /// After a create that met a fault: older snapshots are as they were, the new one is absent or complete, and the next
 /// run comes to one.
-fn check_after(lab: &Lab, chsnap: &Chsnap, first: (&str, &Tree), context: &str) {
-    let (first, before) = first;
+fn check_after(lab: &Lab, trial: &Trial) {
+    let Trial { chsnap, first, before, context, .. } = trial;
     assert_eq!(&tree(&path_of(chsnap, first)), before, "{context}");
     for id in ids(chsnap).iter().filter(|id| *id != first) {
         lab.check(chsnap, id, &["one", "two"], context);
@@ -258,12 +273,10 @@ fn fuse_errors_leave_no_half_snapshot() {
     let faults = [EIO, ENOSPC, ESTALE, EDQUOT].map(Fault::Error).into_iter().chain([Fault::DoneThenError(EIO)]);
     for (round, fault) in faults.enumerate() {
         for at in choose(&mut dice, &kinds, 7) {
-            let (chsnap, first) = lab.with_snapshot(&format!("errors-{round}-{at}"));
-            let before = tree(&path_of(&chsnap, id_of(&first)));
-            let (run, kind) = struck(&lab, &chsnap, &["create"], at, fault);
-            let context = format!("{fault:?} at call {at}, {kind:?}, {seed}\n{}\n{}", run.stdout, run.stderr);
+            let trial = struck_create(&lab, &format!("errors-{round}-{at}"), at, fault, &seed);
+            let Trial { chsnap, run, context, .. } = &trial;
             assert!(matches!(run.code, 0 | 1 | 3), "{context}");
-            let count = ids(&chsnap).len();
+            let count = ids(chsnap).len();
             match run.code {
                 1 => {
                     failed += 1;
@@ -277,7 +290,7 @@ fn fuse_errors_leave_no_half_snapshot() {
                 }
                 _ => assert_eq!(count, 2, "{context}"),
             }
-            check_after(&lab, &chsnap, (id_of(&first), &before), &context);
+            check_after(&lab, &trial);
         }
     }
     assert!(failed >= 10, "only {failed} runs failed");
@@ -290,13 +303,11 @@ fn fuse_killed_at_a_call_leaves_no_half_snapshot() {
     let kinds = calls_of(&lab, "calls", &["create"]);
     let mut killed = 0;
     for at in choose(&mut dice, &kinds, 16) {
-        let (chsnap, first) = lab.with_snapshot(&format!("kills-{at}"));
-        let before = tree(&path_of(&chsnap, id_of(&first)));
-        let (run, kind) = struck(&lab, &chsnap, &["create"], at, Fault::Kill);
-        let context = format!("killed at call {at}, {kind:?}, {seed}\n{}\n{}", run.stdout, run.stderr);
+        let trial = struck_create(&lab, &format!("kills-{at}"), at, Fault::Kill, &seed);
+        let Trial { run, kind, context, .. } = &trial;
         killed += u32::from(run.code == -1);
         assert!(run.code == -1 || kind.is_none(), "{context}");
-        check_after(&lab, &chsnap, (id_of(&first), &before), &context);
+        check_after(&lab, &trial);
     }
     assert!(killed >= 10, "only {killed} kills");
 }

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid, XattrFlags};
@@ -103,10 +103,10 @@ impl Passthrough {
         self.shared.behaviour().nobody = nobody;
     }
 
-    /// No call is struck from now on. Which one was, if one was, and how many were counted.
-    pub fn spare(&self) -> (Option<&'static str>, usize) {
+    /// No call is struck from now on. The kind of the one that was, if one was.
+    pub fn spare(&self) -> Option<&'static str> {
         self.shared.behaviour().fault = None;
-        (lock(&self.shared.struck).take(), self.shared.calls.swap(0, Ordering::SeqCst))
+        lock(&self.shared.struck).take()
     }
 
     /// The kinds of the counted calls, one by one, since this was last asked.
@@ -189,21 +189,16 @@ impl Shared {
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
         let Behaviour { delay, fault, .. } = *self.behaviour();
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
-        }
-        let mut fault = fault;
-        if COUNTED.contains(&kind) {
+        std::thread::sleep(delay);
+        let number = COUNTED.contains(&kind).then(|| {
             lock(&self.kinds).push(kind);
-            let number = self.calls.fetch_add(1, Ordering::SeqCst);
-            fault = fault.filter(|(at, _)| *at == number);
-        } else {
-            fault = None;
-        }
+            self.calls.fetch_add(1, Ordering::SeqCst)
+        });
+        let fault = fault.filter(|(at, _)| Some(*at) == number).map(|(_, fault)| fault);
         if fault.is_some() {
             *lock(&self.struck) = Some(kind);
         }
-        let result = match fault.map(|(_, fault)| fault) {
+        let result = match fault {
             None => body(),
             Some(Fault::Error(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::Repeated) => body().and_then(|_| body()),
@@ -319,10 +314,6 @@ macro_rules! answer {
 }
 
 impl Filesystem for Handler {
-    fn init(&mut self, _: &Request, _: &mut KernelConfig) -> io::Result<()> {
-        Ok(())
-    }
-
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let found = self.0.call("lookup", request, || self.0.look(parent, name));
         answer!(reply, found, found => reply.entry(&TTL, &found, Generation(0)));
