@@ -25,12 +25,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chsnap::exec;
+use chsnap::exec::{self, PlaceMode};
 use chsnap::fs::{Dir, real};
-use chsnap::model::PartName;
 use clap::Parser;
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use tempfile::TempDir;
 
 use raw::Shape;
@@ -249,10 +247,7 @@ impl Bench {
                 fs::create_dir(target).expect("a new directory");
                 let open = |path: &Path| Dir::open(path, real()).expect("a directory");
                 let (from, to) = (open(&source), open(target));
-                let names: Vec<PartName> =
-                    self.shape.names().map(|name| PartName::try_from(name).expect("a part's name")).collect();
-                let link = |name: &PartName| exec::link_earlier_part(&from, &to, name);
-                self.pool.install(|| names.par_iter().try_for_each(link)).expect("the tree is linked");
+                self.pool.install(|| exec::place_parts(&from, &to, PlaceMode::Link)).expect("the tree is linked");
             }
             Who::Raw => self.shape.link(&source, target, self.threads[&Job::Link]),
             Who::Coreutils => run(Command::new("cp").arg("-al").args([&source, target])),

@@ -178,10 +178,10 @@ fn fill(folder: &Path, args: &Args) -> Chsnap {
             Link { inode: next_inode, blocks: 8, is_outside: false }
         });
         let origin = Origin {
-            database: "d".to_owned(),
-            table: format!("t{}", block % 40),
+            database: "d".into(),
+            table: format!("t{}", block % 40).into(),
             uuid: None,
-            partition: PartitionId(format!("2026{:02}", block % 12 + 1)),
+            partition: PartitionId(format!("2026{:02}", block % 12 + 1).into()),
             part: PartName::try_from(format!("2026{:02}_{block}_{block}_0", block % 12 + 1)).expect("a name"),
             bytes: 4096,
             directories: 0,

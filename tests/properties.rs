@@ -9,7 +9,7 @@ mod executors;
 mod retention;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 use chsnap::model::{
@@ -60,15 +60,16 @@ fn table() -> impl Strategy<Value = Table> {
             .iter()
             .map(|name| Part {
                 name: part_name(name),
-                partition: PartitionId(name.split('_').next().unwrap_or_default().to_owned()),
-                path: PathBuf::new(),
-                disk: "default".to_owned(),
+                partition: PartitionId(name.split('_').next().unwrap_or_default().into()),
+                parent: Path::new("").into(),
+                disk: "default".into(),
                 rows: 1,
                 bytes: 1,
                 files: 1,
                 fingerprint: None,
             })
-            .collect(),
+            .collect::<Vec<_>>()
+            .into(),
         mutations: mutations.into_iter().map(|(id, is_done)| Mutation { id, is_done }).collect(),
     })
 }
@@ -78,7 +79,7 @@ fn scope() -> impl Strategy<Value = Scope> {
         Just(Scope::Whole),
         Just(Scope::Nothing),
         btree_set(prop_oneof![Just("a"), Just("b")], 0..3)
-            .prop_map(|ids| Scope::Partitions(ids.into_iter().map(|id| PartitionId(id.to_owned())).collect())),
+            .prop_map(|ids| Scope::Partitions(ids.into_iter().map(|id| PartitionId(id.into())).collect())),
     ]
 }
 

@@ -125,7 +125,7 @@ impl Args {
                 include: self.table,
                 exclude: self.exclude,
                 accept: self.accept,
-                partitions: self.partition.into_iter().map(PartitionId).collect(),
+                partitions: self.partition.into_iter().map(|id| PartitionId(id.into())).collect(),
             },
             label: self.name.as_deref().map(Label::new).unwrap_or_default(),
             pin: self.pin,

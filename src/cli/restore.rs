@@ -124,7 +124,7 @@ impl Args {
     }
 
     fn wanted(&self) -> Wanted {
-        let partitions = self.partition.iter().cloned().map(PartitionId).collect();
+        let partitions = self.partition.iter().map(|id| PartitionId(id.into())).collect();
         Wanted { tables: self.table.clone(), partitions }
     }
 }

@@ -242,8 +242,8 @@ impl PartCopier<'_> {
             let expected = Expected { hashing, recorded, full };
             let (stat, digest) = self.copy_file(pair, name, expected, &mut number, &mut copied)?;
             if let Some(Digest::Blake3(hash)) = digest {
-                let blake3 = Some(hash.to_hex().to_string());
-                copied.uncovered.push(PartFile { path: pair.inside(name), bytes: stat.size_bytes, blake3 });
+                let (path, blake3) = (pair.inside(name).into(), Some(hash.into()));
+                copied.uncovered.push(PartFile { path, bytes: stat.size_bytes, blake3 });
             }
             copied.files += 1;
             copied.bytes += stat.size_bytes;

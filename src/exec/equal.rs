@@ -3,29 +3,26 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use rayon::prelude::*;
 
-use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Stat};
-use crate::model::{Ownership, PartName};
+use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Stat};
+use crate::model::{ContentHash, Ownership};
 use crate::repo::{PartFile, PartRecord};
 
-use super::inspect_files::{Contents, InodeUse, list};
-use super::join::{Keeping, LINK_LIMIT};
+use super::inspect_files::{Contents, list};
+use super::join::Keeping;
 use super::live::belongs_in_a_copy;
+use super::unchanged::HeldPart;
 
 /// A table in an earlier snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct HeldTable<'a> {
     /// Its directory.
     pub dir: &'a Dir,
-    /// What the snapshot says of its parts.
-    pub records: &'a HashMap<PartName, PartRecord>,
     /// When that snapshot was begun.
     pub since: DateTime<Utc>,
 }
 
-/// Of these parts, each with the live directory of its table, those that stand in `held` as they are, with the inodes that
-/// they have there, in the order of [`Inspected::inodes`](super::Inspected).
+/// The part of `held` that `record` speaks of, if the live one of the table is as it stands there.
 ///
 /// The same names, projections included; every file that checksums do not cover, `checksums.txt` itself first of all, has
 /// the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode, modification time and
@@ -33,43 +30,25 @@ pub struct HeldTable<'a> {
 ///
 /// # Errors
 /// If something is there and cannot be read.
-pub fn equal_parts(
-    parts: &[(&PartName, &Dir)],
-    held: HeldTable<'_>,
-    keeping: Keeping,
-) -> Result<HashMap<PartName, Vec<InodeUse>>, FsError> {
-    let equal = |(name, live): &(&PartName, &Dir)| -> Result<Option<(PartName, Vec<InodeUse>)>, FsError> {
-        let Some(record) = held.records.get(*name) else { return Ok(None) };
-        match is_equal(live, held, name, record, keeping) {
-            Ok(inodes) => Ok(inodes.map(|inodes| ((*name).clone(), inodes))),
-            // The server takes parts away.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
-    parts.par_iter().map(equal).filter_map(Result::transpose).collect()
-}
-
-fn is_equal(
+pub(super) fn equal_part(
     table: &Dir,
     held: HeldTable<'_>,
-    name: &PartName,
     record: &PartRecord,
     keeping: Keeping,
-) -> Result<Option<Vec<InodeUse>>, FsError> {
-    let Some((live, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
-    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name.as_str())? else { return Ok(None) };
+) -> Result<Option<HeldPart>, FsError> {
+    let name = record.part.as_str();
+    let Some((live, entries)) = table.find_and_list(name)? else { return Ok(None) };
+    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name)? else { return Ok(None) };
     let entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
     if entries.len() != earlier_entries.len() {
         return Ok(None);
     }
-    let (live, earlier) = (list(&live, entries)?, list(&earlier, earlier_entries)?);
-    let is_whole = live.foreign.is_empty() && live.files.len() as u64 == record.files && live.bytes() == record.bytes;
-    let is_equal = is_whole
-        && live.files.len() == earlier.files.len()
-        && has_same_metadata(&live, &earlier, held.since, record, keeping)?
-        && record.uncovered.iter().all(|file| is_recorded(&live, file).unwrap_or(false));
-    Ok(is_equal.then(|| earlier.inodes()))
+    let (live, earlier) = (list(&live, entries)?, HeldPart::list(earlier, earlier_entries)?);
+    let is_equal = live.is_as_recorded(record)
+        && live.files.len() == earlier.contents.files.len()
+        && has_same_metadata(&live, &earlier.contents, held.since, record, keeping)?
+        && record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false));
+    Ok(is_equal.then_some(earlier))
 }
 
 fn has_same_metadata(
@@ -94,7 +73,6 @@ fn has_same_metadata(
         let modified = times.get(path.as_str()).copied().unwrap_or(held.stat.modified);
         let is_same = path == held.path()
             && stat.size_bytes == held.stat.size_bytes
-            && held.stat.links < LINK_LIMIT
             && stat.ownership == recorded
             && stat.modified == modified
             && keeping.is_same(&stat, &Stat { modified, ..held.stat });
@@ -117,9 +95,9 @@ fn is_recorded(live: &Contents, recorded: &PartFile) -> Result<bool, FsError> {
     let (directory, name) = recorded.path.rsplit_once('/').unwrap_or(("", &recorded.path));
     let (_, files) = live.below(directory);
     let Some(file) = files.iter().find(|file| file.name == name) else { return Ok(false) };
-    let Some(blake3) = recorded.blake3.as_ref().filter(|_| file.stat.size_bytes == recorded.bytes) else {
+    let Some(blake3) = recorded.blake3.filter(|_| file.stat.size_bytes == recorded.bytes) else {
         return Ok(false);
     };
     let found = file.dir.hash_file(name, Hashing::Blake3)?;
-    Ok(matches!(found, Some(Digest::Blake3(hash)) if hash.to_hex().as_str() == blake3))
+    Ok(matches!(found, Some(Digest::Blake3(hash)) if ContentHash::from(hash) == blake3))
 }

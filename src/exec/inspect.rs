@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use crate::checksums::{Checksums, ChecksumsError, FileHash};
 use crate::fs::{Dir, Entry, FsError, Stat};
-use crate::model::{Fingerprint, Ownership};
-use crate::repo::PartFile;
+use crate::model::{ContentHash, Fingerprint, Links, Ownership};
+use crate::repo::{PartFile, UncoveredFiles};
 
-use super::inspect_files::{Contents, InodeUse, Listed, list};
+use super::inspect_files::{Contents, Listed, list};
 use super::problems::Problems;
 
 /// A part as it stands on disk.
@@ -19,8 +19,10 @@ pub struct Inspected {
     pub files: u64,
     /// Sum of their sizes.
     pub bytes: u64,
-    /// Its directory.
-    pub directory: Stat,
+    /// Owner, group and mode of its directory.
+    pub directory: Ownership,
+    /// Modification time of its directory: seconds since 1970, and nanoseconds.
+    pub directory_modified: (i64, u32),
     /// Directories in it.
     pub directories: u64,
     /// Allocated bytes of its directory and of those in it.
@@ -30,9 +32,9 @@ pub struct Inspected {
     /// The files that have others.
     pub exceptions: Vec<(String, Ownership)>,
     /// The files that its checksums do not cover.
-    pub uncovered: Vec<PartFile>,
-    /// Every file's inode, in the order of the listing.
-    pub inodes: Vec<InodeUse>,
+    pub uncovered: UncoveredFiles,
+    /// Every file's inode.
+    pub links: Links,
     /// Why its files cannot be held against its checksums, where they cannot.
     pub unverifiable: Option<String>,
     /// What is missing, too many or of the wrong size. Empty for a sound part.
@@ -74,21 +76,25 @@ pub fn inspect_frozen(dir: &Dir, entries: Vec<Entry>, known: &[ReadFile]) -> Res
 #[derive(Clone, Debug)]
 pub struct ReadFile {
     name: &'static str,
-    stat: Stat,
-    blake3: blake3::Hash,
+    inode: u64,
+    size_bytes: u64,
+    modified: (i64, u32),
+    blake3: ContentHash,
 }
 
 impl ReadFile {
     /// A file directly in its part.
     #[must_use]
     pub fn new(name: &'static str, stat: Stat, bytes: &[u8]) -> Self {
-        Self { name, stat, blake3: blake3::hash(bytes) }
+        let Stat { inode, size_bytes, modified, .. } = stat;
+        Self { name, inode, size_bytes, modified, blake3: blake3::hash(bytes).into() }
     }
 
     /// Whether this is that file. ClickHouse writes no file of a part a second time, it puts a new one in its place.
     fn is(&self, file: &Listed) -> bool {
-        let of = |stat: &Stat| (stat.inode, stat.size_bytes, stat.modified);
-        file.directory.is_empty() && file.name == self.name && of(&file.stat) == of(&self.stat)
+        let Stat { inode, size_bytes, modified, .. } = file.stat;
+        let is_same = (inode, size_bytes, modified) == (self.inode, self.size_bytes, self.modified);
+        is_same && file.directory.is_empty() && file.name == self.name
     }
 }
 
@@ -132,13 +138,14 @@ fn inspect_contents(
         fingerprint: None,
         files: contents.files.len() as u64,
         bytes: contents.bytes(),
-        directory,
+        directory: directory.ownership,
+        directory_modified: directory.modified,
         directories: contents.directories.len() as u64,
         directory_bytes: directory.allocated_bytes + contents.directory_bytes,
         ownership: contents.common_ownership(),
         exceptions: Vec::new(),
-        uncovered: Vec::new(),
-        inodes: contents.inodes(),
+        uncovered: UncoveredFiles::default(),
+        links: contents.links(),
         unverifiable: None,
         problems: Vec::new(),
     };
@@ -163,17 +170,19 @@ fn inspect_contents(
             vec![false; contents.files.len()]
         }
     };
+    let mut uncovered = Vec::new();
     for (file, _) in contents.files.iter().zip(covered).filter(|(_, covered)| !covered) {
         let hash = match &text {
-            Some(text) if file.directory.is_empty() && file.name == CHECKSUMS => Some(blake3::hash(text)),
+            Some(text) if file.directory.is_empty() && file.name == CHECKSUMS => Some(blake3::hash(text).into()),
             _ => match known.iter().find(|known| known.is(file)) {
                 Some(known) => Some(known.blake3),
                 None => hash(file)?,
             },
         };
-        let blake3 = hash.map(|hash| hash.to_hex().to_string());
-        inspected.uncovered.push(PartFile { path: file.path(), bytes: file.stat.size_bytes, blake3 });
+        let path = file.path().into();
+        uncovered.push(PartFile { path, bytes: file.stat.size_bytes, blake3: hash });
     }
+    inspected.uncovered = uncovered.into_iter().collect();
     inspected.problems = problems.into_list();
     Ok(inspected)
 }
@@ -271,9 +280,9 @@ fn joined(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-fn hash(file: &Listed) -> Result<Option<blake3::Hash>, FsError> {
+fn hash(file: &Listed) -> Result<Option<ContentHash>, FsError> {
     if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
         return Ok(None);
     }
-    Ok(Some(blake3::hash(&file.dir.read(&file.name, UNCOVERED_LIMIT_BYTES)?)))
+    Ok(Some(blake3::hash(&file.dir.read(&file.name, UNCOVERED_LIMIT_BYTES)?).into()))
 }

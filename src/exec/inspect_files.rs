@@ -5,18 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::fs::{Dir, Entry, FsError, Kind, Stat};
-use crate::model::Ownership;
+use crate::model::{Link, Links, Ownership};
+use crate::repo::PartRecord;
 
 use super::problems::Problems;
-
-/// An inode and the blocks that it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InodeUse {
-    /// Inode number.
-    pub inode: u64,
-    /// Allocated bytes.
-    pub allocated_bytes: u64,
-}
 
 /// One file of a part.
 #[derive(Clone, Debug)]
@@ -66,10 +58,15 @@ impl Contents {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stat.size_bytes))
     }
 
-    /// Every file's inode, in the order of the listing.
-    pub(super) fn inodes(&self) -> Vec<InodeUse> {
-        let used = |stat: &Stat| InodeUse { inode: stat.inode, allocated_bytes: stat.allocated_bytes };
-        self.files.iter().map(|file| used(&file.stat)).collect()
+    /// Whether it has as many files and bytes as the list of parts says, and nothing that no part has.
+    pub(super) fn is_as_recorded(&self, record: &PartRecord) -> bool {
+        self.foreign.is_empty() && self.files.len() as u64 == record.files && self.bytes() == record.bytes
+    }
+
+    /// Every file's inode. Who else links them was not asked.
+    pub(super) fn links(&self) -> Links {
+        let link = |stat: &Stat| Link::of(stat.inode, stat.allocated_bytes);
+        Links::new(self.files.iter().map(|file| link(&file.stat)).collect())
     }
 
     /// The ownership that most files have.

@@ -40,7 +40,7 @@ pub struct LiveTable {
 pub(super) struct SavedFile {
     name: &'static str,
     stat: Stat,
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
 }
 
 /// A part as it was before it could go away.
@@ -49,9 +49,9 @@ pub struct SavedPart {
     /// How many of its entries belong in a copy of it.
     entries: usize,
     /// Those that a freeze leaves out.
-    left_out: Vec<SavedFile>,
+    left_out: Box<[SavedFile]>,
     /// What small files of it held.
-    read: Vec<ReadFile>,
+    read: Box<[ReadFile]>,
 }
 
 impl SavedPart {
@@ -104,7 +104,7 @@ fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
     for name in LEFT_OUT {
         if let Some((stat, bytes)) = find(name)? {
             read.push(ReadFile::new(name, stat, &bytes));
-            left_out.push(SavedFile { name, stat, bytes });
+            left_out.push(SavedFile { name, stat, bytes: bytes.into() });
         }
     }
     for name in READ_EARLY {
@@ -114,7 +114,7 @@ fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
         }
     }
     // A listing without this one was read while the part went away, and says nothing.
-    Ok(is_whole.then_some(SavedPart { entries, left_out, read }))
+    Ok(is_whole.then(|| SavedPart { entries, left_out: left_out.into(), read: read.into() }))
 }
 
 /// A part of a live table; `None` where the server has taken it away.

@@ -23,13 +23,12 @@ pub mod verify;
 pub use copied_links::CopiedLinks;
 pub use copied_part::{CopiedPart, CopyPartError, PartCopy};
 pub use copy::PartCopier;
-pub use equal::{HeldTable, equal_parts};
+pub use equal::HeldTable;
 pub use holdings::{
     Answers, Found, ListedPart, Question, ask_again, directories_of_parts, list_parts, look_at_tree, part_paths,
     table_path,
 };
 pub use inspect::{Inspected, PartFiles, ReadFile, inspect_frozen, inspect_listed, inspect_part, inspect_to_copy};
-pub use inspect_files::InodeUse;
 pub use join::{Candidate, Joins, Keeping, LINK_LIMIT, find_joins};
 pub use live::{
     LeftOut, LiveTable, SavedPart, SavedParts, belongs_in_a_copy, has_left_out, link_left_out, link_live_part,
@@ -39,19 +38,22 @@ pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use settle::{damage_in, settle};
-pub use unchanged::{link_earlier_part, recall_linked, recall_part, unchanged_parts};
+pub use unchanged::{Likeness, Relinked, recall_part, relink, unchanged_parts};
 
 use crate::fs::{Dir, FsError};
 
 /// Threads for a network filesystem: each call is a journey to the server, and a client has 16 to 64 under way at once.
 const NETWORK_JOBS: usize = 24;
 
-/// How many threads work on the filesystem of `dir`, unless a person says so: as many as there are cores where it is
-/// local, for more gain nothing there.
+/// More threads than this are never added to those that a host has cores for.
+const WAITING_JOBS: usize = 16;
+
+/// How many threads work on the filesystem of `dir`, unless a person says so: twice as many as there are cores where it is
+/// local, for a thread waits there too, for a lock or for the journal.
 #[must_use]
 pub fn usual_jobs(dir: &Dir) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    if crate::fs::is_network_filesystem(dir) { cores.max(NETWORK_JOBS) } else { cores }
+    if crate::fs::is_network_filesystem(dir) { cores.max(NETWORK_JOBS) } else { cores + cores.min(WAITING_JOBS) }
 }
 
 /// A pool for the work of one command.

@@ -161,7 +161,8 @@ pub(super) fn link_tree(
     Ok(target)
 }
 
-fn dress(from: &Dir, target: &Dir) -> Result<(), FsError> {
+/// Gives a directory that was made here owner, group, mode and modification time of the one that it stands for.
+pub(super) fn dress(from: &Dir, target: &Dir) -> Result<(), FsError> {
     let source = from.stat_self()?;
     target.set_ownership(source.ownership)?;
     target.set_modified(source.modified)

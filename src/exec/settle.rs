@@ -50,12 +50,11 @@ pub fn settle(
         let xattrs = if keeping.xattrs { Xattrs::new() } else { source.dir.xattrs_of(&source.name)? };
         lacks(source.path(), modified, xattrs);
     }
-    let ownership = inspected.directory.ownership;
-    inspected.directory = part.stat_self()?;
+    let directory = part.stat_self()?;
     // Owner, group and mode are always told of the source: where the copy has them, that is the same.
-    inspected.directory.ownership = ownership;
-    inspected.directory_bytes = inspected.directory.allocated_bytes + placed.directory_bytes;
-    inspected.inodes = placed.inodes();
+    inspected.directory_modified = directory.modified;
+    inspected.directory_bytes = directory.allocated_bytes + placed.directory_bytes;
+    inspected.links = placed.links();
     Ok((inspected, unkept))
 }
 

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::PartName;
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::model::{Links, PartName};
 use crate::repo::PartRecord;
 
 use super::ExecError;
+use super::equal::{HeldTable, equal_part};
 use super::inspect::{Inspected, inspect_listed};
-use super::inspect_files::{Contents, InodeUse, list};
-use super::live::belongs_in_a_copy;
-use super::place::{PART_DEPTH, link_tree};
+use super::inspect_files::{Contents, list};
+use super::join::{Keeping, LINK_LIMIT};
+use super::live::{LeftOut, belongs_in_a_copy, has_left_out};
+use super::place::{PART_DEPTH, dress};
 
 /// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
 /// the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so that none of their
@@ -63,68 +65,156 @@ fn same_files(
     Ok(true)
 }
 
-/// Links a part of an earlier snapshot into `table`.
-///
-/// # Errors
-/// If it cannot be linked, or something in it is nothing that a part has.
-pub fn link_earlier_part(earlier: &Dir, table: &Dir, name: &PartName) -> Result<(), ExecError> {
-    link_tree(&earlier.open_dir(name.as_str())?, table, name.as_str(), PART_DEPTH, &|_| true)?;
-    Ok(())
+/// How a live part is held against the one of an earlier snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// On one filesystem: every file is the same inode.
+    SameInodes,
+    /// Elsewhere: by what is in it, with all that copies keep; see [`super::equal`].
+    SameContent(Keeping),
 }
 
-/// What is known of a part that was linked from an earlier snapshot: what that snapshot says of it, with the inodes as
-/// they are now. One that has not as many files and bytes as that says is inspected anew.
+/// What came of a part that may stand unchanged in an earlier snapshot.
+#[derive(Debug)]
+pub enum Relinked {
+    /// It does, and is linked from there.
+    Linked(Box<Inspected>, LeftOut),
+    /// It does, but one of its files has as many links as it may have. Nothing is linked.
+    Full,
+    /// It does not, or has gone. Nothing is linked.
+    Changed,
+}
+
+/// Holds a part of the live directory `live` against the same part of an earlier snapshot, of which that says `record`,
+/// and links it from there into `table` where it is the same: what is linked is what was compared.
+///
+/// What is known of it then is what that snapshot says of it, with the inodes as they are now.
+///
+/// # Errors
+/// If something is there and can be neither read nor linked.
+pub fn relink(
+    live: &Dir,
+    held: HeldTable<'_>,
+    record: &PartRecord,
+    likeness: Likeness,
+    table: &Dir,
+) -> Result<Relinked, ExecError> {
+    let name = &record.part;
+    let found = match likeness {
+        Likeness::SameInodes => same_part(live, held.dir, name),
+        Likeness::SameContent(keeping) => equal_part(live, held, record, keeping),
+    };
+    let (part, contents, has_left_out) = match found {
+        Ok(Some(found)) if found.contents.is_as_recorded(record) => (found.dir, found.contents, found.has_left_out),
+        Ok(_) => return Ok(Relinked::Changed),
+        // The server takes parts away.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Relinked::Changed),
+        Err(error) => return Err(error.into()),
+    };
+    if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
+        return Ok(Relinked::Full);
+    }
+    match link_contents(&part, &contents, table, name) {
+        Ok(made) => {
+            let left_out = if has_left_out { LeftOut::Taken } else { LeftOut::None };
+            Ok(Relinked::Linked(Box::new(recalled(&made, contents.links(), record)), left_out))
+        }
+        Err(error) if error.kind() == ErrorKind::TooManyLinks => {
+            super::remove_tree(table, name.as_str(), &|_| ())?;
+            Ok(Relinked::Full)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A part of an earlier snapshot that a live one is the same as.
+pub(super) struct HeldPart {
+    pub dir: Dir,
+    pub contents: Contents,
+    /// Whether it has files that a freeze leaves out.
+    pub has_left_out: bool,
+}
+
+impl HeldPart {
+    pub(super) fn list(dir: Dir, entries: Vec<Entry>) -> Result<Self, FsError> {
+        let has_left_out = has_left_out(&entries);
+        let contents = list(&dir, entries)?;
+        Ok(Self { dir, contents, has_left_out })
+    }
+}
+
+fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>, FsError> {
+    let Some((held, held_entries)) = held.find_and_list(name.as_str())? else { return Ok(None) };
+    let Some((live, live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+    if !same_files((&live, live_entries), (&held, held_entries.clone()), PART_DEPTH)? {
+        return Ok(None);
+    }
+    HeldPart::list(held, held_entries).map(Some)
+}
+
+/// Directories that were made for a part.
+struct Made {
+    directory: Stat,
+    directories: u64,
+    /// Allocated bytes of all of them.
+    bytes: u64,
+}
+
+/// Links the files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
+/// group, mode and modification time of theirs; nothing is set on a file.
+fn link_contents(part: &Dir, contents: &Contents, table: &Dir, name: &PartName) -> Result<Made, FsError> {
+    let link = |from: &Dir, directory: &str, to: &Dir, name: &str| -> Result<Dir, FsError> {
+        to.create_dir(name, 0o700)?;
+        let made = to.open_dir(name)?;
+        for file in contents.below(directory).1 {
+            made.link_from(from, &file.name, &file.name)?;
+        }
+        Ok(made)
+    };
+    let made = link(part, "", table, name.as_str())?;
+    let mut bytes = 0;
+    for directory in &contents.directories {
+        let from = part.open_dir(directory)?;
+        let below = link(&from, directory, &made, directory)?;
+        dress(&from, &below)?;
+        bytes += below.stat_self()?.allocated_bytes;
+    }
+    dress(part, &made)?;
+    let directory = made.stat_self()?;
+    Ok(Made { directory, directories: contents.directories.len() as u64, bytes: bytes + directory.allocated_bytes })
+}
+
+fn recalled(made: &Made, links: Links, record: &PartRecord) -> Inspected {
+    Inspected {
+        fingerprint: record.fingerprint,
+        files: record.files,
+        bytes: record.bytes,
+        directory: made.directory.ownership,
+        directory_modified: made.directory.modified,
+        directories: made.directories,
+        directory_bytes: made.bytes,
+        ownership: record.ownership,
+        exceptions: record.exceptions.clone(),
+        uncovered: record.uncovered.clone(),
+        links,
+        unverifiable: record.unverifiable.clone(),
+        problems: Vec::new(),
+    }
+}
+
+/// What is known of a part that was linked and copied from an earlier snapshot, because some of its files have as many
+/// links as they may have: what that snapshot says of it, with the inodes as they are now. One that has not as many files
+/// and bytes as that says is inspected anew.
 ///
 /// # Errors
 /// If something cannot be read.
 pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Result<Inspected, FsError> {
     let contents = list(dir, entries)?;
-    let bytes = contents.bytes();
-    let is_known = contents.foreign.is_empty() && contents.files.len() as u64 == record.files && bytes == record.bytes;
-    if !is_known {
+    if !contents.is_as_recorded(record) {
         return inspect_listed(dir, dir.entries_with_kind()?);
     }
-    recalled(dir, &contents, contents.inodes(), record)
-}
-
-/// [`recall_part`] of a part whose files have just been looked at where they were linked from, and have these inodes
-/// there: they are not looked at again where the listing has the same inodes.
-///
-/// # Errors
-/// As there.
-pub fn recall_linked(
-    dir: &Dir,
-    entries: Vec<Entry>,
-    record: &PartRecord,
-    held: &[InodeUse],
-) -> Result<Inspected, FsError> {
-    let mut files: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::File).collect();
-    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    // Parts with projections, whose files are a level below, are looked at as ever.
-    let is_known = files.len() == entries.len()
-        && held.len() as u64 == record.files
-        && files.iter().map(|entry| entry.inode).eq(held.iter().map(|held| held.inode));
-    if is_known {
-        recalled(dir, &Contents::default(), held.to_vec(), record)
-    } else {
-        recall_part(dir, entries, record)
-    }
-}
-
-fn recalled(dir: &Dir, contents: &Contents, inodes: Vec<InodeUse>, record: &PartRecord) -> Result<Inspected, FsError> {
     let directory = dir.stat_self()?;
-    Ok(Inspected {
-        fingerprint: record.fingerprint,
-        files: record.files,
-        bytes: record.bytes,
-        directory,
-        directories: contents.directories.len() as u64,
-        directory_bytes: directory.allocated_bytes + contents.directory_bytes,
-        ownership: record.ownership,
-        exceptions: record.exceptions.clone(),
-        uncovered: record.uncovered.clone(),
-        inodes,
-        unverifiable: record.unverifiable.clone(),
-        problems: Vec::new(),
-    })
+    let bytes = directory.allocated_bytes + contents.directory_bytes;
+    let made = Made { directory, directories: contents.directories.len() as u64, bytes };
+    Ok(recalled(&made, contents.links(), record))
 }

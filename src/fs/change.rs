@@ -1,6 +1,6 @@
 //! The methods of [`Dir`] that change something, each by way of the verbs that it was opened with.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -14,6 +14,32 @@ use super::dir::{Dir, component, uninterrupted};
 use super::error::FsError;
 use super::stat::Stat;
 use super::verbs::Verbs;
+
+/// A new file that is being written; see [`Dir::begin_file`].
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    dir: &'a Dir,
+    name: OsString,
+    file: File,
+}
+
+impl NewFile<'_> {
+    /// Writes what comes next.
+    ///
+    /// # Errors
+    /// If the filesystem does not take all of it.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FsError> {
+        self.dir.write_all(&self.file, &self.name, bytes)
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// If that tells that something could not be written.
+    pub fn close(self) -> Result<(), FsError> {
+        self.dir.close(self.file, &self.name)
+    }
+}
 
 impl Dir {
     /// Makes a directory.
@@ -126,11 +152,24 @@ impl Dir {
         self.close(file, name)
     }
 
-    fn create_file(&self, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<File, FsError> {
-        let file = component(name)
+    /// Begins a new file that is written piece by piece, and leaves it to [`Dir::sync_filesystem`] to make it durable.
+    ///
+    /// # Errors
+    /// If something stands there already, or the filesystem refuses.
+    pub fn begin_file(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<NewFile<'_>, FsError> {
+        let name = name.as_ref();
+        Ok(NewFile { dir: self, name: name.to_owned(), file: self.new_file(name, mode)? })
+    }
+
+    fn new_file(&self, name: &OsStr, mode: u32) -> Result<File, FsError> {
+        component(name)
             .and_then(|name| self.unless_stale(|dir| uninterrupted(|| dir.verbs.create_file(dir.fd(), name, mode))))
             .map(File::from)
-            .map_err(self.error("create", name))?;
+            .map_err(self.error("create", name))
+    }
+
+    fn create_file(&self, name: &OsStr, mode: u32, bytes: &[u8]) -> Result<File, FsError> {
+        let file = self.new_file(name, mode)?;
         self.write_all(&file, name, bytes)?;
         Ok(file)
     }

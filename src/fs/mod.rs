@@ -26,7 +26,7 @@ mod space;
 mod stat;
 mod verbs;
 
-pub use change::create_path;
+pub use change::{NewFile, create_path};
 pub use copy::FileCopy;
 pub use copy_hash::{Digest, Hashing};
 pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};

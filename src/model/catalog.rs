@@ -1,6 +1,9 @@
 //! What a server holds, as chsnap decides on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use super::{Fingerprint, PartName, PartitionId, TableKey, TableName};
 
@@ -11,10 +14,10 @@ pub struct Part {
     pub name: PartName,
     /// Its partition.
     pub partition: PartitionId,
-    /// Its directory, as the server sees it.
-    pub path: PathBuf,
+    /// The directory that its own stands in, as the server sees it.
+    pub parent: Arc<Path>,
     /// The name of its disk.
-    pub disk: String,
+    pub disk: CompactString,
     /// Rows.
     pub rows: u64,
     /// Bytes on disk, as the server counts them.
@@ -23,6 +26,14 @@ pub struct Part {
     pub files: u64,
     /// The server's own fingerprint, where it gives one.
     pub fingerprint: Option<Fingerprint>,
+}
+
+impl Part {
+    /// Its directory, as the server sees it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.parent.join(self.name.as_str())
+    }
 }
 
 /// One mutation that the server still lists.
@@ -61,8 +72,8 @@ pub struct Table {
     pub storage_policy: String,
     /// Whether the engine stores data on disk, where the server says so.
     pub has_own_data: Option<bool>,
-    /// Active parts.
-    pub parts: Vec<Part>,
+    /// Active parts: many, and the same in every copy of the table.
+    pub parts: Arc<Vec<Part>>,
     /// Mutations.
     pub mutations: Vec<Mutation>,
 }
@@ -91,6 +102,17 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Takes the parts of tables that have not changed from an earlier look, so that they are in memory once.
+    pub fn share_parts(&mut self, earlier: &[(TableKey, Arc<Vec<Part>>)]) {
+        for (key, parts) in earlier {
+            let found = self.tables.binary_search_by(|table| table.key.cmp(key)).ok();
+            let own = found.and_then(|position| self.tables.get_mut(position)).map(|table| &mut table.parts);
+            if let Some(own) = own.filter(|own| **own == *parts) {
+                *own = Arc::clone(parts);
+            }
+        }
+    }
+
     /// The table that is the same one as `key` says: same name and same UUID.
     #[must_use]
     pub fn find(&self, key: &TableKey) -> Option<&Table> {

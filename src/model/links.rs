@@ -16,6 +16,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// An inode that was just looked at: who else links it was not asked.
+    #[must_use]
+    pub fn of(inode: u64, allocated_bytes: u64) -> Self {
+        Self { inode, blocks: allocated_bytes / BLOCK_BYTES, is_outside: true }
+    }
+
     /// What the inode takes, in bytes.
     #[must_use]
     pub fn allocated_bytes(self) -> u64 {

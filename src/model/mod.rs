@@ -2,6 +2,7 @@
 
 mod catalog;
 mod check;
+mod content_hash;
 mod escape;
 mod fingerprint;
 mod freeze_name;
@@ -17,6 +18,7 @@ mod table;
 
 pub use catalog::{Catalog, Mutation, Part, Table};
 pub use check::{DamageKind, Level};
+pub use content_hash::{ContentHash, InvalidContentHash};
 pub use escape::escape_for_file_name;
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};

@@ -1,6 +1,7 @@
 //! Tables.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ impl fmt::Display for TableName {
 /// The UUID of a table in an Atomic database; tables of Ordinary databases have none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TableUuid(String);
+pub struct TableUuid(Arc<str>);
 
 /// A text is not a UUID.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +66,13 @@ impl TryFrom<String> for TableUuid {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let valid = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        if valid { Ok(Self(text)) } else { Err(InvalidTableUuid { text }) }
+        if valid { Ok(Self(text.into())) } else { Err(InvalidTableUuid { text }) }
     }
 }
 
 impl From<TableUuid> for String {
     fn from(uuid: TableUuid) -> Self {
-        uuid.0
+        uuid.as_str().to_owned()
     }
 }
 

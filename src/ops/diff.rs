@@ -178,8 +178,8 @@ fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Resul
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             inspected => inspected?,
         };
-        let taken = |path: &String| was.content.uncovered.iter().flatten().any(|(held, ..)| held == path);
-        let files = inspected.uncovered.into_iter().filter(|file| taken(&file.path));
+        let taken = |path: &str| was.content.uncovered.iter().flatten().any(|(held, ..)| held == path);
+        let files = inspected.uncovered.iter().filter(|file| taken(&file.path));
         part.content.fingerprint = inspected.fingerprint.or(part.content.fingerprint);
         part.content.uncovered = Some(files.map(|file| (file.path, file.bytes, file.blake3)).collect());
         Ok(())
@@ -217,7 +217,7 @@ impl Snapshot {
             include: patterns(include).map_err(damaged)?,
             exclude: patterns(exclude).map_err(damaged)?,
             accept: patterns(accept).map_err(damaged)?,
-            partitions: partitions.iter().cloned().map(crate::model::PartitionId).collect(),
+            partitions: partitions.iter().map(|id| crate::model::PartitionId(id.into())).collect(),
         })
     }
 
@@ -265,7 +265,7 @@ impl Snapshot {
 }
 
 fn part_of(record: &PartRecord) -> SidePart {
-    let uncovered = record.uncovered.iter().map(|file| (file.path.clone(), file.bytes, file.blake3.clone()));
+    let uncovered = record.uncovered.iter().map(|file| (file.path, file.bytes, file.blake3));
     SidePart {
         name: record.part.clone(),
         partition: record.partition.clone(),

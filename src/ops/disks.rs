@@ -120,12 +120,12 @@ impl LocalDisks {
     /// A path can be there and be another server's, or the host's own beside a container's: so one part of each
     /// disk must be there too. Merges may take some away meanwhile; not all.
     fn check_that_parts_are_visible<'a>(&self, tables: impl Iterator<Item = &'a Table>) -> Result<(), OpError> {
-        let parts: Vec<_> = tables.flat_map(|table| &table.parts).collect();
+        let parts: Vec<_> = tables.flat_map(|table| table.parts.iter()).collect();
         for local in &self.disks {
             let mine = || parts.iter().filter(|part| part.disk == local.disk.name);
             let Some(first) = mine().next() else { continue };
             let mut refused = None;
-            let visible = mine().take(1000).any(|part| match self.open_live(&part.path) {
+            let visible = mine().take(1000).any(|part| match self.open_live(&part.path()) {
                 Ok(found) => found.is_some(),
                 Err(error) => {
                     refused.get_or_insert(error);
@@ -138,7 +138,7 @@ impl LocalDisks {
             }
             if !visible {
                 let path =
-                    local.disk.relative(&first.path).map_or_else(|| first.path.clone(), |p| local.dir.path().join(p));
+                    local.disk.relative(&first.path()).map_or_else(|| first.path(), |p| local.dir.path().join(p));
                 return Err(OpError::PartNotVisible { path });
             }
         }
@@ -227,7 +227,7 @@ pub(super) fn probe_link<'a>(
     incoming: &Dir,
 ) -> Result<bool, OpError> {
     let result = parts.filter(|part| part.disk == disk.disk.name).find_map(|part| {
-        let live = local.open_live(&part.path).ok().flatten()?;
+        let live = local.open_live(&part.path()).ok().flatten()?;
         match incoming.link_from(&live, "checksums.txt", PROBE) {
             // Merged away, or packed: ask with another part.
             Err(error) if error.kind() == ErrorKind::NotFound => None,

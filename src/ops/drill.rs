@@ -327,7 +327,7 @@ fn read(
     let source = chosen.tables.iter().find(|table| table.name() == tried.restored.from);
     let mut different = Vec::new();
     for part in source.iter().flat_map(|table| &table.parts).filter(|part| !part.part.is_patch()) {
-        let recorded = part.digest.as_ref().filter(|digest: &&PartDigest| digest.of == kind);
+        let recorded = part.digest.as_deref().filter(|digest: &&PartDigest| digest.of == kind);
         match (recorded, by_name.get(&part.part)) {
             (Some(digest), Some(sum)) if digest.sum == sum.sum && digest.rows == sum.rows => tried.digests.equal += 1,
             (Some(_), Some(_)) => {

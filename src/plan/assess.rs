@@ -91,6 +91,7 @@ pub fn carried_mutations(before: &Table, after: &Table, frozen: &BTreeSet<PartNa
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     use super::{Verdict, assess, carried_mutations};
     use crate::model::{Mutation, Part, PartName, PartitionId, Table, TableKey, TableName};
@@ -118,14 +119,15 @@ mod tests {
                 .map(|text| Part {
                     name: name(text),
                     partition: PartitionId("all".into()),
-                    path: "x".into(),
+                    parent: Path::new("x").into(),
                     disk: "default".into(),
                     rows: 1,
                     bytes: 1,
                     files: 1,
                     fingerprint: None,
                 })
-                .collect(),
+                .collect::<Vec<_>>()
+                .into(),
             mutations: mutations.iter().map(|(id, is_done)| Mutation { id: (*id).into(), is_done: *is_done }).collect(),
         }
     }

@@ -105,7 +105,7 @@ fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec
         !catalog.tables.iter().any(named) && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
     });
     let partitions = selection.partitions.iter().filter(|partition| {
-        !plan.freeze.iter().flat_map(|freeze| &freeze.table.parts).any(|part| part.partition == **partition)
+        !plan.freeze.iter().flat_map(|freeze| freeze.table.parts.iter()).any(|part| part.partition == **partition)
     });
     let names: Vec<String> = catalog.tables.iter().map(|table| table.name().to_string()).collect();
     let patterns = patterns.map(|pattern| match nearest(pattern.as_str(), &names) {

@@ -23,7 +23,7 @@ mod tokens;
 mod walked;
 
 pub use assess::{Verdict, assess, carried_mutations};
-pub use changed::{Narrowed, narrow};
+pub use changed::{Narrowed, narrow, widen};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
 pub use definition::{Definition, DefinitionError, DefinitionKind, Mapping, Replicated, Verb};

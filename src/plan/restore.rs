@@ -428,7 +428,7 @@ mod tests {
             rows: 10,
             bytes: 100,
             policy: String::new(),
-            partitions: partitions.iter().map(|id| (PartitionId((*id).to_owned()), vec![Some(print(1))])).collect(),
+            partitions: partitions.iter().map(|id| (PartitionId((*id).into()), vec![Some(print(1))])).collect(),
         };
         let is_table = definition.starts_with("ATTACH TABLE");
         SourceItem {
@@ -449,7 +449,7 @@ mod tests {
     const TABLE: &str = "ATTACH TABLE _ (x UInt8) ENGINE = MergeTree ORDER BY x";
 
     fn there(id: u8, partition: Option<(&str, u8)>) -> TargetTable {
-        let partitions = partition.map(|(id, hash)| (PartitionId(id.to_owned()), vec![Some(print(hash))]));
+        let partitions = partition.map(|(id, hash)| (PartitionId(id.into()), vec![Some(print(hash))]));
         TargetTable {
             uuid: Some(uuid(id)),
             engine: "MergeTree".to_owned(),

@@ -94,7 +94,7 @@ mod tests {
     fn part(name: &str, partition: &str, hash: u8, rows: u64) -> ComparedPart {
         ComparedPart {
             name: PartName::try_from(name.to_owned()).expect("a name"),
-            partition: PartitionId(partition.to_owned()),
+            partition: PartitionId(partition.into()),
             fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
             rows: Some(rows),
             is_active: true,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{InodeSet, Link, Links, PartName, PartitionId, SnapshotId, TableUuid};
@@ -19,9 +20,9 @@ pub type InstanceId = u32;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The part's database.
-    pub database: String,
+    pub database: CompactString,
     /// Its table.
-    pub table: String,
+    pub table: CompactString,
     /// Its table's UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<TableUuid>,

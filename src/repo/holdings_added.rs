@@ -7,18 +7,21 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::model::{Links, SnapshotId};
 
-use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin, PartKey};
+use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin};
 use super::holdings_rows::{
     BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
 };
 
 /// A new snapshot.
-#[derive(Debug)]
+/// Parts that are about to be taken up: the same ones whenever they are asked for.
+pub type HeldParts<'a> = dyn Fn() -> Box<dyn Iterator<Item = (HeldPart, u64)> + 'a> + 'a;
+
 pub(super) struct Added<'a> {
     pub(super) id: SnapshotId,
     pub(super) stamp: String,
-    /// Its parts, each with the allocated bytes of its directories.
-    pub(super) parts: &'a [(HeldPart, u64)],
+    /// Its parts, each with the allocated bytes of its directories; made when they are asked for, for together they would
+    /// take much memory.
+    pub(super) parts: &'a HeldParts<'a>,
     /// The snapshot whose parts the unchanged ones are, and its stamp.
     pub(super) last: Option<(SnapshotId, String)>,
 }
@@ -27,14 +30,19 @@ pub(super) struct Added<'a> {
 /// asks looks at the snapshot then.
 pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (mut has_unchanged, mut origins) = (false, HashSet::new());
+    for (part, _) in (added.parts)() {
+        match part {
+            HeldPart::Seen(seen) => drop(origins.insert(digest(seen.origin_text()))),
+            HeldPart::Unchanged(_) => has_unchanged = true,
+        }
+    }
     let last = match &added.last {
-        Some((id, stamp)) => read_holding(&transaction, *id, stamp)?,
-        None => None,
+        Some((id, stamp)) if has_unchanged => read_holding(&transaction, *id, stamp)?,
+        _ => None,
     };
     let last = parts_of(&transaction, &last.unwrap_or_default())?;
-    let seen =
-        added.parts.iter().filter_map(|(part, _)| if let HeldPart::Seen(seen) = part { Some(seen) } else { None });
-    let known = with_origins(&transaction, &seen.map(Instance::origin_text).collect())?;
+    let known = with_origins(&transaction, &origins)?;
     let mut next: InstanceId =
         transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM instance", [], |row| row.get(0))?;
     let mut take_number = || {
@@ -42,22 +50,23 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
         next = next.saturating_add(1);
         number
     };
-    let mut parts = Vec::with_capacity(added.parts.len());
-    for (part, directory_bytes) in added.parts {
-        let id = match part {
-            HeldPart::Unchanged(origin) => match last.get(&PartKey::of_origin(origin)) {
-                Some((id, was)) if was == origin => *id,
+    let mut parts = Vec::new();
+    for (part, directory_bytes) in (added.parts)() {
+        let id = match &part {
+            HeldPart::Unchanged(origin) => match last.get(&key_of(origin)) {
+                Some(was) if was.origin == digest_of(origin) => was.id,
                 // Its table has another name now.
-                Some((id, was)) if was.bytes == origin.bytes => copy(&transaction, *id, take_number(), origin)?,
+                Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
                 _ => return Ok(false),
             },
             HeldPart::Seen(seen) => {
-                let id = same_as(&transaction, seen, known.get(seen.origin_text()))?.unwrap_or_else(&mut take_number);
+                let id = same_as(&transaction, seen, known.get(&digest(seen.origin_text())))?
+                    .unwrap_or_else(&mut take_number);
                 put_instance(&transaction, id, seen)?;
                 id
             }
         };
-        parts.push((id, *directory_bytes));
+        parts.push((id, directory_bytes));
     }
     if u64::from(next) > INSTANCE_LIMIT {
         return Ok(false);
@@ -68,8 +77,36 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     Ok(true)
 }
 
-/// The parts of a snapshot, without their inodes.
-fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<PartKey, (InstanceId, Origin)>> {
+/// The first 128 bits of a BLAKE3. What is looked for is known by these alone: of hundreds of thousands of parts the texts
+/// take much memory.
+type Digest = [u8; 16];
+
+fn digest(text: &str) -> Digest {
+    blake3::hash(text.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+fn digest_of(origin: &Origin) -> Digest {
+    digest(&serde_json::to_string(origin).expect("an origin has only string keys"))
+}
+
+/// What makes a part the same one in two snapshots; see [`PartKey`](super::holdings::PartKey).
+fn key_of(origin: &Origin) -> Digest {
+    let Origin { database, table, uuid, part, .. } = origin;
+    match uuid {
+        Some(uuid) => digest(&format!("{uuid}\0{part}")),
+        None => digest(&format!("\0{database}\0{table}\0{part}")),
+    }
+}
+
+/// A part of the last snapshot.
+struct Last {
+    id: InstanceId,
+    origin: Digest,
+    bytes: u64,
+}
+
+/// The parts of a snapshot by their keys, without their inodes.
+fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<Digest, Last>> {
     let sql = "SELECT id, origin FROM instance WHERE id >= ?1 AND id < ?2 AND octet_length(origin) <= ?4 LIMIT ?3";
     let mut rows_of = transaction.prepare(sql)?;
     let mut parts = HashMap::new();
@@ -79,7 +116,8 @@ fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<Has
         while let Some(row) = rows.next()? {
             let text: String = row.get(1)?;
             if let Ok(origin) = serde_json::from_str::<Origin>(&text) {
-                parts.insert(PartKey::of_origin(&origin), (row.get(0)?, origin));
+                let last = Last { id: row.get(0)?, origin: digest_of(&origin), bytes: origin.bytes };
+                parts.insert(key_of(&origin), last);
             }
         }
     }
@@ -89,9 +127,9 @@ fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<Has
 /// The instances with one of these origins.
 fn with_origins(
     transaction: &Connection,
-    origins: &HashSet<&str>,
-) -> rusqlite::Result<HashMap<String, Vec<InstanceId>>> {
-    let mut found: HashMap<String, Vec<InstanceId>> = HashMap::new();
+    origins: &HashSet<Digest>,
+) -> rusqlite::Result<HashMap<Digest, Vec<InstanceId>>> {
+    let mut found: HashMap<Digest, Vec<InstanceId>> = HashMap::new();
     if origins.is_empty() {
         return Ok(found);
     }
@@ -99,9 +137,9 @@ fn with_origins(
     let mut rows_of = transaction.prepare(sql)?;
     let mut rows = rows_of.query(params![BLOB_LIMIT_BYTES, number(INSTANCE_LIMIT)])?;
     while let Some(row) = rows.next()? {
-        let origin = row.get_ref(1)?.as_str().unwrap_or_default();
-        if origins.contains(origin) {
-            found.entry(origin.to_owned()).or_default().push(row.get(0)?);
+        let origin = digest(row.get_ref(1)?.as_str().unwrap_or_default());
+        if origins.contains(&origin) {
+            found.entry(origin).or_default().push(row.get(0)?);
         }
     }
     Ok(found)
@@ -170,7 +208,8 @@ mod tests {
 
     fn put(index: &mut Connection, second: u32, parts: &[(HeldPart, u64)], last: Option<u32>) -> bool {
         let last = last.map(|last| (id(last), "stamp".to_owned()));
-        add(index, &Added { id: id(second), stamp: "stamp".into(), parts, last }).expect("the index works")
+        let parts = || -> Box<dyn Iterator<Item = _>> { Box::new(parts.iter().cloned()) };
+        add(index, &Added { id: id(second), stamp: "stamp".into(), parts: &parts, last }).expect("the index works")
     }
 
     /// The inodes of a snapshot, and how many instances it has, numbered how.

@@ -127,8 +127,7 @@ impl Incoming<'_> {
             path: self.dir.path().to_owned(),
             reason: error.to_string(),
         };
-        let listing = parts::encode(records).map_err(|error| unwritable(&error))?;
-        manifest.parts_blake3 = blake3::hash(&listing).to_hex().to_string();
+        manifest.parts_blake3 = parts::write(&self.dir, records)?;
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
         let text = manifest_digest::seal(&text);
         if text.len() as u64 > MANIFEST_LIMIT_BYTES {
@@ -136,7 +135,6 @@ impl Incoming<'_> {
             let reason = format!("its manifest would have {} bytes, too many to be read again", text.len());
             return Err(RepoError::Damaged { path: self.dir.path().to_owned(), reason });
         }
-        self.dir.write_unsynced(parts::FILE, 0o640, &listing)?;
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
         self.dir.sync_filesystem()?;

@@ -12,8 +12,8 @@ use crate::fs::{self, Dir};
 use crate::model::{InodeSet, SnapshotId};
 
 use super::error::RepoError;
-use super::holdings::{HeldPart, Holdings};
-use super::holdings_added::{self, Added};
+use super::holdings::Holdings;
+use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::repository::Repository;
 use super::summary::Summary;
@@ -111,18 +111,18 @@ impl Index {
 
     /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
     /// whose parts the unchanged ones are. `None` leaves it to whoever asks first.
-    pub fn keep_snapshot(
+    pub fn keep_snapshot<'a>(
         &self,
         repository: &Repository,
         id: SnapshotId,
-        held: Option<Vec<(HeldPart, u64)>>,
+        held: Option<&'a HeldParts<'a>>,
         last: Option<SnapshotId>,
     ) {
         let stamp_of = |id| stamp(repository, id).ok().flatten();
         let (Some(parts), Some(stamp)) = (held, stamp_of(id)) else { return };
         let last = last.and_then(|last| Some((last, stamp_of(last)?)));
         let Some(mut connection) = connect(repository, &self.place) else { return };
-        match holdings_added::add(&mut connection, &Added { id, stamp, parts: &parts, last }) {
+        match holdings_added::add(&mut connection, &Added { id, stamp, parts, last }) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("the index does not know the last snapshot: it will look at this one"),
             Err(error) => tracing::debug!(%error, "the index does not keep what the snapshot holds"),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
+use compact_str::CompactString;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +10,23 @@ use crate::fs::Dir;
 use crate::model::{Fingerprint, Ownership, PartName, PartitionId, Placement, SnapshotId, TableUuid};
 
 use super::error::RepoError;
+use super::uncovered::UncoveredFiles;
 
 pub(super) const FILE: &str = "parts.jsonl.zst";
 
 /// One part of a snapshot.
+///
+/// There can be hundreds of thousands of them, so that each takes few bytes: what is rare is kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRecord {
     /// Its table's database.
-    pub database: String,
+    pub database: CompactString,
     /// Its table.
-    pub table: String,
+    pub table: CompactString,
     /// Its table's UUID, in Atomic databases.
     pub uuid: Option<TableUuid>,
     /// The disk that it was on.
-    pub disk: String,
+    pub disk: CompactString,
     /// Its partition.
     pub partition: PartitionId,
     /// Its name.
@@ -50,19 +54,19 @@ pub struct PartRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<(String, Ownership)>,
     /// The files that its `checksums.txt` does not cover.
-    pub uncovered: Vec<PartFile>,
+    pub uncovered: UncoveredFiles,
     /// Why its files cannot be checked against its `checksums.txt`, where they cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<String>,
     /// A sum over its rows, where one was asked for and could be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<PartDigest>,
+    pub digest: Option<Box<PartDigest>>,
     /// What was wrong with it on the server already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
     /// The files that were linked from other parts, where not all are from the same part of `from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joined: Option<Joined>,
+    pub joined: Option<Box<Joined>>,
     /// What the inodes in the snapshot do not hold, though their sources did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unkept: Vec<UnkeptOf>,
@@ -105,31 +109,36 @@ pub struct PartDigest {
     pub of: String,
 }
 
-/// A file of a part that ClickHouse's checksums do not cover.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartFile {
-    /// Its path, relative to the part.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// BLAKE3 of it, 64 hex digits; none for a file of data that is too large to be read while the snapshot is made.
-    pub blake3: Option<String>,
-}
-
 /// Compression level: the listing is small, and level 3 costs less than the system calls around it.
 const LEVEL: i32 = 3;
 
-pub(super) fn encode(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
-    if records.is_empty() {
-        return zstd::encode_all(&[][..], LEVEL);
+/// Writes the list of parts into the snapshot in `dir`, and gives its BLAKE3 in hex digits. To be made durable by whoever
+/// syncs the filesystem.
+pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoError> {
+    let unwritable =
+        |error: std::io::Error| RepoError::Damaged { path: dir.path().to_owned(), reason: error.to_string() };
+    let frame = |records: &[PartRecord]| zstd::encode_all(&*to_lines(records)?, LEVEL);
+    // A list of nothing is a frame all the same.
+    let batches = if records.is_empty() { vec![records] } else { records.chunks(LINES_OF_A_BATCH).collect() };
+    let mut hasher = blake3::Hasher::new();
+    let mut file = dir.begin_file(FILE, 0o640)?;
+    for batch in batches {
+        let frames =
+            if batch.is_empty() { vec![frame(batch)] } else { batch.par_chunks(LINES_OF_A_FRAME).map(frame).collect() };
+        for frame in frames {
+            let frame = frame.map_err(unwritable)?;
+            hasher.update(&frame);
+            file.write(&frame)?;
+        }
     }
-    let frame = |records| zstd::encode_all(&*to_lines(records)?, LEVEL);
-    let frames: Vec<Vec<u8>> = records.par_chunks(LINES_OF_A_FRAME).map(frame).collect::<std::io::Result<_>>()?;
-    Ok(frames.concat())
+    file.close()?;
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Frames that follow each other are one stream to whoever reads it; each is made by a thread of its own.
 const LINES_OF_A_FRAME: usize = 512;
+/// So many lines are in memory at once.
+const LINES_OF_A_BATCH: usize = 64 * LINES_OF_A_FRAME;
 
 fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::new();
@@ -168,7 +177,7 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
     let mut left = EXPANDED_BYTES.max(EXPANSION.saturating_mul(bytes.len() as u64));
     let decoder = zstd::Decoder::new(bytes.as_slice()).map_err(|error| damaged(error.to_string()))?;
     let mut reader = BufReader::new(decoder);
-    let mut records = Vec::new();
+    let mut records: Vec<PartRecord> = Vec::new();
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -180,8 +189,12 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
         left = left
             .checked_sub(line.len() as u64)
             .ok_or_else(|| damaged(format!("its {} bytes expand to more than any list of parts", bytes.len())))?;
-        let record =
+        let mut record: PartRecord =
             serde_json::from_slice(&line).map_err(|error| damaged(format!("line {}: {error}", records.len() + 1)))?;
+        if let Some(last) = records.last().filter(|last| last.uuid == record.uuid) {
+            // One text for all parts of a table.
+            record.uuid.clone_from(&last.uuid);
+        }
         records.push(record);
     }
 }
@@ -190,7 +203,7 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
 mod tests {
     use std::io::Read as _;
 
-    use super::{FILE, LINES_OF_A_FRAME, PartRecord, encode, read_parts};
+    use super::{FILE, LINES_OF_A_BATCH, LINES_OF_A_FRAME, PartRecord, read_parts, write};
     use crate::fs::{Dir, real};
 
     const LINE: &str = r#"{"database":"d","table":"t","uuid":null,"disk":"default","partition":"all","part":"all_1_1_0","fingerprint":null,"rows":null,"bytes":0,"files":0,"placed":"renamed","from":null,"directory":{"uid":0,"gid":0,"mode":0},"directory_modified":[0,0],"ownership":{"uid":0,"gid":0,"mode":0},"uncovered":[]}"#;
@@ -214,12 +227,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = Dir::open(folder.path(), real()).expect("it opens");
         let record: PartRecord = serde_json::from_str(LINE).expect("a line");
-        for count in [0, 1, LINES_OF_A_FRAME, 2 * LINES_OF_A_FRAME + 1] {
+        for count in [0, 1, LINES_OF_A_FRAME, 2 * LINES_OF_A_FRAME + 1, LINES_OF_A_BATCH + 1] {
             let numbered = |bytes| PartRecord { bytes: bytes as u64, ..record.clone() };
             let records: Vec<PartRecord> = (0..count).map(numbered).collect();
-            let bytes = encode(&records).expect("it is written");
-            std::fs::write(folder.path().join(FILE), &bytes).expect("written");
-            let read = read_parts(&dir, blake3::hash(&bytes).to_hex().as_str()).expect("it is read");
+            let digest = write(&dir, &records).expect("it is written");
+            let bytes = std::fs::read(folder.path().join(FILE)).expect("it is there");
+            assert_eq!(digest, blake3::hash(&bytes).to_hex().as_str());
+            let read = read_parts(&dir, &digest).expect("it is read");
+            std::fs::remove_file(folder.path().join(FILE)).expect("removed");
             assert!(read == records, "{count} records, {} of them read", read.len());
             let whole = zstd::decode_all(bytes.as_slice()).expect("one stream");
             assert_eq!(whole.split(|byte| *byte == b'\n').count(), count + 1);

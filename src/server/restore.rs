@@ -103,7 +103,7 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
     let listed = rows.into_iter().filter_map(|row| {
         Some(ListedPart {
             name: PartName::try_from(row.name).ok()?,
-            partition: PartitionId(row.partition_id),
+            partition: PartitionId(row.partition_id.into()),
             rows: row.rows,
             fingerprint: row.hash_of_all_files.parse().ok(),
             is_active: row.active,

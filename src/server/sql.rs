@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn partitions_are_frozen_by_one_statement() {
         let name = "chsnap_0123abcd_20261122020000_89abcdef".parse().expect("a name");
-        let [a, b] = ["202601", "it's"].map(|id| PartitionId(id.to_owned()));
+        let [a, b] = ["202601", "it's"].map(|id| PartitionId(id.into()));
         assert_eq!(
             freeze_partitions(&TableName::new("d", "t"), &[&a, &b], &name),
             format!(

@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use serde::Deserialize;
 
 use crate::model::{
@@ -83,8 +85,15 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
     let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &[])?;
     let mutations: Vec<MutationRow> =
         if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
-    let parts: Vec<PartRow> = server.rows(&sql::parts(features, with_system))?;
-    let mut catalog = catalog(tables, mutations, parts);
+    let mut catalog = catalog(tables, mutations);
+    let mut hand_out = HandOut::of(&catalog);
+    server.each_row_of(&sql::parts(features, with_system), |row| hand_out.give(&row, &mut catalog))?;
+    for table in &mut catalog.tables {
+        Arc::make_mut(&mut table.parts).shrink_to_fit();
+    }
+    let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
+    catalog.tables.retain(|table| !unusable.contains(table.name()));
+    catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     if catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree()) {
         look_behind_overlays(&mut catalog, &databases(server)?);
     }
@@ -123,7 +132,7 @@ fn unusable(name: &TableName) -> Option<&'static str> {
     any(str::is_empty).then_some("it has no name")
 }
 
-fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRow>) -> Catalog {
+fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>) -> Catalog {
     let mut catalog = Catalog::default();
     let mut mutations_of: HashMap<TableName, Vec<Mutation>> = HashMap::new();
     for row in mutations {
@@ -138,7 +147,7 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
         }
         match TableUuid::from_server(&row.uuid) {
             Ok(uuid) => catalog.tables.push(Table {
-                parts: Vec::new(),
+                parts: Arc::default(),
                 mutations: mutations_of.remove(&name).unwrap_or_default(),
                 key: TableKey { name, uuid },
                 engine: row.engine,
@@ -151,10 +160,6 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>, parts: Vec<PartRo
             Err(error) => catalog.unusable.push((name, error.to_string())),
         }
     }
-    hand_out(parts, &mut catalog);
-    let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
-    catalog.tables.retain(|table| !unusable.contains(table.name()));
-    catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     catalog
 }
 
@@ -183,37 +188,51 @@ fn look_behind_overlays(catalog: &mut Catalog, databases: &[DatabaseRow]) {
 
 /// Gives parts to their tables: by the directory that they lie in, which a table renamed between the two queries
 /// keeps in an Atomic database, else by name.
-fn hand_out(parts: Vec<PartRow>, catalog: &mut Catalog) {
-    let (mut by_path, mut by_name) = (HashMap::new(), HashMap::new());
-    for (position, table) in catalog.tables.iter().enumerate() {
-        // A view lists the directory of its inner table as its own.
-        if table.is_merge_tree() {
-            by_path.extend(table.data_paths.iter().map(|path| (path.clone(), position)));
-            by_name.insert(table.name().clone(), position);
+struct HandOut {
+    by_path: HashMap<PathBuf, usize>,
+    by_name: HashMap<TableName, usize>,
+    /// The directory of the last part: the next one is mostly in it too.
+    parent: Arc<Path>,
+}
+
+impl HandOut {
+    fn of(catalog: &Catalog) -> Self {
+        let mut hand_out = Self { by_path: HashMap::new(), by_name: HashMap::new(), parent: Arc::from(Path::new("")) };
+        for (position, table) in catalog.tables.iter().enumerate() {
+            // A view lists the directory of its inner table as its own.
+            if table.is_merge_tree() {
+                hand_out.by_path.extend(table.data_paths.iter().map(|path| (path.clone(), position)));
+                hand_out.by_name.insert(table.name().clone(), position);
+            }
         }
+        hand_out
     }
-    for row in parts {
-        let name = TableName::new(row.database.clone(), row.table.clone());
-        let directory = Path::new(&row.path).parent().map(Path::to_owned).unwrap_or_default();
-        let position = by_path.get(&directory).or_else(|| by_name.get(&name)).copied();
-        match (part(row), position.and_then(|position| catalog.tables.get_mut(position))) {
-            (Ok(part), Some(table)) => table.parts.push(part),
-            (Err(reason), _) => catalog.unusable.push((name, reason)),
+
+    fn give(&mut self, row: &PartRow, catalog: &mut Catalog) {
+        let parent = Path::new(&row.path).parent().unwrap_or(Path::new(""));
+        if *self.parent != *parent {
+            self.parent = Arc::from(parent);
+        }
+        let name = || TableName::new(row.database.as_str(), row.table.as_str());
+        let position = self.by_path.get(parent).or_else(|| self.by_name.get(&name())).copied();
+        match (part(row, &self.parent), position.and_then(|position| catalog.tables.get_mut(position))) {
+            (Ok(part), Some(table)) => Arc::make_mut(&mut table.parts).push(part),
+            (Err(reason), _) => catalog.unusable.push((name(), reason)),
             (Ok(_), None) => {}
         }
     }
 }
 
-fn part(row: PartRow) -> Result<Part, String> {
+fn part(row: &PartRow, parent: &Arc<Path>) -> Result<Part, String> {
     let fingerprint = match row.hash_of_all_files.as_str() {
         "" => None,
         text => Some(text.parse::<Fingerprint>().map_err(|error| error.to_string())?),
     };
     Ok(Part {
-        name: PartName::try_from(row.name).map_err(|error| error.to_string())?,
-        partition: PartitionId(row.partition_id),
-        path: PathBuf::from(row.path),
-        disk: row.disk_name,
+        name: PartName::try_from(CompactString::from(row.name.as_str())).map_err(|error| error.to_string())?,
+        partition: PartitionId(row.partition_id.as_str().into()),
+        parent: Arc::clone(parent),
+        disk: row.disk_name.as_str().into(),
         rows: row.rows,
         bytes: row.bytes_on_disk,
         files: row.files,

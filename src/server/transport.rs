@@ -106,30 +106,55 @@ impl Server {
         self.rows_of(&Request { sql, settings, query_id: None, deadline, interruptible: true })
     }
 
+    /// [`Server::rows`], each handed out as it comes and none kept: of parts there can be hundreds of thousands.
+    ///
+    /// # Errors
+    /// As there; what was handed out before an error is a part of an answer and nothing more.
+    pub(super) fn each_row_of<T: DeserializeOwned>(
+        &self,
+        sql: &str,
+        mut take: impl FnMut(T),
+    ) -> Result<(), ServerError> {
+        let deadline = self.options.query_deadline;
+        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true };
+        // The answer is read to its end whatever is in it: an error of the server's own, there, tells more.
+        let (mut parsed, mut line) = (Ok(()), Vec::new());
+        let mut parse = |line: &[u8]| parse_row(sql, line).map(&mut take);
+        self.receive(&request, |piece| {
+            let mut pieces = piece.split(|byte| *byte == b'\n');
+            line.extend_from_slice(pieces.next().unwrap_or_default());
+            for next in pieces {
+                if parsed.is_ok() && !line.is_empty() {
+                    parsed = parse(&line);
+                }
+                line.clear();
+                line.extend_from_slice(next);
+            }
+        })?;
+        parsed?;
+        if line.is_empty() { Ok(()) } else { parse(&line) }
+    }
+
     pub(super) fn rows_of<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Vec<T>, ServerError> {
+        // Into one buffer, and rows made of it when its end is there: an endless answer is no list of endless rows.
+        let mut answer = Vec::new();
+        self.receive(request, |piece| answer.extend_from_slice(piece))?;
+        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| parse_row(request.sql, line)).collect()
+    }
+
+    /// Hands out an answer as it comes.
+    fn receive(&self, request: &Request<'_>, mut take: impl FnMut(&[u8])) -> Result<(), ServerError> {
         // The format stands in the statement for plain bridges, and beside it because the crate puts it there.
         let sql = format!("{} FORMAT JSONEachRow", request.sql);
         let client = self.client_for(request);
-        // Into one buffer: a server may send its answer in pieces of a byte, each of which would cost thirty.
-        let answer = self.wait(request, async move {
+        self.wait(request, async {
             let mut cursor = client.query_raw(&sql).fetch_bytes("JSONEachRow")?;
-            let mut answer = Vec::new();
             while let Some(piece) = cursor.next().await? {
-                answer.extend_from_slice(&piece);
+                take(&piece);
             }
-            Ok(answer)
-        })?;
-        let mut rows = Vec::new();
-        for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            // Bytes that are not UTF-8 become U+FFFD; a table with such a name is reported, never frozen.
-            let line = String::from_utf8_lossy(line);
-            rows.push(serde_json::from_str(&line).map_err(|source| ServerError::Answer {
-                query: beginning(request.sql),
-                row: line.chars().take(200).collect(),
-                source,
-            })?);
-        }
-        Ok(rows)
+            Ok(())
+        })
     }
 
     /// Runs a statement that takes no format, and reads its answer as tab-separated text.
@@ -224,6 +249,16 @@ fn exception_code(answer: &str) -> Option<i32> {
 fn first_line(answer: &str) -> String {
     let line = answer.lines().find(|line| !line.trim().is_empty()).unwrap_or("an empty answer");
     line.chars().take(500).collect()
+}
+
+fn parse_row<T: DeserializeOwned>(sql: &str, line: &[u8]) -> Result<T, ServerError> {
+    // Bytes that are not UTF-8 become U+FFFD; a table with such a name is reported, never frozen.
+    let line = String::from_utf8_lossy(line);
+    serde_json::from_str(&line).map_err(|source| ServerError::Answer {
+        query: beginning(sql),
+        row: line.chars().take(200).collect(),
+        source,
+    })
 }
 
 fn beginning(sql: &str) -> String {

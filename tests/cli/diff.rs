@@ -32,7 +32,7 @@ fn snapshot_with(
             let partition = name.split('_').next().unwrap_or_default().to_owned();
             records.push(PartRecord {
                 part: PartName::try_from((*name).to_owned()).expect("a part's name"),
-                partition: PartitionId(partition),
+                partition: PartitionId(partition.into()),
                 fingerprint: (*content > 0).then(|| Fingerprint::from_bytes([*content; 16])),
                 rows: Some(10),
                 bytes: 100,

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chsnap::model::{Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
-use chsnap::repo::{FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState};
+use chsnap::repo::{
+    FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState, UncoveredFiles,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -148,11 +150,11 @@ pub(crate) fn time(text: &str) -> DateTime<Utc> {
 
 pub(crate) fn part_record() -> PartRecord {
     PartRecord {
-        database: "shop".to_owned(),
-        table: "orders".to_owned(),
+        database: "shop".into(),
+        table: "orders".into(),
         uuid: None,
-        disk: "default".to_owned(),
-        partition: PartitionId("all".to_owned()),
+        disk: "default".into(),
+        partition: PartitionId("all".into()),
         part: PartName::try_from("all_1_1_0".to_owned()).expect("a part's name"),
         fingerprint: None,
         rows: Some(3),
@@ -164,7 +166,7 @@ pub(crate) fn part_record() -> PartRecord {
         directory_modified: (0, 0),
         ownership: Ownership { uid: 0, gid: 0, mode: 0o440 },
         exceptions: Vec::new(),
-        uncovered: Vec::new(),
+        uncovered: UncoveredFiles::default(),
         unverifiable: None,
         digest: None,
         damage: Vec::new(),
@@ -202,8 +204,8 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
         placed: Placed::default(),
         databases: Vec::new(),
         tables: vec![TableEntry {
-            database: part.database.clone(),
-            table: part.table.clone(),
+            database: part.database.to_string(),
+            table: part.table.to_string(),
             uuid: None,
             engine: "MergeTree".to_owned(),
             state: TableState::Taken,

@@ -21,6 +21,7 @@ use chsnap::ops;
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{
     BoundServer, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState,
+    UncoveredFiles,
 };
 
 /// Numbers that look random and are the same for one seed.
@@ -241,11 +242,11 @@ fn record(table: &str, part: &str, dir: &Path, from: Option<SnapshotId>) -> Part
     let mut files = (0, 0);
     count(dir, &mut files);
     PartRecord {
-        database: "d".to_owned(),
-        table: table.to_owned(),
+        database: "d".into(),
+        table: table.into(),
         uuid: None,
-        disk: "default".to_owned(),
-        partition: PartitionId(part.split('_').next().unwrap_or_default().to_owned()),
+        disk: "default".into(),
+        partition: PartitionId(part.split('_').next().unwrap_or_default().into()),
         part: PartName::try_from(part.to_owned()).expect("a name"),
         fingerprint: None,
         rows: Some(1),
@@ -257,7 +258,7 @@ fn record(table: &str, part: &str, dir: &Path, from: Option<SnapshotId>) -> Part
         directory_modified: (0, 0),
         ownership: Ownership { uid: 0, gid: 0, mode: 0o440 },
         exceptions: Vec::new(),
-        uncovered: Vec::new(),
+        uncovered: UncoveredFiles::default(),
         unverifiable: None,
         digest: None,
         damage: Vec::new(),
@@ -309,8 +310,8 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
 
 fn table_entry(table: &str) -> TableEntry {
     TableEntry {
-        database: "d".to_owned(),
-        table: table.to_owned(),
+        database: "d".into(),
+        table: table.into(),
         uuid: None,
         engine: "MergeTree".to_owned(),
         state: TableState::Taken,

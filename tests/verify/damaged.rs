@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use chsnap::model::{Level, SnapshotId};
+use chsnap::repo::PartFile;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -370,7 +371,12 @@ fn names_that_lead_out_are_damage_and_lead_nowhere() {
         }));
     }
     for path in ["../columns.txt", "a/b/c.txt", "/etc/passwd", "..", ""] {
-        ids.push(store.snapshot_with(|_, records| records[0].uncovered[0].path = path.to_owned()));
+        ids.push(store.snapshot_with(|_, records| {
+            let files = records[0].uncovered.iter().enumerate();
+            let renamed =
+                files.map(|(n, file)| PartFile { path: if n == 0 { path.into() } else { file.path }, ..file });
+            records[0].uncovered = renamed.collect();
+        }));
     }
     let report = store.verify(&request(Level::Data));
     for id in ids {

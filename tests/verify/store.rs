@@ -244,11 +244,11 @@ fn link_tree(from: &Path, to: &Path) {
 fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
     let inspected = inspect_part(dir).expect("readable");
     PartRecord {
-        database: "d".to_owned(),
-        table: table.to_owned(),
+        database: "d".into(),
+        table: table.into(),
         uuid: None,
-        disk: "default".to_owned(),
-        partition: PartitionId("all".to_owned()),
+        disk: "default".into(),
+        partition: PartitionId("all".into()),
         part: PartName::try_from(part.to_owned()).expect("a part's name"),
         fingerprint: inspected.fingerprint,
         rows: Some(1),
@@ -257,8 +257,8 @@ fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
         files: inspected.files,
         placed: Placement::Linked,
         from: None,
-        directory: inspected.directory.ownership,
-        directory_modified: inspected.directory.modified,
+        directory: inspected.directory,
+        directory_modified: inspected.directory_modified,
         ownership: inspected.ownership,
         exceptions: inspected.exceptions,
         uncovered: inspected.uncovered,
@@ -271,8 +271,8 @@ fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
 
 fn entry(table: &str, definition: &str, parts: u64) -> TableEntry {
     TableEntry {
-        database: "d".to_owned(),
-        table: table.to_owned(),
+        database: "d".into(),
+        table: table.into(),
         uuid: None,
         engine: "MergeTree".to_owned(),
         state: TableState::Taken,

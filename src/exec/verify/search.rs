@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::checksums::Checksums;
 use crate::exec::inspect::CHECKSUMS;
 use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Kind, ReadMeans};
-use crate::model::escape_for_file_name;
+use crate::model::{ContentHash, escape_for_file_name};
 use crate::repo::{MetadataFile, PartRecord};
 
 use super::finding::{InodeKey, Wanted, is_mode};
@@ -87,7 +87,7 @@ pub struct IntactSearch<'a> {
     tried: HashSet<(InodeKey, Digest)>,
     damaged: &'a HashSet<InodeKey>,
     /// Which paths of a part have a hash that is looked for, by the digest of the part's `checksums.txt`.
-    lists: HashMap<String, Vec<(String, Digest)>>,
+    lists: HashMap<ContentHash, Vec<(String, Digest)>>,
 }
 
 /// As the inspection of parts has it.
@@ -126,10 +126,10 @@ impl<'a> IntactSearch<'a> {
     /// Looks through one part of a snapshot. What cannot be read is no copy.
     pub fn look_at_part(&mut self, snapshot: &Dir, position: usize, record: &PartRecord) {
         let mut hits: Vec<(String, Digest)> = Vec::new();
-        for file in &record.uncovered {
-            let digest = file.blake3.as_ref().and_then(|text| blake3::Hash::from_hex(text).ok()).map(Digest::Blake3);
+        for file in record.uncovered.iter() {
+            let digest = file.blake3.map(|hash| Digest::Blake3(hash.into()));
             if let Some(digest) = digest.filter(|digest| self.by_digest.contains_key(digest)) {
-                hits.push((file.path.clone(), digest));
+                hits.push((file.path.to_string(), digest));
             }
         }
         let (database, table) = (escape_for_file_name(&record.database), escape_for_file_name(&record.table));
@@ -166,22 +166,22 @@ impl<'a> IntactSearch<'a> {
 
     /// The files of a part that its checksums cover and that have a hash which is looked for.
     fn covered_hits(&mut self, part: &Dir, record: &PartRecord) -> Vec<(String, Digest)> {
-        let own = record.uncovered.iter().find(|file| file.path == CHECKSUMS).and_then(|file| file.blake3.clone());
+        let own = record.uncovered.find(CHECKSUMS).and_then(|file| file.blake3);
         let Some(own) = own else { return Vec::new() };
         if let Some(known) = self.lists.get(&own) {
             return known.clone();
         }
         // From a copy of the list that is as it was recorded; another one may be sound where this one is not.
-        let sound = |dir: &Dir, digest: &str| {
+        let sound = |dir: &Dir, digest: ContentHash| {
             let bytes = dir.read(CHECKSUMS, LIST_LIMIT_BYTES).ok()?;
-            (blake3::hash(&bytes).to_hex().as_str() == digest).then(|| Checksums::parse(&bytes).ok()).flatten()
+            (ContentHash::from(blake3::hash(&bytes)) == digest).then(|| Checksums::parse(&bytes).ok()).flatten()
         };
-        let Some(checksums) = sound(part, &own) else { return Vec::new() };
+        let Some(checksums) = sound(part, own) else { return Vec::new() };
         let mut hits = self.hits_in("", &checksums);
         for (name, _) in checksums.projections() {
             let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
             let list = joined(&name, CHECKSUMS);
-            let digest = record.uncovered.iter().find(|file| file.path == list).and_then(|file| file.blake3.as_deref());
+            let digest = record.uncovered.find(&list).and_then(|file| file.blake3);
             if let (Some(digest), Ok(dir)) = (digest, part.open_dir(&name))
                 && let Some(nested) = sound(&dir, digest)
             {

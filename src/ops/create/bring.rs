@@ -12,7 +12,8 @@ use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 
 use super::copying::{Brought, Destination, Extra, Original};
-use super::table::{Attempt, EARLY_SYNC_PARTS, TakenPart, Taker};
+use super::table::{Attempt, EARLY_SYNC_PARTS, Taker};
+use super::taken::TakenPart;
 
 /// A table, and where it comes to stand.
 #[derive(Clone, Copy)]
@@ -144,14 +145,14 @@ impl Taker<'_> {
 
 fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: Brought) -> TakenPart {
     let Brought { placement, from, inspected, extra } = brought;
-    let disk = disk.to_owned();
+    let disk = disk.into();
     TakenPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, extra }
 }
 
 fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<TakenPart>, OpError> {
     let Some(dir) = exec::link_live_part(live, table, name)? else { return Ok(None) };
     let inspected = exec::inspect_part(&dir)?;
-    let (name, disk, left_out) = (name.clone(), live.disk.clone(), LeftOut::Taken);
+    let (name, disk, left_out) = (name.clone(), live.disk.as_str().into(), LeftOut::Taken);
     let placement = Placement::Linked;
     let extra = Extra::default();
     Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))

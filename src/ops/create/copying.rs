@@ -11,7 +11,7 @@ use crate::exec::{
 use crate::fs::{self, CopyMeans, Dir, Entry, FsError};
 use crate::model::{Ownership, PartName, Placed, Placement, SnapshotId, Table, TableName, Tally};
 use crate::ops::error::OpError;
-use crate::repo::{FileKey, Joined, Repository, Source, Sources, UnkeptOf};
+use crate::repo::{FileKey, Joined, PartFile, Repository, Source, Sources, UnkeptOf};
 
 use super::request::{IdsMode, Request};
 
@@ -108,8 +108,8 @@ pub(super) struct Brought {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extra {
     /// How its files came there, where not all in one way.
-    pub(super) split: Option<Placed>,
-    pub(super) joined: Option<Joined>,
+    pub(super) split: Option<Box<Placed>>,
+    pub(super) joined: Option<Box<Joined>>,
     pub(super) unkept: Vec<UnkeptOf>,
     /// What is wrong with it where it was copied from; found by reading it twice.
     pub(super) damage: Vec<String>,
@@ -118,7 +118,7 @@ pub(super) struct Extra {
 impl Extra {
     /// What is known of a part by how its files came there.
     pub(super) fn of(copied: &CopiedPart) -> Self {
-        Self { split: Some(split(copied.placement(), copied)), ..Self::default() }
+        Self { split: Some(Box::new(split(copied.placement(), copied))), ..Self::default() }
     }
 }
 
@@ -191,10 +191,12 @@ impl Copying<'_> {
             return Err(OpError::CannotKeep { path: part.dir.path().join(path), what: what.to_string() });
         }
         let mut inspected = inspected;
-        for file in inspected.uncovered.iter_mut().filter(|file| file.blake3.is_none()) {
+        if inspected.uncovered.iter().any(|file| file.blake3.is_none()) {
             // Too large to be read for this alone; the copy has read it.
-            let read = copied.uncovered.iter().find(|read| read.path == file.path);
-            file.blake3 = read.and_then(|read| read.blake3.clone());
+            let read = |file: &PartFile| copied.uncovered.iter().find(|read| read.path == file.path)?.blake3;
+            let files = inspected.uncovered.iter();
+            let files = files.map(|file| PartFile { blake3: file.blake3.or_else(|| read(&file)), ..file });
+            inspected.uncovered = files.collect();
         }
         let (inspected, unkept) =
             exec::settle(&to.table.open_dir(part.name.as_str())?, part.dir, &files, inspected, keeping)?;
@@ -212,28 +214,41 @@ impl Copying<'_> {
         let keys = files.recorded_from(0).filter_map(|(bytes, hash)| FileKey::of(bytes, hash)).collect();
         let key = (part.table.name().clone(), part.name.clone());
         self.counts.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key, keys);
-        let joined = (copied.joined_files > 0 && !(placement == Placement::Linked && is_of_one)).then(|| Joined {
-            source: source.map(|source| format!("snapshots/{}/{}", source.snapshot, source.path.display())),
-            files: copied.joined_files,
-            bytes: copied.joined_bytes,
+        let joined = (copied.joined_files > 0 && !(placement == Placement::Linked && is_of_one)).then(|| {
+            Box::new(Joined {
+                source: source.map(|source| format!("snapshots/{}/{}", source.snapshot, source.path.display())),
+                files: copied.joined_files,
+                bytes: copied.joined_bytes,
+            })
         });
-        let extra = Extra { split: Some(split(placement, &copied)), joined, unkept, damage };
+        let extra = Extra { split: Some(Box::new(split(placement, &copied))), joined, unkept, damage };
         Ok(Some(Brought { placement, from, inspected, extra }))
     }
 
     /// Links a part of an earlier snapshot file by file, and copies from there what has as many links as it may have.
+    /// `None` where what was to be copied proves damaged; what was made of the part then stays.
     ///
     /// # Errors
     /// If it can be neither linked nor copied.
-    pub(super) fn link_or_copy(&self, held: &Dir, name: &PartName, to: Destination<'_>) -> Result<CopiedPart, OpError> {
+    pub(super) fn link_or_copy(
+        &self,
+        held: &Dir,
+        name: &PartName,
+        to: Destination<'_>,
+    ) -> Result<Option<CopiedPart>, OpError> {
         let (inspected, files) = exec::inspect_to_copy(held, held.entries_with_kind()?)?;
         let mut joins = Joins::default();
         let itself = Candidate { dir: held.clone(), is_trusted: true, of_any_size: true };
         exec::find_joins(&files, &[itself], 0, Keeping::ALL, &mut joins)?;
         let how = PartCopy { wanted: &|_| true, joins: &joins, is_checked: inspected.problems.is_empty() };
-        let copied = self.joiner.copy_part_with(held, to.table, to.path, name.as_str(), how)?;
-        self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
-        Ok(copied)
+        match self.joiner.copy_part_with(held, to.table, to.path, name.as_str(), how) {
+            Err(CopyPartError::Damaged { .. }) => Ok(None),
+            copied => {
+                let copied = copied?;
+                self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
+                Ok(Some(copied))
+            }
+        }
     }
 
     /// Of an owner, a group and a mode, what can be given to something that has `now`.

@@ -37,7 +37,7 @@ pub(super) fn take(
         let known =
             earlier.get(&part.name).and_then(|record| record.digest.as_ref()).filter(|digest| digest.of == kind);
         match known {
-            Some(digest) => drop(digests.insert(part.name.clone(), digest.clone())),
+            Some(digest) => drop(digests.insert(part.name.clone(), PartDigest::clone(digest))),
             None => wanted.push(&part.name),
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn what_is_kept(
     let (mut keeping, mut clones) = (Keeping::ALL, false);
     for disk in local.iter().filter(|disk| copied.contains(&disk.disk.name)) {
         let sample = parts(plan).filter(|part| part.disk == disk.disk.name).find_map(|part| {
-            let dir = local.open_live(&part.path).ok().flatten()?;
+            let dir = local.open_live(&part.path()).ok().flatten()?;
             let stat = dir.find("checksums.txt").ok().flatten()?;
             Some((dir, stat.ownership))
         });
@@ -176,7 +176,8 @@ pub(super) fn room_for_copies(
     let free_bytes = fs::space(repository.dir())?.free_bytes;
     let wanted = |counts: &dyn Fn(&Table, &Part) -> bool| {
         let parts = plan.freeze.iter().flat_map(|freeze| freeze.parts().map(|part| (&freeze.table, part)));
-        let bytes = parts.filter(|(_, part)| copied.contains(&part.disk)).filter(|(table, part)| counts(table, part));
+        let bytes =
+            parts.filter(|(_, part)| copied.contains(part.disk.as_str())).filter(|(table, part)| counts(table, part));
         // Figures of a server's, which may be any.
         bytes.fold(min_free_bytes, |sum, (_, part)| sum.saturating_add(part.bytes))
     };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::{Link, Links, Part, PartName, PartitionId, Placed, Table, Totals};
+use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
@@ -18,7 +18,7 @@ use super::definitions::Written;
 use super::previous::Previous;
 use super::request::Request;
 use super::rounds::{TakenTable, Tree};
-use super::table::TakenPart;
+use super::taken::TakenPart;
 use super::written::Allocated;
 
 /// Everything that the manifest speaks of.
@@ -35,17 +35,24 @@ pub(super) struct Parts<'a> {
 /// What is to be written of a snapshot.
 pub(super) struct Described {
     pub(super) manifest: Manifest,
+    /// In the order of database, table and part.
     pub(super) records: Vec<PartRecord>,
-    /// Its parts for the index; none where one of them is not whole.
-    pub(super) held: Option<Held>,
+    /// Of each of them.
+    pub(super) notes: Vec<Note>,
 }
 
-/// Parts for the index, each with the allocated bytes of its directories.
-pub(super) type Held = Vec<(HeldPart, u64)>;
+/// What the index wants to know of a part beside its record.
+pub(super) struct Note {
+    links: Links,
+    directories: u64,
+    directory_bytes: u64,
+    is_unchanged: bool,
+    is_whole: bool,
+}
 
 impl Parts<'_> {
     pub(super) fn manifest(
-        self,
+        mut self,
         repository: &Repository,
         incoming: &Incoming<'_>,
         request: &Request,
@@ -55,19 +62,23 @@ impl Parts<'_> {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
         let mut placed = Placed::default();
-        let (mut parts, mut inodes) = (Vec::new(), Vec::with_capacity(self.files()));
+        let mut allocated = Allocated::beside(self.previous.map(|previous| &previous.inodes));
+        let count = self.tree.taken.values().map(|taken| taken.attempt.parts.len()).sum();
+        let mut described: (Vec<PartRecord>, Vec<Note>) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut tables = Vec::new();
-        for taken in self.tree.taken.values() {
+        // Each part's own account goes as soon as it is written down: of a large server, both do not fit.
+        for mut taken in std::mem::take(&mut self.tree.taken).into_values() {
+            let mut parts = std::mem::take(&mut taken.attempt.parts);
+            parts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
             let listed: HashMap<&PartName, &Part> = (taken.attempt.freeze.table.parts.iter())
-                .chain(&taken.after.parts)
+                .chain(taken.after.parts.iter())
                 .map(|part| (&part.name, part))
                 .collect();
-            let mut entry = self.taken_entry(taken);
-            for part in &taken.attempt.parts {
-                let known = listed.get(&part.name).copied();
+            let mut entry = self.taken_entry(&taken);
+            for part in &parts {
                 let tally = part.tally();
-                match part.extra.split {
-                    Some(split) => placed += split,
+                match &part.extra.split {
+                    Some(split) => placed += **split,
                     None => placed.add(part.placement, tally),
                 }
                 entry.parts += 1;
@@ -77,18 +88,24 @@ impl Parts<'_> {
                 entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
                 entry.unverifiable = entry.unverifiable.or_else(|| part.inspected.unverifiable.clone());
                 // A patch part's rows are changes of rows that other parts have.
-                let rows = known.filter(|_| !part.name.is_patch()).map_or(0, |part| part.rows);
-                entry.rows = entry.rows.saturating_add(rows);
-                inodes.extend_from_slice(&part.inspected.inodes);
-                parts.push((taken, part, known));
+                let known = listed.get(&part.name).filter(|_| !part.name.is_patch());
+                entry.rows = entry.rows.saturating_add(known.map_or(0, |part| part.rows));
             }
             totals.parts += entry.parts;
             totals.files += entry.files;
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
+            let links: Vec<Links> = parts.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
+            let describe = |(part, links): (TakenPart, Links)| {
+                let known = listed.get(&part.name).copied();
+                let digest = taken.attempt.digests.get(&part.name);
+                (record(&taken.after, &part, known, digest), note(&part, links))
+            };
+            for links in &links {
+                allocated.add(links);
+            }
+            described.par_extend(parts.into_par_iter().zip(links).map(describe));
         }
-        let before = self.previous.map(|previous| &previous.inodes);
-        let (allocated, (mut records, held)) = rayon::join(|| Allocated::of(inodes, before), || described(parts));
         totals.allocated_bytes = allocated.all_bytes;
         totals.written_bytes = allocated.new_bytes;
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
@@ -98,7 +115,6 @@ impl Parts<'_> {
         let skipped = self.tree.skipped.values();
         tables.extend(skipped.map(|(table, reason)| entry(table, TableState::Skipped, Some(reason.clone()))));
         tables.sort_by(|a, b| (&a.database, &a.table).cmp(&(&b.database, &b.table)));
-        records.sort_by(|a, b| (&a.database, &a.table, &a.part).cmp(&(&b.database, &b.table, &b.part)));
         let manifest = Manifest {
             format: FORMAT,
             chsnap: env!("CARGO_PKG_VERSION").to_owned(),
@@ -124,13 +140,8 @@ impl Parts<'_> {
             warnings: self.warnings.to_vec(),
             parts_blake3: String::new(),
         };
-        Ok(Described { manifest, records, held })
-    }
-
-    /// How many files the snapshot has.
-    fn files(&self) -> usize {
-        let parts = self.tree.taken.values().flat_map(|taken| &taken.attempt.parts);
-        parts.map(|part| part.inspected.inodes.len()).sum()
+        let (records, notes) = described;
+        Ok(Described { manifest, records, notes })
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
@@ -168,36 +179,45 @@ impl Parts<'_> {
     }
 }
 
-/// Parts for the list of parts and for the index; nothing for that where one of them is not whole: there may be more in it
-/// than is listed, and who wants to know looks at the tree.
-fn described(parts: Vec<(&TakenTable, &TakenPart, Option<&Part>)>) -> (Vec<PartRecord>, Option<Held>) {
-    let describe = |(taken, part, known): (&TakenTable, &TakenPart, Option<&Part>)| {
-        let record = record(&taken.after, part, known, taken.attempt.digests.get(&part.name));
-        let is_whole = part.inspected.problems.is_empty();
-        let held = is_whole.then(|| (held(&record, part), part.inspected.directory_bytes));
-        (record, held)
-    };
-    let (records, held): (Vec<PartRecord>, Vec<Option<(HeldPart, u64)>>) = parts.into_par_iter().map(describe).unzip();
-    (records, held.into_iter().collect())
+/// Whether the index can be told of these parts; not where one of them is not whole: there may be more in it than is
+/// listed, and who wants to know looks at the tree.
+pub(super) fn are_whole(notes: &[Note]) -> bool {
+    notes.iter().all(|note| note.is_whole)
+}
+
+/// The parts for the index, each with the allocated bytes of its directories.
+pub(super) fn held<'a>(records: &'a [PartRecord], notes: &'a [Note]) -> impl Iterator<Item = (HeldPart, u64)> + 'a {
+    records.iter().zip(notes).map(|(record, note)| (hold(record, note), note.directory_bytes))
 }
 
 /// The part as the index keeps it. Who else links its files, and what the youngest take once they are written, is not
 /// settled yet: they are asked again.
-fn held(record: &PartRecord, part: &TakenPart) -> HeldPart {
-    let origin = Origin::of(record, part.inspected.directories);
-    if part.is_unchanged {
-        return HeldPart::Unchanged(origin);
+fn hold(record: &PartRecord, note: &Note) -> HeldPart {
+    let origin = Origin::of(record, note.directories);
+    if note.is_unchanged {
+        HeldPart::Unchanged(origin)
+    } else {
+        HeldPart::Seen(Instance::new(&origin, note.links.clone()))
     }
-    let links = part.inspected.inodes.iter();
-    let links = links.map(|used| Link { inode: used.inode, blocks: used.allocated_bytes / 512, is_outside: true });
-    HeldPart::Seen(Instance::new(&origin, Links::new(links.collect())))
+}
+
+fn note(part: &TakenPart, links: Links) -> Note {
+    let inspected = &part.inspected;
+    Note {
+        // An unchanged part's are those that the index has.
+        links: if part.is_unchanged { Links::default() } else { links },
+        directories: inspected.directories,
+        directory_bytes: inspected.directory_bytes,
+        is_unchanged: part.is_unchanged,
+        is_whole: inspected.problems.is_empty(),
+    }
 }
 
 fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<&PartDigest>) -> PartRecord {
     let inspected = &part.inspected;
     PartRecord {
-        database: table.name().database.clone(),
-        table: table.name().table.clone(),
+        database: table.name().database.as_str().into(),
+        table: table.name().table.as_str().into(),
         uuid: table.key.uuid.clone(),
         disk: part.disk.clone(),
         partition: known.map_or_else(|| partition_of(&part.name), |part| part.partition.clone()),
@@ -208,13 +228,13 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<
         files: inspected.files,
         placed: part.placement,
         from: part.from,
-        directory: inspected.directory.ownership,
-        directory_modified: inspected.directory.modified,
+        directory: inspected.directory,
+        directory_modified: inspected.directory_modified,
         ownership: inspected.ownership,
         exceptions: inspected.exceptions.clone(),
         uncovered: inspected.uncovered.clone(),
         unverifiable: inspected.unverifiable.clone(),
-        digest: digest.cloned(),
+        digest: digest.cloned().map(Box::new),
         damage: inspected.problems.iter().chain(&part.extra.damage).cloned().collect(),
         joined: part.extra.joined.clone(),
         unkept: part.extra.unkept.clone(),
@@ -223,7 +243,7 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<
 
 /// The partition that a part's name begins with, for parts that lived so shortly that no list has them.
 fn partition_of(name: &PartName) -> PartitionId {
-    PartitionId(name.as_str().split('_').next().unwrap_or_default().to_owned())
+    PartitionId(name.as_str().split('_').next().unwrap_or_default().into())
 }
 
 fn settings(request: &Request) -> Settings {
@@ -236,6 +256,6 @@ fn settings(request: &Request) -> Settings {
         include: texts(&selection.include),
         exclude: texts(&selection.exclude),
         accept: texts(&selection.accept),
-        partitions: selection.partitions.iter().map(|partition| partition.0.clone()).collect(),
+        partitions: selection.partitions.iter().map(|partition| partition.0.to_string()).collect(),
     }
 }

@@ -12,6 +12,7 @@ mod round;
 mod rounds;
 mod run;
 mod table;
+mod taken;
 mod unchanged;
 mod written;
 

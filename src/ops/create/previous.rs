@@ -6,7 +6,6 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::exec::InodeUse;
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
 use crate::ops::error::OpError;
@@ -23,11 +22,26 @@ pub(super) struct Previous {
     earlier: Option<Earlier>,
 }
 
+/// The parts of a table, by name. In one piece: there can be hundreds of thousands, and they go together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TableParts(Vec<PartRecord>);
+
+impl TableParts {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PartRecord> {
+        self.0.iter()
+    }
+
+    pub(super) fn get(&self, name: &PartName) -> Option<&PartRecord> {
+        let position = self.0.binary_search_by(|record| record.part.cmp(name)).ok()?;
+        self.0.get(position)
+    }
+}
+
 /// The tables of a snapshot with their parts.
 #[derive(Debug)]
 struct Earlier {
     data: Dir,
-    parts: HashMap<TableName, HashMap<PartName, PartRecord>>,
+    parts: HashMap<TableName, TableParts>,
     names: HashMap<TableUuid, TableName>,
 }
 
@@ -35,9 +49,7 @@ struct Earlier {
 #[derive(Clone, Debug)]
 pub(super) struct EarlierTable<'a> {
     pub(super) dir: Dir,
-    pub(super) parts: &'a HashMap<PartName, PartRecord>,
-    /// The inodes of those of its parts that a live part on another filesystem was found equal to.
-    pub(super) inodes: HashMap<PartName, Vec<InodeUse>>,
+    pub(super) parts: &'a TableParts,
 }
 
 impl Previous {
@@ -98,6 +110,11 @@ impl Previous {
         Ok(Some((Self { id: newest.id, time: newest.time, inodes, earlier: None }, snapshot, data)))
     }
 
+    /// Without its parts, once nothing is linked from it any more: they take much memory.
+    pub(super) fn without_parts(self) -> Self {
+        Self { earlier: None, ..self }
+    }
+
     /// The table as the snapshot has it: in Atomic databases the one of the same UUID, whatever its name was.
     pub(super) fn table(&self, table: &Table) -> Result<Option<EarlierTable<'_>>, FsError> {
         let Some(earlier) = &self.earlier else { return Ok(None) };
@@ -107,7 +124,7 @@ impl Previous {
         };
         let Some((name, parts)) = name.and_then(|name| Some((name, earlier.parts.get(name)?))) else { return Ok(None) };
         let path = Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
-        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts, inodes: HashMap::new() }))
+        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts }))
     }
 }
 
@@ -123,12 +140,17 @@ fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<String>) ->
 
 impl Earlier {
     fn new(data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
-        let mut parts: HashMap<TableName, HashMap<PartName, PartRecord>> = HashMap::new();
+        let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
+        let mut counts: HashMap<TableName, usize> = HashMap::new();
+        for record in &records {
+            *counts.entry(name_of(record)).or_default() += 1;
+        }
+        let of_table = |(name, count)| (name, TableParts(Vec::with_capacity(count)));
+        let mut parts: HashMap<TableName, TableParts> = counts.into_iter().map(of_table).collect();
         let mut names = HashMap::new();
         // A part that was damaged then, or that a verification has found damaged since, is never a source.
         for record in records.into_iter().filter(|record| record.damage.is_empty()) {
-            let name = TableName::new(record.database.clone(), record.table.clone());
-            let key = (name, record.part.clone());
+            let key = (name_of(&record), record.part.clone());
             if damaged.contains(&key) {
                 continue;
             }
@@ -136,7 +158,10 @@ impl Earlier {
             if let Some(uuid) = &record.uuid {
                 names.entry(uuid.clone()).or_insert_with(|| name.clone());
             }
-            parts.entry(name).or_default().insert(record.part.clone(), record);
+            parts.entry(name).or_default().0.push(record);
+        }
+        for parts in parts.values_mut() {
+            parts.0.sort_unstable_by(|a, b| a.part.cmp(&b.part));
         }
         Self { data, parts, names }
     }

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 
 use crate::fs::Dir;
-use crate::model::{Catalog, FreezeName};
+use crate::model::{Catalog, FreezeName, Part, TableKey};
 use crate::ops::error::OpError;
 use crate::ops::waiting::patiently;
 use crate::plan::{Scope, TableFreeze};
@@ -57,6 +57,8 @@ impl Taker<'_> {
         incoming: &Incoming<'_>,
     ) -> Result<Round, OpError> {
         let count = freezes.len();
+        let before: Vec<_> =
+            freezes.iter().map(|freeze| (freeze.table.key.clone(), Arc::clone(&freeze.table.parts))).collect();
         let (sender, frozen) = mpsc::channel();
         let mut queue = VecDeque::new();
         for (number, freeze) in freezes.into_iter().enumerate() {
@@ -88,7 +90,7 @@ impl Taker<'_> {
             Some(asks)
         };
         let look = std::thread::scope(|scope| {
-            let look = scope.spawn(|| self.look_again(count, frozen));
+            let look = scope.spawn(|| self.look_again(count, frozen, &before));
             if !self.has_counter() {
                 while take_next() == Some(false) {}
             }
@@ -113,7 +115,12 @@ impl Taker<'_> {
     ///
     /// Definitions whose files cannot be read here are asked for first: one that is the same at both looks is then the
     /// one that was in force when its table was frozen. Where a table failed nobody will look at the answer.
-    fn look_again(&self, count: usize, frozen: Receiver<IsDefined>) -> Result<SecondLook, OpError> {
+    fn look_again(
+        &self,
+        count: usize,
+        frozen: Receiver<IsDefined>,
+        before: &[(TableKey, Arc<Vec<Part>>)],
+    ) -> Result<SecondLook, OpError> {
         let frozen: Vec<IsDefined> = frozen.into_iter().collect();
         if frozen.len() < count {
             return Err(OpError::Interrupted);
@@ -125,7 +132,8 @@ impl Taker<'_> {
             server::definitions(self.server, names_system)?
         };
         let survey = || server::survey(self.server, names_system);
-        let catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
+        let mut catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
+        catalog.share_parts(before);
         let functions = functions(self.server, self.request)?;
         Ok(SecondLook { printed, catalog, functions })
     }

@@ -222,8 +222,12 @@ impl Rounds<'_> {
 
 /// The fingerprint derived from a part's checksums must be the one that the server gives for it.
 fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Table) {
-    let listed: BTreeMap<_, _> =
-        before.parts.iter().chain(&after.parts).filter_map(|part| Some((&part.name, part.fingerprint?))).collect();
+    let listed: BTreeMap<_, _> = before
+        .parts
+        .iter()
+        .chain(after.parts.iter())
+        .filter_map(|part| Some((&part.name, part.fingerprint?)))
+        .collect();
     for part in &mut attempt.parts {
         if let (Some(derived), Some(server)) = (part.inspected.fingerprint, listed.get(&part.name))
             && derived != *server

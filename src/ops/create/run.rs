@@ -12,7 +12,7 @@ use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::stages::Stages;
 use crate::repo::{
-    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
+    BoundServer, Event, HeldParts, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
 use crate::server::{self, Server};
 
@@ -53,7 +53,8 @@ pub(super) struct Source {
 pub(super) struct Sealed {
     pub(super) manifest: Manifest,
     pub(super) records: Vec<PartRecord>,
-    pub(super) held: Option<manifest::Held>,
+    /// Of each of the records.
+    pub(super) notes: Vec<manifest::Note>,
     pub(super) sources: Option<Sources>,
     pub(super) counts: Counts,
     /// What went wrong after the commit.
@@ -121,10 +122,12 @@ impl Run<'_> {
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        // Nothing is linked from them any more.
+        let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(repository, incoming, request, now()))?;
-        let Described { mut manifest, records, held } = described;
+        let Described { mut manifest, records, notes } = described;
         if let Some(reason) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
             self.locked.set_pin(incoming.id(), &Pin { reason: reason.clone(), since: now(), until: None })?;
@@ -136,7 +139,7 @@ impl Run<'_> {
         drop(seal);
         stages.finish(Stage::Seal);
         let Copying { sources, counts, .. } = copying;
-        Ok(Sealed { manifest, records, held, sources, counts, late })
+        Ok(Sealed { manifest, records, notes, sources, counts, late })
     }
 
     /// Undoes what was begun, and says what came of that.
@@ -161,7 +164,7 @@ impl Run<'_> {
     pub(super) fn settle(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
         let Self { repository, locked, now, stages, .. } = *self;
         let id = incoming.id();
-        let Sealed { manifest, records, held, sources, counts, late } = sealed;
+        let Sealed { manifest, records, notes, sources, counts, late } = sealed;
         let mut note = |what: &str, result: Result<(), OpError>| {
             if let Err(error) = result {
                 late.push(format!("{what}: {}", crate::monitor::chain(&error)));
@@ -173,8 +176,10 @@ impl Run<'_> {
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
-            let index = Index::open(repository)
-                .map(|index| index.keep_snapshot(repository, id, held.take(), manifest.previous));
+            let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(records, notes)) };
+            let held = manifest::are_whole(notes).then_some(&held as &HeldParts<'_>);
+            let index =
+                Index::open(repository).map(|index| index.keep_snapshot(repository, id, held, manifest.previous));
             note("the index is not updated", index.map_err(OpError::from));
             if let Some(sources) = sources.take() {
                 let keys = counts.take_keys();

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::exec::{self, ExecError, Inspected, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
+use crate::exec::{self, ExecError, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{
-    FreezeName, Part, PartName, PartitionId, Placement, SnapshotId, Table, TableName, Tally, escape_for_file_name,
-};
+use crate::model::{FreezeName, Part, PartName, PartitionId, Table, TableName, escape_for_file_name};
 use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
@@ -26,23 +25,9 @@ use super::copying::{Copying, Extra};
 use super::digest;
 use super::previous::Previous;
 use super::request::Request;
+use super::taken::{TakenPart, in_one_piece, take_all};
+use super::unchanged::Linked;
 use crate::ops::disks::LocalDisks;
-
-/// A part that stands in the snapshot, with all that is known of it.
-#[derive(Debug)]
-pub(super) struct TakenPart {
-    pub(super) name: PartName,
-    pub(super) disk: String,
-    pub(super) placement: Placement,
-    /// The snapshot that it was linked from, if it was one.
-    pub(super) from: Option<SnapshotId>,
-    /// Whether its every file is the one that the same part of the last snapshot has.
-    pub(super) is_unchanged: bool,
-    pub(super) inspected: Inspected,
-    pub(super) left_out: LeftOut,
-    /// Where it was copied.
-    pub(super) extra: Extra,
-}
 
 /// The definition of a table.
 #[derive(Clone, Debug)]
@@ -202,20 +187,35 @@ impl Taker<'_> {
             refused: None,
             freeze,
         };
-        let (narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
+        let (mut narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
         let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
             let listed: Vec<_> = live_parts(&attempt.freeze, &live);
-            let frozen_parts: Vec<_> =
-                listed.iter().filter(|(name, _)| !narrowed.link.contains(*name)).copied().collect();
-            let beside = || -> Result<_, OpError> {
-                let saved = exec::save_left_out(&frozen_parts)?;
-                Ok((saved, self.link_unchanged(&attempt.freeze, &narrowed, earlier.as_ref(), &dir)?))
-            };
             let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(&attempt.freeze), ..Work::default() };
             let table = attempt.freeze.table.name().to_string();
             let at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table, of_table);
-            let (result, beside) = self.freeze(attempt.freeze.table.name(), &narrowed.ask, name, query_id, beside);
+            let save = |is_linked: &BTreeSet<PartName>| {
+                let is_frozen = |part: &&(&Part, &Dir)| !is_linked.contains(&part.0.name);
+                let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
+                exec::save_left_out(&frozen)
+            };
+            let ask = narrowed.ask.clone();
+            let beside = || -> Result<_, OpError> {
+                let saved = save(&narrowed.link)?;
+                let to = (live.as_slice(), &dir);
+                Ok((saved, self.link_unchanged(&attempt.freeze, &mut narrowed, earlier.as_ref(), to)?))
+            };
+            let (mut result, mut beside) = self.freeze(attempt.freeze.table.name(), &ask, name, query_id, beside);
+            if let (Ok(()), Ok((saved, Linked { ask: Some(ask), .. }))) = (&result, &mut beside) {
+                // Not all parts are what their names said. Those that are frozen only now are saved now.
+                let query_id = format!("{query_id}-more");
+                let save = || save(&narrowed.link);
+                let (more, saved_now) = self.freeze(attempt.freeze.table.name(), ask, name, &query_id, save);
+                result = more;
+                for (name, part) in saved_now? {
+                    saved.entry(name).or_insert(part);
+                }
+            }
             drop(at_work);
             if let Err(error) = result {
                 if error.may_still_run() {
@@ -234,7 +234,7 @@ impl Taker<'_> {
         let work = Work { tables: 1, parts: attempt.freeze.parts().count() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Freeze, work);
         if self.request.digest {
-            let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter());
+            let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter().map(|part| (&part.part, part)));
             let unchanged = stored.filter(|(name, _)| narrowed.link.contains(*name)).collect();
             self.digest(&mut attempt, &unchanged)?;
         }
@@ -248,9 +248,8 @@ impl Taker<'_> {
         let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
         parts.extend(self.pool.install(|| self.take_patches(came, &live, landing))?);
         parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
-        attempt.parts = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
-        attempt.parts.extend(linked);
-        attempt.parts.append(&mut parts);
+        let checked = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
+        attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
     }
 
@@ -331,7 +330,7 @@ impl Taker<'_> {
         attempt: &Attempt,
         mut dir: Dir,
         name: &FreezeName,
-    ) -> Result<(Dir, Vec<(PlacedPart, String)>), OpError> {
+    ) -> Result<(Dir, Vec<(PlacedPart, CompactString)>), OpError> {
         let _inside = self.stages.enter(Stage::Place);
         let mut placed = Vec::new();
         for path in &attempt.freeze.table.data_paths {
@@ -341,7 +340,7 @@ impl Taker<'_> {
             }
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
             let parts = self.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
-            placed.extend(parts.into_iter().map(|part| (part, local.disk.name.clone())));
+            placed.extend(parts.into_iter().map(|part| (part, CompactString::from(local.disk.name.as_str()))));
         }
         let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
         self.stages.monitor().advanced(Stage::Place, work);
@@ -353,13 +352,13 @@ impl Taker<'_> {
         &self,
         live: &[LiveTable],
         dir: &Dir,
-        placed: Vec<(PlacedPart, String)>,
+        placed: Vec<(PlacedPart, CompactString)>,
         saved: &SavedParts,
     ) -> Result<Vec<TakenPart>, FsError> {
         let _inside = self.stages.enter(Stage::Seal);
         let is_large = placed.len() >= EARLY_SYNC_PARTS;
         placed.par_iter().try_for_each(|(part, _)| exec::link_left_out(live, dir, &part.name, saved))?;
-        let check_part = |(part, disk): (PlacedPart, String)| -> Result<TakenPart, FsError> {
+        let check_part = |(part, disk): (PlacedPart, CompactString)| -> Result<Option<TakenPart>, FsError> {
             let (part_dir, mut entries) = dir.open_and_list(part.name.as_str())?;
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &part.name, saved)?;
             let read = saved.get(&part.name).map_or(&[][..], SavedPart::read);
@@ -368,12 +367,12 @@ impl Taker<'_> {
             self.stages.monitor().advanced(Stage::Seal, work);
             let (placement, extra) = (part.placement, Extra::default());
             let name = part.name;
-            Ok(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra })
+            Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
             let sync = is_large.then(|| scope.spawn(|| dir.sync_filesystem()));
-            let parts = placed.into_par_iter().map(check_part).collect::<Result<Vec<_>, _>>();
+            let parts = take_all(placed, check_part);
             (parts, sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
         });
         synced.and(parts)
@@ -402,9 +401,10 @@ fn bytes_of(freeze: &TableFreeze) -> u64 {
     freeze.parts().fold(0, |sum, part| sum.saturating_add(part.bytes))
 }
 
-pub(super) fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a PartName, &'a Dir)> {
+/// The parts to be taken, patch parts left out, each with its table's live directory on its disk.
+pub(super) fn live_parts<'a>(freeze: &'a TableFreeze, live: &'a [LiveTable]) -> Vec<(&'a Part, &'a Dir)> {
     let dir_of = |part: &Part| live.iter().find(|table| table.disk == part.disk).map(|table| &table.dir);
-    freeze.parts().filter(|part| !part.name.is_patch()).filter_map(|part| Some((&part.name, dir_of(part)?))).collect()
+    freeze.parts().filter(|part| !part.name.is_patch()).filter_map(|part| Some((part, dir_of(part)?))).collect()
 }
 
 /// Whether an entry of a table's directory may be a part that counts: not `detached/`, nor what the server is still
@@ -419,10 +419,4 @@ fn count_detached(live: &Dir) -> Result<u64, FsError> {
     let Some(detached) = live.find_beneath(Path::new("detached"))? else { return Ok(0) };
     let entries = detached.entries_if_there()?;
     Ok(entries.iter().filter(|entry| entry.kind == Kind::Directory).count() as u64)
-}
-
-impl TakenPart {
-    pub(super) fn tally(&self) -> Tally {
-        Tally { parts: 1, files: self.inspected.files, bytes: self.inspected.bytes }
-    }
 }

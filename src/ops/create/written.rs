@@ -1,27 +1,36 @@
 //! What a snapshot has that the one before it has not.
 
-use rayon::prelude::*;
+use roaring::RoaringTreemap;
 
-use crate::exec::InodeUse;
-use crate::model::InodeSet;
+use crate::model::{InodeSet, Links};
 
 /// What distinct inodes take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Allocated {
+#[derive(Clone, Debug)]
+pub(super) struct Allocated<'a> {
+    before: Option<&'a InodeSet>,
+    /// Those that were counted. What was made together has numbers next to each other: a bit an inode.
+    seen: RoaringTreemap,
     /// Allocated bytes of all of them.
     pub(super) all_bytes: u64,
     /// Allocated bytes of those that the previous snapshot does not have.
     pub(super) new_bytes: u64,
 }
 
-impl Allocated {
-    pub(super) fn of(mut inodes: Vec<InodeUse>, before: Option<&InodeSet>) -> Self {
-        inodes.par_sort_unstable();
-        inodes.dedup_by_key(|inode| inode.inode);
-        let known = |inode: &InodeUse| before.is_some_and(|before| before.contains(inode.inode));
-        Self {
-            all_bytes: inodes.iter().map(|inode| inode.allocated_bytes).sum(),
-            new_bytes: inodes.iter().filter(|inode| !known(inode)).map(|inode| inode.allocated_bytes).sum(),
+impl<'a> Allocated<'a> {
+    /// Nothing yet, beside what the previous snapshot has.
+    pub(super) fn beside(before: Option<&'a InodeSet>) -> Self {
+        Self { before, seen: RoaringTreemap::new(), all_bytes: 0, new_bytes: 0 }
+    }
+
+    /// Counts the inodes of a part, those left out that were counted before.
+    pub(super) fn add(&mut self, links: &Links) {
+        for link in links.iter() {
+            if self.seen.insert(link.inode) {
+                let bytes = link.allocated_bytes();
+                self.all_bytes = self.all_bytes.saturating_add(bytes);
+                let is_known = self.before.is_some_and(|before| before.contains(link.inode));
+                self.new_bytes = self.new_bytes.saturating_add(if is_known { 0 } else { bytes });
+            }
         }
     }
 }
@@ -29,16 +38,21 @@ impl Allocated {
 #[cfg(test)]
 mod tests {
     use super::Allocated;
-    use crate::exec::InodeUse;
-    use crate::model::InodeSet;
+    use crate::model::{InodeSet, Link, Links};
 
     #[test]
     fn an_inode_counts_once_and_a_known_one_is_not_written() {
-        let inode = |inode, allocated_bytes| InodeUse { inode, allocated_bytes };
         let before = InodeSet::from_sorted([2, 4]);
-        let inodes = vec![inode(1, 10), inode(2, 20), inode(1, 10), inode(3, 40)];
-        let bytes = |written: Allocated| (written.all_bytes, written.new_bytes);
-        assert_eq!(bytes(Allocated::of(inodes.clone(), Some(&before))), (70, 50));
-        assert_eq!(bytes(Allocated::of(inodes, None)), (70, 70));
+        let parts =
+            [vec![Link::of(1, 512), Link::of(2, 1024), Link::of(1, 512)], vec![Link::of(2, 1024), Link::of(3, 2048)]];
+        let bytes = |before| {
+            let mut allocated = Allocated::beside(before);
+            for part in &parts {
+                allocated.add(&Links::new(part.clone()));
+            }
+            (allocated.all_bytes, allocated.new_bytes)
+        };
+        assert_eq!(bytes(Some(&before)), (3584, 2560));
+        assert_eq!(bytes(None), (3584, 3584));
     }
 }

@@ -140,7 +140,7 @@ impl Examined<'_> {
         let name = &self.disk.name;
         let parts = self.plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| part.disk == *name);
         let owner = parts
-            .filter_map(|part| local.open_live(&part.path).ok().flatten())
+            .filter_map(|part| local.open_live(&part.path()).ok().flatten())
             .find_map(|dir| dir.find("checksums.txt").ok().flatten())
             .map_or((0, 0), |stat| (stat.ownership.uid, stat.ownership.gid));
         let remedy = "run chsnap as root, or put the repository on a filesystem that keeps them; create --ids record writes \

@@ -80,7 +80,8 @@ pub(super) fn move_partitions(
         }
         if others_go {
             let there = prepared.surveyed.catalog.tables.iter().find(|table| table.name() == to);
-            let mut others: Vec<_> = there.iter().flat_map(|table| &table.parts).map(|part| &part.partition).collect();
+            let mut others: Vec<_> =
+                there.iter().flat_map(|table| table.parts.iter()).map(|part| &part.partition).collect();
             others.retain(|partition| !partitions.contains(partition));
             others.sort_unstable();
             others.dedup();

@@ -75,7 +75,7 @@ fn make(prepared: &Prepared<'_>, job: &Job<'_>) -> Result<(), Refused> {
     let restorer = PartRestorer::new(RestoreMode::Auto, owner, CopyMeans::new(true, None, &stop));
     for part in from.parts.iter().filter(|part| !part.name.is_patch()) {
         prepared.check_interrupted()?;
-        let Some(held) = prepared.surveyed.local.open_live(&part.path)? else {
+        let Some(held) = prepared.surveyed.local.open_live(&part.path())? else {
             return Err(Refused::This(format!("part {} is not there any more", part.name)));
         };
         let detached = detached_for(prepared, part, to)?;

@@ -191,7 +191,7 @@ fn problem(table: &Dir, record: &PartRecord, monitor: &dyn Monitor) -> Result<Op
     if found.fingerprint != record.fingerprint {
         return Ok(Some("its checksums.txt is another one than it was taken with".to_owned()));
     }
-    let changed = record.uncovered.iter().find(|file| !found.uncovered.contains(file));
+    let changed = record.uncovered.iter().find(|file| found.uncovered.find(&file.path).as_ref() != Some(file));
     Ok(changed.map(|file| format!("its file {} is another one than it was taken with", file.path)))
 }
 

@@ -350,7 +350,7 @@ fn place_one(
         let place_part = |part: &crate::repo::PartRecord| -> Result<RestoredPart, OpError> {
             prepared.check_interrupted()?;
             let dir = disk_of(&part.disk, &disks).and_then(|disk| dirs.get(&disk));
-            let dir = dir.ok_or_else(|| OpError::NoDisk { disk: part.disk.clone() })?;
+            let dir = dir.ok_or_else(|| OpError::NoDisk { disk: part.disk.to_string() })?;
             let placed = restorer.restore_part(&from.open_dir(part.part.as_str())?, dir, part.part.as_str())?;
             let work = Work { parts: 1, files: placed.files, bytes: placed.bytes, ..Work::default() };
             monitor.advanced(Stage::Place, work);

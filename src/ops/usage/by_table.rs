@@ -104,5 +104,5 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
 
 fn name(origin: &Origin, by_partition: bool) -> (TableName, Option<String>) {
     let table = TableName::new(origin.database.clone(), origin.table.clone());
-    (table, by_partition.then(|| origin.partition.0.clone()))
+    (table, by_partition.then(|| origin.partition.0.to_string()))
 }

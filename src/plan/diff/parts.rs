@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::model::{Blocks, Fingerprint, PartName, PartitionId};
+use compact_str::CompactString;
+
+use crate::model::{Blocks, ContentHash, Fingerprint, PartName, PartitionId};
 
 /// What is known of what a part holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct Content {
     /// The hash of the files that its checksums cover.
     pub fingerprint: Option<Fingerprint>,
     /// The other files: path, size, hash. None where nobody has looked at them.
-    pub uncovered: Option<BTreeSet<(String, u64, Option<String>)>>,
+    pub uncovered: Option<BTreeSet<(CompactString, u64, Option<ContentHash>)>>,
     /// Its files are known to be those of the same part on the other side.
     pub is_the_same_files: bool,
 }
