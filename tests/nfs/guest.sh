@@ -50,7 +50,7 @@ living_holder_is_left_alone() { # MOUNT
   dir=/mnt/export/$repo/lock.d
   ( name=$(ls "$dir"); n=$(echo "$name" | cut -d. -f2)
     while :; do n=$((n + 1)); next="held.$n.$(echo "$name" | cut -d. -f3-)"; mv "$dir/$name" "$dir/$next" || exit; name=$next; sleep 0.3; done ) &
-  chsnap --repo "/mnt/$1/$repo" gc --lock-wait 8s; code=$?
+  chsnap --repo "/mnt/$1/$repo" gc --lock-wait 5s; code=$?
   kill $!
   [ $code = 11 ] || { echo "exit code $code"; return 1; }
 }
@@ -84,7 +84,7 @@ server_goes_away() { # MOUNT
     for f in 1 2 3 4 5 6 7 8 9; do : >"/mnt/export/$repo/trash/2026-11-22T020000Z.deleting-00000001/$d/$f"; done
   done
   chsnap --repo "/mnt/$1/$repo" gc & pid=$!
-  sleep 0.3; lab rpc.nfsd 0; sleep 4; server_is_back
+  sleep 0.3; lab rpc.nfsd 0; sleep 3; server_is_back
   wait $pid; code=$?
   [ $code = 0 ] && [ -z "$(ls "/mnt/export/$repo/trash")" ]
 }

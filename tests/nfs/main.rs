@@ -2,6 +2,8 @@
 //!
 //! `tests/nfs/build` makes the machine, `./test` calls it and leaves this out, loudly, where it cannot boot.
 
+#![expect(clippy::print_stderr, reason = "what each check took is told where the run is watched")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -74,6 +76,8 @@ fn what_holds_on_a_local_filesystem_holds_on_nfs_3_and_4() {
     machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "330" });
     let output = machine.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("check ")).collect();
+    eprintln!("{}\nin {:?}", lines.join("\n"), begun.elapsed());
     for check in &checks {
         let line = said.lines().find(|line| line.starts_with(&format!("check {check}: ")));
         assert!(
@@ -84,5 +88,5 @@ fn what_holds_on_a_local_filesystem_holds_on_nfs_3_and_4() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    assert_eq!(said.lines().filter(|line| line.starts_with("check ")).count(), checks.len(), "{said}");
+    assert_eq!(lines.len(), checks.len(), "{said}");
 }
