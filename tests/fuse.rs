@@ -223,7 +223,7 @@ fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
     for (name, command) in [("create", &["create"][..]), ("rm", &["rm", "--force", "latest"]), ("gc", &["gc"])] {
         let kinds = calls_of(&lab, &format!("calls-{name}"), command);
         let (mut met, mut trials) = (BTreeMap::new(), 0);
-        for at in choose(&mut dice, &kinds, 90) {
+        for at in choose(&mut dice, &kinds, 50) {
             if !kinds.get(at).is_some_and(|kind| repeated.contains(kind)) {
                 continue;
             }
@@ -273,8 +273,8 @@ fn fuse_errors_leave_no_half_snapshot() {
     let faults = [EIO, ENOSPC, ESTALE, EDQUOT].map(Fault::Error).into_iter().chain([Fault::DoneThenError(EIO)]);
     for (round, fault) in faults.enumerate() {
         let chosen = choose(&mut dice, &kinds, 7);
-        // One error at a call of each kind; of the others, which take the same ways, at half of them.
-        let apart = if round == 0 || is_full() { 1 } else { 2 };
+        // One error at a call of each kind; of the others, which take the same ways, at a third of them.
+        let apart = if round == 0 || is_full() { 1 } else { 3 };
         for at in chosen.into_iter().skip(round % apart).step_by(apart) {
             let trial = struck_create(&lab, &format!("errors-{round}-{at}"), at, fault, &seed);
             let Trial { chsnap, run, context, .. } = &trial;
