@@ -95,7 +95,7 @@ impl Instance {
 }
 
 /// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct PartKey {
     /// A table that has a UUID may be renamed.
     table: Result<TableUuid, (String, String)>,

@@ -4,10 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use serde::Serialize;
 
 use crate::model::{Links, SnapshotId};
 
-use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin};
+use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin, PartKey};
 use super::holdings_rows::{
     BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
 };
@@ -53,7 +54,7 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     let mut parts = Vec::new();
     for (part, directory_bytes) in (added.parts)() {
         let id = match &part {
-            HeldPart::Unchanged(origin) => match last.get(&key_of(origin)) {
+            HeldPart::Unchanged(origin) => match last.get(&digest_of(&PartKey::of_origin(origin))) {
                 Some(was) if was.origin == digest_of(origin) => was.id,
                 // Its table has another name now.
                 Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
@@ -85,17 +86,8 @@ fn digest(text: &str) -> Digest {
     blake3::hash(text.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn digest_of(origin: &Origin) -> Digest {
-    digest(&serde_json::to_string(origin).expect("an origin has only string keys"))
-}
-
-/// What makes a part the same one in two snapshots; see [`PartKey`](super::holdings::PartKey).
-fn key_of(origin: &Origin) -> Digest {
-    let Origin { database, table, uuid, part, .. } = origin;
-    match uuid {
-        Some(uuid) => digest(&format!("{uuid}\0{part}")),
-        None => digest(&format!("\0{database}\0{table}\0{part}")),
-    }
+fn digest_of(value: &impl Serialize) -> Digest {
+    digest(&serde_json::to_string(value).expect("neither an origin nor a key has other keys than strings"))
 }
 
 /// A part of the last snapshot.
@@ -117,7 +109,7 @@ fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<Has
             let text: String = row.get(1)?;
             if let Ok(origin) = serde_json::from_str::<Origin>(&text) {
                 let last = Last { id: row.get(0)?, origin: digest_of(&origin), bytes: origin.bytes };
-                parts.insert(key_of(&origin), last);
+                parts.insert(digest_of(&PartKey::of_origin(&origin)), last);
             }
         }
     }
