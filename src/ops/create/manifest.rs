@@ -50,6 +50,15 @@ pub(super) struct Note {
     is_whole: bool,
 }
 
+impl Note {
+    /// Adds the links of the part. An unchanged one's are those that the index has.
+    fn keep(&mut self, links: Links) {
+        if !self.is_unchanged {
+            self.links = links;
+        }
+    }
+}
+
 impl Parts<'_> {
     pub(super) fn manifest(
         mut self,
@@ -96,15 +105,17 @@ impl Parts<'_> {
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
             let links: Vec<Links> = parts.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
-            let describe = |(part, links): (TakenPart, Links)| {
+            let describe = |part: TakenPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
-                (record(&taken.after, &part, known, digest), note(&part, links))
+                (record(&taken.after, &part, known, digest), note(&part))
             };
-            for links in &links {
-                allocated.add(links);
+            let first = described.1.len();
+            let count = || links.iter().for_each(|links| allocated.add(links));
+            rayon::join(|| described.par_extend(parts.into_par_iter().map(describe)), count);
+            for (note, links) in described.1.iter_mut().skip(first).zip(links) {
+                note.keep(links);
             }
-            described.par_extend(parts.into_par_iter().zip(links).map(describe));
         }
         totals.allocated_bytes = allocated.all_bytes;
         totals.written_bytes = allocated.new_bytes;
@@ -201,11 +212,11 @@ fn hold(record: &PartRecord, note: &Note) -> HeldPart {
     }
 }
 
-fn note(part: &TakenPart, links: Links) -> Note {
+/// What is noted of a part, its links aside.
+fn note(part: &TakenPart) -> Note {
     let inspected = &part.inspected;
     Note {
-        // An unchanged part's are those that the index has.
-        links: if part.is_unchanged { Links::default() } else { links },
+        links: Links::default(),
         directories: inspected.directories,
         directory_bytes: inspected.directory_bytes,
         is_unchanged: part.is_unchanged,

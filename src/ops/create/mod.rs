@@ -116,9 +116,18 @@ pub fn create(
         stages.run(Stage::Recover, || pool.install(|| recover_and_keep(locked, Some(server), monitor)))?;
     let run = Run { repository, locked, server, request, now, monitor, stages, pool, kept: &kept };
 
-    let discovered = stages.run(Stage::Discover, || {
-        patiently(server, request.patience, monitor, || discover(server, &request.selection))
-    })?;
+    // The last snapshot is read while the server makes its list of parts: neither needs the other.
+    let with_parts = request.freeze == FreezeMode::Changed;
+    let mut unread = Vec::new();
+    let (discovered, previous) = std::thread::scope(|scope| {
+        let read = || pool.install(|| Previous::read(repository, with_parts, &mut unread));
+        let previous = scope.spawn(|| stages.run(Stage::Decide, read));
+        let discovered = stages.run(Stage::Discover, || {
+            patiently(server, request.patience, monitor, || discover(server, &request.selection))
+        });
+        (discovered, previous.join().expect("reading a snapshot does not panic"))
+    });
+    let discovered = discovered?;
     let (bound, local) = check(repository, &discovered, request)?;
     let mut warnings = discovered.plan.warnings.clone();
     warnings.extend(recovery.pending);
@@ -126,10 +135,8 @@ pub fn create(
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
     }
-
-    let with_parts = request.freeze == FreezeMode::Changed;
-    let previous =
-        stages.run(Stage::Decide, || pool.install(|| Previous::read(repository, with_parts, &mut warnings)))?;
+    let previous = previous?;
+    warnings.extend(unread);
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
     let source = Source { discovered, bound, local, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
