@@ -70,6 +70,7 @@ struct Args {
 const COLUMNS: u64 = 8;
 const LARGE_PARTS: u64 = 200;
 const CHANGED_SHARE: u32 = 50;
+const RSNAPSHOT: &str = "`rsnapshot` with `link_dest`, of what is frozen already";
 
 fn main() {
     if let Some(command) = measure::requested() {
@@ -126,6 +127,7 @@ struct Night {
     rsync_seconds: f64,
     by_hand_seconds: f64,
     rsync_bytes: u64,
+    rsnapshot_seconds: Option<f64>,
     /// Linking what the night before has, by bare system calls.
     bare_seconds: f64,
     new_bytes: u64,
@@ -166,6 +168,7 @@ impl Bench<'_> {
         let copier = self.copier();
         let shadow = self.freeze("bench.small", "night_0");
         let rsync_first = copier.rsync(&shadow, "night_0", None);
+        copier.rsnapshot(&shadow);
         shell("rm -rf \"$0\"", &[&shadow]);
         let nights: Vec<Night> = (1..=self.args.nights).map(|number| self.night(&chsnap, number)).collect();
         let spread = |of: fn(&Night) -> f64| Spread::of(nights.iter().map(of));
@@ -183,13 +186,15 @@ impl Bench<'_> {
             text,
             "| What | Median s | Least to most | To the first line, night by night |\n|---|---:|---:|---:|"
         )?;
-        let rows: [Row<Night>; 4] = [
+        let rows: [Row<Night>; 5] = [
             ("`chsnap create`, its freeze included", |night| night.chsnap_seconds),
             ("`rsync -aH --numeric-ids --link-dest`, of what is frozen already", |night| night.rsync_seconds),
+            (RSNAPSHOT, |night| night.rsnapshot_seconds.unwrap_or(0.0)),
             ("by hand: `FREEZE`, that `rsync`, `rm -rf` of the shadow", |night| night.by_hand_seconds),
             ("bare `linkat` of all that is not new, names known before", |night| night.bare_seconds),
         ];
-        for (what, seconds) in rows {
+        let has_rsnapshot = nights.iter().all(|night| night.rsnapshot_seconds.is_some());
+        for (what, seconds) in rows.into_iter().filter(|(what, _)| has_rsnapshot || *what != RSNAPSHOT) {
             let (own, ratio) =
                 (spread(seconds), Spread::of(nights.iter().map(|night| seconds(night) / night.chsnap_seconds)));
             writeln!(
@@ -253,6 +258,12 @@ impl Bench<'_> {
             shell("rm -rf \"$0\"", &[&shadow]);
             (seconds, begun.elapsed().as_secs_f64(), self.disk.taken_bytes() - taken)
         };
+        let by_rsnapshot = || {
+            let shadow = self.freeze("bench.small", &format!("rsnapshot_{number}"));
+            let seconds = copier.rsnapshot(&shadow);
+            shell("rm -rf \"$0\"", &[&shadow]);
+            seconds
+        };
         let ((chsnap_seconds, chsnap_bytes, stages), (rsync_seconds, by_hand_seconds, rsync_bytes)) =
             if number.is_multiple_of(2) {
                 let rsync = by_rsync();
@@ -260,6 +271,7 @@ impl Bench<'_> {
             } else {
                 (by_chsnap(), by_rsync())
             };
+        let rsnapshot_seconds = by_rsnapshot();
         let newest = chsnap.repo().join("latest/data/bench/small");
         // Stays until the end, as everything does: ext4 passes over inodes that were freed a moment ago.
         let bare_seconds = copies::bare_links(&newest, &self.disk.path().join(format!("bare_{number}")));
@@ -270,6 +282,7 @@ impl Bench<'_> {
             rsync_seconds,
             by_hand_seconds,
             rsync_bytes,
+            rsnapshot_seconds,
             bare_seconds,
             new_bytes,
             stages,

@@ -29,6 +29,25 @@ impl Copier<'_> {
         timed(script, &[from, &all.join(name), Path::new(&link)])
     }
 
+    /// Seconds of `rsnapshot`, whose snapshots of `from` are below `rsnapshot/`; none where it is not installed.
+    pub(crate) fn rsnapshot(&self, from: &Path) -> Option<f64> {
+        if !is_installed("rsnapshot") || !is_installed("rsync") {
+            return None;
+        }
+        let all = self.disk.join("rsnapshot");
+        fs::create_dir_all(&all).expect("a directory");
+        // The fields are parted by tabs. Nothing is retained for so short that it is removed while it is timed.
+        let settings = format!(
+            "config_version\t1.2\nsnapshot_root\t{all}/\nno_create_root\t1\ncmd_rsync\t/usr/bin/rsync\nretain\talpha\t1000\n\
+             link_dest\t1\nrsync_short_args\t-aH\nrsync_long_args\t--numeric-ids --delete\nbackup\t{from}/\ttables/\n",
+            all = all.display(),
+            from = from.display()
+        );
+        let file = self.disk.join("rsnapshot.conf");
+        fs::write(&file, settings).expect("a file");
+        Some(timed(r#"rsnapshot -q -c "$0" alpha && sync --file-system "$1""#, &[&file, &all]))
+    }
+
     /// Seconds of `cp -a`.
     pub(crate) fn cp(&self, from: &Path, name: &str) -> f64 {
         timed(r#"cp -a "$0" "$1" && sync --file-system "$1""#, &[from, &self.disk.join(name)])
@@ -107,7 +126,7 @@ pub(crate) fn bare_links(from: &Path, to: &Path) -> f64 {
 
 /// Tools that are compared with and not installed.
 pub(crate) fn missing() -> Vec<&'static str> {
-    ["rsync", "restic", "borg"].into_iter().filter(|tool| !is_installed(tool)).collect()
+    ["rsync", "rsnapshot", "restic", "borg"].into_iter().filter(|tool| !is_installed(tool)).collect()
 }
 
 fn is_installed(tool: &str) -> bool {
