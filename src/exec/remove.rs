@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::fs::ErrorKind::{self, Exists, NotEmpty, WrongKind};
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, FsError, Kind, is_network_filesystem};
 
 /// What was unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub fn remove_tree(
         return Ok(Removed { files: 1, directories: 0 });
     }
     let Some(dir) = parent.find_beneath(Path::new(name))? else { return Ok(Removed::default()) };
-    let tree = Tree { top: &dir, raised: AtomicU64::new(0), progress };
+    let is_on_network = is_network_filesystem(&dir);
+    let tree = Tree { top: &dir, is_on_network, raised: AtomicU64::new(0), progress };
     let mut removed = Removed::default();
     loop {
         let before = tree.raised.load(Ordering::Relaxed);
@@ -74,19 +75,34 @@ pub fn remove_tree(
     Ok(removed)
 }
 
-/// Emptied directories in one directory. Whoever empties one takes it away, and what others have left there meanwhile;
-/// nobody waits while another does that: on NFS each call is a journey, and those in one directory queue anyway.
+/// Emptied directories in one directory.
+///
+/// On this host's own disks whoever empties one takes it away while it is still open: Linux then frees its blocks when it is
+/// closed, all threads at once. Of one that nobody has open it frees them within `rmdir`, with the directory above locked,
+/// and on a filesystem that is mounted with `discard` that waits for the disk each time.
+///
+/// On a network each call is a journey, and those in one directory queue: there one thread takes away what others have left
+/// meanwhile, and nobody waits for it.
 struct Emptied<'a> {
     dir: &'a Dir,
+    is_on_network: bool,
     names: Mutex<Vec<OsString>>,
     removed: Mutex<Removed>,
 }
 
 impl Emptied<'_> {
-    fn take_away(&self, name: OsString) -> Result<(), FsError> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name);
-        let Ok(mut removed) = self.removed.try_lock() else { return Ok(()) };
-        self.work_off(&mut removed)
+    /// Takes away one that is empty, or leaves that to whoever is at it. Those that this call took away and nobody else
+    /// counts.
+    fn take_away(&self, name: &OsStr) -> Result<Removed, FsError> {
+        if !self.is_on_network {
+            let was_there = if_present(self.dir.remove_dir(name))?;
+            return Ok(Removed { files: 0, directories: u64::from(was_there) });
+        }
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+        if let Ok(mut removed) = self.removed.try_lock() {
+            self.work_off(&mut removed)?;
+        }
+        Ok(Removed::default())
     }
 
     fn take_away_the_rest(self) -> Result<Removed, FsError> {
@@ -111,6 +127,7 @@ impl Emptied<'_> {
 /// A tree that is being removed.
 struct Tree<'a> {
     top: &'a Dir,
+    is_on_network: bool,
     /// How many directories were raised to its top.
     raised: AtomicU64,
     progress: &'a (dyn Fn(Removed) + Sync),
@@ -135,11 +152,13 @@ impl Tree<'_> {
             }
             return first_error.map_or(Ok(own), Err);
         }
-        // The directories below are emptied in parallel; their entries in this one are taken away by one thread at a time.
-        let emptied = Emptied { dir, names: Mutex::default(), removed: Mutex::default() };
-        let empty_one = |name: &OsString| -> Result<Removed, FsError> {
-            let removed = self.empty(&dir.open_dir(name)?, depth + 1)?;
-            emptied.take_away(name.clone())?;
+        let is_on_network = self.is_on_network;
+        let emptied = Emptied { dir, is_on_network, names: Mutex::default(), removed: Mutex::default() };
+        let empty_one = |name: &OsStr| -> Result<Removed, FsError> {
+            let below = dir.open_dir(name)?;
+            let mut removed = self.empty(&below, depth + 1)?;
+            removed += emptied.take_away(name)?;
+            drop(below);
             Ok(removed)
         };
         let below: Vec<_> = directories.par_iter().map(|entry| empty_one(&entry.name)).collect();
