@@ -1,5 +1,6 @@
 //! What a server holds, as chsnap decides on it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +93,30 @@ impl Table {
     }
 }
 
+/// What a server lists of the parts of a table, in short: lists that have equal ones are equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Parts.
+    pub parts: u64,
+    /// A hash of each, added up modulo 2^64.
+    pub sum: u64,
+}
+
+impl Listing {
+    /// Counts one more part, by its hash.
+    pub fn add(&mut self, hash: u64) {
+        self.parts += 1;
+        self.sum = self.sum.wrapping_add(hash);
+    }
+}
+
+impl std::ops::AddAssign for Listing {
+    fn add_assign(&mut self, other: Self) {
+        self.parts += other.parts;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
 /// All tables of a server at one moment, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -99,18 +124,26 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Tables that chsnap cannot handle at all, with the reason.
     pub unusable: Vec<(TableName, String)>,
+    /// The lists of parts that the server gave, by the table that it named with them.
+    pub listings: BTreeMap<TableName, Listing>,
+}
+
+/// What is kept of one look at a server for the next: so that only what has changed is listed then, and no part is in
+/// memory twice.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// The parts of each table.
+    pub parts: BTreeMap<TableKey, Arc<Vec<Part>>>,
+    /// See [`Catalog::listings`].
+    pub listings: BTreeMap<TableName, Listing>,
 }
 
 impl Catalog {
-    /// Takes the parts of tables that have not changed from an earlier look, so that they are in memory once.
-    pub fn share_parts(&mut self, earlier: &[(TableKey, Arc<Vec<Part>>)]) {
-        for (key, parts) in earlier {
-            let found = self.tables.binary_search_by(|table| table.key.cmp(key)).ok();
-            let own = found.and_then(|position| self.tables.get_mut(position)).map(|table| &mut table.parts);
-            if let Some(own) = own.filter(|own| **own == *parts) {
-                *own = Arc::clone(parts);
-            }
-        }
+    /// What the next look wants to know of this one.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        let parts = self.tables.iter().map(|table| (table.key.clone(), Arc::clone(&table.parts)));
+        Look { parts: parts.collect(), listings: self.listings.clone() }
     }
 
     /// The table that is the same one as `key` says: same name and same UUID.

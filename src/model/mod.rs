@@ -16,7 +16,7 @@ mod quantities;
 mod snapshot_id;
 mod table;
 
-pub use catalog::{Catalog, Mutation, Part, Table};
+pub use catalog::{Catalog, Listing, Look, Mutation, Part, Table};
 pub use check::{DamageKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
 pub use escape::escape_for_file_name;

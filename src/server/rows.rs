@@ -48,11 +48,29 @@ pub(super) struct PartRow {
     /// Sum of its files' sizes.
     #[serde(deserialize_with = "number")]
     pub bytes_on_disk: u64,
+    /// When it was made: seconds since 1970.
+    #[serde(deserialize_with = "number")]
+    pub modified: u64,
     /// Files, as the server counts them; 0 where it does not.
     #[serde(deserialize_with = "number")]
     pub files: u64,
     /// The server's own fingerprint of it; empty where it gives none.
     pub hash_of_all_files: String,
+}
+
+/// What `system.parts` has of one table, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct ListingRow {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Active parts.
+    #[serde(deserialize_with = "number")]
+    pub parts: u64,
+    /// See [`super::sql::listings`].
+    #[serde(deserialize_with = "number")]
+    pub sum: u64,
 }
 
 /// A mutation of `system.mutations`.
@@ -137,7 +155,7 @@ mod tests {
     fn integers_are_read_with_and_without_quotes() {
         let row: PartRow = serde_json::from_str(
             r#"{"database":"d","table":"t","partition_id":"all","name":"all_1_1_0","path":"\/x\/","disk_name":"default",
-                "rows":"18446744073709551615","bytes_on_disk":7,"files":0,"hash_of_all_files":""}"#,
+                "rows":"18446744073709551615","bytes_on_disk":7,"modified":5,"files":0,"hash_of_all_files":""}"#,
         )
         .expect("a valid row");
         assert_eq!((row.rows, row.bytes_on_disk, row.path.as_str()), (u64::MAX, 7, "/x/"));

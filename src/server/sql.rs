@@ -3,6 +3,7 @@
 use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
 use super::features::Features;
+use super::rows::PartRow;
 
 /// Databases that belong to the server itself and are left out.
 pub const SYSTEM_DATABASES: [&str; 4] =
@@ -74,17 +75,41 @@ pub fn tables(features: &Features, with_system: bool) -> String {
     )
 }
 
-/// All active parts.
+/// All active parts, or those of some tables.
 #[must_use]
-pub fn parts(features: &Features, with_system: bool) -> String {
+pub fn parts(features: &Features, with_system: bool, only: Option<&[&TableName]>) -> String {
+    let only: Vec<String> = only.unwrap_or_default().iter().map(|name| format!("({})", is_table(name))).collect();
+    let only = if only.is_empty() { String::new() } else { format!(" AND ({})", only.join(" OR ")) };
     format!(
-        "SELECT database, table, partition_id, name, path, rows, bytes_on_disk, {}, {}, {} FROM system.parts \
-         WHERE active AND {}",
+        "SELECT database, table, partition_id, name, path, rows, bytes_on_disk, {MODIFIED} AS modified, {}, {}, {} \
+         FROM system.parts WHERE active AND {}{only}",
         column(features, "parts", "disk_name", "'default'"),
         column(features, "parts", "hash_of_all_files", "''"),
         column(features, "parts", "files", "0"),
         left_out(with_system),
     )
+}
+
+/// When a part was made, as far as a server tells; in seconds since 1970.
+const MODIFIED: &str = "toUInt32(modification_time)";
+
+/// How many active parts each table has, and a sum over them: [`listed`] says of what.
+#[must_use]
+pub fn listings(features: &Features, with_system: bool) -> String {
+    let disk = if features.has_column("parts", "disk_name") { "disk_name" } else { "'default'" };
+    format!(
+        "SELECT database, table, toString(count()) AS parts, toString(sum(cityHash64(concat(name, '\\n', {disk}, '\\n', \
+         toString(rows), '\\n', toString(bytes_on_disk), '\\n', toString({MODIFIED}))))) AS sum \
+         FROM system.parts WHERE active AND {} GROUP BY database, table",
+        left_out(with_system),
+    )
+}
+
+/// What [`listings`] has the server hash of a part.
+#[must_use]
+pub(super) fn listed(row: &PartRow) -> String {
+    let PartRow { name, disk_name, rows, bytes_on_disk, modified, .. } = row;
+    format!("{name}\n{disk_name}\n{rows}\n{bytes_on_disk}\n{modified}")
 }
 
 /// All mutations that the server still lists.

@@ -1,20 +1,21 @@
 //! Reading a server's state in a constant number of queries, whatever the number of tables.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use naive_cityhash::cityhash64;
 use serde::Deserialize;
 
 use crate::model::{
-    Catalog, Fingerprint, Mutation, Part, PartName, PartitionId, Table, TableKey, TableName, TableUuid,
+    Catalog, Fingerprint, Listing, Look, Mutation, Part, PartName, PartitionId, Table, TableKey, TableName, TableUuid,
     escape_for_file_name,
 };
 
 use super::error::{ServerError, code};
-use super::rows::{FunctionName, FunctionRow, MutationRow, PartRow, TableRow};
+use super::rows::{FunctionName, FunctionRow, ListingRow, MutationRow, PartRow, TableRow};
 use super::sql;
 use super::transport::Server;
 
@@ -81,16 +82,47 @@ pub fn identity(server: &Server) -> Result<Identity, ServerError> {
 /// # Errors
 /// If the server does not answer.
 pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError> {
+    look(server, with_system, None)
+}
+
+/// [`survey`] once more: parts are listed only of tables of which the server now lists others than at the earlier look.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn survey_again(server: &Server, with_system: bool, earlier: &Look) -> Result<Catalog, ServerError> {
+    look(server, with_system, Some(earlier))
+}
+
+/// Of more tables than this the parts are listed all at once.
+const TABLES_LISTED_BY_NAME: usize = 100;
+
+fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Catalog, ServerError> {
     let features = server.features();
     let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &[])?;
     let mutations: Vec<MutationRow> =
         if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
-    let mut hand_out = HandOut::of(&catalog);
-    server.each_row_of(&sql::parts(features, with_system), |row| hand_out.give(&row, &mut catalog))?;
-    for table in &mut catalog.tables {
-        Arc::make_mut(&mut table.parts).shrink_to_fit();
+    let known = match earlier {
+        Some(earlier) => Known::of(&catalog, listings(server, with_system)?, earlier),
+        None => Known::default(),
+    };
+    let moved: Vec<&TableName> = known.moved.iter().collect();
+    let only = Some(moved.as_slice()).filter(|moved| earlier.is_some() && moved.len() <= TABLES_LISTED_BY_NAME);
+    if only.is_none_or(|only| !only.is_empty()) {
+        if earlier.is_some() {
+            tracing::debug!(tables = moved.len(), "parts are listed again");
+        }
+        let mut hand_out = HandOut::of(&catalog);
+        server.each_row_of(&sql::parts(features, with_system, only), |row| hand_out.give(&row, &mut catalog))?;
+        hand_out.end(&mut catalog);
     }
+    for table in &mut catalog.tables {
+        match known.parts.get(&table.key) {
+            Some(parts) => table.parts = Arc::clone(parts),
+            None => Arc::make_mut(&mut table.parts).shrink_to_fit(),
+        }
+    }
+    catalog.listings.extend(known.listings);
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
@@ -98,6 +130,44 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
         look_behind_overlays(&mut catalog, &databases(server)?);
     }
     Ok(catalog)
+}
+
+/// What an earlier look knows of the parts that a server has now.
+#[derive(Default)]
+struct Known {
+    /// The parts of tables that have the same ones still.
+    parts: BTreeMap<TableKey, Arc<Vec<Part>>>,
+    /// What the server lists of them.
+    listings: BTreeMap<TableName, Listing>,
+    /// The others that have parts.
+    moved: Vec<TableName>,
+}
+
+impl Known {
+    fn of(catalog: &Catalog, now: BTreeMap<TableName, Listing>, earlier: &Look) -> Self {
+        let mut known = Self { parts: BTreeMap::new(), listings: now, moved: Vec::new() };
+        for table in &catalog.tables {
+            let listing = known.listings.get(table.name());
+            let same = listing.is_some() && listing == earlier.listings.get(table.name());
+            if let Some(parts) = earlier.parts.get(&table.key).filter(|_| same) {
+                known.parts.insert(table.key.clone(), Arc::clone(parts));
+            }
+        }
+        let names: HashSet<&TableName> = known.parts.keys().map(|key| &key.name).collect();
+        known.moved = known.listings.keys().filter(|name| !names.contains(name)).cloned().collect();
+        for name in &known.moved {
+            known.listings.remove(name);
+        }
+        known
+    }
+}
+
+fn listings(server: &Server, with_system: bool) -> Result<BTreeMap<TableName, Listing>, ServerError> {
+    let rows: Vec<ListingRow> = server.rows(&sql::listings(server.features(), with_system))?;
+    let listing = |row: ListingRow| {
+        (TableName::new(row.database, row.table), Listing { parts: row.parts, sum: row.sum })
+    };
+    Ok(rows.into_iter().map(listing).collect())
 }
 
 /// How often the list of tables is asked for while tables are being dropped or renamed, and the pause in between.
@@ -193,11 +263,14 @@ struct HandOut {
     by_name: HashMap<TableName, usize>,
     /// The directory of the last part: the next one is mostly in it too.
     parent: Arc<Path>,
+    /// Its table, as the server named it, with what was counted of that.
+    listing: Option<(TableName, Listing)>,
 }
 
 impl HandOut {
     fn of(catalog: &Catalog) -> Self {
-        let mut hand_out = Self { by_path: HashMap::new(), by_name: HashMap::new(), parent: Arc::from(Path::new("")) };
+        let parent = Arc::from(Path::new(""));
+        let mut hand_out = Self { by_path: HashMap::new(), by_name: HashMap::new(), parent, listing: None };
         for (position, table) in catalog.tables.iter().enumerate() {
             // A view lists the directory of its inner table as its own.
             if table.is_merge_tree() {
@@ -209,6 +282,7 @@ impl HandOut {
     }
 
     fn give(&mut self, row: &PartRow, catalog: &mut Catalog) {
+        self.count(row, catalog);
         let parent = Path::new(&row.path).parent().unwrap_or(Path::new(""));
         if *self.parent != *parent {
             self.parent = Arc::from(parent);
@@ -219,6 +293,24 @@ impl HandOut {
             (Ok(part), Some(table)) => Arc::make_mut(&mut table.parts).push(part),
             (Err(reason), _) => catalog.unusable.push((name(), reason)),
             (Ok(_), None) => {}
+        }
+    }
+
+    /// Counts a part into what its server lists of the table that it names.
+    fn count(&mut self, row: &PartRow, catalog: &mut Catalog) {
+        let is_of = |name: &TableName| name.database == row.database && name.table == row.table;
+        if !self.listing.as_ref().is_some_and(|(name, _)| is_of(name)) {
+            self.end(catalog);
+        }
+        let name = || TableName::new(row.database.as_str(), row.table.as_str());
+        let (_, listing) = self.listing.get_or_insert_with(|| (name(), Listing::default()));
+        listing.add(cityhash64(sql::listed(row).as_bytes()));
+    }
+
+    /// Writes down what was counted of the last table.
+    fn end(&mut self, catalog: &mut Catalog) {
+        if let Some((name, listing)) = self.listing.take() {
+            *catalog.listings.entry(name).or_default() += listing;
         }
     }
 }
@@ -269,4 +361,68 @@ pub fn definitions(server: &Server, with_system: bool) -> Result<Definitions, Se
     let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };
     let rows: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &settings)?;
     Ok(rows.into_iter().map(|row| (TableName::new(row.database, row.name), row.create_table_query)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Known, Listing, Look};
+    use crate::model::{Catalog, Table, TableKey, TableName, TableUuid};
+
+    fn table(name: &str, uuid: Option<&str>) -> Table {
+        let uuid = uuid.map(|digit| TableUuid::try_from(format!("{digit}0000000-0000-4000-8000-000000000000")));
+        Table {
+            key: TableKey { name: TableName::new("d", name), uuid: uuid.map(|uuid| uuid.expect("a UUID")) },
+            engine: "MergeTree".to_owned(),
+            definition: String::new(),
+            data_paths: Vec::new(),
+            metadata_path: std::path::PathBuf::new(),
+            storage_policy: String::new(),
+            has_own_data: None,
+            parts: Arc::default(),
+            mutations: Vec::new(),
+        }
+    }
+
+    /// A look at these tables, each with the sum over its parts; without one it has none.
+    fn look(tables: &[(&str, Option<&str>, Option<u64>)]) -> Catalog {
+        let listing = |sum| Listing { parts: 1, sum };
+        let listed = tables.iter().filter_map(|(name, _, sum)| Some((TableName::new("d", *name), listing((*sum)?))));
+        Catalog {
+            tables: tables.iter().map(|(name, uuid, _)| table(name, *uuid)).collect(),
+            listings: listed.collect(),
+            ..Catalog::default()
+        }
+    }
+
+    #[test]
+    fn only_tables_that_list_the_same_are_not_listed_again() {
+        let before = [
+            ("same", Some("1"), Some(1)),
+            ("plain", None, Some(2)),
+            ("more", Some("3"), Some(3)),
+            ("another", Some("4"), Some(4)),
+            ("gone", Some("5"), Some(5)),
+            ("emptied", Some("6"), Some(6)),
+            ("old", Some("7"), Some(7)),
+        ];
+        let after = [
+            ("same", Some("1"), Some(1)),
+            ("plain", None, Some(2)),
+            ("more", Some("3"), Some(33)),
+            ("another", Some("9"), Some(4)),
+            ("emptied", Some("6"), None),
+            ("renamed", Some("7"), Some(7)),
+            ("new", Some("8"), Some(8)),
+        ];
+        let earlier: Look = look(&before).look();
+        let now = look(&after);
+        let known = Known::of(&now, now.listings.clone(), &earlier);
+        let names = |names: &mut dyn Iterator<Item = &TableName>| names.map(|name| name.table.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&mut known.parts.keys().map(|key| &key.name)), ["plain", "same"]);
+        assert_eq!(names(&mut known.moved.iter()), ["another", "more", "new", "renamed"]);
+        // What is listed again is counted again.
+        assert_eq!(names(&mut known.listings.keys()), ["plain", "same"]);
+    }
 }

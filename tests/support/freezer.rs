@@ -179,7 +179,7 @@ impl Freezer {
         };
         for (table, rows) in self.lies.lock().expect("no thread panics with it").iter() {
             // The server's own database is asked for to learn the data path.
-            if from(table) && !sql.contains("name = 'system'") {
+            if from(table) && !sql.contains("name = 'system'") && !sql.contains("GROUP BY") {
                 return Ok(rows.clone());
             }
         }
@@ -214,13 +214,20 @@ impl Freezer {
                     })
                 })
                 .collect()
+        } else if from("parts") && sql.contains("GROUP BY") {
+            // Never what was listed before, so that everything is listed again.
+            let row = |table: &String| {
+                let parts = names(&self.data_path.join("data/d").join(table)).len();
+                json!({"database": "d", "table": table, "parts": parts, "sum": "0"})
+            };
+            self.tables().iter().map(row).filter(|row| row["parts"] != 0).collect()
         } else if from("parts") {
             self.tables()
                 .iter()
                 .flat_map(|table| {
                     let parts = names(&self.data_path.join("data/d").join(table));
                     parts.into_iter().map(|part| json!({
-                    "database": "d", "table": table, "partition_id": "all", "name": part, "rows": 1, "bytes_on_disk": 1,
+                    "database": "d", "table": table, "partition_id": "all", "name": part, "rows": 1, "bytes_on_disk": 1, "modified": 1,
                     "path": format!("{data}/data/d/{table}/{part}/"), "disk_name": "default", "files": 0,
                     "hash_of_all_files": "",
                 })).collect::<Vec<_>>()

@@ -19,7 +19,7 @@ mod written;
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::SnapshotId;
+use crate::model::{Look, SnapshotId};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
 use crate::repo::{BoundServer, Repository};
@@ -49,6 +49,8 @@ struct Discovered {
     identity: Identity,
     databases: Vec<server::DatabaseRow>,
     disks: Vec<server::Disk>,
+    /// What the plan was made from, for the next look.
+    look: Look,
     plan: CreatePlan,
 }
 
@@ -67,7 +69,7 @@ fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpErro
     if !plan.unmatched.is_empty() {
         return Err(OpError::NothingNamed { names: plan.unmatched });
     }
-    Ok(Discovered { identity, databases, disks, plan })
+    Ok(Discovered { identity, databases, disks, look: catalog.look(), plan })
 }
 
 /// What must hold before anything is touched, for a dry run too. The answer is the server as the repository knows it,

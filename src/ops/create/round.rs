@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use crate::fs::Dir;
-use crate::model::{Catalog, FreezeName, Part, TableKey};
+use crate::model::{Catalog, FreezeName, Look};
 use crate::ops::error::OpError;
 use crate::ops::waiting::patiently;
 use crate::plan::{Scope, TableFreeze};
@@ -55,10 +55,9 @@ impl Taker<'_> {
         data: &Dir,
         name: &FreezeName,
         incoming: &Incoming<'_>,
+        earlier: &Look,
     ) -> Result<Round, OpError> {
         let count = freezes.len();
-        let before: Vec<_> =
-            freezes.iter().map(|freeze| (freeze.table.key.clone(), Arc::clone(&freeze.table.parts))).collect();
         let (sender, frozen) = mpsc::channel();
         let mut queue = VecDeque::new();
         for (number, freeze) in freezes.into_iter().enumerate() {
@@ -90,7 +89,7 @@ impl Taker<'_> {
             Some(asks)
         };
         let look = std::thread::scope(|scope| {
-            let look = scope.spawn(|| self.look_again(count, frozen, &before));
+            let look = scope.spawn(|| self.look_again(count, frozen, earlier));
             if !self.has_counter() {
                 while take_next() == Some(false) {}
             }
@@ -119,7 +118,7 @@ impl Taker<'_> {
         &self,
         count: usize,
         frozen: Receiver<IsDefined>,
-        before: &[(TableKey, Arc<Vec<Part>>)],
+        earlier: &Look,
     ) -> Result<SecondLook, OpError> {
         let frozen: Vec<IsDefined> = frozen.into_iter().collect();
         if frozen.len() < count {
@@ -131,9 +130,8 @@ impl Taker<'_> {
         } else {
             server::definitions(self.server, names_system)?
         };
-        let survey = || server::survey(self.server, names_system);
-        let mut catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
-        catalog.share_parts(before);
+        let survey = || server::survey_again(self.server, names_system, earlier);
+        let catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
         let functions = functions(self.server, self.request)?;
         Ok(SecondLook { printed, catalog, functions })
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Table, TableName};
+use crate::model::{Catalog, Look, Table, TableName};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
@@ -63,6 +63,7 @@ impl Rounds<'_> {
         &self,
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
+        first_look: Look,
         warnings: &mut Vec<String>,
     ) -> Result<Tree, OpError> {
         let count = planned.len();
@@ -78,13 +79,15 @@ impl Rounds<'_> {
         }
         let mut tree = Tree::default();
         let mut next = planned;
+        let mut look = first_look;
         for round in 1..=ROUNDS {
             if next.is_empty() {
                 break;
             }
             let name = incoming.announce_freeze((self.now)())?;
             let Round { attempts, after, functions } =
-                self.taker.round(std::mem::take(&mut next), &data, &name, incoming)?;
+                self.taker.round(std::mem::take(&mut next), &data, &name, incoming, &look)?;
+            look = after.look();
             tree.functions = Some(functions);
             let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
             let mut gone = Vec::new();

@@ -70,7 +70,7 @@ impl Run<'_> {
     pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
         let Source { discovered, bound, local, previous, mut warnings } = source;
-        let Discovered { identity, databases, disks, plan } = discovered;
+        let Discovered { identity, databases, disks, look, plan } = discovered;
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
         let advanced = |bytes| {
@@ -117,7 +117,7 @@ impl Run<'_> {
             copying: &copying,
             version: &identity.version,
         };
-        let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), &mut warnings)?;
+        let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), look, &mut warnings)?;
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
