@@ -16,6 +16,8 @@ mod chsnap_command;
 #[allow(unused_macros, reason = "it is for tests")]
 #[path = "../tests/support/engine.rs"]
 mod engine;
+#[path = "support/looking.rs"]
+mod looking;
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/measure.rs"]
@@ -119,6 +121,8 @@ struct Bench {
     /// As many as there are now.
     parts: u64,
     changes: u32,
+    /// The table's directory below the server's data, and below each shadow.
+    table: PathBuf,
 }
 
 impl Bench {
@@ -134,6 +138,8 @@ impl Bench {
         let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
         chsnap.expect(0, &["init"]);
         let filesystem = File::open(engine.root()).expect("the engine's folder is there");
+        let table = live.parent().expect("a part lies in a table's directory");
+        let in_data = table.strip_prefix(engine.data_path()).expect("the table is in the server's data").to_owned();
         let mut bench = Self {
             engine,
             chsnap,
@@ -143,11 +149,12 @@ impl Bench {
             partitions: args.parts,
             parts: 0,
             changes: 0,
+            table: in_data,
         };
         bench.series.version = version;
         bench.series.parts = parts.parse().expect("a count of parts");
         bench.parts = bench.series.parts;
-        bench.series.files = count_files(live.parent().expect("a part lies in a table's directory"));
+        bench.series.files = count_files(table);
         println!(
             "  {} parts with {} files after {:.0} s",
             bench.series.parts,
@@ -179,7 +186,10 @@ impl Bench {
     /// one, which would slow whoever comes next. Only the procedure by hand removes something, so it is waited for.
     fn round(&mut self, number: usize) -> Round {
         let mut round = BTreeMap::new();
-        let mut order = [Procedure::FreezeAndSync, Procedure::Create, Procedure::First, Procedure::Freeze];
+        // After the pause caches are cold, and whoever came first would pay for that: this one is not counted.
+        self.freeze(false);
+        let mut order =
+            [Procedure::FreezeAndSync, Procedure::Create, Procedure::First, Procedure::Look, Procedure::Freeze];
         let turn = number % order.len();
         order.rotate_left(turn);
         for procedure in order.into_iter().chain([Procedure::Changed, Procedure::ByHand]) {
@@ -189,6 +199,7 @@ impl Bench {
             self.sync();
             let seconds = match procedure {
                 Procedure::FreezeAndSync => self.freeze(true),
+                Procedure::Look => self.freeze_and_look(),
                 Procedure::Freeze => self.freeze(false),
                 Procedure::ByHand => self.by_hand(),
                 Procedure::Create => self.create(),
@@ -224,6 +235,17 @@ impl Bench {
         if sync {
             self.sync();
         }
+        begun.elapsed().as_secs_f64()
+    }
+
+    fn freeze_and_look(&mut self) -> f64 {
+        let (name, shadow) = self.next_shadow();
+        let begun = Instant::now();
+        self.engine.query(&freeze_statement(&name));
+        thread::scope(|scope| {
+            scope.spawn(|| self.sync());
+            looking::look(&shadow.join(&self.table));
+        });
         begun.elapsed().as_secs_f64()
     }
 

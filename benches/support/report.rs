@@ -9,6 +9,7 @@ use crate::section::{Spread, thousands};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Procedure {
     FreezeAndSync,
+    Look,
     Create,
     First,
     Changed,
@@ -17,12 +18,13 @@ pub(crate) enum Procedure {
 }
 
 impl Procedure {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::FreezeAndSync, Self::Create, Self::First, Self::Changed, Self::ByHand, Self::Freeze];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::FreezeAndSync, Self::Look, Self::Create, Self::First, Self::Changed, Self::ByHand, Self::Freeze];
 
     pub(crate) fn short_name(self) -> &'static str {
         match self {
             Self::FreezeAndSync => "freeze+syncfs",
+            Self::Look => "freeze+syncfs+look",
             Self::Create => "create",
             Self::First => "first create",
             Self::Changed => "create, 2 % changed",
@@ -34,6 +36,7 @@ impl Procedure {
     fn name(self) -> &'static str {
         match self {
             Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
+            Self::Look => "the same, beside the `syncfs` bare calls that list, `stat` and read what is checked",
             Self::Create => "`chsnap create --freeze all`, the whole process",
             Self::First => "`chsnap create` into a new repository",
             Self::Changed => "`chsnap create`, a part new in 2 % of the partitions",

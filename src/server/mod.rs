@@ -34,6 +34,8 @@ pub use restore::{
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
-pub use survey::{DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey, survey_again};
+pub use survey::{
+    DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey, survey_again,
+};
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};

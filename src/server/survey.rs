@@ -164,9 +164,8 @@ impl Known {
 
 fn listings(server: &Server, with_system: bool) -> Result<BTreeMap<TableName, Listing>, ServerError> {
     let rows: Vec<ListingRow> = server.rows(&sql::listings(server.features(), with_system))?;
-    let listing = |row: ListingRow| {
-        (TableName::new(row.database, row.table), Listing { parts: row.parts, sum: row.sum })
-    };
+    let listing =
+        |row: ListingRow| (TableName::new(row.database, row.table), Listing { parts: row.parts, sum: row.sum });
     Ok(rows.into_iter().map(listing).collect())
 }
 
@@ -419,7 +418,8 @@ mod tests {
         let earlier: Look = look(&before).look();
         let now = look(&after);
         let known = Known::of(&now, now.listings.clone(), &earlier);
-        let names = |names: &mut dyn Iterator<Item = &TableName>| names.map(|name| name.table.clone()).collect::<Vec<_>>();
+        let names =
+            |names: &mut dyn Iterator<Item = &TableName>| names.map(|name| name.table.clone()).collect::<Vec<_>>();
         assert_eq!(names(&mut known.parts.keys().map(|key| &key.name)), ["plain", "same"]);
         assert_eq!(names(&mut known.moved.iter()), ["another", "more", "new", "renamed"]);
         // What is listed again is counted again.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::Mutex;
 
 use crate::fs::Dir;
 use crate::model::{Catalog, FreezeName, Look};
@@ -114,12 +114,7 @@ impl Taker<'_> {
     ///
     /// Definitions whose files cannot be read here are asked for first: one that is the same at both looks is then the
     /// one that was in force when its table was frozen. Where a table failed nobody will look at the answer.
-    fn look_again(
-        &self,
-        count: usize,
-        frozen: Receiver<IsDefined>,
-        earlier: &Look,
-    ) -> Result<SecondLook, OpError> {
+    fn look_again(&self, count: usize, frozen: Receiver<IsDefined>, earlier: &Look) -> Result<SecondLook, OpError> {
         let frozen: Vec<IsDefined> = frozen.into_iter().collect();
         if frozen.len() < count {
             return Err(OpError::Interrupted);

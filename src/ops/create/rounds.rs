@@ -100,6 +100,8 @@ impl Rounds<'_> {
                     Outcome::Again(table, reason) => {
                         tracing::info!(table = %table.name(), reason, round, "freezing again");
                         self.clear(&target)?;
+                        // Whatever it was, its parts are listed anew and not taken for the same ones.
+                        look.parts.remove(&table.key);
                         next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == table.name()).cloned());
                     }
                     Outcome::Skipped(table, reason) => {
