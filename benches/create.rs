@@ -26,6 +26,8 @@ mod measure;
 mod report;
 #[path = "support/section.rs"]
 mod section;
+#[path = "support/threads.rs"]
+mod threads;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -16,6 +16,8 @@ mod machine;
 mod raw;
 #[path = "support/section.rs"]
 mod section;
+#[path = "support/threads.rs"]
+mod threads;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

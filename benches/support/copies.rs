@@ -2,16 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Instant;
 
 use nix::fcntl::AtFlags;
 use nix::unistd::linkat;
+
+use crate::threads;
 
 /// Copies onto the filesystem mounted at `disk`.
 pub(crate) struct Copier<'a> {
@@ -101,23 +100,14 @@ pub(crate) fn bare_links(from: &Path, to: &Path) -> f64 {
     let parts: Vec<(OsString, Vec<OsString>)> =
         names(from).into_iter().map(|part| (part.clone(), names(&from.join(&part)))).collect();
     fs::create_dir(to).expect("a new directory");
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let begun = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((part, files)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (source, target) = (from.join(part), to.join(part));
-                    fs::create_dir(&target).expect("a new directory");
-                    let open = |path: &Path| File::open(path).expect("a directory");
-                    let (source, target) = (open(&source), open(&target));
-                    for file in files {
-                        linkat(&source, file.as_os_str(), &target, file.as_os_str(), AtFlags::empty())
-                            .expect("a new link");
-                    }
-                }
-            });
+    threads::for_each(threads::cores(), &parts, |(part, files)| {
+        let (source, target) = (from.join(part), to.join(part));
+        fs::create_dir(&target).expect("a new directory");
+        let open = |path: &Path| File::open(path).expect("a directory");
+        let (source, target) = (open(&source), open(&target));
+        for file in files {
+            linkat(&source, file.as_os_str(), &target, file.as_os_str(), AtFlags::empty()).expect("a new link");
         }
     });
     nix::unistd::syncfs(File::open(to).expect("a directory")).expect("it can be synced");

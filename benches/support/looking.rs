@@ -2,35 +2,24 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
+
+use crate::threads;
 
 /// Lists every part in the directory of a frozen table, asks for the inode of each file, and reads those that no checksums
 /// cover. Nothing is compared, hashed or kept.
 pub(crate) fn look(table: &Path) {
     let parts: Vec<PathBuf> =
         fs::read_dir(table).expect("a table").map(|entry| entry.expect("a part").path()).collect();
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut bytes = Vec::new();
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    look_at(part, &mut bytes);
-                }
-            });
-        }
-    });
+    threads::for_each(threads::cores(), &parts, |part| look_at(part));
 }
 
-fn look_at(part: &Path, bytes: &mut Vec<u8>) {
+fn look_at(part: &Path) {
+    let mut bytes = Vec::new();
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let mut listing = Dir::open(part, flags | OFlag::O_DIRECTORY, Mode::empty()).expect("a part");
     let names: Vec<_> = listing.iter().map(|entry| entry.expect("an entry").file_name().to_owned()).collect();
@@ -40,7 +29,7 @@ fn look_at(part: &Path, bytes: &mut Vec<u8>) {
         if !is_covered {
             let mut file = File::from(openat(&listing, name.as_c_str(), flags, Mode::empty()).expect("a file"));
             bytes.clear();
-            file.read_to_end(bytes).expect("its content");
+            file.read_to_end(&mut bytes).expect("its content");
         }
     }
 }

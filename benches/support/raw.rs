@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use crate::threads;
 
 /// So many directories, with so many files in each.
 #[derive(Clone, Copy, Debug)]
@@ -80,20 +80,8 @@ impl Shape {
     }
 
     fn by_directory(self, threads: usize, work: impl Fn(&str) + Sync) {
-        let next = AtomicU32::new(0);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= self.parts {
-                            break;
-                        }
-                        work(&part(number));
-                    }
-                });
-            }
-        });
+        let names: Vec<String> = self.names().collect();
+        threads::for_each(threads, &names, |name| work(name));
     }
 }
 
