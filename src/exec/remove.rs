@@ -91,8 +91,7 @@ struct Emptied<'a> {
 }
 
 impl Emptied<'_> {
-    /// Takes away one that is empty, or leaves that to whoever is at it. Those that this call took away and nobody else
-    /// counts.
+    /// Takes away one that is empty, or leaves that to whoever is at it. What `removed` counts is not in the answer.
     fn take_away(&self, name: &OsStr) -> Result<Removed, FsError> {
         if !self.is_on_network {
             let was_there = if_present(self.dir.remove_dir(name))?;

@@ -3,6 +3,8 @@
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::model::TableName;
+
 /// A table of `system.tables`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct TableRow {
@@ -56,6 +58,13 @@ pub(super) struct PartRow {
     pub files: u64,
     /// The server's own fingerprint of it; empty where it gives none.
     pub hash_of_all_files: String,
+}
+
+impl PartRow {
+    /// The table that the server names with it.
+    pub(super) fn table_name(&self) -> TableName {
+        TableName::new(self.database.as_str(), self.table.as_str())
+    }
 }
 
 /// What `system.parts` has of one table, in short.

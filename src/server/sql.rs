@@ -75,10 +75,10 @@ pub fn tables(features: &Features, with_system: bool) -> String {
     )
 }
 
-/// All active parts, or those of some tables.
+/// The active parts of these tables; of all where none is named.
 #[must_use]
-pub fn parts(features: &Features, with_system: bool, only: Option<&[&TableName]>) -> String {
-    let only: Vec<String> = only.unwrap_or_default().iter().map(|name| format!("({})", is_table(name))).collect();
+pub fn parts(features: &Features, with_system: bool, only: &[TableName]) -> String {
+    let only: Vec<String> = only.iter().map(|name| format!("({})", is_table(name))).collect();
     let only = if only.is_empty() { String::new() } else { format!(" AND ({})", only.join(" OR ")) };
     format!(
         "SELECT database, table, partition_id, name, path, rows, bytes_on_disk, {MODIFIED} AS modified, {}, {}, {} \

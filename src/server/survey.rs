@@ -106,12 +106,11 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
         Some(earlier) => Known::of(&catalog, listings(server, with_system)?, earlier),
         None => Known::default(),
     };
-    let moved: Vec<&TableName> = known.moved.iter().collect();
-    let only = Some(moved.as_slice()).filter(|moved| earlier.is_some() && moved.len() <= TABLES_LISTED_BY_NAME);
-    if only.is_none_or(|only| !only.is_empty()) {
+    if earlier.is_none() || !known.moved.is_empty() {
         if earlier.is_some() {
-            tracing::debug!(tables = moved.len(), "parts are listed again");
+            tracing::debug!(tables = known.moved.len(), "parts are listed again");
         }
+        let only = if known.moved.len() <= TABLES_LISTED_BY_NAME { known.moved.as_slice() } else { &[] };
         let mut hand_out = HandOut::of(&catalog);
         server.each_row_of(&sql::parts(features, with_system, only), |row| hand_out.give(&row, &mut catalog))?;
         hand_out.end(&mut catalog);
@@ -286,11 +285,10 @@ impl HandOut {
         if *self.parent != *parent {
             self.parent = Arc::from(parent);
         }
-        let name = || TableName::new(row.database.as_str(), row.table.as_str());
-        let position = self.by_path.get(parent).or_else(|| self.by_name.get(&name())).copied();
+        let position = self.by_path.get(parent).or_else(|| self.by_name.get(&row.table_name())).copied();
         match (part(row, &self.parent), position.and_then(|position| catalog.tables.get_mut(position))) {
             (Ok(part), Some(table)) => Arc::make_mut(&mut table.parts).push(part),
-            (Err(reason), _) => catalog.unusable.push((name(), reason)),
+            (Err(reason), _) => catalog.unusable.push((row.table_name(), reason)),
             (Ok(_), None) => {}
         }
     }
@@ -301,8 +299,7 @@ impl HandOut {
         if !self.listing.as_ref().is_some_and(|(name, _)| is_of(name)) {
             self.end(catalog);
         }
-        let name = || TableName::new(row.database.as_str(), row.table.as_str());
-        let (_, listing) = self.listing.get_or_insert_with(|| (name(), Listing::default()));
+        let (_, listing) = self.listing.get_or_insert_with(|| (row.table_name(), Listing::default()));
         listing.add(cityhash64(sql::listed(row).as_bytes()));
     }
 

@@ -227,7 +227,8 @@ impl Freezer {
                 .flat_map(|table| {
                     let parts = names(&self.data_path.join("data/d").join(table));
                     parts.into_iter().map(|part| json!({
-                    "database": "d", "table": table, "partition_id": "all", "name": part, "rows": 1, "bytes_on_disk": 1, "modified": 1,
+                    "database": "d", "table": table, "partition_id": "all", "name": part, "rows": 1, "bytes_on_disk": 1,
+                    "modified": 1,
                     "path": format!("{data}/data/d/{table}/{part}/"), "disk_name": "default", "files": 0,
                     "hash_of_all_files": "",
                 })).collect::<Vec<_>>()

@@ -55,7 +55,8 @@ fn table_row(scene: &Scene) -> Value {
 fn part_row(scene: &Scene) -> Value {
     let data = scene.lab.path().join("ch").to_string_lossy().into_owned();
     json!({
-        "database": "d", "table": "t", "partition_id": "all", "name": "all_1_1_0", "rows": 1, "bytes_on_disk": 1, "modified": 1,
+        "database": "d", "table": "t", "partition_id": "all", "name": "all_1_1_0", "rows": 1, "bytes_on_disk": 1,
+        "modified": 1,
         "path": format!("{data}/data/d/t/all_1_1_0/"), "disk_name": "default", "files": 0, "hash_of_all_files": "",
     })
 }
