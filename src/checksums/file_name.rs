@@ -1,6 +1,5 @@
 //! The name of an entry of `checksums.txt`.
 
-use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -58,13 +57,6 @@ impl FileName {
     pub fn is_gin_index(&self) -> bool {
         let extensions: [&[u8]; 5] = [b".gin_sid", b".gin_seg", b".gin_bflt", b".gin_dict", b".gin_post"];
         extensions.iter().any(|extension| self.0.ends_with(extension))
-    }
-}
-
-/// Lets a map keyed by `FileName` be searched by plain bytes.
-impl Borrow<[u8]> for FileName {
-    fn borrow(&self) -> &[u8] {
-        &self.0
     }
 }
 

@@ -6,10 +6,13 @@ use super::cityhash::FileHash;
 use super::file_name::FileName;
 use super::siphash::sip_hash_128;
 
+/// What an entry with a name of usual length takes in the message.
+const USUAL_BYTES: usize = 48;
+
 /// The fingerprint of `entries`, which must be in bytewise order of their names. See
 /// `MergeTreeDataPartChecksums::getTotalChecksumUInt128` of `ClickHouse`.
 pub(super) fn of_entries<'a>(entries: impl Iterator<Item = (&'a FileName, FileHash)>) -> Fingerprint {
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(entries.size_hint().0 * USUAL_BYTES);
     for (name, hash) in entries {
         let name_bytes = u64::try_from(name.as_bytes().len()).expect("a name has at most 255 bytes");
         message.extend_from_slice(&name_bytes.to_le_bytes());

@@ -1,8 +1,5 @@
 //! `checksums.txt` as a value.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use crate::model::Fingerprint;
 
 use super::blocks;
@@ -16,6 +13,9 @@ use super::input::Input;
 
 /// What a file on an encrypted disk begins with (`FileEncryptionCommon.cpp` of `ClickHouse`).
 const ENCRYPTED_MAGIC: &[u8] = b"ENC";
+
+/// Room is made for so many entries at once at most, whatever the input claims to have.
+const USUAL_ENTRIES: usize = 1024;
 
 /// What `checksums.txt` records about one entry.
 ///
@@ -35,10 +35,10 @@ pub struct FileChecksum {
 
 /// The entries of one `checksums.txt`.
 ///
-/// Invariant: the names are valid and unique, and the sizes add up to at most `u64::MAX` bytes.
+/// Invariant: the names are valid, unique and in bytewise order, and the sizes add up to at most `u64::MAX` bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksums {
-    entries: BTreeMap<FileName, FileChecksum>,
+    entries: Vec<(FileName, FileChecksum)>,
     total_bytes: u64,
 }
 
@@ -123,15 +123,21 @@ impl Checksums {
         input: &mut Input<'a>,
         read_entry: impl Fn(&mut Input<'a>) -> Result<(&'a [u8], FileChecksum), ChecksumsError>,
     ) -> Result<Self, ChecksumsError> {
-        let mut entries = BTreeMap::new();
+        let mut entries = Vec::with_capacity(usize::try_from(count).unwrap_or(usize::MAX).min(USUAL_ENTRIES));
         let mut total_bytes = 0_u64;
         for _ in 0..count {
             let (name, checksum) = read_entry(input)?;
             total_bytes = total_bytes.checked_add(checksum.size).ok_or(SizeOverflow)?;
-            match entries.entry(FileName::new(name).map_err(Name)?) {
-                Entry::Vacant(entry) => entry.insert(checksum),
-                Entry::Occupied(entry) => return Err(DuplicateName(entry.key().clone())),
-            };
+            entries.push((FileName::new(name).map_err(Name)?, checksum));
+        }
+        // A server writes them in order: then there is nothing to sort.
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let twice = entries.windows(2).find_map(|two| match two {
+            [(a, _), (b, _)] if a == b => Some(a.clone()),
+            _ => None,
+        });
+        if let Some(name) = twice {
+            return Err(DuplicateName(name));
         }
         match input.rest().len() {
             0 => Ok(Self { entries, total_bytes }),
@@ -141,7 +147,7 @@ impl Checksums {
 
     /// All entries, in bytewise order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&FileName, &FileChecksum)> {
-        self.entries.iter()
+        self.entries.iter().map(|(name, checksum)| (name, checksum))
     }
 
     /// The entries that are plain files, in bytewise order of their names. Those for which
@@ -159,7 +165,8 @@ impl Checksums {
     /// The entry with this name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&FileChecksum> {
-        self.entries.get(name)
+        let position = self.entries.binary_search_by(|(entry, _)| entry.as_bytes().cmp(name)).ok()?;
+        self.entries.get(position).map(|(_, checksum)| checksum)
     }
 
     /// How many entries there are; a projection counts as one.

@@ -8,7 +8,7 @@ use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Stat};
 use crate::model::{ContentHash, Ownership};
 use crate::repo::{PartFile, PartRecord};
 
-use super::inspect_files::{Contents, list};
+use super::inspect_files::{Contents, Listed, list};
 use super::join::Keeping;
 use super::live::belongs_in_a_copy;
 use super::unchanged::HeldPart;
@@ -68,10 +68,10 @@ fn has_same_metadata(
         return Ok(false);
     }
     for (file, held) in live.files.iter().zip(&earlier.files) {
-        let (path, stat) = (file.path(), file.stat);
-        let recorded = exceptions.get(path.as_str()).copied().unwrap_or(record.ownership);
-        let modified = times.get(path.as_str()).copied().unwrap_or(held.stat.modified);
-        let is_same = path == held.path()
+        let stat = file.stat;
+        let recorded = of_file(&exceptions, file).unwrap_or(record.ownership);
+        let modified = of_file(&times, file).unwrap_or(held.stat.modified);
+        let is_same = (&file.directory, &file.name) == (&held.directory, &held.name)
             && stat.size_bytes == held.stat.size_bytes
             && stat.ownership == recorded
             && stat.modified == modified
@@ -88,6 +88,11 @@ fn has_same_metadata(
         }
     }
     Ok(true)
+}
+
+/// What is said of a file by its path; mostly of none.
+fn of_file<T: Copy>(said: &HashMap<&str, T>, file: &Listed) -> Option<T> {
+    if said.is_empty() { None } else { said.get(file.path().as_str()).copied() }
 }
 
 /// Whether a live file has the size and the BLAKE3 that were recorded of it.

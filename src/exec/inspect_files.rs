@@ -93,6 +93,7 @@ fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let shared = Arc::new(dir.clone());
     let first = contents.files.len();
+    contents.files.reserve(entries.len());
     let mut directories = Vec::new();
     for entry in entries {
         match (entry.kind, entry.name.into_string()) {

@@ -24,33 +24,36 @@ use super::place::{PART_DEPTH, dress};
 /// If a directory is there and cannot be read.
 pub fn unchanged_parts(parts: &[(&PartName, &Dir)], earlier: &Dir) -> Result<BTreeSet<PartName>, FsError> {
     let unchanged = |(name, live): &(&PartName, &Dir)| -> Result<Option<PartName>, FsError> {
-        let Some((held, held_entries)) = earlier.find_and_list(name.as_str())? else { return Ok(None) };
-        let Some((live, live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
-        Ok(same_files((&live, live_entries), (&held, held_entries), PART_DEPTH)?.then(|| (*name).clone()))
+        let Some((held, mut held_entries)) = earlier.find_and_list(name.as_str())? else { return Ok(None) };
+        let Some((live, mut live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+        let are_same = same_files((&live, &mut live_entries), (&held, &mut held_entries), PART_DEPTH)?;
+        Ok(are_same.then(|| (*name).clone()))
     };
     parts.par_iter().map(unchanged).filter_map(Result::transpose).collect()
 }
 
+/// Whether these directories list the same files. Both lists are sorted on the way.
 fn same_files(
-    (live, live_entries): (&Dir, Vec<Entry>),
-    (held, held_entries): (&Dir, Vec<Entry>),
+    (live, live_entries): (&Dir, &mut [Entry]),
+    (held, held_entries): (&Dir, &mut [Entry]),
     depth: usize,
 ) -> Result<bool, FsError> {
-    let sorted = |entries: Vec<Entry>| {
-        let mut entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
+    for entries in [&mut *live_entries, &mut *held_entries] {
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        entries
-    };
-    let (live_entries, held_entries) = (sorted(live_entries), sorted(held_entries));
-    if live_entries.len() != held_entries.len() {
-        return Ok(false);
     }
-    for (a, b) in live_entries.iter().zip(&held_entries) {
+    let mut live_entries = live_entries.iter().filter(|entry| belongs_in_a_copy(entry));
+    let mut held_entries = held_entries.iter().filter(|entry| belongs_in_a_copy(entry));
+    loop {
+        let (a, b) = match (live_entries.next(), held_entries.next()) {
+            (Some(a), Some(b)) => (a, b),
+            (None, None) => return Ok(true),
+            _ => return Ok(false),
+        };
         let same = match (a.kind, b.kind) {
             (Kind::Directory, Kind::Directory) if depth > 0 && a.name == b.name => {
                 match (live.find_and_list(&a.name)?, held.find_and_list(&b.name)?) {
-                    (Some((live, of_live)), Some((held, of_held))) => {
-                        same_files((&live, of_live), (&held, of_held), depth - 1)?
+                    (Some((live, mut of_live)), Some((held, mut of_held))) => {
+                        same_files((&live, &mut of_live), (&held, &mut of_held), depth - 1)?
                     }
                     _ => false,
                 }
@@ -62,7 +65,6 @@ fn same_files(
             return Ok(false);
         }
     }
-    Ok(true)
 }
 
 /// How a live part is held against the one of an earlier snapshot.
@@ -144,9 +146,9 @@ impl HeldPart {
 }
 
 fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>, FsError> {
-    let Some((held, held_entries)) = held.find_and_list(name.as_str())? else { return Ok(None) };
-    let Some((live, live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
-    if !same_files((&live, live_entries), (&held, held_entries.clone()), PART_DEPTH)? {
+    let Some((held, mut held_entries)) = held.find_and_list(name.as_str())? else { return Ok(None) };
+    let Some((live, mut live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+    if !same_files((&live, &mut live_entries), (&held, &mut held_entries), PART_DEPTH)? {
         return Ok(None);
     }
     HeldPart::list(held, held_entries).map(Some)

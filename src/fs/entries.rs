@@ -1,6 +1,7 @@
 //! The entries of a directory.
 
 use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -46,18 +47,22 @@ pub struct Entry {
 }
 
 /// Bytes asked of one `getdents64`: a part directory in one call, a directory of thousands of parts in a few.
-const BUFFER_BYTES: usize = 32 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Room for the entries of most directories, so that a list of them is not moved as it grows.
+const USUAL_ENTRIES: usize = 64;
 
 pub(super) fn read(fd: &OwnedFd) -> Result<Vec<Entry>, Errno> {
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(USUAL_ENTRIES);
     visit(fd, |name, inode, kind| entries.push(Entry { name: name.to_owned(), inode, kind }))?;
     Ok(entries)
 }
 
 /// Hands out each entry's name, inode number and kind, and keeps none.
 pub(super) fn visit(fd: &OwnedFd, mut seen: impl FnMut(&OsStr, u64, Kind)) -> Result<(), Errno> {
-    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-    let mut raw = RawDir::new(fd, buffer.spare_capacity_mut());
+    // On the stack: the C library gives out pieces of this size slowly, for it tidies up before.
+    let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+    let mut raw = RawDir::new(fd, &mut buffer);
     while let Some(entry) = raw.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
