@@ -191,7 +191,7 @@ pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[Asked], dire
     // Stable: it makes use of the long ascending runs that pieces made together consist of.
     rows.sort_by_key(|row| row.inode);
     let mut asked = asked.iter().peekable();
-    let (mut sums, mut outside, mut too_few) = (Sums::default(), Vec::new(), Vec::new());
+    let (mut sums, mut outside, mut too_few) = (Sums::default(), InodeSet::default(), Vec::new());
     for same in rows.chunk_by(|a, b| a.inode == b.inode) {
         let Some(first) = same.first() else { continue };
         let (mut set, mut copies, mut is_part) = (None, 0_u64, false);
@@ -213,14 +213,14 @@ pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[Asked], dire
             }
         }
         if is_outside {
-            outside.push(first.inode);
+            outside.insert(first.inode);
         }
         if let Some(set) = set {
             sums.add(set, is_outside, is_part, blocks);
         }
     }
     let space = sums.space(sets, directory_bytes);
-    Summed { space, outside: InodeSet::from_sorted(outside), too_few }
+    Summed { space, outside, too_few }
 }
 
 /// Inodes and blocks of each class, at four times the number of its set, and its two marks.

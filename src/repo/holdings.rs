@@ -326,12 +326,13 @@ impl Holdings {
     /// The inodes of a snapshot's parts.
     #[must_use]
     pub fn inodes(&self, id: SnapshotId) -> Option<InodeSet> {
-        let mut inodes: Vec<u64> = Vec::new();
+        let mut inodes = InodeSet::default();
         for (instance, _) in self.get(id)?.instances() {
-            inodes.extend(self.instance(instance)?.links.iter().map(|link| link.inode));
+            for link in self.instance(instance)?.links.iter() {
+                inodes.insert(link.inode);
+            }
         }
-        inodes.sort_unstable();
-        Some(InodeSet::from_sorted(inodes))
+        Some(inodes)
     }
 
     /// The numbers of the instances that snapshots hold, in ascending order: where each run begins, and where it ends.

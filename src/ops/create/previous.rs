@@ -169,9 +169,7 @@ impl Earlier {
 
 /// Reads the inode numbers of a snapshot off its directories, without touching a file of it.
 fn inodes_below(data: &Dir) -> Result<InodeSet, FsError> {
-    let mut inodes = files_below(data, DEPTH)?;
-    inodes.par_sort_unstable();
-    Ok(InodeSet::from_sorted(inodes))
+    Ok(files_below(data, DEPTH)?.into_iter().collect())
 }
 
 /// Databases, tables, parts, projections, and what a newer server may nest in them. What stands deeper nobody made.

@@ -1,15 +1,13 @@
 //! What a snapshot has that the one before it has not.
 
-use roaring::RoaringTreemap;
-
 use crate::model::{InodeSet, Links};
 
 /// What distinct inodes take.
 #[derive(Clone, Debug)]
 pub(super) struct Allocated<'a> {
     before: Option<&'a InodeSet>,
-    /// Those that were counted. What was made together has numbers next to each other: a bit an inode.
-    seen: RoaringTreemap,
+    /// Those that were counted.
+    seen: InodeSet,
     /// Allocated bytes of all of them.
     pub(super) all_bytes: u64,
     /// Allocated bytes of those that the previous snapshot does not have.
@@ -19,7 +17,7 @@ pub(super) struct Allocated<'a> {
 impl<'a> Allocated<'a> {
     /// Nothing yet, beside what the previous snapshot has.
     pub(super) fn beside(before: Option<&'a InodeSet>) -> Self {
-        Self { before, seen: RoaringTreemap::new(), all_bytes: 0, new_bytes: 0 }
+        Self { before, seen: InodeSet::default(), all_bytes: 0, new_bytes: 0 }
     }
 
     /// Counts the inodes of a part, those left out that were counted before.
@@ -42,7 +40,7 @@ mod tests {
 
     #[test]
     fn an_inode_counts_once_and_a_known_one_is_not_written() {
-        let before = InodeSet::from_sorted([2, 4]);
+        let before = InodeSet::from_iter([2, 4]);
         let parts =
             [vec![Link::of(1, 512), Link::of(2, 1024), Link::of(1, 512)], vec![Link::of(2, 1024), Link::of(3, 2048)]];
         let bytes = |before| {
