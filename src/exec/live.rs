@@ -1,8 +1,8 @@
 //! What a freeze leaves out, from the live directories of a table: patch parts, and files of parts that are not
 //! covered by their checksums.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -123,12 +123,17 @@ fn find_part(table: &Dir, name: &PartName) -> Result<Option<Dir>, FsError> {
 }
 
 /// Links into a frozen part what its live part is known to have and its freeze to leave out, while the live part is
-/// there. [`take_left_out`] does the rest.
+/// there: for parts to which [`take_left_out`] comes only much later.
 ///
 /// # Errors
 /// If a file is there and cannot be linked.
-pub fn link_left_out(live: &[LiveTable], table: &Dir, name: &PartName, saved: &SavedParts) -> Result<(), FsError> {
-    let Some(saved) = saved.get(name).filter(|saved| !saved.left_out.is_empty()) else { return Ok(()) };
+pub fn link_left_out(
+    live: &[LiveTable],
+    table: &Dir,
+    name: &PartName,
+    saved: Option<&SavedPart>,
+) -> Result<(), FsError> {
+    let Some(saved) = saved.filter(|saved| !saved.left_out.is_empty()) else { return Ok(()) };
     let part = table.open_dir(name.as_str())?;
     for live in live {
         let Some(live_part) = find_part(&live.dir, name)? else { continue };
@@ -142,9 +147,8 @@ pub fn link_left_out(live: &[LiveTable], table: &Dir, name: &PartName, saved: &S
     Ok(())
 }
 
-/// Sees to it that a frozen part has everything that its freeze left out, after [`link_left_out`]: linked from the live
-/// part while it is there, else written from what was saved of it. What it gets is added to `entries`, the listing of
-/// the part.
+/// Sees to it that a frozen part has everything that its freeze left out: linked from the live part while it is there,
+/// else written from what was saved of it. What it gets is added to `entries`, the listing of the part.
 ///
 /// # Errors
 /// If a file can be neither linked nor written.
@@ -153,10 +157,15 @@ pub fn take_left_out(
     part: &Dir,
     entries: &mut Vec<Entry>,
     name: &PartName,
-    saved: &SavedParts,
+    saved: Option<&SavedPart>,
 ) -> Result<LeftOut, FsError> {
-    let saved = saved.get(name);
-    let mut taker = Taker::new(part, entries);
+    let mut taker = Taker { part, before: entries.len(), entries };
+    let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
+    if left_out.iter().any(|file| !taker.has(OsStr::new(file.name))) {
+        for table in live {
+            taker.link_saved(&table.dir, name, left_out)?;
+        }
+    }
     // Fewer than were frozen: it was read while the server took the part away, and what it lacks says nothing.
     let mut was_there = saved.is_some_and(|saved| saved.entries >= taker.entries.len());
     // A frozen part has nothing that the live one has not: with as many entries it has them all, and the live part
@@ -166,7 +175,6 @@ pub fn take_left_out(
             was_there |= taker.link_all(&table.dir, name)?;
         }
     }
-    let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
     for file in left_out {
         taker.write(file)?;
     }
@@ -187,33 +195,37 @@ pub fn has_left_out(entries: &[Entry]) -> bool {
 struct Taker<'a> {
     part: &'a Dir,
     entries: &'a mut Vec<Entry>,
-    /// So many of them were there before, in the order of their names.
+    /// So many of them were there before.
     before: usize,
 }
 
-impl<'a> Taker<'a> {
-    fn new(part: &'a Dir, entries: &'a mut Vec<Entry>) -> Self {
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let before = entries.len();
-        Self { part, entries, before }
-    }
-
+impl Taker<'_> {
     fn has(&self, name: &OsStr) -> bool {
-        let (before, added) = self.entries.split_at(self.before);
-        before.binary_search_by(|entry| entry.name.as_os_str().cmp(name)).is_ok()
-            || added.iter().any(|entry| entry.name == name)
+        self.entries.iter().any(|entry| entry.name == name)
     }
 
     fn has_added(&self) -> bool {
         self.entries.len() > self.before
     }
 
+    /// Links those of the saved files that are not here.
+    fn link_saved(&mut self, table: &Dir, name: &PartName, left_out: &[SavedFile]) -> Result<(), FsError> {
+        let Some(live_part) = find_part(table, name)? else { return Ok(()) };
+        for file in left_out {
+            if !self.has(OsStr::new(file.name)) {
+                self.link(&live_part, Entry { name: file.name.into(), inode: file.stat.inode, kind: Kind::File })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lists the live part, and links all that is not here. Whether the live part is still there.
     fn link_all(&mut self, table: &Dir, name: &PartName) -> Result<bool, FsError> {
         let Some((live_part, live_entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
         let is_whole = live_entries.iter().any(|entry| entry.name == CHECKSUMS);
+        let here: HashSet<OsString> = self.entries.iter().map(|entry| entry.name.clone()).collect();
         for entry in live_entries {
-            if entry.kind == Kind::File && belongs_in_a_copy(&entry) {
+            if entry.kind == Kind::File && belongs_in_a_copy(&entry) && !here.contains(&entry.name) {
                 self.link(&live_part, entry)?;
             }
         }
@@ -221,9 +233,6 @@ impl<'a> Taker<'a> {
     }
 
     fn link(&mut self, live_part: &Dir, entry: Entry) -> Result<(), FsError> {
-        if self.has(&entry.name) {
-            return Ok(());
-        }
         match self.part.link_from(live_part, &entry.name, &entry.name) {
             Ok(()) => self.entries.push(entry),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -221,7 +221,7 @@ proptest! {
     #[test]
     fn what_a_freeze_left_out_is_linked_and_what_went_away_is_written(
         extra in proptest::collection::btree_set("[a-z]{1,6}\\.(txt|json)", 0..4),
-        metadata in any::<bool>(), saved_before in any::<bool>(), gone in any::<bool>()
+        metadata in any::<bool>(), saved_before in any::<bool>(), linked_before in any::<bool>(), gone in any::<bool>()
     ) {
         let temporary = tempfile::tempdir().expect("a directory");
         let root = temporary.path();
@@ -251,9 +251,12 @@ proptest! {
         }
         let lives = [exec::LiveTable { disk: "default".to_owned(), dir: live_table.clone() }];
         let table = open(&root.join("frozen"));
-        exec::link_left_out(&lives, &table, &name, &saved).expect("it is linked");
+        let saved = saved.get(&name);
+        if linked_before {
+            exec::link_left_out(&lives, &table, &name, saved).expect("it is linked");
+        }
         let (part, mut entries) = table.open_and_list("all_1_1_0").expect("it is there");
-        let answer = exec::take_left_out(&lives, &part, &mut entries, &name, &saved).expect("it is taken");
+        let answer = exec::take_left_out(&lives, &part, &mut entries, &name, saved).expect("it is taken");
         let mut listed: Vec<_> = entries.iter().map(|entry| entry.name.clone()).collect();
         let mut there: Vec<_> = part.entries().expect("it is there").into_iter().map(|entry| entry.name).collect();
         listed.sort();

@@ -124,10 +124,10 @@ impl Taker<'_> {
             names.map(|entry| exec::part_name(shadow, entry)).collect::<Result<_, exec::ExecError>>()?;
         // Of all parts before the first is copied: a live part can be merged away at any time. The shadow is ours, and on
         // the live part's own filesystem.
-        names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved))?;
+        names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved.get(name)))?;
         let bring = |name: PartName| -> Result<Option<TakenPart>, OpError> {
             let (part, mut entries) = shadow.open_and_list(name.as_str())?;
-            let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved)?;
+            let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved.get(&name))?;
             let original = Original { table: landing.table, name: &name, dir: &part, entries };
             let to = Destination { table: landing.dir, path: landing.path };
             let Some(brought) = self.copying.bring(disk, original, to)? else { return Ok(None) };

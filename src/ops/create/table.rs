@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use rayon::ThreadPool;
-use rayon::prelude::*;
 
 use crate::exec::{self, ExecError, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
@@ -248,7 +247,7 @@ impl Taker<'_> {
         let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
         parts.extend(self.pool.install(|| self.take_patches(came, &live, landing))?);
         parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
-        let checked = self.pool.install(|| self.check(&live, &dir, placed, &saved))?;
+        let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
     }
@@ -347,32 +346,26 @@ impl Taker<'_> {
         Ok((dir, placed))
     }
 
-    /// Gives parts what their freeze left out, and checks them.
-    fn check(
-        &self,
-        live: &[LiveTable],
-        dir: &Dir,
-        placed: Vec<(PlacedPart, CompactString)>,
-        saved: &SavedParts,
-    ) -> Result<Vec<TakenPart>, FsError> {
+    /// Gives parts what their freeze left out, and checks them. What was saved of each goes as soon as it is checked: of
+    /// hundreds of thousands it takes as much memory as what is known of them afterwards.
+    fn check(&self, live: &[LiveTable], dir: &Dir, frozen: Vec<FrozenPart>) -> Result<Vec<TakenPart>, FsError> {
         let _inside = self.stages.enter(Stage::Seal);
-        let is_large = placed.len() >= EARLY_SYNC_PARTS;
-        placed.par_iter().try_for_each(|(part, _)| exec::link_left_out(live, dir, &part.name, saved))?;
-        let check_part = |(part, disk): (PlacedPart, CompactString)| -> Result<Option<TakenPart>, FsError> {
-            let (part_dir, mut entries) = dir.open_and_list(part.name.as_str())?;
-            let left_out = exec::take_left_out(live, &part_dir, &mut entries, &part.name, saved)?;
-            let read = saved.get(&part.name).map_or(&[][..], SavedPart::read);
+        let is_large = frozen.len() >= EARLY_SYNC_PARTS;
+        let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
+            let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
+            let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
+            let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
+            let read = saved.as_ref().map_or(&[][..], SavedPart::read);
             let inspected = exec::inspect_frozen(&part_dir, entries, read)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
-            let (placement, extra) = (part.placement, Extra::default());
-            let name = part.name;
+            let extra = Extra::default();
             Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
         };
         // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
         let (parts, synced) = std::thread::scope(|scope| {
             let sync = is_large.then(|| scope.spawn(|| dir.sync_filesystem()));
-            let parts = take_all(placed, check_part);
+            let parts = take_all(frozen, check_part);
             (parts, sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
         });
         synced.and(parts)
@@ -394,6 +387,18 @@ impl Taker<'_> {
         }
         Ok(exec::place_parts(&parent.open_dir(shadow_name)?, dir, self.request.place)?)
     }
+}
+
+/// A part that was frozen and placed, and is to be checked.
+struct FrozenPart {
+    placed: PlacedPart,
+    disk: CompactString,
+    saved: Option<SavedPart>,
+}
+
+fn beside_saved(placed: Vec<(PlacedPart, CompactString)>, mut saved: SavedParts) -> Vec<FrozenPart> {
+    let frozen = |(placed, disk): (PlacedPart, _)| FrozenPart { saved: saved.remove(&placed.name), placed, disk };
+    placed.into_iter().map(frozen).collect()
 }
 
 /// Bytes of a table's parts, as the server tells them: any figure at all.
