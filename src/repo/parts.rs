@@ -117,7 +117,12 @@ const LEVEL: i32 = 3;
 pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoError> {
     let unwritable =
         |error: std::io::Error| RepoError::Damaged { path: dir.path().to_owned(), reason: error.to_string() };
-    let frame = |records: &[PartRecord]| zstd::encode_all(&*to_lines(records)?, LEVEL);
+    // For pieces of a known size: what a compressor of streams needs is several megabytes.
+    let frame = |records: &[PartRecord]| {
+        let mut frame = zstd::bulk::compress(&to_lines(records)?, LEVEL)?;
+        frame.shrink_to_fit();
+        Ok(frame)
+    };
     // A list of nothing is a frame all the same.
     let batches = if records.is_empty() { vec![records] } else { records.chunks(LINES_OF_A_BATCH).collect() };
     let mut hasher = blake3::Hasher::new();
@@ -140,8 +145,11 @@ const LINES_OF_A_FRAME: usize = 512;
 /// So many lines are in memory at once.
 const LINES_OF_A_BATCH: usize = 64 * LINES_OF_A_FRAME;
 
+/// What a line usually takes.
+const USUAL_LINE_BYTES: usize = 1024;
+
 fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
-    let mut lines = Vec::new();
+    let mut lines = Vec::with_capacity(records.len() * USUAL_LINE_BYTES);
     for record in records {
         let before = lines.len();
         serde_json::to_writer(&mut lines, record)?;

@@ -75,7 +75,7 @@ impl Parts<'_> {
         let count = self.tree.taken.values().map(|taken| taken.attempt.parts.len()).sum();
         let mut described: (Vec<PartRecord>, Vec<Note>) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut tables = Vec::new();
-        // Each part's own account goes as soon as it is written down: of a large server, both do not fit.
+        // Each part's own account goes when it is written down: of a large server, both do not fit.
         for mut taken in std::mem::take(&mut self.tree.taken).into_values() {
             let mut parts = std::mem::take(&mut taken.attempt.parts);
             parts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -104,17 +104,24 @@ impl Parts<'_> {
             totals.files += entry.files;
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
-            let links: Vec<Links> = parts.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
             let describe = |part: TakenPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
                 (record(&taken.after, &part, known, digest), note(&part))
             };
-            let first = described.1.len();
-            let count = || links.iter().for_each(|links| allocated.add(links));
-            rayon::join(|| described.par_extend(parts.into_par_iter().map(describe)), count);
-            for (note, links) in described.1.iter_mut().skip(first).zip(links) {
-                note.keep(links);
+            // Piece by piece, the first names from the end of the list: so the list gets shorter meanwhile.
+            parts.reverse();
+            while !parts.is_empty() {
+                let mut some = parts.split_off(parts.len().saturating_sub(PARTS_OF_A_PIECE));
+                parts.shrink_to_fit();
+                some.reverse();
+                let links: Vec<Links> = some.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
+                let first = described.1.len();
+                let count = || links.iter().for_each(|links| allocated.add(links));
+                rayon::join(|| described.par_extend(some.into_par_iter().map(describe)), count);
+                for (note, links) in described.1.iter_mut().skip(first).zip(links) {
+                    note.keep(links);
+                }
             }
         }
         totals.allocated_bytes = allocated.all_bytes;
@@ -189,6 +196,9 @@ impl Parts<'_> {
         }
     }
 }
+
+/// So many parts have their own account beside what was written down of them.
+const PARTS_OF_A_PIECE: usize = 16_384;
 
 /// Whether the index can be told of these parts; not where one of them is not whole: there may be more in it than is
 /// listed, and who wants to know looks at the tree.
