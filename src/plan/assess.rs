@@ -1,8 +1,9 @@
 //! Whether what was frozen of a table is a state that the table had.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::model::{PartName, Table};
+use crate::model::{Part, PartName, Table};
 
 use super::create::Scope;
 
@@ -31,13 +32,13 @@ pub fn assess(before: &Table, after: Option<&Table>, scope: &Scope, frozen: &BTr
     if before.definition != after.definition || before.engine != after.engine {
         return Verdict::Again("its definition changed while it was frozen".to_owned());
     }
-    let still_there: BTreeSet<&PartName> = after.parts.iter().map(|part| &part.name).collect();
-    let lost = before.parts.iter().find(|part| {
-        scope.covers(&part.partition)
-            && !part.name.is_patch()
-            && still_there.contains(&part.name)
-            && !frozen.contains(&part.name)
-    });
+    let missed = |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch() && !frozen.contains(&part.name);
+    let lost = if Arc::ptr_eq(&before.parts, &after.parts) {
+        before.parts.iter().find(missed)
+    } else {
+        let still_there: BTreeSet<&PartName> = after.parts.iter().map(|part| &part.name).collect();
+        before.parts.iter().filter(missed).find(|part| still_there.contains(&part.name))
+    };
     if let Some(part) = lost {
         return Verdict::Again(format!("its part {} is active, but the server did not freeze it", part.name));
     }

@@ -260,14 +260,23 @@ struct HandOut {
     by_path: HashMap<PathBuf, usize>,
     by_name: HashMap<TableName, usize>,
     /// The directory of the last part: the next one is mostly in it too.
-    parent: Arc<Path>,
+    parent: Parent,
     /// Its table, as the server named it, with what was counted of that.
     listing: Option<(TableName, Listing)>,
 }
 
+/// A directory of parts.
+struct Parent {
+    /// As the server wrote it.
+    text: String,
+    path: Arc<Path>,
+    /// The table that it is the directory of.
+    position: Option<usize>,
+}
+
 impl HandOut {
     fn of(catalog: &Catalog) -> Self {
-        let parent = Arc::from(Path::new(""));
+        let parent = Parent { text: String::new(), path: Arc::from(Path::new("")), position: None };
         let mut hand_out = Self { by_path: HashMap::new(), by_name: HashMap::new(), parent, listing: None };
         for (position, table) in catalog.tables.iter().enumerate() {
             // A view lists the directory of its inner table as its own.
@@ -281,12 +290,14 @@ impl HandOut {
 
     fn give(&mut self, row: &PartRow, catalog: &mut Catalog) {
         self.count(row, catalog);
-        let parent = Path::new(&row.path).parent().unwrap_or(Path::new(""));
-        if *self.parent != *parent {
-            self.parent = Arc::from(parent);
+        let text = row.path.trim_end_matches('/').rsplit_once('/').map_or("", |(parent, _)| parent);
+        if self.parent.text != text {
+            let path = Path::new(&row.path).parent().unwrap_or(Path::new(""));
+            let position = self.by_path.get(path).copied();
+            self.parent = Parent { text: text.to_owned(), path: Arc::from(path), position };
         }
-        let position = self.by_path.get(parent).or_else(|| self.by_name.get(&row.table_name())).copied();
-        match (part(row, &self.parent), position.and_then(|position| catalog.tables.get_mut(position))) {
+        let position = self.parent.position.or_else(|| self.by_name.get(&row.table_name()).copied());
+        match (part(row, &self.parent.path), position.and_then(|position| catalog.tables.get_mut(position))) {
             (Ok(part), Some(table)) => Arc::make_mut(&mut table.parts).push(part),
             (Err(reason), _) => catalog.unusable.push((row.table_name(), reason)),
             (Ok(_), None) => {}
