@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Stat};
-use crate::model::{ContentHash, Ownership};
+use crate::fs::{Dir, Entry, FsError, Stat};
+use crate::model::Ownership;
 use crate::repo::{PartFile, PartRecord};
 
+use super::inspect::hash;
 use super::inspect_files::{Contents, Listed, list};
 use super::join::Keeping;
 use super::live::belongs_in_a_copy;
@@ -103,6 +104,5 @@ fn is_recorded(live: &Contents, recorded: &PartFile) -> Result<bool, FsError> {
     let Some(blake3) = recorded.blake3.filter(|_| file.stat.size_bytes == recorded.bytes) else {
         return Ok(false);
     };
-    let found = file.dir.hash_file(name, Hashing::Blake3)?;
-    Ok(matches!(found, Some(Digest::Blake3(hash)) if ContentHash::from(hash) == blake3))
+    Ok(hash(file)? == Some(blake3))
 }

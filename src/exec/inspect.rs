@@ -280,7 +280,8 @@ fn joined(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-fn hash(file: &Listed) -> Result<Option<ContentHash>, FsError> {
+/// The BLAKE3 of a file that checksums do not cover; none where it is too large to be read.
+pub(super) fn hash(file: &Listed) -> Result<Option<ContentHash>, FsError> {
     if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
         return Ok(None);
     }

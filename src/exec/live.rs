@@ -134,13 +134,24 @@ pub fn link_left_out(
     saved: Option<&SavedPart>,
 ) -> Result<(), FsError> {
     let Some(saved) = saved.filter(|saved| !saved.left_out.is_empty()) else { return Ok(()) };
-    let part = table.open_dir(name.as_str())?;
+    link_saved(live, &table.open_dir(name.as_str())?, name, &saved.left_out, |_| ())
+}
+
+/// Links saved files from the live part into this one, as far as they are there and not here, and tells which.
+fn link_saved(
+    live: &[LiveTable],
+    part: &Dir,
+    name: &PartName,
+    files: &[SavedFile],
+    mut linked: impl FnMut(&SavedFile),
+) -> Result<(), FsError> {
     for live in live {
         let Some(live_part) = find_part(&live.dir, name)? else { continue };
-        for file in &saved.left_out {
+        for file in files {
             match part.link_from(&live_part, file.name, file.name) {
-                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Exists) => return Err(error),
-                _ => {}
+                Ok(()) => linked(file),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Exists) => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -162,9 +173,10 @@ pub fn take_left_out(
     let mut taker = Taker { part, before: entries.len(), entries };
     let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
     if left_out.iter().any(|file| !taker.has(OsStr::new(file.name))) {
-        for table in live {
-            taker.link_saved(&table.dir, name, left_out)?;
-        }
+        let linked = |file: &SavedFile| {
+            taker.entries.push(Entry { name: file.name.into(), inode: file.stat.inode, kind: Kind::File });
+        };
+        link_saved(live, part, name, left_out, linked)?;
     }
     // Fewer than were frozen: it was read while the server took the part away, and what it lacks says nothing.
     let mut was_there = saved.is_some_and(|saved| saved.entries >= taker.entries.len());
@@ -206,17 +218,6 @@ impl Taker<'_> {
 
     fn has_added(&self) -> bool {
         self.entries.len() > self.before
-    }
-
-    /// Links those of the saved files that are not here.
-    fn link_saved(&mut self, table: &Dir, name: &PartName, left_out: &[SavedFile]) -> Result<(), FsError> {
-        let Some(live_part) = find_part(table, name)? else { return Ok(()) };
-        for file in left_out {
-            if !self.has(OsStr::new(file.name)) {
-                self.link(&live_part, Entry { name: file.name.into(), inode: file.stat.inode, kind: Kind::File })?;
-            }
-        }
-        Ok(())
     }
 
     /// Lists the live part, and links all that is not here. Whether the live part is still there.

@@ -101,17 +101,16 @@ impl Dir {
         if hasher.is_none() {
             return Ok(None);
         }
-        // Room for a byte more than there is shows the end at the first read of a small file.
-        let room = stat.size_bytes.saturating_add(1).min(BUFFER_BYTES);
+        let room = stat.size_bytes.clamp(1, BUFFER_BYTES);
         let mut buffer = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
         let mut at = 0;
         loop {
             let taken = uninterrupted(|| read_at(&file, &mut buffer, at)).map_err(self.error("read", name))?;
-            hasher.update(buffer.get(..taken).unwrap_or_default());
-            at += taken as u64;
-            if taken == 0 || (at == stat.size_bytes && taken < buffer.len()) {
+            if taken == 0 {
                 return Ok(hasher.finish());
             }
+            hasher.update(buffer.get(..taken).unwrap_or_default());
+            at += taken as u64;
         }
     }
 

@@ -1,7 +1,6 @@
 //! Whether what was frozen of a table is a state that the table had.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::model::{Part, PartName, Table};
 
@@ -32,15 +31,15 @@ pub fn assess(before: &Table, after: Option<&Table>, scope: &Scope, frozen: &BTr
     if before.definition != after.definition || before.engine != after.engine {
         return Verdict::Again("its definition changed while it was frozen".to_owned());
     }
-    let missed = |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch() && !frozen.contains(&part.name);
-    let lost = if Arc::ptr_eq(&before.parts, &after.parts) {
-        before.parts.iter().find(missed)
-    } else {
+    let is_missed =
+        |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch() && !frozen.contains(&part.name);
+    let mut missed = before.parts.iter().filter(is_missed).peekable();
+    // Mostly there is none, and nothing to look for.
+    if missed.peek().is_some() {
         let still_there: BTreeSet<&PartName> = after.parts.iter().map(|part| &part.name).collect();
-        before.parts.iter().filter(missed).find(|part| still_there.contains(&part.name))
-    };
-    if let Some(part) = lost {
-        return Verdict::Again(format!("its part {} is active, but the server did not freeze it", part.name));
+        if let Some(part) = missed.find(|part| still_there.contains(&part.name)) {
+            return Verdict::Again(format!("its part {} is active, but the server did not freeze it", part.name));
+        }
     }
     let has_parts =
         |table: &Table| table.parts.iter().any(|part| scope.covers(&part.partition) && !part.name.is_patch());
