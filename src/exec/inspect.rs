@@ -8,6 +8,7 @@ use crate::model::{ContentHash, Fingerprint, Links, Ownership};
 use crate::repo::{PartFile, UncoveredFiles};
 
 use super::inspect_files::{Contents, Listed, list};
+use super::live::SavedPart;
 use super::problems::Problems;
 
 /// A part as it stands on disk.
@@ -60,16 +61,27 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
-    inspect_frozen(dir, entries, &[])
+    inspect_known(dir, entries, &[])
 }
 
-/// [`inspect_listed`] of a part some of whose files were read in its live directory: they are not read again.
+/// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is
+/// neither read nor asked again.
 ///
 /// # Errors
 /// As there.
-pub fn inspect_frozen(dir: &Dir, entries: Vec<Entry>, known: &[ReadFile]) -> Result<Inspected, FsError> {
-    let mut contents = list(dir, entries)?;
-    inspect_contents(dir, &mut contents, known, None)
+pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPart>) -> Result<Inspected, FsError> {
+    let Some(SavedPart { read, foreseen, .. }) = saved else { return inspect_listed(dir, entries) };
+    if let Some(foreseen) = foreseen
+        && let Some(inspected) = foreseen.confirm(dir, &mut entries)?
+    {
+        return Ok(inspected);
+    }
+    inspect_known(dir, entries, &read)
+}
+
+/// [`inspect_listed`] of a part some of whose files were read already.
+pub(super) fn inspect_known(dir: &Dir, entries: Vec<Entry>, known: &[ReadFile]) -> Result<Inspected, FsError> {
+    inspect_contents(dir, &mut list(dir, entries)?, known, None)
 }
 
 /// A file of a part, and what it held when it was read.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -11,6 +12,7 @@ use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
+use super::foreseen::{Foreseen, Look};
 use super::inspect::{CHECKSUMS, ReadFile};
 use super::place::{PART_DEPTH, link_tree};
 
@@ -50,16 +52,10 @@ pub struct SavedPart {
     entries: usize,
     /// Those that a freeze leaves out.
     left_out: Box<[SavedFile]>,
-    /// What small files of it held.
-    read: Box<[ReadFile]>,
-}
-
-impl SavedPart {
     /// What small files of it held, those that a freeze leaves out among them.
-    #[must_use]
-    pub fn read(&self) -> &[ReadFile] {
-        &self.read
-    }
+    pub(super) read: Arc<[ReadFile]>,
+    /// What the frozen part will prove to be, where it was looked at ahead.
+    pub(super) foreseen: Option<Box<Foreseen>>,
 }
 
 /// Parts, as far as they were there when they were read.
@@ -89,32 +85,65 @@ pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedParts, FsError>
         .collect()
 }
 
-fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
-    let (mut entries, mut is_whole, mut there) = (0, false, Vec::new());
-    let seen = |name: &OsStr| {
-        entries += usize::from(belongs(name));
-        is_whole |= name == CHECKSUMS;
-        there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
-    };
-    let Some(part) = table.find_and_visit(name.as_str(), seen)? else { return Ok(None) };
-    let find = |name: &str| -> Result<Option<(Stat, Vec<u8>)>, FsError> {
-        if there.contains(&name) { part.find_with_stat(name, SMALL_BYTES) } else { Ok(None) }
-    };
-    let (mut left_out, mut read) = (Vec::new(), Vec::new());
-    for name in LEFT_OUT {
-        if let Some((stat, bytes)) = find(name)? {
-            read.push(ReadFile::new(name, stat, &bytes));
-            left_out.push(SavedFile { name, stat, bytes: bytes.into() });
-        }
+/// Reads what a freeze would leave out of a part; nothing where it has gone.
+pub(super) fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
+    let mut names = Names::default();
+    let Some(part) = table.find_and_visit(name.as_str(), |name| names.add(name))? else { return Ok(None) };
+    names.save(&part)
+}
+
+/// [`save`], and a look ahead at a part that is frozen already.
+pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
+    let Some((part, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
+    let mut names = Names::default();
+    for entry in &entries {
+        names.add(&entry.name);
     }
-    for name in READ_EARLY {
-        // One that is not as usual is for the check to judge.
-        if let Ok(Some((stat, bytes))) = find(name) {
-            read.push(ReadFile::new(name, stat, &bytes));
-        }
+    let mut saved = names.save(&part)?;
+    if let Some(saved) = &mut saved
+        && let Ok(Look::Seen(foreseen)) = Foreseen::look(&part, entries, &saved.read)
+    {
+        saved.foreseen = Some(foreseen);
     }
-    // A listing without this one was read while the part went away, and says nothing.
-    Ok(is_whole.then(|| SavedPart { entries, left_out: left_out.into(), read: read.into() }))
+    Ok(saved)
+}
+
+/// What is in a live part, as far as it matters here.
+#[derive(Default)]
+struct Names {
+    entries: usize,
+    is_whole: bool,
+    there: Vec<&'static str>,
+}
+
+impl Names {
+    fn add(&mut self, name: &OsStr) {
+        self.entries += usize::from(belongs(name));
+        self.is_whole |= name == CHECKSUMS;
+        self.there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
+    }
+
+    fn save(&self, part: &Dir) -> Result<Option<SavedPart>, FsError> {
+        let find = |name: &str| -> Result<Option<(Stat, Vec<u8>)>, FsError> {
+            if self.there.contains(&name) { part.find_with_stat(name, SMALL_BYTES) } else { Ok(None) }
+        };
+        let (mut left_out, mut read) = (Vec::new(), Vec::new());
+        for name in LEFT_OUT {
+            if let Some((stat, bytes)) = find(name)? {
+                read.push(ReadFile::new(name, stat, &bytes));
+                left_out.push(SavedFile { name, stat, bytes: bytes.into() });
+            }
+        }
+        for name in READ_EARLY {
+            // One that is not as usual is for the check to judge.
+            if let Ok(Some((stat, bytes))) = find(name) {
+                read.push(ReadFile::new(name, stat, &bytes));
+            }
+        }
+        let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
+        // A listing without checksums was read while the part went away, and says nothing.
+        Ok(self.is_whole.then_some(SavedPart { entries, left_out, read, foreseen: None }))
+    }
 }
 
 /// A part of a live table; `None` where the server has taken it away.
@@ -275,8 +304,8 @@ fn is_temporary(name: &str) -> bool {
 /// # Errors
 /// If it is there and cannot be linked.
 pub fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<Dir>, ExecError> {
-    let Some(source) = find_part(&live.dir, name)? else { return Ok(None) };
-    match link_tree(&source, table, name.as_str(), PART_DEPTH, &belongs_in_a_copy) {
+    let Some(source) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
+    match link_tree(source, table, name.as_str(), PART_DEPTH, &belongs_in_a_copy) {
         Ok(dir) => Ok(Some(dir)),
         Err(ExecError::Fs(error)) if error.kind() == ErrorKind::NotFound => {
             super::remove_tree(table, name.as_str(), &|_| ())?;

@@ -7,7 +7,9 @@ mod copied_links;
 mod copied_part;
 mod copy;
 mod equal;
+mod foreseen;
 mod holdings;
+mod idle;
 mod inspect;
 mod inspect_files;
 mod join;
@@ -28,6 +30,7 @@ pub use holdings::{
     Answers, Found, ListedPart, Question, ask_again, directories_of_parts, list_parts, look_at_tree, part_paths,
     table_path,
 };
+pub use idle::IdleReading;
 pub use inspect::{Inspected, PartFiles, ReadFile, inspect_frozen, inspect_listed, inspect_part, inspect_to_copy};
 pub use join::{Candidate, Joins, Keeping, LINK_LIMIT, find_joins};
 pub use live::{

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
+use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
 use crate::model::{PartName, Placement};
 
 use super::ExecError;
@@ -120,50 +120,57 @@ pub fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
 }
 
 fn link_part(shadow: &Dir, table: &Dir, entry: &Entry) -> Result<Placement, ExecError> {
-    link_tree(&shadow.open_dir(&entry.name)?, table, &entry.name.to_string_lossy(), PART_DEPTH, &|_| true)?;
+    link_tree(shadow.open_and_list(&entry.name)?, table, &entry.name.to_string_lossy(), PART_DEPTH, &|_| true)?;
     Ok(Placement::Linked)
 }
 
 /// Directories below a part: its projections, and room for what a newer server may nest in them.
 pub(super) const PART_DEPTH: usize = 4;
 
-/// Links every file of the directory `from`, and of the directories `depth` levels below it, into a new directory
-/// `name` of `to`.
+/// Links every file of the directory `from`, given with its listing, and of the directories `depth` levels below it, into a
+/// new directory `name` of `to`.
 ///
 /// The directories get owner, group, mode and modification time of their sources. Nothing is set on a file.
 pub(super) fn link_tree(
-    from: &Dir,
+    (from, entries): (Dir, Vec<Entry>),
     to: &Dir,
     name: &str,
     depth: usize,
     wanted: &dyn Fn(&Entry) -> bool,
 ) -> Result<Dir, ExecError> {
-    to.create_dir(name, 0o700)?;
-    let target = to.open_dir(name)?;
-    for entry in from.entries_with_kind()? {
+    let source = from.stat_self()?;
+    let target = make_like(&source, to, name)?;
+    for entry in entries {
         let Some(entry_name) = entry.name.to_str() else {
             return Err(ExecError::Foreign { path: from.path().join(&entry.name), what: "not named like a file" });
         };
         match entry.kind {
             _ if !wanted(&entry) => {}
-            Kind::File => target.link_from(from, entry_name, entry_name)?,
+            Kind::File => target.link_from(&from, entry_name, entry_name)?,
             Kind::Directory if depth == 0 => {
                 return Err(ExecError::Foreign { path: from.path().join(entry_name), what: "a directory too deep" });
             }
-            Kind::Directory => drop(link_tree(&from.open_dir(entry_name)?, &target, entry_name, depth - 1, wanted)?),
+            Kind::Directory => {
+                drop(link_tree(from.open_and_list(entry_name)?, &target, entry_name, depth - 1, wanted)?);
+            }
             _ => {
                 let path = from.path().join(entry_name);
                 return Err(ExecError::Foreign { path, what: "neither a file nor a directory" });
             }
         }
     }
-    dress(from, &target)?;
+    dress(&source, &target)?;
     Ok(target)
 }
 
+/// Makes a directory `name` in `to` for the one whose inode is `source`, so that it can be filled.
+pub(super) fn make_like(source: &Stat, to: &Dir, name: &str) -> Result<Dir, FsError> {
+    to.create_dir(name, source.ownership.mode | 0o700)?;
+    to.open_dir(name)
+}
+
 /// Gives a directory that was made here owner, group, mode and modification time of the one that it stands for.
-pub(super) fn dress(from: &Dir, target: &Dir) -> Result<(), FsError> {
-    let source = from.stat_self()?;
+pub(super) fn dress(source: &Stat, target: &Dir) -> Result<(), FsError> {
     target.set_ownership(source.ownership)?;
     target.set_modified(source.modified)
 }

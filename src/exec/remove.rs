@@ -1,14 +1,13 @@
 //! Parallel removal of a tree of ours.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::fs::ErrorKind::{self, Exists, NotEmpty, WrongKind};
-use crate::fs::{Dir, FsError, Kind, is_network_filesystem};
+use crate::fs::{Dir, Entry, FsError, Kind, is_network_filesystem};
 
 /// What was unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,16 +56,17 @@ pub fn remove_tree(
         parent.remove_file(name)?;
         return Ok(Removed { files: 1, directories: 0 });
     }
-    let Some(dir) = parent.find_beneath(Path::new(name))? else { return Ok(Removed::default()) };
+    let Some((dir, mut entries)) = parent.find_and_list(name)? else { return Ok(Removed::default()) };
     let is_on_network = is_network_filesystem(&dir);
     let tree = Tree { top: &dir, is_on_network, raised: AtomicU64::new(0), progress };
     let mut removed = Removed::default();
     loop {
         let before = tree.raised.load(Ordering::Relaxed);
-        removed += tree.empty(&dir, 0)?;
+        removed += tree.empty(&dir, entries, 0)?;
         if tree.raised.load(Ordering::Relaxed) == before {
             break;
         }
+        entries = dir.entries_with_kind()?;
     }
     drop(dir);
     if if_present(parent.remove_dir(name))? {
@@ -133,8 +133,8 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    fn empty(&self, dir: &Dir, depth: usize) -> Result<Removed, FsError> {
-        let entries = dir.entries_with_kind()?;
+    /// Empties a directory, given with its listing.
+    fn empty(&self, dir: &Dir, entries: Vec<Entry>, depth: usize) -> Result<Removed, FsError> {
         let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
         let mut first_error = None;
         let mut own = Removed::default();
@@ -154,8 +154,8 @@ impl Tree<'_> {
         let is_on_network = self.is_on_network;
         let emptied = Emptied { dir, is_on_network, names: Mutex::default(), removed: Mutex::default() };
         let empty_one = |name: &OsStr| -> Result<Removed, FsError> {
-            let below = dir.open_dir(name)?;
-            let mut removed = self.empty(&below, depth + 1)?;
+            let (below, entries) = dir.open_and_list(name)?;
+            let mut removed = self.empty(&below, entries, depth + 1)?;
             removed += emptied.take_away(name)?;
             drop(below);
             Ok(removed)

@@ -14,7 +14,7 @@ use super::inspect::{Inspected, inspect_listed};
 use super::inspect_files::{Contents, list};
 use super::join::{Keeping, LINK_LIMIT};
 use super::live::{LeftOut, belongs_in_a_copy, has_left_out};
-use super::place::{PART_DEPTH, dress};
+use super::place::{PART_DEPTH, dress, make_like};
 
 /// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
 /// the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so that none of their
@@ -165,23 +165,22 @@ struct Made {
 /// Links the files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
 /// group, mode and modification time of theirs; nothing is set on a file.
 fn link_contents(part: &Dir, contents: &Contents, table: &Dir, name: &PartName) -> Result<Made, FsError> {
-    let link = |from: &Dir, directory: &str, to: &Dir, name: &str| -> Result<Dir, FsError> {
-        to.create_dir(name, 0o700)?;
-        let made = to.open_dir(name)?;
+    let link = |from: &Dir, directory: &str, to: &Dir, name: &str| -> Result<(Stat, Dir), FsError> {
+        let source = from.stat_self()?;
+        let made = make_like(&source, to, name)?;
         for file in contents.below(directory).1 {
             made.link_from(from, &file.name, &file.name)?;
         }
-        Ok(made)
+        Ok((source, made))
     };
-    let made = link(part, "", table, name.as_str())?;
+    let (source, made) = link(part, "", table, name.as_str())?;
     let mut bytes = 0;
     for directory in &contents.directories {
-        let from = part.open_dir(directory)?;
-        let below = link(&from, directory, &made, directory)?;
-        dress(&from, &below)?;
+        let (source, below) = link(&part.open_dir(directory)?, directory, &made, directory)?;
+        dress(&source, &below)?;
         bytes += below.stat_self()?.allocated_bytes;
     }
-    dress(part, &made)?;
+    dress(&source, &made)?;
     let directory = made.stat_self()?;
     Ok(Made { directory, directories: contents.directories.len() as u64, bytes: bytes + directory.allocated_bytes })
 }

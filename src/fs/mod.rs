@@ -40,7 +40,8 @@ pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{
     Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, machine_id, own_ids,
-    process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files, user_id,
+    process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files, run_in_idle_time,
+    user_id,
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;

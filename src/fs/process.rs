@@ -35,6 +35,19 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Lets this thread run only while no other wants its core: the policy `SCHED_IDLE` (see `sched(7)`). Without privileges
+/// there is no way back.
+pub fn run_in_idle_time() {
+    use thread_priority::ThreadPriority;
+    use thread_priority::unix::{
+        NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+    };
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        tracing::debug!(?error, "a thread runs as any other");
+    }
+}
+
 /// The release of the running kernel, as `uname -r` tells it.
 #[must_use]
 pub fn kernel_release() -> String {

@@ -131,11 +131,15 @@ impl Verbs for RealVerbs {
 
     fn set_ownership(&self, fd: BorrowedFd<'_>, ownership: Ownership) -> VerbResult {
         let now = super::stat::stat_of_fd(fd)?.ownership;
+        if now == ownership {
+            return Ok(());
+        }
         if (now.uid, now.gid) != (ownership.uid, ownership.gid) {
             let uid = nix::unistd::Uid::from_raw(ownership.uid);
             let gid = nix::unistd::Gid::from_raw(ownership.gid);
             nix::unistd::fchown(fd, Some(uid), Some(gid)).map_err(errno)?;
         }
+        // Also where it was right: `fchown` may have taken bits of it.
         nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(ownership.mode)).map_err(errno)
     }
 

@@ -115,14 +115,20 @@ impl Incoming<'_> {
         Ok(MetadataFile::of(relative, bytes))
     }
 
-    /// Writes the manifest, makes everything durable, and commits.
+    /// Writes the manifest, makes everything durable, and commits. `beside` runs while that goes to the disk, in the current
+    /// pool.
     ///
     /// After an error nothing stands under `snapshots/` that did not before. An answer that is not empty says why the
     /// snapshot, which stands, might not survive a power cut.
     ///
     /// # Errors
     /// If anything cannot be written or made durable.
-    pub fn seal(&self, manifest: &mut Manifest, records: &[PartRecord]) -> Result<Vec<String>, RepoError> {
+    pub fn seal(
+        &self,
+        manifest: &mut Manifest,
+        records: &[PartRecord],
+        beside: impl FnOnce() + Send,
+    ) -> Result<Vec<String>, RepoError> {
         let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
             path: self.dir.path().to_owned(),
             reason: error.to_string(),
@@ -137,7 +143,7 @@ impl Incoming<'_> {
         }
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
-        self.dir.sync_filesystem()?;
+        rayon::join(|| self.dir.sync_filesystem(), beside).0?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;
         let name = self.id().to_string();

@@ -110,16 +110,16 @@ impl Index {
     }
 
     /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
-    /// whose parts the unchanged ones are. `None` leaves it to whoever asks first.
+    /// whose parts the unchanged ones are. Its manifest is written, and has this stamp; whether it stands already is the
+    /// same: what the index has of others is disowned.
     pub fn keep_snapshot<'a>(
         &self,
         repository: &Repository,
-        id: SnapshotId,
-        held: Option<&'a HeldParts<'a>>,
+        (id, stamp): (SnapshotId, String),
+        parts: &'a HeldParts<'a>,
         last: Option<SnapshotId>,
     ) {
-        let stamp_of = |id| stamp(repository, id).ok().flatten();
-        let (Some(parts), Some(stamp)) = (held, stamp_of(id)) else { return };
+        let stamp_of = |id| self::stamp(repository, id).ok().flatten();
         let last = last.and_then(|last| Some((last, stamp_of(last)?)));
         let Some(mut connection) = connect(repository, &self.place) else { return };
         match holdings_added::add(&mut connection, &Added { id, stamp, parts, last }) {

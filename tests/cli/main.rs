@@ -13,6 +13,7 @@ mod tls;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod ahead;
 mod configured;
 mod damage;
 mod diff;

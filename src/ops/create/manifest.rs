@@ -200,8 +200,7 @@ impl Parts<'_> {
 /// So many parts have their own account beside what was written down of them.
 const PARTS_OF_A_PIECE: usize = 16_384;
 
-/// Whether the index can be told of these parts; not where one of them is not whole: there may be more in it than is
-/// listed, and who wants to know looks at the tree.
+/// Whether all these parts are whole.
 pub(super) fn are_whole(notes: &[Note]) -> bool {
     notes.iter().all(|note| note.is_whole)
 }

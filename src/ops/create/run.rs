@@ -12,7 +12,7 @@ use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::stages::Stages;
 use crate::repo::{
-    BoundServer, Event, HeldParts, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
+    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
 use crate::server::{self, Server};
 
@@ -53,8 +53,6 @@ pub(super) struct Source {
 pub(super) struct Sealed {
     pub(super) manifest: Manifest,
     pub(super) records: Vec<PartRecord>,
-    /// Of each of the records.
-    pub(super) notes: Vec<manifest::Note>,
     pub(super) sources: Option<Sources>,
     pub(super) counts: Counts,
     /// What went wrong after the commit.
@@ -135,11 +133,21 @@ impl Run<'_> {
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
         }
-        let late = pool.install(|| incoming.seal(&mut manifest, &records))?;
+        let index = || {
+            let _inside = stages.enter(Stage::Index);
+            let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
+            // Not of what is not whole: there may be more in it than is listed, and who wants to know looks at the tree.
+            if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir()))
+                && let Ok(index) = Index::open(repository)
+            {
+                index.keep_snapshot(repository, (incoming.id(), stamp), &held, previous.map(|previous| previous.id));
+            }
+        };
+        let late = pool.install(|| incoming.seal(&mut manifest, &records, index))?;
         drop(seal);
         stages.finish(Stage::Seal);
         let Copying { sources, counts, .. } = copying;
-        Ok(Sealed { manifest, records, notes, sources, counts, late })
+        Ok(Sealed { manifest, records, sources, counts, late })
     }
 
     /// Undoes what was begun, and says what came of that.
@@ -164,7 +172,7 @@ impl Run<'_> {
     pub(super) fn settle(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
         let Self { repository, locked, now, stages, .. } = *self;
         let id = incoming.id();
-        let Sealed { manifest, records, notes, sources, counts, late } = sealed;
+        let Sealed { manifest, records, sources, counts, late } = sealed;
         let mut note = |what: &str, result: Result<(), OpError>| {
             if let Err(error) = result {
                 late.push(format!("{what}: {}", crate::monitor::chain(&error)));
@@ -176,11 +184,7 @@ impl Run<'_> {
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
-            let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(records, notes)) };
-            let held = manifest::are_whole(notes).then_some(&held as &HeldParts<'_>);
-            let index =
-                Index::open(repository).map(|index| index.keep_snapshot(repository, id, held, manifest.previous));
-            note("the index is not updated", index.map_err(OpError::from));
+            note("the index is not updated", Index::open(repository).map(drop).map_err(OpError::from));
             if let Some(sources) = sources.take() {
                 let keys = counts.take_keys();
                 let keys_of = |record: &PartRecord| {

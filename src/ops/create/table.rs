@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use rayon::ThreadPool;
 
-use crate::exec::{self, ExecError, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
+use crate::exec::{self, ExecError, IdleReading, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, PartitionId, Table, TableName, escape_for_file_name};
 use crate::monitor::{ItemAtWork, Stage, Work};
@@ -199,12 +200,17 @@ impl Taker<'_> {
                 exec::save_left_out(&frozen)
             };
             let ask = narrowed.ask.clone();
+            // Where nothing is linked meanwhile, the server need not share its cores.
+            let idle = narrowed.link.is_empty().then(|| self.read_idly(&attempt.freeze, &live)).flatten();
             let beside = || -> Result<_, OpError> {
-                let saved = save(&narrowed.link)?;
+                let saved = if idle.is_some() { SavedParts::new() } else { save(&narrowed.link)? };
                 let to = (live.as_slice(), &dir);
                 Ok((saved, self.link_unchanged(&attempt.freeze, &mut narrowed, earlier.as_ref(), to)?))
             };
             let (mut result, mut beside) = self.freeze(attempt.freeze.table.name(), &ask, name, query_id, beside);
+            if let (Ok(()), Ok((saved, _)), Some(idle)) = (&result, &mut beside, idle) {
+                *saved = self.pool.install(|| idle.finish())?;
+            }
             if let (Ok(()), Ok((saved, Linked { ask: Some(ask), .. }))) = (&result, &mut beside) {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
                 let query_id = format!("{query_id}-more");
@@ -281,6 +287,17 @@ impl Taker<'_> {
         Ok(())
     }
 
+    /// Begins to read many parts in time that the server does not want; few are read faster by the pool.
+    fn read_idly(&self, freeze: &TableFreeze, live: &[LiveTable]) -> Option<IdleReading> {
+        let tables: Vec<_> = live.iter().map(|table| (table.disk.as_str(), Arc::new(table.dir.clone()))).collect();
+        let mut parts: Vec<(PartName, Arc<Dir>)> = Vec::new();
+        for part in freeze.parts().filter(|part| !part.name.is_patch()) {
+            let table = tables.iter().find(|(disk, _)| part.disk == *disk);
+            parts.extend(table.map(|(_, dir)| (part.name.clone(), Arc::clone(dir))));
+        }
+        (parts.len() >= EARLY_SYNC_PARTS).then(|| IdleReading::begin(parts, self.pool.current_num_threads()))
+    }
+
     /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
     ///
     /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
@@ -355,8 +372,7 @@ impl Taker<'_> {
             let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
             let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
-            let read = saved.as_ref().map_or(&[][..], SavedPart::read);
-            let inspected = exec::inspect_frozen(&part_dir, entries, read)?;
+            let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Seal, work);
             let extra = Extra::default();

@@ -1,0 +1,225 @@
+//! Live parts are read while the server freezes them, in time that it does not want.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::fs::{self, Dir, FsError};
+use crate::model::PartName;
+
+use super::foreseen::{Foreseen, Look};
+use super::live::{SavedPart, SavedParts, save, save_and_look, save_left_out};
+
+/// Threads that read live parts whenever no other wants their core.
+///
+/// Nobody waits for them: what they have not read at the end is read by others, and they end in their own time.
+#[derive(Debug)]
+pub struct IdleReading {
+    task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    slots: Vec<Slot>,
+    /// The next one to be read, and the next to be looked at ahead if it was not yet.
+    unread: AtomicUsize,
+    unread_others: AtomicUsize,
+    unseen: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    name: PartName,
+    table: Arc<Dir>,
+    /// Held for moments, and by one idle thread alone until the end, which waits for none of them.
+    saved: Mutex<Option<SavedPart>>,
+}
+
+/// So many parts are looked at ahead: what is known of more is not to be in memory beside what was read of them.
+const FORESEEN_PARTS: usize = 65_536;
+
+/// A freeze is waited for at a part that it has not come to.
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl IdleReading {
+    /// Begins to read parts, each given with the live directory that it is in.
+    #[must_use]
+    pub fn begin(parts: Vec<(PartName, Arc<Dir>)>, threads: usize) -> Self {
+        let slots = parts.into_iter().map(|(name, table)| Slot { name, table, saved: Mutex::default() }).collect();
+        let task = Task {
+            slots,
+            unread: AtomicUsize::new(0),
+            unread_others: AtomicUsize::new(0),
+            unseen: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+        };
+        let task = Arc::new(task);
+        for number in 0..threads {
+            let task = Arc::clone(&task);
+            let work = move || {
+                fs::run_in_idle_time();
+                task.work();
+            };
+            // One that the system does not give is one less: all can be read at the end.
+            drop(thread::Builder::new().name(format!("chsnap-idle-{number}")).spawn(work));
+        }
+        Self { task }
+    }
+
+    /// Ends it. What was not read is read now, in the current pool.
+    ///
+    /// # Errors
+    /// As [`save_left_out`].
+    pub fn finish(self) -> Result<SavedParts, FsError> {
+        self.task.is_over.store(true, Ordering::Relaxed);
+        let mut saved = SavedParts::with_capacity(self.task.slots.len());
+        let mut unread = Vec::new();
+        for slot in &self.task.slots {
+            // Whoever is at it this moment may not have a core for a while.
+            match slot.saved.try_lock().ok().and_then(|mut saved| saved.take()) {
+                Some(part) => drop(saved.insert(slot.name.clone(), part)),
+                None => unread.push((&slot.name, &*slot.table)),
+            }
+        }
+        saved.extend(save_left_out(&unread)?);
+        Ok(saved)
+    }
+}
+
+impl Drop for IdleReading {
+    fn drop(&mut self) {
+        self.task.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Task {
+    fn work(&self) {
+        let (first, others) = self.slots.split_at(self.slots.len().min(FORESEEN_PARTS));
+        // What cannot be read is told by who reads it at the end.
+        self.each(&self.unread, first, |slot| slot.keep(save_and_look(&slot.table, &slot.name).ok().flatten()));
+        self.each(&self.unread_others, others, |slot| slot.keep(save(&slot.table, &slot.name).ok().flatten()));
+        self.each(&self.unseen, first, |slot| {
+            while slot.look_again() && !self.is_over.load(Ordering::Relaxed) {
+                thread::sleep(PAUSE);
+            }
+        });
+    }
+
+    fn each(&self, next: &AtomicUsize, slots: &[Slot], act: impl Fn(&Slot)) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            act(slot);
+        }
+    }
+}
+
+impl Slot {
+    fn keep(&self, part: Option<SavedPart>) {
+        if let Ok(mut saved) = self.saved.try_lock() {
+            *saved = part;
+        }
+    }
+
+    /// Looks ahead at a part that was read and not foreseen; true where its freeze is still to come.
+    fn look_again(&self) -> bool {
+        let Some(read) = self.with_part(|part| part.foreseen.is_none().then(|| Arc::clone(&part.read))).flatten()
+        else {
+            return false;
+        };
+        let Ok(Some((part, entries))) = self.table.find_and_list(self.name.as_str()) else { return false };
+        match Foreseen::look(&part, entries, &read) {
+            Ok(Look::Seen(foreseen)) => {
+                self.with_part(|part| part.foreseen = Some(foreseen));
+                false
+            }
+            Ok(Look::NotYet) => true,
+            Ok(Look::Never) | Err(_) => false,
+        }
+    }
+
+    /// Nothing where it was not read, or is no longer here.
+    fn with_part<T>(&self, act: impl FnOnce(&mut SavedPart) -> T) -> Option<T> {
+        self.saved.try_lock().ok()?.as_mut().map(act)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::IdleReading;
+    use crate::exec::live::save_left_out;
+    use crate::fs::{Dir, real};
+    use crate::model::PartName;
+
+    const PARTS: usize = 40;
+
+    fn name(number: usize) -> PartName {
+        PartName::try_from(format!("all_{number}_{number}_0")).expect("a part's name")
+    }
+
+    /// As FREEZE does to each file that it links.
+    fn freeze(part: &Path) {
+        for entry in std::fs::read_dir(part).expect("a part").flatten() {
+            std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o440)).expect("a file of ours");
+        }
+    }
+
+    /// A table of whole parts, each with a metadata version; the last one is gone.
+    fn table(folder: &Path) -> Vec<(PartName, Arc<Dir>)> {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/checksums/fixtures/18.16-tiny");
+        for number in 1..PARTS {
+            let part = folder.join(name(number).as_str());
+            std::fs::create_dir(&part).expect("made");
+            for entry in std::fs::read_dir(&fixture).expect("a fixture").flatten() {
+                std::fs::copy(entry.path(), part.join(entry.file_name())).expect("copied");
+            }
+            std::fs::write(part.join("metadata_version.txt"), number.to_string()).expect("written");
+            freeze(&part);
+        }
+        let dir = Arc::new(Dir::open(folder, real()).expect("it is there"));
+        (1..=PARTS).map(|number| (name(number), Arc::clone(&dir))).collect()
+    }
+
+    #[test]
+    fn whatever_idle_threads_came_to_everything_is_read_in_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = table(folder.path());
+        let names: Vec<(&PartName, &Dir)> = parts.iter().map(|(name, dir)| (name, &**dir)).collect();
+        let expected = save_left_out(&names).expect("it is read");
+        for (threads, pause) in [(0, 0), (1, 0), (3, 1), (3, 20)] {
+            let idle = IdleReading::begin(parts.clone(), threads);
+            std::thread::sleep(Duration::from_millis(pause));
+            let mut saved = idle.finish().expect("it is read");
+            for part in saved.values_mut() {
+                part.foreseen = None;
+            }
+            assert_eq!(saved.len(), PARTS - 1, "{threads} threads");
+            for (name, part) in &expected {
+                assert_eq!(format!("{:?}", saved.get(name).expect("it is there")), format!("{part:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn with_time_left_all_parts_are_foreseen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = table(folder.path());
+        let begun = Instant::now();
+        let is_foreseen = |part: &super::SavedPart| part.foreseen.is_some();
+        // On a busy machine idle threads have to wait: so they get more and more time.
+        for pause in (0..).map(|turn| Duration::from_millis(1 << turn)) {
+            let idle = IdleReading::begin(parts.clone(), 2);
+            std::thread::sleep(pause);
+            if idle.finish().expect("it is read").values().all(is_foreseen) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(300), "idle threads never had a core");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A table of many parts, which are looked at while its freeze takes its time.
+
+use std::fs;
+use std::path::Path;
+
+use chsnap::fs::real;
+use chsnap::repo::{PartRecord, Repository, SnapshotState, read_parts};
+
+use crate::chsnap_command::Chsnap;
+use crate::freezer::{Freezer, SLOW};
+
+/// As many as are looked at ahead.
+const PARTS: usize = 1000;
+
+fn records(chsnap: &Chsnap, id: &str) -> Vec<PartRecord> {
+    let repository = Repository::open(chsnap.repo(), &real()).expect("a repository");
+    let id = id.parse().expect("an id");
+    let SnapshotState::Complete(manifest) = repository.snapshot(id).expect("readable") else { panic!("complete") };
+    read_parts(&repository.snapshot_dir(id).expect("there"), &manifest.parts_blake3).expect("a list")
+}
+
+/// Another file in the place of the one that was linked.
+fn replace_a_file(shadow: &Path) {
+    let file = shadow.join("data/d").join(SLOW).join("all_700_700_0/k.bin");
+    fs::remove_file(&file).expect("it is frozen");
+    fs::write(&file, "x").expect("written");
+}
+
+#[test]
+fn what_was_seen_ahead_is_what_an_inspection_would_have_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    for number in 1..=PARTS {
+        freezer.add_small_part(SLOW, &format!("all_{number}_{number}_0"));
+    }
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let create = || chsnap.json(0, &["create", "--freeze", "all"])["id"].as_str().expect("an id").to_owned();
+
+    // The first freeze takes the right to write from every file: what was seen before it is not what is frozen.
+    let first = records(&chsnap, &create());
+    assert_eq!(first.len(), PARTS);
+    for record in &first {
+        assert_eq!((record.files, record.ownership.mode, record.exceptions.len()), (3, 0o440, 0), "{}", record.part);
+        assert!(record.fingerprint.is_some() && record.damage.is_empty(), "{}", record.part);
+    }
+    // Before the second all is as it will be.
+    let second = records(&chsnap, &create());
+    for (first, second) in first.iter().zip(&second) {
+        let directory_modified = first.directory_modified;
+        assert_eq!(first, &PartRecord { directory_modified, ..second.clone() });
+    }
+    chsnap.expect(0, &["verify"]);
+
+    freezer.play(replace_a_file);
+    let error = chsnap.json(1, &["create", "--freeze", "all"])["error"].to_string();
+    assert!(error.contains("part all_700_700_0: its file k.bin has 1 bytes"), "{error}");
+}
