@@ -6,11 +6,10 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals};
-use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, Repository,
-    ServerEntry, Settings, TableEntry, TableState,
+    BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
+    Settings, TableEntry, TableState,
 };
 use crate::server::Identity;
 
@@ -62,12 +61,11 @@ impl Note {
 impl Parts<'_> {
     pub(super) fn manifest(
         mut self,
-        repository: &Repository,
+        index: &Index,
         incoming: &Incoming<'_>,
         request: &Request,
         sealed: DateTime<Utc>,
-    ) -> Result<Described, OpError> {
-        let index = Index::open(repository)?;
+    ) -> Described {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
         let mut placed = Placed::default();
@@ -159,7 +157,7 @@ impl Parts<'_> {
             parts_blake3: String::new(),
         };
         let (records, notes) = described;
-        Ok(Described { manifest, records, notes })
+        Described { manifest, records, notes }
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {

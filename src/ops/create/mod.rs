@@ -22,7 +22,7 @@ use crate::exec;
 use crate::model::{Look, SnapshotId};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
-use crate::repo::{BoundServer, Repository};
+use crate::repo::{BoundServer, Index, Repository};
 use crate::server::{self, Identity, Server};
 
 use super::disks::{LocalDisks, foreign_disk};
@@ -122,7 +122,11 @@ pub fn create(
     let with_parts = request.freeze == FreezeMode::Changed;
     let mut unread = Vec::new();
     let (discovered, previous) = std::thread::scope(|scope| {
-        let read = || pool.install(|| Previous::read(repository, with_parts, &mut unread));
+        let read = || -> Result<_, OpError> {
+            let index = Index::open(repository)?;
+            let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread))?;
+            Ok((index, previous))
+        };
         let previous = scope.spawn(|| stages.run(Stage::Decide, read));
         let discovered = stages.run(Stage::Discover, || {
             patiently(server, request.patience, monitor, || discover(server, &request.selection))
@@ -137,10 +141,10 @@ pub fn create(
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
     }
-    let previous = previous?;
+    let (index, previous) = previous?;
     warnings.extend(unread);
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
-    let source = Source { discovered, bound, local, previous, warnings };
+    let source = Source { discovered, bound, local, index, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
         Ok(sealed) => sealed,
         Err(error) => return Err(run.undo(error, &incoming)),

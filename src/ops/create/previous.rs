@@ -57,10 +57,10 @@ impl Previous {
     /// warning, and no reason to have none of tonight: then everything is frozen.
     pub(super) fn read(
         repository: &Repository,
+        index: &Index,
         with_parts: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Self>, OpError> {
-        let index = Index::open(repository)?;
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
         let Some(newest) = complete.next() else { return Ok(None) };
         let mut unread = |error: &dyn std::error::Error| {
@@ -70,7 +70,7 @@ impl Previous {
                 crate::monitor::chain(error)
             ));
         };
-        let (mut previous, snapshot, data) = match Self::look(repository, &index, newest) {
+        let (mut previous, snapshot, data) = match Self::look(repository, index, newest) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
             Err(error) => {

@@ -45,6 +45,8 @@ pub(super) struct Source {
     pub(super) discovered: Discovered,
     pub(super) bound: BoundServer,
     pub(super) local: LocalDisks,
+    /// As it was when the run began: nobody else makes a snapshot meanwhile.
+    pub(super) index: Index,
     pub(super) previous: Option<Previous>,
     pub(super) warnings: Vec<String>,
 }
@@ -67,7 +69,7 @@ impl Run<'_> {
     /// Freezes, places, checks and commits.
     pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
-        let Source { discovered, bound, local, previous, mut warnings } = source;
+        let Source { discovered, bound, local, index, previous, mut warnings } = source;
         let Discovered { identity, databases, disks, look, plan } = discovered;
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
@@ -124,7 +126,7 @@ impl Run<'_> {
         let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
         let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
-        let described = pool.install(|| parts.manifest(repository, incoming, request, now()))?;
+        let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
         if let Some(reason) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
@@ -133,17 +135,15 @@ impl Run<'_> {
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
         }
-        let index = || {
+        let keep = || {
             let _inside = stages.enter(Stage::Index);
             let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
             // Not of what is not whole: there may be more in it than is listed, and who wants to know looks at the tree.
-            if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir()))
-                && let Ok(index) = Index::open(repository)
-            {
+            if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
                 index.keep_snapshot(repository, (incoming.id(), stamp), &held, previous.map(|previous| previous.id));
             }
         };
-        let late = pool.install(|| incoming.seal(&mut manifest, &records, index))?;
+        let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
         drop(seal);
         stages.finish(Stage::Seal);
         let Copying { sources, counts, .. } = copying;
