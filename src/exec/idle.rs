@@ -38,7 +38,7 @@ struct Slot {
 }
 
 /// So many parts are looked at ahead: what is known of more is not to be in memory beside what was read of them.
-const FORESEEN_PARTS: usize = 65_536;
+const FORESEEN_PARTS: usize = 16_384;
 
 /// A freeze is waited for at a part that it has not come to.
 const PAUSE: Duration = Duration::from_millis(5);
