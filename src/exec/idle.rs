@@ -24,7 +24,6 @@ struct Task {
     slots: Vec<Slot>,
     /// The next one to be read, and the next to be looked at ahead if it was not yet.
     unread: AtomicUsize,
-    unread_others: AtomicUsize,
     unseen: AtomicUsize,
     is_over: AtomicBool,
 }
@@ -48,13 +47,8 @@ impl IdleReading {
     #[must_use]
     pub fn begin(parts: Vec<(PartName, Arc<Dir>)>, threads: usize) -> Self {
         let slots = parts.into_iter().map(|(name, table)| Slot { name, table, saved: Mutex::default() }).collect();
-        let task = Task {
-            slots,
-            unread: AtomicUsize::new(0),
-            unread_others: AtomicUsize::new(0),
-            unseen: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
-        };
+        let task =
+            Task { slots, unread: AtomicUsize::new(0), unseen: AtomicUsize::new(0), is_over: AtomicBool::new(false) };
         let task = Arc::new(task);
         for number in 0..threads {
             let task = Arc::clone(&task);
@@ -96,21 +90,24 @@ impl Drop for IdleReading {
 
 impl Task {
     fn work(&self) {
-        let (first, others) = self.slots.split_at(self.slots.len().min(FORESEEN_PARTS));
-        // What cannot be read is told by who reads it at the end.
-        self.each(&self.unread, first, |slot| slot.keep(save_and_look(&slot.table, &slot.name).ok().flatten()));
-        self.each(&self.unread_others, others, |slot| slot.keep(save(&slot.table, &slot.name).ok().flatten()));
-        self.each(&self.unseen, first, |slot| {
+        self.each(&self.unread, self.slots.len(), |number, slot| {
+            let read = if number < FORESEEN_PARTS { save_and_look } else { save };
+            // What cannot be read is told by who reads it at the end.
+            slot.keep(read(&slot.table, &slot.name).ok().flatten());
+        });
+        self.each(&self.unseen, FORESEEN_PARTS, |_, slot| {
             while slot.look_again() && !self.is_over.load(Ordering::Relaxed) {
                 thread::sleep(PAUSE);
             }
         });
     }
 
-    fn each(&self, next: &AtomicUsize, slots: &[Slot], act: impl Fn(&Slot)) {
+    /// Does this to the first so many, each with its number, until it is over.
+    fn each(&self, next: &AtomicUsize, count: usize, act: impl Fn(usize, &Slot)) {
         while !self.is_over.load(Ordering::Relaxed) {
-            let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            act(slot);
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(slot) = self.slots.get(number).filter(|_| number < count) else { break };
+            act(number, slot);
         }
     }
 }

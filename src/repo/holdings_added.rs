@@ -13,10 +13,10 @@ use super::holdings_rows::{
     BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
 };
 
-/// A new snapshot.
 /// Parts that are about to be taken up: the same ones whenever they are asked for.
 pub type HeldParts<'a> = dyn Fn() -> Box<dyn Iterator<Item = (HeldPart, u64)> + 'a> + 'a;
 
+/// A new snapshot.
 pub(super) struct Added<'a> {
     pub(super) id: SnapshotId,
     pub(super) stamp: String,

@@ -138,6 +138,9 @@ impl Attempt {
 /// Below this many parts the one sync at the seal is as fast as two.
 pub(super) const EARLY_SYNC_PARTS: usize = 1000;
 
+/// Fewer parts than these are read at once, by the pool.
+const IDLY_READ_PARTS: usize = 1000;
+
 /// What is said of a table once it is frozen: whether the file of its definition was read.
 pub(super) struct IsDefined(pub(super) bool);
 
@@ -201,7 +204,8 @@ impl Taker<'_> {
             };
             let ask = narrowed.ask.clone();
             // Where nothing is linked meanwhile, the server need not share its cores.
-            let idle = narrowed.link.is_empty().then(|| self.read_idly(&attempt.freeze, &live)).flatten();
+            let idle = narrowed.link.is_empty() && listed.len() >= IDLY_READ_PARTS;
+            let idle = idle.then(|| self.read_idly(&attempt.freeze, &live));
             let beside = || -> Result<_, OpError> {
                 let saved = if idle.is_some() { SavedParts::new() } else { save(&narrowed.link)? };
                 let to = (live.as_slice(), &dir);
@@ -287,15 +291,16 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// Begins to read many parts in time that the server does not want; few are read faster by the pool.
-    fn read_idly(&self, freeze: &TableFreeze, live: &[LiveTable]) -> Option<IdleReading> {
+    /// Begins to read all parts in time that the server does not want. One directory for all parts of a disk: as many
+    /// copies would take memory.
+    fn read_idly(&self, freeze: &TableFreeze, live: &[LiveTable]) -> IdleReading {
         let tables: Vec<_> = live.iter().map(|table| (table.disk.as_str(), Arc::new(table.dir.clone()))).collect();
         let mut parts: Vec<(PartName, Arc<Dir>)> = Vec::new();
         for part in freeze.parts().filter(|part| !part.name.is_patch()) {
             let table = tables.iter().find(|(disk, _)| part.disk == *disk);
             parts.extend(table.map(|(_, dir)| (part.name.clone(), Arc::clone(dir))));
         }
-        (parts.len() >= EARLY_SYNC_PARTS).then(|| IdleReading::begin(parts, self.pool.current_num_threads()))
+        IdleReading::begin(parts, self.pool.current_num_threads())
     }
 
     /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
