@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, Entry, FsError, Stat};
+use crate::fs::{Dir, FsError, Kind, Stat};
 use crate::model::Ownership;
 use crate::repo::{PartFile, PartRecord};
 
 use super::inspect::hash;
-use super::inspect_files::{Contents, Listed, list};
+use super::inspect_files::{Contents, Listed, Names};
 use super::join::Keeping;
-use super::live::belongs_in_a_copy;
+use super::live::{belongs_in_a_copy, has_left_out};
 use super::unchanged::HeldPart;
 
 /// A table in an earlier snapshot.
@@ -39,17 +39,17 @@ pub(super) fn equal_part(
 ) -> Result<Option<HeldPart>, FsError> {
     let name = record.part.as_str();
     let Some((live, entries)) = table.find_and_list(name)? else { return Ok(None) };
-    let Some((earlier, earlier_entries)) = held.dir.find_and_list(name)? else { return Ok(None) };
-    let entries: Vec<Entry> = entries.into_iter().filter(belongs_in_a_copy).collect();
-    if entries.len() != earlier_entries.len() {
+    let earlier = held.dir.open_dir(name)?;
+    let has_left_out = has_left_out(&entries);
+    let (names, dirs) = Names::read(&live, entries, belongs_in_a_copy)?;
+    let Some(live) = names.clone().ask(&dirs, |_, _| true)? else { return Ok(None) };
+    if !live.is_as_recorded(record) {
         return Ok(None);
     }
-    let (live, earlier) = (list(&live, entries)?, HeldPart::list(earlier, earlier_entries)?);
-    let is_equal = live.is_as_recorded(record)
-        && live.files.len() == earlier.contents.files.len()
-        && has_same_metadata(&live, &earlier.contents, held.since, record, keeping)?
+    let Some(contents) = names.ask_in(&earlier, |_, held| held.kind == Kind::File)? else { return Ok(None) };
+    let is_equal = has_same_metadata(&live, &contents, held.since, record, keeping)?
         && record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false));
-    Ok(is_equal.then_some(earlier))
+    Ok(is_equal.then_some(HeldPart { dir: earlier, contents, has_left_out }))
 }
 
 fn has_same_metadata(

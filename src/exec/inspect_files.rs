@@ -84,42 +84,96 @@ impl Contents {
 
 /// Lists a part. Projections are directories one level below; parts have nothing deeper.
 pub(super) fn list(part: &Dir, entries: Vec<Entry>) -> Result<Contents, FsError> {
-    let mut contents = Contents::default();
-    list_directory(part, entries, "", &mut contents)?;
-    Ok(contents)
+    let (names, dirs) = Names::read(part, entries, |_| true)?;
+    Ok(names.ask(&dirs, |_, _| true)?.unwrap_or_default())
 }
 
-fn list_directory(dir: &Dir, mut entries: Vec<Entry>, path: &str, contents: &mut Contents) -> Result<(), FsError> {
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    let shared = Arc::new(dir.clone());
-    let first = contents.files.len();
-    contents.files.reserve(entries.len());
-    let mut directories = Vec::new();
-    for entry in entries {
-        match (entry.kind, entry.name.into_string()) {
-            (Kind::File, Ok(name)) => {
-                let (stat, changed) = dir.stat_with_change(&name)?;
-                contents.files.push(Listed {
-                    dir: Arc::clone(&shared),
-                    directory: path.to_owned(),
-                    name,
-                    stat,
-                    changed,
-                });
+/// What is in a part by its names; no inode was asked for yet.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// Its directories, itself first, by their paths below it, each with its files in the order of their names.
+    directories: Vec<(String, Vec<Entry>)>,
+    foreign: Problems,
+}
+
+impl Names {
+    /// The names that are `wanted` in a part and in its projections, and the directories that they are in.
+    pub(super) fn read(
+        part: &Dir,
+        entries: Vec<Entry>,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<(Self, Vec<Dir>), FsError> {
+        let mut names = Self { directories: Vec::new(), foreign: Problems::default() };
+        let mut dirs = vec![part.clone()];
+        for name in names.add(String::new(), entries, &wanted) {
+            let (projection, entries) = part.open_and_list(&name)?;
+            names.add(name, entries, &wanted);
+            dirs.push(projection);
+        }
+        Ok((names, dirs))
+    }
+
+    /// Adds a directory, and gives the names of those in it.
+    fn add(&mut self, path: String, mut entries: Vec<Entry>, wanted: &impl Fn(&Entry) -> bool) -> Vec<String> {
+        let mut below = Vec::new();
+        entries.retain(|entry| match (entry.kind, entry.name.to_str()) {
+            _ if !wanted(entry) => false,
+            (Kind::File, Some(_)) => true,
+            (Kind::Directory, Some(name)) if path.is_empty() => {
+                below.push(name.to_owned());
+                false
             }
-            (Kind::Directory, Ok(name)) if path.is_empty() => directories.push(name),
-            (_, name) => {
-                let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
-                contents.foreign.push(|| format!("{name:?} in it is nothing that a part has"));
+            _ => {
+                self.foreign.push(|| format!("{:?} in it is nothing that a part has", entry.name.to_string_lossy()));
+                false
+            }
+        });
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        below.sort_unstable();
+        self.directories.push((path, entries));
+        below
+    }
+
+    /// Asks for the inode of each name in another part; nothing if one is missing there, or is not the file meant, as
+    /// `is_it` says. Whatever else is in that part is not looked at.
+    pub(super) fn ask_in(
+        self,
+        part: &Dir,
+        is_it: impl Fn(&Entry, &Stat) -> bool,
+    ) -> Result<Option<Contents>, FsError> {
+        let mut dirs = vec![part.clone()];
+        for (path, _) in self.directories.iter().skip(1) {
+            dirs.push(part.open_dir(path)?);
+        }
+        self.ask(&dirs, is_it)
+    }
+
+    /// Asks for the inode of each name in these directories, in the order in which the names were read.
+    pub(super) fn ask(
+        self,
+        dirs: &[Dir],
+        is_it: impl Fn(&Entry, &Stat) -> bool,
+    ) -> Result<Option<Contents>, FsError> {
+        let mut contents = Contents { foreign: self.foreign, ..Contents::default() };
+        for ((path, entries), dir) in self.directories.into_iter().zip(dirs) {
+            let shared = Arc::new(dir.clone());
+            let first = contents.files.len();
+            contents.files.reserve(entries.len());
+            for entry in entries {
+                let (stat, changed) = dir.stat_with_change(&entry.name)?;
+                // Only what is UTF-8 is among the names.
+                let Some(name) = is_it(&entry, &stat).then(|| entry.name.into_string().ok()).flatten() else {
+                    return Ok(None);
+                };
+                let (dir, directory) = (Arc::clone(&shared), path.clone());
+                contents.files.push(Listed { dir, directory, name, stat, changed });
+            }
+            contents.ranges.insert(path.clone(), first..contents.files.len());
+            if !path.is_empty() {
+                contents.directory_bytes += dir.stat_self()?.allocated_bytes;
+                contents.directories.push(path);
             }
         }
+        Ok(Some(contents))
     }
-    contents.ranges.insert(path.to_owned(), first..contents.files.len());
-    for name in directories {
-        let (projection, entries) = dir.open_and_list(&name)?;
-        contents.directory_bytes += projection.stat_self()?.allocated_bytes;
-        list_directory(&projection, entries, &name, contents)?;
-        contents.directories.push(name);
-    }
-    Ok(())
 }

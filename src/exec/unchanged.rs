@@ -11,7 +11,7 @@ use crate::repo::PartRecord;
 use super::ExecError;
 use super::equal::{HeldTable, equal_part};
 use super::inspect::{Inspected, inspect_listed};
-use super::inspect_files::{Contents, list};
+use super::inspect_files::{Contents, Names, list};
 use super::join::{Keeping, LINK_LIMIT};
 use super::live::{LeftOut, belongs_in_a_copy, has_left_out};
 use super::place::{PART_DEPTH, dress, make_like};
@@ -137,21 +137,13 @@ pub(super) struct HeldPart {
     pub has_left_out: bool,
 }
 
-impl HeldPart {
-    pub(super) fn list(dir: Dir, entries: Vec<Entry>) -> Result<Self, FsError> {
-        let has_left_out = has_left_out(&entries);
-        let contents = list(&dir, entries)?;
-        Ok(Self { dir, contents, has_left_out })
-    }
-}
-
 fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>, FsError> {
-    let Some((held, mut held_entries)) = held.find_and_list(name.as_str())? else { return Ok(None) };
-    let Some((live, mut live_entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
-    if !same_files((&live, &mut live_entries), (&held, &mut held_entries), PART_DEPTH)? {
-        return Ok(None);
-    }
-    HeldPart::list(held, held_entries).map(Some)
+    let Some((live, entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+    let held = held.open_dir(name.as_str())?;
+    let has_left_out = has_left_out(&entries);
+    let (names, _) = Names::read(&live, entries, belongs_in_a_copy)?;
+    let contents = names.ask_in(&held, |live, held| held.kind == Kind::File && live.inode == held.inode)?;
+    Ok(contents.map(|contents| HeldPart { dir: held, contents, has_left_out }))
 }
 
 /// Directories that were made for a part.
