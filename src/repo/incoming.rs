@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::Dir;
+use crate::fs::{Dir, FsError};
 use crate::model::{FreezeName, SnapshotId};
 
 use super::error::RepoError;
@@ -116,7 +116,7 @@ impl Incoming<'_> {
     }
 
     /// Writes the manifest, makes everything durable, and commits. `beside` runs while that goes to the disk, in the current
-    /// pool.
+    /// pool; nothing is committed where it fails.
     ///
     /// After an error nothing stands under `snapshots/` that did not before. An answer that is not empty says why the
     /// snapshot, which stands, might not survive a power cut.
@@ -127,7 +127,7 @@ impl Incoming<'_> {
         &self,
         manifest: &mut Manifest,
         records: &[PartRecord],
-        beside: impl FnOnce() + Send,
+        beside: impl FnOnce() -> Result<(), FsError> + Send,
     ) -> Result<Vec<String>, RepoError> {
         let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
             path: self.dir.path().to_owned(),
@@ -143,7 +143,8 @@ impl Incoming<'_> {
         }
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
-        rayon::join(|| self.dir.sync_filesystem(), beside).0?;
+        let (synced, beside) = rayon::join(|| self.dir.sync_filesystem(), beside);
+        synced.and(beside)?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;
         let name = self.id().to_string();

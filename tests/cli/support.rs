@@ -106,7 +106,7 @@ impl Lab {
             }
             let mut manifest = manifest(incoming.id(), time(at), self.sequence.get(), &record);
             change(&mut manifest);
-            incoming.seal(&mut manifest, &[record], || ()).expect("the snapshot is sealed");
+            incoming.seal(&mut manifest, &[record], || Ok(())).expect("the snapshot is sealed");
             locked.forget_intent(incoming.id()).expect("the intent is forgotten");
             locked.update_latest().expect("latest");
             incoming.id().to_string()

@@ -170,7 +170,7 @@ impl Hoard {
             format!("CREATE DATABASE d -- {}", "x".repeat(usize::try_from(self.sequence * 700).expect("small")));
         incoming.write_metadata(Path::new("metadata/d.sql"), metadata.as_bytes()).expect("written");
         let mut manifest = manifest(id, time, self.sequence, &records);
-        incoming.seal(&mut manifest, &records, || ()).expect("sealed");
+        incoming.seal(&mut manifest, &records, || Ok(())).expect("sealed");
         locked.forget_intent(id).expect("forgotten");
         locked.update_latest().expect("latest");
         for last in self.parts.values_mut() {

@@ -174,7 +174,7 @@ impl Store {
         manifest.tables = tables;
         manifest.metadata = metadata;
         change(&mut manifest, &mut records);
-        incoming.seal(&mut manifest, &records, || ()).expect("sealed");
+        incoming.seal(&mut manifest, &records, || Ok(())).expect("sealed");
         locked.forget_intent(incoming.id()).expect("forgotten");
         locked.update_latest().expect("latest");
         incoming.id()

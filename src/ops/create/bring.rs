@@ -12,7 +12,7 @@ use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 
 use super::copying::{Brought, Destination, Extra, Original};
-use super::table::{Attempt, EARLY_SYNC_PARTS, Taker};
+use super::table::{Attempt, Taker};
 use super::taken::TakenPart;
 
 /// A table, and where it comes to stand.
@@ -104,10 +104,7 @@ impl Taker<'_> {
             let landing = Landing { table, dir, path: &path };
             brought.extend(self.pool.install(|| self.bring_shadow(disk, &shadow, landing, (live, saved)))?);
         }
-        if brought.len() >= EARLY_SYNC_PARTS {
-            // Other tables go on meanwhile: the sync at the seal finds this done.
-            dir.sync_filesystem()?;
-        }
+        self.early.begin(dir, brought.len())?;
         Ok(brought)
     }
 

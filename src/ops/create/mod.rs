@@ -4,6 +4,7 @@ mod bring;
 mod copying;
 mod definitions;
 pub(in crate::ops) mod digest;
+mod early;
 mod guards;
 mod manifest;
 mod previous;

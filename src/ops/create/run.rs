@@ -19,6 +19,7 @@ use crate::server::{self, Server};
 use super::Discovered;
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
+use super::early::EarlySync;
 use super::guards;
 use super::manifest::{self, Described};
 use super::previous::Previous;
@@ -106,6 +107,7 @@ impl Run<'_> {
             Some(threads) if server::knows_threads(server)? => Some(threads),
             _ => None,
         };
+        let early = EarlySync::default();
         let taker = Taker {
             server,
             stages,
@@ -116,6 +118,7 @@ impl Run<'_> {
             previous: previous.as_ref(),
             copying: &copying,
             version: &identity.version,
+            early: &early,
         };
         let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), look, &mut warnings)?;
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
@@ -142,6 +145,7 @@ impl Run<'_> {
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
                 index.keep_snapshot(repository, (incoming.id(), stamp), &held, previous.map(|previous| previous.id));
             }
+            early.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
         drop(seal);

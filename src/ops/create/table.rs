@@ -23,6 +23,7 @@ use crate::server::{self, FreezeQuery, Server};
 use super::bring::{Landing, patches_in};
 use super::copying::{Copying, Extra};
 use super::digest;
+use super::early::EarlySync;
 use super::previous::Previous;
 use super::request::Request;
 use super::taken::{TakenPart, in_one_piece, take_all};
@@ -135,9 +136,6 @@ impl Attempt {
     }
 }
 
-/// Below this many parts the one sync at the seal is as fast as two.
-pub(super) const EARLY_SYNC_PARTS: usize = 1000;
-
 /// Fewer parts than these are read at once, by the pool.
 const IDLY_READ_PARTS: usize = 1000;
 
@@ -159,6 +157,8 @@ pub(super) struct Taker<'a> {
     pub(super) copying: &'a Copying<'a>,
     /// The server's version.
     pub(super) version: &'a str,
+    /// Syncs before the seal.
+    pub(super) early: &'a EarlySync,
 }
 
 impl Taker<'_> {
@@ -372,7 +372,8 @@ impl Taker<'_> {
     /// hundreds of thousands it takes as much memory as what is known of them afterwards.
     fn check(&self, live: &[LiveTable], dir: &Dir, frozen: Vec<FrozenPart>) -> Result<Vec<TakenPart>, FsError> {
         let _inside = self.stages.enter(Stage::Seal);
-        let is_large = frozen.len() >= EARLY_SYNC_PARTS;
+        // The disk writes what FREEZE has left unwritten while the cores check.
+        self.early.begin(dir, frozen.len())?;
         let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
             let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
             let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
@@ -383,13 +384,7 @@ impl Taker<'_> {
             let extra = Extra::default();
             Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
         };
-        // The disk writes what FREEZE has left unwritten while the cores check: the sync at the seal finds it done.
-        let (parts, synced) = std::thread::scope(|scope| {
-            let sync = is_large.then(|| scope.spawn(|| dir.sync_filesystem()));
-            let parts = take_all(frozen, check_part);
-            (parts, sync.map_or(Ok(()), |sync| sync.join().expect("syncing does not panic")))
-        });
-        synced.and(parts)
+        take_all(frozen, check_part)
     }
 
     /// Places what was frozen of a table on one disk, whose shadow of it is at the path `shadow`.

@@ -5,6 +5,7 @@
 //! one is not, its partition is frozen after all, and what was linked of it taken away.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -66,7 +67,11 @@ impl Taker<'_> {
         candidates.retain(|(part, _)| narrowed.link.contains(&part.name));
         let path = super::table::path_in_snapshot(freeze.table.name());
         let to = Destination { table: dir, path: &path };
+        let (count, begun) = (candidates.len(), AtomicUsize::new(0));
         let link = |(part, table): (&Part, &Dir)| -> Result<Option<TakenPart>, OpError> {
+            if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
+                self.early.begin(dir, count)?;
+            }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let Some(relinked) = self.relink(previous, earlier, (part, table, record), to)? else { return Ok(None) };
             let Relink { mut inspected, left_out, copied } = relinked;
@@ -83,6 +88,8 @@ impl Taker<'_> {
             Ok(Some(TakenPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
         };
         let mut parts = take_all(candidates, link)?;
+        // Beside the next look at the server.
+        self.early.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
         let Some((wider, ask)) = widen(freeze, narrowed, |name| same.contains(name)) else {
             return Ok(Linked { parts, ask: None });
