@@ -24,6 +24,7 @@ use chsnap::ops::prune::{PruneRequest, carry_out, plan_prune};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::retention::{Count, Limits, Policy};
 use faulty::{Fault, FaultyVerbs};
+use rustix::io::Errno;
 use tree::tree;
 use world::{World, now, reference};
 
@@ -103,6 +104,27 @@ fn create_by_copies_killed_or_refused_at_any_call_leaves_all_or_nothing() {
 fn create_refused_at_any_call_leaves_all_or_nothing() {
     for errno in faulty::ERRNOS {
         create_survives(Fault::Error(errno), PlaceMode::Auto, FreezeMode::All);
+    }
+}
+
+/// As many parts as are synced before the seal.
+const MANY_PARTS: u32 = 1000;
+
+#[test]
+fn what_a_sync_before_the_seal_could_not_write_fails_the_run() {
+    for freeze in [FreezeMode::All, FreezeMode::Changed] {
+        let world = World::small();
+        for number in 10..10 + MANY_PARTS {
+            world.freezer.add_small_part("one", &format!("all_{number}_{number}_0"));
+        }
+        world.create(&real(), PlaceMode::Auto).expect("a snapshot of them");
+        let faulty = Arc::new(FaultyVerbs::new(0, Fault::First("sync_filesystem", Errno::IO)));
+        let verbs: Arc<dyn Verbs> = Arc::clone(&faulty) as Arc<dyn Verbs>;
+        let error = world.create_of(&verbs, PlaceMode::Auto, freeze).map(|report| report.id).expect_err("it is told");
+        assert!(format!("{error:?}").contains("sync"), "{error:?}");
+        assert!(faulty.firsts() > 1, "the last sync, which found nothing wrong, is not the one that failed");
+        assert_eq!(world.open(&real()).snapshot_ids().expect("readable").0.len(), 2, "{freeze:?}");
+        world.create_of(&real(), PlaceMode::Auto, freeze).expect("nothing is in the way of the next");
     }
 }
 

@@ -136,11 +136,7 @@ impl Names {
 
     /// Asks for the inode of each name in another part; nothing if one is missing there, or is not the file meant, as
     /// `is_it` says. Whatever else is in that part is not looked at.
-    pub(super) fn ask_in(
-        self,
-        part: &Dir,
-        is_it: impl Fn(&Entry, &Stat) -> bool,
-    ) -> Result<Option<Contents>, FsError> {
+    pub(super) fn ask_in(self, part: &Dir, is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut dirs = vec![part.clone()];
         for (path, _) in self.directories.iter().skip(1) {
             dirs.push(part.open_dir(path)?);
@@ -149,11 +145,7 @@ impl Names {
     }
 
     /// Asks for the inode of each name in these directories, in the order in which the names were read.
-    pub(super) fn ask(
-        self,
-        dirs: &[Dir],
-        is_it: impl Fn(&Entry, &Stat) -> bool,
-    ) -> Result<Option<Contents>, FsError> {
+    pub(super) fn ask(self, dirs: &[Dir], is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut contents = Contents { foreign: self.foreign, ..Contents::default() };
         for ((path, entries), dir) in self.directories.into_iter().zip(dirs) {
             let shared = Arc::new(dir.clone());

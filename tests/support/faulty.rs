@@ -25,6 +25,8 @@ pub enum Fault {
     Repeated,
     /// These verbs fail with this error whenever they are called.
     Refuse(&'static [&'static str], Errno),
+    /// This verb fails with this error, the first time that it is called.
+    First(&'static str, Errno),
     /// No inode gets more links than this.
     Links(u64),
 }
@@ -40,11 +42,12 @@ pub struct FaultyVerbs {
     at: usize,
     fault: Fault,
     met: Mutex<String>,
+    firsts: AtomicUsize,
 }
 
 impl FaultyVerbs {
     pub fn new(at: usize, fault: Fault) -> Self {
-        Self { calls: AtomicUsize::new(0), at, fault, met: Mutex::default() }
+        Self { calls: AtomicUsize::new(0), at, fault, met: Mutex::default(), firsts: AtomicUsize::new(0) }
     }
 
     /// The call that met the fault; empty while none has.
@@ -55,6 +58,11 @@ impl FaultyVerbs {
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// How often the verb was called whose first call fails.
+    pub fn firsts(&self) -> usize {
+        self.firsts.load(Ordering::SeqCst)
     }
 
     /// Whether the call that was just passed is to be done twice.
@@ -71,6 +79,9 @@ impl FaultyVerbs {
             Fault::Error(errno) if call == self.at => Err(errno),
             Fault::Kill if call >= self.at => Err(Errno::IO),
             Fault::Refuse(verbs, errno) if verbs.contains(&verb) => Err(errno),
+            Fault::First(first, errno) if first == verb && self.firsts.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Err(errno)
+            }
             _ => Ok(()),
         }
     }

@@ -30,7 +30,9 @@ impl EarlySync {
         }
         let before = at_work.take().map_or(Ok(()), join);
         let dir = dir.clone();
-        *at_work = Some(std::thread::spawn(move || dir.sync_filesystem()));
+        let sync = move || dir.sync_filesystem();
+        // Where the system gives no thread, all is left to the seal.
+        *at_work = std::thread::Builder::new().name("chsnap-sync".to_owned()).spawn(sync).ok();
         before
     }
 
