@@ -244,6 +244,7 @@ impl Bench<'_> {
         let first = (number - 1) * changed;
         let before = self.parts_of("small");
         self.insert_small(first, changed, 1 + number);
+        nix::unistd::sync();
         let new: Vec<PathBuf> = self.parts_of("small").into_iter().filter(|part| !before.contains(part)).collect();
         let new_bytes = new.iter().map(|part| allocated_bytes(part) - copies::directory_bytes(part)).sum();
         let copier = self.copier();
@@ -303,15 +304,15 @@ impl Bench<'_> {
             let write = || copier.write("written", bytes);
             // Everybody is the first once.
             let (by_chsnap, by_cp, by_write) = match round % 3 {
-                0 => (self.timed(chsnap), self.timed(cp), self.timed(write)),
+                0 => (timed(chsnap), timed(cp), timed(write)),
                 1 => {
-                    let (cp, write) = (self.timed(cp), self.timed(write));
-                    (self.timed(chsnap), cp, write)
+                    let (cp, write) = (timed(cp), timed(write));
+                    (timed(chsnap), cp, write)
                 }
                 _ => {
-                    let write = self.timed(write);
-                    let chsnap = self.timed(chsnap);
-                    (chsnap, self.timed(cp), write)
+                    let write = timed(write);
+                    let chsnap = timed(chsnap);
+                    (chsnap, timed(cp), write)
                 }
             };
             println!("  first copy: chsnap {by_chsnap:.2} s, cp {by_cp:.2} s, writing alone {by_write:.2} s");
@@ -384,12 +385,6 @@ impl Bench<'_> {
         )
     }
 
-    /// Seconds of something after which nothing is left to be written.
-    fn timed(&self, mut body: impl FnMut() -> f64) -> f64 {
-        self.disk.taken_bytes();
-        body()
-    }
-
     /// Directories of the active parts of a table.
     fn parts_of(&self, table: &str) -> Vec<PathBuf> {
         let sql = format!("SELECT path FROM system.parts WHERE active AND database = 'bench' AND table = '{table}'");
@@ -436,6 +431,13 @@ impl Bench<'_> {
         }
         self.engine.query("SYSTEM START MERGES bench.large");
     }
+}
+
+/// Seconds of something before which nothing is left to be written, of the tables' own disk neither: a server syncs
+/// nothing, and whoever came first would wait for what it wrote.
+fn timed(mut body: impl FnMut() -> f64) -> f64 {
+    nix::unistd::sync();
+    body()
 }
 
 fn stages(answer: &Value) -> BTreeMap<String, f64> {
