@@ -134,8 +134,8 @@ impl Names {
         below
     }
 
-    /// Asks for the inode of each name in another part; nothing if one is missing there, or is not the file meant, as
-    /// `is_it` says. Whatever else is in that part is not looked at.
+    /// Asks for the inode of each name in another part; nothing if one is not the file meant, as `is_it` says. One that is
+    /// missing there is an error of the kind `NotFound`, and whatever else is there is not looked at.
     pub(super) fn ask_in(self, part: &Dir, is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut dirs = vec![part.clone()];
         for (path, _) in self.directories.iter().skip(1) {

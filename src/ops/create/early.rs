@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use crate::fs::{Dir, FsError};
 
 /// Below this many parts the one sync at the seal is as fast as two.
-pub(super) const EARLY_SYNC_PARTS: usize = 1000;
+const EARLY_SYNC_PARTS: usize = 1000;
 
 /// The early syncs of one run, one at a time, beside everything else.
 #[derive(Default)]
