@@ -42,7 +42,7 @@ pub(super) fn equal_part(
     let earlier = held.dir.open_dir(name)?;
     let has_left_out = has_left_out(&entries);
     let (names, dirs) = Names::read(&live, entries, belongs_in_a_copy)?;
-    let Some(live) = names.clone().ask(&dirs, |_, _| true)? else { return Ok(None) };
+    let Some(live) = names.clone().ask(&dirs, &[], |_, _| true)? else { return Ok(None) };
     if !live.is_as_recorded(record) {
         return Ok(None);
     }
@@ -82,7 +82,7 @@ fn has_same_metadata(
         }
         // What has not changed since before that snapshot was begun has the attributes that it had then: this saves to
         // open each file. A second for the clock by which inodes are stamped, which is coarser.
-        if file.changed.0 >= since.timestamp() - 1
+        if file.stat.changed.0 >= since.timestamp() - 1
             && !keeping.has_same_xattrs((&file.dir, &file.name), (&held.dir, &held.name))?
         {
             return Ok(false);

@@ -1,6 +1,6 @@
 //! What a live part is, looked at while it is being frozen, so that the frozen one need not be.
 
-use super::inspect::{CHECKSUMS, Inspected, ReadFile, inspect_known};
+use super::inspect::{CHECKSUMS, CHECKSUMS_LIMIT_BYTES, Inspected, Known, inspect_known};
 use super::live::belongs_in_a_copy;
 use crate::fs::{Dir, Entry, FsError, Kind, Stat};
 
@@ -31,18 +31,18 @@ pub(super) enum Look {
 const WRITABLE: u32 = 0o222;
 
 impl Foreseen {
-    /// Looks at the live part in `dir`, of which `entries` is the listing; some of its files were read already.
+    /// Looks at the live part in `dir`, of which `entries` is the listing and something is known already.
     ///
     /// # Errors
     /// If it cannot be read, or goes away meanwhile.
-    pub(super) fn look(dir: &Dir, mut entries: Vec<Entry>, read: &[ReadFile]) -> Result<Look, FsError> {
-        let witness = dir.stat(CHECKSUMS)?;
+    pub(super) fn look(dir: &Dir, mut entries: Vec<Entry>, known: Known<'_>) -> Result<Look, FsError> {
+        let (witness, checksums) = dir.read_with_stat(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)?;
         if witness.ownership.mode & WRITABLE != 0 {
             return Ok(Look::NotYet);
         }
         entries.retain(belongs_in_a_copy);
         let Some(files) = files_in(&mut entries) else { return Ok(Look::Never) };
-        let inspected = inspect_known(dir, entries, read)?;
+        let inspected = inspect_known(dir, entries, Some((witness, checksums)), known)?;
         let is_plain = inspected.exceptions.is_empty() && inspected.problems.is_empty();
         if !is_plain || inspected.fingerprint.is_none() {
             return Ok(Look::Never);
@@ -60,7 +60,7 @@ impl Foreseen {
         }
         // A freeze takes the right to write from all files of a part; a part that was made anew has a new one of these.
         let witness = dir.stat(CHECKSUMS)?;
-        if known(&witness) != known(&self.witness) {
+        if lasting(&witness) != lasting(&self.witness) {
             return Ok(None);
         }
         let directory = dir.stat_self()?;
@@ -74,8 +74,8 @@ impl Foreseen {
 }
 
 /// What no link to a file changes of it.
-fn known(stat: &Stat) -> Stat {
-    Stat { links: 0, ..*stat }
+fn lasting(stat: &Stat) -> Stat {
+    Stat { links: 0, changed: (0, 0), ..*stat }
 }
 
 /// A hash over the names and inodes; none where not all are files. Sorts them.
@@ -98,7 +98,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
 
-    use super::{Foreseen, Look};
+    use super::{Foreseen, Known, Look};
     use crate::exec::{Inspected, inspect_part};
     use crate::fs::{Dir, FsError, real};
 
@@ -135,7 +135,7 @@ mod tests {
         fn look(&self) -> Result<Look, FsError> {
             let table = Dir::open(&self.folder.path().join("live"), real())?;
             let (part, entries) = table.open_and_list("all_1_1_0")?;
-            Foreseen::look(&part, entries, &[])
+            Foreseen::look(&part, entries, Known::default())
         }
 
         fn foresee(&self) -> Foreseen {

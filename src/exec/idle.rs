@@ -9,6 +9,7 @@ use crate::fs::{self, Dir, FsError};
 use crate::model::PartName;
 
 use super::foreseen::{Foreseen, Look};
+use super::inspect::Known;
 use super::live::{SavedPart, SavedParts, save, save_and_look, save_left_out};
 
 /// Threads that read live parts whenever no other wants their core.
@@ -126,7 +127,7 @@ impl Slot {
             return false;
         };
         let Ok(Some((part, entries))) = self.table.find_and_list(self.name.as_str()) else { return false };
-        match Foreseen::look(&part, entries, &read) {
+        match Foreseen::look(&part, entries, Known { read: &read, asked: &[] }) {
             Ok(Look::Seen(foreseen)) => {
                 self.with_part(|part| part.foreseen = Some(foreseen));
                 false

@@ -43,7 +43,7 @@ pub struct Inspected {
 }
 
 pub(super) const CHECKSUMS: &str = "checksums.txt";
-const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
+pub(super) const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
 /// Of the files that checksums do not cover only packed data can be larger, and that is not read here.
 const UNCOVERED_LIMIT_BYTES: u64 = 16 << 20;
 
@@ -61,7 +61,7 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
-    inspect_known(dir, entries, &[])
+    inspect_known(dir, entries, read_checksums_file(dir)?, Known::default())
 }
 
 /// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is
@@ -76,12 +76,44 @@ pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPar
     {
         return Ok(inspected);
     }
-    inspect_known(dir, entries, &read)
+    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &[] })
 }
 
-/// [`inspect_listed`] of a part some of whose files were read already.
-pub(super) fn inspect_known(dir: &Dir, entries: Vec<Entry>, known: &[ReadFile]) -> Result<Inspected, FsError> {
-    inspect_contents(dir, &mut list(dir, entries)?, known, None)
+/// What is known of a part before it is inspected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known<'a> {
+    /// What files of it held when they were read.
+    pub read: &'a [ReadFile],
+    /// Inodes of files directly in it, as they are now.
+    pub asked: &'a [(&'static str, Stat)],
+}
+
+/// [`inspect_listed`] of a part of which something is known, and `checksums`, its `checksums.txt` as it is now.
+pub(super) fn inspect_known(
+    dir: &Dir,
+    entries: Vec<Entry>,
+    checksums: Option<(Stat, Vec<u8>)>,
+    Known { read, asked }: Known<'_>,
+) -> Result<Inspected, FsError> {
+    let (mut contents, text) = list_with(dir, entries, checksums, asked)?;
+    inspect_contents(dir, &mut contents, text.as_deref(), read, None)
+}
+
+/// Lists a part without asking again for what was read of it, and gives the text of its checksums.
+fn list_with(
+    dir: &Dir,
+    entries: Vec<Entry>,
+    checksums: Option<(Stat, Vec<u8>)>,
+    asked: &[(&'static str, Stat)],
+) -> Result<(Contents, Option<Vec<u8>>), FsError> {
+    let (stat, text) = checksums.unzip();
+    let asked: Vec<_> = asked.iter().copied().chain(stat.map(|stat| (CHECKSUMS, stat))).collect();
+    Ok((list(dir, entries, &asked)?, text))
+}
+
+/// The `checksums.txt` of a part, and its inode; nothing where there is none.
+fn read_checksums_file(dir: &Dir) -> Result<Option<(Stat, Vec<u8>)>, FsError> {
+    dir.find_with_stat(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)
 }
 
 /// A file of a part, and what it held when it was read.
@@ -132,15 +164,16 @@ impl PartFiles {
 /// # Errors
 /// As there.
 pub fn inspect_to_copy(dir: &Dir, entries: Vec<Entry>) -> Result<(Inspected, PartFiles), FsError> {
-    let mut contents = list(dir, entries)?;
+    let (mut contents, text) = list_with(dir, entries, read_checksums_file(dir)?, &[])?;
     let mut recorded = Recorded::new();
-    let inspected = inspect_contents(dir, &mut contents, &[], Some(&mut recorded))?;
+    let inspected = inspect_contents(dir, &mut contents, text.as_deref(), &[], Some(&mut recorded))?;
     Ok((inspected, PartFiles { contents, recorded }))
 }
 
 fn inspect_contents(
     dir: &Dir,
     contents: &mut Contents,
+    text: Option<&[u8]>,
     known: &[ReadFile],
     recorded: Option<&mut Recorded>,
 ) -> Result<Inspected, FsError> {
@@ -167,8 +200,7 @@ fn inspect_contents(
         .filter(|file| file.stat.ownership != inspected.ownership)
         .map(|file| (file.path(), file.stat.ownership))
         .collect();
-    let text = dir.find_and_read(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)?;
-    let covered = match parse(text.as_deref()) {
+    let covered = match parse(text) {
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
             cover(dir, contents, &checksums, recorded, &mut problems)?
@@ -184,7 +216,7 @@ fn inspect_contents(
     };
     let mut uncovered = Vec::new();
     for (file, _) in contents.files.iter().zip(covered).filter(|(_, covered)| !covered) {
-        let hash = match &text {
+        let hash = match text {
             Some(text) if file.directory.is_empty() && file.name == CHECKSUMS => Some(blake3::hash(text).into()),
             _ => match known.iter().find(|known| known.is(file)) {
                 Some(known) => Some(known.blake3),

@@ -21,8 +21,6 @@ pub(super) struct Listed {
     pub name: String,
     /// Its inode.
     pub stat: Stat,
-    /// When that last changed: seconds since 1970, and nanoseconds.
-    pub changed: (i64, u32),
 }
 
 impl Listed {
@@ -82,10 +80,12 @@ impl Contents {
     }
 }
 
-/// Lists a part. Projections are directories one level below; parts have nothing deeper.
-pub(super) fn list(part: &Dir, entries: Vec<Entry>) -> Result<Contents, FsError> {
+/// Lists a part. Projections are directories one level below; parts have nothing deeper. Files directly in it that were
+/// `asked` for a moment ago, when they were opened, are not asked again.
+pub(super) fn list(part: &Dir, entries: Vec<Entry>, asked: &[(&str, Stat)]) -> Result<Contents, FsError> {
     let (names, dirs) = Names::read(part, entries, |_| true)?;
-    Ok(names.ask(&dirs, |_, _| true)?.unwrap_or_default())
+    let is_it = |_: &Entry, _: &Stat| true;
+    Ok(names.ask(&dirs, asked, is_it)?.unwrap_or_default())
 }
 
 /// What is in a part by its names; no inode was asked for yet.
@@ -141,24 +141,32 @@ impl Names {
         for (path, _) in self.directories.iter().skip(1) {
             dirs.push(part.open_dir(path)?);
         }
-        self.ask(&dirs, is_it)
+        self.ask(&dirs, &[], is_it)
     }
 
-    /// Asks for the inode of each name in these directories, in the order in which the names were read.
-    pub(super) fn ask(self, dirs: &[Dir], is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
+    /// Asks for the inode of each name in these directories, in the order in which the names were read; as [`list`] does,
+    /// and [`Names::ask_in`].
+    pub(super) fn ask(
+        self,
+        dirs: &[Dir],
+        asked: &[(&str, Stat)],
+        is_it: impl Fn(&Entry, &Stat) -> bool,
+    ) -> Result<Option<Contents>, FsError> {
         let mut contents = Contents { foreign: self.foreign, ..Contents::default() };
         for ((path, entries), dir) in self.directories.into_iter().zip(dirs) {
             let shared = Arc::new(dir.clone());
+            let asked = if path.is_empty() { asked } else { &[] };
             let first = contents.files.len();
             contents.files.reserve(entries.len());
             for entry in entries {
-                let (stat, changed) = dir.stat_with_change(&entry.name)?;
+                let known = asked.iter().find(|(name, stat)| entry.name == *name && entry.inode == stat.inode);
+                let stat = known.map_or_else(|| dir.stat(&entry.name), |(_, stat)| Ok(*stat))?;
                 // Only what is UTF-8 is among the names.
                 let Some(name) = is_it(&entry, &stat).then(|| entry.name.into_string().ok()).flatten() else {
                     return Ok(None);
                 };
                 let (dir, directory) = (Arc::clone(&shared), path.clone());
-                contents.files.push(Listed { dir, directory, name, stat, changed });
+                contents.files.push(Listed { dir, directory, name, stat });
             }
             contents.ranges.insert(path.clone(), first..contents.files.len());
             if !path.is_empty() {

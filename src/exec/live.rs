@@ -13,7 +13,7 @@ use crate::model::PartName;
 
 use super::ExecError;
 use super::foreseen::{Foreseen, Look};
-use super::inspect::{CHECKSUMS, ReadFile};
+use super::inspect::{CHECKSUMS, Known, ReadFile};
 use super::place::{PART_DEPTH, link_tree};
 
 /// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
@@ -89,7 +89,7 @@ pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedParts, FsError>
 pub(super) fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
     let mut names = Names::default();
     let Some(part) = table.find_and_visit(name.as_str(), |name| names.add(name))? else { return Ok(None) };
-    names.save(&part)
+    Ok(names.save(&part)?.map(|(saved, _)| saved))
 }
 
 /// [`save`], and a look ahead at a part that is frozen already.
@@ -99,14 +99,15 @@ pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<Saved
     for entry in &entries {
         names.add(&entry.name);
     }
-    let mut saved = names.save(&part)?;
-    if let Some(saved) = &mut saved
-        && let Ok(Look::Seen(foreseen)) = Foreseen::look(&part, entries, &saved.read)
-    {
+    let Some((mut saved, asked)) = names.save(&part)? else { return Ok(None) };
+    if let Ok(Look::Seen(foreseen)) = Foreseen::look(&part, entries, Known { read: &saved.read, asked: &asked }) {
         saved.foreseen = Some(foreseen);
     }
-    Ok(saved)
+    Ok(Some(saved))
 }
+
+/// Files by their names, as they are now.
+type Asked = Vec<(&'static str, Stat)>;
 
 /// What is in a live part, as far as it matters here.
 #[derive(Default)]
@@ -123,14 +124,16 @@ impl Names {
         self.there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
     }
 
-    fn save(&self, part: &Dir) -> Result<Option<SavedPart>, FsError> {
+    /// Reads what is to be saved, and gives the inodes of what was read beside it.
+    fn save(&self, part: &Dir) -> Result<Option<(SavedPart, Asked)>, FsError> {
         let find = |name: &str| -> Result<Option<(Stat, Vec<u8>)>, FsError> {
             if self.there.contains(&name) { part.find_with_stat(name, SMALL_BYTES) } else { Ok(None) }
         };
-        let (mut left_out, mut read) = (Vec::new(), Vec::new());
+        let (mut left_out, mut read, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for name in LEFT_OUT {
             if let Some((stat, bytes)) = find(name)? {
                 read.push(ReadFile::new(name, stat, &bytes));
+                asked.push((name, stat));
                 left_out.push(SavedFile { name, stat, bytes: bytes.into() });
             }
         }
@@ -138,11 +141,12 @@ impl Names {
             // One that is not as usual is for the check to judge.
             if let Ok(Some((stat, bytes))) = find(name) {
                 read.push(ReadFile::new(name, stat, &bytes));
+                asked.push((name, stat));
             }
         }
         let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
         // A listing without checksums was read while the part went away, and says nothing.
-        Ok(self.is_whole.then_some(SavedPart { entries, left_out, read, foreseen: None }))
+        Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, foreseen: None }, asked)))
     }
 }
 

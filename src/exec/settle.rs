@@ -25,7 +25,7 @@ pub fn settle(
     mut inspected: Inspected,
     keeping: Keeping,
 ) -> Result<(Inspected, Vec<UnkeptOf>), ExecError> {
-    let placed = list(part, part.entries_with_kind()?)?;
+    let placed = list(part, part.entries_with_kind()?, &[])?;
     let sources = &files.contents.files;
     let is_same = |(placed, source): (&Listed, &Listed)| {
         placed.path() == source.path() && placed.stat.size_bytes == source.stat.size_bytes

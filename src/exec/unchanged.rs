@@ -202,7 +202,7 @@ fn recalled(made: &Made, links: Links, record: &PartRecord) -> Inspected {
 /// # Errors
 /// If something cannot be read.
 pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Result<Inspected, FsError> {
-    let contents = list(dir, entries)?;
+    let contents = list(dir, entries, &[])?;
     if !contents.is_as_recorded(record) {
         return inspect_listed(dir, dir.entries_with_kind()?);
     }

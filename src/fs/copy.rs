@@ -17,7 +17,7 @@ use super::error::FsError;
 use super::extents::{advise, next_data, preallocates, read_at};
 use super::keep::{Side, keep};
 use super::rate::RateLimit;
-use super::stat::{Stat, Times, stat_with_times};
+use super::stat::{Stat, stat_of_fd, stat_with_access};
 
 /// One call's worth of bytes that the kernel copies by itself.
 const PIECE_BYTES: u64 = 8 << 20;
@@ -35,7 +35,7 @@ pub struct FileCopy<'a> {
     source: File,
     source_path: PathBuf,
     stat: Stat,
-    times: Times,
+    accessed: (i64, u32),
     to: &'a Dir,
     name: OsString,
     target: Option<OwnedFd>,
@@ -60,7 +60,7 @@ impl<'a> FileCopy<'a> {
         name: &OsStr,
     ) -> Result<Self, CopyError> {
         let (_, source) = from.open_regular(from_name)?;
-        let (stat, times) = stat_with_times(&source).map_err(from.error("stat", from_name))?;
+        let (stat, accessed) = stat_with_access(&source).map_err(from.error("stat", from_name))?;
         let target = component(name)
             .and_then(|name| uninterrupted(|| to.verbs.create_file(to.fd(), name, 0o600)))
             .map_err(to.error("create", name))?;
@@ -71,7 +71,7 @@ impl<'a> FileCopy<'a> {
             source,
             source_path: from.path().join(from_name),
             stat,
-            times,
+            accessed,
             to,
             name: name.to_owned(),
             target: Some(target),
@@ -273,7 +273,7 @@ impl<'a> FileCopy<'a> {
     /// If the source has changed, if not all of it was copied, or if the filesystem fails.
     pub fn finish(mut self, digest: Option<Digest>) -> Result<CopiedFile, CopyError> {
         let source = Side { fd: self.source.as_fd(), path: &self.source_path };
-        let (after, times) = stat_with_times(source.fd).map_err(source.error("stat"))?;
+        let after = stat_of_fd(source.fd).map_err(source.error("stat"))?;
         if after.size_bytes != self.stat.size_bytes {
             return Err(self.changed("changed its size"));
         }
@@ -287,12 +287,11 @@ impl<'a> FileCopy<'a> {
         if !self.is_clone && self.covered_bytes.load(Ordering::Relaxed) != self.stat.size_bytes {
             return Err(self.failed(Errno::IO));
         }
-        let kept_times = Times { accessed: self.times.accessed, ..times };
-        let (found, unkept) = keep(&*self.to.verbs, source, (&after, &kept_times), self.target())?;
+        let (found, unkept) = keep(&*self.to.verbs, source, (&after, self.accessed), self.target())?;
         if found.size_bytes != self.stat.size_bytes {
             return Err(self.failed(Errno::IO));
         }
-        let was_touched = times.changed != self.times.changed;
+        let was_touched = after.changed != self.stat.changed;
         if let Some(target) = self.target.take()
             && let Err(errno) = self.to.verbs.close(target)
         {

@@ -250,16 +250,6 @@ impl Dir {
             .map_err(self.error("stat", name))
     }
 
-    /// [`Dir::stat`] with the time of the inode's last change, in seconds since 1970 and nanoseconds: any write, link,
-    /// rename, or change of owner, mode, times or attributes sets it.
-    ///
-    /// # Errors
-    /// As [`Dir::stat`].
-    pub fn stat_with_change(&self, name: impl AsRef<OsStr>) -> Result<(Stat, (i64, u32)), FsError> {
-        let name = name.as_ref();
-        component(name).and_then(|name| stat::stat_and_change_at(&self.fd, name)).map_err(self.error("stat", name))
-    }
-
     /// [`Dir::stat`], or `None` where nothing stands.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::dir::{Dir, uninterrupted};
 use super::error::FsError;
-use super::stat::{Stat, Times, stat_of_fd, stat_with_times};
+use super::stat::{Stat, stat_of_fd, stat_with_access};
 use super::verbs::{VerbResult, Verbs};
 
 /// Something of an inode that its copy does not have.
@@ -144,7 +144,7 @@ fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
     Ok(named)
 }
 
-/// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `times` say and as its attributes are
+/// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `accessed` say and as its attributes are
 /// now; then reads it back. Gives what it finds, and what is missing from that, in order.
 ///
 /// # Errors
@@ -152,7 +152,7 @@ fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
 pub(super) fn keep(
     verbs: &dyn Verbs,
     source: Side<'_>,
-    (stat, times): (&Stat, &Times),
+    (stat, accessed): (&Stat, (i64, u32)),
     target: Side<'_>,
 ) -> Result<(Stat, Vec<Unkept>), FsError> {
     let attributes = attributes(source)?;
@@ -167,7 +167,7 @@ pub(super) fn keep(
     let had_inherited = give_attributes(verbs, &attributes, target)?;
     attempted(uninterrupted(|| verbs.set_mode(target.fd, wanted.mode)), is_refusal)
         .map_err(target.error("set the mode of"))?;
-    attempted(uninterrupted(|| verbs.set_times(target.fd, times.accessed, stat.modified)), is_refusal)
+    attempted(uninterrupted(|| verbs.set_times(target.fd, accessed, stat.modified)), is_refusal)
         .map_err(target.error("set the times of"))?;
     let found = stat_of_fd(target.fd).map_err(target.error("stat"))?;
     let mut unkept = compare(stat, &found);
@@ -260,8 +260,8 @@ impl Dir {
     /// If the filesystem fails. What could not be kept is in the answer.
     pub fn keep_metadata_of(&self, source: &Self) -> Result<Vec<Unkept>, FsError> {
         let from = Side { fd: source.fd(), path: source.path() };
-        let (stat, times) = stat_with_times(from.fd).map_err(from.error("stat"))?;
+        let (stat, accessed) = stat_with_access(from.fd).map_err(from.error("stat"))?;
         let to = Side { fd: self.fd(), path: self.path() };
-        keep(&*self.verbs, from, (&stat, &times), to).map(|(_, unkept)| unkept)
+        keep(&*self.verbs, from, (&stat, accessed), to).map(|(_, unkept)| unkept)
     }
 }

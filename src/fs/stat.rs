@@ -28,6 +28,9 @@ pub struct Stat {
     pub ownership: Ownership,
     /// Modification time: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
+    /// When the inode itself last changed, likewise: any write, link, rename, or change of owner, mode, times or
+    /// attributes sets it.
+    pub changed: (i64, u32),
 }
 
 impl From<rustix::fs::Stat> for Stat {
@@ -41,6 +44,7 @@ impl From<rustix::fs::Stat> for Stat {
             links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
             ownership: Ownership { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 },
             modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
         }
     }
 }
@@ -49,29 +53,12 @@ pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Er
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
 }
 
-pub(super) fn stat_and_change_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<(Stat, (i64, u32)), Errno> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok((Stat::from(stat), (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0))))
-}
-
 pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::fstat(fd).map(Stat::from)
 }
 
-/// The times of an inode that [`Stat`] leaves out: any link changes one, any reader the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Times {
-    /// Last access.
-    pub accessed: (i64, u32),
-    /// Last change of the inode itself.
-    pub changed: (i64, u32),
-}
-
-pub(super) fn stat_with_times(fd: impl AsFd) -> Result<(Stat, Times), Errno> {
+/// An inode, and when it was last read: seconds since 1970, and nanoseconds.
+pub(super) fn stat_with_access(fd: impl AsFd) -> Result<(Stat, (i64, u32)), Errno> {
     let stat = rustix::fs::fstat(fd)?;
-    let times = Times {
-        accessed: (stat.st_atime, u32::try_from(stat.st_atime_nsec).unwrap_or(0)),
-        changed: (stat.st_ctime, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)),
-    };
-    Ok((Stat::from(stat), times))
+    Ok((Stat::from(stat), (stat.st_atime, u32::try_from(stat.st_atime_nsec).unwrap_or(0))))
 }
