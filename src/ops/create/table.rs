@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use rayon::ThreadPool;
 
 use crate::exec::{self, ExecError, IdleReading, LeftOut, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
-use crate::fs::{Dir, Entry, FsError, Kind};
+use crate::fs::{self, Dir, Entry, FsError, Kind};
 use crate::model::{FreezeName, Part, PartName, PartitionId, Table, TableName, escape_for_file_name};
 use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
@@ -300,7 +300,9 @@ impl Taker<'_> {
             let table = tables.iter().find(|(disk, _)| part.disk == *disk);
             parts.extend(table.map(|(_, dir)| (part.name.clone(), Arc::clone(dir))));
         }
-        IdleReading::begin(parts, self.pool.current_num_threads())
+        // A second thread slows a freeze on all cores down by as much as it reads; on a network they wait for answers.
+        let is_far = live.iter().any(|table| fs::is_network_filesystem(&table.dir));
+        IdleReading::begin(parts, if is_far { self.pool.current_num_threads() } else { 1 })
     }
 
     /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
