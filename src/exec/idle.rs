@@ -14,7 +14,8 @@ use super::live::{SavedPart, SavedParts, save, save_and_look, save_left_out};
 
 /// Threads that read live parts whenever no other wants their core.
 ///
-/// Nobody waits for them: what they have not read at the end is read by others, and they end in their own time.
+/// Nobody waits for them: what they have not read at the end is read by whoever checks the parts, and they end in their
+/// own time.
 #[derive(Debug)]
 pub struct IdleReading {
     task: Arc<Task>,
@@ -40,6 +41,10 @@ struct Slot {
 /// So many parts are looked at ahead: what is known of more is not to be in memory beside what was read of them.
 const FORESEEN_PARTS: usize = 16_384;
 
+/// So few parts are checked in a second or two, and what a freeze leaves out of them is linked then. Of more it is read
+/// beforehand, at once: a server takes parts away.
+const UNHURRIED_PARTS: usize = 16_384;
+
 /// A freeze is waited for at a part that it has not come to.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -63,7 +68,7 @@ impl IdleReading {
         Self { task }
     }
 
-    /// Ends it. What was not read is read now, in the current pool.
+    /// Ends it, and gives what was read. Of many parts what was not is read now, in the current pool.
     ///
     /// # Errors
     /// As [`save_left_out`].
@@ -78,7 +83,9 @@ impl IdleReading {
                 None => unread.push((&slot.name, &*slot.table)),
             }
         }
-        saved.extend(save_left_out(&unread)?);
+        if unread.len() > UNHURRIED_PARTS {
+            saved.extend(save_left_out(&unread)?);
+        }
         Ok(saved)
     }
 }
@@ -185,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_idle_threads_came_to_everything_is_read_in_the_end() {
+    fn what_idle_threads_came_to_is_what_anybody_reads() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = table(folder.path());
         let names: Vec<(&PartName, &Dir)> = parts.iter().map(|(name, dir)| (name, &**dir)).collect();
@@ -194,12 +201,10 @@ mod tests {
             let idle = IdleReading::begin(parts.clone(), threads);
             std::thread::sleep(Duration::from_millis(pause));
             let mut saved = idle.finish().expect("it is read");
-            for part in saved.values_mut() {
+            assert!(threads > 0 || saved.is_empty(), "nobody has read it");
+            for (name, part) in &mut saved {
                 part.foreseen = None;
-            }
-            assert_eq!(saved.len(), PARTS - 1, "{threads} threads");
-            for (name, part) in &expected {
-                assert_eq!(format!("{:?}", saved.get(name).expect("it is there")), format!("{part:?}"));
+                assert_eq!(format!("{part:?}"), format!("{:?}", expected.get(name).expect("it is there")));
             }
         }
     }
@@ -214,7 +219,8 @@ mod tests {
         for pause in (0..).map(|turn| Duration::from_millis(1 << turn)) {
             let idle = IdleReading::begin(parts.clone(), 2);
             std::thread::sleep(pause);
-            if idle.finish().expect("it is read").values().all(is_foreseen) {
+            let saved = idle.finish().expect("it is read");
+            if saved.len() == PARTS - 1 && saved.values().all(is_foreseen) {
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(300), "idle threads never had a core");

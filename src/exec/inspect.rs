@@ -8,7 +8,7 @@ use crate::model::{ContentHash, Fingerprint, Links, Ownership};
 use crate::repo::{PartFile, UncoveredFiles};
 
 use super::inspect_files::{Contents, Listed, list};
-use super::live::SavedPart;
+use super::live::{SavedPart, read_small};
 use super::problems::Problems;
 
 /// A part as it stands on disk.
@@ -61,7 +61,8 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As there.
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
-    inspect_known(dir, entries, read_checksums_file(dir)?, Known::default())
+    let (read, asked) = read_small(dir, &entries);
+    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &asked })
 }
 
 /// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is

@@ -109,6 +109,17 @@ pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<Saved
 /// Files by their names, as they are now.
 type Asked = Vec<(&'static str, Stat)>;
 
+/// Reads the small files of a part that no checksums cover, as far as they can be read, and gives their inodes beside that.
+pub(super) fn read_small(part: &Dir, entries: &[Entry]) -> (Vec<ReadFile>, Asked) {
+    let is_there = |name: &&&str| entries.iter().any(|entry| entry.name == **name);
+    let names = LEFT_OUT.iter().chain(&READ_EARLY).filter(is_there);
+    let read = |name: &&'static str| {
+        let (stat, bytes) = part.read_with_stat(name, SMALL_BYTES).ok()?;
+        Some((ReadFile::new(name, stat, &bytes), (*name, stat)))
+    };
+    names.filter_map(read).unzip()
+}
+
 /// What is in a live part, as far as it matters here.
 #[derive(Default)]
 struct Names {
