@@ -41,10 +41,6 @@ struct Slot {
 /// So many parts are looked at ahead: what is known of more is not to be in memory beside what was read of them.
 const FORESEEN_PARTS: usize = 16_384;
 
-/// So few parts are checked in a second or two, and what a freeze leaves out of them is linked then. Of more it is read
-/// beforehand, at once: a server takes parts away.
-const UNHURRIED_PARTS: usize = 16_384;
-
 /// A freeze is waited for at a part that it has not come to.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -68,11 +64,12 @@ impl IdleReading {
         Self { task }
     }
 
-    /// Ends it, and gives what was read. Of many parts what was not is read now, in the current pool.
+    /// Ends it, and gives what was read. Where more parts are left over than `left_to_others`, they are read now, in the
+    /// current pool.
     ///
     /// # Errors
     /// As [`save_left_out`].
-    pub fn finish(self) -> Result<SavedParts, FsError> {
+    pub fn finish(self, left_to_others: usize) -> Result<SavedParts, FsError> {
         self.task.is_over.store(true, Ordering::Relaxed);
         let mut saved = SavedParts::with_capacity(self.task.slots.len());
         let mut unread = Vec::new();
@@ -83,7 +80,7 @@ impl IdleReading {
                 None => unread.push((&slot.name, &*slot.table)),
             }
         }
-        if unread.len() > UNHURRIED_PARTS {
+        if unread.len() > left_to_others {
             saved.extend(save_left_out(&unread)?);
         }
         Ok(saved)
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_idle_threads_came_to_is_what_anybody_reads() {
+    fn whatever_idle_threads_came_to_everything_is_read_in_the_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = table(folder.path());
         let names: Vec<(&PartName, &Dir)> = parts.iter().map(|(name, dir)| (name, &**dir)).collect();
@@ -200,13 +197,24 @@ mod tests {
         for (threads, pause) in [(0, 0), (1, 0), (3, 1), (3, 20)] {
             let idle = IdleReading::begin(parts.clone(), threads);
             std::thread::sleep(Duration::from_millis(pause));
-            let mut saved = idle.finish().expect("it is read");
-            assert!(threads > 0 || saved.is_empty(), "nobody has read it");
-            for (name, part) in &mut saved {
+            let mut saved = idle.finish(0).expect("it is read");
+            for part in saved.values_mut() {
                 part.foreseen = None;
-                assert_eq!(format!("{part:?}"), format!("{:?}", expected.get(name).expect("it is there")));
+            }
+            assert_eq!(saved.len(), PARTS - 1, "{threads} threads");
+            for (name, part) in &expected {
+                assert_eq!(format!("{:?}", saved.get(name).expect("it is there")), format!("{part:?}"));
             }
         }
+    }
+
+    #[test]
+    fn few_parts_that_nobody_came_to_are_left_to_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = table(folder.path());
+        let read =
+            |left_to_others| IdleReading::begin(parts.clone(), 0).finish(left_to_others).expect("it is read").len();
+        assert_eq!((read(PARTS), read(PARTS - 1)), (0, PARTS - 1));
     }
 
     #[test]
@@ -219,7 +227,7 @@ mod tests {
         for pause in (0..).map(|turn| Duration::from_millis(1 << turn)) {
             let idle = IdleReading::begin(parts.clone(), 2);
             std::thread::sleep(pause);
-            let saved = idle.finish().expect("it is read");
+            let saved = idle.finish(PARTS).expect("it is read");
             if saved.len() == PARTS - 1 && saved.values().all(is_foreseen) {
                 break;
             }

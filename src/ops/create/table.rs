@@ -138,6 +138,8 @@ impl Attempt {
 
 /// Fewer parts than these are read at once, by the pool.
 const IDLY_READ_PARTS: usize = 1000;
+/// So many are checked in a second or two: what was not read of them is read then.
+const SOON_CHECKED_PARTS: usize = 16_384;
 
 /// What is said of a table once it is frozen: whether the file of its definition was read.
 pub(super) struct IsDefined(pub(super) bool);
@@ -213,7 +215,8 @@ impl Taker<'_> {
             };
             let (mut result, mut beside) = self.freeze(attempt.freeze.table.name(), &ask, name, query_id, beside);
             if let (Ok(()), Ok((saved, _)), Some(idle)) = (&result, &mut beside, idle) {
-                *saved = self.pool.install(|| idle.finish())?;
+                let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
+                *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
             if let (Ok(()), Ok((saved, Linked { ask: Some(ask), .. }))) = (&result, &mut beside) {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
