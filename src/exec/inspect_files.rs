@@ -84,8 +84,7 @@ impl Contents {
 /// `asked` for a moment ago, when they were opened, are not asked again.
 pub(super) fn list(part: &Dir, entries: Vec<Entry>, asked: &[(&str, Stat)]) -> Result<Contents, FsError> {
     let (names, dirs) = Names::read(part, entries, |_| true)?;
-    let is_it = |_: &Entry, _: &Stat| true;
-    Ok(names.ask(&dirs, asked, is_it)?.unwrap_or_default())
+    Ok(names.ask(&dirs, asked, |_, _| true)?.unwrap_or_default())
 }
 
 /// What is in a part by its names; no inode was asked for yet.

@@ -111,13 +111,19 @@ type Asked = Vec<(&'static str, Stat)>;
 
 /// Reads the small files of a part that no checksums cover, as far as they can be read, and gives their inodes beside that.
 pub(super) fn read_small(part: &Dir, entries: &[Entry]) -> (Vec<ReadFile>, Asked) {
-    let is_there = |name: &&&str| entries.iter().any(|entry| entry.name == **name);
-    let names = LEFT_OUT.iter().chain(&READ_EARLY).filter(is_there);
-    let read = |name: &&'static str| {
+    let is_there = |name: &&str| entries.iter().any(|entry| entry.name == *name);
+    read_those(part, LEFT_OUT.into_iter().chain(READ_EARLY).filter(is_there)).unzip()
+}
+
+/// Reads these files of a part. One that is not as usual is passed over, for the check to judge.
+fn read_those(
+    part: &Dir,
+    names: impl Iterator<Item = &'static str>,
+) -> impl Iterator<Item = (ReadFile, (&'static str, Stat))> {
+    names.filter_map(|name| {
         let (stat, bytes) = part.read_with_stat(name, SMALL_BYTES).ok()?;
-        Some((ReadFile::new(name, stat, &bytes), (*name, stat)))
-    };
-    names.filter_map(read).unzip()
+        Some((ReadFile::new(name, stat, &bytes), (name, stat)))
+    })
 }
 
 /// What is in a live part, as far as it matters here.
@@ -137,24 +143,16 @@ impl Names {
 
     /// Reads what is to be saved, and gives the inodes of what was read beside it.
     fn save(&self, part: &Dir) -> Result<Option<(SavedPart, Asked)>, FsError> {
-        let find = |name: &str| -> Result<Option<(Stat, Vec<u8>)>, FsError> {
-            if self.there.contains(&name) { part.find_with_stat(name, SMALL_BYTES) } else { Ok(None) }
-        };
-        let (mut left_out, mut read, mut asked) = (Vec::new(), Vec::new(), Vec::new());
-        for name in LEFT_OUT {
-            if let Some((stat, bytes)) = find(name)? {
-                read.push(ReadFile::new(name, stat, &bytes));
-                asked.push((name, stat));
+        let is_there = |name: &&str| self.there.contains(name);
+        let (mut left_out, mut known) = (Vec::new(), Vec::new());
+        for name in LEFT_OUT.into_iter().filter(is_there) {
+            if let Some((stat, bytes)) = part.find_with_stat(name, SMALL_BYTES)? {
+                known.push((ReadFile::new(name, stat, &bytes), (name, stat)));
                 left_out.push(SavedFile { name, stat, bytes: bytes.into() });
             }
         }
-        for name in READ_EARLY {
-            // One that is not as usual is for the check to judge.
-            if let Ok(Some((stat, bytes))) = find(name) {
-                read.push(ReadFile::new(name, stat, &bytes));
-                asked.push((name, stat));
-            }
-        }
+        known.extend(read_those(part, READ_EARLY.into_iter().filter(is_there)));
+        let (read, asked): (Vec<_>, Asked) = known.into_iter().unzip();
         let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
         // A listing without checksums was read while the part went away, and says nothing.
         Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, foreseen: None }, asked)))
