@@ -3,7 +3,7 @@
 use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
-use chsnap::plan::{ReferenceError, nearest};
+use chsnap::plan::{ReferenceError, Refusal, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
@@ -268,10 +268,7 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
         OpError::TargetInRepository { .. } => "name a directory outside of the repository",
-        OpError::WouldReplace { .. } => {
-            "--replace allows it: a table is replaced once the new one is attached and checked; --rename brings it back \
-             beside this one"
-        }
+        OpError::RestoreRefused { refusals } => refusal_hint(refusals),
         OpError::NameConflict { .. } => "give --rename for one of them",
         OpError::CannotGive { .. } => "run chsnap as root, or as the user that the server runs as",
         OpError::NoDisk { .. } => "--path-map SERVER=HERE says where a directory of the server is on this host",
@@ -285,6 +282,15 @@ fn hint(error: &OpError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn refusal_hint(refusals: &[Refusal]) -> &'static str {
+    if refusals.iter().any(|refusal| matches!(refusal, Refusal::Replicated { .. })) {
+        "--replicated as-merge-tree restores it without Keeper, --replicated new-path on a path of its own"
+    } else {
+        "--replace allows it: a table is replaced once the new one is attached and compared; --rename restores it under \
+         another name"
+    }
 }
 
 fn repo_hint(error: &RepoError) -> Option<&'static str> {

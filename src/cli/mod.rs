@@ -4,6 +4,7 @@ mod calendar;
 mod complete;
 mod completions;
 mod config;
+mod confirm;
 mod create;
 mod diff;
 mod doctor;

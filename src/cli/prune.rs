@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-use std::io::{BufRead as _, IsTerminal as _};
 
 use chrono::Utc;
 use chsnap::ops::OpError;
@@ -7,6 +6,7 @@ use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
 use chsnap::plan::retention::{Limits, Policy};
 use serde_json::{Value, json};
 
+use super::confirm::{Answer, confirm};
 use super::failure::Failure;
 use super::globals::{Globals, size};
 use super::opening;
@@ -14,7 +14,6 @@ use super::output::Output;
 use super::policy::{PolicyArgs, with_a_rule};
 use super::render;
 use super::render::Align::{Left, Right};
-use super::streams::write_stderr;
 use super::{CommandResult, DONE, WARNED};
 
 /// Move the snapshots that no rule keeps to the trash; gc then frees their space
@@ -111,24 +110,16 @@ fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> Verdict {
         Verdict::Nothing
     } else if !plan.guards.is_empty() && !args.yes_really {
         Verdict::Refused
-    } else if args.yes || args.yes_really || (!output.is_json() && is_confirmed(plan)) {
+    } else if args.yes || args.yes_really || is_confirmed(plan, output) {
         Verdict::Pruned
     } else {
         Verdict::Unconfirmed
     }
 }
 
-/// Asks, where somebody can be asked.
-fn is_confirmed(plan: &PrunePlan) -> bool {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
-        return false;
-    }
-    let what = render::count(plan.remove.len() as u64, "snapshot");
-    write_stderr(&format!("move {what} to the trash? [y/N] "));
-    let mut answer = String::new();
-    let read = stdin.lock().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+fn is_confirmed(plan: &PrunePlan, output: &Output) -> bool {
+    let removed = render::count(plan.remove.len() as u64, "snapshot");
+    confirm(&format!("move {removed} to the trash?"), output) == Answer::Yes
 }
 
 fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Output) -> CommandResult {

@@ -1,4 +1,3 @@
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
@@ -11,12 +10,12 @@ use chsnap::plan::{
 };
 use clap::ValueEnum;
 
+use super::confirm::{Answer, confirm};
 use super::failure::{Failure, GUARD};
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
 use super::restore_text as show;
-use super::streams::write_stderr;
 use super::{CommandResult, DONE, WARNED, signals};
 
 /// Bring tables back from a snapshot: into a server, or as files into a directory
@@ -27,11 +26,11 @@ pub(super) struct Args {
     /// An id, the beginning of one, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Tables to restore, as 'database.glob' [default: all]
+    /// Tables to restore, as 'database.glob' [default: those that the server lacks]
     #[arg(long, value_name = "DB.GLOB")]
     table: Vec<TablePattern>,
     /// Partitions to restore, by id as in system.parts [default: all]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     partition: Vec<String>,
     /// Restore a table under another name: 'a.b=c.d'
     #[arg(long, value_name = "DB.TABLE=DB.TABLE", conflicts_with = "to")]
@@ -45,7 +44,10 @@ pub(super) struct Args {
     /// Data alone, into tables that are there
     #[arg(long, conflicts_with = "to")]
     data_only: bool,
-    /// Replace tables, or with --partition and --data-only partitions, that hold data
+    /// Select every table, to --replace them all
+    #[arg(long, conflicts_with_all = ["table", "partition", "rename", "rename_db", "to"])]
+    all: bool,
+    /// Replace the selected tables, or with --partition and --data-only partitions, that hold other data
     #[arg(long, conflicts_with = "to")]
     replace: bool,
     /// Keep a table that was replaced, under another name
@@ -112,9 +114,10 @@ impl Args {
                 (_, true) => What::Data,
                 _ => What::All,
             },
+            selects: self.selects(),
             has_partitions: !self.partition.is_empty(),
             replace: self.replace,
-            renames: Renames::new(self.rename.clone(), self.rename_db.clone()),
+            renames: self.renames(),
             replicated: match self.replicated {
                 ReplicatedArg::Keep => Replicated::Keep,
                 ReplicatedArg::AsMergeTree => Replicated::AsMergeTree,
@@ -123,9 +126,19 @@ impl Args {
         }
     }
 
+    fn renames(&self) -> Renames {
+        Renames::new(self.rename.clone(), self.rename_db.clone())
+    }
+
+    /// Whether something is selected; data alone goes into tables that exist, whichever these are.
+    fn selects(&self) -> bool {
+        let has_names = !(self.table.is_empty() && self.rename.is_empty() && self.rename_db.is_empty());
+        has_names || self.all || self.data_only || !self.partition.is_empty()
+    }
+
     fn wanted(&self) -> Wanted {
         let partitions = self.partition.iter().map(|id| PartitionId(id.into())).collect();
-        Wanted { tables: self.table.clone(), partitions }
+        Wanted { tables: self.table.clone(), partitions, renames: self.renames() }
     }
 }
 
@@ -141,6 +154,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         progress.clear();
         return Ok(finish(&result?, Some(directory), output));
     }
+    if args.replace && !args.selects() {
+        return Err(Failure::usage("--replace needs a selection: it would replace every table of the snapshot")
+            .with_hint("--table 'database.glob' selects tables; --all selects every one"));
+    }
     let server = opening::connect(globals, interrupted.clone())?;
     let request = ToServer {
         wanted,
@@ -151,9 +168,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         paths: globals.paths(),
         interrupted,
     };
-    let can_ask = std::io::stdin().is_terminal() && !globals.json;
-    let will_do = !args.dry_run && (args.yes || can_ask);
-    let prepared = Prepared::new(&repository, &server, &reference, &request, will_do, &progress);
+    let prepared = restore::prepare(&repository, &server, &reference, &request, &progress);
     progress.clear();
     let prepared = prepared?;
     if args.dry_run {
@@ -163,22 +178,20 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             Err(_) if output.is_json() => return Ok(GUARD),
             result => result?,
         }
-        return Ok(if prepared.warnings().is_empty() && !show::has_warnings(prepared.plan()) { DONE } else { WARNED });
+        return Ok(if show::has_warnings(prepared.plan()) { WARNED } else { DONE });
     }
     if !output.is_json() {
         show_plan(&prepared, output);
     }
     prepared.check_refused()?;
-    if !args.yes && prepared.changes_anything() {
-        if !can_ask {
-            return Err(Failure::guard("restore changes the server, and there is no terminal to ask at")
-                .with_hint("--yes says that it may; --dry-run shows what it would do"));
-        }
-        write_stderr("restore this? [y/N] ");
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        if read.is_err() || !matches!(answer.trim(), "y" | "Y" | "yes") {
-            return Err(Failure::guard("nothing was restored: it was not agreed to"));
+    if !args.yes && prepared.plan().changes_server() {
+        match confirm("restore this?", output) {
+            Answer::Yes => {}
+            Answer::No => return Err(Failure::guard("cancelled; nothing was restored")),
+            Answer::NotAsked => {
+                return Err(Failure::guard("restore changes the server, and there is no terminal to ask at")
+                    .with_hint("--yes agrees to the plan; --dry-run shows it"));
+            }
         }
     }
     let result = prepared.run(Utc::now(), &progress);
@@ -191,7 +204,6 @@ fn show_plan(prepared: &Prepared<'_>, output: &Output) {
         output.json(&show::plan_document(prepared, &output.schema()));
     } else {
         output.text(&show::plan(prepared));
-        output.warnings(prepared.warnings());
     }
 }
 
@@ -210,6 +222,12 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
             let lines = table.warnings.iter().chain(reason).map(|warning| format!("{name}: {warning}"));
             output.warnings(&lines.collect::<Vec<_>>());
         }
+    }
+    if report.restored_nothing() {
+        // The document stands on stdout; a program that reads stderr alone learns of the failure there.
+        return Failure::failed("none of the tables that were to be restored came back")
+            .with_hint("the reason stands with each table")
+            .report(output);
     }
     if report.has_warnings() { WARNED } else { DONE }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chsnap::ops::restore::{Prepared, Report, TableReport, TableState};
-use chsnap::plan::{Action, RestorePlan, TablePlan};
+use chsnap::plan::{Action, Kept, RecoveryStep, RestorePlan, TablePlan};
 use serde_json::{Value, json};
 
 use super::output::insert_path;
@@ -15,10 +15,12 @@ const WRITABLE: &str = "a String takes everything";
 
 /// Whether anything in the plan is not as it was asked.
 pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
-    plan.tables.iter().any(|table| match table.action {
-        Action::Impossible(_) | Action::Keep { is_same: false } => true,
-        _ => !table.warnings.is_empty(),
-    })
+    let keeps = plan.recovery.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
+    keeps
+        || plan.tables.iter().any(|table| match table.action {
+            Action::Impossible(_) | Action::Keep(Kept::OtherDefinition | Kept::OtherData { .. }) => true,
+            _ => !table.warnings.is_empty(),
+        })
 }
 
 fn action(plan: &TablePlan) -> (&'static str, &'static str) {
@@ -30,8 +32,8 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
         Action::Partitions { others_go: false } if plan.replaces.is_some() => ("partitions", "REPLACE partitions"),
         Action::Partitions { others_go: false } => ("partitions", "add partitions"),
         Action::Make(_) => ("make", "new"),
-        Action::Keep { .. } => ("keep", "there already: stays"),
-        Action::Finished => ("finished", "restored already"),
+        Action::Keep(Kept::Same) => ("keep", "exists, same"),
+        Action::Keep(_) => ("keep", "exists, DIFFERS: stays"),
         Action::Impossible(_) => ("impossible", "NOT POSSIBLE"),
     }
 }
@@ -39,6 +41,9 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
 pub(super) fn plan(prepared: &Prepared<'_>) -> String {
     let plan = prepared.plan();
     let mut text = String::new();
+    for step in &plan.recovery {
+        writeln!(text, "after an interrupted restore: {}", render::safe(&step.to_string(), 500)).expect(WRITABLE);
+    }
     for database in plan.databases.keys() {
         writeln!(text, "make database {}", render::safe(database, 100)).expect(WRITABLE);
     }
@@ -59,24 +64,35 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
         if table.uuid_changed {
             notes.push("new UUID: the server still knows the old one".to_owned());
         }
-        if let Some((parts, rows, bytes)) = table.replaces {
-            let (parts, rows) = (render::count(parts, "part"), render::count(rows, "row"));
-            notes.push(format!("there: {parts}, {rows}, {}", render::bytes(bytes)));
+        if let Some(live) = table.replaces {
+            let (parts, rows) = (render::count(live.parts, "part"), render::count(live.rows, "row"));
+            notes.push(format!("exists: {parts}, {rows}, {}", render::bytes(live.bytes)));
+        }
+        if !table.losses.is_empty() {
+            let losses: Vec<String> = table.losses.iter().map(ToString::to_string).collect();
+            notes.push(format!("LOSES {}", losses.join(", ")));
         }
         match &table.action {
             Action::Impossible(reason) => notes.push(reason.clone()),
-            Action::Keep { is_same: false } => notes.push("another definition".to_owned()),
+            Action::Keep(Kept::OtherDefinition) => notes.push("another definition".to_owned()),
+            Action::Keep(Kept::OtherData { rows, stored_rows, has_same_definition }) => {
+                let (rows, stored) = (render::count(*rows, "row"), render::count(*stored_rows, "row"));
+                notes.push(format!("{rows}, {stored} in the snapshot"));
+                if !has_same_definition {
+                    notes.push("another definition".to_owned());
+                }
+            }
             _ => {}
         }
         notes.extend(table.warnings.iter().cloned());
-        let figure = |text: String| if table.parts > 0 { text } else { String::new() };
+        let figure = |text: String| if table.restores.parts > 0 { text } else { String::new() };
         vec![
             render::safe(&table.to.to_string(), 100),
             render::safe(&table.engine, 40),
             action(table).1.to_owned(),
-            figure(render::thousands(table.parts)),
-            figure(render::thousands(table.rows)),
-            figure(render::bytes(table.bytes)),
+            figure(render::thousands(table.restores.parts)),
+            figure(render::thousands(table.restores.rows)),
+            figure(render::bytes(table.restores.bytes)),
             render::safe(&notes.join("; "), 500),
         ]
     });
@@ -87,8 +103,8 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
         "from {}: {}, {}, {}",
         prepared.snapshot(),
         render::count(plan.tables.len() as u64, "object"),
-        render::count(sum(|table| table.parts), "part"),
-        render::bytes(sum(|table| table.bytes))
+        render::count(sum(|table| table.restores.parts), "part"),
+        render::bytes(sum(|table| table.restores.bytes))
     )
     .expect(WRITABLE);
     text
@@ -101,12 +117,15 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
         .iter()
         .map(|table| {
             let replaces =
-                table.replaces.map(|(parts, rows, bytes)| json!({"parts": parts, "rows": rows, "bytes": bytes}));
+                table.replaces.map(|live| json!({"parts": live.parts, "rows": live.rows, "bytes": live.bytes}));
+            let losses: Vec<Value> =
+                table.losses.iter().map(|loss| json!({"kind": loss.kind(), "message": loss.to_string()})).collect();
             let reason = if let Action::Impossible(reason) = &table.action { Some(reason) } else { None };
             json!({
                 "database": table.to.database, "table": table.to.table, "from": table.from, "engine": table.engine,
-                "state": "planned", "action": action(table).0, "parts": table.parts, "rows": table.rows,
-                "bytes": table.bytes, "uuid": table.uuid, "uuid_changed": table.uuid_changed, "replaces": replaces,
+                "state": "planned", "action": action(table).0, "parts": table.restores.parts,
+                "rows": table.restores.rows, "bytes": table.restores.bytes, "uuid": table.uuid,
+                "uuid_changed": table.uuid_changed, "replaces": replaces, "losses": losses,
                 "reason": reason, "warnings": table.warnings,
             })
         })
@@ -114,18 +133,26 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
     let sum = |figure: fn(&TablePlan) -> u64| plan.tables.iter().map(figure).fold(0, u64::saturating_add);
     json!({
         "schema": schema, "snapshot": prepared.snapshot().to_string(), "state": "planned", "dry_run": true,
-        "databases": plan.databases.keys().collect::<Vec<_>>(), "tables": tables, "refused": plan.refused,
+        "recovery": plan.recovery.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "databases": plan.databases.keys().collect::<Vec<_>>(), "tables": tables,
+        "refused": plan.refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "totals": {
-            "tables": plan.tables.len(), "parts": sum(|table| table.parts), "rows": sum(|table| table.rows),
-            "bytes": sum(|table| table.bytes),
+            "tables": plan.tables.len(), "parts": sum(|table| table.restores.parts), "rows": sum(|table| table.restores.rows),
+            "bytes": sum(|table| table.restores.bytes),
         },
-        "warnings": prepared.warnings(),
+        "warnings": kept(plan),
     })
+}
+
+/// Leftovers that stay, as warnings.
+fn kept(plan: &RestorePlan) -> Vec<String> {
+    let kept = plan.recovery.iter().filter(|step| matches!(step, RecoveryStep::Keep { .. }));
+    kept.map(ToString::to_string).collect()
 }
 
 pub(super) fn document(report: &Report, directory: Option<&Path>, schema: &str) -> Value {
     let mut document = json!({
-        "schema": schema, "snapshot": report.snapshot.to_string(), "state": "restored", "tables": report.tables,
+        "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.outcome(), "tables": report.tables,
         "made": report.made, "totals": report.totals(), "warnings": report.warnings, "seconds": report.seconds,
     });
     if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
@@ -172,7 +199,7 @@ fn row(table: &TableReport) -> Vec<String> {
         TableState::Replaced => "replaced",
         TableState::Attached => "attached",
         TableState::Created => "created",
-        TableState::Present => "there already",
+        TableState::Present => "exists",
         TableState::Failed => "FAILED",
     };
     let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
@@ -193,6 +220,9 @@ fn row(table: &TableReport) -> Vec<String> {
     }
     if table.merged_parts > 0 {
         notes.push(format!("{} merged already", render::count(table.merged_parts, "part")));
+    }
+    if let Some(replaced) = &table.replaced_table {
+        notes.push(format!("the replaced table is now {replaced}"));
     }
     notes.extend(table.reason.clone());
     vec![

@@ -13,6 +13,7 @@ mod links;
 mod part;
 mod path_map;
 mod quantities;
+mod run_name;
 mod snapshot_id;
 mod table;
 
@@ -29,5 +30,6 @@ pub use links::{Link, Links, MAX_BLOCKS};
 pub use part::{Blocks, InvalidPartName, PartName, PartitionId};
 pub use path_map::{PathMap, PathRule, PathRuleError};
 pub use quantities::{Ownership, Placed, Placement, Tally, Totals};
+pub use run_name::{DRILL_PREFIX, RESTORE_PREFIX, is_drill_database, is_run_name, run_name};
 pub use snapshot_id::{ParseSnapshotIdError, SnapshotId};
 pub use table::{InvalidTableUuid, TableKey, TableName, TableUuid};

@@ -125,6 +125,21 @@ impl From<PartName> for CompactString {
 #[serde(transparent)]
 pub struct PartitionId(pub CompactString);
 
+impl PartitionId {
+    /// The partition whose rows it changes, of a patch part's; else itself.
+    ///
+    /// Source: `getPartitionIdForPatch` in `PatchPartsUtils.cpp`: `patch-<hash of the columns, 32 hex digits>-<partition>`.
+    #[must_use]
+    pub fn of_data(&self) -> Self {
+        let patched = self
+            .0
+            .strip_prefix("patch-")
+            .and_then(|rest| rest.split_once('-'))
+            .filter(|(hash, _)| !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        patched.map_or_else(|| self.clone(), |(_, partition)| Self(partition.into()))
+    }
+}
+
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -164,6 +179,14 @@ mod tests {
         assert_eq!(blocks("patch-0a-all_2_2_0"), Some((2, 2, 0, 0)));
         assert_eq!(blocks("something"), None);
         assert!(part("a_1_7_1").blocks().expect("blocks").cover(&part("a_2_7_0").blocks().expect("blocks")));
+    }
+
+    #[test]
+    fn a_patch_changes_the_partition_that_its_own_ends_with() {
+        let of = |text: &str| super::PartitionId(text.into()).of_data().0.to_string();
+        assert_eq!(of("patch-1fd0e8a9f0a1c7a2f3a4b5c6d7e8f901-202601"), "202601");
+        assert_eq!(of("patch-1fd0e8a9f0a1c7a2f3a4b5c6d7e8f901--2-1"), "-2-1");
+        assert_eq!(of("2-1"), "2-1");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! A trial: tables of a snapshot are restored beside everything else, read to the last value, compared, and dropped.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -10,17 +9,19 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::exec::{self, RestoreMode};
-use crate::fs::{FileLock, Kind};
-use crate::model::{PartName, PathMap, SnapshotId, TableName};
+use crate::model::{DRILL_PREFIX, PartName, PathMap, SnapshotId, TableName, run_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::plan::{Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern, TableRename};
-use crate::repo::{Event, PartDigest, RepoError, Repository};
+use crate::repo::{Event, PartDigest, Repository};
 use crate::server::{self, Server, sql};
 
 use super::create::digest;
 use super::disks::LocalDisks;
 use super::error::OpError;
-use super::restore::{Prepared, Source, SourceTable, Surveyed, TableReport, TableState, ToServer, Wanted};
+use super::restore::{
+    LockedDir, Recovers, Source, SourceTable, Statements, TableReport, TableState, TargetSurvey, ToServer, Wanted,
+    abandoned, prepare_recovering, random,
+};
 use super::stages::Stages;
 
 /// What is asked of a trial.
@@ -90,21 +91,6 @@ impl Proof {
     }
 }
 
-const PREFIX: &str = "chsnap_drill_";
-const LOCK: &str = "lock";
-
-fn is_ours(name: &str) -> bool {
-    let rest = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_'));
-    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    rest.is_some_and(|(time, random)| digits(time, 14) && digits(random, 8))
-}
-
-fn random() -> Result<u64, OpError> {
-    let mut bits = [0; 8];
-    getrandom::fill(&mut bits).map_err(|error| RepoError::Random { reason: error.to_string() })?;
-    Ok(u64::from_ne_bytes(bits))
-}
-
 /// Restores a snapshot, or some tables of it, into a database of its own, compares what is there with what was recorded
 /// when the snapshot was made, drops it, and writes the outcome into the journal.
 ///
@@ -122,7 +108,7 @@ pub fn drill(
     repository.check_writable_format()?;
     let stages = Stages::new(monitor);
     let chosen = choose(repository, reference, trial)?;
-    let surveyed = Surveyed::read(repository, server, &trial.paths)?;
+    let surveyed = TargetSurvey::read(repository, server, &trial.paths)?;
     let mut warnings = stages.run(Stage::Recover, || sweep(server, &surveyed.local))?;
     let scratch = Scratch::make(server, &surveyed.local, now())?;
     let result = try_tables(repository, server, trial, &chosen, &scratch, (now(), &stages));
@@ -178,7 +164,7 @@ struct Chosen {
 }
 
 fn choose(repository: &Repository, reference: &SnapshotReference, trial: &Trial) -> Result<Chosen, OpError> {
-    let wanted = Wanted { tables: trial.tables.clone(), partitions: Vec::new() };
+    let wanted = Wanted { tables: trial.tables.clone(), ..Wanted::default() };
     let source = Source::open(repository, reference, &wanted)?;
     let has_parts = |table: &&SourceTable| table.has_parts() && !table.parts.is_empty();
     let tables_in_snapshot = source.manifest.tables.iter().filter(|entry| entry.parts > 0).count();
@@ -195,25 +181,22 @@ fn choose(repository: &Repository, reference: &SnapshotReference, trial: &Trial)
     Ok(Chosen { id: source.id, tables, tables_in_snapshot })
 }
 
-/// A database of our own, and a locked directory of the same name beside the server's data that tells whose it is.
+/// A database of our own, and a locked directory of the same name next to the server's data that tells whose it is.
 struct Scratch<'a> {
     name: String,
     server: &'a Server,
     local: &'a LocalDisks,
-    _lock: FileLock,
+    _dir: LockedDir,
 }
 
 impl<'a> Scratch<'a> {
     fn make(server: &'a Server, local: &'a LocalDisks, now: DateTime<Utc>) -> Result<Self, OpError> {
         let own = local.own().expect("the server's own disk is open");
-        let name = format!("{PREFIX}{}_{:08x}", now.format("%Y%m%d%H%M%S"), random()? >> 32);
-        own.dir.create_dir(&name, 0o700)?;
-        let dir = own.dir.open_dir(&name)?;
-        let lock =
-            FileLock::try_acquire(&dir, LOCK)?.map_err(|_| OpError::TargetInUse { path: dir.path().to_owned() })?;
-        own.dir.sync()?;
-        let made = server::change(server, &format!("CREATE DATABASE {}", sql::quote_name(&name)), &[]);
-        let scratch = Self { name, server, local, _lock: lock };
+        let name = run_name(DRILL_PREFIX, now, random()?);
+        let dir = LockedDir::create(&own.dir, &name)?;
+        let statements = Statements::new(server, &name)?;
+        let made = statements.run(&format!("CREATE DATABASE {}", sql::quote_name(&name)));
+        let scratch = Self { name, server, local, _dir: dir };
         if let Err(error) = made {
             scratch.remove()?;
             return Err(error.into());
@@ -228,27 +211,29 @@ impl<'a> Scratch<'a> {
 
 fn drop_scratch(server: &Server, local: &LocalDisks, name: &str) -> Result<(), OpError> {
     let sync = if server.features().has_column("tables", "uuid") { " SYNC" } else { "" };
+    let statements = Statements::new(server, name)?;
     let tables = server::survey(server, false)?;
     // One by one: a database with a table that is too large to be dropped unasked is not dropped.
     for table in tables.tables.iter().filter(|table| table.name().database == *name) {
-        server::drop_table(server, table.name(), table.key.uuid.is_some())?;
+        statements.drop_table(table.name(), table.key.uuid.is_some())?;
     }
-    server::change(server, &format!("DROP DATABASE IF EXISTS {}{sync}", sql::quote_name(name)), &[])?;
+    statements.run(&format!("DROP DATABASE IF EXISTS {}{sync}", sql::quote_name(name)))?;
     if let Some(own) = local.own() {
         exec::remove_tree(&own.dir, name, &|_| ())?;
     }
     Ok(())
 }
 
-/// Drops what interrupted trials have left. One that is still at work holds the lock in its directory.
+/// Drops what interrupted drills have left.
 fn sweep(server: &Server, local: &LocalDisks) -> Result<Vec<String>, OpError> {
     let Some(own) = local.own() else { return Ok(Vec::new()) };
     let mut warnings = Vec::new();
-    for entry in own.dir.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::Directory) {
-        let Some(name) = entry.name.to_str().filter(|name| is_ours(name)) else { continue };
-        let Some(dir) = own.dir.find_beneath(Path::new(name))? else { continue };
-        let is_over = dir.find(LOCK)?.is_none() || FileLock::try_hold(&dir, LOCK)?.is_some();
-        if is_over && let Err(error) = drop_scratch(server, local, name) {
+    let left = abandoned(&own.dir, DRILL_PREFIX)?;
+    for name in left.hidden {
+        exec::remove_tree(&own.dir, &name, &|_| ())?;
+    }
+    for name in left.names {
+        if let Err(error) = drop_scratch(server, local, &name) {
             warnings.push(format!("the database {name} of an interrupted drill: {}", crate::monitor::chain(&error)));
         }
     }
@@ -270,8 +255,9 @@ fn try_tables(
         .collect();
     let exact = |table: &SourceTable| TablePattern::exactly(&table.name());
     let request = ToServer {
-        wanted: Wanted { tables: chosen.tables.iter().map(exact).collect(), partitions: Vec::new() },
+        wanted: Wanted { tables: chosen.tables.iter().map(exact).collect(), ..Wanted::default() },
         options: RestoreOptions {
+            selects: true,
             renames: Renames::new(renames, Vec::new()),
             // A trial has no business in Keeper.
             replicated: Replicated::AsMergeTree,
@@ -284,13 +270,12 @@ fn try_tables(
         interrupted: Arc::clone(&trial.interrupted),
     };
     let reference = SnapshotReference::Prefix(chosen.id.to_string());
-    let prepared = Prepared::new(repository, server, &reference, &request, true, stages.monitor())?;
-    let version = prepared.source_version();
+    let prepared = prepare_recovering(repository, server, &reference, &request, Recovers::OwnDrills, stages.monitor())?;
+    let version = prepared.server_version();
     let report = prepared.run(now, stages.monitor())?;
-    for table in &report.tables {
-        if table.state == TableState::Restored {
-            server::change(server, &sql::stop_merges(&table.name()), &[])?;
-        }
+    let statements = Statements::new(server, &scratch.name)?;
+    for table in report.tables.iter().filter(|table| table.state == TableState::Restored) {
+        statements.run(&sql::stop_merges(&table.name()))?;
     }
     stages.run(Stage::Check, || {
         let tables = report.tables.into_iter();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
 use crate::model::{PartName, SnapshotId, TableName};
-use crate::plan::ReferenceError;
+use crate::plan::{ReferenceError, Refusal};
 use crate::repo::RepoError;
 use crate::server::ServerError;
 
@@ -162,11 +162,11 @@ pub enum OpError {
         /// The disk.
         disk: String,
     },
-    /// A table is there, and may not be replaced.
-    #[error("{} would be replaced", .tables.join(", "))]
-    WouldReplace {
-        /// The tables, with what they hold.
-        tables: Vec<String>,
+    /// A restore would lose data, or break a replica, and was not told to.
+    #[error("{}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    RestoreRefused {
+        /// The tables, with what would be lost.
+        refusals: Vec<Refusal>,
     },
     /// Two tables would get one name.
     #[error("{}", .conflicts.join("; "))]
@@ -293,7 +293,7 @@ impl OpError {
                 | Self::RepositoryInside { .. }
                 | Self::LowSpace { .. }
                 | Self::Guarded { .. }
-                | Self::WouldReplace { .. }
+                | Self::RestoreRefused { .. }
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Which tables a snapshot takes, and why the others are not in it.
 
-use crate::model::{PartitionId, Table, TableName};
+use crate::model::{PartitionId, Table, TableName, is_drill_database};
 
 use super::pattern::TablePattern;
 
@@ -28,6 +28,10 @@ impl Selection {
     #[must_use]
     pub fn wants(&self, name: &TableName) -> bool {
         let named = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(name));
+        // What an interrupted drill has left is none of the server's data.
+        if is_drill_database(&name.database) {
+            return false;
+        }
         let system = name.database == "system";
         let included = if self.include.is_empty() {
             !system

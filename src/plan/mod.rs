@@ -15,7 +15,6 @@ mod pattern;
 mod reference;
 mod rename;
 mod restore;
-mod restored;
 pub mod retention;
 mod slice;
 mod space;
@@ -36,10 +35,11 @@ pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
-    Action, Partitions, RestoreOptions, RestorePlan, SourceData, SourceItem, TablePlan, Target, TargetTable, What,
-    plan_restore,
+    Action, Amount, Comparison, DetachedParts, EntryEvidence, Kept, Knowledge, Leftover, LeftoverContent, Loss,
+    PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan,
+    SourceData, SourceItem, Stored, TablePlan, Target, TargetTable, Temporary, What, apply_recovery, compare_parts,
+    losses, plan_recovery, plan_restore,
 };
-pub use restored::{ComparedPart, Comparison, compare_parts};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

@@ -99,6 +99,18 @@ impl Renames {
         }
     }
 
+    /// Whether nothing is renamed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.databases.is_empty()
+    }
+
+    /// Whether a table is renamed, by itself or with its database.
+    #[must_use]
+    pub fn names(&self, table: &TableName) -> bool {
+        self.tables.contains_key(table) || self.databases.contains_key(&table.database)
+    }
+
     /// The name that a database gets.
     #[must_use]
     pub fn database(&self, name: &str) -> String {

@@ -60,7 +60,8 @@ pub fn part_sums(
     // A list of thousands of parts is longer than a statement may be by default.
     let settings = [("max_query_size", "268435456".to_owned())];
     let deadline = server.freeze_deadline();
-    let request = Request { sql: &sql, settings: &settings, query_id: None, deadline, interruptible: true };
+    let request =
+        Request { sql: &sql, settings: &settings, query_id: None, deadline, interruptible: true, label: None };
     let rows: Vec<SumRow> = server.rows_of(&request)?;
     let sums = rows
         .into_iter()

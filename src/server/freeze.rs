@@ -76,7 +76,7 @@ fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerE
     let settings: Vec<(&str, String)> =
         query.threads.map(|threads| ("max_threads", threads.to_string())).into_iter().collect();
     let query_id = Some(query.query_id);
-    server.execute(&Request { sql, settings: &settings, query_id, deadline, interruptible: true })
+    server.execute(&Request { sql, settings: &settings, query_id, deadline, interruptible: true, label: None })
 }
 
 /// The statements that still freeze under `name`.
@@ -85,7 +85,14 @@ fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerE
 /// If the server does not answer.
 pub fn running_freezes(server: &Server, name: &FreezeName) -> Result<Vec<RunningQuery>, ServerError> {
     let sql = sql::running_freezes(name);
-    server.rows_of(&Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false })
+    server.rows_of(&Request {
+        sql: &sql,
+        settings: &[],
+        query_id: None,
+        deadline: CLEANING,
+        interruptible: false,
+        label: None,
+    })
 }
 
 /// Asks the server to stop every statement that freezes under `name`; it may take its time.
@@ -94,5 +101,12 @@ pub fn running_freezes(server: &Server, name: &FreezeName) -> Result<Vec<Running
 /// If the server does not answer, or this user may not stop queries.
 pub fn kill_freezes(server: &Server, name: &FreezeName) -> Result<(), ServerError> {
     let sql = sql::kill_freezes(name);
-    server.execute(&Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false })
+    server.execute(&Request {
+        sql: &sql,
+        settings: &[],
+        query_id: None,
+        deadline: CLEANING,
+        interruptible: false,
+        label: None,
+    })
 }

@@ -29,8 +29,8 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    ListedPart, Shape, change, drop_table, hidden_uuids, named_collections, parts_of, running_with, shape_of,
-    storage_policies, unfinished_mutations,
+    Change, ListedPart, Shape, change, has_setting, hidden_uuids, named_collections, parts_of, running_with, shape_of,
+    storage_policies, table_uuids, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

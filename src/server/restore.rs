@@ -38,6 +38,8 @@ pub struct ListedPart {
     pub partition: PartitionId,
     /// Rows.
     pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
     /// The server's own fingerprint of it, where it gives one.
     pub fingerprint: Option<Fingerprint>,
     /// Whether its rows count.
@@ -50,6 +52,8 @@ struct ListedRow {
     partition_id: String,
     #[serde(deserialize_with = "number")]
     rows: u64,
+    #[serde(deserialize_with = "number")]
+    bytes_on_disk: u64,
     hash_of_all_files: String,
     #[serde(deserialize_with = "flag")]
     active: bool,
@@ -105,6 +109,7 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
             name: PartName::try_from(row.name).ok()?,
             partition: PartitionId(row.partition_id.into()),
             rows: row.rows,
+            bytes: row.bytes_on_disk,
             fingerprint: row.hash_of_all_files.parse().ok(),
             is_active: row.active,
         })
@@ -171,31 +176,48 @@ pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, S
 /// If the server does not answer.
 pub fn running_with(server: &Server, word: &str) -> Result<u64, ServerError> {
     let sql = sql::count_running_with(word);
-    let request = Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false };
+    let request =
+        Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false, label: None };
     Ok(server.rows_of::<CountRow>(&request)?.first().map_or(0, |row| row.count))
+}
+
+/// A statement that changes the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The statement.
+    pub sql: &'a str,
+    /// Settings of this statement alone.
+    pub settings: &'a [(&'a str, String)],
+    /// What errors and logs call it, of one whose text may hold secrets.
+    pub label: Option<&'a str>,
 }
 
 /// Runs a statement that makes, attaches, renames or drops something; it may take as long as a freeze.
 ///
 /// # Errors
 /// If the server refuses, or does not answer in time: then it may still be at it.
-pub fn change(server: &Server, sql: &str, settings: &[(&str, String)]) -> Result<(), ServerError> {
+pub fn change(server: &Server, change: Change<'_>) -> Result<(), ServerError> {
+    let Change { sql, settings, label } = change;
     let deadline = server.freeze_deadline();
     // Not to be left in the middle: a statement that goes on without us could not be undone.
-    server.execute(&Request { sql, settings, query_id: None, deadline, interruptible: false })
+    server.execute(&Request { sql, settings, query_id: None, deadline, interruptible: false, label })
 }
 
-/// Drops a table, whatever its size; in databases that put it off, at once.
+/// Whether statements may carry this setting.
 ///
 /// # Errors
-/// If the server refuses.
-pub fn drop_table(server: &Server, table: &TableName, at_once: bool) -> Result<(), ServerError> {
-    let sync = if at_once { " SYNC" } else { "" };
-    let sql = format!("DROP TABLE IF EXISTS {}{sync}", sql::quote_table(table));
-    let sizes = [("max_table_size_to_drop", "0".to_owned())];
-    match change(server, &sql, &sizes) {
-        // Servers before 23.12 know no such setting: `UNKNOWN_SETTING`.
-        Err(ServerError::Exception { code: 115, .. }) => change(server, &sql, &[]),
-        result => result,
+/// If the server does not answer.
+pub fn has_setting(server: &Server, name: &str) -> Result<bool, ServerError> {
+    Ok(server.rows::<CountRow>(&sql::count_settings(name))?.first().is_some_and(|row| row.count > 0))
+}
+
+/// UUIDs of all tables, those of the server's own databases too; none where tables have no UUIDs.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
+    if !server.features().has_column("tables", "uuid") {
+        return Ok(Vec::new());
     }
+    Ok(server.rows::<TextRow>(&sql::uuids("tables"))?.into_iter().map(|row| row.text).collect())
 }

@@ -291,7 +291,10 @@ fn is_table(table: &TableName) -> String {
 #[must_use]
 pub fn parts_of(features: &Features, table: &TableName) -> String {
     let hash = column(features, "parts", "hash_of_all_files", "''");
-    format!("SELECT name, partition_id, rows, active, {hash} FROM system.parts WHERE {}", is_table(table))
+    format!(
+        "SELECT name, partition_id, rows, bytes_on_disk, active, {hash} FROM system.parts WHERE {}",
+        is_table(table)
+    )
 }
 
 /// The columns of a table.
@@ -351,6 +354,12 @@ pub fn count_running_with(word: &str) -> String {
          position(query, 'system.processes') = 0",
         quote_text(word)
     )
+}
+
+/// How many settings have this name.
+#[must_use]
+pub fn count_settings(name: &str) -> String {
+    format!("SELECT count() AS count FROM system.settings WHERE name = {}", quote_text(name))
 }
 
 /// Whether the user may only read.

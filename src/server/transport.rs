@@ -32,6 +32,14 @@ pub struct Request<'a> {
     pub deadline: Duration,
     /// Whether the wait ends when the program is asked to stop; what cleans up after it must not.
     pub interruptible: bool,
+    /// What errors and logs call the statement, of one whose text may hold secrets; without it, its beginning.
+    pub label: Option<&'a str>,
+}
+
+impl Request<'_> {
+    fn name(&self) -> String {
+        self.label.map_or_else(|| beginning(self.sql), str::to_owned)
+    }
 }
 
 /// How often a waiting statement looks whether the program was asked to stop.
@@ -103,7 +111,7 @@ impl Server {
         settings: &[(&str, String)],
     ) -> Result<Vec<T>, ServerError> {
         let deadline = self.options.query_deadline;
-        self.rows_of(&Request { sql, settings, query_id: None, deadline, interruptible: true })
+        self.rows_of(&Request { sql, settings, query_id: None, deadline, interruptible: true, label: None })
     }
 
     /// [`Server::rows`], each handed out as it comes and none kept: of parts there can be hundreds of thousands.
@@ -116,7 +124,7 @@ impl Server {
         mut take: impl FnMut(T),
     ) -> Result<(), ServerError> {
         let deadline = self.options.query_deadline;
-        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true };
+        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true, label: None };
         // The answer is read to its end whatever is in it: an error of the server's own, there, tells more.
         let (mut parsed, mut line) = (Ok(()), Vec::new());
         let mut parse = |line: &[u8]| parse_row(sql, line).map(&mut take);
@@ -163,7 +171,7 @@ impl Server {
     /// As [`Server::rows`].
     pub(super) fn text(&self, sql: &str) -> Result<String, ServerError> {
         let deadline = self.options.query_deadline;
-        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true };
+        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true, label: None };
         let client = self.client_for(&request);
         let answer =
             self.wait(&request, async move { client.query_raw(sql).fetch_bytes("TabSeparated")?.collect().await })?;
@@ -201,18 +209,18 @@ impl Server {
             tokio::pin!(answer);
             loop {
                 if let Ok(result) = tokio::time::timeout(POLL, &mut answer).await {
-                    return result.map_err(|error| self.translate(request.sql, error));
+                    return result.map_err(|error| self.translate(request, error));
                 }
                 if request.interruptible && self.options.interrupted.load(Ordering::Relaxed) {
                     return Err(ServerError::Interrupted);
                 }
                 if begun.elapsed() >= request.deadline {
-                    return Err(ServerError::Deadline { query: beginning(request.sql), deadline: request.deadline });
+                    return Err(ServerError::Deadline { query: request.name(), deadline: request.deadline });
                 }
             }
         });
         tracing::debug!(
-            query = beginning(request.sql),
+            query = request.name(),
             query_id = request.query_id,
             seconds = begun.elapsed().as_secs_f64(),
             failed = result.is_err(),
@@ -221,7 +229,7 @@ impl Server {
         result
     }
 
-    fn translate(&self, sql: &str, error: clickhouse::error::Error) -> ServerError {
+    fn translate(&self, request: &Request<'_>, error: clickhouse::error::Error) -> ServerError {
         let url = self.options.url.clone();
         let clickhouse::error::Error::BadResponse(answer) = error else {
             return ServerError::Unreachable { url, source: Box::new(error) };
@@ -233,7 +241,7 @@ impl Server {
                 user: self.options.user.clone().unwrap_or_else(|| "default".to_owned()),
                 message,
             },
-            Some(number) => ServerError::Exception { code: number, query: beginning(sql), message },
+            Some(number) => ServerError::Exception { code: number, query: request.name(), message },
             None => ServerError::NotClickHouse { url, answer: message },
         }
     }

@@ -92,7 +92,7 @@ fn ask<T: serde::de::DeserializeOwned>(
     sql: &str,
     settings: &[(&str, String)],
 ) -> Result<Vec<T>, ServerError> {
-    let request = Request { sql, settings, query_id: None, deadline: CLEANING, interruptible: true };
+    let request = Request { sql, settings, query_id: None, deadline: CLEANING, interruptible: true, label: None };
     server.rows_of(&request).inspect_err(|error| tracing::debug!(%error, "what the freeze waits on is not told"))
 }
 

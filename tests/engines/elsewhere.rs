@@ -308,7 +308,7 @@ both_engines! {
         check_equal(&engine, &path_of(&chsnap, &second));
         assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()));
         let id = |created: &Value| created["id"].as_str().expect("an id").to_owned();
-        chsnap.json(0, &["restore", &id(&first), "--replace", "--yes"]);
+        chsnap.json(0, &["restore", &id(&first), "--all", "--replace", "--yes"]);
         assert_eq!(engine.query(sums), before);
         let kept = tree(&path_of(&chsnap, &second));
         chsnap.json(0, &["rm", &id(&first)]);

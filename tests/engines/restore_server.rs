@@ -226,7 +226,7 @@ both_engines! {
         let arguments = ["restore", "latest", "--table", "lab.plain"];
         let refused = chsnap.json(13, &[&arguments[..], &["--yes"]].concat());
         assert_eq!(refused["state"], "refused");
-        assert!(refused["reason"].as_str().expect("text").contains("lab.plain has 1010 rows"), "{refused}");
+        assert!(refused["reason"].as_str().expect("text").contains("lab.plain has 1,000 rows in 1 part"), "{refused}");
         chsnap.expect(13, &arguments);
         chsnap.expect(13, &[&arguments[..], &["--replace"]].concat());
         let plan = chsnap.json(0, &[&arguments[..], &["--replace", "--dry-run"]].concat());
@@ -238,9 +238,9 @@ both_engines! {
         nothing_is_left(&engine);
         // The table that goes can be kept.
         engine.query("INSERT INTO lab.plain SELECT number FROM numbers(1000)");
-        let report = chsnap.json(3, &[&arguments[..], &["--replace", "--keep-replaced", "--yes"]].concat());
-        let note = report["tables"][0]["warnings"][0].as_str().expect("a warning").to_owned();
-        let kept = note.split("is now ").nth(1).and_then(|rest| rest.split(':').next()).expect("a name").to_owned();
+        let report = chsnap.json(0, &[&arguments[..], &["--replace", "--keep-replaced", "--yes"]].concat());
+        let kept = &report["tables"][0]["replaced_table"];
+        let kept = format!("lab.{}", kept["table"].as_str().expect("a name"));
         assert_eq!(engine.query(&format!("SELECT count(), sum(x) FROM {kept}")), changed);
         assert_eq!(engine.query("SELECT count(), sum(x) FROM lab.plain"), before);
         engine.query(&format!("DROP TABLE {kept}"));
@@ -248,7 +248,7 @@ both_engines! {
         let rows = engine.query("SELECT sum(c) FROM lab.mv");
         engine.query("INSERT INTO lab.events SELECT toDateTime('2026-02-01 00:00:00'), number, 'new', 1 FROM numbers(10)");
         engine.query("ALTER TABLE lab.events DROP PARTITION 202601");
-        chsnap.json(0, &["restore", "latest", "--replace", "--yes"]);
+        chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
         for (_, query) in TABLES {
             assert!(!engine.query(query).is_empty());
         }
@@ -280,8 +280,9 @@ both_engines! {
         chsnap.json(0, &["restore", "latest", "--table", "lab.events", "--data-only", "--yes"]);
         assert_eq!(engine.query(all), before);
         engine.query("DROP TABLE lab.events");
-        let report = chsnap.json(3, &["restore", "latest", "--table", "lab.events", "--data-only", "--yes"]);
-        assert_eq!(report["tables"][0]["state"], "failed");
+        let run = chsnap.run(&["--json", "restore", "latest", "--table", "lab.events", "--data-only", "--yes"]);
+        let report: Value = serde_json::from_str(&run.stdout).expect("a document");
+        assert_eq!((run.code, &report["tables"][0]["state"]), (1, &Value::from("failed")), "nothing came back");
         chsnap.json(0, &["restore", "latest", "--table", "lab.events", "--schema-only", "--yes"]);
         assert_eq!(engine.query("SELECT count() FROM lab.events"), "0");
         chsnap.json(0, &["restore", "latest", "--table", "lab.events", "--yes"]);
@@ -462,7 +463,7 @@ fn a_dropped_uuid_is_never_used_again() {
             // What is gone is gone.
             sleep(Duration::from_secs(8));
         }
-        let arguments = ["restore", "latest", "--yes", "--replace"];
+        let arguments = ["restore", "latest", "--yes", "--all", "--replace"];
         let report = chsnap.json(0, &arguments);
         let is_changed = |name: &str| table(&report, name)["uuid_changed"] == true;
         if changes {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
-use crate::model::{TableName, escape_for_file_name};
+use crate::model::{TableName, escape_for_file_name, is_drill_database};
 use crate::ops::error::OpError;
 use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
@@ -109,7 +109,7 @@ impl Definitions<'_> {
 
     fn write_databases(&self, databases: &[DatabaseRow], written: &mut Written) -> Result<(), OpError> {
         let all = keeps_everything(self.request);
-        for database in databases {
+        for database in databases.iter().filter(|database| !is_drill_database(&database.name)) {
             if !all && !written.tables.keys().any(|table| table.database == database.name) {
                 continue;
             }

@@ -1,121 +1,94 @@
-//! From a restored table that stands beside the one that is there into its place.
-
-use std::time::{Duration, Instant};
+//! A restored table takes the place of the live one.
 
 use crate::model::TableName;
 use crate::ops::error::OpError;
+use crate::plan::{Loss, ReplacedScope, Stored, losses};
 use crate::server::{self, sql};
 
-use super::fit;
+use super::context::Context;
+use super::job::Job;
+use super::refused::Refused;
 use super::report::TableReport;
-use super::server::Prepared;
-use super::staging::Entry;
-use super::tables::{Job, Refused};
+use super::source::part_states;
+use super::statements::Statements;
+use super::survey::live_table;
 
-/// How often it is asked whether mutations are done.
-const POLL: Duration = Duration::from_millis(100);
-
-/// Puts a table that was checked in the place of the one that it replaces. That one is dropped then, unless it is to be
-/// kept.
-pub(super) fn swap(prepared: &Prepared<'_>, entry: &Entry, report: &mut TableReport) -> Result<(), Refused> {
-    let server = prepared.server;
+/// Puts a table that was compared in the place of the one that it replaces. That one is dropped then, unless it is to
+/// be kept, or holds something that the person has not agreed to lose.
+pub(super) fn swap(
+    context: &Context<'_>,
+    statements: &Statements<'_>,
+    job: &Job<'_>,
+    report: &mut TableReport,
+) -> Result<(), Refused> {
     let quote = sql::quote_table;
-    let target = prepared_target(entry)?;
+    let entry = &job.entry;
+    let Some(target) = &entry.replaces else { return Err(Refused::This("it replaces no table".to_owned())) };
     let old = match &entry.old_name {
-        // Databases whose tables have UUIDs exchange two names at one stroke.
+        // Databases whose tables have UUIDs exchange two names in one step.
         None => {
-            let statement = format!("EXCHANGE TABLES {} AND {}", quote(target), quote(&entry.name));
-            server::change(server, &statement, &[])?;
+            statements.run(&format!("EXCHANGE TABLES {} AND {}", quote(target), quote(&entry.name)))?;
             &entry.name
         }
         Some(old) => {
             let (name, target, old_quoted) = (quote(&entry.name), quote(target), quote(old));
-            let statement = format!("RENAME TABLE {target} TO {old_quoted}, {name} TO {target}");
-            server::change(server, &statement, &[])?;
+            statements.run(&format!("RENAME TABLE {target} TO {old_quoted}, {name} TO {target}"))?;
             old
         }
     };
     if entry.keeps_old {
-        report.warnings.push(format!("the table that it replaced is now {old}: DROP TABLE {} removes it", quote(old)));
+        // Under a name that tells what it is. Where that cannot be had, the temporary one does.
+        let named = statements.rename(old, &job.kept_name);
+        report.replaced_table = Some(if named.is_ok() { job.kept_name.clone() } else { old.clone() });
         return Ok(());
     }
-    if let Err(error) = server::drop_table(server, old, false) {
+    let unexpected = if context.request.options.replace { Vec::new() } else { losses_of(context, job, old)? };
+    if !unexpected.is_empty() {
+        let losses: Vec<String> = unexpected.iter().map(ToString::to_string).collect();
+        report.replaced_table = Some(old.clone());
+        report.warnings.push(format!(
+            "the table that it replaced is now {old} and was not dropped, because it has {} by now",
+            losses.join(", ")
+        ));
+        return Ok(());
+    }
+    if let Err(error) = statements.drop_table(old, false) {
         let error = crate::monitor::chain(&error);
+        report.replaced_table = Some(old.clone());
         report.warnings.push(format!("the table that it replaced is now {old}, and could not be dropped: {error}"));
     }
     Ok(())
 }
 
-fn prepared_target(entry: &Entry) -> Result<&TableName, Refused> {
-    entry.replaces.as_ref().ok_or_else(|| Refused::This("it replaces nothing".to_owned()))
+/// What of a table that was replaced the snapshot does not have: it was written to until the exchange.
+fn losses_of(context: &Context<'_>, job: &Job<'_>, old: &TableName) -> Result<Vec<Loss>, Refused> {
+    let Some(live) = live_table(context.server, &context.survey.local, old)? else { return Ok(Vec::new()) };
+    let stored = Stored {
+        uuid: job.source.entry.uuid.as_ref(),
+        parts: &part_states(&job.source.parts),
+        mutations: &job.source.entry.mutations,
+        // The plan has compared it.
+        has_same_definition: true,
+    };
+    Ok(losses(&live, stored, ReplacedScope::Table))
 }
 
-/// Gives the partitions of a table that was checked to the one that is there, each at one stroke, and drops it.
+/// After a failed exchange or move: gives the live table its name back, and drops the restored one.
 ///
-/// A server moves no mutations and no patches with a partition: they are worked off first.
-pub(super) fn move_partitions(
-    prepared: &Prepared<'_>,
-    job: &Job<'_>,
-    others_go: bool,
-    report: &mut TableReport,
-) -> Result<(), Refused> {
-    let (server, from, to) = (prepared.server, &job.entry.name, &job.plan.to);
-    let moved = (|| -> Result<(), Refused> {
-        if job.source.parts.iter().any(|part| part.part.is_patch()) {
-            let statement = format!("ALTER TABLE {} APPLY PATCHES", sql::quote_table(from));
-            server::change(server, &statement, &[("mutations_sync", "2".to_owned())])?;
-        }
-        wait_for_mutations(prepared, from)?;
-        let mut partitions: Vec<_> =
-            job.source.parts.iter().filter(|part| !part.part.is_patch()).map(|part| &part.partition).collect();
-        partitions.sort_unstable();
-        partitions.dedup();
-        let from = if fit::fit(prepared, job, report)? { &job.fitting } else { from };
-        let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
-        for partition in &partitions {
-            prepared.check_interrupted()?;
-            let id = sql::quote_text(&partition.0);
-            let statement = format!("ALTER TABLE {quoted} REPLACE PARTITION ID {id} FROM {from}");
-            server::change(server, &statement, &[])?;
-        }
-        if others_go {
-            let there = prepared.surveyed.catalog.tables.iter().find(|table| table.name() == to);
-            let mut others: Vec<_> =
-                there.iter().flat_map(|table| table.parts.iter()).map(|part| &part.partition).collect();
-            others.retain(|partition| !partitions.contains(partition));
-            others.sort_unstable();
-            others.dedup();
-            for partition in others {
-                let statement = format!("ALTER TABLE {quoted} DROP PARTITION ID {}", sql::quote_text(&partition.0));
-                server::change(server, &statement, &[])?;
-            }
-        }
-        let active = server::parts_of(server, to)?;
-        let of_these = active.iter().filter(|part| part.is_active && partitions.contains(&&part.partition));
-        report.rows = of_these.fold(0, |sum, part| sum.saturating_add(part.rows));
-        Ok(())
-    })();
-    let helpers = [&job.entry.name, &job.fitting];
-    let dropped = helpers.map(|helper| (helper, server::drop_table(server, helper, job.entry.uuid.is_some())));
-    moved?;
-    for (helper, dropped) in dropped {
-        if let Err(error) = dropped {
-            let error = crate::monitor::chain(&error);
-            report.warnings.push(format!("{helper} was only to help, and could not be dropped: {error}"));
-        }
+/// # Errors
+/// If the server does not answer, or refuses.
+pub(super) fn give_up(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Result<(), OpError> {
+    let entry = &job.entry;
+    let catalog = server::survey(context.server, false)?;
+    let find = |name: &TableName| catalog.tables.iter().find(|table| table.name() == name);
+    if let (Some(old), Some(target)) = (&entry.old_name, &entry.replaces)
+        && find(old).is_some()
+        && find(target).is_none()
+    {
+        statements.rename(old, target)?;
     }
-    Ok(())
-}
-
-fn wait_for_mutations(prepared: &Prepared<'_>, table: &TableName) -> Result<(), OpError> {
-    let begun = Instant::now();
-    while server::unfinished_mutations(prepared.server, table)? > 0 {
-        prepared.check_interrupted()?;
-        let deadline = prepared.server.freeze_deadline();
-        if begun.elapsed() > deadline {
-            return Err(server::ServerError::Deadline { query: format!("mutations of {table}"), deadline }.into());
-        }
-        std::thread::sleep(POLL);
+    if find(&entry.name).is_some_and(|table| table.key.uuid == entry.uuid) {
+        statements.drop_table(&entry.name, entry.uuid.is_some())?;
     }
     Ok(())
 }

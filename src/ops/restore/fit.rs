@@ -12,9 +12,11 @@ use crate::model::{Part, PartitionId, Table, TableName};
 use crate::ops::error::OpError;
 use crate::server::{self, Shape, sql};
 
+use super::context::Context;
+use super::job::Job;
+use super::refused::Refused;
 use super::report::TableReport;
-use super::server::Prepared;
-use super::tables::{Job, Refused};
+use super::statements::Statements;
 
 /// What a part of a table with the shape `ours` lacks in one with the shape `theirs`, or why it does not belong there.
 fn lacking(ours: &Shape, theirs: &Shape) -> Result<Vec<String>, String> {
@@ -35,8 +37,13 @@ fn lacking(ours: &Shape, theirs: &Shape) -> Result<Vec<String>, String> {
 
 /// Makes `job.fitting`, as the table is that is there, and gives it the parts of the restored one, where that lacks
 /// columns. Otherwise nothing, and false.
-pub(super) fn fit(prepared: &Prepared<'_>, job: &Job<'_>, report: &mut TableReport) -> Result<bool, Refused> {
-    let (server, from, to) = (prepared.server, &job.entry.name, &job.plan.to);
+pub(super) fn fit(
+    context: &Context<'_>,
+    statements: &Statements<'_>,
+    job: &Job<'_>,
+    report: &mut TableReport,
+) -> Result<bool, Refused> {
+    let (server, from, to) = (context.server, &job.entry.name, &job.plan.to);
     let (Some(ours), Some(theirs)) = (server::shape_of(server, from)?, server::shape_of(server, to)?) else {
         return Ok(false);
     };
@@ -48,8 +55,8 @@ pub(super) fn fit(prepared: &Prepared<'_>, job: &Job<'_>, report: &mut TableRepo
     if theirs.engine.starts_with("Replicated") {
         return Err(Refused::This(format!("it is replicated, and has columns that the snapshot has not; {other_way}")));
     }
-    make(prepared, job)?;
-    let (expected, found) = (rows(prepared, from)?, rows(prepared, &job.fitting)?);
+    make(context, statements, job)?;
+    let (expected, found) = (rows(context, from)?, rows(context, &job.fitting)?);
     if expected != found {
         return Err(Refused::This(format!("the server did not take all of it: {expected:?} rows became {found:?}")));
     }
@@ -58,12 +65,12 @@ pub(super) fn fit(prepared: &Prepared<'_>, job: &Job<'_>, report: &mut TableRepo
     Ok(true)
 }
 
-fn make(prepared: &Prepared<'_>, job: &Job<'_>) -> Result<(), Refused> {
-    let (server, fitting) = (prepared.server, sql::quote_table(&job.fitting));
+fn make(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Result<(), Refused> {
+    let (server, fitting) = (context.server, sql::quote_table(&job.fitting));
     // No part may go while its files are linked, and none for its age.
-    server::change(server, &format!("SYSTEM STOP MERGES {}", sql::quote_table(&job.entry.name)), &[])?;
-    server::change(server, &format!("CREATE TABLE {fitting} AS {}", sql::quote_table(&job.plan.to)), &[])?;
-    server::change(server, &format!("SYSTEM STOP MERGES {fitting}"), &[])?;
+    statements.run(&format!("SYSTEM STOP MERGES {}", sql::quote_table(&job.entry.name)))?;
+    statements.run(&format!("CREATE TABLE {fitting} AS {}", sql::quote_table(&job.plan.to)))?;
+    statements.run(&format!("SYSTEM STOP MERGES {fitting}"))?;
     let catalog = server::survey(server, false)?;
     let find = |name: &TableName| -> Result<&Table, Refused> {
         let found = catalog.tables.iter().find(|table| table.name() == name);
@@ -71,33 +78,33 @@ fn make(prepared: &Prepared<'_>, job: &Job<'_>) -> Result<(), Refused> {
     };
     let (from, to) = (find(&job.entry.name)?, find(&job.fitting)?);
     let stop = |_| std::ops::ControlFlow::Continue(());
-    let owner = Some(prepared.surveyed.owner);
+    let owner = Some(context.survey.owner);
     let restorer = PartRestorer::new(RestoreMode::Auto, owner, CopyMeans::new(true, None, &stop));
     for part in from.parts.iter().filter(|part| !part.name.is_patch()) {
-        prepared.check_interrupted()?;
-        let Some(held) = prepared.surveyed.local.open_live(&part.path())? else {
+        context.check_interrupted()?;
+        let Some(held) = context.survey.local.open_live(&part.path())? else {
             return Err(Refused::This(format!("part {} is not there any more", part.name)));
         };
-        let detached = detached_for(prepared, part, to)?;
+        let detached = detached_for(context, part, to)?;
         restorer.restore_part(&held, &detached, part.name.as_str()).map_err(OpError::from)?;
         let name = sql::quote_text(part.name.as_str());
-        server::change(server, &format!("ALTER TABLE {fitting} ATTACH PART {name}"), &[])?;
+        statements.run(&format!("ALTER TABLE {fitting} ATTACH PART {name}"))?;
     }
     Ok(())
 }
 
 /// `detached/` of a table on the disk of a part, else on its first.
-fn detached_for(prepared: &Prepared<'_>, part: &Part, table: &Table) -> Result<Dir, Refused> {
-    let local = &prepared.surveyed.local;
+fn detached_for(context: &Context<'_>, part: &Part, table: &Table) -> Result<Dir, Refused> {
+    let local = &context.survey.local;
     let is_its = |path: &&std::path::PathBuf| local.locate(path).is_some_and(|(disk, _)| disk.disk.name == part.disk);
     let path = table.data_paths.iter().find(is_its).or_else(|| table.data_paths.first());
     let dir = path.map(|path| local.open_live(&path.join("detached"))).transpose()?.flatten();
     dir.ok_or_else(|| Refused::This(format!("{} has no directory of detached parts", table.name())))
 }
 
-fn rows(prepared: &Prepared<'_>, table: &TableName) -> Result<BTreeMap<PartitionId, u64>, Refused> {
+fn rows(context: &Context<'_>, table: &TableName) -> Result<BTreeMap<PartitionId, u64>, Refused> {
     let mut rows = BTreeMap::new();
-    for part in server::parts_of(prepared.server, table)? {
+    for part in server::parts_of(context.server, table)? {
         if part.is_active && !part.name.is_patch() {
             let count: &mut u64 = rows.entry(part.partition).or_default();
             *count = count.saturating_add(part.rows);

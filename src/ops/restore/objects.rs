@@ -2,13 +2,17 @@
 
 use crate::model::escape_for_file_name;
 use crate::ops::error::OpError;
-use crate::plan::{Definition, Mapping, What};
+use crate::plan::{Definition, Mapping, RestorePlan, What};
 use crate::server::{self, ServerError, sql};
 
-use super::server::Prepared;
+use super::context::Context;
+use super::statements::Statements;
 
+/// What tables need before them, and what of it was made.
 pub(super) struct Objects<'a> {
-    pub(super) prepared: &'a Prepared<'a>,
+    pub(super) context: &'a Context<'a>,
+    pub(super) plan: &'a RestorePlan,
+    pub(super) statements: &'a Statements<'a>,
     pub(super) made: Vec<String>,
 }
 
@@ -19,12 +23,12 @@ impl Objects<'_> {
     /// Makes the databases that are missing, each with an identity of its own: nothing in a snapshot refers to the UUID
     /// of a database, and that of a dropped one is not free until the server has removed it.
     pub(super) fn make_databases(&mut self) -> Result<(), OpError> {
-        let prepared = self.prepared;
-        for (name, from) in &prepared.plan.databases {
-            let entry = prepared.source.manifest.databases.iter().find(|entry| entry.database == *from);
+        let context = self.context;
+        for (name, from) in &self.plan.databases {
+            let entry = context.source.manifest.databases.iter().find(|entry| entry.database == *from);
             let definition = match entry {
                 Some(entry) => {
-                    let text = prepared.source.metadata(&entry.definition)?;
+                    let text = context.source.metadata(&entry.definition)?;
                     Definition::parse(&String::from_utf8_lossy(&text)).ok()
                 }
                 None => None,
@@ -36,11 +40,12 @@ impl Objects<'_> {
                     definition.statement(crate::plan::Verb::Create, &quoted, (None, None), &Mapping::default())
                 },
             );
-            self.prepared.check_interrupted()?;
+            context.check_interrupted()?;
             let allowed = [("allow_deprecated_database_ordinary", "1".to_owned())];
-            match server::change(prepared.server, &statement, &[]) {
+            let label = format!("the definition of database {name}");
+            match self.statements.run_definition(&label, &statement, &[]) {
                 Err(ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
-                    server::change(prepared.server, &statement, &allowed)?;
+                    self.statements.run_definition(&label, &statement, &allowed)?;
                 }
                 result => result?,
             }
@@ -52,15 +57,15 @@ impl Objects<'_> {
     /// Makes the functions and named collections that are missing: all where the whole snapshot is restored, else those
     /// that a definition mentions. The answer is what could not be made.
     pub(super) fn make_functions_and_collections(&mut self) -> Result<Vec<String>, OpError> {
-        let prepared = self.prepared;
+        let context = self.context;
         let mut warnings = Vec::new();
-        if prepared.request.options.what == What::Data {
+        if context.request.options.what == What::Data {
             return Ok(warnings);
         }
-        let functions = server::functions(prepared.server)?;
-        let collections = server::named_collections(prepared.server);
+        let functions = server::functions(context.server)?;
+        let collections = server::named_collections(context.server);
         let mut pending: Vec<(String, String)> = Vec::new();
-        for file in &prepared.source.manifest.metadata {
+        for file in &context.source.manifest.metadata {
             let Some((directory, stem)) = file.path.split_once('/') else { continue };
             let Some(stem) = stem.strip_suffix(".sql") else { continue };
             let (what, escaped) = match directory {
@@ -72,10 +77,10 @@ impl Objects<'_> {
                 "user_defined" => functions.iter().any(|function| escape_for_file_name(&function.name) == escaped),
                 _ => collections.iter().any(|name| escape_for_file_name(name) == escaped),
             };
-            if is_there || !(prepared.source.is_whole || self.is_mentioned(escaped)) {
+            if is_there || !(context.source.is_whole || self.is_mentioned(escaped)) {
                 continue;
             }
-            let text = String::from_utf8_lossy(&prepared.source.metadata(&file.path)?).into_owned();
+            let text = String::from_utf8_lossy(&context.source.metadata(&file.path)?).into_owned();
             pending.push((format!("{what} {escaped}"), text.replacen("ATTACH ", "CREATE ", 1)));
         }
         // A function may call another one.
@@ -83,7 +88,7 @@ impl Objects<'_> {
             let before = pending.len();
             let mut failed = Vec::new();
             for (name, text) in std::mem::take(&mut pending) {
-                match server::change(prepared.server, &text, &[]) {
+                match self.statements.run_definition(&name, &text, &[]) {
                     Ok(()) => self.made.push(name),
                     Err(error @ ServerError::Exception { .. }) => {
                         failed.push((name, text, crate::monitor::chain(&error)));
@@ -100,7 +105,7 @@ impl Objects<'_> {
     }
 
     fn is_mentioned(&self, escaped: &str) -> bool {
-        let definitions = self.prepared.items.iter().filter_map(|item| item.definition.as_ref().ok());
+        let definitions = self.context.items.iter().filter_map(|item| item.definition.as_ref().ok());
         definitions.into_iter().any(|definition| definition.mentions(escaped))
     }
 }

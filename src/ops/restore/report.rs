@@ -51,8 +51,13 @@ pub struct TableReport {
     pub verified_parts: u64,
     /// Parts that the server had merged or mutated before they could be compared.
     pub merged_parts: u64,
+    /// Parts without rows that the server dropped as it attached the table.
+    pub empty_parts: u64,
     /// How they were placed.
     pub placed: Placed,
+    /// The table that it replaced, where that stays: its name now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_table: Option<TableName>,
     /// Its UUID now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
@@ -82,7 +87,9 @@ impl TableReport {
             bytes: 0,
             verified_parts: 0,
             merged_parts: 0,
+            empty_parts: 0,
             placed: Placed::default(),
+            replaced_table: None,
             uuid: None,
             uuid_changed: false,
             reason: None,
@@ -114,6 +121,20 @@ pub struct RestoredTotals {
     pub placed: Placed,
     /// Tables, views, dictionaries … that could not be made.
     pub failed: u64,
+}
+
+/// The outcome of a restore: the worst of its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing was missing, and everything is as in the snapshot.
+    NothingToDo,
+    /// What was to be restored came back.
+    Restored,
+    /// A table exists, stays, and differs from the snapshot.
+    Differs,
+    /// Something could not be restored.
+    Failed,
 }
 
 /// What a restore did.
@@ -152,6 +173,26 @@ impl Report {
             }
         }
         totals
+    }
+
+    /// The worst of its tables.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let of_table = |table: &TableReport| match table.state {
+            TableState::Failed => Outcome::Failed,
+            TableState::Present if !table.warnings.is_empty() => Outcome::Differs,
+            TableState::Present => Outcome::NothingToDo,
+            _ => Outcome::Restored,
+        };
+        let made = if self.made.is_empty() { Outcome::NothingToDo } else { Outcome::Restored };
+        self.tables.iter().map(of_table).max().unwrap_or(made).max(made)
+    }
+
+    /// Whether something was to be restored, and nothing of it came back.
+    #[must_use]
+    pub fn restored_nothing(&self) -> bool {
+        let wanted = || self.tables.iter().filter(|table| table.state != TableState::Present);
+        wanted().next().is_some() && wanted().all(|table| table.state == TableState::Failed)
     }
 
     /// Whether there is anything that the person should know.

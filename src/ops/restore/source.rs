@@ -7,12 +7,12 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{PartitionId, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::DEFINITION_LIMIT_BYTES;
 use crate::ops::error::{Damage, OpError};
 use crate::ops::read;
-use crate::plan::{SnapshotReference, TablePattern};
+use crate::plan::{PartState, Renames, SnapshotReference, TablePattern};
 use crate::repo::{
     FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
     read_parts,
@@ -25,12 +25,14 @@ pub struct Wanted {
     pub tables: Vec<TablePattern>,
     /// Partitions by id; all where empty.
     pub partitions: Vec<PartitionId>,
+    /// New names: what they name is asked for besides.
+    pub renames: Renames,
 }
 
 impl Wanted {
     /// Whether everything is.
     pub(super) fn is_all(&self) -> bool {
-        self.tables.is_empty() && self.partitions.is_empty()
+        self.tables.is_empty() && self.partitions.is_empty() && self.renames.is_empty()
     }
 }
 
@@ -203,12 +205,19 @@ fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Res
     let names: Vec<TableName> =
         manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
     let mut unmatched: Vec<String> = (wanted.tables.iter())
-        .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
+        .filter(|pattern| !names.iter().any(|name| pattern.matches(name) || name.to_string() == pattern.as_str()))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
     let inner = inner_tables(manifest);
-    let is_asked_for =
-        |name: &TableName| wanted.tables.is_empty() || wanted.tables.iter().any(|pattern| pattern.matches(name));
+    // The exact name of a table wins over what it says as a pattern: `t[1]` can be a table.
+    let exact: Vec<Option<&TableName>> =
+        (wanted.tables.iter()).map(|pattern| names.iter().find(|name| name.to_string() == pattern.as_str())).collect();
+    let is_named = |name: &TableName| {
+        let mut patterns = wanted.tables.iter().zip(&exact);
+        patterns.any(|(pattern, exact)| exact.map_or_else(|| pattern.matches(name), |exact| exact == name))
+    };
+    let has_names = !wanted.tables.is_empty() || !wanted.renames.is_empty();
+    let is_asked_for = |name: &TableName| !has_names || is_named(name) || wanted.renames.names(name);
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
     for (entry, name) in manifest.tables.iter().zip(&names) {
@@ -219,7 +228,7 @@ fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Res
         let mut parts = parts.remove(name).unwrap_or_default();
         if !wanted.partitions.is_empty() {
             met.extend(wanted.partitions.iter().filter(|id| parts.iter().any(|part| part.partition == **id)));
-            parts.retain(|part| belongs(&part.part, &part.partition, &wanted.partitions));
+            parts.retain(|part| wanted.partitions.contains(&part.partition.of_data()));
         }
         tables.push(SourceTable { entry: entry.clone(), parts });
     }
@@ -228,10 +237,17 @@ fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Res
     if unmatched.is_empty() { Ok(tables) } else { Err(OpError::NotInSnapshot { names: unmatched }) }
 }
 
-/// A patch part's own partition is `patch-<hash>-<partition>`: it goes with the partition that it changes.
-fn belongs(name: &PartName, partition: &PartitionId, wanted: &[PartitionId]) -> bool {
-    wanted.contains(partition)
-        || (name.is_patch() && wanted.iter().any(|id| partition.0.ends_with(&format!("-{}", id.0))))
+/// Parts as comparisons take them.
+pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
+    let state = |part: &PartRecord| PartState {
+        name: part.part.clone(),
+        partition: part.partition.clone(),
+        fingerprint: part.fingerprint,
+        rows: part.rows,
+        bytes: part.bytes,
+        is_active: true,
+    };
+    parts.iter().map(state).collect()
 }
 
 /// The inner tables of all materialized views, with the views.

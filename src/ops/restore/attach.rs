@@ -1,0 +1,205 @@
+//! Attaches and makes the tables of a plan, each compared with the manifest as soon as it stands.
+
+use std::collections::BTreeMap;
+
+use crate::model::TableName;
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::error::OpError;
+use crate::plan::{Action, Comparison, Kept, RestorePlan, TablePlan, Verb, What, compare_parts};
+use crate::server::{self, sql};
+
+use super::context::Context;
+use super::exchange;
+use super::job::Job;
+use super::partitions;
+use super::place::{PlacedTable, move_in, move_out};
+use super::refused::Refused;
+use super::report::{TableReport, TableState};
+use super::source::part_states;
+use super::staging::Staging;
+use super::statements::Statements;
+use super::survey::listed_parts;
+
+/// What attaching works with.
+pub(super) struct Attaching<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) plan: &'a RestorePlan,
+    pub(super) jobs: &'a BTreeMap<TableName, Job<'a>>,
+    pub(super) placed: &'a BTreeMap<TableName, PlacedTable>,
+    /// None where the plan places nothing.
+    pub(super) staging: Option<&'a Staging>,
+    pub(super) statements: &'a Statements<'a>,
+}
+
+/// Attaches and makes everything in the order of the plan; what fails is tried again as long as something else comes to
+/// stand.
+///
+/// # Errors
+/// If nothing more can be done. What the server refused of single tables is in their reports.
+pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Result<Vec<TableReport>, OpError> {
+    let mut reports: BTreeMap<usize, TableReport> = BTreeMap::new();
+    let mut pending: Vec<(usize, &TablePlan)> = attaching.plan.tables.iter().enumerate().collect();
+    loop {
+        let before = pending.len();
+        let mut failed = Vec::new();
+        for (number, plan) in std::mem::take(&mut pending) {
+            attaching.context.check_interrupted()?;
+            match attach(attaching, plan) {
+                Ok(report) => {
+                    monitor.advanced(Stage::Attach, Work { tables: 1, ..Work::default() });
+                    reports.insert(number, report);
+                }
+                Err(Refused::This(reason)) => failed.push(((number, plan), reason)),
+                Err(Refused::All(error)) => return Err(error),
+            }
+        }
+        if failed.is_empty() || failed.len() == before {
+            for ((number, plan), reason) in failed {
+                let mut report = TableReport::new(&plan.from, &plan.to, &plan.engine, TableState::Failed);
+                report.reason = Some(reason);
+                reports.insert(number, report);
+            }
+            return Ok(reports.into_values().collect());
+        }
+        pending = failed.into_iter().map(|(table, _)| table).collect();
+    }
+}
+
+fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
+    let mut report = TableReport::new(&plan.from, &plan.to, &plan.engine, TableState::Created);
+    report.uuid = plan.uuid.as_ref().map(ToString::to_string);
+    report.uuid_changed = plan.uuid_changed;
+    report.warnings.clone_from(&plan.warnings);
+    match &plan.action {
+        Action::Impossible(reason) => {
+            report.state = TableState::Failed;
+            report.reason = Some(reason.clone());
+        }
+        Action::Keep(kept) => keep(attaching.context, plan, *kept, &mut report),
+        Action::Make(verb) => run_definition(attaching, plan, &plan.to, *verb)?,
+        Action::Place | Action::Swap | Action::Partitions { .. } => attach_data(attaching, plan, &mut report)?,
+    }
+    Ok(report)
+}
+
+fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableReport) {
+    let stored = context.item(&plan.from).and_then(|item| item.data.as_ref()).map_or(0, |data| data.amount.rows);
+    report.state = TableState::Present;
+    (report.rows, report.expected_rows) = (stored, stored);
+    match kept {
+        Kept::Same => {}
+        Kept::OtherDefinition => {
+            report.warnings.push("it exists with a definition that differs from the snapshot's, and stays".to_owned());
+        }
+        Kept::OtherData { rows, stored_rows, has_same_definition } => {
+            report.rows = rows;
+            let definition = if has_same_definition { "" } else { ", and another definition" };
+            report.warnings.push(format!(
+                "it exists and stays: it has {rows} rows{definition}, the snapshot has {stored_rows} rows"
+            ));
+        }
+    }
+}
+
+/// Runs the definition of a table under this name.
+fn run_definition(attaching: &Attaching<'_>, plan: &TablePlan, name: &TableName, verb: Verb) -> Result<(), Refused> {
+    let item = attaching.context.item(&plan.from);
+    let Some(Ok(definition)) = item.map(|item| item.definition.as_ref()) else {
+        return Err(Refused::This("its definition cannot be read".to_owned()));
+    };
+    let uuids = (plan.uuid.as_ref(), plan.inner_uuid.as_ref());
+    let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
+    let label = format!("the definition of {}", plan.from);
+    Ok(attaching.statements.run_definition(&label, &statement, &[])?)
+}
+
+fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), Refused> {
+    let context = attaching.context;
+    let found = (attaching.jobs.get(&plan.to), attaching.placed.get(&plan.to), attaching.staging);
+    let (Some(job), Some(placed), Some(staging)) = found else {
+        return Err(Refused::This("it was not placed".to_owned()));
+    };
+    let name = &job.entry.name;
+    move_in(context, job, staging)?;
+    if let Err(refused) = run_definition(attaching, plan, name, Verb::Attach) {
+        // A statement that failed half-way can have attached the table: then its directory is the server's.
+        if matches!(refused, Refused::This(_)) && !is_attached(context, job)? {
+            move_out(context, job, staging)?;
+        }
+        return Err(refused);
+    }
+    let comparison = compare(context, job, name, report)?;
+    if let Some(first) = comparison.wrong.first() {
+        let more = comparison.wrong.len() - 1;
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        report.state = TableState::Failed;
+        // It never looks whole: a table that is not as in the snapshot goes again, unless somebody has written to it.
+        let fate = match comparison.foreign.first() {
+            None => {
+                attaching.statements.drop_table(name, job.entry.uuid.is_some())?;
+                "it was dropped again".to_owned()
+            }
+            Some(part) => format!("it stays as it is, because its part {part} is not from the snapshot"),
+        };
+        report.reason = Some(format!("the server did not take all of it: {first}{more}; {fate}"));
+        return Ok(());
+    }
+    (report.verified_parts, report.merged_parts, report.empty_parts) =
+        (comparison.verified, comparison.merged, comparison.empty);
+    (report.parts, report.files, report.bytes) = (job.source.parts.len() as u64, placed.files, placed.bytes);
+    if context.request.options.what == What::Schema {
+        report.parts = 0;
+    }
+    report.placed = placed.placed;
+    let lost = placed.lost_metadata.iter();
+    report.warnings.extend(lost.map(|lost| format!("copies lack the {lost} of the snapshot's files")));
+    if plan.engine.starts_with("Replicated") && attaching.plan.mapping.replicated == crate::plan::Replicated::Keep {
+        report.warnings.push(
+            "it is replicated: if system.replicas lists it as read-only, its path in Keeper is not there".to_owned(),
+        );
+    }
+    let (moved, state) = match &plan.action {
+        Action::Swap => (exchange::swap(context, attaching.statements, job, report), TableState::Replaced),
+        Action::Partitions { others_go } => {
+            (report.uuid, report.uuid_changed) = (plan.live_uuid.as_ref().map(ToString::to_string), false);
+            let moved = partitions::move_partitions(context, attaching.statements, job, *others_go, report);
+            (moved, TableState::Attached)
+        }
+        _ => (Ok(()), TableState::Restored),
+    };
+    report.state = state;
+    match moved {
+        // Not to be tried again: nothing that comes to stand later makes it fit.
+        Err(Refused::This(reason)) => {
+            exchange::give_up(context, attaching.statements, job)?;
+            report.state = TableState::Failed;
+            report.reason = Some(reason);
+            (report.parts, report.rows) = (0, 0);
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Whether the server lists the table of a job, as the job's own.
+fn is_attached(context: &Context<'_>, job: &Job<'_>) -> Result<bool, OpError> {
+    let catalog = server::survey(context.server, false)?;
+    Ok(catalog.tables.iter().any(|table| *table.name() == job.entry.name && table.key.uuid == job.entry.uuid))
+}
+
+fn compare(
+    context: &Context<'_>,
+    job: &Job<'_>,
+    name: &TableName,
+    report: &mut TableReport,
+) -> Result<Comparison, Refused> {
+    let found = listed_parts(context.server, name)?;
+    let rows = found.iter().filter(|part| part.is_active && !part.name.is_patch());
+    report.rows = rows.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)));
+    report.expected_rows = job.source.rows();
+    if context.request.options.what == What::Schema {
+        report.expected_rows = 0;
+        return Ok(Comparison::default());
+    }
+    Ok(compare_parts(&part_states(&job.source.parts), &found))
+}

@@ -1,0 +1,314 @@
+//! Into a running server: survey, plan, recover, place, attach, compare, report.
+//!
+//! The caller shows the plan and asks in between: until [`Prepared::run`] nothing changes on the server or below its data
+//! path. See docs/decisions/0028-restore-pipeline.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use rayon::ThreadPool;
+
+use crate::exec;
+use crate::model::{SnapshotId, TableName, TableUuid};
+use crate::monitor::{Monitor, Stage};
+use crate::ops::error::OpError;
+use crate::ops::stages::Stages;
+use crate::plan::{
+    Leftover, RestorePlan, SnapshotReference, SourceItem, Target, apply_recovery, plan_recovery, plan_restore,
+};
+use crate::repo::Repository;
+use crate::server::Server;
+
+use super::attach::{Attaching, attach_all};
+use super::context::{Context, ToServer};
+use super::items::items;
+use super::job::{entries, jobs};
+use super::leftovers::{self, Recovers};
+use super::locked_dir::random;
+use super::objects::Objects;
+use super::place::place_all;
+use super::recover::recover;
+use super::report::{Report, TableReport};
+use super::source::Source;
+use super::staging::{self, Staging};
+use super::statements::Statements;
+use super::survey::TargetSurvey;
+
+/// A restore that is planned, and can be carried out as it was shown.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    context: Context<'a>,
+    plan: RestorePlan,
+    pool: ThreadPool,
+}
+
+/// Reads the snapshot, every part of it that is asked for, and the server, and makes the plan. Changes nothing.
+///
+/// # Errors
+/// If the snapshot is damaged, the server does not answer, or its data is not visible here.
+pub fn prepare<'a>(
+    repository: &Repository,
+    server: &'a Server,
+    reference: &SnapshotReference,
+    request: &'a ToServer,
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'a>, OpError> {
+    prepare_recovering(repository, server, reference, request, Recovers::Everything, monitor)
+}
+
+/// [`prepare`], with a choice of the leftovers that are dealt with.
+///
+/// # Errors
+/// As there.
+pub(in crate::ops) fn prepare_recovering<'a>(
+    repository: &Repository,
+    server: &'a Server,
+    reference: &SnapshotReference,
+    request: &'a ToServer,
+    recovers: Recovers,
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'a>, OpError> {
+    let stages = Stages::new(monitor);
+    let pool = exec::pool(request.jobs)?;
+    let source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
+    stages.run(Stage::Check, || pool.install(|| source.check(monitor)))?;
+    let (survey, leftovers) =
+        stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, recovers)))?;
+    let items = items(&source);
+    let context = Context { server, request, source, survey, items };
+    let plan = pool.install(|| plan(&context, &leftovers))?;
+    Ok(Prepared { context, plan, pool })
+}
+
+/// Reads the server, after it is through with what interrupted restores have asked of it.
+fn survey(
+    repository: &Repository,
+    server: &Server,
+    request: &ToServer,
+    recovers: Recovers,
+) -> Result<(TargetSurvey, Vec<Leftover>), OpError> {
+    let mut survey = TargetSurvey::read(repository, server, &request.paths)?;
+    let (user, uid) = (crate::fs::user_id(), survey.owner.0);
+    if user != 0 && user != uid {
+        return Err(OpError::CannotGive { uid, user });
+    }
+    let names = leftovers::names(&survey.local)?;
+    if !names.is_empty() {
+        leftovers::wait_for(server, &names)?;
+        survey = TargetSurvey::read(repository, server, &request.paths)?;
+    }
+    let leftovers = leftovers::examine(server, &survey.local, &names, recovers)?;
+    Ok((survey, leftovers))
+}
+
+fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, OpError> {
+    let options = &context.request.options;
+    let names: Vec<TableName> = context.items.iter().map(|item| item.name.clone()).collect();
+    let unmatched = options.renames.unmatched(&names);
+    if !unmatched.is_empty() {
+        return Err(OpError::NotInSnapshot { names: unmatched });
+    }
+    let recovery = plan_recovery(leftovers, &context.survey.tables());
+    let mut target = target(context)?;
+    apply_recovery(&recovery, &mut target);
+    let databases: BTreeMap<String, String> =
+        context.source.manifest.databases.iter().map(|entry| (entry.database.clone(), entry.engine.clone())).collect();
+    let mut failed = None;
+    let mut fresh = || {
+        fresh_uuid().unwrap_or_else(|error| {
+            failed = Some(error);
+            "00000000-0000-4000-8000-000000000000".to_owned().try_into().expect("a UUID")
+        })
+    };
+    let mut plan = plan_restore(&context.items, &databases, &target, options, &mut fresh);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !plan.conflicts.is_empty() {
+        return Err(OpError::NameConflict { conflicts: plan.conflicts });
+    }
+    plan.recovery = recovery;
+    Ok(plan)
+}
+
+/// The server as a plan reads it: whole are the tables that can be in the way of one that is asked for.
+fn target(context: &Context<'_>) -> Result<Target, OpError> {
+    let renames = &context.request.options.renames;
+    let is_inner = |item: &&SourceItem| item.inner_of.is_some();
+    let names: BTreeSet<TableName> = context.items.iter().map(|item| renames.table(&item.name)).collect();
+    let inner: BTreeSet<String> =
+        (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
+    let compared =
+        |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
+    context.survey.target(context.server, &context.items, &compared)
+}
+
+/// A random UUID (version 4, RFC 9562).
+fn fresh_uuid() -> Result<TableUuid, OpError> {
+    let mut number = 0_u128;
+    for _ in 0..4 {
+        number = number << 32 | u128::from(random()?);
+    }
+    let number = number & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let digits = format!("{number:032x}");
+    let mut text = String::with_capacity(36);
+    for (position, digit) in digits.chars().enumerate() {
+        if matches!(position, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    Ok(TableUuid::try_from(text).expect("32 hex digits with four dashes are a UUID"))
+}
+
+/// What was carried out.
+struct Done {
+    tables: Vec<TableReport>,
+    made: Vec<String>,
+    /// Functions and named collections that could not be made.
+    refused: Vec<String>,
+}
+
+impl Prepared<'_> {
+    /// The version of the server that is restored into.
+    pub(in crate::ops) fn server_version(&self) -> String {
+        self.context.survey.identity.version.clone()
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &RestorePlan {
+        &self.plan
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> SnapshotId {
+        self.context.source.id
+    }
+
+    /// Fails if the plan does something that must be asked for expressly.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn check_refused(&self) -> Result<(), OpError> {
+        if self.plan.refused.is_empty() {
+            Ok(())
+        } else {
+            Err(OpError::RestoreRefused { refusals: self.plan.refused.clone() })
+        }
+    }
+
+    /// Carries the plan out.
+    ///
+    /// # Errors
+    /// If it is refused, or could not be carried out at all: then no table stands that did not before, and what was
+    /// placed is removed, or noted for the next restore. What the server refused of it is in the report.
+    pub fn run(self, now: DateTime<Utc>, monitor: &dyn Monitor) -> Result<Report, OpError> {
+        self.check_refused()?;
+        let begun = std::time::Instant::now();
+        let stages = Stages::new(monitor);
+        let (context, local) = (&self.context, &self.context.survey.local);
+        let mut warnings =
+            stages.run(Stage::Recover, || self.pool.install(|| recover(context.server, local, &self.plan.recovery)))?;
+        let mut done = Done { tables: Vec::new(), made: Vec::new(), refused: Vec::new() };
+        if self.plan.tables.iter().any(|table| table.action.changes_server()) || !self.plan.databases.is_empty() {
+            let word = staging::new_name(now)?;
+            let (carried_out, left) = self.pool.install(|| self.carry_out(&word, now, &stages))?;
+            done = carried_out;
+            warnings.extend(left);
+        } else {
+            // Nothing is to be made: what each table is goes into the report.
+            let statements = Statements::new(context.server, "")?;
+            done.tables = attach_all(
+                &Attaching {
+                    context,
+                    plan: &self.plan,
+                    jobs: &BTreeMap::new(),
+                    placed: &BTreeMap::new(),
+                    staging: None,
+                    statements: &statements,
+                },
+                monitor,
+            )?;
+        }
+        warnings.extend(done.refused);
+        let mut seconds = stages.seconds();
+        seconds.insert("total", begun.elapsed().as_secs_f64());
+        Ok(Report { snapshot: self.context.source.id, tables: done.tables, made: done.made, warnings, seconds })
+    }
+
+    /// Places and attaches. The answer has what was left for the next restore.
+    fn carry_out(
+        &self,
+        word: &str,
+        now: DateTime<Utc>,
+        stages: &Stages<'_>,
+    ) -> Result<(Done, Option<String>), OpError> {
+        let (context, local) = (&self.context, &self.context.survey.local);
+        let statements = Statements::new(context.server, word)?;
+        let jobs = jobs(context, &self.plan, word);
+        let mut staging = Staging::begin(local, word, context.source.id, now, entries(&jobs))?;
+        let result = (|| {
+            let placed = stages.run(Stage::Place, || -> Result<_, OpError> {
+                let placed = place_all(context, &jobs, &mut staging, stages.monitor())?;
+                staging.sync()?;
+                Ok(placed)
+            })?;
+            stages.run(Stage::Attach, || {
+                let mut objects = Objects { context, plan: &self.plan, statements: &statements, made: Vec::new() };
+                objects.make_databases()?;
+                let refused = objects.make_functions_and_collections()?;
+                let attaching = Attaching {
+                    context,
+                    plan: &self.plan,
+                    jobs: &jobs,
+                    placed: &placed,
+                    staging: Some(&staging),
+                    statements: &statements,
+                };
+                let tables = attach_all(&attaching, stages.monitor())?;
+                // The renames too.
+                staging.sync()?;
+                Ok(Done { tables, made: objects.made, refused })
+            })
+        })();
+        match result {
+            Ok(done) => {
+                let left = staging.finish(local).err();
+                let left = left.map(|left| {
+                    format!("the next restore has to remove its staging directory: {}", crate::monitor::chain(&left))
+                });
+                Ok((done, left))
+            }
+            Err(error) => {
+                drop(staging);
+                Err(self.undo(word, error))
+            }
+        }
+    }
+
+    /// As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
+    fn undo(&self, word: &str, error: OpError) -> OpError {
+        let (server, local) = (self.context.server, &self.context.survey.local);
+        let undone = (|| -> Result<Vec<String>, OpError> {
+            let names = BTreeSet::from([word.to_owned()]);
+            leftovers::wait_for(server, &names)?;
+            let leftovers = leftovers::examine(server, local, &names, Recovers::Everything)?;
+            let catalog = crate::server::survey(server, false)?;
+            let tables = catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect();
+            recover(server, local, &plan_recovery(&leftovers, &tables))
+        })();
+        match undone {
+            Ok(kept) if kept.is_empty() => error,
+            Ok(kept) => OpError::Unfinished {
+                error: Box::new(error),
+                pending: format!("{} (the next restore does the rest)", kept.join("; ")),
+            },
+            Err(left) => OpError::Unfinished {
+                error: Box::new(error),
+                pending: format!("{} (the next restore does the rest)", crate::monitor::chain(&left)),
+            },
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The tables of a plan that parts are placed for.
+
+use std::collections::BTreeMap;
+
+use crate::model::{TableName, escape_for_file_name};
+use crate::plan::{Action, RestoreEntry, RestorePlan, TablePlan};
+
+use super::context::Context;
+use super::source::SourceTable;
+use super::survey::place;
+
+/// A table that parts are placed for.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    pub(super) plan: &'a TablePlan,
+    pub(super) source: &'a SourceTable,
+    /// What the intent says of it.
+    pub(super) entry: RestoreEntry,
+    /// The name of a table that its partitions go through, should the live one have other columns.
+    pub(super) fitting: TableName,
+    /// The name that the replaced table gets, where it is to be kept.
+    pub(super) kept_name: TableName,
+    /// Its name in the staging directories.
+    pub(super) stage_name: String,
+}
+
+/// Longest name of a table, less what is put behind it: the file of its definition must have one.
+const NAME_LIMIT_BYTES: usize = 180;
+
+/// `<table>_replaced_<UTC digits>`, with as much of the table's name as fits.
+fn kept_name(table: &TableName, word: &str) -> TableName {
+    let digits = word.rsplit('_').nth(1).unwrap_or_default();
+    let mut name = table.table.clone();
+    while escape_for_file_name(&name).len() > NAME_LIMIT_BYTES {
+        name.pop();
+    }
+    TableName::new(table.database.clone(), format!("{name}_replaced_{digits}"))
+}
+
+/// The disk that a part goes to: the one that it was on, else the first of the table's policy.
+pub(super) fn disk_of(recorded: &str, disks: &[String]) -> Option<String> {
+    disks.iter().find(|disk| *disk == recorded).or_else(|| disks.first()).cloned()
+}
+
+/// The jobs of a plan, by the names that their tables get. `word` is the name of the restore.
+pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &str) -> BTreeMap<TableName, Job<'a>> {
+    let random = word.rsplit('_').next().unwrap_or_default();
+    let mut jobs = BTreeMap::new();
+    for (number, table) in plan.tables.iter().enumerate() {
+        let is_temporary = match table.action {
+            Action::Place => false,
+            Action::Swap | Action::Partitions { .. } => true,
+            _ => continue,
+        };
+        let Some(source) = context.source.tables.iter().find(|source| source.name() == table.from) else { continue };
+        let temporary =
+            |role: &str| TableName::new(table.to.database.clone(), format!("chsnap_{random}_{role}{number}"));
+        let name = if is_temporary { temporary("new") } else { table.to.clone() };
+        let swaps = table.action == Action::Swap;
+        let path = place(&name, table.uuid.as_ref());
+        let disks = context.survey.disks(&source.entry.storage_policy);
+        let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, &disks)).collect();
+        // Also of an empty table: its mutations stand on the first.
+        used.extend(disks.first().cloned());
+        used.sort_unstable();
+        used.dedup();
+        let entry = RestoreEntry {
+            name,
+            uuid: table.uuid.clone(),
+            places: used.into_iter().map(|disk| (disk, path.clone())).collect(),
+            is_temporary,
+            replaces: swaps.then(|| table.to.clone()),
+            replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
+            old_name: (swaps && table.uuid.is_none()).then(|| temporary("old")),
+            keeps_old: swaps && context.request.keep_replaced,
+        };
+        let job = Job {
+            plan: table,
+            source,
+            entry,
+            fitting: temporary("fit"),
+            kept_name: kept_name(&table.to, word),
+            stage_name: number.to_string(),
+        };
+        jobs.insert(table.to.clone(), job);
+    }
+    jobs
+}
+
+/// What the intent of these jobs says.
+pub(super) fn entries(jobs: &BTreeMap<TableName, Job<'_>>) -> Vec<RestoreEntry> {
+    let fitting = |job: &Job<'_>| {
+        let goes_through = matches!(job.plan.action, Action::Partitions { .. });
+        goes_through.then(|| RestoreEntry::helper(job.fitting.clone()))
+    };
+    jobs.values().flat_map(|job| std::iter::once(job.entry.clone()).chain(fitting(job))).collect()
+}

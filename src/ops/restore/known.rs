@@ -1,0 +1,170 @@
+//! What a server knows of a table's directory: by its own lists, and by every definition file on its disks.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::escape_for_file_name;
+use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
+use crate::plan::{Knowledge, RestoreEntry};
+use crate::server::{self, Server};
+
+/// Every table that the server knows, attached or not.
+///
+/// The server's lists alone do not tell: a user's grants make them shorter without an error, and a database that is
+/// detached takes its tables out of `system.detached_tables` too. Its definition files are there as long as anything can
+/// attach the table again.
+#[derive(Debug, Default)]
+pub(super) struct KnownTables {
+    uuids: HashSet<String>,
+    /// `<database>/<table>` as in file names, of definitions below `metadata/`.
+    files: HashSet<String>,
+    /// Why one of the sources cannot be read, if one cannot.
+    unreadable: Option<String>,
+}
+
+const DEFINITION_ENDS: [&str; 3] = [".sql", ".sql.detached", ".sql.tmp_move_from"];
+
+impl KnownTables {
+    /// Reads all sources; what cannot be read is remembered.
+    pub(super) fn read(server: &Server, local: &LocalDisks) -> Self {
+        let mut known = Self::default();
+        match server::table_uuids(server).and_then(|mut uuids| {
+            uuids.extend(server::hidden_uuids(server)?);
+            Ok(uuids)
+        }) {
+            Ok(uuids) => known.uuids.extend(uuids),
+            Err(error) => known.cannot(&crate::monitor::chain(&error)),
+        }
+        for disk in local.iter() {
+            let attached = known.uuids.clone();
+            for result in
+                [known.read_metadata(&disk.dir), known.read_store(&disk.dir, &attached), known.read_dropped(&disk.dir)]
+            {
+                if let Err(error) = result {
+                    known.cannot(&crate::monitor::chain(&error));
+                }
+            }
+        }
+        known
+    }
+
+    /// What is known of an entry's directory, which stands.
+    pub(super) fn of(&self, entry: &RestoreEntry) -> Knowledge {
+        let file =
+            format!("{}/{}", escape_for_file_name(&entry.name.database), escape_for_file_name(&entry.name.table));
+        let is_known = match &entry.uuid {
+            Some(uuid) => self.uuids.contains(uuid.as_str()),
+            None => self.files.contains(&file),
+        };
+        match &self.unreadable {
+            _ if is_known => Knowledge::Known,
+            Some(reason) => Knowledge::Unclear(reason.clone()),
+            None => Knowledge::Unknown,
+        }
+    }
+
+    fn cannot(&mut self, reason: &str) {
+        self.unreadable
+            .get_or_insert_with(|| format!("not everything that would tell whose it is can be read: {reason}"));
+    }
+
+    /// `metadata/<database>/<table>.sql` of Ordinary databases, and `metadata/<database>.sql`.
+    fn read_metadata(&mut self, disk: &Dir) -> Result<(), FsError> {
+        let Some(metadata) = disk.find_beneath(Path::new("metadata"))? else { return Ok(()) };
+        for entry in metadata.entries_with_kind()? {
+            let Some(name) = entry.name.to_str() else { continue };
+            match entry.kind {
+                Kind::Directory => {
+                    let dir = metadata.open_dir(name)?;
+                    self.read_definitions(&dir, Some(name))?;
+                }
+                // Atomic databases: the directory is below `store/`, unless somebody has put the link elsewhere.
+                Kind::Symlink => {
+                    let target = metadata.path().join(metadata.read_link(name)?);
+                    let dir = metadata.open_elsewhere(&target)?;
+                    self.read_definitions(&dir, Some(name))?;
+                }
+                _ if is_definition(name) => self.read_definition(&metadata, name)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `store/<3 digits>/<UUID of a database>/<table>.sql`, also of databases that are detached. The directories of
+    /// tables that are attached hold parts, perhaps a great many, and no definitions.
+    fn read_store(&mut self, disk: &Dir, attached: &HashSet<String>) -> Result<(), FsError> {
+        let Some(store) = disk.find_beneath(Path::new("store"))? else { return Ok(()) };
+        for prefix in store.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::Directory) {
+            let prefix = store.open_dir(&prefix.name)?;
+            for entry in prefix.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::Directory) {
+                let is_attached = entry.name.to_str().is_some_and(|name| attached.contains(name));
+                if !is_attached && let Some(dir) = prefix.find_beneath(Path::new(&entry.name))? {
+                    self.read_definitions(&dir, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `metadata_dropped/<database>.<table>.<UUID>.sql`.
+    fn read_dropped(&mut self, disk: &Dir) -> Result<(), FsError> {
+        let Some(dropped) = disk.find_beneath(Path::new("metadata_dropped"))? else { return Ok(()) };
+        for entry in dropped.entries()? {
+            self.uuids.extend(uuids_in(&entry.name.to_string_lossy()));
+        }
+        self.read_definitions(&dropped, None)
+    }
+
+    fn read_definitions(&mut self, dir: &Dir, database: Option<&str>) -> Result<(), FsError> {
+        for entry in dir.entries()? {
+            let Some(name) = entry.name.to_str().filter(|name| is_definition(name)) else { continue };
+            if let Some(database) = database {
+                let table = DEFINITION_ENDS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+                self.files.insert(format!("{database}/{table}"));
+            }
+            self.read_definition(dir, name)?;
+        }
+        Ok(())
+    }
+
+    fn read_definition(&mut self, dir: &Dir, name: &str) -> Result<(), FsError> {
+        // Taken away meanwhile: then it is dropped, and that list has it.
+        if let Some(text) = dir.find_and_read(name, DEFINITION_LIMIT_BYTES)? {
+            self.uuids.extend(uuids_in(&String::from_utf8_lossy(&text)));
+        }
+        Ok(())
+    }
+}
+
+fn is_definition(name: &str) -> bool {
+    DEFINITION_ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Everything in a text that reads as a UUID, in small letters as servers write it.
+fn uuids_in(text: &str) -> Vec<String> {
+    const LENGTH: usize = 36;
+    let bytes = text.as_bytes();
+    let is_uuid = |window: &[u8]| {
+        window.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let found = bytes.windows(LENGTH).filter(|window| is_uuid(window));
+    found.map(|window| String::from_utf8_lossy(window).to_ascii_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uuids_in;
+
+    #[test]
+    fn uuids_are_found_wherever_they_stand() {
+        let one = "f881ab48-8e9e-4481-9367-dfdc03216dcb";
+        let text = format!("ATTACH MATERIALIZED VIEW _ UUID '{one}' TO INNER UUID '0{}'\nx", &one[1..]);
+        assert_eq!(uuids_in(&text), [one.to_owned(), format!("0{}", &one[1..])]);
+        assert!(uuids_in("ü").is_empty() && uuids_in("").is_empty());
+    }
+}

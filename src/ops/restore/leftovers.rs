@@ -1,0 +1,141 @@
+//! What interrupted restores have left, with the evidence on each of their tables. Reads, and changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::fs::{Dir, FsError};
+use crate::model::{RESTORE_PREFIX, is_drill_database};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::plan::{EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RestoreEntry};
+use crate::server::{self, Server};
+
+use super::known::KnownTables;
+use super::locked_dir;
+use super::staging::{INTENT, INTENT_LIMIT_BYTES, Intent};
+
+/// How often the server is asked whether it is still at a statement of an interrupted restore.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Which leftovers a run deals with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) enum Recovers {
+    /// All: a person agrees to the plan that names them.
+    Everything,
+    /// Those of tables in a drill's own database: a drill asks no one, and touches nothing else.
+    OwnDrills,
+}
+
+/// Names of staging directories that their restores have left.
+pub(in crate::ops) fn names(local: &LocalDisks) -> Result<BTreeSet<String>, OpError> {
+    let Some(own) = local.own() else { return Ok(BTreeSet::new()) };
+    let abandoned = locked_dir::abandoned(&own.dir, RESTORE_PREFIX)?;
+    let mut names: BTreeSet<String> = abandoned.names.into_iter().collect();
+    names.extend(abandoned.hidden);
+    // The lock stands on the server's own disk. On the others a directory is over if it is over there, or gone.
+    for disk in local.iter().filter(|disk| disk.disk.name != own.disk.name) {
+        for name in locked_dir::abandoned(&disk.dir, RESTORE_PREFIX)?.names {
+            if own.dir.find(&name)?.is_none() {
+                names.insert(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Waits until the server is at no statement of these restores any more.
+///
+/// # Errors
+/// If one of them takes too long, or the server does not answer.
+pub(super) fn wait_for(server: &Server, names: &BTreeSet<String>) -> Result<(), OpError> {
+    let begun = Instant::now();
+    for name in names {
+        while server::running_with(server, name)? > 0 {
+            if begun.elapsed() > server.freeze_deadline() {
+                let query = format!("a statement of {name}");
+                return Err(server::ServerError::Deadline { query, deadline: server.freeze_deadline() }.into());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+    Ok(())
+}
+
+/// Reads the leftovers of these names, and what the server knows of their tables.
+///
+/// # Errors
+/// If the server does not answer, or a disk cannot be read.
+pub(super) fn examine(
+    server: &Server,
+    local: &LocalDisks,
+    names: &BTreeSet<String>,
+    recovers: Recovers,
+) -> Result<Vec<Leftover>, OpError> {
+    let own = local.own().expect("the server's own disk is open");
+    let mut leftovers = Vec::new();
+    // Read once, and only if a directory stands whose table the server may know.
+    let mut known = None;
+    for name in names {
+        let content = content(&own.dir, name)?;
+        let content = match content {
+            Content::Intent(intent) => {
+                let is_drills = |entry: &RestoreEntry| is_drill_database(&entry.name.database);
+                if recovers == Recovers::OwnDrills && !intent.tables.iter().all(is_drills) {
+                    continue;
+                }
+                let entries = intent
+                    .tables
+                    .into_iter()
+                    .map(|entry| evidence(server, local, entry, &mut known))
+                    .collect::<Result<_, _>>()?;
+                LeftoverContent::Intent { snapshot: intent.snapshot, entries }
+            }
+            Content::None => LeftoverContent::NoIntent,
+            Content::Unreadable(_) if recovers == Recovers::OwnDrills => continue,
+            Content::Unreadable(reason) => LeftoverContent::Unreadable(reason),
+        };
+        leftovers.push(Leftover { directory: name.clone(), content });
+    }
+    Ok(leftovers)
+}
+
+enum Content {
+    None,
+    Unreadable(String),
+    Intent(Intent),
+}
+
+fn content(own: &Dir, name: &str) -> Result<Content, FsError> {
+    let Some(dir) = own.find_beneath(Path::new(name))? else { return Ok(Content::None) };
+    let Some(bytes) = dir.find_and_read(INTENT, INTENT_LIMIT_BYTES)? else { return Ok(Content::None) };
+    Ok(match serde_json::from_slice(&bytes) {
+        Ok(intent) => Content::Intent(intent),
+        Err(error) => Content::Unreadable(format!("its {INTENT} cannot be read ({error}); see docs/operations.md")),
+    })
+}
+
+fn evidence(
+    server: &Server,
+    local: &LocalDisks,
+    entry: RestoreEntry,
+    known: &mut Option<KnownTables>,
+) -> Result<EntryEvidence, OpError> {
+    let mut places = Vec::new();
+    for (disk, path) in &entry.places {
+        let knowledge = match local.named(disk) {
+            None => Knowledge::Unclear(format!("the disk {disk} is not visible here")),
+            Some(local_disk) if !stands(&local_disk.dir, path)? => Knowledge::Absent,
+            Some(_) => known.get_or_insert_with(|| KnownTables::read(server, local)).of(&entry),
+        };
+        places.push(PlaceEvidence { disk: disk.clone(), path: path.clone(), knowledge });
+    }
+    Ok(EntryEvidence { entry, places })
+}
+
+/// Whether something stands at a path below a disk.
+pub(super) fn stands(disk: &Dir, path: &Path) -> Result<bool, FsError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+    let Some(parent) = disk.find_beneath(parent)? else { return Ok(false) };
+    Ok(parent.find(name)?.is_some())
+}

@@ -1,0 +1,127 @@
+//! A restored table gives its partitions to the live one.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::model::{PartitionId, TableName};
+use crate::ops::error::OpError;
+use crate::plan::{ReplacedScope, Stored, losses};
+use crate::server::{self, sql};
+
+use super::context::Context;
+use super::fit;
+use super::job::Job;
+use super::refused::Refused;
+use super::report::TableReport;
+use super::source::part_states;
+use super::statements::Statements;
+use super::survey::live_table;
+
+/// How often it is asked whether mutations are done.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Gives the partitions of a table that was compared to the live one, each in one step, and drops it.
+///
+/// A server moves no mutations and no patches with a partition: they are worked off first.
+pub(super) fn move_partitions(
+    context: &Context<'_>,
+    statements: &Statements<'_>,
+    job: &Job<'_>,
+    others_go: bool,
+    report: &mut TableReport,
+) -> Result<(), Refused> {
+    let moved = give(context, statements, job, others_go, report);
+    let helpers = [&job.entry.name, &job.fitting];
+    let dropped = helpers.map(|helper| (helper, statements.drop_table(helper, job.entry.uuid.is_some())));
+    moved?;
+    for (helper, dropped) in dropped {
+        if let Err(error) = dropped {
+            let error = crate::monitor::chain(&error);
+            report.warnings.push(format!("the temporary table {helper} could not be dropped: {error}"));
+        }
+    }
+    Ok(())
+}
+
+fn give(
+    context: &Context<'_>,
+    statements: &Statements<'_>,
+    job: &Job<'_>,
+    others_go: bool,
+    report: &mut TableReport,
+) -> Result<(), Refused> {
+    let (from, to) = (&job.entry.name, &job.plan.to);
+    if job.source.parts.iter().any(|part| part.part.is_patch()) {
+        let statement = format!("ALTER TABLE {} APPLY PATCHES", sql::quote_table(from));
+        statements.run_with(&statement, &[("mutations_sync", "2".to_owned())])?;
+    }
+    wait_for_mutations(context, from)?;
+    let partitions: BTreeSet<PartitionId> = job
+        .source
+        .parts
+        .iter()
+        .filter(|part| !part.part.is_patch() && part.rows != Some(0))
+        .map(|part| part.partition.clone())
+        .collect();
+    let from = if fit::fit(context, statements, job, report)? { &job.fitting } else { from };
+    check_losses(context, job, &partitions, others_go)?;
+    let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
+    for partition in &partitions {
+        context.check_interrupted()?;
+        let id = sql::quote_text(&partition.0);
+        statements.run_unlimited(&format!("ALTER TABLE {quoted} REPLACE PARTITION ID {id} FROM {from}"))?;
+    }
+    if others_go {
+        let there = context.survey.catalog.tables.iter().find(|table| table.name() == to);
+        let others = there.iter().flat_map(|table| table.parts.iter()).map(|part| part.partition.of_data());
+        let others: BTreeSet<PartitionId> = others.filter(|partition| !partitions.contains(partition)).collect();
+        for partition in others {
+            statements
+                .run_unlimited(&format!("ALTER TABLE {quoted} DROP PARTITION ID {}", sql::quote_text(&partition.0)))?;
+        }
+    }
+    let active = server::parts_of(context.server, to)?;
+    let of_these = active.iter().filter(|part| part.is_active && partitions.contains(&part.partition));
+    report.rows = of_these.fold(0, |sum, part| sum.saturating_add(part.rows));
+    Ok(())
+}
+
+/// The live table as it is right before its partitions are replaced: what was written to it since the plan was shown is
+/// lost only where that was agreed to.
+fn check_losses(
+    context: &Context<'_>,
+    job: &Job<'_>,
+    partitions: &BTreeSet<PartitionId>,
+    others_go: bool,
+) -> Result<(), Refused> {
+    if context.request.options.replace {
+        return Ok(());
+    }
+    let Some(live) = live_table(context.server, &context.survey.local, &job.plan.to)? else {
+        return Err(Refused::This("the table does not exist any more".to_owned()));
+    };
+    let stored = Stored {
+        uuid: job.source.entry.uuid.as_ref(),
+        parts: &part_states(&job.source.parts),
+        mutations: &job.source.entry.mutations,
+        has_same_definition: true,
+    };
+    let scope = if others_go { ReplacedScope::AllPartitions } else { ReplacedScope::Partitions(partitions) };
+    match losses(&live, stored, scope).first() {
+        None => Ok(()),
+        Some(loss) => Err(Refused::This(format!("it has changed since the plan was made: it has {loss} by now"))),
+    }
+}
+
+fn wait_for_mutations(context: &Context<'_>, table: &TableName) -> Result<(), OpError> {
+    let begun = Instant::now();
+    while server::unfinished_mutations(context.server, table)? > 0 {
+        context.check_interrupted()?;
+        let deadline = context.server.freeze_deadline();
+        if begun.elapsed() > deadline {
+            return Err(server::ServerError::Deadline { query: format!("mutations of {table}"), deadline }.into());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}

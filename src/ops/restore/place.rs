@@ -1,0 +1,145 @@
+//! Puts tables together in the staging directories, and moves them to their places and back.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+
+use crate::exec::{PartRestorer, RestoredPart};
+use crate::fs::{CopyMeans, Dir};
+use crate::model::{Ownership, Placed, TableName};
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::disks::LocalDisk;
+use crate::ops::error::OpError;
+use crate::plan::What;
+use crate::repo::PartRecord;
+
+use super::context::Context;
+use super::job::{Job, disk_of};
+use super::refused::Refused;
+use super::staging::Staging;
+
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// A table that stands in the staging directories.
+#[derive(Debug, Default)]
+pub(super) struct PlacedTable {
+    pub(super) placed: Placed,
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// What of the snapshot's files the copies lack.
+    pub(super) lost_metadata: Vec<String>,
+}
+
+/// Puts every table together. The server knows nothing of it yet.
+pub(super) fn place_all(
+    context: &Context<'_>,
+    jobs: &BTreeMap<TableName, Job<'_>>,
+    staging: &mut Staging,
+    monitor: &dyn Monitor,
+) -> Result<BTreeMap<TableName, PlacedTable>, OpError> {
+    let interrupted = &context.request.interrupted;
+    let stop = |_| if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let means = CopyMeans::new(true, None, &stop);
+    let restorer = PartRestorer::new(context.request.mode, Some(context.survey.owner), means);
+    let mut placed = BTreeMap::new();
+    for (name, job) in jobs {
+        context.check_interrupted()?;
+        placed.insert(name.clone(), place_table(context, job, staging, &restorer, monitor)?);
+    }
+    Ok(placed)
+}
+
+fn place_table(
+    context: &Context<'_>,
+    job: &Job<'_>,
+    staging: &mut Staging,
+    restorer: &PartRestorer<'_>,
+    monitor: &dyn Monitor,
+) -> Result<PlacedTable, OpError> {
+    let mut table = PlacedTable::default();
+    let local = &context.survey.local;
+    let disks = context.survey.disks(&job.source.entry.storage_policy);
+    let mut dirs: BTreeMap<String, Dir> = BTreeMap::new();
+    for (disk, _) in &job.entry.places {
+        dirs.insert(disk.clone(), staging.dir(local, disk)?.ensure_dir(&job.stage_name, 0o700)?);
+    }
+    let from = context.source.dir().find_beneath(&job.source.data_path())?;
+    if let Some(from) = from.filter(|_| context.request.options.what != What::Schema) {
+        let place_part = |part: &PartRecord| -> Result<RestoredPart, OpError> {
+            context.check_interrupted()?;
+            let dir = disk_of(&part.disk, &disks).and_then(|disk| dirs.get(&disk));
+            let dir = dir.ok_or_else(|| OpError::NoDisk { disk: part.disk.to_string() })?;
+            let placed = restorer.restore_part(&from.open_dir(part.part.as_str())?, dir, part.part.as_str())?;
+            let work = Work { parts: 1, files: placed.files, bytes: placed.bytes, ..Work::default() };
+            monitor.advanced(Stage::Place, work);
+            Ok(placed)
+        };
+        let placed: Vec<RestoredPart> = job.source.parts.par_iter().map(place_part).collect::<Result<_, _>>()?;
+        for part in &placed {
+            table.files += part.files;
+            table.bytes = table.bytes.saturating_add(part.bytes);
+            part.count(&mut table.placed);
+            table.lost_metadata.extend(part.unkept.iter().map(|(_, unkept)| unkept.to_string()));
+        }
+        table.lost_metadata.sort_unstable();
+        table.lost_metadata.dedup();
+        let mutations = context.source.mutations(job.source)?;
+        if let Some(dir) = disks.first().and_then(|disk| dirs.get(disk)) {
+            for (mutation, bytes) in mutations {
+                dir.write_unsynced(&mutation, 0o640, &bytes)?;
+                dir.give_file(&mutation, context.survey.owner)?;
+            }
+        }
+    }
+    let (uid, gid) = context.survey.owner;
+    for dir in dirs.values() {
+        dir.set_ownership(Ownership { uid, gid, mode: DIRECTORY_MODE })?;
+    }
+    Ok(table)
+}
+
+/// Moves a table to its place, where nothing may stand.
+pub(super) fn move_in(context: &Context<'_>, job: &Job<'_>, staging: &Staging) -> Result<(), Refused> {
+    for (disk, path) in &job.entry.places {
+        let (Some(local), Some(from)) = (context.survey.local.named(disk), staging.find(disk)) else {
+            return Err(Refused::All(OpError::NoDisk { disk: disk.clone() }));
+        };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        let dir = ensure_parents(local, parent, context.survey.owner)?;
+        if dir.find(name)?.is_some() {
+            let whole = dir.path().join(name);
+            return Err(Refused::This(format!("{} exists already and belongs to no table", whole.display())));
+        }
+        dir.rename_from(from, &job.stage_name, name)?;
+    }
+    Ok(())
+}
+
+fn ensure_parents(local: &LocalDisk, parent: &Path, (uid, gid): (u32, u32)) -> Result<Dir, Refused> {
+    let mut dir = local.dir.clone();
+    for component in parent.components() {
+        let name = component.as_os_str();
+        let is_new = dir.find(name)?.is_none();
+        dir = dir.ensure_dir(name, DIRECTORY_MODE)?;
+        if is_new {
+            dir.set_ownership(Ownership { uid, gid, mode: DIRECTORY_MODE })?;
+        }
+    }
+    Ok(dir)
+}
+
+/// Moves a table back that the server has refused, so that nothing stands that it does not know.
+pub(super) fn move_out(context: &Context<'_>, job: &Job<'_>, staging: &Staging) -> Result<(), Refused> {
+    for (disk, path) in &job.entry.places {
+        let (Some(local), Some(to)) = (context.survey.local.named(disk), staging.find(disk)) else { continue };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        let Some(dir) = local.dir.find_beneath(parent)? else { continue };
+        if dir.find(name)?.is_some() {
+            to.rename_from(&dir, name, &job.stage_name)?;
+        }
+    }
+    Ok(())
+}

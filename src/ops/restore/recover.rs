@@ -1,0 +1,113 @@
+//! Carries out what a plan does with the leftovers of interrupted restores. Each step checks once more that what it
+//! removes is the restore's own.
+
+use std::path::Path;
+
+use crate::exec;
+use crate::fs::{Dir, FsError};
+use crate::model::{TableName, TableUuid};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::plan::{Knowledge, RecoveryStep, RestoreEntry};
+use crate::server::{self, Server};
+
+use super::known::KnownTables;
+use super::leftovers::stands;
+use super::locked_dir::LOCK;
+use super::staging::INTENT;
+use super::statements::Statements;
+
+/// Carries out the steps. The answer is what stays, with the reason.
+///
+/// # Errors
+/// If the server does not answer, or something cannot be removed.
+pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep]) -> Result<Vec<String>, OpError> {
+    let mut kept = Vec::new();
+    for step in steps {
+        let stays = match step {
+            RecoveryStep::Rename { from, to, directory } => {
+                Statements::new(server, directory)?.rename(from, to)?;
+                None
+            }
+            RecoveryStep::DropTable { name, uuid, directory, .. } => {
+                drop_table(server, name, uuid.as_ref(), directory)?
+            }
+            RecoveryStep::RemovePlace { entry, disk, path } => remove_place(server, local, entry, (disk, path))?,
+            RecoveryStep::EmptyDirectory { directory } => {
+                empty(local, directory)?;
+                None
+            }
+            RecoveryStep::RemoveDirectory { directory } => {
+                remove(local, directory)?;
+                None
+            }
+            RecoveryStep::Keep { object, reason } => {
+                Some(format!("{object} of an interrupted restore stays: {reason}"))
+            }
+        };
+        kept.extend(stays);
+    }
+    Ok(kept)
+}
+
+fn drop_table(
+    server: &Server,
+    name: &TableName,
+    uuid: Option<&TableUuid>,
+    directory: &str,
+) -> Result<Option<String>, OpError> {
+    let catalog = server::survey(server, false)?;
+    let Some(there) = catalog.tables.iter().find(|table| table.name() == name) else { return Ok(None) };
+    if there.key.uuid.as_ref() != uuid {
+        return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
+    }
+    Statements::new(server, directory)?.drop_table(name, uuid.is_some())?;
+    Ok(None)
+}
+
+fn remove_place(
+    server: &Server,
+    local: &LocalDisks,
+    entry: &RestoreEntry,
+    (disk, path): (&str, &Path),
+) -> Result<Option<String>, OpError> {
+    let Some(disk) = local.named(disk).filter(|_| entry.is_its_place(path)) else { return Ok(None) };
+    if !stands(&disk.dir, path)? {
+        return Ok(None);
+    }
+    match KnownTables::read(server, local).of(entry) {
+        Knowledge::Absent | Knowledge::Known => return Ok(None),
+        Knowledge::Unclear(reason) => {
+            return Ok(Some(format!(
+                "{} of an interrupted restore stays: {reason}",
+                disk.dir.path().join(path).display()
+            )));
+        }
+        Knowledge::Unknown => {}
+    }
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+        && let Some(parent) = disk.dir.find_beneath(parent)?
+    {
+        exec::remove_tree(&parent, name, &|_| ())?;
+    }
+    Ok(None)
+}
+
+/// Removes a staging directory; that of the server's own disk last, for the intent stands there.
+fn remove(local: &LocalDisks, name: &str) -> Result<(), FsError> {
+    let mut disks: Vec<_> = local.iter().collect();
+    disks.reverse();
+    disks.into_iter().try_for_each(|disk| exec::remove_tree(&disk.dir, name, &|_| ()).map(drop))
+}
+
+/// Removes what was put together in a staging directory, and leaves the intent.
+fn empty(local: &LocalDisks, name: &str) -> Result<(), FsError> {
+    let is_note = |entry: &std::ffi::OsStr| entry == INTENT || entry == LOCK;
+    for disk in local.iter() {
+        let Some(dir): Option<Dir> = disk.dir.find_beneath(Path::new(name))? else { continue };
+        for entry in dir.entries()?.iter().filter(|entry| !is_note(&entry.name)) {
+            exec::remove_tree(&dir, &entry.name, &|_| ())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Reads the server that is restored into.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::checksums::Checksums;
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{Catalog, Fingerprint, Part, PathMap, Table, TableName, TableUuid, escape_for_file_name};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::plan::{Definition, DetachedParts, PartState, SourceItem, Target, TargetTable};
+use crate::repo::Repository;
+use crate::server::{self, Identity, Server, ServerError};
+
+use super::statements::lifts_drop_limit;
+
+/// What is known of a server.
+#[derive(Debug)]
+pub(in crate::ops) struct TargetSurvey {
+    pub(in crate::ops) identity: Identity,
+    pub(in crate::ops) local: LocalDisks,
+    pub(in crate::ops) catalog: Catalog,
+    /// The disks of each storage policy.
+    pub(in crate::ops) policies: Option<BTreeMap<String, Vec<String>>>,
+    /// Engines of databases.
+    pub(in crate::ops) databases: BTreeMap<String, String>,
+    /// User and group that the server's data belong to.
+    pub(in crate::ops) owner: (u32, u32),
+}
+
+const UUID_FILE_LIMIT_BYTES: u64 = 4096;
+const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
+
+impl TargetSurvey {
+    /// Reads the server.
+    ///
+    /// # Errors
+    /// If it does not answer, or its data is not visible here.
+    pub(in crate::ops) fn read(repository: &Repository, server: &Server, paths: &PathMap) -> Result<Self, OpError> {
+        let identity = server::identity(server)?;
+        let disks = server::disks(server)?;
+        let catalog = server::survey(server, false)?;
+        let local = LocalDisks::all(repository, &disks, &catalog.tables, paths)?;
+        let own = local.own().expect("the server's own disk is open");
+        let stat = own.dir.stat_self()?;
+        check_identity(&own.dir, &identity)?;
+        let databases = server::databases(server)?;
+        Ok(Self {
+            identity,
+            policies: server::storage_policies(server)?,
+            databases: databases.into_iter().map(|database| (database.name, database.engine)).collect(),
+            owner: (stat.ownership.uid, stat.ownership.gid),
+            catalog,
+            local,
+        })
+    }
+
+    /// UUIDs of the tables, by name.
+    pub(super) fn tables(&self) -> BTreeMap<TableName, Option<TableUuid>> {
+        self.catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect()
+    }
+
+    /// What a plan needs of it: everything of the tables in `compared`, of others their names.
+    ///
+    /// # Errors
+    /// If the server does not answer, or its disks cannot be read.
+    pub(super) fn target(
+        &self,
+        server: &Server,
+        sources: &[SourceItem],
+        compared: &dyn Fn(&TableName) -> bool,
+    ) -> Result<Target, OpError> {
+        let target_table = |table: &Table| {
+            let live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
+            (table.name().clone(), live)
+        };
+        Ok(Target {
+            databases: self.databases.clone(),
+            tables: self.catalog.tables.iter().map(target_table).collect(),
+            used_uuids: self.used_uuids(server, sources)?,
+            policies: self.policies.as_ref().map(|policies| policies.keys().cloned().collect::<BTreeSet<_>>()),
+            lifts_drop_limit: lifts_drop_limit(server)?,
+        })
+    }
+
+    /// Of the UUIDs in the snapshot those that the server knows: of a table, of one that was dropped and whose directory
+    /// it will remove, of one that is detached; or for which a directory stands, whosever that is.
+    fn used_uuids(&self, server: &Server, sources: &[SourceItem]) -> Result<HashSet<TableUuid>, OpError> {
+        let mut known: HashSet<String> = server::hidden_uuids(server)?.into_iter().collect();
+        known.extend(self.catalog.tables.iter().filter_map(|table| table.key.uuid.as_ref().map(ToString::to_string)));
+        let mut dropped = Vec::new();
+        for disk in self.local.iter() {
+            if let Some(dir) = disk.dir.find_beneath(Path::new("metadata_dropped"))? {
+                dropped.extend(dir.entries()?.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()));
+            }
+        }
+        let mut used = HashSet::new();
+        for uuid in sources.iter().filter_map(|source| source.uuid.as_ref()) {
+            let text = uuid.as_str();
+            let is_known = known.contains(text) || dropped.iter().any(|name| name.contains(text));
+            let place = Path::new("store").join(text.get(..3).unwrap_or_default()).join(text);
+            let mut stands = false;
+            for disk in self.local.iter().filter(|_| !is_known) {
+                let parent = place.parent().unwrap_or(Path::new("store"));
+                let dir = disk.dir.find_beneath(parent)?;
+                stands |= dir.map_or(Ok(None), |dir| dir.find(text))?.is_some();
+            }
+            if is_known || stands {
+                used.insert(uuid.clone());
+            }
+        }
+        Ok(used)
+    }
+
+    /// The disks that a table of this policy may use, as far as they are visible here.
+    pub(in crate::ops) fn disks(&self, policy: &str) -> Vec<String> {
+        let own = || self.local.own().map(|own| own.disk.name.clone());
+        let of_policy = self.policies.as_ref().and_then(|policies| policies.get(policy));
+        let names = of_policy.cloned().unwrap_or_else(|| own().into_iter().collect());
+        names.into_iter().filter(|name| self.local.named(name).is_some()).collect()
+    }
+}
+
+/// A path can exist and be another server's. Servers that have a UUID keep it in a file next to their data.
+fn check_identity(own: &Dir, identity: &Identity) -> Result<(), OpError> {
+    let Some(uuid) = identity.stable_uuid() else { return Ok(()) };
+    match own.find_and_read("uuid", UUID_FILE_LIMIT_BYTES)? {
+        Some(bytes) if String::from_utf8_lossy(&bytes).trim() != uuid => {
+            Err(OpError::PartNotVisible { path: own.path().join("uuid") })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the directory of a table stands, below its disk.
+pub(super) fn place(name: &TableName, uuid: Option<&TableUuid>) -> PathBuf {
+    match uuid {
+        Some(uuid) => Path::new("store").join(uuid.as_str().get(..3).unwrap_or_default()).join(uuid.as_str()),
+        None => Path::new("data").join(escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table)),
+    }
+}
+
+/// A table as it is now; `None` where there is none of this name.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn live_table(
+    server: &Server,
+    local: &LocalDisks,
+    name: &TableName,
+) -> Result<Option<TargetTable>, OpError> {
+    let catalog = server::survey(server, false)?;
+    let found = catalog.tables.iter().find(|table| table.name() == name);
+    Ok(found.map(|table| examine(local, table)))
+}
+
+/// All parts that the server lists of a table, active or not.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn listed_parts(server: &Server, name: &TableName) -> Result<Vec<PartState>, ServerError> {
+    let state = |part: server::ListedPart| PartState {
+        name: part.name,
+        partition: part.partition,
+        fingerprint: part.fingerprint,
+        rows: Some(part.rows),
+        bytes: part.bytes,
+        is_active: part.is_active,
+    };
+    Ok(server::parts_of(server, name)?.into_iter().map(state).collect())
+}
+
+fn outline(table: &Table) -> TargetTable {
+    TargetTable { uuid: table.key.uuid.clone(), engine: table.engine.clone(), ..TargetTable::default() }
+}
+
+fn examine(local: &LocalDisks, table: &Table) -> TargetTable {
+    let part_state = |part: &Part| PartState {
+        name: part.name.clone(),
+        partition: part.partition.clone(),
+        fingerprint: part.fingerprint.or_else(|| fingerprint_on_disk(local, part)),
+        rows: Some(part.rows),
+        bytes: part.bytes,
+        is_active: true,
+    };
+    let unfinished = table.mutations.iter().filter(|mutation| !mutation.is_done);
+    TargetTable {
+        parts: table.parts.par_iter().map(part_state).collect(),
+        unfinished_mutations: unfinished.map(|mutation| mutation.id.clone()).collect(),
+        detached: if table.is_merge_tree() { detached_parts(local, table) } else { DetachedParts::default() },
+        definition: Definition::parse(&table.definition).ok(),
+        ..outline(table)
+    }
+}
+
+/// The fingerprint of a live part, of a server that does not list it. Unknown where the part was merged meanwhile.
+fn fingerprint_on_disk(local: &LocalDisks, part: &Part) -> Option<Fingerprint> {
+    let dir = local.open_live(&part.path()).ok()??;
+    let bytes = dir.find_and_read("checksums.txt", CHECKSUMS_LIMIT_BYTES).ok()??;
+    Some(Checksums::parse(&bytes).ok()?.fingerprint())
+}
+
+/// What stands in a table's `detached/`, on all of its disks.
+fn detached_parts(local: &LocalDisks, table: &Table) -> DetachedParts {
+    let list = |path: &PathBuf| -> Result<Vec<String>, FsError> {
+        let Some(dir) = local.open_live(&path.join("detached"))? else { return Ok(Vec::new()) };
+        let directories = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+        Ok(directories.map(|entry| entry.name.to_string_lossy().into_owned()).collect())
+    };
+    let mut names = Vec::new();
+    for path in &table.data_paths {
+        if local.locate(path).is_none() {
+            return DetachedParts::Unreadable(format!("{} is not visible here", path.display()));
+        }
+        match list(path) {
+            Ok(found) => names.extend(found),
+            Err(error) => return DetachedParts::Unreadable(crate::monitor::chain(&error)),
+        }
+    }
+    names.sort_unstable();
+    DetachedParts::Listed(names)
+}

@@ -1,0 +1,216 @@
+//! Compares the parts that a server lists with those of a snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::model::{Fingerprint, PartName, PartitionId};
+
+/// A part, as the manifest or as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartState {
+    /// Its name.
+    pub name: PartName,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its fingerprint, where there is one.
+    pub fingerprint: Option<Fingerprint>,
+    /// Rows, where they are known.
+    pub rows: Option<u64>,
+    /// Size on disk.
+    pub bytes: u64,
+    /// Whether its rows count now.
+    pub is_active: bool,
+}
+
+impl PartState {
+    /// Whether it has no rows: such a part covers what was deleted, and a server drops it whenever it likes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == Some(0)
+    }
+
+    /// First block, last block and mutation version, by its name.
+    ///
+    /// Source: `MergeTreePartInfo::tryParsePartName`: `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in the
+    /// old month syntax two dates stand in the place of the partition.
+    fn blocks(&self) -> Option<BlockRange> {
+        let rest = self.name.as_str().strip_prefix(self.partition.0.as_str()).and_then(|rest| rest.strip_prefix('_'));
+        let fields: Vec<&str> = match rest {
+            Some(rest) => rest.split('_').collect(),
+            None => self.name.as_str().split('_').skip(2).collect(),
+        };
+        Some(BlockRange {
+            first: fields.first()?.parse().ok()?,
+            last: fields.get(1)?.parse().ok()?,
+            mutation: fields.get(3).and_then(|text| text.parse().ok()).unwrap_or(0),
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct BlockRange {
+    first: i64,
+    last: i64,
+    mutation: u64,
+}
+
+impl BlockRange {
+    fn covers(&self, other: &Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+/// The result of comparing listed parts with stored ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Parts that the server lists, with the rows and the fingerprint of the manifest.
+    pub verified: u64,
+    /// Parts that a merge or a mutation has replaced already.
+    pub merged: u64,
+    /// Parts without rows that the server does not list: it drops them when it attaches a table.
+    pub empty: u64,
+    /// What is missing or different.
+    pub wrong: Vec<String>,
+    /// Active parts with rows that hold nothing of the stored ones: something else was written to the table.
+    pub foreign: Vec<PartName>,
+    /// Whether one of the parts counted as merged carries a mutation that the stored ones do not.
+    pub is_mutated: bool,
+}
+
+/// Compares the parts that the server lists with those of the manifest. A server merges and mutates as soon as a table is
+/// attached: a part whose blocks are within those of an active one is not lost. A part without rows may be there or not.
+#[must_use]
+pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison {
+    let by_name: HashMap<&PartName, &PartState> = found.iter().map(|part| (&part.name, part)).collect();
+    let mut active: BTreeMap<&PartitionId, Vec<(BlockRange, &PartState)>> = BTreeMap::new();
+    for part in found.iter().filter(|part| part.is_active) {
+        if let Some(range) = part.blocks() {
+            active.entry(&part.partition).or_default().push((range, part));
+        }
+    }
+    let mut comparison = Comparison::default();
+    let mut covering: HashSet<&PartName> = HashSet::new();
+    for part in expected {
+        let cover = || {
+            let stored = part.blocks()?;
+            let ranges = active.get(&part.partition)?;
+            ranges
+                .iter()
+                .find(|(range, _)| range.covers(&stored))
+                .map(|(range, by)| (range.mutation > stored.mutation, *by))
+        };
+        match by_name.get(&part.name) {
+            Some(there) if there.is_active => {
+                covering.insert(&there.name);
+                match difference(part, there) {
+                    None => comparison.verified += 1,
+                    Some(what) => comparison.wrong.push(format!("part {} {what}", part.name)),
+                }
+            }
+            _ if part.is_empty() => comparison.empty += 1,
+            // A patch goes once it is applied.
+            _ if part.name.is_patch() => comparison.merged += 1,
+            _ => match cover() {
+                Some((is_mutated, by)) => {
+                    comparison.merged += 1;
+                    comparison.is_mutated |= is_mutated;
+                    covering.insert(&by.name);
+                }
+                None => comparison.wrong.push(format!("part {} is missing", part.name)),
+            },
+        }
+    }
+    let is_foreign = |part: &&PartState| part.is_active && !part.is_empty() && !covering.contains(&part.name);
+    comparison.foreign = found.iter().filter(is_foreign).map(|part| part.name.clone()).collect();
+    comparison
+}
+
+fn difference(expected: &PartState, found: &PartState) -> Option<String> {
+    if let (Some(expected), Some(found)) = (expected.fingerprint, found.fingerprint)
+        && expected != found
+    {
+        return Some(format!("has the fingerprint {found} and not {expected}"));
+    }
+    match (expected.rows, found.rows) {
+        (Some(expected), Some(found)) if expected != found => Some(format!("has {found} rows and not {expected}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PartState, compare_parts};
+    use crate::model::{Fingerprint, PartName, PartitionId};
+
+    fn part(name: &str, partition: &str, hash: u8, rows: u64) -> PartState {
+        PartState {
+            name: PartName::try_from(name.to_owned()).expect("a name"),
+            partition: PartitionId(partition.into()),
+            fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
+            rows: Some(rows),
+            bytes: 10,
+            is_active: true,
+        }
+    }
+
+    #[test]
+    fn merged_parts_are_not_lost_and_lost_ones_are_named() {
+        let expected = [
+            part("202601_1_1_0", "202601", 1, 5),
+            part("202601_2_2_0", "202601", 2, 5),
+            part("202602_3_3_0", "202602", 3, 5),
+            part("20200105_20200105_4_4_0", "202001", 4, 5),
+            part("20200105_20200106_5_6_1", "202001", 5, 5),
+            part("patch-ab-all_7_7_0", "patch-ab-all", 6, 1),
+        ];
+        let found = [
+            part("202601_1_1_0", "202601", 1, 5),
+            part("202601_2_2_0_9", "202601", 9, 4),
+            part("20200105_20200106_4_6_2", "202001", 7, 10),
+            part("202603_8_8_0", "202603", 8, 1),
+        ];
+        let comparison = compare_parts(&expected, &found);
+        assert_eq!((comparison.verified, comparison.merged, comparison.is_mutated), (1, 4, true));
+        assert_eq!(comparison.wrong, ["part 202602_3_3_0 is missing"]);
+        assert_eq!(comparison.foreign.iter().map(PartName::as_str).collect::<Vec<_>>(), ["202603_8_8_0"]);
+    }
+
+    #[test]
+    fn another_fingerprint_or_other_rows_are_wrong() {
+        let expected = [part("all_1_1_0", "all", 1, 5), part("all_2_2_0", "all", 2, 5)];
+        let found = [part("all_1_1_0", "all", 3, 5), part("all_2_2_0", "all", 2, 6)];
+        let comparison = compare_parts(&expected, &found);
+        assert_eq!(comparison.wrong.len(), 2, "{comparison:?}");
+        let mut inactive = found.to_vec();
+        for part in &mut inactive {
+            part.is_active = false;
+        }
+        assert_eq!(compare_parts(&expected, &inactive).wrong.len(), 2, "a part that nothing covers is gone");
+    }
+
+    #[test]
+    fn a_part_without_rows_may_be_there_or_not() {
+        let expected = [part("all_1_1_0", "all", 1, 5), part("all_2_2_1", "all", 2, 0)];
+        let gone = compare_parts(&expected, &[part("all_1_1_0", "all", 1, 5)]);
+        assert_eq!((gone.verified, gone.empty, gone.wrong.len(), gone.foreign.len()), (1, 1, 0, 0));
+        let there = compare_parts(&expected, &expected);
+        assert_eq!((there.verified, there.empty, there.wrong.len(), there.foreign.len()), (2, 0, 0, 0));
+        let other = [part("all_1_1_0", "all", 1, 5), part("all_9_9_1", "all", 2, 0)];
+        assert!(compare_parts(&expected, &other).foreign.is_empty(), "an empty part holds nothing");
+    }
+
+    #[test]
+    fn partitions_with_a_minus_and_blocks_of_eight_digits_are_read() {
+        let expected = [
+            part("-1_1_1_0", "-1", 1, 5),
+            part("-1-2_2_2_0", "-1-2", 2, 5),
+            part("20261101_12345678_12345678_0", "20261101", 3, 5),
+        ];
+        let found = [
+            part("-1_1_3_1", "-1", 4, 5),
+            part("-1-2_2_2_1", "-1-2", 5, 5),
+            part("20261101_12345678_12345679_1", "20261101", 6, 5),
+        ];
+        let comparison = compare_parts(&expected, &found);
+        assert_eq!((comparison.merged, comparison.wrong.len(), comparison.foreign.len()), (3, 0, 0), "{comparison:?}");
+    }
+}

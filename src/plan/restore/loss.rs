@@ -1,0 +1,284 @@
+//! What of a live table would be lost if a restore took its place.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+use crate::model::{Fingerprint, PartitionId, TableUuid};
+
+use super::compare::PartState;
+use super::target::{DetachedParts, TargetTable};
+
+/// What a restore takes the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplacedScope<'a> {
+    /// The whole table: its directory, its mutations and its definition go with it.
+    Table,
+    /// All partitions; the table itself stays.
+    AllPartitions,
+    /// These partitions; the table itself stays.
+    Partitions(&'a BTreeSet<PartitionId>),
+}
+
+impl ReplacedScope<'_> {
+    fn holds(&self, part: &PartState) -> bool {
+        match self {
+            Self::Table | Self::AllPartitions => true,
+            Self::Partitions(ids) => ids.contains(&part.partition.of_data()),
+        }
+    }
+}
+
+/// Something of a live table that the snapshot does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Active parts with rows.
+    Parts {
+        /// How many.
+        parts: u64,
+        /// Rows in them.
+        rows: u64,
+        /// Their size on disk.
+        bytes: u64,
+    },
+    /// Lightweight updates and deletes that are not merged into their parts yet.
+    Patches {
+        /// Patch parts.
+        parts: u64,
+    },
+    /// Mutations that have not changed every part yet: they would pass by what is restored, and count as done.
+    Mutations {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// Parts in `detached/`.
+    DetachedParts {
+        /// How many.
+        parts: u64,
+        /// The first of them.
+        first: String,
+    },
+    /// `detached/` cannot be read, so that what it holds is not known.
+    UnreadableDetached {
+        /// Why.
+        reason: String,
+    },
+    /// The table is defined otherwise than in the snapshot.
+    Definition,
+}
+
+impl Loss {
+    /// A stable name for programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Parts { .. } => "parts",
+            Self::Patches { .. } => "patches",
+            Self::Mutations { .. } => "mutations",
+            Self::DetachedParts { .. } => "detached_parts",
+            Self::UnreadableDetached { .. } => "unreadable_detached",
+            Self::Definition => "definition",
+        }
+    }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", thousands(count)) }
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parts { parts, rows, .. } => write!(f, "{} in {}", plural(*rows, "row"), plural(*parts, "part")),
+            Self::Patches { parts } => {
+                write!(f, "lightweight updates or deletes in {}", plural(*parts, "patch part"))
+            }
+            Self::Mutations { ids } => {
+                let count = plural(ids.len() as u64, "unfinished mutation");
+                write!(f, "{count} ({})", ids.first().map_or("", String::as_str))
+            }
+            Self::DetachedParts { parts, first } => write!(f, "{} ({first})", plural(*parts, "detached part")),
+            Self::UnreadableDetached { reason } => write!(f, "detached parts that cannot be listed: {reason}"),
+            Self::Definition => write!(f, "a definition that differs from the snapshot's"),
+        }
+    }
+}
+
+/// The stored side of the comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// The table's UUID in the snapshot.
+    pub uuid: Option<&'a TableUuid>,
+    /// All its parts in the snapshot, patch parts too.
+    pub parts: &'a [PartState],
+    /// Its unfinished mutations in the snapshot.
+    pub mutations: &'a [String],
+    /// Whether the live table is defined as the stored one.
+    pub has_same_definition: bool,
+}
+
+/// Says what of the live table within `scope` the snapshot does not have. Nothing is lost if the list is empty.
+///
+/// A part counts as held by the snapshot only if one with the same fingerprint is in the same partition there. A part
+/// without rows, and one that the server does not count any more, is never a loss.
+#[must_use]
+pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) -> Vec<Loss> {
+    let held: HashSet<(&PartitionId, Fingerprint)> =
+        stored.parts.iter().filter_map(|part| Some((&part.partition, part.fingerprint?))).collect();
+    let is_held =
+        |part: &PartState| part.fingerprint.is_some_and(|fingerprint| held.contains(&(&part.partition, fingerprint)));
+    let mut found = Vec::new();
+    let (mut parts, mut rows, mut bytes, mut patches, mut in_scope) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    for part in live.parts.iter().filter(|part| part.is_active && !part.is_empty() && scope.holds(part)) {
+        in_scope += 1;
+        if is_held(part) {
+            continue;
+        }
+        if part.name.is_patch() {
+            patches += 1;
+        } else {
+            parts += 1;
+            rows = rows.saturating_add(part.rows.unwrap_or(0));
+            bytes = bytes.saturating_add(part.bytes);
+        }
+    }
+    if parts > 0 {
+        found.push(Loss::Parts { parts, rows, bytes });
+    }
+    if patches > 0 {
+        found.push(Loss::Patches { parts: patches });
+    }
+    // The same mutation of the same table comes back with the snapshot. Elsewhere an equal id says nothing.
+    let is_same_table = live.uuid.is_some() && live.uuid.as_ref() == stored.uuid;
+    let comes_back = |id: &String| is_same_table && stored.mutations.contains(id);
+    let ids: Vec<String> = live.unfinished_mutations.iter().filter(|id| !comes_back(id)).cloned().collect();
+    if !ids.is_empty() && in_scope > 0 {
+        found.push(Loss::Mutations { ids });
+    }
+    if scope == ReplacedScope::Table {
+        match &live.detached {
+            DetachedParts::Listed(names) => {
+                if let Some(first) = names.first() {
+                    found.push(Loss::DetachedParts { parts: names.len() as u64, first: first.clone() });
+                }
+            }
+            DetachedParts::Unreadable(reason) => {
+                found.push(Loss::UnreadableDetached { reason: reason.clone() });
+            }
+        }
+        if !stored.has_same_definition {
+            found.push(Loss::Definition);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Loss, ReplacedScope, Stored, losses};
+    use crate::model::{Fingerprint, PartName, PartitionId, TableUuid};
+    use crate::plan::restore::compare::PartState;
+    use crate::plan::restore::target::{DetachedParts, TargetTable};
+
+    fn part(name: &str, partition: &str, hash: u8, rows: u64) -> PartState {
+        PartState {
+            name: PartName::try_from(name.to_owned()).expect("a name"),
+            partition: PartitionId(partition.into()),
+            fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
+            rows: Some(rows),
+            bytes: 10,
+            is_active: true,
+        }
+    }
+
+    fn uuid() -> TableUuid {
+        TableUuid::try_from("00000001-0000-4000-8000-000000000000".to_owned()).expect("a UUID")
+    }
+
+    fn table(parts: Vec<PartState>) -> TargetTable {
+        TargetTable { uuid: Some(uuid()), engine: "MergeTree".to_owned(), parts, ..TargetTable::default() }
+    }
+
+    fn kinds(live: &TargetTable, stored: &[PartState], scope: ReplacedScope<'_>) -> Vec<&'static str> {
+        let uuid = uuid();
+        let stored = Stored { uuid: Some(&uuid), parts: stored, mutations: &[], has_same_definition: true };
+        losses(live, stored, scope).iter().map(Loss::kind).collect()
+    }
+
+    #[test]
+    fn parts_that_the_snapshot_has_are_no_loss_and_others_are() {
+        let stored = [part("1_1_1_0", "1", 1, 5), part("2_2_2_0", "2", 2, 5)];
+        assert!(kinds(&table(stored.to_vec()), &stored, ReplacedScope::Table).is_empty());
+        let more = table(vec![stored[0].clone(), part("2_3_3_0", "2", 3, 7)]);
+        assert_eq!(kinds(&more, &stored, ReplacedScope::Table), ["parts"]);
+        let one = BTreeSet::from([PartitionId("1".into())]);
+        assert!(kinds(&more, &stored, ReplacedScope::Partitions(&one)).is_empty(), "the other partition stays");
+        let unknown = PartState { fingerprint: None, ..stored[0].clone() };
+        assert_eq!(
+            kinds(&table(vec![unknown]), &stored, ReplacedScope::Table),
+            ["parts"],
+            "what is not known is not equal"
+        );
+        let moved = PartState { partition: PartitionId("2".into()), ..stored[0].clone() };
+        assert_eq!(kinds(&table(vec![moved]), &stored, ReplacedScope::Table), ["parts"]);
+        let empty = table(vec![part("2_3_3_0", "2", 3, 0)]);
+        assert!(kinds(&empty, &stored, ReplacedScope::Table).is_empty());
+    }
+
+    #[test]
+    fn patches_belong_to_the_partition_that_they_change() {
+        let hash = "0123456789abcdef0123456789abcdef";
+        let stored = [part("2_1_1_0", "2", 1, 5)];
+        let patch = |partition: &str| {
+            let id = format!("patch-{hash}-{partition}");
+            part(&format!("{id}_3_3_0"), &id, 9, 1)
+        };
+        let live = table(vec![stored[0].clone(), patch("2")]);
+        let two = BTreeSet::from([PartitionId("2".into())]);
+        assert_eq!(kinds(&live, &stored, ReplacedScope::Partitions(&two)), ["patches"]);
+        let live = table(vec![stored[0].clone(), patch("-2-2")]);
+        assert!(kinds(&live, &stored, ReplacedScope::Partitions(&two)).is_empty(), "that is the partition -2-2");
+        let with_patch = [stored[0].clone(), patch("2")];
+        assert!(kinds(&table(with_patch.to_vec()), &with_patch, ReplacedScope::Table).is_empty());
+    }
+
+    #[test]
+    fn mutations_detached_parts_and_the_definition_go_with_the_table() {
+        let stored = [part("2_1_1_0", "2", 1, 5)];
+        let mut live = table(stored.to_vec());
+        live.unfinished_mutations = vec!["mutation_2.txt".to_owned()];
+        let two = BTreeSet::from([PartitionId("2".into())]);
+        assert_eq!(kinds(&live, &stored, ReplacedScope::Partitions(&two)), ["mutations"]);
+        let three = BTreeSet::from([PartitionId("3".into())]);
+        assert!(kinds(&live, &stored, ReplacedScope::Partitions(&three)).is_empty(), "it changes nothing there");
+        let uuid = uuid();
+        let mutations = live.unfinished_mutations.clone();
+        let same = Stored { uuid: Some(&uuid), parts: &stored, mutations: &mutations, has_same_definition: false };
+        assert_eq!(losses(&live, same, ReplacedScope::Table), [Loss::Definition], "the mutation comes back");
+        let other = Stored { uuid: None, ..same };
+        assert_eq!(
+            losses(&live, other, ReplacedScope::Partitions(&two)).len(),
+            1,
+            "an equal id of another table is no mutation"
+        );
+        let mut empty = table(Vec::new());
+        empty.detached = DetachedParts::Listed(vec!["2_1_1_0".to_owned()]);
+        assert_eq!(kinds(&empty, &stored, ReplacedScope::Table), ["detached_parts"]);
+        assert!(kinds(&empty, &stored, ReplacedScope::AllPartitions).is_empty(), "the table keeps its detached/");
+        empty.detached = DetachedParts::Unreadable("no permission".to_owned());
+        assert_eq!(kinds(&empty, &stored, ReplacedScope::Table), ["unreadable_detached"]);
+    }
+}

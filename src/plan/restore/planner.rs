@@ -1,0 +1,535 @@
+//! Plans a restore: what is done with each table, as a pure function of the snapshot, the server and the options.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::model::{PartitionId, TableName, TableUuid};
+use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
+
+use super::compare::compare_parts;
+use super::loss::{Loss, ReplacedScope, Stored, losses};
+use super::options::{RestoreOptions, What};
+use super::source::{SourceData, SourceItem};
+use super::table::{Action, Kept, Refusal, RestorePlan, TablePlan};
+use super::target::{Amount, Target, TargetTable};
+
+/// Engines of databases whose tables have UUIDs. Source: `DatabaseAtomic` and what derives from it.
+fn has_uuids(engine: &str) -> bool {
+    matches!(engine, "Atomic" | "Replicated" | "Shared")
+}
+
+/// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
+/// configuration says otherwise. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
+/// `src/Core/Defines.h`.
+const DROP_LIMIT_BYTES: u64 = 50_000_000_000;
+
+struct Planner<'a> {
+    target: &'a Target,
+    options: &'a RestoreOptions,
+    /// Engines of the databases of the snapshot.
+    databases: &'a BTreeMap<String, String>,
+    fresh: &'a mut dyn FnMut() -> TableUuid,
+    given: HashSet<TableUuid>,
+    refused: Vec<Refusal>,
+}
+
+/// Makes the plan. `fresh` gives UUIDs that no table has.
+pub fn plan_restore(
+    sources: &[SourceItem],
+    databases: &BTreeMap<String, String>,
+    target: &Target,
+    options: &RestoreOptions,
+    fresh: &mut dyn FnMut() -> TableUuid,
+) -> RestorePlan {
+    let mut planner = Planner { target, options, databases, fresh, given: HashSet::new(), refused: Vec::new() };
+    let mut plan = RestorePlan::default();
+    plan.mapping.replicated = options.replicated;
+    // Views before their inner tables, whose names have the view's UUID in them.
+    let (inner, others): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.inner_of.is_some());
+    for source in others.iter().filter(|source| options.what != What::Data || source.data.is_some()) {
+        let to = options.renames.table(&source.name);
+        let table = planner.plan(source, to, sources);
+        plan.tables.push(table);
+    }
+    for source in inner {
+        let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
+        let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
+        let to = planner.inner_name(source, view.as_ref());
+        let table = planner.plan(source, to, sources);
+        if let Some(view) = plan.tables.iter_mut().find(|other| Some(&other.from) == source.inner_of.as_ref()) {
+            view.inner_uuid.clone_from(&table.uuid);
+        }
+        plan.tables.push(table);
+    }
+    plan.refused = planner.refused;
+    for table in &plan.tables {
+        let makes = matches!(table.action, Action::Place | Action::Make(_));
+        if makes && !target.databases.contains_key(&table.to.database) {
+            plan.databases.insert(table.to.database.clone(), table.from.database.clone());
+        }
+        if table.from != table.to {
+            plan.mapping.tables.insert(table.from.clone(), table.to.clone());
+        }
+        let stored = sources.iter().find(|source| source.name == table.from).and_then(|source| source.uuid.as_ref());
+        if let (Some(stored), Some(now)) = (stored, &table.uuid)
+            && stored != now
+        {
+            plan.mapping.uuids.insert(stored.clone(), now.clone());
+        }
+    }
+    let mut names: BTreeMap<&TableName, &TableName> = BTreeMap::new();
+    for table in &plan.tables {
+        if let Some(other) = names.insert(&table.to, &table.from) {
+            plan.conflicts.push(format!("{other} and {} would both be {}", table.from, table.to));
+        }
+    }
+    plan.tables.sort_by(|a, b| (a.rank, &a.to).cmp(&(b.rank, &b.to)));
+    plan
+}
+
+impl Planner<'_> {
+    fn has_uuids(&self, database: &str, from: &str) -> bool {
+        let engine = self.target.databases.get(database).or_else(|| self.databases.get(from));
+        engine.is_some_and(|engine| has_uuids(engine))
+    }
+
+    /// The stored UUID where no table has it, else a fresh one.
+    fn uuid(&mut self, stored: Option<&TableUuid>) -> TableUuid {
+        let free = stored.filter(|uuid| !self.target.used_uuids.contains(uuid) && !self.given.contains(uuid));
+        let uuid = free.cloned().unwrap_or_else(|| (self.fresh)());
+        self.given.insert(uuid.clone());
+        uuid
+    }
+
+    /// An inner table has the name that its view gives it.
+    fn inner_name(&self, source: &SourceItem, view: Option<&(TableName, Option<TableUuid>)>) -> TableName {
+        match view {
+            None => self.options.renames.table(&source.name),
+            Some((view, Some(uuid))) => TableName::new(view.database.clone(), format!(".inner_id.{uuid}")),
+            Some((view, None)) => TableName::new(view.database.clone(), format!(".inner.{}", view.table)),
+        }
+    }
+
+    fn plan(&mut self, source: &SourceItem, to: TableName, sources: &[SourceItem]) -> TablePlan {
+        let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
+        let there = self.target.tables.get(&to);
+        let mut plan = TablePlan {
+            from: source.name.clone(),
+            engine: source.engine.clone(),
+            action: Action::Impossible(String::new()),
+            rank: rank(kind, source.data.is_some()),
+            uuid: None,
+            inner_uuid: None,
+            uuid_changed: false,
+            restores: Amount::default(),
+            replaces: None,
+            live_uuid: there.and_then(|there| there.uuid.clone()),
+            losses: Vec::new(),
+            warnings: Vec::new(),
+            to,
+        };
+        plan.action = match there {
+            Some(there) => self.with(source, there, &mut plan),
+            None => self.without(source, sources),
+        };
+        if let (true, Some(data)) = (plan.action.places_parts(), &source.data) {
+            if let Some(reason) = self.unplaceable(data) {
+                plan.action = Action::Impossible(reason);
+            } else if self.options.what != What::Schema {
+                plan.restores = data.amount;
+            }
+        }
+        self.guard_replica(source, &mut plan);
+        if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
+            self.refused.push(Refusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
+        }
+        if matches!(plan.action, Action::Keep(_)) {
+            plan.uuid.clone_from(&plan.live_uuid);
+        }
+        if plan.action.changes_server() && self.has_uuids(&plan.to.database, &plan.from.database) {
+            let uuid = self.uuid(source.uuid.as_ref());
+            // A table that only lends its partitions goes again.
+            let stays = !matches!(plan.action, Action::Partitions { .. });
+            plan.uuid_changed = stays && source.uuid.is_some() && source.uuid.as_ref() != Some(&uuid);
+            plan.uuid = Some(uuid);
+        }
+        if let (Some(reason), Action::Make(_)) = (&source.data_left, &plan.action) {
+            plan.warnings.push(format!("it is empty, its data is not in the snapshot: {reason}"));
+        }
+        plan
+    }
+
+    /// Never two tables on one path and replica in Keeper, not for a moment: a table that keeps its path comes back only
+    /// under its own name, where none has that.
+    fn guard_replica(&mut self, source: &SourceItem, plan: &mut TablePlan) {
+        let keeps_path = source.engine.starts_with("Replicated") && self.options.replicated == Replicated::Keep;
+        if !keeps_path || source.data.is_none() {
+            return;
+        }
+        let options = self.options;
+        let is_elsewhere =
+            options.replace || options.has_partitions || options.what == What::Data || plan.from != plan.to;
+        let is_beside = matches!(plan.action, Action::Swap | Action::Partitions { .. });
+        if plan.action.changes_server() && (is_elsewhere || is_beside) {
+            self.refused.push(Refusal::Replicated { table: plan.from.clone() });
+        }
+    }
+
+    fn unplaceable(&self, data: &SourceData) -> Option<String> {
+        let policies = self.target.policies.as_ref()?;
+        let is_known = data.policy.is_empty() || policies.contains(&data.policy);
+        (!is_known).then(|| format!("the server has no storage policy {:?}", data.policy))
+    }
+
+    /// No table has its name.
+    fn without(&self, source: &SourceItem, sources: &[SourceItem]) -> Action {
+        let definition = match &source.definition {
+            Ok(definition) => definition,
+            Err(reason) => return Action::Impossible(reason.clone()),
+        };
+        if self.options.what == What::Data {
+            return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
+        }
+        if let Some(data) = &source.data {
+            if self.options.has_partitions && data.parts.is_empty() {
+                return Action::Impossible("it has none of the partitions".to_owned());
+            }
+            return Action::Place;
+        }
+        if definition.kind != DefinitionKind::MaterializedView || definition.has_target() {
+            return Action::Make(Verb::Create);
+        }
+        // CREATE would make the inner table; it comes back as a table of its own.
+        let has_inner = sources.iter().any(|inner| inner.inner_of.as_ref() == Some(&source.name));
+        if has_inner {
+            Action::Make(Verb::Attach)
+        } else {
+            Action::Impossible("its inner table is not in the snapshot".to_owned())
+        }
+    }
+
+    /// A table has its name.
+    fn with(&self, source: &SourceItem, there: &TargetTable, plan: &mut TablePlan) -> Action {
+        let names = Mapping {
+            tables: [(source.name.clone(), plan.to.clone())].into(),
+            replicated: self.options.replicated,
+            ..Mapping::default()
+        };
+        let has_same_definition = match (&source.definition, &there.definition) {
+            (Ok(stored), Some(there)) => stored.is_like(there, &names),
+            _ => false,
+        };
+        let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
+        let Some(data) = &source.data else { return Action::Keep(of_definition) };
+        if self.options.what == What::Schema {
+            return Action::Keep(of_definition);
+        }
+        if !there.engine.ends_with("MergeTree") {
+            return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
+        }
+        let by_partition = self.options.what == What::Data || self.options.has_partitions;
+        if by_partition && data.parts.is_empty() {
+            return Action::Keep(of_definition);
+        }
+        let partitions = data.partitions();
+        // Its view knows an inner table by its UUID: such a table must stay.
+        let is_inner = source.inner_of.is_some() && there.uuid.is_some();
+        let (scope, action) = if by_partition {
+            (ReplacedScope::Partitions(&partitions), Action::Partitions { others_go: false })
+        } else if is_inner {
+            (ReplacedScope::AllPartitions, Action::Partitions { others_go: true })
+        } else {
+            (ReplacedScope::Table, Action::Swap)
+        };
+        let stored =
+            Stored { uuid: source.uuid.as_ref(), parts: &data.parts, mutations: &data.mutations, has_same_definition };
+        plan.losses = losses(there, stored, scope);
+        let only = by_partition.then_some(&partitions);
+        let is_untouched =
+            !plan.losses.iter().any(|loss| matches!(loss, Loss::Patches { .. } | Loss::Mutations { .. }));
+        let has_same_data = is_untouched && has_same_data(data, there, only);
+        if has_same_data && (by_partition || has_same_definition) {
+            plan.losses.clear();
+            return Action::Keep(Kept::Same);
+        }
+        let live = Amount::of(&there.parts);
+        if !self.options.selects && !plan.losses.is_empty() {
+            plan.losses.clear();
+            return Action::Keep(Kept::OtherData {
+                rows: live.rows,
+                stored_rows: data.amount.rows,
+                has_same_definition,
+            });
+        }
+        if live.bytes > DROP_LIMIT_BYTES && !self.target.lifts_drop_limit {
+            return Action::Impossible(format!(
+                "it holds {} GB, and this server refuses to drop more than {} GB",
+                live.bytes / 1_000_000_000,
+                DROP_LIMIT_BYTES / 1_000_000_000
+            ));
+        }
+        if live.parts > 0 || !plan.losses.is_empty() {
+            plan.replaces = Some(live);
+        }
+        action
+    }
+}
+
+/// Whether a live table holds, in these partitions or in all, what the snapshot has: the same parts, or parts merged from
+/// them with as many rows. Where rows have block numbers a merge can also apply lightweight updates, so that equal
+/// counts prove nothing.
+fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<PartitionId>>) -> bool {
+    let is_asked_for = |partition: &PartitionId| only.is_none_or(|only| only.contains(&partition.of_data()));
+    let live: Vec<_> = there.parts.iter().filter(|part| is_asked_for(&part.partition)).cloned().collect();
+    let comparison = compare_parts(&data.parts, &live);
+    let may_have_patches = |definition: &Definition| definition.mentions("enable_block_number_column");
+    let merges_prove = !comparison.is_mutated && !there.definition.as_ref().is_some_and(may_have_patches);
+    comparison.wrong.is_empty()
+        && comparison.foreign.is_empty()
+        && (comparison.merged == 0 || merges_prove)
+        && Amount::of(&live).rows == data.amount.rows
+}
+
+fn rank(kind: DefinitionKind, has_data: bool) -> u8 {
+    match kind {
+        _ if has_data => 0,
+        DefinitionKind::Table | DefinitionKind::Database => 1,
+        DefinitionKind::Dictionary => 2,
+        DefinitionKind::View => 3,
+        DefinitionKind::MaterializedView | DefinitionKind::OtherView => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::model::{Fingerprint, PartName, PartitionId, TableName, TableUuid};
+    use crate::plan::restore::{
+        Action, Amount, DetachedParts, Kept, Loss, PartState, Refusal, RestoreOptions, RestorePlan, SourceData,
+        SourceItem, Target, TargetTable, What, plan_restore,
+    };
+    use crate::plan::{Definition, Renames, Replicated, Verb};
+
+    fn uuid(number: u8) -> TableUuid {
+        TableUuid::try_from(format!("{number:08x}-0000-4000-8000-000000000000")).expect("a UUID")
+    }
+
+    /// A part of one partition with five rows, known by its hash.
+    fn part(partition: &str, hash: u8) -> PartState {
+        PartState {
+            name: PartName::try_from(format!("{partition}_{hash}_{hash}_0")).expect("a name"),
+            partition: PartitionId(partition.into()),
+            fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
+            rows: Some(5),
+            bytes: 10,
+            is_active: true,
+        }
+    }
+
+    fn source(name: &str, definition: &str, id: u8, parts: &[PartState]) -> SourceItem {
+        let data = SourceData {
+            amount: Amount::of(parts),
+            parts: parts.to_vec(),
+            mutations: Vec::new(),
+            policy: String::new(),
+        };
+        let is_table = definition.starts_with("ATTACH TABLE");
+        let replicated = definition.contains("Replicated");
+        SourceItem {
+            name: TableName::new("d", name),
+            engine: match (is_table, replicated) {
+                (true, true) => "ReplicatedMergeTree",
+                (true, false) => "MergeTree",
+                (false, _) => "MaterializedView",
+            }
+            .to_owned(),
+            uuid: Some(uuid(id)),
+            definition: Definition::parse(definition).map_err(|error| error.to_string()),
+            data: is_table.then_some(data),
+            data_left: None,
+            inner_of: None,
+        }
+    }
+
+    const TABLE: &str = "ATTACH TABLE _ (x UInt8) ENGINE = MergeTree ORDER BY x";
+
+    fn there(id: u8, parts: &[PartState]) -> TargetTable {
+        TargetTable {
+            uuid: Some(uuid(id)),
+            engine: "MergeTree".to_owned(),
+            parts: parts.to_vec(),
+            definition: Definition::parse(TABLE).ok(),
+            ..TargetTable::default()
+        }
+    }
+
+    fn target(tables: Vec<(&str, TargetTable)>) -> Target {
+        let named = |(name, table)| (TableName::new("d", name), table);
+        Target {
+            databases: [("d".to_owned(), "Atomic".to_owned())].into(),
+            used_uuids: [uuid(1)].into(),
+            tables: tables.into_iter().map(named).collect(),
+            ..Target::default()
+        }
+    }
+
+    fn plan(sources: &[SourceItem], target: &Target, options: &RestoreOptions) -> RestorePlan {
+        let mut number = 100;
+        let mut fresh = || {
+            number += 1;
+            uuid(number)
+        };
+        let databases = BTreeMap::from([("d".to_owned(), "Atomic".to_owned())]);
+        plan_restore(sources, &databases, target, options, &mut fresh)
+    }
+
+    fn action(plan: &RestorePlan, name: &str) -> Action {
+        plan.tables.iter().find(|table| table.from.table == name).map(|table| table.action.clone()).expect("planned")
+    }
+
+    fn selected() -> RestoreOptions {
+        RestoreOptions { selects: true, ..RestoreOptions::default() }
+    }
+
+    #[test]
+    fn a_known_uuid_is_not_given_again_and_everything_that_has_it_follows() {
+        let view = format!(
+            "ATTACH MATERIALIZED VIEW _ UUID '{}' TO INNER UUID '{}' (x UInt8) ENGINE = Log AS SELECT 1",
+            uuid(1),
+            uuid(2)
+        );
+        let mut inner = source(&format!(".inner_id.{}", uuid(1)), TABLE, 2, &[part("all", 1)]);
+        inner.inner_of = Some(TableName::new("d", "mv"));
+        let plan = plan(&[source("mv", &view, 1, &[]), inner], &target(Vec::new()), &RestoreOptions::default());
+        let view = plan.tables.iter().find(|table| table.from.table == "mv").expect("planned");
+        let inner = plan.tables.iter().find(|table| table.from.table != "mv").expect("planned");
+        assert_eq!(
+            (view.uuid.clone(), view.uuid_changed, view.action.clone()),
+            (Some(uuid(101)), true, Action::Make(Verb::Attach))
+        );
+        assert_eq!(inner.to.table, format!(".inner_id.{}", uuid(101)));
+        assert_eq!((inner.uuid.clone(), inner.uuid_changed), (Some(uuid(2)), false), "no table has that one");
+        assert_eq!(view.inner_uuid, inner.uuid);
+        assert!(inner.rank < view.rank);
+        assert_eq!(plan.mapping.uuids.get(&uuid(1)), Some(&uuid(101)));
+    }
+
+    #[test]
+    fn data_that_the_snapshot_lacks_is_replaced_only_by_permission() {
+        let sources = [source("t", TABLE, 5, &[part("a", 1), part("b", 2)])];
+        let full = target(vec![("t", there(9, &[part("a", 7)]))]);
+        let whole = plan(&sources, &full, &selected());
+        assert_eq!((action(&whole, "t"), whole.refused.len()), (Action::Swap, 1));
+        let allowed = RestoreOptions { replace: true, ..selected() };
+        let replaced = plan(&sources, &full, &allowed);
+        assert!(replaced.refused.is_empty());
+        assert_eq!(replaced.tables.first().map(|table| table.losses.len()), Some(1), "the plan names it");
+        let empty = target(vec![("t", there(9, &[]))]);
+        let into_empty = plan(&sources, &empty, &selected());
+        assert_eq!((action(&into_empty, "t"), into_empty.refused.len()), (Action::Swap, 0));
+        let data = RestoreOptions { what: What::Data, ..selected() };
+        let into_partition = plan(&sources, &full, &data);
+        assert_eq!(
+            (action(&into_partition, "t"), into_partition.refused.len()),
+            (Action::Partitions { others_go: false }, 1)
+        );
+        // The snapshot's own parts are there already, or another partition is: nothing is lost.
+        for live in [part("a", 1), part("c", 7)] {
+            let target = target(vec![("t", there(9, std::slice::from_ref(&live)))]);
+            assert!(plan(&sources, &target, &data).refused.is_empty(), "{live:?}");
+        }
+        assert!(matches!(action(&plan(&sources, &target(Vec::new()), &data), "t"), Action::Impossible(_)));
+        let schema = RestoreOptions { what: What::Schema, ..selected() };
+        assert_eq!(action(&plan(&sources, &full, &schema), "t"), Action::Keep(Kept::Same));
+        let restores = plan(&sources, &target(Vec::new()), &schema).tables.first().map(|table| table.restores.parts);
+        assert_eq!(restores, Some(0));
+    }
+
+    #[test]
+    fn without_a_selection_a_table_that_is_there_stays() {
+        let sources = [source("t", TABLE, 5, &[part("a", 1)])];
+        let bare = RestoreOptions::default();
+        let same = plan(&sources, &target(vec![("t", there(9, &[part("a", 1)]))]), &bare);
+        assert_eq!((action(&same, "t"), same.changes_server()), (Action::Keep(Kept::Same), false));
+        let other = plan(&sources, &target(vec![("t", there(9, &[part("a", 7), part("a", 8)]))]), &bare);
+        assert_eq!(
+            action(&other, "t"),
+            Action::Keep(Kept::OtherData { rows: 10, stored_rows: 5, has_same_definition: true })
+        );
+        assert!(other.refused.is_empty() && !other.changes_server());
+        // An empty table is filled, unless something of it would go.
+        assert_eq!(action(&plan(&sources, &target(vec![("t", there(9, &[]))]), &bare), "t"), Action::Swap);
+        let mut detached = there(9, &[]);
+        detached.detached = DetachedParts::Listed(vec!["a_1_1_0".to_owned()]);
+        let plan_of = |table: &TargetTable, options: &RestoreOptions| {
+            plan(&sources, &target(vec![("t", table.clone())]), options)
+        };
+        assert!(matches!(action(&plan_of(&detached, &bare), "t"), Action::Keep(Kept::OtherData { rows: 0, .. })));
+        let refused = plan_of(&detached, &selected());
+        assert!(
+            matches!(refused.refused.first(), Some(Refusal::Loss { losses, .. }) if matches!(losses.first(), Some(Loss::DetachedParts { .. }))),
+            "{refused:?}"
+        );
+        let mut redefined = there(9, &[]);
+        redefined.definition = Definition::parse("ATTACH TABLE _ (x String) ENGINE = MergeTree ORDER BY x").ok();
+        assert!(matches!(action(&plan_of(&redefined, &bare), "t"), Action::Keep(Kept::OtherData { .. })));
+        assert_eq!(plan_of(&redefined, &selected()).refused.len(), 1);
+        // What a merge made of the snapshot's parts is the same data.
+        let mut merged = part("a", 9);
+        merged.name = PartName::try_from("a_1_1_1".to_owned()).expect("a name");
+        assert_eq!(action(&plan_of(&there(9, std::slice::from_ref(&merged)), &bare), "t"), Action::Keep(Kept::Same));
+        merged.name = PartName::try_from("a_1_1_1_4".to_owned()).expect("a name");
+        assert!(matches!(action(&plan_of(&there(9, &[merged]), &bare), "t"), Action::Keep(Kept::OtherData { .. })));
+    }
+
+    #[test]
+    fn two_tables_never_get_one_name_and_missing_databases_are_made() {
+        let renames = vec!["d.t=e.x".parse().expect("a rename"), "d.u=e.x".parse().expect("a rename")];
+        let options = RestoreOptions { renames: Renames::new(renames, Vec::new()), ..selected() };
+        let sources = [source("t", TABLE, 5, &[part("a", 1)]), source("u", TABLE, 6, &[part("a", 1)])];
+        let plan = plan(&sources, &target(Vec::new()), &options);
+        assert_eq!(plan.conflicts.len(), 1);
+        assert_eq!(plan.databases, BTreeMap::from([("e".to_owned(), "d".to_owned())]));
+    }
+
+    #[test]
+    fn a_replica_never_gets_a_second_table_on_its_path() {
+        let replicated = "ATTACH TABLE _ (x UInt8) ENGINE = ReplicatedMergeTree('/t', 'r') ORDER BY x";
+        let sources = [source("t", replicated, 5, &[part("a", 1)])];
+        let live = target(vec![("t", there(5, &[part("a", 1), part("a", 2)]))]);
+        let renamed = Renames::new(vec!["d.t=d.u".parse().expect("a rename")], Vec::new());
+        let refused = |target: &Target, options: &RestoreOptions| {
+            plan(&sources, target, options).refused.iter().any(|refusal| matches!(refusal, Refusal::Replicated { .. }))
+        };
+        let none = target(Vec::new());
+        assert!(!refused(&none, &selected()), "under its own name, where none has that");
+        let mut options = [
+            RestoreOptions { replace: true, ..selected() },
+            RestoreOptions { renames: renamed, ..selected() },
+            RestoreOptions { has_partitions: true, ..selected() },
+            RestoreOptions { what: What::Data, ..selected() },
+            selected(),
+        ];
+        for options in &options {
+            assert!(refused(&live, options), "{options:?}");
+        }
+        assert!(!refused(&live, &RestoreOptions::default()), "without a selection it stays");
+        for options in &mut options {
+            options.replicated = Replicated::AsMergeTree;
+            assert!(!refused(&live, options), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_too_large_to_be_dropped_is_named_before_anything_changes() {
+        let sources = [source("t", TABLE, 5, &[part("a", 1)])];
+        let large = PartState { bytes: 60_000_000_000, ..part("a", 7) };
+        let mut target = target(vec![("t", there(9, &[large]))]);
+        let options = RestoreOptions { replace: true, ..selected() };
+        assert!(
+            matches!(action(&plan(&sources, &target, &options), "t"), Action::Impossible(reason) if reason.contains("60 GB"))
+        );
+        target.lifts_drop_limit = true;
+        assert_eq!(action(&plan(&sources, &target, &options), "t"), Action::Swap);
+    }
+}

@@ -1,0 +1,483 @@
+//! What is done with the leftovers of interrupted restores.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{SnapshotId, TableName, TableUuid, escape_for_file_name};
+
+use super::target::Target;
+
+/// A table that a restore attaches, as its intent names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreEntry {
+    /// The name under which it is attached.
+    pub name: TableName,
+    /// Its UUID, in databases whose tables have some.
+    pub uuid: Option<TableUuid>,
+    /// Where its directory goes: a disk and a path below it.
+    pub places: Vec<(String, PathBuf)>,
+    /// Whether it stands only until its contents are where they belong.
+    pub is_temporary: bool,
+    /// The table whose place it takes, of one that does.
+    pub replaces: Option<TableName>,
+    /// The UUID of the table whose place it takes.
+    #[serde(default)]
+    pub replaces_uuid: Option<TableUuid>,
+    /// What that one is called then, where names cannot be exchanged.
+    pub old_name: Option<TableName>,
+    /// Whether the table that was replaced is to stay, under the name that it has then.
+    pub keeps_old: bool,
+}
+
+impl RestoreEntry {
+    /// A temporary table that the server creates by itself.
+    #[must_use]
+    pub fn helper(name: TableName) -> Self {
+        Self {
+            name,
+            uuid: None,
+            places: Vec::new(),
+            is_temporary: true,
+            replaces: None,
+            replaces_uuid: None,
+            old_name: None,
+            keeps_old: false,
+        }
+    }
+
+    /// Whether a path is `store/<3 digits>/<its UUID>` or `data/<database>/<table>`. No other path of an intent is
+    /// followed.
+    #[must_use]
+    pub fn is_its_place(&self, path: &Path) -> bool {
+        let parts: Option<Vec<&str>> = path
+            .components()
+            .map(|part| match part {
+                Component::Normal(name) => name.to_str(),
+                _ => None,
+            })
+            .collect();
+        match parts.as_deref() {
+            Some(["store", prefix, name]) => self
+                .uuid
+                .as_ref()
+                .is_some_and(|uuid| *name == uuid.as_str() && prefix.len() == 3 && uuid.as_str().starts_with(prefix)),
+            Some(["data", database, table]) => {
+                *database == escape_for_file_name(&self.name.database)
+                    && *table == escape_for_file_name(&self.name.table)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether the server knows the directory in a table's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Nothing stands there.
+    Absent,
+    /// The server knows it in no way: nothing can ever attach it.
+    Unknown,
+    /// It is a table's: attached, detached or dropped.
+    Known,
+    /// One of the places that would tell cannot be read, for this reason.
+    Unclear(String),
+}
+
+/// The directory of an entry on one disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceEvidence {
+    /// The disk.
+    pub disk: String,
+    /// The path below it.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub knowledge: Knowledge,
+}
+
+/// An entry of an intent with what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryEvidence {
+    /// The entry.
+    pub entry: RestoreEntry,
+    /// Its directories.
+    pub places: Vec<PlaceEvidence>,
+}
+
+/// What stands in the staging directory of an interrupted restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftoverContent {
+    /// No intent: it was cut short before it did anything else.
+    NoIntent,
+    /// An intent that cannot be read, for this reason.
+    Unreadable(String),
+    /// What it was about to do.
+    Intent {
+        /// The snapshot that it restored.
+        snapshot: SnapshotId,
+        /// The tables.
+        entries: Vec<EntryEvidence>,
+    },
+}
+
+/// The staging directory of an interrupted restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its name, on every disk that has one.
+    pub directory: String,
+    /// What stands in it.
+    pub content: LeftoverContent,
+}
+
+/// Why recovery drops a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporary {
+    /// It was made by the interrupted restore, on the way to its place.
+    Helper,
+    /// The interrupted restore had put another table in its place, as it was told to.
+    Replaced,
+}
+
+/// One step of recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryStep {
+    /// Gives a table back its name, which it lost half-way through an exchange.
+    Rename {
+        /// Its temporary name.
+        from: TableName,
+        /// Its own name.
+        to: TableName,
+        /// The staging directory of the restore that took it away.
+        directory: String,
+    },
+    /// Drops a temporary table.
+    DropTable {
+        /// Its name.
+        name: TableName,
+        /// Its UUID, which it must still have.
+        uuid: Option<TableUuid>,
+        /// What it is.
+        role: Temporary,
+        /// The staging directory of the restore that left it.
+        directory: String,
+    },
+    /// Removes a directory that never became a table, if the server still knows it in no way.
+    RemovePlace {
+        /// The entry that it belongs to.
+        entry: RestoreEntry,
+        /// The disk.
+        disk: String,
+        /// The path below it.
+        path: PathBuf,
+    },
+    /// Removes what was placed in a staging directory, and leaves its intent.
+    EmptyDirectory {
+        /// The directory.
+        directory: String,
+    },
+    /// Removes a staging directory with its intent.
+    RemoveDirectory {
+        /// The directory.
+        directory: String,
+    },
+    /// Leaves something as it is, for this reason.
+    Keep {
+        /// The table or directory.
+        object: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for RecoveryStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rename { from, to, .. } => write!(f, "rename {from} back to {to}"),
+            Self::DropTable { name, role: Temporary::Helper, .. } => write!(f, "drop the temporary table {name}"),
+            Self::DropTable { name, role: Temporary::Replaced, .. } => {
+                write!(f, "drop {name}, the table that the interrupted restore replaced")
+            }
+            Self::RemovePlace { entry, disk, path } => {
+                write!(f, "remove {} on disk {disk}, which never became the table {}", path.display(), entry.name)
+            }
+            Self::EmptyDirectory { directory } => write!(f, "empty the staging directory {directory}"),
+            Self::RemoveDirectory { directory } => write!(f, "remove the staging directory {directory}"),
+            Self::Keep { object, reason } => write!(f, "leave {object}: {reason}"),
+        }
+    }
+}
+
+/// Plans what is done with leftovers, for a server with these tables. What is not provably a restore's own stays.
+#[must_use]
+pub fn plan_recovery(leftovers: &[Leftover], tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
+    leftovers.iter().flat_map(|leftover| steps_of(leftover, tables)).collect()
+}
+
+fn steps_of(leftover: &Leftover, tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
+    let directory = leftover.directory.clone();
+    let entries = match &leftover.content {
+        LeftoverContent::NoIntent => return vec![RecoveryStep::RemoveDirectory { directory }],
+        LeftoverContent::Unreadable(reason) => {
+            return vec![RecoveryStep::Keep { object: directory, reason: reason.clone() }];
+        }
+        LeftoverContent::Intent { entries, .. } => entries,
+    };
+    let mut steps: Vec<RecoveryStep> =
+        entries.iter().flat_map(|evidence| steps_of_entry(evidence, &directory, tables)).collect();
+    let keeps = steps.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
+    steps.push(if keeps {
+        RecoveryStep::EmptyDirectory { directory }
+    } else {
+        RecoveryStep::RemoveDirectory { directory }
+    });
+    steps
+}
+
+fn steps_of_entry(
+    evidence: &EntryEvidence,
+    directory: &str,
+    tables: &BTreeMap<TableName, Option<TableUuid>>,
+) -> Vec<RecoveryStep> {
+    let entry = &evidence.entry;
+    let mut steps = Vec::new();
+    let drop_table = |name: &TableName, uuid: Option<&TableUuid>, role: Temporary| RecoveryStep::DropTable {
+        name: name.clone(),
+        uuid: uuid.cloned(),
+        role,
+        directory: directory.to_owned(),
+    };
+    let there = |name: &TableName| tables.get(name);
+    let is_own = there(&entry.name) == Some(&entry.uuid);
+    if entry.is_temporary {
+        if let Some(old) = entry.old_name.as_ref().filter(|old| there(old).is_some()) {
+            // Names were exchanged one after the other.
+            match &entry.replaces {
+                Some(target) if there(target).is_none() => {
+                    steps.push(RecoveryStep::Rename {
+                        from: old.clone(),
+                        to: target.clone(),
+                        directory: directory.to_owned(),
+                    });
+                }
+                _ if entry.keeps_old => {}
+                // The new table still has its temporary name, so that what has the target's is somebody else's.
+                _ if there(&entry.name).is_some() => steps.push(RecoveryStep::Keep {
+                    object: old.to_string(),
+                    reason: "another table has taken its name meanwhile".to_owned(),
+                }),
+                _ => steps.push(drop_table(old, there(old).and_then(Option::as_ref), Temporary::Replaced)),
+            }
+        }
+        match there(&entry.name) {
+            // One that the server itself created has a UUID that the intent does not know.
+            Some(uuid) if is_own || entry.places.is_empty() => {
+                steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Helper));
+                return steps;
+            }
+            Some(uuid) => {
+                // After an exchange the replaced table has the temporary name, and the new one stands in its place.
+                let is_exchanged = entry.replaces.as_ref().is_some_and(|target| there(target) == Some(&entry.uuid));
+                let is_replaced =
+                    is_exchanged && (entry.replaces_uuid.is_none() || entry.replaces_uuid.as_ref() == uuid.as_ref());
+                if is_replaced && !entry.keeps_old {
+                    steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Replaced));
+                } else if !is_replaced {
+                    let reason = "it is not the table that the interrupted restore made".to_owned();
+                    steps.push(RecoveryStep::Keep { object: entry.name.to_string(), reason });
+                }
+            }
+            None => {}
+        }
+    } else if is_own {
+        return steps;
+    }
+    // The table that was exchanged has its directory for its own.
+    let stands_elsewhere = entry.uuid.is_some() && tables.values().any(|uuid| *uuid == entry.uuid);
+    if stands_elsewhere {
+        return steps;
+    }
+    for place in &evidence.places {
+        let object = || format!("{} on disk {}", place.path.display(), place.disk);
+        match &place.knowledge {
+            Knowledge::Absent | Knowledge::Known => {}
+            _ if !entry.is_its_place(&place.path) => {
+                steps
+                    .push(RecoveryStep::Keep { object: object(), reason: "it is not the place of a table".to_owned() });
+            }
+            Knowledge::Unknown => steps.push(RecoveryStep::RemovePlace {
+                entry: entry.clone(),
+                disk: place.disk.clone(),
+                path: place.path.clone(),
+            }),
+            Knowledge::Unclear(reason) => {
+                steps.push(RecoveryStep::Keep { object: object(), reason: reason.clone() });
+            }
+        }
+    }
+    steps
+}
+
+/// Changes a target to what it will be after these steps.
+pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
+    for step in steps {
+        match step {
+            RecoveryStep::Rename { from, to, .. } => {
+                if let Some(table) = target.tables.remove(from) {
+                    target.tables.insert(to.clone(), table);
+                }
+            }
+            RecoveryStep::DropTable { name, .. } => drop(target.tables.remove(name)),
+            RecoveryStep::RemovePlace { entry, .. } => {
+                if let Some(uuid) = &entry.uuid {
+                    target.used_uuids.remove(uuid);
+                }
+            }
+            RecoveryStep::EmptyDirectory { .. } | RecoveryStep::RemoveDirectory { .. } | RecoveryStep::Keep { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::{
+        EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
+        plan_recovery,
+    };
+    use crate::model::{TableName, TableUuid};
+
+    fn uuid(number: u8) -> TableUuid {
+        TableUuid::try_from(format!("{number:08x}-0000-4000-8000-000000000000")).expect("a UUID")
+    }
+
+    fn name(table: &str) -> TableName {
+        TableName::new("d.b", table)
+    }
+
+    fn store(number: u8) -> PathBuf {
+        Path::new("store").join(&uuid(number).as_str()[..3]).join(uuid(number).as_str())
+    }
+
+    fn entry(table: &str, number: u8) -> RestoreEntry {
+        RestoreEntry {
+            uuid: Some(uuid(number)),
+            places: vec![("default".to_owned(), store(number))],
+            is_temporary: false,
+            ..RestoreEntry::helper(name(table))
+        }
+    }
+
+    fn left(entry: RestoreEntry, knowledge: &Knowledge) -> Vec<Leftover> {
+        let places = entry.places.iter().map(|(disk, path)| PlaceEvidence {
+            disk: disk.clone(),
+            path: path.clone(),
+            knowledge: knowledge.clone(),
+        });
+        let entries = vec![EntryEvidence { places: places.collect(), entry }];
+        let snapshot = "2026-11-22T020000Z".parse().expect("an id");
+        vec![Leftover { directory: "x".to_owned(), content: LeftoverContent::Intent { snapshot, entries } }]
+    }
+
+    fn tables(there: &[(&str, u8)]) -> BTreeMap<TableName, Option<TableUuid>> {
+        there.iter().map(|(table, number)| (name(table), Some(uuid(*number)))).collect()
+    }
+
+    fn removes(steps: &[RecoveryStep]) -> bool {
+        steps.iter().any(|step| matches!(step, RecoveryStep::RemovePlace { .. } | RecoveryStep::DropTable { .. }))
+    }
+
+    fn note_goes(steps: &[RecoveryStep]) -> bool {
+        matches!(steps.last(), Some(RecoveryStep::RemoveDirectory { .. }))
+    }
+
+    #[test]
+    fn a_place_that_the_server_knows_is_never_removed() {
+        for (knowledge, is_removed, note_is_removed) in [
+            (Knowledge::Known, false, true),
+            (Knowledge::Unclear("metadata/ cannot be read".to_owned()), false, false),
+            (Knowledge::Unknown, true, true),
+            (Knowledge::Absent, false, true),
+        ] {
+            let steps = plan_recovery(&left(entry("t", 1), &knowledge), &tables(&[]));
+            assert_eq!((removes(&steps), note_goes(&steps)), (is_removed, note_is_removed), "{knowledge:?}: {steps:?}");
+        }
+        let attached = plan_recovery(&left(entry("t", 1), &Knowledge::Known), &tables(&[("t", 1)]));
+        assert_eq!(attached, [RecoveryStep::RemoveDirectory { directory: "x".to_owned() }], "a finished note goes");
+        // Renamed meanwhile: it has the directory for its own, whatever else is said of that.
+        let renamed = plan_recovery(&left(entry("t", 1), &Knowledge::Unknown), &tables(&[("u", 1)]));
+        assert!(!removes(&renamed), "{renamed:?}");
+    }
+
+    #[test]
+    fn temporary_tables_are_dropped_only_if_they_are_the_restores_own() {
+        let swap = RestoreEntry {
+            is_temporary: true,
+            replaces: Some(name("t")),
+            replaces_uuid: Some(uuid(9)),
+            ..entry("chsnap_1_new0", 1)
+        };
+        let plan = |there: &[(&str, u8)], entry: &RestoreEntry| {
+            plan_recovery(&left(entry.clone(), &Knowledge::Absent), &tables(there))
+        };
+        let dropped = |steps: &[RecoveryStep]| {
+            steps.iter().find_map(|step| match step {
+                RecoveryStep::DropTable { role, uuid, .. } => Some((*role, uuid.clone())),
+                _ => None,
+            })
+        };
+        // Before the exchange, and after it.
+        let before = plan(&[("chsnap_1_new0", 1), ("t", 9)], &swap);
+        assert_eq!(dropped(&before), Some((Temporary::Helper, Some(uuid(1)))));
+        let after = plan(&[("chsnap_1_new0", 9), ("t", 1)], &swap);
+        assert_eq!(dropped(&after), Some((Temporary::Replaced, Some(uuid(9)))));
+        // Another table has come to either name.
+        for there in [[("chsnap_1_new0", 7), ("t", 1)], [("chsnap_1_new0", 7), ("t", 9)]] {
+            let steps = plan(&there, &swap);
+            assert!(!removes(&steps) && !note_goes(&steps), "{steps:?}");
+        }
+        let keeps = RestoreEntry { keeps_old: true, ..swap };
+        let steps = plan(&[("chsnap_1_new0", 9), ("t", 1)], &keeps);
+        assert!(!removes(&steps) && note_goes(&steps), "{steps:?}");
+    }
+
+    #[test]
+    fn names_that_were_exchanged_one_after_the_other_are_given_back() {
+        let swap = RestoreEntry {
+            uuid: None,
+            is_temporary: true,
+            replaces: Some(name("t")),
+            old_name: Some(name("chsnap_1_old0")),
+            places: vec![("default".to_owned(), Path::new("data/d%2Eb/chsnap_1_new0").to_owned())],
+            ..entry("chsnap_1_new0", 1)
+        };
+        let there = |names: &[&str]| names.iter().map(|table| (name(table), None)).collect::<BTreeMap<_, _>>();
+        let half = plan_recovery(&left(swap.clone(), &Knowledge::Known), &there(&["chsnap_1_old0", "chsnap_1_new0"]));
+        assert!(matches!(half.first(), Some(RecoveryStep::Rename { .. })), "{half:?}");
+        assert!(matches!(half.get(1), Some(RecoveryStep::DropTable { role: Temporary::Helper, .. })), "{half:?}");
+        let taken = there(&["chsnap_1_old0", "chsnap_1_new0", "t"]);
+        let taken = plan_recovery(&left(swap.clone(), &Knowledge::Known), &taken);
+        assert!(matches!(taken.first(), Some(RecoveryStep::Keep { .. })), "{taken:?}");
+        let done = plan_recovery(&left(swap, &Knowledge::Absent), &there(&["chsnap_1_old0", "t"]));
+        assert!(matches!(done.first(), Some(RecoveryStep::DropTable { role: Temporary::Replaced, .. })), "{done:?}");
+    }
+
+    #[test]
+    fn an_intent_leads_nowhere_but_to_the_table_that_it_names() {
+        let mut entry = entry("t", 1);
+        assert!(entry.is_its_place(&store(1)) && entry.is_its_place(Path::new("data/d%2Eb/t")));
+        for path in
+            ["data", "data/d%2Eb", "data/d%2Eb/u", "data/../t", "/data/d%2Eb/t", "store/abc/def", "metadata/d%2Eb/t"]
+        {
+            assert!(!entry.is_its_place(Path::new(path)), "{path}");
+        }
+        entry.places = vec![("default".to_owned(), PathBuf::from("data/other/t"))];
+        let steps = plan_recovery(&left(entry.clone(), &Knowledge::Unknown), &tables(&[]));
+        assert!(!removes(&steps) && !note_goes(&steps), "{steps:?}");
+        entry.uuid = None;
+        assert!(!entry.is_its_place(&store(1)));
+    }
+}

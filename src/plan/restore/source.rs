@@ -1,0 +1,49 @@
+//! The snapshot that is restored, as a plan sees it.
+
+use std::collections::BTreeSet;
+
+use crate::model::{PartitionId, TableName, TableUuid};
+use crate::plan::Definition;
+
+use super::compare::PartState;
+use super::target::Amount;
+
+/// The parts of a table in the snapshot, of those that are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SourceData {
+    /// Them.
+    pub parts: Vec<PartState>,
+    /// Their number, rows and bytes.
+    pub amount: Amount,
+    /// Unfinished mutations that were taken with them.
+    pub mutations: Vec<String>,
+    /// The table's storage policy; empty where its server had none.
+    pub policy: String,
+}
+
+impl SourceData {
+    /// The partitions of these parts; a patch part counts to the partition that it changes.
+    #[must_use]
+    pub fn partitions(&self) -> BTreeSet<PartitionId> {
+        self.parts.iter().map(|part| part.partition.of_data()).collect()
+    }
+}
+
+/// A table, view, dictionary … of the snapshot.
+#[derive(Clone, Debug)]
+pub struct SourceItem {
+    /// Its name.
+    pub name: TableName,
+    /// Its engine.
+    pub engine: String,
+    /// Its UUID.
+    pub uuid: Option<TableUuid>,
+    /// Its definition, or why there is none.
+    pub definition: Result<Definition, String>,
+    /// Its parts, of a table that was taken.
+    pub data: Option<SourceData>,
+    /// Why its data is not in the snapshot, where it had any.
+    pub data_left: Option<String>,
+    /// The materialized view that it is the inner table of.
+    pub inner_of: Option<TableName>,
+}

@@ -1,0 +1,161 @@
+//! The plan of a restore: what is done with each table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::{TableName, TableUuid};
+use crate::plan::{Mapping, Verb};
+
+use super::loss::Loss;
+use super::recover::RecoveryStep;
+use super::target::Amount;
+
+/// How a table that stays compares with the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Definition and data are the snapshot's.
+    Same,
+    /// Its definition differs; it has no data to compare, or none was asked for.
+    OtherDefinition,
+    /// Its data differs, and its definition as well where that is said.
+    OtherData {
+        /// Rows that it has.
+        rows: u64,
+        /// Rows that the snapshot has.
+        stored_rows: u64,
+        /// Whether it is defined as in the snapshot.
+        has_same_definition: bool,
+    },
+}
+
+/// What is done with one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its parts are placed, and it is attached.
+    Place,
+    /// It is attached under another name, checked, and then takes the place of the table that is there.
+    Swap,
+    /// It is attached under another name, checked, and then gives its partitions to the table that is there.
+    Partitions {
+        /// Whether that table's other partitions go.
+        others_go: bool,
+    },
+    /// Its definition is run.
+    Make(Verb),
+    /// It is there, and left as it is.
+    Keep(Kept),
+    /// It cannot be restored, for this reason.
+    Impossible(String),
+}
+
+impl Action {
+    /// Whether parts are placed for it.
+    #[must_use]
+    pub fn places_parts(&self) -> bool {
+        matches!(self, Self::Place | Self::Swap | Self::Partitions { .. })
+    }
+
+    /// Whether it changes the server.
+    #[must_use]
+    pub fn changes_server(&self) -> bool {
+        self.places_parts() || matches!(self, Self::Make(_))
+    }
+}
+
+/// One table of the plan.
+#[derive(Clone, Debug)]
+pub struct TablePlan {
+    /// Its name in the snapshot.
+    pub from: TableName,
+    /// Its name on the server.
+    pub to: TableName,
+    /// Its engine.
+    pub engine: String,
+    /// What is done.
+    pub action: Action,
+    /// Tables with data first, materialized views last.
+    pub rank: u8,
+    /// The UUID that it gets, in databases whose tables have some.
+    pub uuid: Option<TableUuid>,
+    /// The UUID of its inner table.
+    pub inner_uuid: Option<TableUuid>,
+    /// Whether the UUID differs from the snapshot's.
+    pub uuid_changed: bool,
+    /// What is restored.
+    pub restores: Amount,
+    /// What the live table holds, of one that is replaced or gets partitions.
+    pub replaces: Option<Amount>,
+    /// The UUID of the live table.
+    pub live_uuid: Option<TableUuid>,
+    /// What of the live table the snapshot does not have, and would be lost.
+    pub losses: Vec<Loss>,
+    /// Notes for the person.
+    pub warnings: Vec<String>,
+}
+
+/// A table that is not touched unless a person asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something of the live table would be lost: `--replace` allows it.
+    Loss {
+        /// The live table.
+        table: TableName,
+        /// What.
+        losses: Vec<Loss>,
+    },
+    /// A second table would be made on a replica's path in Keeper: `--replicated` chooses another way.
+    Replicated {
+        /// The table, by its name in the snapshot.
+        table: TableName,
+    },
+}
+
+impl Refusal {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &TableName {
+        match self {
+            Self::Loss { table, .. } | Self::Replicated { table } => table,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss { table, losses } => {
+                let losses: Vec<String> = losses.iter().map(ToString::to_string).collect();
+                write!(f, "{table} has {} that the snapshot does not have", losses.join(", "))
+            }
+            Self::Replicated { table } => {
+                write!(f, "{table} is replicated: a second table on its path in Keeper would break the replica")
+            }
+        }
+    }
+}
+
+/// What a restore does.
+#[derive(Clone, Debug, Default)]
+pub struct RestorePlan {
+    /// What is done first, with the leftovers of interrupted restores.
+    pub recovery: Vec<RecoveryStep>,
+    /// Databases to make, by the names that they get, with the names that they have in the snapshot.
+    pub databases: BTreeMap<String, String>,
+    /// The tables, in the order in which they are made.
+    pub tables: Vec<TablePlan>,
+    /// New names and UUIDs, for definitions that mention them.
+    pub mapping: Mapping,
+    /// What is not done unless it is asked for.
+    pub refused: Vec<Refusal>,
+    /// Two tables that would have one name.
+    pub conflicts: Vec<String>,
+}
+
+impl RestorePlan {
+    /// Whether carrying it out changes anything on the server.
+    #[must_use]
+    pub fn changes_server(&self) -> bool {
+        let recovers = self.recovery.iter().any(|step| !matches!(step, RecoveryStep::Keep { .. }));
+        recovers || !self.databases.is_empty() || self.tables.iter().any(|table| table.action.changes_server())
+    }
+}

@@ -1,0 +1,81 @@
+//! The server that is restored into, as a plan sees it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::model::{TableName, TableUuid};
+use crate::plan::Definition;
+
+use super::compare::PartState;
+
+/// The parts in a table's `detached/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetachedParts {
+    /// These.
+    Listed(Vec<String>),
+    /// They cannot be listed, for this reason.
+    Unreadable(String),
+}
+
+impl Default for DetachedParts {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+/// A table of the server.
+#[derive(Clone, Debug, Default)]
+pub struct TargetTable {
+    /// Its UUID.
+    pub uuid: Option<TableUuid>,
+    /// Its engine.
+    pub engine: String,
+    /// Its active parts, patch parts too.
+    pub parts: Vec<PartState>,
+    /// Ids of mutations that are not done.
+    pub unfinished_mutations: Vec<String>,
+    /// What stands in its `detached/`.
+    pub detached: DetachedParts,
+    /// Its definition, where it can be read.
+    pub definition: Option<Definition>,
+}
+
+/// Parts, rows and bytes of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Parts, patch parts too.
+    pub parts: u64,
+    /// Rows, those of patch parts left out.
+    pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// The sum over these parts.
+    #[must_use]
+    pub fn of(parts: &[PartState]) -> Self {
+        let mut amount = Self { parts: parts.len() as u64, ..Self::default() };
+        for part in parts {
+            amount.bytes = amount.bytes.saturating_add(part.bytes);
+            if !part.name.is_patch() {
+                amount.rows = amount.rows.saturating_add(part.rows.unwrap_or(0));
+            }
+        }
+        amount
+    }
+}
+
+/// The server as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Engines of its databases.
+    pub databases: BTreeMap<String, String>,
+    /// Its tables.
+    pub tables: BTreeMap<TableName, TargetTable>,
+    /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
+    pub used_uuids: HashSet<TableUuid>,
+    /// Its storage policies; none where the server has no such things.
+    pub policies: Option<BTreeSet<String>>,
+    /// Whether a statement may lift the size over which the server refuses to drop a table or a partition.
+    pub lifts_drop_limit: bool,
+}

@@ -1,0 +1,397 @@
+//! What a restore must never touch: data that the snapshot does not have, and what is not provably its own.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, Kind, both_engines};
+use crate::support::repository;
+use crate::tree::{Tree, tree};
+
+fn asynchronous(engine: &Engine) -> &'static [(&'static str, &'static str)] {
+    match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    }
+}
+
+fn losses(report: &Value) -> Vec<String> {
+    let tables = report["tables"].as_array().expect("a list").iter();
+    let kinds = tables.flat_map(|table| table["losses"].as_array().expect("a list"));
+    kinds.map(|loss| loss["kind"].as_str().expect("text").to_owned()).collect()
+}
+
+/// Refused without `--replace`, by dry run too, with this kind of loss named; and nothing has changed.
+#[track_caller]
+fn refused(chsnap: &Chsnap, arguments: &[&str], kind: &str, unchanged: &dyn Fn() -> String) {
+    let before = unchanged();
+    let answer = chsnap.json(13, &[arguments, &["--yes"]].concat());
+    assert_eq!(answer["state"], "refused", "{answer:#}");
+    let plan = chsnap.json(13, &[arguments, &["--dry-run"]].concat());
+    assert!(losses(&plan).iter().any(|loss| loss == kind), "{kind}: {plan:#}");
+    assert!(!plan["refused"].as_array().expect("a list").is_empty());
+    assert_eq!(unchanged(), before);
+    let allowed = chsnap.run(&[&["--json"], arguments, &["--dry-run", "--replace"]].concat());
+    assert!(matches!(allowed.code, 0 | 3), "{}{}", allowed.stdout, allowed.stderr);
+    let allowed: Value = serde_json::from_str(&allowed.stdout).expect("JSON");
+    assert!(losses(&allowed).iter().any(|loss| loss == kind), "the plan names it: {allowed:#}");
+}
+
+/// A detached table, a table in a detached database, detached parts: what no restore of something else may touch.
+struct Bystanders {
+    before: Vec<Tree>,
+    places: Vec<std::path::PathBuf>,
+}
+
+impl Bystanders {
+    fn make(engine: &Engine) -> Self {
+        engine.query("CREATE DATABASE aside");
+        engine.query("CREATE DATABASE gone");
+        for table in ["aside.detached", "aside.parts", "gone.inside"] {
+            engine.query(&format!("CREATE TABLE {table} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO {table} SELECT number FROM numbers(100)"));
+        }
+        let path = |table: &str| {
+            let column = if engine.kind() == Kind::V26 { "data_paths[1]" } else { "data_path" };
+            let (database, name) = table.split_once('.').expect("a name");
+            let sql = format!("SELECT {column} FROM system.tables WHERE database = '{database}' AND name = '{name}'");
+            std::path::PathBuf::from(engine.query(&sql))
+        };
+        let places = ["aside.detached", "aside.parts", "gone.inside"].map(path).to_vec();
+        engine.query("ALTER TABLE aside.parts DETACH PARTITION tuple()");
+        engine.query("DETACH TABLE aside.detached");
+        engine.query("DETACH DATABASE gone");
+        // The server is through with the parts that it replaced.
+        sleep(Duration::from_millis(500));
+        Self { before: places.iter().map(|place| tree(place)).collect(), places }
+    }
+
+    #[track_caller]
+    fn check(&self, when: &str) {
+        for (place, before) in self.places.iter().zip(&self.before) {
+            assert!(tree(place) == *before, "{when}: {} has changed", place.display());
+        }
+    }
+
+    #[track_caller]
+    fn come_back(&self, engine: &Engine) {
+        engine.query("ATTACH TABLE aside.detached");
+        if engine.kind() == Kind::V26 {
+            engine.query("ATTACH DATABASE gone");
+            assert_eq!(engine.query("SELECT count() FROM gone.inside"), "100");
+        }
+        assert_eq!(engine.query("SELECT count() FROM aside.detached"), "100");
+    }
+}
+
+/// Kills a restore as soon as `path`, or what begins like its last component, stands.
+fn kill_when_there(chsnap: &Chsnap, arguments: &[&str], is_there: impl Fn() -> bool) {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat,renameat2:delay_enter=400000"]);
+    let mut command = chsnap.under(strace, arguments);
+    // A group of its own: what strace traces does not end with it.
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().expect("strace starts");
+    let begun = Instant::now();
+    while !is_there() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never stood");
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before it could be killed");
+        sleep(Duration::from_millis(5));
+    }
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-9", "--", &group]).status().expect("kill runs").success());
+    child.wait().expect("it ends");
+}
+
+fn has_definition(engine: &Engine, name: &str) -> bool {
+    fn find(dir: &Path, name: &str) -> bool {
+        let Ok(entries) = fs::read_dir(dir) else { return false };
+        entries.filter_map(Result::ok).any(|entry| {
+            let path = entry.path();
+            path.file_name().is_some_and(|found| found == name) || path.is_dir() && find(&path, name)
+        })
+    }
+    ["metadata", "store"].iter().any(|dir| find(&engine.data_path().join(dir), name))
+}
+
+both_engines! {
+    fn a_table_that_is_detached_after_a_killed_restore_keeps_its_rows(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for name in ["first", "second", "third"] {
+            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(4500)"));
+        }
+        engine.query("CREATE TABLE lab.other (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.other SELECT number FROM numbers(10)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        for name in ["first", "second", "third"] {
+            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        }
+        let arguments = ["restore", "latest", "--table", "lab.first", "--table", "lab.second", "--table", "lab.third", "--yes"];
+        kill_when_there(&chsnap, &arguments, || has_definition(&engine, "second.sql"));
+        for _ in 0..100 {
+            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
+            sleep(Duration::from_millis(50));
+        }
+        engine.query("DETACH TABLE lab.first");
+        let proof = chsnap.json(0, &["drill", "--table", "lab.other"]);
+        assert_eq!(proof["state"], "proven");
+        // A plan shows what a restore would do with the leftovers, and does nothing.
+        let there = tree(engine.data_path());
+        let plan = chsnap.json(0, &["restore", "latest", "--table", "lab.other", "--dry-run"]);
+        assert!(!plan["recovery"].as_array().expect("a list").is_empty(), "{plan:#}");
+        let files = |tree: &Tree| tree.iter().filter(|(path, _)| !path.starts_with("metadata_dropped")).map(|(path, node)| (path.clone(), node.content)).collect::<Vec<_>>();
+        assert!(files(&tree(engine.data_path())) == files(&there), "a dry run changes nothing");
+        chsnap.expect(0, &["restore", "latest", "--table", "lab.other", "--yes"]);
+        engine.query("ATTACH TABLE lab.first");
+        assert_eq!(engine.query("SELECT count() FROM lab.first"), "4500");
+        // The rest comes back, and the note is gone.
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        for name in ["first", "second", "third"] {
+            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "4500", "{name}");
+        }
+        let names: Vec<String> = fs::read_dir(engine.data_path()).expect("data")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        assert!(!names.iter().any(|name| name.contains("chsnap")), "{names:?}");
+    }
+
+    fn a_table_counts_as_restored_only_if_it_compares_now(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for name in ["first", "second"] {
+            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
+        }
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        for name in ["first", "second"] {
+            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        }
+        let arguments = ["restore", "latest", "--yes"];
+        kill_when_there(&chsnap, &arguments, || has_definition(&engine, "first.sql"));
+        for _ in 0..100 {
+            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'first'") == "1" { break; }
+            sleep(Duration::from_millis(50));
+        }
+        engine.query("TRUNCATE TABLE lab.first");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.first", "--replace", "--yes"]);
+        assert_eq!(engine.query("SELECT count() FROM lab.first"), "100");
+    }
+
+    fn an_unfinished_mutation_is_not_passed_by(engine: Engine) {
+        engine.query("CREATE TABLE default.t (p UInt8, k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.t SELECT number % 3, number, 0 FROM numbers(30)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("SYSTEM STOP MERGES default.t");
+        engine.query_with("ALTER TABLE default.t UPDATE v = 2 WHERE 1", asynchronous(&engine)).expect("queued");
+        let parts = || engine.query("SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)");
+        for arguments in [vec!["restore", "latest", "--partition", "2"], vec!["restore", "latest", "--data-only"], vec!["restore", "latest", "--table", "default.t"]] {
+            refused(&chsnap, &arguments, "mutations", &parts);
+        }
+        engine.query("SYSTEM START MERGES default.t");
+        for _ in 0..100 {
+            if engine.query("SELECT sum(v) FROM default.t") == "60" { break; }
+            sleep(Duration::from_millis(100));
+        }
+        assert_eq!(engine.query("SELECT p, sum(v) FROM default.t GROUP BY p ORDER BY p").replace(['\t', '\n'], " "), "0 20 1 20 2 20");
+    }
+
+    fn detached_parts_and_definitions_of_an_empty_table_stay(engine: Engine) {
+        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(22)");
+        engine.query("CREATE TABLE default.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO default.u SELECT 1");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("INSERT INTO default.t SELECT 2, number FROM numbers(11)");
+        for partition in 0..3 {
+            engine.query(&format!("ALTER TABLE default.t DETACH PARTITION {partition}"));
+        }
+        engine.query("DROP TABLE default.u");
+        engine.query("CREATE TABLE default.u (k UInt64, other String) ENGINE = MergeTree ORDER BY k");
+        let column = if engine.kind() == Kind::V26 { "data_paths[1]" } else { "data_path" };
+        let path = engine.query(&format!("SELECT {column} FROM system.tables WHERE database = 'default' AND name = 't'"));
+        let detached = || format!("{:?}", tree(&Path::new(&path).join("detached")));
+        assert!(detached().contains("2_"));
+        refused(&chsnap, &["restore", "latest", "--table", "default.t"], "detached_parts", &detached);
+        let definition = || engine.query("SELECT name FROM system.columns WHERE table = 'u'");
+        refused(&chsnap, &["restore", "latest", "--table", "default.u"], "definition", &definition);
+        // Without a selection both stay, and are named.
+        let before = (detached(), definition());
+        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+        assert_eq!(report["state"], "differs", "{report:#}");
+        assert_eq!((detached(), definition()), before);
+        for table in report["tables"].as_array().expect("a list") {
+            assert_eq!((&table["state"], &table["rows"]), (&Value::from("present"), &Value::from(0)), "{table:#}");
+            assert!(table["expected_rows"].as_u64() > Some(0));
+        }
+    }
+
+    fn on_a_healthy_server_a_restore_changes_nothing_and_renames_select(engine: Engine) {
+        engine.query("CREATE DATABASE shop");
+        for (name, rows) in [("orders", 100), ("customers", 20)] {
+            engine.query(&format!("CREATE TABLE shop.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO shop.{name} SELECT number FROM numbers({rows})"));
+        }
+        engine.query("CREATE VIEW shop.seen AS SELECT count() AS c FROM shop.orders");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let report = chsnap.json(0, &["restore", "latest"]);
+        assert_eq!(report["state"], "nothing_to_do", "nothing is asked where nothing changes: {report:#}");
+        let report = chsnap.json(0, &["restore", "latest", "--rename", "shop.orders=shop.orders_before", "--yes"]);
+        assert_eq!((&report["state"], report["tables"].as_array().expect("a list").len()), (&Value::from("restored"), 1));
+        assert_eq!(engine.query("SELECT count() FROM shop.orders_before"), "100");
+        let report = chsnap.json(0, &["restore", "latest", "--rename-db", "shop=shop_before", "--yes"]);
+        assert_eq!(report["tables"].as_array().expect("a list").len(), 3, "{report:#}");
+        assert_eq!(engine.query("SELECT c FROM shop_before.seen"), "100");
+        engine.query("INSERT INTO shop.orders SELECT number FROM numbers(7)");
+        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+        assert_eq!(report["state"], "differs", "{report:#}");
+        let orders = report["tables"].as_array().expect("a list").iter().find(|table| table["table"] == "orders").expect("a table");
+        assert_eq!((&orders["rows"], &orders["expected_rows"]), (&Value::from(107), &Value::from(100)));
+        assert_eq!(engine.query("SELECT count() FROM shop.orders"), "107");
+        // Replacing wants a selection.
+        let usage = chsnap.expect(2, &["restore", "latest", "--replace", "--yes"]);
+        assert!(usage.stderr.contains("--all"), "{}", usage.stderr);
+        chsnap.json(0, &["restore", "latest", "--replace", "--all", "--yes"]);
+        assert_eq!(engine.query("SELECT count() FROM shop.orders"), "100");
+        // Where nothing of it comes back that is a failure, with the document on stdout.
+        let run = chsnap.run(&["--json", "restore", "latest", "--table", "shop.orders", "--rename", "shop.orders=nowhere.t", "--data-only", "--yes"]);
+        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+        assert_eq!(serde_json::from_str::<Value>(&run.stdout).expect("a document")["state"], "failed");
+        assert!(run.stderr.contains("none of the tables"), "{}", run.stderr);
+    }
+
+    fn partitions_of_negative_numbers_are_named(engine: Engine) {
+        engine.query("CREATE TABLE default.n (a Int8, k UInt64) ENGINE = MergeTree PARTITION BY a ORDER BY k");
+        engine.query("INSERT INTO default.n SELECT -(number % 3), number FROM numbers(30)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("ALTER TABLE default.n DROP PARTITION -1");
+        let report = chsnap.json(0, &["restore", "latest", "--partition", "-1", "--yes"]);
+        assert_eq!(report["tables"][0]["rows"], 10, "{report:#}");
+        assert_eq!(engine.query("SELECT count() FROM default.n WHERE a = -1"), "10");
+    }
+
+    fn bystanders_are_the_same_to_the_byte_after_every_restore_and_drill(engine: Engine) {
+        let bystanders = Bystanders::make(&engine);
+        engine.query("CREATE DATABASE lab");
+        for name in ["a", "b"] {
+            engine.query(&format!("CREATE TABLE lab.{name} (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number % 3, number FROM numbers(30)"));
+        }
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create", "--table", "lab.*"]);
+        engine.query("DROP DATABASE lab");
+        let restore = ["restore", "latest", "--yes"];
+        for (call, nth) in [("linkat", 3), ("renameat,renameat2", 3), ("renameat,renameat2", 4), ("sendto,write,writev", 40)] {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+            chsnap.under(strace, &restore).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("strace runs");
+            bystanders.check(&format!("killed at {call} {nth}"));
+            chsnap.json(0, &["drill"]);
+            bystanders.check("drill");
+            chsnap.json(0, &restore);
+            bystanders.check("restore");
+            chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
+            bystanders.check("replace");
+            engine.query("ALTER TABLE lab.a DROP PARTITION 1");
+            chsnap.json(0, &["restore", "latest", "--partition", "1", "--yes"]);
+            bystanders.check("partition");
+            engine.query("DROP DATABASE lab");
+        }
+        bystanders.come_back(&engine);
+    }
+}
+
+#[test]
+fn lightweight_updates_and_deletes_since_the_snapshot_are_no_less_data() {
+    let engine = Engine::start(Kind::V26);
+    let settings = "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1";
+    for (name, change) in [
+        ("updated", "UPDATE default.updated SET v = 2 WHERE 1"),
+        (
+            "deleted",
+            "DELETE FROM default.deleted WHERE k % 2 = 0 SETTINGS lightweight_delete_mode = 'lightweight_update_force'",
+        ),
+    ] {
+        engine.query(&format!(
+            "CREATE TABLE default.{name} (p UInt8, k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k {settings}"
+        ));
+        engine.query(&format!("INSERT INTO default.{name} SELECT number % 3, number, 0 FROM numbers(30)"));
+        let chsnap = Chsnap::new(&engine.root().join(name)).url(&engine.url());
+        chsnap.expect(0, &["init"]);
+        chsnap.json(0, &["create", "--table", &format!("default.{name}")]);
+        engine.query(change);
+        let rows = || engine.query(&format!("SELECT count(), sum(v) FROM default.{name}"));
+        let table = format!("default.{name}");
+        for arguments in [
+            vec!["restore", "latest", "--partition", "2"],
+            vec!["restore", "latest", "--data-only"],
+            vec!["restore", "latest", "--table", &table],
+        ] {
+            refused(&chsnap, &arguments, "patches", &rows);
+        }
+        // With permission it is undone in the one partition, and stays in the others.
+        chsnap.json(0, &["restore", "latest", "--partition", "2", "--replace", "--yes"]);
+        assert_eq!(engine.query(&format!("SELECT count(), sum(v) FROM default.{name} WHERE p = 2")), "10\t0");
+        let others = engine.query(&format!("SELECT count(), sum(v) FROM default.{name} WHERE p != 2"));
+        assert_eq!(others, if name == "updated" { "20\t40" } else { "10\t0" }, "{name}");
+    }
+}
+
+#[test]
+fn a_replaced_table_that_is_kept_has_a_name_that_tells_what_it_is() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT number FROM numbers(5)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("INSERT INTO default.t SELECT number FROM numbers(7)");
+    let report =
+        chsnap.json(0, &["restore", "latest", "--table", "default.t", "--replace", "--keep-replaced", "--yes"]);
+    let kept = &report["tables"][0]["replaced_table"];
+    let name = kept["table"].as_str().expect("a name");
+    assert!(name.starts_with("t_replaced_20"), "{name}");
+    assert_eq!(engine.query(&format!("SELECT count() FROM default.`{name}`")), "12");
+    assert_eq!(engine.query("SELECT count() FROM default.t"), "5");
+}
+
+#[test]
+fn a_directory_that_cannot_be_told_apart_stays_and_is_named() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT number FROM numbers(5)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    // The note of a restore that was killed after it had moved a table in, and a definition file that is a pipe.
+    let uuid = "0badcafe-0000-4000-8000-000000000001";
+    let place = format!("store/0ba/{uuid}");
+    let note = engine.data_path().join("chsnap_restore_20261122020000_0badcafe");
+    fs::create_dir(&note).expect("a directory");
+    fs::write(note.join("lock"), b"").expect("a lock");
+    let intent = serde_json::json!({
+        "snapshot": "2026-11-22T020000Z", "host": "h", "pid": 1, "started": "2026-11-22T02:00:00Z",
+        "tables": [{"name": {"database": "default", "table": "x"}, "uuid": uuid, "places": [["default", place]],
+            "is_temporary": false, "replaces": null, "old_name": null, "keeps_old": false}],
+    });
+    fs::write(note.join("intent.json"), intent.to_string()).expect("an intent");
+    fs::create_dir_all(engine.data_path().join(&place)).expect("a directory");
+    fs::write(engine.data_path().join(&place).join("x"), b"x").expect("a file");
+    let pipe = engine.data_path().join("metadata/pipe.sql");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert!(report["warnings"].to_string().contains(uuid), "{report:#}");
+    assert!(engine.data_path().join(&place).join("x").exists());
+    fs::remove_file(&pipe).expect("removed");
+    // What the server knows in no way goes.
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert!(!engine.data_path().join(&place).exists() && !note.exists());
+}
