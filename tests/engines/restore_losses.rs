@@ -80,7 +80,8 @@ impl Bystanders {
     }
 
     #[track_caller]
-    fn come_back(&self, engine: &Engine) {
+    fn come_back(self, engine: &Engine) {
+        drop(self);
         engine.query("ATTACH TABLE aside.detached");
         if engine.kind() == Kind::V26 {
             engine.query("ATTACH DATABASE gone");
