@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
         },
     };
     if let Some(path) = &args.metrics_file
-        && let Err(error) = metrics::write(path, globals, None)
+        && let Err(error) = metrics::write(path, globals, None, now)
     {
         found.message = format!("{}; the figures are not written: {error}", found.message);
         found.state = found.state.max(State::Warning);

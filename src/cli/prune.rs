@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
 use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
 use chsnap::plan::retention::{Limits, Policy};
@@ -86,13 +86,15 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         paths: globals.paths(),
         jobs: globals.jobs_for(&repository),
     };
-    let plan = plan_prune(&repository, &request, Utc::now())?;
+    let now = Utc::now();
+    let plan = plan_prune(&repository, &request, now)?;
     if !output.is_json() {
-        output.text(&text(&plan, &request.policy));
+        output.text(&text(&plan, &request.policy, now));
         output.warnings(&plan.warnings);
     }
     let verdict = verdict(args, &plan, output);
     if verdict == Verdict::Pruned {
+        // Whoever was asked may have taken a while to answer.
         let now = Utc::now();
         let locked = repository.lock("prune", now, globals.lock_wait).map_err(OpError::from)?;
         carry_out(&locked, &plan, now)?;
@@ -157,8 +159,7 @@ fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Outp
     Ok(code)
 }
 
-fn text(plan: &PrunePlan, policy: &Policy) -> String {
-    let now = Utc::now();
+fn text(plan: &PrunePlan, policy: &Policy, now: DateTime<Utc>) -> String {
     let columns =
         [("", Left), ("SNAPSHOT", Left), ("AGE", Right), ("ALONE", Right), ("TOGETHER", Right), ("WHY", Left)];
     let mut rows: Vec<Vec<String>> = Vec::new();

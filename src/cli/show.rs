@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::ops::{self, Shown};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{TableEntry, TableState};
@@ -28,12 +28,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = args.snapshot.parse().map_err(ops::OpError::from)?;
+    let now = Utc::now();
     let mut shown = ops::show(&repository, &reference)?;
-    shown.pin.take_if(|pin| !pin.holds(Utc::now()));
+    shown.pin.take_if(|pin| !pin.holds(now));
     if output.is_json() {
         output.json(&document(&shown, output));
     } else {
-        output.text(&text(&shown));
+        output.text(&text(&shown, now));
         output.warnings(&shown.manifest.warnings);
     }
     Ok(DONE)
@@ -60,18 +61,14 @@ fn document(shown: &Shown, output: &Output) -> Value {
     Value::Object(document)
 }
 
-fn text(shown: &Shown) -> String {
+fn text(shown: &Shown, now: DateTime<Utc>) -> String {
     let manifest = &shown.manifest;
     let totals = &manifest.totals;
     let mut lines = vec![
         ("snapshot", manifest.id.to_string()),
         (
             "taken",
-            format!(
-                "{} ({} ago)",
-                manifest.time.format("%Y-%m-%d %H:%M:%S UTC"),
-                render::age(manifest.time, Utc::now())
-            ),
+            format!("{} ({} ago)", manifest.time.format("%Y-%m-%d %H:%M:%S UTC"), render::age(manifest.time, now)),
         ),
         ("path", shown.path.display().to_string()),
         (
@@ -107,9 +104,9 @@ fn text(shown: &Shown) -> String {
     if let Some(pin) = &shown.pin {
         lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
     }
-    lines.push(("verified", verified_text(&shown.check, Utc::now())));
+    lines.push(("verified", verified_text(&shown.check, now)));
     if let Some(drill) = &shown.drill {
-        lines.push(("drilled", drilled(drill)));
+        lines.push(("drilled", drilled(drill, now)));
     }
     let mut text = String::new();
     for (name, value) in lines {
@@ -129,7 +126,7 @@ fn text(shown: &Shown) -> String {
     text
 }
 
-fn drilled(drill: &ops::Drill) -> String {
+fn drilled(drill: &ops::Drill, now: DateTime<Utc>) -> String {
     let tables = format!("{} of {}", drill.tables, render::count(drill.of_tables, "table"));
     let outcome = if drill.failed == 0 {
         format!(
@@ -140,7 +137,7 @@ fn drilled(drill: &ops::Drill) -> String {
     } else {
         format!("{} of {tables} NOT as they were taken", drill.failed)
     };
-    format!("{} ago: {outcome}", render::age(drill.time, Utc::now()))
+    format!("{} ago: {outcome}", render::age(drill.time, now))
 }
 
 fn row(table: &TableEntry) -> Vec<String> {

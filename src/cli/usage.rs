@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::model::SnapshotId;
 use chsnap::ops::OpError;
 use chsnap::ops::prune::reasons;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         insert_path(&mut document, "repository", repository.path());
         output.json(&Value::Object(document));
     } else {
-        output.text(&text(&found, &reasons, globals.quiet));
+        output.text(&text(&found, &reasons, globals.quiet, now));
     }
     output.warnings(&found.warnings);
     Ok(if found.warnings.is_empty() { DONE } else { WARNED })
@@ -244,7 +244,7 @@ fn freed_row(freed: &Freed) -> Value {
 
 const WRITABLE: &str = "a String takes everything";
 
-fn text(found: &Usage, reasons: &Reasons, quiet: bool) -> String {
+fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> String {
     let filesystem = &found.filesystem;
     let used = filesystem.size_bytes.saturating_sub(filesystem.free_bytes);
     let share = (used.saturating_mul(100)).checked_div(filesystem.size_bytes).unwrap_or(0);
@@ -266,7 +266,7 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool) -> String {
     text.push_str(&match &found.tables {
         Some(tables) => tables_text(tables),
         None if found.snapshots.is_empty() => "no snapshots yet: chsnap create takes one\n".to_owned(),
-        None => snapshots_text(&found.snapshots, reasons),
+        None => snapshots_text(&found.snapshots, reasons, now),
     });
     text.push('\n');
     if let Some(freed) = &found.freed {
@@ -296,8 +296,7 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool) -> String {
     text
 }
 
-fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons) -> String {
-    let now = Utc::now();
+fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons, now: DateTime<Utc>) -> String {
     let columns = [
         ("SNAPSHOT", Left),
         ("AGE", Right),

@@ -53,14 +53,19 @@ const LIMIT_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// Why it is not written. What cannot be read of the repository is left out, and `chsnap_up` is 0.
-pub(super) fn write(path: &Path, globals: &Globals, outcome: Option<&Outcome>) -> Result<(), String> {
+pub(super) fn write(
+    path: &Path,
+    globals: &Globals,
+    outcome: Option<&Outcome>,
+    now: DateTime<Utc>,
+) -> Result<(), String> {
     let text = |error: fs::FsError| chsnap::monitor::chain(&error);
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("it has no file name")?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = fs::Dir::open(parent, fs::real()).map_err(text)?;
     let before = directory.find_and_read(name, LIMIT_BYTES).ok().flatten().unwrap_or_default();
     let profile = outcome.map_or(globals.profile.as_deref(), |outcome| outcome.profile.as_deref());
-    let page = page(globals, profile, outcome, &String::from_utf8_lossy(&before));
+    let page = page(globals, profile, outcome, &String::from_utf8_lossy(&before), now);
     // Readable for whoever the exporter runs as: there are no secrets in it.
     directory.publish(name, 0o644, page.as_bytes()).map_err(text)
 }
@@ -76,7 +81,13 @@ fn number(number: impl TryInto<u64>) -> f64 {
     number.try_into().unwrap_or(u64::MAX) as f64
 }
 
-fn page(globals: &Globals, profile: Option<&str>, outcome: Option<&Outcome>, before: &str) -> String {
+fn page(
+    globals: &Globals,
+    profile: Option<&str>,
+    outcome: Option<&Outcome>,
+    before: &str,
+    now: DateTime<Utc>,
+) -> String {
     let mut page = Page::new("profile", profile.unwrap_or("default"));
     page.gauges(
         "chsnap_build_info",
@@ -92,7 +103,7 @@ fn page(globals: &Globals, profile: Option<&str>, outcome: Option<&Outcome>, bef
         snapshots(&mut page, repository, listing);
         space(&mut page, repository);
         checks(&mut page, repository, listing);
-        usage(&mut page, repository, globals);
+        usage(&mut page, repository, globals, now);
     }
     page.text().to_owned()
 }
@@ -264,7 +275,7 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
 }
 
 /// The figures of `chsnap usage`, by the same code.
-fn usage(page: &mut Page, repository: &Repository, globals: &Globals) {
+fn usage(page: &mut Page, repository: &Repository, globals: &Globals, now: DateTime<Utc>) {
     let request = UsageRequest {
         snapshots: Vec::new(),
         by: By::Snapshot,
@@ -273,7 +284,7 @@ fn usage(page: &mut Page, repository: &Repository, globals: &Globals) {
         paths: globals.paths(),
         jobs: globals.jobs_for(repository),
     };
-    let Ok(found) = ops::usage::usage(repository, &request, Utc::now()) else { return };
+    let Ok(found) = ops::usage::usage(repository, &request, now) else { return };
     let totals = &found.totals;
     for (name, help, value) in [
         ("chsnap_repository_cost_bytes", "What would be free without the repository.", totals.cost_bytes),

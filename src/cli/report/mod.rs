@@ -83,7 +83,7 @@ impl Facts {
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
-    let facts = gather(args, globals, &repository)?;
+    let facts = gather(args, globals, &repository, Utc::now())?;
     let page = page::page(&facts);
     write(&args.html, page.as_bytes())?;
     let (count, warnings) = (facts.usage.snapshots.len(), &facts.usage.warnings);
@@ -106,8 +106,7 @@ fn write(path: &Path, page: &[u8]) -> Result<(), Failure> {
     Ok(written.map_err(OpError::from)?)
 }
 
-fn gather(args: &Args, globals: &Globals, repository: &Repository) -> Result<Facts, Failure> {
-    let now = Utc::now();
+fn gather(args: &Args, globals: &Globals, repository: &Repository, now: DateTime<Utc>) -> Result<Facts, Failure> {
     let request = |by| UsageRequest {
         snapshots: Vec::new(),
         by,

@@ -364,7 +364,7 @@ impl Run<'_> {
         self.summary.finished = Utc::now();
         if let Some(path) = &self.args.metrics_file {
             let outcome = self.summary.outcome(self.code());
-            if let Err(error) = metrics::write(path, self.runner.globals, Some(&outcome)) {
+            if let Err(error) = metrics::write(path, self.runner.globals, Some(&outcome), self.summary.finished) {
                 self.summary.warnings.push(format!("the figures for Prometheus are not written: {error}"));
             }
         }
