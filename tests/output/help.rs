@@ -1,0 +1,74 @@
+//! The help of every command, and that none lacks its transcripts.
+
+use std::collections::BTreeSet;
+
+use crate::chsnap_command::Chsnap;
+use crate::transcript::{folder, transcripts};
+
+fn chsnap() -> Chsnap {
+    Chsnap::new("/repository".as_ref())
+}
+
+fn help(path: &[String]) -> String {
+    let mut line = path.to_vec();
+    line.push("--help".to_owned());
+    let output = chsnap().command(&line).env("COLUMNS", "100").output().expect("chsnap starts");
+    assert!(output.status.success() && output.stderr.is_empty(), "{line:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The commands that a help lists, `help` itself left out.
+fn listed(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // Further lines of a description are indented by more.
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    names.filter(|name| name != "help").collect()
+}
+
+/// Every command, as the words that call it, with its help.
+fn commands() -> Vec<(Vec<String>, String)> {
+    let mut found = vec![(Vec::new(), help(&[]))];
+    let mut next = 0;
+    while let Some((path, text)) = found.get(next).cloned() {
+        for name in listed(&text) {
+            let path = [path.clone(), vec![name]].concat();
+            let text = help(&path);
+            found.push((path, text));
+        }
+        next += 1;
+    }
+    found
+}
+
+fn name_of(path: &[String]) -> String {
+    [&["help".to_owned()], path].concat().join("-")
+}
+
+#[test]
+fn the_help_of_every_command_is_as_recorded() {
+    transcripts(|all| {
+        for (path, text) in commands() {
+            all.compare_unmasked(&name_of(&path), &text);
+        }
+    });
+}
+
+#[test]
+fn every_command_has_a_recorded_help_and_a_recorded_answer() {
+    let recorded: BTreeSet<String> = std::fs::read_dir(folder())
+        .expect("the transcripts")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter_map(|name| name.strip_suffix(".snap").map(str::to_owned))
+        .collect();
+    let commands = commands();
+    assert!(commands.len() > 25, "{}", commands.len());
+    let helps: BTreeSet<String> = commands.iter().map(|(path, _)| name_of(path)).collect();
+    let recorded_helps = recorded.iter().filter(|name| name.starts_with("help")).cloned().collect();
+    assert_eq!(helps, recorded_helps, "commands, and recorded helps");
+    for (path, _) in commands.iter().filter(|(path, _)| path.len() == 1) {
+        let name = &path[0];
+        let has_answer = recorded.iter().any(|file| file == name || file.starts_with(&format!("{name}-")));
+        assert!(has_answer, "no transcript of {name}");
+    }
+}

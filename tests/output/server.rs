@@ -1,0 +1,139 @@
+//! Commands that ask a server, on today's engine.
+
+use std::fs;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, Kind};
+use crate::support::ids;
+use crate::transcript::{Transcripts, transcripts};
+
+fn load(engine: &Engine) {
+    engine.query("CREATE DATABASE lab");
+    engine.query(
+        "CREATE TABLE lab.events (month UInt32, id UInt64, name String) ENGINE = MergeTree PARTITION BY month ORDER BY id",
+    );
+    engine.query("SYSTEM STOP MERGES lab.events");
+    engine.query("INSERT INTO lab.events SELECT 202510 + number % 2, number, toString(number) FROM numbers(1000)");
+    engine.query("CREATE TABLE lab.log (k UInt32) ENGINE = Log");
+    engine.query("CREATE VIEW lab.seen AS SELECT name FROM lab.events");
+}
+
+/// The ids of the snapshots, the oldest first.
+fn listed(chsnap: &Chsnap) -> Vec<String> {
+    ids(&chsnap.json(0, &["list"])["snapshots"], "id")
+}
+
+fn prepared(all: &Transcripts) -> (Engine, Chsnap) {
+    let engine = Engine::start(Kind::V26);
+    load(&engine);
+    let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
+    all.word(engine.root(), "$DIR");
+    all.word(engine.root().canonicalize().expect("a path"), "$DIR");
+    chsnap.expect(0, &["init"]);
+    (engine, chsnap)
+}
+
+#[test]
+fn the_answers_of_create_and_what_reads_its_snapshots_are_as_recorded() {
+    transcripts(|all| {
+        let (engine, chsnap) = prepared(all);
+        all.show("doctor", &chsnap, &[&["doctor"], &["doctor", "--json"]]);
+        all.show("create-dry-run", &chsnap, &[&["create", "--dry-run"], &["create", "--dry-run", "--json"]]);
+        all.show("create", &chsnap, &[&["create", "--name", "first"]]);
+        engine.query("INSERT INTO lab.events SELECT 202512, number, 'new' FROM numbers(10)");
+        engine.query("ALTER TABLE lab.events DROP PARTITION 202510");
+        all.show(
+            "create-json",
+            &chsnap,
+            &[&["create", "--json", "--accept", "lab.log", "--pin", "for an audit", "--digest"]],
+        );
+        let [first, second] = &listed(&chsnap)[..] else { panic!("two snapshots") };
+        all.show("create-show", &chsnap, &[&["list"], &["show", first], &["show", second, "--json"]]);
+        let between = ["diff", first, second];
+        all.show(
+            "diff",
+            &chsnap,
+            &[&between, &[&between[..], &["--parts"]].concat(), &[&between[..], &["--json"]].concat()],
+        );
+        engine.query("INSERT INTO lab.events SELECT 202513, number, 'newer' FROM numbers(10)");
+        all.show("diff-live", &chsnap, &[&["diff", "latest", "live", "--parts"], &["diff", first, "live", "--json"]]);
+        all.show(
+            "verify",
+            &chsnap,
+            &[
+                &["verify"],
+                &["verify", "latest", "--level", "structure", "--json"],
+                &["verify", "--level", "data"],
+                &["verify", "--level", "data", "--json"],
+            ],
+        );
+        let config = engine.root().join("chsnap.toml");
+        fs::write(&config, "[run]\nverify_slices = 1\n[prune]\nkeep_last = 2\n[create]\naccept = [\"lab.log\"]\n")
+            .expect("a file");
+        let config = config.to_str().expect("a path");
+        let run = ["run", "--config", config];
+        all.show("run", &chsnap, &[&run, &[&run[..], &["--json"]].concat()]);
+        all.show("monitor-of-a-server", &chsnap, &[&["monitor"], &["monitor", "--json"]]);
+    });
+}
+
+#[test]
+fn the_answers_of_restore_and_drill_are_as_recorded() {
+    transcripts(|all| {
+        let (engine, chsnap) = prepared(all);
+        chsnap.expect(0, &["create", "--accept", "lab.log", "--digest"]);
+        let rename = ["restore", "latest", "--table", "lab.events", "--rename", "lab.events=lab.back"];
+        let rename = |more: &[&'static str]| [&rename[..], more].concat();
+        all.show(
+            "restore-dry-run",
+            &chsnap,
+            &[
+                &rename(&["--dry-run"]),
+                &rename(&["--dry-run", "--json"]),
+                &["restore", "latest", "--dry-run"],
+                &["restore", "latest", "--dry-run", "--json"],
+                &["restore", "latest", "--replace", "--dry-run"],
+            ],
+        );
+        all.show("restore-refused", &chsnap, &[&["restore", "latest", "--yes"], &rename(&[]), &rename(&["--json"])]);
+        all.show("restore", &chsnap, &[&rename(&["--yes"])]);
+        engine.query("DROP TABLE lab.back SYNC");
+        all.show("restore-json", &chsnap, &[&rename(&["--yes", "--json"])]);
+        engine.query("DROP DATABASE lab SYNC");
+        all.show("restore-all", &chsnap, &[&["restore", "latest", "--yes"]]);
+        assert_eq!(engine.query("SELECT count() FROM lab.events"), "1000");
+        let to = |name: &str| engine.root().join(name).to_str().expect("a path").to_owned();
+        let (one, two) = (to("one"), to("two"));
+        let to_one = ["restore", "latest", "--to", &one];
+        all.show("restore-to", &chsnap, &[&to_one, &to_one, &["restore", "latest", "--to", &two, "--json"]]);
+        all.show("drill", &chsnap, &[&["drill"], &["drill", "--json"], &["show"], &["list"]]);
+    });
+}
+
+#[test]
+fn damage_is_reported_as_recorded() {
+    transcripts(|all| {
+        let (engine, chsnap) = prepared(all);
+        chsnap.expect(0, &["create", "--accept", "lab.log"]);
+        chsnap.expect(0, &["create", "--accept", "lab.log"]);
+        let [first, second] = &listed(&chsnap)[..] else { panic!("two snapshots") };
+        let part = |id: &str, name: &str| chsnap.repo().join("snapshots").join(id).join("data/lab/events").join(name);
+        fs::remove_file(part(second, "202510_1_1_0").join("data.bin")).expect("removed");
+        fs::write(part(first, "202511_2_2_0").join("foreign.bin"), "x").expect("a file");
+        let target = engine.root().join("out").to_str().expect("a path").to_owned();
+        let restore = ["restore", second, "--to", &target];
+        all.show(
+            "error-12-damage",
+            &chsnap,
+            &[
+                &["verify"],
+                &["verify", "--json"],
+                &restore,
+                &[&restore[..], &["--json"]].concat(),
+                &["list"],
+                &["verify", "--level", "data", "--repair"],
+                &["verify", "--level", "data", "--json"],
+            ],
+        );
+    });
+}
