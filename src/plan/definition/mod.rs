@@ -1,0 +1,27 @@
+//! Definitions of tables, views, dictionaries, databases and other objects: read, compared and rewritten as text.
+
+mod alike;
+mod calls;
+mod clauses;
+mod error;
+mod head;
+mod literal;
+mod mapping;
+mod names;
+mod parsed;
+mod reader;
+mod renamed;
+mod replicated;
+mod statements;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod ttl;
+
+pub use error::DefinitionError;
+pub use head::DefinitionKind;
+pub use mapping::Mapping;
+pub use parsed::{Definition, Verb};
+pub use replicated::Replicated;
+pub use storage::StorageChoice;

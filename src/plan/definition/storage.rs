@@ -1,0 +1,137 @@
+//! The storage of a definition: its settings, and where they put the data.
+
+use super::calls::calls;
+use super::clauses::{Clause, Clauses};
+use super::head::DefinitionKind;
+use super::parsed::Definition;
+use super::tokens::{TokenKind, solid_tokens};
+
+/// Where a definition has a table's data put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageChoice {
+    /// Where the server puts them by default.
+    Default,
+    /// `storage_policy = '…'`.
+    Policy(String),
+    /// `disk = '…'`: a disk of the server's configuration.
+    Disk(String),
+    /// `disk = disk(…)`: a disk that the definition itself describes. Holds the text from `disk(` on.
+    InlineDisk(String),
+}
+
+impl Definition {
+    /// The value of a setting of the storage, as SQL.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let settings = self.settings();
+        settings.into_iter().find(|(known, _)| known == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// The same definition with these settings (names, and values as SQL) in its storage, instead of others for them.
+    ///
+    /// A definition without a storage clause stays as it is, and so does a table with the old syntax
+    /// `MergeTree(date, key, 8192)`: both engines refuse settings there, in definitions and in ALTER.
+    #[must_use]
+    pub fn with_settings(&self, settings: &[(&str, &str)]) -> Self {
+        let clauses = self.clauses();
+        let Some(end) = clauses.storage_end().filter(|_| self.has_storage() && !self.has_old_syntax()) else {
+            return self.clone();
+        };
+        let is_replaced = |name: &str| settings.iter().any(|(replaced, _)| *replaced == name);
+        let kept = self.settings().into_iter().filter(|(name, _)| !is_replaced(name));
+        let kept = kept.map(|(name, value)| setting_text(&name, value));
+        let all: Vec<String> = kept.chain(settings.iter().map(|(name, value)| setting_text(name, value))).collect();
+        self.with_settings_clause(&clauses, end, &all)
+    }
+
+    /// The same definition without these settings in its storage.
+    #[must_use]
+    pub fn without_settings(&self, names: &[&str]) -> Self {
+        let clauses = self.clauses();
+        let settings = self.settings();
+        let end = clauses.storage_end().filter(|_| settings.iter().any(|(name, _)| names.contains(&name.as_str())));
+        let Some(end) = end else { return self.clone() };
+        let kept = settings.into_iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        let kept: Vec<String> = kept.map(|(name, value)| setting_text(&name, value)).collect();
+        self.with_settings_clause(&clauses, end, &kept)
+    }
+
+    /// Where it has the data of its table put.
+    #[must_use]
+    pub fn storage(&self) -> StorageChoice {
+        let text = |value: &str| {
+            let token = solid_tokens(value).into_iter().next();
+            token.and_then(|token| token.value().or_else(|| token.name())).unwrap_or_default()
+        };
+        if let Some(disk) = self.setting("disk") {
+            let tokens = solid_tokens(&disk);
+            let is_inline = tokens.get(1).is_some_and(|token| token.is_mark("("));
+            return if is_inline { StorageChoice::InlineDisk(disk) } else { StorageChoice::Disk(text(&disk)) };
+        }
+        self.setting("storage_policy").map_or(StorageChoice::Default, |policy| StorageChoice::Policy(text(&policy)))
+    }
+
+    fn has_storage(&self) -> bool {
+        !matches!(self.kind, DefinitionKind::Dictionary | DefinitionKind::View)
+    }
+
+    /// Whether it is of the MergeTree family in the syntax before 2018: keys among the engine's arguments.
+    fn has_old_syntax(&self) -> bool {
+        let clauses = self.clauses();
+        let body = clauses.body(Clause::Engine).unwrap_or_default();
+        let tokens = solid_tokens(body);
+        let engine = calls(&tokens).into_iter().find(|call| call.name.ends_with("mergetree"));
+        let is_number = |at: usize| {
+            tokens.get(at).is_some_and(|token| token.text.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        let has_granularity = engine
+            .is_some_and(|call| (2..call.arguments.len()).any(|number| call.single(number).is_some_and(is_number)));
+        has_granularity && !clauses.has(Clause::Key) && !clauses.has(Clause::Settings)
+    }
+
+    /// The settings of the storage, and their values as SQL.
+    fn settings(&self) -> Vec<(String, &str)> {
+        if !self.has_storage() {
+            return Vec::new();
+        }
+        let body = self.clauses().body(Clause::Settings).unwrap_or_default();
+        let tokens = solid_tokens(body);
+        let mut depth = 0;
+        let mut found: Vec<(String, &str)> = Vec::new();
+        let mut begin = 0;
+        for at in 0..=tokens.len() {
+            let token = tokens.get(at);
+            depth += token.map_or(0, super::tokens::Token::depth);
+            if token.is_some_and(|token| depth > 0 || !token.is_mark(",")) {
+                continue;
+            }
+            let name = tokens.get(begin).and_then(super::tokens::Token::name);
+            let has_value = tokens.get(begin + 1).is_some_and(|token| token.is_mark("="));
+            let start = tokens.get(begin + 2).filter(|token| has_value && token.kind != TokenKind::Space);
+            let end = token.map_or(body.len(), |token| token.start);
+            if let (Some(name), Some(start)) = (name, start)
+                && let Some(value) = body.get(start.start..end)
+            {
+                found.push((name, value.trim_end()));
+            }
+            begin = at + 1;
+        }
+        found
+    }
+
+    /// Puts another settings clause in, or none for no settings.
+    fn with_settings_clause(&self, clauses: &Clauses<'_>, storage_end: usize, settings: &[String]) -> Self {
+        let range = clauses.range(Clause::Settings).unwrap_or(storage_end..storage_end);
+        let before = self.tail.get(..range.start).unwrap_or_default().trim_end();
+        let behind = self.tail.get(range.end..).unwrap_or_default().trim_start();
+        let clause = if settings.is_empty() { String::new() } else { format!("SETTINGS {}", settings.join(", ")) };
+        let texts = [before, &clause, behind];
+        let tail = texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+        self.with_tail(tail)
+    }
+}
+
+fn setting_text(name: &str, value: &str) -> String {
+    let is_plain = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    if is_plain { format!("{name} = {value}") } else { format!("{} = {value}", super::literal::quote(name, '`')) }
+}
