@@ -24,7 +24,10 @@ pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow, widen};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
-pub use definition::{Definition, DefinitionError, DefinitionKind, Mapping, Replicated, StorageChoice, Verb};
+pub use definition::{
+    Definition, DefinitionError, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Replicated, StorageChoice, Verb,
+    cleanse,
+};
 pub use frame::{Frame, OutsidePath, Place};
 pub use growth::{Growth, Sample, growth};
 pub use holders::{HolderSets, Holders, SetId};

@@ -3,15 +3,20 @@
 mod alike;
 mod calls;
 mod clauses;
+mod cleanse;
 mod error;
 mod head;
 mod literal;
 mod mapping;
+mod masked;
 mod names;
+mod object;
 mod parsed;
 mod reader;
 mod renamed;
 mod replicated;
+mod secret_rules;
+mod secrets;
 mod statements;
 mod storage;
 #[cfg(test)]
@@ -19,9 +24,11 @@ mod tests;
 mod tokens;
 mod ttl;
 
+pub use cleanse::cleanse;
 pub use error::DefinitionError;
 pub use head::DefinitionKind;
 pub use mapping::Mapping;
+pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{Definition, Verb};
 pub use replicated::Replicated;
 pub use storage::StorageChoice;

@@ -1,7 +1,9 @@
 mod heads;
+mod objects;
 mod properties;
 mod renames;
 mod samples;
+mod secrets;
 mod storage;
 
 use std::collections::BTreeMap;

@@ -89,8 +89,8 @@ proptest! {
             let mapping = super::mapping(&[("a.b", "c.d")]);
             let statement = definition.statement(Verb::Create, "x", (None, None), &mapping);
             prop_assert!(statement.starts_with("CREATE"));
-            let _ = (definition.unresolved(&mapping), definition.with_settings(&[("a", "1")]), definition.storage());
-            let _ = (definition.without_ttl(), definition.ttl_statements("t"), definition.starting_empty(), definition.engine());
+            drop((definition.unresolved(&mapping), definition.with_settings(&[("a", "1")]), definition.storage()));
+            drop((definition.without_ttl(), definition.ttl_statements("t"), definition.starting_empty(), definition.engine()));
             prop_assert!(definition.is_like(&definition, &Mapping::default()));
         }
     }

@@ -1,0 +1,213 @@
+//! Statements that make functions, named collections, workloads, resources, and who may do what.
+
+use std::fmt;
+
+use super::error::DefinitionError;
+use super::reader::Reader;
+use super::secrets::{Context, Masked, mask};
+use super::statements::{single_statement, statements};
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// A function in SQL.
+    Function,
+    /// A named collection.
+    NamedCollection,
+    /// A workload.
+    Workload,
+    /// A resource of workloads.
+    Resource,
+    /// A user.
+    User,
+    /// A role.
+    Role,
+    /// A quota.
+    Quota,
+    /// A row policy.
+    RowPolicy,
+    /// A settings profile.
+    SettingsProfile,
+    /// A masking policy.
+    MaskingPolicy,
+    /// A grant, or the revocation of a part of one.
+    Grant,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Function => "function",
+            Self::NamedCollection => "named collection",
+            Self::Workload => "workload",
+            Self::Resource => "resource",
+            Self::User => "user",
+            Self::Role => "role",
+            Self::Quota => "quota",
+            Self::RowPolicy => "row policy",
+            Self::SettingsProfile => "settings profile",
+            Self::MaskingPolicy => "masking policy",
+            Self::Grant => "grant",
+        })
+    }
+}
+
+/// A statement that makes an object, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectStatement {
+    /// What it makes.
+    pub kind: ObjectKind,
+    /// The name of what it makes: of a row policy `name ON database.table`, of a grant who has it.
+    pub name: String,
+    /// The words between the verb and the name.
+    words: &'static str,
+    /// The name and all behind it.
+    rest: String,
+}
+
+const KINDS: [(&[&str], &str, ObjectKind); 14] = [
+    (&["FUNCTION"], "FUNCTION", ObjectKind::Function),
+    (&["NAMED", "COLLECTION"], "NAMED COLLECTION", ObjectKind::NamedCollection),
+    (&["WORKLOAD"], "WORKLOAD", ObjectKind::Workload),
+    (&["RESOURCE"], "RESOURCE", ObjectKind::Resource),
+    (&["USER"], "USER", ObjectKind::User),
+    (&["ROLE"], "ROLE", ObjectKind::Role),
+    (&["QUOTA"], "QUOTA", ObjectKind::Quota),
+    (&["ROW", "POLICY"], "ROW POLICY", ObjectKind::RowPolicy),
+    (&["POLICY"], "ROW POLICY", ObjectKind::RowPolicy),
+    (&["SETTINGS", "PROFILE"], "SETTINGS PROFILE", ObjectKind::SettingsProfile),
+    (&["PROFILE"], "SETTINGS PROFILE", ObjectKind::SettingsProfile),
+    (&["MASKING", "POLICY"], "MASKING POLICY", ObjectKind::MaskingPolicy),
+    (&["GRANT"], "GRANT", ObjectKind::Grant),
+    (&["REVOKE"], "REVOKE", ObjectKind::Grant),
+];
+
+const EXPECTED: &str = "CREATE or ATTACH of a function, a named collection, a workload, a resource, a user, a role, \
+                        a quota, a policy, a settings profile or a grant";
+
+impl ObjectStatement {
+    /// Reads the statement of one object: `CREATE FUNCTION x AS …`, `ATTACH USER x …` ….
+    ///
+    /// # Errors
+    /// If the text is anything else, also in part.
+    pub fn parse(text: &str) -> Result<Self, DefinitionError> {
+        Self::from_statement(single_statement(text, EXPECTED)?)
+    }
+
+    /// Reads the statements of a file: one of `access/` has a user and their grants.
+    ///
+    /// # Errors
+    /// If one of them is anything else, or there is none.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, DefinitionError> {
+        let found = statements(text)?;
+        if found.is_empty() {
+            return Err(DefinitionError::Expected(EXPECTED));
+        }
+        found.into_iter().map(Self::from_statement).collect()
+    }
+
+    /// The statement that makes it on a server that does not have it.
+    #[must_use]
+    pub fn create(&self) -> String {
+        match self.kind {
+            ObjectKind::Grant => format!("{} {}", self.words, self.rest),
+            _ => format!("CREATE {} {}", self.words, self.rest),
+        }
+    }
+
+    /// The statement on one line, with `'[HIDDEN]'` for every secret.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        self.mask().text
+    }
+
+    /// The values that [`ObjectStatement::masked`] hides, for messages to be cleansed of.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        self.mask().secrets
+    }
+
+    fn mask(&self) -> Masked {
+        let is_collection = self.kind == ObjectKind::NamedCollection;
+        let context = if is_collection { Context::NamedCollection } else { Context::Other };
+        mask(&self.create(), context)
+    }
+
+    fn from_statement(statement: &str) -> Result<Self, DefinitionError> {
+        let mut reader = Reader::new(statement);
+        let is_attached = reader.takes(&["ATTACH"]);
+        if !is_attached && !reader.takes(&["CREATE"]) {
+            return Err(DefinitionError::Expected(EXPECTED));
+        }
+        reader.takes(&["OR", "REPLACE"]);
+        let found = KINDS.iter().find(|(keywords, ..)| reader.takes(keywords));
+        let (_, words, kind) = *found.ok_or(DefinitionError::Expected(EXPECTED))?;
+        if kind == ObjectKind::Grant && !is_attached {
+            return Err(DefinitionError::Expected(EXPECTED));
+        }
+        reader.takes(&["IF", "NOT", "EXISTS"]);
+        let rest = reader.rest().to_owned();
+        let name = take_name(&mut reader, kind, words)?;
+        while let Some(token) = reader.next() {
+            // A table of this name has a dot before it or behind it.
+            let is_cluster = token.is("ON")
+                && reader.sees(&["CLUSTER"])
+                && !reader.ahead(1).is_some_and(|behind| behind.is_mark("."));
+            if is_cluster {
+                return Err(DefinitionError::Expected("a statement without ON CLUSTER"));
+            }
+        }
+        Ok(Self { kind, name, words, rest })
+    }
+}
+
+/// Reads the name of an object, and checks what has to follow it.
+fn take_name(reader: &mut Reader<'_>, kind: ObjectKind, words: &str) -> Result<String, DefinitionError> {
+    if kind == ObjectKind::Grant {
+        let before = if words == "REVOKE" { "FROM" } else { "TO" };
+        let mut name = None;
+        while let Some(token) = reader.next() {
+            if token.is(before) {
+                name = reader.peek().and_then(|next| next.name().or_else(|| next.value()));
+            }
+        }
+        return name.ok_or(DefinitionError::Expected("who has the grant"));
+    }
+    let first = reader.next().and_then(|token| token.name().or_else(|| token.value()));
+    let mut name = first.ok_or(DefinitionError::Expected("a name"))?;
+    if kind == ObjectKind::User && reader.takes_mark("@") {
+        let host = reader.next().and_then(|token| token.name().or_else(|| token.value()));
+        name = format!("{name}@{}", host.ok_or(DefinitionError::Expected("a host behind @"))?);
+    }
+    let next = reader.peek();
+    match kind {
+        ObjectKind::Function if !(reader.takes(&["AS"]) && reader.peek().is_some()) => {
+            Err(DefinitionError::Expected("AS and an expression behind the name of a function"))
+        }
+        ObjectKind::NamedCollection if !(reader.takes(&["AS"]) && reader.peek().is_some()) => {
+            Err(DefinitionError::Expected("AS and values behind the name of a named collection"))
+        }
+        ObjectKind::Workload if next.is_some_and(|next| !next.is_any(&["IN", "SETTINGS"])) => {
+            Err(DefinitionError::Expected("IN or SETTINGS behind the name of a workload"))
+        }
+        ObjectKind::Resource if !next.is_some_and(|next| next.is_mark("(")) => {
+            Err(DefinitionError::Expected("a bracket behind the name of a resource"))
+        }
+        ObjectKind::RowPolicy | ObjectKind::MaskingPolicy => Ok(format!("{name} ON {}", take_table(reader)?)),
+        _ => Ok(name),
+    }
+}
+
+/// `ON database.table`, where a star may stand for either.
+fn take_table(reader: &mut Reader<'_>) -> Result<String, DefinitionError> {
+    let wrong = DefinitionError::Expected("ON and a table behind the name of a policy");
+    if !reader.takes(&["ON"]) || reader.sees(&["CLUSTER"]) && !reader.ahead(1).is_some_and(|next| next.is_mark(".")) {
+        return Err(wrong);
+    }
+    let part = |reader: &mut Reader<'_>| {
+        let token = reader.next().ok_or(wrong)?;
+        if token.is_mark("*") { Ok("*".to_owned()) } else { token.name().ok_or(wrong) }
+    };
+    let first = part(reader)?;
+    if reader.takes_mark(".") { Ok(format!("{first}.{}", part(reader)?)) } else { Ok(first) }
+}

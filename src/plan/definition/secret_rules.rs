@@ -1,0 +1,239 @@
+//! Which arguments, settings and pieces of texts are secrets.
+
+use super::alike::HIDDEN;
+
+/// Words of which one in a name, between its underscores, makes the value a secret.
+const SECRET_WORDS: [&str; 17] = [
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secret",
+    "secrets",
+    "token",
+    "credential",
+    "credentials",
+    "apikey",
+    "sas",
+    "pem",
+    "signature",
+    "aws",
+    "jwt",
+    "auth",
+    "nkey",
+];
+
+/// Pieces of a name that make the value a secret.
+const SECRET_PIECES: [&str; 14] = [
+    "password",
+    "secret",
+    "access_key",
+    "account_key",
+    "private_key",
+    "api_key",
+    "encryption_key",
+    "connection_string",
+    "credential",
+    "auth_header",
+    "client_key",
+    "key_hex",
+    "external_id",
+    "role_session_name",
+];
+
+/// Names in full.
+const SECRET_NAMES: [&str; 3] = ["nats_server_list", "authorization", "sharedaccesssignature"];
+
+/// Whether the value of a setting, a named argument or a key of a dictionary's source is a secret.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase().replace('-', "_");
+    SECRET_NAMES.contains(&name.as_str())
+        || SECRET_PIECES.iter().any(|piece| name.contains(piece))
+        || name.split(['_', '.']).any(|word| SECRET_WORDS.contains(&word))
+}
+
+/// Calls that are maps of secrets, and the keys whose values are none.
+pub(super) fn nested_values(call: &str) -> Option<&'static [&'static str]> {
+    match call {
+        "headers" => Some(&[]),
+        "extra_credentials" => Some(&["role_arn"]),
+        "disk" => Some(&[
+            "type",
+            "name",
+            "disk",
+            "path",
+            "endpoint",
+            "region",
+            "object_storage_type",
+            "metadata_type",
+            "max_size",
+            "cache_policy",
+            "cache_on_write_operations",
+            "support_batch_delete",
+            "readonly",
+            "skip_access_check",
+        ]),
+        _ => None,
+    }
+}
+
+/// The arguments without a name that are secrets, by the name of a function or engine in small letters.
+///
+/// `texts` has an entry for each argument without a name, with its text if it is a single word or literal.
+pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, is_database: bool) -> Vec<usize> {
+    let count = texts.len();
+    let text = |number: usize| texts.get(number).and_then(Option::as_deref);
+    let offset = usize::from(call.ends_with("cluster"));
+    match call {
+        "mysql" | "materializedmysql" | "materializemysql" | "postgresql" | "materializedpostgresql" => {
+            vec![if is_database { 3 } else { 4 }]
+        }
+        "mongodb" => vec![4],
+        "externaldistributed" => vec![5],
+        "redis" => vec![if is_engine { 2 } else { 4 }],
+        "arrowflight" => vec![3],
+        "ytsaurus" | "hmac" | "datalakecatalog" => vec![2],
+        "bigquery" => (2..count).collect(),
+        "jdbc" | "odbc" => vec![0],
+        "remote" | "remotesecure" => {
+            let names_table = text(1).is_none_or(|text| text.contains('.'));
+            vec![if names_table { 3 } else { 4 }]
+        }
+        "encrypt" | "decrypt" | "tryencrypt" | "trydecrypt" | "aes_encrypt_mysql" | "aes_decrypt_mysql" => {
+            (1..count).collect()
+        }
+        _ if call.contains("azure") => {
+            if text(offset + 3).is_some_and(is_format) {
+                Vec::new()
+            } else {
+                vec![offset + 4]
+            }
+        }
+        _ if is_object_storage(call) => {
+            let first = text(offset + 1);
+            let is_open = first.is_some_and(|text| text.eq_ignore_ascii_case("NOSIGN") || is_format(text));
+            let token = text(offset + 3).is_some_and(|text| !is_format(text)).then_some(offset + 3);
+            if is_open { Vec::new() } else { [offset + 2].into_iter().chain(token).collect() }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a function with secrets is one of rows: a name among its arguments is that of a column.
+pub(super) fn takes_columns(call: &str) -> bool {
+    call.contains("crypt") || call == "hmac"
+}
+
+/// Whether a function or engine reads from S3 or a storage like it.
+fn is_object_storage(call: &str) -> bool {
+    let starts = ["s3", "gcs", "oss", "cosn", "hudi", "deltalake", "iceberg", "paimon"];
+    starts.iter().any(|start| call.starts_with(start)) && !call.contains("local") && !call.contains("hdfs")
+}
+
+fn is_format(text: &str) -> bool {
+    let starts = [
+        "csv",
+        "tsv",
+        "tabseparated",
+        "json",
+        "parquet",
+        "orc",
+        "arrow",
+        "avro",
+        "native",
+        "rowbinary",
+        "protobuf",
+        "values",
+        "template",
+        "regexp",
+        "lineasstring",
+        "raw",
+        "one",
+        "auto",
+        "customseparated",
+        "msgpack",
+        "npy",
+        "form",
+        "hive",
+        "dwarf",
+        "prometheus",
+        "capnproto",
+        "bson",
+        "tskv",
+        "mysqldump",
+        "markdown",
+        "pretty",
+        "buffers",
+    ];
+    let text = text.to_lowercase();
+    starts.iter().any(|start| text.starts_with(start))
+}
+
+/// Keys of connection strings and of the queries of URLs whose values are secrets.
+const TEXT_KEYS: [&str; 22] = [
+    "accountkey",
+    "sharedaccesskey",
+    "sharedaccesssignature",
+    "sig",
+    "signature",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-goog-signature",
+    "x-goog-credential",
+    "awsaccesskeyid",
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "client_secret",
+    "token",
+    "access_token",
+    "sas_token",
+    "api_key",
+    "apikey",
+    "key",
+];
+
+/// Hides the password of URLs and the secrets of connection strings in a text, and lists them.
+pub(super) fn hide_within(text: &str) -> (String, Vec<String>) {
+    let (text, mut secrets) = hide_in_urls(text);
+    let mut shown = String::new();
+    for piece in text.split_inclusive([';', '&', '?', ' ', '\n']) {
+        let (key, value) = piece.split_once('=').unwrap_or((piece, ""));
+        let secret = value.trim_end_matches([';', '&', '?', ' ', '\n']);
+        let is_secret = TEXT_KEYS.contains(&key.trim().to_lowercase().as_str());
+        if !is_secret || secret.is_empty() || secret == HIDDEN {
+            shown.push_str(piece);
+            continue;
+        }
+        let behind = value.get(secret.len()..).unwrap_or_default();
+        shown.push_str(&format!("{key}={HIDDEN}{behind}"));
+        secrets.push(secret.to_owned());
+    }
+    (shown, secrets)
+}
+
+/// `scheme://user:password@host`.
+fn hide_in_urls(text: &str) -> (String, Vec<String>) {
+    let mut secrets = Vec::new();
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = behind.find(['/', '?', '#', ' ', '\'', '"', '\n']).unwrap_or(behind.len());
+        let (authority, path) = behind.split_at(end);
+        let password = authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?, host)));
+        match password {
+            Some(((user, password), host)) if !password.is_empty() && password != HIDDEN => {
+                shown.push_str(&format!("{user}:{HIDDEN}@{host}"));
+                secrets.push(password.to_owned());
+            }
+            _ => shown.push_str(authority),
+        }
+        rest = path;
+    }
+    shown.push_str(rest);
+    (shown, secrets)
+}
