@@ -244,7 +244,7 @@ pub(super) fn ends_operand(tokens: &[Token<'_>], at: usize, before: bool) -> boo
         TokenKind::Word => {
             let is_by =
                 token.is("BY") && at.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|t| t.is("GROUP"));
-            !is_by && !(before && token.is_any(&INFIX))
+            !(is_by || before && token.is_any(&INFIX))
         }
     }
 }

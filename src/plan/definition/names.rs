@@ -95,8 +95,8 @@ impl Names<'_> {
 
     /// The new `database.table`.
     fn dotted(&self, text: &str) -> Option<String> {
-        let splits = text.match_indices('.').filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
-        let found = splits.filter_map(|(database, table)| self.certain_table(database, table)).next()?;
+        let mut splits = text.match_indices('.').filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 1..)?)));
+        let found = splits.find_map(|(database, table)| self.certain_table(database, table))?;
         Some(format!("{}.{}", found.database, found.table))
     }
 }
@@ -220,7 +220,8 @@ impl Work<'_, '_> {
         };
         let Some(database) = self.any_name(first) else { return };
         if let Some(now) = self.names.databases.get(&database) {
-            self.set_name(first, &now.clone());
+            let now = now.clone();
+            self.set_name(first, &now);
         } else if self.names.tables.keys().any(|table| table.database == database) {
             self.left.push((first, database));
         }

@@ -208,7 +208,7 @@ pub(super) fn hide_within(text: &str) -> (String, Vec<String>) {
             continue;
         }
         let behind = value.get(secret.len()..).unwrap_or_default();
-        shown.push_str(&format!("{key}={HIDDEN}{behind}"));
+        shown.extend([key, "=", HIDDEN, behind]);
         secrets.push(secret.to_owned());
     }
     (shown, secrets)
@@ -227,7 +227,7 @@ fn hide_in_urls(text: &str) -> (String, Vec<String>) {
         let password = authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?, host)));
         match password {
             Some(((user, password), host)) if !password.is_empty() && password != HIDDEN => {
-                shown.push_str(&format!("{user}:{HIDDEN}@{host}"));
+                shown.extend([user, ":", HIDDEN, "@", host]);
                 secrets.push(password.to_owned());
             }
             _ => shown.push_str(authority),
