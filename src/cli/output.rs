@@ -114,7 +114,9 @@ impl Output {
             _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
         };
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color_messages);
-        let filter = Targets::new().with_default(others).with_target("chsnap", ours);
+        // The client's own log repeats statements, and what servers say of them: secrets among it.
+        let filter =
+            Targets::new().with_default(others).with_target("chsnap", ours).with_target("clickhouse", LevelFilter::OFF);
         let subscriber = tracing_subscriber::registry().with(lines).with(filter);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
             // Only a second call in one process could fail, and there is none.

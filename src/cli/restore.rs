@@ -6,7 +6,8 @@ use chsnap::model::PartitionId;
 use chsnap::ops::OpError;
 use chsnap::ops::restore::{self, Prepared, ToDirectory, ToServer, Wanted};
 use chsnap::plan::{
-    DatabaseRename, Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern, TableRename, What,
+    DatabaseRename, Renames, Replicated, RestoreOptions, SnapshotReference, StoragePolicyChange, TablePattern,
+    TableRename, What,
 };
 use clap::ValueEnum;
 
@@ -53,6 +54,21 @@ pub(super) struct Args {
     /// Keep a table that was replaced, under another name
     #[arg(long, requires = "replace")]
     keep_replaced: bool,
+    /// Leave the TTL of tables out, and print the statements that bring it back
+    #[arg(long, conflicts_with_all = ["to", "data_only"])]
+    hold_ttl: bool,
+    /// Storage policy for tables, or for those of one policy: 'new' or 'old=new'
+    #[arg(long, value_name = "[OLD=]NEW", conflicts_with = "to")]
+    storage_policy: Option<StoragePolicyChange>,
+    /// Make tables that consume queues, and views that refresh themselves, under other names or on another server too
+    #[arg(long, conflicts_with = "to")]
+    with_queues: bool,
+    /// Make objects whose secrets are hidden in the snapshot, with [HIDDEN] as their secret
+    #[arg(long, conflicts_with = "to")]
+    with_hidden_secrets: bool,
+    /// Restore parts that verify has found damaged, as they are
+    #[arg(long)]
+    damaged: bool,
     /// What becomes of Replicated tables
     #[arg(long, value_name = "HOW", default_value = "keep")]
     replicated: ReplicatedArg,
@@ -123,6 +139,11 @@ impl Args {
                 ReplicatedArg::AsMergeTree => Replicated::AsMergeTree,
                 ReplicatedArg::NewPath => Replicated::NewPath,
             },
+            with_queues: self.with_queues,
+            with_hidden_secrets: self.with_hidden_secrets,
+            with_damaged: self.damaged,
+            hold_ttl: self.hold_ttl,
+            storage_policy: self.storage_policy.clone(),
         }
     }
 
@@ -214,6 +235,9 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
         output.text(&show::report(report));
         if let Some(directory) = directory {
             output.text(&format!("the files are in {}\n", super::render::safe(&text_of(directory), 1000)));
+        }
+        for note in &report.notes {
+            output.note(note);
         }
         output.warnings(&report.warnings);
         for table in &report.tables {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chsnap::ops::restore::{Prepared, Report, TableReport, TableState};
-use chsnap::plan::{Action, Kept, RecoveryStep, RestorePlan, TablePlan};
+use chsnap::plan::{Action, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
 use serde_json::{Value, json};
 
 use super::output::insert_path;
@@ -16,9 +16,16 @@ const WRITABLE: &str = "a String takes everything";
 /// Whether anything in the plan is not as it was asked.
 pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
     let keeps = plan.recovery.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
+    let refuses = plan.objects.iter().any(|object| matches!(object.action, ObjectAction::Refuse(_)));
+    let lacks = plan.databases.iter().any(|database| database.engine.is_err());
     keeps
+        || refuses
+        || lacks
+        || !plan.warnings.is_empty()
         || plan.tables.iter().any(|table| match table.action {
-            Action::Impossible(_) | Action::Keep(Kept::OtherDefinition | Kept::OtherData { .. }) => true,
+            Action::Impossible(_) | Action::Skip(_) | Action::Keep(Kept::OtherDefinition | Kept::OtherData { .. }) => {
+                true
+            }
             _ => !table.warnings.is_empty(),
         })
 }
@@ -34,6 +41,7 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
         Action::Make(_) => ("make", "new"),
         Action::Keep(Kept::Same) => ("keep", "exists, same"),
         Action::Keep(_) => ("keep", "exists, DIFFERS: stays"),
+        Action::Skip(_) => ("skip", "NOT MADE"),
         Action::Impossible(_) => ("impossible", "NOT POSSIBLE"),
     }
 }
@@ -44,8 +52,23 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
     for step in &plan.recovery {
         writeln!(text, "after an interrupted restore: {}", render::safe(&step.to_string(), 500)).expect(WRITABLE);
     }
-    for database in plan.databases.keys() {
-        writeln!(text, "make database {}", render::safe(database, 100)).expect(WRITABLE);
+    for database in &plan.databases {
+        let name = render::safe(&database.name, 100);
+        match &database.engine {
+            Ok(_) => writeln!(text, "make database {name}"),
+            Err(reason) => writeln!(text, "database {name} is NOT POSSIBLE: {}", render::safe(reason, 500)),
+        }
+        .expect(WRITABLE);
+    }
+    for object in &plan.objects {
+        let name = render::safe(&format!("{} {}", object.kind, object.name), 200);
+        match &object.action {
+            ObjectAction::Make(_) => writeln!(text, "make {name}").expect(WRITABLE),
+            ObjectAction::Refuse(reason) => {
+                writeln!(text, "{name} is NOT MADE: {}", render::safe(reason, 500)).expect(WRITABLE);
+            }
+            ObjectAction::Keep => {}
+        }
     }
     let columns = [
         ("TABLE", Left),
@@ -74,6 +97,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
         }
         match &table.action {
             Action::Impossible(reason) => notes.push(reason.clone()),
+            Action::Skip(reason) => notes.push(reason.to_string()),
             Action::Keep(Kept::OtherDefinition) => notes.push("another definition".to_owned()),
             Action::Keep(Kept::OtherData { rows, stored_rows, has_same_definition }) => {
                 let (rows, stored) = (render::count(*rows, "row"), render::count(*stored_rows, "row"));
@@ -120,7 +144,11 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
                 table.replaces.map(|live| json!({"parts": live.parts, "rows": live.rows, "bytes": live.bytes}));
             let losses: Vec<Value> =
                 table.losses.iter().map(|loss| json!({"kind": loss.kind(), "message": loss.to_string()})).collect();
-            let reason = if let Action::Impossible(reason) = &table.action { Some(reason) } else { None };
+            let reason = match &table.action {
+                Action::Impossible(reason) => Some(reason.clone()),
+                Action::Skip(reason) => Some(reason.to_string()),
+                _ => None,
+            };
             json!({
                 "database": table.to.database, "table": table.to.table, "from": table.from, "engine": table.engine,
                 "state": "planned", "action": action(table).0, "parts": table.restores.parts,
@@ -134,7 +162,8 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
     json!({
         "schema": schema, "snapshot": prepared.snapshot().to_string(), "state": "planned", "dry_run": true,
         "recovery": plan.recovery.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "databases": plan.databases.keys().collect::<Vec<_>>(), "tables": tables,
+        "databases": plan.databases.iter().map(|database| &database.name).collect::<Vec<_>>(),
+        "objects": plan.objects.iter().map(object).collect::<Vec<_>>(), "tables": tables,
         "refused": plan.refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "totals": {
             "tables": plan.tables.len(), "parts": sum(|table| table.restores.parts), "rows": sum(|table| table.restores.rows),
@@ -144,16 +173,26 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
     })
 }
 
-/// Leftovers that stay, as warnings.
+/// Leftovers that stay, and what else the person should know.
 fn kept(plan: &RestorePlan) -> Vec<String> {
     let kept = plan.recovery.iter().filter(|step| matches!(step, RecoveryStep::Keep { .. }));
-    kept.map(ToString::to_string).collect()
+    kept.map(ToString::to_string).chain(plan.warnings.iter().cloned()).collect()
+}
+
+fn object(object: &ObjectPlan) -> Value {
+    let (action, reason) = match &object.action {
+        ObjectAction::Make(_) => ("make", None),
+        ObjectAction::Keep => ("keep", None),
+        ObjectAction::Refuse(reason) => ("refuse", Some(reason)),
+    };
+    json!({"kind": object.kind.to_string(), "name": object.name, "action": action, "reason": reason})
 }
 
 pub(super) fn document(report: &Report, directory: Option<&Path>, schema: &str) -> Value {
     let mut document = json!({
         "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.outcome(), "tables": report.tables,
-        "made": report.made, "totals": report.totals(), "warnings": report.warnings, "seconds": report.seconds,
+        "made": report.made, "totals": report.totals(), "warnings": report.warnings, "notes": report.notes,
+        "seconds": report.seconds,
     });
     if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
         insert_path(fields, "path", directory);
@@ -179,6 +218,9 @@ pub(super) fn report(report: &Report) -> String {
         writeln!(text, "made {}", render::safe(made, 200)).expect(WRITABLE);
     }
     text.push_str(&render::table(&columns, report.tables.iter().map(row)));
+    for statement in report.tables.iter().flat_map(|table| &table.ttl_statements) {
+        writeln!(text, "to bring back its TTL: {}", render::safe(statement, 2000)).expect(WRITABLE);
+    }
     writeln!(
         text,
         "{} of {}: {}, {}, {} in {:.1} s",
@@ -200,9 +242,11 @@ fn row(table: &TableReport) -> Vec<String> {
         TableState::Attached => "attached",
         TableState::Created => "created",
         TableState::Present => "exists",
+        TableState::Skipped => "not made",
+        TableState::Incomplete => "FEWER ROWS",
         TableState::Failed => "FAILED",
     };
-    let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
+    let has_data = table.state.has_data();
     let figure = |text: String| if has_data { text } else { String::new() };
     let placed = &table.placed;
     let ways = [(placed.linked, "linked"), (placed.reflinked, "reflinked"), (placed.copied, "copied")];

@@ -108,7 +108,7 @@ pub fn drill(
     repository.check_writable_format()?;
     let stages = Stages::new(monitor);
     let chosen = choose(repository, reference, trial)?;
-    let surveyed = TargetSurvey::read(repository, server, &trial.paths)?;
+    let surveyed = TargetSurvey::read(repository, server, &trial.paths, false)?;
     let mut warnings = stages.run(Stage::Recover, || sweep(server, &surveyed.local))?;
     let scratch = Scratch::make(server, &surveyed.local, now())?;
     let result = try_tables(repository, server, trial, &chosen, &scratch, (now(), &stages));

@@ -99,6 +99,12 @@ impl Renames {
         }
     }
 
+    /// The databases that are renamed as a whole.
+    #[must_use]
+    pub fn databases(&self) -> &BTreeMap<String, String> {
+        &self.databases
+    }
+
     /// Whether nothing is renamed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

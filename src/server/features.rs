@@ -13,7 +13,8 @@ pub struct Features {
 /// What [`Features`] are made from: asked of every server.
 pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
      ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes', 'stack_trace', \
-     'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', 'named_collections')";
+     'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', 'named_collections', 'workloads', 'resources', \
+     'merge_tree_settings')";
 
 /// A row of [`COLUMNS`].
 #[derive(Deserialize)]

@@ -29,8 +29,9 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    Change, ListedPart, Shape, change, has_setting, hidden_uuids, named_collections, parts_of, running_with, shape_of,
-    storage_policies, table_uuids, unfinished_mutations,
+    Change, ListedPart, Shape, change, definition_settings, has_setting, hidden_uuids, merge_tree_settings,
+    named_collections, names_in, own_database, parts_of, running_with, shape_of, storage_policies, table_uuids,
+    unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

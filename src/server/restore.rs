@@ -1,6 +1,6 @@
 //! What a restore asks of a server, and tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -220,4 +220,69 @@ pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
         return Ok(Vec::new());
     }
     Ok(server.rows::<TextRow>(&sql::uuids("tables"))?.into_iter().map(|row| row.text).collect())
+}
+
+/// Names that a system table lists; none where the server has no such table.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn names_in(server: &Server, system_table: &str) -> Result<Vec<String>, ServerError> {
+    if !server.features().has_table(system_table) {
+        return Ok(Vec::new());
+    }
+    Ok(server.rows::<TextRow>(&sql::names(system_table))?.into_iter().map(|row| row.text).collect())
+}
+
+/// Those of these settings of MergeTree tables that the server knows.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn merge_tree_settings(server: &Server, names: &[&str]) -> Result<BTreeSet<String>, ServerError> {
+    if !server.features().has_table("merge_tree_settings") {
+        return Ok(BTreeSet::new());
+    }
+    let known = server.rows::<TextRow>(&sql::names("merge_tree_settings"))?.into_iter().map(|row| row.text);
+    Ok(known.filter(|name| names.contains(&name.as_str())).collect())
+}
+
+#[derive(Deserialize)]
+struct SettingRow {
+    name: String,
+    value: String,
+}
+
+/// Settings under which a server takes any definition that another one took: without limits on its size, and with all
+/// that is suspicious, experimental or deprecated allowed. Those alone that the server knows.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn definition_settings(server: &Server) -> Result<Vec<(String, String)>, ServerError> {
+    const VALUES: [(&str, &str); 9] = [
+        ("max_query_size", "268435456"),
+        ("max_ast_elements", "100000000"),
+        ("max_expanded_ast_elements", "100000000"),
+        ("max_ast_depth", "100000"),
+        ("max_parser_depth", "10000"),
+        ("max_parser_backtracks", "1000000000"),
+        ("flatten_nested", "0"),
+        ("data_type_default_nullable", "0"),
+        ("allow_materialized_view_with_bad_select", "1"),
+    ];
+    let mut settings = Vec::new();
+    for row in server.rows::<SettingRow>(sql::DEFINITION_SETTINGS)? {
+        if let Some((_, value)) = VALUES.iter().find(|(name, _)| *name == row.name) {
+            settings.push((row.name, (*value).to_owned()));
+        } else if matches!(row.value.as_str(), "0" | "1") && !VALUES.iter().any(|(name, _)| *name == row.name) {
+            settings.push((row.name, "1".to_owned()));
+        }
+    }
+    Ok(settings)
+}
+
+/// The server's own database.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn own_database(server: &Server) -> Result<Vec<super::survey::DatabaseRow>, ServerError> {
+    server.rows(&sql::system_database())
 }

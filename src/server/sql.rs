@@ -356,6 +356,19 @@ pub fn count_running_with(word: &str) -> String {
     )
 }
 
+/// Names that a system table lists.
+#[must_use]
+pub fn names(system_table: &str) -> String {
+    format!("SELECT name AS text FROM system.{system_table}")
+}
+
+/// Settings that decide whether a definition is taken, with their values.
+pub const DEFINITION_SETTINGS: &str = "SELECT name, value FROM system.settings WHERE name LIKE 'allow_suspicious_%' OR \
+     name LIKE 'allow_experimental_%' OR name LIKE 'allow_deprecated_%' OR name LIKE 'enable_%_type' OR \
+     name LIKE 'enable_%_codec' OR name LIKE 'enable_%_index' OR name IN ('max_query_size', 'max_ast_elements', \
+     'max_expanded_ast_elements', 'max_ast_depth', 'max_parser_depth', 'max_parser_backtracks', 'flatten_nested', \
+     'data_type_default_nullable', 'allow_materialized_view_with_bad_select')";
+
 /// How many settings have this name.
 #[must_use]
 pub fn count_settings(name: &str) -> String {

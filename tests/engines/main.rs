@@ -28,6 +28,7 @@ mod refused;
 mod repeated;
 mod restore_files;
 mod restore_killed;
+mod restore_kinds;
 mod restore_losses;
 mod restore_server;
 mod restored;

@@ -146,11 +146,14 @@ both_engines! {
         assert_eq!(proof["state"], "proven");
         // A plan shows what a restore would do with the leftovers, and does nothing.
         let there = tree(engine.data_path());
-        let plan = chsnap.json(0, &["restore", "latest", "--table", "lab.other", "--dry-run"]);
+        let run = chsnap.run(&["--json", "restore", "latest", "--table", "lab.other", "--dry-run"]);
+        let plan: Value = serde_json::from_str(&run.stdout).expect("a document");
         assert!(!plan["recovery"].as_array().expect("a list").is_empty(), "{plan:#}");
         let files = |tree: &Tree| tree.iter().filter(|(path, _)| !path.starts_with("metadata_dropped")).map(|(path, node)| (path.clone(), node.content)).collect::<Vec<_>>();
         assert!(files(&tree(engine.data_path())) == files(&there), "a dry run changes nothing");
-        chsnap.expect(0, &["restore", "latest", "--table", "lab.other", "--yes"]);
+        // A table that is still held cannot be released while it is detached: that is said.
+        let code = if engine.kind() == Kind::V26 { 3 } else { 0 };
+        chsnap.expect(code, &["restore", "latest", "--table", "lab.other", "--yes"]);
         engine.query("ATTACH TABLE lab.first");
         assert_eq!(engine.query("SELECT count() FROM lab.first"), "4500");
         // The rest comes back, and the note is gone.

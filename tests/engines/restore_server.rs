@@ -386,10 +386,17 @@ both_engines! {
         engine.query("CREATE DATABASE other");
         engine.query("CREATE TABLE other.base (x UInt64) ENGINE = MergeTree ORDER BY x");
         // Each version looks at something else when a view is made.
-        engine.query(match engine.kind() {
-            Kind::V18 => "CREATE VIEW lab.gone AS SELECT x FROM other.base",
-            Kind::V26 => "CREATE MATERIALIZED VIEW lab.gone TO other.base AS SELECT x FROM lab.base",
-        });
+        match engine.kind() {
+            Kind::V18 => drop(engine.query("CREATE VIEW lab.gone AS SELECT x FROM other.base")),
+            Kind::V26 => {
+                engine.query(
+                    "CREATE NAMED COLLECTION other AS host = '127.0.0.1', port = 1, user = 'u', password = 'p', database = 'd', \
+                     table = 't'",
+                );
+                engine.query("CREATE TABLE lab.gone (x UInt64) ENGINE = MySQL(other)");
+                engine.query_with("DROP NAMED COLLECTION other", &[("check_named_collection_dependencies", "0")]).expect("dropped");
+            }
+        }
         engine.query("CREATE VIEW lab.second AS SELECT count() AS n FROM lab.base");
         let chsnap = repository(&engine);
         chsnap.json(0, &["create", "--table", "lab.*"]);

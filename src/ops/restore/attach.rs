@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::model::TableName;
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
-use crate::plan::{Action, Comparison, Kept, RestorePlan, TablePlan, Verb, What, compare_parts};
+use crate::plan::{
+    Action, Comparison, Definition, Kept, RestorePlan, TablePlan, Verb, What, compare_parts, hold, release_statements,
+};
 use crate::server::{self, sql};
 
 use super::context::Context;
@@ -29,6 +31,16 @@ pub(super) struct Attaching<'a> {
     /// None where the plan places nothing.
     pub(super) staging: Option<&'a Staging>,
     pub(super) statements: &'a Statements<'a>,
+    /// Settings under which a server takes any definition that another one took.
+    pub(super) settings: &'a [(String, String)],
+    /// Databases that could not be made, with the reason.
+    pub(super) missing_databases: &'a BTreeMap<String, String>,
+}
+
+impl Attaching<'_> {
+    fn settings(&self) -> Vec<(&str, String)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
+    }
 }
 
 /// Attaches and makes everything in the order of the plan; what fails is tried again as long as something else comes to
@@ -59,10 +71,38 @@ pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Re
                 report.reason = Some(reason);
                 reports.insert(number, report);
             }
-            return Ok(reports.into_values().collect());
+            let mut reports: Vec<TableReport> = reports.into_values().collect();
+            release(attaching, &mut reports);
+            check_definitions(attaching, &mut reports)?;
+            return Ok(reports);
         }
         pending = failed.into_iter().map(|(table, _)| table).collect();
     }
+}
+
+/// Compares the definitions of what was made with those that were meant. A server of another version prints them in other
+/// words.
+fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> Result<(), OpError> {
+    let context = attaching.context;
+    let is_made = |state: TableState| state == TableState::Created || state != TableState::Attached && state.has_data();
+    let has_made = reports.iter().any(|report| is_made(report.state));
+    if !has_made || context.source.manifest.server.version != context.survey.identity.version {
+        return Ok(());
+    }
+    let with_system = reports.iter().any(|report| report.database == "system");
+    let catalog = server::survey(context.server, with_system)?;
+    for report in reports.iter_mut().filter(|report| is_made(report.state)) {
+        let name = report.name();
+        let planned = attaching.plan.tables.iter().find(|table| table.to == name);
+        let live = catalog.tables.iter().find(|table| *table.name() == name);
+        let live = live.and_then(|live| Definition::parse(&live.definition).ok());
+        if let (Some(planned), Some(live)) = (planned.and_then(|planned| planned.definition.as_ref()), live)
+            && !planned.is_like(&live, &attaching.plan.mapping)
+        {
+            report.warnings.push("the server has made its definition into another one than the snapshot's".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
@@ -70,13 +110,18 @@ fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Re
     report.uuid = plan.uuid.as_ref().map(ToString::to_string);
     report.uuid_changed = plan.uuid_changed;
     report.warnings.clone_from(&plan.warnings);
+    report.ttl_statements.clone_from(&plan.ttl_statements);
     match &plan.action {
         Action::Impossible(reason) => {
             report.state = TableState::Failed;
             report.reason = Some(reason.clone());
         }
+        Action::Skip(reason) => {
+            report.state = TableState::Skipped;
+            report.reason = Some(reason.to_string());
+        }
         Action::Keep(kept) => keep(attaching.context, plan, *kept, &mut report),
-        Action::Make(verb) => run_definition(attaching, plan, &plan.to, *verb)?,
+        Action::Make(verb) => make(attaching, plan, *verb, &mut report)?,
         Action::Place | Action::Swap | Action::Partitions { .. } => attach_data(attaching, plan, &mut report)?,
     }
     Ok(report)
@@ -101,17 +146,54 @@ fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableR
     }
 }
 
-/// Runs the definition of a table under this name.
-fn run_definition(attaching: &Attaching<'_>, plan: &TablePlan, name: &TableName, verb: Verb) -> Result<(), Refused> {
-    let item = attaching.context.item(&plan.from);
-    let Some(Ok(definition)) = item.map(|item| item.definition.as_ref()) else {
+/// Makes an object without parts. ATTACH takes the definition as it is; where the server refuses it so, CREATE may do.
+fn make(attaching: &Attaching<'_>, plan: &TablePlan, verb: Verb, report: &mut TableReport) -> Result<(), Refused> {
+    let Some(definition) = &plan.definition else {
         return Err(Refused::This("its definition cannot be read".to_owned()));
     };
-    let uuids = (plan.uuid.as_ref(), plan.inner_uuid.as_ref());
-    let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
-    let label = format!("the definition of {}", plan.from);
-    Ok(attaching.statements.run_definition(&label, &statement, &[])?)
+    let refreshes = definition.is_refreshable();
+    if refreshes {
+        // It keeps what its target has until its schedule.
+        if run_definition(attaching, plan, &plan.to, (verb, &definition.starting_empty())).is_ok() {
+            return Ok(());
+        }
+        report.warnings.push("it refreshes as soon as it is there, and overwrites what its target has".to_owned());
+    }
+    match run_definition(attaching, plan, &plan.to, (verb, definition)) {
+        Err(Refused::This(reason)) if verb == Verb::Attach && plan.inner_uuid.is_none() => {
+            match run_definition(attaching, plan, &plan.to, (Verb::Create, definition)) {
+                Err(Refused::This(_)) => Err(Refused::This(reason)),
+                result => result,
+            }
+        }
+        result => result,
+    }
 }
+
+/// Runs a definition under this name.
+fn run_definition(
+    attaching: &Attaching<'_>,
+    plan: &TablePlan,
+    name: &TableName,
+    (verb, definition): (Verb, &Definition),
+) -> Result<(), Refused> {
+    if let Some(reason) = attaching.missing_databases.get(&name.database) {
+        return Err(Refused::This(reason.clone()));
+    }
+    let uuids = (plan.uuid.as_ref().or(plan.statement_uuid.as_ref()), plan.inner_uuid.as_ref());
+    let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
+    let (label, secrets) = (format!("the definition of {}", plan.from), definition.secrets());
+    match attaching.statements.run_definition(&label, &statement, &attaching.settings(), &secrets) {
+        // A profile can forbid single settings: then the definition is tried with its own.
+        Err(error) if error.code().is_some_and(|code| SETTING_REFUSED.contains(&code)) => {
+            Ok(attaching.statements.run_definition(&label, &statement, &[], &secrets)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// `UNKNOWN_SETTING`, `READONLY`, `SETTING_CONSTRAINT_VIOLATION`.
+const SETTING_REFUSED: [i32; 3] = [115, 164, 452];
 
 fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), Refused> {
     let context = attaching.context;
@@ -121,7 +203,11 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
     };
     let name = &job.entry.name;
     move_in(context, job, staging)?;
-    if let Err(refused) = run_definition(attaching, plan, name, Verb::Attach) {
+    let Some(definition) = &plan.definition else {
+        return Err(Refused::This("its definition cannot be read".to_owned()));
+    };
+    let held = if plan.held.is_empty() { definition.clone() } else { hold(definition) };
+    if let Err(refused) = run_definition(attaching, plan, name, (Verb::Attach, &held)) {
         // A statement that failed half-way can have attached the table: then its directory is the server's.
         if matches!(refused, Refused::This(_)) && !is_attached(context, job)? {
             move_out(context, job, staging)?;
@@ -168,6 +254,11 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
         _ => (Ok(()), TableState::Restored),
     };
     report.state = state;
+    if moved.is_ok() && report.rows < report.expected_rows && keeps_its_rows(job, &comparison) {
+        report.state = TableState::Incomplete;
+        report.reason =
+            Some("merges of the server, or the table's TTL, have taken rows before they could be compared".to_owned());
+    }
     match moved {
         // Not to be tried again: nothing that comes to stand later makes it fit.
         Err(Refused::This(reason)) => {
@@ -178,6 +269,33 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
             Ok(())
         }
         result => result,
+    }
+}
+
+/// Whether fewer rows than the manifest's are a loss: not where a mutation or patches that came with the parts delete
+/// some.
+fn keeps_its_rows(job: &Job<'_>, comparison: &Comparison) -> bool {
+    let has_patches = job.source.parts.iter().any(|part| part.part.is_patch());
+    !comparison.is_mutated && !has_patches && job.source.entry.mutations.is_empty()
+}
+
+/// Gives held tables, which were compared, their own settings back. At the end, when everything stands that a definition
+/// needs: the server checks it once more.
+fn release(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
+    let settings = attaching.settings();
+    let has_table = |report: &&mut TableReport| report.state.has_data() && report.state != TableState::Attached;
+    for report in reports.iter_mut().filter(has_table) {
+        let name = report.name();
+        let Some(plan) = attaching.plan.tables.iter().find(|table| table.to == name) else { continue };
+        if matches!(plan.action, Action::Partitions { .. }) {
+            continue;
+        }
+        for statement in release_statements(&sql::quote_table(&name), &plan.held) {
+            if let Err(error) = attaching.statements.run_with(&statement, &settings) {
+                let error = crate::monitor::chain(&error);
+                report.warnings.push(format!("its merges are still held, run {statement}: {error}"));
+            }
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub(in crate::ops) struct Context<'a> {
     pub(in crate::ops) source: Source,
     pub(in crate::ops) survey: TargetSurvey,
     pub(in crate::ops) items: Vec<SourceItem>,
+    /// Settings under which the server takes any definition that another one took.
+    pub(super) settings: Vec<(String, String)>,
 }
 
 impl Context<'_> {

@@ -14,18 +14,19 @@ use crate::monitor::{Monitor, Stage};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    Leftover, RestorePlan, SnapshotReference, SourceItem, Target, apply_recovery, plan_recovery, plan_restore,
+    Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference, SourceItem, Target, apply_recovery,
+    plan_recovery, plan_restore,
 };
-use crate::repo::Repository;
-use crate::server::Server;
+use crate::repo::{BoundServer, Repository, ServerEntry};
+use crate::server::{self, Server};
 
 use super::attach::{Attaching, attach_all};
 use super::context::{Context, ToServer};
-use super::items::items;
+use super::items::{databases, items, objects};
 use super::job::{entries, jobs};
 use super::leftovers::{self, Recovers};
 use super::locked_dir::random;
-use super::objects::Objects;
+use super::objects::{MadeObjects, make_databases, make_objects};
 use super::place::place_all;
 use super::recover::recover;
 use super::report::{Report, TableReport};
@@ -73,9 +74,10 @@ pub(in crate::ops) fn prepare_recovering<'a>(
     let source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
     stages.run(Stage::Check, || pool.install(|| source.check(monitor)))?;
     let (survey, leftovers) =
-        stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, recovers)))?;
+        stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
     let items = items(&source);
-    let context = Context { server, request, source, survey, items };
+    let settings = server::definition_settings(server)?;
+    let context = Context { server, request, source, survey, items, settings };
     let plan = pool.install(|| plan(&context, &leftovers))?;
     Ok(Prepared { context, plan, pool })
 }
@@ -85,9 +87,12 @@ fn survey(
     repository: &Repository,
     server: &Server,
     request: &ToServer,
-    recovers: Recovers,
+    (source, recovers): (&Source, Recovers),
 ) -> Result<(TargetSurvey, Vec<Leftover>), OpError> {
-    let mut survey = TargetSurvey::read(repository, server, &request.paths)?;
+    // The server's own database is looked at only for a snapshot that has tables of it.
+    let with_system = source.tables.iter().any(|table| table.entry.database == "system");
+    let read = || TargetSurvey::read(repository, server, &request.paths, with_system);
+    let mut survey = read()?;
     let (user, uid) = (crate::fs::user_id(), survey.owner.0);
     if user != 0 && user != uid {
         return Err(OpError::CannotGive { uid, user });
@@ -95,7 +100,7 @@ fn survey(
     let names = leftovers::names(&survey.local)?;
     if !names.is_empty() {
         leftovers::wait_for(server, &names)?;
-        survey = TargetSurvey::read(repository, server, &request.paths)?;
+        survey = read()?;
     }
     let leftovers = leftovers::examine(server, &survey.local, &names, recovers)?;
     Ok((survey, leftovers))
@@ -111,8 +116,14 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
     let recovery = plan_recovery(leftovers, &context.survey.tables());
     let mut target = target(context)?;
     apply_recovery(&recovery, &mut target);
-    let databases: BTreeMap<String, String> =
-        context.source.manifest.databases.iter().map(|entry| (entry.database.clone(), entry.engine.clone())).collect();
+    let (databases, objects) = (databases(&context.source), objects(&context.source));
+    let content = SnapshotContent {
+        items: &context.items,
+        databases: &databases,
+        objects: &objects,
+        is_whole: context.source.is_whole,
+        is_of_other_server: is_other_server(&context.source.manifest.server, &context.survey.bound),
+    };
     let mut failed = None;
     let mut fresh = || {
         fresh_uuid().unwrap_or_else(|error| {
@@ -120,7 +131,7 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
             "00000000-0000-4000-8000-000000000000".to_owned().try_into().expect("a UUID")
         })
     };
-    let mut plan = plan_restore(&context.items, &databases, &target, options, &mut fresh);
+    let mut plan = plan_restore(content, &target, options, &mut fresh);
     if let Some(error) = failed {
         return Err(error);
     }
@@ -128,7 +139,16 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
         return Err(OpError::NameConflict { conflicts: plan.conflicts });
     }
     plan.recovery = recovery;
+    plan.warnings.clone_from(&context.source.warnings);
     Ok(plan)
+}
+
+/// Whether a snapshot is of another server: by its UUID where both have one, else by its data path.
+fn is_other_server(stored: &ServerEntry, live: &BoundServer) -> bool {
+    match (&stored.uuid, &live.uuid) {
+        (Some(stored), Some(live)) => stored != live,
+        _ => stored.data_path.trim_end_matches('/') != live.data_path.trim_end_matches('/'),
+    }
 }
 
 /// The server as a plan reads it: whole are the tables that can be in the way of one that is asked for.
@@ -140,7 +160,7 @@ fn target(context: &Context<'_>) -> Result<Target, OpError> {
         (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
     let compared =
         |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
-    context.survey.target(context.server, &context.items, &compared)
+    context.survey.target(context.server, &context.items, &names, &compared)
 }
 
 /// A random UUID (version 4, RFC 9562).
@@ -159,6 +179,15 @@ fn fresh_uuid() -> Result<TableUuid, OpError> {
         text.push(digit);
     }
     Ok(TableUuid::try_from(text).expect("32 hex digits with four dashes are a UUID"))
+}
+
+/// Objects that are not made, as the plan says.
+fn refused_objects(plan: &RestorePlan) -> Vec<String> {
+    let refused = plan.objects.iter().filter_map(|object| match &object.action {
+        ObjectAction::Refuse(reason) => Some(format!("{} {} was not made: {reason}", object.kind, object.name)),
+        ObjectAction::Make(_) | ObjectAction::Keep => None,
+    });
+    refused.collect()
 }
 
 /// What was carried out.
@@ -211,8 +240,9 @@ impl Prepared<'_> {
         let (context, local) = (&self.context, &self.context.survey.local);
         let mut warnings =
             stages.run(Stage::Recover, || self.pool.install(|| recover(context.server, local, &self.plan.recovery)))?;
+        warnings.extend(self.plan.warnings.iter().cloned());
         let mut done = Done { tables: Vec::new(), made: Vec::new(), refused: Vec::new() };
-        if self.plan.tables.iter().any(|table| table.action.changes_server()) || !self.plan.databases.is_empty() {
+        if self.plan.makes_anything() {
             let word = staging::new_name(now)?;
             let (carried_out, left) = self.pool.install(|| self.carry_out(&word, now, &stages))?;
             done = carried_out;
@@ -220,6 +250,7 @@ impl Prepared<'_> {
         } else {
             // Nothing is to be made: what each table is goes into the report.
             let statements = Statements::new(context.server, "")?;
+            done.refused = refused_objects(&self.plan);
             done.tables = attach_all(
                 &Attaching {
                     context,
@@ -228,6 +259,8 @@ impl Prepared<'_> {
                     placed: &BTreeMap::new(),
                     staging: None,
                     statements: &statements,
+                    settings: &context.settings,
+                    missing_databases: &BTreeMap::new(),
                 },
                 monitor,
             )?;
@@ -235,7 +268,16 @@ impl Prepared<'_> {
         warnings.extend(done.refused);
         let mut seconds = stages.seconds();
         seconds.insert("total", begun.elapsed().as_secs_f64());
-        Ok(Report { snapshot: self.context.source.id, tables: done.tables, made: done.made, warnings, seconds })
+        let mut notes = Vec::new();
+        if is_other_server(&context.source.manifest.server, &context.survey.bound) {
+            notes.push(
+                "this is another server than the snapshot's: the next create into its repository needs \
+                 --allow-other-server"
+                    .to_owned(),
+            );
+        }
+        let snapshot = context.source.id;
+        Ok(Report { snapshot, tables: done.tables, made: done.made, warnings, notes, seconds })
     }
 
     /// Places and attaches. The answer has what was left for the next restore.
@@ -256,9 +298,9 @@ impl Prepared<'_> {
                 Ok(placed)
             })?;
             stages.run(Stage::Attach, || {
-                let mut objects = Objects { context, plan: &self.plan, statements: &statements, made: Vec::new() };
-                objects.make_databases()?;
-                let refused = objects.make_functions_and_collections()?;
+                let mut made = MadeObjects::default();
+                make_databases(context, &statements, &self.plan.databases, &mut made)?;
+                make_objects(context, &statements, &self.plan.objects, &mut made)?;
                 let attaching = Attaching {
                     context,
                     plan: &self.plan,
@@ -266,11 +308,13 @@ impl Prepared<'_> {
                     placed: &placed,
                     staging: Some(&staging),
                     statements: &statements,
+                    settings: &context.settings,
+                    missing_databases: &made.missing_databases,
                 };
                 let tables = attach_all(&attaching, stages.monitor())?;
                 // The renames too.
                 staging.sync()?;
-                Ok(Done { tables, made: objects.made, refused })
+                Ok(Done { tables, made: made.made, refused: made.refused })
             })
         })();
         match result {

@@ -58,8 +58,8 @@ pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &s
         let name = if is_temporary { temporary("new") } else { table.to.clone() };
         let swaps = table.action == Action::Swap;
         let path = place(&name, table.uuid.as_ref());
-        let disks = context.survey.disks(&source.entry.storage_policy);
-        let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, &disks)).collect();
+        let disks = &table.disks;
+        let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, disks)).collect();
         // Also of an empty table: its mutations stand on the first.
         used.extend(disks.first().cloned());
         used.sort_unstable();
@@ -73,6 +73,7 @@ pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &s
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
             old_name: (swaps && table.uuid.is_none()).then(|| temporary("old")),
             keeps_old: swaps && context.request.keep_replaced,
+            held: table.held.clone(),
         };
         let job = Job {
             plan: table,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::fs::{Dir, FsError, Kind};
-use crate::model::escape_for_file_name;
+use crate::model::{TableName, escape_for_file_name};
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 use crate::plan::{Knowledge, RestoreEntry};
 use crate::server::{self, Server};
@@ -19,6 +19,8 @@ pub(super) struct KnownTables {
     uuids: HashSet<String>,
     /// `<database>/<table>` as in file names, of definitions below `metadata/`.
     files: HashSet<String>,
+    /// Databases that keep no definition files of their tables.
+    without_files: HashSet<String>,
     /// Why one of the sources cannot be read, if one cannot.
     unreadable: Option<String>,
 }
@@ -36,6 +38,13 @@ impl KnownTables {
             Ok(uuids) => known.uuids.extend(uuids),
             Err(error) => known.cannot(&crate::monitor::chain(&error)),
         }
+        match server::databases(server) {
+            Ok(databases) => {
+                let others = databases.into_iter().filter(|database| database.engine != "Ordinary");
+                known.without_files.extend(others.map(|database| database.name));
+            }
+            Err(error) => known.cannot(&crate::monitor::chain(&error)),
+        }
         for disk in local.iter() {
             let attached = known.uuids.clone();
             for result in
@@ -49,16 +58,22 @@ impl KnownTables {
         known
     }
 
+    /// Whether a definition file of this name stands below `metadata/`.
+    pub(super) fn has_definition(&self, name: &TableName) -> bool {
+        self.files.contains(&file_of(name))
+    }
+
     /// What is known of an entry's directory, which stands.
     pub(super) fn of(&self, entry: &RestoreEntry) -> Knowledge {
-        let file =
-            format!("{}/{}", escape_for_file_name(&entry.name.database), escape_for_file_name(&entry.name.table));
         let is_known = match &entry.uuid {
             Some(uuid) => self.uuids.contains(uuid.as_str()),
-            None => self.files.contains(&file),
+            None => self.has_definition(&entry.name),
         };
         match &self.unreadable {
             _ if is_known => Knowledge::Known,
+            _ if entry.uuid.is_none() && self.without_files.contains(&entry.name.database) => {
+                Knowledge::Unclear("its database keeps no definition files".to_owned())
+            }
             Some(reason) => Knowledge::Unclear(reason.clone()),
             None => Knowledge::Unknown,
         }
@@ -136,6 +151,11 @@ impl KnownTables {
         }
         Ok(())
     }
+}
+
+/// `<database>/<table>` as in file names.
+fn file_of(name: &TableName) -> String {
+    format!("{}/{}", escape_for_file_name(&name.database), escape_for_file_name(&name.table))
 }
 
 fn is_definition(name: &str) -> bool {

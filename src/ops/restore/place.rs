@@ -61,7 +61,7 @@ fn place_table(
 ) -> Result<PlacedTable, OpError> {
     let mut table = PlacedTable::default();
     let local = &context.survey.local;
-    let disks = context.survey.disks(&job.source.entry.storage_policy);
+    let disks = &job.plan.disks;
     let mut dirs: BTreeMap<String, Dir> = BTreeMap::new();
     for (disk, _) in &job.entry.places {
         dirs.insert(disk.clone(), staging.dir(local, disk)?.ensure_dir(&job.stage_name, 0o700)?);
@@ -70,7 +70,7 @@ fn place_table(
     if let Some(from) = from.filter(|_| context.request.options.what != What::Schema) {
         let place_part = |part: &PartRecord| -> Result<RestoredPart, OpError> {
             context.check_interrupted()?;
-            let dir = disk_of(&part.disk, &disks).and_then(|disk| dirs.get(&disk));
+            let dir = disk_of(&part.disk, disks).and_then(|disk| dirs.get(&disk));
             let dir = dir.ok_or_else(|| OpError::NoDisk { disk: part.disk.to_string() })?;
             let placed = restorer.restore_part(&from.open_dir(part.part.as_str())?, dir, part.part.as_str())?;
             let work = Work { parts: 1, files: placed.files, bytes: placed.bytes, ..Work::default() };

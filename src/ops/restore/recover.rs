@@ -8,8 +8,8 @@ use crate::fs::{Dir, FsError};
 use crate::model::{TableName, TableUuid};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{Knowledge, RecoveryStep, RestoreEntry};
-use crate::server::{self, Server};
+use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, release_statements};
+use crate::server::{self, Server, ServerError, sql};
 
 use super::known::KnownTables;
 use super::leftovers::stands;
@@ -29,6 +29,7 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
                 Statements::new(server, directory)?.rename(from, to)?;
                 None
             }
+            RecoveryStep::Release { name, held, directory } => release(server, name, held, directory)?,
             RecoveryStep::DropTable { name, uuid, directory, .. } => {
                 drop_table(server, name, uuid.as_ref(), directory)?
             }
@@ -48,6 +49,24 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
         kept.extend(stays);
     }
     Ok(kept)
+}
+
+fn release(
+    server: &Server,
+    name: &TableName,
+    held: &[HeldSetting],
+    directory: &str,
+) -> Result<Option<String>, OpError> {
+    let statements = Statements::new(server, directory)?;
+    for statement in release_statements(&sql::quote_table(name), held) {
+        match statements.run(&statement) {
+            Err(error @ ServerError::Exception { .. }) => {
+                return Ok(Some(format!("the merges of {name} are still held: {}", crate::monitor::chain(&error))));
+            }
+            result => result?,
+        }
+    }
+    Ok(None)
 }
 
 fn drop_table(

@@ -20,8 +20,20 @@ pub enum TableState {
     Created,
     /// It was there already, and was left as it is.
     Present,
+    /// It was not made, as the plan said: see its reason.
+    Skipped,
+    /// It is back with fewer rows than the snapshot has: merges or its TTL took them.
+    Incomplete,
     /// It was not made: see its reason.
     Failed,
+}
+
+impl TableState {
+    /// Whether parts of the snapshot are back.
+    #[must_use]
+    pub fn has_data(self) -> bool {
+        matches!(self, Self::Restored | Self::Replaced | Self::Attached | Self::Incomplete)
+    }
 }
 
 /// One table.
@@ -66,6 +78,9 @@ pub struct TableReport {
     /// Why it was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Statements that bring back the TTL that was left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ttl_statements: Vec<String>,
     /// What the person should know of it.
     pub warnings: Vec<String>,
 }
@@ -93,6 +108,7 @@ impl TableReport {
             uuid: None,
             uuid_changed: false,
             reason: None,
+            ttl_statements: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -131,8 +147,10 @@ pub enum Outcome {
     NothingToDo,
     /// What was to be restored came back.
     Restored,
-    /// A table exists, stays, and differs from the snapshot.
+    /// A table exists, stays, and differs from the snapshot; or something was not made, as the plan said.
     Differs,
+    /// A table is back with fewer rows than the snapshot has.
+    Incomplete,
     /// Something could not be restored.
     Failed,
 }
@@ -148,6 +166,8 @@ pub struct Report {
     pub made: Vec<String>,
     /// What the person should know: with any of these the exit code is 3.
     pub warnings: Vec<String>,
+    /// What to do next, which is no warning.
+    pub notes: Vec<String>,
     /// Seconds spent in each stage, and in all of them together as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
 }
@@ -158,7 +178,7 @@ impl Report {
     pub fn totals(&self) -> RestoredTotals {
         let mut totals = RestoredTotals::default();
         for table in &self.tables {
-            let has_data = matches!(table.state, TableState::Restored | TableState::Replaced | TableState::Attached);
+            let has_data = table.state.has_data();
             totals.tables += u64::from(has_data);
             totals.failed += u64::from(table.state == TableState::Failed);
             if has_data {
@@ -180,6 +200,8 @@ impl Report {
     pub fn outcome(&self) -> Outcome {
         let of_table = |table: &TableReport| match table.state {
             TableState::Failed => Outcome::Failed,
+            TableState::Incomplete => Outcome::Incomplete,
+            TableState::Skipped => Outcome::Differs,
             TableState::Present if !table.warnings.is_empty() => Outcome::Differs,
             TableState::Present => Outcome::NothingToDo,
             _ => Outcome::Restored,
@@ -191,14 +213,16 @@ impl Report {
     /// Whether something was to be restored, and nothing of it came back.
     #[must_use]
     pub fn restored_nothing(&self) -> bool {
-        let wanted = || self.tables.iter().filter(|table| table.state != TableState::Present);
+        let is_wanted = |state| !matches!(state, TableState::Present | TableState::Skipped);
+        let wanted = || self.tables.iter().filter(move |table| is_wanted(table.state));
         wanted().next().is_some() && wanted().all(|table| table.state == TableState::Failed)
     }
 
     /// Whether there is anything that the person should know.
     #[must_use]
     pub fn has_warnings(&self) -> bool {
-        let in_tables = |table: &TableReport| !table.warnings.is_empty() || table.state == TableState::Failed;
+        let is_short = |state| matches!(state, TableState::Failed | TableState::Incomplete | TableState::Skipped);
+        let in_tables = |table: &TableReport| !table.warnings.is_empty() || is_short(table.state);
         !self.warnings.is_empty() || self.tables.iter().any(in_tables)
     }
 }

@@ -1,18 +1,18 @@
 //! The snapshot that is restored: what of it is asked for, and whether that is sound.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartitionId, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::DEFINITION_LIMIT_BYTES;
 use crate::ops::error::{Damage, OpError};
 use crate::ops::read;
-use crate::plan::{PartState, Renames, SnapshotReference, TablePattern};
+use crate::plan::{Definition, PartState, Renames, SnapshotReference, TablePattern};
 use crate::repo::{
     FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
     read_parts,
@@ -73,6 +73,12 @@ pub(in crate::ops) struct Source {
     pub(in crate::ops) tables: Vec<SourceTable>,
     /// Everything is asked for.
     pub(in crate::ops) is_whole: bool,
+    /// The inner tables of materialized views, with the views.
+    pub(super) inner: BTreeMap<TableName, TableName>,
+    /// Parts that verifications have found damaged.
+    pub(super) damaged: BTreeSet<(TableName, PartName)>,
+    /// Notes for the person.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Source {
@@ -98,8 +104,19 @@ impl Source {
             }
         };
         let records = read_parts(lease.dir(), &manifest.parts_blake3)?;
-        let tables = select(&manifest, records, wanted)?;
-        Ok(Self { id, lease, manifest, tables, is_whole: wanted.is_all() })
+        let inner = inner_tables(&manifest, &|path| {
+            let bytes = read_metadata(lease.dir(), &manifest, path).ok()?;
+            Definition::parse(&String::from_utf8_lossy(&bytes)).ok()
+        });
+        let tables = select(&manifest, records, wanted, &inner)?;
+        let mut warnings = Vec::new();
+        let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
+            let error = crate::monitor::chain(&error);
+            warnings.push(format!("which parts verifications have found damaged is not known: {error}"));
+            BTreeSet::new()
+        });
+        let is_whole = wanted.is_all();
+        Ok(Self { id, lease, manifest, tables, is_whole, inner, damaged, warnings })
     }
 
     pub(in crate::ops) fn dir(&self) -> &Dir {
@@ -111,21 +128,7 @@ impl Source {
     /// # Errors
     /// If it is missing, cannot be read, or is another one.
     pub(in crate::ops) fn metadata(&self, path: &str) -> Result<Vec<u8>, OpError> {
-        let damaged = |reason: &str| {
-            let path = self.dir().path().join(path);
-            OpError::from(RepoError::Damaged { path, reason: reason.to_owned() })
-        };
-        let listed = self.manifest.metadata.iter().find(|file| file.path == path);
-        let listed = listed.ok_or_else(|| damaged("the manifest does not list it"))?;
-        let relative = Path::new(path);
-        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-            return Err(damaged("it is no path of a file"));
-        };
-        let bytes = self.dir().open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
-        if blake3::hash(&bytes).to_hex().as_str() != listed.blake3 {
-            return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
-        }
-        Ok(bytes)
+        read_metadata(self.dir(), &self.manifest, path)
     }
 
     /// The unfinished mutations of a table: names of files in its directory, and what is in them.
@@ -173,6 +176,25 @@ impl Source {
     }
 }
 
+/// A file that the manifest lists, compared with what it says.
+fn read_metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec<u8>, OpError> {
+    let damaged = |reason: &str| {
+        let path = dir.path().join(path);
+        OpError::from(RepoError::Damaged { path, reason: reason.to_owned() })
+    };
+    let listed = manifest.metadata.iter().find(|file| file.path == path);
+    let listed = listed.ok_or_else(|| damaged("the manifest does not list it"))?;
+    let relative = Path::new(path);
+    let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+        return Err(damaged("it is no path of a file"));
+    };
+    let bytes = dir.open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
+    if blake3::hash(&bytes).to_hex().as_str() != listed.blake3 {
+        return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
+    }
+    Ok(bytes)
+}
+
 fn problem(table: &Dir, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
     let Some(dir) = table.find_beneath(Path::new(record.part.as_str()))? else {
         return Ok(Some("it is missing".to_owned()));
@@ -197,7 +219,12 @@ fn problem(table: &Dir, record: &PartRecord, monitor: &dyn Monitor) -> Result<Op
     Ok(changed.map(|file| format!("its file {} is another one than it was taken with", file.path)))
 }
 
-fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Result<Vec<SourceTable>, OpError> {
+fn select(
+    manifest: &Manifest,
+    records: Vec<PartRecord>,
+    wanted: &Wanted,
+    inner: &BTreeMap<TableName, TableName>,
+) -> Result<Vec<SourceTable>, OpError> {
     let mut parts: HashMap<TableName, Vec<PartRecord>> = HashMap::new();
     for record in records {
         parts.entry(TableName::new(record.database.clone(), record.table.clone())).or_default().push(record);
@@ -208,7 +235,6 @@ fn select(manifest: &Manifest, records: Vec<PartRecord>, wanted: &Wanted) -> Res
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name) || name.to_string() == pattern.as_str()))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
-    let inner = inner_tables(manifest);
     // The exact name of a table wins over what it says as a pattern: `t[1]` can be a table.
     let exact: Vec<Option<&TableName>> =
         (wanted.tables.iter()).map(|pattern| names.iter().find(|name| name.to_string() == pattern.as_str())).collect();
@@ -250,16 +276,31 @@ pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
     parts.iter().map(state).collect()
 }
 
-/// The inner tables of all materialized views, with the views.
-pub(super) fn inner_tables(manifest: &Manifest) -> BTreeMap<TableName, TableName> {
+/// The inner tables of all materialized views, with the views. A view that names its target has none, whatever tables
+/// are called; one in an Atomic database names its inner table by UUID, or by its own UUID in that table's name.
+fn inner_tables(
+    manifest: &Manifest,
+    definition: &dyn Fn(&str) -> Option<Definition>,
+) -> BTreeMap<TableName, TableName> {
     let mut inner = BTreeMap::new();
     for entry in manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
-        let by_uuid = entry.uuid.as_ref().map(|uuid| format!(".inner_id.{uuid}"));
-        for table in by_uuid.into_iter().chain([format!(".inner.{}", entry.table)]) {
-            let name = TableName::new(entry.database.clone(), table);
-            if manifest.tables.iter().any(|other| other.database == name.database && other.table == name.table) {
-                inner.insert(name, TableName::new(entry.database.clone(), entry.table.clone()));
-            }
+        let definition = entry.definition.as_deref().and_then(definition);
+        if definition.as_ref().is_some_and(Definition::has_target) {
+            continue;
+        }
+        let named_uuid = definition.and_then(|definition| definition.inner_uuid);
+        let by_uuid = |other: &TableEntry| named_uuid.is_some() && other.uuid == named_uuid;
+        let name = match &entry.uuid {
+            Some(uuid) => format!(".inner_id.{uuid}"),
+            None => format!(".inner.{}", entry.table),
+        };
+        let in_database = || manifest.tables.iter().filter(|other| other.database == entry.database);
+        let found = in_database()
+            .find(|other| by_uuid(other))
+            .or_else(|| in_database().find(|other| named_uuid.is_none() && other.table == name));
+        if let Some(found) = found {
+            let view = TableName::new(entry.database.clone(), entry.table.clone());
+            inner.insert(TableName::new(found.database.clone(), found.table.clone()), view);
         }
     }
     inner

@@ -2,6 +2,7 @@
 
 use crate::model::TableName;
 use crate::ops::error::OpError;
+use crate::plan::cleanse;
 use crate::server::{self, Change, Server, ServerError, sql};
 
 /// Settings that lift the size over which a server refuses to drop a table, or to replace or drop a partition.
@@ -62,7 +63,8 @@ impl<'a> Statements<'a> {
         server::change(self.server, Change { sql: &sql, settings, label: None })
     }
 
-    /// Runs a statement that comes from a snapshot. Its text may hold secrets: errors and logs call it `label`.
+    /// Runs a statement that comes from a snapshot. Errors and logs call it `label`, and what the server says of it is
+    /// cleansed of its `secrets`.
     ///
     /// # Errors
     /// As [`Statements::run`].
@@ -71,9 +73,11 @@ impl<'a> Statements<'a> {
         label: &str,
         statement: &str,
         settings: &[(&str, String)],
+        secrets: &[String],
     ) -> Result<(), ServerError> {
         let sql = self.tagged(statement);
-        server::change(self.server, Change { sql: &sql, settings, label: Some(label) })
+        let result = server::change(self.server, Change { sql: &sql, settings, label: Some(label) });
+        result.map_err(|error| without_text(error, secrets))
     }
 
     /// Runs a statement that drops or replaces data, whatever its size where the server lets it.
@@ -99,5 +103,42 @@ impl<'a> Statements<'a> {
 
     fn tagged(&self, statement: &str) -> String {
         format!("/* {} */ {statement}", self.word)
+    }
+}
+
+/// `SYNTAX_ERROR`: the server repeats the statement from there on.
+const SYNTAX_ERROR: i32 = 62;
+
+/// An exception without the text of the statement that it is about.
+fn without_text(error: ServerError, secrets: &[String]) -> ServerError {
+    match error {
+        ServerError::Exception { code: SYNTAX_ERROR, query, .. } => {
+            let message = format!("Code: {SYNTAX_ERROR}. The server does not parse it (SYNTAX_ERROR)");
+            ServerError::Exception { code: SYNTAX_ERROR, query, message }
+        }
+        ServerError::Exception { code, query, message } => {
+            ServerError::Exception { code, query, message: cleanse(&message, secrets) }
+        }
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_text;
+    use crate::server::ServerError;
+
+    #[test]
+    fn no_message_repeats_a_statement_or_a_secret() {
+        let error = |code, message: &str| ServerError::Exception {
+            code,
+            query: "named collection nc".to_owned(),
+            message: message.to_owned(),
+        };
+        let secrets = ["s3cr3t".to_owned()];
+        let syntax = without_text(error(62, "Syntax error: failed at position 9: 's3cr3t'"), &secrets).to_string();
+        let other = without_text(error(36, "Bad argument 's3cr3t' of table x"), &secrets).to_string();
+        assert!(!syntax.contains("s3cr3t") && !other.contains("s3cr3t"), "{syntax} {other}");
+        assert!(syntax.contains("named collection nc") && other.contains("of table x"), "{syntax} {other}");
     }
 }

@@ -8,18 +8,22 @@ use rayon::prelude::*;
 use crate::checksums::Checksums;
 use crate::fs::{Dir, FsError, Kind};
 use crate::model::{Catalog, Fingerprint, Part, PathMap, Table, TableName, TableUuid, escape_for_file_name};
+use crate::ops::create::bound_server;
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{Definition, DetachedParts, PartState, SourceItem, Target, TargetTable};
-use crate::repo::Repository;
+use crate::plan::{Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, PartState, SourceItem, Target, TargetTable};
+use crate::repo::{BoundServer, Repository};
 use crate::server::{self, Identity, Server, ServerError};
 
+use super::known::KnownTables;
 use super::statements::lifts_drop_limit;
 
 /// What is known of a server.
 #[derive(Debug)]
 pub(in crate::ops) struct TargetSurvey {
     pub(in crate::ops) identity: Identity,
+    /// What makes it the same server as a snapshot's.
+    pub(super) bound: BoundServer,
     pub(in crate::ops) local: LocalDisks,
     pub(in crate::ops) catalog: Catalog,
     /// The disks of each storage policy.
@@ -34,20 +38,32 @@ const UUID_FILE_LIMIT_BYTES: u64 = 4096;
 const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
 
 impl TargetSurvey {
-    /// Reads the server.
+    /// Reads the server, with its own database where that is asked for.
     ///
     /// # Errors
     /// If it does not answer, or its data is not visible here.
-    pub(in crate::ops) fn read(repository: &Repository, server: &Server, paths: &PathMap) -> Result<Self, OpError> {
+    pub(in crate::ops) fn read(
+        repository: &Repository,
+        server: &Server,
+        paths: &PathMap,
+        with_system: bool,
+    ) -> Result<Self, OpError> {
         let identity = server::identity(server)?;
         let disks = server::disks(server)?;
-        let catalog = server::survey(server, false)?;
+        if let Some(first) = disks.first().filter(|disk| !disk.is_local()) {
+            return Err(OpError::NoDisk { disk: first.name.clone() });
+        }
+        let catalog = server::survey(server, with_system)?;
         let local = LocalDisks::all(repository, &disks, &catalog.tables, paths)?;
         let own = local.own().expect("the server's own disk is open");
         let stat = own.dir.stat_self()?;
         check_identity(&own.dir, &identity)?;
-        let databases = server::databases(server)?;
+        let mut databases = server::databases(server)?;
+        if with_system {
+            databases.extend(server::own_database(server)?);
+        }
         Ok(Self {
+            bound: bound_server(&identity, &disks),
             identity,
             policies: server::storage_policies(server)?,
             databases: databases.into_iter().map(|database| (database.name, database.engine)).collect(),
@@ -70,6 +86,7 @@ impl TargetSurvey {
         &self,
         server: &Server,
         sources: &[SourceItem],
+        wanted: &BTreeSet<TableName>,
         compared: &dyn Fn(&TableName) -> bool,
     ) -> Result<Target, OpError> {
         let target_table = |table: &Table| {
@@ -79,10 +96,25 @@ impl TargetSurvey {
         Ok(Target {
             databases: self.databases.clone(),
             tables: self.catalog.tables.iter().map(target_table).collect(),
+            detached: self.detached(server, wanted),
             used_uuids: self.used_uuids(server, sources)?,
-            policies: self.policies.as_ref().map(|policies| policies.keys().cloned().collect::<BTreeSet<_>>()),
+            policies: self.policies.clone(),
+            disks: self.local.iter().map(|disk| disk.disk.name.clone()).collect(),
+            objects: existing_objects(server)?,
+            hold_settings: server::merge_tree_settings(server, &HOLD_SETTINGS.map(|(name, _)| name))?,
             lifts_drop_limit: lifts_drop_limit(server)?,
         })
+    }
+
+    /// The wanted names that no attached table has, and a definition file has: of detached tables.
+    fn detached(&self, server: &Server, wanted: &BTreeSet<TableName>) -> BTreeSet<TableName> {
+        let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
+        let missing: Vec<&TableName> = wanted.iter().filter(|name| !attached.contains(name)).collect();
+        if missing.is_empty() {
+            return BTreeSet::new();
+        }
+        let known = KnownTables::read(server, &self.local);
+        missing.into_iter().filter(|name| known.has_definition(name)).cloned().collect()
     }
 
     /// Of the UUIDs in the snapshot those that the server knows: of a table, of one that was dropped and whose directory
@@ -113,14 +145,16 @@ impl TargetSurvey {
         }
         Ok(used)
     }
+}
 
-    /// The disks that a table of this policy may use, as far as they are visible here.
-    pub(in crate::ops) fn disks(&self, policy: &str) -> Vec<String> {
-        let own = || self.local.own().map(|own| own.disk.name.clone());
-        let of_policy = self.policies.as_ref().and_then(|policies| policies.get(policy));
-        let names = of_policy.cloned().unwrap_or_else(|| own().into_iter().collect());
-        names.into_iter().filter(|name| self.local.named(name).is_some()).collect()
-    }
+/// The functions, named collections, workloads and resources of a server.
+fn existing_objects(server: &Server) -> Result<BTreeSet<(ObjectKind, String)>, OpError> {
+    let functions = server::functions(server)?.into_iter().map(|function| (ObjectKind::Function, function.name));
+    let collections = server::named_collections(server).into_iter().map(|name| (ObjectKind::NamedCollection, name));
+    let workloads = server::names_in(server, "workloads")?.into_iter().map(|name| (ObjectKind::Workload, name));
+    let resources = server::names_in(server, "resources")?.into_iter().map(|name| (ObjectKind::Resource, name));
+    let all = functions.chain(collections).chain(workloads).chain(resources);
+    Ok(all.map(|(kind, name)| (kind, escape_for_file_name(&name))).collect())
 }
 
 /// A path can exist and be another server's. Servers that have a UUID keep it in a file next to their data.

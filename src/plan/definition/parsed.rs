@@ -71,9 +71,10 @@ impl Definition {
         (uuid, inner_uuid): (Option<&TableUuid>, Option<&TableUuid>),
         mapping: &Mapping,
     ) -> String {
+        // A dictionary is attached by its name alone: its definition needs CREATE.
         let verb_word = match verb {
-            Verb::Attach => "ATTACH",
-            Verb::Create => "CREATE",
+            Verb::Attach if self.kind != DefinitionKind::Dictionary => "ATTACH",
+            Verb::Attach | Verb::Create => "CREATE",
         };
         let uuid = uuid.map(|uuid| format!("UUID '{uuid}'")).unwrap_or_default();
         let inner = inner_uuid.map(|uuid| format!("TO INNER UUID '{uuid}'")).unwrap_or_default();

@@ -37,10 +37,12 @@ impl Definition {
         let Some(end) = clauses.storage_end().filter(|_| self.has_storage() && !self.has_old_syntax()) else {
             return self.clone();
         };
-        let is_replaced = |name: &str| settings.iter().any(|(replaced, _)| *replaced == name);
-        let kept = self.settings().into_iter().filter(|(name, _)| !is_replaced(name));
-        let kept = kept.map(|(name, value)| setting_text(&name, value));
-        let all: Vec<String> = kept.chain(settings.iter().map(|(name, value)| setting_text(name, value))).collect();
+        let own = self.settings();
+        let value_of = |name: &str| settings.iter().find(|(replaced, _)| *replaced == name).map(|(_, value)| *value);
+        let kept = own.iter().map(|(name, value)| setting_text(name, value_of(name).unwrap_or(value)));
+        let is_new = |(name, _): &&(&str, &str)| !own.iter().any(|(known, _)| known == name);
+        let added = settings.iter().filter(is_new).map(|(name, value)| setting_text(name, value));
+        let all: Vec<String> = kept.chain(added).collect();
         self.with_settings_clause(&clauses, end, &all)
     }
 

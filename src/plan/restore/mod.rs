@@ -1,22 +1,28 @@
 //! What a restore into a server does, decided before anything changes.
 
 mod compare;
+mod hold;
 mod loss;
+mod objects;
 mod options;
 mod planner;
 mod recover;
+mod rules;
 mod source;
+mod storage;
 mod table;
 mod target;
 
 pub use compare::{Comparison, PartState, compare_parts};
+pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements};
 pub use loss::{Loss, ReplacedScope, Stored, losses};
-pub use options::{RestoreOptions, What};
+pub use objects::{DatabasePlan, ObjectAction, ObjectPlan, SourceDatabase, SourceObject};
+pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, What};
 pub use planner::plan_restore;
 pub use recover::{
     EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
     apply_recovery, plan_recovery,
 };
-pub use source::{SourceData, SourceItem};
-pub use table::{Action, Kept, Refusal, RestorePlan, TablePlan};
+pub use source::{SnapshotContent, SourceData, SourceItem};
+pub use table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 pub use target::{Amount, DetachedParts, Target, TargetTable};

@@ -1,5 +1,7 @@
 //! What a restore is asked to do.
 
+use std::str::FromStr;
+
 use crate::plan::{Renames, Replicated};
 
 /// What of tables is restored.
@@ -30,4 +32,46 @@ pub struct RestoreOptions {
     pub renames: Renames,
     /// What becomes of Replicated engines.
     pub replicated: Replicated,
+    /// Whether tables are made that consume a queue, and views that refresh themselves, under another name or on another
+    /// server.
+    pub with_queues: bool,
+    /// Whether objects are made whose secrets are hidden in the snapshot.
+    pub with_hidden_secrets: bool,
+    /// Whether parts are restored that are noted as damaged.
+    pub with_damaged: bool,
+    /// Whether the TTL of tables is left out.
+    pub hold_ttl: bool,
+    /// Another storage policy for tables.
+    pub storage_policy: Option<StoragePolicyChange>,
+}
+
+/// `[old=]new`: the storage policy that tables get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoragePolicyChange {
+    /// The policy of the tables that get another one; all where there is none.
+    pub from: Option<String>,
+    /// The policy that they get.
+    pub to: String,
+}
+
+/// A text names no storage policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} names no storage policy: write new or old=new")]
+pub struct InvalidStoragePolicy {
+    text: String,
+}
+
+impl FromStr for StoragePolicyChange {
+    type Err = InvalidStoragePolicy;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (from, to) = match text.split_once('=') {
+            Some((from, to)) => (Some(from.to_owned()), to),
+            None => (None, text),
+        };
+        if to.is_empty() || from.as_ref().is_some_and(String::is_empty) {
+            return Err(InvalidStoragePolicy { text: text.to_owned() });
+        }
+        Ok(Self { from, to: to.to_owned() })
+    }
 }

@@ -6,16 +6,15 @@ use crate::model::{PartitionId, TableName, TableUuid};
 use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
 
 use super::compare::compare_parts;
+use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
+use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{RestoreOptions, What};
-use super::source::{SourceData, SourceItem};
-use super::table::{Action, Kept, Refusal, RestorePlan, TablePlan};
+use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, quote_name, rank};
+use super::source::{SnapshotContent, SourceData, SourceItem};
+use super::storage::disks;
+use super::table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 use super::target::{Amount, Target, TargetTable};
-
-/// Engines of databases whose tables have UUIDs. Source: `DatabaseAtomic` and what derives from it.
-fn has_uuids(engine: &str) -> bool {
-    matches!(engine, "Atomic" | "Replicated" | "Shared")
-}
 
 /// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
 /// configuration says otherwise. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
@@ -23,10 +22,9 @@ fn has_uuids(engine: &str) -> bool {
 const DROP_LIMIT_BYTES: u64 = 50_000_000_000;
 
 struct Planner<'a> {
+    content: SnapshotContent<'a>,
     target: &'a Target,
     options: &'a RestoreOptions,
-    /// Engines of the databases of the snapshot.
-    databases: &'a BTreeMap<String, String>,
     fresh: &'a mut dyn FnMut() -> TableUuid,
     given: HashSet<TableUuid>,
     refused: Vec<Refusal>,
@@ -34,48 +32,44 @@ struct Planner<'a> {
 
 /// Makes the plan. `fresh` gives UUIDs that no table has.
 pub fn plan_restore(
-    sources: &[SourceItem],
-    databases: &BTreeMap<String, String>,
+    content: SnapshotContent<'_>,
     target: &Target,
     options: &RestoreOptions,
     fresh: &mut dyn FnMut() -> TableUuid,
 ) -> RestorePlan {
-    let mut planner = Planner { target, options, databases, fresh, given: HashSet::new(), refused: Vec::new() };
+    let sources = content.items;
+    let mut planner = Planner { content, target, options, fresh, given: HashSet::new(), refused: Vec::new() };
     let mut plan = RestorePlan::default();
     plan.mapping.replicated = options.replicated;
     // Views before their inner tables, whose names have the view's UUID in them.
     let (inner, others): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.inner_of.is_some());
     for source in others.iter().filter(|source| options.what != What::Data || source.data.is_some()) {
         let to = options.renames.table(&source.name);
-        let table = planner.plan(source, to, sources);
+        let table = planner.plan(source, to);
         plan.tables.push(table);
     }
     for source in inner {
         let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
         let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
         let to = planner.inner_name(source, view.as_ref());
-        let table = planner.plan(source, to, sources);
+        let table = planner.plan(source, to);
         if let Some(view) = plan.tables.iter_mut().find(|other| Some(&other.from) == source.inner_of.as_ref()) {
             view.inner_uuid.clone_from(&table.uuid);
         }
         plan.tables.push(table);
     }
     plan.refused = planner.refused;
-    for table in &plan.tables {
-        let makes = matches!(table.action, Action::Place | Action::Make(_));
-        if makes && !target.databases.contains_key(&table.to.database) {
-            plan.databases.insert(table.to.database.clone(), table.from.database.clone());
-        }
-        if table.from != table.to {
-            plan.mapping.tables.insert(table.from.clone(), table.to.clone());
-        }
-        let stored = sources.iter().find(|source| source.name == table.from).and_then(|source| source.uuid.as_ref());
-        if let (Some(stored), Some(now)) = (stored, &table.uuid)
-            && stored != now
-        {
-            plan.mapping.uuids.insert(stored.clone(), now.clone());
-        }
+    plan.databases = databases(content, target, options, &plan.tables);
+    if options.what != What::Data {
+        let is_mentioned = |name: &str| {
+            let definitions = sources.iter().filter_map(|source| source.definition.as_ref().ok());
+            definitions.into_iter().any(|definition| definition.mentions(name))
+        };
+        let wanted = |name: &str| content.is_whole || is_mentioned(name);
+        plan.objects = plan_objects(content.objects, &target.objects, &wanted);
     }
+    map_names(&mut plan, sources, options);
+    name_unresolved(&mut plan);
     let mut names: BTreeMap<&TableName, &TableName> = BTreeMap::new();
     for table in &plan.tables {
         if let Some(other) = names.insert(&table.to, &table.from) {
@@ -86,10 +80,63 @@ pub fn plan_restore(
     plan
 }
 
+/// The databases that are made: those of tables that are made, and with a whole snapshot the empty ones too.
+fn databases(
+    content: SnapshotContent<'_>,
+    target: &Target,
+    options: &RestoreOptions,
+    tables: &[TablePlan],
+) -> Vec<DatabasePlan> {
+    let makes = |table: &&TablePlan| matches!(table.action, Action::Place | Action::Make(_));
+    let of_tables = tables.iter().filter(makes);
+    let mut needed: BTreeMap<String, String> =
+        of_tables.map(|table| (table.to.database.clone(), table.from.database.clone())).collect();
+    if content.is_whole && options.what != What::Data {
+        let has_tables = |name: &str| content.items.iter().any(|item| item.name.database == name);
+        let empty = content.databases.iter().filter(|database| !has_tables(&database.name));
+        needed.extend(empty.map(|database| (database.name.clone(), database.name.clone())));
+    }
+    needed.retain(|name, _| !target.databases.contains_key(name));
+    plan_databases(&needed, content.databases)
+}
+
+fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOptions) {
+    for table in &plan.tables {
+        if table.from != table.to {
+            plan.mapping.tables.insert(table.from.clone(), table.to.clone());
+        }
+        let stored = sources.iter().find(|source| source.name == table.from).and_then(|source| source.uuid.as_ref());
+        if let (Some(stored), Some(now)) = (stored, &table.uuid)
+            && stored != now
+        {
+            plan.mapping.uuids.insert(stored.clone(), now.clone());
+        }
+    }
+    plan.mapping.databases = options.renames.databases().clone();
+}
+
+/// Warns of every object that is made and in which an old name still stands: it would read or write what is live.
+fn name_unresolved(plan: &mut RestorePlan) {
+    if plan.mapping.tables.is_empty() && plan.mapping.databases.is_empty() {
+        return;
+    }
+    for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
+        let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
+        if !left.is_empty() {
+            table.warnings.push(format!("its definition still names {}", left.join(", ")));
+        }
+    }
+}
+
 impl Planner<'_> {
+    /// The engine of a database, as it is or as it will be made.
+    fn engine(&self, database: &str, from: &str) -> Option<&str> {
+        let stored = || self.content.databases.iter().find(|stored| stored.name == from).map(|stored| &stored.engine);
+        self.target.databases.get(database).or_else(stored).map(String::as_str)
+    }
+
     fn has_uuids(&self, database: &str, from: &str) -> bool {
-        let engine = self.target.databases.get(database).or_else(|| self.databases.get(from));
-        engine.is_some_and(|engine| has_uuids(engine))
+        self.engine(database, from).is_some_and(has_uuids)
     }
 
     /// The stored UUID where no table has it, else a fresh one.
@@ -109,15 +156,19 @@ impl Planner<'_> {
         }
     }
 
-    fn plan(&mut self, source: &SourceItem, to: TableName, sources: &[SourceItem]) -> TablePlan {
-        let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
+    fn plan(&mut self, source: &SourceItem, to: TableName) -> TablePlan {
         let there = self.target.tables.get(&to);
         let mut plan = TablePlan {
             from: source.name.clone(),
             engine: source.engine.clone(),
             action: Action::Impossible(String::new()),
-            rank: rank(kind, source.data.is_some()),
+            rank: rank(source),
+            definition: source.definition.as_ref().ok().map(|definition| self.changed(source, definition)),
+            disks: Vec::new(),
+            held: Vec::new(),
+            ttl_statements: Vec::new(),
             uuid: None,
+            statement_uuid: None,
             inner_uuid: None,
             uuid_changed: false,
             restores: Amount::default(),
@@ -129,14 +180,10 @@ impl Planner<'_> {
         };
         plan.action = match there {
             Some(there) => self.with(source, there, &mut plan),
-            None => self.without(source, sources),
+            None => self.without(source, &plan),
         };
         if let (true, Some(data)) = (plan.action.places_parts(), &source.data) {
-            if let Some(reason) = self.unplaceable(data) {
-                plan.action = Action::Impossible(reason);
-            } else if self.options.what != What::Schema {
-                plan.restores = data.amount;
-            }
+            self.plan_data(data, &mut plan);
         }
         self.guard_replica(source, &mut plan);
         if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
@@ -150,12 +197,72 @@ impl Planner<'_> {
             // A table that only lends its partitions goes again.
             let stays = !matches!(plan.action, Action::Partitions { .. });
             plan.uuid_changed = stays && source.uuid.is_some() && source.uuid.as_ref() != Some(&uuid);
+            // CREATE would make an inner table of its own; one that is restored is attached with its view.
+            if let Action::Make(verb) = &mut plan.action
+                && !makes_own_directory(&source.engine)
+            {
+                *verb = Verb::Attach;
+            }
             plan.uuid = Some(uuid);
+        }
+        if plan.action.places_parts() && self.engine(&plan.to.database, &plan.from.database) == Some("Memory") {
+            plan.statement_uuid = Some((self.fresh)());
         }
         if let (Some(reason), Action::Make(_)) = (&source.data_left, &plan.action) {
             plan.warnings.push(format!("it is empty, its data is not in the snapshot: {reason}"));
         }
         plan
+    }
+
+    /// The definition with the changes that were asked for.
+    fn changed(&self, source: &SourceItem, definition: &Definition) -> Definition {
+        let mut changed = definition.clone();
+        if self.options.hold_ttl && source.data.is_some() {
+            changed = changed.without_ttl();
+        }
+        if let (Some(change), Some(data)) = (&self.options.storage_policy, &source.data)
+            && change.from.as_ref().is_none_or(|from| *from == data.policy)
+        {
+            let quoted = format!("'{}'", change.to.replace('\\', "\\\\").replace('\'', "\\'"));
+            changed = changed.without_settings(&["disk"]).with_settings(&[("storage_policy", &quoted)]);
+        }
+        changed
+    }
+
+    /// Where parts go, and how the table is held until it is compared.
+    fn plan_data(&mut self, data: &SourceData, plan: &mut TablePlan) {
+        if !data.damaged.is_empty() && !self.options.with_damaged {
+            let first = data.damaged.first().map(ToString::to_string).unwrap_or_default();
+            plan.action = Action::Impossible(format!(
+                "{} of its parts are noted as damaged ({first}); --damaged restores them as they are",
+                data.damaged.len()
+            ));
+            return;
+        }
+        if !data.damaged.is_empty() {
+            plan.warnings.push(format!("{} of its parts are noted as damaged", data.damaged.len()));
+        }
+        match disks(self.target, self.options, data, plan.definition.as_ref()) {
+            Ok(disks) => plan.disks = disks,
+            Err(reason) => {
+                plan.action = Action::Impossible(reason);
+                return;
+            }
+        }
+        if self.options.what != What::Schema {
+            plan.restores = data.amount;
+        }
+        let Some(definition) = &plan.definition else { return };
+        plan.held = held_settings(definition, &|name| self.target.hold_settings.contains(name));
+        let source = self.content.items.iter().find(|item| item.name == plan.from);
+        if let (true, Some(Ok(stored))) = (self.options.hold_ttl, source.map(|source| source.definition.as_ref())) {
+            let quoted = format!("{}.{}", quote_name(&plan.to.database), quote_name(&plan.to.table));
+            plan.ttl_statements = stored.ttl_statements(&quoted);
+        }
+        let has_ttl = definition.has_ttl() && self.options.what != What::Schema;
+        if has_ttl && plan.held.is_empty() && !self.target.hold_settings.is_empty() {
+            plan.warnings.push("rows past their TTL may be dropped before they are compared".to_owned());
+        }
     }
 
     /// Never two tables on one path and replica in Keeper, not for a moment: a table that keeps its path comes back only
@@ -174,20 +281,27 @@ impl Planner<'_> {
         }
     }
 
-    fn unplaceable(&self, data: &SourceData) -> Option<String> {
-        let policies = self.target.policies.as_ref()?;
-        let is_known = data.policy.is_empty() || policies.contains(&data.policy);
-        (!is_known).then(|| format!("the server has no storage policy {:?}", data.policy))
-    }
-
     /// No table has its name.
-    fn without(&self, source: &SourceItem, sources: &[SourceItem]) -> Action {
+    fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
+        if self.target.detached.contains(&plan.to) {
+            return Action::Skip(SkipReason::Detached);
+        }
         let definition = match &source.definition {
             Ok(definition) => definition,
             Err(reason) => return Action::Impossible(reason.clone()),
         };
+        if let Some(reason) = contradiction(source, definition) {
+            return Action::Impossible(reason);
+        }
         if self.options.what == What::Data {
             return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
+        }
+        let is_elsewhere = plan.from != plan.to || self.content.is_of_other_server;
+        if is_elsewhere && !self.options.with_queues && consumes(source) {
+            return Action::Skip(SkipReason::Queue);
+        }
+        if definition.has_hidden_secret() && !self.options.with_hidden_secrets {
+            return Action::Skip(SkipReason::HiddenSecret);
         }
         if let Some(data) = &source.data {
             if self.options.has_partitions && data.parts.is_empty() {
@@ -199,7 +313,7 @@ impl Planner<'_> {
             return Action::Make(Verb::Create);
         }
         // CREATE would make the inner table; it comes back as a table of its own.
-        let has_inner = sources.iter().any(|inner| inner.inner_of.as_ref() == Some(&source.name));
+        let has_inner = self.content.items.iter().any(|inner| inner.inner_of.as_ref() == Some(&source.name));
         if has_inner {
             Action::Make(Verb::Attach)
         } else {
@@ -289,24 +403,12 @@ fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<
         && Amount::of(&live).rows == data.amount.rows
 }
 
-fn rank(kind: DefinitionKind, has_data: bool) -> u8 {
-    match kind {
-        _ if has_data => 0,
-        DefinitionKind::Table | DefinitionKind::Database => 1,
-        DefinitionKind::Dictionary => 2,
-        DefinitionKind::View => 3,
-        DefinitionKind::MaterializedView | DefinitionKind::OtherView => 4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use crate::model::{Fingerprint, PartName, PartitionId, TableName, TableUuid};
     use crate::plan::restore::{
-        Action, Amount, DetachedParts, Kept, Loss, PartState, Refusal, RestoreOptions, RestorePlan, SourceData,
-        SourceItem, Target, TargetTable, What, plan_restore,
+        Action, Amount, DetachedParts, Kept, Loss, PartState, Refusal, RestoreOptions, RestorePlan, SkipReason,
+        SnapshotContent, SourceData, SourceDatabase, SourceItem, Target, TargetTable, What, plan_restore,
     };
     use crate::plan::{Definition, Renames, Replicated, Verb};
 
@@ -332,6 +434,7 @@ mod tests {
             parts: parts.to_vec(),
             mutations: Vec::new(),
             policy: String::new(),
+            damaged: Vec::new(),
         };
         let is_table = definition.starts_with("ATTACH TABLE");
         let replicated = definition.contains("Replicated");
@@ -368,6 +471,7 @@ mod tests {
         Target {
             databases: [("d".to_owned(), "Atomic".to_owned())].into(),
             used_uuids: [uuid(1)].into(),
+            disks: vec!["default".to_owned()],
             tables: tables.into_iter().map(named).collect(),
             ..Target::default()
         }
@@ -379,8 +483,19 @@ mod tests {
             number += 1;
             uuid(number)
         };
-        let databases = BTreeMap::from([("d".to_owned(), "Atomic".to_owned())]);
-        plan_restore(sources, &databases, target, options, &mut fresh)
+        let databases = [SourceDatabase {
+            name: "d".to_owned(),
+            engine: "Atomic".to_owned(),
+            definition: Definition::parse("CREATE DATABASE d ENGINE = Atomic").map_err(|error| error.to_string()),
+        }];
+        let content = SnapshotContent {
+            items: sources,
+            databases: &databases,
+            objects: &[],
+            is_whole: false,
+            is_of_other_server: false,
+        };
+        plan_restore(content, target, options, &mut fresh)
     }
 
     fn action(plan: &RestorePlan, name: &str) -> Action {
@@ -489,7 +604,9 @@ mod tests {
         let sources = [source("t", TABLE, 5, &[part("a", 1)]), source("u", TABLE, 6, &[part("a", 1)])];
         let plan = plan(&sources, &target(Vec::new()), &options);
         assert_eq!(plan.conflicts.len(), 1);
-        assert_eq!(plan.databases, BTreeMap::from([("e".to_owned(), "d".to_owned())]));
+        let made: Vec<(&str, &str)> =
+            plan.databases.iter().map(|database| (database.name.as_str(), database.from.as_str())).collect();
+        assert_eq!(made, [("e", "d")]);
     }
 
     #[test]
@@ -517,6 +634,17 @@ mod tests {
         for options in &mut options {
             options.replicated = Replicated::AsMergeTree;
             assert!(!refused(&live, options), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_a_detached_table_has_is_taken() {
+        let sources = [source("t", TABLE, 5, &[part("a", 1)])];
+        let mut target = target(Vec::new());
+        target.detached.insert(TableName::new("d", "t"));
+        for options in [RestoreOptions::default(), RestoreOptions { replace: true, ..selected() }] {
+            let plan = plan(&sources, &target, &options);
+            assert_eq!((action(&plan, "t"), plan.changes_server()), (Action::Skip(SkipReason::Detached), false));
         }
     }
 

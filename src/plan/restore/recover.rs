@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{SnapshotId, TableName, TableUuid, escape_for_file_name};
 
+use super::hold::{HeldSetting, released};
 use super::target::Target;
 
 /// A table that a restore attaches, as its intent names it.
@@ -30,6 +31,9 @@ pub struct RestoreEntry {
     pub old_name: Option<TableName>,
     /// Whether the table that was replaced is to stay, under the name that it has then.
     pub keeps_old: bool,
+    /// Settings that it is held by until it is compared.
+    #[serde(default)]
+    pub held: Vec<HeldSetting>,
 }
 
 impl RestoreEntry {
@@ -45,6 +49,7 @@ impl RestoreEntry {
             replaces_uuid: None,
             old_name: None,
             keeps_old: false,
+            held: Vec::new(),
         }
     }
 
@@ -152,6 +157,15 @@ pub enum RecoveryStep {
         /// The staging directory of the restore that took it away.
         directory: String,
     },
+    /// Gives a table its own settings back, under which it merges.
+    Release {
+        /// The table.
+        name: TableName,
+        /// The settings that it is held by.
+        held: Vec<HeldSetting>,
+        /// The staging directory of the restore that held it.
+        directory: String,
+    },
     /// Drops a temporary table.
     DropTable {
         /// Its name.
@@ -195,6 +209,7 @@ impl fmt::Display for RecoveryStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rename { from, to, .. } => write!(f, "rename {from} back to {to}"),
+            Self::Release { name, .. } => write!(f, "let {name} merge again"),
             Self::DropTable { name, role: Temporary::Helper, .. } => write!(f, "drop the temporary table {name}"),
             Self::DropTable { name, role: Temporary::Replaced, .. } => {
                 write!(f, "drop {name}, the table that the interrupted restore replaced")
@@ -235,6 +250,12 @@ fn steps_of(leftover: &Leftover, tables: &BTreeMap<TableName, Option<TableUuid>>
     steps
 }
 
+fn release(name: &TableName, entry: &RestoreEntry, directory: &str) -> Option<RecoveryStep> {
+    let step =
+        || RecoveryStep::Release { name: name.clone(), held: entry.held.clone(), directory: directory.to_owned() };
+    (!entry.held.is_empty()).then(step)
+}
+
 fn steps_of_entry(
     evidence: &EntryEvidence,
     directory: &str,
@@ -251,6 +272,12 @@ fn steps_of_entry(
     let there = |name: &TableName| tables.get(name);
     let is_own = there(&entry.name) == Some(&entry.uuid);
     if entry.is_temporary {
+        // After an exchange the restored table has the name of the one that it replaced.
+        if let Some(target) =
+            entry.replaces.as_ref().filter(|target| entry.uuid.is_some() && there(target) == Some(&entry.uuid))
+        {
+            steps.extend(release(target, entry, directory));
+        }
         if let Some(old) = entry.old_name.as_ref().filter(|old| there(old).is_some()) {
             // Names were exchanged one after the other.
             match &entry.replaces {
@@ -291,6 +318,7 @@ fn steps_of_entry(
             None => {}
         }
     } else if is_own {
+        steps.extend(release(&entry.name, entry, directory));
         return steps;
     }
     // The table that was exchanged has its directory for its own.
@@ -301,6 +329,11 @@ fn steps_of_entry(
     for place in &evidence.places {
         let object = || format!("{} on disk {}", place.path.display(), place.disk);
         match &place.knowledge {
+            // Detached before it was released: the note stays until it can be.
+            Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => steps.push(RecoveryStep::Keep {
+                object: entry.name.to_string(),
+                reason: "it is detached, and its merges are held until a restore after its ATTACH".to_owned(),
+            }),
             Knowledge::Absent | Knowledge::Known => {}
             _ if !entry.is_its_place(&place.path) => {
                 steps
@@ -334,6 +367,11 @@ pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
                     target.used_uuids.remove(uuid);
                 }
             }
+            RecoveryStep::Release { name, held, .. } => {
+                if let Some(definition) = target.tables.get_mut(name).and_then(|table| table.definition.as_mut()) {
+                    *definition = released(definition, held);
+                }
+            }
             RecoveryStep::EmptyDirectory { .. } | RecoveryStep::RemoveDirectory { .. } | RecoveryStep::Keep { .. } => {}
         }
     }
@@ -345,8 +383,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{
-        EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
-        plan_recovery,
+        EntryEvidence, HeldSetting, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry,
+        Temporary, plan_recovery,
     };
     use crate::model::{TableName, TableUuid};
 
@@ -405,6 +443,11 @@ mod tests {
             let steps = plan_recovery(&left(entry("t", 1), &knowledge), &tables(&[]));
             assert_eq!((removes(&steps), note_goes(&steps)), (is_removed, note_is_removed), "{knowledge:?}: {steps:?}");
         }
+        let held = RestoreEntry { held: vec![HeldSetting { name: "x".to_owned(), own_value: None }], ..entry("t", 1) };
+        let detached = plan_recovery(&left(held.clone(), &Knowledge::Known), &tables(&[]));
+        assert!(!removes(&detached) && !note_goes(&detached), "it has to be released yet: {detached:?}");
+        let released = plan_recovery(&left(held, &Knowledge::Known), &tables(&[("t", 1)]));
+        assert!(matches!(released.first(), Some(RecoveryStep::Release { .. })) && note_goes(&released), "{released:?}");
         let attached = plan_recovery(&left(entry("t", 1), &Knowledge::Known), &tables(&[("t", 1)]));
         assert_eq!(attached, [RecoveryStep::RemoveDirectory { directory: "x".to_owned() }], "a finished note goes");
         // Renamed meanwhile: it has the directory for its own, whatever else is said of that.

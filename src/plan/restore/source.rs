@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{PartitionId, TableName, TableUuid};
+use crate::model::{PartName, PartitionId, TableName, TableUuid};
 use crate::plan::Definition;
 
 use super::compare::PartState;
+use super::objects::{SourceDatabase, SourceObject};
 use super::target::Amount;
 
 /// The parts of a table in the snapshot, of those that are asked for.
@@ -19,6 +20,8 @@ pub struct SourceData {
     pub mutations: Vec<String>,
     /// The table's storage policy; empty where its server had none.
     pub policy: String,
+    /// Parts that are noted as damaged: these cannot be trusted.
+    pub damaged: Vec<PartName>,
 }
 
 impl SourceData {
@@ -27,6 +30,21 @@ impl SourceData {
     pub fn partitions(&self) -> BTreeSet<PartitionId> {
         self.parts.iter().map(|part| part.partition.of_data()).collect()
     }
+}
+
+/// What a snapshot has, of what is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotContent<'a> {
+    /// Tables, views, dictionaries ….
+    pub items: &'a [SourceItem],
+    /// All its databases.
+    pub databases: &'a [SourceDatabase],
+    /// All its functions, named collections, workloads.
+    pub objects: &'a [SourceObject],
+    /// Whether everything is asked for.
+    pub is_whole: bool,
+    /// Whether it is of another server than the one that is restored into.
+    pub is_of_other_server: bool,
 }
 
 /// A table, view, dictionary … of the snapshot.

@@ -1,12 +1,13 @@
 //! The plan of a restore: what is done with each table.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::{TableName, TableUuid};
-use crate::plan::{Mapping, Verb};
+use crate::plan::{Definition, Mapping, Verb};
 
+use super::hold::HeldSetting;
 use super::loss::Loss;
+use super::objects::{DatabasePlan, ObjectAction, ObjectPlan};
 use super::recover::RecoveryStep;
 use super::target::Amount;
 
@@ -44,8 +45,38 @@ pub enum Action {
     Make(Verb),
     /// It is there, and left as it is.
     Keep(Kept),
+    /// It is not made unless that is asked for.
+    Skip(SkipReason),
     /// It cannot be restored, for this reason.
     Impossible(String),
+}
+
+/// Why something is not made unless that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// It would take messages from a queue that another table reads, or refresh itself.
+    Queue,
+    /// A secret of its definition is hidden in the snapshot.
+    HiddenSecret,
+    /// A detached table has its name, and would be overwritten.
+    Detached,
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => {
+                "it would consume the queue of the live table, or refresh by itself; --with-queues makes it all the same"
+            }
+            Self::Detached => {
+                "a detached table has its name; ATTACH TABLE brings that one back, --rename restores this one under another"
+            }
+            Self::HiddenSecret => {
+                "a secret of its definition is hidden in the snapshot; --with-hidden-secrets makes it with [HIDDEN] as \
+                 its secret"
+            }
+        })
+    }
 }
 
 impl Action {
@@ -73,10 +104,20 @@ pub struct TablePlan {
     pub engine: String,
     /// What is done.
     pub action: Action,
-    /// Tables with data first, materialized views last.
+    /// Tables with data first, queues last.
     pub rank: u8,
+    /// The definition that is run, with the changes that were asked for.
+    pub definition: Option<Definition>,
+    /// The disks that its parts may go to.
+    pub disks: Vec<String>,
+    /// Settings that it is held by until it is compared.
+    pub held: Vec<HeldSetting>,
+    /// Statements that bring back the TTL that was left out.
+    pub ttl_statements: Vec<String>,
     /// The UUID that it gets, in databases whose tables have some.
     pub uuid: Option<TableUuid>,
+    /// A UUID that only its statement has: a database of the engine Memory wants one, and keeps none.
+    pub statement_uuid: Option<TableUuid>,
     /// The UUID of its inner table.
     pub inner_uuid: Option<TableUuid>,
     /// Whether the UUID differs from the snapshot's.
@@ -139,8 +180,10 @@ impl fmt::Display for Refusal {
 pub struct RestorePlan {
     /// What is done first, with the leftovers of interrupted restores.
     pub recovery: Vec<RecoveryStep>,
-    /// Databases to make, by the names that they get, with the names that they have in the snapshot.
-    pub databases: BTreeMap<String, String>,
+    /// Databases to make.
+    pub databases: Vec<DatabasePlan>,
+    /// Functions, named collections, workloads.
+    pub objects: Vec<ObjectPlan>,
     /// The tables, in the order in which they are made.
     pub tables: Vec<TablePlan>,
     /// New names and UUIDs, for definitions that mention them.
@@ -149,6 +192,8 @@ pub struct RestorePlan {
     pub refused: Vec<Refusal>,
     /// Two tables that would have one name.
     pub conflicts: Vec<String>,
+    /// Notes for the person that are about no single table.
+    pub warnings: Vec<String>,
 }
 
 impl RestorePlan {
@@ -156,6 +201,13 @@ impl RestorePlan {
     #[must_use]
     pub fn changes_server(&self) -> bool {
         let recovers = self.recovery.iter().any(|step| !matches!(step, RecoveryStep::Keep { .. }));
-        recovers || !self.databases.is_empty() || self.tables.iter().any(|table| table.action.changes_server())
+        recovers || self.makes_anything()
+    }
+
+    /// Whether anything of the snapshot is made.
+    #[must_use]
+    pub fn makes_anything(&self) -> bool {
+        let makes = self.objects.iter().any(|object| matches!(object.action, ObjectAction::Make(_)));
+        makes || !self.databases.is_empty() || self.tables.iter().any(|table| table.action.changes_server())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{TableName, TableUuid};
-use crate::plan::Definition;
+use crate::plan::{Definition, ObjectKind};
 
 use super::compare::PartState;
 
@@ -72,10 +72,18 @@ pub struct Target {
     pub databases: BTreeMap<String, String>,
     /// Its tables.
     pub tables: BTreeMap<TableName, TargetTable>,
+    /// Names of tables that are detached: a definition of theirs would be overwritten.
+    pub detached: BTreeSet<TableName>,
     /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
     pub used_uuids: HashSet<TableUuid>,
-    /// Its storage policies; none where the server has no such things.
-    pub policies: Option<BTreeSet<String>>,
+    /// The disks of its storage policies; none where the server has no such things.
+    pub policies: Option<BTreeMap<String, Vec<String>>>,
+    /// Its local disks that are visible here, the one with its own path first.
+    pub disks: Vec<String>,
+    /// Its functions, named collections, workloads, by their escaped names.
+    pub objects: BTreeSet<(ObjectKind, String)>,
+    /// Settings of MergeTree tables that it knows, of those in [`super::hold::HOLD_SETTINGS`].
+    pub hold_settings: BTreeSet<String>,
     /// Whether a statement may lift the size over which the server refuses to drop a table or a partition.
     pub lifts_drop_limit: bool,
 }

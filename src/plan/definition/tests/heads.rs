@@ -175,6 +175,12 @@ fn statements_leave_definitions_of_all_kinds_as_they_are() {
 }
 
 #[test]
+fn a_dictionary_is_created_even_where_others_are_attached() {
+    let statement = sample("dic2").statement(Verb::Attach, "x", (Some(&uuid(NEW)), None), &Mapping::default());
+    assert!(statement.starts_with(&format!("CREATE DICTIONARY x UUID '{NEW}' (")), "{statement}");
+}
+
+#[test]
 fn create_leaves_out_what_it_refuses() {
     let alias = sample("ali").statement(Verb::Create, "x", (None, None), &Mapping::default());
     assert_eq!(alias, "CREATE TABLE x ENGINE = Alias('l', 'src')");

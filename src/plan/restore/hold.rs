@@ -1,0 +1,115 @@
+//! Settings under which a table does no merge of its own, so that it can be compared before anything expires.
+//!
+//! Tried on ClickHouse 26.9 with six kinds of TTL (rows, whole parts, columns, GROUP BY, DELETE WHERE, recompression): with
+//! these three in the ATTACH nothing was merged or dropped, and after `RESET SETTING` the definition was the original one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Definition;
+
+/// The settings, each with the value that holds.
+pub const HOLD_SETTINGS: [(&str, u64); 3] = [
+    ("max_number_of_merges_with_ttl_in_pool", 0),
+    ("max_bytes_to_merge_at_max_space_in_pool", 1),
+    ("max_bytes_to_merge_at_min_space_in_pool", 1),
+];
+
+/// A setting that a held table has for the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSetting {
+    /// Its name.
+    pub name: String,
+    /// The value that the table's own definition gives it, where it does.
+    pub own_value: Option<u64>,
+}
+
+/// What a definition is held by; empty where the server lacks a setting, or the definition cannot have any.
+pub(super) fn held_settings(definition: &Definition, known: &dyn Fn(&str) -> bool) -> Vec<HeldSetting> {
+    if !HOLD_SETTINGS.iter().all(|(name, _)| known(name)) || hold(definition) == *definition {
+        return Vec::new();
+    }
+    let held = HOLD_SETTINGS.iter().map(|(name, _)| {
+        let own_value = definition.setting(name);
+        // One that is no plain number cannot be given back.
+        own_value
+            .map(|value| value.parse().map_err(drop))
+            .transpose()
+            .map(|own_value| HeldSetting { name: (*name).to_owned(), own_value })
+    });
+    held.collect::<Result<_, ()>>().unwrap_or_default()
+}
+
+/// The definition of a held table.
+#[must_use]
+pub fn hold(definition: &Definition) -> Definition {
+    let values = HOLD_SETTINGS.map(|(name, value)| (name, value.to_string()));
+    let settings: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    definition.with_settings(&settings)
+}
+
+/// The definition of a held table once it is released.
+pub(super) fn released(definition: &Definition, held: &[HeldSetting]) -> Definition {
+    let reset: Vec<&str> = held.iter().filter(|held| held.own_value.is_none()).map(|held| held.name.as_str()).collect();
+    let own: Vec<(&str, String)> =
+        held.iter().filter_map(|held| Some((held.name.as_str(), held.own_value?.to_string()))).collect();
+    let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let changed = definition.without_settings(&reset);
+    if own.is_empty() { changed } else { changed.with_settings(&own) }
+}
+
+/// The statements that give a held table, named in quotes, its own settings back. Names that are not among
+/// [`HOLD_SETTINGS`] are passed over: they come from a file.
+#[must_use]
+pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<String> {
+    let held = || held.iter().filter(|held| HOLD_SETTINGS.iter().any(|(name, _)| held.name == *name));
+    let reset: Vec<&str> = held().filter(|held| held.own_value.is_none()).map(|held| held.name.as_str()).collect();
+    let own: Vec<String> = held().filter_map(|held| Some(format!("{} = {}", held.name, held.own_value?))).collect();
+    let mut statements = Vec::new();
+    if !own.is_empty() {
+        statements.push(format!("ALTER TABLE {quoted_table} MODIFY SETTING {}", own.join(", ")));
+    }
+    if !reset.is_empty() {
+        statements.push(format!("ALTER TABLE {quoted_table} RESET SETTING {}", reset.join(", ")));
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeldSetting, held_settings, hold, release_statements};
+    use crate::plan::Definition;
+
+    fn definition(settings: &str) -> Definition {
+        Definition::parse(&format!("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k{settings}")).expect("one")
+    }
+
+    #[test]
+    fn a_held_table_gets_back_what_its_definition_had() {
+        let own = definition(" SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7, index_granularity = 8192");
+        let held = held_settings(&own, &|_| true);
+        assert_eq!(hold(&own).setting("max_bytes_to_merge_at_max_space_in_pool").as_deref(), Some("1"));
+        assert_eq!(hold(&own).setting("index_granularity").as_deref(), Some("8192"));
+        assert!(super::released(&hold(&own), &held).is_like(&own, &crate::plan::Mapping::default()));
+        let statements = release_statements("`d`.`t`", &held);
+        assert_eq!(
+            statements,
+            [
+                "ALTER TABLE `d`.`t` MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 7",
+                "ALTER TABLE `d`.`t` RESET SETTING max_number_of_merges_with_ttl_in_pool, \
+                 max_bytes_to_merge_at_min_space_in_pool",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_held_that_cannot_be_released() {
+        assert_eq!(held_settings(&definition(""), &|_| true).len(), 3);
+        assert!(held_settings(&definition(""), &|name| name != "max_number_of_merges_with_ttl_in_pool").is_empty());
+        let odd = definition(" SETTINGS max_bytes_to_merge_at_max_space_in_pool = '1Gi'");
+        assert!(held_settings(&odd, &|_| true).is_empty());
+        let old = Definition::parse("ATTACH TABLE _ (d Date, k UInt8) ENGINE = MergeTree(d, k, 8192)").expect("one");
+        assert!(held_settings(&old, &|_| true).is_empty(), "the old syntax takes no settings");
+        let foreign = HeldSetting { name: "x; DROP TABLE t".to_owned(), own_value: None };
+        assert!(release_statements("t", &[foreign]).is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! What definitions of tables need before them: databases, functions, named collections, workloads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::escape_for_file_name;
+use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Verb};
+
+/// A function, named collection, workload or resource of the snapshot, by the file that it stands in.
+#[derive(Clone, Debug)]
+pub struct SourceObject {
+    /// What the file's place says that it is.
+    pub kind: ObjectKind,
+    /// Its name, as the file's name has it escaped.
+    pub escaped_name: String,
+    /// The one statement in the file, or why there is none that may be run.
+    pub statement: Result<ObjectStatement, String>,
+}
+
+/// What servers print instead of a secret.
+const HIDDEN: &str = "[HIDDEN]";
+
+/// What is done with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectAction {
+    /// It is made by this statement.
+    Make(ObjectStatement),
+    /// The server has one of its name, which stays.
+    Keep,
+    /// It is not made, for this reason, and nothing of its file is sent.
+    Refuse(String),
+}
+
+/// One object of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectPlan {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// What is done.
+    pub action: ObjectAction,
+}
+
+/// A database of the snapshot.
+#[derive(Clone, Debug)]
+pub struct SourceDatabase {
+    /// Its name.
+    pub name: String,
+    /// Its engine.
+    pub engine: String,
+    /// Its definition, or why there is none that may be run.
+    pub definition: Result<Definition, String>,
+}
+
+/// One database to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabasePlan {
+    /// The name that it gets.
+    pub name: String,
+    /// Its name in the snapshot.
+    pub from: String,
+    /// What stands behind `CREATE DATABASE <name>`, or why it cannot be made.
+    pub engine: Result<String, String>,
+}
+
+/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped names.
+///
+/// Only a statement that makes what its file's place and name say is run.
+pub(super) fn plan_objects(
+    objects: &[SourceObject],
+    existing: &BTreeSet<(ObjectKind, String)>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Vec<ObjectPlan> {
+    let plan = |object: &SourceObject| {
+        let name = match &object.statement {
+            Ok(statement) => statement.name.clone(),
+            Err(_) => object.escaped_name.clone(),
+        };
+        let action = match &object.statement {
+            _ if existing.contains(&(object.kind, object.escaped_name.clone())) => ObjectAction::Keep,
+            Err(reason) => ObjectAction::Refuse(reason.clone()),
+            Ok(statement) if statement.kind != object.kind => {
+                ObjectAction::Refuse(format!("its file holds the statement of a {}", statement.kind))
+            }
+            Ok(statement) if escape_for_file_name(&statement.name) != object.escaped_name => {
+                ObjectAction::Refuse(format!("its file holds the statement of another {}", statement.kind))
+            }
+            Ok(statement) if statement.secrets().iter().any(|secret| secret == HIDDEN) => {
+                ObjectAction::Refuse("its secrets are hidden in the snapshot".to_owned())
+            }
+            Ok(statement) => ObjectAction::Make(statement.clone()),
+        };
+        ObjectPlan { kind: object.kind, name, action }
+    };
+    let name = |object: &&SourceObject| {
+        object.statement.as_ref().map_or_else(|_| object.escaped_name.clone(), |statement| statement.name.clone())
+    };
+    objects.iter().filter(|object| wanted(&name(object))).map(plan).collect()
+}
+
+/// Plans the databases that tables need and the server lacks: `needed` has them by the names that they get, with the
+/// names that they have in the snapshot.
+///
+/// Each gets an identity of its own: nothing in a snapshot refers to the UUID of a database, and that of a dropped one is
+/// not free until the server has removed it.
+pub(super) fn plan_databases(needed: &BTreeMap<String, String>, stored: &[SourceDatabase]) -> Vec<DatabasePlan> {
+    let plan = |(name, from): (&String, &String)| {
+        let database = stored.iter().find(|database| database.name == *from);
+        let engine = match database {
+            // One that shows what others hold cannot be made; its tables get a plain one.
+            None => Ok(String::new()),
+            Some(database) if database.engine == "Overlay" => Ok(String::new()),
+            Some(database) => match &database.definition {
+                Err(reason) => Err(reason.clone()),
+                Ok(definition) if definition.kind != DefinitionKind::Database => {
+                    Err("its file holds no definition of a database".to_owned())
+                }
+                Ok(definition) if definition.has_hidden_secret() => {
+                    Err("its secrets are hidden in the snapshot".to_owned())
+                }
+                Ok(definition) => Ok(behind_name(definition)),
+            },
+        };
+        DatabasePlan { name: name.clone(), from: from.clone(), engine }
+    };
+    needed.iter().map(plan).collect()
+}
+
+fn behind_name(definition: &Definition) -> String {
+    let statement = definition.statement(Verb::Create, "", (None, None), &Mapping::default());
+    statement.trim_start_matches("CREATE DATABASE").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{ObjectAction, SourceDatabase, SourceObject, plan_databases, plan_objects};
+    use crate::plan::{Definition, ObjectKind, ObjectStatement};
+
+    fn object(kind: ObjectKind, name: &str, text: &str) -> SourceObject {
+        let statement = ObjectStatement::parse(text).map_err(|error| error.to_string());
+        SourceObject { kind, escaped_name: name.to_owned(), statement }
+    }
+
+    #[test]
+    fn only_a_statement_that_makes_what_its_file_is_named_for_is_run() {
+        let objects = [
+            object(ObjectKind::Function, "good", "CREATE FUNCTION good AS (x) -> x + 1"),
+            object(ObjectKind::Function, "there", "CREATE FUNCTION there AS (x) -> x + 1"),
+            object(ObjectKind::Function, "evil", "DROP DATABASE prod"),
+            object(ObjectKind::Function, "two", "CREATE FUNCTION two AS x -> 1; DROP DATABASE prod"),
+            object(ObjectKind::Function, "other", "CREATE FUNCTION another AS (x) -> x + 1"),
+            object(ObjectKind::Function, "nc", "CREATE NAMED COLLECTION nc AS a = 'b'"),
+        ];
+        let existing = BTreeSet::from([(ObjectKind::Function, "there".to_owned())]);
+        let plans = plan_objects(&objects, &existing, &|_| true);
+        let made: Vec<&str> = plans
+            .iter()
+            .filter(|plan| matches!(plan.action, ObjectAction::Make(_)))
+            .map(|plan| plan.name.as_str())
+            .collect();
+        assert_eq!(made, ["good"], "{plans:?}");
+        assert_eq!(plans.iter().filter(|plan| matches!(plan.action, ObjectAction::Refuse(_))).count(), 4);
+        assert!(!format!("{:?}", plans.iter().filter(|plan| plan.name != "good").collect::<Vec<_>>()).contains("prod"));
+    }
+
+    #[test]
+    fn a_database_is_made_as_it_was_defined_and_one_that_shows_others_as_a_plain_one() {
+        let stored = |name: &str, engine: &str, text: &str| SourceDatabase {
+            name: name.to_owned(),
+            engine: engine.to_owned(),
+            definition: Definition::parse(text).map_err(|error| error.to_string()),
+        };
+        let stored = [
+            stored("a", "Atomic", "ATTACH DATABASE _ UUID '00000001-0000-4000-8000-000000000000'\nENGINE = Atomic"),
+            stored("m", "Memory", "CREATE DATABASE m ENGINE = Memory()"),
+            stored("o", "Overlay", "CREATE DATABASE o ENGINE = Overlay"),
+            stored("h", "MySQL", "CREATE DATABASE h ENGINE = MySQL('h', 'd', 'u', '[HIDDEN]')"),
+            stored("t", "Atomic", "ATTACH TABLE t (x UInt8) ENGINE = Log"),
+        ];
+        let needed: BTreeMap<String, String> =
+            ["a", "m", "o", "h", "t", "unknown"].iter().map(|name| (format!("{name}2"), (*name).to_owned())).collect();
+        let plans = plan_databases(&needed, &stored);
+        let engines: BTreeMap<&str, Option<&str>> =
+            plans.iter().map(|plan| (plan.name.as_str(), plan.engine.as_deref().ok())).collect();
+        assert_eq!(engines["a2"], Some("ENGINE = Atomic"));
+        assert!(engines["m2"].is_some_and(|engine| engine.contains("Memory")));
+        assert_eq!((engines["o2"], engines["unknown2"]), (Some(""), Some("")));
+        assert_eq!((engines["h2"], engines["t2"]), (None, None));
+    }
+}

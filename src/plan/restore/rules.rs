@@ -1,0 +1,75 @@
+//! What engines and definitions mean for a restore.
+
+use crate::plan::{Definition, DefinitionKind};
+
+use super::source::SourceItem;
+
+/// Engines of databases whose tables have UUIDs. Source: `DatabaseAtomic` and what derives from it; an embedded engine's
+/// `default` is an Overlay over such a one.
+pub(super) fn has_uuids(engine: &str) -> bool {
+    matches!(engine, "Atomic" | "Replicated" | "Shared" | "Overlay")
+}
+
+/// Engines of tables that consume messages from elsewhere: a second one takes them away from the first.
+const QUEUES: [&str; 8] =
+    ["Kafka", "RabbitMQ", "NATS", "S3Queue", "AzureQueue", "FileLog", "MaterializedPostgreSQL", "MaterializedMySQL"];
+
+/// Whether a definition says something else than the manifest: it would make another object than the one that was taken.
+pub(super) fn contradiction(source: &SourceItem, definition: &Definition) -> Option<String> {
+    let is_view = matches!(source.engine.as_str(), "View" | "MaterializedView" | "LiveView" | "WindowView");
+    let is_right_kind = match definition.kind {
+        DefinitionKind::Table => !is_view && source.engine != "Dictionary",
+        DefinitionKind::View => source.engine == "View",
+        DefinitionKind::MaterializedView => source.engine == "MaterializedView",
+        DefinitionKind::OtherView => is_view,
+        DefinitionKind::Dictionary => source.engine == "Dictionary",
+        DefinitionKind::Database => false,
+    };
+    let engine = definition.engine().filter(|_| definition.kind == DefinitionKind::Table);
+    let is_right_engine = match engine {
+        Some(engine) => engine == source.engine,
+        None => source.data.is_none(),
+    };
+    (!is_right_kind || !is_right_engine)
+        .then(|| format!("its definition is not that of a table of engine {}, as the manifest lists it", source.engine))
+}
+
+/// Whether it takes messages from a queue, or refreshes itself.
+pub(super) fn consumes(source: &SourceItem) -> bool {
+    let refreshes = source.definition.as_ref().is_ok_and(Definition::is_refreshable);
+    QUEUES.contains(&source.engine.as_str()) || refreshes
+}
+
+/// Whether CREATE makes a directory for the table's files, which ATTACH takes for there already.
+pub(super) fn makes_own_directory(engine: &str) -> bool {
+    matches!(
+        engine,
+        "Log"
+            | "TinyLog"
+            | "StripeLog"
+            | "Set"
+            | "Join"
+            | "File"
+            | "EmbeddedRocksDB"
+            | "Distributed"
+            | "KeeperMap"
+            | "FileLog"
+    )
+}
+
+pub(super) fn quote_name(name: &str) -> String {
+    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+pub(super) fn rank(source: &SourceItem) -> u8 {
+    let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
+    match kind {
+        _ if QUEUES.contains(&source.engine.as_str()) => 6,
+        _ if source.data.is_some() => 0,
+        DefinitionKind::Table | DefinitionKind::Database => 1,
+        DefinitionKind::Dictionary => 2,
+        DefinitionKind::View => 3,
+        DefinitionKind::MaterializedView if consumes(source) => 5,
+        DefinitionKind::MaterializedView | DefinitionKind::OtherView => 4,
+    }
+}

@@ -1,0 +1,41 @@
+//! Where the parts of a table go.
+
+use crate::plan::{Definition, StorageChoice};
+
+use super::options::RestoreOptions;
+use super::source::SourceData;
+use super::target::Target;
+
+/// The disks that a table's parts may go to, or why there are none.
+pub(super) fn disks(
+    target: &Target,
+    options: &RestoreOptions,
+    data: &SourceData,
+    definition: Option<&Definition>,
+) -> Result<Vec<String>, String> {
+    let is_local = |disk: &String| target.disks.contains(disk);
+    let own = || target.disks.first().cloned().into_iter().collect::<Vec<_>>();
+    let of_policy = |policy: &str| -> Result<Vec<String>, String> {
+        let Some(policies) = &target.policies else { return Ok(own()) };
+        let Some(disks) = policies.get(policy) else {
+            return Err(format!("the server has no storage policy {policy:?}; --storage-policy names another"));
+        };
+        let local: Vec<String> = disks.iter().filter(|disk| is_local(disk)).cloned().collect();
+        if local.is_empty() {
+            return Err(format!("no disk of the storage policy {policy:?} is local and visible here"));
+        }
+        Ok(local)
+    };
+    match definition.map(Definition::storage) {
+        Some(StorageChoice::Disk(disk)) if is_local(&disk) => Ok(vec![disk]),
+        Some(StorageChoice::Disk(disk)) => {
+            Err(format!("the server has no local disk {disk:?} that is visible here; --storage-policy names a policy"))
+        }
+        Some(StorageChoice::InlineDisk(_)) => {
+            Err("its disk is described in its definition; --storage-policy names a policy of the server".to_owned())
+        }
+        Some(StorageChoice::Policy(policy)) => of_policy(&policy),
+        Some(StorageChoice::Default) | None if data.policy.is_empty() || options.storage_policy.is_some() => Ok(own()),
+        Some(StorageChoice::Default) | None => of_policy(&data.policy),
+    }
+}
