@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
-use chsnap::model::{Placement, SnapshotId};
+use chsnap::model::{Placement, SnapshotId, TableName, WarningKind};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{FreezeMode, IdsMode, Report};
 use chsnap::repo::{PartRecord, Repository, SnapshotState, read_parts};
@@ -77,7 +77,7 @@ fn a_file_with_as_many_links_as_it_may_have_is_copied_and_its_copy_linked_from_t
         copied.push(report.placed.copied.files);
         let (files, warnings) = (report.afresh_files, report.warnings);
         assert_eq!(
-            warnings.iter().any(|warning| warning.contains(&format!("{files} files were copied although"))),
+            warnings.iter().any(|warning| warning.message.starts_with(&format!("{files} files were copied although"))),
             files > 0
         );
         assert_eq!(files, if night == 0 { 0 } else { report.placed.copied.files }, "night {night}: {warnings:?}");
@@ -162,9 +162,11 @@ fn a_damaged_file_is_named_and_its_part_is_never_a_source() {
     fs::write(&path, [1, 2, 3, 5]).expect("written");
     fs::File::options().write(true).open(&path).expect("open").set_modified(modified).expect("a time");
     let report = copy(&world, &real()).expect("a snapshot");
-    let warning = report.warnings.iter().find(|warning| warning.contains("k.bin")).expect("a warning");
-    for said in ["d.one", "all_1_1_0", "has 4 bytes with the hash", "checksums.txt says 4 bytes with the hash"] {
-        assert!(warning.contains(said), "{said}: {warning}");
+    let [warning] = &report.warnings[..] else { panic!("{:?}", report.warnings) };
+    assert_eq!((warning.kind, &warning.table), (WarningKind::DamagedOnServer, &Some(TableName::new("d", "one"))));
+    for said in ["d.one", "k.bin", "all_1_1_0", "has 4 bytes with the hash", "checksums.txt says 4 bytes with the hash"]
+    {
+        assert!(warning.message.contains(said), "{said}: {warning}");
     }
     let held = world.snapshots().join(report.id.to_string()).join("data/d/one/all_1_1_0/k.bin");
     assert_eq!(fs::read(held).expect("there"), [1, 2, 3, 5], "as it is on the server");
@@ -176,7 +178,7 @@ fn a_damaged_file_is_named_and_its_part_is_never_a_source() {
     fs::write(&path, [1, 2, 3, 4]).expect("written");
     fs::File::options().write(true).open(&path).expect("open").set_modified(modified).expect("a time");
     let next = copy(&world, &real()).expect("a snapshot");
-    assert_eq!(next.warnings, [""; 0]);
+    assert_eq!(next.warnings, []);
     let held = world.snapshots().join(next.id.to_string()).join("data/d/one/all_1_1_0/k.bin");
     assert_eq!(fs::read(&held).expect("there"), [1, 2, 3, 4]);
     // Not one file of it is that of the damaged part, though two of them are the same. Parts of another table are.

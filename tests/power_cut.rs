@@ -123,7 +123,7 @@ impl Recording {
             world.check_older(context);
             let repository = world.open(&real());
             let listing = ops::list(&repository).expect("readable");
-            assert_eq!(listing.warnings, [""; 0], "{context}");
+            assert_eq!(listing.warnings, [], "{context}");
             assert_eq!(listing.snapshots.len(), ids(&repository).len(), "{context}");
             world.check_that_the_next_run_converges(context);
             world.check_older(context);

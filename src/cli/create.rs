@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::globals::{Globals, cores, duration, size};
 use super::opening;
-use super::output::Output;
+use super::output::{Output, insert_warnings, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED, signals};
@@ -197,7 +197,7 @@ fn document(report: &Report, output: &Output) -> Value {
     document.insert("state".to_owned(), "complete".into());
     document.insert("time".to_owned(), json!(report.time));
     merge(&mut document, &report.label);
-    document.insert("warnings".to_owned(), json!(report.warnings));
+    insert_warnings(&mut document, &report.warnings);
     merge(&mut document, &report.totals);
     document.insert("placed".to_owned(), json!(report.placed));
     document.insert("resumed".to_owned(), json!(report.resumed));
@@ -282,11 +282,12 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         }));
     }
     if output.is_json() {
-        output.json(&json!({
+        let document = json!({
             "schema": output.schema(), "state": "planned", "dry_run": true, "tables": plan.freeze.len(), "parts": parts,
             "apparent_bytes": bytes, "plan": list, "definitions": plan.definitions.len() + plan.left_behind.len(),
-            "warnings": plan.warnings, "server_version": dry_run.server.version,
-        }));
+            "server_version": dry_run.server.version,
+        });
+        output.json(&with_warnings(document, &plan.warnings));
     } else {
         let columns = [
             ("TABLE", Left),

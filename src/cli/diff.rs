@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::create::merge;
 use super::globals::Globals;
 use super::opening;
-use super::output::Output;
+use super::output::{Output, insert_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
@@ -66,7 +66,7 @@ fn document(compared: &Compared, output: &Output) -> Value {
     document.insert("identical".to_owned(), compared.diff.is_empty().into());
     merge(&mut document, &compared.diff);
     document.insert("not_compared".to_owned(), json!(compared.not_compared));
-    document.insert("warnings".to_owned(), json!(compared.warnings));
+    insert_warnings(&mut document, &compared.warnings);
     Value::Object(document)
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::globals::Globals;
 use super::opening;
-use super::output::Output;
+use super::output::{Output, with_warnings};
 use super::{CommandResult, DONE, WARNED, render};
 
 /// Empty the trash, and finish what interrupted runs have left
@@ -33,11 +33,11 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     output.warnings(&emptied.warnings);
     if output.is_json() {
         let removed: Vec<String> = emptied.snapshots.iter().map(ToString::to_string).collect();
-        output.json(&json!({
+        let document = json!({
             "schema": output.schema(), "removed": removed, "files": emptied.removed.files,
             "directories": emptied.removed.directories, "freed_bytes": emptied.freed_bytes,
-            "warnings": emptied.warnings,
-        }));
+        });
+        output.json(&with_warnings(document, &emptied.warnings));
     } else if emptied.removed.files + emptied.removed.directories == 0 {
         output.text("nothing to remove\n");
     } else {

@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use chsnap::model::Level;
+use chsnap::model::{Level, Warning, WarningKind};
 use chsnap::ops::usage::UsageRequest;
 use chsnap::ops::{self, Found, Listing};
 use chsnap::repo::{LastCheck, Pin, Repository, Summary};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::create::merge;
 use super::globals::Globals;
 use super::opening;
-use super::output::{Output, insert_path};
+use super::output::{Output, insert_path, insert_warnings};
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         insert_path(&mut document, "repository", repository.path());
         document.insert("snapshots".to_owned(), snapshots.into());
         document.insert("removed".to_owned(), removed.into());
-        document.insert("warnings".to_owned(), json!(listing.warnings));
+        insert_warnings(&mut document, &listing.warnings);
         output.json(&Value::Object(document));
     } else {
         output.text(&text(&listing, now));
@@ -78,13 +78,15 @@ fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
                 row.insert("state".to_owned(), "broken".into());
                 row.insert("problem".to_owned(), reason.clone().into());
                 all.repositories.push(Value::Object(row));
-                all.warnings.push(format!("the repository {at} cannot be read: {reason}"));
+                let message = format!("the repository {at} cannot be read: {reason}");
+                all.warnings.push(Warning::new(WarningKind::RepositoryUnreadable, message));
             }
         }
     }
     for (unread, error) in &survey.unread {
         let reason = chsnap::monitor::chain(error);
-        all.warnings.push(format!("{} is not looked into, and may hold repositories: {reason}", unread.display()));
+        let message = format!("{} is not looked into, and may hold repositories: {reason}", unread.display());
+        all.warnings.push(Warning::new(WarningKind::DirectoryUnreadable, message));
     }
     if output.is_json() {
         let mut document = Map::new();
@@ -96,7 +98,7 @@ fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
             "totals".to_owned(),
             json!({"cost_bytes": all.cost_bytes, "live_shared_bytes": all.live_shared_bytes, "trash_bytes": all.trash_bytes}),
         );
-        document.insert("warnings".to_owned(), json!(all.warnings));
+        insert_warnings(&mut document, &all.warnings);
         output.json(&Value::Object(document));
     } else if all.repositories.is_empty() {
         let levels = ops::SURVEY_DEPTH;
@@ -118,7 +120,7 @@ struct All {
     repositories: Vec<Value>,
     snapshots: Vec<Value>,
     sections: Vec<String>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     cost_bytes: u64,
     live_shared_bytes: u64,
     trash_bytes: u64,
@@ -140,7 +142,8 @@ impl All {
         row.insert("written_bytes".to_owned(), written.into());
         let at = path.display();
         // Usage says of a broken snapshot what the listing says: once is enough.
-        let mut told: BTreeSet<&String> = listing.warnings.iter().collect();
+        let by_message = |warning: &Warning| (warning.message.clone(), warning.clone());
+        let mut told: BTreeMap<String, Warning> = listing.warnings.iter().map(by_message).collect();
         let takes = match usage {
             Ok(usage) => {
                 let totals = &usage.totals;
@@ -151,16 +154,17 @@ impl All {
                 row.insert("live_shared_bytes".to_owned(), totals.live_shared_bytes.into());
                 row.insert("trash_bytes".to_owned(), totals.trash_bytes.into());
                 row.insert("filesystem_free_bytes".to_owned(), usage.filesystem.free_bytes.into());
-                told.extend(&usage.warnings);
+                told.extend(usage.warnings.iter().map(by_message));
                 let (cost, free) = (render::bytes(totals.cost_bytes), render::bytes(usage.filesystem.free_bytes));
                 format!("costs {cost}, and its disk has {free} free")
             }
             Err(error) => {
-                self.warnings.push(format!("what {at} takes is not known: {}", chsnap::monitor::chain(error)));
+                let message = format!("what {at} takes is not known: {}", chsnap::monitor::chain(error));
+                self.warnings.push(Warning::new(WarningKind::UsageUnknown, message));
                 "what it costs is not known".to_owned()
             }
         };
-        self.warnings.extend(told.into_iter().map(|warning| format!("{at}: {warning}")));
+        self.warnings.extend(told.into_values().map(|warning| warning.from_origin(&at)));
         self.repositories.push(Value::Object(row));
         for (summary, pin, check) in rows(listing) {
             let drill = listing.drills.get(&summary.id);

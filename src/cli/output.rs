@@ -1,5 +1,7 @@
 //! stdout carries the result and nothing else; everything for the person at the terminal goes to stderr.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -8,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use anstyle::{AnsiColor, Style};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use chsnap::model::{Warning, WarningKind};
+use serde_json::{Map, Value, json};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -131,8 +134,9 @@ impl Output {
         format!("chsnap.{}.v1", self.command)
     }
 
-    /// The one document of a command.
+    /// The one document of a command. Where it has `warnings`, it has `warning_list` too.
     pub(super) fn json(&self, document: &Value) {
+        let document = &*with_warning_list(document);
         if let Some(kept) = &self.kept {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(document.clone());
             return;
@@ -174,12 +178,12 @@ impl Output {
         write_stderr(&format!("  {}: {}\n", self.styled(AnsiColor::Cyan, kind), safe(message)));
     }
 
-    /// A warning; in JSON it stands in the document.
-    pub(super) fn warnings(&self, warnings: &[String]) {
+    /// Warnings; in JSON they stand in the document.
+    pub(super) fn warnings(&self, warnings: &[impl Display]) {
         if !self.json {
             let kind = self.styled(AnsiColor::Yellow, "warning");
             for warning in warnings.iter().take(WARNINGS_LIMIT) {
-                write_stderr(&format!("{kind}: {}\n", safe(warning)));
+                write_stderr(&format!("{kind}: {}\n", safe(&warning.to_string())));
             }
             if let Some(more) = warnings.len().checked_sub(WARNINGS_LIMIT).filter(|more| *more > 0) {
                 write_stderr(&format!("{kind}: and {more} more, which --json shows\n"));
@@ -193,6 +197,33 @@ impl Output {
         let silent = self.quiet || (self.json && !self.is_step && self.progress == ProgressMode::Auto);
         Progress::new(if silent { ProgressMode::None } else { self.progress }, self.color_messages)
     }
+}
+
+/// Puts warnings into a document: the sentences as `warnings`, and each with its kind and table in `warning_list`.
+pub(super) fn insert_warnings(document: &mut Map<String, Value>, warnings: &[Warning]) {
+    let messages: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
+    document.insert("warnings".to_owned(), json!(messages));
+    document.insert(WARNING_LIST.to_owned(), json!(warnings));
+}
+
+/// [`insert_warnings`] for a document that is written as one literal.
+pub(super) fn with_warnings(mut document: Value, warnings: &[Warning]) -> Value {
+    if let Some(document) = document.as_object_mut() {
+        insert_warnings(document, warnings);
+    }
+    document
+}
+
+const WARNING_LIST: &str = "warning_list";
+
+/// Completes a document whose warnings are sentences alone.
+fn with_warning_list(document: &Value) -> Cow<'_, Value> {
+    let (Some(Value::Array(messages)), None) = (document.get("warnings"), document.get(WARNING_LIST)) else {
+        return Cow::Borrowed(document);
+    };
+    let messages = messages.iter().filter_map(Value::as_str);
+    let warnings: Vec<Warning> = messages.map(|message| Warning::new(WarningKind::Unclassified, message)).collect();
+    Cow::Owned(with_warnings(document.clone(), &warnings))
 }
 
 /// Puts a path into a document: as text, and its bytes in base64 beside it where they are not UTF-8.

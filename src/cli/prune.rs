@@ -10,7 +10,7 @@ use super::confirm::{Answer, confirm};
 use super::failure::Failure;
 use super::globals::{Globals, size};
 use super::opening;
-use super::output::Output;
+use super::output::{Output, with_warnings};
 use super::policy::{PolicyArgs, with_a_rule};
 use super::render;
 use super::render::Align::{Left, Right};
@@ -241,7 +241,7 @@ fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output
         Verdict::Unconfirmed => Some("not confirmed: --yes carries the plan out".to_owned()),
         _ => None,
     };
-    json!({
+    let document = json!({
         "schema": output.schema(),
         "state": verdict.name(),
         "reason": reason,
@@ -262,6 +262,6 @@ fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output
                 "stat": plan.cost.stat.as_secs_f64(), "sum": plan.cost.sum.as_secs_f64(),
             },
         },
-        "warnings": plan.warnings,
-    })
+    });
+    with_warnings(document, &plan.warnings)
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::globals::Globals;
 use super::opening;
-use super::output::{Output, insert_path};
+use super::output::{Output, insert_path, insert_warnings};
 use super::policy::PolicyArgs;
 use super::render;
 use super::render::Align::{Left, Right};
@@ -175,7 +175,7 @@ fn document(found: &Usage, by: Each, reasons: &Reasons) -> Map<String, Value> {
             },
         }),
     );
-    put("warnings", json!(found.warnings));
+    insert_warnings(&mut document, &found.warnings);
     document
 }
 

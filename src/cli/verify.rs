@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::failure::Failure;
 use super::globals::{Globals, duration};
 use super::opening;
-use super::output::{Output, insert_path};
+use super::output::{Output, insert_path, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DAMAGED, DONE, WARNED};
@@ -126,7 +126,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
     let texts = |ids: &[SnapshotId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unverifiable: Vec<Value> =
         report.unverifiable.iter().map(|(reason, parts)| json!({"reason": reason, "parts": parts})).collect();
-    json!({
+    let document = json!({
         "schema": output.schema(),
         "state": if report.damage.is_empty() { "sound" } else { "damaged" },
         "level": request.level,
@@ -145,10 +145,10 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         "unverifiable": unverifiable,
         "oldest": report.oldest,
         "recorded": report.is_recorded,
-        "warnings": report.warnings,
         "seconds": report.seconds,
         "read_seconds": report.read_seconds,
-    })
+    });
+    with_warnings(document, &report.warnings)
 }
 
 fn damage_document(repository: &Repository, damage: &Damage) -> Value {

@@ -16,6 +16,7 @@ mod quantities;
 mod run_name;
 mod snapshot_id;
 mod table;
+mod warning;
 
 pub use catalog::{Catalog, Listing, Look, Mutation, Part, Table};
 pub use check::{DamageKind, Level};
@@ -33,3 +34,4 @@ pub use quantities::{Ownership, Placed, Placement, Tally, Totals};
 pub use run_name::{DRILL_PREFIX, RESTORE_PREFIX, is_drill_database, is_run_name, run_name};
 pub use snapshot_id::{ParseSnapshotIdError, SnapshotId};
 pub use table::{InvalidTableUuid, TableKey, TableName, TableUuid};
+pub use warning::{Warning, WarningKind};

@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, ErrorKind, FsError};
-use crate::model::{PartName, PathMap, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
+use crate::model::{
+    PartName, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
+};
 use crate::plan::diff::{Content, Diff, Held, Side, SidePart, SideTable, diff};
 use crate::plan::{Selection, SnapshotReference, plan_create};
 use crate::repo::{Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
@@ -31,7 +33,7 @@ pub struct Compared {
     /// Tables that one of the two was told to leave out.
     pub not_compared: Vec<TableName>,
     /// What the person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Compares two snapshots. Asks no server.
@@ -55,10 +57,11 @@ pub fn diff_snapshots(
     }
     let mut warnings = Vec::new();
     if after.manifest.sequence < before.manifest.sequence {
-        warnings.push(format!(
+        let message = format!(
             "{} was made before {}: what is called dropped here came later",
             after.manifest.id, before.manifest.id
-        ));
+        );
+        warnings.push(Warning::new(WarningKind::ReverseOrder, message));
     }
     Ok(Compared {
         before: before.named(),
@@ -90,7 +93,8 @@ pub fn diff_live(
     let mut warnings = Vec::new();
     let local = LocalDisks::open(repository, &disks, &plan, paths).map_err(|error| {
         let error = crate::monitor::chain(&error);
-        warnings.push(format!("parts are compared by what the server says of them alone: {error}"));
+        let message = format!("parts are compared by what the server says of them alone: {error}");
+        warnings.push(Warning::new(WarningKind::LiveFilesUnreadable, message));
     });
     let local = local.ok();
     let printed = server::definitions(server, selection.names_system())?;

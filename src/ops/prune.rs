@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{PathMap, SnapshotId};
+use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
 use crate::plan::Holders;
 use crate::plan::retention::{
     Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, guards, limit_to_free,
@@ -63,7 +63,7 @@ pub struct PrunePlan {
     /// What speaks against it.
     pub guards: Vec<Guard>,
     /// What could not be counted, and what was noticed.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// What it has cost to find out.
     pub cost: Cost,
     state: State,
@@ -105,9 +105,9 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
-        warnings.push(format!(
-            "all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for"
-        ));
+        let message =
+            format!("all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for");
+        warnings.push(Warning::new(WarningKind::FreesTooLittle, message));
     }
     Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))
 }
@@ -131,7 +131,7 @@ pub fn reasons(
 struct Outcome {
     free: Option<FreePlan>,
     guards: Vec<Guard>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     state: State,
 }
 

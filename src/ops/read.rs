@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::model::SnapshotId;
+use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::plan::SnapshotReference;
 use crate::repo::{
     Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary,
@@ -27,7 +27,7 @@ pub struct Listing {
     /// Where the index is kept.
     pub index: IndexPlace,
     /// What the person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Lists the snapshots of a repository.
@@ -38,18 +38,20 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
     let index = Index::open(repository)?;
     let mut warnings = Vec::new();
     if repository.format() > crate::repo::FORMAT {
-        warnings.push(format!(
+        let message = format!(
             "the repository has format {}, which a newer chsnap reads: it is listed, and cannot be changed from here",
             repository.format()
-        ));
+        );
+        warnings.push(Warning::new(WarningKind::NewerFormat, message));
     }
     for summary in index.summaries() {
         if let Some(problem) = &summary.problem {
-            warnings.push(format!("snapshot {}: {problem}", summary.id));
+            warnings.push(unreadable(summary.id, problem));
         }
     }
     for name in repository.snapshot_ids()?.1 {
-        warnings.push(format!("snapshots/{} is no snapshot of chsnap's", name.escape_debug()));
+        let message = format!("snapshots/{} is no snapshot of chsnap's", name.escape_debug());
+        warnings.push(Warning::new(WarningKind::ForeignEntry, message));
     }
     let snapshots = index
         .summaries()
@@ -57,7 +59,8 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
         .collect::<Result<_, RepoError>>()?;
     let checks = repository.checks().unwrap_or_else(|error| {
-        warnings.push(format!("when snapshots were verified is not known: {}", crate::monitor::chain(&error)));
+        let message = format!("when snapshots were verified is not known: {}", crate::monitor::chain(&error));
+        warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
         Checks::default()
     });
     let checks = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
@@ -69,6 +72,11 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         index: index.place().clone(),
         warnings,
     })
+}
+
+/// The warning of a snapshot that cannot be read.
+pub(super) fn unreadable(id: SnapshotId, problem: &str) -> Warning {
+    Warning::new(WarningKind::SnapshotUnreadable, format!("snapshot {id}: {problem}"))
 }
 
 /// A trial of a snapshot, as the journal has it.

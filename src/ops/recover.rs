@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::exec::{self, Removed};
 use crate::fs::{ErrorKind, FsError};
-use crate::model::FreezeName;
+use crate::model::{FreezeName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::repo::{Intent, Locked, ShadowPlace};
 use crate::server::{self, Server};
@@ -19,6 +19,13 @@ pub struct Recovery {
     pub removed: Removed,
     /// What could not be done now, and why.
     pub pending: Vec<String>,
+}
+
+impl Recovery {
+    /// A warning for each thing that could not be done.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Warning> + '_ {
+        self.pending.iter().map(|message| Warning::new(WarningKind::LeftoverPending, message))
+    }
 }
 
 /// How often the server is asked whether it still freezes.

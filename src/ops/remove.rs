@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::exec::{self, Removed};
 use crate::fs;
-use crate::model::SnapshotId;
+use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::plan::SnapshotReference;
 use crate::repo::{Condemned, Event, Index, Locked};
@@ -100,7 +100,7 @@ pub struct Emptied {
     /// By how much the filesystem's free space grew; others may have written meanwhile.
     pub freed_bytes: u64,
     /// What could not be done now, and why.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Empties the trash, after putting in order what interrupted runs have left.
@@ -141,8 +141,10 @@ pub fn collect_garbage(
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
     monitor.stage_finished(Stage::Remove);
-    let mut warnings = recovery.pending;
-    warnings
-        .extend(leased.iter().map(|id| format!("{id} stays in the trash: a restore or verification is reading it")));
+    let in_use = |id: &SnapshotId| {
+        let message = format!("{id} stays in the trash: a restore or verification is reading it");
+        Warning::new(WarningKind::SnapshotInUse, message)
+    };
+    let warnings = recovery.warnings().chain(leased.iter().map(in_use)).collect();
     Ok(Emptied { snapshots: ids, removed, freed_bytes: after.free_bytes.saturating_sub(before.free_bytes), warnings })
 }

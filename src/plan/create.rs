@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Catalog, Part, PartitionId, Table};
+use crate::model::{Catalog, Part, PartitionId, Table, Warning, WarningKind};
 
 use super::choose::{Choice, Selection, choose};
 use super::nearest::nearest;
@@ -57,7 +57,7 @@ pub struct CreatePlan {
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
     pub left_behind: Vec<(Table, String)>,
     /// What the person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Names that were asked for and that nothing on the server has: patterns of tables, ids of partitions.
     pub unmatched: Vec<String>,
 }
@@ -72,7 +72,8 @@ pub fn plan_create<'a>(
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
         // Such a name may be of any length.
-        plan.warnings.push(format!("{name:.400} is not in the snapshot: {reason}"));
+        let message = format!("{name:.400} is not in the snapshot: {reason}");
+        plan.warnings.push(Warning::of_table(WarningKind::UnusableName, name, message));
     }
     for table in &catalog.tables {
         match choose(selection, table, foreign_disk(table)) {
@@ -82,10 +83,11 @@ pub fn plan_create<'a>(
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
             Choice::DataStays(reason) => {
                 if !selection.accepts(table) {
-                    plan.warnings.push(format!(
+                    let message = format!(
                         "the data of {} is not in the snapshot: {reason} (--accept takes this warning away)",
                         table.name()
-                    ));
+                    );
+                    plan.warnings.push(Warning::of_table(WarningKind::DataLeftBehind, table.name(), message));
                 }
                 plan.left_behind.push((table.clone(), reason));
             }
@@ -93,7 +95,8 @@ pub fn plan_create<'a>(
         }
     }
     if plan.freeze.is_empty() {
-        plan.warnings.push("there is no MergeTree table to take: the snapshot holds no data".to_owned());
+        let message = "there is no MergeTree table to take: the snapshot holds no data";
+        plan.warnings.push(Warning::new(WarningKind::NothingToTake, message));
     }
     plan.unmatched = unmatched(catalog, selection, &plan);
     plan

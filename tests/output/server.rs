@@ -68,8 +68,7 @@ fn the_answers_of_create_and_what_reads_its_snapshots_are_as_recorded() {
             ],
         );
         let config = engine.root().join("chsnap.toml");
-        fs::write(&config, "[run]\nverify_slices = 1\n[prune]\nkeep_last = 2\n[create]\naccept = [\"lab.log\"]\n")
-            .expect("a file");
+        fs::write(&config, "[run]\nverify_slices = 1\n[prune]\nkeep_last = 2\n").expect("a file");
         let config = config.to_str().expect("a path");
         let run = ["run", "--config", config];
         all.show("run", &chsnap, &[&run, &[&run[..], &["--json"]].concat()]);

@@ -195,10 +195,32 @@ fn without_padding(line: &str) -> String {
     kept
 }
 
+/// The sentences of `warnings` are those of `warning_list`, and of the commands that classify them each has a kind.
+fn check_warnings(document: &Value) {
+    let Some(fields) = document.as_object() else { return };
+    let list = |name: &str| fields.get(name).and_then(Value::as_array);
+    if let (Some(schema), Some(messages)) = (fields.get("schema").and_then(Value::as_str), list("warnings")) {
+        let rows = list("warning_list").unwrap_or_else(|| panic!("{schema} has warnings and no warning_list"));
+        assert!(rows.iter().map(|row| &row["message"]).eq(messages), "{schema}: {rows:?}");
+        // A manifest has the sentences alone.
+        if !["chsnap.show.v1", "chsnap.restore.v1", "chsnap.drill.v1"].contains(&schema) {
+            assert!(rows.iter().all(|row| row["kind"] != "unclassified"), "{schema}: {rows:?}");
+        }
+    }
+    // Steps of a run, and the run that an error has with it.
+    for step in list("steps").into_iter().flatten() {
+        check_warnings(&step["result"]);
+    }
+    check_warnings(fields.get("run").unwrap_or(&Value::Null));
+}
+
 /// A JSON document with a line a field; any other text without its padding.
 fn pretty(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
-        Ok(document) => format!("{document:#}\n"),
+        Ok(document) => {
+            check_warnings(&document);
+            format!("{document:#}\n")
+        }
         Err(_) => text.lines().map(|line| without_padding(line) + "\n").collect(),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
+use chsnap::model::{Warning, WarningKind};
 use chsnap::ops::usage::{UsageRequest, usage};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -214,9 +215,8 @@ fn ask_while_snapshots_come_and_go(every: usize) {
             let mut asked = 0;
             while !over.load(Ordering::Relaxed) {
                 let found = usage(&repository, &request(), Utc::now()).expect("an answer");
-                let is_known = |warning: &String| {
-                    ["came or went", "removed meanwhile", "fewer links"].iter().any(|text| warning.contains(text))
-                };
+                let known = [WarningKind::CountUnsettled, WarningKind::SnapshotRemoved, WarningKind::LinksMissing];
+                let is_known = |warning: &Warning| known.contains(&warning.kind);
                 assert!(found.warnings.iter().all(is_known), "{:?}", found.warnings);
                 asked += 1;
                 if asked % every != 0 {

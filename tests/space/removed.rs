@@ -15,7 +15,7 @@ use crate::small_disk::SmallDisk;
 fn freed(hoard: &Hoard, ids: &[SnapshotId]) -> Freed {
     let freed = ids.iter().map(|id| Span::One(id.to_string().parse().expect("a reference"))).collect();
     let found = usage(&hoard.open(), &UsageRequest { freed, ..request() }, Utc::now()).expect("an answer");
-    assert_eq!(found.warnings, [""; 0]);
+    assert_eq!(found.warnings, []);
     found.freed.expect("it was asked")
 }
 

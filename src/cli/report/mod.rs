@@ -23,7 +23,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::globals::{Globals, duration};
 use super::opening;
-use super::output::Output;
+use super::output::{Output, with_warnings};
 use super::policy::PolicyArgs;
 use super::render;
 use super::{CommandResult, DONE, WARNED};
@@ -88,9 +88,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     write(&args.html, page.as_bytes())?;
     let (count, warnings) = (facts.usage.snapshots.len(), &facts.usage.warnings);
     if output.is_json() {
-        output.json(&json!({
-            "schema": output.schema(), "file": args.html, "bytes": page.len(), "snapshots": count, "warnings": warnings,
-        }));
+        let document = json!({"schema": output.schema(), "file": args.html, "bytes": page.len(), "snapshots": count});
+        output.json(&with_warnings(document, warnings));
     } else {
         output.text(&format!("wrote {}\n", args.html.display()));
     }

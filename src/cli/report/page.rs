@@ -141,7 +141,7 @@ fn cards(html: &mut Html, facts: &Facts) {
 }
 
 fn warnings(html: &mut Html, facts: &Facts) {
-    let mut all = facts.usage.warnings.clone();
+    let mut all: Vec<String> = facts.usage.warnings.iter().map(ToString::to_string).collect();
     let damaged = facts.checks.iter().filter(|(_, check)| check.damaged);
     all.extend(damaged.map(|(id, _)| format!("verification found damage in {id}: chsnap verify {id} says where")));
     all.extend(failed_drills(facts).map(|(id, drill)| {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use chsnap::fs;
+use chsnap::model::{Warning, WarningKind};
 use chsnap::ops;
 use chsnap::plan::{missed, next_wait, worst_code};
 use chsnap::repo::{Event, Repository};
@@ -206,11 +207,9 @@ impl Run<'_> {
             self.step("gc", &[]);
         }
         if is_short(self) {
-            self.summary.warnings.push(format!(
-                "{} are free, less than the {} of min_free, after all that may go went",
-                text(self.free()),
-                render::bytes(wanted)
-            ));
+            let (free, wanted) = (text(self.free()), render::bytes(wanted));
+            let message = format!("{free} are free, less than the {wanted} of min_free, after all that may go went");
+            self.summary.warnings.push(Warning::new(WarningKind::LowSpace, message));
         } else {
             self.summary.notes.push(format!("room was made first: {before} were free, {} are", text(self.free())));
         }
@@ -323,7 +322,7 @@ impl Run<'_> {
         if phase == "before" {
             self.summary.steps.push(Step::failed("before", 1, message));
         } else {
-            self.summary.warnings.push(message);
+            self.summary.warnings.push(Warning::new(WarningKind::HookFailed, message));
         }
         false
     }
@@ -339,7 +338,8 @@ impl Run<'_> {
     fn ping(&mut self, url: Option<String>, what: &str) {
         let Some(url) = url else { return };
         if let Err(error) = ping::ping(&url) {
-            self.summary.warnings.push(format!("the {what} could not be told to the ping address: {error}"));
+            let message = format!("the {what} could not be told to the ping address: {error}");
+            self.summary.warnings.push(Warning::new(WarningKind::PingFailed, message));
         }
     }
 
@@ -365,7 +365,8 @@ impl Run<'_> {
         if let Some(path) = &self.args.metrics_file {
             let outcome = self.summary.outcome(self.code());
             if let Err(error) = metrics::write(path, self.runner.globals, Some(&outcome), self.summary.finished) {
-                self.summary.warnings.push(format!("the figures for Prometheus are not written: {error}"));
+                let message = format!("the figures for Prometheus are not written: {error}");
+                self.summary.warnings.push(Warning::new(WarningKind::MetricsNotWritten, message));
             }
         }
         let code = self.code();

@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use chsnap::model::Warning;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
@@ -60,9 +62,9 @@ impl Step {
         matches!(self.state, State::Ended(DONE | WARNED))
     }
 
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let warnings = self.document.as_ref().and_then(|document| document.get("warnings")?.as_array().cloned());
-        warnings.unwrap_or_default().iter().filter_map(|warning| warning.as_str().map(str::to_owned)).collect()
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        let list = self.document.as_ref().and_then(|document| document.get("warning_list"));
+        list.and_then(|list| Vec::deserialize(list).ok()).unwrap_or_default()
     }
 
     pub(super) fn text_of(&self, field: &str) -> Option<String> {

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use chsnap::model::Warning;
 use chsnap::plan::Missed;
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::metrics::Outcome;
-use super::super::output::Output;
+use super::super::output::{Output, with_warnings};
 use super::super::{CommandResult, DONE, WARNED, render};
 use super::step::{State, Step};
 
@@ -25,7 +26,7 @@ pub(super) struct Summary {
     pub(super) snapshot: Option<String>,
     pub(super) steps: Vec<Step>,
     /// Of the run itself; those of a step stand in its document.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     pub(super) notes: Vec<String>,
     pub(super) missed: Option<Missed>,
     pub(super) retries: u32,
@@ -94,23 +95,24 @@ impl Summary {
             environment.push(("CHSNAP_REPO", repo.to_string_lossy().into_owned()));
         }
         if phase == "after" {
+            let messages: Vec<String> = self.all_warnings().into_iter().map(|warning| warning.message).collect();
             environment.extend([
                 ("CHSNAP_RUN_STATE", state(code).to_owned()),
                 ("CHSNAP_RUN_EXIT_CODE", code.to_string()),
                 ("CHSNAP_RUN_SNAPSHOT", self.snapshot.clone().unwrap_or_default()),
                 ("CHSNAP_RUN_SECONDS", format!("{:.0}", self.seconds)),
                 ("CHSNAP_RUN_ERROR", self.error(code).map(|(error, _)| error).unwrap_or_default()),
-                ("CHSNAP_RUN_WARNINGS", self.all_warnings().join("\n")),
+                ("CHSNAP_RUN_WARNINGS", messages.join("\n")),
             ]);
         }
         environment
     }
 
-    fn all_warnings(&self) -> Vec<String> {
+    fn all_warnings(&self) -> Vec<Warning> {
         let of_steps = self
             .steps
             .iter()
-            .flat_map(|step| step.warnings().into_iter().map(move |warning| format!("{}: {warning}", step.name)));
+            .flat_map(|step| step.warnings().into_iter().map(move |warning| warning.from_origin(&step.name)));
         self.warnings.iter().cloned().chain(of_steps).collect()
     }
 
@@ -137,7 +139,7 @@ impl Summary {
     }
 
     fn document(&self, code: u8, output: &Output) -> Value {
-        json!({
+        let document = json!({
             "schema": output.schema(),
             "profile": self.profile,
             "repository": self.repo.as_ref().map(|repo| repo.to_string_lossy().into_owned()),
@@ -148,13 +150,13 @@ impl Summary {
             "seconds": self.seconds,
             "snapshot": self.snapshot,
             "steps": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
-            "warnings": self.all_warnings(),
             "notes": self.notes,
             "missed": self.missed.map(|missed| json!({"since": rfc3339(missed.since), "runs": missed.runs})),
             "retries": self.retries,
             "free_bytes_before": self.free_before,
             "free_bytes_after": self.free_after,
-        })
+        });
+        with_warnings(document, &self.all_warnings())
     }
 
     /// Prints the summary; a failure is the command's own.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
-use crate::model::{TableName, escape_for_file_name, is_drill_database};
+use crate::model::{TableName, Warning, WarningKind, escape_for_file_name, is_drill_database};
 use crate::ops::error::OpError;
 use crate::plan::CreatePlan;
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
@@ -54,13 +54,13 @@ impl Definitions<'_> {
         databases: &[DatabaseRow],
         plan: &CreatePlan,
         tree: &Tree,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Written, OpError> {
         let mut written = Written::default();
         for name in self.write_tables(plan, tree, &mut written)? {
-            warnings.push(format!(
-                "the definition of {name} has secrets that the server hides, and its file cannot be read here"
-            ));
+            let message =
+                format!("the definition of {name} has secrets that the server hides, and its file cannot be read here");
+            warnings.push(Warning::of_table(WarningKind::SecretsHidden, &name, message));
         }
         self.write_databases(databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
@@ -131,7 +131,7 @@ impl Definitions<'_> {
         Ok(())
     }
 
-    fn write_beside(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<String>) -> Result<(), OpError> {
+    fn write_beside(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<Warning>) -> Result<(), OpError> {
         let mut names = Vec::new();
         for directory in BESIDE {
             let Some(own) = self.local.own() else { continue };
@@ -139,7 +139,7 @@ impl Definitions<'_> {
                 Ok(Some(dir)) => dir,
                 Ok(None) => continue,
                 Err(error) => {
-                    warnings.push(format!("{directory}/ of the server is not in the snapshot: {error}"));
+                    warnings.push(unreadable(&format!("{directory}/"), &error));
                     continue;
                 }
             };
@@ -168,7 +168,7 @@ fn write_mutations(
     local: &LocalDisks,
     written: &mut Written,
     copying: &Copying<'_>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), OpError> {
     for (name, taken) in tree.taken.iter().filter(|(_, taken)| !taken.mutations.is_empty()) {
         let (live, dir) = (local.live(&taken.after)?, taken.attempt.target.dir()?);
@@ -181,7 +181,8 @@ fn write_mutations(
                 }
             }
             let Some((bytes, stat)) = found else {
-                warnings.push(format!("{name}: the unfinished mutation {mutation} could not be had any more"));
+                let message = format!("{name}: the unfinished mutation {mutation} could not be had any more");
+                warnings.push(Warning::of_table(WarningKind::MutationLost, name, message));
                 continue;
             };
             let ownership = copying.attainable(stat.ownership, fs::own_ids(stat.ownership.mode));
@@ -196,11 +197,16 @@ fn write_mutations(
     Ok(())
 }
 
-fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<String>) -> Vec<(String, Vec<u8>)> {
+fn unreadable(path: &str, error: &fs::FsError) -> Warning {
+    let message = format!("{path} of the server is not in the snapshot: {error}");
+    Warning::new(WarningKind::ServerFilesUnreadable, message)
+}
+
+fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<Warning>) -> Vec<(String, Vec<u8>)> {
     let entries = match dir.entries_with_kind() {
         Ok(entries) => entries,
         Err(error) => {
-            warnings.push(format!("{shown}/ of the server is not in the snapshot: {error}"));
+            warnings.push(unreadable(&format!("{shown}/"), &error));
             return Vec::new();
         }
     };
@@ -209,7 +215,7 @@ fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<String>) -> Vec<(Strin
         let Some(name) = entry.name.to_str() else { continue };
         match dir.read(name, DEFINITION_LIMIT_BYTES) {
             Ok(bytes) => files.push((name.to_owned(), bytes)),
-            Err(error) => warnings.push(format!("{shown}/{name} of the server is not in the snapshot: {error}")),
+            Err(error) => warnings.push(unreadable(&format!("{shown}/{name}"), &error)),
         }
     }
     files

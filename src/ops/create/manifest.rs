@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals};
+use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals, Warning};
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
     BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
@@ -28,7 +28,7 @@ pub(super) struct Parts<'a> {
     pub(super) tree: Tree,
     pub(super) previous: Option<&'a Previous>,
     pub(super) metadata: Written,
-    pub(super) warnings: &'a [String],
+    pub(super) warnings: &'a [Warning],
 }
 
 /// What is to be written of a snapshot.
@@ -153,7 +153,7 @@ impl Parts<'_> {
             databases: self.metadata.databases,
             tables,
             metadata: self.metadata.files,
-            warnings: self.warnings.to_vec(),
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
             parts_blake3: String::new(),
         };
         let (records, notes) = described;

@@ -20,7 +20,7 @@ mod written;
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::{Look, SnapshotId};
+use crate::model::{Look, SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
 use crate::repo::{BoundServer, Index, Repository};
@@ -137,7 +137,7 @@ pub fn create(
     let discovered = discovered?;
     let (bound, local) = check(repository, &discovered, request)?;
     let mut warnings = discovered.plan.warnings.clone();
-    warnings.extend(recovery.pending);
+    warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
@@ -151,8 +151,7 @@ pub fn create(
         Err(error) => return Err(run.undo(error, &incoming)),
     };
     run.settle(&mut sealed, &incoming);
-    let Sealed { manifest, counts, late, .. } = sealed;
-    let warnings = manifest.warnings.into_iter().chain(late).collect();
+    let Sealed { manifest, counts, warnings, .. } = sealed;
     let mut seconds = stages.seconds();
     seconds.insert("total", begun.elapsed().as_secs_f64());
     Ok(Report {
@@ -175,15 +174,16 @@ pub(super) fn bound_server(identity: &Identity, disks: &[server::Disk]) -> Bound
     }
 }
 
-pub(super) fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<String>, OpError> {
+pub(super) fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<Warning>, OpError> {
     let newest_snapshot = repository.snapshot_ids()?.0.into_iter().map(SnapshotId::time).max();
     let newest_event = repository.events()?.into_iter().map(|(time, _)| time).max();
     let newest = newest_snapshot.max(newest_event);
     Ok(newest.filter(|newest| *newest > now + chrono::Duration::seconds(1)).map(|newest| {
-        format!(
+        let message = format!(
             "the clock says {}, and this repository has seen {}: one of them is wrong",
             now.format("%Y-%m-%dT%H:%M:%SZ"),
             newest.format("%Y-%m-%dT%H:%M:%SZ")
-        )
+        );
+        Warning::new(WarningKind::ClockBehind, message)
     }))
 }

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, escape_for_file_name};
+use crate::model::{
+    InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
+};
 use crate::ops::error::OpError;
 use crate::repo::{Index, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
 
@@ -59,16 +61,17 @@ impl Previous {
         repository: &Repository,
         index: &Index,
         with_parts: bool,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Self>, OpError> {
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
         let Some(newest) = complete.next() else { return Ok(None) };
         let mut unread = |error: &dyn std::error::Error| {
-            warnings.push(format!(
+            let message = format!(
                 "nothing is linked from the last snapshot {}, everything is frozen: {}; chsnap verify looks at it",
                 newest.id,
                 crate::monitor::chain(error)
-            ));
+            );
+            warnings.push(Warning::new(WarningKind::PreviousUnreadable, message));
         };
         let (mut previous, snapshot, data) = match Self::look(repository, index, newest) {
             Ok(Some(found)) => found,
@@ -131,9 +134,10 @@ impl Previous {
 type DamagedParts = BTreeSet<(TableName, PartName)>;
 
 /// The parts of the snapshot that verifications have found damaged.
-fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<String>) -> DamagedParts {
+fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> DamagedParts {
     repository.damaged_parts(id).unwrap_or_else(|error| {
-        warnings.push(format!("what verifications have found damaged is not known: {}", crate::monitor::chain(&error)));
+        let message = format!("what verifications have found damaged is not known: {}", crate::monitor::chain(&error));
+        warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
         DamagedParts::new()
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::PlaceMode;
-use crate::model::{Label, PathMap, Placed, SnapshotId, Tally, Totals};
+use crate::model::{Label, PathMap, Placed, SnapshotId, Tally, Totals, Warning};
 use crate::plan::Selection;
 
 /// Tells the time: the engine never asks for it itself.
@@ -115,7 +115,7 @@ pub struct Report {
     /// Files that were copied because an equal one has as many links as it may have.
     pub afresh_files: u64,
     /// What the person should know: with any of these the exit code is 3.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and in all of them together as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Look, Table, TableName};
+use crate::model::{Catalog, Look, Table, TableName, Warning, WarningKind};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
@@ -65,7 +65,7 @@ impl Rounds<'_> {
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
         first_look: Look,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Tree, OpError> {
         let count = planned.len();
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
@@ -120,7 +120,8 @@ impl Rounds<'_> {
         self.taker.stages.finish(Stage::Freeze);
         self.taker.stages.finish(Stage::Place);
         for (name, (_, reason)) in &tree.skipped {
-            warnings.push(format!("{name} is not in the snapshot: {reason}"));
+            let message = format!("{name} is not in the snapshot: {reason}");
+            warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));
         }
         match tree.skipped.first_key_value() {
             Some((name, (_, reason))) if tree.taken.is_empty() => {
@@ -141,7 +142,7 @@ impl Rounds<'_> {
         mut attempt: Attempt,
         after: &Catalog,
         round: u32,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Outcome, OpError> {
         let before = attempt.freeze.table.clone();
         let last = round == ROUNDS;
@@ -178,7 +179,8 @@ impl Rounds<'_> {
             if let Some(part) = attempt.lost_version() {
                 let reason = format!("the metadata version of its part {part} could not be had");
                 if last {
-                    warnings.push(format!("{}: {reason}", before.name()));
+                    let message = format!("{}: {reason}", before.name());
+                    warnings.push(Warning::of_table(WarningKind::MetadataVersionLost, before.name(), message));
                 } else {
                     verdict = Verdict::Again(reason);
                 }
@@ -191,15 +193,19 @@ impl Rounds<'_> {
             }
         }
         let Some(found) = found.cloned() else { return Ok(Outcome::Gone(before)) };
+        let name = found.name().clone();
+        let mut warn = |kind, text: String| warnings.push(Warning::of_table(kind, &name, format!("{name}: {text}")));
         match verdict {
             Verdict::Gone => return Ok(Outcome::Gone(before)),
             Verdict::Again(reason) if last => return Ok(Outcome::Skipped(found, format!("{reason}, {ROUNDS} times"))),
             Verdict::MutationsMoved(reason) if !last => return Ok(Outcome::Again(found, reason)),
             Verdict::Again(reason) => return Ok(Outcome::Again(found, reason)),
-            Verdict::MutationsMoved(reason) => warnings.push(format!(
-                "{}: {reason}, {ROUNDS} times; the snapshot is its state before the mutations that it does not carry",
-                found.name()
-            )),
+            Verdict::MutationsMoved(reason) => warn(
+                WarningKind::MutationsMoved,
+                format!(
+                    "{reason}, {ROUNDS} times; the snapshot is its state before the mutations that it does not carry"
+                ),
+            ),
             Verdict::Taken => {}
         }
         for part in &attempt.parts {
@@ -209,18 +215,18 @@ impl Rounds<'_> {
                 continue;
             }
             let problems = problems.join("; ");
-            warnings.push(format!("{}: part {} is damaged on the server: {problems}", found.name(), part.name));
+            warn(WarningKind::DamagedOnServer, format!("part {} is damaged on the server: {problems}", part.name));
         }
         if let Some(reason) = &attempt.digests_failed {
-            warnings.push(format!("{}: its rows are not summed: {reason}", found.name()));
+            warn(WarningKind::RowsNotSummed, format!("its rows are not summed: {reason}"));
         }
         let (mutations, in_keeper) = carried_mutations(&before, &found, &frozen);
         if !in_keeper.is_empty() {
-            warnings.push(format!(
-                "{}: the unfinished mutations {} are kept in Keeper and not in the snapshot",
-                found.name(),
-                in_keeper.join(", ")
-            ));
+            let names = in_keeper.join(", ");
+            warn(
+                WarningKind::MutationsInKeeper,
+                format!("the unfinished mutations {names} are kept in Keeper and not in the snapshot"),
+            );
         }
         Ok(Outcome::Taken(Box::new(TakenTable { attempt, after: found, freezes: round, mutations })))
     }

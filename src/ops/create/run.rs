@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::exec;
 use crate::fs;
-use crate::model::{Part, TableName};
+use crate::model::{Part, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
@@ -49,7 +49,7 @@ pub(super) struct Source {
     /// As it was when the run began: nobody else makes a snapshot meanwhile.
     pub(super) index: Index,
     pub(super) previous: Option<Previous>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// A snapshot that stands.
@@ -58,8 +58,8 @@ pub(super) struct Sealed {
     pub(super) records: Vec<PartRecord>,
     pub(super) sources: Option<Sources>,
     pub(super) counts: Counts,
-    /// What went wrong after the commit.
-    pub(super) late: Vec<String>,
+    /// Those of the manifest, and what went wrong after the commit.
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Run<'_> {
@@ -151,7 +151,8 @@ impl Run<'_> {
         drop(seal);
         stages.finish(Stage::Seal);
         let Copying { sources, counts, .. } = copying;
-        Ok(Sealed { manifest, records, sources, counts, late })
+        warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
+        Ok(Sealed { manifest, records, sources, counts, warnings })
     }
 
     /// Undoes what was begun, and says what came of that.
@@ -176,10 +177,11 @@ impl Run<'_> {
     pub(super) fn settle(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
         let Self { repository, locked, now, stages, .. } = *self;
         let id = incoming.id();
-        let Sealed { manifest, records, sources, counts, late } = sealed;
+        let Sealed { manifest, records, sources, counts, warnings } = sealed;
         let mut note = |what: &str, result: Result<(), OpError>| {
             if let Err(error) = result {
-                late.push(format!("{what}: {}", crate::monitor::chain(&error)));
+                let message = format!("{what}: {}", crate::monitor::chain(&error));
+                warnings.push(Warning::new(WarningKind::CommitIncomplete, message));
             }
         };
         stages.run(Stage::Index, || {
@@ -224,13 +226,14 @@ fn leftovers(locked: &Locked<'_>, kept: &[Kept]) -> Result<Vec<Leftover>, OpErro
     kept.iter().rev().map(open).filter_map(Result::transpose).collect()
 }
 
-fn link_limit_warning(afresh_files: u64) -> Option<String> {
+fn link_limit_warning(afresh_files: u64) -> Option<Warning> {
     let limit = exec::LINK_LIMIT;
     (afresh_files > 0).then(|| {
-        format!(
+        let message = format!(
             "{afresh_files} files were copied although the repository has equal ones: those have {limit} links, or as many \
              as their filesystem allows; what comes next is linked to the new copies"
-        )
+        );
+        Warning::new(WarningKind::LinkLimit, message)
     })
 }
 

@@ -104,7 +104,7 @@ fn clock(repository: &Repository, now: DateTime<Utc>, findings: &mut Findings) {
     match crate::ops::create::clock_warning(repository, now) {
         Ok(None) => findings.ok("clock", format!("{}", now.format("%Y-%m-%dT%H:%M:%SZ"))),
         Ok(Some(warning)) => {
-            findings.warn("clock", warning, "set the clock, or let time pass: a snapshot gets its id from it");
+            findings.warn("clock", warning.message, "set the clock, or let time pass: a snapshot gets its id from it");
         }
         Err(error) => findings.fail("clock", chain(&error), "look at snapshots/ and journal/ of the repository"),
     }

@@ -4,11 +4,16 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
-use crate::model::{Placement, SnapshotId};
+use crate::model::{Placement, SnapshotId, Warning, WarningKind};
 use crate::repo::{
     Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartKey, PartRecord, Repository, SnapshotState,
     read_parts,
 };
+
+/// The warning of something that could not be read, and is in no sum.
+pub(super) fn not_counted(problem: impl Into<String>) -> Warning {
+    Warning::new(WarningKind::NotCounted, problem)
+}
 
 type PartsByKey = HashMap<PartKey, (InstanceId, Origin)>;
 
@@ -16,7 +21,7 @@ type PartsByKey = HashMap<PartKey, (InstanceId, Origin)>;
 pub(super) struct Holder<'a> {
     repository: &'a Repository,
     holdings: &'a mut Holdings,
-    warnings: &'a mut Vec<String>,
+    warnings: &'a mut Vec<Warning>,
     /// Snapshots whose manifests are not believed where they say that a part was linked.
     distrusted: BTreeSet<SnapshotId>,
     /// Whether the journal was asked for snapshots of which entries were replaced since they were made.
@@ -29,7 +34,7 @@ pub(super) struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    pub(super) fn new(repository: &'a Repository, holdings: &'a mut Holdings, warnings: &'a mut Vec<String>) -> Self {
+    pub(super) fn new(repository: &'a Repository, holdings: &'a mut Holdings, warnings: &'a mut Vec<Warning>) -> Self {
         Self {
             repository,
             holdings,
@@ -74,7 +79,7 @@ impl<'a> Holder<'a> {
         let origins: Vec<Origin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
         let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
         let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
-        self.warnings.extend(found.problems.iter().cloned());
+        self.warnings.extend(found.problems.iter().map(not_counted));
         if found.problems.is_empty() {
             self.holdings.set_rest(id, found.rest());
         }
@@ -91,7 +96,8 @@ impl<'a> Holder<'a> {
         let records = match read_parts(dir, &manifest.parts_blake3) {
             Ok(records) => records,
             Err(error) => {
-                self.warnings.push(format!("{id}: {}", crate::monitor::chain(&error)));
+                let message = format!("{id}: {}", crate::monitor::chain(&error));
+                self.warnings.push(Warning::new(WarningKind::SnapshotUnreadable, message));
                 return false;
             }
         };
@@ -123,7 +129,7 @@ impl<'a> Holder<'a> {
         }
         self.holdings.set(id, stamp, parts, None);
         if !problems.is_empty() {
-            self.warnings.extend(problems);
+            self.warnings.extend(problems.into_iter().map(not_counted));
             self.incomplete.push(id);
         }
         self.remember(id);

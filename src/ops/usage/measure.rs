@@ -7,12 +7,12 @@ use rayon::ThreadPool;
 
 use crate::exec::{self, Found, Question};
 use crate::fs::{Dir, ErrorKind};
-use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId};
+use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId, Warning, WarningKind};
 use crate::plan::{Asked, HolderSets, Holders, Piece, SetId, Space, Summed, sum_up};
 use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, Summary};
 
 use super::beside::Beside;
-use super::hold::Holder;
+use super::hold::{Holder, not_counted};
 use crate::ops::error::OpError;
 
 /// What finding it out has cost.
@@ -42,7 +42,7 @@ pub struct Measured {
     /// The sums. Holders behind the removed snapshots: the rest of the trash, `incoming/`, our shadows.
     pub space: Space,
     /// What could not be counted, and what was noticed.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// What it has cost.
     pub cost: Cost,
     pub(super) beside: Beside,
@@ -145,7 +145,10 @@ pub(super) fn measure_without(
             cost.index += began.elapsed();
         }
         warnings.extend(differing.iter().map(|id| {
-            format!("{id} is not as it was when the index took it up: somebody has changed it; it was looked at anew")
+            let message = format!(
+                "{id} is not as it was when the index took it up: somebody has changed it; it was looked at anew"
+            );
+            Warning::new(WarningKind::SnapshotChanged, message)
         }));
         let Summed { space, .. } = summed;
         let asked = questions.asked;
@@ -172,7 +175,7 @@ struct Counting<'a> {
     holdings: Holdings,
     /// Snapshots whose parts nothing lists: all that stands in them.
     trees: BTreeMap<SnapshotId, Found>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     cost: &'a mut Cost,
 }
 
@@ -217,7 +220,7 @@ impl Counting<'_> {
             holdings.keep_not(id);
         }
         for found in trees.values() {
-            warnings.extend(found.problems.iter().cloned());
+            warnings.extend(found.problems.iter().map(not_counted));
         }
         self.cost.list += began.elapsed();
     }
@@ -261,7 +264,7 @@ impl Counting<'_> {
                 others.push(id);
             }
             let problems = answers.problems.iter().filter(|error| is_there || !missing(error));
-            self.warnings.extend(problems.map(|error| crate::monitor::chain(error)));
+            self.warnings.extend(problems.map(|error| not_counted(crate::monitor::chain(error))));
         }
         self.cost.asked_files += questions.asked.len() as u64;
         once_each(&mut questions.asked);
@@ -272,7 +275,7 @@ impl Counting<'_> {
     fn look_beside(&mut self, paths: &PathMap) -> Result<Beside, OpError> {
         let began = Instant::now();
         let beside = self.pool.install(|| Beside::look(self.repository, paths))?;
-        self.warnings.extend(beside.problems());
+        self.warnings.extend(beside.problems().into_iter().map(not_counted));
         self.cost.stat += began.elapsed();
         Ok(beside)
     }
@@ -299,16 +302,22 @@ impl Counting<'_> {
     fn warn(&mut self, summed: &Summed, stood_still: bool) {
         if !stood_still {
             let text = "snapshots came or went while this was counted: the figures may be wrong; ask again later";
-            self.warnings.push(text.to_owned());
+            self.warnings.push(Warning::new(WarningKind::CountUnsettled, text));
         } else if !summed.too_few.is_empty() {
-            self.warnings.push(format!(
+            let message = format!(
                 "{} files have fewer links than the index says: somebody has removed some; --exact looks at them all",
                 summed.too_few.len()
-            ));
+            );
+            self.warnings.push(Warning::new(WarningKind::LinksMissing, message));
         }
-        self.warnings.sort();
-        self.warnings.dedup();
+        each_once(&mut self.warnings);
     }
+}
+
+/// Sorts warnings by their sentences, and keeps one of each.
+pub(super) fn each_once(warnings: &mut Vec<Warning>) {
+    warnings.sort_by(|a, b| a.message.cmp(&b.message));
+    warnings.dedup_by(|a, b| a.message == b.message);
 }
 
 /// Of several looks at an inode the one with the most links stands: trees that are being unlinked lose them while they

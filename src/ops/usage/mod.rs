@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, FilesystemSpace};
-use crate::model::{PathMap, SnapshotId};
+use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
 use crate::plan::{Growth, Held, Holders, Sample, SnapshotReference, Space, growth};
 use crate::repo::{Event, Index, Pin, Repository, Summary};
 
 use super::error::OpError;
-use super::read::resolve;
+use super::read::{resolve, unreadable};
 
 pub use beside::ForeignShadow;
 pub use by_table::TableUsage;
@@ -146,7 +146,7 @@ pub struct Usage {
     /// What it has cost to find out.
     pub cost: Cost,
     /// What could not be counted, and what was noticed.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Says what snapshots take, and what removing them frees. Changes nothing but the index; works without a server.
@@ -170,13 +170,11 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
     let filesystem = fs::space(repository.dir())?;
     let mut warnings = measured.warnings.clone();
     warnings.extend(
-        measured
-            .summaries
-            .iter()
-            .filter_map(|summary| Some(format!("snapshot {}: {}", summary.id, summary.problem.as_ref()?))),
+        measured.summaries.iter().filter_map(|summary| Some(unreadable(summary.id, summary.problem.as_ref()?))),
     );
     let gone = chosen.iter().chain(&freed).filter(|id| measured.holder(**id).is_none());
-    warnings.extend(gone.map(|id| format!("{id} was removed meanwhile")));
+    let removed = |id: &SnapshotId| Warning::new(WarningKind::SnapshotRemoved, format!("{id} was removed meanwhile"));
+    warnings.extend(gone.map(removed));
     Ok(Usage {
         time: now,
         filesystem,
@@ -289,7 +287,7 @@ fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequ
     let (exact, problems) = exact::walk(repository, measured, &request.paths, request.jobs)?;
     let told = differing(measured, &exact);
     let mut left = told.clone();
-    let texts: Vec<String> = told.iter().filter_map(|id| difference(measured, &exact, *id)).collect();
+    let corrected: Vec<Warning> = told.iter().filter_map(|id| difference(measured, &exact, *id)).collect();
     for heal in [Heal::AskAgain, Heal::LookAnew] {
         if left.is_empty() {
             break;
@@ -299,10 +297,9 @@ fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequ
     }
     let mut all: BTreeSet<SnapshotId> = measured.differing.clone();
     all.extend(&told);
-    measured.warnings.extend(problems);
-    measured.warnings.extend(texts);
-    measured.warnings.sort();
-    measured.warnings.dedup();
+    measured.warnings.extend(problems.into_iter().map(hold::not_counted));
+    measured.warnings.extend(corrected);
+    measure::each_once(&mut measured.warnings);
     // Another repository by now, if snapshots came or went: then its own figures stand.
     if exact.is_of_as_many(&measured.space) {
         measured.space = exact;
@@ -343,7 +340,7 @@ fn put_right(
 }
 
 /// In what the index and the tree differ about a snapshot.
-fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<String> {
+fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Warning> {
     let number = measured.holder(id)?;
     let (said, is) = (measured.space.held(number, None), exact.held(number, None));
     let figures = |held: Held| {
@@ -353,11 +350,9 @@ fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Stri
             "{all_bytes} bytes, {live_shared_bytes} shared, {exclusive_bytes} alone, {directory_bytes} of directories"
         )
     };
-    Some(format!(
-        "the index said of {id} {}, and its tree says {}: the index was put right",
-        figures(said),
-        figures(is)
-    ))
+    let (said, is) = (figures(said), figures(is));
+    let message = format!("the index said of {id} {said}, and its tree says {is}: the index was put right");
+    Some(Warning::new(WarningKind::IndexCorrected, message))
 }
 
 fn differing(measured: &Measured, exact: &Space) -> Vec<SnapshotId> {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::exec;
 use crate::exec::verify::{Finding, PartGroup, PartOutcome, Unread, Verifier, check_frame, check_metadata};
 use crate::fs::{Dir, RateLimit, ReadMeans};
-use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::model::{Level, PartName, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::plan::{Slice, SliceChoice};
 use crate::repo::{Index, PartRecord, Repository, TableParts};
@@ -61,8 +61,8 @@ pub fn verify(
     let covered = match run.cover(&subjects, &mut groups, started) {
         Ok(covered) => covered,
         Err(error) => {
-            journal_warning =
-                Some(format!("what earlier checks have read is not known: {}", crate::monitor::chain(&error)));
+            let message = format!("what earlier checks have read is not known: {}", crate::monitor::chain(&error));
+            journal_warning = Some(Warning::new(WarningKind::JournalUnreadable, message));
             BTreeMap::new()
         }
     };
@@ -98,10 +98,9 @@ pub fn verify(
     let mut damage = pool.install(|| run.widen(subjects, findings, monitor))?;
     let (unread_count, reasons) = unread.into_parts();
     if unread_count > 0 {
-        report.warnings.push(format!(
-            "{unread_count} entries were not checked, this user may not read them: {}",
-            reasons.join("; ")
-        ));
+        let reasons = reasons.join("; ");
+        let message = format!("{unread_count} entries were not checked, this user may not read them: {reasons}");
+        report.warnings.push(Warning::new(WarningKind::NotChecked, message));
     }
     outcome::settle(repository, request, now, monitor, &spared, unread_count > 0, &mut damage, &mut report);
     report.damage = damage.list;
@@ -181,9 +180,11 @@ fn open_all(
                 findings.extend(found);
             }
             Opened::Removed => report.removed.push(id),
-            Opened::Newer(format) => report
-                .warnings
-                .push(format!("snapshot {id} is not checked: it has format {format}, which a newer chsnap reads")),
+            Opened::Newer(format) => {
+                let message =
+                    format!("snapshot {id} is not checked: it has format {format}, which a newer chsnap reads");
+                report.warnings.push(Warning::new(WarningKind::NewerFormat, message));
+            }
         }
     }
     Ok((subjects, findings))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::exec::verify::relink;
-use crate::model::SnapshotId;
+use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work, chain};
 use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, Verified};
 
@@ -39,7 +39,8 @@ pub(super) fn settle(
             } else {
                 "the journal does not have what was verified"
             };
-            report.warnings.push(format!("{what}: {}", chain(&error)));
+            let message = format!("{what}: {}", chain(&error));
+            report.warnings.push(Warning::new(WarningKind::CheckNotRecorded, message));
             for damage in damage.list.iter_mut().filter(|_| request.repair) {
                 damage.repair = Some(Repair::Failed("the repository could not be locked".to_owned()));
             }
@@ -50,12 +51,16 @@ pub(super) fn settle(
     let event = Event::Verified(Box::new(verified(request, spared, is_incomplete, damage, report)));
     match locked.record(now(), &event) {
         Ok(()) => report.is_recorded = true,
-        Err(error) => report.warnings.push(format!("the journal does not have what was verified: {}", chain(&error))),
+        Err(error) => {
+            let message = format!("the journal does not have what was verified: {}", chain(&error));
+            report.warnings.push(Warning::new(WarningKind::CheckNotRecorded, message));
+        }
     }
     if request.repair && !damage.list.is_empty() {
         monitor.stage_started(Stage::Repair, None);
         if let Err(error) = repair(&locked, now, monitor, damage, report) {
-            report.warnings.push(format!("not everything was repaired: {}", chain(&error)));
+            let message = format!("not everything was repaired: {}", chain(&error));
+            report.warnings.push(Warning::new(WarningKind::RepairIncomplete, message));
         }
         monitor.stage_finished(Stage::Repair);
     }

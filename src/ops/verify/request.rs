@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::verify::{InodeKey, Tally};
-use crate::model::{DamageKind, Level, PartName, SnapshotId, TableName};
+use crate::model::{DamageKind, Level, PartName, SnapshotId, TableName, Warning};
 use crate::plan::{Slice, SliceChoice, SnapshotReference, TablePattern};
 
 /// What a `verify` is asked to do.
@@ -103,7 +103,7 @@ pub struct Report {
     /// Whether the journal has it.
     pub is_recorded: bool,
     /// What the person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Seconds that reading and comparing took.
     pub read_seconds: f64,
     /// Seconds that all of it took.

@@ -1,0 +1,211 @@
+//! Warnings: what a person should know about something that was done all the same.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::TableName;
+
+/// A warning of a run: with any of these its exit code is 3.
+///
+/// In JSON it is an object of `kind`, `table` (`database.table`, or null) and `message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What kind of warning it is.
+    pub kind: WarningKind,
+    /// The table that it is about, if it is about one.
+    pub table: Option<TableName>,
+    /// The sentence that a person reads. Its wording may change between versions.
+    pub message: String,
+}
+
+impl Warning {
+    /// A warning that is about no single table.
+    #[must_use]
+    pub fn new(kind: WarningKind, message: impl Into<String>) -> Self {
+        Self { kind, table: None, message: message.into() }
+    }
+
+    /// A warning about a table.
+    #[must_use]
+    pub fn of_table(kind: WarningKind, table: &TableName, message: impl Into<String>) -> Self {
+        Self { kind, table: Some(table.clone()), message: message.into() }
+    }
+
+    /// The same warning with its origin before the sentence: a repository, or a step of a run.
+    #[must_use]
+    pub fn from_origin(self, origin: impl fmt::Display) -> Self {
+        Self { message: format!("{origin}: {}", self.message), ..self }
+    }
+}
+
+/// The sentence.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.message)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    kind: WarningKind,
+    table: Option<String>,
+    message: String,
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let table = self.table.as_ref().map(ToString::to_string);
+        Row { kind: self.kind, table, message: self.message.clone() }.serialize(serializer)
+    }
+}
+
+/// `database.table` does not say where a name with a dot ends: the first dot is taken. What was read prints as it was.
+impl<'de> Deserialize<'de> for Warning {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Row { kind, table, message } = Row::deserialize(deserializer)?;
+        let table = table.as_deref().and_then(|table| table.split_once('.'));
+        Ok(Self { kind, table: table.map(|(database, table)| TableName::new(database, table)), message })
+    }
+}
+
+/// The kinds of warnings. Their names, in `snake_case`, are stable: programs may go by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    // Of `create`: something of the server is not in the snapshot.
+    /// A table's name cannot be written down, so the table is not in the snapshot.
+    UnusableName,
+    /// The data of a table cannot be frozen; only its definition is in the snapshot.
+    DataLeftBehind,
+    /// The server has no MergeTree table to take.
+    NothingToTake,
+    /// A table could not be taken.
+    TableSkipped,
+    /// The metadata version of a part could not be read.
+    MetadataVersionLost,
+    /// Mutations kept finishing while a table was frozen.
+    MutationsMoved,
+    /// An unfinished mutation could not be read.
+    MutationLost,
+    /// Unfinished mutations are in Keeper, which snapshots do not hold.
+    MutationsInKeeper,
+    /// A part is damaged on the server.
+    DamagedOnServer,
+    /// The rows of a table could not be summed.
+    RowsNotSummed,
+    /// The definition of a table is without the secrets that the server hides.
+    SecretsHidden,
+    /// Functions, access entities or named collections could not be read.
+    ServerFilesUnreadable,
+
+    // Of `create` and `gc`: the repository and its surroundings.
+    /// Something of an interrupted run could not be cleaned up yet.
+    LeftoverPending,
+    /// The clock is behind the newest snapshot or event.
+    ClockBehind,
+    /// The last snapshot could not be read, so nothing is linked from it.
+    PreviousUnreadable,
+    /// The journal could not be read.
+    JournalUnreadable,
+    /// Files were copied because equal ones have as many links as they may have.
+    LinkLimit,
+    /// The snapshot is committed, and something that follows a commit failed; the next run does it.
+    CommitIncomplete,
+    /// A removed snapshot stays in the trash because it is being read.
+    SnapshotInUse,
+
+    // Of commands that read the repository.
+    /// A repository or a snapshot has a format that a newer version reads.
+    NewerFormat,
+    /// A snapshot could not be read.
+    SnapshotUnreadable,
+    /// Something in `snapshots/` is not a snapshot.
+    ForeignEntry,
+    /// A snapshot went away while it was read.
+    SnapshotRemoved,
+    /// A repository could not be read.
+    RepositoryUnreadable,
+    /// A directory that may hold repositories could not be read.
+    DirectoryUnreadable,
+    /// The usage of a repository could not be measured.
+    UsageUnknown,
+    /// Something was not counted because it could not be read.
+    NotCounted,
+    /// Snapshots came or went while they were counted.
+    CountUnsettled,
+    /// A snapshot is not as the index has it.
+    SnapshotChanged,
+    /// Files have fewer links than the index has.
+    LinksMissing,
+    /// The index differed from the files and was corrected.
+    IndexCorrected,
+
+    // Of `prune`, `diff` and `verify`.
+    /// All that may be removed frees less than was asked for.
+    FreesTooLittle,
+    /// The snapshots were compared in the reverse order of their making.
+    ReverseOrder,
+    /// The server's files could not be read, so parts are compared by what the server reports.
+    LiveFilesUnreadable,
+    /// Entries were not checked because this user may not read them.
+    NotChecked,
+    /// The journal does not have what was verified.
+    CheckNotRecorded,
+    /// Not everything was repaired.
+    RepairIncomplete,
+
+    // Of `run`.
+    /// Less is free than `min_free` asks for.
+    LowSpace,
+    /// A hook failed.
+    HookFailed,
+    /// The ping address was not reached.
+    PingFailed,
+    /// The figures for Prometheus were not written.
+    MetricsNotWritten,
+
+    /// A sentence whose kind is not known: it was read from a manifest, or its command does not classify its warnings.
+    Unclassified,
+}
+
+/// The stable name.
+impl fmt::Display for WarningKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Warning, WarningKind};
+    use crate::model::TableName;
+
+    #[test]
+    fn a_kind_has_one_name_in_text_and_json() {
+        assert_eq!(WarningKind::MutationsInKeeper.to_string(), "mutations_in_keeper");
+        assert_eq!(json!(WarningKind::MutationsInKeeper), "mutations_in_keeper");
+    }
+
+    #[test]
+    fn a_warning_prints_its_sentence_and_names_its_table_in_json() {
+        let table = TableName::new("lab", "a.b");
+        let warning = Warning::of_table(WarningKind::TableSkipped, &table, "no rights").from_origin("create");
+        assert_eq!(warning.to_string(), "create: no rights");
+        let row = json!({"kind": "table_skipped", "table": "lab.a.b", "message": "create: no rights"});
+        assert_eq!(json!(warning), row);
+        let row = json!({"kind": "link_limit", "table": null, "message": "x"});
+        assert_eq!(json!(Warning::new(WarningKind::LinkLimit, "x")), row);
+    }
+
+    #[test]
+    fn a_warning_that_was_read_prints_as_it_was() {
+        for table in [json!(null), json!("lab.log"), json!("a.b.c")] {
+            let row = json!({"kind": "data_left_behind", "table": table, "message": "m"});
+            let read: Warning = serde_json::from_value(row.clone()).expect("a warning");
+            assert_eq!(json!(read), row);
+        }
+    }
+}
