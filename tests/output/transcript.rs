@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::chsnap_command::{Chsnap, Run};
 
 /// Pattern and mask, applied in this order. Times before 2026 are those of made-up snapshots, and stay.
-const MASKS: [(&str, &str); 28] = [
+const MASKS: [(&str, &str); 29] = [
     (r"20(?:2[6-9]|[3-9]\d)-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d| UTC)?", "[time]"),
     (r"20(?:2[6-9]|[3-9]\d)-\d\d-\d\d\b", "[date]"),
     // JSON: what depends on the filesystem, the time, or the process.
@@ -33,6 +33,7 @@ const MASKS: [(&str, &str); 28] = [
     (r"\b[0-9a-f]{32}\b", "[uuid]"),
     // The host, as doctor sees it.
     (r#"Linux \d[^\s"]*"#, "Linux [release]"),
+    (r"this is (?:root|the user \d+, who must be the server's own \(the probes below tell\))", "this is [user]"),
     (r"lies on \S+ \(\S+ at [^\s)]+\)", "lies on [filesystem]"),
     (r#", on \S+ at [^\s"]+"#, ", on [filesystem]"),
     (r"its filesystem allows \d+", "its filesystem allows [number]"),
