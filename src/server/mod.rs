@@ -36,7 +36,8 @@ pub use restore::{
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use survey::{
-    DatabaseRow, Definitions, Identity, databases, definitions, functions, identity, survey, survey_again,
+    DatabaseRow, Definitions, DetachedRow, Identity, databases, definitions, detached_tables, functions, identity,
+    survey, survey_again,
 };
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};

@@ -140,6 +140,17 @@ pub fn databases(features: &Features) -> String {
     )
 }
 
+/// Detached tables; `None` where the server does not list them.
+#[must_use]
+pub fn detached_tables(features: &Features) -> Option<String> {
+    features.has_table("detached_tables").then(|| {
+        format!(
+            "SELECT database, table, metadata_path, {} FROM system.detached_tables",
+            column(features, "detached_tables", "uuid", "''")
+        )
+    })
+}
+
 /// Where the server keeps its own tables: tells its data path where `system.disks` does not.
 #[must_use]
 pub fn system_database() -> String {

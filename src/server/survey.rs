@@ -347,6 +347,27 @@ pub fn databases(server: &Server) -> Result<Vec<DatabaseRow>, ServerError> {
     server.rows(&sql::databases(server.features()))
 }
 
+/// A table that the server lists as detached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DetachedRow {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Its definition's file: absolute, or relative to the server's path.
+    pub metadata_path: String,
+    /// Its UUID; empty or zero where it has none.
+    pub uuid: String,
+}
+
+/// Reads the detached tables of attached databases; none where the server does not list them.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn detached_tables(server: &Server) -> Result<Vec<DetachedRow>, ServerError> {
+    sql::detached_tables(server.features()).map_or_else(|| Ok(Vec::new()), |query| server.rows(&query))
+}
+
 /// Reads the functions that were made by `CREATE FUNCTION`.
 ///
 /// # Errors
