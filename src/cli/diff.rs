@@ -100,6 +100,7 @@ fn word(table: &TableDiff) -> String {
     match (table.state, &table.renamed_from) {
         (TableState::Added, _) => "  new table".to_owned(),
         (TableState::Dropped, _) => "  dropped table".to_owned(),
+        (TableState::Detached, _) => "  detached table".to_owned(),
         (TableState::Recreated, _) => "  another table of this name".to_owned(),
         (_, Some(was)) => format!("  renamed from {}", render::safe(&was.to_string(), 80)),
         _ => String::new(),

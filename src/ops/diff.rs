@@ -1,7 +1,7 @@
 //! What changed between two snapshots, or from one to the server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -11,10 +11,10 @@ use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{
     PartName, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
 };
-use crate::plan::diff::{Content, Diff, Held, Side, SidePart, SideTable, diff};
-use crate::plan::{Selection, SnapshotReference, plan_create};
+use crate::plan::diff::{Content, Diff, Held, Pairs, Side, SidePart, SideTable, diff};
+use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create};
 use crate::repo::{Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
-use crate::server::{self, Server};
+use crate::server::{self, DetachedRow, Server};
 
 use super::create::{bound_server, same_server};
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
@@ -51,9 +51,9 @@ pub fn diff_snapshots(
     let mut earlier = before.side(&selections, &mut not_compared)?;
     let later = after.side(&selections, &mut not_compared)?;
     // Where no hash says it, the inodes may: the parts of neighbours are links of each other.
-    for (name, table) in &mut earlier.tables {
-        let Some(other) = same_table(&later, name, table.uuid.as_ref()) else { continue };
-        mark_same_files(table, before.table_dir(name)?.as_ref(), after.table_dir(other)?.as_ref())?;
+    for (name, was) in pairs(&earlier, &later) {
+        let Some(table) = earlier.tables.get_mut(&was) else { continue };
+        mark_same_files(table, before.table_dir(&was)?.as_ref(), after.table_dir(&name)?.as_ref())?;
     }
     let mut warnings = Vec::new();
     if after.manifest.sequence < before.manifest.sequence {
@@ -110,9 +110,7 @@ pub fn diff_live(
     let mut not_compared = BTreeSet::new();
     let mut earlier = before.side(&[selection], &mut not_compared)?;
     let mut later = Side { name: "live".to_owned(), tables: BTreeMap::new() };
-    let pool = exec::pool(jobs)?;
     for freeze in &plan.freeze {
-        let table = &freeze.table;
         let parts = freeze.parts().map(|part| SidePart {
             name: part.name.clone(),
             partition: part.partition.clone(),
@@ -120,23 +118,32 @@ pub fn diff_live(
             bytes: part.bytes,
             content: Content { fingerprint: part.fingerprint, ..Content::default() },
         });
-        let mut parts: Vec<SidePart> = parts.collect();
-        let was = same_table(&earlier, table.name(), table.key.uuid.as_ref()).cloned();
-        if let (Some(local), Some(was)) = (&local, was)
-            && let Some(held) = earlier.tables.get_mut(&was)
-        {
-            let held_dir = before.table_dir(&was)?;
-            for live in local.live(table)? {
-                pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
-                pool.install(|| look_at_others(held, &live.dir, &mut parts))?;
-            }
-        }
-        let (name, side) = side_table(table, Held::Parts(parts));
+        let (name, side) = side_table(&freeze.table, Held::Parts(parts.collect()));
         later.tables.insert(name, side);
     }
     later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
     let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.clone())));
     later.tables.extend(left);
+    let live = catalog.tables.iter().map(|table| table.name().clone());
+    let found: BTreeSet<TableName> = pairs(&earlier, &later).into_iter().map(|(_, was)| was).chain(live).collect();
+    let gone: Vec<TableName> = earlier.tables.keys().filter(|name| !found.contains(name)).cloned().collect();
+    if !gone.is_empty() {
+        let places = DetachedTables::read(server, local.as_ref())?;
+        for name in &gone {
+            let uuid = earlier.tables.get(name).and_then(|table| table.uuid.as_ref());
+            match places.find(name, uuid) {
+                Ok(found) => later.tables.extend(found.filter(|(name, _)| !later.tables.contains_key(name))),
+                Err(error) => {
+                    let error = crate::monitor::chain(&error);
+                    let message = format!("{name} is called dropped, and may be detached: {error}");
+                    warnings.push(Warning::of_table(WarningKind::LiveFilesUnreadable, name, message));
+                }
+            }
+        }
+    }
+    if let Some(local) = &local {
+        compare_files(&before, local, &plan, (&mut earlier, &mut later), jobs)?;
+    }
     Ok(Compared {
         before: before.named(),
         after: None,
@@ -146,15 +153,108 @@ pub fn diff_live(
     })
 }
 
-/// The table of a side that a table of the other one is: by UUID, or by name where one of them has none.
-fn same_table<'a>(side: &'a Side, name: &TableName, uuid: Option<&TableUuid>) -> Option<&'a TableName> {
-    if let Some(uuid) = uuid
-        && let Some((name, _)) = side.tables.iter().find(|(_, table)| table.uuid.as_ref() == Some(uuid))
-    {
-        return Some(name);
+/// The tables that both sides have: the later name and the earlier one.
+fn pairs(before: &Side, after: &Side) -> Vec<(TableName, TableName)> {
+    let pairs = Pairs::new(before, after);
+    after.tables.keys().filter_map(|name| Some((name.clone(), pairs.earlier(name)?.clone()))).collect()
+}
+
+/// Compares the files of live parts with those of the snapshot's, where the server's answers say less.
+fn compare_files(
+    before: &Snapshot,
+    local: &LocalDisks,
+    plan: &CreatePlan,
+    (earlier, later): (&mut Side, &mut Side),
+    jobs: usize,
+) -> Result<(), OpError> {
+    let pool = exec::pool(jobs)?;
+    let names: HashMap<TableName, TableName> = pairs(earlier, later).into_iter().collect();
+    for table in plan.freeze.iter().map(|freeze| &freeze.table) {
+        let Some(was) = names.get(table.name()) else { continue };
+        let (held, now) = (earlier.tables.get_mut(was), later.tables.get_mut(table.name()));
+        let (Some(held), Some(SideTable { held: Held::Parts(parts), .. })) = (held, now) else { continue };
+        let held_dir = before.table_dir(was)?;
+        for live in local.live(table)? {
+            pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
+            pool.install(|| look_at_others(held, &live.dir, parts))?;
+        }
     }
-    let (name, table) = side.tables.get_key_value(name)?;
-    (uuid.is_none() || table.uuid.is_none()).then_some(name)
+    Ok(())
+}
+
+/// Where a server may have tables that are detached.
+struct DetachedTables<'a> {
+    /// What the server lists, of databases that are attached.
+    rows: Vec<DetachedRow>,
+    /// The directories of the definitions of attached databases.
+    metadata_paths: HashMap<String, PathBuf>,
+    /// The server's disks, where they are visible.
+    local: Option<&'a LocalDisks>,
+}
+
+impl<'a> DetachedTables<'a> {
+    fn read(server: &Server, local: Option<&'a LocalDisks>) -> Result<Self, OpError> {
+        let rows = server::detached_tables(server)?;
+        let databases = server::databases(server)?.into_iter();
+        let metadata_paths = databases.map(|row| (row.name, PathBuf::from(row.metadata_path))).collect();
+        Ok(Self { rows, metadata_paths, local })
+    }
+
+    /// The table of this UUID or name, if it is detached: the server lists it, or its definition still stands where the
+    /// server reads it from.
+    fn find(&self, name: &TableName, uuid: Option<&TableUuid>) -> Result<Option<(TableName, SideTable)>, FsError> {
+        let has_uuid = |row: &&DetachedRow| uuid.is_some_and(|uuid| row.uuid == uuid.as_str());
+        let has_name = |row: &&DetachedRow| row.database == name.database && row.table == name.table;
+        let listed = self.rows.iter().find(has_uuid).or_else(|| self.rows.iter().find(has_name));
+        let (name, path, uuid) = if let Some(row) = listed {
+            let name = TableName::new(row.database.clone(), row.table.clone());
+            (name, PathBuf::from(&row.metadata_path), TableUuid::from_server(&row.uuid).ok().flatten())
+        } else {
+            let file = format!("{}.sql", escape_for_file_name(&name.table));
+            let path = self.metadata_path(&name.database).join(file);
+            if !self.is_there(&path)? {
+                return Ok(None);
+            }
+            (name.clone(), path, None)
+        };
+        let text = self.local.and_then(|local| local.read_definition(&path));
+        let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let uuid = uuid.or_else(|| Definition::parse(text.as_deref()?).ok()?.uuid);
+        Ok(Some((name, SideTable { uuid, definition: text.map(|text| (text, true)), held: Held::Detached })))
+    }
+
+    /// Where the definitions of a database lie. That of a detached one still says its UUID.
+    fn metadata_path(&self, database: &str) -> PathBuf {
+        if let Some(path) = self.metadata_paths.get(database) {
+            return path.clone();
+        }
+        let (metadata, escaped) = (Path::new("metadata"), escape_for_file_name(database));
+        let text = self.local.and_then(|local| local.read_definition(&metadata.join(format!("{escaped}.sql"))));
+        let definition = text.and_then(|text| Definition::parse(&String::from_utf8_lossy(&text)).ok());
+        match definition.and_then(|definition| definition.uuid) {
+            Some(uuid) => {
+                let prefix = uuid.as_str().get(..3).unwrap_or_default();
+                Path::new("store").join(prefix).join(uuid.as_str())
+            }
+            None => metadata.join(escaped),
+        }
+    }
+
+    /// Whether a definition stands at this path of the server, or the mark of a table that is detached for good.
+    fn is_there(&self, path: &Path) -> Result<bool, FsError> {
+        let Some(own) = self.local.and_then(LocalDisks::own) else { return Ok(false) };
+        let relative = if path.is_absolute() { own.disk.relative(path) } else { Some(path) };
+        let Some((parent, name)) = relative.and_then(|path| Some((path.parent()?, path.file_name()?))) else {
+            return Ok(false);
+        };
+        if parent.as_os_str().is_empty() {
+            return Ok(false);
+        }
+        let Some(dir) = own.dir.find_beneath(parent)? else { return Ok(false) };
+        let mut mark = name.to_owned();
+        mark.push(".detached");
+        Ok(dir.find(name)?.is_some() || dir.find(mark)?.is_some())
+    }
 }
 
 /// Notes of the parts of a table which of them have the very files of the part of their name in `other`.

@@ -104,6 +104,25 @@ fn parts_rows_bytes_and_definitions_are_compared() {
 }
 
 #[test]
+fn a_definition_that_cannot_be_read_is_never_shown() {
+    let lab = Lab::new();
+    let broken =
+        |secret: &str| format!("ATTACH TABLE orders (id UInt64) ENGINE = MySQL('h', 'd', 't', 'u', '{secret}'");
+    let [one, other] = [(1, "hunter2"), (2, "hunter3")]
+        .map(|(sequence, secret)| snapshot(&lab, sequence, &[("a_1_1_0", 1)], &broken(secret)));
+    let readable = snapshot(&lab, 3, &[("a_1_1_0", 1)], &(broken("hunter4") + ")"));
+    for (before, after) in [(&one, &other), (&other, &readable)] {
+        let document = lab.chsnap().json(0, &["diff", before, after]);
+        let table = &document["tables"][0];
+        assert_eq!((&table["state"], &table["definition"]), (&json!("changed"), &Value::Null), "{document}");
+        assert_eq!(document["identical"], false);
+        let text = lab.run(0, &["diff", before, after]).stdout;
+        assert!(text.contains("shop.orders: its definitions differ"), "{text}");
+        assert!(!text.contains("hunter") && !document.to_string().contains("hunter"), "{text}");
+    }
+}
+
+#[test]
 fn a_snapshot_is_as_itself_and_nothing_is_said_to_have_changed() {
     let lab = Lab::new();
     let id = snapshot(&lab, 1, &[("a_1_1_0", 1)], OLD);

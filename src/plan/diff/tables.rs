@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use similar::TextDiff;
 
 use crate::model::{TableName, TableUuid};
 
+use super::definitions::{DefinitionChange, compare_definitions};
+use super::pairs::Pairs;
 use super::parts::{PartitionDiff, SidePart, Tallies, partitions};
 
 /// One of the two states.
@@ -38,6 +39,8 @@ pub enum Held {
     Nothing,
     /// They are not here, for this reason.
     Left(String),
+    /// The server does not read them at the moment: the table, or its database, is detached.
+    Detached,
 }
 
 impl Default for Held {
@@ -47,11 +50,13 @@ impl Default for Held {
 }
 
 impl Held {
-    fn parts(&self) -> Result<&[SidePart], &str> {
+    /// The parts, or why they are not compared; `side` is the name of the side.
+    fn parts(&self, side: &str) -> Result<&[SidePart], String> {
         match self {
             Self::Parts(parts) => Ok(parts),
             Self::Nothing => Ok(&[]),
-            Self::Left(reason) => Err(reason),
+            Self::Left(reason) => Err(format!("its parts are not compared: {side} does not have them: {reason}")),
+            Self::Detached => Err("its parts are not compared: it is detached".to_owned()),
         }
     }
 }
@@ -64,7 +69,9 @@ pub enum TableState {
     Added,
     /// It is gone.
     Dropped,
-    /// There is another table of its name: no part of the one is a part of the other.
+    /// It is there, and the server does not read it until it is attached.
+    Detached,
+    /// There is another table of its name, which does not hold the same: no part of the one is a part of the other.
     Recreated,
     /// Its name is another one.
     Renamed,
@@ -85,13 +92,14 @@ pub struct TableDiff {
     /// Its name before, where it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<TableName>,
-    /// Why its parts, or its definition, are not compared.
+    /// Why its parts, or its definitions, are not compared or not shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The figures.
     #[serde(flatten)]
     pub tallies: Tallies,
-    /// What changed in its definition, as a unified diff; none where nothing did.
+    /// What changed in its definition, as a unified diff without secrets; none where nothing did, or where a note says
+    /// why it is not shown.
     pub definition: Option<String>,
     /// Its partitions.
     pub partitions: Vec<PartitionDiff>,
@@ -117,30 +125,31 @@ impl Diff {
 
 /// Compares two states.
 ///
-/// A table is the same one if it has the same UUID, and where one side has none, if it has the same name.
+/// [`Pairs`] says which table is which. A table that has another UUID now is unchanged if it has the same name, the same
+/// parts and a definition alike: so it comes back from a restore.
 #[must_use]
 pub fn diff(before: &Side, after: &Side) -> Diff {
-    let by_uuid: BTreeMap<&TableUuid, &TableName> =
-        before.tables.iter().filter_map(|(name, table)| Some((table.uuid.as_ref()?, name))).collect();
+    let pairs = Pairs::new(before, after);
     let mut seen: BTreeSet<&TableName> = BTreeSet::new();
     let mut tables = Vec::new();
     for (name, table) in &after.tables {
-        let same_uuid = table.uuid.as_ref().and_then(|uuid| by_uuid.get(uuid).copied());
-        let was = same_uuid.unwrap_or(name);
-        let earlier = before.tables.get(was).filter(|_| same_uuid.is_some() || !moved(before, after, name));
-        if earlier.is_some() {
-            seen.insert(was);
-        }
-        let is_another = same_uuid.is_none() && earlier.is_some_and(|was| was.uuid.is_some() && table.uuid.is_some());
-        let mut found = compare(name, earlier, Some(table), is_another, (&before.name, &after.name));
-        if was != name && earlier.is_some() {
-            found.state = TableState::Renamed;
+        let Some((was, earlier)) = pairs.earlier(name).and_then(|was| before.tables.get_key_value(was)) else {
+            tables.push(only_after(name, table, (&before.name, &after.name)));
+            continue;
+        };
+        seen.insert(was);
+        let mut found = compare(name, earlier, table, (&before.name, &after.name));
+        if was != name {
             found.renamed_from = Some(was.clone());
+            // The inner table of a view that was made again is named after it, and is another table.
+            if !is_another(earlier, table) && found.state != TableState::Detached {
+                found.state = TableState::Renamed;
+            }
         }
         tables.push(found);
     }
     for (name, table) in before.tables.iter().filter(|(name, _)| !seen.contains(name)) {
-        tables.push(compare(name, Some(table), None, false, (&before.name, &after.name)));
+        tables.push(only_before(name, table, (&before.name, &after.name)));
     }
     tables.sort_by(|one, other| one.name.cmp(&other.name));
     let mut tallies = Tallies::default();
@@ -150,84 +159,82 @@ pub fn diff(before: &Side, after: &Side) -> Diff {
     Diff { tallies, tables }
 }
 
-/// Whether the table that had this name has another one now.
-fn moved(before: &Side, after: &Side, name: &TableName) -> bool {
-    let uuid = before.tables.get(name).and_then(|table| table.uuid.as_ref());
-    uuid.is_some() && after.tables.iter().any(|(other, table)| other != name && table.uuid.as_ref() == uuid)
+/// Whether both have a UUID, and not the same one.
+fn is_another(before: &SideTable, after: &SideTable) -> bool {
+    before.uuid.as_ref().zip(after.uuid.as_ref()).is_some_and(|(one, other)| one != other)
 }
 
-fn compare(
+fn only_before(name: &TableName, table: &SideTable, names: (&str, &str)) -> TableDiff {
+    let definition = compare_definitions(table.definition.as_ref(), None, names);
+    let found = table.held.parts(names.0).map(|parts| partitions(parts, &[]));
+    table_diff(name, TableState::Dropped, found, definition)
+}
+
+fn only_after(name: &TableName, table: &SideTable, names: (&str, &str)) -> TableDiff {
+    let definition = compare_definitions(None, table.definition.as_ref(), names);
+    let found = table.held.parts(names.1).map(|parts| partitions(&[], parts));
+    table_diff(name, TableState::Added, found, definition)
+}
+
+fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str, &str)) -> TableDiff {
+    let definition = match (&before.definition, &after.definition) {
+        (None, Some(_)) => DefinitionChange::NotCompared(format!("{} has none", names.0)),
+        // A detached table's may be where chsnap cannot see it.
+        (Some(_), None) if after.held == Held::Detached => DefinitionChange::Unchanged,
+        (Some(_), None) => DefinitionChange::NotCompared(format!("{} has none", names.1)),
+        (before, after) => compare_definitions(before.as_ref(), after.as_ref(), names),
+    };
+    let parts = before.held.parts(names.0).and_then(|before| Ok((before, after.held.parts(names.1)?)));
+    let found = parts.as_ref().map(|(before, after)| partitions(before, after)).map_err(Clone::clone);
+    let has_same_parts = |found: &Vec<PartitionDiff>| found.iter().all(|partition| partition.tallies.is_unchanged());
+    if after.held == Held::Detached {
+        let mut found = table_diff(name, TableState::Detached, found, definition);
+        if is_another(before, after) {
+            found.notes.push("the detached table has another UUID".to_owned());
+        }
+        return found;
+    }
+    let is_same = found.as_ref().is_ok_and(has_same_parts) && definition == DefinitionChange::Unchanged;
+    if is_another(before, after) && !is_same {
+        // Parts of two tables are never one part, whatever their names.
+        let apart = parts.map(|(before, after)| {
+            let mut both = partitions(before, &[]);
+            both.extend(partitions(&[], after));
+            both
+        });
+        return table_diff(name, TableState::Recreated, apart, definition);
+    }
+    let is_changed = found.as_ref().is_ok_and(|found| !has_same_parts(found)) || definition.is_difference();
+    let state = if is_changed { TableState::Changed } else { TableState::Unchanged };
+    table_diff(name, state, found, definition)
+}
+
+fn table_diff(
     name: &TableName,
-    before: Option<&SideTable>,
-    after: Option<&SideTable>,
-    is_another: bool,
-    (name_before, name_after): (&str, &str),
+    state: TableState,
+    found: Result<Vec<PartitionDiff>, String>,
+    definition: DefinitionChange,
 ) -> TableDiff {
     let mut notes = Vec::new();
-    let parts_of = |table: Option<&SideTable>| {
-        table.map_or(Ok(Vec::new()), |table| match table.held.parts() {
-            Ok(parts) => Ok(parts.to_vec()),
-            Err(reason) => Err(reason.to_owned()),
-        })
-    };
-    let found = match (parts_of(before), parts_of(after)) {
-        // Parts of two tables are never one part, whatever their names.
-        (Ok(before), Ok(after)) if is_another => {
-            let mut both = partitions(&before, &[]);
-            both.extend(partitions(&[], &after));
-            both
-        }
-        (Ok(before), Ok(after)) => partitions(&before, &after),
-        (Err(reason), _) => {
-            notes.push(format!("its parts are not compared: {name_before} does not have them: {reason}"));
-            Vec::new()
-        }
-        (_, Err(reason)) => {
-            notes.push(format!("its parts are not compared: {name_after} does not have them: {reason}"));
-            Vec::new()
-        }
-    };
-    let definitions = |table: Option<&SideTable>| table.and_then(|table| table.definition.clone());
-    let definition = match (definitions(before), definitions(after)) {
-        (Some((_, is_file)), Some((_, other))) if is_file != other => {
-            notes.push(
-                "its definitions are not compared: one is the server's file, the other what it prints".to_owned(),
-            );
-            None
-        }
-        (None, Some(_)) if before.is_some() => {
-            notes.push(format!("its definitions are not compared: {name_before} has none"));
-            None
-        }
-        (Some(_), None) if after.is_some() => {
-            notes.push(format!("its definitions are not compared: {name_after} has none"));
-            None
-        }
-        (before, after) => {
-            let text = |definition: Option<(String, bool)>| definition.map(|(text, _)| text).unwrap_or_default();
-            unified(&text(before), &text(after), name_before, name_after)
-        }
-    };
+    let partitions = found.unwrap_or_else(|reason| {
+        notes.push(reason);
+        Vec::new()
+    });
     let mut tallies = Tallies::default();
-    for partition in &found {
+    for partition in &partitions {
         tallies.add_all(&partition.tallies);
     }
-    let state = match (before, after) {
-        (None, _) => TableState::Added,
-        (_, None) => TableState::Dropped,
-        _ if is_another => TableState::Recreated,
-        _ if tallies.is_unchanged() && definition.is_none() => TableState::Unchanged,
-        _ => TableState::Changed,
+    let definition = match definition {
+        DefinitionChange::Unchanged => None,
+        DefinitionChange::Shown(text) => Some(text),
+        DefinitionChange::Hidden(reason) => {
+            notes.push(reason.to_owned());
+            None
+        }
+        DefinitionChange::NotCompared(reason) => {
+            notes.push(format!("its definitions are not compared: {reason}"));
+            None
+        }
     };
-    TableDiff { name: name.clone(), state, renamed_from: None, notes, tallies, definition, partitions: found }
-}
-
-fn unified(before: &str, after: &str, name_before: &str, name_after: &str) -> Option<String> {
-    let with_end =
-        |text: &str| if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
-    let (before, after) = (with_end(before), with_end(after));
-    (before != after).then(|| {
-        let found = TextDiff::from_lines(before.as_str(), after.as_str());
-        found.unified_diff().context_radius(3).header(name_before, name_after).to_string()
-    })
+    TableDiff { name: name.clone(), state, renamed_from: None, notes, tallies, definition, partitions }
 }

@@ -139,7 +139,7 @@ fn tables_are_found_again_by_uuid_and_by_name() {
         [told("u", TableState::Renamed)]
     );
     assert_eq!(
-        state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &names))]),
+        state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &["a_1_1_0", "a_2_2_0"]))]),
         [told("t", TableState::Recreated)]
     );
     // Two tables that have exchanged their names.
@@ -157,14 +157,79 @@ fn tables_are_found_again_by_uuid_and_by_name() {
     );
 }
 
-#[test]
-fn a_table_made_again_has_other_parts_of_the_same_names() {
-    let with = |uuid| side("x", vec![("t", SideTable { uuid, ..table(parts(&["a_1_1_0"])) })]);
-    assert_eq!(told(&diff(&with(uuid('1')), &with(uuid('2')))), ["Dropped a_1_1_0", "Added a_1_1_0"]);
+/// A side with the table `t` of this UUID, which has one part.
+fn made(uuid: Option<TableUuid>, part: SidePart, definition: &str) -> Side {
+    let definition = Some((definition.to_owned(), true));
+    side("x", vec![("t", SideTable { uuid, definition, held: Held::Parts(vec![part]) })])
 }
 
 #[test]
-fn definitions_are_compared_line_by_line_where_both_are_of_one_kind() {
+fn a_table_made_again_has_other_parts_of_the_same_names() {
+    let definition = "ATTACH TABLE t (a UInt8) ENGINE = Log";
+    let before = made(uuid('1'), part("a_1_1_0", 1), definition);
+    let found = diff(&before, &made(uuid('2'), part("a_1_1_0", 2), definition));
+    assert_eq!(told(&found), ["Dropped a_1_1_0", "Added a_1_1_0"]);
+    assert_eq!(only(&found).state, TableState::Recreated);
+    // Parts of which nothing is known are not the same.
+    let mut unknown = part("a_1_1_0", 1);
+    unknown.content = Content::default();
+    assert_eq!(only(&diff(&before, &made(uuid('2'), unknown, definition))).state, TableState::Recreated);
+    let other = "ATTACH TABLE t (a UInt16) ENGINE = Log";
+    let found = diff(&before, &made(uuid('2'), part("a_1_1_0", 1), other));
+    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableState::Recreated, true));
+}
+
+#[test]
+fn a_table_restored_under_a_new_uuid_is_unchanged() {
+    let [one, other] = ['1', '2'].map(|digit| {
+        let uuid = uuid(digit);
+        let text = uuid.as_ref().map(ToString::to_string).unwrap_or_default();
+        made(uuid, part("a_1_1_0", 1), &format!("ATTACH TABLE _ UUID '{text}' (a UInt8) ENGINE = Log"))
+    });
+    let found = diff(&one, &other);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!((found.tallies.unchanged.parts, found.tallies.added.parts), (1, 0));
+}
+
+#[test]
+fn the_inner_table_of_a_view_made_again_is_found_by_the_view() {
+    let made = |view: char, inner: char, content: u8| {
+        let [view, inner] = [view, inner].map(uuid);
+        let name = format!(".inner_id.{}", view.as_ref().expect("a UUID"));
+        let parts = SideTable { uuid: inner, ..table(vec![part("a_1_1_0", content)]) };
+        side("x", vec![("v", SideTable { uuid: view, held: Held::Nothing, ..table(Vec::new()) }), (&name, parts)])
+    };
+    let found = diff(&made('1', '2', 1), &made('3', '4', 1));
+    assert!(found.is_empty() && found.tables.len() == 2, "{found:?}");
+    let found = diff(&made('1', '2', 1), &made('3', '4', 2));
+    let states: Vec<TableState> = found.tables.iter().map(|table| table.state).collect();
+    assert_eq!(states, [TableState::Recreated, TableState::Unchanged]);
+}
+
+#[test]
+fn a_detached_table_is_neither_dropped_nor_compared() {
+    let detached = |definition: Option<&str>| {
+        let definition = definition.map(|text| (text.to_owned(), true));
+        side("b", vec![("t", SideTable { uuid: uuid('1'), definition, held: Held::Detached })])
+    };
+    let definition = "CREATE TABLE t (a UInt8)\n";
+    let before = made(uuid('1'), part("a_1_1_0", 1), definition);
+    for after in [detached(None), detached(Some(definition))] {
+        let found = diff(&before, &after);
+        assert_eq!((only(&found).state, only(&found).notes.len(), found.is_empty()), (TableState::Detached, 1, false));
+        assert_eq!((only(&found).definition.clone(), found.tallies.dropped.parts), (None, 0));
+    }
+    // Detached under another name, or another table under its name.
+    let renamed = side("b", vec![("u", SideTable { uuid: uuid('1'), held: Held::Detached, ..SideTable::default() })]);
+    let found = diff(&before, &renamed);
+    assert_eq!((only(&found).state, only(&found).renamed_from.is_some()), (TableState::Detached, true));
+    let found = diff(&made(uuid('2'), part("a_1_1_0", 1), definition), &detached(None));
+    assert_eq!(only(&found).state, TableState::Detached);
+    assert!(only(&found).notes.iter().any(|note| note.contains("another UUID")), "{found:?}");
+}
+
+#[test]
+fn definitions_are_compared_line_by_line() {
     let defined = |text: &str, is_file| {
         side("x", vec![("t", SideTable { definition: Some((text.to_owned(), is_file)), ..table(Vec::new()) })])
     };
@@ -176,8 +241,18 @@ fn definitions_are_compared_line_by_line_where_both_are_of_one_kind() {
         "{definition}"
     );
     assert_eq!(only(&found).state, TableState::Changed);
+    // What the server prints is compared with its file, unless one of them cannot be read.
     let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a UInt8)", false));
+    assert!(found.is_empty(), "{found:?}");
+    let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a UInt16)", false));
+    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableState::Changed, true));
+    let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a", false));
     assert_eq!((only(&found).definition.clone(), only(&found).notes.len(), found.is_empty()), (None, 1, false));
+    assert_eq!(only(&found).state, TableState::Unchanged);
+    // Their text is not shown where it cannot be read, and so neither are their secrets.
+    let found = diff(&defined("CREATE TABLE t (a", true), &defined("CREATE TABLE t (b", true));
+    assert_eq!((only(&found).definition.clone(), only(&found).notes.len()), (None, 1));
+    assert_eq!(only(&found).state, TableState::Changed);
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! Which table of the one side is which of the other.
+
+use std::collections::HashMap;
+
+use crate::model::{TableName, TableUuid};
+
+use super::tables::Side;
+
+/// The tables of two sides, found by UUID and by name.
+pub struct Pairs<'a> {
+    before: &'a Side,
+    after: &'a Side,
+    names_before: HashMap<&'a TableUuid, &'a TableName>,
+    names_after: HashMap<&'a TableUuid, &'a TableName>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Reads the UUIDs of both sides.
+    #[must_use]
+    pub fn new(before: &'a Side, after: &'a Side) -> Self {
+        Self { before, after, names_before: names_by_uuid(before), names_after: names_by_uuid(after) }
+    }
+
+    /// The name that a table of the later side has on the earlier one: of the table of its UUID, else of the table of
+    /// its name, unless that one has another name now. `None` where the table is new.
+    #[must_use]
+    pub fn earlier(&self, name: &TableName) -> Option<&'a TableName> {
+        let table = self.after.tables.get(name)?;
+        if let Some(was) = table.uuid.as_ref().and_then(|uuid| self.names_before.get(uuid)) {
+            return Some(was);
+        }
+        let inner = if self.before.tables.contains_key(name) { None } else { self.earlier_inner(name) };
+        let (was, earlier) = self.before.tables.get_key_value(inner.as_ref().unwrap_or(name))?;
+        let now = earlier.uuid.as_ref().and_then(|uuid| self.names_after.get(uuid));
+        let is_elsewhere = now.is_some_and(|now| *now != name) || (was != name && self.after.tables.contains_key(was));
+        (!is_elsewhere).then_some(was)
+    }
+
+    /// The name that the inner table of a view had, where the view was made again and has another UUID now:
+    /// `.inner_id.<UUID of the view>`.
+    fn earlier_inner(&self, name: &TableName) -> Option<TableName> {
+        let behind = name.table.strip_prefix(".inner_id.")?;
+        let uuid = TableUuid::try_from(behind.get(behind.len().checked_sub(UUID_LENGTH)?..)?.to_owned()).ok()?;
+        let view = self.names_after.get(&uuid)?;
+        let was = self.before.tables.get(*view)?.uuid.as_ref()?;
+        Some(TableName::new(name.database.clone(), name.table.replace(uuid.as_str(), was.as_str())))
+    }
+}
+
+const UUID_LENGTH: usize = 36;
+
+fn names_by_uuid(side: &Side) -> HashMap<&TableUuid, &TableName> {
+    side.tables.iter().filter_map(|(name, table)| Some((table.uuid.as_ref()?, name))).collect()
+}
