@@ -295,8 +295,8 @@ fn read(
         return Ok(tried);
     }
     let name = tried.restored.name();
-    let expression = server::digest_expression(server, &name)?;
-    let sums = match server::part_sums(server, &name, &expression, &[]) {
+    let row_sum = server::row_sum(server, &name)?;
+    let sums = match server::part_sums(server, &name, &row_sum, &[]) {
         Ok(sums) => sums,
         Err(error @ server::ServerError::Exception { .. }) => {
             // What the server cannot read is what a trial is for.
@@ -307,7 +307,7 @@ fn read(
         Err(error) => return Err(error.into()),
     };
     tried.counted_rows = sums.iter().fold(0, |rows: u64, sum| rows.saturating_add(sum.rows));
-    let kind = digest::kind(version, &expression);
+    let kind = digest::kind(version, row_sum.expression());
     let by_name: HashMap<&PartName, &server::PartSum> = sums.iter().map(|sum| (&sum.part, sum)).collect();
     let source = chosen.tables.iter().find(|table| table.name() == tried.restored.from);
     let mut different = Vec::new();

@@ -1,6 +1,7 @@
 //! A sum over all values of a part: what a restored part must give again.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::model::{PartName, TableName};
 
@@ -29,21 +30,96 @@ struct SumRow {
 }
 
 #[derive(Deserialize)]
+struct TableSumRow {
+    #[serde(deserialize_with = "number")]
+    rows: u64,
+}
+
+#[derive(Deserialize)]
 struct ColumnRow {
     name: String,
     default_kind: String,
 }
 
-/// The expression that a table's rows are summed by: the same for a table with the same columns, on every server.
+/// Codes with which a server says that it cannot read data on its disk, or that they are not what was written.
+///
+/// Source: `src/Common/ErrorCodes.cpp` in ClickHouse.
+const UNREADABLE_DATA: [i32; 24] = [
+    3,   // UNEXPECTED_END_OF_FILE
+    30,  // CANNOT_READ_SIZE_OF_COMPRESSED_CHUNK
+    31,  // CANNOT_READ_COMPRESSED_CHUNK
+    32,  // ATTEMPT_TO_READ_AFTER_EOF
+    33,  // CANNOT_READ_ALL_DATA
+    39,  // TOO_LARGE_SIZE_COMPRESSED
+    40,  // CHECKSUM_DOESNT_MATCH
+    74,  // CANNOT_READ_FROM_FILE_DESCRIPTOR
+    89,  // UNKNOWN_COMPRESSION_METHOD
+    91,  // SIZES_OF_MARKS_FILES_ARE_INCONSISTENT
+    107, // FILE_DOESNT_EXIST
+    117, // INCORRECT_DATA
+    128, // TOO_LARGE_ARRAY_SIZE
+    131, // TOO_LARGE_STRING_SIZE
+    226, // NO_FILE_IN_DATA_PART
+    228, // BAD_SIZE_OF_FILE_IN_DATA_PART
+    231, // TOO_MANY_UNEXPECTED_DATA_PARTS
+    246, // CORRUPTED_DATA
+    247, // INCORRECT_MARK
+    271, // CANNOT_DECOMPRESS
+    354, // ZLIB_INFLATE_FAILED
+    361, // SEEK_POSITION_OUT_OF_BOUND
+    432, // UNKNOWN_CODEC
+    740, // POTENTIALLY_BROKEN_DATA_PART
+];
+
+/// Limits of a user that cut an answer short instead of failing the statement: a sum over some rows is a wrong one.
+const OVERFLOW_MODES: [&str; 4] =
+    ["read_overflow_mode", "timeout_overflow_mode", "group_by_overflow_mode", "result_overflow_mode"];
+
+/// How the rows of one table are summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSum {
+    /// All columns, those without values of their own too.
+    columns: Vec<String>,
+    expression: String,
+}
+
+impl RowSum {
+    /// The expression that a table's rows are summed by: the same for a table with the same columns, on every server.
+    #[must_use]
+    pub fn expression(&self) -> &str {
+        &self.expression
+    }
+
+    /// Whether the table has a column with the name of the virtual one that tells the part of a row: then there are no
+    /// sums by part.
+    #[must_use]
+    pub fn hides_parts(&self) -> bool {
+        self.columns.iter().any(|column| column == "_part")
+    }
+
+    fn columns(&self) -> Vec<&str> {
+        self.columns.iter().map(String::as_str).collect()
+    }
+}
+
+/// Whether the server said that it cannot read data, or that they are not what was written; other errors tell nothing
+/// about the data.
+#[must_use]
+pub fn is_unreadable_data(error: &ServerError) -> bool {
+    error.code().is_some_and(|code| UNREADABLE_DATA.contains(&code))
+}
+
+/// Reads the columns of a table.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn digest_expression(server: &Server, table: &TableName) -> Result<String, ServerError> {
+pub fn row_sum(server: &Server, table: &TableName) -> Result<RowSum, ServerError> {
     let columns: Vec<ColumnRow> = server.rows(&sql::columns_of(table))?;
     // These two have no values of their own.
     let stored = columns.iter().filter(|column| !matches!(column.default_kind.as_str(), "ALIAS" | "EPHEMERAL"));
     let names: Vec<&str> = stored.map(|column| column.name.as_str()).collect();
-    Ok(sql::digest_expression(&names))
+    let expression = sql::digest_expression(&names);
+    Ok(RowSum { columns: columns.into_iter().map(|column| column.name).collect(), expression })
 }
 
 /// Reads a table, every value of every active part, and sums it by part; `parts` alone, where there are some.
@@ -53,18 +129,31 @@ pub fn digest_expression(server: &Server, table: &TableName) -> Result<String, S
 pub fn part_sums(
     server: &Server,
     table: &TableName,
-    expression: &str,
+    row_sum: &RowSum,
     parts: &[&PartName],
 ) -> Result<Vec<PartSum>, ServerError> {
-    let sql = sql::part_sums(table, expression, parts);
-    // A list of thousands of parts is longer than a statement may be by default.
-    let settings = [("max_query_size", "268435456".to_owned())];
-    let deadline = server.freeze_deadline();
-    let request =
-        Request { sql: &sql, settings: &settings, query_id: None, deadline, interruptible: true, label: None };
-    let rows: Vec<SumRow> = server.rows_of(&request)?;
+    let sql = sql::part_sums(table, &row_sum.columns(), &row_sum.expression, parts);
+    let rows: Vec<SumRow> = read_all(server, &sql)?;
     let sums = rows
         .into_iter()
         .filter_map(|row| Some(PartSum { part: PartName::try_from(row.part).ok()?, rows: row.rows, sum: row.sum }));
     Ok(sums.collect())
+}
+
+/// Reads a table, every value of every active part, and counts its rows.
+///
+/// # Errors
+/// If the server refuses, or cannot read the data.
+pub fn read_rows(server: &Server, table: &TableName, row_sum: &RowSum) -> Result<u64, ServerError> {
+    let sql = sql::table_sum(table, &row_sum.columns(), &row_sum.expression);
+    let rows: Vec<TableSumRow> = read_all(server, &sql)?;
+    Ok(rows.iter().fold(0, |sum, row| sum.saturating_add(row.rows)))
+}
+
+fn read_all<T: DeserializeOwned>(server: &Server, sql: &str) -> Result<Vec<T>, ServerError> {
+    let modes = OVERFLOW_MODES.map(|mode| (mode, "throw".to_owned()));
+    // A list of thousands of parts is longer than a statement may be by default.
+    let settings: Vec<_> = modes.into_iter().chain([("max_query_size", "268435456".to_owned())]).collect();
+    let deadline = server.freeze_deadline();
+    server.rows_of(&Request { sql, settings: &settings, query_id: None, deadline, interruptible: true, label: None })
 }

@@ -20,7 +20,7 @@ mod transport;
 mod waiting;
 
 pub use connect::{ConnectOptions, Password};
-pub use digest::{PartSum, digest_expression, part_sums};
+pub use digest::{PartSum, RowSum, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
 pub use features::Features;

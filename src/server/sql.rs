@@ -331,16 +331,44 @@ pub fn keys_of(table: &TableName) -> String {
 pub fn digest_expression(columns: &[&str]) -> String {
     let value = |name: &&str| format!("ifNull(toString({}), '\\\\N')", quote_name(name));
     let values: Vec<String> = columns.iter().map(value).collect();
-    format!("cityHash64({})", values.join(", "))
+    // A statement of earlier versions gave `_part` the alias `part`, and summed that instead of a column of this name.
+    let mark = if columns.contains(&"part") { "'columns', " } else { "" };
+    format!("cityHash64({mark}{})", values.join(", "))
 }
 
-/// Sums an expression over the rows of each active part.
+/// Names for the results of a statement over a table, none of which is the name of a column.
+///
+/// An alias stands for its expression everywhere in a statement, also where a column of its name is meant.
+fn free_names<const N: usize>(columns: &[&str], wanted: [&str; N]) -> [String; N] {
+    wanted.map(|name| {
+        let mut name = format!("chsnap_{name}");
+        while columns.contains(&name.as_str()) {
+            name.push('_');
+        }
+        name
+    })
+}
+
+/// Sums an expression over the rows of each active part of a table with these columns; of `parts` alone, where there are
+/// some.
 #[must_use]
-pub fn part_sums(table: &TableName, expression: &str, parts: &[&PartName]) -> String {
+pub fn part_sums(table: &TableName, columns: &[&str], expression: &str, parts: &[&PartName]) -> String {
     let names: Vec<String> = parts.iter().map(|part| quote_text(part.as_str())).collect();
     let only = if names.is_empty() { String::new() } else { format!(" WHERE _part IN ({})", names.join(", ")) };
+    let [part, rows, sum] = free_names(columns, ["part", "rows", "sum"]);
     format!(
-        "SELECT _part AS part, count() AS rows, toString(sum({expression})) AS sum FROM {}{only} GROUP BY _part",
+        "SELECT {part} AS part, {rows} AS rows, {sum} AS sum FROM (SELECT _part AS {part}, count() AS {rows}, \
+         toString(sum({expression})) AS {sum} FROM {}{only} GROUP BY _part)",
+        quote_table(table)
+    )
+}
+
+/// Sums an expression over all rows of a table with these columns, and counts them.
+#[must_use]
+pub fn table_sum(table: &TableName, columns: &[&str], expression: &str) -> String {
+    let [rows, sum] = free_names(columns, ["rows", "sum"]);
+    format!(
+        "SELECT {rows} AS rows, {sum} AS sum FROM (SELECT count() AS {rows}, toString(sum({expression})) AS {sum} FROM {})",
         quote_table(table)
     )
 }
@@ -414,6 +442,28 @@ mod tests {
                  FREEZE PARTITION ID 'it\\'s' WITH NAME '{name}'"
             )
         );
+    }
+
+    #[test]
+    fn no_result_of_a_sum_has_the_name_of_a_column() {
+        let table = TableName::new("d", "t");
+        let columns = ["rows", "chsnap_sum", "chsnap_sum_"];
+        let sql = part_sums(&table, &columns, "cityHash64(`rows`)", &[]);
+        assert_eq!(
+            sql,
+            "SELECT chsnap_part AS part, chsnap_rows AS rows, chsnap_sum__ AS sum FROM (SELECT _part AS chsnap_part, \
+             count() AS chsnap_rows, toString(sum(cityHash64(`rows`))) AS chsnap_sum__ FROM `d`.`t` GROUP BY _part)"
+        );
+        assert!(table_sum(&table, &columns, "1").contains("toString(sum(1)) AS chsnap_sum__ FROM"));
+    }
+
+    #[test]
+    fn only_the_sum_that_was_wrong_before_is_another_one_now() {
+        assert_eq!(
+            digest_expression(&["k", "rows"]),
+            r"cityHash64(ifNull(toString(`k`), '\\N'), ifNull(toString(`rows`), '\\N'))"
+        );
+        assert_eq!(digest_expression(&["part"]), r"cityHash64('columns', ifNull(toString(`part`), '\\N'))");
     }
 
     #[test]
