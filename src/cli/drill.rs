@@ -1,6 +1,5 @@
 use chrono::Utc;
-use chsnap::ops::restore::TableState;
-use chsnap::ops::{self, OpError, Proof, Trial, TriedTable};
+use chsnap::ops::{self, DrillReport, DrillRequest, DrillState, DrillVerdict, DrilledTable, OpError};
 use chsnap::plan::{SnapshotReference, TablePattern};
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use super::render::Align::{Left, Right};
 use super::restore::Place;
 use super::{CommandResult, DAMAGED, DONE, WARNED, signals};
 
-/// Prove a snapshot: restore tables for a trial, read, compare and drop them
+/// Prove a snapshot: restore it into a database of its own, read, compare and drop it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -22,7 +21,7 @@ pub(super) struct Args {
     /// Tables to try, as 'database.glob' [default: all]
     #[arg(long, value_name = "DB.GLOB")]
     table: Vec<TablePattern>,
-    /// Try so many of them, another choice each time
+    /// Try N tables that have data, others each time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
     /// How files come to the server: auto links, else shares blocks, else copies
@@ -34,9 +33,10 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "Values are compared where the snapshot was made with create --digest; rows, parts and \
-    fingerprints always.
+    fingerprints always. Views, dictionaries and tables without data are made as well, if they name nothing outside the \
+    drill's database and reach nothing outside the server; with --sample they are left out.
 
-Exit code 12: something is not what the snapshot says.
+Exit code 12: data is missing or different. Exit code 3: something could not be tried.
 
 Examples:
   chsnap drill
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let reference: SnapshotReference = args.snapshot.parse().map_err(OpError::from)?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
     let server = opening::connect(globals, interrupted.clone())?;
-    let trial = Trial {
+    let request = DrillRequest {
         tables: args.table.clone(),
         sample: args.sample.and_then(|sample| usize::try_from(sample).ok()),
         mode: args.place.mode(),
@@ -59,85 +59,109 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     // It touches nothing that is there: --yes is so that a script may give it.
     let Args { yes: _, .. } = args;
     let progress = output.progress();
-    let result = ops::drill(&repository, &server, &reference, &trial, &Utc::now, &progress);
+    let result = ops::drill(&repository, &server, &reference, &request, &Utc::now, &progress);
     progress.clear();
-    let proof = result?;
-    output.warnings(&proof.warnings);
+    let report = result?;
+    output.warnings(&report.warnings);
     if output.is_json() {
-        output.json(&document(&proof, &output.schema()));
+        output.json(&document(&report, &output.schema()));
     } else {
-        output.text(&text(&proof));
+        output.text(&text(&report));
     }
-    let has_warnings = !proof.warnings.is_empty();
-    Ok(if !proof.is_proven() {
-        DAMAGED
-    } else if has_warnings {
-        WARNED
-    } else {
-        DONE
+    Ok(match report.state() {
+        DrillState::Failed => DAMAGED,
+        _ if report.has_gaps() || !report.warnings.is_empty() => WARNED,
+        _ => DONE,
     })
 }
 
-fn sum(proof: &Proof, figure: fn(&TriedTable) -> u64) -> u64 {
-    proof.tables.iter().map(figure).fold(0, u64::saturating_add)
-}
-
-fn document(proof: &Proof, schema: &str) -> Value {
-    let failed = proof.tables.iter().filter(|table| !table.is_proven).count();
+fn document(report: &DrillReport, schema: &str) -> Value {
     json!({
-        "schema": schema, "snapshot": proof.snapshot.to_string(),
-        "state": if proof.is_proven() { "proven" } else { "failed" },
-        "tables": proof.tables,
+        "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.state(),
+        "tables": report.tables,
         "totals": {
-            "tables": proof.tables.len(), "tables_in_snapshot": proof.tables_in_snapshot, "failed": failed,
-            "parts": sum(proof, |table| table.restored.parts), "rows": sum(proof, |table| table.restored.rows),
-            "bytes": sum(proof, |table| table.restored.bytes),
+            "tables": report.count(is_tried_data), "tables_in_snapshot": report.tables_in_snapshot,
+            "definitions": report.count(is_made), "failed": report.count(DrilledTable::is_failed),
+            "not_tried": report.count(|table| !table.is_tried()),
+            "parts": report.sum(|table| table.restored.parts), "rows": report.sum(|table| table.restored.rows),
+            "bytes": report.sum(|table| table.restored.bytes),
             "digests": {
-                "equal": sum(proof, |table| table.digests.equal),
-                "different": sum(proof, |table| table.digests.different),
-                "unknown": sum(proof, |table| table.digests.unknown),
+                "equal": report.sum(|table| table.digests.equal),
+                "different": report.sum(|table| table.digests.different),
+                "unknown": report.sum(|table| table.digests.unknown),
             },
         },
-        "warnings": proof.warnings, "seconds": proof.seconds,
+        "warnings": report.warnings, "seconds": report.seconds,
     })
 }
 
-fn text(proof: &Proof) -> String {
+/// Whether it has data in the snapshot, and was tried.
+fn is_tried_data(table: &DrilledTable) -> bool {
+    table.has_data && table.is_tried()
+}
+
+/// Whether it has no data in the snapshot, and its definition was made.
+fn is_made(table: &DrilledTable) -> bool {
+    !table.has_data && table.is_proven()
+}
+
+fn values(table: &DrilledTable) -> String {
+    let digests = table.digests;
+    match &table.verdict {
+        DrillVerdict::Proven if !table.has_data => "definition made".to_owned(),
+        _ if digests.different > 0 => format!("{} DIFFERENT", render::count(digests.different, "part")),
+        DrillVerdict::Proven if digests.equal == 0 => "read, none recorded".to_owned(),
+        DrillVerdict::Proven if digests.unknown > 0 => {
+            format!("{} of {} equal", digests.equal, render::count(digests.equal + digests.unknown, "part"))
+        }
+        DrillVerdict::Proven => "all equal".to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn row(table: &DrilledTable) -> Vec<String> {
+    let state = match table.verdict {
+        DrillVerdict::Proven => "proven",
+        DrillVerdict::Failed(_) => "FAILED",
+        DrillVerdict::NotTried(_) => "not tried",
+    };
+    let figure = |figure: u64| if is_tried_data(table) { render::thousands(figure) } else { String::new() };
+    let notes = table.reason().into_iter().chain(table.digests_note()).chain(table.restored.warnings.iter().cloned());
+    vec![
+        render::safe(&table.restored.from.to_string(), 100),
+        state.to_owned(),
+        figure(table.restored.rows),
+        figure(table.restored.parts),
+        values(table),
+        render::safe(&notes.collect::<Vec<_>>().join("; "), 500),
+    ]
+}
+
+fn text(report: &DrillReport) -> String {
     let columns =
         [("TABLE", Left), ("STATE", Left), ("ROWS", Right), ("PARTS", Right), ("VALUES", Left), ("NOTES", Left)];
-    let rows = proof.tables.iter().map(|table| {
-        let digests = table.digests;
-        let values = if digests.equal + digests.different == 0 {
-            "read, none recorded".to_owned()
-        } else if digests.different > 0 {
-            format!("{} DIFFERENT", render::count(digests.different, "part"))
-        } else if digests.unknown > 0 {
-            format!("{} of {} equal", digests.equal, render::count(digests.equal + digests.unknown, "part"))
-        } else {
-            "all equal".to_owned()
-        };
-        let is_restored = table.restored.state == TableState::Restored;
-        let figure = |text: String| if is_restored { text } else { String::new() };
-        vec![
-            render::safe(&table.restored.from.to_string(), 100),
-            if table.is_proven { "proven" } else { "FAILED" }.to_owned(),
-            figure(render::thousands(table.restored.rows)),
-            figure(render::thousands(table.restored.parts)),
-            figure(values),
-            render::safe(table.restored.reason.as_deref().unwrap_or_default(), 500),
-        ]
-    });
-    let mut text = render::table(&columns, rows);
-    let verdict = if proof.is_proven() { "is proven" } else { "is NOT proven" };
+    let mut text = render::table(&columns, report.tables.iter().map(row));
+    let (failed, tried) = (report.count(DrilledTable::is_failed), report.count(DrilledTable::is_tried));
+    let verdict = match report.state() {
+        DrillState::Failed => format!("is NOT proven: {failed} of {}", render::count(tried as u64, "table")),
+        DrillState::Proven => {
+            let proven = report.count(is_tried_data);
+            format!("is proven: {proven} of {}", render::count(report.tables_in_snapshot as u64, "table"))
+        }
+        DrillState::NotTried => "was not tried".to_owned(),
+    };
+    let some = |count: usize, text: String| if count > 0 { text } else { String::new() };
+    let (definitions, not_tried) = (report.count(is_made), report.count(|table| !table.is_tried()));
     text.push_str(
         &[
-            format!("{} {verdict}: ", proof.snapshot),
-            format!("{} of {}, ", proof.tables.len(), render::count(proof.tables_in_snapshot as u64, "table")),
-            format!("{}, ", render::count(sum(proof, |table| table.restored.rows), "row")),
-            format!("{} with equal sums, ", render::count(sum(proof, |table| table.digests.equal), "part")),
+            format!("{} {verdict}, ", report.snapshot),
+            some(definitions, format!("{}, ", render::count(definitions as u64, "definition"))),
+            some(not_tried, format!("{not_tried} not tried, ")),
+            format!("{}, ", render::count(report.sum(|table| table.restored.rows), "row")),
+            format!("{} with equal sums, ", render::count(report.sum(|table| table.digests.equal), "part")),
             format!(
-                "in {:.1} s; the database that they were in is dropped\n",
-                proof.seconds.get("total").copied().unwrap_or(0.0)
+                "in {:.1} s; the drill's database is dropped\n",
+                report.seconds.get("total").copied().unwrap_or(0.0)
             ),
         ]
         .concat(),

@@ -21,7 +21,9 @@ mod waiting;
 
 pub use diff::{Compared, diff_live, diff_snapshots};
 pub use doctor::{Check, Examination, State, doctor};
-pub use drill::{Digests, Proof, Trial, TriedTable, drill};
+pub use drill::{
+    Digests, DrillReport, DrillRequest, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle, drill,
+};
 pub use error::{Damage, OpError};
 pub use init::init;
 pub use pin::{Pinned, Unpinned, pin, unpin};

@@ -1,6 +1,7 @@
 //! `create --digest` and `drill`: a snapshot that is proven.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -10,13 +11,38 @@ use crate::engine::{Engine, Kind, both_engines};
 use crate::support::{TABLES, load, path_of, repository};
 use crate::tree::tree;
 
-fn nothing_is_left(engine: &Engine) {
+/// No database and no directory of a drill is there.
+pub(crate) fn nothing_is_left(engine: &Engine) {
     assert_eq!(engine.query("SELECT count() FROM system.databases WHERE name LIKE 'chsnap%'"), "0");
     let names: Vec<String> = fs::read_dir(engine.data_path())
         .expect("data")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     assert!(!names.iter().any(|name| name.starts_with("chsnap")), "{names:?}");
+}
+
+/// Flips the last byte of a file below a part of a snapshot, and leaves the live file as it is.
+pub(crate) fn flip_byte(chsnap: &Chsnap, created: &Value, table: &str, is_file: impl Fn(&Path) -> bool) {
+    let part = fs::read_dir(path_of(chsnap, created).join("data/lab").join(table))
+        .expect("a table")
+        .next()
+        .expect("a part")
+        .expect("an entry")
+        .path();
+    let file = fs::read_dir(&part)
+        .expect("a part")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| is_file(path))
+        .expect("a file");
+    let mut bytes = fs::read(&file).expect("it reads");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::remove_file(&file).expect("removed, so that the live file stays as it is");
+    fs::write(&file, bytes).expect("written");
+}
+
+pub(crate) fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "bin")
 }
 
 /// Changes one line of the list of parts, and the manifest with it: what no bit that rots could do.
@@ -97,20 +123,13 @@ both_engines! {
         load(&engine);
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);
-        let part = fs::read_dir(path_of(&chsnap, &created).join("data/lab/plain")).expect("a table")
-            .next().expect("a part").expect("an entry").path();
-        let column = fs::read_dir(&part).expect("a part").map(|entry| entry.expect("an entry").path())
-            .find(|path| path.extension().is_some_and(|end| end == "bin")).expect("data");
-        let mut bytes = fs::read(&column).expect("it reads");
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        fs::remove_file(&column).expect("removed, so that the live file stays as it is");
-        fs::write(&column, bytes).expect("written");
+        flip_byte(&chsnap, &created, "plain", is_data);
         let proof = chsnap.json(12, &["drill"]);
         let tables = proof["tables"].as_array().expect("a list");
         let failed: Vec<&Value> = tables.iter().filter(|table| table["is_proven"] == false).collect();
         assert_eq!(failed.len(), 1, "{proof:#}");
         assert_eq!(failed[0]["from"]["table"], "plain");
+        assert_eq!((&failed[0]["verdict"], &failed[0]["reason_kind"]), (&"failed".into(), &"unreadable".into()));
         nothing_is_left(&engine);
     }
 

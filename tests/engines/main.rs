@@ -16,6 +16,8 @@ mod tree;
 
 mod differing;
 mod disks;
+mod drill_definitions;
+mod drill_verdicts;
 mod drilled;
 mod elsewhere;
 mod examined;

@@ -1,0 +1,159 @@
+//! A drill: tables of a snapshot are restored into a database of their own, read to the last value, compared, and dropped.
+
+mod reach;
+mod read;
+mod report;
+mod request;
+mod scratch;
+mod selection;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::monitor::{Monitor, Stage};
+use crate::plan::{Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern};
+use crate::repo::{Event, Repository};
+use crate::server::{Server, sql};
+
+use super::error::OpError;
+use super::restore::{Recovers, Statements, TableState, TargetSurvey, ToServer, Wanted, prepare_recovering};
+use super::stages::Stages;
+
+use read::Reading;
+pub use report::{Digests, DrillReport, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
+pub use request::DrillRequest;
+use scratch::{Scratch, drop_leftovers};
+use selection::{Candidates, Selection};
+
+/// Restores a snapshot, or some tables of it, into a database of its own, compares what is there with what was recorded
+/// when the snapshot was made, drops it, and writes the outcome into the journal.
+///
+/// # Errors
+/// If nothing could be tried. What is wrong with single tables is in the report.
+pub fn drill(
+    repository: &Repository,
+    server: &Server,
+    reference: &SnapshotReference,
+    request: &DrillRequest,
+    now: &(dyn Fn() -> DateTime<Utc> + Sync),
+    monitor: &dyn Monitor,
+) -> Result<DrillReport, OpError> {
+    let begun = std::time::Instant::now();
+    repository.check_writable_format()?;
+    let stages = Stages::new(monitor);
+    let candidates = Candidates::choose(repository, reference, request)?;
+    let survey = TargetSurvey::read(repository, server, &request.paths, false)?;
+    let mut warnings = stages.run(Stage::Recover, || drop_leftovers(server, &survey.local))?;
+    let scratch = Scratch::create(server, &survey.local, now())?;
+    let drilled = candidates.select(server, &survey, &scratch.name).and_then(|selection| {
+        let context = DrillContext { repository, server, request, candidates: &candidates, scratch: &scratch };
+        context.drill_tables(selection, now(), &stages)
+    });
+    let mut tables = match (drilled, scratch.remove()) {
+        (Ok(tables), Ok(())) => tables,
+        (Ok(tables), Err(error)) => {
+            warnings.push(format!("the next drill has to drop its database: {}", crate::monitor::chain(&error)));
+            tables
+        }
+        (Err(error), Ok(())) => return Err(error),
+        (Err(error), Err(left)) => {
+            let pending = format!("{} (the next drill drops it)", crate::monitor::chain(&left));
+            return Err(OpError::Unfinished { error: Box::new(error), pending });
+        }
+    };
+    tables.sort_by(|a, b| a.restored.from.cmp(&b.restored.from));
+    let mut report = DrillReport {
+        snapshot: candidates.source.id,
+        tables,
+        tables_in_snapshot: candidates.tables_in_snapshot,
+        warnings,
+        seconds: BTreeMap::new(),
+    };
+    if let Some(event) = event(&report) {
+        let written =
+            repository.lock("drill", now(), request.lock_wait).and_then(|locked| locked.record(now(), &event));
+        if let Err(error) = written {
+            report.warnings.push(format!("the outcome is not in the journal: {}", crate::monitor::chain(&error)));
+        }
+    }
+    report.seconds = stages.seconds();
+    report.seconds.insert("total", begun.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+/// The line of the journal; none where no data was tried: the snapshot is as unproven as before.
+fn event(report: &DrillReport) -> Option<Event> {
+    let tables = report.count(|table| table.is_tried() && (table.has_data || table.is_failed()));
+    (tables > 0).then(|| Event::Drilled {
+        id: report.snapshot,
+        tables: tables as u64,
+        of_tables: report.tables_in_snapshot as u64,
+        failed: report.count(DrilledTable::is_failed) as u64,
+        parts: report.sum(|table| table.restored.parts),
+        rows: report.sum(|table| table.restored.rows),
+        digests: report.sum(|table| table.digests.equal),
+    })
+}
+
+/// What a drill reads.
+struct DrillContext<'a> {
+    repository: &'a Repository,
+    server: &'a Server,
+    request: &'a DrillRequest,
+    candidates: &'a Candidates,
+    scratch: &'a Scratch<'a>,
+}
+
+impl DrillContext<'_> {
+    /// Restores what is selected, and gives the verdict on each table.
+    fn drill_tables(
+        &self,
+        mut selection: Selection,
+        now: DateTime<Utc>,
+        stages: &Stages<'_>,
+    ) -> Result<Vec<DrilledTable>, OpError> {
+        let mut drilled = std::mem::take(&mut selection.left_out);
+        if selection.selected.is_empty() {
+            return Ok(drilled);
+        }
+        let restore = self.restore_request(&selection);
+        let reference = SnapshotReference::Prefix(self.candidates.source.id.to_string());
+        let (repository, server, monitor) = (self.repository, self.server, stages.monitor());
+        let prepared = prepare_recovering(repository, server, &reference, &restore, Recovers::OwnDrills, monitor)?;
+        let version = prepared.server_version();
+        let report = prepared.run(now, monitor)?;
+        let statements = Statements::new(server, &self.scratch.name)?;
+        for table in report.tables.iter().filter(|table| table.state == TableState::Restored) {
+            statements.run(&sql::stop_merges(&table.name()))?;
+        }
+        let reading = Reading { server, version, word: &self.scratch.name, selection: &selection, monitor };
+        stages.run(Stage::Check, || -> Result<(), OpError> {
+            for table in report.tables {
+                drilled.push(reading.judge(table)?);
+            }
+            Ok(())
+        })?;
+        Ok(drilled)
+    }
+
+    fn restore_request(&self, selection: &Selection) -> ToServer {
+        let names = selection.selected.iter().map(|one| TablePattern::exactly(&one.table.name()));
+        ToServer {
+            wanted: Wanted { tables: names.collect(), ..Wanted::default() },
+            options: RestoreOptions {
+                selects: true,
+                renames: Renames::new(selection.renames(), Vec::new()),
+                // A drill has no business in Keeper.
+                replicated: Replicated::AsMergeTree,
+                ..RestoreOptions::default()
+            },
+            keep_replaced: false,
+            mode: self.request.mode,
+            jobs: self.request.jobs,
+            paths: self.request.paths.clone(),
+            interrupted: Arc::clone(&self.request.interrupted),
+        }
+    }
+}

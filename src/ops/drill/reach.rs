@@ -1,0 +1,345 @@
+//! Whether a definition stays within the drill's database.
+//!
+//! A definition that does not is never made: a view would get the inserts of a live table, a queue would take messages,
+//! a table of another server would be asked. So what is not known to stay within counts as reaching outside.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{Definition, DefinitionKind, Mapping};
+
+/// Engines of tables that hold their data themselves, or make it up, or pass it on within a database.
+const OWN_ENGINES: [&str; 9] =
+    ["Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "GenerateRandom"];
+
+/// Table functions that read nothing but their arguments.
+const OWN_TABLE_FUNCTIONS: [&str; 14] = [
+    "format",
+    "generaterandom",
+    "generateseries",
+    "generate_series",
+    "null",
+    "numbers",
+    "numbers_mt",
+    "primes",
+    "values",
+    "view",
+    "viewifpermitted",
+    "viewexplain",
+    "zeros",
+    "zeros_mt",
+];
+
+/// Beginnings of the names of functions that ask other servers or read files, for ordinary functions and for table
+/// functions: `s3`, `s3Cluster`, `icebergS3` …
+const FOREIGN_FUNCTIONS: [&str; 31] = [
+    "ai",
+    "arrowflight",
+    "azureblobstorage",
+    "catboostevaluate",
+    "cluster",
+    "cosn",
+    "deltalake",
+    "executable",
+    "file",
+    "filesystem",
+    "gcs",
+    "hdfs",
+    "hive",
+    "hudi",
+    "iceberg",
+    "input",
+    "jdbc",
+    "meilisearch",
+    "mongodb",
+    "mysql",
+    "odbc",
+    "oss",
+    "paimon",
+    "postgresql",
+    "redis",
+    "remote",
+    "reversednsquery",
+    "s3",
+    "sqlite",
+    "url",
+    "ytsaurus",
+];
+
+/// Functions of the same beginning that stay within the server.
+const HARMLESS_FUNCTIONS: [&str; 5] =
+    ["urlhash", "urlhierarchy", "urlpathhierarchy", "filesystemavailable", "filesystemcapacity"];
+
+/// A word of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    /// A name or keyword; in quotes or not.
+    Name { text: String, is_quoted: bool },
+    /// A literal text.
+    Text(String),
+    /// Anything else.
+    Mark(char),
+}
+
+impl Word {
+    fn is(&self, keyword: &str) -> bool {
+        matches!(self, Self::Name { text, is_quoted: false } if text.eq_ignore_ascii_case(keyword))
+    }
+
+    fn name(&self) -> Option<&str> {
+        if let Self::Name { text, .. } = self { Some(text) } else { None }
+    }
+}
+
+/// Takes a statement of the server's own printing apart. Comments do not occur in those; their words would count.
+fn words(sql: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut letters = sql.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            _ if letter.is_whitespace() => {}
+            '\'' | '`' | '"' => {
+                let mut text = String::new();
+                while let Some(next) = letters.next() {
+                    if next == '\\' {
+                        text.extend(letters.next());
+                    } else if next != letter {
+                        text.push(next);
+                    } else if letters.next_if_eq(&letter).is_some() {
+                        text.push(letter);
+                    } else {
+                        break;
+                    }
+                }
+                words.push(if letter == '\'' { Word::Text(text) } else { Word::Name { text, is_quoted: true } });
+            }
+            _ if letter.is_alphanumeric() || letter == '_' => {
+                let mut text = String::from(letter);
+                while let Some(next) = letters.next_if(|next| next.is_alphanumeric() || *next == '_') {
+                    text.push(next);
+                }
+                words.push(Word::Name { text, is_quoted: false });
+            }
+            _ => words.push(Word::Mark(letter)),
+        }
+    }
+    words
+}
+
+/// Whether a name of a table in this database stands in a text.
+fn names_table_of(text: &str, database: &str) -> bool {
+    let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+    ["", "`", "\""].iter().any(|quote| {
+        let dotted = format!("{quote}{database}{quote}.");
+        let mut found = text.match_indices(&dotted).map(|(at, _)| text.get(..at));
+        found.any(|before| !before.is_some_and(|text| text.ends_with(is_letter)))
+    })
+}
+
+/// Where a definition is made, and what else there is.
+pub(super) struct Surroundings<'a> {
+    /// The database of the drill.
+    pub(super) own: &'a str,
+    /// All other databases, of the server and of the snapshot.
+    pub(super) others: &'a BTreeSet<String>,
+}
+
+/// Why a definition without data must not be made, once it is rewritten by `mapping`; `statement` is the statement that
+/// makes it.
+pub(super) fn outside(
+    definition: &Definition,
+    statement: &str,
+    mapping: &Mapping,
+    surroundings: &Surroundings<'_>,
+) -> Option<String> {
+    of_kind(definition)
+        .or_else(|| definition.unresolved(mapping).first().map(|name| format!("it names {name}")))
+        .or_else(|| of_words(definition.kind, &words(statement), surroundings))
+}
+
+fn of_kind(definition: &Definition) -> Option<String> {
+    let engine = definition.engine();
+    let is_own = |engine: &str| engine.ends_with("MergeTree") || OWN_ENGINES.contains(&engine);
+    match definition.kind {
+        DefinitionKind::Database => Some("it is a database".to_owned()),
+        DefinitionKind::OtherView => Some("live and window views work as soon as they are made".to_owned()),
+        DefinitionKind::MaterializedView if definition.is_refreshable() => {
+            Some("a refreshable view runs its query as soon as it is made".to_owned())
+        }
+        DefinitionKind::Table if engine.is_none() => Some("no engine is named".to_owned()),
+        _ => engine
+            .filter(|engine| !is_own(engine))
+            .map(|engine| format!("the engine {engine} reaches outside, or is not known to stay within")),
+    }
+}
+
+fn of_words(kind: DefinitionKind, words: &[Word], surroundings: &Surroundings<'_>) -> Option<String> {
+    if kind == DefinitionKind::Dictionary {
+        let source = words.iter().position(|word| word.is("SOURCE")).and_then(|at| words.get(at + 2));
+        if !source.is_some_and(|source| source.is("CLICKHOUSE") || source.is("NULL")) {
+            return Some("the source of the dictionary is not a table of this server".to_owned());
+        }
+        let has = |keys: &[&str]| keys.iter().any(|key| words.iter().any(|word| word.is(key)));
+        if has(&["TABLE"]) && !has(&["DB", "DATABASE"]) {
+            return Some("the source of the dictionary names no database".to_owned());
+        }
+    }
+    (0..words.len()).find_map(|at| of_word(kind, words, at, surroundings))
+}
+
+fn of_word(kind: DefinitionKind, words: &[Word], at: usize, surroundings: &Surroundings<'_>) -> Option<String> {
+    let word = words.get(at)?;
+    let before = |back: usize| at.checked_sub(back).and_then(|at| words.get(at));
+    let next_is = |mark: char| words.get(at + 1) == Some(&Word::Mark(mark));
+    // A column may have the name of a database.
+    let is_key = ["DB", "DATABASE"].iter().any(|key| before(1).is_some_and(|word| word.is(key)));
+    let name = match word {
+        Word::Mark(_) => return None,
+        Word::Text(_)
+            if ["COMMENT", "USER", "PASSWORD"].iter().any(|key| before(1).is_some_and(|word| word.is(key))) =>
+        {
+            return None;
+        }
+        Word::Text(text) if before(1).and_then(Word::name).is_some_and(|name| name.ends_with("QUERY")) => {
+            return of_words(DefinitionKind::View, &self::words(text), surroundings);
+        }
+        Word::Text(text) => {
+            let is_argument = is_key || matches!(before(1), Some(Word::Mark('(' | ',')));
+            let is_named = |database: &&String| *database == text && is_argument || names_table_of(text, database);
+            let found = surroundings.others.iter().find(is_named);
+            return found.map(|database| format!("it names the database {database}"));
+        }
+        Word::Name { text, .. } => text,
+    };
+    let is_buffers = before(1) == Some(&Word::Mark('(')) && before(2).is_some_and(|word| word.is("Buffer"));
+    if (next_is('.') || is_key || is_buffers) && surroundings.others.contains(name) {
+        return Some(format!("it names the database {name}"));
+    }
+    if kind == DefinitionKind::Dictionary && word.is("HOST") {
+        let host = words.get(at + 1).map(|word| match word {
+            Word::Text(text) | Word::Name { text, .. } => text.as_str(),
+            Word::Mark(_) => "",
+        });
+        if !host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "::1")) {
+            return Some("the source of the dictionary is another server".to_owned());
+        }
+    }
+    let is_table = ["FROM", "JOIN", "IN"].iter().any(|keyword| before(1).is_some_and(|word| word.is(keyword)));
+    let function = name.to_lowercase();
+    if next_is('(') {
+        return of_function(&function, is_table && !before(1)?.is("IN"), words.get(at + 2), surroundings);
+    }
+    let is_qualified = next_is('.');
+    let is_defined = || is_common_expression(words, name);
+    (is_table && !is_qualified && !is_defined()).then(|| format!("it names {name}, of no database"))
+}
+
+fn of_function(
+    function: &str,
+    is_table: bool,
+    first_argument: Option<&Word>,
+    surroundings: &Surroundings<'_>,
+) -> Option<String> {
+    let is_foreign = FOREIGN_FUNCTIONS.iter().any(|foreign| function.starts_with(foreign));
+    if (is_foreign && !HARMLESS_FUNCTIONS.contains(&function)) || (is_table && !OWN_TABLE_FUNCTIONS.contains(&function))
+    {
+        return Some(format!("the function {function} reaches outside, or is not known to stay within"));
+    }
+    let takes_name = function.starts_with("dict") || function.starts_with("joinget");
+    let is_own = match first_argument {
+        Some(Word::Text(text)) => text.split_once('.').is_some_and(|(database, _)| database == surroundings.own),
+        Some(word) => word.name() == Some(surroundings.own),
+        None => false,
+    };
+    (takes_name && !is_own).then(|| format!("the function {function} reads something outside"))
+}
+
+/// Whether a name is that of a common table expression: `WITH name AS (`.
+fn is_common_expression(words: &[Word], name: &str) -> bool {
+    words.windows(3).any(|window| match window {
+        [first, second, Word::Mark('(')] => first.name() == Some(name) && second.is("AS"),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Surroundings, outside};
+    use crate::model::TableName;
+    use crate::plan::{Definition, Mapping, Verb};
+
+    /// Why the definition stays out of the drill, where `lab.src` and `lab.dict` are in it.
+    fn reason(text: &str) -> Option<String> {
+        let definition = Definition::parse(text).expect("a definition");
+        let to = |table: &str| TableName::new("chsnap_drill_x", table);
+        let mapping = Mapping {
+            tables: [(TableName::new("lab", "src"), to("t0")), (TableName::new("lab", "dict"), to("t1"))].into(),
+            ..Mapping::default()
+        };
+        let statement = definition.statement(Verb::Create, "`chsnap_drill_x`.`t9`", (None, None), &mapping);
+        let others: BTreeSet<String> = ["lab", "other", "system", "default"].map(str::to_owned).into();
+        outside(&definition, &statement, &mapping, &Surroundings { own: "chsnap_drill_x", others: &others })
+    }
+
+    #[test]
+    fn what_names_only_tables_of_the_drill_is_made() {
+        for text in [
+            "ATTACH VIEW _ (`k` UInt8) AS SELECT k FROM lab.src",
+            "CREATE VIEW lab.v AS WITH q AS (SELECT 1 AS k) SELECT k FROM lab.src INNER JOIN q USING (k)",
+            "CREATE VIEW lab.v AS SELECT k, 'in other words' AS url FROM (SELECT k FROM lab.src WHERE k IN (1, 2))"
+                .replace("other", "more")
+                .as_str(),
+            "CREATE VIEW lab.v AS SELECT lab, other FROM lab.src WHERE k = 'default' OR k = 'other words'",
+            "CREATE VIEW lab.v AS SELECT dictGet('lab.dict', 'v', k) AS v, URLHash(v) FROM lab.src, numbers(3)",
+            "CREATE MATERIALIZED VIEW lab.v TO lab.src AS SELECT k FROM lab.src",
+            "CREATE MATERIALIZED VIEW lab.v (`k` UInt8) ENGINE = SummingMergeTree ORDER BY k AS SELECT k FROM lab.src",
+            "CREATE TABLE lab.m (`k` UInt8 DEFAULT 1) ENGINE = Memory COMMENT 'of the other one'",
+            "CREATE DICTIONARY lab.d (`k` UInt64, `v` String) PRIMARY KEY k SOURCE(CLICKHOUSE(USER 'default' DB 'lab' \
+             TABLE 'src')) LAYOUT(FLAT())",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k \
+             SOURCE(CLICKHOUSE(QUERY 'SELECT k FROM lab.src')) LAYOUT(FLAT())",
+        ] {
+            assert_eq!(reason(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_or_reaches_something_else_is_not_made() {
+        for text in [
+            "CREATE VIEW lab.v AS SELECT k FROM lab.gone",
+            "CREATE VIEW lab.v AS SELECT k FROM other.src",
+            "CREATE VIEW lab.v AS SELECT k FROM src",
+            "CREATE VIEW lab.v AS SELECT k FROM lab.src WHERE k IN some_set",
+            "CREATE VIEW lab.v AS SELECT name FROM system.tables",
+            "CREATE VIEW lab.v AS SELECT * FROM remote('h', 'x', 'y')",
+            "CREATE VIEW lab.v AS SELECT * FROM lab.src, s3Cluster('c', 'http://x')",
+            "CREATE VIEW lab.v AS SELECT * FROM merge('lab', '^src$')",
+            "CREATE VIEW lab.v AS SELECT * FROM merge(REGEXP('.*'), 'src')",
+            "CREATE VIEW lab.v AS SELECT * FROM somethingNew('x')",
+            "CREATE VIEW lab.v AS SELECT file('/etc/passwd') FROM lab.src",
+            "CREATE VIEW lab.v AS SELECT dictGet('geo', 'v', k) FROM lab.src",
+            "CREATE VIEW lab.v AS SELECT dictGet('other.geo', 'v', k) FROM lab.src",
+            "CREATE MATERIALIZED VIEW lab.v TO lab.gone AS SELECT k FROM lab.src",
+            "CREATE MATERIALIZED VIEW lab.v TO lab.src AS SELECT k FROM other.queue",
+            "CREATE MATERIALIZED VIEW lab.v REFRESH EVERY 1 DAY TO lab.src AS SELECT k FROM lab.src",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Kafka('h:9092', 't', 'g', 'CSV')",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Distributed('c', 'lab', 'src')",
+            "CREATE VIEW lab.v AS SELECT hasColumnInTable('other', 'x', 'y')",
+            "CREATE VIEW lab.v AS SELECT f('`other`.x')",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer('other', 'x', 1, 1, 1, 1, 1, 1, 1)",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer(other, x, 1, 1, 1, 1, 1, 1, 1)",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Merge('lab', '^src$')",
+            "CREATE TABLE lab.q (`k` UInt8)",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(HTTP(URL 'http://x' FORMAT 'CSV')) LAYOUT(FLAT())",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(CLICKHOUSE(HOST 'h' DB 'x' TABLE 'y')) LAYOUT(FLAT())",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(CLICKHOUSE(TABLE 'src')) LAYOUT(FLAT())",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k \
+             SOURCE(CLICKHOUSE(QUERY 'SELECT k FROM other.src')) LAYOUT(FLAT())",
+            "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k \
+             SOURCE(CLICKHOUSE(QUERY 'SELECT k FROM src')) LAYOUT(FLAT())",
+        ] {
+            assert!(reason(text).is_some(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads the tables that were restored, and compares their values with those that were recorded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::PartName;
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::create::digest;
+use crate::ops::error::OpError;
+use crate::ops::restore::{TableReport, TableState};
+use crate::plan::Verb;
+use crate::repo::PartRecord;
+use crate::server::{self, Change, PartSum, RowSum, Server, ServerError, sql};
+
+use super::report::{Digests, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
+use super::selection::{Selected, Selection};
+
+/// What reading works with.
+pub(super) struct Reading<'a> {
+    pub(super) server: &'a Server,
+    /// The server's version.
+    pub(super) version: String,
+    /// The name of the drill's database, which statements carry.
+    pub(super) word: &'a str,
+    pub(super) selection: &'a Selection,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+impl Reading<'_> {
+    /// Gives the verdict on a table that the restore is through with.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub(super) fn judge(&self, restored: TableReport) -> Result<DrilledTable, OpError> {
+        let Some(selected) = self.selection.find(&restored.from) else {
+            let refused = Obstacle::Refused("it was not asked for".to_owned());
+            return Ok(DrilledTable::new(restored, false, DrillVerdict::NotTried(refused)));
+        };
+        let drilled = match restored.state {
+            TableState::Failed => {
+                let verdict = self.judge_failure(selected, &restored)?;
+                DrilledTable::new(restored, selected.has_data(), verdict)
+            }
+            _ if selected.has_data() => self.read(selected, restored)?,
+            _ => DrilledTable::new(restored, false, DrillVerdict::Proven),
+        };
+        let work = Work { tables: 1, parts: drilled.restored.parts, ..Work::default() };
+        self.monitor.advanced(Stage::Check, work);
+        Ok(drilled)
+    }
+
+    /// A table that was not restored: because of its data, or because of its definition.
+    fn judge_failure(&self, selected: &Selected, restored: &TableReport) -> Result<DrillVerdict, OpError> {
+        let reason = restored.reason.clone().unwrap_or_else(|| "it was not restored".to_owned());
+        // Only a table that was attached is compared with the snapshot.
+        let was_attached = restored.expected_rows > 0;
+        if selected.has_data() && (was_attached || self.takes_definition(selected)?) {
+            return Ok(DrillVerdict::Failed(Failure::Incomplete(reason)));
+        }
+        Ok(DrillVerdict::NotTried(Obstacle::Refused(reason)))
+    }
+
+    /// Whether the server takes the definition of a table that it has refused, without its data.
+    fn takes_definition(&self, selected: &Selected) -> Result<bool, OpError> {
+        let (name, mapping) = (sql::quote_table(&selected.to), self.selection.mapping());
+        let statement = selected.definition.statement(Verb::Create, &name, (None, None), &mapping);
+        let sql = format!("/* {} */ {statement}", self.word);
+        let label = format!("the definition of {}", selected.table.name());
+        match server::change(self.server, Change { sql: &sql, settings: &[], label: Some(&label) }) {
+            Ok(()) => Ok(true),
+            Err(ServerError::Exception { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a restored table to the last value.
+    fn read(&self, selected: &Selected, restored: TableReport) -> Result<DrilledTable, OpError> {
+        let name = restored.name();
+        let mut drilled = DrilledTable::new(restored, true, DrillVerdict::Proven);
+        let row_sum = server::row_sum(self.server, &name)?;
+        let sums = if row_sum.hides_parts() {
+            server::read_rows(self.server, &name, &row_sum).map(|rows| {
+                drilled.counted_rows = rows;
+                Vec::new()
+            })
+        } else {
+            server::part_sums(self.server, &name, &row_sum, &[]).inspect(|sums| {
+                drilled.counted_rows = sums.iter().fold(0, |rows: u64, sum| rows.saturating_add(sum.rows));
+            })
+        };
+        let sums = match sums {
+            Ok(sums) => sums,
+            Err(error @ (ServerError::Exception { .. } | ServerError::Deadline { .. })) => {
+                let reason = crate::monitor::chain(&error);
+                drilled.verdict = if server::is_unreadable_data(&error) {
+                    drilled.restored.state = TableState::Failed;
+                    DrillVerdict::Failed(Failure::Unreadable(reason))
+                } else {
+                    DrillVerdict::NotTried(Obstacle::Query(reason))
+                };
+                return Ok(drilled);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let parts = &selected.table.parts;
+        let kind = digest::kind(&self.version, row_sum.expression());
+        let comparison = compare(parts, &sums, &kind, table_reason(parts, &row_sum));
+        (drilled.digests, drilled.no_digests) = (comparison.digests, comparison.no_digests);
+        if let Some(first) = comparison.different.first() {
+            drilled.restored.state = TableState::Failed;
+            drilled.verdict = DrillVerdict::Failed(Failure::Different {
+                parts: comparison.different.len(),
+                first: first.to_string(),
+            });
+        }
+        Ok(drilled)
+    }
+}
+
+/// Why no part of a table has a sum to compare.
+fn table_reason(parts: &[PartRecord], row_sum: &RowSum) -> Option<NoDigest> {
+    if row_sum.hides_parts() {
+        Some(NoDigest::PartColumn)
+    } else if parts.iter().any(|part| part.part.is_patch()) {
+        Some(NoDigest::PatchParts)
+    } else if parts.iter().all(|part| part.digest.is_none()) {
+        Some(NoDigest::NotRecorded)
+    } else {
+        None
+    }
+}
+
+/// How the sums of a table compare with those that were recorded.
+#[derive(Debug, Default)]
+struct SumComparison<'a> {
+    digests: Digests,
+    different: Vec<&'a PartName>,
+    no_digests: BTreeMap<NoDigest, u64>,
+}
+
+/// Compares sums of one kind. Parts without rows have none, and patch parts are not read as parts.
+fn compare<'a>(
+    parts: &'a [PartRecord],
+    sums: &[PartSum],
+    kind: &str,
+    table_reason: Option<NoDigest>,
+) -> SumComparison<'a> {
+    let by_name: HashMap<&PartName, &PartSum> = sums.iter().map(|sum| (&sum.part, sum)).collect();
+    let mut comparison = SumComparison::default();
+    for part in parts.iter().filter(|part| !part.part.is_patch() && part.rows != Some(0)) {
+        let compared = match (table_reason, part.digest.as_deref(), by_name.get(&part.part)) {
+            (Some(reason), ..) => Err(reason),
+            (None, None, _) => Err(NoDigest::MergedAtCreate),
+            (None, Some(digest), _) if digest.of != kind => Err(NoDigest::OtherKind),
+            (None, Some(_), None) => Err(NoDigest::MergedBeforeRead),
+            (None, Some(digest), Some(sum)) => Ok(digest.sum == sum.sum && digest.rows == sum.rows),
+        };
+        match compared {
+            Ok(true) => comparison.digests.equal += 1,
+            Ok(false) => {
+                comparison.digests.different += 1;
+                comparison.different.push(&part.part);
+            }
+            Err(reason) => {
+                comparison.digests.unknown += 1;
+                *comparison.no_digests.entry(reason).or_default() += 1;
+            }
+        }
+    }
+    comparison
+}

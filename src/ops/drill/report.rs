@@ -1,0 +1,380 @@
+//! What a drill found, table by table.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::Serializer;
+
+use crate::model::{SnapshotId, TableName};
+use crate::ops::restore::{TableReport, TableState};
+
+/// How the sums of the parts of one table compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Digests {
+    /// Parts that give the sum that was recorded.
+    pub equal: u64,
+    /// Parts that give another one.
+    pub different: u64,
+    /// Parts without a sum to compare.
+    pub unknown: u64,
+}
+
+/// Why a part has no sum to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoDigest {
+    /// The table has a column with the name of the virtual one that tells the part of a row.
+    PartColumn,
+    /// A query applies patch parts to what it reads; the part alone is without them.
+    PatchParts,
+    /// No part of the table has one.
+    NotRecorded,
+    /// Other parts of the table have one.
+    MergedAtCreate,
+    /// It is of other columns, or another version of the server took it.
+    OtherKind,
+    /// The part was merged after it was attached.
+    MergedBeforeRead,
+}
+
+impl fmt::Display for NoDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PartColumn => "a column is named _part",
+            Self::PatchParts => "the table has patch parts",
+            Self::NotRecorded => "the snapshot was made without --digest",
+            Self::MergedAtCreate => "no sum was recorded, as for parts that are merged while a snapshot is made",
+            Self::OtherKind => "the sum is of other columns or from another version of the server",
+            Self::MergedBeforeRead => "merged before it was read",
+        })
+    }
+}
+
+/// Why a table is not what the snapshot says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its definition in the snapshot is missing or another one.
+    Definition(String),
+    /// The server did not take all of its parts.
+    Incomplete(String),
+    /// The server cannot read its data.
+    Unreadable(String),
+    /// Parts have other values than when the snapshot was made.
+    Different {
+        /// So many parts.
+        parts: usize,
+        /// The first of them.
+        first: String,
+    },
+}
+
+impl Failure {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Definition(_) => "definition",
+            Self::Incomplete(_) => "incomplete",
+            Self::Unreadable(_) => "unreadable",
+            Self::Different { .. } => "different",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Definition(reason) | Self::Incomplete(reason) => f.write_str(reason),
+            Self::Unreadable(reason) => write!(f, "its data cannot be read: {reason}"),
+            Self::Different { parts: 1, first } => write!(f, "part {first} has other values than when it was taken"),
+            Self::Different { parts, first } => {
+                write!(f, "{parts} parts have other values than when they were taken: {first} first")
+            }
+        }
+    }
+}
+
+/// Why a table was not tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its definition names something outside the drill's database, or reaches something outside the server.
+    Outside(String),
+    /// It needs a function or a named collection that the server does not have: a drill makes none.
+    Needs(String),
+    /// Its definition is none that can be read.
+    Definition(String),
+    /// The server refuses its definition.
+    Refused(String),
+    /// The query that reads it failed, and not because of its data.
+    Query(String),
+}
+
+impl Obstacle {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Outside(_) => "outside",
+            Self::Needs(_) => "needs",
+            Self::Definition(_) => "definition",
+            Self::Refused(_) => "refused",
+            Self::Query(_) => "query",
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Needs(object) => write!(f, "it needs the {object}, which the server does not have"),
+            Self::Definition(reason) => write!(f, "its definition cannot be read: {reason}"),
+            Self::Query(reason) => write!(f, "the query that reads it failed: {reason}"),
+        }
+    }
+}
+
+/// The verdict on one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrillVerdict {
+    /// It is what the snapshot says: restored, read to its end, and nothing different; or its definition was made.
+    Proven,
+    /// Data is missing or different.
+    Failed(Failure),
+    /// Nothing is known.
+    NotTried(Obstacle),
+}
+
+impl DrillVerdict {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Failed(_) => "failed",
+            Self::NotTried(_) => "not_tried",
+        }
+    }
+
+    /// The reason, and a word for its kind.
+    fn reason(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Proven => None,
+            Self::Failed(failure) => Some((failure.kind(), failure.to_string())),
+            Self::NotTried(obstacle) => Some((obstacle.kind(), obstacle.to_string())),
+        }
+    }
+}
+
+/// What the drill of one table gave.
+#[derive(Clone, Debug)]
+pub struct DrilledTable {
+    /// How it was restored.
+    pub restored: TableReport,
+    /// Whether the snapshot has parts of it; else its definition alone is tried.
+    pub has_data: bool,
+    /// Rows that a query counts.
+    pub counted_rows: u64,
+    /// How its sums compare.
+    pub digests: Digests,
+    /// Why parts have no sum to compare, with the number of those parts.
+    pub no_digests: BTreeMap<NoDigest, u64>,
+    /// The verdict.
+    pub verdict: DrillVerdict,
+}
+
+impl DrilledTable {
+    /// A table as it was restored, before it is read.
+    pub(super) fn new(restored: TableReport, has_data: bool, verdict: DrillVerdict) -> Self {
+        let (digests, no_digests) = (Digests::default(), BTreeMap::new());
+        Self { restored, has_data, counted_rows: 0, digests, no_digests, verdict }
+    }
+
+    /// A table that was not given to the server.
+    pub(super) fn left_out(name: &TableName, engine: &str, has_data: bool, verdict: DrillVerdict) -> Self {
+        Self::new(TableReport::new(name, name, engine, TableState::Failed), has_data, verdict)
+    }
+
+    /// Whether it is what the snapshot says.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.verdict == DrillVerdict::Proven
+    }
+
+    /// Whether data is missing or different.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self.verdict, DrillVerdict::Failed(_))
+    }
+
+    /// Whether it was tried.
+    #[must_use]
+    pub fn is_tried(&self) -> bool {
+        !matches!(self.verdict, DrillVerdict::NotTried(_))
+    }
+
+    /// Whether a drill leaves it out by design: it has no data in the snapshot, and reaches outside.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        !self.has_data && matches!(self.verdict, DrillVerdict::NotTried(Obstacle::Outside(_)))
+    }
+
+    /// Why it is not proven.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.verdict.reason().map(|(_, reason)| reason)
+    }
+
+    /// Why parts have no sum to compare, in words.
+    #[must_use]
+    pub fn digests_note(&self) -> Option<String> {
+        let parts = |count: u64| if count == 1 { "1 part".to_owned() } else { format!("{count} parts") };
+        let notes = self.no_digests.iter().map(|(reason, count)| format!("{} without a sum: {reason}", parts(*count)));
+        let notes: Vec<String> = notes.collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+}
+
+/// The fields of a drilled table in a JSON document.
+#[derive(Serialize)]
+struct TableDocument<'a> {
+    #[serde(flatten)]
+    restored: &'a TableReport,
+    has_data: bool,
+    counted_rows: u64,
+    digests: Digests,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digests_note: Option<String>,
+    verdict: &'static str,
+    is_proven: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Serialize for DrilledTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (reason_kind, reason) = self.verdict.reason().unzip();
+        // The verdict has the reason.
+        let restored = &TableReport { reason: None, ..self.restored.clone() };
+        TableDocument {
+            restored,
+            has_data: self.has_data,
+            counted_rows: self.counted_rows,
+            digests: self.digests,
+            digests_note: self.digests_note(),
+            verdict: self.verdict.kind(),
+            is_proven: self.is_proven(),
+            reason_kind,
+            reason,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// The verdict on everything that a drill was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrillState {
+    /// Nothing that was tried is missing or different.
+    Proven,
+    /// Data is missing or different.
+    Failed,
+    /// Nothing could be tried.
+    NotTried,
+}
+
+/// What a drill found.
+#[derive(Clone, Debug)]
+pub struct DrillReport {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The tables that were asked for.
+    pub tables: Vec<DrilledTable>,
+    /// Tables with parts that the snapshot has.
+    pub tables_in_snapshot: usize,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+    /// Seconds spent in each stage, and in all of them together as `total`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+impl DrillReport {
+    /// The verdict on all tables together.
+    #[must_use]
+    pub fn state(&self) -> DrillState {
+        if self.tables.iter().any(DrilledTable::is_failed) {
+            DrillState::Failed
+        } else if self.tables.iter().any(DrilledTable::is_proven) {
+            DrillState::Proven
+        } else {
+            DrillState::NotTried
+        }
+    }
+
+    /// How many tables are so.
+    #[must_use]
+    pub fn count(&self, is_so: impl Fn(&DrilledTable) -> bool) -> usize {
+        self.tables.iter().filter(|table| is_so(table)).count()
+    }
+
+    /// The sum of a figure over the tables that were tried.
+    #[must_use]
+    pub fn sum(&self, figure: fn(&DrilledTable) -> u64) -> u64 {
+        self.tables.iter().filter(|table| table.is_tried()).map(figure).fold(0, u64::saturating_add)
+    }
+
+    /// Whether something that should have been tried was not.
+    #[must_use]
+    pub fn has_gaps(&self) -> bool {
+        self.tables.iter().any(|table| !table.is_tried() && !table.is_outside())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{DrillReport, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
+    use crate::model::TableName;
+
+    fn table(has_data: bool, verdict: DrillVerdict) -> DrilledTable {
+        DrilledTable::left_out(&TableName::new("d", "t"), "MergeTree", has_data, verdict)
+    }
+
+    fn report(tables: Vec<DrilledTable>) -> DrillReport {
+        DrillReport {
+            snapshot: "2026-11-22T020000Z".parse().expect("an id"),
+            tables,
+            tables_in_snapshot: 2,
+            warnings: Vec::new(),
+            seconds: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_drill_has_failed_where_data_is_wrong_and_was_not_tried_where_nothing_was() {
+        let failed = || table(true, DrillVerdict::Failed(Failure::Unreadable("x".to_owned())));
+        let refused = || table(false, DrillVerdict::NotTried(Obstacle::Refused("x".to_owned())));
+        let outside = |has_data| table(has_data, DrillVerdict::NotTried(Obstacle::Outside("x".to_owned())));
+        let proven = || table(true, DrillVerdict::Proven);
+        let found = |tables: Vec<DrilledTable>| {
+            let report = report(tables);
+            (report.state(), report.has_gaps())
+        };
+        assert_eq!(found(vec![proven(), failed(), refused()]), (DrillState::Failed, true));
+        assert_eq!(found(vec![proven(), refused()]), (DrillState::Proven, true));
+        assert_eq!(found(vec![proven(), outside(false)]), (DrillState::Proven, false));
+        assert_eq!(found(vec![outside(false)]), (DrillState::NotTried, false));
+        assert_eq!(found(vec![outside(true)]), (DrillState::NotTried, true));
+    }
+
+    #[test]
+    fn the_document_of_a_table_has_one_verdict_and_one_reason() {
+        let mut failed = table(true, DrillVerdict::Failed(Failure::Different { parts: 2, first: "all_1_1_0".into() }));
+        failed.restored.reason = Some("another".to_owned());
+        failed.no_digests.insert(NoDigest::MergedBeforeRead, 1);
+        let text = serde_json::to_string(&failed).expect("JSON");
+        assert_eq!(text.matches("\"reason\":").count(), 1, "{text}");
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let of = |key: &str| document.get(key).cloned().unwrap_or_default();
+        assert_eq!((of("verdict"), of("reason_kind")), ("failed".into(), "different".into()));
+        assert_eq!(of("digests_note"), "1 part without a sum: merged before it was read");
+        assert_eq!(of("is_proven"), false);
+    }
+}

@@ -1,0 +1,99 @@
+//! The database that a drill restores into.
+
+use chrono::{DateTime, Utc};
+
+use crate::exec;
+use crate::model::{DRILL_PREFIX, Table, run_name};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::ops::restore::{LockedDir, Statements, abandoned, random};
+use crate::server::{self, Server, ServerError, sql};
+
+/// A database of a drill's own, and a locked directory of the same name next to the server's data, which tells other
+/// drills that this one is alive.
+pub(super) struct Scratch<'a> {
+    pub(super) name: String,
+    server: &'a Server,
+    local: &'a LocalDisks,
+    _dir: LockedDir,
+}
+
+impl<'a> Scratch<'a> {
+    /// Creates it.
+    ///
+    /// # Errors
+    /// If the directory cannot be made, or the server refuses.
+    pub(super) fn create(server: &'a Server, local: &'a LocalDisks, now: DateTime<Utc>) -> Result<Self, OpError> {
+        let own = local.own().expect("the server's own disk is open");
+        let name = run_name(DRILL_PREFIX, now, random()?);
+        let dir = LockedDir::create(&own.dir, &name)?;
+        let statements = Statements::new(server, &name)?;
+        let made = statements.run(&format!("CREATE DATABASE {}", sql::quote_name(&name)));
+        let scratch = Self { name, server, local, _dir: dir };
+        if let Err(error) = made {
+            scratch.remove()?;
+            return Err(error.into());
+        }
+        Ok(scratch)
+    }
+
+    /// Drops it with everything in it.
+    ///
+    /// # Errors
+    /// If the server refuses or does not answer: the next drill drops it.
+    pub(super) fn remove(self) -> Result<(), OpError> {
+        drop_database(self.server, self.local, &self.name)
+    }
+}
+
+/// What depends on others goes before them: a server refuses to drop the source of a dictionary.
+fn rank(table: &Table) -> u8 {
+    match table.engine.as_str() {
+        "MaterializedView" | "View" => 0,
+        "Dictionary" => 1,
+        _ => 2,
+    }
+}
+
+fn drop_database(server: &Server, local: &LocalDisks, name: &str) -> Result<(), OpError> {
+    let sync = if server.features().has_column("tables", "uuid") { " SYNC" } else { "" };
+    let statements = Statements::new(server, name)?;
+    let catalog = server::survey(server, false)?;
+    // One by one: a database with a table that is too large to be dropped unasked is not dropped.
+    let mut tables: Vec<&Table> = catalog.tables.iter().filter(|table| table.name().database == *name).collect();
+    tables.sort_by_key(|table| rank(table));
+    for table in tables {
+        drop_table(&statements, table)?;
+    }
+    statements.run(&format!("DROP DATABASE IF EXISTS {}{sync}", sql::quote_name(name)))?;
+    if let Some(own) = local.own() {
+        exec::remove_tree(&own.dir, name, &|_| ())?;
+    }
+    Ok(())
+}
+
+fn drop_table(statements: &Statements<'_>, table: &Table) -> Result<(), ServerError> {
+    if table.engine == "Dictionary" {
+        return statements.run(&format!("DROP DICTIONARY IF EXISTS {}", sql::quote_table(table.name())));
+    }
+    statements.drop_table(table.name(), table.key.uuid.is_some())
+}
+
+/// Drops what interrupted drills have left. The answer is what could not be dropped.
+///
+/// # Errors
+/// If the directories of drills cannot be read.
+pub(super) fn drop_leftovers(server: &Server, local: &LocalDisks) -> Result<Vec<String>, OpError> {
+    let Some(own) = local.own() else { return Ok(Vec::new()) };
+    let mut warnings = Vec::new();
+    let left = abandoned(&own.dir, DRILL_PREFIX)?;
+    for name in left.hidden {
+        exec::remove_tree(&own.dir, &name, &|_| ())?;
+    }
+    for name in left.names {
+        if let Err(error) = drop_database(server, local, &name) {
+            warnings.push(format!("the database {name} of an interrupted drill: {}", crate::monitor::chain(&error)));
+        }
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,181 @@
+//! What a drill tries, and what it leaves out.
+
+use std::collections::BTreeSet;
+
+use crate::model::{TableName, escape_for_file_name};
+use crate::ops::error::OpError;
+use crate::ops::restore::{Source, SourceTable, TargetSurvey, Wanted, random};
+use crate::plan::{Definition, Mapping, Replicated, SnapshotReference, TableRename, Verb};
+use crate::repo::{Repository, TableState};
+use crate::server::{self, Server, sql};
+
+use super::reach::{Surroundings, outside};
+use super::report::{DrillVerdict, DrilledTable, Failure, Obstacle};
+use super::request::DrillRequest;
+
+/// The tables of a snapshot that a drill was asked for.
+pub(super) struct Candidates {
+    pub(super) source: Source,
+    /// Tables with parts, and what has a definition alone.
+    tables: Vec<SourceTable>,
+    pub(super) tables_in_snapshot: usize,
+}
+
+/// A table of the snapshot and the name that it gets in the drill's database.
+pub(super) struct Selected {
+    pub(super) table: SourceTable,
+    pub(super) to: TableName,
+    pub(super) definition: Definition,
+}
+
+impl Selected {
+    /// Whether the snapshot has parts of it.
+    pub(super) fn has_data(&self) -> bool {
+        has_data(&self.table)
+    }
+}
+
+/// What a drill tries, and what it leaves out.
+pub(super) struct Selection {
+    pub(super) selected: Vec<Selected>,
+    pub(super) left_out: Vec<DrilledTable>,
+}
+
+fn has_data(table: &SourceTable) -> bool {
+    table.has_parts() && !table.parts.is_empty()
+}
+
+impl Candidates {
+    /// Opens the snapshot and chooses from it. A sample has only tables with parts, others each time: night by night all
+    /// have their turn.
+    ///
+    /// # Errors
+    /// If the snapshot cannot be read, or has nothing to try.
+    pub(super) fn choose(
+        repository: &Repository,
+        reference: &SnapshotReference,
+        request: &DrillRequest,
+    ) -> Result<Self, OpError> {
+        let wanted = Wanted { tables: request.tables.clone(), ..Wanted::default() };
+        let source = Source::open(repository, reference, &wanted)?;
+        let tables_in_snapshot = source.manifest.tables.iter().filter(|entry| entry.parts > 0).count();
+        let is_there = |table: &&SourceTable| table.entry.state != TableState::Skipped;
+        let mut tables: Vec<SourceTable> = source.tables.iter().filter(is_there).cloned().collect();
+        if let Some(sample) = request.sample {
+            tables.retain(has_data);
+            let mut keyed =
+                tables.into_iter().map(|table| Ok((random()?, table))).collect::<Result<Vec<_>, OpError>>()?;
+            keyed.sort_by_key(|(key, _)| *key);
+            tables = keyed.into_iter().take(sample).map(|(_, table)| table).collect();
+        }
+        if tables.is_empty() {
+            return Err(OpError::NotInSnapshot { names: vec!["table to try".to_owned()] });
+        }
+        Ok(Self { source, tables, tables_in_snapshot })
+    }
+
+    /// Selects what can be made in the drill's `database` without touching anything else.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub(super) fn select(&self, server: &Server, survey: &TargetSurvey, database: &str) -> Result<Selection, OpError> {
+        let mut selection = Selection { selected: Vec::new(), left_out: Vec::new() };
+        let missing = self.missing_objects(server)?;
+        for (number, table) in self.tables.iter().enumerate() {
+            match self.definition(table, &missing) {
+                Ok(definition) => {
+                    let to = TableName::new(database, format!("t{number}"));
+                    selection.selected.push(Selected { table: table.clone(), to, definition });
+                }
+                Err(verdict) => selection.leave_out(table, verdict),
+            }
+        }
+        let of_snapshot = self.source.manifest.databases.iter().map(|entry| entry.database.clone());
+        let of_tables = self.source.manifest.tables.iter().map(|entry| entry.database.clone());
+        let mut others: BTreeSet<String> =
+            survey.databases.keys().cloned().chain(of_snapshot).chain(of_tables).collect();
+        others.remove(database);
+        // What names something that is left out is left out as well.
+        while selection.leave_out_outside(&Surroundings { own: database, others: &others }) {}
+        Ok(selection)
+    }
+
+    fn definition(&self, table: &SourceTable, missing: &[(String, String)]) -> Result<Definition, DrillVerdict> {
+        let not_tried = |obstacle| Err(DrillVerdict::NotTried(obstacle));
+        let Some(path) = &table.entry.definition else {
+            return not_tried(Obstacle::Definition("it is not in the snapshot".to_owned()));
+        };
+        let text = (self.source.metadata(path))
+            .map_err(|error| DrillVerdict::Failed(Failure::Definition(crate::monitor::chain(&error))))?;
+        let definition = match Definition::parse(&String::from_utf8_lossy(&text)) {
+            Ok(definition) => definition,
+            Err(error) => return not_tried(Obstacle::Definition(error.to_string())),
+        };
+        match missing.iter().find(|(_, name)| definition.mentions(name)) {
+            Some((kind, name)) => not_tried(Obstacle::Needs(format!("{kind} {name}"))),
+            None => Ok(definition),
+        }
+    }
+
+    /// Functions and named collections of the snapshot that the server does not have: a restore would make them, for
+    /// the whole server. They are named as their files are, and mentioned by that name, as a restore does it.
+    fn missing_objects(&self, server: &Server) -> Result<Vec<(String, String)>, OpError> {
+        let functions: Vec<String> =
+            server::functions(server)?.iter().map(|function| escape_for_file_name(&function.name)).collect();
+        let collections: Vec<String> =
+            server::named_collections(server).iter().map(|name| escape_for_file_name(name)).collect();
+        let missing = self.source.manifest.metadata.iter().filter_map(|file| {
+            let (directory, stem) = file.path.split_once('/')?;
+            let stem = stem.strip_suffix(".sql")?;
+            let (kind, name, there) = match directory {
+                "user_defined" => ("function", stem.strip_prefix("function_").unwrap_or(stem), &functions),
+                "named_collections" => ("named collection", stem, &collections),
+                _ => return None,
+            };
+            (!there.iter().any(|other| other == name)).then(|| (kind.to_owned(), name.to_owned()))
+        });
+        Ok(missing.collect())
+    }
+}
+
+impl Selection {
+    /// The new names.
+    pub(super) fn renames(&self) -> Vec<TableRename> {
+        self.selected.iter().map(|one| TableRename::new(one.table.name(), one.to.clone())).collect()
+    }
+
+    /// The selected table of this name in the snapshot.
+    pub(super) fn find(&self, from: &TableName) -> Option<&Selected> {
+        self.selected.iter().find(|one| one.table.name() == *from)
+    }
+
+    /// How definitions are rewritten.
+    pub(super) fn mapping(&self) -> Mapping {
+        Mapping {
+            tables: self.selected.iter().map(|one| (one.table.name(), one.to.clone())).collect(),
+            replicated: Replicated::AsMergeTree,
+            ..Mapping::default()
+        }
+    }
+
+    fn leave_out(&mut self, table: &SourceTable, verdict: DrillVerdict) {
+        self.left_out.push(DrilledTable::left_out(&table.name(), &table.entry.engine, has_data(table), verdict));
+    }
+
+    /// Leaves out definitions that do not stay within the drill's database, and says whether there were any.
+    fn leave_out_outside(&mut self, surroundings: &Surroundings<'_>) -> bool {
+        let mapping = self.mapping();
+        let before = self.selected.len();
+        for one in std::mem::take(&mut self.selected) {
+            let statement = one.definition.statement(Verb::Create, &sql::quote_table(&one.to), (None, None), &mapping);
+            // A table with parts reads and writes its own parts.
+            let reason =
+                if one.has_data() { None } else { outside(&one.definition, &statement, &mapping, surroundings) };
+            match reason {
+                None => self.selected.push(one),
+                Some(reason) => self.leave_out(&one.table, DrillVerdict::NotTried(Obstacle::Outside(reason))),
+            }
+        }
+        self.selected.len() < before
+    }
+}

@@ -1,0 +1,125 @@
+//! `drill` and what has a definition alone: made where it stays within the drill's database, else left out.
+
+use serde_json::Value;
+
+use crate::drilled::nothing_is_left;
+use crate::engine::{Engine, Kind, both_engines};
+use crate::support::repository;
+
+/// The verdict on each table of `lab`, with the kind of its reason.
+fn verdicts(report: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let tables = report["tables"].as_array().expect("a list").iter();
+    tables
+        .filter(|table| !text(&table["from"]["table"]).starts_with(".inner"))
+        .map(|table| {
+            let verdict = format!("{} {}", text(&table["verdict"]), text(&table["reason_kind"]));
+            (text(&table["from"]["table"]), verdict.trim_end().to_owned())
+        })
+        .collect()
+}
+
+fn assert_verdicts(report: &Value, expected: &[(&str, &str)]) {
+    let expected: Vec<(String, String)> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    assert_eq!(verdicts(report), expected, "{report:#}");
+}
+
+both_engines! {
+    fn views_within_the_selection_are_made_and_others_are_left_out(engine: Engine) {
+        for database in ["lab", "other"] {
+            engine.query(&format!("CREATE DATABASE {database}"));
+            engine.query(&format!("CREATE TABLE {database}.src (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO {database}.src SELECT number FROM numbers(10)"));
+        }
+        engine.query("CREATE TABLE lab.dst (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("CREATE MATERIALIZED VIEW lab.fill TO lab.dst AS SELECT k FROM lab.src");
+        engine.query("CREATE MATERIALIZED VIEW lab.held ENGINE = SummingMergeTree ORDER BY k AS SELECT k FROM lab.src");
+        engine.query("CREATE VIEW lab.seen AS SELECT k FROM lab.src");
+        engine.query("CREATE VIEW lab.twice AS SELECT k FROM lab.seen");
+        engine.query("CREATE VIEW lab.far AS SELECT k FROM other.src");
+        engine.query("CREATE VIEW lab.farther AS SELECT k FROM lab.far");
+        engine.query("CREATE TABLE lab.null (k UInt64) ENGINE = Null");
+        engine.query("CREATE TABLE lab.pattern (k UInt64) ENGINE = Merge('lab', '^src$')");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create", "--digest"]);
+        let before = engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name");
+        let report = chsnap.json(0, &["drill", "--table", "lab.*"]);
+        assert_verdicts(&report, &[
+            ("dst", "proven"),
+            ("far", "not_tried outside"),
+            ("farther", "not_tried outside"),
+            ("fill", "proven"),
+            ("held", "proven"),
+            ("null", "proven"),
+            ("pattern", "not_tried outside"),
+            ("seen", "proven"),
+            ("src", "proven"),
+            ("twice", "proven"),
+        ]);
+        assert_eq!(engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name"), before);
+        // What a view reads is not among what is tried: it is left out.
+        let report = chsnap.json(0, &["drill", "--table", "lab.twice", "--table", "lab.src"]);
+        assert_verdicts(&report, &[("src", "proven"), ("twice", "not_tried outside")]);
+        // A sample is of tables with data.
+        let report = chsnap.json(0, &["drill", "--sample", "1", "--table", "lab.src"]);
+        assert_verdicts(&report, &[("src", "proven")]);
+        let report = chsnap.json(0, &["drill", "--table", "lab.far"]);
+        assert_eq!((&report["state"], &report["totals"]["not_tried"]), (&"not_tried".into(), &1.into()));
+        nothing_is_left(&engine);
+    }
+}
+
+#[test]
+fn dictionaries_and_refused_definitions_and_remote_objects() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.src (k UInt64, v String) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.src SELECT number, 'x' FROM numbers(10)");
+    engine.query(
+        "CREATE DICTIONARY lab.dict (k UInt64, v String) PRIMARY KEY k SOURCE(CLICKHOUSE(DB 'lab' TABLE 'src')) \
+         LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    engine.query(
+        "CREATE DICTIONARY lab.web (k UInt64, v String) PRIMARY KEY k \
+         SOURCE(HTTP(URL 'http://127.0.0.1:1/' FORMAT 'CSV')) LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    engine.query("CREATE VIEW lab.named AS SELECT dictGet('lab.dict', 'v', k) AS v FROM lab.src");
+    engine.query("CREATE TABLE lab.url (k UInt64) ENGINE = URL('http://127.0.0.1:1/', 'CSV')");
+    engine.query("CREATE TABLE lab.log (k UInt64) ENGINE = Log");
+    engine.query(
+        "CREATE MATERIALIZED VIEW lab.daily REFRESH EVERY 1 YEAR ENGINE = MergeTree ORDER BY k EMPTY \
+         AS SELECT k FROM lab.src",
+    );
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--accept", "lab.*"]);
+    let all = [
+        ("daily", "not_tried outside"),
+        ("dict", "proven"),
+        ("log", "proven"),
+        ("named", "proven"),
+        ("src", "proven"),
+        ("url", "not_tried outside"),
+        ("web", "not_tried outside"),
+    ];
+    assert_verdicts(&chsnap.json(0, &["drill"]), &all);
+    nothing_is_left(&engine);
+    // A view whose query is no longer valid is refused: that is no damage.
+    engine.query("CREATE TABLE lab.more (k UInt64, w UInt8) ENGINE = MergeTree ORDER BY k");
+    engine.query("CREATE MATERIALIZED VIEW lab.stale TO lab.more AS SELECT k, w FROM lab.more");
+    engine.query("DROP TABLE lab.more SYNC");
+    engine.query("CREATE TABLE lab.more (k UInt64) ENGINE = MergeTree ORDER BY k");
+    chsnap.json(0, &["create", "--accept", "lab.*"]);
+    let report = chsnap.json(3, &["drill"]);
+    assert!(verdicts(&report).contains(&("stale".to_owned(), "not_tried refused".to_owned())), "{report:#}");
+    assert_eq!(report["state"], "proven");
+    nothing_is_left(&engine);
+    // A function that the server lacks is not made for a drill.
+    engine.query("CREATE FUNCTION next AS (x) -> x + 1");
+    engine.query("CREATE TABLE lab.counted (k UInt64, next UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.counted VALUES (1, 2)");
+    chsnap.json(0, &["create", "--accept", "lab.*"]);
+    engine.query("DROP FUNCTION next");
+    let report = chsnap.json(3, &["drill", "--table", "lab.counted"]);
+    assert_verdicts(&report, &[("counted", "not_tried needs")]);
+    assert_eq!(engine.query("SELECT count() FROM system.functions WHERE name = 'next'"), "0");
+}
