@@ -184,6 +184,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         wanted,
         options: args.options(),
         keep_replaced: args.keep_replaced,
+        stays_held: false,
         mode,
         jobs,
         paths: globals.paths(),

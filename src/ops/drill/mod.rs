@@ -150,6 +150,7 @@ impl DrillContext<'_> {
                 ..RestoreOptions::default()
             },
             keep_replaced: false,
+            stays_held: true,
             mode: self.request.mode,
             jobs: self.request.jobs,
             paths: self.request.paths.clone(),

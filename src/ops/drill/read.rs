@@ -40,6 +40,14 @@ impl Reading<'_> {
                 let verdict = self.judge_failure(selected, &restored)?;
                 DrilledTable::new(restored, selected.has_data(), verdict)
             }
+            TableState::Skipped => {
+                let reason = restored.reason.clone().unwrap_or_default();
+                DrilledTable::new(restored, selected.has_data(), DrillVerdict::NotTried(Obstacle::Refused(reason)))
+            }
+            TableState::Incomplete => {
+                let reason = restored.reason.clone().unwrap_or_default();
+                DrilledTable::new(restored, selected.has_data(), DrillVerdict::Failed(Failure::Incomplete(reason)))
+            }
             _ if selected.has_data() => self.read(selected, restored)?,
             _ => DrilledTable::new(restored, false, DrillVerdict::Proven),
         };

@@ -72,8 +72,10 @@ pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Re
                 reports.insert(number, report);
             }
             let mut reports: Vec<TableReport> = reports.into_values().collect();
-            release(attaching, &mut reports);
-            check_definitions(attaching, &mut reports)?;
+            if !attaching.context.request.stays_held {
+                release(attaching, &mut reports);
+                check_definitions(attaching, &mut reports)?;
+            }
             return Ok(reports);
         }
         pending = failed.into_iter().map(|(table, _)| table).collect();

@@ -21,6 +21,8 @@ pub struct ToServer {
     pub options: RestoreOptions,
     /// Whether a table that was replaced stays, under another name.
     pub keep_replaced: bool,
+    /// Whether tables stay as they were attached: they merge nothing, and nothing expires, until they are dropped.
+    pub stays_held: bool,
     /// How files may come to the server.
     pub mode: RestoreMode,
     /// Threads that work on the filesystem.

@@ -117,7 +117,7 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
     let mut target = target(context)?;
     apply_recovery(&recovery, &mut target);
     let (databases, objects) = (databases(&context.source), objects(&context.source));
-    let content = SnapshotContent {
+    let stored = SnapshotContent {
         items: &context.items,
         databases: &databases,
         objects: &objects,
@@ -131,7 +131,7 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
             "00000000-0000-4000-8000-000000000000".to_owned().try_into().expect("a UUID")
         })
     };
-    let mut plan = plan_restore(content, &target, options, &mut fresh);
+    let mut plan = plan_restore(stored, &target, options, &mut fresh);
     if let Some(error) = failed {
         return Err(error);
     }

@@ -18,6 +18,7 @@ pub enum What {
 
 /// What a restore is asked to do.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub struct RestoreOptions {
     /// What of tables is restored.
     pub what: What,
