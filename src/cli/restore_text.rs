@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use chsnap::ops::restore::{Prepared, Report, TableReport, TableState};
+use chsnap::ops::restore::{Outcome, Prepared, Report, TableReport, TableState};
 use chsnap::plan::{Action, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
 use serde_json::{Value, json};
 
@@ -214,6 +214,10 @@ pub(super) fn report(report: &Report) -> String {
     ];
     let totals = report.totals();
     let mut text = String::new();
+    if report.outcome() == Outcome::NothingToDo {
+        writeln!(text, "nothing to do: everything is as in {}", report.snapshot).expect(WRITABLE);
+        return text;
+    }
     for made in &report.made {
         writeln!(text, "made {}", render::safe(made, 200)).expect(WRITABLE);
     }

@@ -200,7 +200,7 @@ both_engines! {
             refused(&chsnap, &arguments, "mutations", &parts);
         }
         engine.query("SYSTEM START MERGES default.t");
-        for _ in 0..100 {
+        for _ in 0..600 {
             if engine.query("SELECT sum(v) FROM default.t") == "60" { break; }
             sleep(Duration::from_millis(100));
         }

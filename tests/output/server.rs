@@ -94,7 +94,23 @@ fn the_answers_of_restore_and_drill_are_as_recorded() {
                 &["restore", "latest", "--replace", "--dry-run"],
             ],
         );
-        all.show("restore-refused", &chsnap, &[&["restore", "latest", "--yes"], &rename(&[]), &rename(&["--json"])]);
+        all.show("restore-nothing", &chsnap, &[&["restore", "latest"], &["restore", "latest", "--json"]]);
+        engine.query("INSERT INTO lab.events SELECT * FROM lab.events LIMIT 7");
+        let live = ["restore", "latest", "--table", "lab.events"];
+        let live = |more: &[&'static str]| [&live[..], more].concat();
+        all.show(
+            "restore-refused",
+            &chsnap,
+            &[
+                &["restore", "latest", "--yes"],
+                &live(&["--yes"]),
+                &live(&["--yes", "--json"]),
+                &live(&["--replace", "--dry-run"]),
+                &live(&["--dry-run", "--json"]),
+                &rename(&[]),
+                &rename(&["--json"]),
+            ],
+        );
         all.show("restore", &chsnap, &[&rename(&["--yes"])]);
         engine.query("DROP TABLE lab.back SYNC");
         all.show("restore-json", &chsnap, &[&rename(&["--yes", "--json"])]);
