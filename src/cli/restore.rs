@@ -185,6 +185,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         options: args.options(),
         keep_replaced: args.keep_replaced,
         stays_held: false,
+        now: Utc::now(),
         mode,
         jobs,
         paths: globals.paths(),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chsnap::ops::restore::{Outcome, Prepared, Report, TableReport, TableState};
-use chsnap::plan::{Action, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
+use chsnap::plan::{Action, Expired, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
 use serde_json::{Value, json};
 
 use super::output::insert_path;
@@ -91,6 +91,9 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             let (parts, rows) = (render::count(live.parts, "part"), render::count(live.rows, "row"));
             notes.push(format!("exists: {parts}, {rows}, {}", render::bytes(live.bytes)));
         }
+        if !table.expired.is_none() {
+            notes.push(expired(&table.expired));
+        }
         if !table.losses.is_empty() {
             let losses: Vec<String> = table.losses.iter().map(ToString::to_string).collect();
             notes.push(format!("LOSES {}", losses.join(", ")));
@@ -134,6 +137,18 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
     text
 }
 
+fn expired(expired: &Expired) -> String {
+    let amount = |parts, rows| format!("{} in {}", render::count(rows, "row"), render::count(parts, "part"));
+    let mut texts = Vec::new();
+    if expired.parts > 0 {
+        texts.push(format!("{} past its TTL", amount(expired.parts, expired.rows)));
+    }
+    if expired.partly_parts > 0 {
+        texts.push(format!("some of {} past its TTL", amount(expired.partly_parts, expired.partly_rows)));
+    }
+    texts.join(", ")
+}
+
 pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
     let plan = prepared.plan();
     let tables: Vec<Value> = plan
@@ -154,6 +169,10 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
                 "state": "planned", "action": action(table).0, "parts": table.restores.parts,
                 "rows": table.restores.rows, "bytes": table.restores.bytes, "uuid": table.uuid,
                 "uuid_changed": table.uuid_changed, "replaces": replaces, "losses": losses,
+                "expired": {
+                    "parts": table.expired.parts, "rows": table.expired.rows,
+                    "partly_parts": table.expired.partly_parts, "partly_rows": table.expired.partly_rows,
+                },
                 "reason": reason, "warnings": table.warnings,
             })
         })

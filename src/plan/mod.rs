@@ -37,12 +37,12 @@ pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
-    Action, Amount, Comparison, DatabasePlan, DetachedParts, EntryEvidence, HOLD_SETTINGS, HeldSetting,
-    InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan, PartState,
-    PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan, SkipReason,
-    SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject, StoragePolicyChange, Stored, TablePlan,
-    Target, TargetTable, Temporary, What, apply_recovery, compare_parts, hold, losses, plan_recovery, plan_restore,
-    release_statements,
+    Action, Amount, Comparison, DatabasePlan, DetachedParts, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
+    HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan,
+    PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan,
+    SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject, StoragePolicyChange, Stored,
+    TablePlan, Target, TargetTable, Temporary, What, apply_recovery, compare_parts, hold, losses, plan_recovery,
+    plan_restore, release_statements,
 };
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};

@@ -211,7 +211,7 @@ pub fn has_setting(server: &Server, name: &str) -> Result<bool, ServerError> {
     Ok(server.rows::<CountRow>(&sql::count_settings(name))?.first().is_some_and(|row| row.count > 0))
 }
 
-/// UUIDs of all tables, those of the server's own databases too; none where tables have no UUIDs.
+/// UUIDs of all tables, those of the server's own databases too; empty if tables have no UUIDs.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -222,7 +222,7 @@ pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
     Ok(server.rows::<TextRow>(&sql::uuids("tables"))?.into_iter().map(|row| row.text).collect())
 }
 
-/// Names that a system table lists; none where the server has no such table.
+/// Names that a system table lists; empty if the server lacks the table.
 ///
 /// # Errors
 /// If the server does not answer.

@@ -1,5 +1,5 @@
 //! What is hard to bring back: parts without rows, rows past their TTL, views of every kind, statements that servers
-//! refuse by default, databases of other engines, and texts that nobody should run.
+//! refuse by default, databases of other engines, and statements that must not run.
 
 use std::fs;
 use std::thread::sleep;
@@ -115,6 +115,13 @@ fn rows_past_their_ttl_come_back_before_they_expire() {
     for (name, ..) in kinds {
         assert_eq!(table_of(&proof, name)["rows"], 2000, "{name}");
     }
+    let plan = chsnap.json(0, &["restore", "latest", "--rename-db", "lab=copy", "--dry-run"]);
+    let expired = |name: &str| {
+        let expired = &table(&plan, name)["expired"];
+        ["parts", "rows", "partly_parts", "partly_rows"].map(|field| expired[field].as_u64().expect("a number"))
+    };
+    assert_eq!(expired("rows"), [1, 1000, 0, 0]);
+    assert_eq!(expired("some"), [0, 0, 1, 1000], "only some of them have a condition that holds");
     let report = chsnap.json(0, &["restore", "latest", "--rename-db", "lab=copy", "--yes"]);
     for (name, ..) in kinds {
         let table = table(&report, name);
@@ -183,7 +190,7 @@ fn views_that_refresh_themselves_come_back_with_what_they_had() {
         engine.query(&format!("SYSTEM WAIT VIEW lab.{name}"));
     }
     assert_eq!((count("lab.dst"), count("lab.inside")), ("15".into(), "15".into()), "they are at work");
-    // Under another name they would work beside the live ones.
+    // Under another name they would refresh in addition to the live ones.
     let report = chsnap.json(3, &["restore", "latest", "--rename-db", "lab=copy", "--yes"]);
     for name in ["to", "adds", "inside"] {
         assert_eq!(table(&report, name)["state"], "skipped", "{report:#}");

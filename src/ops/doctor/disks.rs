@@ -8,6 +8,7 @@ use crate::fs::{self, Dir, Kind, Scan};
 use crate::model::{FreezeName, RepositoryId};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
+use crate::ops::restore;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server};
@@ -49,9 +50,29 @@ pub(super) fn examine(
         }
     }
     // The lock is free from here on: the rest reads, and may take its time.
+    if let Some((_, local)) = visible().next() {
+        interrupted_restores(local, findings);
+    }
     for (examined, local) in visible() {
         examined.leftover_shadows(local, findings);
         examined.links(local, findings);
+    }
+}
+
+/// Restores that were killed: their temporary tables stand, and tables that they had attached may not merge yet.
+fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
+    match restore::interrupted(own) {
+        Ok(restores) if restores.is_empty() => {}
+        Ok(restores) => {
+            let held: Vec<String> =
+                restores.iter().flat_map(|restore| &restore.held).map(ToString::to_string).collect();
+            let mut text = format!("interrupted restores: {}", restores.len());
+            if !held.is_empty() {
+                text.push_str(&format!("; merges are held of {}", held.join(", ")));
+            }
+            findings.warn("restores", text, "chsnap restore latest --dry-run shows what it would do with them");
+        }
+        Err(error) => findings.warn("restores", chain(&error), "run chsnap as root, or as the server's user"),
     }
 }
 

@@ -118,7 +118,7 @@ impl DrillContext<'_> {
         if selection.selected.is_empty() {
             return Ok(drilled);
         }
-        let restore = self.restore_request(&selection);
+        let restore = self.restore_request(&selection, now);
         let reference = SnapshotReference::Prefix(self.candidates.source.id.to_string());
         let (repository, server, monitor) = (self.repository, self.server, stages.monitor());
         let prepared = prepare_recovering(repository, server, &reference, &restore, Recovers::OwnDrills, monitor)?;
@@ -138,7 +138,7 @@ impl DrillContext<'_> {
         Ok(drilled)
     }
 
-    fn restore_request(&self, selection: &Selection) -> ToServer {
+    fn restore_request(&self, selection: &Selection, now: DateTime<Utc>) -> ToServer {
         let names = selection.selected.iter().map(|one| TablePattern::exactly(&one.table.name()));
         ToServer {
             wanted: Wanted { tables: names.collect(), ..Wanted::default() },
@@ -151,6 +151,7 @@ impl DrillContext<'_> {
             },
             keep_replaced: false,
             stays_held: true,
+            now,
             mode: self.request.mode,
             jobs: self.request.jobs,
             paths: self.request.paths.clone(),

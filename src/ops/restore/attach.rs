@@ -28,7 +28,7 @@ pub(super) struct Attaching<'a> {
     pub(super) plan: &'a RestorePlan,
     pub(super) jobs: &'a BTreeMap<TableName, Job<'a>>,
     pub(super) placed: &'a BTreeMap<TableName, PlacedTable>,
-    /// None where the plan places nothing.
+    /// Absent if the plan places no parts.
     pub(super) staging: Option<&'a Staging>,
     pub(super) statements: &'a Statements<'a>,
     /// Settings under which a server takes any definition that another one took.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
+
 use crate::exec::RestoreMode;
 use crate::model::{PathMap, TableName};
 use crate::ops::error::OpError;
@@ -12,7 +14,7 @@ use crate::server::Server;
 use super::source::{Source, Wanted};
 use super::survey::TargetSurvey;
 
-/// What is asked of a restore into a server.
+/// A request to restore into a server.
 #[derive(Clone, Debug)]
 pub struct ToServer {
     /// What of the snapshot.
@@ -29,6 +31,8 @@ pub struct ToServer {
     pub jobs: usize,
     /// How the server's paths are to be read here.
     pub paths: PathMap,
+    /// The time at which the plan is made.
+    pub now: DateTime<Utc>,
     /// Becomes true when the program should stop.
     pub interrupted: Arc<AtomicBool>,
 }

@@ -75,7 +75,7 @@ pub(in crate::ops) fn prepare_recovering<'a>(
     stages.run(Stage::Check, || pool.install(|| source.check(monitor)))?;
     let (survey, leftovers) =
         stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
-    let items = items(&source);
+    let items = pool.install(|| items(&source, request.now));
     let settings = server::definition_settings(server)?;
     let context = Context { server, request, source, survey, items, settings };
     let plan = pool.install(|| plan(&context, &leftovers))?;

@@ -1,27 +1,37 @@
 //! The snapshot as a plan reads it.
 
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+
 use crate::model::PartName;
 use crate::plan::{
-    Amount, Definition, ObjectKind, ObjectStatement, SourceData, SourceDatabase, SourceItem, SourceObject,
+    Amount, Definition, Expired, ExpiryTimes, ObjectKind, ObjectStatement, SourceData, SourceDatabase, SourceItem,
+    SourceObject,
 };
-use crate::repo::TableState;
+use crate::repo::{PartRecord, TableState};
 
 use super::source::{Source, SourceTable, part_states};
 
 /// The snapshot's tables.
-pub(super) fn items(source: &Source) -> Vec<SourceItem> {
+pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
     let item = |table: &SourceTable| {
         let entry = &table.entry;
         let definition = match &entry.definition {
             None => Err(format!("it is not in the snapshot: {}", entry.reason.as_deref().unwrap_or("it was skipped"))),
             Some(path) => definition(source, path),
         };
+        let has_ttl = definition.as_ref().is_ok_and(Definition::has_ttl);
         SourceItem {
             name: table.name(),
             engine: entry.engine.clone(),
             uuid: entry.uuid.clone(),
             definition,
-            data: table.has_parts().then(|| data(source, table)),
+            data: table.has_parts().then(|| {
+                let expired = if has_ttl { expired(source, table, now) } else { Expired::default() };
+                SourceData { expired, ..data(source, table) }
+            }),
             data_left: (entry.state == TableState::DataLeft)
                 .then(|| entry.reason.clone().unwrap_or_else(|| "it could not be taken".to_owned())),
             inner_of: source
@@ -48,7 +58,26 @@ fn data(source: &Source, table: &SourceTable) -> SourceData {
         parts,
         mutations: table.entry.mutations.clone(),
         policy: table.entry.storage_policy.clone(),
+        expired: Expired::default(),
     }
+}
+
+const TTL_FILE_LIMIT_BYTES: u64 = 1 << 20;
+
+/// What of a table is past its TTL. A part without a readable `ttl.txt` counts as not: the TTL can have come later.
+fn expired(source: &Source, table: &SourceTable, now: DateTime<Utc>) -> Expired {
+    let Ok(Some(dir)) = source.dir().find_beneath(&table.data_path()) else { return Expired::default() };
+    let times = |part: &PartRecord| {
+        let part_dir = dir.find_beneath(Path::new(part.part.as_str())).ok()??;
+        let text = part_dir.find_and_read("ttl.txt", TTL_FILE_LIMIT_BYTES).ok()??;
+        Some((ExpiryTimes::parse(&String::from_utf8_lossy(&text))?, part.rows.unwrap_or(0)))
+    };
+    let all: Vec<(ExpiryTimes, u64)> = table.parts.par_iter().filter_map(times).collect();
+    let mut expired = Expired::default();
+    for (times, rows) in all {
+        expired.count(times, rows, now.timestamp());
+    }
+    expired
 }
 
 /// The snapshot's databases.

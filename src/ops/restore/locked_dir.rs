@@ -1,4 +1,4 @@
-//! Directories beside a server's data that belong to one run: locked as long as that lives.
+//! Directories next to a server's data that belong to one run, locked as long as the run lives.
 
 use std::path::Path;
 

@@ -26,7 +26,7 @@ pub use context::ToServer;
 pub use into_directory::{ToDirectory, restore_to_directory};
 pub(super) use into_server::prepare_recovering;
 pub use into_server::{Prepared, prepare};
-pub(super) use leftovers::Recovers;
+pub(super) use leftovers::{Recovers, interrupted};
 pub(super) use locked_dir::{LockedDir, abandoned, random};
 pub use report::{Outcome, Report, RestoredTotals, TableReport, TableState};
 pub use source::Wanted;

@@ -1,6 +1,7 @@
 //! What a restore into a server does, decided before anything changes.
 
 mod compare;
+mod expiry;
 mod hold;
 mod loss;
 mod objects;
@@ -14,6 +15,7 @@ mod table;
 mod target;
 
 pub use compare::{Comparison, PartState, compare_parts};
+pub use expiry::{Expired, ExpiryTimes};
 pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements};
 pub use loss::{Loss, ReplacedScope, Stored, losses};
 pub use objects::{DatabasePlan, ObjectAction, ObjectPlan, SourceDatabase, SourceObject};

@@ -6,6 +6,7 @@ use crate::model::{PartitionId, TableName, TableUuid};
 use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
 
 use super::compare::compare_parts;
+use super::expiry::Expired;
 use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
@@ -172,6 +173,7 @@ impl Planner<'_> {
             inner_uuid: None,
             uuid_changed: false,
             restores: Amount::default(),
+            expired: Expired::default(),
             replaces: None,
             live_uuid: there.and_then(|there| there.uuid.clone()),
             losses: Vec::new(),
@@ -251,6 +253,9 @@ impl Planner<'_> {
         }
         if self.options.what != What::Schema {
             plan.restores = data.amount;
+            if !self.options.hold_ttl {
+                plan.expired = data.expired;
+            }
         }
         let Some(definition) = &plan.definition else { return };
         plan.held = held_settings(definition, &|name| self.target.hold_settings.contains(name));
@@ -434,6 +439,7 @@ mod tests {
             parts: parts.to_vec(),
             mutations: Vec::new(),
             policy: String::new(),
+            expired: crate::plan::Expired::default(),
             damaged: Vec::new(),
         };
         let is_table = definition.starts_with("ATTACH TABLE");

@@ -6,6 +6,7 @@ use crate::model::{PartName, PartitionId, TableName, TableUuid};
 use crate::plan::Definition;
 
 use super::compare::PartState;
+use super::expiry::Expired;
 use super::objects::{SourceDatabase, SourceObject};
 use super::target::Amount;
 
@@ -20,6 +21,8 @@ pub struct SourceData {
     pub mutations: Vec<String>,
     /// The table's storage policy; empty where its server had none.
     pub policy: String,
+    /// What of it is past its TTL.
+    pub expired: Expired,
     /// Parts that are noted as damaged: these cannot be trusted.
     pub damaged: Vec<PartName>,
 }
@@ -32,7 +35,7 @@ impl SourceData {
     }
 }
 
-/// What a snapshot has, of what is asked for.
+/// The selected content of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotContent<'a> {
     /// Tables, views, dictionaries ….

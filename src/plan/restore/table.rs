@@ -5,6 +5,7 @@ use std::fmt;
 use crate::model::{TableName, TableUuid};
 use crate::plan::{Definition, Mapping, Verb};
 
+use super::expiry::Expired;
 use super::hold::HeldSetting;
 use super::loss::Loss;
 use super::objects::{DatabasePlan, ObjectAction, ObjectPlan};
@@ -124,6 +125,8 @@ pub struct TablePlan {
     pub uuid_changed: bool,
     /// What is restored.
     pub restores: Amount,
+    /// What of it is past its TTL: it expires as soon as the table merges.
+    pub expired: Expired,
     /// What the live table holds, of one that is replaced or gets partitions.
     pub replaces: Option<Amount>,
     /// The UUID of the live table.

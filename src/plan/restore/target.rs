@@ -76,7 +76,7 @@ pub struct Target {
     pub detached: BTreeSet<TableName>,
     /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
     pub used_uuids: HashSet<TableUuid>,
-    /// The disks of its storage policies; none where the server has no such things.
+    /// The disks of its storage policies, if the server has storage policies.
     pub policies: Option<BTreeMap<String, Vec<String>>>,
     /// Its local disks that are visible here, the one with its own path first.
     pub disks: Vec<String>,
