@@ -1,31 +1,13 @@
 //! Figures, times and tables as a person reads them.
 
 use chrono::{DateTime, Utc};
+pub(super) use chsnap::model::{count, thousands};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 use humansize::{BINARY, format_size};
 
 /// Bytes with a binary unit.
 pub(super) fn bytes(bytes: u64) -> String {
     format_size(bytes, BINARY)
-}
-
-/// A number with its noun, in the plural where it is not one.
-pub(super) fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", thousands(number))
-}
-
-/// A number with a comma before each three digits.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// How long ago, in its largest unit; a time to come says so.

@@ -3,6 +3,7 @@
 mod catalog;
 mod check;
 mod content_hash;
+mod count;
 mod escape;
 mod fingerprint;
 mod freeze_name;
@@ -21,6 +22,7 @@ mod warning;
 pub use catalog::{Catalog, Listing, Look, Mutation, Part, Table};
 pub use check::{DamageKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
+pub use count::{count, thousands};
 pub use escape::escape_for_file_name;
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::TableName;
+use crate::model::{TableName, count};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{
@@ -140,10 +140,11 @@ fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableR
         }
         Kept::OtherData { rows, stored_rows, has_same_definition } => {
             report.rows = rows;
-            let definition = if has_same_definition { "" } else { ", and another definition" };
-            report.warnings.push(format!(
-                "it exists and stays: it has {rows} rows{definition}, the snapshot has {stored_rows} rows"
-            ));
+            let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
+            let definition = if has_same_definition { "" } else { " and another definition" };
+            report
+                .warnings
+                .push(format!("it exists and stays: it has {rows}{definition}, the snapshot has {stored_rows}"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-use crate::model::{Fingerprint, PartitionId, TableUuid};
+use crate::model::{Fingerprint, PartitionId, TableUuid, count};
 
 use super::compare::PartState;
 use super::target::{DetachedParts, TargetTable};
@@ -81,34 +81,18 @@ impl Loss {
     }
 }
 
-fn plural(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{} {noun}s", thousands(count)) }
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Parts { parts, rows, .. } => write!(f, "{} in {}", plural(*rows, "row"), plural(*parts, "part")),
+            Self::Parts { parts, rows, .. } => write!(f, "{} in {}", count(*rows, "row"), count(*parts, "part")),
             Self::Patches { parts } => {
-                write!(f, "lightweight updates or deletes in {}", plural(*parts, "patch part"))
+                write!(f, "lightweight updates or deletes in {}", count(*parts, "patch part"))
             }
             Self::Mutations { ids } => {
-                let count = plural(ids.len() as u64, "unfinished mutation");
-                write!(f, "{count} ({})", ids.first().map_or("", String::as_str))
+                let mutations = count(ids.len() as u64, "unfinished mutation");
+                write!(f, "{mutations} ({})", ids.first().map_or("", String::as_str))
             }
-            Self::DetachedParts { parts, first } => write!(f, "{} ({first})", plural(*parts, "detached part")),
+            Self::DetachedParts { parts, first } => write!(f, "{} ({first})", count(*parts, "detached part")),
             Self::UnreadableDetached { reason } => write!(f, "detached parts that cannot be listed: {reason}"),
             Self::Definition => write!(f, "a definition that differs from the snapshot's"),
         }
