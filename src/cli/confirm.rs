@@ -1,9 +1,15 @@
 //! Asks the person at the terminal, for every command that asks.
 
 use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use super::output::Output;
 use super::streams::write_stderr;
+
+/// How often a wait for an answer looks for a signal.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +20,8 @@ pub(super) enum Answer {
     No,
     /// There is no terminal to ask at, or the answer is to be read by a program.
     NotAsked,
+    /// A signal came before the answer.
+    Interrupted,
 }
 
 /// Whether somebody can be asked.
@@ -22,16 +30,26 @@ pub(super) fn can_ask(output: &Output) -> bool {
 }
 
 /// Asks `question`, to which only "y" or "yes" agrees.
-pub(super) fn confirm(question: &str, output: &Output) -> Answer {
+///
+/// `interrupted` becomes true with a signal, which ends the wait.
+pub(super) fn confirm(question: &str, output: &Output, interrupted: &AtomicBool) -> Answer {
     if !can_ask(output) {
         return Answer::NotAsked;
     }
     write_stderr(&format!("{question} [y/N] "));
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-        Answer::Yes
-    } else {
-        Answer::No
+    let (sender, answers) = channel();
+    // It ends with the process if no answer comes.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        drop(sender.send(read.map(|_| answer)));
+    });
+    loop {
+        match answers.recv_timeout(POLL) {
+            Ok(Ok(answer)) if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") => return Answer::Yes,
+            Err(RecvTimeoutError::Timeout) if interrupted.load(Ordering::Relaxed) => return Answer::Interrupted,
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return Answer::No,
+        }
     }
 }

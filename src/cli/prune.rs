@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
@@ -121,7 +122,8 @@ fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> Verdict {
 
 fn is_confirmed(plan: &PrunePlan, output: &Output) -> bool {
     let removed = render::count(plan.remove.len() as u64, "snapshot");
-    confirm(&format!("move {removed} to the trash?"), output) == Answer::Yes
+    // prune watches for no signal: one ends it at once.
+    confirm(&format!("move {removed} to the trash?"), output, &AtomicBool::new(false)) == Answer::Yes
 }
 
 fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Output) -> CommandResult {

@@ -208,9 +208,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     prepared.check_refused()?;
     if !args.yes && prepared.plan().changes_server() {
-        match confirm("restore this?", output) {
+        match confirm("restore this?", output, &request.interrupted) {
             Answer::Yes => {}
             Answer::No => return Err(Failure::guard("cancelled; nothing was restored")),
+            Answer::Interrupted => return Err(OpError::Interrupted.into()),
             Answer::NotAsked => {
                 return Err(Failure::guard("restore changes the server, and there is no terminal to ask at")
                     .with_hint("--yes agrees to the plan; --dry-run shows it"));

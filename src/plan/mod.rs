@@ -41,8 +41,8 @@ pub use restore::{
     HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan,
     PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan,
     SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject, StoragePolicyChange, Stored,
-    TablePlan, Target, TargetTable, Temporary, What, apply_recovery, compare_parts, hold, losses, plan_recovery,
-    plan_restore, release_statements,
+    TablePlan, Target, TargetTable, Temporary, What, apply_recovery, compare_parts, hold, kept_name, losses,
+    plan_recovery, plan_restore, release_statements,
 };
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};

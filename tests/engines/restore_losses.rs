@@ -399,3 +399,85 @@ fn a_directory_that_cannot_be_told_apart_stays_and_is_named() {
     chsnap.json(0, &["restore", "latest", "--yes"]);
     assert!(!engine.data_path().join(&place).exists() && !note.exists());
 }
+
+/// The note of a restore that was killed after it had exchanged a table with the live one.
+fn note_of_an_exchange(engine: &Engine, digits: &str, may_lose: bool) {
+    let uuid = |name: &str| {
+        engine.query(&format!("SELECT uuid FROM system.tables WHERE database = 'lab' AND name = '{name}'"))
+    };
+    let (new, old) = (uuid("t"), uuid("chsnap_0badcafe_new0"));
+    let note = engine.data_path().join(format!("chsnap_restore_{digits}_0badcafe"));
+    fs::create_dir(&note).expect("a directory");
+    fs::write(note.join("lock"), b"").expect("a lock");
+    let intent = serde_json::json!({
+        "snapshot": "2026-11-22T020000Z", "host": "h", "pid": 1, "started": "2026-11-22T02:00:00Z",
+        "tables": [{"name": {"database": "lab", "table": "chsnap_0badcafe_new0"}, "uuid": new,
+            "places": [["default", format!("store/{}/{new}", &new[..3])]], "is_temporary": true,
+            "replaces": {"database": "lab", "table": "t"}, "replaces_uuid": old, "old_name": null, "keeps_old": false,
+            "may_lose": may_lose}],
+    });
+    fs::write(note.join("intent.json"), intent.to_string()).expect("an intent");
+}
+
+#[test]
+fn a_replaced_table_that_has_gained_rows_survives_the_restore_that_was_killed() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(30)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("CREATE TABLE lab.chsnap_0badcafe_new0 (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
+    note_of_an_exchange(&engine, "20261122020000", false);
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert!(report["warnings"].to_string().contains("has data by now"), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM lab.chsnap_0badcafe_new0"), "5");
+    // Empty it goes, and with rows where losing them was agreed to.
+    engine.query("TRUNCATE TABLE lab.chsnap_0badcafe_new0");
+    note_of_an_exchange(&engine, "20261122020001", false);
+    chsnap.run(&["restore", "latest", "--yes"]);
+    assert_eq!(engine.query("EXISTS TABLE lab.chsnap_0badcafe_new0"), "0");
+    engine.query("CREATE TABLE lab.chsnap_0badcafe_new0 (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
+    note_of_an_exchange(&engine, "20261122020002", true);
+    chsnap.run(&["restore", "latest", "--yes"]);
+    assert_eq!(engine.query("EXISTS TABLE lab.chsnap_0badcafe_new0"), "0");
+}
+
+#[test]
+fn a_detached_database_keeps_the_uuids_of_its_views() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE a");
+    engine.query("CREATE TABLE a.d (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO a.d SELECT 1");
+    engine.query("CREATE VIEW a.x AS SELECT 1 AS one");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("DETACH DATABASE a");
+    chsnap.json(0, &["restore", "latest", "--rename-db", "a=c", "--yes"]);
+    engine.query("ATTACH DATABASE a");
+    assert_eq!(engine.query("SELECT count() FROM a.d"), "1");
+    assert_eq!(engine.query("SELECT one FROM c.x"), "1");
+}
+
+both_engines! {
+    fn parts_that_were_detached_and_attached_again_are_the_same_data(engine: Engine) {
+        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(20)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("ALTER TABLE default.t DETACH PARTITION 1");
+        engine.query("ALTER TABLE default.t ATTACH PARTITION 1");
+        let parts = || engine.query("SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name");
+        let before = parts();
+        let report = chsnap.run(&["--json", "restore", "latest", "--yes"]);
+        assert!(matches!(report.code, 0 | 3), "{}{}", report.stdout, report.stderr);
+        assert_eq!(parts(), before, "without a selection nothing is replaced");
+        // Part of it gone, the rest stays without a selection, too.
+        engine.query("ALTER TABLE default.t DROP PARTITION 1");
+        let before = parts();
+        chsnap.json(3, &["restore", "latest", "--yes"]);
+        assert_eq!(parts(), before);
+    }
+}

@@ -257,7 +257,7 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
         _ => (Ok(()), TableState::Restored),
     };
     report.state = state;
-    if moved.is_ok() && report.rows < report.expected_rows && keeps_its_rows(job, &comparison) {
+    if moved.is_ok() && report.rows < report.expected_rows && keeps_its_rows(job) {
         report.state = TableState::Incomplete;
         report.reason =
             Some("merges of the server, or the table's TTL, have taken rows before they could be compared".to_owned());
@@ -277,9 +277,9 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
 
 /// Whether fewer rows than the manifest's are a loss: not where a mutation or patches that came with the parts delete
 /// some.
-fn keeps_its_rows(job: &Job<'_>, comparison: &Comparison) -> bool {
+fn keeps_its_rows(job: &Job<'_>) -> bool {
     let has_patches = job.source.parts.iter().any(|part| part.part.is_patch());
-    !comparison.is_mutated && !has_patches && job.source.entry.mutations.is_empty()
+    !has_patches && job.source.entry.mutations.is_empty()
 }
 
 /// Gives held tables, which were compared, their own settings back. At the end, when everything stands that a definition

@@ -2,14 +2,12 @@
 
 use crate::model::TableName;
 use crate::ops::error::OpError;
-use crate::plan::{Loss, ReplacedScope, Stored, losses};
 use crate::server::{self, sql};
 
 use super::context::Context;
 use super::job::Job;
 use super::refused::Refused;
 use super::report::TableReport;
-use super::source::part_states;
 use super::statements::Statements;
 use super::survey::live_table;
 
@@ -38,17 +36,28 @@ pub(super) fn swap(
     };
     if entry.keeps_old {
         // Under a name that tells what it is. Where that cannot be had, the temporary one does.
-        let named = statements.rename(old, &job.kept_name);
-        report.replaced_table = Some(if named.is_ok() { job.kept_name.clone() } else { old.clone() });
+        report.replaced_table = Some(old.clone());
+        for number in 1..10 {
+            let mut name = job.kept_name.clone();
+            if number > 1 {
+                name.table = format!("{}_{number}", name.table);
+            }
+            if statements.rename(old, &name).is_ok() {
+                report.replaced_table = Some(name);
+                break;
+            }
+        }
         return Ok(());
     }
-    let unexpected = if context.request.options.replace { Vec::new() } else { losses_of(context, job, old)? };
-    if !unexpected.is_empty() {
-        let losses: Vec<String> = unexpected.iter().map(ToString::to_string).collect();
+    // It was written to until the exchange: what the plan has not shown keeps it.
+    let now = live_table(context.server, &context.survey.local, old)?;
+    if let (Some(now), Some(earlier)) = (now, &job.plan.live)
+        && let Some(gained) = now.gained(earlier, None)
+    {
         report.replaced_table = Some(old.clone());
         report.warnings.push(format!(
-            "the table that it replaced is now {old} and was not dropped, because it has {} by now",
-            losses.join(", ")
+            "the table that it replaced is now {old} and was not dropped, because it has changed since the plan was \
+             made: {gained}"
         ));
         return Ok(());
     }
@@ -58,19 +67,6 @@ pub(super) fn swap(
         report.warnings.push(format!("the table that it replaced is now {old}, and could not be dropped: {error}"));
     }
     Ok(())
-}
-
-/// What of a table that was replaced the snapshot does not have: it was written to until the exchange.
-fn losses_of(context: &Context<'_>, job: &Job<'_>, old: &TableName) -> Result<Vec<Loss>, Refused> {
-    let Some(live) = live_table(context.server, &context.survey.local, old)? else { return Ok(Vec::new()) };
-    let stored = Stored {
-        uuid: job.source.entry.uuid.as_ref(),
-        parts: &part_states(&job.source.parts),
-        mutations: &job.source.entry.mutations,
-        // The plan has compared it.
-        has_same_definition: true,
-    };
-    Ok(losses(&live, stored, ReplacedScope::Table))
 }
 
 /// After a failed exchange or move: gives the live table its name back, and drops the restored one.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{TableName, escape_for_file_name};
-use crate::plan::{Action, RestoreEntry, RestorePlan, TablePlan};
+use crate::model::TableName;
+use crate::plan::{Action, RestoreEntry, RestorePlan, TablePlan, kept_name};
 
 use super::context::Context;
 use super::source::SourceTable;
@@ -22,19 +22,6 @@ pub(super) struct Job<'a> {
     pub(super) kept_name: TableName,
     /// Its name in the staging directories.
     pub(super) stage_name: String,
-}
-
-/// Longest name of a table, less what is put behind it: the file of its definition must have one.
-const NAME_LIMIT_BYTES: usize = 180;
-
-/// `<table>_replaced_<UTC digits>`, with as much of the table's name as fits.
-fn kept_name(table: &TableName, word: &str) -> TableName {
-    let digits = word.rsplit('_').nth(1).unwrap_or_default();
-    let mut name = table.table.clone();
-    while escape_for_file_name(&name).len() > NAME_LIMIT_BYTES {
-        name.pop();
-    }
-    TableName::new(table.database.clone(), format!("{name}_replaced_{digits}"))
 }
 
 /// The disk that a part goes to: the one that it was on, else the first of the table's policy.
@@ -73,6 +60,7 @@ pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &s
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
             old_name: (swaps && table.uuid.is_none()).then(|| temporary("old")),
             keeps_old: swaps && context.request.keep_replaced,
+            may_lose: swaps && context.request.options.replace,
             held: table.held.clone(),
         };
         let job = Job {

@@ -63,6 +63,11 @@ impl KnownTables {
         self.files.contains(&file_of(name))
     }
 
+    /// Whether any definition file, or any list of the server's, has this UUID.
+    pub(super) fn has_uuid(&self, uuid: &str) -> bool {
+        self.uuids.contains(uuid)
+    }
+
     /// What is known of an entry's directory, which stands.
     pub(super) fn of(&self, entry: &RestoreEntry) -> Knowledge {
         let is_known = match &entry.uuid {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::model::{PartitionId, TableName};
 use crate::ops::error::OpError;
-use crate::plan::{ReplacedScope, Stored, losses};
 use crate::server::{self, sql};
 
 use super::context::Context;
@@ -13,7 +12,6 @@ use super::fit;
 use super::job::Job;
 use super::refused::Refused;
 use super::report::TableReport;
-use super::source::part_states;
 use super::statements::Statements;
 use super::survey::live_table;
 
@@ -64,7 +62,7 @@ fn give(
         .map(|part| part.partition.clone())
         .collect();
     let from = if fit::fit(context, statements, job, report)? { &job.fitting } else { from };
-    check_losses(context, job, &partitions, others_go)?;
+    check_gains(context, job, &partitions, others_go)?;
     let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
     for partition in &partitions {
         context.check_interrupted()?;
@@ -86,30 +84,21 @@ fn give(
     Ok(())
 }
 
-/// The live table as it is right before its partitions are replaced: what was written to it since the plan was shown is
-/// lost only where that was agreed to.
-fn check_losses(
+/// The live table right before its partitions are replaced: what was written to them since the plan was made was not in
+/// it. What comes between this look and the statement is lost.
+fn check_gains(
     context: &Context<'_>,
     job: &Job<'_>,
     partitions: &BTreeSet<PartitionId>,
     others_go: bool,
 ) -> Result<(), Refused> {
-    if context.request.options.replace {
-        return Ok(());
-    }
     let Some(live) = live_table(context.server, &context.survey.local, &job.plan.to)? else {
         return Err(Refused::This("the table does not exist any more".to_owned()));
     };
-    let stored = Stored {
-        uuid: job.source.entry.uuid.as_ref(),
-        parts: &part_states(&job.source.parts),
-        mutations: &job.source.entry.mutations,
-        has_same_definition: true,
-    };
-    let scope = if others_go { ReplacedScope::AllPartitions } else { ReplacedScope::Partitions(partitions) };
-    match losses(&live, stored, scope).first() {
+    let only = (!others_go).then_some(partitions);
+    match job.plan.live.as_ref().and_then(|earlier| live.gained(earlier, only)) {
         None => Ok(()),
-        Some(loss) => Err(Refused::This(format!("it has changed since the plan was made: it has {loss} by now"))),
+        Some(gained) => Err(Refused::This(format!("it has changed since the plan was made: {gained}"))),
     }
 }
 

@@ -16,6 +16,7 @@ use super::leftovers::stands;
 use super::locked_dir::LOCK;
 use super::staging::INTENT;
 use super::statements::Statements;
+use super::survey::live_table;
 
 /// Carries out the steps. The answer is what stays, with the reason.
 ///
@@ -30,8 +31,8 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
                 None
             }
             RecoveryStep::Release { name, held, directory } => release(server, name, held, directory)?,
-            RecoveryStep::DropTable { name, uuid, directory, .. } => {
-                drop_table(server, name, uuid.as_ref(), directory)?
+            RecoveryStep::DropTable { name, uuid, directory, only_if_empty, .. } => {
+                drop_table(server, local, (name, uuid.as_ref()), directory, *only_if_empty)?
             }
             RecoveryStep::RemovePlace { entry, disk, path } => remove_place(server, local, entry, (disk, path))?,
             RecoveryStep::EmptyDirectory { directory } => {
@@ -71,14 +72,20 @@ fn release(
 
 fn drop_table(
     server: &Server,
-    name: &TableName,
-    uuid: Option<&TableUuid>,
+    local: &LocalDisks,
+    (name, uuid): (&TableName, Option<&TableUuid>),
     directory: &str,
+    only_if_empty: bool,
 ) -> Result<Option<String>, OpError> {
     let catalog = server::survey(server, false)?;
     let Some(there) = catalog.tables.iter().find(|table| table.name() == name) else { return Ok(None) };
     if there.key.uuid.as_ref() != uuid {
         return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
+    }
+    if only_if_empty && live_table(server, local, name)?.is_some_and(|live| live.has_anything()) {
+        return Ok(Some(format!(
+            "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
+        )));
     }
     Statements::new(server, directory)?.drop_table(name, uuid.is_some())?;
     Ok(None)

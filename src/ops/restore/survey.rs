@@ -93,11 +93,19 @@ impl TargetSurvey {
             let live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
             (table.name().clone(), live)
         };
+        // Only what does not exist yet can take a name or a UUID of a detached table.
+        let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
+        let missing: Vec<TableName> = wanted.iter().filter(|name| !attached.contains(name)).cloned().collect();
+        let known = (!missing.is_empty()).then(|| KnownTables::read(server, &self.local));
         Ok(Target {
             databases: self.databases.clone(),
             tables: self.catalog.tables.iter().map(target_table).collect(),
-            detached: self.detached(server, wanted),
-            used_uuids: self.used_uuids(server, sources)?,
+            detached: known
+                .iter()
+                .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
+                .cloned()
+                .collect(),
+            used_uuids: self.used_uuids(server, sources, known.as_ref())?,
             policies: self.policies.clone(),
             disks: self.local.iter().map(|disk| disk.disk.name.clone()).collect(),
             objects: existing_objects(server)?,
@@ -106,20 +114,14 @@ impl TargetSurvey {
         })
     }
 
-    /// The wanted names that no attached table has, and a definition file has: of detached tables.
-    fn detached(&self, server: &Server, wanted: &BTreeSet<TableName>) -> BTreeSet<TableName> {
-        let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
-        let missing: Vec<&TableName> = wanted.iter().filter(|name| !attached.contains(name)).collect();
-        if missing.is_empty() {
-            return BTreeSet::new();
-        }
-        let known = KnownTables::read(server, &self.local);
-        missing.into_iter().filter(|name| known.has_definition(name)).cloned().collect()
-    }
-
     /// Of the UUIDs in the snapshot those that the server knows: of a table, of one that was dropped and whose directory
     /// it will remove, of one that is detached; or for which a directory stands, whosever that is.
-    fn used_uuids(&self, server: &Server, sources: &[SourceItem]) -> Result<HashSet<TableUuid>, OpError> {
+    fn used_uuids(
+        &self,
+        server: &Server,
+        sources: &[SourceItem],
+        on_disk: Option<&KnownTables>,
+    ) -> Result<HashSet<TableUuid>, OpError> {
         let mut known: HashSet<String> = server::hidden_uuids(server)?.into_iter().collect();
         known.extend(self.catalog.tables.iter().filter_map(|table| table.key.uuid.as_ref().map(ToString::to_string)));
         let mut dropped = Vec::new();
@@ -131,7 +133,9 @@ impl TargetSurvey {
         let mut used = HashSet::new();
         for uuid in sources.iter().filter_map(|source| source.uuid.as_ref()) {
             let text = uuid.as_str();
-            let is_known = known.contains(text) || dropped.iter().any(|name| name.contains(text));
+            let is_known = known.contains(text)
+                || on_disk.is_some_and(|on_disk| on_disk.has_uuid(text))
+                || dropped.iter().any(|name| name.contains(text));
             let place = Path::new("store").join(text.get(..3).unwrap_or_default()).join(text);
             let mut stands = false;
             for disk in self.local.iter().filter(|_| !is_known) {

@@ -23,7 +23,7 @@ pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, Wha
 pub use planner::plan_restore;
 pub use recover::{
     EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
-    apply_recovery, plan_recovery,
+    apply_recovery, kept_name, plan_recovery,
 };
 pub use source::{SnapshotContent, SourceData, SourceItem};
 pub use table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};

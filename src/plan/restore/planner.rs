@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::model::{PartitionId, TableName, TableUuid};
 use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
 
-use super::compare::compare_parts;
+use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
 use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
@@ -70,7 +70,9 @@ pub fn plan_restore(
         plan.objects = plan_objects(content.objects, &target.objects, &wanted);
     }
     map_names(&mut plan, sources, options);
-    name_unresolved(&mut plan);
+    if !options.renames.is_empty() {
+        name_unresolved(&mut plan);
+    }
     let mut names: BTreeMap<&TableName, &TableName> = BTreeMap::new();
     for table in &plan.tables {
         if let Some(other) = names.insert(&table.to, &table.from) {
@@ -118,9 +120,6 @@ fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOp
 
 /// Warns of every object that is made and in which an old name still stands: it would read or write what is live.
 fn name_unresolved(plan: &mut RestorePlan) {
-    if plan.mapping.tables.is_empty() && plan.mapping.databases.is_empty() {
-        return;
-    }
     for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
         let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
         if !left.is_empty() {
@@ -176,6 +175,7 @@ impl Planner<'_> {
             expired: Expired::default(),
             replaces: None,
             live_uuid: there.and_then(|there| there.uuid.clone()),
+            live: None,
             losses: Vec::new(),
             warnings: Vec::new(),
             to,
@@ -371,7 +371,8 @@ impl Planner<'_> {
             return Action::Keep(Kept::Same);
         }
         let live = Amount::of(&there.parts);
-        if !self.options.selects && !plan.losses.is_empty() {
+        let has_rows = there.parts.iter().any(|part| part.is_active && !part.is_empty());
+        if !self.options.selects && (has_rows || !plan.losses.is_empty()) {
             plan.losses.clear();
             return Action::Keep(Kept::OtherData {
                 rows: live.rows,
@@ -386,9 +387,15 @@ impl Planner<'_> {
                 DROP_LIMIT_BYTES / 1_000_000_000
             ));
         }
+        if action == Action::Swap && self.engine(&plan.to.database, &plan.from.database) == Some("Memory") {
+            return Action::Impossible(
+                "tables of a database of the engine Memory cannot change their names".to_owned(),
+            );
+        }
         if live.parts > 0 || !plan.losses.is_empty() {
             plan.replaces = Some(live);
         }
+        plan.live = Some(there.clone());
         action
     }
 }
@@ -401,6 +408,17 @@ fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<
     let live: Vec<_> = there.parts.iter().filter(|part| is_asked_for(&part.partition)).cloned().collect();
     let comparison = compare_parts(&data.parts, &live);
     let may_have_patches = |definition: &Definition| definition.mentions("enable_block_number_column");
+    // Parts that were detached and attached again have other names.
+    let contents = |parts: &[PartState]| {
+        let filled = parts.iter().filter(|part| !part.is_empty());
+        let mut all: Vec<_> = filled.map(|part| (part.partition.clone(), part.fingerprint)).collect();
+        all.sort_unstable();
+        all.iter().all(|(_, fingerprint)| fingerprint.is_some()).then_some(all)
+    };
+    let stored = contents(&data.parts);
+    if stored.is_some() && stored == contents(&live) {
+        return true;
+    }
     let merges_prove = !comparison.is_mutated && !there.definition.as_ref().is_some_and(may_have_patches);
     comparison.wrong.is_empty()
         && comparison.foreign.is_empty()

@@ -31,9 +31,27 @@ pub struct RestoreEntry {
     pub old_name: Option<TableName>,
     /// Whether the table that was replaced is to stay, under the name that it has then.
     pub keeps_old: bool,
+    /// Whether the person agreed to lose what the replaced table has and the snapshot does not.
+    #[serde(default)]
+    pub may_lose: bool,
     /// Settings that it is held by until it is compared.
     #[serde(default)]
     pub held: Vec<HeldSetting>,
+}
+
+/// Longest name of a table, less what is put behind it: the file of its definition must have one.
+const NAME_LIMIT_BYTES: usize = 180;
+
+/// The name of a replaced table that is kept: `<table>_replaced_<UTC digits>`, with as much of the table's name as fits.
+/// `directory` is the staging directory of the restore.
+#[must_use]
+pub fn kept_name(table: &TableName, directory: &str) -> TableName {
+    let digits = directory.rsplit('_').nth(1).unwrap_or_default();
+    let mut name = table.table.clone();
+    while escape_for_file_name(&name).len() > NAME_LIMIT_BYTES {
+        name.pop();
+    }
+    TableName::new(table.database.clone(), format!("{name}_replaced_{digits}"))
 }
 
 impl RestoreEntry {
@@ -49,6 +67,7 @@ impl RestoreEntry {
             replaces_uuid: None,
             old_name: None,
             keeps_old: false,
+            may_lose: false,
             held: Vec::new(),
         }
     }
@@ -174,6 +193,8 @@ pub enum RecoveryStep {
         uuid: Option<TableUuid>,
         /// What it is.
         role: Temporary,
+        /// Whether it stays if it has anything by now: nobody has agreed to lose that.
+        only_if_empty: bool,
         /// The staging directory of the restore that left it.
         directory: String,
     },
@@ -208,7 +229,7 @@ pub enum RecoveryStep {
 impl fmt::Display for RecoveryStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rename { from, to, .. } => write!(f, "rename {from} back to {to}"),
+            Self::Rename { from, to, .. } => write!(f, "rename {from} to {to}"),
             Self::Release { name, .. } => write!(f, "let {name} merge again"),
             Self::DropTable { name, role: Temporary::Helper, .. } => write!(f, "drop the temporary table {name}"),
             Self::DropTable { name, role: Temporary::Replaced, .. } => {
@@ -267,6 +288,12 @@ fn steps_of_entry(
         name: name.clone(),
         uuid: uuid.cloned(),
         role,
+        only_if_empty: role == Temporary::Replaced && !entry.may_lose,
+        directory: directory.to_owned(),
+    };
+    let keep_as = |name: &TableName, target: &TableName| RecoveryStep::Rename {
+        from: name.clone(),
+        to: kept_name(target, directory),
         directory: directory.to_owned(),
     };
     let there = |name: &TableName| tables.get(name);
@@ -288,6 +315,7 @@ fn steps_of_entry(
                         directory: directory.to_owned(),
                     });
                 }
+                Some(target) if entry.keeps_old && there(&entry.name).is_none() => steps.push(keep_as(old, target)),
                 _ if entry.keeps_old => {}
                 // The new table still has its temporary name, so that what has the target's is somebody else's.
                 _ if there(&entry.name).is_some() => steps.push(RecoveryStep::Keep {
@@ -308,7 +336,9 @@ fn steps_of_entry(
                 let is_exchanged = entry.replaces.as_ref().is_some_and(|target| there(target) == Some(&entry.uuid));
                 let is_replaced =
                     is_exchanged && (entry.replaces_uuid.is_none() || entry.replaces_uuid.as_ref() == uuid.as_ref());
-                if is_replaced && !entry.keeps_old {
+                if let (true, true, Some(target)) = (is_replaced, entry.keeps_old, &entry.replaces) {
+                    steps.push(keep_as(&entry.name, target));
+                } else if is_replaced && !entry.keeps_old {
                     steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Replaced));
                 } else if !is_replaced {
                     let reason = "it is not the table that the interrupted restore made".to_owned();
@@ -485,6 +515,10 @@ mod tests {
         let keeps = RestoreEntry { keeps_old: true, ..swap };
         let steps = plan(&[("chsnap_1_new0", 9), ("t", 1)], &keeps);
         assert!(!removes(&steps) && note_goes(&steps), "{steps:?}");
+        assert!(
+            matches!(steps.first(), Some(RecoveryStep::Rename { .. })),
+            "under a name that tells what it is: {steps:?}"
+        );
     }
 
     #[test]

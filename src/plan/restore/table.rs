@@ -10,7 +10,7 @@ use super::hold::HeldSetting;
 use super::loss::Loss;
 use super::objects::{DatabasePlan, ObjectAction, ObjectPlan};
 use super::recover::RecoveryStep;
-use super::target::Amount;
+use super::target::{Amount, TargetTable};
 
 /// How a table that stays compares with the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct TablePlan {
     pub replaces: Option<Amount>,
     /// The UUID of the live table.
     pub live_uuid: Option<TableUuid>,
+    /// The live table as it was when the plan was made, of one that is replaced or gets partitions.
+    pub live: Option<TargetTable>,
     /// What of the live table the snapshot does not have, and would be lost.
     pub losses: Vec<Loss>,
     /// Notes for the person.

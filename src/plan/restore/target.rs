@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{TableName, TableUuid};
-use crate::plan::{Definition, ObjectKind};
+use crate::model::{PartitionId, TableName, TableUuid};
+use crate::plan::{Definition, Mapping, ObjectKind};
 
-use super::compare::PartState;
+use super::compare::{PartState, compare_parts};
 
 /// The parts in a table's `detached/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,43 @@ pub struct TargetTable {
     pub detached: DetachedParts,
     /// Its definition, where it can be read.
     pub definition: Option<Definition>,
+}
+
+impl TargetTable {
+    /// Whether it has rows, detached parts or unfinished mutations, or may have some.
+    #[must_use]
+    pub fn has_anything(&self) -> bool {
+        let has_rows = self.parts.iter().any(|part| part.is_active && !part.is_empty());
+        let has_detached = self.detached != DetachedParts::Listed(Vec::new());
+        has_rows || has_detached || !self.unfinished_mutations.is_empty()
+    }
+
+    /// What it has gained since an earlier look at it, within these partitions or all. Merges alone gain nothing.
+    #[must_use]
+    pub fn gained(&self, earlier: &Self, only: Option<&BTreeSet<PartitionId>>) -> Option<String> {
+        let of = |table: &Self| -> Vec<PartState> {
+            let is_asked_for = |part: &&PartState| only.is_none_or(|only| only.contains(&part.partition.of_data()));
+            table.parts.iter().filter(is_asked_for).cloned().collect()
+        };
+        let comparison = compare_parts(&of(earlier), &of(self));
+        if let Some(part) = comparison.foreign.first() {
+            return Some(format!("its part {part} is new"));
+        }
+        if let Some(id) = self.unfinished_mutations.iter().find(|id| !earlier.unfinished_mutations.contains(id)) {
+            return Some(format!("its mutation {id} is new"));
+        }
+        if only.is_some() {
+            return None;
+        }
+        if self.detached != earlier.detached {
+            return Some("it has other detached parts".to_owned());
+        }
+        let is_same_definition = match (&self.definition, &earlier.definition) {
+            (Some(now), Some(earlier)) => now.is_like(earlier, &Mapping::default()),
+            (now, earlier) => now.is_none() && earlier.is_none(),
+        };
+        (!is_same_definition).then(|| "it has another definition".to_owned())
+    }
 }
 
 /// Parts, rows and bytes of a table.
