@@ -66,10 +66,9 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
         Ok(restores) => {
             let held: Vec<String> =
                 restores.iter().flat_map(|restore| &restore.held).map(ToString::to_string).collect();
-            let mut text = format!("interrupted restores: {}", restores.len());
-            if !held.is_empty() {
-                text.push_str(&format!("; merges are held of {}", held.join(", ")));
-            }
+            let held =
+                if held.is_empty() { String::new() } else { format!("; merges are held of {}", held.join(", ")) };
+            let text = format!("interrupted restores: {}{held}", restores.len());
             findings.warn("restores", text, "chsnap restore latest --dry-run shows what it would do with them");
         }
         Err(error) => findings.warn("restores", chain(&error), "run chsnap as root, or as the server's user"),
