@@ -37,7 +37,7 @@ pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use survey::{
     DatabaseRow, Definitions, DetachedRow, Identity, databases, definitions, detached_tables, functions, identity,
-    survey, survey_again,
+    survey, survey_again, survey_table,
 };
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};

@@ -63,15 +63,25 @@ fn left_out(with_system: bool) -> String {
 /// All tables with their definitions.
 #[must_use]
 pub fn tables(features: &Features, with_system: bool) -> String {
+    tables_where(features, &left_out(with_system))
+}
+
+/// The table of one name with its definition.
+#[must_use]
+pub fn table(features: &Features, table: &TableName) -> String {
+    let condition = format!("database = {} AND name = {}", quote_text(&table.database), quote_text(&table.table));
+    tables_where(features, &condition)
+}
+
+fn tables_where(features: &Features, condition: &str) -> String {
     let data_paths =
         if features.has_column("tables", "data_paths") { "data_paths" } else { "[data_path] AS data_paths" };
     format!(
         "SELECT database, name, engine, metadata_path, create_table_query, {data_paths}, {}, {}, {} FROM system.tables \
-         WHERE database != '' AND {}",
+         WHERE database != '' AND {condition}",
         column(features, "tables", "uuid", "''"),
         column(features, "tables", "storage_policy", "''"),
         column(features, "tables", "has_own_data", "CAST(NULL AS Nullable(UInt8))"),
-        left_out(with_system),
     )
 }
 
@@ -115,7 +125,17 @@ pub(super) fn listed(row: &PartRow) -> String {
 /// All mutations that the server still lists.
 #[must_use]
 pub fn mutations(with_system: bool) -> String {
-    format!("SELECT database, table, mutation_id, is_done FROM system.mutations WHERE {}", left_out(with_system))
+    mutations_where(&left_out(with_system))
+}
+
+/// The mutations of one table that the server still lists.
+#[must_use]
+pub fn mutations_of(table: &TableName) -> String {
+    mutations_where(&is_table(table))
+}
+
+fn mutations_where(condition: &str) -> String {
+    format!("SELECT database, table, mutation_id, is_done FROM system.mutations WHERE {condition}")
 }
 
 /// All disks; servers without `system.disks` have one.

@@ -111,9 +111,7 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
             tracing::debug!(tables = known.moved.len(), "parts are listed again");
         }
         let only = if known.moved.len() <= TABLES_LISTED_BY_NAME { known.moved.as_slice() } else { &[] };
-        let mut hand_out = HandOut::of(&catalog);
-        server.each_row_of(&sql::parts(features, with_system, only), |row| hand_out.give(&row, &mut catalog))?;
-        hand_out.end(&mut catalog);
+        list_parts(server, &mut catalog, with_system, only)?;
     }
     for table in &mut catalog.tables {
         match known.parts.get(&table.key) {
@@ -122,13 +120,47 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
         }
     }
     catalog.listings.extend(known.listings);
+    finish(server, &mut catalog)?;
+    Ok(catalog)
+}
+
+/// Reads one table, with its mutations and active parts; `None` where there is none of this name.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, ServerError> {
+    let features = server.features();
+    let tables: Vec<TableRow> = tables(server, &sql::table(features, name), &[])?;
+    let mutations: Vec<MutationRow> =
+        if features.has_table("mutations") { server.rows(&sql::mutations_of(name))? } else { Vec::new() };
+    let mut catalog = catalog(tables, mutations);
+    list_parts(server, &mut catalog, true, std::slice::from_ref(name))?;
+    finish(server, &mut catalog)?;
+    Ok(catalog.tables.into_iter().next())
+}
+
+/// Gives the parts of `only`, or of all where none is named, to the tables of a catalog.
+fn list_parts(
+    server: &Server,
+    catalog: &mut Catalog,
+    with_system: bool,
+    only: &[TableName],
+) -> Result<(), ServerError> {
+    let mut hand_out = HandOut::of(catalog);
+    server.each_row_of(&sql::parts(server.features(), with_system, only), |row| hand_out.give(&row, catalog))?;
+    hand_out.end(catalog);
+    Ok(())
+}
+
+/// Leaves out what cannot be used, and completes what an Overlay database does not show.
+fn finish(server: &Server, catalog: &mut Catalog) -> Result<(), ServerError> {
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     if catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree()) {
-        look_behind_overlays(&mut catalog, &databases(server)?);
+        look_behind_overlays(catalog, &databases(server)?);
     }
-    Ok(catalog)
+    Ok(())
 }
 
 /// What an earlier look knows of the parts that a server has now.

@@ -304,8 +304,8 @@ fn release(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
 
 /// Whether the server lists the table of a job, as the job's own.
 fn is_attached(context: &Context<'_>, job: &Job<'_>) -> Result<bool, OpError> {
-    let catalog = server::survey(context.server, false)?;
-    Ok(catalog.tables.iter().any(|table| *table.name() == job.entry.name && table.key.uuid == job.entry.uuid))
+    let found = server::survey_table(context.server, &job.entry.name)?;
+    Ok(found.is_some_and(|table| table.key.uuid == job.entry.uuid))
 }
 
 fn compare(

@@ -75,15 +75,14 @@ pub(super) fn swap(
 /// If the server does not answer, or refuses.
 pub(super) fn give_up(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Result<(), OpError> {
     let entry = &job.entry;
-    let catalog = server::survey(context.server, false)?;
-    let find = |name: &TableName| catalog.tables.iter().find(|table| table.name() == name);
+    let find = |name: &TableName| server::survey_table(context.server, name);
     if let (Some(old), Some(target)) = (&entry.old_name, &entry.replaces)
-        && find(old).is_some()
-        && find(target).is_none()
+        && find(old)?.is_some()
+        && find(target)?.is_none()
     {
         statements.rename(old, target)?;
     }
-    if find(&entry.name).is_some_and(|table| table.key.uuid == entry.uuid) {
+    if find(&entry.name)?.is_some_and(|table| table.key.uuid == entry.uuid) {
         statements.drop_table(&entry.name, entry.uuid.is_some())?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::model::{TableName, TableUuid};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, release_statements};
-use crate::server::{self, Server, ServerError, sql};
+use crate::server::{Server, ServerError, sql};
 
 use super::known::KnownTables;
 use super::leftovers::stands;
@@ -77,12 +77,11 @@ fn drop_table(
     directory: &str,
     only_if_empty: bool,
 ) -> Result<Option<String>, OpError> {
-    let catalog = server::survey(server, false)?;
-    let Some(there) = catalog.tables.iter().find(|table| table.name() == name) else { return Ok(None) };
-    if there.key.uuid.as_ref() != uuid {
+    let Some(there) = live_table(server, local, name)? else { return Ok(None) };
+    if there.uuid.as_ref() != uuid {
         return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
     }
-    if only_if_empty && live_table(server, local, name)?.is_some_and(|live| live.has_anything()) {
+    if only_if_empty && there.has_anything() {
         return Ok(Some(format!(
             "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
         )));

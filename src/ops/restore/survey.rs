@@ -189,9 +189,7 @@ pub(super) fn live_table(
     local: &LocalDisks,
     name: &TableName,
 ) -> Result<Option<TargetTable>, OpError> {
-    let catalog = server::survey(server, false)?;
-    let found = catalog.tables.iter().find(|table| table.name() == name);
-    Ok(found.map(|table| examine(local, table)))
+    Ok(server::survey_table(server, name)?.map(|table| examine(local, &table)))
 }
 
 /// All parts that the server lists of a table, active or not.
