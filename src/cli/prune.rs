@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     let verdict = verdict(args, &plan, output);
     if verdict == Verdict::Pruned {
-        // Whoever was asked may have taken a while to answer.
+        // The answer may have taken a while.
         let now = Utc::now();
         let locked = repository.lock("prune", now, globals.lock_wait).map_err(OpError::from)?;
         carry_out(&locked, &plan, now)?;

@@ -392,7 +392,7 @@ pub struct DetachedRow {
     pub uuid: String,
 }
 
-/// Reads the detached tables of attached databases; none where the server does not list them.
+/// Reads the detached tables of attached databases; empty if the server does not list them.
 ///
 /// # Errors
 /// If the server does not answer.

@@ -153,7 +153,7 @@ fn settings() -> insta::Settings {
 
 fn run(chsnap: &Chsnap, line: &[&str]) -> Run {
     let line = [&["--progress", "none"], line].concat();
-    // The width of whoever's terminal runs the tests is not to matter.
+    // The width of the terminal that runs the tests must not matter.
     let output = chsnap.command(&line).env("COLUMNS", "100").env_remove("NO_COLOR").output().expect("chsnap starts");
     Run::of(&output)
 }

@@ -15,7 +15,7 @@ impl<'a> Reader<'a> {
         Self { text, tokens: solid_tokens(text), at: 0 }
     }
 
-    /// The token so many behind the next one.
+    /// Looks ahead by a number of tokens.
     pub(super) fn ahead(&self, count: usize) -> Option<Token<'a>> {
         self.tokens.get(self.at + count).copied()
     }

@@ -30,7 +30,7 @@ pub(super) struct Masked {
     pub(super) secrets: Vec<String>,
 }
 
-/// Whether ClickHouse, or whoever wrote the statement, hid a secret in it.
+/// Whether a secret is hidden in the statement, by ClickHouse or by its author.
 pub(super) fn has_hidden(sql: &str) -> bool {
     let solid: Vec<Token<'_>> = tokens(sql).into_iter().filter(|token| token.kind != TokenKind::Space).collect();
     let in_literal = |token: &Token<'_>| token.value().is_some_and(|value| value.contains(HIDDEN));

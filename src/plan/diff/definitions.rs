@@ -9,7 +9,7 @@ use super::layout::lay_out;
 /// A definition of one side, and whether it is the server's own file.
 pub(super) type SideDefinition = (String, bool);
 
-/// What became of a definition.
+/// How a definition changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DefinitionChange {
     /// Both define the same.

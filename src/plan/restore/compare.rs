@@ -137,20 +137,21 @@ fn difference(expected: &PartState, found: &PartState) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{PartState, compare_parts};
-    use crate::model::{Fingerprint, PartName, PartitionId};
-
-    fn part(name: &str, partition: &str, hash: u8, rows: u64) -> PartState {
-        PartState {
-            name: PartName::try_from(name.to_owned()).expect("a name"),
-            partition: PartitionId(partition.into()),
-            fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
-            rows: Some(rows),
-            bytes: 10,
-            is_active: true,
-        }
+pub(super) fn sample_part(name: &str, partition: &str, hash: u8, rows: u64) -> PartState {
+    PartState {
+        name: PartName::try_from(name.to_owned()).expect("a name"),
+        partition: PartitionId(partition.into()),
+        fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
+        rows: Some(rows),
+        bytes: 10,
+        is_active: true,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compare_parts, sample_part as part};
+    use crate::model::PartName;
 
     #[test]
     fn merged_parts_are_not_lost_and_lost_ones_are_named() {

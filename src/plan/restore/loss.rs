@@ -173,20 +173,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Loss, ReplacedScope, Stored, losses};
-    use crate::model::{Fingerprint, PartName, PartitionId, TableUuid};
-    use crate::plan::restore::compare::PartState;
+    use crate::model::{PartitionId, TableUuid};
+    use crate::plan::restore::compare::{PartState, sample_part as part};
     use crate::plan::restore::target::{DetachedParts, TargetTable};
-
-    fn part(name: &str, partition: &str, hash: u8, rows: u64) -> PartState {
-        PartState {
-            name: PartName::try_from(name.to_owned()).expect("a name"),
-            partition: PartitionId(partition.into()),
-            fingerprint: Some(Fingerprint::from_bytes([hash; 16])),
-            rows: Some(rows),
-            bytes: 10,
-            is_active: true,
-        }
-    }
 
     fn uuid() -> TableUuid {
         TableUuid::try_from("00000001-0000-4000-8000-000000000000".to_owned()).expect("a UUID")
