@@ -29,7 +29,7 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    Change, ListedPart, Shape, change, definition_settings, has_setting, hidden_uuids, merge_tree_settings,
+    Change, ListedPart, Shape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
     named_collections, names_in, own_database, parts_of, running_with, shape_of, storage_policies, table_uuids,
     unfinished_mutations,
 };

@@ -203,12 +203,13 @@ pub fn change(server: &Server, change: Change<'_>) -> Result<(), ServerError> {
     server.execute(&Request { sql, settings, query_id: None, deadline, interruptible: false, label })
 }
 
-/// Whether statements may carry this setting.
+/// Whether statements may carry all of these settings.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn has_setting(server: &Server, name: &str) -> Result<bool, ServerError> {
-    Ok(server.rows::<CountRow>(&sql::count_settings(name))?.first().is_some_and(|row| row.count > 0))
+pub fn has_settings(server: &Server, names: &[&str]) -> Result<bool, ServerError> {
+    let count = server.rows::<CountRow>(&sql::count_settings(names))?.first().map_or(0, |row| row.count);
+    Ok(count == names.len() as u64)
 }
 
 /// UUIDs of all tables, those of the server's own databases too; empty if tables have no UUIDs.

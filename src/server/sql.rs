@@ -428,10 +428,11 @@ pub const DEFINITION_SETTINGS: &str = "SELECT name, value FROM system.settings W
      'max_expanded_ast_elements', 'max_ast_depth', 'max_parser_depth', 'max_parser_backtracks', 'flatten_nested', \
      'data_type_default_nullable', 'allow_materialized_view_with_bad_select')";
 
-/// How many settings have this name.
+/// How many settings there are of these names.
 #[must_use]
-pub fn count_settings(name: &str) -> String {
-    format!("SELECT count() AS count FROM system.settings WHERE name = {}", quote_text(name))
+pub fn count_settings(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| quote_text(name)).collect();
+    format!("SELECT count() AS count FROM system.settings WHERE name IN ({})", names.join(", "))
 }
 
 /// Whether the user may only read.

@@ -481,3 +481,35 @@ both_engines! {
         assert_eq!(parts(), before);
     }
 }
+
+#[test]
+fn a_table_of_the_servers_own_database_is_no_leftover() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT 1");
+    engine.query("CREATE TABLE system.my_log (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO system.my_log SELECT number FROM numbers(7)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--table", "default.t"]);
+    let note = |digits: &str| {
+        let note = engine.data_path().join(format!("chsnap_restore_{digits}_0badcafe"));
+        fs::create_dir(&note).expect("a directory");
+        fs::write(note.join("lock"), b"").expect("a lock");
+        let intent = serde_json::json!({
+            "snapshot": "2026-11-22T020000Z", "host": "h", "pid": 1, "started": "2026-11-22T02:00:00Z",
+            "tables": [{"name": {"database": "system", "table": "my_log"}, "uuid": null,
+                "places": [["default", "data/system/my_log"]], "is_temporary": false, "replaces": null,
+                "old_name": null, "keeps_old": false}],
+        });
+        fs::write(note.join("intent.json"), intent.to_string()).expect("an intent");
+    };
+    note("20261122020000");
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM system.my_log"), "7");
+    // Its database keeps no definition files that would tell of a detached table.
+    note("20261122020001");
+    engine.query("DETACH TABLE system.my_log");
+    chsnap.json(3, &["restore", "latest", "--yes"]);
+    engine.query("ATTACH TABLE system.my_log");
+    assert_eq!(engine.query("SELECT count() FROM system.my_log"), "7");
+}

@@ -32,7 +32,7 @@ use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::waiting::patiently;
 
-pub(super) use guards::same_server;
+pub(super) use guards::{is_same, same_server};
 use previous::Previous;
 pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
 use run::{Run, Sealed, Source};

@@ -83,7 +83,7 @@ pub fn drill(
     Ok(report)
 }
 
-/// The line of the journal; none where no data was tried: the snapshot is as unproven as before.
+/// The line of the journal. A drill that tried no data writes none: the snapshot is as unproven as before.
 fn event(report: &DrillReport) -> Option<Event> {
     let tables = report.count(|table| table.is_tried() && (table.has_data || table.is_failed()));
     (tables > 0).then(|| Event::Drilled {

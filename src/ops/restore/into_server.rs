@@ -11,6 +11,7 @@ use rayon::ThreadPool;
 use crate::exec;
 use crate::model::{SnapshotId, TableName, TableUuid};
 use crate::monitor::{Monitor, Stage};
+use crate::ops::create::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
@@ -28,7 +29,7 @@ use super::leftovers::{self, Recovers};
 use super::locked_dir::random;
 use super::objects::{MadeObjects, make_databases, make_objects};
 use super::place::place_all;
-use super::recover::recover;
+use super::recover::{recover, recover_leftovers};
 use super::report::{Report, TableReport};
 use super::source::Source;
 use super::staging::{self, Staging};
@@ -91,8 +92,8 @@ fn survey(
 ) -> Result<(TargetSurvey, Vec<Leftover>), OpError> {
     // The server's own database is looked at only for a snapshot that has tables of it.
     let with_system = source.tables.iter().any(|table| table.entry.database == "system");
-    let read = || TargetSurvey::read(repository, server, &request.paths, with_system);
-    let mut survey = read()?;
+    let read = |with_system| TargetSurvey::read(repository, server, &request.paths, with_system);
+    let mut survey = read(with_system)?;
     let (user, uid) = (crate::fs::user_id(), survey.owner.0);
     if user != 0 && user != uid {
         return Err(OpError::CannotGive { uid, user });
@@ -100,7 +101,8 @@ fn survey(
     let names = leftovers::names(&survey.local)?;
     if !names.is_empty() {
         leftovers::wait_for(server, &names)?;
-        survey = read()?;
+        // A leftover can be of any database.
+        survey = read(true)?;
     }
     let leftovers = leftovers::examine(server, &survey.local, &names, recovers)?;
     Ok((survey, leftovers))
@@ -143,12 +145,10 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
     Ok(plan)
 }
 
-/// Whether a snapshot is of another server: by its UUID where both have one, else by its data path.
+/// Whether a snapshot is of another server, by the rule that a repository's server is known by.
 fn is_other_server(stored: &ServerEntry, live: &BoundServer) -> bool {
-    match (&stored.uuid, &live.uuid) {
-        (Some(stored), Some(live)) => stored != live,
-        _ => stored.data_path.trim_end_matches('/') != live.data_path.trim_end_matches('/'),
-    }
+    let stored = BoundServer { data_path: stored.data_path.clone(), uuid: stored.uuid.clone() };
+    !is_same(&stored, live)
 }
 
 /// The server as a plan reads it: whole are the tables that can be in the way of one that is asked for.
@@ -335,14 +335,7 @@ impl Prepared<'_> {
     /// As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
     fn undo(&self, word: &str, error: OpError) -> OpError {
         let (server, local) = (self.context.server, &self.context.survey.local);
-        let undone = (|| -> Result<Vec<String>, OpError> {
-            let names = BTreeSet::from([word.to_owned()]);
-            leftovers::wait_for(server, &names)?;
-            let leftovers = leftovers::examine(server, local, &names, Recovers::Everything)?;
-            let catalog = crate::server::survey(server, false)?;
-            let tables = catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect();
-            recover(server, local, &plan_recovery(&leftovers, &tables))
-        })();
+        let undone = recover_leftovers(server, local, &BTreeSet::from([word.to_owned()]), Recovers::Everything);
         match undone {
             Ok(kept) if kept.is_empty() => error,
             Ok(kept) => OpError::Unfinished {

@@ -38,7 +38,10 @@ impl KnownTables {
             Ok(uuids) => known.uuids.extend(uuids),
             Err(error) => known.cannot(&crate::monitor::chain(&error)),
         }
-        match server::databases(server) {
+        match server::databases(server).and_then(|mut databases| {
+            databases.extend(server::own_database(server)?);
+            Ok(databases)
+        }) {
             Ok(databases) => {
                 let others = databases.into_iter().filter(|database| database.engine != "Ordinary");
                 known.without_files.extend(others.map(|database| database.name));

@@ -1,6 +1,7 @@
 //! Carries out what a plan does with the leftovers of interrupted restores. Each step checks once more that what it
 //! removes is the restore's own.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::exec;
@@ -8,11 +9,11 @@ use crate::fs::{Dir, FsError};
 use crate::model::{TableName, TableUuid};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, release_statements};
-use crate::server::{Server, ServerError, sql};
+use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, plan_recovery, release_statements};
+use crate::server::{self, Server, ServerError, sql};
 
 use super::known::KnownTables;
-use super::leftovers::stands;
+use super::leftovers::{self, Recovers, stands};
 use super::locked_dir::LOCK;
 use super::staging::INTENT;
 use super::statements::Statements;
@@ -24,15 +25,19 @@ use super::survey::live_table;
 /// If the server does not answer, or something cannot be removed.
 pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep]) -> Result<Vec<String>, OpError> {
     let mut kept = Vec::new();
+    if steps.is_empty() {
+        return Ok(kept);
+    }
+    let statements = Statements::new(server, "")?;
     for step in steps {
         let stays = match step {
             RecoveryStep::Rename { from, to, directory } => {
-                Statements::new(server, directory)?.rename(from, to)?;
+                statements.with_word(directory).rename(from, to)?;
                 None
             }
-            RecoveryStep::Release { name, held, directory } => release(server, name, held, directory)?,
+            RecoveryStep::Release { name, held, directory } => release(&statements.with_word(directory), name, held)?,
             RecoveryStep::DropTable { name, uuid, directory, only_if_empty, .. } => {
-                drop_table(server, local, (name, uuid.as_ref()), directory, *only_if_empty)?
+                drop_table(&statements.with_word(directory), local, (name, uuid.as_ref()), *only_if_empty)?
             }
             RecoveryStep::RemovePlace { entry, disk, path } => remove_place(server, local, entry, (disk, path))?,
             RecoveryStep::EmptyDirectory { directory } => {
@@ -52,13 +57,27 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
     Ok(kept)
 }
 
-fn release(
+/// Recovers leftovers that no plan has shown: a run's own, or those of drills, which never ask. The answer is what stays.
+///
+/// # Errors
+/// If the server does not answer, or something cannot be removed.
+pub(in crate::ops) fn recover_leftovers(
     server: &Server,
-    name: &TableName,
-    held: &[HeldSetting],
-    directory: &str,
-) -> Result<Option<String>, OpError> {
-    let statements = Statements::new(server, directory)?;
+    local: &LocalDisks,
+    names: &BTreeSet<String>,
+    recovers: Recovers,
+) -> Result<Vec<String>, OpError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    leftovers::wait_for(server, names)?;
+    let leftovers = leftovers::examine(server, local, names, recovers)?;
+    let catalog = server::survey(server, true)?;
+    let tables = catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect();
+    recover(server, local, &plan_recovery(&leftovers, &tables))
+}
+
+fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) -> Result<Option<String>, OpError> {
     for statement in release_statements(&sql::quote_table(name), held) {
         match statements.run(&statement) {
             Err(error @ ServerError::Exception { .. }) => {
@@ -71,13 +90,12 @@ fn release(
 }
 
 fn drop_table(
-    server: &Server,
+    statements: &Statements<'_>,
     local: &LocalDisks,
     (name, uuid): (&TableName, Option<&TableUuid>),
-    directory: &str,
     only_if_empty: bool,
 ) -> Result<Option<String>, OpError> {
-    let Some(there) = live_table(server, local, name)? else { return Ok(None) };
+    let Some(there) = live_table(statements.server, local, name)? else { return Ok(None) };
     if there.uuid.as_ref() != uuid {
         return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
     }
@@ -86,7 +104,7 @@ fn drop_table(
             "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
         )));
     }
-    Statements::new(server, directory)?.drop_table(name, uuid.is_some())?;
+    statements.drop_table(name, uuid.is_some())?;
     Ok(None)
 }
 

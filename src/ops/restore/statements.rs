@@ -13,12 +13,7 @@ const DROP_LIMITS: [&str; 2] = ["max_table_size_to_drop", "max_partition_size_to
 /// # Errors
 /// If the server does not answer.
 pub(super) fn lifts_drop_limit(server: &Server) -> Result<bool, ServerError> {
-    for name in DROP_LIMITS {
-        if !server::has_setting(server, name)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    server::has_settings(server, &DROP_LIMITS)
 }
 
 /// Sends statements that change the server.
@@ -44,6 +39,11 @@ impl<'a> Statements<'a> {
             Vec::new()
         };
         Ok(Self { server, word: word.to_owned(), limits })
+    }
+
+    /// Statements to the same server with another word.
+    pub(super) fn with_word(&self, word: &str) -> Self {
+        Self { server: self.server, word: word.to_owned(), limits: self.limits.clone() }
     }
 
     /// Runs a statement of chsnap's own.

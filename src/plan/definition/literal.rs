@@ -63,7 +63,7 @@ fn hexadecimal(letters: &mut std::str::Chars<'_>) -> Option<char> {
 }
 
 /// Puts a text in quotes as ClickHouse writes it.
-pub(super) fn quote(text: &str, quote: char) -> String {
+pub(in crate::plan) fn quote(text: &str, quote: char) -> String {
     let mut quoted = String::from(quote);
     for letter in text.chars() {
         match letter {

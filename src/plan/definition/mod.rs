@@ -27,6 +27,7 @@ mod ttl;
 pub use cleanse::cleanse;
 pub use error::DefinitionError;
 pub use head::DefinitionKind;
+pub(super) use literal::quote;
 pub use mapping::Mapping;
 pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{Definition, Verb};

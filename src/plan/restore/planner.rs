@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{PartitionId, TableName, TableUuid};
+use crate::plan::definition::quote;
 use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
 
 use super::compare::{PartState, compare_parts};
@@ -11,7 +12,7 @@ use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{RestoreOptions, What};
-use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, quote_name, rank};
+use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
 use super::source::{SnapshotContent, SourceData, SourceItem};
 use super::storage::disks;
 use super::table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
@@ -225,7 +226,7 @@ impl Planner<'_> {
         if let (Some(change), Some(data)) = (&self.options.storage_policy, &source.data)
             && change.from.as_ref().is_none_or(|from| *from == data.policy)
         {
-            let quoted = format!("'{}'", change.to.replace('\\', "\\\\").replace('\'', "\\'"));
+            let quoted = quote(&change.to, '\'');
             changed = changed.without_settings(&["disk"]).with_settings(&[("storage_policy", &quoted)]);
         }
         changed
@@ -261,7 +262,7 @@ impl Planner<'_> {
         plan.held = held_settings(definition, &|name| self.target.hold_settings.contains(name));
         let source = self.content.items.iter().find(|item| item.name == plan.from);
         if let (true, Some(Ok(stored))) = (self.options.hold_ttl, source.map(|source| source.definition.as_ref())) {
-            let quoted = format!("{}.{}", quote_name(&plan.to.database), quote_name(&plan.to.table));
+            let quoted = format!("{}.{}", quote(&plan.to.database, '`'), quote(&plan.to.table, '`'));
             plan.ttl_statements = stored.ttl_statements(&quoted);
         }
         let has_ttl = definition.has_ttl() && self.options.what != What::Schema;

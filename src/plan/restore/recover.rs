@@ -167,13 +167,14 @@ pub enum Temporary {
 /// One step of recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryStep {
-    /// Gives a table back its name, which it lost half-way through an exchange.
+    /// Renames a table: back to its own name, which it lost half-way through an exchange, or to the name of a replaced
+    /// table that is kept.
     Rename {
         /// Its temporary name.
         from: TableName,
-        /// Its own name.
+        /// The name that it gets.
         to: TableName,
-        /// The staging directory of the restore that took it away.
+        /// The staging directory of the restore that renamed it first.
         directory: String,
     },
     /// Gives a table its own settings back, under which it merges.
@@ -193,7 +194,7 @@ pub enum RecoveryStep {
         uuid: Option<TableUuid>,
         /// What it is.
         role: Temporary,
-        /// Whether it stays if it has anything by now: nobody has agreed to lose that.
+        /// Whether it is dropped only if it is empty: the person has not agreed to lose what it has gained.
         only_if_empty: bool,
         /// The staging directory of the restore that left it.
         directory: String,

@@ -57,10 +57,6 @@ pub(super) fn makes_own_directory(engine: &str) -> bool {
     )
 }
 
-pub(super) fn quote_name(name: &str) -> String {
-    format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
-}
-
 pub(super) fn rank(source: &SourceItem) -> u8 {
     let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
     match kind {

@@ -156,16 +156,6 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
-    /// The table.
-    #[must_use]
-    pub fn table(&self) -> &TableName {
-        match self {
-            Self::Loss { table, .. } | Self::Replicated { table } => table,
-        }
-    }
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
