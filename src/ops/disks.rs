@@ -19,13 +19,13 @@ pub(super) struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// Opens a disk.
+    /// Opens a disk. `near` is any directory: the two share their means of making system calls.
     ///
     /// # Errors
     /// If it is not visible here.
-    fn open(repository: &Repository, disk: &Disk, paths: &PathMap) -> Result<Self, OpError> {
+    pub(super) fn open(near: &Dir, disk: &Disk, paths: &PathMap) -> Result<Self, OpError> {
         let path = paths.local(&disk.path);
-        match repository.dir().open_elsewhere(&path) {
+        match near.open_elsewhere(&path) {
             Ok(dir) => Ok(Self { disk: disk.clone(), dir }),
             Err(source) => Err(OpError::DiskNotVisible { disk: disk.name.clone(), path, source }),
         }
@@ -73,7 +73,7 @@ impl LocalDisks {
             if !disk.is_local() || (position > 0 && !used(disk)) {
                 continue;
             }
-            open.push(LocalDisk::open(repository, disk, paths)?);
+            open.push(LocalDisk::open(repository.dir(), disk, paths)?);
         }
         let local = Self { disks: open };
         local.check_that_parts_are_visible(tables())?;
@@ -92,7 +92,7 @@ impl LocalDisks {
     ) -> Result<Self, OpError> {
         let mut open = Vec::new();
         for (position, disk) in disks.iter().enumerate().filter(|(_, disk)| disk.is_local()) {
-            match LocalDisk::open(repository, disk, paths) {
+            match LocalDisk::open(repository.dir(), disk, paths) {
                 Err(error) if position == 0 => return Err(error),
                 result => open.extend(result.ok()),
             }
@@ -112,7 +112,7 @@ impl LocalDisks {
         tables: impl Iterator<Item = &'a Table>,
         paths: &PathMap,
     ) -> Result<Self, OpError> {
-        let local = Self { disks: vec![LocalDisk::open(repository, disk, paths)?] };
+        let local = Self { disks: vec![LocalDisk::open(repository.dir(), disk, paths)?] };
         local.check_that_parts_are_visible(tables)?;
         Ok(local)
     }
@@ -147,6 +147,13 @@ impl LocalDisks {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &LocalDisk> {
         self.disks.iter()
+    }
+
+    /// Adds a disk that has come to be since the others were opened.
+    pub(super) fn add(&mut self, disk: LocalDisk) {
+        if self.named(&disk.disk.name).is_none() {
+            self.disks.push(disk);
+        }
     }
 
     /// The disk of this name.

@@ -37,7 +37,7 @@ pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
-    Action, Amount, Comparison, DatabasePlan, DetachedParts, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
+    Action, Amount, Comparison, DatabasePlan, DetachedParts, Disks, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
     HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan,
     PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan,
     SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject, StoragePolicyChange, Stored,

@@ -28,6 +28,7 @@ mod mutating;
 mod names;
 mod refused;
 mod repeated;
+mod restore_damaged;
 mod restore_documented;
 mod restore_files;
 mod restore_killed;

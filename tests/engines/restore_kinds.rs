@@ -377,3 +377,65 @@ fn tables_of_the_servers_own_database_cost_no_others() {
     assert_eq!(second.query("SELECT count() FROM a.t"), "5");
     assert_eq!(second.query("SELECT count() FROM system.my_log"), "3");
 }
+
+#[test]
+fn a_disk_that_a_definition_describes_is_made_as_it_says() {
+    let base = tempfile::tempdir().expect("a folder");
+    let config =
+        format!("<custom_local_disks_base_directory>{}/</custom_local_disks_base_directory>", base.path().display());
+    let options = Options { config, ..Options::default() };
+    let engine = Engine::start_with(Kind::V26, &options);
+    engine.query("CREATE DATABASE lab");
+    let at = |name: &str| format!("{}/{name}/", base.path().display());
+    let plain = format!("disk = disk(type = 'local', path = '{}')", at("plain"));
+    let key = "0123456789abcdef";
+    let coded = format!(
+        "disk = disk(type = 'encrypted', path = 'coded/', key = '{key}', disk = disk(type = 'local', path = '{}'))",
+        at("below")
+    );
+    for (name, disk) in [("plain", &plain), ("coded", &coded)] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k SETTINGS {disk}"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(9)"));
+        engine.query(&format!("ALTER TABLE lab.{name} ADD COLUMN v String DEFAULT 'x'"));
+        engine.query(&format!("INSERT INTO lab.{name} (k) SELECT number FROM numbers(5)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    // Onto an empty server whose disks still hold what another server has on them.
+    let (second, to_second) = elsewhere(&chsnap, &options);
+    let dry = to_second.json(0, &["restore", "latest", "--dry-run"]);
+    assert!(!dry.to_string().contains(key), "{dry:#}");
+    assert_eq!(second.query("SELECT count() FROM system.disks"), "1");
+    let report = to_second.json(0, &["restore", "latest", "--yes"]);
+    for name in ["plain", "coded"] {
+        assert_eq!(table(&report, name)["state"], "restored", "{report:#}");
+        assert_eq!(table(&report, name)["uuid_changed"], true, "{report:#}");
+        assert_eq!(second.query(&format!("SELECT count(), countIf(v = 'x') FROM lab.{name}")), "14\t14");
+        let path = second.query(&format!("SELECT data_paths[1] FROM system.tables WHERE name = '{name}'"));
+        assert!(path.starts_with(base.path().to_str().expect("text")), "{path}");
+    }
+    assert_eq!(second.query("SELECT count() FROM system.tables WHERE name LIKE 'chsnap%'"), "0");
+    let left = |folder: &str| {
+        let entries = fs::read_dir(base.path().join(folder)).expect("a disk");
+        entries.map(|entry| entry.expect("one").file_name().into_string().expect("text")).collect::<Vec<_>>()
+    };
+    assert!(left("plain").iter().all(|name| !name.starts_with("chsnap")), "{:?}", left("plain"));
+    // After a restart the server finds it again.
+    let mut second = second;
+    second.restart();
+    assert_eq!(second.query("SELECT count() FROM lab.plain"), "14");
+    // In place, under another name, and as a drill.
+    chsnap.json(0, &["restore", "latest", "--rename", "lab.plain=lab.copy", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM lab.copy"), "14");
+    chsnap.json(0, &["drill", "--table", "lab.plain"]);
+    // A server that refuses the disk says so, without its key, and nothing is left of the attempt.
+    let (third, to_third) = elsewhere(&chsnap, &Options::default());
+    let run = to_third.run(&["-vv", "--json", "restore", "latest", "--yes"]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("its disk cannot be made"), "{}", run.stdout);
+    assert!(!run.stdout.contains(key) && !run.stderr.contains(key), "{}{}", run.stdout, run.stderr);
+    assert_eq!(third.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "0");
+    let report =
+        to_third.json(0, &["restore", "latest", "--table", "lab.plain", "--storage-policy", "default", "--yes"]);
+    assert_eq!(table(&report, "plain")["state"], "restored", "{report:#}");
+}

@@ -11,6 +11,7 @@ use crate::plan::{
 use crate::server::{self, sql};
 
 use super::context::Context;
+use super::described::DescribedDisks;
 use super::exchange;
 use super::job::Job;
 use super::partitions;
@@ -28,13 +29,14 @@ pub(super) struct Attaching<'a> {
     pub(super) plan: &'a RestorePlan,
     pub(super) jobs: &'a BTreeMap<TableName, Job<'a>>,
     pub(super) placed: &'a BTreeMap<TableName, PlacedTable>,
-    /// Absent if the plan places no parts.
-    pub(super) staging: Option<&'a Staging>,
+    pub(super) staging: &'a Staging,
     pub(super) statements: &'a Statements<'a>,
     /// Settings under which a server takes any definition that another one took.
     pub(super) settings: &'a [(String, String)],
     /// Databases that could not be made, with the reason.
     pub(super) missing_databases: &'a BTreeMap<String, String>,
+    /// The disks that definitions describe themselves.
+    pub(super) described: &'a DescribedDisks,
 }
 
 impl Attaching<'_> {
@@ -107,7 +109,8 @@ fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> 
     Ok(())
 }
 
-fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
+/// What is said of a table as its plan has it.
+pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
     let mut report = TableReport::new(&plan.from, &plan.to, &plan.engine, TableState::Created);
     report.uuid = plan.uuid.as_ref().map(ToString::to_string);
     report.uuid_changed = plan.uuid_changed;
@@ -122,9 +125,18 @@ fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Re
             report.state = TableState::Skipped;
             report.reason = Some(reason.to_string());
         }
-        Action::Keep(kept) => keep(attaching.context, plan, *kept, &mut report),
+        Action::Keep(kept) => keep(context, plan, *kept, &mut report),
+        Action::Make(_) | Action::Place | Action::Swap | Action::Partitions { .. } => {}
+    }
+    report
+}
+
+fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
+    let mut report = planned(attaching.context, plan);
+    match &plan.action {
         Action::Make(verb) => make(attaching, plan, *verb, &mut report)?,
         Action::Place | Action::Swap | Action::Partitions { .. } => attach_data(attaching, plan, &mut report)?,
+        Action::Impossible(_) | Action::Skip(_) | Action::Keep(_) => {}
     }
     Ok(report)
 }
@@ -200,10 +212,11 @@ const SETTING_REFUSED: [i32; 3] = [115, 164, 452];
 
 fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), Refused> {
     let context = attaching.context;
-    let found = (attaching.jobs.get(&plan.to), attaching.placed.get(&plan.to), attaching.staging);
-    let (Some(job), Some(placed), Some(staging)) = found else {
+    attaching.described.of(plan).map_err(Refused::This)?;
+    let (Some(job), Some(placed)) = (attaching.jobs.get(&plan.to), attaching.placed.get(&plan.to)) else {
         return Err(Refused::This("it was not placed".to_owned()));
     };
+    let staging = attaching.staging;
     let name = &job.entry.name;
     move_in(context, job, staging)?;
     let Some(definition) = &plan.definition else {

@@ -3,7 +3,8 @@
 //! The caller shows the plan and asks in between: until [`Prepared::run`] nothing changes on the server or below its data
 //! path. See docs/decisions/0028-restore-pipeline.md.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
@@ -15,14 +16,15 @@ use crate::ops::create::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference, SourceItem, Target, apply_recovery,
-    plan_recovery, plan_restore,
+    DatabasePlan, Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference, SourceItem, Target,
+    apply_recovery, plan_recovery, plan_restore,
 };
 use crate::repo::{BoundServer, Repository, ServerEntry};
 use crate::server::{self, Server};
 
-use super::attach::{Attaching, attach_all};
+use super::attach::{Attaching, attach_all, planned};
 use super::context::{Context, ToServer};
+use super::described::{self, Probe};
 use super::items::{databases, items, objects};
 use super::job::{entries, jobs};
 use super::leftovers::{self, Recovers};
@@ -41,7 +43,7 @@ use super::survey::TargetSurvey;
 pub struct Prepared<'a> {
     context: Context<'a>,
     plan: RestorePlan,
-    pool: ThreadPool,
+    pool: Arc<ThreadPool>,
 }
 
 /// Reads the snapshot, every part of it that is asked for, and the server, and makes the plan. Changes nothing.
@@ -72,15 +74,20 @@ pub(in crate::ops) fn prepare_recovering<'a>(
 ) -> Result<Prepared<'a>, OpError> {
     let stages = Stages::new(monitor);
     let pool = exec::pool(request.jobs)?;
-    let source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
-    stages.run(Stage::Check, || pool.install(|| source.check(monitor)))?;
+    let mut source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
+    stages.run(Stage::Check, || {
+        pool.install(|| {
+            source.find_intact(repository, monitor)?;
+            source.check(monitor)
+        })
+    })?;
     let (survey, leftovers) =
         stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
     let items = pool.install(|| items(&source, request.now));
     let settings = server::definition_settings(server)?;
     let context = Context { server, request, source, survey, items, settings };
     let plan = pool.install(|| plan(&context, &leftovers))?;
-    Ok(Prepared { context, plan, pool })
+    Ok(Prepared { context, plan, pool: Arc::new(pool) })
 }
 
 /// Reads the server, after it is through with what interrupted restores have asked of it.
@@ -160,7 +167,7 @@ fn target(context: &Context<'_>) -> Result<Target, OpError> {
         (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
     let compared =
         |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
-    context.survey.target(context.server, &context.items, &names, &compared)
+    context.survey.target(context.server, &context.items, (&names, &compared), &context.request.paths)
 }
 
 /// A random UUID (version 4, RFC 9562).
@@ -233,38 +240,28 @@ impl Prepared<'_> {
     /// # Errors
     /// If it is refused, or could not be carried out at all: then no table stands that did not before, and what was
     /// placed is removed, or noted for the next restore. What the server refused of it is in the report.
-    pub fn run(self, now: DateTime<Utc>, monitor: &dyn Monitor) -> Result<Report, OpError> {
+    pub fn run(mut self, now: DateTime<Utc>, monitor: &dyn Monitor) -> Result<Report, OpError> {
         self.check_refused()?;
         let begun = std::time::Instant::now();
         let stages = Stages::new(monitor);
-        let (context, local) = (&self.context, &self.context.survey.local);
-        let mut warnings =
-            stages.run(Stage::Recover, || self.pool.install(|| recover(context.server, local, &self.plan.recovery)))?;
+        let mut warnings = stages.run(Stage::Recover, || {
+            let local = &self.context.survey.local;
+            self.pool.install(|| recover(self.context.server, local, &self.plan.recovery))
+        })?;
         warnings.extend(self.plan.warnings.iter().cloned());
         let mut done = Done { tables: Vec::new(), made: Vec::new(), refused: Vec::new() };
         if self.plan.makes_anything() {
             let word = staging::new_name(now)?;
-            let (carried_out, left) = self.pool.install(|| self.carry_out(&word, now, &stages))?;
+            let pool = Arc::clone(&self.pool);
+            let (carried_out, left) = pool.install(|| self.carry_out(&word, now, &stages))?;
             done = carried_out;
             warnings.extend(left);
         } else {
             // Nothing is to be made: what each table is goes into the report.
-            let statements = Statements::new(context.server, "")?;
             done.refused = refused_objects(&self.plan);
-            done.tables = attach_all(
-                &Attaching {
-                    context,
-                    plan: &self.plan,
-                    jobs: &BTreeMap::new(),
-                    placed: &BTreeMap::new(),
-                    staging: None,
-                    statements: &statements,
-                    settings: &context.settings,
-                    missing_databases: &BTreeMap::new(),
-                },
-                monitor,
-            )?;
+            done.tables = self.plan.tables.iter().map(|table| planned(&self.context, table)).collect();
         }
+        let context = &self.context;
         warnings.extend(done.refused);
         let mut seconds = stages.seconds();
         seconds.insert("total", begun.elapsed().as_secs_f64());
@@ -282,34 +279,44 @@ impl Prepared<'_> {
 
     /// Places and attaches. The answer has what was left for the next restore.
     fn carry_out(
-        &self,
+        &mut self,
         word: &str,
         now: DateTime<Utc>,
         stages: &Stages<'_>,
     ) -> Result<(Done, Option<String>), OpError> {
-        let (context, local) = (&self.context, &self.context.survey.local);
-        let statements = Statements::new(context.server, word)?;
-        let jobs = jobs(context, &self.plan, word);
-        let mut staging = Staging::begin(local, word, context.source.id, now, entries(&jobs))?;
+        let statements = Statements::new(self.context.server, word)?;
+        let probes = described::probes(&self.plan, word);
+        let noted = probes.iter().map(Probe::entry).collect();
+        let local = &self.context.survey.local;
+        let mut staging = Staging::begin(local, word, self.context.source.id, now, noted)?;
+        let (early, later): (Vec<&DatabasePlan>, Vec<&DatabasePlan>) = (self.plan.databases.iter())
+            .partition(|database| probes.iter().any(|probe| probe.name.database == database.name));
         let result = (|| {
+            let mut made = MadeObjects::default();
+            make_databases(&self.context, &statements, &early, &mut made)?;
+            let described = described::open(&self.context, &statements, &probes, &made.missing_databases)?;
+            described.opened().for_each(|disk| self.context.survey.local.add(disk.clone()));
+            let context = &self.context;
+            let jobs = jobs(context, &self.plan, word, &described);
+            staging.note(entries(&jobs))?;
             let placed = stages.run(Stage::Place, || -> Result<_, OpError> {
                 let placed = place_all(context, &jobs, &mut staging, stages.monitor())?;
                 staging.sync()?;
                 Ok(placed)
             })?;
             stages.run(Stage::Attach, || {
-                let mut made = MadeObjects::default();
-                make_databases(context, &statements, &self.plan.databases, &mut made)?;
+                make_databases(context, &statements, &later, &mut made)?;
                 make_objects(context, &statements, &self.plan.objects, &mut made)?;
                 let attaching = Attaching {
                     context,
                     plan: &self.plan,
                     jobs: &jobs,
                     placed: &placed,
-                    staging: Some(&staging),
+                    staging: &staging,
                     statements: &statements,
                     settings: &context.settings,
                     missing_databases: &made.missing_databases,
+                    described: &described,
                 };
                 let tables = attach_all(&attaching, stages.monitor())?;
                 // The renames too.
@@ -319,7 +326,7 @@ impl Prepared<'_> {
         })();
         match result {
             Ok(done) => {
-                let left = staging.finish(local).err();
+                let left = staging.finish(&self.context.survey.local).err();
                 let left = left.map(|left| {
                     format!("the next restore has to remove its staging directory: {}", crate::monitor::chain(&left))
                 });

@@ -1,7 +1,5 @@
 //! The snapshot as a plan reads it.
 
-use std::path::Path;
-
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
@@ -52,9 +50,18 @@ fn definition(source: &Source, path: &str) -> Result<Definition, String> {
 fn data(source: &Source, table: &SourceTable) -> SourceData {
     let (name, parts) = (table.name(), part_states(&table.parts));
     let is_damaged = |part: &&PartName| source.damaged.contains(&(name.clone(), (*part).clone()));
+    let copy = |part: &PartName| source.intact.get(&(name.clone(), part.clone())).map(|copy| copy.snapshot);
+    let (mut damaged, mut from_copies) = (Vec::new(), Vec::new());
+    for part in table.parts.iter().map(|part| &part.part).filter(is_damaged) {
+        match copy(part) {
+            Some(snapshot) => from_copies.push((part.clone(), snapshot)),
+            None => damaged.push(part.clone()),
+        }
+    }
     SourceData {
         amount: Amount::of(&parts),
-        damaged: table.parts.iter().map(|part| &part.part).filter(is_damaged).cloned().collect(),
+        damaged,
+        from_copies,
         parts,
         mutations: table.entry.mutations.clone(),
         policy: table.entry.storage_policy.clone(),
@@ -66,9 +73,8 @@ const TTL_FILE_LIMIT_BYTES: u64 = 1 << 20;
 
 /// What of a table is past its TTL. A part without a readable `ttl.txt` counts as not: the TTL can have come later.
 fn expired(source: &Source, table: &SourceTable, now: DateTime<Utc>) -> Expired {
-    let Ok(Some(dir)) = source.dir().find_beneath(&table.data_path()) else { return Expired::default() };
     let times = |part: &PartRecord| {
-        let part_dir = dir.find_beneath(Path::new(part.part.as_str())).ok()??;
+        let part_dir = source.part_dir(table, &part.part).ok()??;
         let text = part_dir.find_and_read("ttl.txt", TTL_FILE_LIMIT_BYTES).ok()??;
         Some((ExpiryTimes::parse(&String::from_utf8_lossy(&text))?, part.rows.unwrap_or(0)))
     };

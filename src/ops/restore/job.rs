@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::model::TableName;
-use crate::plan::{Action, RestoreEntry, RestorePlan, TablePlan, kept_name};
+use crate::plan::{Action, Disks, RestoreEntry, RestorePlan, TablePlan, kept_name};
 
 use super::context::Context;
+use super::described::DescribedDisks;
 use super::source::SourceTable;
 use super::survey::place;
 
@@ -14,6 +15,8 @@ use super::survey::place;
 pub(super) struct Job<'a> {
     pub(super) plan: &'a TablePlan,
     pub(super) source: &'a SourceTable,
+    /// The disks that its parts may go to.
+    pub(super) disks: Vec<String>,
     /// What the intent says of it.
     pub(super) entry: RestoreEntry,
     /// The name of a table that its partitions go through, should the live one have other columns.
@@ -29,8 +32,14 @@ pub(super) fn disk_of(recorded: &str, disks: &[String]) -> Option<String> {
     disks.iter().find(|disk| *disk == recorded).or_else(|| disks.first()).cloned()
 }
 
-/// The jobs of a plan, by the names that their tables get. `word` is the name of the restore.
-pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &str) -> BTreeMap<TableName, Job<'a>> {
+/// The jobs of a plan, by the names that their tables get; none for a table whose disk cannot be had. `word` is the name
+/// of the restore.
+pub(super) fn jobs<'a>(
+    context: &'a Context<'_>,
+    plan: &'a RestorePlan,
+    word: &str,
+    described: &DescribedDisks,
+) -> BTreeMap<TableName, Job<'a>> {
     let random = word.rsplit('_').next().unwrap_or_default();
     let mut jobs = BTreeMap::new();
     for (number, table) in plan.tables.iter().enumerate() {
@@ -45,8 +54,14 @@ pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &s
         let name = if is_temporary { temporary("new") } else { table.to.clone() };
         let swaps = table.action == Action::Swap;
         let path = place(&name, table.uuid.as_ref());
-        let disks = &table.disks;
-        let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, disks)).collect();
+        let disks = match &table.disks {
+            Disks::Of(disks) => disks.clone(),
+            Disks::Described(_) => match described.of(table) {
+                Ok(disk) => disk.map(str::to_owned).into_iter().collect(),
+                Err(_) => continue,
+            },
+        };
+        let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, &disks)).collect();
         // Also of an empty table: its mutations stand on the first.
         used.extend(disks.first().cloned());
         used.sort_unstable();
@@ -66,6 +81,7 @@ pub(super) fn jobs<'a>(context: &'a Context<'_>, plan: &'a RestorePlan, word: &s
         let job = Job {
             plan: table,
             source,
+            disks,
             entry,
             fitting: temporary("fit"),
             kept_name: kept_name(&table.to, word),

@@ -2,8 +2,10 @@
 
 mod attach;
 mod context;
+mod described;
 mod exchange;
 mod fit;
+mod intact;
 mod into_directory;
 mod into_server;
 mod items;

@@ -30,7 +30,7 @@ pub(super) struct MadeObjects {
 pub(super) fn make_databases(
     context: &Context<'_>,
     statements: &Statements<'_>,
-    databases: &[DatabasePlan],
+    databases: &[&DatabasePlan],
     made: &mut MadeObjects,
 ) -> Result<(), OpError> {
     for database in databases {

@@ -61,18 +61,19 @@ fn place_table(
 ) -> Result<PlacedTable, OpError> {
     let mut table = PlacedTable::default();
     let local = &context.survey.local;
-    let disks = &job.plan.disks;
+    let disks = &job.disks;
     let mut dirs: BTreeMap<String, Dir> = BTreeMap::new();
     for (disk, _) in &job.entry.places {
         dirs.insert(disk.clone(), staging.dir(local, disk)?.ensure_dir(&job.stage_name, 0o700)?);
     }
-    let from = context.source.dir().find_beneath(&job.source.data_path())?;
-    if let Some(from) = from.filter(|_| context.request.options.what != What::Schema) {
+    if context.request.options.what != What::Schema {
         let place_part = |part: &PartRecord| -> Result<RestoredPart, OpError> {
             context.check_interrupted()?;
             let dir = disk_of(&part.disk, disks).and_then(|disk| dirs.get(&disk));
             let dir = dir.ok_or_else(|| OpError::NoDisk { disk: part.disk.to_string() })?;
-            let placed = restorer.restore_part(&from.open_dir(part.part.as_str())?, dir, part.part.as_str())?;
+            let from = context.source.part_dir(job.source, &part.part)?;
+            let from = from.ok_or_else(|| context.source.has_lost(job.source, &part.part))?;
+            let placed = restorer.restore_part(&from, dir, part.part.as_str())?;
             let work = Work { parts: 1, files: placed.files, bytes: placed.bytes, ..Work::default() };
             monitor.advanced(Stage::Place, work);
             Ok(placed)

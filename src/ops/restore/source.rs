@@ -18,6 +18,8 @@ use crate::repo::{
     read_parts,
 };
 
+use super::intact::{self, IntactCopies};
+
 /// What of a snapshot is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -77,6 +79,8 @@ pub(in crate::ops) struct Source {
     pub(super) inner: BTreeMap<TableName, TableName>,
     /// Parts that verifications have found damaged.
     pub(super) damaged: BTreeSet<(TableName, PartName)>,
+    /// Intact copies of those in other snapshots: these are restored.
+    pub(super) intact: IntactCopies,
     /// Notes for the person.
     pub(super) warnings: Vec<String>,
 }
@@ -116,11 +120,40 @@ impl Source {
             BTreeSet::new()
         });
         let is_whole = wanted.is_all();
-        Ok(Self { id, lease, manifest, tables, is_whole, inner, damaged, warnings })
+        Ok(Self { id, lease, manifest, tables, is_whole, inner, damaged, intact: IntactCopies::new(), warnings })
     }
 
     pub(in crate::ops) fn dir(&self) -> &Dir {
         self.lease.dir()
+    }
+
+    /// Looks for intact copies of the parts that are asked for and noted as damaged.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub(super) fn find_intact(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
+        let parts = self.tables.iter().flat_map(|table| table.parts.iter().map(|part| (table.name(), part)));
+        let keyed = parts.map(|(table, part)| ((table, part.part.clone()), part.clone()));
+        let damaged = keyed.filter(|(key, _)| self.damaged.contains(key)).collect();
+        self.intact = intact::find(repository, self.id, &damaged, monitor)?;
+        Ok(())
+    }
+
+    /// The directory of a part: the snapshot's own, or that of an intact copy where the part is noted as damaged.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(super) fn part_dir(&self, table: &SourceTable, part: &PartName) -> Result<Option<Dir>, FsError> {
+        match self.intact.get(&(table.name(), part.clone())) {
+            Some(copy) => Ok(Some(copy.dir.clone())),
+            None => self.dir().find_beneath(&table.data_path().join(part.as_str())),
+        }
+    }
+
+    /// The error about a part that was there when the snapshot was checked.
+    pub(super) fn has_lost(&self, table: &SourceTable, part: &PartName) -> OpError {
+        let damage = Damage { table: table.name(), part: Some(part.clone()), problem: "it is missing".to_owned() };
+        OpError::SnapshotDamaged { id: self.id, damage: vec![damage] }
     }
 
     /// A file that the manifest lists, held against what it says.
@@ -153,20 +186,15 @@ impl Source {
     pub(in crate::ops) fn check(&self, monitor: &dyn Monitor) -> Result<(), OpError> {
         let mut damage: Vec<Damage> = Vec::new();
         for table in self.tables.iter().filter(|table| table.has_parts()) {
-            let dir = match self.dir().find_beneath(&table.data_path())? {
-                Some(dir) => dir,
-                None if table.parts.is_empty() && table.entry.mutations.is_empty() => continue,
-                None => {
-                    damage.push(Damage {
-                        table: table.name(),
-                        part: None,
-                        problem: "its directory is missing".to_owned(),
-                    });
-                    continue;
+            if self.dir().find_beneath(&table.data_path())?.is_none() {
+                if !table.parts.is_empty() || !table.entry.mutations.is_empty() {
+                    let problem = "its directory is missing".to_owned();
+                    damage.push(Damage { table: table.name(), part: None, problem });
                 }
-            };
-            let found: Vec<Option<String>> =
-                table.parts.par_iter().map(|part| problem(&dir, part, monitor)).collect::<Result<_, FsError>>()?;
+                continue;
+            }
+            let check = |part: &PartRecord| problem(self.part_dir(table, &part.part)?, part, monitor);
+            let found: Vec<Option<String>> = table.parts.par_iter().map(check).collect::<Result<_, FsError>>()?;
             let found = table.parts.iter().zip(found);
             damage.extend(found.filter_map(|(part, problem)| {
                 Some(Damage { table: table.name(), part: Some(part.part.clone()), problem: problem? })
@@ -195,8 +223,8 @@ fn read_metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-fn problem(table: &Dir, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
-    let Some(dir) = table.find_beneath(Path::new(record.part.as_str()))? else {
+fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
+    let Some(dir) = dir else {
         return Ok(Some("it is missing".to_owned()));
     };
     let found = exec::inspect_part(&dir)?;

@@ -36,6 +36,7 @@ pub(super) struct Intent {
 pub(super) struct Staging {
     name: String,
     own: LockedDir,
+    intent: Intent,
     disks: BTreeMap<String, Dir>,
 }
 
@@ -59,10 +60,25 @@ impl Staging {
         let disk = local.own().expect("the server's own disk is open");
         let own = LockedDir::create(&disk.dir, name)?;
         let intent = Intent { snapshot, host: fs::host_name(), pid: std::process::id(), started: now, tables };
-        let bytes = serde_json::to_vec_pretty(&intent).expect("an intent has only string keys");
-        own.dir.replace(INTENT, 0o600, &bytes)?;
+        let disks = BTreeMap::from([(disk.disk.name.clone(), own.dir.clone())]);
+        let staging = Self { name: name.to_owned(), disks, own, intent };
+        staging.write_intent()?;
         disk.dir.sync()?;
-        Ok(Self { name: name.to_owned(), disks: BTreeMap::from([(disk.disk.name.clone(), own.dir.clone())]), own })
+        Ok(staging)
+    }
+
+    /// Writes down what else is about to be done.
+    ///
+    /// # Errors
+    /// If it cannot be written, durably.
+    pub(super) fn note(&mut self, tables: Vec<RestoreEntry>) -> Result<(), OpError> {
+        self.intent.tables.extend(tables);
+        self.write_intent()
+    }
+
+    fn write_intent(&self) -> Result<(), OpError> {
+        let bytes = serde_json::to_vec_pretty(&self.intent).expect("an intent has only string keys");
+        Ok(self.own.dir.replace(INTENT, 0o600, &bytes)?)
     }
 
     /// The directory on a disk, created if it is not there yet.

@@ -86,8 +86,8 @@ impl TargetSurvey {
         &self,
         server: &Server,
         sources: &[SourceItem],
-        wanted: &BTreeSet<TableName>,
-        compared: &dyn Fn(&TableName) -> bool,
+        (wanted, compared): (&BTreeSet<TableName>, &dyn Fn(&TableName) -> bool),
+        paths: &PathMap,
     ) -> Result<Target, OpError> {
         let target_table = |table: &Table| {
             let live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
@@ -105,7 +105,7 @@ impl TargetSurvey {
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
                 .cloned()
                 .collect(),
-            used_uuids: self.used_uuids(server, sources, known.as_ref())?,
+            used_uuids: self.used_uuids(server, sources, (known.as_ref(), paths))?,
             policies: self.policies.clone(),
             disks: self.local.iter().map(|disk| disk.disk.name.clone()).collect(),
             objects: existing_objects(server)?,
@@ -120,8 +120,9 @@ impl TargetSurvey {
         &self,
         server: &Server,
         sources: &[SourceItem],
-        on_disk: Option<&KnownTables>,
+        (on_disk, paths): (Option<&KnownTables>, &PathMap),
     ) -> Result<HashSet<TableUuid>, OpError> {
+        let own = self.local.own().expect("the server's own disk is open");
         let mut known: HashSet<String> = server::hidden_uuids(server)?.into_iter().collect();
         known.extend(self.catalog.tables.iter().filter_map(|table| table.key.uuid.as_ref().map(ToString::to_string)));
         let mut dropped = Vec::new();
@@ -131,16 +132,19 @@ impl TargetSurvey {
             }
         }
         let mut used = HashSet::new();
-        for uuid in sources.iter().filter_map(|source| source.uuid.as_ref()) {
+        for (source, uuid) in sources.iter().filter_map(|source| Some((source, source.uuid.as_ref()?))) {
             let text = uuid.as_str();
             let is_known = known.contains(text)
                 || on_disk.is_some_and(|on_disk| on_disk.has_uuid(text))
                 || dropped.iter().any(|name| name.contains(text));
             let place = Path::new("store").join(text.get(..3).unwrap_or_default()).join(text);
+            // A disk that a definition describes is in no list yet, and can have been another server's before.
+            let described = source.definition.as_ref().ok().and_then(Definition::described_path);
+            let described = described.and_then(|path| own.dir.open_elsewhere(&paths.local(&path)).ok());
             let mut stands = false;
-            for disk in self.local.iter().filter(|_| !is_known) {
+            for dir in self.local.iter().map(|disk| &disk.dir).chain(&described).filter(|_| !is_known) {
                 let parent = place.parent().unwrap_or(Path::new("store"));
-                let dir = disk.dir.find_beneath(parent)?;
+                let dir = dir.find_beneath(parent)?;
                 stands |= dir.map_or(Ok(None), |dir| dir.find(text))?.is_some();
             }
             if is_known || stands {

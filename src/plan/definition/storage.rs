@@ -1,5 +1,7 @@
 //! The storage of a definition: its settings, and where they put the data.
 
+use std::path::PathBuf;
+
 use super::calls::calls;
 use super::clauses::{Clause, Clauses};
 use super::head::DefinitionKind;
@@ -71,6 +73,21 @@ impl Definition {
             return if is_inline { StorageChoice::InlineDisk(disk) } else { StorageChoice::Disk(text(&disk)) };
         }
         self.setting("storage_policy").map_or(StorageChoice::Default, |policy| StorageChoice::Policy(text(&policy)))
+    }
+
+    /// The directory of a disk that it describes itself, on its server: the `path` of the disk, below that of the disk that
+    /// this one is made of. None for other tables, and where the path is not absolute.
+    #[must_use]
+    pub fn described_path(&self) -> Option<PathBuf> {
+        let StorageChoice::InlineDisk(text) = self.storage() else { return None };
+        let tokens = solid_tokens(&text);
+        let paths = tokens.windows(3).filter_map(|window| match window {
+            [name, equals, value] if name.is("path") && equals.is_mark("=") => value.value(),
+            _ => None,
+        });
+        let paths: Vec<String> = paths.collect();
+        let path = paths.iter().rev().fold(PathBuf::new(), |path, below| path.join(below));
+        path.is_absolute().then_some(path)
     }
 
     fn has_storage(&self) -> bool {

@@ -26,5 +26,6 @@ pub use recover::{
     apply_recovery, kept_name, plan_recovery,
 };
 pub use source::{SnapshotContent, SourceData, SourceItem};
+pub use storage::Disks;
 pub use table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 pub use target::{Amount, DetachedParts, Target, TargetTable};

@@ -14,7 +14,7 @@ use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{RestoreOptions, What};
 use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
 use super::source::{SnapshotContent, SourceData, SourceItem};
-use super::storage::disks;
+use super::storage::{Disks, disks};
 use super::table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 use super::target::{Amount, Target, TargetTable};
 
@@ -165,7 +165,7 @@ impl Planner<'_> {
             action: Action::Impossible(String::new()),
             rank: rank(source),
             definition: source.definition.as_ref().ok().map(|definition| self.changed(source, definition)),
-            disks: Vec::new(),
+            disks: Disks::default(),
             held: Vec::new(),
             ttl_statements: Vec::new(),
             uuid: None,
@@ -244,6 +244,10 @@ impl Planner<'_> {
         }
         if !data.damaged.is_empty() {
             plan.warnings.push(format!("{} of its parts are noted as damaged", data.damaged.len()));
+        }
+        for (part, snapshot) in &data.from_copies {
+            plan.warnings
+                .push(format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}"));
         }
         match disks(self.target, self.options, data, plan.definition.as_ref()) {
             Ok(disks) => plan.disks = disks,
@@ -460,6 +464,7 @@ mod tests {
             policy: String::new(),
             expired: crate::plan::Expired::default(),
             damaged: Vec::new(),
+            from_copies: Vec::new(),
         };
         let is_table = definition.starts_with("ATTACH TABLE");
         let replicated = definition.contains("Replicated");

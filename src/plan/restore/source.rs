@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{PartName, PartitionId, TableName, TableUuid};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, TableUuid};
 use crate::plan::Definition;
 
 use super::compare::PartState;
@@ -23,8 +23,10 @@ pub struct SourceData {
     pub policy: String,
     /// What of it is past its TTL.
     pub expired: Expired,
-    /// Parts that are noted as damaged: these cannot be trusted.
+    /// Parts that are noted as damaged and have no intact copy: these cannot be trusted.
     pub damaged: Vec<PartName>,
+    /// Parts that are noted as damaged, with the snapshots that have an intact copy, which is restored.
+    pub from_copies: Vec<(PartName, SnapshotId)>,
 }
 
 impl SourceData {

@@ -6,13 +6,29 @@ use super::options::RestoreOptions;
 use super::source::SourceData;
 use super::target::Target;
 
-/// The disks that a table's parts may go to, or why there are none.
+/// Where the parts of a table go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disks {
+    /// To one of these disks of the server, the first by preference.
+    Of(Vec<String>),
+    /// To the disk that the table's definition describes itself, with this text from `disk(` on. A server tells where
+    /// that is only by a table on it.
+    Described(String),
+}
+
+impl Default for Disks {
+    fn default() -> Self {
+        Self::Of(Vec::new())
+    }
+}
+
+/// Where a table's parts go, or why they cannot go anywhere.
 pub(super) fn disks(
     target: &Target,
     options: &RestoreOptions,
     data: &SourceData,
     definition: Option<&Definition>,
-) -> Result<Vec<String>, String> {
+) -> Result<Disks, String> {
     let is_local = |disk: &String| target.disks.contains(disk);
     let own = || target.disks.first().cloned().into_iter().collect::<Vec<_>>();
     let of_policy = |policy: &str| -> Result<Vec<String>, String> {
@@ -26,16 +42,15 @@ pub(super) fn disks(
         }
         Ok(local)
     };
-    match definition.map(Definition::storage) {
+    let names = match definition.map(Definition::storage) {
+        Some(StorageChoice::InlineDisk(text)) => return Ok(Disks::Described(text)),
         Some(StorageChoice::Disk(disk)) if is_local(&disk) => Ok(vec![disk]),
         Some(StorageChoice::Disk(disk)) => {
             Err(format!("the server has no local disk {disk:?} that is visible here; --storage-policy names a policy"))
         }
-        Some(StorageChoice::InlineDisk(_)) => {
-            Err("its disk is described in its definition; --storage-policy names a policy of the server".to_owned())
-        }
         Some(StorageChoice::Policy(policy)) => of_policy(&policy),
         Some(StorageChoice::Default) | None if data.policy.is_empty() || options.storage_policy.is_some() => Ok(own()),
         Some(StorageChoice::Default) | None => of_policy(&data.policy),
-    }
+    };
+    names.map(Disks::Of)
 }

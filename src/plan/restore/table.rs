@@ -10,6 +10,7 @@ use super::hold::HeldSetting;
 use super::loss::Loss;
 use super::objects::{DatabasePlan, ObjectAction, ObjectPlan};
 use super::recover::RecoveryStep;
+use super::storage::Disks;
 use super::target::{Amount, TargetTable};
 
 /// How a table that stays compares with the snapshot.
@@ -110,7 +111,7 @@ pub struct TablePlan {
     /// The definition that is run, with the changes that were asked for.
     pub definition: Option<Definition>,
     /// The disks that its parts may go to.
-    pub disks: Vec<String>,
+    pub disks: Disks,
     /// Settings that it is held by until it is compared.
     pub held: Vec<HeldSetting>,
     /// Statements that bring back the TTL that was left out.

@@ -1,0 +1,128 @@
+//! Intact copies, in other snapshots, of parts that are noted as damaged.
+//!
+//! A copy is the same part of the same table, with equal sizes and equal files outside `checksums.txt`, whose every byte
+//! was read now and is as it was recorded. It is found by reading only: `verify --repair` mends the snapshot itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::exec::verify::{Instance, PartGroup, Unread, Verifier};
+use crate::fs::{Dir, FsError, ReadMeans};
+use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
+use crate::monitor::{Monitor, Stage, Work};
+use crate::ops::error::OpError;
+use crate::repo::{Index, Lease, PartRecord, Repository, SnapshotState, read_parts};
+
+/// A copy in another snapshot, which stays as long as this value.
+#[derive(Clone, Debug)]
+pub(super) struct IntactCopy {
+    pub(super) snapshot: SnapshotId,
+    /// The directory of the part.
+    pub(super) dir: Dir,
+    _lease: Arc<Lease>,
+}
+
+/// Copies by table and part.
+pub(super) type IntactCopies = BTreeMap<(TableName, PartName), IntactCopy>;
+
+/// Looks for copies of these parts of a snapshot, in the newest snapshots first. What cannot be read is no copy.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub(super) fn find(
+    repository: &Repository,
+    snapshot: SnapshotId,
+    damaged: &BTreeMap<(TableName, PartName), PartRecord>,
+    monitor: &dyn Monitor,
+) -> Result<IntactCopies, OpError> {
+    let mut search = Search { damaged, monitor, found: BTreeMap::new(), tried: HashSet::new() };
+    if damaged.is_empty() {
+        return Ok(search.found);
+    }
+    let own = repository.lease(snapshot)?;
+    for (key, record) in damaged {
+        if let Ok(Some(dir)) = part_dir(own.dir(), record) {
+            search.tried.insert((key.clone(), inodes(&dir)));
+        }
+    }
+    let ids: Vec<SnapshotId> = Index::open(repository)?.summaries().iter().map(|summary| summary.id).collect();
+    for id in ids.into_iter().rev().filter(|id| *id != snapshot) {
+        if search.is_done() {
+            break;
+        }
+        let Ok(lease) = repository.lease(id) else { continue };
+        let Ok(SnapshotState::Complete(manifest)) = repository.snapshot(id) else { continue };
+        let Ok(records) = read_parts(lease.dir(), &manifest.parts_blake3) else { continue };
+        let keeps_ids = manifest.settings.ids != "record";
+        search.look_at(&Arc::new(lease), id, &records, keeps_ids);
+    }
+    Ok(search.found)
+}
+
+fn part_dir(snapshot: &Dir, record: &PartRecord) -> Result<Option<Dir>, FsError> {
+    let (database, table) = (escape_for_file_name(&record.database), escape_for_file_name(&record.table));
+    snapshot.find_beneath(&Path::new("data").join(database).join(table).join(record.part.as_str()))
+}
+
+/// The inodes of a part's files: two directories with the same are one copy.
+fn inodes(dir: &Dir) -> BTreeSet<(u64, u64)> {
+    let entries = dir.entries().unwrap_or_default();
+    let stats = entries.iter().filter_map(|entry| dir.find(&entry.name).ok().flatten());
+    stats.filter(|stat| stat.kind == crate::fs::Kind::File).map(|stat| (stat.device, stat.inode)).collect()
+}
+
+/// Whether two records are of one part with the same content, whatever its owners, modes and times.
+fn is_same_part(one: &PartRecord, other: &PartRecord) -> bool {
+    let names = |record: &PartRecord| (record.database.clone(), record.table.clone(), record.part.clone());
+    let content = |record: &PartRecord| (record.uuid.clone(), record.fingerprint, record.bytes, record.files);
+    names(one) == names(other)
+        && one.fingerprint.is_some()
+        && content(one) == content(other)
+        && one.uncovered == other.uncovered
+}
+
+struct Search<'a> {
+    damaged: &'a BTreeMap<(TableName, PartName), PartRecord>,
+    monitor: &'a dyn Monitor,
+    found: IntactCopies,
+    tried: HashSet<((TableName, PartName), BTreeSet<(u64, u64)>)>,
+}
+
+impl Search<'_> {
+    fn is_done(&self) -> bool {
+        self.found.len() == self.damaged.len()
+    }
+
+    fn look_at(&mut self, lease: &Arc<Lease>, snapshot: SnapshotId, records: &[PartRecord], keeps_ids: bool) {
+        for record in records {
+            let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
+            let is_wanted = self.damaged.get(&key).is_some_and(|damaged| is_same_part(damaged, record));
+            if !is_wanted || self.found.contains_key(&key) || record.unverifiable.is_some() {
+                continue;
+            }
+            let Ok(Some(dir)) = part_dir(lease.dir(), record) else { continue };
+            if self.tried.insert((key.clone(), inodes(&dir))) && self.is_intact(lease.dir(), &key, record, keeps_ids) {
+                self.found.insert(key, IntactCopy { snapshot, dir, _lease: Arc::clone(lease) });
+            }
+        }
+    }
+
+    /// Reads every byte of it.
+    fn is_intact(
+        &self,
+        snapshot: &Dir,
+        (table, part): &(TableName, PartName),
+        record: &PartRecord,
+        keeps_ids: bool,
+    ) -> bool {
+        let advanced = |bytes| self.monitor.advanced(Stage::Check, Work { bytes, ..Work::default() });
+        let (snapshots, unread) = ([snapshot.clone()], Unread::default());
+        let means = ReadMeans { rate: None, advanced: &advanced };
+        let verifier = Verifier::new(&snapshots, Level::Data, means, &unread);
+        let instance = Instance { snapshot: 0, record: Arc::new(record.clone()), covered: false, keeps_ids };
+        let group = PartGroup { table: table.clone(), part: part.clone(), instances: vec![instance] };
+        let outcome = verifier.check(&group);
+        outcome.findings.is_empty() && unread.into_parts().0 == 0
+    }
+}
