@@ -31,10 +31,7 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
     let statements = Statements::new(server, "")?;
     for step in steps {
         let stays = match step {
-            RecoveryStep::Rename { from, to, directory } => {
-                statements.with_word(directory).rename(from, to)?;
-                None
-            }
+            RecoveryStep::Rename { from, to, directory } => rename(&statements.with_word(directory), from, to)?,
             RecoveryStep::Release { name, held, directory } => release(&statements.with_word(directory), name, held)?,
             RecoveryStep::DropTable { name, uuid, directory, only_if_empty, .. } => {
                 drop_table(&statements.with_word(directory), local, (name, uuid.as_ref()), *only_if_empty)?
@@ -75,6 +72,16 @@ pub(in crate::ops) fn recover_leftovers(
     let catalog = server::survey(server, true)?;
     let tables = catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect();
     recover(server, local, &plan_recovery(&leftovers, &tables))
+}
+
+fn rename(statements: &Statements<'_>, from: &TableName, to: &TableName) -> Result<Option<String>, OpError> {
+    match statements.rename(from, to) {
+        Err(OpError::Server(error @ ServerError::Exception { .. })) => {
+            let error = crate::monitor::chain(&error);
+            Ok(Some(format!("{from} of an interrupted restore cannot be renamed to {to}: {error}")))
+        }
+        result => result.map(|()| None),
+    }
 }
 
 fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) -> Result<Option<String>, OpError> {

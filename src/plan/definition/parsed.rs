@@ -115,6 +115,19 @@ impl Definition {
         self.is_refreshable
     }
 
+    /// Whether CREATE would run a query to fill what it makes: `CREATE TABLE … AS SELECT`, `CLONE AS`, `POPULATE`. No server
+    /// keeps a definition with one of these (`cleanupObjectDefinitionFromTemporaryFlags` in ClickHouse's
+    /// `src/Databases/DatabasesCommon.cpp`).
+    #[must_use]
+    pub fn runs_query(&self) -> bool {
+        let clauses = self.clauses();
+        let select = clauses.body(Clause::Select).map(solid_tokens).unwrap_or_default();
+        // What is left is a table function, which is the table.
+        let calls = matches!(select.as_slice(), [name, bracket, ..] if name.name().is_some() && bracket.is_mark("("));
+        let fills = self.kind == DefinitionKind::Table && clauses.has(Clause::Select) && !calls;
+        fills || clauses.has(Clause::Populate)
+    }
+
     /// The name of the engine, where one is named: of a table, of a database, or of a view's inner table.
     #[must_use]
     pub fn engine(&self) -> Option<String> {

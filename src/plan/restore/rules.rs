@@ -25,6 +25,9 @@ pub(super) fn contradiction(source: &SourceItem, definition: &Definition) -> Opt
         DefinitionKind::Dictionary => source.engine == "Dictionary",
         DefinitionKind::Database => false,
     };
+    if definition.runs_query() {
+        return Some("its definition would run a query, which no server keeps in one".to_owned());
+    }
     let engine = definition.engine().filter(|_| definition.kind == DefinitionKind::Table);
     let is_right_engine = match engine {
         Some(engine) => engine == source.engine,

@@ -202,3 +202,22 @@ fn definitions_are_alike_on_one_line_or_on_many() {
     assert!(a.is_like(&b, &mapping(&[("lab.t", "b.u")])));
     assert!(a.is_like(&parse("CREATE VIEW q (n UInt64) AS SELECT 1 FROM lab.t"), &mapping(&[])));
 }
+
+#[test]
+fn only_what_no_server_keeps_runs_a_query() {
+    for (text, runs) in [
+        ("CREATE TABLE t (k UInt64) ENGINE = Log AS SELECT 1 AS k", true),
+        ("CREATE TABLE t (k UInt64) ENGINE = Log AS WITH 1 AS k SELECT k", true),
+        ("CREATE TABLE t ENGINE = Log AS (SELECT 1 AS k)", true),
+        ("CREATE MATERIALIZED VIEW v (k UInt64) ENGINE = Log POPULATE AS SELECT 1 AS k", true),
+        ("ATTACH TABLE t (`number` UInt64) AS numbers(10)", false),
+        ("ATTACH MATERIALIZED VIEW v (k UInt64) ENGINE = Log AS SELECT 1 AS k", false),
+        ("ATTACH VIEW v (k UInt64) AS SELECT 1 AS k", false),
+        ("ATTACH TABLE t (k UInt64 DEFAULT CAST(1 AS UInt8)) ENGINE = Log", false),
+    ] {
+        assert_eq!(parse(text).runs_query(), runs, "{text}");
+    }
+    for (name, text) in V26.iter().chain(V18) {
+        assert!(!parse(text).runs_query(), "{name}");
+    }
+}
