@@ -1,5 +1,6 @@
 //! Pure decisions: no I/O, no clock, no threads.
 
+mod access;
 mod assess;
 mod changed;
 mod choose;
@@ -20,13 +21,17 @@ mod slice;
 mod space;
 mod walked;
 
+pub use access::{
+    AccessAction, AccessEntity, AccessFileError, AccessKept, AccessNames, AccessOptions, AccessPlan, AccessStep,
+    EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
+};
 pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow, widen};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
 pub use definition::{
-    Definition, DefinitionError, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Replicated, StorageChoice, Verb,
-    cleanse,
+    AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
+    ReferenceTo, Replicated, StorageChoice, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
 pub use growth::{Growth, Sample, growth};

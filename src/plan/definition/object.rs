@@ -34,6 +34,17 @@ pub enum ObjectKind {
     Grant,
 }
 
+impl ObjectKind {
+    /// Whether it says who may do what: a user, a role, a quota, a policy or a settings profile.
+    #[must_use]
+    pub fn is_access(self) -> bool {
+        matches!(
+            self,
+            Self::User | Self::Role | Self::Quota | Self::RowPolicy | Self::SettingsProfile | Self::MaskingPolicy
+        )
+    }
+}
+
 impl fmt::Display for ObjectKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -60,9 +71,9 @@ pub struct ObjectStatement {
     /// The name of what it makes: of a row policy `name ON database.table`, of a grant who has it.
     pub name: String,
     /// The words between the verb and the name.
-    words: &'static str,
+    pub(super) words: &'static str,
     /// The name and all behind it.
-    rest: String,
+    pub(super) rest: String,
 }
 
 const KINDS: [(&[&str], &str, ObjectKind); 14] = [
@@ -148,12 +159,11 @@ impl ObjectStatement {
         reader.takes(&["IF", "NOT", "EXISTS"]);
         let rest = reader.rest().to_owned();
         let name = take_name(&mut reader, kind, words)?;
+        if kind.is_access() && reader.peek().is_some_and(|next| next.is_mark(",")) {
+            return Err(DefinitionError::Expected("a single name"));
+        }
         while let Some(token) = reader.next() {
-            // A table of this name has a dot before it or behind it.
-            let is_cluster = token.is("ON")
-                && reader.sees(&["CLUSTER"])
-                && !reader.ahead(1).is_some_and(|behind| behind.is_mark("."));
-            if is_cluster {
+            if token.is("ON") && sees_cluster(&reader) {
                 return Err(DefinitionError::Expected("a statement without ON CLUSTER"));
             }
         }
@@ -161,24 +171,55 @@ impl ObjectStatement {
     }
 }
 
+/// Whether `CLUSTER` comes next, behind `ON`. A table of this name has a dot before it or behind it.
+fn sees_cluster(reader: &Reader<'_>) -> bool {
+    reader.sees(&["CLUSTER"]) && !reader.ahead(1).is_some_and(|behind| behind.is_mark("."))
+}
+
+/// Reads a grant up to its end. One that is to more than one user or role is none of a file of `access/`.
+fn take_grantee(reader: &mut Reader<'_>, words: &str) -> Result<String, DefinitionError> {
+    let before = if words == "REVOKE" { "FROM" } else { "TO" };
+    let (mut depth, mut follows_dot) = (0, false);
+    while let Some(token) = reader.next() {
+        depth += token.depth();
+        if token.is("ON") && sees_cluster(reader) {
+            return Err(DefinitionError::Expected("a statement without ON CLUSTER"));
+        }
+        let is_name = follows_dot || reader.peek().is_some_and(|next| next.is_mark("."));
+        follows_dot = token.is_mark(".");
+        if depth != 0 || is_name || !token.is(before) {
+            continue;
+        }
+        let name = take_user(reader, "who has the grant")?;
+        if words == "GRANT" {
+            let _ = reader.takes(&["WITH", "GRANT", "OPTION"]) || reader.takes(&["WITH", "ADMIN", "OPTION"]);
+        }
+        let is_end = reader.peek().is_none();
+        return if is_end { Ok(name) } else { Err(DefinitionError::Expected("the end of the grant")) };
+    }
+    Err(DefinitionError::Expected("who has the grant"))
+}
+
+/// `name` or `name@host`.
+fn take_user(reader: &mut Reader<'_>, expected: &'static str) -> Result<String, DefinitionError> {
+    let part = |reader: &mut Reader<'_>| reader.next().and_then(|token| token.name().or_else(|| token.value()));
+    let name = part(reader).ok_or(DefinitionError::Expected(expected))?;
+    if !reader.takes_mark("@") {
+        return Ok(name);
+    }
+    Ok(format!("{name}@{}", part(reader).ok_or(DefinitionError::Expected("a host behind @"))?))
+}
+
 /// Reads the name of an object, and checks what has to follow it.
 fn take_name(reader: &mut Reader<'_>, kind: ObjectKind, words: &str) -> Result<String, DefinitionError> {
     if kind == ObjectKind::Grant {
-        let before = if words == "REVOKE" { "FROM" } else { "TO" };
-        let mut name = None;
-        while let Some(token) = reader.next() {
-            if token.is(before) {
-                name = reader.peek().and_then(|next| next.name().or_else(|| next.value()));
-            }
-        }
-        return name.ok_or(DefinitionError::Expected("who has the grant"));
+        return take_grantee(reader, words);
+    }
+    if kind == ObjectKind::User {
+        return take_user(reader, "a name");
     }
     let first = reader.next().and_then(|token| token.name().or_else(|| token.value()));
-    let mut name = first.ok_or(DefinitionError::Expected("a name"))?;
-    if kind == ObjectKind::User && reader.takes_mark("@") {
-        let host = reader.next().and_then(|token| token.name().or_else(|| token.value()));
-        name = format!("{name}@{}", host.ok_or(DefinitionError::Expected("a host behind @"))?);
-    }
+    let name = first.ok_or(DefinitionError::Expected("a name"))?;
     let next = reader.peek();
     match kind {
         ObjectKind::Function if !(reader.takes(&["AS"]) && reader.peek().is_some()) => {

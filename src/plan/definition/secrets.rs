@@ -38,6 +38,23 @@ pub(super) fn has_hidden(sql: &str) -> bool {
     solid.iter().any(in_literal) || solid.windows(3).any(is_bare)
 }
 
+/// A statement on one line, without comments.
+pub(super) fn one_line(sql: &str) -> String {
+    let mut text = String::new();
+    for token in tokens(sql) {
+        match (token.kind, token.value()) {
+            (TokenKind::Space, _) if text.is_empty() || text.ends_with(' ') => {}
+            (TokenKind::Space, _) => text.push(' '),
+            (_, Some(value)) if token.text.contains(['\n', '\r']) => text.push_str(&quote(&value, '\'')),
+            (TokenKind::Name, _) if token.text.contains(['\n', '\r']) => {
+                text.push_str(&quote(&token.name().unwrap_or_default(), '`'));
+            }
+            _ => text.push_str(token.text),
+        }
+    }
+    text.trim_end().to_owned()
+}
+
 /// Hides the secrets of a statement.
 pub(super) fn mask(sql: &str, context: Context) -> Masked {
     let all = tokens(sql);
