@@ -1,5 +1,6 @@
 //! argv in, bytes out: one file a command, which is its arguments and a short function.
 
+mod access_text;
 mod calendar;
 mod complete;
 mod completions;

@@ -6,8 +6,8 @@ use chsnap::model::PartitionId;
 use chsnap::ops::OpError;
 use chsnap::ops::restore::{self, Prepared, ToDirectory, ToServer, Wanted};
 use chsnap::plan::{
-    DatabaseRename, Renames, Replicated, RestoreOptions, SnapshotReference, StoragePolicyChange, TablePattern,
-    TableRename, What,
+    AccessOptions, DatabaseRename, Renames, Replicated, RestoreOptions, SnapshotReference, StoragePolicyChange,
+    TablePattern, TableRename, What,
 };
 use clap::ValueEnum;
 
@@ -66,6 +66,9 @@ pub(super) struct Args {
     /// Make objects whose secrets are hidden in the snapshot, with [HIDDEN] as their secret
     #[arg(long, conflicts_with = "to")]
     with_hidden_secrets: bool,
+    /// Make the users, roles, quotas, policies and settings profiles of the snapshot, too
+    #[arg(long, value_name = "WHICH", conflicts_with = "to")]
+    access: Option<Access>,
     /// Restore parts that verify has found damaged, as they are
     #[arg(long)]
     damaged: bool,
@@ -113,6 +116,14 @@ impl Place {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Access {
+    /// Those that the server lacks.
+    Missing,
+    /// Those, and in place of those that differ.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReplicatedArg {
     /// Path and replica as they were.
     Keep,
@@ -157,6 +168,16 @@ impl Args {
         has_names || self.all || self.data_only || !self.partition.is_empty()
     }
 
+    /// A restore of single tables does not look at users and roles unless it is asked to.
+    fn access(&self) -> AccessOptions {
+        match self.access {
+            Some(Access::Missing) => AccessOptions::Missing,
+            Some(Access::All) => AccessOptions::All,
+            None if self.selects() => AccessOptions::Nothing,
+            None => AccessOptions::Names,
+        }
+    }
+
     fn wanted(&self) -> Wanted {
         let partitions = self.partition.iter().map(|id| PartitionId(id.into())).collect();
         Wanted { tables: self.table.clone(), partitions, renames: self.renames() }
@@ -183,6 +204,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let request = ToServer {
         wanted,
         options: args.options(),
+        access: args.access(),
         keep_replaced: args.keep_replaced,
         stays_held: false,
         now: Utc::now(),

@@ -7,6 +7,7 @@ use chsnap::ops::restore::{Outcome, Prepared, Report, TableReport, TableState};
 use chsnap::plan::{Action, Expired, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
 use serde_json::{Value, json};
 
+use super::access_text;
 use super::output::insert_path;
 use super::render;
 use super::render::Align::{Left, Right};
@@ -20,6 +21,7 @@ pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
     let lacks = plan.databases.iter().any(|database| database.engine.is_err());
     keeps
         || refuses
+        || !plan.access.refusals().is_empty()
         || lacks
         || !plan.warnings.is_empty()
         || plan.tables.iter().any(|table| match table.action {
@@ -70,6 +72,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             ObjectAction::Keep => {}
         }
     }
+    text.push_str(&access_text::plan(&plan.access));
     let columns = [
         ("TABLE", Left),
         ("ENGINE", Left),
@@ -182,7 +185,8 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
         "schema": schema, "snapshot": prepared.snapshot().to_string(), "state": "planned", "dry_run": true,
         "recovery": plan.recovery.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "databases": plan.databases.iter().map(|database| &database.name).collect::<Vec<_>>(),
-        "objects": plan.objects.iter().map(object).collect::<Vec<_>>(), "tables": tables,
+        "objects": plan.objects.iter().map(object).collect::<Vec<_>>(),
+        "access": access_text::plan_rows(&plan.access), "tables": tables,
         "refused": plan.refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "totals": {
             "tables": plan.tables.len(), "parts": sum(|table| table.restores.parts), "rows": sum(|table| table.restores.rows),
@@ -195,7 +199,8 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
 /// Leftovers that stay, and what else the person should know.
 fn kept(plan: &RestorePlan) -> Vec<String> {
     let kept = plan.recovery.iter().filter(|step| matches!(step, RecoveryStep::Keep { .. }));
-    kept.map(ToString::to_string).chain(plan.warnings.iter().cloned()).collect()
+    let unreadable = plan.access.unreadable.iter().map(ToString::to_string);
+    kept.map(ToString::to_string).chain(plan.warnings.iter().cloned()).chain(unreadable).collect()
 }
 
 fn object(object: &ObjectPlan) -> Value {
@@ -210,7 +215,7 @@ fn object(object: &ObjectPlan) -> Value {
 pub(super) fn document(report: &Report, directory: Option<&Path>, schema: &str) -> Value {
     let mut document = json!({
         "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.outcome(), "tables": report.tables,
-        "made": report.made, "totals": report.totals(), "warnings": report.warnings, "notes": report.notes,
+        "made": report.made, "access": report.access, "totals": report.totals(), "warnings": report.warnings, "notes": report.notes,
         "seconds": report.seconds,
     });
     if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
@@ -240,6 +245,7 @@ pub(super) fn report(report: &Report) -> String {
     for made in &report.made {
         writeln!(text, "made {}", render::safe(made, 200)).expect(WRITABLE);
     }
+    text.push_str(&access_text::report(&report.access));
     text.push_str(&render::table(&columns, report.tables.iter().map(row)));
     for statement in report.tables.iter().flat_map(|table| &table.ttl_statements) {
         writeln!(text, "to bring back its TTL: {}", render::safe(statement, 2000)).expect(WRITABLE);

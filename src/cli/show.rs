@@ -6,6 +6,7 @@ use chsnap::plan::SnapshotReference;
 use chsnap::repo::{TableEntry, TableState};
 use serde_json::{Map, Value, json};
 
+use super::access_text;
 use super::create::merge;
 use super::globals::Globals;
 use super::list::{verified, verified_text};
@@ -15,7 +16,7 @@ use super::output::insert_path;
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE};
+use super::{CommandResult, DONE, WARNED};
 
 /// Show one snapshot: its tables, where it is, what was noted when it was made
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,12 @@ pub(super) struct Args {
     /// An id, the beginning of one, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
+    /// Show its users, roles, quotas, policies and settings profiles, as statements that make them
+    #[arg(long)]
+    access: bool,
+    /// Show hashes and passwords in these statements, too
+    #[arg(long, requires = "access")]
+    secrets: bool,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
@@ -31,6 +38,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now();
     let mut shown = ops::show(&repository, &reference)?;
     shown.pin.take_if(|pin| !pin.holds(now));
+    if args.access {
+        let access = ops::show_access(&repository, shown.manifest.id, &shown.manifest)?;
+        return Ok(show_access(&access, args.secrets, &shown, output));
+    }
     if output.is_json() {
         output.json(&document(&shown, output));
     } else {
@@ -38,6 +49,22 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.warnings(&shown.manifest.warnings);
     }
     Ok(DONE)
+}
+
+fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, output: &Output) -> u8 {
+    let warnings = access_text::warnings(access);
+    if output.is_json() {
+        let mut document = document(shown, output);
+        if let Value::Object(fields) = &mut document {
+            fields.insert("access".to_owned(), access_text::rows(access, with_secrets).into());
+            fields.insert("access_warnings".to_owned(), json!(warnings));
+        }
+        output.json(&document);
+    } else {
+        output.text(&access_text::statements(access, with_secrets));
+        output.warnings(&warnings);
+    }
+    if warnings.is_empty() { DONE } else { WARNED }
 }
 
 fn document(shown: &Shown, output: &Output) -> Value {

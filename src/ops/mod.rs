@@ -1,5 +1,6 @@
 //! The use cases. Each reads as the pipeline that `docs/design.md` describes.
 
+mod access;
 pub mod create;
 mod diff;
 mod disks;
@@ -19,6 +20,7 @@ pub mod usage;
 pub mod verify;
 mod waiting;
 
+pub use access::{ShownAccess, show_access};
 pub use diff::{Compared, diff_live, diff_snapshots};
 pub use doctor::{Check, Examination, State, doctor};
 pub use drill::{

@@ -1,16 +1,19 @@
 //! What is there: without a lock, and without a server.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::fs::Dir;
 use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::plan::SnapshotReference;
 use crate::repo::{
     Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary,
 };
 
+use super::disks::DEFINITION_LIMIT_BYTES;
 use super::error::OpError;
 
 /// All snapshots of a repository.
@@ -154,4 +157,26 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
         }
         SnapshotState::Damaged(reason) => Err(RepoError::Damaged { path, reason }.into()),
     }
+}
+
+/// A file that the manifest lists, compared with what it says.
+///
+/// # Errors
+/// If it is missing, cannot be read, or is another one.
+pub(super) fn metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec<u8>, OpError> {
+    let damaged = |reason: &str| {
+        let path = dir.path().join(path);
+        OpError::from(RepoError::Damaged { path, reason: reason.to_owned() })
+    };
+    let listed = manifest.metadata.iter().find(|file| file.path == path);
+    let listed = listed.ok_or_else(|| damaged("the manifest does not list it"))?;
+    let relative = Path::new(path);
+    let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+        return Err(damaged("it is no path of a file"));
+    };
+    let bytes = dir.open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
+    if blake3::hash(&bytes).to_hex().as_str() != listed.blake3 {
+        return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
+    }
+    Ok(bytes)
 }

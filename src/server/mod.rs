@@ -4,6 +4,7 @@
 //! [`sql`] writes each statement from it. Statements end with their `FORMAT`, use no session and need no setting,
 //! so that they also pass through a plain bridge that only forwards SQL.
 
+mod access;
 mod connect;
 mod digest;
 mod disks;
@@ -19,6 +20,7 @@ mod survey;
 mod transport;
 mod waiting;
 
+pub use access::{AccessRow, access_entities};
 pub use connect::{ConnectOptions, Password};
 pub use digest::{PartSum, RowSum, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};

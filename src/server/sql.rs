@@ -308,6 +308,13 @@ pub const STORAGE_POLICIES: &str =
 /// Names of all named collections.
 pub const NAMED_COLLECTIONS: &str = "SELECT name AS text FROM system.named_collections";
 
+/// UUIDs and names of users, roles …; policies have their table in the name.
+#[must_use]
+pub fn access_entities(system_table: &str, is_policy: bool) -> String {
+    let name = if is_policy { "concat(short_name, ' ON ', database, '.', if(table = '', '*', table))" } else { "name" };
+    format!("SELECT toString(id) AS id, {name} AS name FROM system.{system_table} ORDER BY name")
+}
+
 /// UUIDs of a system table that lists tables.
 #[must_use]
 pub fn uuids(system_table: &str) -> String {

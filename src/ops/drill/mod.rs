@@ -13,7 +13,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::monitor::{Monitor, Stage};
-use crate::plan::{Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern};
+use crate::plan::{AccessOptions, Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern};
 use crate::repo::{Event, Repository};
 use crate::server::{Server, sql};
 
@@ -149,6 +149,7 @@ impl DrillContext<'_> {
                 replicated: Replicated::AsMergeTree,
                 ..RestoreOptions::default()
             },
+            access: AccessOptions::Nothing,
             keep_replaced: false,
             stays_held: true,
             now,

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::exec::RestoreMode;
 use crate::model::{PathMap, TableName};
 use crate::ops::error::OpError;
-use crate::plan::{RestoreOptions, SourceItem};
+use crate::plan::{AccessOptions, RestoreOptions, SourceItem};
 use crate::server::Server;
 
 use super::source::{Source, Wanted};
@@ -21,6 +21,8 @@ pub struct ToServer {
     pub wanted: Wanted,
     /// How.
     pub options: RestoreOptions,
+    /// What is done with users, roles, quotas, policies and settings profiles.
+    pub access: AccessOptions,
     /// Whether a table that was replaced stays, under another name.
     pub keep_replaced: bool,
     /// Whether tables stay as they were attached: they merge nothing, and nothing expires, until they are dropped.

@@ -99,7 +99,15 @@ pub fn restore_to_directory(
         Ok((tables, warnings)) => {
             let mut seconds = stages.seconds();
             seconds.insert("total", begun.elapsed().as_secs_f64());
-            Ok(Report { snapshot: source.id, tables, made: Vec::new(), warnings, notes: Vec::new(), seconds })
+            Ok(Report {
+                snapshot: source.id,
+                tables,
+                made: Vec::new(),
+                access: Vec::new(),
+                warnings,
+                notes: Vec::new(),
+                seconds,
+            })
         }
         Err(error) => {
             let undone = pool.install(|| -> Result<(), OpError> {

@@ -12,16 +12,18 @@ use rayon::ThreadPool;
 use crate::exec;
 use crate::model::{SnapshotId, TableName, TableUuid};
 use crate::monitor::{Monitor, Stage};
+use crate::ops::access::{live_access, source_access};
 use crate::ops::create::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    DatabasePlan, Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference, SourceItem, Target,
-    apply_recovery, plan_recovery, plan_restore,
+    AccessOptions, AccessPlan, DatabasePlan, Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference,
+    SourceItem, Target, apply_recovery, plan_access, plan_recovery, plan_restore,
 };
 use crate::repo::{BoundServer, Repository, ServerEntry};
 use crate::server::{self, Server};
 
+use super::access::{AccessReport, make_access, planned_access};
 use super::attach::{Attaching, attach_all, planned};
 use super::context::{Context, ToServer};
 use super::described::{self, Probe};
@@ -148,8 +150,22 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
         return Err(OpError::NameConflict { conflicts: plan.conflicts });
     }
     plan.recovery = recovery;
+    plan.access = access_plan(context)?;
     plan.warnings.clone_from(&context.source.warnings);
     Ok(plan)
+}
+
+/// What becomes of users, roles …. The server is asked for its own only if the snapshot has some.
+fn access_plan(context: &Context<'_>) -> Result<AccessPlan, OpError> {
+    let options = context.request.access;
+    if options == AccessOptions::Nothing {
+        return Ok(AccessPlan::default());
+    }
+    let stored = source_access(context.source.dir(), &context.source.manifest);
+    if stored.entities.is_empty() && stored.unreadable.is_empty() {
+        return Ok(AccessPlan::default());
+    }
+    Ok(plan_access(&stored, &live_access(context.server, &context.survey.local)?, options))
 }
 
 /// Whether a snapshot is of another server, by the rule that a repository's server is known by.
@@ -203,6 +219,7 @@ struct Done {
     made: Vec<String>,
     /// Functions and named collections that could not be made.
     refused: Vec<String>,
+    access: Vec<AccessReport>,
 }
 
 impl Prepared<'_> {
@@ -249,7 +266,7 @@ impl Prepared<'_> {
             self.pool.install(|| recover(self.context.server, local, &self.plan.recovery))
         })?;
         warnings.extend(self.plan.warnings.iter().cloned());
-        let mut done = Done { tables: Vec::new(), made: Vec::new(), refused: Vec::new() };
+        let mut done = Done { tables: Vec::new(), made: Vec::new(), refused: Vec::new(), access: Vec::new() };
         if self.plan.makes_anything() {
             let word = staging::new_name(now)?;
             let pool = Arc::clone(&self.pool);
@@ -259,10 +276,13 @@ impl Prepared<'_> {
         } else {
             // Nothing is to be made: what each table is goes into the report.
             done.refused = refused_objects(&self.plan);
+            done.access = planned_access(&self.plan.access);
             done.tables = self.plan.tables.iter().map(|table| planned(&self.context, table)).collect();
         }
         let context = &self.context;
         warnings.extend(done.refused);
+        warnings.extend(done.access.iter().filter_map(AccessReport::warning));
+        warnings.extend(self.plan.access.unreadable.iter().map(ToString::to_string));
         let mut seconds = stages.seconds();
         seconds.insert("total", begun.elapsed().as_secs_f64());
         let mut notes = Vec::new();
@@ -274,7 +294,7 @@ impl Prepared<'_> {
             );
         }
         let snapshot = context.source.id;
-        Ok(Report { snapshot, tables: done.tables, made: done.made, warnings, notes, seconds })
+        Ok(Report { snapshot, tables: done.tables, made: done.made, access: done.access, warnings, notes, seconds })
     }
 
     /// Places and attaches. The answer has what was left for the next restore.
@@ -307,6 +327,7 @@ impl Prepared<'_> {
             stages.run(Stage::Attach, || {
                 make_databases(context, &statements, &later, &mut made)?;
                 make_objects(context, &statements, &self.plan.objects, &mut made)?;
+                let access = make_access(context, &statements, &self.plan.access)?;
                 let attaching = Attaching {
                     context,
                     plan: &self.plan,
@@ -321,7 +342,7 @@ impl Prepared<'_> {
                 let tables = attach_all(&attaching, stages.monitor())?;
                 // The renames too.
                 staging.sync()?;
-                Ok(Done { tables, made: made.made, refused: made.refused })
+                Ok(Done { tables, made: made.made, refused: made.refused, access })
             })
         })();
         match result {

@@ -1,5 +1,6 @@
 //! Back from a snapshot: into a plain directory, or into a server.
 
+mod access;
 mod attach;
 mod context;
 mod described;
@@ -24,6 +25,7 @@ mod staging;
 mod statements;
 mod survey;
 
+pub use access::{AccessReport, AccessState};
 pub use context::ToServer;
 pub use into_directory::{ToDirectory, restore_to_directory};
 pub(super) use into_server::prepare_recovering;

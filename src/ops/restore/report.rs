@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::model::{Placed, SnapshotId, TableName};
 
+use super::access::{AccessReport, AccessState};
+
 /// What became of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,6 +166,8 @@ pub struct Report {
     pub tables: Vec<TableReport>,
     /// Databases, functions and named collections that were made.
     pub made: Vec<String>,
+    /// Users, roles, quotas, policies, settings profiles of the snapshot, where they were looked at.
+    pub access: Vec<AccessReport>,
     /// What the person should know: with any of these the exit code is 3.
     pub warnings: Vec<String>,
     /// What to do next, which is no warning.
@@ -206,8 +210,13 @@ impl Report {
             TableState::Present => Outcome::NothingToDo,
             _ => Outcome::Restored,
         };
+        let of_access = |access: &AccessReport| match access.state {
+            AccessState::Made | AccessState::Replaced => Outcome::Restored,
+            AccessState::Incomplete | AccessState::Refused | AccessState::Failed => Outcome::Differs,
+            _ => Outcome::NothingToDo,
+        };
         let made = if self.made.is_empty() { Outcome::NothingToDo } else { Outcome::Restored };
-        self.tables.iter().map(of_table).max().unwrap_or(made).max(made)
+        self.tables.iter().map(of_table).chain(self.access.iter().map(of_access)).max().unwrap_or(made).max(made)
     }
 
     /// Whether something was to be restored, and nothing of it came back.

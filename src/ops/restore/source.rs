@@ -9,7 +9,6 @@ use crate::exec;
 use crate::fs::{Dir, FsError};
 use crate::model::{PartName, PartitionId, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
-use crate::ops::disks::DEFINITION_LIMIT_BYTES;
 use crate::ops::error::{Damage, OpError};
 use crate::ops::read;
 use crate::plan::{Definition, PartState, Renames, SnapshotReference, TablePattern};
@@ -109,7 +108,7 @@ impl Source {
         };
         let records = read_parts(lease.dir(), &manifest.parts_blake3)?;
         let inner = inner_tables(&manifest, &|path| {
-            let bytes = read_metadata(lease.dir(), &manifest, path).ok()?;
+            let bytes = read::metadata(lease.dir(), &manifest, path).ok()?;
             Definition::parse(&String::from_utf8_lossy(&bytes)).ok()
         });
         let tables = select(&manifest, records, wanted, &inner)?;
@@ -161,7 +160,7 @@ impl Source {
     /// # Errors
     /// If it is missing, cannot be read, or is another one.
     pub(in crate::ops) fn metadata(&self, path: &str) -> Result<Vec<u8>, OpError> {
-        read_metadata(self.dir(), &self.manifest, path)
+        read::metadata(self.dir(), &self.manifest, path)
     }
 
     /// The unfinished mutations of a table: names of files in its directory, and what is in them.
@@ -202,25 +201,6 @@ impl Source {
         }
         if damage.is_empty() { Ok(()) } else { Err(OpError::SnapshotDamaged { id: self.id, damage }) }
     }
-}
-
-/// A file that the manifest lists, compared with what it says.
-fn read_metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec<u8>, OpError> {
-    let damaged = |reason: &str| {
-        let path = dir.path().join(path);
-        OpError::from(RepoError::Damaged { path, reason: reason.to_owned() })
-    };
-    let listed = manifest.metadata.iter().find(|file| file.path == path);
-    let listed = listed.ok_or_else(|| damaged("the manifest does not list it"))?;
-    let relative = Path::new(path);
-    let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-        return Err(damaged("it is no path of a file"));
-    };
-    let bytes = dir.open_beneath(parent)?.read(name, DEFINITION_LIMIT_BYTES)?;
-    if blake3::hash(&bytes).to_hex().as_str() != listed.blake3 {
-        return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
-    }
-    Ok(bytes)
 }
 
 fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {

@@ -1,5 +1,7 @@
 //! One file of `access/`: what it makes, and nothing else.
 
+use std::fmt;
+
 use crate::plan::{DefinitionError, ObjectKind, ObjectStatement};
 
 /// A user, role, quota, policy or settings profile, by the file that it stands in.
@@ -90,6 +92,12 @@ pub struct UnreadableAccess {
     pub path: String,
     /// Why.
     pub reason: String,
+}
+
+impl fmt::Display for UnreadableAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing is made of {}: {}", self.path, self.reason)
+    }
 }
 
 /// What a snapshot has in `access/`.

@@ -90,7 +90,7 @@ impl AccessPlan {
             AccessAction::Refuse(reason) => Some(format!("{} {} was not made: {reason}", entity.kind, entity.name)),
             _ => None,
         });
-        let files = self.unreadable.iter().map(|file| format!("nothing was made of {}: {}", file.path, file.reason));
+        let files = self.unreadable.iter().map(ToString::to_string);
         refused.chain(files).collect()
     }
 }
@@ -146,7 +146,7 @@ impl Planner<'_> {
         let is_there = match self.target.lists.get(&key.0) {
             Some(LiveList::Listed(_)) => self.target.find(key.0, &key.1).is_some(),
             Some(LiveList::Unknown(reason)) if !self.options.makes() => return AccessAction::Unknown(reason.clone()),
-            None | Some(LiveList::Absent) if !self.options.makes() => return AccessAction::Unknown(absent(key.0)),
+            None | Some(LiveList::Absent) if !self.options.makes() => return AccessAction::Unknown(ABSENT.to_owned()),
             _ => false,
         };
         if !self.options.makes() {
@@ -197,9 +197,8 @@ impl Planner<'_> {
     }
 }
 
-fn absent(kind: ObjectKind) -> String {
-    format!("the server has no list of any {kind}, or does not show it to this user")
-}
+/// Of a kind that the server does not list.
+const ABSENT: &str = "the server keeps no such thing in SQL, or does not show it to this user";
 
 /// Why entities cannot be made: what they refer to is not known, or cannot be made itself.
 fn refused(
@@ -212,7 +211,7 @@ fn refused(
     for entity in &source.entities {
         let key = entity.key();
         let reason = match target.lists.get(&key.0) {
-            None | Some(LiveList::Absent) => Some(absent(key.0)),
+            None | Some(LiveList::Absent) => Some(ABSENT.to_owned()),
             Some(LiveList::Unknown(reason)) => Some(format!("whether the server has it is not known: {reason}")),
             Some(LiveList::Listed(_)) => names
                 .unresolved(entity)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::model::{TableName, TableUuid};
-use crate::plan::{Definition, Mapping, Verb};
+use crate::plan::{AccessPlan, Definition, Mapping, Verb};
 
 use super::expiry::Expired;
 use super::hold::HeldSetting;
@@ -180,6 +180,8 @@ pub struct RestorePlan {
     pub databases: Vec<DatabasePlan>,
     /// Functions, named collections, workloads.
     pub objects: Vec<ObjectPlan>,
+    /// Users, roles, quotas, policies, settings profiles.
+    pub access: AccessPlan,
     /// The tables, in the order in which they are made.
     pub tables: Vec<TablePlan>,
     /// New names and UUIDs, for definitions that mention them.
@@ -204,6 +206,9 @@ impl RestorePlan {
     #[must_use]
     pub fn makes_anything(&self) -> bool {
         let makes = self.objects.iter().any(|object| matches!(object.action, ObjectAction::Make(_)));
-        makes || !self.databases.is_empty() || self.tables.iter().any(|table| table.action.changes_server())
+        makes
+            || !self.access.steps.is_empty()
+            || !self.databases.is_empty()
+            || self.tables.iter().any(|table| table.action.changes_server())
     }
 }

@@ -1,0 +1,28 @@
+//! Users, roles, quotas, policies and settings profiles of a server.
+
+use serde::Deserialize;
+
+use super::error::ServerError;
+use super::sql;
+use super::transport::Server;
+
+/// One of them.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AccessRow {
+    /// Its UUID.
+    pub id: String,
+    /// Its name; of a policy `name ON database.table`.
+    pub name: String,
+}
+
+/// All that a system table lists, such as `users`; `None` where the server has no such table.
+///
+/// # Errors
+/// If the user may not read it, or the server does not answer.
+pub fn access_entities(server: &Server, system_table: &str) -> Result<Option<Vec<AccessRow>>, ServerError> {
+    if !server.features().has_column(system_table, "id") {
+        return Ok(None);
+    }
+    let is_policy = server.features().has_column(system_table, "short_name");
+    server.rows(&sql::access_entities(system_table, is_policy)).map(Some)
+}
