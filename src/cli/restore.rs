@@ -267,8 +267,9 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
         output.warnings(&report.warnings);
         for table in &report.tables {
             let name = table.name();
-            let reason = table.reason.iter().filter(|_| table.state == restore::TableState::Failed);
-            let lines = table.warnings.iter().chain(reason).map(|warning| format!("{name}: {warning}"));
+            let reason = table.reason.as_ref().filter(|_| table.state == restore::TableState::Failed);
+            let reason = reason.map(ToString::to_string);
+            let lines = table.warnings.iter().chain(&reason).map(|warning| format!("{name}: {warning}"));
             output.warnings(&lines.collect::<Vec<_>>());
         }
     }

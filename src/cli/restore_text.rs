@@ -297,7 +297,7 @@ fn row(table: &TableReport) -> Vec<String> {
     if let Some(replaced) = &table.replaced_table {
         notes.push(format!("the replaced table is now {replaced}"));
     }
-    notes.extend(table.reason.clone());
+    notes.extend(table.reason.as_ref().map(ToString::to_string));
     vec![
         render::safe(&table.name().to_string(), 100),
         state.to_owned(),

@@ -31,7 +31,7 @@ pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
-    ReferenceTo, Replicated, StorageChoice, Verb, cleanse,
+    ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
 pub use growth::{Growth, Sample, growth};
@@ -44,10 +44,10 @@ pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
     Action, Amount, Comparison, DatabasePlan, DetachedParts, Disks, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
     HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan,
-    PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan,
-    SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject, StoragePolicyChange, Stored,
-    TablePlan, Target, TargetTable, Temporary, What, apply_recovery, compare_parts, hold, kept_name, losses,
-    plan_recovery, plan_restore, release_statements,
+    PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions,
+    RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject,
+    StoragePolicyChange, Stored, TablePlan, Target, TargetTable, Temporary, What, WrongPart, apply_recovery,
+    compare_parts, hold, kept_name, losses, plan_recovery, plan_restore, release_statements,
 };
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};

@@ -106,7 +106,13 @@ impl RowSum {
 /// about the data.
 #[must_use]
 pub fn is_unreadable_data(error: &ServerError) -> bool {
-    error.code().is_some_and(|code| UNREADABLE_DATA.contains(&code))
+    error.code().is_some_and(is_unreadable_code)
+}
+
+/// [`is_unreadable_data`] of an error's code alone.
+#[must_use]
+pub fn is_unreadable_code(code: i32) -> bool {
+    UNREADABLE_DATA.contains(&code)
 }
 
 /// Reads the columns of a table.

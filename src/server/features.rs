@@ -14,7 +14,8 @@ pub struct Features {
 pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
      ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes', 'stack_trace', \
      'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', 'named_collections', 'workloads', 'resources', \
-     'merge_tree_settings', 'users', 'roles', 'quotas', 'row_policies', 'settings_profiles', 'masking_policies')";
+     'merge_tree_settings', 'users', 'roles', 'quotas', 'row_policies', 'settings_profiles', 'masking_policies', \
+     'detached_parts', 'errors')";
 
 /// A row of [`COLUMNS`].
 #[derive(Deserialize)]

@@ -22,7 +22,7 @@ mod waiting;
 
 pub use access::{AccessRow, access_entities};
 pub use connect::{ConnectOptions, Password};
-pub use digest::{PartSum, RowSum, is_unreadable_data, part_sums, read_rows, row_sum};
+pub use digest::{PartSum, RowSum, is_unreadable_code, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
 pub use features::Features;
@@ -31,9 +31,9 @@ pub use freeze::{
     running_freezes,
 };
 pub use restore::{
-    Change, ListedPart, Shape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
-    named_collections, names_in, own_database, parts_of, running_with, shape_of, storage_policies, table_uuids,
-    unfinished_mutations,
+    Change, ListedPart, LoggedError, Shape, change, definition_settings, detached_parts, errors_of_last, has_settings,
+    hidden_uuids, merge_tree_settings, named_collections, names_in, own_database, parts_of, running_with, shape_of,
+    storage_policies, table_uuids, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

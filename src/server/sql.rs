@@ -341,6 +341,21 @@ pub fn columns_of(table: &TableName) -> String {
     format!("SELECT name, type, default_kind FROM system.columns WHERE {}", is_table(table))
 }
 
+/// Parts of a table in `detached/`, with the reason that their names give.
+#[must_use]
+pub fn detached_parts(table: &TableName) -> String {
+    format!("SELECT name, ifNull(reason, '') AS reason FROM system.detached_parts WHERE {}", is_table(table))
+}
+
+/// Errors that came up in the last seconds.
+#[must_use]
+pub fn errors_of_last(seconds: u64) -> String {
+    format!(
+        "SELECT name, last_error_message AS message FROM system.errors \
+         WHERE last_error_time >= now() - {seconds} ORDER BY last_error_time DESC"
+    )
+}
+
 /// What parts of a table are divided and sorted by, and its engine.
 #[must_use]
 pub fn keys_of(table: &TableName) -> String {

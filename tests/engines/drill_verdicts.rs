@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::drilled::{flip_byte, is_data, nothing_is_left};
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::support::{load, path_of, repository};
 
 /// What a drill says of one table of `lab`.
@@ -120,9 +120,54 @@ both_engines! {
         flip_byte(&chsnap, &created, "strict", |path| path.ends_with("count.txt"));
         let report = chsnap.json(12, &["drill"]);
         let strict = table(&report, "strict");
-        assert_eq!((&strict["verdict"], &strict["reason_kind"]), (&"failed".into(), &"incomplete".into()), "{strict:#}");
+        assert_eq!((&strict["verdict"], &strict["reason_kind"]), (&"failed".into(), &"data_refused".into()), "{strict:#}");
         nothing_is_left(&engine);
     }
+
+    fn a_part_that_the_server_sets_aside_is_named_with_the_servers_reason(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create"]);
+        flip_byte(&chsnap, &created, "plain", |path| path.ends_with("columns.txt"));
+        let report = chsnap.json(12, &["drill", "--table", "lab.plain", "--table", "lab.events"]);
+        let plain = table(&report, "plain");
+        let kind = (&plain["verdict"], &plain["reason_kind"]);
+        assert_eq!(kind, (&"failed".into(), &"missing_parts".into()), "{plain:#}");
+        let reason = plain["reason"].as_str().expect("text");
+        assert!(reason.contains("is missing") && reason.contains("moved it to detached/"), "{reason}");
+        if engine.kind() == Kind::V26 {
+            assert!(reason.contains("detached/broken-on-start_") && reason.contains("(CANNOT_PARSE"), "{reason}");
+        }
+        assert_eq!(table(&report, "events")["verdict"], "proven");
+        nothing_is_left(&engine);
+        // A restore gives the same reason.
+        let run = chsnap.expect(1, &["--json", "restore", "latest", "--rename", "lab.plain=lab.again", "--yes"]);
+        let restored: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let again = &restored["tables"][0];
+        assert_eq!((&again["state"], &again["reason_kind"]), (&"failed".into(), &"missing_parts".into()), "{again:#}");
+        assert!(again["reason"].as_str().expect("text").contains("moved it to detached/"), "{again:#}");
+    }
+}
+
+#[test]
+fn parts_of_an_encrypted_disk_whose_key_is_missing_fail_with_the_servers_reason() {
+    let disk = |key: &str| {
+        let definition = format!("<type>encrypted</type><disk>default</disk><path>coded/</path><key>{key}</key>");
+        Options { disks: vec![("coded".to_owned(), definition)], ..Options::default() }
+    };
+    let engine = Engine::start_with(Kind::V26, &disk("0123456789abcdef"));
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k SETTINGS storage_policy = 'coded'");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    assert_eq!(chsnap.json(0, &["drill"])["state"], "proven");
+    let other = Engine::start_with(Kind::V26, &disk("fedcba9876543210"));
+    let report = chsnap.url(&other.url()).json(12, &["drill"]);
+    let coded = table(&report, "t");
+    let reason = coded["reason"].as_str().expect("text");
+    assert!(reason.contains("DATA_ENCRYPTION_ERROR") && reason.contains("key"), "{reason}");
+    nothing_is_left(&other);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::model::PartName;
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::create::digest;
 use crate::ops::error::OpError;
-use crate::ops::restore::{TableReport, TableState};
+use crate::ops::restore::{NotRestored, TableReport, TableState};
 use crate::plan::Verb;
 use crate::repo::PartRecord;
 use crate::server::{self, Change, PartSum, RowSum, Server, ServerError, sql};
@@ -36,17 +36,9 @@ impl Reading<'_> {
             return Ok(DrilledTable::new(restored, false, DrillVerdict::NotTried(refused)));
         };
         let drilled = match restored.state {
-            TableState::Failed => {
-                let verdict = self.judge_failure(selected, &restored)?;
+            TableState::Failed | TableState::Skipped | TableState::Incomplete => {
+                let verdict = self.judge_failure(selected, restored.reason.as_ref())?;
                 DrilledTable::new(restored, selected.has_data(), verdict)
-            }
-            TableState::Skipped => {
-                let reason = restored.reason.clone().unwrap_or_default();
-                DrilledTable::new(restored, selected.has_data(), DrillVerdict::NotTried(Obstacle::Refused(reason)))
-            }
-            TableState::Incomplete => {
-                let reason = restored.reason.clone().unwrap_or_default();
-                DrilledTable::new(restored, selected.has_data(), DrillVerdict::Failed(Failure::Incomplete(reason)))
             }
             _ if selected.has_data() => self.read(selected, restored)?,
             _ => DrilledTable::new(restored, false, DrillVerdict::Proven),
@@ -56,15 +48,21 @@ impl Reading<'_> {
         Ok(drilled)
     }
 
-    /// A table that was not restored: because of its data, or because of its definition.
-    fn judge_failure(&self, selected: &Selected, restored: &TableReport) -> Result<DrillVerdict, OpError> {
-        let reason = restored.reason.clone().unwrap_or_else(|| "it was not restored".to_owned());
-        // Only a table that was attached is compared with the snapshot.
-        let was_attached = restored.expected_rows > 0;
-        if selected.has_data() && (was_attached || self.takes_definition(selected)?) {
-            return Ok(DrillVerdict::Failed(Failure::Incomplete(reason)));
-        }
-        Ok(DrillVerdict::NotTried(Obstacle::Refused(reason)))
+    /// A table that is not back, or not whole. It has failed only if its data is missing, different or unreadable.
+    fn judge_failure(&self, selected: &Selected, reason: Option<&NotRestored>) -> Result<DrillVerdict, OpError> {
+        let not_tried = |reason: String| DrillVerdict::NotTried(Obstacle::Refused(reason));
+        Ok(match reason {
+            Some(reason @ (NotRestored::Parts(_) | NotRestored::Rows)) => {
+                DrillVerdict::Failed(Failure::Incomplete(reason.clone()))
+            }
+            Some(NotRestored::DefinitionRefused { message, code: Some(code) })
+                if selected.has_data() && server::is_unreadable_code(*code) && self.takes_definition(selected)? =>
+            {
+                DrillVerdict::Failed(Failure::DataRefused(message.clone()))
+            }
+            Some(reason) => not_tried(reason.to_string()),
+            None => not_tried("it was not restored".to_owned()),
+        })
     }
 
     /// Whether the server takes the definition of a table that it has refused, without its data.

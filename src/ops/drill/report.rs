@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 
 use crate::model::{SnapshotId, TableName};
-use crate::ops::restore::{TableReport, TableState};
+use crate::ops::restore::{NotRestored, TableReport, TableState};
 
 /// How the sums of the parts of one table compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,8 +55,10 @@ impl fmt::Display for NoDigest {
 pub enum Failure {
     /// Its definition in the snapshot is missing or another one.
     Definition(String),
-    /// The server did not take all of its parts.
-    Incomplete(String),
+    /// The server did not take all of its parts or rows.
+    Incomplete(NotRestored),
+    /// The server takes its definition, and not together with its data.
+    DataRefused(String),
     /// The server cannot read its data.
     Unreadable(String),
     /// Parts have other values than when the snapshot was made.
@@ -72,7 +74,8 @@ impl Failure {
     fn kind(&self) -> &'static str {
         match self {
             Self::Definition(_) => "definition",
-            Self::Incomplete(_) => "incomplete",
+            Self::Incomplete(reason) => reason.kind(),
+            Self::DataRefused(_) => "data_refused",
             Self::Unreadable(_) => "unreadable",
             Self::Different { .. } => "different",
         }
@@ -82,7 +85,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Definition(reason) | Self::Incomplete(reason) => f.write_str(reason),
+            Self::Definition(reason) => f.write_str(reason),
+            Self::Incomplete(reason) => reason.fmt(f),
+            Self::DataRefused(reason) => write!(f, "the server refuses its data: {reason}"),
             Self::Unreadable(reason) => write!(f, "its data cannot be read: {reason}"),
             Self::Different { parts: 1, first } => write!(f, "part {first} has other values than when it was taken"),
             Self::Different { parts, first } => {
@@ -332,6 +337,7 @@ mod tests {
 
     use super::{DrillReport, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
     use crate::model::TableName;
+    use crate::ops::restore::NotRestored;
 
     fn table(has_data: bool, verdict: DrillVerdict) -> DrilledTable {
         DrilledTable::left_out(&TableName::new("d", "t"), "MergeTree", has_data, verdict)
@@ -367,7 +373,7 @@ mod tests {
     #[test]
     fn the_document_of_a_table_has_one_verdict_and_one_reason() {
         let mut failed = table(true, DrillVerdict::Failed(Failure::Different { parts: 2, first: "all_1_1_0".into() }));
-        failed.restored.reason = Some("another".to_owned());
+        failed.restored.reason = Some(NotRestored::Rows);
         failed.no_digests.insert(NoDigest::MergedBeforeRead, 1);
         let text = serde_json::to_string(&failed).expect("JSON");
         assert_eq!(text.matches("\"reason\":").count(), 1, "{text}");

@@ -1,6 +1,7 @@
 //! Attaches and makes the tables of a plan, each compared with the manifest as soon as it stands.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::model::{TableName, count};
 use crate::monitor::{Monitor, Stage, Work};
@@ -14,10 +15,12 @@ use super::context::Context;
 use super::described::DescribedDisks;
 use super::exchange;
 use super::job::Job;
+use super::not_restored::{NotRestored, TableFate, WrongParts};
 use super::partitions;
 use super::place::{PlacedTable, move_in, move_out};
 use super::refused::Refused;
 use super::report::{TableReport, TableState};
+use super::set_aside;
 use super::source::part_states;
 use super::staging::Staging;
 use super::statements::Statements;
@@ -119,11 +122,11 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
     match &plan.action {
         Action::Impossible(reason) => {
             report.state = TableState::Failed;
-            report.reason = Some(reason.clone());
+            report.reason = Some(NotRestored::Impossible(reason.clone()));
         }
         Action::Skip(reason) => {
             report.state = TableState::Skipped;
-            report.reason = Some(reason.to_string());
+            report.reason = Some(NotRestored::Skipped(reason.to_string()));
         }
         Action::Keep(kept) => keep(context, plan, *kept, &mut report),
         Action::Make(_) | Action::Place | Action::Swap | Action::Partitions { .. } => {}
@@ -164,7 +167,7 @@ fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableR
 /// Makes an object without parts. ATTACH takes the definition as it is; where the server refuses it so, CREATE may do.
 fn make(attaching: &Attaching<'_>, plan: &TablePlan, verb: Verb, report: &mut TableReport) -> Result<(), Refused> {
     let Some(definition) = &plan.definition else {
-        return Err(Refused::This("its definition cannot be read".to_owned()));
+        return Err(Refused::this("its definition cannot be read"));
     };
     let refreshes = definition.is_refreshable();
     if refreshes {
@@ -193,7 +196,7 @@ fn run_definition(
     (verb, definition): (Verb, &Definition),
 ) -> Result<(), Refused> {
     if let Some(reason) = attaching.missing_databases.get(&name.database) {
-        return Err(Refused::This(reason.clone()));
+        return Err(Refused::this(reason.clone()));
     }
     let uuids = (plan.uuid.as_ref().or(plan.statement_uuid.as_ref()), plan.inner_uuid.as_ref());
     let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
@@ -201,9 +204,9 @@ fn run_definition(
     match attaching.statements.run_definition(&label, &statement, &attaching.settings(), &secrets) {
         // A profile can forbid single settings: then the definition is tried with its own.
         Err(error) if error.code().is_some_and(|code| SETTING_REFUSED.contains(&code)) => {
-            Ok(attaching.statements.run_definition(&label, &statement, &[], &secrets)?)
+            attaching.statements.run_definition(&label, &statement, &[], &secrets).map_err(Refused::definition)
         }
-        result => Ok(result?),
+        result => result.map_err(Refused::definition),
     }
 }
 
@@ -212,17 +215,18 @@ const SETTING_REFUSED: [i32; 3] = [115, 164, 452];
 
 fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), Refused> {
     let context = attaching.context;
-    attaching.described.of(plan).map_err(Refused::This)?;
+    attaching.described.of(plan).map_err(Refused::this)?;
     let (Some(job), Some(placed)) = (attaching.jobs.get(&plan.to), attaching.placed.get(&plan.to)) else {
-        return Err(Refused::This("it was not placed".to_owned()));
+        return Err(Refused::this("it was not placed"));
     };
     let staging = attaching.staging;
     let name = &job.entry.name;
     move_in(context, job, staging)?;
     let Some(definition) = &plan.definition else {
-        return Err(Refused::This("its definition cannot be read".to_owned()));
+        return Err(Refused::this("its definition cannot be read"));
     };
     let held = if plan.held.is_empty() { definition.clone() } else { hold(definition) };
+    let attached_at = Instant::now();
     if let Err(refused) = run_definition(attaching, plan, name, (Verb::Attach, &held)) {
         // A statement that failed half-way can have attached the table: then its directory is the server's.
         if matches!(refused, Refused::This(_)) && !is_attached(context, job)? {
@@ -232,18 +236,19 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
     }
     let comparison = compare(context, job, name, report)?;
     if let Some(first) = comparison.wrong.first() {
-        let more = comparison.wrong.len() - 1;
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        // Before the table goes: its `detached/` goes with it.
+        let set_aside = set_aside::find(context, job, &comparison.wrong, attached_at);
         report.state = TableState::Failed;
         // It never looks whole: a table that is not as in the snapshot goes again, unless somebody has written to it.
         let fate = match comparison.foreign.first() {
             None => {
                 attaching.statements.drop_table(name, job.entry.uuid.is_some())?;
-                "it was dropped again".to_owned()
+                TableFate::Dropped
             }
-            Some(part) => format!("it stays as it is, because its part {part} is not from the snapshot"),
+            Some(part) => TableFate::Stays(part.clone()),
         };
-        report.reason = Some(format!("the server did not take all of it: {first}{more}; {fate}"));
+        let more = comparison.wrong.len() - 1;
+        report.reason = Some(NotRestored::Parts(WrongParts { first: first.clone(), more, set_aside, fate }));
         return Ok(());
     }
     (report.verified_parts, report.merged_parts, report.empty_parts) =
@@ -272,8 +277,7 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
     report.state = state;
     if moved.is_ok() && report.rows < report.expected_rows && keeps_its_rows(job) {
         report.state = TableState::Incomplete;
-        report.reason =
-            Some("merges of the server, or the table's TTL, have taken rows before they could be compared".to_owned());
+        report.reason = Some(NotRestored::Rows);
     }
     match moved {
         // Not to be tried again: nothing that comes to stand later makes it fit.

@@ -21,7 +21,7 @@ pub(super) fn swap(
 ) -> Result<(), Refused> {
     let quote = sql::quote_table;
     let entry = &job.entry;
-    let Some(target) = &entry.replaces else { return Err(Refused::This("it replaces no table".to_owned())) };
+    let Some(target) = &entry.replaces else { return Err(Refused::this("it replaces no table".to_owned())) };
     let old = match &entry.old_name {
         // Databases whose tables have UUIDs exchange two names in one step.
         None => {

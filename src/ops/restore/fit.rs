@@ -48,17 +48,17 @@ pub(super) fn fit(
         return Ok(false);
     };
     let other_way = "--rename restores it beside, and INSERT … SELECT brings its rows over";
-    let lacking = lacking(&ours, &theirs).map_err(|reason| Refused::This(format!("{reason}; {other_way}")))?;
+    let lacking = lacking(&ours, &theirs).map_err(|reason| Refused::this(format!("{reason}; {other_way}")))?;
     if lacking.is_empty() {
         return Ok(false);
     }
     if theirs.engine.starts_with("Replicated") {
-        return Err(Refused::This(format!("it is replicated, and has columns that the snapshot has not; {other_way}")));
+        return Err(Refused::this(format!("it is replicated, and has columns that the snapshot has not; {other_way}")));
     }
     make(context, statements, job)?;
     let (expected, found) = (rows(context, from)?, rows(context, &job.fitting)?);
     if expected != found {
-        return Err(Refused::This(format!("the server did not take all of it: {expected:?} rows became {found:?}")));
+        return Err(Refused::this(format!("the server did not take all of it: {expected:?} rows became {found:?}")));
     }
     let names = lacking.join(", ");
     report.warnings.push(format!("the snapshot has no column {names}: what came back has the default there"));
@@ -74,7 +74,7 @@ fn make(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Re
     let catalog = server::survey(server, false)?;
     let find = |name: &TableName| -> Result<&Table, Refused> {
         let found = catalog.tables.iter().find(|table| table.name() == name);
-        found.ok_or_else(|| Refused::This(format!("{name} is not there any more")))
+        found.ok_or_else(|| Refused::this(format!("{name} is not there any more")))
     };
     let (from, to) = (find(&job.entry.name)?, find(&job.fitting)?);
     let stop = |_| std::ops::ControlFlow::Continue(());
@@ -83,7 +83,7 @@ fn make(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Re
     for part in from.parts.iter().filter(|part| !part.name.is_patch()) {
         context.check_interrupted()?;
         let Some(held) = context.survey.local.open_live(&part.path())? else {
-            return Err(Refused::This(format!("part {} is not there any more", part.name)));
+            return Err(Refused::this(format!("part {} is not there any more", part.name)));
         };
         let detached = detached_for(context, part, to)?;
         restorer.restore_part(&held, &detached, part.name.as_str()).map_err(OpError::from)?;
@@ -99,7 +99,7 @@ fn detached_for(context: &Context<'_>, part: &Part, table: &Table) -> Result<Dir
     let is_its = |path: &&std::path::PathBuf| local.locate(path).is_some_and(|(disk, _)| disk.disk.name == part.disk);
     let path = table.data_paths.iter().find(is_its).or_else(|| table.data_paths.first());
     let dir = path.map(|path| local.open_live(&path.join("detached"))).transpose()?.flatten();
-    dir.ok_or_else(|| Refused::This(format!("{} has no directory of detached parts", table.name())))
+    dir.ok_or_else(|| Refused::this(format!("{} has no directory of detached parts", table.name())))
 }
 
 fn rows(context: &Context<'_>, table: &TableName) -> Result<BTreeMap<PartitionId, u64>, Refused> {

@@ -18,6 +18,7 @@ use crate::ops::stages::Stages;
 use crate::plan::SnapshotReference;
 use crate::repo::{Index, Repository};
 
+use super::not_restored::NotRestored;
 use super::report::{Report, TableReport, TableState};
 use super::source::{Source, SourceTable, Wanted};
 
@@ -200,7 +201,7 @@ fn fill(
             let mut report = TableReport::new(&name, &name, &table.entry.engine, TableState::Created);
             if table.entry.definition.is_none() {
                 report.state = TableState::Failed;
-                report.reason = Some("it is not in the snapshot".to_owned());
+                report.reason = Some(NotRestored::Impossible("it is not in the snapshot".to_owned()));
             }
             tables.push(report);
         }

@@ -93,12 +93,12 @@ fn check_gains(
     others_go: bool,
 ) -> Result<(), Refused> {
     let Some(live) = live_table(context.server, &context.survey.local, &job.plan.to)? else {
-        return Err(Refused::This("the table does not exist any more".to_owned()));
+        return Err(Refused::this("the table does not exist any more".to_owned()));
     };
     let only = (!others_go).then_some(partitions);
     match job.plan.live.as_ref().and_then(|earlier| live.gained(earlier, only)) {
         None => Ok(()),
-        Some(gained) => Err(Refused::This(format!("it has changed since the plan was made: {gained}"))),
+        Some(gained) => Err(Refused::this(format!("it has changed since the plan was made: {gained}"))),
     }
 }
 

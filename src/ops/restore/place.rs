@@ -112,7 +112,7 @@ pub(super) fn move_in(context: &Context<'_>, job: &Job<'_>, staging: &Staging) -
         let dir = ensure_parents(local, parent, context.survey.owner)?;
         if dir.find(name)?.is_some() {
             let whole = dir.path().join(name);
-            return Err(Refused::This(format!("{} exists already and belongs to no table", whole.display())));
+            return Err(Refused::this(format!("{} exists already and belongs to no table", whole.display())));
         }
         dir.rename_from(from, &job.stage_name, name)?;
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::model::{Placed, SnapshotId, TableName};
 
 use super::access::{AccessReport, AccessState};
+use super::not_restored::NotRestored;
 
 /// What became of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,9 +78,9 @@ pub struct TableReport {
     pub uuid: Option<String>,
     /// Whether that is another one than in the snapshot.
     pub uuid_changed: bool,
-    /// Why it was not made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    /// Why it is not back, or not whole: `reason` and `reason_kind` of a JSON document.
+    #[serde(flatten)]
+    pub reason: Option<NotRestored>,
     /// Statements that bring back the TTL that was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ttl_statements: Vec<String>,

@@ -1,6 +1,7 @@
 //! Compares the parts that a server lists with those of a snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
 use crate::model::{Fingerprint, PartName, PartitionId};
 
@@ -59,6 +60,49 @@ impl BlockRange {
     }
 }
 
+/// How a part differs from the stored one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartDifference {
+    /// The server does not list it, nor a part that was merged from it.
+    Missing,
+    /// It has another fingerprint.
+    Fingerprint {
+        /// The manifest's.
+        expected: Fingerprint,
+        /// The server's.
+        found: Fingerprint,
+    },
+    /// It has another number of rows.
+    Rows {
+        /// The manifest's.
+        expected: u64,
+        /// The server's.
+        found: u64,
+    },
+}
+
+/// A part that is not as in the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongPart {
+    /// Its name.
+    pub part: PartName,
+    /// How it differs.
+    pub difference: PartDifference,
+}
+
+impl fmt::Display for WrongPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = &self.part;
+        match self.difference {
+            PartDifference::Missing => write!(f, "part {part} is missing"),
+            PartDifference::Fingerprint { expected, found } => {
+                write!(f, "part {part} has the fingerprint {found} and not {expected}")
+            }
+            PartDifference::Rows { expected, found } => write!(f, "part {part} has {found} rows and not {expected}"),
+        }
+    }
+}
+
 /// The result of comparing listed parts with stored ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -69,7 +113,7 @@ pub struct Comparison {
     /// Parts without rows that the server does not list: it drops them when it attaches a table.
     pub empty: u64,
     /// What is missing or different.
-    pub wrong: Vec<String>,
+    pub wrong: Vec<WrongPart>,
     /// Active parts with rows that hold nothing of the stored ones: something else was written to the table.
     pub foreign: Vec<PartName>,
     /// Whether one of the parts counted as merged carries a mutation that the stored ones do not.
@@ -103,7 +147,7 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
                 covering.insert(&there.name);
                 match difference(part, there) {
                     None => comparison.verified += 1,
-                    Some(what) => comparison.wrong.push(format!("part {} {what}", part.name)),
+                    Some(difference) => comparison.wrong.push(WrongPart { part: part.name.clone(), difference }),
                 }
             }
             _ if part.is_empty() => comparison.empty += 1,
@@ -115,7 +159,10 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
                     comparison.is_mutated |= is_mutated;
                     covering.insert(&by.name);
                 }
-                None => comparison.wrong.push(format!("part {} is missing", part.name)),
+                None => {
+                    let difference = PartDifference::Missing;
+                    comparison.wrong.push(WrongPart { part: part.name.clone(), difference });
+                }
             },
         }
     }
@@ -124,14 +171,14 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
     comparison
 }
 
-fn difference(expected: &PartState, found: &PartState) -> Option<String> {
+fn difference(expected: &PartState, found: &PartState) -> Option<PartDifference> {
     if let (Some(expected), Some(found)) = (expected.fingerprint, found.fingerprint)
         && expected != found
     {
-        return Some(format!("has the fingerprint {found} and not {expected}"));
+        return Some(PartDifference::Fingerprint { expected, found });
     }
     match (expected.rows, found.rows) {
-        (Some(expected), Some(found)) if expected != found => Some(format!("has {found} rows and not {expected}")),
+        (Some(expected), Some(found)) if expected != found => Some(PartDifference::Rows { expected, found }),
         _ => None,
     }
 }
@@ -171,7 +218,8 @@ mod tests {
         ];
         let comparison = compare_parts(&expected, &found);
         assert_eq!((comparison.verified, comparison.merged, comparison.is_mutated), (1, 4, true));
-        assert_eq!(comparison.wrong, ["part 202602_3_3_0 is missing"]);
+        let wrong: Vec<String> = comparison.wrong.iter().map(ToString::to_string).collect();
+        assert_eq!(wrong, ["part 202602_3_3_0 is missing"]);
         assert_eq!(comparison.foreign.iter().map(PartName::as_str).collect::<Vec<_>>(), ["202603_8_8_0"]);
     }
 

@@ -14,7 +14,7 @@ mod storage;
 mod table;
 mod target;
 
-pub use compare::{Comparison, PartState, compare_parts};
+pub use compare::{Comparison, PartDifference, PartState, WrongPart, compare_parts};
 pub use expiry::{Expired, ExpiryTimes};
 pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements};
 pub use loss::{Loss, ReplacedScope, Stored, losses};
