@@ -147,6 +147,27 @@ both_engines! {
         assert_eq!((&again["state"], &again["reason_kind"]), (&"failed".into(), &"missing_parts".into()), "{again:#}");
         assert!(again["reason"].as_str().expect("text").contains("moved it to detached/"), "{again:#}");
     }
+
+    fn a_column_with_the_name_of_a_function_that_is_missing_is_tried(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (twice UInt64) ENGINE = MergeTree ORDER BY twice");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+        let chsnap = repository(&engine);
+        if engine.kind() == Kind::V26 {
+            engine.query("CREATE FUNCTION twice AS (x) -> 2 * x");
+            engine.query("CREATE VIEW lab.v AS SELECT twice(twice) AS y FROM lab.t");
+        }
+        chsnap.json(0, &["create"]);
+        if engine.kind() == Kind::V26 {
+            engine.query("DROP FUNCTION twice");
+            let report = chsnap.json(3, &["drill"]);
+            assert_eq!(table(&report, "t")["verdict"], "proven");
+            let view = table(&report, "v");
+            assert_eq!((&view["verdict"], &view["reason_kind"]), (&"not_tried".into(), &"needs".into()), "{view:#}");
+        } else {
+            assert_eq!(table(&chsnap.json(0, &["drill"]), "t")["verdict"], "proven");
+        }
+    }
 }
 
 #[test]

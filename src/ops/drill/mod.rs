@@ -1,6 +1,5 @@
 //! A drill: tables of a snapshot are restored into a database of their own, read to the last value, compared, and dropped.
 
-mod reach;
 mod read;
 mod report;
 mod request;

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::ops::restore::{Source, SourceTable, TargetSurvey, Wanted, random};
-use crate::plan::{Definition, Mapping, Replicated, SnapshotReference, TableRename, Verb};
+use crate::plan::{Definition, Mapping, ObjectKind, Replicated, SnapshotReference, Surroundings, TableRename, Verb};
 use crate::repo::{Repository, TableState};
 use crate::server::{self, Server, sql};
 
-use super::reach::{Surroundings, outside};
 use super::report::{DrillVerdict, DrilledTable, Failure, Obstacle};
 use super::request::DrillRequest;
 
@@ -100,7 +99,7 @@ impl Candidates {
         Ok(selection)
     }
 
-    fn definition(&self, table: &SourceTable, missing: &[(String, String)]) -> Result<Definition, DrillVerdict> {
+    fn definition(&self, table: &SourceTable, missing: &[(ObjectKind, String)]) -> Result<Definition, DrillVerdict> {
         let not_tried = |obstacle| Err(DrillVerdict::NotTried(obstacle));
         let Some(path) = &table.entry.definition else {
             return not_tried(Obstacle::Definition("it is not in the snapshot".to_owned()));
@@ -111,15 +110,15 @@ impl Candidates {
             Ok(definition) => definition,
             Err(error) => return not_tried(Obstacle::Definition(error.to_string())),
         };
-        match missing.iter().find(|(_, name)| definition.mentions(name)) {
+        match missing.iter().find(|(kind, name)| definition.needs(*kind, name)) {
             Some((kind, name)) => not_tried(Obstacle::Needs(format!("{kind} {name}"))),
             None => Ok(definition),
         }
     }
 
     /// Functions and named collections of the snapshot that the server does not have: a restore would make them, for
-    /// the whole server. They are named as their files are, and mentioned by that name, as a restore does it.
-    fn missing_objects(&self, server: &Server) -> Result<Vec<(String, String)>, OpError> {
+    /// the whole server. They are named as their files are.
+    fn missing_objects(&self, server: &Server) -> Result<Vec<(ObjectKind, String)>, OpError> {
         let functions: Vec<String> =
             server::functions(server)?.iter().map(|function| escape_for_file_name(&function.name)).collect();
         let collections: Vec<String> =
@@ -128,11 +127,11 @@ impl Candidates {
             let (directory, stem) = file.path.split_once('/')?;
             let stem = stem.strip_suffix(".sql")?;
             let (kind, name, there) = match directory {
-                "user_defined" => ("function", stem.strip_prefix("function_").unwrap_or(stem), &functions),
-                "named_collections" => ("named collection", stem, &collections),
+                "user_defined" => (ObjectKind::Function, stem.strip_prefix("function_").unwrap_or(stem), &functions),
+                "named_collections" => (ObjectKind::NamedCollection, stem, &collections),
                 _ => return None,
             };
-            (!there.iter().any(|other| other == name)).then(|| (kind.to_owned(), name.to_owned()))
+            (!there.iter().any(|other| other == name)).then(|| (kind, name.to_owned()))
         });
         Ok(missing.collect())
     }
@@ -169,8 +168,7 @@ impl Selection {
         for one in std::mem::take(&mut self.selected) {
             let statement = one.definition.statement(Verb::Create, &sql::quote_table(&one.to), (None, None), &mapping);
             // A table with parts reads and writes its own parts.
-            let reason =
-                if one.has_data() { None } else { outside(&one.definition, &statement, &mapping, surroundings) };
+            let reason = if one.has_data() { None } else { one.definition.reach(&statement, &mapping, surroundings) };
             match reason {
                 None => self.selected.push(one),
                 Some(reason) => self.leave_out(&one.table, DrillVerdict::NotTried(Obstacle::Outside(reason))),

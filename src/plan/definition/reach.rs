@@ -1,11 +1,14 @@
-//! Whether a definition stays within the drill's database.
+//! Whether a definition stays within one database.
 //!
-//! A definition that does not is never made: a view would get the inserts of a live table, a queue would take messages,
+//! A drill never makes one that does not: a view would get the inserts of a live table, a queue would take messages,
 //! a table of another server would be asked. So what is not known to stay within counts as reaching outside.
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Definition, DefinitionKind, Mapping};
+use super::head::DefinitionKind;
+use super::mapping::Mapping;
+use super::parsed::Definition;
+use super::tokens::{Token, solid_tokens};
 
 /// Engines of tables that hold their data themselves, or make it up, or pass it on within a database.
 const OWN_ENGINES: [&str; 9] =
@@ -69,62 +72,6 @@ const FOREIGN_FUNCTIONS: [&str; 31] = [
 const HARMLESS_FUNCTIONS: [&str; 5] =
     ["urlhash", "urlhierarchy", "urlpathhierarchy", "filesystemavailable", "filesystemcapacity"];
 
-/// A word of a statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Word {
-    /// A name or keyword; in quotes or not.
-    Name { text: String, is_quoted: bool },
-    /// A literal text.
-    Text(String),
-    /// Anything else.
-    Mark(char),
-}
-
-impl Word {
-    fn is(&self, keyword: &str) -> bool {
-        matches!(self, Self::Name { text, is_quoted: false } if text.eq_ignore_ascii_case(keyword))
-    }
-
-    fn name(&self) -> Option<&str> {
-        if let Self::Name { text, .. } = self { Some(text) } else { None }
-    }
-}
-
-/// Takes a statement of the server's own printing apart. Comments do not occur in those; their words would count.
-fn words(sql: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut letters = sql.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            _ if letter.is_whitespace() => {}
-            '\'' | '`' | '"' => {
-                let mut text = String::new();
-                while let Some(next) = letters.next() {
-                    if next == '\\' {
-                        text.extend(letters.next());
-                    } else if next != letter {
-                        text.push(next);
-                    } else if letters.next_if_eq(&letter).is_some() {
-                        text.push(letter);
-                    } else {
-                        break;
-                    }
-                }
-                words.push(if letter == '\'' { Word::Text(text) } else { Word::Name { text, is_quoted: true } });
-            }
-            _ if letter.is_alphanumeric() || letter == '_' => {
-                let mut text = String::from(letter);
-                while let Some(next) = letters.next_if(|next| next.is_alphanumeric() || *next == '_') {
-                    text.push(next);
-                }
-                words.push(Word::Name { text, is_quoted: false });
-            }
-            _ => words.push(Word::Mark(letter)),
-        }
-    }
-    words
-}
-
 /// Whether a name of a table in this database stands in a text.
 fn names_table_of(text: &str, database: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
@@ -136,24 +83,23 @@ fn names_table_of(text: &str, database: &str) -> bool {
 }
 
 /// Where a definition is made, and what else there is.
-pub(super) struct Surroundings<'a> {
-    /// The database of the drill.
-    pub(super) own: &'a str,
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The database that it is made in.
+    pub own: &'a str,
     /// All other databases, of the server and of the snapshot.
-    pub(super) others: &'a BTreeSet<String>,
+    pub others: &'a BTreeSet<String>,
 }
 
-/// Why a definition without data must not be made, once it is rewritten by `mapping`; `statement` is the statement that
-/// makes it.
-pub(super) fn outside(
-    definition: &Definition,
-    statement: &str,
-    mapping: &Mapping,
-    surroundings: &Surroundings<'_>,
-) -> Option<String> {
-    of_kind(definition)
-        .or_else(|| definition.unresolved(mapping).first().map(|name| format!("it names {name}")))
-        .or_else(|| of_words(definition.kind, &words(statement), surroundings))
+impl Definition {
+    /// Why it reaches outside the database that it is made in, once it is rewritten by `mapping`; `statement` is the
+    /// statement that makes it. What is not known to stay within counts as reaching outside.
+    #[must_use]
+    pub fn reach(&self, statement: &str, mapping: &Mapping, surroundings: &Surroundings<'_>) -> Option<String> {
+        of_kind(self)
+            .or_else(|| self.unresolved(mapping).first().map(|name| format!("it names {name}")))
+            .or_else(|| of_words(self.kind, &solid_tokens(statement), surroundings))
+    }
 }
 
 fn of_kind(definition: &Definition) -> Option<String> {
@@ -172,7 +118,7 @@ fn of_kind(definition: &Definition) -> Option<String> {
     }
 }
 
-fn of_words(kind: DefinitionKind, words: &[Word], surroundings: &Surroundings<'_>) -> Option<String> {
+fn of_words(kind: DefinitionKind, words: &[Token<'_>], surroundings: &Surroundings<'_>) -> Option<String> {
     if kind == DefinitionKind::Dictionary {
         let source = words.iter().position(|word| word.is("SOURCE")).and_then(|at| words.get(at + 2));
         if !source.is_some_and(|source| source.is("CLICKHOUSE") || source.is("NULL")) {
@@ -186,57 +132,53 @@ fn of_words(kind: DefinitionKind, words: &[Word], surroundings: &Surroundings<'_
     (0..words.len()).find_map(|at| of_word(kind, words, at, surroundings))
 }
 
-fn of_word(kind: DefinitionKind, words: &[Word], at: usize, surroundings: &Surroundings<'_>) -> Option<String> {
+fn of_word(kind: DefinitionKind, words: &[Token<'_>], at: usize, surroundings: &Surroundings<'_>) -> Option<String> {
     let word = words.get(at)?;
     let before = |back: usize| at.checked_sub(back).and_then(|at| words.get(at));
-    let next_is = |mark: char| words.get(at + 1) == Some(&Word::Mark(mark));
+    let next_is = |mark: &str| words.get(at + 1).is_some_and(|next| next.is_mark(mark));
     // A column may have the name of a database.
-    let is_key = ["DB", "DATABASE"].iter().any(|key| before(1).is_some_and(|word| word.is(key)));
-    let name = match word {
-        Word::Mark(_) => return None,
-        Word::Text(_)
-            if ["COMMENT", "USER", "PASSWORD"].iter().any(|key| before(1).is_some_and(|word| word.is(key))) =>
-        {
-            return None;
-        }
-        Word::Text(text) if before(1).and_then(Word::name).is_some_and(|name| name.ends_with("QUERY")) => {
-            return of_words(DefinitionKind::View, &self::words(text), surroundings);
-        }
-        Word::Text(text) => {
-            let is_argument = is_key || matches!(before(1), Some(Word::Mark('(' | ',')));
-            let is_named = |database: &&String| *database == text && is_argument || names_table_of(text, database);
-            let found = surroundings.others.iter().find(is_named);
-            return found.map(|database| format!("it names the database {database}"));
-        }
-        Word::Name { text, .. } => text,
-    };
-    let is_buffers = before(1) == Some(&Word::Mark('(')) && before(2).is_some_and(|word| word.is("Buffer"));
-    if (next_is('.') || is_key || is_buffers) && surroundings.others.contains(name) {
+    let is_key = before(1).is_some_and(|word| word.is_any(&["DB", "DATABASE"]));
+    if let Some(text) = word.value() {
+        return of_text(&text, before(1), is_key, surroundings);
+    }
+    let name = word.name()?;
+    let is_buffers = before(1).is_some_and(|word| word.is_mark("(")) && before(2).is_some_and(|word| word.is("Buffer"));
+    if (next_is(".") || is_key || is_buffers) && surroundings.others.contains(&name) {
         return Some(format!("it names the database {name}"));
     }
     if kind == DefinitionKind::Dictionary && word.is("HOST") {
-        let host = words.get(at + 1).map(|word| match word {
-            Word::Text(text) | Word::Name { text, .. } => text.as_str(),
-            Word::Mark(_) => "",
-        });
-        if !host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "::1")) {
+        let host = words.get(at + 1).and_then(|word| word.value().or_else(|| word.name()));
+        if !host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1")) {
             return Some("the source of the dictionary is another server".to_owned());
         }
     }
-    let is_table = ["FROM", "JOIN", "IN"].iter().any(|keyword| before(1).is_some_and(|word| word.is(keyword)));
+    let is_table = before(1).is_some_and(|word| word.is_any(&["FROM", "JOIN", "IN"]));
     let function = name.to_lowercase();
-    if next_is('(') {
+    if next_is("(") {
         return of_function(&function, is_table && !before(1)?.is("IN"), words.get(at + 2), surroundings);
     }
-    let is_qualified = next_is('.');
-    let is_defined = || is_common_expression(words, name);
-    (is_table && !is_qualified && !is_defined()).then(|| format!("it names {name}, of no database"))
+    let is_defined = || is_common_expression(words, &name);
+    (is_table && !next_is(".") && !is_defined()).then(|| format!("it names {name}, of no database"))
+}
+
+/// A string literal, with the token before it.
+fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &Surroundings<'_>) -> Option<String> {
+    if before.is_some_and(|word| word.is_any(&["COMMENT", "USER", "PASSWORD"])) {
+        return None;
+    }
+    if before.and_then(Token::name).is_some_and(|name| name.ends_with("QUERY")) {
+        return of_words(DefinitionKind::View, &solid_tokens(text), surroundings);
+    }
+    let is_argument = is_key || before.is_some_and(|word| word.is_mark("(") || word.is_mark(","));
+    let is_named = |database: &&String| *database == text && is_argument || names_table_of(text, database);
+    let found = surroundings.others.iter().find(is_named);
+    found.map(|database| format!("it names the database {database}"))
 }
 
 fn of_function(
     function: &str,
     is_table: bool,
-    first_argument: Option<&Word>,
+    first_argument: Option<&Token<'_>>,
     surroundings: &Surroundings<'_>,
 ) -> Option<String> {
     let is_foreign = FOREIGN_FUNCTIONS.iter().any(|foreign| function.starts_with(foreign));
@@ -245,18 +187,19 @@ fn of_function(
         return Some(format!("the function {function} reaches outside, or is not known to stay within"));
     }
     let takes_name = function.starts_with("dict") || function.starts_with("joinget");
-    let is_own = match first_argument {
-        Some(Word::Text(text)) => text.split_once('.').is_some_and(|(database, _)| database == surroundings.own),
-        Some(word) => word.name() == Some(surroundings.own),
-        None => false,
-    };
+    let is_own = first_argument.is_some_and(|argument| match argument.value() {
+        Some(text) => text.split_once('.').is_some_and(|(database, _)| database == surroundings.own),
+        None => argument.name().is_some_and(|name| name == surroundings.own),
+    });
     (takes_name && !is_own).then(|| format!("the function {function} reads something outside"))
 }
 
 /// Whether a name is that of a common table expression: `WITH name AS (`.
-fn is_common_expression(words: &[Word], name: &str) -> bool {
+fn is_common_expression(words: &[Token<'_>], name: &str) -> bool {
     words.windows(3).any(|window| match window {
-        [first, second, Word::Mark('(')] => first.name() == Some(name) && second.is("AS"),
+        [first, second, third] => {
+            third.is_mark("(") && second.is("AS") && first.name().is_some_and(|first| first == name)
+        }
         _ => false,
     })
 }
@@ -265,7 +208,7 @@ fn is_common_expression(words: &[Word], name: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Surroundings, outside};
+    use super::Surroundings;
     use crate::model::TableName;
     use crate::plan::{Definition, Mapping, Verb};
 
@@ -279,7 +222,7 @@ mod tests {
         };
         let statement = definition.statement(Verb::Create, "`chsnap_drill_x`.`t9`", (None, None), &mapping);
         let others: BTreeSet<String> = ["lab", "other", "system", "default"].map(str::to_owned).into();
-        outside(&definition, &statement, &mapping, &Surroundings { own: "chsnap_drill_x", others: &others })
+        definition.reach(&statement, &mapping, &Surroundings { own: "chsnap_drill_x", others: &others })
     }
 
     #[test]
