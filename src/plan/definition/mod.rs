@@ -34,7 +34,7 @@ pub(super) use literal::quote;
 pub use mapping::Mapping;
 pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{Definition, Verb};
-pub use references::{AccessReference, Existing, ReferenceTo};
 pub use reach::Surroundings;
+pub use references::{AccessReference, Existing, ReferenceTo};
 pub use replicated::Replicated;
 pub use storage::StorageChoice;
