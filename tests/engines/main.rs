@@ -14,6 +14,7 @@ mod tls;
 #[path = "../support/tree.rs"]
 mod tree;
 
+mod access;
 mod differing;
 mod disks;
 mod drill_definitions;
