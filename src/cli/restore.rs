@@ -66,7 +66,7 @@ pub(super) struct Args {
     /// Make objects whose secrets are hidden in the snapshot, with [HIDDEN] as their secret
     #[arg(long, conflicts_with = "to")]
     with_hidden_secrets: bool,
-    /// Make the users, roles, quotas, policies and settings profiles of the snapshot, too
+    /// Make users, roles, quotas, policies and settings profiles of the snapshot too
     #[arg(long, value_name = "WHICH", conflicts_with = "to")]
     access: Option<Access>,
     /// Restore parts that verify has found damaged, as they are
@@ -119,7 +119,7 @@ impl Place {
 enum Access {
     /// Those that the server lacks.
     Missing,
-    /// Those, and in place of those that differ.
+    /// Those, and those that differ, which are replaced.
     All,
 }
 

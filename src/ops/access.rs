@@ -88,9 +88,9 @@ pub(super) fn live_access(server: &Server, local: &LocalDisks) -> Result<TargetA
                     })
                     .collect(),
             ),
-            Err(ServerError::Exception { code: code::ACCESS_DENIED, .. }) => {
-                LiveList::Unknown("this user may not list them (GRANT SHOW ACCESS ON *.* allows it)".to_owned())
-            }
+            Err(ServerError::Exception { code: code::ACCESS_DENIED, .. }) => LiveList::Unknown(
+                "this user may not list users and roles (GRANT SHOW ACCESS ON *.* allows it)".to_owned(),
+            ),
             Err(error @ ServerError::Exception { .. }) => LiveList::Unknown(crate::monitor::chain(&error)),
             Err(error) => return Err(error.into()),
         };

@@ -155,7 +155,7 @@ both_engines! {
         holds_no_secret(&named);
         let reason = match engine.kind() {
             // The user of an embedded engine has no right to.
-            Kind::V26 => "this user may not list them (GRANT SHOW ACCESS ON *.* allows it)",
+            Kind::V26 => "this user may not list users and roles (GRANT SHOW ACCESS ON *.* allows it)",
             Kind::V18 => "the server keeps no such thing in SQL, or does not show it to this user",
         };
         let expected = format!(
@@ -260,7 +260,10 @@ fn answer(mut client: TcpStream, upstream: &str, refused: &str, notes: &Mutex<Ve
         }
     }
     let mut body = Vec::new();
-    while is_chunked {
+    loop {
+        if !is_chunked {
+            break;
+        }
         let mut size = String::new();
         reader.read_line(&mut size).expect("a size");
         let size = usize::from_str_radix(size.trim(), 16).expect("a size");

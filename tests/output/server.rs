@@ -152,3 +152,35 @@ fn damage_is_reported_as_recorded() {
         );
     });
 }
+
+#[test]
+fn the_answers_about_users_and_roles_are_as_recorded() {
+    transcripts(|all| {
+        let (engine, chsnap) = prepared(all);
+        let access = engine.data_path().join("access");
+        fs::create_dir_all(&access).expect("a folder");
+        for (uuid, text) in [
+            (
+                "0a1b2c3d-0001-4000-8000-000000000001",
+                "ATTACH USER alice IDENTIFIED WITH sha256_hash BY 'AB12' SALT 'CD34' DEFAULT ROLE \
+                 ID('0a1b2c3d-0002-4000-8000-000000000002');\n\
+                 ATTACH GRANT ID('0a1b2c3d-0002-4000-8000-000000000002') TO alice;\n",
+            ),
+            ("0a1b2c3d-0002-4000-8000-000000000002", "ATTACH ROLE reader;\nATTACH GRANT SELECT ON lab.* TO reader;\n"),
+            ("0a1b2c3d-0003-4000-8000-000000000003", "ATTACH USER eve;\nDROP DATABASE lab;\n"),
+        ] {
+            fs::write(access.join(format!("{uuid}.sql")), text).expect("a file");
+        }
+        chsnap.json(0, &["create", "--accept", "lab.log"]);
+        all.show("show-access", &chsnap, &[&["show", "--access"], &["show", "--access", "--json"]]);
+        all.show(
+            "restore-access",
+            &chsnap,
+            &[
+                &["restore", "latest", "--dry-run"],
+                &["restore", "latest", "--access", "missing", "--yes"],
+                &["restore", "latest", "--access", "all", "--yes", "--json"],
+            ],
+        );
+    });
+}

@@ -25,7 +25,9 @@ pub enum AccessFileError {
     #[error("it is no text")]
     Encoding,
     /// Its text is anything else.
-    #[error(transparent)]
+    #[error(
+        "it does not hold what a server writes there: statements of one user, role, quota, policy or settings profile"
+    )]
     Definition(#[from] DefinitionError),
     /// Its first statement makes something else.
     #[error("its first statement makes no user, role, quota, policy or settings profile")]
