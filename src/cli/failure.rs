@@ -273,7 +273,9 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::CannotGive { .. } => "run chsnap as root, or as the user that the server runs as",
         OpError::NoDisk { .. } => "--path-map SERVER=HERE says where a directory of the server is on this host",
         OpError::TargetInUse { .. } => "wait for it to end",
-        OpError::RestorePart(RestorePartError::NotLinked { .. }) => "--place auto copies what cannot be linked",
+        OpError::TargetOutOfReach { .. } | OpError::RestorePart(RestorePartError::NotLinked { .. }) => {
+            "--place auto copies what cannot be linked"
+        }
         OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }

@@ -29,6 +29,7 @@ mod prune;
 mod render;
 mod report;
 mod restore;
+mod restore_directory;
 mod restore_text;
 mod rm;
 mod run;

@@ -13,9 +13,10 @@ use clap::ValueEnum;
 
 use super::confirm::{Answer, confirm};
 use super::failure::{Failure, GUARD};
-use super::globals::Globals;
+use super::globals::{Globals, size};
 use super::opening;
 use super::output::Output;
+use super::restore_directory;
 use super::restore_text as show;
 use super::{CommandResult, DONE, WARNED, signals};
 
@@ -81,8 +82,11 @@ pub(super) struct Args {
     /// How files come there: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: Place,
+    /// Copy no more than this in a second, for example 50MiB; 0 for no limit
+    #[arg(long, value_name = "RATE", value_parser = size)]
+    bwlimit: Option<u64>,
     /// Show what would be done, and touch nothing
-    #[arg(long, short = 'n', conflicts_with = "to")]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// Do not ask; needed where there is no terminal
     #[arg(long, short = 'y')]
@@ -93,7 +97,7 @@ const EXAMPLES: &str = "Examples:
   chsnap restore latest --dry-run
   chsnap restore latest --table 'posthog.events' --rename 'posthog.events=posthog.events_yesterday' --yes
   chsnap restore 2026-11-22T020000Z --table 'posthog.events' --partition 202611 --replace
-  chsnap restore latest --to /srv/files --table 'posthog.events' --place copy";
+  chsnap restore latest --to /srv/files --table 'posthog.events' --place copy --bwlimit 50MiB";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Place {
@@ -162,6 +166,10 @@ impl Args {
         Renames::new(self.rename.clone(), self.rename_db.clone())
     }
 
+    fn copy_rate(&self) -> Option<u64> {
+        self.bwlimit.filter(|rate| *rate > 0)
+    }
+
     /// Whether something is selected; data alone goes into tables that exist, whichever these are.
     fn selects(&self) -> bool {
         let has_names = !(self.table.is_empty() && self.rename.is_empty() && self.rename_db.is_empty());
@@ -191,8 +199,23 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let (wanted, mode, jobs) = (args.wanted(), args.place.mode(), globals.jobs_for(&repository));
     let progress = output.progress();
     if let Some(directory) = &args.to {
-        let request = ToDirectory { wanted, directory: directory.clone(), mode, jobs, interrupted };
-        let result = restore::restore_to_directory(&repository, &reference, &request, &progress);
+        let request = ToDirectory {
+            wanted,
+            directory: directory.clone(),
+            mode,
+            copy_rate: args.copy_rate(),
+            with_damaged: args.damaged,
+            jobs,
+            now: Utc::now(),
+            interrupted,
+        };
+        let prepared = restore::prepare_directory(&repository, &reference, &request, &progress);
+        progress.clear();
+        let prepared = prepared?;
+        if args.dry_run {
+            return restore_directory::show(&prepared, output);
+        }
+        let result = prepared.run(&progress);
         progress.clear();
         return Ok(finish(&result?, Some(directory), output));
     }
@@ -209,6 +232,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         stays_held: false,
         now: Utc::now(),
         mode,
+        copy_rate: args.copy_rate(),
         jobs,
         paths: globals.paths(),
         interrupted,

@@ -188,6 +188,12 @@ pub enum OpError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory to restore into cannot be reached by links, and only links are allowed.
+    #[error("cannot link files into {}: it is on another filesystem than the repository", .path.display())]
+    TargetOutOfReach {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Not one table could be taken.
     #[error("none of the {count} tables could be taken; the first: {first}")]
     NothingTaken {

@@ -121,6 +121,18 @@ fn the_answers_of_restore_and_drill_are_as_recorded() {
         let (one, two) = (to("one"), to("two"));
         let to_one = ["restore", "latest", "--to", &one];
         all.show("restore-to", &chsnap, &[&to_one, &to_one, &["restore", "latest", "--to", &two, "--json"]]);
+        let three = to("three");
+        let dry_run = |to, more: &[&'static str]| [&["restore", "latest", "--dry-run", "--to", to], more].concat();
+        all.show(
+            "restore-to-dry-run",
+            &chsnap,
+            &[
+                &dry_run(&three, &[]),
+                &dry_run(&three, &["--json"]),
+                &dry_run(&one, &[]),
+                &dry_run(&one, &["--json", "--table", "lab.events"]),
+            ],
+        );
         all.show("drill", &chsnap, &[&["drill"], &["drill", "--json"], &["show"], &["list"]]);
     });
 }

@@ -153,6 +153,7 @@ impl DrillContext<'_> {
             stays_held: true,
             now,
             mode: self.request.mode,
+            copy_rate: None,
             jobs: self.request.jobs,
             paths: self.request.paths.clone(),
             interrupted: Arc::clone(&self.request.interrupted),

@@ -29,6 +29,8 @@ pub struct ToServer {
     pub stays_held: bool,
     /// How files may come to the server.
     pub mode: RestoreMode,
+    /// Bytes a second at most that are copied; no limit if not given.
+    pub copy_rate: Option<u64>,
     /// Threads that work on the filesystem.
     pub jobs: usize,
     /// How the server's paths are to be read here.

@@ -1,28 +1,34 @@
-//! Into a plain directory: for people who want files.
+//! Into a plain directory, for people who want files: survey, plan, place, publish.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::{DateTime, Utc};
+use rayon::ThreadPool;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, PartRestorer, RestoreMode, RestoredPart};
-use crate::fs::{CopyMeans, Dir, ErrorKind, FileLock, FsError, create_path};
-use crate::model::escape_for_file_name;
+use crate::fs::{CopyMeans, Dir, FileLock, RateLimit};
+use crate::model::{SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
-use crate::ops::init::resolved;
 use crate::ops::stages::Stages;
-use crate::plan::SnapshotReference;
+use crate::plan::{
+    DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle, SnapshotReference,
+    plan_directory,
+};
 use crate::repo::{Index, Repository};
 
+use super::items::items;
 use super::not_restored::NotRestored;
 use super::report::{Report, TableReport, TableState};
 use super::source::{Source, SourceTable, Wanted};
+use super::target_directory::{self as target_dir, LOCK, TREE, UNFINISHED};
 
-/// What is asked of a restore into a directory.
+/// A request to restore into a directory.
 #[derive(Clone, Debug)]
 pub struct ToDirectory {
     /// What of the snapshot.
@@ -31,206 +37,188 @@ pub struct ToDirectory {
     pub directory: PathBuf,
     /// How files may come there.
     pub mode: RestoreMode,
+    /// Bytes a second at most that are copied; no limit if not given.
+    pub copy_rate: Option<u64>,
+    /// Whether parts are restored that are noted as damaged.
+    pub with_damaged: bool,
     /// Threads that work on the filesystem.
     pub jobs: usize,
+    /// The time at which the plan is made.
+    pub now: DateTime<Utc>,
     /// Becomes true when the program should stop.
     pub interrupted: Arc<AtomicBool>,
 }
 
-/// Stands in the directory as long as what it holds is not whole.
-const UNFINISHED: &str = ".chsnap-unfinished";
-const INTENT: &str = "intent.json";
-const LOCK: &str = "lock";
-const TREE: &str = "tree";
-const INTENT_LIMIT_BYTES: u64 = 1 << 20;
-
-/// What will be moved out of [`UNFINISHED`] when all of it is there.
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    names: Vec<String>,
+/// A restore into a directory that is planned, and can be carried out as it was shown.
+#[derive(Debug)]
+pub struct PreparedDirectory<'a> {
+    repository: &'a Repository,
+    request: &'a ToDirectory,
+    source: Source,
+    plan: DirectoryPlan,
+    pool: ThreadPool,
 }
 
-/// The names that a tree can have at its top.
-const NAMES: [&str; 5] = ["data", "metadata", "user_defined", "access", "named_collections"];
-
-/// Restores parts and definitions of a snapshot into a directory, laid out as they are in the snapshot.
-///
-/// Until everything is there, it stands under a name that says so; a rerun after a kill removes that and begins anew.
+/// Reads the snapshot, every part of it that is asked for, and the directory, and makes the plan. Changes nothing.
 ///
 /// # Errors
-/// If the snapshot is damaged, the directory holds something else, or anything cannot be read or written. Then the
-/// directory is as it was.
-pub fn restore_to_directory(
-    repository: &Repository,
+/// If the snapshot is damaged, or something cannot be read.
+pub fn prepare_directory<'a>(
+    repository: &'a Repository,
     reference: &SnapshotReference,
-    request: &ToDirectory,
+    request: &'a ToDirectory,
     monitor: &dyn Monitor,
-) -> Result<Report, OpError> {
-    let begun = std::time::Instant::now();
+) -> Result<PreparedDirectory<'a>, OpError> {
     let stages = Stages::new(monitor);
     let pool = exec::pool(request.jobs)?;
-    let path = resolved(&request.directory);
-    if path.starts_with(resolved(repository.path())) {
-        return Err(OpError::TargetInRepository { path });
-    }
-    let source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
-    stages.run(Stage::Check, || pool.install(|| source.check(monitor)))?;
-    let was_there = std::fs::symlink_metadata(&request.directory).is_ok();
-    let target = open_target(repository, &request.directory)?;
-    let unfinished = target.ensure_dir(UNFINISHED, 0o700)?;
-    let Ok(lock) = FileLock::try_acquire(&unfinished, LOCK)? else {
-        return Err(OpError::TargetInUse { path });
+    let mut source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
+    let target = target_dir::survey(repository, &request.directory)?;
+    stages.run(Stage::Check, || pool.install(|| source.check_with_copies(repository, monitor)))?;
+    let options = DirectoryOptions {
+        may_link: request.mode != RestoreMode::Copy,
+        may_copy: request.mode != RestoreMode::Link,
+        with_damaged: request.with_damaged,
     };
-    // What is linked out of a snapshot is not the repository's alone any more, whatever the index has seen.
-    let suspect = || {
-        if request.mode != RestoreMode::Copy
-            && let Ok(index) = Index::open(repository)
-        {
-            index.suspect(repository, source.id);
-        }
-    };
-    suspect();
-    let result = pool.install(|| {
-        clear(&target, &unfinished)?;
-        fill(&source, request, &stages, &target, &unfinished)
-    });
-    drop(lock);
-    suspect();
-    match result {
-        Ok((tables, warnings)) => {
-            let mut seconds = stages.seconds();
-            seconds.insert("total", begun.elapsed().as_secs_f64());
-            Ok(Report {
-                snapshot: source.id,
-                tables,
-                made: Vec::new(),
-                access: Vec::new(),
-                warnings,
-                notes: Vec::new(),
-                seconds,
-            })
-        }
-        Err(error) => {
-            let undone = pool.install(|| -> Result<(), OpError> {
-                clear(&target, &unfinished)?;
-                exec::remove_tree(&target, UNFINISHED, &|_| ())?;
-                if was_there { Ok(()) } else { Ok(remove_if_empty(&path, &target)?) }
-            });
-            Err(match undone {
-                Ok(()) => error,
-                Err(left) => OpError::Unfinished {
-                    error: Box::new(error),
-                    pending: format!("{} (a rerun removes it first)", crate::monitor::chain(&left)),
-                },
-            })
-        }
+    let items = pool.install(|| items(&source, request.now));
+    let has_definition = source.tables.iter().map(|table| table.entry.definition.is_some());
+    let items: Vec<DirectoryItem> = (items.into_iter().zip(has_definition))
+        .map(|(item, has_definition)| DirectoryItem { item, has_definition })
+        .collect();
+    let mut plan = plan_directory(&items, &target, options);
+    plan.warnings.extend(source.warnings.iter().cloned());
+    // Also a definition that is damaged is found before anything is written.
+    for path in definitions(&source, &plan) {
+        source.metadata(path)?;
     }
+    Ok(PreparedDirectory { repository, request, source, plan, pool })
 }
 
-fn remove_if_empty(path: &Path, target: &Dir) -> Result<(), FsError> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    target.open_elsewhere(parent)?.remove_dir(name)
-}
+impl PreparedDirectory<'_> {
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &DirectoryPlan {
+        &self.plan
+    }
 
-/// Opens the directory, made if it is not there. It must be empty, but for what an interrupted run left.
-fn open_target(repository: &Repository, path: &Path) -> Result<Dir, OpError> {
-    let dir = match repository.dir().open_elsewhere(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            // As the repository is changed by its verbs, so is this.
-            return Ok(create_path(path, 0o750, &repository.dir().verbs())?);
-        }
-        result => result?,
-    };
-    let entries = dir.entries()?;
-    let is_ours = entries.iter().any(|entry| entry.name == UNFINISHED);
-    let foreign = entries.iter().find(|entry| {
-        let name = entry.name.to_string_lossy();
-        let moved = is_ours && NAMES.contains(&name.as_ref());
-        name != UNFINISHED && name != "lost+found" && !moved
-    });
-    match foreign {
-        None => Ok(dir),
-        Some(entry) => {
-            let entry = entry.name.to_string_lossy().into_owned();
-            Err(OpError::TargetNotEmpty { path: path.to_owned(), entry })
-        }
+    /// The snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> SnapshotId {
+        self.source.id
     }
-}
 
-/// Removes what an interrupted run has left: its tree, and what it had moved out of that, by the names in its intent.
-fn clear(target: &Dir, unfinished: &Dir) -> Result<(), OpError> {
-    let intent: Option<Intent> =
-        unfinished.find_and_read(INTENT, INTENT_LIMIT_BYTES)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    for name in intent.iter().flat_map(|intent| &intent.names).filter(|name| NAMES.contains(&name.as_str())) {
-        exec::remove_tree(target, name, &|_| ())?;
+    /// Fails if something is in the way.
+    ///
+    /// # Errors
+    /// Then: with the first obstacle.
+    pub fn check_obstacles(&self) -> Result<(), OpError> {
+        let path = self.plan.path.clone();
+        Err(match self.plan.obstacles.first() {
+            None => return Ok(()),
+            Some(Obstacle::InRepository) => OpError::TargetInRepository { path },
+            Some(Obstacle::NotEmpty(entry)) => OpError::TargetNotEmpty { path, entry: entry.clone() },
+            Some(Obstacle::InUse) => OpError::TargetInUse { path },
+            Some(Obstacle::OtherFilesystem) => OpError::TargetOutOfReach { path },
+        })
     }
-    target.sync()?;
-    exec::remove_tree(unfinished, TREE, &|_| ())?;
-    if unfinished.find(INTENT)?.is_some() {
-        unfinished.remove_file(INTENT)?;
-    }
-    if let Some(entry) = target.entries()?.iter().find(|entry| entry.name != UNFINISHED && entry.name != "lost+found") {
-        // Without an intent nothing says that it is ours.
-        let entry = entry.name.to_string_lossy().into_owned();
-        return Err(OpError::TargetNotEmpty { path: target.path().to_owned(), entry });
-    }
-    Ok(())
-}
 
-fn fill(
-    source: &Source,
-    request: &ToDirectory,
-    stages: &Stages<'_>,
-    target: &Dir,
-    unfinished: &Dir,
-) -> Result<(Vec<TableReport>, Vec<String>), OpError> {
-    let tree = unfinished.ensure_dir(TREE, 0o750)?;
-    let stop = |_| {
-        if request.interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let restorer = PartRestorer::new(request.mode, None, CopyMeans::new(true, None, &stop));
-    let (mut tables, mut warnings) = (Vec::new(), Vec::new());
-    let parts = source.tables.iter().map(|table| table.parts.len() as u64).sum();
-    stages.start(Stage::Place, Some(Work { parts, ..Work::default() }));
-    let inside = stages.enter(Stage::Place);
-    for table in &source.tables {
-        if table.has_parts() {
-            tables.push(fill_table(source, table, &tree, &restorer, (request, stages.monitor()))?);
-        } else {
-            let name = table.name();
-            let mut report = TableReport::new(&name, &name, &table.entry.engine, TableState::Created);
-            if table.entry.definition.is_none() {
-                report.state = TableState::Failed;
-                report.reason = Some(NotRestored::Impossible("it is not in the snapshot".to_owned()));
+    /// Carries the plan out: parts and definitions come into the directory, laid out as they are in the snapshot.
+    ///
+    /// Until everything is there, it stands under a name that says so; a rerun after a kill removes that and begins again.
+    ///
+    /// # Errors
+    /// If something is in the way, or anything cannot be read or written. Then the directory is as it was.
+    pub fn run(self, monitor: &dyn Monitor) -> Result<Report, OpError> {
+        let begun = std::time::Instant::now();
+        let stages = Stages::new(monitor);
+        self.check_obstacles()?;
+        let target = target_dir::open_or_create(self.repository, &self.plan.path)?;
+        let unfinished = target.ensure_dir(UNFINISHED, 0o700)?;
+        let Ok(lock) = FileLock::try_acquire(&unfinished, LOCK)? else {
+            return Err(OpError::TargetInUse { path: self.plan.path });
+        };
+        self.suspect();
+        let result = self.pool.install(|| {
+            target_dir::clear(&target, &unfinished)?;
+            self.fill(&stages, &target, &unfinished)
+        });
+        drop(lock);
+        self.suspect();
+        match result {
+            Ok((tables, warnings)) => {
+                let mut seconds = stages.seconds();
+                seconds.insert("total", begun.elapsed().as_secs_f64());
+                let (made, access, notes) = (Vec::new(), Vec::new(), Vec::new());
+                Ok(Report { snapshot: self.source.id, tables, made, access, warnings, notes, seconds })
             }
+            Err(error) => {
+                let undone = self.pool.install(|| -> Result<(), OpError> {
+                    target_dir::clear(&target, &unfinished)?;
+                    exec::remove_tree(&target, UNFINISHED, &|_| ())?;
+                    if self.plan.makes_directory { Ok(target_dir::remove_if_empty(&target)?) } else { Ok(()) }
+                });
+                Err(match undone {
+                    Ok(()) => error,
+                    Err(left) => OpError::Unfinished {
+                        error: Box::new(error),
+                        pending: format!("{} (a rerun removes it first)", crate::monitor::chain(&left)),
+                    },
+                })
+            }
+        }
+    }
+
+    /// What is linked out of a snapshot does not belong to the repository alone any more, whatever the index has seen.
+    fn suspect(&self) {
+        if self.request.mode != RestoreMode::Copy
+            && let Ok(index) = Index::open(self.repository)
+        {
+            index.suspect(self.repository, self.source.id);
+        }
+    }
+
+    fn fill(
+        &self,
+        stages: &Stages<'_>,
+        target: &Dir,
+        unfinished: &Dir,
+    ) -> Result<(Vec<TableReport>, Vec<String>), OpError> {
+        let Self { source, request, plan, .. } = self;
+        let tree = unfinished.ensure_dir(TREE, 0o750)?;
+        let stop = |_| {
+            if request.interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let rate = request.copy_rate.map(RateLimit::new);
+        let restorer = PartRestorer::new(request.mode, None, CopyMeans::new(true, rate.as_ref(), &stop));
+        let sources: BTreeMap<TableName, &SourceTable> =
+            source.tables.iter().map(|table| (table.name(), table)).collect();
+        stages.start(Stage::Place, Some(Work { parts: plan.amount().parts, ..Work::default() }));
+        let inside = stages.enter(Stage::Place);
+        let mut tables = Vec::new();
+        for table in &plan.tables {
+            let mut report = TableReport::new(&table.name, &table.name, &table.engine, TableState::Created);
+            match (&table.action, sources.get(&table.name)) {
+                (DirectoryAction::Place(_), Some(from)) => {
+                    fill_table(source, from, &tree, &restorer, (request, stages.monitor()), &mut report)?;
+                }
+                (DirectoryAction::Refuse(reason), _) => {
+                    report.state = TableState::Failed;
+                    report.reason = Some(NotRestored::Impossible(reason.clone()));
+                }
+                _ => {}
+            }
+            report.warnings.extend(table.warnings.iter().cloned());
             tables.push(report);
         }
-    }
-    drop(inside);
-    stages.finish(Stage::Place);
-    write_definitions(source, &tree)?;
-    if source.tables.iter().any(|table| table.entry.state == crate::repo::TableState::DataLeft) {
-        warnings.push("of tables whose data could not be taken only the definitions are there".to_owned());
-    }
-    // What the new files lack, once and not for every file.
-    stages.run(Stage::Seal, || -> Result<(), OpError> {
-        let names: Vec<String> =
-            tree.entries()?.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
-        let intent = serde_json::to_vec(&Intent { names: names.clone() }).expect("an intent has only strings");
-        unfinished.replace(INTENT, 0o600, &intent)?;
-        target.sync()?;
-        unfinished.sync_filesystem()?;
-        for name in &names {
-            target.rename_from(&tree, name, name)?;
+        drop(inside);
+        stages.finish(Stage::Place);
+        write_definitions(source, plan, &tree)?;
+        let mut warnings = source.warnings.clone();
+        if source.tables.iter().any(|table| table.entry.state == crate::repo::TableState::DataLeft) {
+            warnings.push("of tables whose data could not be taken only the definitions are there".to_owned());
         }
-        target.sync()?;
-        // From here on it is whole: what says that it is not goes last, and its own contents before it.
-        exec::remove_tree(unfinished, TREE, &|_| ())?;
-        unfinished.remove_file(INTENT)?;
-        exec::remove_tree(target, UNFINISHED, &|_| ())?;
-        Ok(target.sync()?)
-    })?;
-    Ok((tables, warnings))
+        stages.run(Stage::Seal, || target_dir::publish(target, unfinished, &tree))?;
+        Ok((tables, warnings))
+    }
 }
 
 fn fill_table(
@@ -239,20 +227,22 @@ fn fill_table(
     tree: &Dir,
     restorer: &PartRestorer<'_>,
     (request, monitor): (&ToDirectory, &dyn Monitor),
-) -> Result<TableReport, OpError> {
+    report: &mut TableReport,
+) -> Result<(), OpError> {
+    report.state = TableState::Restored;
     let name = table.name();
-    let mut report = TableReport::new(&name, &name, &table.entry.engine, TableState::Restored);
     let database = escape_for_file_name(&name.database);
     let above = tree.ensure_dir("data", 0o750)?.ensure_dir(&database, 0o750)?;
     let dir = above.ensure_dir(escape_for_file_name(&name.table), 0o750)?;
     // The directory of an empty table can be missing from a snapshot that was copied by other tools.
-    let Some(from) = source.dir().find_beneath(&table.data_path())? else { return Ok(report) };
+    let Some(stored) = source.dir().find_beneath(&table.data_path())? else { return Ok(()) };
     let placed: Vec<RestoredPart> = (table.parts.par_iter())
         .map(|part| {
             if request.interrupted.load(Ordering::Relaxed) {
                 return Err(OpError::Interrupted);
             }
-            let part_now = restorer.restore_part(&from.open_dir(part.part.as_str())?, &dir, part.part.as_str())?;
+            let from = source.part_dir(table, &part.part)?.ok_or_else(|| source.has_lost(table, &part.part))?;
+            let part_now = restorer.restore_part(&from, &dir, part.part.as_str())?;
             let work = Work { parts: 1, files: part_now.files, bytes: part_now.bytes, ..Work::default() };
             monitor.advanced(Stage::Place, work);
             Ok(part_now)
@@ -276,26 +266,34 @@ fn fill_table(
     if !unkept.is_empty() {
         report.warnings.push(format!("copies do not have all that the snapshot's files have: {}", unkept.join(", ")));
     }
-    dir.keep_metadata_of(&from)?;
-    Ok(report)
+    dir.keep_metadata_of(&stored)?;
+    Ok(())
 }
 
-fn write_definitions(source: &Source, tree: &Dir) -> Result<(), OpError> {
-    let of_tables: Vec<&String> = source.tables.iter().filter_map(|table| table.entry.definition.as_ref()).collect();
-    let is_wanted = |database: &str| source.tables.iter().any(|table| table.entry.database == database);
-    let databases = source.manifest.databases.iter();
-    let of_databases: Vec<&String> = databases
+/// The files that are written besides parts: definitions of the tables that are not refused and of their databases, and
+/// of a whole snapshot everything else that is in it.
+fn definitions<'a>(source: &'a Source, plan: &DirectoryPlan) -> Vec<&'a str> {
+    let is_refused = |table: &DirectoryTable| matches!(table.action, DirectoryAction::Refuse(_));
+    let refused: Vec<&TableName> =
+        plan.tables.iter().filter(|table| is_refused(table)).map(|table| &table.name).collect();
+    let tables = || source.tables.iter().filter(|table| !refused.contains(&&table.name()));
+    let of_tables: Vec<&String> = tables().filter_map(|table| table.entry.definition.as_ref()).collect();
+    let is_wanted = |database: &str| tables().any(|table| table.entry.database == database);
+    let of_databases: Vec<&String> = (source.manifest.databases.iter())
         .filter(|entry| source.is_whole || is_wanted(&entry.database))
         .map(|entry| &entry.definition)
         .collect();
-    for file in &source.manifest.metadata {
-        let is_beside = !file.path.starts_with("data/") && !file.path.starts_with("metadata/");
-        let is_asked_for = of_tables.contains(&&file.path) || of_databases.contains(&&file.path);
-        if !(is_asked_for || source.is_whole && is_beside) {
-            continue;
-        }
-        let bytes = source.metadata(&file.path)?;
-        let relative = Path::new(&file.path);
+    let is_written = |path: &String| {
+        let is_object = !path.starts_with("data/") && !path.starts_with("metadata/");
+        of_tables.contains(&path) || of_databases.contains(&path) || source.is_whole && is_object
+    };
+    source.manifest.metadata.iter().map(|file| &file.path).filter(|path| is_written(path)).map(String::as_str).collect()
+}
+
+fn write_definitions(source: &Source, plan: &DirectoryPlan, tree: &Dir) -> Result<(), OpError> {
+    for path in definitions(source, plan) {
+        let bytes = source.metadata(path)?;
+        let relative = Path::new(path);
         let mut dir = tree.clone();
         for component in relative.parent().unwrap_or(Path::new("")).components() {
             dir = dir.ensure_dir(component.as_os_str(), 0o750)?;

@@ -77,12 +77,7 @@ pub(in crate::ops) fn prepare_recovering<'a>(
     let stages = Stages::new(monitor);
     let pool = exec::pool(request.jobs)?;
     let mut source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
-    stages.run(Stage::Check, || {
-        pool.install(|| {
-            source.find_intact(repository, monitor)?;
-            source.check(monitor)
-        })
-    })?;
+    stages.run(Stage::Check, || pool.install(|| source.check_with_copies(repository, monitor)))?;
     let (survey, leftovers) =
         stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
     let items = pool.install(|| items(&source, request.now));

@@ -26,10 +26,11 @@ mod source;
 mod staging;
 mod statements;
 mod survey;
+mod target_directory;
 
 pub use access::{AccessReport, AccessState};
 pub use context::ToServer;
-pub use into_directory::{ToDirectory, restore_to_directory};
+pub use into_directory::{PreparedDirectory, ToDirectory, prepare_directory};
 pub(super) use into_server::prepare_recovering;
 pub use into_server::{Prepared, prepare};
 pub(super) use leftovers::{Recovers, interrupted, names as leftover_names};

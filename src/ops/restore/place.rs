@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use crate::exec::{PartRestorer, RestoredPart};
-use crate::fs::{CopyMeans, Dir};
+use crate::fs::{CopyMeans, Dir, RateLimit};
 use crate::model::{Ownership, Placed, TableName};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::LocalDisk;
@@ -42,7 +42,8 @@ pub(super) fn place_all(
 ) -> Result<BTreeMap<TableName, PlacedTable>, OpError> {
     let interrupted = &context.request.interrupted;
     let stop = |_| if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let means = CopyMeans::new(true, None, &stop);
+    let rate = context.request.copy_rate.map(RateLimit::new);
+    let means = CopyMeans::new(true, rate.as_ref(), &stop);
     let restorer = PartRestorer::new(context.request.mode, Some(context.survey.owner), means);
     let mut placed = BTreeMap::new();
     for (name, job) in jobs {

@@ -126,11 +126,16 @@ impl Source {
         self.lease.dir()
     }
 
-    /// Looks for intact copies of the parts that are asked for and noted as damaged.
+    /// Looks for intact copies of the parts that are noted as damaged, and then at every part: see [`Source::check`].
     ///
     /// # Errors
-    /// If the repository cannot be read.
-    pub(super) fn find_intact(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
+    /// If the repository cannot be read, or as there.
+    pub(super) fn check_with_copies(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
+        self.find_intact(repository, monitor)?;
+        self.check(monitor)
+    }
+
+    fn find_intact(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
         let parts = self.tables.iter().flat_map(|table| table.parts.iter().map(|part| (table.name(), part)));
         let keyed = parts.map(|(table, part)| ((table, part.part.clone()), part.clone()));
         let damaged = keyed.filter(|(key, _)| self.damaged.contains(key)).collect();

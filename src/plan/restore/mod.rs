@@ -1,6 +1,7 @@
 //! What a restore into a server does, decided before anything changes.
 
 mod compare;
+mod directory;
 mod expiry;
 mod hold;
 mod loss;
@@ -15,6 +16,10 @@ mod table;
 mod target;
 
 pub use compare::{Comparison, PartDifference, PartState, WrongPart, compare_parts};
+pub use directory::{
+    DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle, TargetDirectory,
+    plan_directory,
+};
 pub use expiry::{Expired, ExpiryTimes};
 pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements};
 pub use loss::{Loss, ReplacedScope, Stored, losses};

@@ -245,10 +245,7 @@ impl Planner<'_> {
         if !data.damaged.is_empty() {
             plan.warnings.push(format!("{} of its parts are noted as damaged", data.damaged.len()));
         }
-        for (part, snapshot) in &data.from_copies {
-            plan.warnings
-                .push(format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}"));
-        }
+        plan.warnings.extend(data.copies());
         match disks(self.target, self.options, data, plan.definition.as_ref()) {
             Ok(disks) => plan.disks = disks,
             Err(reason) => {

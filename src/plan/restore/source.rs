@@ -30,6 +30,13 @@ pub struct SourceData {
 }
 
 impl SourceData {
+    /// What a person is to know of parts that come from intact copies.
+    pub(super) fn copies(&self) -> impl Iterator<Item = String> {
+        self.from_copies.iter().map(|(part, snapshot)| {
+            format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}")
+        })
+    }
+
     /// The partitions of these parts; a patch part counts to the partition that it changes.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<PartitionId> {

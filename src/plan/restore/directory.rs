@@ -1,0 +1,331 @@
+//! What a restore into a plain directory does, decided before anything changes.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::model::{Placement, TableName};
+
+use super::source::SourceItem;
+use super::target::Amount;
+
+/// The directory that is restored into, as it is.
+#[derive(Clone, Debug, Default)]
+pub struct TargetDirectory {
+    /// Where it is, or will be.
+    pub path: PathBuf,
+    /// Whether it is there already.
+    pub exists: bool,
+    /// The names in it that an interrupted restore has left.
+    pub leftovers: Vec<String>,
+    /// The other names in it.
+    pub foreign: Vec<String>,
+    /// Whether another restore holds its lock.
+    pub is_in_use: bool,
+    /// Whether it lies in the repository.
+    pub is_in_repository: bool,
+    /// Whether files of the repository can be linked into it.
+    pub is_on_same_mount: bool,
+    /// Whether files of its filesystem can share blocks with those of the repository, as far as the type tells.
+    pub shares_blocks: bool,
+    /// What its filesystem has left for this user, in bytes.
+    pub free_bytes: u64,
+}
+
+/// How a restore into a directory may place files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryOptions {
+    /// Whether files may be linked.
+    pub may_link: bool,
+    /// Whether files may be copied.
+    pub may_copy: bool,
+    /// Whether parts are restored that are noted as damaged.
+    pub with_damaged: bool,
+}
+
+/// Why nothing can be restored into a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It lies in the repository.
+    InRepository,
+    /// It holds something; one of its entries.
+    NotEmpty(String),
+    /// Another restore is at work in it.
+    InUse,
+    /// Only links are allowed, and links do not reach it.
+    OtherFilesystem,
+}
+
+impl Obstacle {
+    /// Its stable name in JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InRepository => "in_repository",
+            Self::NotEmpty(_) => "not_empty",
+            Self::InUse => "in_use",
+            Self::OtherFilesystem => "other_filesystem",
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InRepository => f.write_str("the directory lies in the repository"),
+            Self::NotEmpty(entry) => write!(f, "the directory is not empty: it holds {entry:?}"),
+            Self::InUse => f.write_str("another restore is at work in the directory"),
+            Self::OtherFilesystem => f.write_str("the directory is on another filesystem, which links do not reach"),
+        }
+    }
+}
+
+/// What becomes of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryAction {
+    /// Its parts are placed, this way as far as the filesystem allows.
+    Place(Placement),
+    /// It has no parts of its own: its definition is written.
+    Define,
+    /// Nothing of it is written, for this reason.
+    Refuse(String),
+}
+
+/// A table of the snapshot.
+#[derive(Clone, Debug)]
+pub struct DirectoryItem {
+    /// It.
+    pub item: SourceItem,
+    /// Whether its definition is in the snapshot, readable or not.
+    pub has_definition: bool,
+}
+
+/// The plan of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryTable {
+    /// Its name.
+    pub name: TableName,
+    /// Its engine.
+    pub engine: String,
+    /// What becomes of it.
+    pub action: DirectoryAction,
+    /// The parts that are placed.
+    pub amount: Amount,
+    /// What the person should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// The plan of a restore into a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryPlan {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether it is made.
+    pub makes_directory: bool,
+    /// What an interrupted restore has left there, and is removed first.
+    pub leftovers: Vec<String>,
+    /// The tables.
+    pub tables: Vec<DirectoryTable>,
+    /// Why nothing can be restored; the first is what the restore fails with.
+    pub obstacles: Vec<Obstacle>,
+    /// What the directory's filesystem has left for this user, in bytes.
+    pub free_bytes: u64,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+impl DirectoryPlan {
+    /// The parts of all tables that are placed.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        self.sum(|action| matches!(action, DirectoryAction::Place(_)))
+    }
+
+    /// The parts that are placed this way.
+    #[must_use]
+    pub fn placed(&self, placement: Placement) -> Amount {
+        self.sum(|action| *action == DirectoryAction::Place(placement))
+    }
+
+    fn sum(&self, counts: impl Fn(&DirectoryAction) -> bool) -> Amount {
+        let counted = self.tables.iter().filter(|table| counts(&table.action));
+        counted.fold(Amount::default(), |sum, table| Amount {
+            parts: sum.parts.saturating_add(table.amount.parts),
+            rows: sum.rows.saturating_add(table.amount.rows),
+            bytes: sum.bytes.saturating_add(table.amount.bytes),
+        })
+    }
+}
+
+/// Plans a restore of these tables into a directory.
+#[must_use]
+pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options: DirectoryOptions) -> DirectoryPlan {
+    let placement = if options.may_link && target.is_on_same_mount {
+        Placement::Linked
+    } else if target.shares_blocks {
+        Placement::Reflinked
+    } else {
+        Placement::Copied
+    };
+    let mut plan = DirectoryPlan {
+        path: target.path.clone(),
+        makes_directory: !target.exists,
+        leftovers: target.leftovers.clone(),
+        tables: items.iter().map(|item| plan_table(item, placement, options.with_damaged)).collect(),
+        obstacles: obstacles(target, options),
+        free_bytes: target.free_bytes,
+        warnings: Vec::new(),
+    };
+    let copied_bytes = plan.placed(Placement::Copied).bytes;
+    if copied_bytes > target.free_bytes {
+        plan.warnings.push(format!("{copied_bytes} bytes are copied, and {} are free there", target.free_bytes));
+    }
+    plan
+}
+
+fn obstacles(target: &TargetDirectory, options: DirectoryOptions) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    if target.is_in_repository {
+        obstacles.push(Obstacle::InRepository);
+    }
+    if let Some(entry) = target.foreign.first() {
+        obstacles.push(Obstacle::NotEmpty(entry.clone()));
+    }
+    if target.is_in_use {
+        obstacles.push(Obstacle::InUse);
+    }
+    if !options.may_copy && !target.is_on_same_mount {
+        obstacles.push(Obstacle::OtherFilesystem);
+    }
+    obstacles
+}
+
+fn plan_table(
+    DirectoryItem { item, has_definition }: &DirectoryItem,
+    placement: Placement,
+    with_damaged: bool,
+) -> DirectoryTable {
+    let mut table = DirectoryTable {
+        name: item.name.clone(),
+        engine: item.engine.clone(),
+        action: DirectoryAction::Define,
+        amount: Amount::default(),
+        warnings: Vec::new(),
+    };
+    match &item.data {
+        Some(data) => {
+            let damaged = data.damaged.len();
+            match data.damaged.first() {
+                Some(first) if !with_damaged => {
+                    table.action = DirectoryAction::Refuse(format!(
+                        "{damaged} of its parts are noted as damaged ({first}); --damaged restores them as they are"
+                    ));
+                    return table;
+                }
+                Some(_) => table.warnings.push(format!("{damaged} of its parts are noted as damaged")),
+                None => {}
+            }
+            table.warnings.extend(data.copies());
+            (table.action, table.amount) = (DirectoryAction::Place(placement), data.amount);
+        }
+        None => {
+            if let Err(reason) = &item.definition
+                && !has_definition
+            {
+                table.action = DirectoryAction::Refuse(reason.clone());
+            }
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Definition, SourceData};
+
+    const AUTO: DirectoryOptions = DirectoryOptions { may_link: true, may_copy: true, with_damaged: false };
+
+    fn item(name: &str, parts: u64) -> DirectoryItem {
+        let item = SourceItem {
+            name: TableName::new("lab", name),
+            engine: "MergeTree".to_owned(),
+            uuid: None,
+            definition: Ok(Definition::parse("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k").expect("one")),
+            data: (parts > 0).then(|| SourceData {
+                amount: Amount { parts, rows: 10 * parts, bytes: 100 * parts },
+                ..SourceData::default()
+            }),
+            data_left: None,
+            inner_of: None,
+        };
+        DirectoryItem { item, has_definition: true }
+    }
+
+    fn here() -> TargetDirectory {
+        TargetDirectory { exists: true, is_on_same_mount: true, free_bytes: 1000, ..TargetDirectory::default() }
+    }
+
+    #[test]
+    fn files_are_linked_where_links_reach_and_else_share_blocks_or_are_copied() {
+        let there = TargetDirectory { is_on_same_mount: false, ..here() };
+        let clones = TargetDirectory { shares_blocks: true, ..here() };
+        let copy = DirectoryOptions { may_link: false, ..AUTO };
+        for (target, options, expected) in [
+            (here(), AUTO, Placement::Linked),
+            (clones.clone(), AUTO, Placement::Linked),
+            (clones, copy, Placement::Reflinked),
+            (here(), copy, Placement::Copied),
+            (there, AUTO, Placement::Copied),
+        ] {
+            let plan = plan_directory(&[item("a", 2), item("b", 0)], &target, options);
+            assert_eq!(plan.placed(expected), Amount { parts: 2, rows: 20, bytes: 200 }, "{target:?}");
+            assert_eq!(plan.amount(), plan.placed(expected));
+            assert!(plan.obstacles.is_empty() && plan.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_obstacle_is_named_and_the_first_is_the_gravest() {
+        let target = TargetDirectory {
+            foreign: vec!["x".to_owned()],
+            is_in_use: true,
+            is_in_repository: true,
+            is_on_same_mount: false,
+            ..here()
+        };
+        let link = DirectoryOptions { may_copy: false, ..AUTO };
+        let all =
+            [Obstacle::InRepository, Obstacle::NotEmpty("x".to_owned()), Obstacle::InUse, Obstacle::OtherFilesystem];
+        assert_eq!(plan_directory(&[], &target, link).obstacles, all);
+        assert_eq!(plan_directory(&[], &target, AUTO).obstacles, all[..3]);
+    }
+
+    #[test]
+    fn a_copy_that_does_not_fit_is_a_warning_and_links_always_fit() {
+        let full = TargetDirectory { free_bytes: 199, ..here() };
+        assert!(plan_directory(&[item("a", 2)], &full, AUTO).warnings.is_empty());
+        let copy = DirectoryOptions { may_link: false, ..AUTO };
+        assert_eq!(plan_directory(&[item("a", 2)], &full, copy).warnings.len(), 1);
+    }
+
+    #[test]
+    fn parts_that_are_noted_as_damaged_are_restored_only_if_that_is_wanted() {
+        let mut damaged = item("a", 2);
+        damaged.item.data.as_mut().expect("data").damaged = vec!["all_1_1_0".to_owned().try_into().expect("a name")];
+        let plan = plan_directory(&[damaged.clone(), item("b", 1)], &here(), AUTO);
+        assert!(matches!(&plan.tables[0].action, DirectoryAction::Refuse(reason) if reason.contains("all_1_1_0")));
+        assert_eq!(plan.amount().parts, 1);
+        let plan = plan_directory(&[damaged], &here(), DirectoryOptions { with_damaged: true, ..AUTO });
+        assert_eq!((plan.amount().parts, plan.tables[0].warnings.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_definition_is_written_also_where_it_cannot_be_read_and_one_that_is_missing_is_a_reason() {
+        let mut odd = item("view", 0);
+        odd.item.definition = Err("no definition".to_owned());
+        assert_eq!(plan_directory(&[odd.clone()], &here(), AUTO).tables[0].action, DirectoryAction::Define);
+        odd.has_definition = false;
+        let reason = DirectoryAction::Refuse("no definition".to_owned());
+        assert_eq!(plan_directory(&[odd], &here(), AUTO).tables[0].action, reason);
+    }
+}
