@@ -34,6 +34,7 @@ mod restore_documented;
 mod restore_files;
 mod restore_killed;
 mod restore_kinds;
+mod restore_local;
 mod restore_losses;
 mod restore_server;
 mod restored;

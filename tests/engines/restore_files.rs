@@ -41,7 +41,7 @@ both_engines! {
         }
         assert_eq!(files(&made).len(), files(&originals).len());
         let names: Vec<_> = fs::read_dir(&by_copy).expect("there").map(|entry| entry.expect("one").file_name()).collect();
-        assert_eq!(names.len(), 2, "data and metadata, nothing unfinished: {names:?}");
+        assert_eq!(names.len(), 3, "data, metadata and local, nothing unfinished: {names:?}");
         assert!(tree(&snapshot.join("data")) == contents, "the snapshot is as it was");
     }
 
@@ -255,7 +255,7 @@ both_engines! {
                     chsnap.json(0, &arguments);
                 }
                 assert!(is_whole(&to), "{call} {nth}");
-                assert_eq!(fs::read_dir(&to).expect("there").count(), 2, "{call} {nth}");
+                assert_eq!(fs::read_dir(&to).expect("there").count(), 3, "{call} {nth}");
             }
         }
         assert!(tree(&snapshot.join("data")) == contents);

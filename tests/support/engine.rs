@@ -72,7 +72,8 @@ impl Kind {
         self.program().exists()
     }
 
-    fn program(self) -> PathBuf {
+    /// What runs it: the server's wrapper, or the Python that has chDB.
+    pub fn program(self) -> PathBuf {
         let cache = std::env::var_os("CHSNAP_ENGINES")
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".engines"), PathBuf::from);
         match self {

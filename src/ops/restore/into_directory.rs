@@ -17,8 +17,8 @@ use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle, SnapshotReference,
-    plan_directory,
+    AttachScript, DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle,
+    SnapshotReference, plan_directory,
 };
 use crate::repo::{Index, Repository};
 
@@ -212,6 +212,7 @@ impl PreparedDirectory<'_> {
         drop(inside);
         stages.finish(Stage::Place);
         write_definitions(source, plan, &tree)?;
+        write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();
         if source.tables.iter().any(|table| table.entry.state == crate::repo::TableState::DataLeft) {
             warnings.push("of tables whose data could not be taken only the definitions are there".to_owned());
@@ -301,4 +302,17 @@ fn write_definitions(source: &Source, plan: &DirectoryPlan, tree: &Dir) -> Resul
         dir.write_unsynced(relative.file_name().unwrap_or_default(), 0o600, &bytes)?;
     }
     Ok(())
+}
+
+/// Writes what `clickhouse local` needs: the script, and links to the data under the names of the script's databases.
+fn write_script(script: &AttachScript, tree: &Dir) -> Result<(), OpError> {
+    if script.databases.is_empty() {
+        return Ok(());
+    }
+    let local = tree.ensure_dir("local", 0o750)?;
+    let data = local.ensure_dir("data", 0o750)?;
+    for (name, own) in &script.databases {
+        data.symlink(&Path::new("../../data").join(own), name)?;
+    }
+    Ok(local.write_unsynced("attach.sql", 0o600, script.text.as_bytes())?)
 }

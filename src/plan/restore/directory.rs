@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::model::{Placement, TableName};
 
+use super::attach_script::{AttachItem, AttachScript, attach_script};
 use super::source::SourceItem;
 use super::target::Amount;
 
@@ -129,6 +130,8 @@ pub struct DirectoryPlan {
     pub obstacles: Vec<Obstacle>,
     /// What the directory's filesystem has left for this user, in bytes.
     pub free_bytes: u64,
+    /// The statements that attach the tables to `clickhouse local`.
+    pub script: AttachScript,
     /// What the person should know.
     pub warnings: Vec<String>,
 }
@@ -173,8 +176,15 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
         tables: items.iter().map(|item| plan_table(item, placement, options.with_damaged)).collect(),
         obstacles: obstacles(target, options),
         free_bytes: target.free_bytes,
+        script: AttachScript::default(),
         warnings: Vec::new(),
     };
+    let is_placed = |table: &DirectoryTable| matches!(table.action, DirectoryAction::Place(_));
+    let with_tables = items.iter().zip(&plan.tables);
+    let attached: Vec<AttachItem<'_>> = with_tables
+        .map(|(DirectoryItem { item, .. }, table)| AttachItem { item, is_placed: is_placed(table) })
+        .collect();
+    plan.script = attach_script(&attached);
     let copied_bytes = plan.placed(Placement::Copied).bytes;
     if copied_bytes > target.free_bytes {
         plan.warnings.push(format!("{copied_bytes} bytes are copied, and {} are free there", target.free_bytes));

@@ -1,5 +1,6 @@
 //! What a restore into a server does, decided before anything changes.
 
+mod attach_script;
 mod compare;
 mod directory;
 mod expiry;
@@ -15,6 +16,7 @@ mod storage;
 mod table;
 mod target;
 
+pub use attach_script::{AttachItem, AttachScript, attach_script};
 pub use compare::{Comparison, PartDifference, PartState, WrongPart, compare_parts};
 pub use directory::{
     DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle, TargetDirectory,

@@ -1,0 +1,128 @@
+//! The statements that attach a directory of restored files to `clickhouse local`.
+//!
+//! Tried on ClickHouse 26.9: a table of a database with the engine Ordinary has its data in `data/<database>/<table>` below
+//! the path that `clickhouse local` is started with, without a UUID. Its own database `default` has another engine, so that
+//! tables of that name come into another one.
+
+use std::collections::BTreeMap;
+
+use crate::model::{TableName, escape_for_file_name};
+use crate::plan::definition::quote;
+use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
+
+use super::hold::hold;
+use super::source::SourceItem;
+
+/// The database that `clickhouse local` makes itself.
+const OWN_DATABASE: &str = "default";
+/// What stands for it.
+const OWN_DATABASE_TABLES: &str = "default_restored";
+/// Settings that name disks, which are not here.
+const STORAGE_SETTINGS: [&str; 3] = ["storage_policy", "disk", "table_disk"];
+
+/// A script, and the directories of data that it speaks of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachScript {
+    /// Its statements; a comment names each object that is left out.
+    pub text: String,
+    /// Directories in `data/`: the name that the statements have for each, and its own. Empty where no table has data.
+    pub databases: BTreeMap<String, String>,
+}
+
+/// A table, view, dictionary … of the snapshot, as a script sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachItem<'a> {
+    /// It.
+    pub item: &'a SourceItem,
+    /// Whether its parts are in the directory.
+    pub is_placed: bool,
+}
+
+/// The script for the tables with data, held so that nothing in them is merged or expires, and for the views.
+/// Replicated tables are attached as plain ones.
+#[must_use]
+pub fn attach_script(items: &[AttachItem<'_>]) -> AttachScript {
+    let mapping = mapping(items);
+    let name_here = |name: &TableName| mapping.tables.get(name).unwrap_or(name).clone();
+    let (mut databases, mut tables, mut views, mut left_out) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+    for AttachItem { item, is_placed } in items {
+        let name = name_here(&item.name);
+        let quoted = format!("{}.{}", quote(&name.database, '`'), quote(&name.table, '`'));
+        let statement = |definition: &Definition| {
+            let name = format!("IF NOT EXISTS {quoted}");
+            definition.statement(Verb::Attach, &name, (None, None), &mapping) + ";"
+        };
+        match &item.definition {
+            _ if item.name.database == "system" => {}
+            Ok(definition) if *is_placed && definition.kind == DefinitionKind::Table => {
+                let own = escape_for_file_name(&item.name.database);
+                databases.insert(escape_for_file_name(&name.database), own);
+                tables.push((name.database.clone(), statement(&hold(&definition.without_settings(&STORAGE_SETTINGS)))));
+                continue;
+            }
+            Ok(definition) if definition.kind == DefinitionKind::View => {
+                views.push((name.database.clone(), statement(definition)));
+                continue;
+            }
+            _ => {}
+        }
+        left_out.push(format!("-- not attached: {quoted} ({})", quote(&item.engine, '\'')));
+    }
+    if tables.is_empty() {
+        return AttachScript::default();
+    }
+    let mut names: Vec<&String> = tables.iter().chain(&views).map(|(database, _)| database).collect();
+    names.sort_unstable();
+    names.dedup();
+    let make =
+        names.iter().map(|name| format!("CREATE DATABASE IF NOT EXISTS {} ENGINE = Ordinary;", quote(name, '`')));
+    let mut lines = vec!["SET allow_deprecated_database_ordinary = 1;".to_owned()];
+    lines.extend(make);
+    lines.extend(tables.into_iter().chain(views).map(|(_, statement)| statement));
+    lines.extend(left_out);
+    AttachScript { text: lines.join("\n") + "\n", databases }
+}
+
+fn mapping(items: &[AttachItem<'_>]) -> Mapping {
+    let own = items.iter().map(|item| &item.item.name).filter(|name| name.database == OWN_DATABASE);
+    Mapping {
+        tables: own.map(|name| (name.clone(), TableName::new(OWN_DATABASE_TABLES, name.table.clone()))).collect(),
+        databases: [(OWN_DATABASE.to_owned(), OWN_DATABASE_TABLES.to_owned())].into(),
+        replicated: Replicated::AsMergeTree,
+        ..Mapping::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::SourceData;
+
+    fn script(all: &[(&str, &str, &str)]) -> AttachScript {
+        let item = |(database, table, definition): &(&str, &str, &str)| {
+            let definition = Definition::parse(definition).expect("a definition");
+            SourceItem {
+                name: TableName::new(*database, *table),
+                engine: definition.engine().unwrap_or_else(|| "View".to_owned()),
+                uuid: None,
+                data: definition.engine().map(|_| SourceData::default()),
+                definition: Ok(definition),
+                data_left: None,
+                inner_of: None,
+            }
+        };
+        let items: Vec<SourceItem> = all.iter().map(item).collect();
+        let items: Vec<AttachItem<'_>> =
+            items.iter().map(|item| AttachItem { item, is_placed: item.data.is_some() }).collect();
+        attach_script(&items)
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_on_one_line_and_without_tables_there_is_no_script() {
+        let view = "ATTACH MATERIALIZED VIEW _ TO a.b (`c` UInt8) AS SELECT c FROM a.c";
+        assert_eq!(script(&[("a", "mv", view)]), AttachScript::default());
+        let table = "ATTACH TABLE _ (`k` UInt8) ENGINE = MergeTree ORDER BY k";
+        let script = script(&[("a", "mv\nDROP", view), ("a", "t", table)]);
+        assert_eq!(script.text.lines().last(), Some("-- not attached: `a`.`mv\\nDROP` ('View')"));
+    }
+}
