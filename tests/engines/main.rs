@@ -37,6 +37,7 @@ mod restore_kinds;
 mod restore_local;
 mod restore_losses;
 mod restore_server;
+mod restore_versions;
 mod restored;
 mod secured;
 mod server_gone;
