@@ -1,11 +1,14 @@
 //! Into a server of another version.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind};
 use crate::support::{TABLES, load, path_of, repository};
-use crate::tree::tree;
+use crate::tree::{Tree, tree};
 
 fn are_installed() -> bool {
     let both = Kind::ALL.into_iter().all(Kind::is_installed);
@@ -31,7 +34,7 @@ fn a_snapshot_of_18_comes_back_on_26() {
     if !are_installed() {
         return;
     }
-    let (old, new) = (Engine::start(Engine::V18), Engine::start(Engine::V26));
+    let (old, new) = (Engine::start(Kind::V18), Engine::start(Kind::V26));
     load(&old);
     old.query("CREATE TABLE lab.dated (d Date, k UInt64, n Nested(a UInt8, b String)) ENGINE = MergeTree(d, k, 8192)");
     old.query("INSERT INTO lab.dated SELECT toDate('2026-01-20') + number, number, [1, 2], ['x', toString(number)] FROM numbers(50)");
@@ -70,4 +73,42 @@ fn a_snapshot_of_18_comes_back_on_26() {
     assert!(text.stderr.contains("the next create into its repository needs --allow-other-server"), "{}", text.stderr);
     there.expect(13, &["create"]);
     there.json(0, &["create", "--allow-other-server"]);
+    // The server that it was taken from is no other one.
+    let id = snapshot.file_name().and_then(|name| name.to_str()).expect("an id");
+    let same = chsnap.json(0, &["restore", id, "--rename", "lab.dated=lab.again", "--yes"]);
+    assert_eq!(same["notes"], serde_json::json!([]));
+}
+
+#[test]
+fn a_snapshot_of_26_fails_clean_on_18() {
+    if !are_installed() {
+        return;
+    }
+    let (old, new) = (Engine::start(Kind::V18), Engine::start(Kind::V26));
+    load(&new);
+    new.query("CREATE TABLE lab.low (k LowCardinality(String), j JSON) ENGINE = MergeTree ORDER BY k");
+    new.query("INSERT INTO lab.low SELECT toString(number), '{\"a\": 1}' FROM numbers(10)");
+    let chsnap = repository(&new);
+    chsnap.json(0, &["create"]);
+    old.query("CREATE TABLE default.mine (k UInt8) ENGINE = MergeTree ORDER BY k");
+    old.query("INSERT INTO default.mine VALUES (1)");
+    let data = old.data_path();
+    let before = tree(data);
+    let there = for_server(&chsnap, &old);
+    let run = there.run(&["restore", "latest", "--yes", "--json"]);
+    let report: Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert_eq!(run.code, 1);
+    for table in report["tables"].as_array().expect("tables") {
+        let reason = table["reason"].as_str().unwrap_or_default();
+        assert!(table["state"] == "failed" && reason.contains("Unknown database engine"), "{table}");
+    }
+    assert_eq!(old.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "0");
+    assert_eq!(old.query("SELECT k FROM default.mine"), "1");
+    let new = |before: &Tree| tree(data).into_keys().filter(|path| !before.contains_key(path)).collect::<Vec<_>>();
+    // The server itself makes it before it looks at the engine.
+    assert_eq!(new(&before), [Path::new("metadata/lab")]);
+    for entry in fs::read_dir(data).expect("it reads") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        assert!(!name.starts_with("chsnap_"), "{name}");
+    }
 }

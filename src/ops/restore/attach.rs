@@ -119,6 +119,10 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
     report.uuid_changed = plan.uuid_changed;
     report.warnings.clone_from(&plan.warnings);
     report.ttl_statements.clone_from(&plan.ttl_statements);
+    let missing = attaching.missing_databases.get(&plan.to.database);
+    if let Some(reason) = missing.filter(|_| matches!(plan.action, Action::Place | Action::Make(_))) {
+        return Err(Refused::This(reason.clone()));
+    }
     match &plan.action {
         Action::Impossible(reason) => {
             report.state = TableState::Failed;
@@ -195,9 +199,6 @@ fn run_definition(
     name: &TableName,
     (verb, definition): (Verb, &Definition),
 ) -> Result<(), Refused> {
-    if let Some(reason) = attaching.missing_databases.get(&name.database) {
-        return Err(Refused::this(reason.clone()));
-    }
     let uuids = (plan.uuid.as_ref().or(plan.statement_uuid.as_ref()), plan.inner_uuid.as_ref());
     let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
     let (label, secrets) = (format!("the definition of {}", plan.from), definition.secrets());
@@ -248,7 +249,7 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
             Some(part) => TableFate::Stays(part.clone()),
         };
         let more = comparison.wrong.len() - 1;
-        report.reason = Some(NotRestored::Parts(WrongParts { first: first.clone(), more, set_aside, fate }));
+        report.reason = Some(NotRestored::Parts(Box::new(WrongParts { first: first.clone(), more, set_aside, fate })));
         return Ok(());
     }
     (report.verified_parts, report.merged_parts, report.empty_parts) =

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::TableName;
 use crate::ops::disks::{LocalDisk, holding};
 use crate::ops::error::OpError;
-use crate::plan::{Disks, RestoreEntry, RestorePlan, TablePlan};
+use crate::plan::{Definition, Disks, RestoreEntry, RestorePlan, TablePlan};
 use crate::server::{self, ServerError, sql};
 
 use super::context::Context;
@@ -104,7 +104,7 @@ fn open_one(
     let statement =
         format!("CREATE TABLE {name} (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS disk = {}", probe.text);
     let label = format!("the disk that the definition of {} describes", probe.table.from);
-    let secrets = probe.table.definition.as_ref().map(|definition| definition.secrets()).unwrap_or_default();
+    let secrets = probe.table.definition.as_ref().map(Definition::secrets).unwrap_or_default();
     match statements.run_definition(&label, &statement, &[], &secrets) {
         Err(error @ ServerError::Exception { .. }) => {
             return Ok(Err(format!("its disk cannot be made: {}", crate::monitor::chain(&error))));

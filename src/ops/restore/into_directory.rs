@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
@@ -57,6 +58,9 @@ pub struct PreparedDirectory<'a> {
     source: Source,
     plan: DirectoryPlan,
     pool: ThreadPool,
+    begun: Instant,
+    /// Spent in each stage until the plan was made.
+    seconds: BTreeMap<&'static str, f64>,
 }
 
 /// Reads the snapshot, every part of it that is asked for, and the directory, and makes the plan. Changes nothing.
@@ -69,6 +73,7 @@ pub fn prepare_directory<'a>(
     request: &'a ToDirectory,
     monitor: &dyn Monitor,
 ) -> Result<PreparedDirectory<'a>, OpError> {
+    let begun = Instant::now();
     let stages = Stages::new(monitor);
     let pool = exec::pool(request.jobs)?;
     let mut source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
@@ -90,7 +95,7 @@ pub fn prepare_directory<'a>(
     for path in definitions(&source, &plan) {
         source.metadata(path)?;
     }
-    Ok(PreparedDirectory { repository, request, source, plan, pool })
+    Ok(PreparedDirectory { repository, request, source, plan, pool, begun, seconds: stages.seconds() })
 }
 
 impl PreparedDirectory<'_> {
@@ -128,7 +133,6 @@ impl PreparedDirectory<'_> {
     /// # Errors
     /// If something is in the way, or anything cannot be read or written. Then the directory is as it was.
     pub fn run(self, monitor: &dyn Monitor) -> Result<Report, OpError> {
-        let begun = std::time::Instant::now();
         let stages = Stages::new(monitor);
         self.check_obstacles()?;
         let target = target_dir::open_or_create(self.repository, &self.plan.path)?;
@@ -146,7 +150,8 @@ impl PreparedDirectory<'_> {
         match result {
             Ok((tables, warnings)) => {
                 let mut seconds = stages.seconds();
-                seconds.insert("total", begun.elapsed().as_secs_f64());
+                seconds.extend(self.seconds);
+                seconds.insert("total", self.begun.elapsed().as_secs_f64());
                 let (made, access, notes) = (Vec::new(), Vec::new(), Vec::new());
                 Ok(Report { snapshot: self.source.id, tables, made, access, warnings, notes, seconds })
             }

@@ -57,7 +57,7 @@ pub enum NotRestored {
     /// The server refused another statement, or the table is not what it should be.
     Refused(String),
     /// Parts are missing or different.
-    Parts(WrongParts),
+    Parts(Box<WrongParts>),
     /// Rows are missing.
     Rows,
 }

@@ -12,6 +12,8 @@ use super::statements::Statements;
 /// `UNKNOWN_DATABASE_ENGINE`: Ordinary databases, unless they are allowed by a setting.
 const UNKNOWN_DATABASE_ENGINE: i32 = 336;
 
+const UNKNOWN_SETTING: i32 = 115;
+
 /// What was made, and what could not be.
 #[derive(Debug, Default)]
 pub(super) struct MadeObjects {
@@ -68,8 +70,12 @@ fn make_database(statements: &Statements<'_>, database: &DatabasePlan) -> Result
     let allowed = [("allow_deprecated_database_ordinary", "1".to_owned())];
     let label = format!("the definition of database {}", database.from);
     match statements.run_definition(&label, &statement, &[], &[]) {
-        Err(ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
-            Ok(statements.run_definition(&label, &statement, &allowed, &[])?)
+        Err(refusal @ ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
+            match statements.run_definition(&label, &statement, &allowed, &[]) {
+                // An older server: the reason is that it lacks the engine, not the setting.
+                Err(ServerError::Exception { code: UNKNOWN_SETTING, .. }) => Err(refusal.into()),
+                result => Ok(result?),
+            }
         }
         result => Ok(result?),
     }

@@ -1,6 +1,6 @@
 //! The directory that a restore without a server writes into: what stands there, and what an interrupted run has left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,8 @@ struct Intent {
 /// # Errors
 /// If it cannot be read, or is no directory.
 pub(super) fn survey(repository: &Repository, path: &Path) -> Result<TargetDirectory, OpError> {
-    let path = resolved(path);
+    // Without a slash at its end.
+    let path: PathBuf = resolved(path).components().collect();
     let mut target = TargetDirectory {
         is_in_repository: path.starts_with(resolved(repository.path())),
         path: path.clone(),

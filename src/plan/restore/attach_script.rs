@@ -117,6 +117,38 @@ mod tests {
         attach_script(&items)
     }
 
+    const UUID: &str = "UUID '11111111-1111-4111-8111-111111111111'";
+
+    #[test]
+    fn tables_are_attached_held_without_uuid_keeper_and_policy_and_views_after_them() {
+        let view = format!("ATTACH VIEW _ {UUID} (`c` UInt64) AS SELECT count() AS c FROM default.t");
+        let table = format!(
+            "ATTACH TABLE _ {UUID} (`k` UInt8) ENGINE = ReplicatedMergeTree('/p', 'r') ORDER BY k \
+             SETTINGS storage_policy = 'cold', index_granularity = 8192"
+        );
+        let script = script(&[("default", "seen", &view), ("default", "t", &table), ("a-b", "t`1", &table)]);
+        let lines: Vec<String> =
+            script.text.split_inclusive(";\n").map(|line| line.trim_end().replace('\n', " ")).collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "SET allow_deprecated_database_ordinary = 1;",
+                "CREATE DATABASE IF NOT EXISTS `a-b` ENGINE = Ordinary;",
+                "CREATE DATABASE IF NOT EXISTS `default_restored` ENGINE = Ordinary;",
+            ]
+        );
+        assert!(lines[3].starts_with("ATTACH TABLE IF NOT EXISTS `default_restored`.`t` (`k` UInt8)"), "{}", lines[3]);
+        assert!(lines[4].starts_with("ATTACH TABLE IF NOT EXISTS `a-b`.`t\\`1` (`k` UInt8)"), "{}", lines[4]);
+        for word in ["UUID", "Replicated", "storage_policy"] {
+            assert!(!script.text.contains(word), "{word}: {}", script.text);
+        }
+        assert!(lines[3].contains("index_granularity = 8192") && lines[3].contains("max_number_of_merges_with_ttl"));
+        assert!(lines[5].starts_with("ATTACH VIEW IF NOT EXISTS `default_restored`.`seen`"), "{}", lines[5]);
+        assert!(lines[5].ends_with("FROM `default_restored`.`t`;"), "{}", lines[5]);
+        let databases = [("a%2Db", "a%2Db"), ("default_restored", "default")];
+        assert_eq!(script.databases, databases.map(|(here, own)| (here.to_owned(), own.to_owned())).into());
+    }
+
     #[test]
     fn what_is_left_out_is_named_on_one_line_and_without_tables_there_is_no_script() {
         let view = "ATTACH MATERIALIZED VIEW _ TO a.b (`c` UInt8) AS SELECT c FROM a.c";
