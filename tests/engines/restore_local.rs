@@ -95,7 +95,7 @@ both_engines! {
         let now = tree(&snapshot);
         assert!(files(&now).keys().eq(files(&contents).keys()));
         for (path, file) in files(&contents) {
-            assert_eq!((now[path].inode, now[path].content, now[path].mode), (file.inode, file.content, file.mode), "{path:?}");
+            assert_eq!((now[path].inode, now[path].content, now[path].mode), (file.inode, file.content, file.mode), "{}", path.display());
         }
     }
 }

@@ -119,10 +119,6 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
     report.uuid_changed = plan.uuid_changed;
     report.warnings.clone_from(&plan.warnings);
     report.ttl_statements.clone_from(&plan.ttl_statements);
-    let missing = attaching.missing_databases.get(&plan.to.database);
-    if let Some(reason) = missing.filter(|_| matches!(plan.action, Action::Place | Action::Make(_))) {
-        return Err(Refused::This(reason.clone()));
-    }
     match &plan.action {
         Action::Impossible(reason) => {
             report.state = TableState::Failed;
@@ -139,6 +135,10 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
 }
 
 fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
+    let missing = attaching.missing_databases.get(&plan.to.database);
+    if let Some(reason) = missing.filter(|_| matches!(plan.action, Action::Place | Action::Make(_))) {
+        return Err(Refused::this(reason.clone()));
+    }
     let mut report = planned(attaching.context, plan);
     match &plan.action {
         Action::Make(verb) => make(attaching, plan, *verb, &mut report)?,

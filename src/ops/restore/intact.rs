@@ -23,8 +23,11 @@ pub(super) struct IntactCopy {
     _lease: Arc<Lease>,
 }
 
+/// A part of a table.
+type Key = (TableName, PartName);
+
 /// Copies by table and part.
-pub(super) type IntactCopies = BTreeMap<(TableName, PartName), IntactCopy>;
+pub(super) type IntactCopies = BTreeMap<Key, IntactCopy>;
 
 /// Looks for copies of these parts of a snapshot, in the newest snapshots first. What cannot be read is no copy.
 ///
@@ -86,7 +89,7 @@ struct Search<'a> {
     damaged: &'a BTreeMap<(TableName, PartName), PartRecord>,
     monitor: &'a dyn Monitor,
     found: IntactCopies,
-    tried: HashSet<((TableName, PartName), BTreeSet<(u64, u64)>)>,
+    tried: HashSet<(Key, BTreeSet<(u64, u64)>)>,
 }
 
 impl Search<'_> {

@@ -178,7 +178,7 @@ fn target(context: &Context<'_>) -> Result<Target, OpError> {
         (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
     let compared =
         |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
-    context.survey.target(context.server, &context.items, (&names, &compared), &context.request.paths)
+    context.survey.target(context.server, &context.items, &names, &compared, &context.request.paths)
 }
 
 /// A random UUID (version 4, RFC 9562).

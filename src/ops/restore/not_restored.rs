@@ -143,13 +143,13 @@ mod tests {
             fate: TableFate::Dropped,
         };
         assert_eq!(
-            NotRestored::Parts(parts.clone()).to_string(),
+            NotRestored::Parts(Box::new(parts.clone())).to_string(),
             "the server did not take all of it: part all_1_1_0 is missing, and 1 more; the server moved it to \
              detached/broken_all_1_1_0 (no file); it was dropped again"
         );
         parts.first.difference = PartDifference::Rows { expected: 2, found: 1 };
         parts.first.part = part("all_2_2_0");
-        let different = NotRestored::Parts(parts);
+        let different = NotRestored::Parts(Box::new(parts));
         assert_eq!(different.kind(), "different_parts");
         assert!(different.to_string().contains("moved part all_1_1_0 to"), "{different}");
     }

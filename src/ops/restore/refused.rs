@@ -26,7 +26,7 @@ impl Refused {
         let code = error.code();
         match Self::from(error) {
             Self::This(reason) => Self::This(NotRestored::DefinitionRefused { message: reason.to_string(), code }),
-            other => other,
+            all @ Self::All(_) => all,
         }
     }
 }

@@ -86,7 +86,8 @@ impl TargetSurvey {
         &self,
         server: &Server,
         sources: &[SourceItem],
-        (wanted, compared): (&BTreeSet<TableName>, &dyn Fn(&TableName) -> bool),
+        wanted: &BTreeSet<TableName>,
+        compared: &dyn Fn(&TableName) -> bool,
         paths: &PathMap,
     ) -> Result<Target, OpError> {
         let target_table = |table: &Table| {

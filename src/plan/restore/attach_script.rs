@@ -94,6 +94,7 @@ fn mapping(items: &[AttachItem<'_>]) -> Mapping {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests {
     use super::*;
     use crate::plan::SourceData;

@@ -153,17 +153,16 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
             _ if part.is_empty() => comparison.empty += 1,
             // A patch goes once it is applied.
             _ if part.name.is_patch() => comparison.merged += 1,
-            _ => match cover() {
-                Some((is_mutated, by)) => {
+            _ => {
+                if let Some((is_mutated, by)) = cover() {
                     comparison.merged += 1;
                     comparison.is_mutated |= is_mutated;
                     covering.insert(&by.name);
-                }
-                None => {
+                } else {
                     let difference = PartDifference::Missing;
                     comparison.wrong.push(WrongPart { part: part.name.clone(), difference });
                 }
-            },
+            }
         }
     }
     let is_foreign = |part: &&PartState| part.is_active && !part.is_empty() && !covering.contains(&part.name);

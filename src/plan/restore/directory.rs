@@ -11,6 +11,7 @@ use super::target::Amount;
 
 /// The directory that is restored into, as it is.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the directory")]
 pub struct TargetDirectory {
     /// Where it is, or will be.
     pub path: PathBuf,
@@ -249,6 +250,7 @@ fn plan_table(
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests {
     use super::*;
     use crate::plan::{Definition, SourceData};
