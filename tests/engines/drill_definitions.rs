@@ -113,13 +113,17 @@ fn dictionaries_and_refused_definitions_and_remote_objects() {
     assert!(verdicts(&report).contains(&("stale".to_owned(), "proven".to_owned())), "{report:#}");
     assert_eq!(report["state"], "proven");
     nothing_is_left(&engine);
-    // A function that the server lacks is not made for a drill.
+    // A function or a named collection that the server lacks is not made for a drill. A column can have the same name.
     engine.query("CREATE FUNCTION next AS (x) -> x + 1");
     engine.query("CREATE TABLE lab.counted (k UInt64, next UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO lab.counted VALUES (1, 2)");
+    engine.query("CREATE NAMED COLLECTION nc AS url = 'http://127.0.0.1:1/', format = 'CSV'");
+    engine.query("CREATE TABLE lab.web2 (k UInt64) ENGINE = URL(nc)");
     chsnap.json(0, &["create", "--accept", "lab.*"]);
     engine.query("DROP FUNCTION next");
-    let report = chsnap.json(3, &["drill", "--table", "lab.counted"]);
-    assert_verdicts(&report, &[("counted", "not_tried needs")]);
+    engine.query("DROP TABLE lab.web2 SYNC");
+    engine.query("DROP NAMED COLLECTION nc");
+    let report = chsnap.json(3, &["drill", "--table", "lab.counted", "--table", "lab.web2"]);
+    assert_verdicts(&report, &[("counted", "proven"), ("web2", "not_tried needs")]);
     assert_eq!(engine.query("SELECT count() FROM system.functions WHERE name = 'next'"), "0");
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::drilled::{flip_byte, is_data, nothing_is_left};
+use crate::drilled::{change_file, flip_byte, is_data, nothing_is_left};
 use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::support::{load, path_of, repository};
 
@@ -117,7 +117,7 @@ both_engines! {
         engine.query("INSERT INTO lab.strict SELECT number FROM numbers(10)");
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);
-        flip_byte(&chsnap, &created, "strict", |path| path.ends_with("count.txt"));
+        change_file(&chsnap, &created, "strict", |path| path.ends_with("count.txt"), |bytes| bytes.fill(b'x'));
         let report = chsnap.json(12, &["drill"]);
         let strict = table(&report, "strict");
         assert_eq!((&strict["verdict"], &strict["reason_kind"]), (&"failed".into(), &"data_refused".into()), "{strict:#}");
@@ -128,7 +128,7 @@ both_engines! {
         load(&engine);
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);
-        flip_byte(&chsnap, &created, "plain", |path| path.ends_with("columns.txt"));
+        change_file(&chsnap, &created, "plain", |path| path.ends_with("count.txt"), |bytes| bytes.fill(b'x'));
         let report = chsnap.json(12, &["drill", "--table", "lab.plain", "--table", "lab.events"]);
         let plain = table(&report, "plain");
         let kind = (&plain["verdict"], &plain["reason_kind"]);
@@ -155,18 +155,12 @@ both_engines! {
         let chsnap = repository(&engine);
         if engine.kind() == Kind::V26 {
             engine.query("CREATE FUNCTION twice AS (x) -> 2 * x");
-            engine.query("CREATE VIEW lab.v AS SELECT twice(twice) AS y FROM lab.t");
         }
         chsnap.json(0, &["create"]);
         if engine.kind() == Kind::V26 {
             engine.query("DROP FUNCTION twice");
-            let report = chsnap.json(3, &["drill"]);
-            assert_eq!(table(&report, "t")["verdict"], "proven");
-            let view = table(&report, "v");
-            assert_eq!((&view["verdict"], &view["reason_kind"]), (&"not_tried".into(), &"needs".into()), "{view:#}");
-        } else {
-            assert_eq!(table(&chsnap.json(0, &["drill"]), "t")["verdict"], "proven");
         }
+        assert_eq!(table(&chsnap.json(0, &["drill"]), "t")["verdict"], "proven");
     }
 }
 

@@ -23,6 +23,17 @@ pub(crate) fn nothing_is_left(engine: &Engine) {
 
 /// Flips the last byte of a file below a part of a snapshot, and leaves the live file as it is.
 pub(crate) fn flip_byte(chsnap: &Chsnap, created: &Value, table: &str, is_file: impl Fn(&Path) -> bool) {
+    change_file(chsnap, created, table, is_file, |bytes| *bytes.last_mut().expect("a byte") ^= 1);
+}
+
+/// Changes a file below a part of a snapshot, and leaves the live file as it is.
+pub(crate) fn change_file(
+    chsnap: &Chsnap,
+    created: &Value,
+    table: &str,
+    is_file: impl Fn(&Path) -> bool,
+    change: impl Fn(&mut Vec<u8>),
+) {
     let part = fs::read_dir(path_of(chsnap, created).join("data/lab").join(table))
         .expect("a table")
         .next()
@@ -35,8 +46,7 @@ pub(crate) fn flip_byte(chsnap: &Chsnap, created: &Value, table: &str, is_file: 
         .find(|path| is_file(path))
         .expect("a file");
     let mut bytes = fs::read(&file).expect("it reads");
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
+    change(&mut bytes);
     fs::remove_file(&file).expect("removed, so that the live file stays as it is");
     fs::write(&file, bytes).expect("written");
 }

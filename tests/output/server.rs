@@ -153,10 +153,10 @@ fn damage_is_reported_as_recorded() {
             "error-12-damage",
             &chsnap,
             &[
-                &["verify"],
-                &["verify", "--json"],
                 &restore,
                 &[&restore[..], &["--json"]].concat(),
+                &["verify"],
+                &["verify", "--json"],
                 &["list"],
                 &["verify", "--level", "data", "--repair"],
                 &["verify", "--level", "data", "--json"],
