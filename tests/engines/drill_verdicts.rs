@@ -109,6 +109,8 @@ both_engines! {
     }
 
     fn a_table_that_the_server_refuses_because_of_its_data_has_failed(engine: Engine) {
+        // 18.16 removes a broken part that was never merged, and loads the table.
+        if engine.kind() == Kind::V18 { return; }
         engine.query("CREATE DATABASE lab");
         engine.query(
             "CREATE TABLE lab.strict (k UInt64) ENGINE = MergeTree ORDER BY k \
@@ -125,6 +127,8 @@ both_engines! {
     }
 
     fn a_part_that_the_server_sets_aside_is_named_with_the_servers_reason(engine: Engine) {
+        // 18.16 removes a broken part that was never merged, so that no reason can be read.
+        if engine.kind() == Kind::V18 { return; }
         load(&engine);
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);

@@ -7,7 +7,7 @@ use super::tokens::{Token, solid_tokens};
 
 impl Definition {
     /// Whether it calls this function, or gives this named collection to an engine, a table function or a source. A
-    /// column can have the same name.
+    /// column can have the same name. An object of another kind is needed where its name stands.
     #[must_use]
     pub fn needs(&self, kind: ObjectKind, name: &str) -> bool {
         let text = self.behind_name();
@@ -24,7 +24,7 @@ impl Definition {
                 let is_source = || pairs(&tokens, call.inside()).iter().any(|(key, at)| key == "NAME" && is_it(*at));
                 (is_engine || is_table) && call.single(0).is_some_and(is_it) || is_source()
             }),
-            _ => false,
+            _ => self.mentions(name),
         }
     }
 }

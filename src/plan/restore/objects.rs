@@ -69,7 +69,7 @@ pub struct DatabasePlan {
 pub(super) fn plan_objects(
     objects: &[SourceObject],
     existing: &BTreeSet<(ObjectKind, String)>,
-    wanted: &dyn Fn(&str) -> bool,
+    wanted: &dyn Fn(ObjectKind, &str) -> bool,
 ) -> Vec<ObjectPlan> {
     let plan = |object: &SourceObject| {
         let name = match &object.statement {
@@ -95,7 +95,7 @@ pub(super) fn plan_objects(
     let name = |object: &&SourceObject| {
         object.statement.as_ref().map_or_else(|_| object.escaped_name.clone(), |statement| statement.name.clone())
     };
-    objects.iter().filter(|object| wanted(&name(object))).map(plan).collect()
+    objects.iter().filter(|object| wanted(object.kind, &name(object))).map(plan).collect()
 }
 
 /// Plans the databases that tables need and the server lacks: `needed` has them by the names that they get, with the
@@ -154,7 +154,7 @@ mod tests {
             object(ObjectKind::Function, "nc", "CREATE NAMED COLLECTION nc AS a = 'b'"),
         ];
         let existing = BTreeSet::from([(ObjectKind::Function, "there".to_owned())]);
-        let plans = plan_objects(&objects, &existing, &|_| true);
+        let plans = plan_objects(&objects, &existing, &|_, _| true);
         let made: Vec<&str> = plans
             .iter()
             .filter(|plan| matches!(plan.action, ObjectAction::Make(_)))

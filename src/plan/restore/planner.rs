@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{PartitionId, TableName, TableUuid};
 use crate::plan::definition::quote;
-use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
+use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, Replicated, Verb};
 
 use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
@@ -63,11 +63,11 @@ pub fn plan_restore(
     plan.refused = planner.refused;
     plan.databases = databases(content, target, options, &plan.tables);
     if options.what != What::Data {
-        let is_mentioned = |name: &str| {
-            let definitions = sources.iter().filter_map(|source| source.definition.as_ref().ok());
-            definitions.into_iter().any(|definition| definition.mentions(name))
+        let is_needed = |kind: ObjectKind, name: &str| {
+            let mut definitions = sources.iter().filter_map(|source| source.definition.as_ref().ok());
+            definitions.any(|definition| definition.needs(kind, name))
         };
-        let wanted = |name: &str| content.is_whole || is_mentioned(name);
+        let wanted = |kind: ObjectKind, name: &str| content.is_whole || is_needed(kind, name);
         plan.objects = plan_objects(content.objects, &target.objects, &wanted);
     }
     map_names(&mut plan, sources, options);
