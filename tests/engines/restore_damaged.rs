@@ -60,7 +60,7 @@ both_engines! {
         assert!(drill.to_string().contains("intact copy"), "{drill:#}");
         let to = engine.root().join("to");
         let report = chsnap.json(3, &["restore", &ids[0], "--to", to.to_str().expect("text")]);
-        assert!(report["warnings"].to_string().contains("intact copy"), "{report:#}");
+        assert!(report["tables"].to_string().contains("intact copy"), "{report:#}");
         let path = victim(&to);
         let stored = victim(&path_of(&chsnap, &second));
         assert!(fs::read(path).expect("read") == fs::read(stored).expect("read"));
