@@ -32,7 +32,8 @@ pub(in crate::ops) fn same_server(
     }
 }
 
-/// Whether two servers are the same one. A UUID that only one of them has tells nothing: servers have had one only since some version.
+/// Whether two servers are the same one. A UUID that only one of them has tells nothing: servers have had one only
+/// since some version.
 pub(in crate::ops) fn is_same(bound: &BoundServer, found: &BoundServer) -> bool {
     let uuids_differ = matches!((&bound.uuid, &found.uuid), (Some(a), Some(b)) if a != b);
     bound.data_path == found.data_path && !uuids_differ

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::exec::verify::{Instance, PartGroup, Unread, Verifier};
+use crate::exec::verify::{InodeKey, Instance, PartGroup, Unread, Verifier};
 use crate::fs::{Dir, FsError, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
@@ -35,18 +35,17 @@ pub(super) type IntactCopies = BTreeMap<Key, IntactCopy>;
 /// If the repository cannot be read.
 pub(super) fn find(
     repository: &Repository,
-    snapshot: SnapshotId,
-    damaged: &BTreeMap<(TableName, PartName), PartRecord>,
+    (snapshot, dir): (SnapshotId, &Dir),
+    damaged: &BTreeMap<Key, &PartRecord>,
     monitor: &dyn Monitor,
 ) -> Result<IntactCopies, OpError> {
     let mut search = Search { damaged, monitor, found: BTreeMap::new(), tried: HashSet::new() };
     if damaged.is_empty() {
         return Ok(search.found);
     }
-    let own = repository.lease(snapshot)?;
     for (key, record) in damaged {
-        if let Ok(Some(dir)) = part_dir(own.dir(), record) {
-            search.tried.insert((key.clone(), inodes(&dir)));
+        if let Ok(Some(part)) = part_dir(dir, record) {
+            search.tried.insert((key.clone(), inodes(&part)));
         }
     }
     let ids: Vec<SnapshotId> = Index::open(repository)?.summaries().iter().map(|summary| summary.id).collect();
@@ -69,10 +68,10 @@ fn part_dir(snapshot: &Dir, record: &PartRecord) -> Result<Option<Dir>, FsError>
 }
 
 /// The inodes of a part's files: two directories with the same are one copy.
-fn inodes(dir: &Dir) -> BTreeSet<(u64, u64)> {
+fn inodes(dir: &Dir) -> BTreeSet<InodeKey> {
     let entries = dir.entries().unwrap_or_default();
     let stats = entries.iter().filter_map(|entry| dir.find(&entry.name).ok().flatten());
-    stats.filter(|stat| stat.kind == crate::fs::Kind::File).map(|stat| (stat.device, stat.inode)).collect()
+    stats.filter(|stat| stat.kind == crate::fs::Kind::File).map(|stat| InodeKey::from(&stat)).collect()
 }
 
 /// Whether two records are of one part with the same content, whatever its owners, modes and times.
@@ -86,10 +85,10 @@ fn is_same_part(one: &PartRecord, other: &PartRecord) -> bool {
 }
 
 struct Search<'a> {
-    damaged: &'a BTreeMap<(TableName, PartName), PartRecord>,
+    damaged: &'a BTreeMap<Key, &'a PartRecord>,
     monitor: &'a dyn Monitor,
     found: IntactCopies,
-    tried: HashSet<(Key, BTreeSet<(u64, u64)>)>,
+    tried: HashSet<(Key, BTreeSet<InodeKey>)>,
 }
 
 impl Search<'_> {
@@ -112,13 +111,7 @@ impl Search<'_> {
     }
 
     /// Reads every byte of it.
-    fn is_intact(
-        &self,
-        snapshot: &Dir,
-        (table, part): &(TableName, PartName),
-        record: &PartRecord,
-        keeps_ids: bool,
-    ) -> bool {
+    fn is_intact(&self, snapshot: &Dir, (table, part): &Key, record: &PartRecord, keeps_ids: bool) -> bool {
         let advanced = |bytes| self.monitor.advanced(Stage::Check, Work { bytes, ..Work::default() });
         let (snapshots, unread) = ([snapshot.clone()], Unread::default());
         let means = ReadMeans { rate: None, advanced: &advanced };

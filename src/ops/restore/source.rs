@@ -136,10 +136,13 @@ impl Source {
     }
 
     fn find_intact(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
+        if self.damaged.is_empty() {
+            return Ok(());
+        }
         let parts = self.tables.iter().flat_map(|table| table.parts.iter().map(|part| (table.name(), part)));
-        let keyed = parts.map(|(table, part)| ((table, part.part.clone()), part.clone()));
+        let keyed = parts.map(|(table, part)| ((table, part.part.clone()), part));
         let damaged = keyed.filter(|(key, _)| self.damaged.contains(key)).collect();
-        self.intact = intact::find(repository, self.id, &damaged, monitor)?;
+        self.intact = intact::find(repository, (self.id, self.lease.dir()), &damaged, monitor)?;
         Ok(())
     }
 
