@@ -8,6 +8,7 @@ mod host;
 mod network;
 mod repository;
 mod server;
+mod ttl;
 
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ pub fn doctor(
     let locked = repository::examine(repository, examination.lock_wait, now, &mut findings);
     if let Some(server) = server::examine(connect, &mut findings) {
         disks::examine(repository, locked, &server, examination, now, &mut findings);
+        ttl::examine(repository, &server, &mut findings);
     }
     findings.0
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::clauses::{Clause, ends_operand};
 use super::head::DefinitionKind;
+use super::mapping::Mapping;
 use super::parsed::Definition;
 use super::tokens::{Token, solid_tokens};
 
@@ -50,6 +51,28 @@ impl Definition {
         columns.chain(table).map(|change| format!("ALTER TABLE {quoted_table} {change}")).collect()
     }
 
+    /// Statements that give a table, named in quotes, what this definition lacks of the TTL in `stored`; none if the two
+    /// differ in anything but TTL.
+    ///
+    /// It compares two texts, and cannot know why a TTL is missing: `restore --hold-ttl` leaves it out, and so does
+    /// `ALTER TABLE … REMOVE TTL`. A TTL that is another one is not missing.
+    #[must_use]
+    pub fn missing_ttl(&self, stored: &Self, quoted_table: &str) -> Vec<String> {
+        let columns = self.column_ttls();
+        let lacks = |name: &str| !columns.iter().any(|column| is_same_name(column.name, name));
+        let mut missing = Vec::new();
+        for column in stored.column_ttls().into_iter().filter(|column| lacks(column.name)) {
+            missing.push(format!("MODIFY COLUMN {} TTL {}", column.name, column.expression));
+        }
+        if self.table_ttl().is_none() {
+            missing.extend(stored.table_ttl().map(|ttl| format!("MODIFY TTL {ttl}")));
+        }
+        if missing.is_empty() || !stored.without_ttl().is_like(&self.without_ttl(), &Mapping::default()) {
+            return Vec::new();
+        }
+        missing.into_iter().map(|change| format!("ALTER TABLE {quoted_table} {change}")).collect()
+    }
+
     fn can_have_ttl(&self) -> bool {
         // A view's own text may have the TTL of its inner table, which has a definition of its own.
         self.kind == DefinitionKind::Table
@@ -79,6 +102,12 @@ impl Definition {
         }
         found
     }
+}
+
+/// Whether two names are one, in quotes or not.
+fn is_same_name(one: &str, other: &str) -> bool {
+    let name = |text: &str| solid_tokens(text).first().and_then(Token::name);
+    name(one) == name(other)
 }
 
 /// The TTL in one element of the list of columns, which ends at `end`.
@@ -116,5 +145,45 @@ fn found<'a>(text: &'a str, name: &Token<'a>, keyword: &Token<'a>, end: usize) -
         name: name.text,
         range: keyword.start..end,
         expression: text.get(keyword.end()..end).unwrap_or_default().trim(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::Definition;
+
+    fn missing(live: &str, stored: &str) -> Vec<String> {
+        let parse = |text: &str| Definition::parse(text).expect("a definition");
+        parse(live).missing_ttl(&parse(stored), "`a`.`t`")
+    }
+
+    const STORED: &str = "CREATE TABLE a.t (`k` Date, `v` String TTL k + toIntervalDay(1)) ENGINE = MergeTree ORDER BY k \
+                          TTL k + toIntervalMonth(1) SETTINGS index_granularity = 8192";
+
+    #[test]
+    fn a_ttl_that_was_left_out_is_missing_with_the_statements_that_bring_it_back() {
+        let column = "ALTER TABLE `a`.`t` MODIFY COLUMN `v` TTL k + toIntervalDay(1)";
+        let table = "ALTER TABLE `a`.`t` MODIFY TTL k + toIntervalMonth(1)";
+        let without = Definition::parse(STORED).expect("a definition").without_ttl();
+        assert_eq!(without.missing_ttl(&Definition::parse(STORED).expect("a definition"), "`a`.`t`"), [column, table]);
+        let of_table = STORED.replace(" TTL k + toIntervalDay(1)", "");
+        assert_eq!(missing(&of_table, STORED), [column]);
+        let of_column = STORED.replace("TTL k + toIntervalMonth(1) ", "").replace("`v`", "v");
+        assert_eq!(missing(&of_column, STORED), [table]);
+    }
+
+    #[test]
+    fn a_ttl_that_is_another_one_or_new_is_not_missing() {
+        for live in [
+            STORED.to_owned(),
+            STORED.replace("Month(1)", "Month(2)"),
+            // Not the same table apart from its TTL.
+            STORED.replace("TTL k + toIntervalMonth(1) ", "").replace("8192", "4096"),
+        ] {
+            assert!(missing(&live, STORED).is_empty(), "{live}");
+        }
+        assert!(missing(STORED, &STORED.replace("TTL k + toIntervalMonth(1) ", "")).is_empty());
+        let view = "CREATE MATERIALIZED VIEW a.t (`k` Date) ENGINE = MergeTree ORDER BY k TTL k AS SELECT k FROM a.s";
+        assert!(missing(&view.replace("TTL k ", ""), view).is_empty());
     }
 }

@@ -2,6 +2,8 @@
 
 use similar::TextDiff;
 
+use crate::model::TableName;
+use crate::plan::definition::quote;
 use crate::plan::{Definition, Mapping};
 
 use super::layout::lay_out;
@@ -67,6 +69,15 @@ pub(super) fn compare_definitions(
         _ if is_file != is_other_file => DefinitionChange::NotCompared(DIFFERENT_KINDS.to_owned()),
         _ => DefinitionChange::Hidden(UNREADABLE),
     }
+}
+
+/// The note on a table that is the same but for a TTL that it does not have any more: `restore --hold-ttl` leaves it so.
+pub(super) fn missing_ttl(name: &TableName, before: &str, after: &str) -> Option<String> {
+    // What brings it back is shown, without secrets.
+    let masked = Definition::parse(&Definition::parse(before).ok()?.masked()).ok()?;
+    let quoted = format!("{}.{}", quote(&name.database, '`'), quote(&name.table, '`'));
+    let statements = Definition::parse(after).ok()?.missing_ttl(&masked, &quoted);
+    (!statements.is_empty()).then(|| format!("its TTL is left out; to bring it back: {}", statements.join("; ")))
 }
 
 /// A definition as it may be shown: without secrets, name and UUIDs, on lines.

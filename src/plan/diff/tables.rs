@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::{TableName, TableUuid};
 
-use super::definitions::{DefinitionChange, compare_definitions};
+use super::definitions::{DefinitionChange, compare_definitions, missing_ttl};
 use super::pairs::Pairs;
 use super::parts::{PartitionDiff, SidePart, Tallies, partitions};
 
@@ -206,7 +206,10 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
     }
     let is_changed = found.as_ref().is_ok_and(|found| !has_same_parts(found)) || definition.is_difference();
     let state = if is_changed { TableState::Changed } else { TableState::Unchanged };
-    table_diff(name, state, found, definition)
+    let mut found = table_diff(name, state, found, definition);
+    let definitions = before.definition.as_ref().zip(after.definition.as_ref());
+    found.notes.extend(definitions.and_then(|((before, _), (after, _))| missing_ttl(name, before, after)));
+    found
 }
 
 fn table_diff(
