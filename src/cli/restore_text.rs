@@ -17,7 +17,8 @@ const WRITABLE: &str = "a String takes everything";
 /// Whether anything in the plan is not as it was asked.
 pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
     let keeps = plan.recovery.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
-    let refuses = plan.objects.iter().any(|object| matches!(object.action, ObjectAction::Refuse(_)));
+    let refuses =
+        plan.objects.iter().any(|object| matches!(object.action, ObjectAction::Refuse(_) | ObjectAction::KeepOther));
     let lacks = plan.databases.iter().any(|database| database.engine.is_err());
     keeps
         || refuses
@@ -69,6 +70,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             ObjectAction::Refuse(reason) => {
                 writeln!(text, "{name} is NOT MADE: {}", render::safe(reason, 500)).expect(WRITABLE);
             }
+            ObjectAction::KeepOther => writeln!(text, "{name} exists and DIFFERS: stays").expect(WRITABLE),
             ObjectAction::Keep => {}
         }
     }
@@ -207,6 +209,7 @@ fn object(object: &ObjectPlan) -> Value {
     let (action, reason) = match &object.action {
         ObjectAction::Make(_) => ("make", None),
         ObjectAction::Keep => ("keep", None),
+        ObjectAction::KeepOther => ("keep_other", None),
         ObjectAction::Refuse(reason) => ("refuse", Some(reason)),
     };
     json!({"kind": object.kind.to_string(), "name": object.name, "action": action, "reason": reason})

@@ -9,6 +9,7 @@ mod connect;
 mod digest;
 mod disks;
 mod error;
+mod explain;
 mod features;
 mod freeze;
 mod limited;
@@ -25,15 +26,16 @@ pub use connect::{ConnectOptions, Password};
 pub use digest::{PartSum, RowSum, is_unreadable_code, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
 pub use error::{ServerError, code};
+pub use explain::{LoggedError, detached_parts, errors_of_last, statements_in};
 pub use features::Features;
 pub use freeze::{
     FreezeQuery, PARTITIONS_OF_A_STATEMENT, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads,
     running_freezes,
 };
 pub use restore::{
-    Change, ListedPart, LoggedError, Shape, change, definition_settings, detached_parts, errors_of_last, has_settings,
-    hidden_uuids, merge_tree_settings, named_collections, names_in, own_database, parts_of, running_with, shape_of,
-    storage_policies, table_uuids, unfinished_mutations,
+    Change, ListedPart, Shape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
+    named_collections, own_database, parts_of, running_with, shape_of, storage_policies, table_uuids,
+    unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;

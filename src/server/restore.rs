@@ -117,45 +117,6 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
     Ok(listed.collect())
 }
 
-#[derive(Deserialize)]
-struct DetachedRow {
-    name: String,
-    reason: String,
-}
-
-/// Parts of a table in `detached/`: the reasons that the server gives, by the names of their directories. Empty where
-/// the server has no list of them.
-///
-/// # Errors
-/// If the server does not answer.
-pub fn detached_parts(server: &Server, table: &TableName) -> Result<BTreeMap<String, String>, ServerError> {
-    if !server.features().has_column("detached_parts", "reason") {
-        return Ok(BTreeMap::new());
-    }
-    let rows: Vec<DetachedRow> = server.rows(&sql::detached_parts(table))?;
-    Ok(rows.into_iter().map(|row| (row.name, row.reason)).collect())
-}
-
-/// The last error of one kind that came up on the server.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct LoggedError {
-    /// Its kind: `FILE_DOESNT_EXIST`.
-    pub name: String,
-    /// What it said. It can be of any statement, and may hold secrets.
-    pub message: String,
-}
-
-/// Errors that came up in the last seconds, newest first. Empty where the server does not list them.
-///
-/// # Errors
-/// If the server does not answer.
-pub fn errors_of_last(server: &Server, seconds: u64) -> Result<Vec<LoggedError>, ServerError> {
-    if !server.features().has_column("errors", "last_error_message") {
-        return Ok(Vec::new());
-    }
-    server.rows(&sql::errors_of_last(seconds))
-}
-
 /// What parts of a table must fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -260,17 +221,6 @@ pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
         return Ok(Vec::new());
     }
     Ok(server.rows::<TextRow>(&sql::uuids("tables"))?.into_iter().map(|row| row.text).collect())
-}
-
-/// Names that a system table lists; empty if the server lacks the table.
-///
-/// # Errors
-/// If the server does not answer.
-pub fn names_in(server: &Server, system_table: &str) -> Result<Vec<String>, ServerError> {
-    if !server.features().has_table(system_table) {
-        return Ok(Vec::new());
-    }
-    Ok(server.rows::<TextRow>(&sql::names(system_table))?.into_iter().map(|row| row.text).collect())
 }
 
 /// Those of these settings of MergeTree tables that the server knows.

@@ -1,4 +1,4 @@
-//! Every statement that chsnap sends, in one place.
+//! Every statement that chsnap sends, in one place; those that ask only for explanations stand in `explain.rs`.
 
 use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
@@ -47,7 +47,7 @@ pub fn quote_table(name: &TableName) -> String {
 }
 
 /// The column where the server has it, else `otherwise` under its name.
-fn column(features: &Features, table: &str, name: &str, otherwise: &str) -> String {
+pub(super) fn column(features: &Features, table: &str, name: &str, otherwise: &str) -> String {
     if features.has_column(table, name) { name.to_owned() } else { format!("{otherwise} AS {name}") }
 }
 
@@ -321,7 +321,7 @@ pub fn uuids(system_table: &str) -> String {
     format!("SELECT toString(uuid) AS text FROM system.{system_table}")
 }
 
-fn is_table(table: &TableName) -> String {
+pub(super) fn is_table(table: &TableName) -> String {
     format!("database = {} AND table = {}", quote_text(&table.database), quote_text(&table.table))
 }
 
@@ -339,21 +339,6 @@ pub fn parts_of(features: &Features, table: &TableName) -> String {
 #[must_use]
 pub fn columns_of(table: &TableName) -> String {
     format!("SELECT name, type, default_kind FROM system.columns WHERE {}", is_table(table))
-}
-
-/// Parts of a table in `detached/`, with the reason that their names give.
-#[must_use]
-pub fn detached_parts(table: &TableName) -> String {
-    format!("SELECT name, ifNull(reason, '') AS reason FROM system.detached_parts WHERE {}", is_table(table))
-}
-
-/// Errors that came up in the last seconds.
-#[must_use]
-pub fn errors_of_last(seconds: u64) -> String {
-    format!(
-        "SELECT name, last_error_message AS message FROM system.errors \
-         WHERE last_error_time >= now() - {seconds} ORDER BY last_error_time DESC"
-    )
 }
 
 /// What parts of a table are divided and sorted by, and its engine.

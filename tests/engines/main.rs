@@ -36,6 +36,7 @@ mod restore_killed;
 mod restore_kinds;
 mod restore_local;
 mod restore_losses;
+mod restore_named;
 mod restore_server;
 mod restore_versions;
 mod restored;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::model::{TableName, count};
+use crate::model::{Table, TableName, count};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{
@@ -101,7 +101,10 @@ fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> 
     for report in reports.iter_mut().filter(|report| is_made(report.state)) {
         let name = report.name();
         let planned = attaching.plan.tables.iter().find(|table| table.to == name);
-        let live = catalog.tables.iter().find(|table| *table.name() == name);
+        // Not one that has taken its place since: another restore may have replaced it.
+        let is_it =
+            |live: &&Table| *live.name() == name && live.key.uuid.as_ref().map(ToString::to_string) == report.uuid;
+        let live = catalog.tables.iter().find(is_it);
         let live = live.and_then(|live| Definition::parse(&live.definition).ok());
         if let (Some(planned), Some(live)) = (planned.and_then(|planned| planned.definition.as_ref()), live)
             && !planned.is_like(&live, &attaching.plan.mapping)

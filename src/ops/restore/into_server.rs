@@ -31,11 +31,11 @@ use super::items::{databases, items, objects};
 use super::job::{entries, jobs};
 use super::leftovers::{self, Recovers};
 use super::locked_dir::random;
-use super::objects::{MadeObjects, make_databases, make_objects};
+use super::objects::{MadeObjects, kept_object, make_databases, make_objects};
 use super::place::place_all;
 use super::recover::{recover, recover_leftovers};
 use super::report::{Report, TableReport};
-use super::source::Source;
+use super::source::{Source, SourceTable};
 use super::staging::{self, Staging};
 use super::statements::Statements;
 use super::survey::TargetSurvey;
@@ -94,8 +94,9 @@ fn survey(
     request: &ToServer,
     (source, recovers): (&Source, Recovers),
 ) -> Result<(TargetSurvey, Vec<Leftover>), OpError> {
-    // The server's own database is looked at only for a snapshot that has tables of it.
-    let with_system = source.tables.iter().any(|table| table.entry.database == "system");
+    // The server's own database is looked at only where tables come from it, or are to stand in it.
+    let now = |table: &SourceTable| request.options.renames.table(&table.name()).database;
+    let with_system = source.tables.iter().any(|table| table.entry.database == "system" || now(table) == "system");
     let read = |with_system| TargetSurvey::read(repository, server, &request.paths, with_system);
     let mut survey = read(with_system)?;
     let (user, uid) = (crate::fs::user_id(), survey.owner.0);
@@ -199,10 +200,11 @@ fn fresh_uuid() -> Result<TableUuid, OpError> {
     Ok(TableUuid::try_from(text).expect("32 hex digits with four dashes are a UUID"))
 }
 
-/// Objects that are not made, as the plan says.
+/// Objects that are not made, or that stay as the server has them, as the plan says.
 fn refused_objects(plan: &RestorePlan) -> Vec<String> {
     let refused = plan.objects.iter().filter_map(|object| match &object.action {
         ObjectAction::Refuse(reason) => Some(format!("{} {} was not made: {reason}", object.kind, object.name)),
+        ObjectAction::KeepOther => Some(kept_object(&format!("{} {}", object.kind, object.name))),
         ObjectAction::Make(_) | ObjectAction::Keep => None,
     });
     refused.collect()

@@ -14,6 +14,9 @@ const UNKNOWN_DATABASE_ENGINE: i32 = 336;
 
 const UNKNOWN_SETTING: i32 = 115;
 
+/// `DATABASE_ALREADY_EXISTS`: somebody made it since the plan was made, another restore say.
+const DATABASE_ALREADY_EXISTS: i32 = 82;
+
 /// What was made, and what could not be.
 #[derive(Debug, Default)]
 pub(super) struct MadeObjects {
@@ -23,6 +26,11 @@ pub(super) struct MadeObjects {
     pub(super) refused: Vec<String>,
     /// Databases that could not be made, with the reason: they cost their own tables.
     pub(super) missing_databases: BTreeMap<String, String>,
+}
+
+/// What is said of an object that stays and differs from the snapshot's.
+pub(super) fn kept_object(label: &str) -> String {
+    format!("{label} exists with a statement that differs from the snapshot's, and stays")
 }
 
 /// Makes the databases of a plan.
@@ -38,7 +46,8 @@ pub(super) fn make_databases(
     for database in databases {
         context.check_interrupted()?;
         match make_database(statements, database) {
-            Ok(()) => made.made.push(format!("database {}", database.name)),
+            Ok(true) => made.made.push(format!("database {}", database.name)),
+            Ok(false) => {}
             Err(Unmade::Refused(reason)) => {
                 let reason = format!("its database {} could not be made: {reason}", database.name);
                 made.refused.push(reason.clone());
@@ -64,20 +73,26 @@ impl From<ServerError> for Unmade {
     }
 }
 
-fn make_database(statements: &Statements<'_>, database: &DatabasePlan) -> Result<(), Unmade> {
+/// Makes a database; false where it is there by now.
+fn make_database(statements: &Statements<'_>, database: &DatabasePlan) -> Result<bool, Unmade> {
     let engine = database.engine.as_ref().map_err(|reason| Unmade::Refused(reason.clone()))?;
     let statement = format!("CREATE DATABASE {} {engine}", sql::quote_name(&database.name));
     let allowed = [("allow_deprecated_database_ordinary", "1".to_owned())];
     let label = format!("the definition of database {}", database.from);
-    match statements.run_definition(&label, &statement, &[], &[]) {
+    let result = match statements.run_definition(&label, &statement, &[], &[]) {
         Err(refusal @ ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
             match statements.run_definition(&label, &statement, &allowed, &[]) {
                 // An older server: the reason is that it lacks the engine, not the setting.
-                Err(ServerError::Exception { code: UNKNOWN_SETTING, .. }) => Err(refusal.into()),
-                result => Ok(result?),
+                Err(ServerError::Exception { code: UNKNOWN_SETTING, .. }) => Err(refusal),
+                result => result,
             }
         }
-        result => Ok(result?),
+        result => result,
+    };
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == Some(DATABASE_ALREADY_EXISTS) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -98,6 +113,7 @@ pub(super) fn make_objects(
         match &object.action {
             ObjectAction::Make(statement) => pending.push((label, statement)),
             ObjectAction::Refuse(reason) => made.refused.push(format!("{label} was not made: {reason}")),
+            ObjectAction::KeepOther => made.refused.push(kept_object(&label)),
             ObjectAction::Keep => {}
         }
     }

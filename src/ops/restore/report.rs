@@ -220,12 +220,16 @@ impl Report {
         self.tables.iter().map(of_table).chain(self.access.iter().map(of_access)).max().unwrap_or(made).max(made)
     }
 
-    /// Whether something was to be restored, and nothing of it came back.
+    /// Whether something was to be restored, and nothing of it came back. What the plan skipped counts only where
+    /// nothing else was wanted: no table that failed, none that is there, no object that was made.
     #[must_use]
     pub fn restored_nothing(&self) -> bool {
-        let is_wanted = |state| !matches!(state, TableState::Present | TableState::Skipped);
-        let wanted = || self.tables.iter().filter(move |table| is_wanted(table.state));
-        wanted().next().is_some() && wanted().all(|table| table.state == TableState::Failed)
+        let count = |state| self.tables.iter().filter(|table| table.state == state).count();
+        let (failed, skipped, present) =
+            (count(TableState::Failed), count(TableState::Skipped), count(TableState::Present));
+        let is_all_left_out = failed + skipped + present == self.tables.len();
+        let skips_all = skipped > 0 && present == 0 && self.made.is_empty();
+        is_all_left_out && (failed > 0 || skips_all)
     }
 
     /// Whether there is anything that the person should know.
@@ -234,5 +238,38 @@ impl Report {
         let is_short = |state| matches!(state, TableState::Failed | TableState::Incomplete | TableState::Skipped);
         let in_tables = |table: &TableReport| !table.warnings.is_empty() || is_short(table.state);
         !self.warnings.is_empty() || self.tables.iter().any(in_tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Report, TableReport, TableState};
+    use crate::model::TableName;
+
+    #[test]
+    fn nothing_came_back_where_all_that_was_wanted_failed_or_was_skipped() {
+        use TableState::{Created, Failed, Incomplete, Present, Skipped};
+        let restored_nothing = |states: &[TableState], made: &[&str]| {
+            let name = TableName::new("d", "t");
+            let table = |state: &TableState| TableReport::new(&name, &name, "MergeTree", *state);
+            Report {
+                snapshot: "2026-11-22T020000Z".parse().expect("an id"),
+                tables: states.iter().map(table).collect(),
+                made: made.iter().map(|made| (*made).to_owned()).collect(),
+                warnings: Vec::new(),
+                notes: Vec::new(),
+                seconds: BTreeMap::new(),
+            }
+            .restored_nothing()
+        };
+        for states in [&[Failed][..], &[Skipped], &[Failed, Skipped], &[Failed, Present]] {
+            assert!(restored_nothing(states, &[]), "{states:?}");
+        }
+        for states in [&[][..], &[Present], &[Skipped, Present], &[Created, Failed], &[Incomplete, Skipped]] {
+            assert!(!restored_nothing(states, &[]), "{states:?}");
+        }
+        assert!(!restored_nothing(&[Skipped], &["function f"]) && restored_nothing(&[Failed], &["function f"]));
     }
 }

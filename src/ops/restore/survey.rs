@@ -11,7 +11,9 @@ use crate::model::{Catalog, Fingerprint, Part, PathMap, Table, TableName, TableU
 use crate::ops::create::bound_server;
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, PartState, SourceItem, Target, TargetTable};
+use crate::plan::{
+    Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, ObjectStatement, PartState, SourceItem, Target, TargetTable,
+};
 use crate::repo::{BoundServer, Repository};
 use crate::server::{self, Identity, Server, ServerError};
 
@@ -156,14 +158,22 @@ impl TargetSurvey {
     }
 }
 
-/// The functions, named collections, workloads and resources of a server.
-fn existing_objects(server: &Server) -> Result<BTreeSet<(ObjectKind, String)>, OpError> {
-    let functions = server::functions(server)?.into_iter().map(|function| (ObjectKind::Function, function.name));
-    let collections = server::named_collections(server).into_iter().map(|name| (ObjectKind::NamedCollection, name));
-    let workloads = server::names_in(server, "workloads")?.into_iter().map(|name| (ObjectKind::Workload, name));
-    let resources = server::names_in(server, "resources")?.into_iter().map(|name| (ObjectKind::Resource, name));
-    let all = functions.chain(collections).chain(workloads).chain(resources);
-    Ok(all.map(|(kind, name)| (kind, escape_for_file_name(&name))).collect())
+/// The functions, named collections, workloads and resources of a server, with the statements that can be read.
+fn existing_objects(server: &Server) -> Result<BTreeMap<(ObjectKind, String), Option<ObjectStatement>>, OpError> {
+    let functions = server::functions(server)?.into_iter().map(|function| (function.name, function.create_query));
+    let mut existing: Vec<(ObjectKind, (String, String))> =
+        functions.map(|function| (ObjectKind::Function, function)).collect();
+    for (kind, table) in [
+        (ObjectKind::NamedCollection, "named_collections"),
+        (ObjectKind::Workload, "workloads"),
+        (ObjectKind::Resource, "resources"),
+    ] {
+        existing.extend(server::statements_in(server, table)?.into_iter().map(|object| (kind, object)));
+    }
+    let key = |(kind, (name, statement)): (ObjectKind, (String, String))| {
+        ((kind, escape_for_file_name(&name)), ObjectStatement::parse(&statement).ok())
+    };
+    Ok(existing.into_iter().map(key).collect())
 }
 
 /// A path can exist and be another server's. Servers that have a UUID keep it in a file next to their data.

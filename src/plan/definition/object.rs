@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::alike::are_alike;
 use super::error::DefinitionError;
 use super::reader::Reader;
 use super::secrets::{Context, Masked, mask};
@@ -124,6 +125,12 @@ impl ObjectStatement {
             ObjectKind::Grant => format!("{} {}", self.words, self.rest),
             _ => format!("CREATE {} {}", self.words, self.rest),
         }
+    }
+
+    /// Whether it makes the same as another one. A hidden secret on either side equals whatever the other side has there.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name && are_alike(&self.rest, &other.rest)
     }
 
     /// The statement on one line, with `'[HIDDEN]'` for every secret.

@@ -1,6 +1,6 @@
 //! What definitions of tables need before them: databases, functions, named collections, workloads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::escape_for_file_name;
 use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Verb};
@@ -26,6 +26,8 @@ pub enum ObjectAction {
     Make(ObjectStatement),
     /// The server has one of its name, which stays.
     Keep,
+    /// The server has one of its name with another statement, which stays.
+    KeepOther,
     /// It is not made, for this reason, and nothing of its file is sent.
     Refuse(String),
 }
@@ -63,12 +65,13 @@ pub struct DatabasePlan {
     pub engine: Result<String, String>,
 }
 
-/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped names.
+/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped
+/// names, and with their statements where they can be read.
 ///
 /// Only a statement that makes what its file's place and name say is run.
 pub(super) fn plan_objects(
     objects: &[SourceObject],
-    existing: &BTreeSet<(ObjectKind, String)>,
+    existing: &BTreeMap<(ObjectKind, String), Option<ObjectStatement>>,
     wanted: &dyn Fn(ObjectKind, &str) -> bool,
 ) -> Vec<ObjectPlan> {
     let plan = |object: &SourceObject| {
@@ -76,8 +79,12 @@ pub(super) fn plan_objects(
             Ok(statement) => statement.name.clone(),
             Err(_) => object.escaped_name.clone(),
         };
+        let there = existing.get(&(object.kind, object.escaped_name.clone()));
         let action = match &object.statement {
-            _ if existing.contains(&(object.kind, object.escaped_name.clone())) => ObjectAction::Keep,
+            Ok(stored) if there.is_some_and(|there| there.as_ref().is_some_and(|there| !stored.is_like(there))) => {
+                ObjectAction::KeepOther
+            }
+            _ if there.is_some() => ObjectAction::Keep,
             Err(reason) => ObjectAction::Refuse(reason.clone()),
             Ok(statement) if statement.kind != object.kind => {
                 ObjectAction::Refuse(format!("its file holds the statement of a {}", statement.kind))
@@ -133,7 +140,7 @@ fn behind_name(definition: &Definition) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::{ObjectAction, SourceDatabase, SourceObject, plan_databases, plan_objects};
     use crate::plan::{Definition, ObjectKind, ObjectStatement};
@@ -153,7 +160,7 @@ mod tests {
             object(ObjectKind::Function, "other", "CREATE FUNCTION another AS (x) -> x + 1"),
             object(ObjectKind::Function, "nc", "CREATE NAMED COLLECTION nc AS a = 'b'"),
         ];
-        let existing = BTreeSet::from([(ObjectKind::Function, "there".to_owned())]);
+        let existing = BTreeMap::from([((ObjectKind::Function, "there".to_owned()), None)]);
         let plans = plan_objects(&objects, &existing, &|_, _| true);
         let made: Vec<&str> = plans
             .iter()
@@ -163,6 +170,30 @@ mod tests {
         assert_eq!(made, ["good"], "{plans:?}");
         assert_eq!(plans.iter().filter(|plan| matches!(plan.action, ObjectAction::Refuse(_))).count(), 4);
         assert!(!format!("{:?}", plans.iter().filter(|plan| plan.name != "good").collect::<Vec<_>>()).contains("prod"));
+    }
+
+    #[test]
+    fn an_object_that_differs_from_the_servers_stays_and_is_named() {
+        let stored = [
+            object(ObjectKind::Function, "f", "CREATE FUNCTION f AS x -> (x + 1)"),
+            object(ObjectKind::NamedCollection, "nc", "CREATE NAMED COLLECTION IF NOT EXISTS nc AS a = '1', b = 's3'"),
+        ];
+        let actions = |function: Option<&str>, collection: &str| -> Vec<ObjectAction> {
+            let statement = |text: &str| ObjectStatement::parse(text).ok();
+            let existing = BTreeMap::from([
+                ((ObjectKind::Function, "f".to_owned()), function.and_then(statement)),
+                ((ObjectKind::NamedCollection, "nc".to_owned()), statement(collection)),
+            ]);
+            plan_objects(&stored, &existing, &|_| true).into_iter().map(|plan| plan.action).collect()
+        };
+        use ObjectAction::{Keep, KeepOther};
+        let (same, hidden) =
+            ("CREATE FUNCTION f\nAS x -> (x + 1)", "CREATE NAMED COLLECTION nc AS a = '1', b = '[HIDDEN]'");
+        assert_eq!(actions(Some(same), hidden), [Keep, Keep]);
+        // A statement that cannot be read differs from none.
+        assert_eq!(actions(None, ""), [Keep, Keep]);
+        let other = "CREATE NAMED COLLECTION nc AS a = '2', b = '[HIDDEN]'";
+        assert_eq!(actions(Some("CREATE FUNCTION f AS x -> (x + 2)"), other), [KeepOther, KeepOther]);
     }
 
     #[test]

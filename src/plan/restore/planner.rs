@@ -52,9 +52,14 @@ pub fn plan_restore(
     }
     for source in inner {
         let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
+        let is_made = view.is_none_or(|view| !matches!(view.action, Action::Skip(_) | Action::Impossible(_)));
         let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
         let to = planner.inner_name(source, view.as_ref());
-        let table = planner.plan(source, to);
+        let table = if is_made {
+            planner.plan(source, to)
+        } else {
+            TablePlan { action: Action::Skip(SkipReason::ViewNotMade), ..planner.outline(source, to) }
+        };
         if let Some(view) = plan.tables.iter_mut().find(|other| Some(&other.from) == source.inner_of.as_ref()) {
             view.inner_uuid.clone_from(&table.uuid);
         }
@@ -100,7 +105,8 @@ fn databases(
         let empty = content.databases.iter().filter(|database| !has_tables(&database.name));
         needed.extend(empty.map(|database| (database.name.clone(), database.name.clone())));
     }
-    needed.retain(|name, _| !target.databases.contains_key(name));
+    // Every server has its own database, whether it was looked at or not.
+    needed.retain(|name, _| name != "system" && !target.databases.contains_key(name));
     plan_databases(&needed, content.databases)
 }
 
@@ -157,9 +163,10 @@ impl Planner<'_> {
         }
     }
 
-    fn plan(&mut self, source: &SourceItem, to: TableName) -> TablePlan {
+    /// A table before it is known what is done with it.
+    fn outline(&self, source: &SourceItem, to: TableName) -> TablePlan {
         let there = self.target.tables.get(&to);
-        let mut plan = TablePlan {
+        TablePlan {
             from: source.name.clone(),
             engine: source.engine.clone(),
             action: Action::Impossible(String::new()),
@@ -180,7 +187,12 @@ impl Planner<'_> {
             losses: Vec::new(),
             warnings: Vec::new(),
             to,
-        };
+        }
+    }
+
+    fn plan(&mut self, source: &SourceItem, to: TableName) -> TablePlan {
+        let there = self.target.tables.get(&to);
+        let mut plan = self.outline(source, to);
         plan.action = match there {
             Some(there) => self.with(source, there, &mut plan),
             None => self.without(source, &plan),

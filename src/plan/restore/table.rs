@@ -62,6 +62,8 @@ pub enum SkipReason {
     HiddenSecret,
     /// A detached table has its name, and would be overwritten.
     Detached,
+    /// It is the inner table of a view that is not made: nothing would lead to it.
+    ViewNotMade,
 }
 
 impl fmt::Display for SkipReason {
@@ -73,6 +75,7 @@ impl fmt::Display for SkipReason {
             Self::Detached => {
                 "a detached table has its name; ATTACH TABLE brings that one back, --rename restores this one under another"
             }
+            Self::ViewNotMade => "it is the inner table of a view that is not made",
             Self::HiddenSecret => {
                 "a secret of its definition is hidden in the snapshot; --with-hidden-secrets makes it with [HIDDEN] as \
                  its secret"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::model::{PartitionId, TableName, TableUuid};
-use crate::plan::{Definition, Mapping, ObjectKind};
+use crate::plan::{Definition, Mapping, ObjectKind, ObjectStatement};
 
 use super::compare::{PartState, compare_parts};
 
@@ -117,8 +117,8 @@ pub struct Target {
     pub policies: Option<BTreeMap<String, Vec<String>>>,
     /// Its local disks that are visible here, the one with its own path first.
     pub disks: Vec<String>,
-    /// Its functions, named collections, workloads, by their escaped names.
-    pub objects: BTreeSet<(ObjectKind, String)>,
+    /// Its functions, named collections, workloads, by their escaped names, with the statements that can be read.
+    pub objects: BTreeMap<(ObjectKind, String), Option<ObjectStatement>>,
     /// Settings of MergeTree tables that it knows, of those in [`super::hold::HOLD_SETTINGS`].
     pub hold_settings: BTreeSet<String>,
     /// Whether a statement may lift the size over which the server refuses to drop a table or a partition.

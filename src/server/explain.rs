@@ -1,0 +1,87 @@
+//! What a server says of itself: why parts stand in `detached/`, its last errors, the statements of its objects.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::model::TableName;
+
+use super::error::ServerError;
+use super::features::Features;
+use super::rows::FunctionRow;
+use super::sql::{column, is_table};
+use super::transport::Server;
+
+#[derive(Deserialize)]
+struct DetachedRow {
+    name: String,
+    reason: String,
+}
+
+/// Parts of a table in `detached/`: the reasons that the server gives, by the names of their directories. Empty where
+/// the server has no list of them.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn detached_parts(server: &Server, table: &TableName) -> Result<BTreeMap<String, String>, ServerError> {
+    if !server.features().has_column("detached_parts", "reason") {
+        return Ok(BTreeMap::new());
+    }
+    let rows: Vec<DetachedRow> = server.rows(&detached_parts_sql(table))?;
+    Ok(rows.into_iter().map(|row| (row.name, row.reason)).collect())
+}
+
+/// The last error of one kind that came up on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LoggedError {
+    /// Its kind: `FILE_DOESNT_EXIST`.
+    pub name: String,
+    /// What it said. It can be of any statement, and may hold secrets.
+    pub message: String,
+}
+
+/// Errors that came up in the last seconds, newest first. Empty where the server does not list them.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn errors_of_last(server: &Server, seconds: u64) -> Result<Vec<LoggedError>, ServerError> {
+    if !server.features().has_column("errors", "last_error_message") {
+        return Ok(Vec::new());
+    }
+    server.rows(&errors_sql(seconds))
+}
+
+/// Names that a system table lists, each with the statement that makes the object, empty where the server does not say
+/// it. Nothing if the server lacks the table, or does not let this user read named collections.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn statements_in(server: &Server, system_table: &str) -> Result<Vec<(String, String)>, ServerError> {
+    if !server.features().has_table(system_table) {
+        return Ok(Vec::new());
+    }
+    let rows = match server.rows::<FunctionRow>(&statements_sql(server.features(), system_table)) {
+        Err(_) if system_table == "named_collections" => Vec::new(),
+        rows => rows?,
+    };
+    Ok(rows.into_iter().map(|row| (row.name, row.create_query)).collect())
+}
+
+/// Parts of a table in `detached/`, with the reason that their names give.
+fn detached_parts_sql(table: &TableName) -> String {
+    format!("SELECT name, ifNull(reason, '') AS reason FROM system.detached_parts WHERE {}", is_table(table))
+}
+
+/// Errors that came up in the last seconds.
+fn errors_sql(seconds: u64) -> String {
+    format!(
+        "SELECT name, last_error_message AS message FROM system.errors \
+         WHERE last_error_time >= now() - {seconds} ORDER BY last_error_time DESC"
+    )
+}
+
+/// Names that a system table lists, with the statements that make the objects.
+fn statements_sql(features: &Features, system_table: &str) -> String {
+    let statement = column(features, system_table, "create_query", "''");
+    format!("SELECT name, {statement} FROM system.{system_table}")
+}
