@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::globals::Globals;
 use super::opening;
-use super::output::Output;
+use super::output::{Output, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::restore::Place;
@@ -70,13 +70,13 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     Ok(match report.state() {
         DrillState::Failed => DAMAGED,
-        _ if report.has_gaps() || !report.warnings.is_empty() => WARNED,
+        _ if !report.all_warnings().is_empty() => WARNED,
         _ => DONE,
     })
 }
 
 fn document(report: &DrillReport, schema: &str) -> Value {
-    json!({
+    let document = json!({
         "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.state(),
         "tables": report.tables,
         "totals": {
@@ -91,8 +91,9 @@ fn document(report: &DrillReport, schema: &str) -> Value {
                 "unknown": report.sum(|table| table.digests.unknown),
             },
         },
-        "warnings": report.warnings, "seconds": report.seconds,
-    })
+        "seconds": report.seconds,
+    });
+    with_warnings(document, &report.all_warnings())
 }
 
 /// Whether it has data in the snapshot, and was tried.
@@ -126,7 +127,11 @@ fn row(table: &DrilledTable) -> Vec<String> {
         DrillVerdict::NotTried(_) => "not tried",
     };
     let figure = |figure: u64| if is_tried_data(table) { render::thousands(figure) } else { String::new() };
-    let notes = table.reason().into_iter().chain(table.digests_note()).chain(table.restored.warnings.iter().cloned());
+    let notes = table
+        .reason()
+        .into_iter()
+        .chain(table.digests_note())
+        .chain(table.restored.warnings.iter().map(ToString::to_string));
     vec![
         render::safe(&table.restored.from.to_string(), 100),
         state.to_owned(),

@@ -201,9 +201,13 @@ impl Output {
 
 /// Puts warnings into a document: the sentences as `warnings`, and each with its kind and table in `warning_list`.
 pub(super) fn insert_warnings(document: &mut Map<String, Value>, warnings: &[Warning]) {
-    let messages: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
-    document.insert("warnings".to_owned(), json!(messages));
+    document.insert("warnings".to_owned(), json!(sentences(warnings)));
     document.insert(WARNING_LIST.to_owned(), json!(warnings));
+}
+
+/// The sentences of warnings that stand with a table, whose kinds are in the document's own list.
+pub(super) fn sentences(warnings: &[Warning]) -> Vec<&str> {
+    warnings.iter().map(|warning| warning.message.as_str()).collect()
 }
 
 /// [`insert_warnings`] for a document that is written as one literal.

@@ -247,7 +247,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             Err(_) if output.is_json() => return Ok(GUARD),
             result => result?,
         }
-        return Ok(if show::has_warnings(prepared.plan()) { WARNED } else { DONE });
+        return Ok(if prepared.plan().all_warnings().is_empty() { DONE } else { WARNED });
     }
     if !output.is_json() {
         show_plan(&prepared, output);
@@ -278,6 +278,7 @@ fn show_plan(prepared: &Prepared<'_>, output: &Output) {
 }
 
 fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output) -> u8 {
+    let warnings = report.all_warnings();
     if output.is_json() {
         output.json(&show::document(report, directory.map(PathBuf::as_path), &output.schema()));
     } else {
@@ -288,14 +289,7 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
         for note in &report.notes {
             output.note(note);
         }
-        output.warnings(&report.warnings);
-        for table in &report.tables {
-            let name = table.name();
-            let reason = table.reason.as_ref().filter(|_| table.state == restore::TableState::Failed);
-            let reason = reason.map(ToString::to_string);
-            let lines = table.warnings.iter().chain(&reason).map(|warning| format!("{name}: {warning}"));
-            output.warnings(&lines.collect::<Vec<_>>());
-        }
+        output.warnings(&warnings);
     }
     if report.restored_nothing() {
         // The document stands on stdout; a program that reads stderr alone learns of the failure there.
@@ -303,7 +297,7 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
             .with_hint("the reason stands with each table")
             .report(output);
     }
-    if report.has_warnings() { WARNED } else { DONE }
+    if warnings.is_empty() { DONE } else { WARNED }
 }
 
 fn text_of(path: &Path) -> String {

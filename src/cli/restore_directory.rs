@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use chsnap::model::Placement;
 use chsnap::ops::restore::PreparedDirectory;
-use chsnap::plan::{DirectoryAction, DirectoryPlan, DirectoryTable};
+use chsnap::plan::{DirectoryAction, DirectoryTable};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{Output, insert_path};
+use super::output::{Output, insert_path, sentences, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED};
@@ -29,13 +29,7 @@ pub(super) fn show(prepared: &PreparedDirectory<'_>, output: &Output) -> Command
         Err(error) if output.is_json() => return Ok(Failure::from(error).code()),
         result => result?,
     }
-    Ok(if has_warnings(plan) { WARNED } else { DONE })
-}
-
-fn has_warnings(plan: &DirectoryPlan) -> bool {
-    let warns =
-        |table: &DirectoryTable| !table.warnings.is_empty() || matches!(table.action, DirectoryAction::Refuse(_));
-    !plan.warnings.is_empty() || plan.tables.iter().any(warns)
+    Ok(if plan.all_warnings().is_empty() { DONE } else { WARNED })
 }
 
 fn way(placement: Placement) -> &'static str {
@@ -83,7 +77,7 @@ fn text(prepared: &PreparedDirectory<'_>) -> String {
             DirectoryAction::Refuse(reason) => Some(reason.clone()),
             DirectoryAction::Place(_) | DirectoryAction::Define => None,
         };
-        let notes: Vec<String> = reason.into_iter().chain(table.warnings.iter().cloned()).collect();
+        let notes: Vec<String> = reason.into_iter().chain(table.warnings.iter().map(ToString::to_string)).collect();
         vec![
             render::safe(&table.name.to_string(), 100),
             render::safe(&table.engine, 40),
@@ -120,7 +114,7 @@ fn document(prepared: &PreparedDirectory<'_>, schema: &str) -> Value {
         json!({
             "database": table.name.database, "table": table.name.table, "engine": table.engine, "state": "planned",
             "action": action(table).0, "how": how, "parts": table.amount.parts, "rows": table.amount.rows,
-            "bytes": table.amount.bytes, "reason": reason, "warnings": table.warnings,
+            "bytes": table.amount.bytes, "reason": reason, "warnings": sentences(&table.warnings),
         })
     };
     let obstacles =
@@ -142,10 +136,9 @@ fn document(prepared: &PreparedDirectory<'_>, schema: &str) -> Value {
                 "copied": placed(Placement::Copied),
             },
         },
-        "warnings": plan.warnings,
     });
     if let Value::Object(fields) = &mut document {
         insert_path(fields, "path", &plan.path);
     }
-    document
+    with_warnings(document, &plan.all_warnings())
 }

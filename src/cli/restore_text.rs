@@ -4,34 +4,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chsnap::ops::restore::{Outcome, Prepared, Report, TableReport, TableState};
-use chsnap::plan::{Action, Expired, Kept, ObjectAction, ObjectPlan, RecoveryStep, RestorePlan, TablePlan};
+use chsnap::plan::{Action, Expired, Kept, ObjectAction, ObjectPlan, TablePlan};
 use serde_json::{Value, json};
 
 use super::access_text;
-use super::output::insert_path;
+use super::output::{insert_path, sentences, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
 
 const WRITABLE: &str = "a String takes everything";
-
-/// Whether anything in the plan is not as it was asked.
-pub(super) fn has_warnings(plan: &RestorePlan) -> bool {
-    let keeps = plan.recovery.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
-    let refuses =
-        plan.objects.iter().any(|object| matches!(object.action, ObjectAction::Refuse(_) | ObjectAction::KeepOther));
-    let lacks = plan.databases.iter().any(|database| database.engine.is_err());
-    keeps
-        || refuses
-        || !plan.access.refusals().is_empty()
-        || lacks
-        || !plan.warnings.is_empty()
-        || plan.tables.iter().any(|table| match table.action {
-            Action::Impossible(_) | Action::Skip(_) | Action::Keep(Kept::OtherDefinition | Kept::OtherData { .. }) => {
-                true
-            }
-            _ => !table.warnings.is_empty(),
-        })
-}
 
 fn action(plan: &TablePlan) -> (&'static str, &'static str) {
     match plan.action {
@@ -116,7 +97,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             }
             _ => {}
         }
-        notes.extend(table.warnings.iter().cloned());
+        notes.extend(table.warnings.iter().map(ToString::to_string));
         let figure = |text: String| if table.restores.parts > 0 { text } else { String::new() };
         vec![
             render::safe(&table.to.to_string(), 100),
@@ -178,12 +159,12 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
                     "parts": table.expired.parts, "rows": table.expired.rows,
                     "partly_parts": table.expired.partly_parts, "partly_rows": table.expired.partly_rows,
                 },
-                "reason": reason, "warnings": table.warnings,
+                "reason": reason, "warnings": sentences(&table.warnings),
             })
         })
         .collect();
     let sum = |figure: fn(&TablePlan) -> u64| plan.tables.iter().map(figure).fold(0, u64::saturating_add);
-    json!({
+    let document = json!({
         "schema": schema, "snapshot": prepared.snapshot().to_string(), "state": "planned", "dry_run": true,
         "recovery": plan.recovery.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "databases": plan.databases.iter().map(|database| &database.name).collect::<Vec<_>>(),
@@ -194,15 +175,8 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
             "tables": plan.tables.len(), "parts": sum(|table| table.restores.parts), "rows": sum(|table| table.restores.rows),
             "bytes": sum(|table| table.restores.bytes),
         },
-        "warnings": kept(plan),
-    })
-}
-
-/// Leftovers that stay, and what else the person should know.
-fn kept(plan: &RestorePlan) -> Vec<String> {
-    let kept = plan.recovery.iter().filter(|step| matches!(step, RecoveryStep::Keep { .. }));
-    let unreadable = plan.access.unreadable.iter().map(ToString::to_string);
-    kept.map(ToString::to_string).chain(plan.warnings.iter().cloned()).chain(unreadable).collect()
+    });
+    with_warnings(document, &plan.all_warnings())
 }
 
 fn object(object: &ObjectPlan) -> Value {
@@ -218,13 +192,13 @@ fn object(object: &ObjectPlan) -> Value {
 pub(super) fn document(report: &Report, directory: Option<&Path>, schema: &str) -> Value {
     let mut document = json!({
         "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.outcome(), "tables": report.tables,
-        "made": report.made, "access": report.access, "totals": report.totals(), "warnings": report.warnings, "notes": report.notes,
+        "made": report.made, "access": report.access, "totals": report.totals(), "notes": report.notes,
         "seconds": report.seconds,
     });
     if let (Some(directory), Value::Object(fields)) = (directory, &mut document) {
         insert_path(fields, "path", directory);
     }
-    document
+    with_warnings(document, &report.all_warnings())
 }
 
 /// Restored tables, one a line.

@@ -32,6 +32,12 @@ impl Warning {
         Self { kind, table: Some(table.clone()), message: message.into() }
     }
 
+    /// A warning that stands with its table, as one of the whole run: it names the table.
+    #[must_use]
+    pub fn naming(&self, table: &TableName) -> Self {
+        Self::of_table(self.kind, table, format!("{table}: {}", self.message))
+    }
+
     /// The same warning with its origin before the sentence: a repository, or a step of a run.
     #[must_use]
     pub fn from_origin(self, origin: impl fmt::Display) -> Self {
@@ -165,7 +171,49 @@ pub enum WarningKind {
     /// The figures for Prometheus were not written.
     MetricsNotWritten,
 
-    /// A sentence whose kind is not known: it was read from a manifest, or its command does not classify its warnings.
+    // Of `restore` and `drill`.
+    /// A table was not made, or not attached.
+    TableNotRestored,
+    /// A table is back with fewer rows than the snapshot has.
+    RowsMissing,
+    /// A table, function, named collection or workload exists, stays, and differs from the snapshot's.
+    ExistingDiffers,
+    /// A database, function, named collection or workload was not made.
+    ObjectNotMade,
+    /// A user, role, quota, policy or settings profile was not made, or not with all that it had.
+    AccessNotMade,
+    /// Parts are noted as damaged, and are restored as they are.
+    DamagedParts,
+    /// A part is noted as damaged; an intact copy of another snapshot is restored instead.
+    IntactCopy,
+    /// Which parts are damaged is not known.
+    DamageUnknown,
+    /// A drill did not prove a table: data is missing or different.
+    TableNotProven,
+    /// A drill could not try a table.
+    TableNotTried,
+    /// Rows past their TTL may be dropped before they are compared.
+    TtlNotHeld,
+    /// A table was attached with its merges off, and they could not be allowed again.
+    MergesHeld,
+    /// A definition still names a table or a database by its old name.
+    OldNameLeft,
+    /// What the server has made differs from the definition that was meant.
+    DefinitionChanged,
+    /// A refreshable view overwrites what its target has.
+    ViewRefreshes,
+    /// The live table has columns that the snapshot does not have.
+    ColumnsMissing,
+    /// Copies do not have all attributes of the snapshot's files.
+    AttributesLost,
+    /// The table that was replaced could not be dropped, or has changed and stays.
+    ReplacedTableKept,
+    /// A temporary table or database could not be dropped.
+    TemporaryLeft,
+    /// A replicated table may be read-only.
+    ReplicaReadOnly,
+
+    /// A sentence whose kind is not known: it was read from a manifest.
     Unclassified,
 }
 

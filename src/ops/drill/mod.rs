@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::model::{Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{AccessOptions, Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern};
 use crate::repo::{Event, Repository};
@@ -53,7 +54,8 @@ pub fn drill(
     let mut tables = match (drilled, scratch.remove()) {
         (Ok(tables), Ok(())) => tables,
         (Ok(tables), Err(error)) => {
-            warnings.push(format!("the next drill has to drop its database: {}", crate::monitor::chain(&error)));
+            let message = format!("the next drill has to drop its database: {}", crate::monitor::chain(&error));
+            warnings.push(Warning::new(WarningKind::TemporaryLeft, message));
             tables
         }
         (Err(error), Ok(())) => return Err(error),
@@ -74,7 +76,8 @@ pub fn drill(
         let written =
             repository.lock("drill", now(), request.lock_wait).and_then(|locked| locked.record(now(), &event));
         if let Err(error) = written {
-            report.warnings.push(format!("the outcome is not in the journal: {}", crate::monitor::chain(&error)));
+            let message = format!("the outcome is not in the journal: {}", crate::monitor::chain(&error));
+            report.warnings.push(Warning::new(WarningKind::CheckNotRecorded, message));
         }
     }
     report.seconds = stages.seconds();

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use crate::model::{SnapshotId, TableName};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind};
 use crate::ops::restore::{NotRestored, TableReport, TableState};
 
 /// How the sums of the parts of one table compare.
@@ -218,6 +218,20 @@ impl DrilledTable {
         !self.has_data && matches!(self.verdict, DrillVerdict::NotTried(Obstacle::Outside(_)))
     }
 
+    /// What the person should know of it.
+    fn warnings(&self) -> Vec<Warning> {
+        let verdict = match &self.verdict {
+            DrillVerdict::Failed(failure) => Some(Warning::new(WarningKind::TableNotProven, failure.to_string())),
+            DrillVerdict::NotTried(obstacle) if !self.is_outside() => {
+                Some(Warning::new(WarningKind::TableNotTried, obstacle.to_string()))
+            }
+            DrillVerdict::NotTried(_) | DrillVerdict::Proven => None,
+        };
+        // What the snapshot never had is not the drill's to prove.
+        let of_restore = self.restored.warnings.iter().filter(|warning| warning.kind != WarningKind::DataLeftBehind);
+        verdict.iter().chain(of_restore).map(|warning| warning.naming(&self.restored.from)).collect()
+    }
+
     /// Why it is not proven.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
@@ -293,8 +307,8 @@ pub struct DrillReport {
     pub tables: Vec<DrilledTable>,
     /// Tables with parts that the snapshot has.
     pub tables_in_snapshot: usize,
-    /// What the person should know.
-    pub warnings: Vec<String>,
+    /// What the person should know, besides what stands with each table.
+    pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and in all of them together as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
 }
@@ -312,6 +326,13 @@ impl DrillReport {
         }
     }
 
+    /// What the person should know, what stands with each table among it: a table that is not proven, a part that came
+    /// from an intact copy.
+    #[must_use]
+    pub fn all_warnings(&self) -> Vec<Warning> {
+        self.warnings.iter().cloned().chain(self.tables.iter().flat_map(DrilledTable::warnings)).collect()
+    }
+
     /// How many tables are so.
     #[must_use]
     pub fn count(&self, is_so: impl Fn(&DrilledTable) -> bool) -> usize {
@@ -322,12 +343,6 @@ impl DrillReport {
     #[must_use]
     pub fn sum(&self, figure: fn(&DrilledTable) -> u64) -> u64 {
         self.tables.iter().filter(|table| table.is_tried()).map(figure).fold(0, u64::saturating_add)
-    }
-
-    /// Whether something that should have been tried was not.
-    #[must_use]
-    pub fn has_gaps(&self) -> bool {
-        self.tables.iter().any(|table| !table.is_tried() && !table.is_outside())
     }
 }
 
@@ -361,7 +376,7 @@ mod tests {
         let proven = || table(true, DrillVerdict::Proven);
         let found = |tables: Vec<DrilledTable>| {
             let report = report(tables);
-            (report.state(), report.has_gaps())
+            (report.state(), !report.all_warnings().is_empty())
         };
         assert_eq!(found(vec![proven(), failed(), refused()]), (DrillState::Failed, true));
         assert_eq!(found(vec![proven(), refused()]), (DrillState::Proven, true));

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::{DRILL_PREFIX, Table, run_name};
+use crate::model::{DRILL_PREFIX, Table, Warning, WarningKind, run_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::restore::{LockedDir, Recovers, Statements, abandoned, leftover_names, random, recover_leftovers};
@@ -83,7 +83,7 @@ fn drop_table(statements: &Statements<'_>, table: &Table) -> Result<(), ServerEr
 ///
 /// # Errors
 /// If the directories of drills cannot be read.
-pub(super) fn drop_leftovers(server: &Server, local: &LocalDisks) -> Result<Vec<String>, OpError> {
+pub(super) fn drop_leftovers(server: &Server, local: &LocalDisks) -> Result<Vec<Warning>, OpError> {
     let Some(own) = local.own() else { return Ok(Vec::new()) };
     let mut warnings = Vec::new();
     let left = abandoned(&own.dir, DRILL_PREFIX)?;
@@ -94,12 +94,16 @@ pub(super) fn drop_leftovers(server: &Server, local: &LocalDisks) -> Result<Vec<
     if !left.names.is_empty() {
         match recover_leftovers(server, local, &leftover_names(local)?, Recovers::OwnDrills) {
             Ok(kept) => warnings.extend(kept),
-            Err(error) => warnings.push(format!("an interrupted drill: {}", crate::monitor::chain(&error))),
+            Err(error) => {
+                let message = format!("an interrupted drill: {}", crate::monitor::chain(&error));
+                warnings.push(Warning::new(WarningKind::LeftoverPending, message));
+            }
         }
     }
     for name in left.names {
         if let Err(error) = drop_database(server, local, &name) {
-            warnings.push(format!("the database {name} of an interrupted drill: {}", crate::monitor::chain(&error)));
+            let message = format!("the database {name} of an interrupted drill: {}", crate::monitor::chain(&error));
+            warnings.push(Warning::new(WarningKind::TemporaryLeft, message));
         }
     }
     Ok(warnings)

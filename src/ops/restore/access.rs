@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::model::{Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::plan::{AccessAction, AccessKept, AccessPlan, EntityPlan, ObjectKind};
 use crate::server::ServerError;
@@ -51,13 +52,14 @@ pub struct AccessReport {
 
 impl AccessReport {
     /// A sentence for one of which not everything was made.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<Warning> {
         let what = match self.state {
             AccessState::Failed | AccessState::Refused => "was not made",
             AccessState::Incomplete => "was made without a part of what it had",
             _ => return None,
         };
-        Some(format!("{} {} {what}: {}", self.kind, self.name, self.reason.as_deref().unwrap_or("no reason given")))
+        let reason = self.reason.as_deref().unwrap_or("no reason given");
+        Some(Warning::new(WarningKind::AccessNotMade, format!("{} {} {what}: {reason}", self.kind, self.name)))
     }
 }
 

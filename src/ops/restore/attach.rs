@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::model::{Table, TableName, count};
+use crate::model::{Table, TableName, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{
@@ -109,7 +109,8 @@ fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> 
         if let (Some(planned), Some(live)) = (planned.and_then(|planned| planned.definition.as_ref()), live)
             && !planned.is_like(&live, &attaching.plan.mapping)
         {
-            report.warnings.push("the server has made its definition into another one than the snapshot's".to_owned());
+            let message = "the server has made its definition into another one than the snapshot's";
+            report.warn(WarningKind::DefinitionChanged, message);
         }
     }
     Ok(())
@@ -155,20 +156,10 @@ fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableR
     let stored = context.item(&plan.from).and_then(|item| item.data.as_ref()).map_or(0, |data| data.amount.rows);
     report.state = TableState::Present;
     (report.rows, report.expected_rows) = (stored, stored);
-    match kept {
-        Kept::Same => {}
-        Kept::OtherDefinition => {
-            report.warnings.push("it exists with a definition that differs from the snapshot's, and stays".to_owned());
-        }
-        Kept::OtherData { rows, stored_rows, has_same_definition } => {
-            report.rows = rows;
-            let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
-            let definition = if has_same_definition { "" } else { " and another definition" };
-            report
-                .warnings
-                .push(format!("it exists and stays: it has {rows}{definition}, the snapshot has {stored_rows}"));
-        }
+    if let Kept::OtherData { rows, .. } = kept {
+        report.rows = rows;
     }
+    report.warnings.extend(kept.warning());
 }
 
 /// Makes an object without parts. ATTACH takes the definition as it is; where the server refuses it so, CREATE may do.
@@ -182,7 +173,8 @@ fn make(attaching: &Attaching<'_>, plan: &TablePlan, verb: Verb, report: &mut Ta
         if run_definition(attaching, plan, &plan.to, (verb, &definition.starting_empty())).is_ok() {
             return Ok(());
         }
-        report.warnings.push("it refreshes as soon as it is there, and overwrites what its target has".to_owned());
+        let message = "it refreshes as soon as it is there, and overwrites what its target has";
+        report.warn(WarningKind::ViewRefreshes, message);
     }
     match run_definition(attaching, plan, &plan.to, (verb, definition)) {
         Err(Refused::This(reason)) if verb == Verb::Attach && plan.inner_uuid.is_none() => {
@@ -262,11 +254,13 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
         report.parts = 0;
     }
     report.placed = placed.placed;
-    let lost = placed.lost_metadata.iter();
-    report.warnings.extend(lost.map(|lost| format!("copies lack the {lost} of the snapshot's files")));
+    for lost in &placed.lost_metadata {
+        report.warn(WarningKind::AttributesLost, format!("copies lack the {lost} of the snapshot's files"));
+    }
     if plan.engine.starts_with("Replicated") && attaching.plan.mapping.replicated == crate::plan::Replicated::Keep {
-        report.warnings.push(
-            "it is replicated: if system.replicas lists it as read-only, its path in Keeper is not there".to_owned(),
+        report.warn(
+            WarningKind::ReplicaReadOnly,
+            "it is replicated: if system.replicas lists it as read-only, its path in Keeper is not there",
         );
     }
     let (moved, state) = match &plan.action {
@@ -317,7 +311,8 @@ fn release(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
         for statement in release_statements(&sql::quote_table(&name), &plan.held) {
             if let Err(error) = attaching.statements.run_with(&statement, &settings) {
                 let error = crate::monitor::chain(&error);
-                report.warnings.push(format!("its merges are still held, run {statement}: {error}"));
+                let message = format!("its merges are still held, run {statement}: {error}");
+                report.warn(WarningKind::MergesHeld, message);
             }
         }
     }

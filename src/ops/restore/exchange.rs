@@ -1,6 +1,6 @@
 //! A restored table takes the place of the live one.
 
-use crate::model::TableName;
+use crate::model::{TableName, WarningKind};
 use crate::ops::error::OpError;
 use crate::server::{self, sql};
 
@@ -55,16 +55,18 @@ pub(super) fn swap(
         && let Some(gained) = now.gained(earlier, None)
     {
         report.replaced_table = Some(old.clone());
-        report.warnings.push(format!(
+        let message = format!(
             "the table that it replaced is now {old} and was not dropped, because it has changed since the plan was \
              made: {gained}"
-        ));
+        );
+        report.warn(WarningKind::ReplacedTableKept, message);
         return Ok(());
     }
     if let Err(error) = statements.drop_table(old, false) {
         let error = crate::monitor::chain(&error);
         report.replaced_table = Some(old.clone());
-        report.warnings.push(format!("the table that it replaced is now {old}, and could not be dropped: {error}"));
+        let message = format!("the table that it replaced is now {old}, and could not be dropped: {error}");
+        report.warn(WarningKind::ReplacedTableKept, message);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::exec::{PartRestorer, RestoreMode};
 use crate::fs::{CopyMeans, Dir};
-use crate::model::{Part, PartitionId, Table, TableName};
+use crate::model::{Part, PartitionId, Table, TableName, WarningKind};
 use crate::ops::error::OpError;
 use crate::server::{self, Shape, sql};
 
@@ -61,7 +61,8 @@ pub(super) fn fit(
         return Err(Refused::this(format!("the server did not take all of it: {expected:?} rows became {found:?}")));
     }
     let names = lacking.join(", ");
-    report.warnings.push(format!("the snapshot has no column {names}: what came back has the default there"));
+    let message = format!("the snapshot has no column {names}: what came back has the default there");
+    report.warn(WarningKind::ColumnsMissing, message);
     Ok(true)
 }
 

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::exec::{self, PartRestorer, RestoreMode, RestoredPart};
 use crate::fs::{CopyMeans, Dir, FileLock, RateLimit};
-use crate::model::{SnapshotId, TableName, escape_for_file_name};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
@@ -186,7 +186,7 @@ impl PreparedDirectory<'_> {
         stages: &Stages<'_>,
         target: &Dir,
         unfinished: &Dir,
-    ) -> Result<(Vec<TableReport>, Vec<String>), OpError> {
+    ) -> Result<(Vec<TableReport>, Vec<Warning>), OpError> {
         let Self { source, request, plan, .. } = self;
         let tree = unfinished.ensure_dir(TREE, 0o750)?;
         let stop = |_| {
@@ -220,7 +220,8 @@ impl PreparedDirectory<'_> {
         write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();
         if source.tables.iter().any(|table| table.entry.state == crate::repo::TableState::DataLeft) {
-            warnings.push("of tables whose data could not be taken only the definitions are there".to_owned());
+            let message = "of tables whose data could not be taken only the definitions are there";
+            warnings.push(Warning::new(WarningKind::DataLeftBehind, message));
         }
         stages.run(Stage::Seal, || target_dir::publish(target, unfinished, &tree))?;
         Ok((tables, warnings))
@@ -270,7 +271,8 @@ fn fill_table(
     unkept.sort_unstable();
     unkept.dedup();
     if !unkept.is_empty() {
-        report.warnings.push(format!("copies do not have all that the snapshot's files have: {}", unkept.join(", ")));
+        let message = format!("copies do not have all that the snapshot's files have: {}", unkept.join(", "));
+        report.warn(WarningKind::AttributesLost, message);
     }
     dir.keep_metadata_of(&stored)?;
     Ok(())

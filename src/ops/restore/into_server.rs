@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 
 use crate::exec;
-use crate::model::{SnapshotId, TableName, TableUuid};
+use crate::model::{SnapshotId, TableName, TableUuid, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::ops::access::{live_access, source_access};
 use crate::ops::create::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    AccessOptions, AccessPlan, DatabasePlan, Leftover, ObjectAction, RestorePlan, SnapshotContent, SnapshotReference,
+    AccessOptions, AccessPlan, DatabasePlan, Leftover, ObjectPlan, RestorePlan, SnapshotContent, SnapshotReference,
     SourceItem, Target, apply_recovery, plan_access, plan_recovery, plan_restore,
 };
 use crate::repo::{BoundServer, Repository, ServerEntry};
@@ -31,7 +31,7 @@ use super::items::{databases, items, objects};
 use super::job::{entries, jobs};
 use super::leftovers::{self, Recovers};
 use super::locked_dir::random;
-use super::objects::{MadeObjects, kept_object, make_databases, make_objects};
+use super::objects::{MadeObjects, make_databases, make_objects};
 use super::place::place_all;
 use super::recover::{recover, recover_leftovers};
 use super::report::{Report, TableReport};
@@ -200,22 +200,12 @@ fn fresh_uuid() -> Result<TableUuid, OpError> {
     Ok(TableUuid::try_from(text).expect("32 hex digits with four dashes are a UUID"))
 }
 
-/// Objects that are not made, or that stay as the server has them, as the plan says.
-fn refused_objects(plan: &RestorePlan) -> Vec<String> {
-    let refused = plan.objects.iter().filter_map(|object| match &object.action {
-        ObjectAction::Refuse(reason) => Some(format!("{} {} was not made: {reason}", object.kind, object.name)),
-        ObjectAction::KeepOther => Some(kept_object(&format!("{} {}", object.kind, object.name))),
-        ObjectAction::Make(_) | ObjectAction::Keep => None,
-    });
-    refused.collect()
-}
-
 /// What was carried out.
 struct Done {
     tables: Vec<TableReport>,
     made: Vec<String>,
     /// Functions and named collections that could not be made.
-    refused: Vec<String>,
+    refused: Vec<Warning>,
     access: Vec<AccessReport>,
 }
 
@@ -272,14 +262,16 @@ impl Prepared<'_> {
             warnings.extend(left);
         } else {
             // Nothing is to be made: what each table is goes into the report.
-            done.refused = refused_objects(&self.plan);
+            done.refused = self.plan.objects.iter().filter_map(ObjectPlan::warning).collect();
             done.access = planned_access(&self.plan.access);
             done.tables = self.plan.tables.iter().map(|table| planned(&self.context, table)).collect();
         }
         let context = &self.context;
         warnings.extend(done.refused);
         warnings.extend(done.access.iter().filter_map(AccessReport::warning));
-        warnings.extend(self.plan.access.unreadable.iter().map(ToString::to_string));
+        warnings.extend(
+            self.plan.access.unreadable.iter().map(|file| Warning::new(WarningKind::AccessNotMade, file.to_string())),
+        );
         let mut seconds = stages.seconds();
         seconds.insert("total", begun.elapsed().as_secs_f64());
         let mut notes = Vec::new();
@@ -300,7 +292,7 @@ impl Prepared<'_> {
         word: &str,
         now: DateTime<Utc>,
         stages: &Stages<'_>,
-    ) -> Result<(Done, Option<String>), OpError> {
+    ) -> Result<(Done, Option<Warning>), OpError> {
         let statements = Statements::new(self.context.server, word)?;
         let probes = described::probes(&self.plan, word);
         let noted = probes.iter().map(Probe::entry).collect();
@@ -346,7 +338,9 @@ impl Prepared<'_> {
             Ok(done) => {
                 let left = staging.finish(&self.context.survey.local).err();
                 let left = left.map(|left| {
-                    format!("the next restore has to remove its staging directory: {}", crate::monitor::chain(&left))
+                    let left = crate::monitor::chain(&left);
+                    let message = format!("the next restore has to remove its staging directory: {left}");
+                    Warning::new(WarningKind::TemporaryLeft, message)
                 });
                 Ok((done, left))
             }
@@ -365,7 +359,10 @@ impl Prepared<'_> {
             Ok(kept) if kept.is_empty() => error,
             Ok(kept) => OpError::Unfinished {
                 error: Box::new(error),
-                pending: format!("{} (the next restore does the rest)", kept.join("; ")),
+                pending: format!(
+                    "{} (the next restore does the rest)",
+                    kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                ),
             },
             Err(left) => OpError::Unfinished {
                 error: Box::new(error),

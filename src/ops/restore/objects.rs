@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::{Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::plan::{DatabasePlan, ObjectAction, ObjectPlan, ObjectStatement};
 use crate::server::{ServerError, sql};
@@ -23,14 +24,9 @@ pub(super) struct MadeObjects {
     /// What was made.
     pub(super) made: Vec<String>,
     /// Functions, named collections and workloads that could not be made, with the reason.
-    pub(super) refused: Vec<String>,
+    pub(super) refused: Vec<Warning>,
     /// Databases that could not be made, with the reason: they cost their own tables.
     pub(super) missing_databases: BTreeMap<String, String>,
-}
-
-/// What is said of an object that stays and differs from the snapshot's.
-pub(super) fn kept_object(label: &str) -> String {
-    format!("{label} exists with a statement that differs from the snapshot's, and stays")
 }
 
 /// Makes the databases of a plan.
@@ -50,7 +46,7 @@ pub(super) fn make_databases(
             Ok(false) => {}
             Err(Unmade::Refused(reason)) => {
                 let reason = format!("its database {} could not be made: {reason}", database.name);
-                made.refused.push(reason.clone());
+                made.refused.push(Warning::new(WarningKind::ObjectNotMade, reason.clone()));
                 made.missing_databases.insert(database.name.clone(), reason);
             }
             Err(Unmade::Failed(error)) => return Err(error.into()),
@@ -109,13 +105,10 @@ pub(super) fn make_objects(
 ) -> Result<(), OpError> {
     let mut pending: Vec<(String, &ObjectStatement)> = Vec::new();
     for object in objects {
-        let label = format!("{} {}", object.kind, object.name);
-        match &object.action {
-            ObjectAction::Make(statement) => pending.push((label, statement)),
-            ObjectAction::Refuse(reason) => made.refused.push(format!("{label} was not made: {reason}")),
-            ObjectAction::KeepOther => made.refused.push(kept_object(&label)),
-            ObjectAction::Keep => {}
+        if let ObjectAction::Make(statement) = &object.action {
+            pending.push((format!("{} {}", object.kind, object.name), statement));
         }
+        made.refused.extend(object.warning());
     }
     loop {
         let before = pending.len();
@@ -131,7 +124,9 @@ pub(super) fn make_objects(
             }
         }
         if failed.is_empty() || failed.len() == before {
-            made.refused.extend(failed.into_iter().map(|(label, _, error)| format!("{label} was not made: {error}")));
+            let refused =
+                |(label, _, error)| Warning::new(WarningKind::ObjectNotMade, format!("{label} was not made: {error}"));
+            made.refused.extend(failed.into_iter().map(refused));
             return Ok(());
         }
         pending = failed.into_iter().map(|(label, statement, _)| (label, statement)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::model::{PartitionId, TableName};
+use crate::model::{PartitionId, TableName, WarningKind};
 use crate::ops::error::OpError;
 use crate::server::{self, sql};
 
@@ -35,7 +35,8 @@ pub(super) fn move_partitions(
     for (helper, dropped) in dropped {
         if let Err(error) = dropped {
             let error = crate::monitor::chain(&error);
-            report.warnings.push(format!("the temporary table {helper} could not be dropped: {error}"));
+            let message = format!("the temporary table {helper} could not be dropped: {error}");
+            report.warn(WarningKind::TemporaryLeft, message);
         }
     }
     Ok(())

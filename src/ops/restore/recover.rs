@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{TableName, TableUuid};
+use crate::model::{TableName, TableUuid, Warning, WarningKind};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, plan_recovery, release_statements};
@@ -23,7 +23,7 @@ use super::survey::live_table;
 ///
 /// # Errors
 /// If the server does not answer, or something cannot be removed.
-pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep]) -> Result<Vec<String>, OpError> {
+pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep]) -> Result<Vec<Warning>, OpError> {
     let mut kept = Vec::new();
     if steps.is_empty() {
         return Ok(kept);
@@ -49,7 +49,7 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
                 Some(format!("{object} of an interrupted restore stays: {reason}"))
             }
         };
-        kept.extend(stays);
+        kept.extend(stays.map(|stays| Warning::new(WarningKind::LeftoverPending, stays)));
     }
     Ok(kept)
 }
@@ -63,7 +63,7 @@ pub(in crate::ops) fn recover_leftovers(
     local: &LocalDisks,
     names: &BTreeSet<String>,
     recovers: Recovers,
-) -> Result<Vec<String>, OpError> {
+) -> Result<Vec<Warning>, OpError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::model::{Placed, SnapshotId, TableName};
+use crate::model::{Placed, SnapshotId, TableName, Warning, WarningKind};
 
 use super::access::{AccessReport, AccessState};
 use super::not_restored::NotRestored;
@@ -84,8 +84,13 @@ pub struct TableReport {
     /// Statements that bring back the TTL that was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ttl_statements: Vec<String>,
-    /// What the person should know of it.
-    pub warnings: Vec<String>,
+    /// What the person should know of it: sentences in JSON.
+    #[serde(serialize_with = "sentences")]
+    pub warnings: Vec<Warning>,
+}
+
+fn sentences<S: Serializer>(warnings: &[Warning], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(warnings.iter().map(|warning| &warning.message))
 }
 
 impl TableReport {
@@ -114,6 +119,22 @@ impl TableReport {
             ttl_statements: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Adds a warning.
+    pub(super) fn warn(&mut self, kind: WarningKind, message: impl Into<String>) {
+        self.warnings.push(Warning::new(kind, message));
+    }
+
+    /// Why it is not back, or not whole, as a warning.
+    fn shortfall(&self) -> Option<Warning> {
+        let kind = match self.state {
+            TableState::Failed | TableState::Skipped => WarningKind::TableNotRestored,
+            TableState::Incomplete => WarningKind::RowsMissing,
+            _ => return None,
+        };
+        let reason = self.reason.as_ref().map_or_else(|| "no reason given".to_owned(), ToString::to_string);
+        Some(Warning::new(kind, reason))
     }
 
     /// The name that it has now.
@@ -169,8 +190,8 @@ pub struct Report {
     pub made: Vec<String>,
     /// Users, roles, quotas, policies, settings profiles of the snapshot, where they were looked at.
     pub access: Vec<AccessReport>,
-    /// What the person should know: with any of these the exit code is 3.
-    pub warnings: Vec<String>,
+    /// What the person should know, besides what stands with each table.
+    pub warnings: Vec<Warning>,
     /// What to do next, which is no warning.
     pub notes: Vec<String>,
     /// Seconds spent in each stage, and in all of them together as `total`.
@@ -232,12 +253,16 @@ impl Report {
         is_all_left_out && (failed > 0 || skips_all)
     }
 
-    /// Whether there is anything that the person should know.
+    /// All that the person should know, each table that is not back among it: with any of these the exit code is 3.
     #[must_use]
-    pub fn has_warnings(&self) -> bool {
-        let is_short = |state| matches!(state, TableState::Failed | TableState::Incomplete | TableState::Skipped);
-        let in_tables = |table: &TableReport| !table.warnings.is_empty() || is_short(table.state);
-        !self.warnings.is_empty() || self.tables.iter().any(in_tables)
+    pub fn all_warnings(&self) -> Vec<Warning> {
+        let of_table = |table: &TableReport| {
+            let name = table.name();
+            let warnings: Vec<Warning> =
+                table.shortfall().iter().chain(&table.warnings).map(|warning| warning.naming(&name)).collect();
+            warnings
+        };
+        self.warnings.iter().cloned().chain(self.tables.iter().flat_map(of_table)).collect()
     }
 }
 
@@ -258,6 +283,7 @@ mod tests {
                 snapshot: "2026-11-22T020000Z".parse().expect("an id"),
                 tables: states.iter().map(table).collect(),
                 made: made.iter().map(|made| (*made).to_owned()).collect(),
+                access: Vec::new(),
                 warnings: Vec::new(),
                 notes: Vec::new(),
                 seconds: BTreeMap::new(),

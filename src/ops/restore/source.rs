@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::{Damage, OpError};
 use crate::ops::read;
@@ -81,7 +81,7 @@ pub(in crate::ops) struct Source {
     /// Intact copies of those in other snapshots: these are restored.
     pub(super) intact: IntactCopies,
     /// Notes for the person.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Source {
@@ -115,7 +115,8 @@ impl Source {
         let mut warnings = Vec::new();
         let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
             let error = crate::monitor::chain(&error);
-            warnings.push(format!("which parts verifications have found damaged is not known: {error}"));
+            let message = format!("which parts verifications have found damaged is not known: {error}");
+            warnings.push(Warning::new(WarningKind::DamageUnknown, message));
             BTreeSet::new()
         });
         let is_whole = wanted.is_all();

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::{Placement, TableName};
+use crate::model::{Placement, TableName, Warning, WarningKind};
 
 use super::attach_script::{AttachItem, AttachScript, attach_script};
-use super::source::SourceItem;
+use super::source::{SourceItem, noted_damaged};
 use super::target::Amount;
 
 /// The directory that is restored into, as it is.
@@ -113,7 +113,7 @@ pub struct DirectoryTable {
     /// The parts that are placed.
     pub amount: Amount,
     /// What the person should know of it.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The plan of a restore into a directory.
@@ -134,7 +134,7 @@ pub struct DirectoryPlan {
     /// The statements that attach the tables to `clickhouse local`.
     pub script: AttachScript,
     /// What the person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl DirectoryPlan {
@@ -148,6 +148,21 @@ impl DirectoryPlan {
     #[must_use]
     pub fn placed(&self, placement: Placement) -> Amount {
         self.sum(|action| *action == DirectoryAction::Place(placement))
+    }
+
+    /// What the person should know, each with the name of what it is about: with any of these the exit code is 3.
+    #[must_use]
+    pub fn all_warnings(&self) -> Vec<Warning> {
+        let of_table = |table: &DirectoryTable| {
+            let refusal = match &table.action {
+                DirectoryAction::Refuse(reason) => Some(Warning::new(WarningKind::TableNotRestored, reason.clone())),
+                DirectoryAction::Place(_) | DirectoryAction::Define => None,
+            };
+            let warnings: Vec<Warning> =
+                refusal.iter().chain(&table.warnings).map(|warning| warning.naming(&table.name)).collect();
+            warnings
+        };
+        self.warnings.iter().cloned().chain(self.tables.iter().flat_map(of_table)).collect()
     }
 
     fn sum(&self, counts: impl Fn(&DirectoryAction) -> bool) -> Amount {
@@ -188,7 +203,8 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
     plan.script = attach_script(&attached);
     let copied_bytes = plan.placed(Placement::Copied).bytes;
     if copied_bytes > target.free_bytes {
-        plan.warnings.push(format!("{copied_bytes} bytes are copied, and {} are free there", target.free_bytes));
+        let message = format!("{copied_bytes} bytes are copied, and {} are free there", target.free_bytes);
+        plan.warnings.push(Warning::new(WarningKind::LowSpace, message));
     }
     plan
 }
@@ -232,7 +248,7 @@ fn plan_table(
                     ));
                     return table;
                 }
-                Some(_) => table.warnings.push(format!("{damaged} of its parts are noted as damaged")),
+                Some(_) => table.warnings.push(noted_damaged(damaged)),
                 None => {}
             }
             table.warnings.extend(data.copies());

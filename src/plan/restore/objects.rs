@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::escape_for_file_name;
+use crate::model::{Warning, WarningKind, escape_for_file_name};
 use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Verb};
 
 /// A function, named collection, workload or resource of the snapshot, by the file that it stands in.
@@ -41,6 +41,25 @@ pub struct ObjectPlan {
     pub name: String,
     /// What is done.
     pub action: ObjectAction,
+}
+
+impl ObjectPlan {
+    /// What the person should know: it is not made, or stays as the server has it.
+    #[must_use]
+    pub fn warning(&self) -> Option<Warning> {
+        let (kind, name) = (self.kind, &self.name);
+        match &self.action {
+            ObjectAction::Refuse(reason) => {
+                Some(Warning::new(WarningKind::ObjectNotMade, format!("{kind} {name} was not made: {reason}")))
+            }
+            ObjectAction::KeepOther => {
+                let message =
+                    format!("{kind} {name} exists with a statement that differs from the snapshot's, and stays");
+                Some(Warning::new(WarningKind::ExistingDiffers, message))
+            }
+            ObjectAction::Make(_) | ObjectAction::Keep => None,
+        }
+    }
 }
 
 /// A database of the snapshot.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{PartitionId, TableName, TableUuid};
+use crate::model::{PartitionId, TableName, TableUuid, Warning, WarningKind};
 use crate::plan::definition::quote;
 use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, Replicated, Verb};
 
@@ -13,7 +13,7 @@ use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{RestoreOptions, What};
 use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
-use super::source::{SnapshotContent, SourceData, SourceItem};
+use super::source::{SnapshotContent, SourceData, SourceItem, noted_damaged};
 use super::storage::{Disks, disks};
 use super::table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 use super::target::{Amount, Target, TargetTable};
@@ -130,7 +130,8 @@ fn name_unresolved(plan: &mut RestorePlan) {
     for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
         let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
         if !left.is_empty() {
-            table.warnings.push(format!("its definition still names {}", left.join(", ")));
+            let message = format!("its definition still names {}", left.join(", "));
+            table.warnings.push(Warning::new(WarningKind::OldNameLeft, message));
         }
     }
 }
@@ -224,7 +225,8 @@ impl Planner<'_> {
             plan.statement_uuid = Some((self.fresh)());
         }
         if let (Some(reason), Action::Make(_)) = (&source.data_left, &plan.action) {
-            plan.warnings.push(format!("it is empty, its data is not in the snapshot: {reason}"));
+            let message = format!("it is empty, its data is not in the snapshot: {reason}");
+            plan.warnings.push(Warning::new(WarningKind::DataLeftBehind, message));
         }
         plan
     }
@@ -255,7 +257,7 @@ impl Planner<'_> {
             return;
         }
         if !data.damaged.is_empty() {
-            plan.warnings.push(format!("{} of its parts are noted as damaged", data.damaged.len()));
+            plan.warnings.push(noted_damaged(data.damaged.len()));
         }
         plan.warnings.extend(data.copies());
         match disks(self.target, self.options, data, plan.definition.as_ref()) {
@@ -280,7 +282,8 @@ impl Planner<'_> {
         }
         let has_ttl = definition.has_ttl() && self.options.what != What::Schema;
         if has_ttl && plan.held.is_empty() && !self.target.hold_settings.is_empty() {
-            plan.warnings.push("rows past their TTL may be dropped before they are compared".to_owned());
+            let message = "rows past their TTL may be dropped before they are compared";
+            plan.warnings.push(Warning::new(WarningKind::TtlNotHeld, message));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, TableUuid};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind};
 use crate::plan::Definition;
 
 use super::compare::PartState;
@@ -31,9 +31,10 @@ pub struct SourceData {
 
 impl SourceData {
     /// What a person is to know of parts that come from intact copies.
-    pub(super) fn copies(&self) -> impl Iterator<Item = String> {
+    pub(super) fn copies(&self) -> impl Iterator<Item = Warning> {
         self.from_copies.iter().map(|(part, snapshot)| {
-            format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}")
+            let message = format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}");
+            Warning::new(WarningKind::IntactCopy, message)
         })
     }
 
@@ -42,6 +43,11 @@ impl SourceData {
     pub fn partitions(&self) -> BTreeSet<PartitionId> {
         self.parts.iter().map(|part| part.partition.of_data()).collect()
     }
+}
+
+/// The warning about parts that are restored in spite of their damage.
+pub(super) fn noted_damaged(parts: usize) -> Warning {
+    Warning::new(WarningKind::DamagedParts, format!("{parts} of its parts are noted as damaged"))
 }
 
 /// The selected content of a snapshot.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{TableName, TableUuid};
+use crate::model::{TableName, TableUuid, Warning, WarningKind, count};
 use crate::plan::{AccessPlan, Definition, Mapping, Verb};
 
 use super::expiry::Expired;
@@ -29,6 +29,25 @@ pub enum Kept {
         /// Whether it is defined as in the snapshot.
         has_same_definition: bool,
     },
+}
+
+impl Kept {
+    /// What the person should know of a table that differs.
+    #[must_use]
+    pub fn warning(self) -> Option<Warning> {
+        let message = match self {
+            Self::Same => return None,
+            Self::OtherDefinition => {
+                "it exists with a definition that differs from the snapshot's, and stays".to_owned()
+            }
+            Self::OtherData { rows, stored_rows, has_same_definition } => {
+                let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
+                let definition = if has_same_definition { "" } else { " and another definition" };
+                format!("it exists and stays: it has {rows}{definition}, the snapshot has {stored_rows}")
+            }
+        };
+        Some(Warning::new(WarningKind::ExistingDiffers, message))
+    }
 }
 
 /// What is done with one table.
@@ -140,7 +159,19 @@ pub struct TablePlan {
     /// What of the live table the snapshot does not have, and would be lost.
     pub losses: Vec<Loss>,
     /// Notes for the person.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+impl TablePlan {
+    fn all_warnings(&self) -> Vec<Warning> {
+        let action = match &self.action {
+            Action::Impossible(reason) => Some(Warning::new(WarningKind::TableNotRestored, reason.clone())),
+            Action::Skip(reason) => Some(Warning::new(WarningKind::TableNotRestored, reason.to_string())),
+            Action::Keep(kept) => kept.warning(),
+            Action::Place | Action::Swap | Action::Partitions { .. } | Action::Make(_) => None,
+        };
+        action.iter().chain(&self.warnings).map(|warning| warning.naming(&self.to)).collect()
+    }
 }
 
 /// A table that is not touched unless a person asks for it.
@@ -194,10 +225,31 @@ pub struct RestorePlan {
     /// Two tables that would have one name.
     pub conflicts: Vec<String>,
     /// Notes for the person that are about no single table.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl RestorePlan {
+    /// What the person should know, each with the name of what it is about: with any of these the exit code is 3.
+    #[must_use]
+    pub fn all_warnings(&self) -> Vec<Warning> {
+        let leftovers = self.recovery.iter().filter(|step| matches!(step, RecoveryStep::Keep { .. }));
+        let leftovers = leftovers.map(|step| Warning::new(WarningKind::LeftoverPending, step.to_string()));
+        let databases = self.databases.iter().filter_map(|database| {
+            let reason = database.engine.as_ref().err()?;
+            let message = format!("database {} cannot be made: {reason}", database.name);
+            Some(Warning::new(WarningKind::ObjectNotMade, message))
+        });
+        let access = self.access.refusals().into_iter();
+        let access = access.map(|refusal| Warning::new(WarningKind::AccessNotMade, refusal));
+        leftovers
+            .chain(databases)
+            .chain(self.objects.iter().filter_map(ObjectPlan::warning))
+            .chain(access)
+            .chain(self.warnings.iter().cloned())
+            .chain(self.tables.iter().flat_map(TablePlan::all_warnings))
+            .collect()
+    }
+
     /// Whether carrying it out changes anything on the server.
     #[must_use]
     pub fn changes_server(&self) -> bool {
