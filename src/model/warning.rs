@@ -213,7 +213,8 @@ pub enum WarningKind {
     /// A replicated table may be read-only.
     ReplicaReadOnly,
 
-    /// A sentence whose kind is not known: it was read from a manifest.
+    /// A sentence whose kind is not known: an older version wrote it without one, or a newer one with a kind of its own.
+    #[serde(other)]
     Unclassified,
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Label, Placed, SnapshotId, TableUuid, Totals};
+use crate::model::{Label, Placed, SnapshotId, TableUuid, Totals, Warning};
 
 /// The format of repositories and manifests that this chsnap writes.
 pub const FORMAT: u32 = 1;
@@ -46,6 +46,9 @@ pub struct Manifest {
     pub metadata: Vec<MetadataFile>,
     /// What the person was told when it was made.
     pub warnings: Vec<String>,
+    /// The same, each with its kind and its table; the first versions wrote none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warning_list: Vec<Warning>,
     /// BLAKE3 of `parts.jsonl.zst`, 64 hex digits.
     pub parts_blake3: String,
 }

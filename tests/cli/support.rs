@@ -226,6 +226,7 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
         }],
         metadata: Vec::new(),
         warnings: Vec::new(),
+        warning_list: Vec::new(),
         parts_blake3: String::new(),
     }
 }

@@ -104,11 +104,34 @@ fn a_snapshot_of_26_fails_clean_on_18() {
     }
     assert_eq!(old.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "0");
     assert_eq!(old.query("SELECT k FROM default.mine"), "1");
-    let new = |before: &Tree| tree(data).into_keys().filter(|path| !before.contains_key(path)).collect::<Vec<_>>();
+    let appeared = |before: &Tree| tree(data).into_keys().filter(|path| !before.contains_key(path)).collect::<Vec<_>>();
     // The server itself makes it before it looks at the engine.
-    assert_eq!(new(&before), [Path::new("metadata/lab")]);
+    assert_eq!(appeared(&before), [Path::new("metadata/lab")]);
     for entry in fs::read_dir(data).expect("it reads") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         assert!(!name.starts_with("chsnap_"), "{name}");
     }
+    // Into a database that is there: a table stands with all its rows, or not at all.
+    fs::remove_dir(data.join("metadata/lab")).expect("it is empty");
+    old.query("CREATE DATABASE lab");
+    let run = there.run(&["restore", "latest", "--yes", "--json"]);
+    let report: Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert!([1, 3].contains(&run.code), "{report}");
+    let listed = old.query("SELECT name FROM system.tables WHERE database = 'lab'");
+    for (table, state) in states(&report) {
+        let stands = listed.lines().any(|name| name == table);
+        match state.as_str() {
+            "restored" => {
+                let query = format!("SELECT count() FROM lab.{table}");
+                assert_eq!(old.query(&query), new.query(&query), "{table}");
+            }
+            "created" => assert!(stands, "{table}"),
+            "failed" => assert!(!stands, "{table}: {report}"),
+            state => panic!("{table}: {state}"),
+        }
+    }
+    let low = report["tables"].as_array().and_then(|tables| tables.iter().find(|table| table["table"] == "low"));
+    let low = low.unwrap_or_else(|| panic!("{report}"));
+    assert!(low["state"] == "failed" && low["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{low}");
+    assert_eq!(old.query("SELECT k FROM default.mine"), "1");
 }

@@ -304,6 +304,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
         tables: TABLES.iter().map(|table| table_entry(table)).collect(),
         metadata: Vec::new(),
         warnings: Vec::new(),
+        warning_list: Vec::new(),
         parts_blake3: String::new(),
     }
 }

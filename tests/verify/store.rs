@@ -317,6 +317,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64) -> Manifest {
         tables: Vec::new(),
         metadata: Vec::new(),
         warnings: Vec::new(),
+        warning_list: Vec::new(),
         parts_blake3: String::new(),
     }
 }

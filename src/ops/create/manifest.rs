@@ -154,6 +154,7 @@ impl Parts<'_> {
             tables,
             metadata: self.metadata.files,
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
+            warning_list: self.warnings.to_vec(),
             parts_blake3: String::new(),
         };
         let (records, notes) = described;

@@ -3,6 +3,7 @@
 use super::calls::{calls, pairs};
 use super::object::ObjectKind;
 use super::parsed::Definition;
+use super::reach::is_foreign;
 use super::tokens::{Token, solid_tokens};
 
 impl Definition {
@@ -20,7 +21,8 @@ impl Definition {
             ObjectKind::Function => calls(&tokens).iter().any(|call| is_it(call.at)),
             ObjectKind::NamedCollection => calls(&tokens).iter().any(|call| {
                 let is_engine = call.at.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|t| t.is_mark("="));
-                let is_table = keyword_before(call.at, &["FROM", "JOIN", "AS", "FUNCTION"]);
+                // Behind a comma a table function looks like any other.
+                let is_table = is_foreign(&call.name) || keyword_before(call.at, &["FROM", "JOIN", "AS", "FUNCTION"]);
                 let is_source = || pairs(&tokens, call.inside()).iter().any(|(key, at)| key == "NAME" && is_it(*at));
                 (is_engine || is_table) && call.single(0).is_some_and(is_it) || is_source()
             }),
@@ -65,6 +67,7 @@ mod tests {
         for text in [
             "CREATE TABLE a.t (y UInt8) ENGINE = S3(x, format = 'CSV')",
             "CREATE VIEW a.v AS SELECT y FROM s3(`x`)",
+            "CREATE VIEW a.v AS SELECT y FROM a.t, s3(x)",
             "CREATE DICTIONARY a.d (y UInt8) PRIMARY KEY y SOURCE(CLICKHOUSE(NAME x TABLE 't')) LAYOUT(FLAT())",
         ] {
             assert!(needs(text, ObjectKind::NamedCollection), "{text}");

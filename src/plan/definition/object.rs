@@ -5,7 +5,7 @@ use std::fmt;
 use super::alike::are_alike;
 use super::error::DefinitionError;
 use super::reader::Reader;
-use super::secrets::{Context, Masked, mask};
+use super::secrets::{Context, Masked, has_hidden, mask};
 use super::statements::{single_statement, statements};
 
 /// What an object is.
@@ -131,6 +131,12 @@ impl ObjectStatement {
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.name == other.name && are_alike(&self.rest, &other.rest)
+    }
+
+    /// Whether a secret is hidden in it, by ClickHouse or by its author.
+    #[must_use]
+    pub fn has_hidden_secret(&self) -> bool {
+        has_hidden(&self.rest)
     }
 
     /// The statement on one line, with `'[HIDDEN]'` for every secret.

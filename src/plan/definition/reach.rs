@@ -175,15 +175,18 @@ fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &
     found.map(|database| format!("it names the database {database}"))
 }
 
+/// Whether a function, by its name in small letters, reads or writes outside the server.
+pub(super) fn is_foreign(function: &str) -> bool {
+    FOREIGN_FUNCTIONS.iter().any(|foreign| function.starts_with(foreign)) && !HARMLESS_FUNCTIONS.contains(&function)
+}
+
 fn of_function(
     function: &str,
     is_table: bool,
     first_argument: Option<&Token<'_>>,
     surroundings: &Surroundings<'_>,
 ) -> Option<String> {
-    let is_foreign = FOREIGN_FUNCTIONS.iter().any(|foreign| function.starts_with(foreign));
-    if (is_foreign && !HARMLESS_FUNCTIONS.contains(&function)) || (is_table && !OWN_TABLE_FUNCTIONS.contains(&function))
-    {
+    if is_foreign(function) || (is_table && !OWN_TABLE_FUNCTIONS.contains(&function)) {
         return Some(format!("the function {function} reaches outside, or is not known to stay within"));
     }
     let takes_name = function.starts_with("dict") || function.starts_with("joinget");

@@ -16,9 +16,6 @@ pub struct SourceObject {
     pub statement: Result<ObjectStatement, String>,
 }
 
-/// What servers print instead of a secret.
-const HIDDEN: &str = "[HIDDEN]";
-
 /// What is done with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectAction {
@@ -84,14 +81,15 @@ pub struct DatabasePlan {
     pub engine: Result<String, String>,
 }
 
-/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped
-/// names, and with their statements where they can be read.
+/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped names, and with their
+/// statements where they can be read.
 ///
 /// Only a statement that makes what its file's place and name say is run.
 pub(super) fn plan_objects(
     objects: &[SourceObject],
     existing: &BTreeMap<(ObjectKind, String), Option<ObjectStatement>>,
     wanted: &dyn Fn(ObjectKind, &str) -> bool,
+    with_hidden_secrets: bool,
 ) -> Vec<ObjectPlan> {
     let plan = |object: &SourceObject| {
         let name = match &object.statement {
@@ -111,9 +109,9 @@ pub(super) fn plan_objects(
             Ok(statement) if escape_for_file_name(&statement.name) != object.escaped_name => {
                 ObjectAction::Refuse(format!("its file holds the statement of another {}", statement.kind))
             }
-            Ok(statement) if statement.secrets().iter().any(|secret| secret == HIDDEN) => {
-                ObjectAction::Refuse("its secrets are hidden in the snapshot".to_owned())
-            }
+            Ok(statement) if statement.has_hidden_secret() && !with_hidden_secrets => ObjectAction::Refuse(
+                "its secrets are hidden in the snapshot (--with-hidden-secrets makes it)".to_owned(),
+            ),
             Ok(statement) => ObjectAction::Make(statement.clone()),
         };
         ObjectPlan { kind: object.kind, name, action }
@@ -180,7 +178,7 @@ mod tests {
             object(ObjectKind::Function, "nc", "CREATE NAMED COLLECTION nc AS a = 'b'"),
         ];
         let existing = BTreeMap::from([((ObjectKind::Function, "there".to_owned()), None)]);
-        let plans = plan_objects(&objects, &existing, &|_, _| true);
+        let plans = plan_objects(&objects, &existing, &|_, _| true, false);
         let made: Vec<&str> = plans
             .iter()
             .filter(|plan| matches!(plan.action, ObjectAction::Make(_)))
@@ -189,6 +187,16 @@ mod tests {
         assert_eq!(made, ["good"], "{plans:?}");
         assert_eq!(plans.iter().filter(|plan| matches!(plan.action, ObjectAction::Refuse(_))).count(), 4);
         assert!(!format!("{:?}", plans.iter().filter(|plan| plan.name != "good").collect::<Vec<_>>()).contains("prod"));
+    }
+
+    #[test]
+    fn an_object_whose_secrets_are_hidden_is_made_only_if_it_is_asked_for() {
+        let stored = [object(ObjectKind::NamedCollection, "nc", "CREATE NAMED COLLECTION nc AS password = '[HIDDEN]'")];
+        let makes = |with_hidden_secrets: bool| {
+            let plans = plan_objects(&stored, &BTreeMap::new(), &|_, _| true, with_hidden_secrets);
+            plans.iter().any(|plan| matches!(plan.action, ObjectAction::Make(_)))
+        };
+        assert_eq!([makes(false), makes(true)], [false, true]);
     }
 
     #[test]
@@ -203,7 +211,7 @@ mod tests {
                 ((ObjectKind::Function, "f".to_owned()), function.and_then(statement)),
                 ((ObjectKind::NamedCollection, "nc".to_owned()), statement(collection)),
             ]);
-            plan_objects(&stored, &existing, &|_| true).into_iter().map(|plan| plan.action).collect()
+            plan_objects(&stored, &existing, &|_, _| true, false).into_iter().map(|plan| plan.action).collect()
         };
         use ObjectAction::{Keep, KeepOther};
         let (same, hidden) =

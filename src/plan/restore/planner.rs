@@ -73,7 +73,7 @@ pub fn plan_restore(
             definitions.any(|definition| definition.needs(kind, name))
         };
         let wanted = |kind: ObjectKind, name: &str| content.is_whole || is_needed(kind, name);
-        plan.objects = plan_objects(content.objects, &target.objects, &wanted);
+        plan.objects = plan_objects(content.objects, &target.objects, &wanted, options.with_hidden_secrets);
     }
     map_names(&mut plan, sources, options);
     if !options.renames.is_empty() {
