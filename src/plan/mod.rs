@@ -1,7 +1,6 @@
 //! Pure decisions: no I/O, no clock, no threads.
 
 mod access;
-mod assess;
 mod changed;
 mod choose;
 mod create;
@@ -9,7 +8,9 @@ mod definition;
 pub mod diff;
 mod frame;
 mod growth;
+mod heir;
 mod holders;
+mod judge;
 mod nearest;
 mod night;
 mod pattern;
@@ -25,7 +26,6 @@ pub use access::{
     AccessAction, AccessEntity, AccessFileError, AccessKept, AccessNames, AccessOptions, AccessPlan, AccessStep,
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
-pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow, widen};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
@@ -35,7 +35,11 @@ pub use definition::{
 };
 pub use frame::{Frame, OutsidePath, Place};
 pub use growth::{Growth, Sample, growth};
+pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};
+pub use judge::{
+    BrokenPart, Caveat, DefinitionRead, Evidence, ROUNDS, Refused, RetryReason, TableSkipReason, Taken, Verdict, judge,
+};
 pub use nearest::nearest;
 pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};

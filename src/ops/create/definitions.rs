@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::fs::{self, Dir, Stat};
 use crate::model::{TableName, Warning, WarningKind, escape_for_file_name, is_drill_database};
 use crate::ops::error::OpError;
-use crate::plan::CreatePlan;
+use crate::plan::{CreatePlan, TableSkipReason};
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
 use super::copying::Copying;
 use super::request::Request;
-use super::rounds::Tree;
+use super::rounds::{SkippedTable, Tree};
 use super::table::Definition;
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
@@ -70,8 +70,8 @@ impl Definitions<'_> {
         Ok(written)
     }
 
-    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now. The answer
-    /// is the tables whose secrets the server hides.
+    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now, those of tables
+    /// that were skipped too. The answer is the tables whose secrets the server hides.
     fn write_tables(&self, plan: &CreatePlan, tree: &Tree, written: &mut Written) -> Result<Vec<TableName>, OpError> {
         let mut hidden = Vec::new();
         let mut write = |name: &TableName, definition: &Definition| -> Result<(), OpError> {
@@ -91,8 +91,17 @@ impl Definitions<'_> {
                 write(name, definition)?;
             }
         }
+        let gone = |skipped: &&SkippedTable| skipped.reason == TableSkipReason::Gone;
+        let skipped =
+            || tree.skipped.iter().filter(|(name, _)| !tree.taken.contains_key(*name)).map(|(_, table)| table);
+        for SkippedTable { table, .. } in skipped().filter(gone) {
+            // Its file may be another table's by now.
+            write(table.name(), &Definition { text: table.definition.clone().into_bytes(), is_file: false })?;
+        }
+        let skipped = skipped().filter(|skipped| !gone(skipped)).map(|skipped| &skipped.table);
+        let left_behind = plan.left_behind.iter().map(|(table, _)| table);
         let mut printed: Option<HashMap<TableName, String>> = None;
-        for table in plan.definitions.iter().chain(plan.left_behind.iter().map(|(table, _)| table)) {
+        for table in plan.definitions.iter().chain(left_behind).chain(skipped) {
             if let Some(text) = self.local.read_definition(&table.metadata_path) {
                 write(table.name(), &Definition { text, is_file: true })?;
                 continue;

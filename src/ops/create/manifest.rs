@@ -129,7 +129,9 @@ impl Parts<'_> {
         let left = self.plan.left_behind.iter();
         tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.clone()))));
         let skipped = self.tree.skipped.values();
-        tables.extend(skipped.map(|(table, reason)| entry(table, TableState::Skipped, Some(reason.clone()))));
+        tables.extend(
+            skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),
+        );
         tables.sort_by(|a, b| (&a.database, &a.table).cmp(&(&b.database, &b.table)));
         let manifest = Manifest {
             format: FORMAT,

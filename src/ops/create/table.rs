@@ -16,7 +16,7 @@ use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
-use crate::plan::{Scope, TableFreeze};
+use crate::plan::{self, BrokenPart, DefinitionRead, Scope, TableFreeze};
 use crate::repo::{PartDigest, PartRecord};
 use crate::server::{self, FreezeQuery, Server};
 
@@ -128,11 +128,24 @@ impl Attempt {
         with(LeftOut::Unknown).map(|part| &part.name)
     }
 
-    /// The first part that is not whole.
-    pub(super) fn problem(&self) -> Option<String> {
-        let broken = self.parts.iter().find(|part| !part.inspected.problems.is_empty())?;
-        let problem = broken.inspected.problems.first()?;
-        Some(format!("part {}: {problem}", broken.name))
+    /// The parts that are not whole.
+    pub(super) fn broken(&self) -> Vec<BrokenPart> {
+        let broken = self.parts.iter().map(|part| BrokenPart {
+            part: part.name.clone(),
+            problems: part.inspected.problems.clone(),
+            copied_damage: part.extra.damage.clone(),
+        });
+        broken.filter(|broken| !(broken.problems.is_empty() && broken.copied_damage.is_empty())).collect()
+    }
+
+    /// Whose definition was read: an exchange there and back in the middle would leave another table's.
+    pub(super) fn definition_read(&self) -> DefinitionRead {
+        let Some(definition) = &self.definition else { return DefinitionRead::Missing };
+        let read = plan::Definition::parse(&String::from_utf8_lossy(&definition.text)).ok();
+        match (read.and_then(|read| read.uuid), &self.freeze.table.key.uuid) {
+            (Some(read), Some(own)) if read != *own => DefinitionRead::OfAnother,
+            _ => DefinitionRead::Own,
+        }
     }
 }
 

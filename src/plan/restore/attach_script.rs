@@ -109,6 +109,7 @@ mod tests {
                 data: definition.engine().map(|_| SourceData::default()),
                 definition: Ok(definition),
                 data_left: None,
+                skipped: None,
                 inner_of: None,
             }
         };

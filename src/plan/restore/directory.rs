@@ -284,6 +284,7 @@ mod tests {
                 ..SourceData::default()
             }),
             data_left: None,
+            skipped: None,
             inner_of: None,
         };
         DirectoryItem { item, has_definition: true }

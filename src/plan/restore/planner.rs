@@ -315,6 +315,11 @@ impl Planner<'_> {
         if let Some(reason) = contradiction(source, definition) {
             return Action::Impossible(reason);
         }
+        if let Some(reason) = source.skipped.as_ref().filter(|_| self.options.what != What::Schema) {
+            return Action::Impossible(format!(
+                "it is not in the snapshot: {reason}; --schema-only makes it from its definition, empty"
+            ));
+        }
         if self.options.what == What::Data {
             return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
         }
@@ -492,6 +497,7 @@ mod tests {
             definition: Definition::parse(definition).map_err(|error| error.to_string()),
             data: is_table.then_some(data),
             data_left: None,
+            skipped: None,
             inner_of: None,
         }
     }

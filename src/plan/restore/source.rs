@@ -80,6 +80,8 @@ pub struct SourceItem {
     pub data: Option<SourceData>,
     /// Why its data is not in the snapshot, where it had any.
     pub data_left: Option<String>,
+    /// Why the snapshot was made without it; its definition may be there.
+    pub skipped: Option<String>,
     /// The materialized view that it is the inner table of.
     pub inner_of: Option<TableName>,
 }
