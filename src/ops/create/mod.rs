@@ -128,7 +128,7 @@ pub fn create(
             let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread))?;
             Ok((index, previous))
         };
-        let previous = scope.spawn(|| stages.run(Stage::Decide, read));
+        let previous = scope.spawn(|| stages.run(Stage::Previous, read));
         let discovered = stages.run(Stage::Discover, || {
             patiently(server, request.patience, monitor, || discover(server, &request.selection))
         });

@@ -71,7 +71,7 @@ impl Rounds<'_> {
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
         let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
         let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
-        for stage in [Stage::Freeze, Stage::Place, Stage::Seal] {
+        for stage in [Stage::Freeze, Stage::Place, Stage::Check] {
             self.taker.stages.start(stage, Some(total));
         }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
@@ -135,6 +135,7 @@ impl Rounds<'_> {
         }
         self.taker.stages.finish(Stage::Freeze);
         self.taker.stages.finish(Stage::Place);
+        self.taker.stages.finish(Stage::Check);
         for (name, SkippedTable { reason, .. }) in &tree.skipped {
             let message = format!("{name} is not in the snapshot: {reason}");
             warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));

@@ -82,7 +82,7 @@ impl Run<'_> {
         let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(self.locked, self.kept)? };
         let joins = !copied.is_empty() || request.relinks;
-        let sources = joins.then(|| stages.run(Stage::Decide, || Sources::open(repository))).transpose()?;
+        let sources = joins.then(|| stages.run(Stage::Previous, || Sources::open(repository))).transpose()?;
         if let Some(sources) = sources.as_ref().filter(|_| !clones) {
             let is_left =
                 |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));

@@ -389,7 +389,7 @@ impl Taker<'_> {
     /// Gives parts what their freeze left out, and checks them. What was saved of each goes as soon as it is checked: of
     /// hundreds of thousands it takes as much memory as what is known of them afterwards.
     fn check(&self, live: &[LiveTable], dir: &Dir, frozen: Vec<FrozenPart>) -> Result<Vec<TakenPart>, FsError> {
-        let _inside = self.stages.enter(Stage::Seal);
+        let _inside = self.stages.enter(Stage::Check);
         // The disk writes what FREEZE has left unwritten while the cores check.
         self.early.begin(dir, frozen.len())?;
         let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
@@ -398,7 +398,7 @@ impl Taker<'_> {
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Seal, work);
+            self.stages.monitor().advanced(Stage::Check, work);
             let extra = Extra::default();
             Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
         };

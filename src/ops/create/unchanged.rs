@@ -79,7 +79,7 @@ impl Taker<'_> {
                 inspected.directory = record.directory;
             }
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Seal, work);
+            self.stages.monitor().advanced(Stage::Check, work);
             let (disk, from) = (part.disk.clone(), Some(previous.id));
             // What the inodes do not hold was written down when they were made.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
