@@ -89,7 +89,7 @@ pub fn diff_live(
     same_server(repository, &bound_server(&identity, &disks), false)?;
     let selection = before.selection()?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table));
+    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table), |_, _| false);
     let mut warnings = Vec::new();
     let local = LocalDisks::open(repository, &disks, &plan, paths).map_err(|error| {
         let error = crate::monitor::chain(&error);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Catalog, Part, PartitionId, Table, Warning, WarningKind};
+use crate::model::{Catalog, Part, PartName, PartitionId, Table, Warning, WarningKind};
 
+use super::changed::split_freeze;
 use super::choose::{Choice, Selection, choose};
 use super::nearest::nearest;
 
@@ -35,8 +36,10 @@ impl Scope {
 pub struct TableFreeze {
     /// The table as it was when the plan was made.
     pub table: Table,
-    /// How much of it is frozen.
+    /// How much of it is to be in the snapshot.
     pub scope: Scope,
+    /// What of that the server is asked to freeze; the other parts are linked from the last snapshot.
+    pub freeze: Scope,
 }
 
 impl TableFreeze {
@@ -44,6 +47,17 @@ impl TableFreeze {
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
         // A patch part's partition is its own; it belongs to whatever its table's other parts are taken of.
         self.table.parts.iter().filter(|part| self.scope.covers(&part.partition) || part.name.is_patch())
+    }
+
+    /// Whether a part is linked from the last snapshot. A patch part never is: it is linked from the live table.
+    #[must_use]
+    pub fn is_linked(&self, part: &Part) -> bool {
+        !part.name.is_patch() && self.scope.covers(&part.partition) && !self.freeze.covers(&part.partition)
+    }
+
+    /// The parts that are linked from the last snapshot.
+    pub fn linked_parts(&self) -> impl Iterator<Item = &Part> {
+        self.table.parts.iter().filter(|part| self.is_linked(part))
     }
 }
 
@@ -62,12 +76,14 @@ pub struct CreatePlan {
     pub unmatched: Vec<String>,
 }
 
-/// Makes the plan. `foreign_disk` tells which disk of a table is not a plain local one, with its type.
+/// Makes the plan. `foreign_disk` answers which disk of a table is not a plain local one, with its type; `knows`, whether
+/// the last snapshot has a part of this name of the table.
 #[must_use]
 pub fn plan_create<'a>(
     catalog: &Catalog,
     selection: &Selection,
     foreign_disk: impl Fn(&Table) -> Option<(&'a str, &'a str)>,
+    knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
@@ -78,7 +94,9 @@ pub fn plan_create<'a>(
     for table in &catalog.tables {
         match choose(selection, table, foreign_disk(table)) {
             Choice::Take => {
-                plan.freeze.push(TableFreeze { scope: scope(selection, table), table: table.clone() });
+                let scope = scope(selection, table);
+                let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
+                plan.freeze.push(TableFreeze { scope, freeze, table: table.clone() });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
             Choice::DataStays(reason) => {

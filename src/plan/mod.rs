@@ -26,7 +26,7 @@ pub use access::{
     AccessAction, AccessEntity, AccessFileError, AccessKept, AccessNames, AccessOptions, AccessPlan, AccessStep,
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
-pub use changed::{Narrowed, narrow, widen};
+pub use changed::{Extension, extend_freeze};
 pub use choose::{Choice, Selection, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
 pub use definition::{

@@ -7,17 +7,15 @@ use crate::exec::LiveTable;
 use crate::model::{Catalog, Look, Table, TableName, Warning, WarningKind};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
-use crate::plan::{
-    BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge, plan_create,
-};
+use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge};
 use crate::repo::Incoming;
 use crate::server::{Disk, FunctionRow, ServerError, code};
 
 use super::bring::Landing;
+use super::plan_again;
 use super::request::Clock;
 use super::round::Round;
 use super::table::{Attempt, Taker, Target};
-use crate::ops::disks::foreign_disk;
 
 /// Takes the planned tables, each as often as it needs.
 pub(super) struct Rounds<'a> {
@@ -90,7 +88,7 @@ impl Rounds<'_> {
                 self.taker.round(std::mem::take(&mut next), &data, &name, incoming, &look)?;
             look = after.look();
             tree.functions = Some(functions);
-            let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
+            let plan = plan_again(&after, self.disks, self.taker.previous, &self.taker.request.selection);
             let mut gathered: Vec<Gathered> = attempts
                 .into_iter()
                 .map(|attempt| self.gather(attempt, &after, round))

@@ -11,12 +11,13 @@ use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::stages::Stages;
+use crate::plan::CreatePlan;
 use crate::repo::{
     BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
 use crate::server::{self, Server};
 
-use super::Discovered;
+use super::Survey;
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
 use super::early::EarlySync;
@@ -43,7 +44,8 @@ pub(super) struct Run<'a> {
 
 /// What a snapshot is made of.
 pub(super) struct Source {
-    pub(super) discovered: Discovered,
+    pub(super) survey: Survey,
+    pub(super) plan: CreatePlan,
     pub(super) bound: BoundServer,
     pub(super) local: LocalDisks,
     /// As it was when the run began: nobody else makes a snapshot meanwhile.
@@ -70,8 +72,10 @@ impl Run<'_> {
     /// Freezes, places, checks and commits.
     pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
-        let Source { discovered, bound, local, index, previous, mut warnings } = source;
-        let Discovered { identity, databases, disks, look, plan } = discovered;
+        let Source { survey, plan, bound, local, index, previous, mut warnings } = source;
+        let Survey { identity, databases, disks, catalog } = survey;
+        let look = catalog.look();
+        drop(catalog);
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
         let advanced = |bytes| {

@@ -16,7 +16,7 @@ use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
-use crate::plan::{self, BrokenPart, DefinitionRead, Scope, TableFreeze};
+use crate::plan::{self, BrokenPart, DefinitionRead, Extension, Scope, TableFreeze};
 use crate::repo::{PartDigest, PartRecord};
 use crate::server::{self, FreezeQuery, Server};
 
@@ -24,7 +24,7 @@ use super::bring::{Landing, patches_in};
 use super::copying::{Copying, Extra};
 use super::digest;
 use super::early::EarlySync;
-use super::previous::Previous;
+use super::previous::{EarlierTable, Previous};
 use super::request::Request;
 use super::taken::{TakenPart, in_one_piece, take_all};
 use super::unchanged::Linked;
@@ -205,38 +205,41 @@ impl Taker<'_> {
             refused: None,
             freeze,
         };
-        let (mut narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
+        let earlier = self.earlier(&attempt.freeze)?;
         let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
             let listed: Vec<_> = live_parts(&attempt.freeze, &live);
             let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(&attempt.freeze), ..Work::default() };
             let table = attempt.freeze.table.name().to_string();
             let at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table, of_table);
-            let save = |is_linked: &BTreeSet<PartName>| {
-                let is_frozen = |part: &&(&Part, &Dir)| !is_linked.contains(&part.0.name);
+            let save = |scope: &Scope| {
+                let is_frozen = |part: &&(&Part, &Dir)| scope.covers(&part.0.partition);
                 let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
                 exec::save_left_out(&frozen)
             };
-            let ask = narrowed.ask.clone();
             // Where nothing is linked meanwhile, the server need not share its cores.
-            let idle = narrowed.link.is_empty() && listed.len() >= IDLY_READ_PARTS;
+            let links = attempt.freeze.linked_parts().next().is_some();
+            let idle = !links && listed.len() >= IDLY_READ_PARTS;
             let idle = idle.then(|| self.read_idly(&attempt.freeze, &live));
             let beside = || -> Result<_, OpError> {
-                let saved = if idle.is_some() { SavedParts::new() } else { save(&narrowed.link)? };
+                let saved = if idle.is_some() { SavedParts::new() } else { save(&attempt.freeze.freeze)? };
                 let to = (live.as_slice(), &dir);
-                Ok((saved, self.link_unchanged(&attempt.freeze, &mut narrowed, earlier.as_ref(), to)?))
+                Ok((saved, self.link_unchanged(&attempt.freeze, earlier.as_ref(), to)?))
             };
-            let (mut result, mut beside) = self.freeze(attempt.freeze.table.name(), &ask, name, query_id, beside);
+            let (mut result, mut beside) =
+                self.freeze(attempt.freeze.table.name(), &attempt.freeze.freeze, name, query_id, beside);
             if let (Ok(()), Ok((saved, _)), Some(idle)) = (&result, &mut beside, idle) {
                 let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
                 *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
-            if let (Ok(()), Ok((saved, Linked { ask: Some(ask), .. }))) = (&result, &mut beside) {
+            if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
+                (&result, &mut beside)
+            {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
                 let query_id = format!("{query_id}-more");
-                let save = || save(&narrowed.link);
-                let (more, saved_now) = self.freeze(attempt.freeze.table.name(), ask, name, &query_id, save);
-                result = more;
+                let save = || save(freeze);
+                let (frozen, saved_now) = self.freeze(attempt.freeze.table.name(), more, name, &query_id, save);
+                result = frozen;
                 for (name, part) in saved_now? {
                     saved.entry(name).or_insert(part);
                 }
@@ -252,6 +255,9 @@ impl Taker<'_> {
             }
             beside?
         };
+        if let Some(extension) = &linked.extension {
+            attempt.freeze.freeze = extension.freeze.clone();
+        }
         let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| Definition { text, is_file: true });
         let _ = frozen.send(IsDefined(attempt.definition.is_some()));
@@ -260,7 +266,8 @@ impl Taker<'_> {
         self.stages.monitor().advanced(Stage::Freeze, work);
         if self.request.digest {
             let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter().map(|part| (&part.part, part)));
-            let unchanged = stored.filter(|(name, _)| narrowed.link.contains(*name)).collect();
+            let linked: BTreeSet<&PartName> = attempt.freeze.linked_parts().map(|part| &part.name).collect();
+            let unchanged = stored.filter(|(name, _)| linked.contains(*name)).collect();
             self.digest(&mut attempt, &unchanged)?;
         }
         if self.request.relinks {
@@ -276,6 +283,12 @@ impl Taker<'_> {
         let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
+    }
+
+    /// The table in the last snapshot, where some of its parts are linked from there.
+    fn earlier(&self, freeze: &TableFreeze) -> Result<Option<EarlierTable<'_>>, FsError> {
+        let links = freeze.linked_parts().next().is_some();
+        self.previous.filter(|_| links).map_or(Ok(None), |previous| previous.table(&freeze.table))
     }
 
     /// Sums the rows of the parts, which the server still has: nothing was waited for since they were frozen.
@@ -301,7 +314,7 @@ impl Taker<'_> {
                 is_empty &= !entries.is_empty() && !entries.iter().any(is_part_like);
             }
             if !is_empty {
-                freeze.scope = Scope::Whole;
+                (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
             }
         }
         Ok(())

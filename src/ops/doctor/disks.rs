@@ -78,7 +78,12 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
 fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
-    let plan = plan_create(&catalog, &Selection::default(), |table| crate::ops::disks::foreign_disk(&disks, table));
+    let plan = plan_create(
+        &catalog,
+        &Selection::default(),
+        |table| crate::ops::disks::foreign_disk(&disks, table),
+        |_, _| false,
+    );
     Ok((disks, plan))
 }
 
