@@ -36,6 +36,7 @@ impl LocalDisk {
 #[derive(Clone, Debug)]
 pub(super) struct LocalDisks {
     disks: Vec<LocalDisk>,
+    paths: PathMap,
 }
 
 /// The disk that holds a path of the server: of nested disks the innermost.
@@ -75,7 +76,7 @@ impl LocalDisks {
             }
             open.push(LocalDisk::open(repository.dir(), disk, paths)?);
         }
-        let local = Self { disks: open };
+        let local = Self { disks: open, paths: paths.clone() };
         local.check_that_parts_are_visible(tables())?;
         Ok(local)
     }
@@ -97,7 +98,7 @@ impl LocalDisks {
                 result => open.extend(result.ok()),
             }
         }
-        let local = Self { disks: open };
+        let local = Self { disks: open, paths: paths.clone() };
         local.check_that_parts_are_visible(tables.iter())?;
         Ok(local)
     }
@@ -112,7 +113,8 @@ impl LocalDisks {
         tables: impl Iterator<Item = &'a Table>,
         paths: &PathMap,
     ) -> Result<Self, OpError> {
-        let local = Self { disks: vec![LocalDisk::open(repository.dir(), disk, paths)?] };
+        let disks = vec![LocalDisk::open(repository.dir(), disk, paths)?];
+        let local = Self { disks, paths: paths.clone() };
         local.check_that_parts_are_visible(tables)?;
         Ok(local)
     }
@@ -191,13 +193,14 @@ impl LocalDisks {
         Ok(live)
     }
 
-    /// Opens a live directory of the server; `None` where it is not there.
+    /// Opens a live directory of the server, of a database or a table that is a symbolic link too; `None` where it is not
+    /// there.
     ///
     /// # Errors
     /// If it is there and cannot be opened.
     pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
         let Some((local, relative)) = self.locate(path) else { return Ok(None) };
-        local.dir.find_beneath(&relative)
+        local.dir.find_following(&relative, &|target| self.paths.local(target))
     }
 
     /// Reads a definition's file below the server's own path; `None` where it is elsewhere or cannot be read here.

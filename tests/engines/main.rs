@@ -44,5 +44,6 @@ mod secured;
 mod server_gone;
 mod space;
 mod support;
+mod symlinks;
 mod unchanged;
 mod verified;

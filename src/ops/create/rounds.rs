@@ -9,13 +9,13 @@ use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge};
 use crate::repo::Incoming;
-use crate::server::{Disk, FunctionRow, ServerError, code};
+use crate::server::{Disk, FunctionRow, code};
 
 use super::bring::Landing;
 use super::plan_again;
 use super::request::Clock;
 use super::round::Round;
-use super::table::{Attempt, Taker, Target};
+use super::table::{Attempt, Refusal, Taker, Target};
 
 /// Takes the planned tables, each as often as it needs.
 pub(super) struct Rounds<'a> {
@@ -218,7 +218,14 @@ impl Gathered {
 
 /// # Errors
 /// If the refusal is not about one table: a snapshot without it, and perhaps without the rest, is not what was asked for.
-fn refused(error: ServerError) -> Result<Refused, OpError> {
+fn refused(refusal: Refusal) -> Result<Refused, OpError> {
+    let error = match refusal {
+        Refusal::Server(error) => error,
+        Refusal::Directory(error) => {
+            let error = crate::monitor::chain(&error);
+            return Ok(Refused::Table(format!("its directory cannot be opened: {error}")));
+        }
+    };
     if error.code() == Some(code::READONLY) || error.is_full_disk() {
         return Err(error.into());
     }

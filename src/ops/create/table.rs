@@ -111,11 +111,39 @@ pub(super) struct Attempt {
     pub(super) digests: BTreeMap<PartName, PartDigest>,
     /// Why there are none although they were.
     pub(super) digests_failed: Option<String>,
-    /// What the server answered instead of freezing.
-    pub(super) refused: Option<server::ServerError>,
+    /// Why it was not frozen.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Why a table was not frozen.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The server refused.
+    Server(server::ServerError),
+    /// Its directory is there and cannot be opened.
+    Directory(FsError),
 }
 
 impl Attempt {
+    /// A table of which nothing is taken yet.
+    fn new(freeze: TableFreeze, target: Target) -> Self {
+        Self {
+            freeze,
+            target,
+            parts: Vec::new(),
+            detached_parts: 0,
+            definition: None,
+            digests: BTreeMap::new(),
+            digests_failed: None,
+            refused: None,
+        }
+    }
+
+    /// A table that was not frozen.
+    fn refused(freeze: TableFreeze, target: Target, refusal: Refusal) -> Self {
+        Self { refused: Some(refusal), ..Self::new(freeze, target) }
+    }
+
     /// The parts that the freeze gave, without those linked from the live directory.
     pub(super) fn frozen(&self) -> BTreeSet<PartName> {
         self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
@@ -186,7 +214,13 @@ impl Taker<'_> {
         query_id: &str,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
-        let live = self.local.live(&freeze.table)?;
+        let live = match self.local.live(&freeze.table) {
+            Ok(live) => live,
+            Err(error) => {
+                let _ = frozen.send(IsDefined(true));
+                return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
+            }
+        };
         self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
@@ -195,16 +229,7 @@ impl Taker<'_> {
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
         let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;
-        let mut attempt = Attempt {
-            target,
-            parts: Vec::new(),
-            detached_parts,
-            definition: None,
-            digests: BTreeMap::new(),
-            digests_failed: None,
-            refused: None,
-            freeze,
-        };
+        let mut attempt = Attempt { detached_parts, ..Attempt::new(freeze, target) };
         let earlier = self.earlier(&attempt.freeze)?;
         let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
@@ -249,7 +274,7 @@ impl Taker<'_> {
                 if error.may_still_run() {
                     return Err(error.into());
                 }
-                attempt.refused = Some(error);
+                attempt.refused = Some(Refusal::Server(error));
                 let _ = frozen.send(IsDefined(true));
                 return Ok(attempt);
             }

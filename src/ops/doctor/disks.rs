@@ -4,8 +4,8 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, Kind, Scan};
-use crate::model::{FreezeName, RepositoryId};
+use crate::fs::{self, Dir, FsError, Kind, Scan};
+use crate::model::{FreezeName, RepositoryId, TableName};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
@@ -54,6 +54,7 @@ pub(super) fn examine(
         interrupted_restores(local, findings);
     }
     for (examined, local) in visible() {
+        examined.directories(local, findings);
         examined.leftover_shadows(local, findings);
         examined.links(local, findings);
     }
@@ -114,6 +115,18 @@ impl Examined<'_> {
                 findings.fail("disk", format!("{name:?}: {}", chain(&error)), remedy);
                 None
             }
+        }
+    }
+
+    /// Names tables whose directories cannot be opened: a snapshot would be without them.
+    fn directories(&self, local: &LocalDisks, findings: &mut Findings) {
+        let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
+        let failed: Vec<(&TableName, FsError)> =
+            tables.filter_map(|table| Some((table.name(), local.live(table).err()?))).collect();
+        if let Some((name, error)) = failed.first() {
+            let more = if failed.len() > 1 { format!("; and {} more", failed.len() - 1) } else { String::new() };
+            let text = format!("{name} would be skipped, its directory cannot be opened: {}{more}", chain(error));
+            findings.warn("tables", text, "chsnap has to see what the server sees: a link's target as well");
         }
     }
 
