@@ -221,6 +221,7 @@ impl Gathered {
 fn refused(refusal: Refusal) -> Result<Refused, OpError> {
     let error = match refusal {
         Refusal::Server(error) => error,
+        Refusal::OutOfReach(reason) => return Ok(Refused::Table(reason)),
         Refusal::Directory(error) => {
             let error = crate::monitor::chain(&error);
             return Ok(Refused::Table(format!("its directory cannot be opened: {error}")));

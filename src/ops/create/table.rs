@@ -122,6 +122,8 @@ pub(super) enum Refusal {
     Server(server::ServerError),
     /// Its directory is there and cannot be opened.
     Directory(FsError),
+    /// It is on a disk that is not visible here.
+    OutOfReach(String),
 }
 
 impl Attempt {
@@ -214,6 +216,10 @@ impl Taker<'_> {
         query_id: &str,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
+        if let Some(reason) = self.local.out_of_reach(&freeze.table) {
+            let _ = frozen.send(IsDefined(true));
+            return Ok(Attempt::refused(freeze, target, Refusal::OutOfReach(reason)));
+        }
         let live = match self.local.live(&freeze.table) {
             Ok(live) => live,
             Err(error) => {
