@@ -91,7 +91,8 @@ pub fn diff_live(
     let catalog = server::survey(server, selection.names_system())?;
     let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table), |_, _| false);
     let mut warnings = Vec::new();
-    let local = LocalDisks::open(repository, &disks, &plan, paths).map_err(|error| {
+    let tables = plan.freeze.iter().map(|freeze| &freeze.table);
+    let local = LocalDisks::open(repository, &disks, tables, paths).map_err(|error| {
         let error = crate::monitor::chain(&error);
         let message = format!("parts are compared by what the server says of them alone: {error}");
         warnings.push(Warning::new(WarningKind::LiveFilesUnreadable, message));

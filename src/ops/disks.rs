@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::exec::LiveTable;
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{Part, PathMap, Table};
-use crate::plan::CreatePlan;
 use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
@@ -59,17 +58,16 @@ impl LocalDisks {
     /// Opens all local disks: a table can be made on any of them at any time.
     ///
     /// # Errors
-    /// If the server's own path, or a disk that a planned table uses, is not visible here. Another one that is not is left
+    /// If the server's own path, or a disk that one of these tables uses, is not visible here. Another one that is not is left
     /// out: a table that comes to be there while a snapshot is made is skipped by name.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         repository: &Repository,
         disks: &[Disk],
-        plan: &CreatePlan,
+        tables: impl Iterator<Item = &'a Table> + Clone,
         paths: &PathMap,
     ) -> Result<Self, OpError> {
-        let tables = || plan.freeze.iter().map(|freeze| &freeze.table);
         let used = |disk: &Disk| {
-            let mut paths = tables().flat_map(|table| &table.data_paths);
+            let mut paths = tables.clone().flat_map(|table| &table.data_paths);
             paths.any(|path| holding(disks, path).is_some_and(|holder| holder == disk))
         };
         let mut open = Vec::new();
@@ -83,7 +81,7 @@ impl LocalDisks {
             }
         }
         let local = Self::of(open, disks, paths);
-        local.check_that_parts_are_visible(tables())?;
+        local.check_that_parts_are_visible(tables)?;
         Ok(local)
     }
 
@@ -226,12 +224,21 @@ impl LocalDisks {
         local.dir.find_following(&relative, &|target| self.paths.local(target))
     }
 
+    /// Opens a directory below the server's own path, through links too; `None` where there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be opened.
+    pub(super) fn find_own(&self, relative: &Path) -> Result<Option<Dir>, FsError> {
+        let Some(own) = self.own() else { return Ok(None) };
+        own.dir.find_following(relative, &|target| self.paths.local(target))
+    }
+
     /// Reads a definition's file below the server's own path; `None` where it is elsewhere or cannot be read here.
     pub(super) fn read_definition(&self, path: &Path) -> Option<Vec<u8>> {
         let own = self.own()?;
         let relative = if path.is_absolute() { own.disk.relative(path)? } else { path };
         let (parent, name) = (relative.parent()?, relative.file_name()?);
-        let text = own.dir.open_beneath(parent).and_then(|dir| dir.read(name, DEFINITION_LIMIT_BYTES)).ok()?;
+        let text = self.find_own(parent).ok()??.read(name, DEFINITION_LIMIT_BYTES).ok()?;
         (!text.is_empty()).then_some(text)
     }
 

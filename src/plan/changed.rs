@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Part, PartName, PartitionId};
 
-use super::create::{Scope, TableFreeze};
+use super::freeze::{Scope, TableFreeze};
 
 /// Splits a table by the names of its parts: the answer is what is frozen of `scope`; everything else of it is linked.
 ///

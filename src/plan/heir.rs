@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::model::{Table, TableName};
 
-use super::create::{CreatePlan, TableFreeze};
+use super::create::CreatePlan;
+use super::freeze::TableFreeze;
 
 /// The table that a new plan has in the place of one that was dropped or renamed: of the same UUID, or of the same name
 /// (it was dropped and made again), or, where tables have no UUIDs, of the same engine under a name that was not

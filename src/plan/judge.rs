@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::model::{Part, PartName, Table, TableName, WarningKind};
 
-use super::create::Scope;
+use super::freeze::Scope;
 
 /// How the server refused a freeze.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,8 @@ pub enum TableSkipReason {
     Gone,
     /// It changed during every freeze; the last reason.
     Unstable(RetryReason),
+    /// The server does not list it, and its directories changed each time that they were linked.
+    Restless,
 }
 
 /// What the person should know of a table that was taken.
@@ -291,6 +293,12 @@ impl fmt::Display for TableSkipReason {
             Self::Refused(message) => f.write_str(message),
             Self::Gone => f.write_str("it was dropped or renamed while the snapshot was made"),
             Self::Unstable(reason) => write!(f, "{reason}, {ROUNDS} times"),
+            Self::Restless => {
+                write!(
+                    f,
+                    "the server does not list it, and its directories changed while they were linked, {ROUNDS} times"
+                )
+            }
         }
     }
 }

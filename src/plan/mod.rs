@@ -7,6 +7,7 @@ mod create;
 mod definition;
 pub mod diff;
 mod frame;
+mod freeze;
 mod growth;
 mod heir;
 mod holders;
@@ -28,12 +29,13 @@ pub use access::{
 };
 pub use changed::{Extension, extend_freeze};
 pub use choose::{Choice, Selection, choose};
-pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
+pub use create::{CreatePlan, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
     ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
+pub use freeze::{Scope, TableFreeze};
 pub use growth::{Growth, Sample, growth};
 pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};

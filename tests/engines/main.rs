@@ -46,4 +46,5 @@ mod space;
 mod support;
 mod symlinks;
 mod unchanged;
+mod unlisted;
 mod verified;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
-use crate::model::{TableName, Warning, WarningKind, escape_for_file_name, is_drill_database};
+use crate::model::{
+    TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, escape_for_file_name, is_drill_database,
+};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableSkipReason};
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
@@ -63,6 +65,7 @@ impl Definitions<'_> {
             warnings.push(Warning::of_table(WarningKind::SecretsHidden, &name, message));
         }
         self.write_databases(databases, &mut written)?;
+        self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
         if keeps_everything(self.request) {
             self.write_beside(tree, &mut written, warnings)?;
@@ -132,7 +135,24 @@ impl Definitions<'_> {
             written.databases.push(DatabaseEntry {
                 database: database.name.clone(),
                 engine: database.engine.clone(),
-                uuid: crate::model::TableUuid::from_server(&database.uuid).ok().flatten(),
+                uuid: TableUuid::from_server(&database.uuid).ok().flatten(),
+                definition: file.path.clone(),
+            });
+            written.files.push(file);
+        }
+        Ok(())
+    }
+
+    fn write_unlisted_databases(&self, databases: &[UnlistedDatabase], written: &mut Written) -> Result<(), OpError> {
+        for database in databases {
+            let path = PathBuf::from("metadata").join(format!("{}.sql", escape_for_file_name(&database.name)));
+            // Dropped meanwhile.
+            let Some(text) = self.local.read_definition(&path) else { continue };
+            let file = self.incoming.write_metadata(&path, &text)?;
+            written.databases.push(DatabaseEntry {
+                database: database.name.clone(),
+                engine: database.engine.clone(),
+                uuid: TableUuid::from_server(&database.uuid).ok().flatten(),
                 definition: file.path.clone(),
             });
             written.files.push(file);

@@ -15,6 +15,7 @@ mod run;
 mod table;
 mod taken;
 mod unchanged;
+mod unlisted;
 mod written;
 
 use chrono::{DateTime, Utc};
@@ -30,6 +31,7 @@ use super::disks::{LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
+use super::unlisted::add_unlisted;
 use super::waiting::patiently;
 
 pub(super) use guards::{is_same, same_server};
@@ -89,21 +91,24 @@ fn plan_again(
     plan_create(catalog, selection, |table| foreign_disk(disks, table), knows)
 }
 
-/// What must hold before anything is touched, for a dry run too. The answer is the server as the repository knows it,
-/// and its disks as this host sees them.
+/// What must hold before anything is changed, for a dry run too; then what the server does not list is added to the survey.
+/// The answer is the server as the repository knows it, its disks as this host sees them, and warnings.
 fn check(
     repository: &Repository,
-    survey: &Survey,
-    plan: &CreatePlan,
+    server: &Server,
+    survey: &mut Survey,
     request: &Request,
-) -> Result<(BoundServer, LocalDisks), OpError> {
+) -> Result<(BoundServer, LocalDisks, Option<Warning>), OpError> {
     let bound = bound_server(&survey.identity, &survey.disks);
     guards::same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    let local = LocalDisks::open(repository, &survey.disks, plan, &request.paths)?;
+    let is_frozen = |table: &&Table| table.is_merge_tree() && request.selection.wants(table.name());
+    let tables = survey.catalog.tables.iter().filter(is_frozen);
+    let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;
     guards::shadows_are_directories(&local)?;
-    Ok((bound, local))
+    let warning = add_unlisted(server, &local, &survey.databases, &mut survey.catalog)?;
+    Ok((bound, local, warning))
 }
 
 /// Plans a `create`, and compares the parts that are to be linked with the last snapshot, as `create` does while the
@@ -112,15 +117,16 @@ fn check(
 /// # Errors
 /// As [`create`], for whatever can be known before anything is changed.
 pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> Result<DryRun, OpError> {
-    let survey = survey(server, &request.selection)?;
+    let mut survey = survey(server, &request.selection)?;
     let mut unread = Vec::new();
     let pool = exec::pool(request.jobs)?;
     let previous = match request.freeze {
         FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &mut unread))?,
         FreezeMode::All => None,
     };
+    let (_, local, warning) = check(repository, server, &mut survey, request)?;
+    unread.extend(warning);
     let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
-    let (_, local) = check(repository, &survey, &plan, request)?;
     if let Some(previous) = &previous {
         pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
     }
@@ -163,9 +169,10 @@ pub fn create(
         });
         (survey, previous.join().expect("reading a snapshot does not panic"))
     });
-    let (survey, (index, previous)) = (survey?, previous?);
+    let (mut survey, (index, previous)) = (survey?, previous?);
+    let (bound, local, warning) = check(repository, server, &mut survey, request)?;
+    unread.extend(warning);
     let plan = plan(&survey, previous.as_ref(), &request.selection)?;
-    let (bound, local) = check(repository, &survey, &plan, request)?;
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);

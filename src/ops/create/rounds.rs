@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Look, Table, TableName, Warning, WarningKind};
+use crate::model::{Catalog, Look, Table, TableName, UnlistedTable, Warning, WarningKind};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge};
 use crate::repo::Incoming;
-use crate::server::{Disk, FunctionRow, code};
+use crate::server::{self, Disk, FunctionRow, code};
 
 use super::bring::Landing;
 use super::plan_again;
@@ -62,6 +62,7 @@ impl Rounds<'_> {
         &self,
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
+        unlisted: &[UnlistedTable],
         first_look: Look,
         warnings: &mut Vec<Warning>,
     ) -> Result<Tree, OpError> {
@@ -79,6 +80,21 @@ impl Rounds<'_> {
         let mut tree = Tree::default();
         let mut next = planned;
         let mut look = first_look;
+        self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
+        if !unlisted.is_empty() {
+            // One that was attached meanwhile is frozen as any other.
+            let now = server::survey_again(self.taker.server, self.taker.request.selection.names_system(), &look)?;
+            look = now.look();
+            let plan = plan_again(&now, self.disks, self.taker.previous, &self.taker.request.selection);
+            for freeze in plan.freeze {
+                let name = freeze.table.name();
+                let was_linked = tree.taken.remove(name).is_some();
+                if was_linked || tree.skipped.remove(name).is_some() {
+                    self.clear(&Target::new(&data, name))?;
+                    next.push(freeze);
+                }
+            }
+        }
         for round in 1..=ROUNDS {
             if next.is_empty() {
                 break;

@@ -124,7 +124,13 @@ impl Run<'_> {
             version: &identity.version,
             early: &early,
         };
-        let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), look, &mut warnings)?;
+        let tree = Rounds { taker, now, disks: &disks }.run(
+            incoming,
+            plan.freeze.clone(),
+            &plan.unlisted,
+            look,
+            &mut warnings,
+        )?;
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };

@@ -72,7 +72,7 @@ impl Target {
     }
 
     /// Makes the table's directory, owned as the live one is.
-    fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
+    pub(super) fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
         let database = self.data.ensure_dir(&self.database, 0o750)?;
         let dir = database.ensure_dir(&self.table, 0o750)?;
         let mut paths = table.data_paths.iter();
@@ -128,7 +128,7 @@ pub(super) enum Refusal {
 
 impl Attempt {
     /// A table of which nothing is taken yet.
-    fn new(freeze: TableFreeze, target: Target) -> Self {
+    pub(super) fn new(freeze: TableFreeze, target: Target) -> Self {
         Self {
             freeze,
             target,

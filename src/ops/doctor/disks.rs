@@ -5,10 +5,11 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, Dir, FsError, Kind, Scan};
-use crate::model::{FreezeName, RepositoryId, TableName};
+use crate::model::{Catalog, FreezeName, RepositoryId, TableName};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
+use crate::ops::unlisted::add_unlisted;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server};
@@ -23,7 +24,7 @@ pub(super) fn examine(
     now: DateTime<Utc>,
     findings: &mut Findings,
 ) {
-    let (disks, plan) = match discover(server) {
+    let (disks, mut catalog, plan) = match discover(server) {
         Ok(found) => found,
         Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
     };
@@ -52,6 +53,7 @@ pub(super) fn examine(
     // The lock is free from here on: the rest reads, and may take its time.
     if let Some((_, local)) = visible().next() {
         interrupted_restores(local, findings);
+        unlisted(server, local, &mut catalog, findings);
     }
     for (examined, local) in visible() {
         examined.directories(local, findings);
@@ -76,7 +78,30 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
     }
 }
 
-fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
+/// Tables and databases that the server has and does not list.
+fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: &mut Findings) {
+    let remedy = "create links their parts, with a warning that --accept takes away; ATTACH or DROP ends it";
+    let added = server::databases(server).map_err(OpError::from);
+    match added.and_then(|databases| add_unlisted(server, own, &databases, catalog)) {
+        Ok(None) => {}
+        Ok(Some(warning)) => findings.warn("tables", warning.message, "run chsnap as root, or as the server's user"),
+        Err(error) => findings.warn("tables", chain(&error), "the user needs SELECT ON system.*"),
+    }
+    let tables = catalog.unlisted.iter().map(|unlisted| format!("{} ({})", unlisted.table.name(), unlisted.reason));
+    let databases = catalog.unlisted_databases.iter().map(|database| format!("the database {}", database.name));
+    let all: Vec<String> = databases.chain(tables).collect();
+    if !all.is_empty() {
+        let more =
+            if all.len() > NAMED_TABLES { format!(", and {} more", all.len() - NAMED_TABLES) } else { String::new() };
+        let named = all.get(..NAMED_TABLES).unwrap_or(&all).join(", ");
+        findings.warn("tables", format!("not in the server's lists: {named}{more}"), remedy);
+    }
+}
+
+/// Tables that a finding names; of more it gives the number.
+const NAMED_TABLES: usize = 5;
+
+fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), OpError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
     let plan = plan_create(
@@ -85,7 +110,7 @@ fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
         |table| crate::ops::disks::foreign_disk(&disks, table),
         |_, _| false,
     );
-    Ok((disks, plan))
+    Ok((disks, catalog, plan))
 }
 
 /// A disk under examination.

@@ -110,6 +110,7 @@ mod tests {
                 definition: Ok(definition),
                 data_left: None,
                 skipped: None,
+                is_detached: false,
                 inner_of: None,
             }
         };

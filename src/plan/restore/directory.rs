@@ -285,6 +285,7 @@ mod tests {
             }),
             data_left: None,
             skipped: None,
+            is_detached: false,
             inner_of: None,
         };
         DirectoryItem { item, has_definition: true }

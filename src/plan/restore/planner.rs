@@ -186,6 +186,7 @@ impl Planner<'_> {
             live_uuid: there.and_then(|there| there.uuid.clone()),
             live: None,
             losses: Vec::new(),
+            detaches: false,
             warnings: Vec::new(),
             to,
         }
@@ -202,6 +203,7 @@ impl Planner<'_> {
             self.plan_data(data, &mut plan);
         }
         self.guard_replica(source, &mut plan);
+        plan.detaches = source.is_detached && !self.options.names_tables && plan.action == Action::Place;
         if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
             self.refused.push(Refusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
         }
@@ -305,8 +307,9 @@ impl Planner<'_> {
 
     /// No table has its name.
     fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
+        let stays_detached = source.is_detached && !self.options.names_tables;
         if self.target.detached.contains(&plan.to) {
-            return Action::Skip(SkipReason::Detached);
+            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::Detached) };
         }
         let definition = match &source.definition {
             Ok(definition) => definition,
@@ -498,6 +501,7 @@ mod tests {
             data: is_table.then_some(data),
             data_left: None,
             skipped: None,
+            is_detached: false,
             inner_of: None,
         }
     }
