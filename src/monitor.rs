@@ -8,16 +8,16 @@ pub enum Stage {
     /// Tables, parts and definitions are read from the server.
     Discover,
     /// The last snapshot is read, for what can be linked from it.
-    Decide,
-    /// The parts that are asked for are looked at before anything is restored.
-    Check,
+    Previous,
     /// The server freezes.
     Freeze,
     /// Frozen parts are moved or linked into the snapshot.
     Place,
+    /// Parts are compared with their own checksums, or with what a snapshot recorded of them.
+    Check,
     /// Tables are attached to the server.
     Attach,
-    /// What was placed is checked against the parts' own checksums, the manifest is written, all is made durable.
+    /// The manifest is written, and everything is made durable.
     Seal,
     /// The index takes the snapshot up.
     Index,
@@ -40,10 +40,10 @@ impl Stage {
         match self {
             Self::Recover => "recover",
             Self::Discover => "discover",
-            Self::Decide => "decide",
-            Self::Check => "check",
+            Self::Previous => "previous",
             Self::Freeze => "freeze",
             Self::Place => "place",
+            Self::Check => "check",
             Self::Attach => "attach",
             Self::Seal => "seal",
             Self::Index => "index",

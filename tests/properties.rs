@@ -15,7 +15,10 @@ use chrono::DateTime;
 use chsnap::model::{
     Mutation, Part, PartName, PartitionId, SnapshotId, Table, TableKey, TableName, escape_for_file_name,
 };
-use chsnap::plan::{ReferenceError, Scope, SnapshotReference, TablePattern, Verdict, assess, carried_mutations};
+use chsnap::plan::{
+    BrokenPart, Caveat, Evidence, ROUNDS, ReferenceError, RetryReason, Scope, SnapshotReference, TablePattern,
+    TableSkipReason, Verdict, judge,
+};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
@@ -204,11 +207,12 @@ proptest! {
     }
 
     #[test]
-    fn a_freeze_of_everything_in_scope_between_two_equal_looks_is_taken(table in table(), scope in scope()) {
+    fn a_freeze_of_everything_in_scope_between_two_equal_looks_is_taken(table in table(), scope in scope(), round in 1..=ROUNDS) {
         let frozen = table.parts.iter().filter(|part| scope.covers(&part.partition) && !part.name.is_patch());
         let frozen = frozen.map(|part| part.name.clone()).collect();
-        prop_assert_eq!(assess(&table, Some(&table), &scope, &frozen), Verdict::Taken);
-        prop_assert_eq!(assess(&table, None, &scope, &frozen), Verdict::Gone);
+        let sound = Evidence { round, ..Evidence::sound(&table, Some(&table), &scope, &frozen) };
+        prop_assert!(matches!(judge(&sound), Verdict::Taken(_)));
+        prop_assert_eq!(judge(&Evidence { after: None, ..sound }), Verdict::Skipped(TableSkipReason::Gone));
     }
 
     #[test]
@@ -222,23 +226,66 @@ proptest! {
         });
         let counts = |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch();
         let nothing_of_something = frozen.is_empty() && after.parts.iter().any(|part| counts(&part));
-        let verdict = assess(&before, Some(&after), &scope, &frozen);
-        let again = missing || nothing_of_something || before.definition != after.definition;
-        prop_assert_eq!(matches!(verdict, Verdict::Again(_)), again);
+        // In the last round mutations that moved are no reason any more.
+        let last = Evidence { round: ROUNDS, ..Evidence::sound(&before, Some(&after), &scope, &frozen) };
+        let verdict = judge(&last);
+        let torn = missing || nothing_of_something || before.definition != after.definition;
+        prop_assert_eq!(matches!(verdict, Verdict::Skipped(TableSkipReason::Unstable(_))), torn);
         // More frozen is never worse.
-        let more = assess(&before, Some(&after), &scope, &names_of(&before));
-        if !matches!(verdict, Verdict::Again(_)) {
-            prop_assert_eq!(more, verdict);
+        let all = names_of(&before);
+        let more = judge(&Evidence { taken: &all, ..last });
+        if !torn {
+            prop_assert!(matches!(more, Verdict::Taken(_)));
+        }
+    }
+
+    #[test]
+    fn no_table_is_tried_for_ever_and_none_is_given_up_early(
+        before in table(), after in table(), scope in scope(), chosen in vec(any::<bool>(), 6), is_broken in any::<bool>(),
+        has_version in any::<bool>(), is_broken_on_server in any::<bool>(), round in 1..=ROUNDS
+    ) {
+        let frozen = some_of(&before, &chosen);
+        let part = PartName::try_from("all_7_7_0".to_owned()).expect("a part's name");
+        let broken = BrokenPart { part: part.clone(), problems: vec!["torn".into()], copied_damage: Vec::new() };
+        let evidence = Evidence {
+            without_version: (!has_version).then_some(&part),
+            broken: if is_broken { std::slice::from_ref(&broken) } else { &[] },
+            is_broken_on_server,
+            round,
+            ..Evidence::sound(&before, Some(&after), &scope, &frozen)
+        };
+        match judge(&evidence) {
+            Verdict::Retry(_) => prop_assert!(round < ROUNDS),
+            Verdict::Skipped(reason) => {
+                prop_assert_eq!(round, ROUNDS);
+                prop_assert!(matches!(reason, TableSkipReason::Unstable(_)));
+            }
+            // Damage is taken only as the server has it, and never without a word.
+            Verdict::Taken(taken) => {
+                let is_said = taken.caveats.iter().any(|caveat| matches!(caveat, Caveat::DamagedOnServer(..)));
+                prop_assert_eq!(is_said, is_broken);
+                prop_assert!(!is_broken || is_broken_on_server && round == ROUNDS);
+                prop_assert!(has_version || taken.caveats.contains(&Caveat::VersionLost(part.clone())));
+            }
+        }
+        // The first reason is the one that is given: a whole table comes before its parts.
+        if before.definition != after.definition && round < ROUNDS {
+            prop_assert_eq!(judge(&evidence), Verdict::Retry(RetryReason::DefinitionChanged));
         }
     }
 
     #[test]
     fn carried_mutations_are_those_that_the_frozen_parts_need(
-        before in table(), after in table(), chosen in vec(any::<bool>(), 6)
+        before in table(), after in table(), scope in scope(), chosen in vec(any::<bool>(), 6)
     ) {
         let frozen = some_of(&before, &chosen);
         let newest = frozen.iter().map(PartName::mutation_version).max().unwrap_or(0);
-        let (files, others) = carried_mutations(&before, &after, &frozen);
+        let sound = Evidence::sound(&before, Some(&after), &scope, &frozen);
+        let Verdict::Taken(taken) = judge(&Evidence { round: ROUNDS, ..sound }) else { return Ok(()) };
+        let files = taken.mutations;
+        let others: Vec<String> = (taken.caveats.into_iter())
+            .find_map(|caveat| if let Caveat::MutationsInKeeper(ids) = caveat { Some(ids) } else { None })
+            .unwrap_or_default();
         for mutation in &after.mutations {
             let known = before.mutations.iter().find(|known| known.id == mutation.id);
             let expected = known.map_or(mutation.version().is_some_and(|version| version <= newest), |known| !known.is_done);

@@ -63,7 +63,7 @@ pub(crate) struct Series {
 }
 
 /// The stages in the order in which they begin.
-const STAGES: [&str; 8] = ["recover", "discover", "freeze", "place", "seal", "index", "release", "total"];
+const STAGES: [&str; 9] = ["recover", "discover", "freeze", "place", "check", "seal", "index", "release", "total"];
 
 const RATIO_LIMIT: f64 = 1.15;
 const MEMORY_LIMIT_MB: f64 = 200.0;

@@ -247,10 +247,21 @@ fn text(report: &Report) -> String {
     )
 }
 
+/// Partitions that are named in a plan; of more the number is given.
+const NAMED_PARTITIONS: usize = 3;
+
+fn frozen_text(how: &str, partitions: &[&str]) -> String {
+    match partitions.len() {
+        0 => how.to_owned(),
+        1..=NAMED_PARTITIONS => render::safe(&format!("partition {}", partitions.join(", ")), 100),
+        count => format!("{count} partitions"),
+    }
+}
+
 fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let plan = &dry_run.plan;
     let (mut rows, mut list) = (Vec::new(), Vec::new());
-    let (mut parts, mut bytes) = (0, 0);
+    let (mut parts, mut bytes, mut frozen_tables) = (0, 0, 0_u64);
     for freeze in &plan.freeze {
         let own_parts = freeze.parts().count() as u64;
         // Figures of the server's, which may be any.
@@ -261,11 +272,13 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         partitions.dedup();
         parts += own_parts;
         bytes = own_bytes.saturating_add(bytes);
-        let how = match &freeze.scope {
-            Scope::Whole => "table",
-            Scope::Partitions(_) => "partitions",
-            Scope::Nothing => "nothing",
+        let (how, frozen) = match &freeze.freeze {
+            Scope::Whole => ("table", Vec::new()),
+            Scope::Partitions(partitions) => ("partitions", partitions.iter().map(|id| id.0.as_str()).collect()),
+            Scope::Nothing => ("nothing", Vec::new()),
         };
+        let linked = freeze.linked_parts().count() as u64;
+        frozen_tables += u64::from(how != "nothing");
         let name = freeze.table.name();
         rows.push(vec![
             render::safe(&name.to_string(), 100),
@@ -273,12 +286,13 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
             partitions.len().to_string(),
             render::thousands(own_parts),
             render::bytes(own_bytes),
-            how.to_owned(),
+            frozen_text(how, &frozen),
+            if linked > 0 { render::count(linked, "part") } else { String::new() },
         ]);
         list.push(json!({
             "database": name.database, "table": name.table, "uuid": freeze.table.key.uuid,
             "engine": freeze.table.engine, "partitions": partitions, "parts": own_parts,
-            "apparent_bytes": own_bytes, "freeze": how,
+            "apparent_bytes": own_bytes, "freeze": how, "freeze_partitions": frozen, "linked_parts": linked,
         }));
     }
     if output.is_json() {
@@ -296,10 +310,11 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
             ("PARTS", Right),
             ("SIZE", Right),
             ("FREEZE", Left),
+            ("LINK", Left),
         ];
         output.text(&render::table(&columns, rows));
         output.text(&format!(
-            "would take {}, {}, {}, and {} more; nothing was touched\n",
+            "would take {} ({frozen_tables} frozen), {}, {}, and {} more; nothing was changed\n",
             render::count(plan.freeze.len() as u64, "table"),
             render::count(parts, "part"),
             render::bytes(bytes),

@@ -146,6 +146,7 @@ impl Args {
                 _ => What::All,
             },
             selects: self.selects(),
+            names_tables: self.names_tables(),
             has_partitions: !self.partition.is_empty(),
             replace: self.replace,
             renames: self.renames(),
@@ -172,8 +173,11 @@ impl Args {
 
     /// Whether something is selected; data alone goes into tables that exist, whichever these are.
     fn selects(&self) -> bool {
-        let has_names = !(self.table.is_empty() && self.rename.is_empty() && self.rename_db.is_empty());
-        has_names || self.all || self.data_only || !self.partition.is_empty()
+        self.names_tables() || self.all || self.data_only || !self.partition.is_empty()
+    }
+
+    fn names_tables(&self) -> bool {
+        !(self.table.is_empty() && self.rename.is_empty() && self.rename_db.is_empty())
     }
 
     /// A restore of single tables does not look at users and roles unless it is asked to.

@@ -97,6 +97,9 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             }
             _ => {}
         }
+        if table.detaches {
+            notes.push("detached again, as it was".to_owned());
+        }
         notes.extend(table.warnings.iter().map(ToString::to_string));
         let figure = |text: String| if table.restores.parts > 0 { text } else { String::new() };
         vec![
@@ -262,6 +265,9 @@ fn row(table: &TableReport) -> Vec<String> {
         .map(|(tally, how)| format!("{} {how}", render::thousands(tally.parts)))
         .collect();
     let mut notes: Vec<String> = Vec::new();
+    if table.is_detached {
+        notes.push("detached, as it was".to_owned());
+    }
     if table.name() != table.from {
         notes.push(format!("was {}", table.from));
     }

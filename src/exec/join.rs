@@ -33,6 +33,9 @@ impl Keeping {
     /// All of it.
     pub const ALL: Self = Self { owner: true, mode: true, time: true, xattrs: true };
 
+    /// Nothing of it.
+    pub const NONE: Self = Self { owner: false, mode: false, time: false, xattrs: false };
+
     /// Whether a copy of `source` would have what `held` has, as far as it is kept at all.
     pub(super) fn is_same(self, source: &Stat, held: &Stat) -> bool {
         let (a, b) = (source.ownership, held.ownership);

@@ -41,7 +41,7 @@ pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use settle::{damage_in, settle};
-pub use unchanged::{Likeness, Relinked, recall_part, relink, unchanged_parts};
+pub use unchanged::{Likeness, Relinked, is_unchanged, recall_part, relink, unchanged_parts};
 
 use crate::fs::{Dir, FsError};
 

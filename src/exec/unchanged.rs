@@ -102,17 +102,8 @@ pub fn relink(
     table: &Dir,
 ) -> Result<Relinked, ExecError> {
     let name = &record.part;
-    let found = match likeness {
-        Likeness::SameInodes => same_part(live, held.dir, name),
-        Likeness::SameContent(keeping) => equal_part(live, held, record, keeping),
-    };
-    let (part, contents, has_left_out) = match found {
-        Ok(Some(found)) if found.contents.is_as_recorded(record) => (found.dir, found.contents, found.has_left_out),
-        Ok(_) => return Ok(Relinked::Changed),
-        // The server takes parts away.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Relinked::Changed),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(found) = unchanged_part(live, held, record, likeness)? else { return Ok(Relinked::Changed) };
+    let HeldPart { dir: part, contents, has_left_out } = found;
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
@@ -126,6 +117,31 @@ pub fn relink(
             Ok(Relinked::Full)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether [`relink`] would link a part of the live directory `live`.
+///
+/// # Errors
+/// If something is there and cannot be read.
+pub fn is_unchanged(live: &Dir, held: HeldTable<'_>, record: &PartRecord, likeness: Likeness) -> Result<bool, FsError> {
+    Ok(unchanged_part(live, held, record, likeness)?.is_some())
+}
+
+fn unchanged_part(
+    live: &Dir,
+    held: HeldTable<'_>,
+    record: &PartRecord,
+    likeness: Likeness,
+) -> Result<Option<HeldPart>, FsError> {
+    let found = match likeness {
+        Likeness::SameInodes => same_part(live, held.dir, &record.part),
+        Likeness::SameContent(keeping) => equal_part(live, held, record, keeping),
+    };
+    match found {
+        // The server takes parts away.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => Ok(result?.filter(|found| found.contents.is_as_recorded(record))),
     }
 }
 

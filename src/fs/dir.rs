@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::entries::{self, Entry, Kind};
-use super::error::{FsError, if_found};
+use super::error::{ErrorKind, FsError, if_found};
 use super::stat::{self, Stat};
 use super::verbs::Verbs;
 
@@ -153,6 +153,31 @@ impl Dir {
     /// Every error but that one.
     pub fn find_beneath(&self, relative: &Path) -> Result<Option<Self>, FsError> {
         if_found(self.open_beneath(relative))
+    }
+
+    /// [`Dir::find_beneath`], but through symbolic links to directories, as a server follows them in its data path.
+    /// `elsewhere` maps an absolute target to a path of this host.
+    ///
+    /// # Errors
+    /// Every error but that there is no such directory. A link that leads nowhere is one.
+    pub fn find_following(
+        &self,
+        relative: &Path,
+        elsewhere: &dyn Fn(&Path) -> PathBuf,
+    ) -> Result<Option<Self>, FsError> {
+        let mut dir = self.clone();
+        for name in relative.components().map(std::path::Component::as_os_str) {
+            dir = match dir.open_dir(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::WrongKind => match dir.read_link(name) {
+                    Ok(target) if target.is_absolute() => dir.open_elsewhere(&elsewhere(&target))?,
+                    Ok(target) => dir.open_elsewhere(&dir.path().join(target))?,
+                    Err(_) => return Err(error),
+                },
+                result => result?,
+            };
+        }
+        Ok(Some(dir))
     }
 
     /// Where the directory was when it was opened; for messages and answers, never to reopen it.

@@ -35,7 +35,7 @@ pub use entries::{Entry, Kind};
 pub use error::{ErrorKind, FsError, if_found};
 pub use keep::{Unkept, Xattrs};
 pub use lock::FileLock;
-pub use mounts::{Mount, mount_of};
+pub use mounts::{Mount, are_on_one_mount, mount_of};
 pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{

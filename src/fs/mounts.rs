@@ -39,6 +39,17 @@ pub fn mount_of(dir: &Dir) -> Result<Option<Mount>, FsError> {
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse).find(|mount| Some(mount.id) == id))
 }
 
+/// Whether files of one directory can be linked into the other, as far as their mounts show: both are reached over one.
+///
+/// # Errors
+/// If `/proc` or a directory cannot be read.
+pub fn are_on_one_mount(one: &Dir, other: &Dir) -> Result<bool, FsError> {
+    Ok(match (mount_of(one)?, mount_of(other)?) {
+        (Some(one), Some(other)) => one.id == other.id,
+        _ => one.stat_self()?.device == other.stat_self()?.device,
+    })
+}
+
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();

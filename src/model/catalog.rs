@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Fingerprint, PartName, PartitionId, TableKey, TableName};
+use super::{Fingerprint, PartName, PartitionId, TableKey, TableName, UnlistedDatabase, UnlistedTable};
 
 /// One active part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,10 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Tables that chsnap cannot handle at all, with the reason.
     pub unusable: Vec<(TableName, String)>,
+    /// Tables that the server has and does not list.
+    pub unlisted: Vec<UnlistedTable>,
+    /// Databases that the server has and does not list.
+    pub unlisted_databases: Vec<UnlistedDatabase>,
     /// The lists of parts that the server gave, by the table that it named with them.
     pub listings: BTreeMap<TableName, Listing>,
 }

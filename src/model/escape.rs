@@ -19,9 +19,28 @@ pub fn escape_for_file_name(name: &str) -> String {
     escaped
 }
 
+/// The name that [`escape_for_file_name`] has escaped; none if it never writes this.
+#[must_use]
+pub fn unescape_file_name(escaped: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digit = |digit: Option<u8>| char::from(digit?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            _ if byte.is_ascii_alphanumeric() || byte == b'_' => byte,
+            _ => return None,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|name| escape_for_file_name(name) == escaped)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::escape_for_file_name;
+    use super::{escape_for_file_name, unescape_file_name};
 
     #[test]
     fn names_are_escaped_as_the_server_escapes_them() {
@@ -30,5 +49,15 @@ mod tests {
         assert_eq!(escape_for_file_name("a/b`c é\"x"), "a%2Fb%60c%20%C3%A9%22x");
         assert_eq!(escape_for_file_name("w'q/.."), "w%27q%2F%2E%2E");
         assert_eq!(escape_for_file_name("events_2026"), "events_2026");
+    }
+
+    #[test]
+    fn an_escaped_name_reads_back_and_anything_else_does_not() {
+        for name in ["my-table.x", "a/b`c é\"x", "w'q/..", "events_2026", ""] {
+            assert_eq!(unescape_file_name(&escape_for_file_name(name)).as_deref(), Some(name));
+        }
+        for text in ["a.b", "%", "%4", "%zz", "%61", "a b", "%2f", "%FF"] {
+            assert_eq!(unescape_file_name(text), None, "{text}");
+        }
     }
 }

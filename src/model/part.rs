@@ -47,16 +47,50 @@ impl PartName {
         Some(Blocks { min, max, level, mutation: self.mutation_version() })
     }
 
-    /// The number at a place behind the partition.
-    ///
-    /// Part names are `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in the old month syntax
-    /// the first field is two dates.
+    /// The id of the partition that the name begins with; none where it does not read as a part's.
+    #[must_use]
+    pub fn partition(&self) -> Option<PartitionId> {
+        self.blocks()?;
+        let id = match OldMonthName::parse(&self.0) {
+            Some(old) => old.month,
+            None => self.0.split('_').next()?,
+        };
+        Some(PartitionId(id.into()))
+    }
+
+    /// The number at a place behind the partition: of `<partition>_<min block>_<max block>_<level>[_<mutation>]`.
     fn number(&self, place: usize) -> Option<u64> {
-        let fields: Vec<&str> = self.0.split('_').collect();
-        let is_date = |text: &&str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_old_month_name = fields.len() > 4 && fields.iter().take(2).all(is_date);
-        let first = if is_old_month_name { 2 } else { 1 };
-        fields.get(first + place)?.parse().ok()
+        let first = if OldMonthName::parse(&self.0).is_some() { 2 } else { 1 };
+        self.0.split('_').nth(first + place)?.parse().ok()
+    }
+}
+
+/// A name in the syntax `MergeTree(date, key, 8192)`: `<first day>_<last day>_<min block>_<max block>_<level>[_<mutation>]`.
+///
+/// Source: `MergeTreePartInfo::tryParsePartName`. A name of five numbers of today's syntax can look like it, where the
+/// partition is a day and the blocks have eight digits: but then the third number, a block, is larger than the fourth,
+/// a level.
+struct OldMonthName<'a> {
+    /// The partition: a year and a month.
+    month: &'a str,
+}
+
+impl<'a> OldMonthName<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let mut fields = name.split('_');
+        let (first, last) = (fields.next()?, fields.next()?);
+        let (min, max): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        fields.next()?;
+        let is_day = |text: &str| {
+            let number = |range| text.get(range).and_then(|digits: &str| digits.parse::<u32>().ok());
+            text.len() == 8
+                && text.bytes().all(|byte| byte.is_ascii_digit())
+                && number(4..6).is_some_and(|month| (1..=12).contains(&month))
+                && number(6..8).is_some_and(|day| (1..=31).contains(&day))
+        };
+        let month = first.get(..6)?;
+        let is_old = is_day(first) && is_day(last) && last.starts_with(month) && min <= max;
+        is_old.then_some(Self { month })
     }
 }
 
@@ -78,6 +112,14 @@ impl Blocks {
     #[must_use]
     pub fn cover(&self, other: &Self) -> bool {
         self.min <= other.min && other.max <= self.max
+    }
+
+    /// Whether a part with these blocks makes another one of its partition obsolete: it is merged or mutated from it.
+    ///
+    /// Source: `MergeTreePartInfo::contains`.
+    #[must_use]
+    pub fn supersede(&self, other: &Self) -> bool {
+        self.cover(other) && self.level >= other.level && self.mutation >= other.mutation && self != other
     }
 }
 
@@ -179,6 +221,28 @@ mod tests {
         assert_eq!(blocks("patch-0a-all_2_2_0"), Some((2, 2, 0, 0)));
         assert_eq!(blocks("something"), None);
         assert!(part("a_1_7_1").blocks().expect("blocks").cover(&part("a_2_7_0").blocks().expect("blocks")));
+    }
+
+    #[test]
+    fn a_day_as_partition_with_large_block_numbers_is_no_old_name() {
+        let read = |text: &str| {
+            let part = part(text);
+            let blocks = part.blocks().expect("blocks");
+            (
+                part.partition().expect("a partition").0.to_string(),
+                blocks.min,
+                blocks.max,
+                blocks.level,
+                blocks.mutation,
+            )
+        };
+        assert_eq!(read("20261101_12345678_12345678_0_7"), ("20261101".to_owned(), 12_345_678, 12_345_678, 0, 7));
+        assert_eq!(read("20261101_20261102_20261103_1_7"), ("20261101".to_owned(), 20_261_102, 20_261_103, 1, 7));
+        assert_eq!(read("20261101_12345678_12345678_0"), ("20261101".to_owned(), 12_345_678, 12_345_678, 0, 0));
+        assert_eq!(read("20260101_20260131_5_6_1"), ("202601".to_owned(), 5, 6, 1, 0));
+        assert_eq!(read("20260101_20260131_5_6_1_9"), ("202601".to_owned(), 5, 6, 1, 9));
+        assert_eq!(read("-1_3_3_0"), ("-1".to_owned(), 3, 3, 0, 0));
+        assert_eq!(part("something").partition(), None);
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub enum WarningKind {
     MutationLost,
     /// Unfinished mutations are in Keeper, which snapshots do not hold.
     MutationsInKeeper,
+    /// A table or a database that the server does not list: it is detached, failed to load, or is hidden from the user.
+    NotListed,
     /// A part is damaged on the server.
     DamagedOnServer,
     /// The rows of a table could not be summed.

@@ -89,9 +89,10 @@ pub fn diff_live(
     same_server(repository, &bound_server(&identity, &disks), false)?;
     let selection = before.selection()?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table));
+    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table), |_, _| false);
     let mut warnings = Vec::new();
-    let local = LocalDisks::open(repository, &disks, &plan, paths).map_err(|error| {
+    let tables = plan.freeze.iter().map(|freeze| &freeze.table);
+    let local = LocalDisks::open(repository, &disks, tables, paths).map_err(|error| {
         let error = crate::monitor::chain(&error);
         let message = format!("parts are compared by what the server says of them alone: {error}");
         warnings.push(Warning::new(WarningKind::LiveFilesUnreadable, message));

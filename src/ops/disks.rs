@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::exec::LiveTable;
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{Part, PathMap, Table};
-use crate::plan::CreatePlan;
 use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
@@ -32,10 +31,13 @@ impl LocalDisk {
     }
 }
 
-/// The server's local disks, its own path first.
+/// The server's local disks.
 #[derive(Clone, Debug)]
 pub(super) struct LocalDisks {
     disks: Vec<LocalDisk>,
+    /// All disks of the server, its own path first: those that are not local or not visible here too.
+    all: Vec<Disk>,
+    paths: PathMap,
 }
 
 /// The disk that holds a path of the server: of nested disks the innermost.
@@ -53,30 +55,33 @@ pub(super) fn foreign_disk<'a>(disks: &'a [Disk], table: &Table) -> Option<(&'a 
 }
 
 impl LocalDisks {
-    /// Opens the disks that planned tables use, and the server's own path.
+    /// Opens all local disks: a table can be made on any of them at any time.
     ///
     /// # Errors
-    /// If one of them is not visible here.
-    pub(super) fn open(
+    /// If the server's own path, or a disk that one of these tables uses, is not visible here. Another one that is not is left
+    /// out: a table that comes to be there while a snapshot is made is skipped by name.
+    pub(super) fn open<'a>(
         repository: &Repository,
         disks: &[Disk],
-        plan: &CreatePlan,
+        tables: impl Iterator<Item = &'a Table> + Clone,
         paths: &PathMap,
     ) -> Result<Self, OpError> {
-        let tables = || plan.freeze.iter().map(|freeze| &freeze.table);
         let used = |disk: &Disk| {
-            let mut paths = tables().flat_map(|table| &table.data_paths);
+            let mut paths = tables.clone().flat_map(|table| &table.data_paths);
             paths.any(|path| holding(disks, path).is_some_and(|holder| holder == disk))
         };
         let mut open = Vec::new();
         for (position, disk) in disks.iter().enumerate() {
-            if !disk.is_local() || (position > 0 && !used(disk)) {
+            if !disk.is_local() {
                 continue;
             }
-            open.push(LocalDisk::open(repository.dir(), disk, paths)?);
+            match LocalDisk::open(repository.dir(), disk, paths) {
+                Err(error) if position == 0 || used(disk) => return Err(error),
+                result => open.extend(result.ok()),
+            }
         }
-        let local = Self { disks: open };
-        local.check_that_parts_are_visible(tables())?;
+        let local = Self::of(open, disks, paths);
+        local.check_that_parts_are_visible(tables)?;
         Ok(local)
     }
 
@@ -97,7 +102,7 @@ impl LocalDisks {
                 result => open.extend(result.ok()),
             }
         }
-        let local = Self { disks: open };
+        let local = Self::of(open, disks, paths);
         local.check_that_parts_are_visible(tables.iter())?;
         Ok(local)
     }
@@ -112,9 +117,14 @@ impl LocalDisks {
         tables: impl Iterator<Item = &'a Table>,
         paths: &PathMap,
     ) -> Result<Self, OpError> {
-        let local = Self { disks: vec![LocalDisk::open(repository.dir(), disk, paths)?] };
+        let local = Self::of(vec![LocalDisk::open(repository.dir(), disk, paths)?], std::slice::from_ref(disk), paths);
         local.check_that_parts_are_visible(tables)?;
         Ok(local)
+    }
+
+    /// `all` are the server's disks: the first is that of its own path.
+    fn of(disks: Vec<LocalDisk>, all: &[Disk], paths: &PathMap) -> Self {
+        Self { disks, all: all.to_vec(), paths: paths.clone() }
     }
 
     /// A path can be there and be another server's, or the host's own beside a container's: so one part of each
@@ -152,6 +162,7 @@ impl LocalDisks {
     /// Adds a disk that has come to be since the others were opened.
     pub(super) fn add(&mut self, disk: LocalDisk) {
         if self.named(&disk.disk.name).is_none() {
+            self.all.push(disk.disk.clone());
             self.disks.push(disk);
         }
     }
@@ -161,19 +172,31 @@ impl LocalDisks {
         self.disks.iter().find(|local| local.disk.name == name)
     }
 
-    /// The server's own path.
+    /// The server's own path; nothing where the first disk is not local: no other disk stands for it.
     pub(super) fn own(&self) -> Option<&LocalDisk> {
-        self.disks.first()
+        self.all.first().and_then(|own| self.named(&own.name))
     }
 
-    /// The disk that holds a path of the server, and the path below it.
+    /// The disk that holds a path of the server, and the path below it; nothing where that disk is not visible here, also
+    /// if another one is around it.
     pub(super) fn locate(&self, path: &Path) -> Option<(&LocalDisk, PathBuf)> {
-        let holder = self
-            .disks
-            .iter()
-            .filter(|local| path.starts_with(&local.disk.path))
-            .max_by_key(|local| local.disk.path.as_os_str().len())?;
+        let holder = self.named(&holding(&self.all, path)?.name)?;
         Some((holder, holder.disk.relative(path)?.to_owned()))
+    }
+
+    /// Why a freeze of a table could not be placed: one of its directories is on a disk that is not visible here.
+    pub(super) fn out_of_reach(&self, table: &Table) -> Option<String> {
+        table.data_paths.iter().find_map(|path| match holding(&self.all, path) {
+            None => {
+                Some(format!("its directory {} is on no disk that the server had when it was asked", path.display()))
+            }
+            Some(disk) if self.named(&disk.name).is_none() => Some(format!(
+                "its disk {:?} is not visible here at {}",
+                disk.name,
+                self.paths.local(&disk.path).display()
+            )),
+            Some(_) => None,
+        })
     }
 
     /// The live directories of a table, as far as they are there.
@@ -191,13 +214,23 @@ impl LocalDisks {
         Ok(live)
     }
 
-    /// Opens a live directory of the server; `None` where it is not there.
+    /// Opens a live directory of the server, of a database or a table that is a symbolic link too; `None` where it is not
+    /// there.
     ///
     /// # Errors
     /// If it is there and cannot be opened.
     pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
         let Some((local, relative)) = self.locate(path) else { return Ok(None) };
-        local.dir.find_beneath(&relative)
+        local.dir.find_following(&relative, &|target| self.paths.local(target))
+    }
+
+    /// Opens a directory below the server's own path, through links too; `None` where there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be opened.
+    pub(super) fn find_own(&self, relative: &Path) -> Result<Option<Dir>, FsError> {
+        let Some(own) = self.own() else { return Ok(None) };
+        own.dir.find_following(relative, &|target| self.paths.local(target))
     }
 
     /// Reads a definition's file below the server's own path; `None` where it is elsewhere or cannot be read here.
@@ -205,7 +238,7 @@ impl LocalDisks {
         let own = self.own()?;
         let relative = if path.is_absolute() { own.disk.relative(path)? } else { path };
         let (parent, name) = (relative.parent()?, relative.file_name()?);
-        let text = own.dir.open_beneath(parent).and_then(|dir| dir.read(name, DEFINITION_LIMIT_BYTES)).ok()?;
+        let text = self.find_own(parent).ok()??.read(name, DEFINITION_LIMIT_BYTES).ok()?;
         (!text.is_empty()).then_some(text)
     }
 

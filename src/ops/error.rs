@@ -70,6 +70,14 @@ pub enum OpError {
         /// The part's path.
         path: PathBuf,
     },
+    /// A freeze there can be neither found nor released from this host.
+    #[error("the disk {disk:?}, which the server has, is not visible here at {}", .path.display())]
+    ShadowOutOfSight {
+        /// The disk.
+        disk: String,
+        /// Where it was when the freeze began.
+        path: PathBuf,
+    },
     /// What FREEZE puts there would stand elsewhere.
     #[error("{} of the disk {disk:?} is not a directory", .path.display())]
     ShadowElsewhere {

@@ -16,6 +16,7 @@ mod remove;
 pub mod restore;
 mod stages;
 mod survey;
+mod unlisted;
 pub mod usage;
 pub mod verify;
 mod waiting;

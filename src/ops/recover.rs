@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::exec::{self, Removed};
-use crate::fs::{ErrorKind, FsError};
+use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{FreezeName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::repo::{Intent, Locked, ShadowPlace};
@@ -177,7 +177,34 @@ pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &Intent) -> 
     for name in &intent.freezes {
         stop(server, name)?;
     }
+    if let Some(ShadowPlace { disk, path }) = out_of_sight(locked, server, &intent.disks)? {
+        return Err(OpError::ShadowOutOfSight { disk: disk.clone(), path: path.clone() });
+    }
     Ok(sweep(locked, &intent.disks, &intent.freezes)?)
+}
+
+/// The first disk that the server still has and that is not visible on this host. What is missing there, or is another
+/// directory under the same path, says nothing of the shadows.
+///
+/// # Errors
+/// If the server cannot be asked.
+fn out_of_sight<'a>(
+    locked: &Locked<'_>,
+    server: &Server,
+    disks: &'a [ShadowPlace],
+) -> Result<Option<&'a ShadowPlace>, OpError> {
+    let is_in_sight = |place: &&ShadowPlace| {
+        let found = |dir: &Dir, name: &str| dir.find(name).is_ok_and(|found| found.is_some());
+        let dir = locked.repository().dir().open_elsewhere(&place.path);
+        // Where a server has frozen something it has tables.
+        dir.is_ok_and(|dir| ["shadow", "store", "data"].iter().any(|name| found(&dir, name)))
+    };
+    let unseen: Vec<&ShadowPlace> = disks.iter().filter(|place| !is_in_sight(place)).collect();
+    if unseen.is_empty() {
+        return Ok(None);
+    }
+    let listed = server::disks(server)?;
+    Ok(unseen.into_iter().find(|place| listed.iter().any(|disk| disk.name == place.disk)))
 }
 
 fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {

@@ -2,50 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Catalog, Part, PartitionId, Table, Warning, WarningKind};
+use crate::model::{Catalog, PartName, PartitionId, Table, UnlistedDatabase, UnlistedTable, Warning, WarningKind};
 
+use super::changed::split_freeze;
 use super::choose::{Choice, Selection, choose};
+use super::freeze::{Scope, TableFreeze};
 use super::nearest::nearest;
-
-/// How much of a table is frozen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The whole table, by one statement.
-    Whole,
-    /// These partitions, by a statement each.
-    Partitions(BTreeSet<PartitionId>),
-    /// It has no part to freeze.
-    Nothing,
-}
-
-impl Scope {
-    /// Whether a part of this partition is to be in the snapshot.
-    #[must_use]
-    pub fn covers(&self, partition: &PartitionId) -> bool {
-        match self {
-            Self::Whole => true,
-            Self::Partitions(partitions) => partitions.contains(partition),
-            Self::Nothing => false,
-        }
-    }
-}
-
-/// One table to take.
-#[derive(Clone, Debug)]
-pub struct TableFreeze {
-    /// The table as it was when the plan was made.
-    pub table: Table,
-    /// How much of it is frozen.
-    pub scope: Scope,
-}
-
-impl TableFreeze {
-    /// The parts that are to be taken, patch parts among them.
-    pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        // A patch part's partition is its own; it belongs to whatever its table's other parts are taken of.
-        self.table.parts.iter().filter(|part| self.scope.covers(&part.partition) || part.name.is_patch())
-    }
-}
 
 /// What one `create` does.
 #[derive(Clone, Debug, Default)]
@@ -56,18 +18,24 @@ pub struct CreatePlan {
     pub definitions: Vec<Table>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
     pub left_behind: Vec<(Table, String)>,
+    /// Tables that the server does not list, whose parts are linked from their directories.
+    pub unlisted: Vec<UnlistedTable>,
+    /// Databases that the server does not list, of which the definition is kept.
+    pub unlisted_databases: Vec<UnlistedDatabase>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
     /// Names that were asked for and that nothing on the server has: patterns of tables, ids of partitions.
     pub unmatched: Vec<String>,
 }
 
-/// Makes the plan. `foreign_disk` tells which disk of a table is not a plain local one, with its type.
+/// Makes the plan. `foreign_disk` answers which disk of a table is not a plain local one, with its type; `knows`, whether
+/// the last snapshot has a part of this name of the table.
 #[must_use]
 pub fn plan_create<'a>(
     catalog: &Catalog,
     selection: &Selection,
     foreign_disk: impl Fn(&Table) -> Option<(&'a str, &'a str)>,
+    knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
@@ -78,7 +46,9 @@ pub fn plan_create<'a>(
     for table in &catalog.tables {
         match choose(selection, table, foreign_disk(table)) {
             Choice::Take => {
-                plan.freeze.push(TableFreeze { scope: scope(selection, table), table: table.clone() });
+                let scope = scope(selection, table);
+                let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
+                plan.freeze.push(TableFreeze { scope, freeze, table: table.clone() });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
             Choice::DataStays(reason) => {
@@ -94,7 +64,8 @@ pub fn plan_create<'a>(
             Choice::LeftOut => {}
         }
     }
-    if plan.freeze.is_empty() {
+    plan_unlisted(catalog, selection, &mut plan);
+    if plan.freeze.is_empty() && plan.unlisted.is_empty() {
         let message = "there is no MergeTree table to take: the snapshot holds no data";
         plan.warnings.push(Warning::new(WarningKind::NothingToTake, message));
     }
@@ -102,13 +73,55 @@ pub fn plan_create<'a>(
     plan
 }
 
+fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan) {
+    for unlisted in catalog.unlisted.iter().filter(|unlisted| selection.wants(unlisted.table.name())) {
+        let UnlistedTable { table, reason } = unlisted;
+        if !selection.accepts(table) {
+            let what = if table.is_merge_tree() {
+                "its parts are linked from its directory"
+            } else {
+                "its definition is kept"
+            };
+            let message = format!("{} is not in the server's list of tables, {what}: {reason}", table.name());
+            plan.warnings.push(Warning::of_table(WarningKind::NotListed, table.name(), message));
+        }
+        if table.is_merge_tree() {
+            plan.unlisted.push(unlisted.clone());
+        } else {
+            plan.definitions.push(table.clone());
+        }
+    }
+    let is_wanted = |database: &UnlistedDatabase| {
+        let has_table = |table: &Table| table.name().database == database.name;
+        selection.include.is_empty() || plan.unlisted.iter().any(|unlisted| has_table(&unlisted.table))
+    };
+    plan.unlisted_databases =
+        catalog.unlisted_databases.iter().filter(|database| is_wanted(database)).cloned().collect();
+    for database in &plan.unlisted_databases {
+        let is_said = catalog.unlisted.iter().any(|unlisted| unlisted.table.name().database == database.name);
+        if !is_said {
+            let message = format!(
+                "the database {:.400} is not in the server's list: it is detached, failed to load, or is hidden from this \
+                 user; its definition is kept",
+                database.name
+            );
+            plan.warnings.push(Warning::new(WarningKind::NotListed, message));
+        }
+    }
+}
+
 fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec<String> {
     let patterns = selection.include.iter().filter(|pattern| {
         let named = |table: &Table| pattern.matches(table.name());
-        !catalog.tables.iter().any(named) && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
+        let is_unlisted = || catalog.unlisted.iter().any(|unlisted| named(&unlisted.table));
+        !catalog.tables.iter().any(named)
+            && !is_unlisted()
+            && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
     });
     let partitions = selection.partitions.iter().filter(|partition| {
-        !plan.freeze.iter().flat_map(|freeze| freeze.table.parts.iter()).any(|part| part.partition == **partition)
+        let tables = plan.freeze.iter().map(|freeze| &freeze.table);
+        let mut tables = tables.chain(plan.unlisted.iter().map(|unlisted| &unlisted.table));
+        !tables.any(|table| table.parts.iter().any(|part| part.partition == **partition))
     });
     let names: Vec<String> = catalog.tables.iter().map(|table| table.name().to_string()).collect();
     let patterns = patterns.map(|pattern| match nearest(pattern.as_str(), &names) {

@@ -1,15 +1,17 @@
 //! Pure decisions: no I/O, no clock, no threads.
 
 mod access;
-mod assess;
 mod changed;
 mod choose;
 mod create;
 mod definition;
 pub mod diff;
 mod frame;
+mod freeze;
 mod growth;
+mod heir;
 mod holders;
+mod judge;
 mod nearest;
 mod night;
 mod pattern;
@@ -25,17 +27,21 @@ pub use access::{
     AccessAction, AccessEntity, AccessFileError, AccessKept, AccessNames, AccessOptions, AccessPlan, AccessStep,
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
-pub use assess::{Verdict, assess, carried_mutations};
-pub use changed::{Narrowed, narrow, widen};
+pub use changed::{Extension, extend_freeze};
 pub use choose::{Choice, Selection, choose};
-pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
+pub use create::{CreatePlan, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
     ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
+pub use freeze::{Scope, TableFreeze};
 pub use growth::{Growth, Sample, growth};
+pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};
+pub use judge::{
+    BrokenPart, Caveat, DefinitionRead, Evidence, ROUNDS, Refused, RetryReason, TableSkipReason, Taken, Verdict, judge,
+};
 pub use nearest::nearest;
 pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};

@@ -153,6 +153,9 @@ pub struct TableEntry {
     pub patch_parts: u64,
     /// Parts in `detached/`, which are not taken.
     pub detached_parts: u64,
+    /// Whether the server had it and did not list it: it was detached, say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_detached: bool,
     /// Parts among `parts` whose files cannot be held against checksums: their list says why.
     #[serde(default)]
     pub unverifiable_parts: u64,

@@ -204,7 +204,7 @@ fn tables_that_are_frozen_are_events_too() {
         .filter(|event| event["event"] == "finished")
         .map(|event| event["stage"].as_str().expect("a stage"))
         .collect();
-    for stage in ["discover", "freeze", "place", "seal", "index", "release"] {
+    for stage in ["discover", "previous", "freeze", "place", "check", "seal", "index", "release"] {
         assert!(stages.contains(&stage), "{stages:?}");
     }
 }

@@ -177,6 +177,75 @@ both_engines! {
     }
 }
 
+both_engines! {
+    fn a_freeze_on_a_disk_that_is_not_in_sight_is_left_to_a_host_that_sees_it(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        // As a create leaves it that was killed after its freeze.
+        let repository = fs::read_to_string(chsnap.repo().join("chsnap.json")).expect("it is a repository");
+        let repository: Value = serde_json::from_str(&repository).expect("JSON");
+        let id = repository["id"].as_str().and_then(|id| id.get(..8)).expect("an id");
+        let name = &format!("chsnap_{id}_20261101020000_00000001");
+        engine.query(&format!("ALTER TABLE lab.events FREEZE WITH NAME '{name}'"));
+        let intent = serde_json::json!({
+            "format": 1, "id": "2026-11-01T020000Z", "started": "2026-11-01T02:00:00Z", "host": "elsewhere", "pid": 1,
+            "url": engine.url(), "disks": [{"disk": "default", "path": engine.data_path()}], "freezes": [name],
+            "query_id_prefix": "chsnap-test",
+        });
+        let path = chsnap.repo().join("incoming/2026-11-01T020000Z.intent.json");
+        fs::write(&path, intent.to_string()).expect("an intent");
+        // The data path of the server is an empty directory on this host.
+        let away = "mount --make-rprivate / && mount -t tmpfs none \"$DATA\"";
+        let Some(run) = chsnap.in_namespace(away, engine.data_path(), &["gc"]) else {
+            eprintln!("SKIPPED: this user may not make mount namespaces");
+            return;
+        };
+        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+        assert!(run.stderr.contains("\"default\"") && run.stderr.contains("is not visible here"), "{}", run.stderr);
+        assert!(path.exists() && shadows(&engine).iter().any(|shadow| shadow == name), "{:?}", shadows(&engine));
+        let run = chsnap.expect(0, &["gc"]);
+        assert!(!path.exists() && shadows(&engine).is_empty(), "{}{:?}", run.stderr, shadows(&engine));
+    }
+}
+
+#[test]
+fn a_table_made_on_another_disk_in_the_middle_is_whole_or_named_and_leaves_no_shadow() {
+    let engine = Engine::start_with(Engine::V26, &Options { extra_disks: 1, ..Options::default() });
+    table(&engine, "t", "default", 2);
+    table(&engine, "still", "default", 2);
+    let chsnap = repository(&engine);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut policies = ["disk1", "default"].iter().cycle();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let policy = policies.next().expect("a cycle");
+                engine.query(&format!(
+                    "CREATE OR REPLACE TABLE lab.t (k UInt64, v String) ENGINE = MergeTree ORDER BY k \
+                     SETTINGS storage_policy = '{policy}'"
+                ));
+                engine.query("INSERT INTO lab.t SELECT number, 'x' FROM numbers(10)");
+            }
+        });
+        for _ in 0..6 {
+            let run = chsnap.run(&["create", "--json"]);
+            assert!([0, 3].contains(&run.code), "{}{}", run.stdout, run.stderr);
+            let created: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            let snapshot = path_of(&chsnap, &created);
+            let has_part = fs::read_dir(snapshot.join("data/lab/t")).is_ok_and(|mut entries| entries.next().is_some());
+            let is_named = created["warnings"].to_string().contains("lab.t");
+            assert!(has_part || is_named || created["tables"] == 1, "{created}");
+            assert!(shadows(&engine).is_empty(), "{:?}", shadows(&engine));
+            let elsewhere = engine.disk_path(1).join("shadow");
+            let left = fs::read_dir(elsewhere)
+                .map_or(0, |entries| entries.filter_map(Result::ok).filter(|e| e.path().is_dir()).count());
+            assert_eq!(left, 0, "a shadow stays on the other disk");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it moves to the thread that counts")]
 /// The most connections to this address that were open at once until `end`.
 fn most_connections(url: &str, end: Receiver<()>) -> usize {

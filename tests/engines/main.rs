@@ -44,5 +44,7 @@ mod secured;
 mod server_gone;
 mod space;
 mod support;
+mod symlinks;
 mod unchanged;
+mod unlisted;
 mod verified;

@@ -245,3 +245,57 @@ both_engines! {
         assert!(shadows(&engine).is_empty());
     }
 }
+
+both_engines! {
+    fn a_dry_run_names_the_freezes_that_create_sends(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        let make = |table: &str| {
+            engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY k % 4 ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{table} SELECT number, 1 FROM numbers(100)"));
+        };
+        let tables: Vec<String> = (0..8).map(|number| format!("t{number}")).collect();
+        tables.iter().for_each(|table| make(table));
+        let chsnap = repository(&engine);
+        let planned_and_sent = || {
+            let before = (tree(chsnap.repo()), tree(&engine.data_path().join("data")));
+            let plan = chsnap.json(0, &["create", "--dry-run"]);
+            assert!(before == (tree(chsnap.repo()), tree(&engine.data_path().join("data"))), "a dry run writes nothing");
+            let (report, sent) = create(&chsnap);
+            let (mut tables, mut partitions, mut linked) = (0, 0, 0);
+            for table in plan["plan"].as_array().expect("tables") {
+                let name = format!("`lab`.`{}`", table["table"].as_str().expect("a name"));
+                let of_table: String = sent.iter().filter(|line| line.contains(&name)).cloned().collect();
+                linked += table["linked_parts"].as_u64().expect("a number");
+                let ids = table["freeze_partitions"].as_array().expect("a list");
+                partitions += ids.len();
+                match table["freeze"].as_str().expect("a word") {
+                    "table" => {
+                        tables += 1;
+                        assert!(of_table.contains("FREEZE WITH NAME") && ids.is_empty(), "{table}: {sent:?}");
+                    }
+                    "partitions" => {
+                        for id in ids {
+                            let id = format!("FREEZE PARTITION ID '{}'", id.as_str().expect("an id"));
+                            assert!(of_table.contains(&id), "{id} {table}: {sent:?}");
+                        }
+                    }
+                    how => assert!(how == "nothing" && of_table.is_empty(), "{table}: {sent:?}"),
+                }
+            }
+            let sent = sent.concat();
+            assert_eq!(sent.matches("FREEZE WITH NAME").count(), tables, "{sent}");
+            assert_eq!(sent.matches("FREEZE PARTITION ID").count(), partitions, "{sent}");
+            assert_eq!(report["placed"]["linked"]["parts"].as_u64(), Some(linked), "{report}");
+            (tables, partitions, linked)
+        };
+        assert_eq!(planned_and_sent(), (8, 0, 0));
+        assert_eq!(planned_and_sent(), (0, 0, 32));
+        engine.query("INSERT INTO lab.t2 SELECT 1, number FROM numbers(10)");
+        assert_eq!(planned_and_sent(), (0, 1, 31));
+        // In a database without UUIDs its parts have the names that they had: only the comparison finds it.
+        engine.query("DROP TABLE lab.t5");
+        make("t5");
+        engine.query("INSERT INTO lab.t6 SELECT number, number FROM numbers(1)");
+        assert_eq!(planned_and_sent(), (1, 1, 28));
+    }
+}

@@ -133,7 +133,7 @@ impl Taker<'_> {
             }
             let (files, bytes) = (brought.inspected.files, brought.inspected.bytes);
             self.stages.monitor().advanced(Stage::Place, Work { parts: 1, ..Work::default() });
-            self.stages.monitor().advanced(Stage::Seal, Work { parts: 1, files, bytes, ..Work::default() });
+            self.stages.monitor().advanced(Stage::Check, Work { parts: 1, files, bytes, ..Work::default() });
             Ok(Some(taken(name, disk, left_out, brought)))
         };
         names.into_par_iter().filter_map(|name| bring(name).transpose()).collect()

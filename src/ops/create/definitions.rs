@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
-use crate::model::{TableName, Warning, WarningKind, escape_for_file_name, is_drill_database};
+use crate::model::{
+    TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, escape_for_file_name, is_drill_database,
+};
 use crate::ops::error::OpError;
-use crate::plan::CreatePlan;
+use crate::plan::{CreatePlan, TableSkipReason};
 use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
 use super::copying::Copying;
 use super::request::Request;
-use super::rounds::Tree;
+use super::rounds::{SkippedTable, Tree};
 use super::table::Definition;
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
@@ -63,6 +65,7 @@ impl Definitions<'_> {
             warnings.push(Warning::of_table(WarningKind::SecretsHidden, &name, message));
         }
         self.write_databases(databases, &mut written)?;
+        self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
         if keeps_everything(self.request) {
             self.write_beside(tree, &mut written, warnings)?;
@@ -70,8 +73,8 @@ impl Definitions<'_> {
         Ok(written)
     }
 
-    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now. The answer
-    /// is the tables whose secrets the server hides.
+    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now, those of tables
+    /// that were skipped too. The answer is the tables whose secrets the server hides.
     fn write_tables(&self, plan: &CreatePlan, tree: &Tree, written: &mut Written) -> Result<Vec<TableName>, OpError> {
         let mut hidden = Vec::new();
         let mut write = |name: &TableName, definition: &Definition| -> Result<(), OpError> {
@@ -91,8 +94,17 @@ impl Definitions<'_> {
                 write(name, definition)?;
             }
         }
+        let gone = |skipped: &&SkippedTable| skipped.reason == TableSkipReason::Gone;
+        let skipped =
+            || tree.skipped.iter().filter(|(name, _)| !tree.taken.contains_key(*name)).map(|(_, table)| table);
+        for SkippedTable { table, .. } in skipped().filter(gone) {
+            // Its file may be another table's by now.
+            write(table.name(), &Definition { text: table.definition.clone().into_bytes(), is_file: false })?;
+        }
+        let skipped = skipped().filter(|skipped| !gone(skipped)).map(|skipped| &skipped.table);
+        let left_behind = plan.left_behind.iter().map(|(table, _)| table);
         let mut printed: Option<HashMap<TableName, String>> = None;
-        for table in plan.definitions.iter().chain(plan.left_behind.iter().map(|(table, _)| table)) {
+        for table in plan.definitions.iter().chain(left_behind).chain(skipped) {
             if let Some(text) = self.local.read_definition(&table.metadata_path) {
                 write(table.name(), &Definition { text, is_file: true })?;
                 continue;
@@ -123,7 +135,24 @@ impl Definitions<'_> {
             written.databases.push(DatabaseEntry {
                 database: database.name.clone(),
                 engine: database.engine.clone(),
-                uuid: crate::model::TableUuid::from_server(&database.uuid).ok().flatten(),
+                uuid: TableUuid::from_server(&database.uuid).ok().flatten(),
+                definition: file.path.clone(),
+            });
+            written.files.push(file);
+        }
+        Ok(())
+    }
+
+    fn write_unlisted_databases(&self, databases: &[UnlistedDatabase], written: &mut Written) -> Result<(), OpError> {
+        for database in databases {
+            let path = PathBuf::from("metadata").join(format!("{}.sql", escape_for_file_name(&database.name)));
+            // Dropped meanwhile.
+            let Some(text) = self.local.read_definition(&path) else { continue };
+            let file = self.incoming.write_metadata(&path, &text)?;
+            written.databases.push(DatabaseEntry {
+                database: database.name.clone(),
+                engine: database.engine.clone(),
+                uuid: TableUuid::from_server(&database.uuid).ok().flatten(),
                 definition: file.path.clone(),
             });
             written.files.push(file);

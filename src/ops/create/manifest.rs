@@ -129,7 +129,9 @@ impl Parts<'_> {
         let left = self.plan.left_behind.iter();
         tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.clone()))));
         let skipped = self.tree.skipped.values();
-        tables.extend(skipped.map(|(table, reason)| entry(table, TableState::Skipped, Some(reason.clone()))));
+        tables.extend(
+            skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),
+        );
         tables.sort_by(|a, b| (&a.database, &a.table).cmp(&(&b.database, &b.table)));
         let manifest = Manifest {
             format: FORMAT,
@@ -189,6 +191,7 @@ impl Parts<'_> {
             freezes: 0,
             patch_parts: 0,
             detached_parts: 0,
+            is_detached: self.plan.unlisted.iter().any(|unlisted| unlisted.table.key == table.key),
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),
@@ -262,7 +265,7 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<
 
 /// The partition that a part's name begins with, for parts that lived so shortly that no list has them.
 fn partition_of(name: &PartName) -> PartitionId {
-    PartitionId(name.as_str().split('_').next().unwrap_or_default().into())
+    name.partition().unwrap_or_else(|| PartitionId(name.as_str().split('_').next().unwrap_or_default().into()))
 }
 
 fn settings(request: &Request) -> Settings {

@@ -15,12 +15,13 @@ mod run;
 mod table;
 mod taken;
 mod unchanged;
+mod unlisted;
 mod written;
 
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::{Look, SnapshotId, Warning, WarningKind};
+use crate::model::{Catalog, PartName, SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, Selection, plan_create};
 use crate::repo::{BoundServer, Index, Repository};
@@ -30,12 +31,14 @@ use super::disks::{LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
+use super::unlisted::add_unlisted;
 use super::waiting::patiently;
 
 pub(super) use guards::{is_same, same_server};
 use previous::Previous;
 pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
 use run::{Run, Sealed, Source};
+use unchanged::compare_all;
 
 /// What a `create` would do, with nothing touched.
 #[derive(Clone, Debug)]
@@ -46,16 +49,15 @@ pub struct DryRun {
     pub server: Identity,
 }
 
-struct Discovered {
+/// The server as it was read.
+struct Survey {
     identity: Identity,
     databases: Vec<server::DatabaseRow>,
     disks: Vec<server::Disk>,
-    /// What the plan was made from, for the next look.
-    look: Look,
-    plan: CreatePlan,
+    catalog: Catalog,
 }
 
-fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpError> {
+fn survey(server: &Server, selection: &Selection) -> Result<Survey, OpError> {
     // What the server is does not change meanwhile: it is asked beside the list of parts, which takes a server longest.
     let about = || -> Result<_, server::ServerError> {
         Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
@@ -66,37 +68,70 @@ fn discover(server: &Server, selection: &Selection) -> Result<Discovered, OpErro
         (about.join().expect("asking the server does not panic"), catalog)
     });
     let ((identity, disks, databases), catalog) = (about?, catalog?);
-    let plan = plan_create(&catalog, selection, |table| foreign_disk(&disks, table));
-    if !plan.unmatched.is_empty() {
-        return Err(OpError::NothingNamed { names: plan.unmatched });
-    }
-    Ok(Discovered { identity, databases, disks, look: catalog.look(), plan })
+    Ok(Survey { identity, databases, disks, catalog })
 }
 
-/// What must hold before anything is touched, for a dry run too. The answer is the server as the repository knows it,
-/// and its disks as this host sees them.
-fn check(
-    repository: &Repository,
-    discovered: &Discovered,
-    request: &Request,
-) -> Result<(BoundServer, LocalDisks), OpError> {
-    let bound = bound_server(&discovered.identity, &discovered.disks);
-    guards::same_server(repository, &bound, request.allow_other_server)?;
-    guards::repository_is_outside(repository, &discovered.disks, &request.paths)?;
-    guards::enough_space(repository, request.min_free_bytes)?;
-    let local = LocalDisks::open(repository, &discovered.disks, &discovered.plan, &request.paths)?;
-    guards::shadows_are_directories(&local)?;
-    Ok((bound, local))
-}
-
-/// Says what a `create` would do. Reads the server and, where there is one, the repository; touches nothing.
+/// The plan for a server that was read, beside the last snapshot.
 ///
 /// # Errors
-/// As [`create`], for whatever can be known before anything is touched.
+/// If the selection names something that the server does not have.
+fn plan(survey: &Survey, previous: Option<&Previous>, selection: &Selection) -> Result<CreatePlan, OpError> {
+    let plan = plan_again(&survey.catalog, &survey.disks, previous, selection);
+    if plan.unmatched.is_empty() { Ok(plan) } else { Err(OpError::NothingNamed { names: plan.unmatched }) }
+}
+
+/// The same for a later look at the server.
+fn plan_again(
+    catalog: &Catalog,
+    disks: &[server::Disk],
+    previous: Option<&Previous>,
+    selection: &Selection,
+) -> CreatePlan {
+    let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
+    plan_create(catalog, selection, |table| foreign_disk(disks, table), knows)
+}
+
+/// What must hold before anything is changed, for a dry run too; then what the server does not list is added to the survey.
+/// The answer is the server as the repository knows it, its disks as this host sees them, and warnings.
+fn check(
+    repository: &Repository,
+    server: &Server,
+    survey: &mut Survey,
+    request: &Request,
+) -> Result<(BoundServer, LocalDisks, Option<Warning>), OpError> {
+    let bound = bound_server(&survey.identity, &survey.disks);
+    guards::same_server(repository, &bound, request.allow_other_server)?;
+    guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
+    guards::enough_space(repository, request.min_free_bytes)?;
+    let is_frozen = |table: &&Table| table.is_merge_tree() && request.selection.wants(table.name());
+    let tables = survey.catalog.tables.iter().filter(is_frozen);
+    let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;
+    guards::shadows_are_directories(&local)?;
+    let warning = add_unlisted(server, &local, &survey.databases, &mut survey.catalog)?;
+    Ok((bound, local, warning))
+}
+
+/// Plans a `create`, and compares the parts that are to be linked with the last snapshot, as `create` does while the
+/// server freezes. Reads the server and the repository; changes nothing.
+///
+/// # Errors
+/// As [`create`], for whatever can be known before anything is changed.
 pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> Result<DryRun, OpError> {
-    let discovered = discover(server, &request.selection)?;
-    check(repository, &discovered, request)?;
-    Ok(DryRun { plan: discovered.plan, server: discovered.identity })
+    let mut survey = survey(server, &request.selection)?;
+    let mut unread = Vec::new();
+    let pool = exec::pool(request.jobs)?;
+    let previous = match request.freeze {
+        FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &mut unread))?,
+        FreezeMode::All => None,
+    };
+    let (_, local, warning) = check(repository, server, &mut survey, request)?;
+    unread.extend(warning);
+    let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    if let Some(previous) = &previous {
+        pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
+    }
+    plan.warnings.extend(unread);
+    Ok(DryRun { plan, server: survey.identity })
 }
 
 /// Makes a snapshot.
@@ -122,30 +157,31 @@ pub fn create(
     // The last snapshot is read while the server makes its list of parts: neither needs the other.
     let with_parts = request.freeze == FreezeMode::Changed;
     let mut unread = Vec::new();
-    let (discovered, previous) = std::thread::scope(|scope| {
+    let (survey, previous) = std::thread::scope(|scope| {
         let read = || -> Result<_, OpError> {
             let index = Index::open(repository)?;
             let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread))?;
             Ok((index, previous))
         };
-        let previous = scope.spawn(|| stages.run(Stage::Decide, read));
-        let discovered = stages.run(Stage::Discover, || {
-            patiently(server, request.patience, monitor, || discover(server, &request.selection))
+        let previous = scope.spawn(|| stages.run(Stage::Previous, read));
+        let survey = stages.run(Stage::Discover, || {
+            patiently(server, request.patience, monitor, || survey(server, &request.selection))
         });
-        (discovered, previous.join().expect("reading a snapshot does not panic"))
+        (survey, previous.join().expect("reading a snapshot does not panic"))
     });
-    let discovered = discovered?;
-    let (bound, local) = check(repository, &discovered, request)?;
-    let mut warnings = discovered.plan.warnings.clone();
+    let (mut survey, (index, previous)) = (survey?, previous?);
+    let (bound, local, warning) = check(repository, server, &mut survey, request)?;
+    unread.extend(warning);
+    let plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
     }
-    let (index, previous) = previous?;
     warnings.extend(unread);
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
-    let source = Source { discovered, bound, local, index, previous, warnings };
+    let source = Source { survey, plan, bound, local, index, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
         Ok(sealed) => sealed,
         Err(error) => return Err(run.undo(error, &incoming)),

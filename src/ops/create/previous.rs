@@ -65,41 +65,39 @@ impl Previous {
     ) -> Result<Option<Self>, OpError> {
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
         let Some(newest) = complete.next() else { return Ok(None) };
-        let mut unread = |error: &dyn std::error::Error| {
-            let message = format!(
-                "nothing is linked from the last snapshot {}, everything is frozen: {}; chsnap verify looks at it",
-                newest.id,
-                crate::monitor::chain(error)
-            );
-            warnings.push(Warning::new(WarningKind::PreviousUnreadable, message));
-        };
-        let (mut previous, snapshot, data) = match Self::look(repository, index, newest) {
+        let mut previous = match Self::look(repository, index, newest) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
             Err(error) => {
-                unread(&error);
+                warnings.push(unread(newest.id, &error));
                 return Ok(None);
             }
         };
-        if let (true, Some(data), SnapshotState::Complete(manifest)) =
-            (with_parts, data, repository.snapshot(previous.id)?)
-        {
-            match read_parts(&snapshot, &manifest.parts_blake3) {
-                Ok(records) => {
-                    previous.earlier = Some(Earlier::new(data, records, &noted(repository, previous.id, warnings)));
-                }
-                Err(error) => unread(&error),
+        if with_parts {
+            match Earlier::read(repository, previous.id, warnings) {
+                Ok(earlier) => previous.earlier = earlier,
+                Err(error) => warnings.push(unread(newest.id, &error)),
             }
         }
         Ok(Some(previous))
     }
 
-    /// The snapshot with the inodes of its parts, its directory, and the one of its tables; nothing if it has gone.
-    fn look(
-        repository: &Repository,
-        index: &Index,
-        newest: &Summary,
-    ) -> Result<Option<(Self, Dir, Option<Dir>)>, RepoError> {
+    /// The same without the index, and with nothing but its parts: for a comparison that changes no file.
+    pub(super) fn read_parts(repository: &Repository, warnings: &mut Vec<Warning>) -> Result<Option<Self>, OpError> {
+        let summaries = repository.summaries()?;
+        let Some(newest) = summaries.iter().rev().find(|summary| Summary::is_complete(summary)) else {
+            return Ok(None);
+        };
+        let mut previous = Self { id: newest.id, time: newest.time, inodes: InodeSet::default(), earlier: None };
+        match Earlier::read(repository, newest.id, warnings) {
+            Ok(earlier) => previous.earlier = earlier,
+            Err(error) => warnings.push(unread(newest.id, &error)),
+        }
+        Ok(Some(previous))
+    }
+
+    /// The snapshot with the inodes of its parts; nothing if it has gone.
+    fn look(repository: &Repository, index: &Index, newest: &Summary) -> Result<Option<Self>, RepoError> {
         let snapshot = match repository.snapshot_dir(newest.id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
@@ -110,7 +108,7 @@ impl Previous {
             (None, Some(data)) => inodes_below(data)?,
             (None, None) => InodeSet::default(),
         };
-        Ok(Some((Self { id: newest.id, time: newest.time, inodes, earlier: None }, snapshot, data)))
+        Ok(Some(Self { id: newest.id, time: newest.time, inodes, earlier: None }))
     }
 
     /// Without its parts, once nothing is linked from it any more: they take much memory.
@@ -118,14 +116,17 @@ impl Previous {
         Self { earlier: None, ..self }
     }
 
-    /// The table as the snapshot has it: in Atomic databases the one of the same UUID, whatever its name was.
+    /// Whether it has a part of this name of a table, which can be linked.
+    pub(super) fn knows(&self, table: &Table, part: &PartName) -> bool {
+        let parts = self.earlier.as_ref().and_then(|earlier| earlier.parts.get(earlier.name_of(table)?));
+        parts.is_some_and(|parts| parts.get(part).is_some())
+    }
+
+    /// The table as the snapshot has it.
     pub(super) fn table(&self, table: &Table) -> Result<Option<EarlierTable<'_>>, FsError> {
         let Some(earlier) = &self.earlier else { return Ok(None) };
-        let name = match &table.key.uuid {
-            Some(uuid) => earlier.names.get(uuid),
-            None => Some(table.name()),
-        };
-        let Some((name, parts)) = name.and_then(|name| Some((name, earlier.parts.get(name)?))) else { return Ok(None) };
+        let Some(name) = earlier.name_of(table) else { return Ok(None) };
+        let Some(parts) = earlier.parts.get(name) else { return Ok(None) };
         let path = Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
         Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts }))
     }
@@ -142,7 +143,36 @@ fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -
     })
 }
 
+/// The warning about a last snapshot that could not be read.
+fn unread(id: SnapshotId, error: &dyn std::error::Error) -> Warning {
+    let message = format!(
+        "nothing is linked from the last snapshot {id}, everything is frozen: {}; chsnap verify looks at it",
+        crate::monitor::chain(error)
+    );
+    Warning::new(WarningKind::PreviousUnreadable, message)
+}
+
 impl Earlier {
+    /// The parts of a snapshot; nothing if it has no tables or has gone.
+    fn read(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> Result<Option<Self>, RepoError> {
+        let snapshot = match repository.snapshot_dir(id) {
+            Err(RepoError::NoSnapshot { .. }) => return Ok(None),
+            result => result?,
+        };
+        let Some(data) = snapshot.find_beneath(Path::new("data"))? else { return Ok(None) };
+        let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
+        let records = read_parts(&snapshot, &manifest.parts_blake3)?;
+        Ok(Some(Self::new(data, records, &noted(repository, id, warnings))))
+    }
+
+    /// The name that a table has in the snapshot: in Atomic databases that of the table of the same UUID.
+    fn name_of<'a>(&'a self, table: &'a Table) -> Option<&'a TableName> {
+        match &table.key.uuid {
+            Some(uuid) => self.names.get(uuid),
+            None => Some(table.name()),
+        }
+    }
+
     fn new(data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
         let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
         let mut counts: HashMap<TableName, usize> = HashMap::new();

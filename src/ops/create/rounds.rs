@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Look, Table, TableName, Warning, WarningKind};
+use crate::model::{Catalog, Look, Table, TableName, UnlistedTable, Warning, WarningKind};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
-use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
+use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge};
 use crate::repo::Incoming;
-use crate::server::{Disk, FunctionRow, code};
+use crate::server::{self, Disk, FunctionRow, code};
 
 use super::bring::Landing;
+use super::plan_again;
 use super::request::Clock;
 use super::round::Round;
-use super::table::{Attempt, Taker, Target};
-use crate::ops::disks::foreign_disk;
-
-/// A table that changes whenever it is frozen is given up after this many freezes.
-const ROUNDS: u32 = 3;
+use super::table::{Attempt, Refusal, Taker, Target};
 
 /// Takes the planned tables, each as often as it needs.
 pub(super) struct Rounds<'a> {
@@ -43,16 +40,17 @@ pub(super) struct TakenTable {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) taken: BTreeMap<TableName, TakenTable>,
-    pub(super) skipped: BTreeMap<TableName, (Table, String)>,
+    pub(super) skipped: BTreeMap<TableName, SkippedTable>,
     /// The server's functions at the last look, where there was one and they belong in the snapshot.
     pub(super) functions: Option<Vec<FunctionRow>>,
 }
 
-enum Outcome {
-    Taken(Box<TakenTable>),
-    Again(Table, String),
-    Skipped(Table, String),
-    Gone(Table),
+/// A table that is not in the snapshot.
+#[derive(Debug)]
+pub(super) struct SkippedTable {
+    /// As it was last seen.
+    pub(super) table: Table,
+    pub(super) reason: TableSkipReason,
 }
 
 impl Rounds<'_> {
@@ -64,6 +62,7 @@ impl Rounds<'_> {
         &self,
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
+        unlisted: &[UnlistedTable],
         first_look: Look,
         warnings: &mut Vec<Warning>,
     ) -> Result<Tree, OpError> {
@@ -71,7 +70,7 @@ impl Rounds<'_> {
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
         let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
         let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
-        for stage in [Stage::Freeze, Stage::Place, Stage::Seal] {
+        for stage in [Stage::Freeze, Stage::Place, Stage::Check] {
             self.taker.stages.start(stage, Some(total));
         }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
@@ -81,6 +80,21 @@ impl Rounds<'_> {
         let mut tree = Tree::default();
         let mut next = planned;
         let mut look = first_look;
+        self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
+        if !unlisted.is_empty() {
+            // One that was attached meanwhile is frozen as any other.
+            let now = server::survey_again(self.taker.server, self.taker.request.selection.names_system(), &look)?;
+            look = now.look();
+            let plan = plan_again(&now, self.disks, self.taker.previous, &self.taker.request.selection);
+            for freeze in plan.freeze {
+                let name = freeze.table.name();
+                let was_linked = tree.taken.remove(name).is_some();
+                if was_linked || tree.skipped.remove(name).is_some() {
+                    self.clear(&Target::new(&data, name))?;
+                    next.push(freeze);
+                }
+            }
+        }
         for round in 1..=ROUNDS {
             if next.is_empty() {
                 break;
@@ -90,41 +104,58 @@ impl Rounds<'_> {
                 self.taker.round(std::mem::take(&mut next), &data, &name, incoming, &look)?;
             look = after.look();
             tree.functions = Some(functions);
-            let plan = plan_create(&after, &self.taker.request.selection, |table| foreign_disk(self.disks, table));
-            let mut gone = Vec::new();
-            for attempt in attempts {
-                let target = attempt.target.clone();
-                match self.judge(attempt, &after, round, warnings)? {
-                    Outcome::Taken(taken) => {
-                        tree.taken.insert(taken.after.name().clone(), *taken);
+            let plan = plan_again(&after, self.disks, self.taker.previous, &self.taker.request.selection);
+            let mut gathered: Vec<Gathered> = attempts
+                .into_iter()
+                .map(|attempt| self.gather(attempt, &after, round))
+                .collect::<Result<_, OpError>>()?;
+            // What is gone comes last: its heir is a table that none of the others is.
+            gathered.sort_by_key(|gathered| gathered.is_gone(&after));
+            for gathered in gathered {
+                let is_known = |name: &TableName| {
+                    let is_next = next.iter().any(|freeze: &TableFreeze| freeze.table.name() == name);
+                    is_next || tree.taken.contains_key(name) || tree.skipped.contains_key(name)
+                };
+                let is_gone = gathered.is_gone(&after);
+                let heir =
+                    is_gone.then(|| heir(&gathered.attempt.freeze.table, &plan, &planned_names, is_known)).flatten();
+                let heir = heir.map(|heir| heir.table.name().clone());
+                let (verdict, table) = gathered.judge(&after, heir.as_ref(), round);
+                let attempt = gathered.attempt;
+                let name = table.name().clone();
+                match verdict {
+                    Verdict::Taken(Taken { mutations, caveats }) => {
+                        warnings.extend(
+                            caveats
+                                .iter()
+                                .map(|caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"))),
+                        );
+                        tree.taken.insert(name, TakenTable { attempt, after: table, freezes: round, mutations });
                     }
-                    Outcome::Again(table, reason) => {
-                        tracing::info!(table = %table.name(), reason, round, "freezing again");
-                        self.clear(&target)?;
-                        // Whatever it was, its parts are listed anew and not taken for the same ones.
+                    Verdict::Retry(reason) => {
+                        tracing::info!(table = %name, %reason, round, "freezing again");
+                        self.clear(&attempt.target)?;
+                        // Whatever it was, its parts are listed again and not taken for the same ones.
                         look.parts.remove(&table.key);
-                        next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == table.name()).cloned());
+                        let again = heir.as_ref().unwrap_or(&name);
+                        next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == again).cloned());
                     }
-                    Outcome::Skipped(table, reason) => {
-                        self.clear(&target)?;
-                        tree.skipped.insert(table.name().clone(), (table, reason));
-                    }
-                    Outcome::Gone(table) => {
-                        self.clear(&target)?;
-                        gone.push(table);
+                    Verdict::Skipped(reason) => {
+                        self.clear(&attempt.target)?;
+                        tree.skipped.insert(name, SkippedTable { table, reason });
                     }
                 }
             }
-            follow_renames(gone, &plan, &planned_names, &mut next, &mut tree, round);
         }
         self.taker.stages.finish(Stage::Freeze);
         self.taker.stages.finish(Stage::Place);
-        for (name, (_, reason)) in &tree.skipped {
+        self.taker.stages.finish(Stage::Check);
+        for (name, SkippedTable { reason, .. }) in &tree.skipped {
             let message = format!("{name} is not in the snapshot: {reason}");
             warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));
         }
         match tree.skipped.first_key_value() {
-            Some((name, (_, reason))) if tree.taken.is_empty() => {
+            Some((name, SkippedTable { reason, .. })) if tree.taken.is_empty() => {
                 Err(OpError::NothingTaken { count, first: format!("{name}: {reason}") })
             }
             _ => Ok(tree),
@@ -137,99 +168,91 @@ impl Rounds<'_> {
         Ok(target.clear()?)
     }
 
-    fn judge(
-        &self,
-        mut attempt: Attempt,
-        after: &Catalog,
-        round: u32,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Outcome, OpError> {
-        let before = attempt.freeze.table.clone();
-        let last = round == ROUNDS;
-        if let Some(error) = attempt.refused.take() {
-            // Neither is about this table: a snapshot without it, and perhaps without the rest, is not what was asked.
-            if error.code() == Some(code::READONLY) || error.is_full_disk() {
-                return Err(error.into());
-            }
-            return Ok(if error.is_table_gone() {
-                Outcome::Gone(before)
-            } else if error.is_counter_race() && !last {
-                Outcome::Again(before, error.to_string())
-            } else {
-                Outcome::Skipped(before, error.to_string())
-            });
+    /// Completes the evidence on a table: its patch parts of the last look, and what is broken in it.
+    ///
+    /// # Errors
+    /// If the server refused for a reason that is not about this table, or something cannot be read.
+    fn gather(&self, mut attempt: Attempt, after: &Catalog, round: u32) -> Result<Gathered, OpError> {
+        let refused = attempt.refused.take().map(refused).transpose()?;
+        let mut gathered = Gathered { refused, broken: Vec::new(), is_broken_on_server: false, attempt };
+        let before = gathered.attempt.freeze.table.clone();
+        let Some(found) = after.find(&before.key).filter(|_| gathered.refused.is_none()) else { return Ok(gathered) };
+        let mut patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch()).peekable();
+        if patches.peek().is_some() {
+            let (live, dir) = (self.taker.local.live(&before)?, gathered.attempt.target.dir()?);
+            let path = gathered.attempt.target.path();
+            let landing = Landing { table: &before, dir: &dir, path: &path };
+            let more = self.taker.pool.install(|| self.taker.take_patches(patches, &live, landing))?;
+            gathered.attempt.parts.extend(more);
         }
-        let found = after.find(&before.key);
-        if let Some(found) = found {
-            let mut patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch()).peekable();
-            if patches.peek().is_some() {
-                let (live, dir) = (self.taker.local.live(&before)?, attempt.target.dir()?);
-                let path = attempt.target.path();
-                let landing = Landing { table: &before, dir: &dir, path: &path };
-                let more = self.taker.pool.install(|| self.taker.take_patches(patches, &live, landing))?;
-                attempt.parts.extend(more);
-            }
+        mark_foreign_fingerprints(&mut gathered.attempt, &before, found);
+        gathered.broken = gathered.attempt.broken();
+        if round == ROUNDS && !gathered.broken.is_empty() {
+            gathered.is_broken_on_server =
+                is_damaged_on_the_server(&gathered.attempt, &self.taker.local.live(&before)?);
         }
-        let frozen = attempt.frozen();
-        let mut verdict = assess(&before, found, &attempt.freeze.scope, &frozen);
-        if let (Verdict::Taken | Verdict::MutationsMoved(_), Some(found)) = (&verdict, found) {
-            if attempt.definition.is_none() {
-                verdict = Verdict::Again("its definition could not be read".to_owned());
-            }
-            if let Some(part) = attempt.lost_version() {
-                let reason = format!("the metadata version of its part {part} could not be had");
-                if last {
-                    let message = format!("{}: {reason}", before.name());
-                    warnings.push(Warning::of_table(WarningKind::MetadataVersionLost, before.name(), message));
-                } else {
-                    verdict = Verdict::Again(reason);
-                }
-            }
-            mark_foreign_fingerprints(&mut attempt, &before, found);
-            if let Some(problem) = attempt.problem()
-                && !(last && is_damaged_on_the_server(&attempt, &self.taker.local.live(&before)?))
-            {
-                verdict = Verdict::Again(problem);
-            }
-        }
-        let Some(found) = found.cloned() else { return Ok(Outcome::Gone(before)) };
-        let name = found.name().clone();
-        let mut warn = |kind, text: String| warnings.push(Warning::of_table(kind, &name, format!("{name}: {text}")));
-        match verdict {
-            Verdict::Gone => return Ok(Outcome::Gone(before)),
-            Verdict::Again(reason) if last => return Ok(Outcome::Skipped(found, format!("{reason}, {ROUNDS} times"))),
-            Verdict::MutationsMoved(reason) if !last => return Ok(Outcome::Again(found, reason)),
-            Verdict::Again(reason) => return Ok(Outcome::Again(found, reason)),
-            Verdict::MutationsMoved(reason) => warn(
-                WarningKind::MutationsMoved,
-                format!(
-                    "{reason}, {ROUNDS} times; the snapshot is its state before the mutations that it does not carry"
-                ),
-            ),
-            Verdict::Taken => {}
-        }
-        for part in &attempt.parts {
-            let problems: Vec<&str> =
-                part.inspected.problems.iter().chain(&part.extra.damage).map(String::as_str).collect();
-            if problems.is_empty() {
-                continue;
-            }
-            let problems = problems.join("; ");
-            warn(WarningKind::DamagedOnServer, format!("part {} is damaged on the server: {problems}", part.name));
-        }
-        if let Some(reason) = &attempt.digests_failed {
-            warn(WarningKind::RowsNotSummed, format!("its rows are not summed: {reason}"));
-        }
-        let (mutations, in_keeper) = carried_mutations(&before, &found, &frozen);
-        if !in_keeper.is_empty() {
-            let names = in_keeper.join(", ");
-            warn(
-                WarningKind::MutationsInKeeper,
-                format!("the unfinished mutations {names} are kept in Keeper and not in the snapshot"),
-            );
-        }
-        Ok(Outcome::Taken(Box::new(TakenTable { attempt, after: found, freezes: round, mutations })))
+        Ok(gathered)
     }
+}
+
+/// A table after a freeze, with what was found of it.
+struct Gathered {
+    attempt: Attempt,
+    refused: Option<Refused>,
+    broken: Vec<BrokenPart>,
+    is_broken_on_server: bool,
+}
+
+impl Gathered {
+    /// The verdict, and what the verdict is about: the table as it was after the freeze, where it was there.
+    fn judge(&self, after: &Catalog, heir: Option<&TableName>, round: u32) -> (Verdict, Table) {
+        let Self { attempt, refused, broken, is_broken_on_server } = self;
+        let before = &attempt.freeze.table;
+        let found = after.find(&before.key);
+        let verdict = judge(&Evidence {
+            before,
+            after: found,
+            heir,
+            scope: &attempt.freeze.scope,
+            taken: &attempt.frozen(),
+            refused: refused.as_ref(),
+            definition: attempt.definition_read(),
+            without_version: attempt.lost_version(),
+            broken,
+            is_broken_on_server: *is_broken_on_server,
+            not_summed: attempt.digests_failed.as_deref(),
+            round,
+        });
+        (verdict, found.unwrap_or(before).clone())
+    }
+
+    /// Whether the table is not there any more under its name and UUID.
+    fn is_gone(&self, after: &Catalog) -> bool {
+        self.refused == Some(Refused::NoTable) || after.find(&self.attempt.freeze.table.key).is_none()
+    }
+}
+
+/// # Errors
+/// If the refusal is not about one table: a snapshot without it, and perhaps without the rest, is not what was asked for.
+fn refused(refusal: Refusal) -> Result<Refused, OpError> {
+    let error = match refusal {
+        Refusal::Server(error) => error,
+        Refusal::OutOfReach(reason) => return Ok(Refused::Table(reason)),
+        Refusal::Directory(error) => {
+            let error = crate::monitor::chain(&error);
+            return Ok(Refused::Table(format!("its directory cannot be opened: {error}")));
+        }
+    };
+    if error.code() == Some(code::READONLY) || error.is_full_disk() {
+        return Err(error.into());
+    }
+    Ok(if error.is_table_gone() {
+        Refused::NoTable
+    } else if error.is_counter_race() {
+        Refused::CounterRace(error.to_string())
+    } else {
+        Refused::Table(error.to_string())
+    })
 }
 
 /// The fingerprint derived from a part's checksums must be the one that the server gives for it.
@@ -243,36 +266,6 @@ fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Tabl
         {
             let problem = format!("its checksums give the fingerprint {derived}, and the server says {server}");
             part.inspected.problems.push(problem);
-        }
-    }
-}
-
-/// A table that is gone was dropped or renamed. What stands under a name that was not there before, and under the
-/// same UUID or where tables have none, is taken in the next round.
-fn follow_renames(
-    gone: Vec<Table>,
-    plan: &CreatePlan,
-    planned: &BTreeSet<TableName>,
-    next: &mut Vec<TableFreeze>,
-    tree: &mut Tree,
-    round: u32,
-) {
-    for table in gone {
-        let known = |name: &TableName| tree.taken.contains_key(name) || tree.skipped.contains_key(name);
-        let heir = plan.freeze.iter().find(|freeze| {
-            let heir = &freeze.table;
-            let same = match (&heir.key.uuid, &table.key.uuid) {
-                (Some(a), Some(b)) => a == b || heir.name() == table.name(),
-                _ => heir.engine == table.engine && !planned.contains(heir.name()),
-            };
-            same && !known(heir.name()) && !next.iter().any(|other| other.table.name() == heir.name())
-        });
-        match heir {
-            Some(heir) if round < ROUNDS => next.push(heir.clone()),
-            _ => {
-                let reason = "it was dropped or renamed while the snapshot was made".to_owned();
-                tree.skipped.insert(table.name().clone(), (table, reason));
-            }
         }
     }
 }

@@ -11,12 +11,13 @@ use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::stages::Stages;
+use crate::plan::CreatePlan;
 use crate::repo::{
     BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
 use crate::server::{self, Server};
 
-use super::Discovered;
+use super::Survey;
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
 use super::early::EarlySync;
@@ -43,7 +44,8 @@ pub(super) struct Run<'a> {
 
 /// What a snapshot is made of.
 pub(super) struct Source {
-    pub(super) discovered: Discovered,
+    pub(super) survey: Survey,
+    pub(super) plan: CreatePlan,
     pub(super) bound: BoundServer,
     pub(super) local: LocalDisks,
     /// As it was when the run began: nobody else makes a snapshot meanwhile.
@@ -70,8 +72,10 @@ impl Run<'_> {
     /// Freezes, places, checks and commits.
     pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
-        let Source { discovered, bound, local, index, previous, mut warnings } = source;
-        let Discovered { identity, databases, disks, look, plan } = discovered;
+        let Source { survey, plan, bound, local, index, previous, mut warnings } = source;
+        let Survey { identity, databases, disks, catalog } = survey;
+        let look = catalog.look();
+        drop(catalog);
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
         let advanced = |bytes| {
@@ -82,7 +86,7 @@ impl Run<'_> {
         let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(self.locked, self.kept)? };
         let joins = !copied.is_empty() || request.relinks;
-        let sources = joins.then(|| stages.run(Stage::Decide, || Sources::open(repository))).transpose()?;
+        let sources = joins.then(|| stages.run(Stage::Previous, || Sources::open(repository))).transpose()?;
         if let Some(sources) = sources.as_ref().filter(|_| !clones) {
             let is_left =
                 |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
@@ -120,7 +124,13 @@ impl Run<'_> {
             version: &identity.version,
             early: &early,
         };
-        let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), look, &mut warnings)?;
+        let tree = Rounds { taker, now, disks: &disks }.run(
+            incoming,
+            plan.freeze.clone(),
+            &plan.unlisted,
+            look,
+            &mut warnings,
+        )?;
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };

@@ -16,7 +16,7 @@ use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::ops::waiting::telling;
-use crate::plan::{Scope, TableFreeze};
+use crate::plan::{self, BrokenPart, DefinitionRead, Extension, Scope, TableFreeze};
 use crate::repo::{PartDigest, PartRecord};
 use crate::server::{self, FreezeQuery, Server};
 
@@ -24,7 +24,7 @@ use super::bring::{Landing, patches_in};
 use super::copying::{Copying, Extra};
 use super::digest;
 use super::early::EarlySync;
-use super::previous::Previous;
+use super::previous::{EarlierTable, Previous};
 use super::request::Request;
 use super::taken::{TakenPart, in_one_piece, take_all};
 use super::unchanged::Linked;
@@ -72,7 +72,7 @@ impl Target {
     }
 
     /// Makes the table's directory, owned as the live one is.
-    fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
+    pub(super) fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
         let database = self.data.ensure_dir(&self.database, 0o750)?;
         let dir = database.ensure_dir(&self.table, 0o750)?;
         let mut paths = table.data_paths.iter();
@@ -111,11 +111,41 @@ pub(super) struct Attempt {
     pub(super) digests: BTreeMap<PartName, PartDigest>,
     /// Why there are none although they were.
     pub(super) digests_failed: Option<String>,
-    /// What the server answered instead of freezing.
-    pub(super) refused: Option<server::ServerError>,
+    /// Why it was not frozen.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Why a table was not frozen.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The server refused.
+    Server(server::ServerError),
+    /// Its directory is there and cannot be opened.
+    Directory(FsError),
+    /// It is on a disk that is not visible here.
+    OutOfReach(String),
 }
 
 impl Attempt {
+    /// A table of which nothing is taken yet.
+    pub(super) fn new(freeze: TableFreeze, target: Target) -> Self {
+        Self {
+            freeze,
+            target,
+            parts: Vec::new(),
+            detached_parts: 0,
+            definition: None,
+            digests: BTreeMap::new(),
+            digests_failed: None,
+            refused: None,
+        }
+    }
+
+    /// A table that was not frozen.
+    fn refused(freeze: TableFreeze, target: Target, refusal: Refusal) -> Self {
+        Self { refused: Some(refusal), ..Self::new(freeze, target) }
+    }
+
     /// The parts that the freeze gave, without those linked from the live directory.
     pub(super) fn frozen(&self) -> BTreeSet<PartName> {
         self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
@@ -128,11 +158,24 @@ impl Attempt {
         with(LeftOut::Unknown).map(|part| &part.name)
     }
 
-    /// The first part that is not whole.
-    pub(super) fn problem(&self) -> Option<String> {
-        let broken = self.parts.iter().find(|part| !part.inspected.problems.is_empty())?;
-        let problem = broken.inspected.problems.first()?;
-        Some(format!("part {}: {problem}", broken.name))
+    /// The parts that are not whole.
+    pub(super) fn broken(&self) -> Vec<BrokenPart> {
+        let broken = self.parts.iter().map(|part| BrokenPart {
+            part: part.name.clone(),
+            problems: part.inspected.problems.clone(),
+            copied_damage: part.extra.damage.clone(),
+        });
+        broken.filter(|broken| !(broken.problems.is_empty() && broken.copied_damage.is_empty())).collect()
+    }
+
+    /// Whose definition was read: an exchange there and back in the middle would leave another table's.
+    pub(super) fn definition_read(&self) -> DefinitionRead {
+        let Some(definition) = &self.definition else { return DefinitionRead::Missing };
+        let read = plan::Definition::parse(&String::from_utf8_lossy(&definition.text)).ok();
+        match (read.and_then(|read| read.uuid), &self.freeze.table.key.uuid) {
+            (Some(read), Some(own)) if read != *own => DefinitionRead::OfAnother,
+            _ => DefinitionRead::Own,
+        }
     }
 }
 
@@ -173,7 +216,17 @@ impl Taker<'_> {
         query_id: &str,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
-        let live = self.local.live(&freeze.table)?;
+        if let Some(reason) = self.local.out_of_reach(&freeze.table) {
+            let _ = frozen.send(IsDefined(true));
+            return Ok(Attempt::refused(freeze, target, Refusal::OutOfReach(reason)));
+        }
+        let live = match self.local.live(&freeze.table) {
+            Ok(live) => live,
+            Err(error) => {
+                let _ = frozen.send(IsDefined(true));
+                return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
+            }
+        };
         self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
@@ -182,48 +235,42 @@ impl Taker<'_> {
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
         let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;
-        let mut attempt = Attempt {
-            target,
-            parts: Vec::new(),
-            detached_parts,
-            definition: None,
-            digests: BTreeMap::new(),
-            digests_failed: None,
-            refused: None,
-            freeze,
-        };
-        let (mut narrowed, earlier) = self.decide(&attempt.freeze, &live)?;
+        let mut attempt = Attempt { detached_parts, ..Attempt::new(freeze, target) };
+        let earlier = self.earlier(&attempt.freeze)?;
         let (saved, linked) = {
             let _inside = self.stages.enter(Stage::Freeze);
             let listed: Vec<_> = live_parts(&attempt.freeze, &live);
             let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(&attempt.freeze), ..Work::default() };
             let table = attempt.freeze.table.name().to_string();
             let at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table, of_table);
-            let save = |is_linked: &BTreeSet<PartName>| {
-                let is_frozen = |part: &&(&Part, &Dir)| !is_linked.contains(&part.0.name);
+            let save = |scope: &Scope| {
+                let is_frozen = |part: &&(&Part, &Dir)| scope.covers(&part.0.partition);
                 let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
                 exec::save_left_out(&frozen)
             };
-            let ask = narrowed.ask.clone();
             // Where nothing is linked meanwhile, the server need not share its cores.
-            let idle = narrowed.link.is_empty() && listed.len() >= IDLY_READ_PARTS;
+            let links = attempt.freeze.linked_parts().next().is_some();
+            let idle = !links && listed.len() >= IDLY_READ_PARTS;
             let idle = idle.then(|| self.read_idly(&attempt.freeze, &live));
             let beside = || -> Result<_, OpError> {
-                let saved = if idle.is_some() { SavedParts::new() } else { save(&narrowed.link)? };
+                let saved = if idle.is_some() { SavedParts::new() } else { save(&attempt.freeze.freeze)? };
                 let to = (live.as_slice(), &dir);
-                Ok((saved, self.link_unchanged(&attempt.freeze, &mut narrowed, earlier.as_ref(), to)?))
+                Ok((saved, self.link_unchanged(&attempt.freeze, earlier.as_ref(), to)?))
             };
-            let (mut result, mut beside) = self.freeze(attempt.freeze.table.name(), &ask, name, query_id, beside);
+            let (mut result, mut beside) =
+                self.freeze(attempt.freeze.table.name(), &attempt.freeze.freeze, name, query_id, beside);
             if let (Ok(()), Ok((saved, _)), Some(idle)) = (&result, &mut beside, idle) {
                 let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
                 *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
-            if let (Ok(()), Ok((saved, Linked { ask: Some(ask), .. }))) = (&result, &mut beside) {
+            if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
+                (&result, &mut beside)
+            {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
                 let query_id = format!("{query_id}-more");
-                let save = || save(&narrowed.link);
-                let (more, saved_now) = self.freeze(attempt.freeze.table.name(), ask, name, &query_id, save);
-                result = more;
+                let save = || save(freeze);
+                let (frozen, saved_now) = self.freeze(attempt.freeze.table.name(), more, name, &query_id, save);
+                result = frozen;
                 for (name, part) in saved_now? {
                     saved.entry(name).or_insert(part);
                 }
@@ -233,12 +280,15 @@ impl Taker<'_> {
                 if error.may_still_run() {
                     return Err(error.into());
                 }
-                attempt.refused = Some(error);
+                attempt.refused = Some(Refusal::Server(error));
                 let _ = frozen.send(IsDefined(true));
                 return Ok(attempt);
             }
             beside?
         };
+        if let Some(extension) = &linked.extension {
+            attempt.freeze.freeze = extension.freeze.clone();
+        }
         let file = self.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| Definition { text, is_file: true });
         let _ = frozen.send(IsDefined(attempt.definition.is_some()));
@@ -247,7 +297,8 @@ impl Taker<'_> {
         self.stages.monitor().advanced(Stage::Freeze, work);
         if self.request.digest {
             let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter().map(|part| (&part.part, part)));
-            let unchanged = stored.filter(|(name, _)| narrowed.link.contains(*name)).collect();
+            let linked: BTreeSet<&PartName> = attempt.freeze.linked_parts().map(|part| &part.name).collect();
+            let unchanged = stored.filter(|(name, _)| linked.contains(*name)).collect();
             self.digest(&mut attempt, &unchanged)?;
         }
         if self.request.relinks {
@@ -263,6 +314,12 @@ impl Taker<'_> {
         let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
+    }
+
+    /// The table in the last snapshot, where some of its parts are linked from there.
+    fn earlier(&self, freeze: &TableFreeze) -> Result<Option<EarlierTable<'_>>, FsError> {
+        let links = freeze.linked_parts().next().is_some();
+        self.previous.filter(|_| links).map_or(Ok(None), |previous| previous.table(&freeze.table))
     }
 
     /// Sums the rows of the parts, which the server still has: nothing was waited for since they were frozen.
@@ -288,7 +345,7 @@ impl Taker<'_> {
                 is_empty &= !entries.is_empty() && !entries.iter().any(is_part_like);
             }
             if !is_empty {
-                freeze.scope = Scope::Whole;
+                (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
             }
         }
         Ok(())
@@ -376,7 +433,7 @@ impl Taker<'_> {
     /// Gives parts what their freeze left out, and checks them. What was saved of each goes as soon as it is checked: of
     /// hundreds of thousands it takes as much memory as what is known of them afterwards.
     fn check(&self, live: &[LiveTable], dir: &Dir, frozen: Vec<FrozenPart>) -> Result<Vec<TakenPart>, FsError> {
-        let _inside = self.stages.enter(Stage::Seal);
+        let _inside = self.stages.enter(Stage::Check);
         // The disk writes what FREEZE has left unwritten while the cores check.
         self.early.begin(dir, frozen.len())?;
         let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
@@ -385,7 +442,7 @@ impl Taker<'_> {
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Seal, work);
+            self.stages.monitor().advanced(Stage::Check, work);
             let extra = Extra::default();
             Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
         };

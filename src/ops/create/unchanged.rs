@@ -4,18 +4,19 @@
 //! All others are held against it one by one, while the server freezes, and linked at once where they are the same. Where
 //! one is not, its partition is frozen after all, and what was linked of it taken away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::exec::{self, CopiedPart, HeldTable, Inspected, LeftOut, Likeness, LiveTable, Relinked};
-use crate::fs::{Dir, FsError};
+use crate::exec::{self, CopiedPart, HeldTable, Inspected, Keeping, LeftOut, Likeness, LiveTable, Relinked};
+use crate::fs::{self, Dir};
 use crate::model::{Part, PartName, Placement};
 use crate::monitor::{Stage, Work};
+use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{Narrowed, Scope, TableFreeze, narrow, widen};
-use crate::repo::PartRecord;
+use crate::plan::{CreatePlan, Extension, TableFreeze, extend_freeze};
+use crate::repo::{PartRecord, Repository};
 
 use super::copying::{Destination, Extra};
 use super::previous::{EarlierTable, Previous};
@@ -26,8 +27,49 @@ use super::taken::{TakenPart, take_all};
 #[derive(Default)]
 pub(super) struct Linked {
     pub(super) parts: Vec<TakenPart>,
-    /// Nothing where all was as it seemed.
-    pub(super) ask: Option<Scope>,
+    /// What is frozen besides; nothing where all was as it seemed.
+    pub(super) extension: Option<Extension>,
+}
+
+/// Compares the parts that a plan links with the last snapshot, and extends the plan where they differ, as `create` does
+/// while it links them.
+///
+/// # Errors
+/// If something is there and cannot be read.
+pub(super) fn compare_all(
+    plan: &mut CreatePlan,
+    previous: &Previous,
+    local: &LocalDisks,
+    repository: &Repository,
+) -> Result<(), OpError> {
+    for freeze in &mut plan.freeze {
+        if freeze.linked_parts().next().is_none() {
+            continue;
+        }
+        let live = local.live(&freeze.table)?;
+        let earlier = previous.table(&freeze.table)?;
+        let mut candidates = live_parts(freeze, &live);
+        candidates.retain(|(part, _)| freeze.is_linked(part));
+        let mut likeness = BTreeMap::new();
+        for table in &live {
+            let links = fs::are_on_one_mount(&table.dir, repository.dir())?;
+            let own = if links { Likeness::SameInodes } else { Likeness::SameContent(Keeping::NONE) };
+            likeness.insert(table.disk.as_str(), own);
+        }
+        let is_same = |(part, table): &(&Part, &Dir)| -> Result<Option<PartName>, OpError> {
+            let Some(earlier) = &earlier else { return Ok(None) };
+            let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
+            let held = HeldTable { dir: &earlier.dir, since: previous.time };
+            let Some(likeness) = likeness.get(part.disk.as_str()).copied() else { return Ok(None) };
+            Ok(exec::is_unchanged(table, held, record, likeness)?.then(|| part.name.clone()))
+        };
+        let same: BTreeSet<PartName> =
+            candidates.par_iter().map(is_same).filter_map(Result::transpose).collect::<Result<_, OpError>>()?;
+        if let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) {
+            freeze.freeze = extension.freeze;
+        }
+    }
+    Ok(())
 }
 
 /// What came of one part.
@@ -39,32 +81,19 @@ struct Relink {
 }
 
 impl Taker<'_> {
-    /// What must be frozen of a table by the names of its parts, and the table in the last snapshot that the rest may be
-    /// linked from.
-    pub(super) fn decide(
-        &self,
-        freeze: &TableFreeze,
-        live: &[LiveTable],
-    ) -> Result<(Narrowed, Option<EarlierTable<'_>>), FsError> {
-        let whole = || Narrowed { ask: freeze.scope.clone(), link: BTreeSet::new() };
-        let Some(previous) = self.previous else { return Ok((whole(), None)) };
-        let Some(earlier) = previous.table(&freeze.table)? else { return Ok((whole(), None)) };
-        let names = live_parts(freeze, live).into_iter().map(|(part, _)| &part.name);
-        let known = names.filter(|name| earlier.parts.get(name).is_some()).cloned().collect();
-        Ok((narrow(freeze, &known), Some(earlier)))
-    }
-
     /// Links the parts that are as in the last snapshot from there into `dir`.
     pub(super) fn link_unchanged(
         &self,
         freeze: &TableFreeze,
-        narrowed: &mut Narrowed,
         earlier: Option<&EarlierTable<'_>>,
         (live, dir): (&[LiveTable], &Dir),
     ) -> Result<Linked, OpError> {
-        let (Some(earlier), Some(previous)) = (earlier, self.previous) else { return Ok(Linked::default()) };
         let mut candidates = live_parts(freeze, live);
-        candidates.retain(|(part, _)| narrowed.link.contains(&part.name));
+        candidates.retain(|(part, _)| freeze.is_linked(part));
+        let (Some(earlier), Some(previous)) = (earlier, self.previous) else {
+            // The plan has seen a snapshot that is gone or lacks the table's directory by now.
+            return Ok(Linked { parts: Vec::new(), extension: extend_freeze(freeze, |_| false) });
+        };
         let path = super::table::path_in_snapshot(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
@@ -79,7 +108,7 @@ impl Taker<'_> {
                 inspected.directory = record.directory;
             }
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Seal, work);
+            self.stages.monitor().advanced(Stage::Check, work);
             let (disk, from) = (part.disk.clone(), Some(previous.id));
             // What the inodes do not hold was written down when they were made.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
@@ -91,14 +120,15 @@ impl Taker<'_> {
         // Beside the next look at the server.
         self.early.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
-        let Some((wider, ask)) = widen(freeze, narrowed, |name| same.contains(name)) else {
-            return Ok(Linked { parts, ask: None });
+        let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) else {
+            return Ok(Linked { parts, extension: None });
         };
-        let (kept, torn): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| wider.link.contains(&part.name));
+        let wider = TableFreeze { freeze: extension.freeze.clone(), ..freeze.clone() };
+        let linked: BTreeSet<&PartName> = wider.linked_parts().map(|part| &part.name).collect();
+        let (kept, torn): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| linked.contains(&part.name));
         parts = kept;
         torn.par_iter().try_for_each(|part| self.take_away(to, &part.name))?;
-        *narrowed = wider;
-        Ok(Linked { parts, ask: Some(ask) })
+        Ok(Linked { parts, extension: Some(extension) })
     }
 
     /// Takes away what was linked of a part.

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, Kind, Scan};
-use crate::model::{FreezeName, RepositoryId};
+use crate::fs::{self, Dir, FsError, Kind, Scan};
+use crate::model::{Catalog, FreezeName, RepositoryId, TableName};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
+use crate::ops::unlisted::add_unlisted;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server};
@@ -23,7 +24,7 @@ pub(super) fn examine(
     now: DateTime<Utc>,
     findings: &mut Findings,
 ) {
-    let (disks, plan) = match discover(server) {
+    let (disks, mut catalog, plan) = match discover(server) {
         Ok(found) => found,
         Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
     };
@@ -52,8 +53,10 @@ pub(super) fn examine(
     // The lock is free from here on: the rest reads, and may take its time.
     if let Some((_, local)) = visible().next() {
         interrupted_restores(local, findings);
+        unlisted(server, local, &mut catalog, findings);
     }
     for (examined, local) in visible() {
+        examined.directories(local, findings);
         examined.leftover_shadows(local, findings);
         examined.links(local, findings);
     }
@@ -75,11 +78,39 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
     }
 }
 
-fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
+/// Tables and databases that the server has and does not list.
+fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: &mut Findings) {
+    let remedy = "create links their parts, with a warning that --accept takes away; ATTACH or DROP ends it";
+    let added = server::databases(server).map_err(OpError::from);
+    match added.and_then(|databases| add_unlisted(server, own, &databases, catalog)) {
+        Ok(None) => {}
+        Ok(Some(warning)) => findings.warn("tables", warning.message, "run chsnap as root, or as the server's user"),
+        Err(error) => findings.warn("tables", chain(&error), "the user needs SELECT ON system.*"),
+    }
+    let tables = catalog.unlisted.iter().map(|unlisted| format!("{} ({})", unlisted.table.name(), unlisted.reason));
+    let databases = catalog.unlisted_databases.iter().map(|database| format!("the database {}", database.name));
+    let all: Vec<String> = databases.chain(tables).collect();
+    if !all.is_empty() {
+        let more =
+            if all.len() > NAMED_TABLES { format!(", and {} more", all.len() - NAMED_TABLES) } else { String::new() };
+        let named = all.get(..NAMED_TABLES).unwrap_or(&all).join(", ");
+        findings.warn("tables", format!("not in the server's lists: {named}{more}"), remedy);
+    }
+}
+
+/// Tables that a finding names; of more it gives the number.
+const NAMED_TABLES: usize = 5;
+
+fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), OpError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
-    let plan = plan_create(&catalog, &Selection::default(), |table| crate::ops::disks::foreign_disk(&disks, table));
-    Ok((disks, plan))
+    let plan = plan_create(
+        &catalog,
+        &Selection::default(),
+        |table| crate::ops::disks::foreign_disk(&disks, table),
+        |_, _| false,
+    );
+    Ok((disks, catalog, plan))
 }
 
 /// A disk under examination.
@@ -109,6 +140,18 @@ impl Examined<'_> {
                 findings.fail("disk", format!("{name:?}: {}", chain(&error)), remedy);
                 None
             }
+        }
+    }
+
+    /// Names tables whose directories cannot be opened: a snapshot would be without them.
+    fn directories(&self, local: &LocalDisks, findings: &mut Findings) {
+        let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
+        let failed: Vec<(&TableName, FsError)> =
+            tables.filter_map(|table| Some((table.name(), local.live(table).err()?))).collect();
+        if let Some((name, error)) = failed.first() {
+            let more = if failed.len() > 1 { format!("; and {} more", failed.len() - 1) } else { String::new() };
+            let text = format!("{name} would be skipped, its directory cannot be opened: {}{more}", chain(error));
+            findings.warn("tables", text, "chsnap has to see what the server sees: a link's target as well");
         }
     }
 

@@ -146,6 +146,7 @@ impl DrillContext<'_> {
             wanted: Wanted { tables: names.collect(), ..Wanted::default() },
             options: RestoreOptions {
                 selects: true,
+                names_tables: true,
                 renames: Renames::new(selection.renames(), Vec::new()),
                 // A drill has no business in Keeper.
                 replicated: Replicated::AsMergeTree,

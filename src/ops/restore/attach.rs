@@ -80,6 +80,7 @@ pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Re
             if !attaching.context.request.stays_held {
                 release(attaching, &mut reports);
                 check_definitions(attaching, &mut reports)?;
+                detach(attaching, &mut reports);
             }
             return Ok(reports);
         }
@@ -313,6 +314,29 @@ fn release(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
                 let error = crate::monitor::chain(&error);
                 let message = format!("its merges are still held, run {statement}: {error}");
                 report.warn(WarningKind::MergesHeld, message);
+            }
+        }
+    }
+}
+
+/// Detaches the tables again that were detached when the snapshot was made. A server that knows no permanent detachment
+/// attaches them when it starts.
+fn detach(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
+    for report in reports.iter_mut().filter(|report| report.state == TableState::Restored) {
+        let name = report.name();
+        if !attaching.plan.tables.iter().any(|table| table.to == name && table.detaches) {
+            continue;
+        }
+        let statement = format!("DETACH TABLE {}", sql::quote_table(&name));
+        let detached = attaching.statements.run(&format!("{statement} PERMANENTLY"));
+        match detached.or_else(|_| attaching.statements.run(&statement)) {
+            Ok(()) => report.is_detached = true,
+            Err(error) => {
+                let error = crate::monitor::chain(&error);
+                report.warn(
+                    WarningKind::ExistingDiffers,
+                    format!("it was detached, and cannot be detached again: {error}"),
+                );
             }
         }
     }

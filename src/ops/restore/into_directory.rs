@@ -21,7 +21,7 @@ use crate::plan::{
     AttachScript, DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle,
     SnapshotReference, plan_directory,
 };
-use crate::repo::{Index, Repository};
+use crate::repo::{self, Index, Repository};
 
 use super::items::items;
 use super::not_restored::NotRestored;
@@ -219,7 +219,9 @@ impl PreparedDirectory<'_> {
         write_definitions(source, plan, &tree)?;
         write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();
-        if source.tables.iter().any(|table| table.entry.state == crate::repo::TableState::DataLeft) {
+        let is_without_data =
+            |table: &SourceTable| matches!(table.entry.state, repo::TableState::DataLeft | repo::TableState::Skipped);
+        if source.tables.iter().any(is_without_data) {
             let message = "of tables whose data could not be taken only the definitions are there";
             warnings.push(Warning::new(WarningKind::DataLeftBehind, message));
         }

@@ -30,6 +30,9 @@ pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
                 let expired = if has_ttl { expired(source, table, now) } else { Expired::default() };
                 SourceData { expired, ..data(source, table) }
             }),
+            is_detached: entry.is_detached,
+            skipped: (entry.state == TableState::Skipped)
+                .then(|| entry.reason.clone().unwrap_or_else(|| "no reason given".to_owned())),
             data_left: (entry.state == TableState::DataLeft)
                 .then(|| entry.reason.clone().unwrap_or_else(|| "it could not be taken".to_owned())),
             inner_of: source

@@ -78,6 +78,9 @@ pub struct TableReport {
     pub uuid: Option<String>,
     /// Whether that is another one than in the snapshot.
     pub uuid_changed: bool,
+    /// Whether it is detached, as it was when the snapshot was made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_detached: bool,
     /// Why it is not back, or not whole: `reason` and `reason_kind` of a JSON document.
     #[serde(flatten)]
     pub reason: Option<NotRestored>,
@@ -115,6 +118,7 @@ impl TableReport {
             replaced_table: None,
             uuid: None,
             uuid_changed: false,
+            is_detached: false,
             reason: None,
             ttl_statements: Vec::new(),
             warnings: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::exec;
-use crate::fs::{Dir, ErrorKind, FileLock, FsError, Mount, create_path, mount_of, space};
+use crate::fs::{Dir, ErrorKind, FileLock, FsError, Mount, are_on_one_mount, create_path, mount_of, space};
 use crate::ops::error::OpError;
 use crate::ops::init::resolved;
 use crate::plan::TargetDirectory;
@@ -55,10 +55,7 @@ pub(super) fn survey(repository: &Repository, path: &Path) -> Result<TargetDirec
         Err(error) => return Err(error.into()),
     };
     let (here, there) = (mount_of(repository.dir())?, mount_of(&dir)?);
-    target.is_on_same_mount = match (&here, &there) {
-        (Some(here), Some(there)) => here.id == there.id,
-        _ => repository.dir().stat_self()?.device == dir.stat_self()?.device,
-    };
+    target.is_on_same_mount = are_on_one_mount(repository.dir(), &dir)?;
     target.shares_blocks = here.zip(there).is_some_and(|(here, there)| share_blocks(&here, &there));
     target.free_bytes = space(&dir)?.free_bytes;
     Ok(target)

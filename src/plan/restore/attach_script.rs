@@ -109,6 +109,8 @@ mod tests {
                 data: definition.engine().map(|_| SourceData::default()),
                 definition: Ok(definition),
                 data_left: None,
+                skipped: None,
+                is_detached: false,
                 inner_of: None,
             }
         };

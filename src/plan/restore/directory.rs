@@ -284,6 +284,8 @@ mod tests {
                 ..SourceData::default()
             }),
             data_left: None,
+            skipped: None,
+            is_detached: false,
             inner_of: None,
         };
         DirectoryItem { item, has_definition: true }

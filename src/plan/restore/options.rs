@@ -25,6 +25,8 @@ pub struct RestoreOptions {
     /// Whether anything was selected, by table, partition, new name or expressly all. Without a selection only what is
     /// missing comes back.
     pub selects: bool,
+    /// Whether tables were named. Those that were detached when the snapshot was made come back detached otherwise.
+    pub names_tables: bool,
     /// Whether single partitions are asked for.
     pub has_partitions: bool,
     /// Whether what is there may be replaced.

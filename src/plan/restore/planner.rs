@@ -186,6 +186,7 @@ impl Planner<'_> {
             live_uuid: there.and_then(|there| there.uuid.clone()),
             live: None,
             losses: Vec::new(),
+            detaches: false,
             warnings: Vec::new(),
             to,
         }
@@ -202,6 +203,7 @@ impl Planner<'_> {
             self.plan_data(data, &mut plan);
         }
         self.guard_replica(source, &mut plan);
+        plan.detaches = source.is_detached && !self.options.names_tables && plan.action == Action::Place;
         if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
             self.refused.push(Refusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
         }
@@ -305,8 +307,9 @@ impl Planner<'_> {
 
     /// No table has its name.
     fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
+        let stays_detached = source.is_detached && !self.options.names_tables;
         if self.target.detached.contains(&plan.to) {
-            return Action::Skip(SkipReason::Detached);
+            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::Detached) };
         }
         let definition = match &source.definition {
             Ok(definition) => definition,
@@ -314,6 +317,11 @@ impl Planner<'_> {
         };
         if let Some(reason) = contradiction(source, definition) {
             return Action::Impossible(reason);
+        }
+        if let Some(reason) = source.skipped.as_ref().filter(|_| self.options.what != What::Schema) {
+            return Action::Impossible(format!(
+                "it is not in the snapshot: {reason}; --schema-only makes it from its definition, empty"
+            ));
         }
         if self.options.what == What::Data {
             return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
@@ -492,6 +500,8 @@ mod tests {
             definition: Definition::parse(definition).map_err(|error| error.to_string()),
             data: is_table.then_some(data),
             data_left: None,
+            skipped: None,
+            is_detached: false,
             inner_of: None,
         }
     }

@@ -80,6 +80,10 @@ pub struct SourceItem {
     pub data: Option<SourceData>,
     /// Why its data is not in the snapshot, where it had any.
     pub data_left: Option<String>,
+    /// Why the snapshot was made without it; its definition may be there.
+    pub skipped: Option<String>,
+    /// Whether the server did not list it: it was detached, say.
+    pub is_detached: bool,
     /// The materialized view that it is the inner table of.
     pub inner_of: Option<TableName>,
 }

@@ -156,6 +156,8 @@ pub struct TablePlan {
     pub live_uuid: Option<TableUuid>,
     /// The live table as it was when the plan was made, of one that is replaced or gets partitions.
     pub live: Option<TargetTable>,
+    /// Whether it is detached again at the end, as it was when the snapshot was made.
+    pub detaches: bool,
     /// What of the live table the snapshot does not have, and would be lost.
     pub losses: Vec<Loss>,
     /// Notes for the person.

@@ -1,0 +1,103 @@
+//! Tables that a server has and does not list.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Blocks, PartName, PartitionId, Table};
+
+/// Why a table that has a definition file is not in the server's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// The server lists it as detached.
+    Detached,
+    /// Its database is not in the list either.
+    WithDatabase,
+    /// The server does not tell.
+    Unexplained,
+}
+
+impl fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Detached => "it is detached",
+            Self::WithDatabase => {
+                "the server does not list its database, which is detached, failed to load, or is hidden from this user"
+            }
+            Self::Unexplained => {
+                "the server does not list it: it is detached, failed to load, or is hidden from this user"
+            }
+        })
+    }
+}
+
+/// A table that the server does not list, as its definition file and its directories have it.
+#[derive(Clone, Debug)]
+pub struct UnlistedTable {
+    /// The table. Its parts are those that its directories hold and that no other of them supersedes.
+    pub table: Table,
+    /// Why it is not listed.
+    pub reason: Unlisted,
+}
+
+/// A database that the server does not list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnlistedDatabase {
+    /// Its name.
+    pub name: String,
+    /// Its engine, by its definition.
+    pub engine: String,
+    /// Its UUID, where it has one.
+    pub uuid: String,
+}
+
+/// The parts that no other one of the list supersedes: those that are active once the table is attached. What does not
+/// read as a part's name is left out.
+pub fn standing_parts(names: impl IntoIterator<Item = PartName>) -> Vec<PartName> {
+    let mut partitions: BTreeMap<PartitionId, Vec<(Blocks, PartName)>> = BTreeMap::new();
+    for name in names {
+        if let (Some(partition), Some(blocks)) = (name.partition(), name.blocks()) {
+            partitions.entry(partition).or_default().push((blocks, name));
+        }
+    }
+    let mut standing = Vec::new();
+    for mut parts in partitions.into_values() {
+        // A part comes before those that it supersedes, and those stand next to it.
+        parts.sort_by(|(a, _), (b, _)| (a.min, b.max, b.level, b.mutation).cmp(&(b.min, a.max, a.level, a.mutation)));
+        let mut last: Option<Blocks> = None;
+        for (blocks, name) in parts {
+            if !last.is_some_and(|last| last.supersede(&blocks)) {
+                last = Some(blocks);
+                standing.push(name);
+            }
+        }
+    }
+    standing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::standing_parts;
+    use crate::model::PartName;
+
+    fn standing(names: &[&str]) -> Vec<String> {
+        let names = names.iter().map(|name| PartName::try_from((*name).to_owned()).expect("one plain name"));
+        standing_parts(names).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_part_that_another_one_was_made_from_does_not_stand() {
+        let names = ["all_1_1_0", "all_2_2_0", "all_1_2_1", "all_3_3_0", "all_3_3_0_4", "b_1_1_0"];
+        assert_eq!(standing(&names), ["all_1_2_1", "all_3_3_0_4", "b_1_1_0"]);
+        assert_eq!(standing(&["all_1_4_2", "all_2_2_0", "all_3_4_1", "all_5_5_0"]), ["all_1_4_2", "all_5_5_0"]);
+        // A merge that a mutation has overtaken: neither is made from the other.
+        assert_eq!(standing(&["all_1_1_0_5", "all_1_2_1"]), ["all_1_2_1", "all_1_1_0_5"]);
+    }
+
+    #[test]
+    fn patches_are_partitions_of_their_own_and_what_is_no_part_is_left_out() {
+        let names =
+            ["202601_1_1_0", "patch-0a-202601_2_2_0", "patch-0a-202601_2_3_1", "detached", "tmp_merge_all_1_2_1"];
+        assert_eq!(standing(&names), ["202601_1_1_0", "patch-0a-202601_2_3_1"]);
+        assert_eq!(standing(&["delete_tmp_all_1_1_0", "format_version.txt", "moving"]), [""; 0]);
+    }
+}

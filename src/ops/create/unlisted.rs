@@ -1,0 +1,98 @@
+//! Tables that the server does not list: their parts are linked from their directories.
+
+use std::collections::BTreeSet;
+
+use crate::exec::LiveTable;
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{PartName, Table, UnlistedTable, Warning, WarningKind, standing_parts};
+use crate::ops::error::OpError;
+use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
+
+use super::bring::Landing;
+use super::rounds::{SkippedTable, TakenTable, Tree};
+use super::table::{Attempt, Definition, Taker, Target};
+
+impl Taker<'_> {
+    /// Links or copies the parts of these tables. A server does not change a table that is detached; where a directory
+    /// changes all the same, as that of a table that is only hidden from the user, it is listed and linked again.
+    ///
+    /// # Errors
+    /// If something cannot be linked.
+    pub(super) fn take_unlisted(
+        &self,
+        tables: &[UnlistedTable],
+        data: &Dir,
+        tree: &mut Tree,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
+        for UnlistedTable { table, .. } in tables {
+            let name = table.name().clone();
+            let target = Target::new(data, &name);
+            match self.link_still(table, &target)? {
+                Some(attempt) => {
+                    for broken in attempt.broken() {
+                        let problems = broken.problems.join("; ");
+                        let message = format!("{name}: part {} is damaged on the server: {problems}", broken.part);
+                        warnings.push(Warning::of_table(WarningKind::DamagedOnServer, &name, message));
+                    }
+                    let mutations = mutations_in(&self.local.live(table)?)?;
+                    let taken = TakenTable { attempt, after: table.clone(), freezes: 0, mutations };
+                    tree.taken.insert(name, taken);
+                }
+                None => {
+                    target.clear()?;
+                    let skipped = SkippedTable { table: table.clone(), reason: TableSkipReason::Restless };
+                    tree.skipped.insert(name, skipped);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Links the parts of a table whose directories are the same before and after; `None` if they never are.
+    fn link_still(&self, table: &Table, target: &Target) -> Result<Option<Attempt>, OpError> {
+        for _ in 0..ROUNDS {
+            let live = self.local.live(table)?;
+            let before = self.wanted_parts(&live)?;
+            let dir = target.make(table, self.local, self.copying)?;
+            let path = target.path();
+            let landing = Landing { table, dir: &dir, path: &path };
+            let parts = self.pool.install(|| self.take_patches(before.iter(), &live, landing))?;
+            let taken: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
+            if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
+                let file = self.local.read_definition(&table.metadata_path);
+                let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
+                let freeze = TableFreeze { table: table.clone(), scope: Scope::Whole, freeze: Scope::Nothing };
+                let definition = Some(Definition { text, is_file: true });
+                return Ok(Some(Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) }));
+            }
+            self.copying.links.forget(&path);
+            target.clear()?;
+        }
+        Ok(None)
+    }
+
+    /// The parts in the directories of a table that would be active once it is attached, of the partitions that are asked
+    /// for.
+    fn wanted_parts(&self, live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
+        let mut names = Vec::new();
+        for table in live {
+            let directories = table.dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+            names.extend(directories.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok()));
+        }
+        let selection = &self.request.selection;
+        let is_wanted =
+            |name: &PartName| name.partition().is_some_and(|partition| selection.wants_partition(&partition.of_data()));
+        Ok(standing_parts(names).into_iter().filter(is_wanted).collect())
+    }
+}
+
+/// The mutations that the table has not forgotten: those that are finished already do nothing when it is attached.
+fn mutations_in(live: &[LiveTable]) -> Result<Vec<String>, FsError> {
+    let mut mutations = BTreeSet::new();
+    for table in live {
+        let names = table.dir.entries()?.into_iter().filter_map(|entry| entry.name.to_str().map(str::to_owned));
+        mutations.extend(names.filter(|name| name.starts_with("mutation_") && name.ends_with(".txt")));
+    }
+    Ok(mutations.into_iter().collect())
+}

@@ -1,0 +1,224 @@
+//! Finds tables and databases that a server has and does not list: by the definition files below `metadata/`.
+//!
+//! The server's lists are shorter than what it has: detached tables and databases are not in them, nor tables that failed
+//! to load, nor those that the user has no grant for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{
+    Catalog, Part, PartName, Table, TableKey, TableName, TableUuid, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
+    WarningKind, escape_for_file_name, is_drill_database, standing_parts, unescape_file_name,
+};
+use crate::plan::{Definition, StorageChoice};
+use crate::server::{self, Server};
+
+use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
+use super::error::OpError;
+
+/// Databases whose tables have no definition files, or are none of the user's.
+const WITHOUT_FILES: [&str; 3] = ["system", "information_schema", "INFORMATION_SCHEMA"];
+
+/// Adds the tables and databases that the server does not list to a catalog; `databases` are those that it lists. The
+/// answer is a warning where the files cannot be read here.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn add_unlisted(
+    server: &Server,
+    local: &LocalDisks,
+    databases: &[server::DatabaseRow],
+    catalog: &mut Catalog,
+) -> Result<Option<Warning>, OpError> {
+    match add(server, local, databases, catalog) {
+        Ok(()) => Ok(None),
+        Err(OpError::Fs(error)) => {
+            let error = crate::monitor::chain(&error);
+            let message = format!("which tables are detached or hidden is not known: {error}");
+            Ok(Some(Warning::new(WarningKind::ServerFilesUnreadable, message)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn add(
+    server: &Server,
+    local: &LocalDisks,
+    databases: &[server::DatabaseRow],
+    catalog: &mut Catalog,
+) -> Result<(), OpError> {
+    let Some(own) = local.own() else { return Ok(()) };
+    let Some(metadata) = own.dir.find_beneath(Path::new("metadata"))? else { return Ok(()) };
+    let listed: BTreeSet<&str> = databases.iter().map(|database| database.name.as_str()).collect();
+    let mut found = find_files(local, &metadata, catalog, &listed)?;
+    if found.databases.is_empty() && found.tables.is_empty() {
+        return Ok(());
+    }
+    // A table that was made since the catalog was read has a file and is in no list: once more, and only what still is so.
+    let now = server::definitions(server, true)?;
+    found.tables.retain(|file| !now.contains_key(&file.name));
+    if !found.databases.is_empty() {
+        let now = server::databases(server)?;
+        found.databases.retain(|(name, _)| !now.iter().any(|database| database.name == *name));
+    }
+    let detached: BTreeSet<TableName> =
+        (server::detached_tables(server)?.into_iter()).map(|row| TableName::new(row.database, row.table)).collect();
+    for (name, file) in found.databases {
+        let Some(text) = local.read_definition(&file) else { continue };
+        let definition = Definition::parse(&String::from_utf8_lossy(&text)).ok();
+        let engine = definition.as_ref().and_then(Definition::engine).unwrap_or_default();
+        let uuid = definition.and_then(|definition| definition.uuid).map(|uuid| uuid.to_string()).unwrap_or_default();
+        catalog.unlisted_databases.push(UnlistedDatabase { name, engine, uuid });
+    }
+    for file in found.tables {
+        // Dropped meanwhile.
+        let Some(text) = local.read_definition(&file.path) else { continue };
+        let reason = match () {
+            () if detached.contains(&file.name) => Unlisted::Detached,
+            () if !listed.contains(file.name.database.as_str()) => Unlisted::WithDatabase,
+            () => Unlisted::Unexplained,
+        };
+        let table = table(local, file, &String::from_utf8_lossy(&text))?;
+        catalog.unlisted.push(UnlistedTable { table, reason });
+    }
+    catalog.unlisted.sort_by(|a, b| a.table.key.cmp(&b.table.key));
+    Ok(())
+}
+
+struct DefinitionFile {
+    name: TableName,
+    /// Relative to the server's own path.
+    path: PathBuf,
+}
+
+#[derive(Default)]
+struct Found {
+    /// Databases that are not listed, with their files.
+    databases: Vec<(String, PathBuf)>,
+    tables: Vec<DefinitionFile>,
+}
+
+fn find_files(
+    local: &LocalDisks,
+    metadata: &Dir,
+    catalog: &Catalog,
+    listed: &BTreeSet<&str>,
+) -> Result<Found, OpError> {
+    let mut found = Found::default();
+    // Where the definitions of each database lie.
+    let mut directories: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for entry in metadata.entries_with_kind()? {
+        let Some(file) = entry.name.to_str() else { continue };
+        let path = Path::new("metadata").join(file);
+        match entry.kind {
+            Kind::Directory | Kind::Symlink => {
+                directories.extend(unescape_file_name(file).map(|database| (database, path)));
+            }
+            Kind::File => {
+                let Some(database) = file.strip_suffix(".sql").and_then(unescape_file_name) else { continue };
+                if listed.contains(database.as_str()) || is_left_out(&database) {
+                    continue;
+                }
+                found.databases.push((database, path));
+            }
+            Kind::Special | Kind::Unknown => {}
+        }
+    }
+    // The link of a database goes when it is detached; its directory is named by its UUID.
+    for (database, file) in &found.databases {
+        let text = local.read_definition(file).unwrap_or_default();
+        let uuid = Definition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
+        if let (Some(uuid), false) = (uuid, directories.contains_key(database)) {
+            directories.insert(database.clone(), in_store(&uuid));
+        }
+    }
+    let names: BTreeSet<&TableName> =
+        catalog.tables.iter().map(Table::name).chain(catalog.unusable.iter().map(|(name, _)| name)).collect();
+    for (database, path) in directories.iter().filter(|(database, _)| !is_left_out(database)) {
+        let Some(dir) = local.find_own(path)? else { continue };
+        for entry in dir.entries()? {
+            let Some(table) = entry.name.to_str().and_then(|file| file.strip_suffix(".sql")) else { continue };
+            let Some(table) = unescape_file_name(table) else { continue };
+            let name = TableName::new(database.clone(), table);
+            if !names.contains(&name) {
+                let path = path.join(&entry.name);
+                found.tables.push(DefinitionFile { name, path });
+            }
+        }
+    }
+    // What a database of the engine Overlay shows stands in the files of another database.
+    let uuids: BTreeSet<&TableUuid> = catalog.tables.iter().filter_map(|table| table.key.uuid.as_ref()).collect();
+    let is_shown = |file: &DefinitionFile| {
+        let text = local.read_definition(&file.path).unwrap_or_default();
+        let uuid = Definition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
+        uuid.is_some_and(|uuid| uuids.contains(&uuid))
+    };
+    found.tables.retain(|file| !is_shown(file));
+    Ok(found)
+}
+
+fn is_left_out(database: &str) -> bool {
+    WITHOUT_FILES.contains(&database) || is_drill_database(database)
+}
+
+/// `store/<first 3 digits>/<UUID>`: where Atomic databases keep a table's data, and their own definitions.
+fn in_store(uuid: &TableUuid) -> PathBuf {
+    Path::new("store").join(uuid.as_str().get(..3).unwrap_or_default()).join(uuid.as_str())
+}
+
+fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Result<Table, FsError> {
+    let definition = Definition::parse(text).ok();
+    let uuid = definition.as_ref().and_then(|definition| definition.uuid.clone());
+    let relative = match &uuid {
+        Some(uuid) => in_store(uuid),
+        None => (Path::new("data").join(escape_for_file_name(&file.name.database)))
+            .join(escape_for_file_name(&file.name.table)),
+    };
+    let storage_policy = match definition.as_ref().map(Definition::storage) {
+        Some(StorageChoice::Policy(policy)) => policy,
+        _ => "default".to_owned(),
+    };
+    let mut table = Table {
+        key: TableKey { name: file.name, uuid },
+        engine: definition.as_ref().and_then(Definition::engine).unwrap_or_default(),
+        definition: text.to_owned(),
+        data_paths: local.iter().map(|disk| disk.disk.path.join(&relative)).collect(),
+        metadata_path: file.path,
+        storage_policy,
+        has_own_data: None,
+        parts: Arc::default(),
+        mutations: Vec::new(),
+    };
+    let mut parts = Vec::new();
+    for path in &table.data_paths {
+        let (Some((disk, _)), Some(dir)) = (local.locate(path), local.open_live(path)?) else { continue };
+        let names = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+        let names = names.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
+        let parent: Arc<Path> = path.as_path().into();
+        for name in standing_parts(names) {
+            parts.push(Part {
+                partition: name.partition().expect("a part that stands has a partition in its name"),
+                parent: Arc::clone(&parent),
+                disk: disk.disk.name.as_str().into(),
+                rows: rows_of(&dir, &name),
+                bytes: 0,
+                files: 0,
+                fingerprint: None,
+                name,
+            });
+        }
+    }
+    let standing: BTreeSet<PartName> = standing_parts(parts.iter().map(|part| part.name.clone())).into_iter().collect();
+    parts.retain(|part| standing.contains(&part.name));
+    parts.sort_by(|a, b| a.name.cmp(&b.name));
+    table.parts = Arc::new(parts);
+    Ok(table)
+}
+
+/// What `count.txt` of a part says; 0 where it cannot be read.
+fn rows_of(table: &Dir, part: &PartName) -> u64 {
+    let text = table.open_dir(part.as_str()).and_then(|dir| dir.find_and_read("count.txt", DEFINITION_LIMIT_BYTES));
+    text.ok().flatten().and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,116 @@
+//! Directories of tables and databases that are symbolic links.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, Kind, both_engines};
+use crate::support::{active_parts, path_of, repository};
+use crate::tree::{files, tree};
+
+fn make(engine: &Engine, tables: &[&str]) {
+    engine.query("CREATE DATABASE lab");
+    for table in tables {
+        engine.query(&format!(
+            "CREATE TABLE lab.{table} (k UInt64, v String) ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k"
+        ));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, toString(number) FROM numbers(100)"));
+    }
+}
+
+fn directory(engine: &Engine, table: &str) -> PathBuf {
+    let parts = active_parts(engine, "lab");
+    let (_, _, path) = parts.iter().find(|(name, ..)| name == table).unwrap_or_else(|| panic!("lab.{table} has parts"));
+    path.parent().expect("a table's directory").to_owned()
+}
+
+/// Moves a directory elsewhere on the filesystem, and leaves a link.
+fn move_behind_a_link(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");
+    fs::rename(from, to).expect("one filesystem");
+    symlink(to, from).expect("a link");
+}
+
+/// Whether the snapshot has every active part of a table, file by file under its inode.
+fn is_whole(engine: &Engine, snapshot: &Path, table: &str) -> bool {
+    let parts = active_parts(engine, "lab").into_iter().filter(|(name, ..)| name == table);
+    let mut parts = parts.map(|(_, part, live)| (snapshot.join("data/lab").join(table).join(part), live)).peekable();
+    let inodes = |path: &Path| {
+        let tree = tree(path);
+        files(&tree).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect::<Vec<_>>()
+    };
+    parts.peek().is_some() && parts.all(|(stored, live)| stored.is_dir() && inodes(&stored) == inodes(&live))
+}
+
+fn check(engine: &Engine, chsnap: &Chsnap, tables: &[&str]) {
+    for freeze in ["all", "changed"] {
+        let snapshot = path_of(chsnap, &chsnap.json(0, &["create", "--freeze", freeze]));
+        for table in tables {
+            assert!(is_whole(engine, &snapshot, table), "{table} with --freeze {freeze}");
+        }
+        chsnap.json(0, &["verify", "latest", "--level", "data"]);
+    }
+    let doctor = chsnap.run(&["doctor"]);
+    assert!(!doctor.stdout.contains("would be skipped"), "{}", doctor.stdout);
+}
+
+both_engines! {
+    fn a_table_whose_directory_is_a_symbolic_link_is_taken(engine: Engine) {
+        make(&engine, &["plain", "linked", "relative"]);
+        let chsnap = repository(&engine);
+        for table in ["linked", "relative"] {
+            let (from, to) = (directory(&engine, table), engine.root().join("elsewhere").join(table));
+            engine.query(&format!("DETACH TABLE lab.{table}"));
+            if table == "linked" {
+                move_behind_a_link(&from, &to);
+            } else {
+                let beside = from.with_file_name("moved");
+                fs::rename(&from, &beside).expect("one directory");
+                symlink("moved", &from).expect("a link");
+            }
+            engine.query(&format!("ATTACH TABLE lab.{table}"));
+            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{table}")), "100");
+        }
+        check(&engine, &chsnap, &["plain", "linked", "relative"]);
+    }
+
+    fn a_table_whose_directory_leads_nowhere_is_skipped_by_name_and_the_others_are_taken(engine: Engine) {
+        make(&engine, &["plain", "lost"]);
+        let chsnap = repository(&engine);
+        let (from, to) = (directory(&engine, "lost"), engine.root().join("elsewhere/lost"));
+        engine.query("DETACH TABLE lab.lost");
+        move_behind_a_link(&from, &to);
+        engine.query("ATTACH TABLE lab.lost");
+        // The server keeps what it has open, and this host cannot follow any more.
+        fs::rename(&to, to.with_extension("away")).expect("one filesystem");
+        let doctor = chsnap.run(&["doctor"]);
+        assert!(doctor.stdout.contains("lab.lost would be skipped"), "{}", doctor.stdout);
+        let created = chsnap.json(3, &["create"]);
+        let warnings = created["warnings"].to_string();
+        assert!(warnings.contains("lab.lost is not in the snapshot") && warnings.contains("cannot be opened"), "{warnings}");
+        let snapshot = path_of(&chsnap, &created);
+        assert!(is_whole(&engine, &snapshot, "plain") && !snapshot.join("data/lab/lost").exists());
+        // What a skipped table was is kept.
+        assert!(fs::read_to_string(snapshot.join("metadata/lab/lost.sql")).expect("it is there").contains("MergeTree"));
+        fs::rename(to.with_extension("away"), &to).expect("one filesystem");
+        check(&engine, &chsnap, &["plain", "lost"]);
+    }
+}
+
+#[test]
+fn a_database_whose_directory_is_a_symbolic_link_is_taken() {
+    // Only databases without UUIDs have a directory for data of their own.
+    if !Kind::V18.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 18.16");
+        return;
+    }
+    let engine = Engine::start(Kind::V18);
+    make(&engine, &["one", "two"]);
+    let chsnap = repository(&engine);
+    let from = directory(&engine, "one").parent().expect("the database's directory").to_owned();
+    engine.query("DETACH DATABASE lab");
+    move_behind_a_link(&from, &engine.root().join("elsewhere/lab"));
+    engine.query("ATTACH DATABASE lab");
+    check(&engine, &chsnap, &["one", "two"]);
+}
