@@ -11,8 +11,7 @@ use crate::repo::{PartFile, PartRecord};
 use super::inspect::hash;
 use super::inspect_files::{Contents, Listed, Names};
 use super::join::Keeping;
-use super::live::{belongs_in_a_copy, has_left_out};
-use super::unchanged::HeldPart;
+use super::left_out::{belongs_in_a_copy, has_left_out};
 
 /// A table in an earlier snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +20,14 @@ pub struct HeldTable<'a> {
     pub dir: &'a Dir,
     /// When that snapshot was begun.
     pub since: DateTime<Utc>,
+}
+
+/// A part of an earlier snapshot that a live one is the same as.
+pub(super) struct HeldPart {
+    pub dir: Dir,
+    pub contents: Contents,
+    /// Whether it has files that a freeze leaves out.
+    pub has_left_out: bool,
 }
 
 /// The part of `held` that `record` speaks of, if the live one of the table is as it stands there.

@@ -1,7 +1,7 @@
 //! What a live part is, looked at while it is being frozen, so that the frozen one need not be.
 
 use super::inspect::{CHECKSUMS, CHECKSUMS_LIMIT_BYTES, Inspected, Known, inspect_known};
-use super::live::belongs_in_a_copy;
+use super::left_out::belongs_in_a_copy;
 use crate::fs::{Dir, Entry, FsError, Kind, Stat};
 
 /// A part as its live directory has it.

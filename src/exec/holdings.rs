@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
-use crate::model::{Link, Links, PartName, escape_for_file_name};
+use crate::model::{Link, Links, PartName, TableName};
 use crate::plan::Asked;
-use crate::repo::{Instance, Origin, PartRecord, Rest};
+use crate::repo::{self, Instance, Origin, PartRecord, Rest};
 
 /// What was found in a tree.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +117,7 @@ pub fn part_paths<'a>(origins: impl IntoIterator<Item = (&'a str, &'a str, &'a P
 /// Where a table stands below the directory of a snapshot.
 #[must_use]
 pub fn table_path(database: &str, table: &str) -> PathBuf {
-    Path::new("data").join(escape_for_file_name(database)).join(escape_for_file_name(table))
+    repo::table_path(&TableName::new(database, table))
 }
 
 /// A part of a snapshot as its directory has it.

@@ -8,8 +8,9 @@ use crate::model::{ContentHash, Fingerprint, Links, Ownership};
 use crate::repo::{PartFile, UncoveredFiles};
 
 use super::inspect_files::{Contents, Listed, list};
-use super::live::{SavedPart, read_small};
+use super::left_out::read_small;
 use super::problems::Problems;
+use super::read_file::ReadFile;
 
 /// A part as it stands on disk.
 #[derive(Clone, Debug)]
@@ -65,21 +66,6 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &asked })
 }
 
-/// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is
-/// neither read nor asked again.
-///
-/// # Errors
-/// As there.
-pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPart>) -> Result<Inspected, FsError> {
-    let Some(SavedPart { read, foreseen, .. }) = saved else { return inspect_listed(dir, entries) };
-    if let Some(foreseen) = foreseen
-        && let Some(inspected) = foreseen.confirm(dir, &mut entries)?
-    {
-        return Ok(inspected);
-    }
-    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &[] })
-}
-
 /// What is known of a part before it is inspected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known<'a> {
@@ -113,34 +99,8 @@ fn list_with(
 }
 
 /// The `checksums.txt` of a part, and its inode; nothing where there is none.
-fn read_checksums_file(dir: &Dir) -> Result<Option<(Stat, Vec<u8>)>, FsError> {
+pub(super) fn read_checksums_file(dir: &Dir) -> Result<Option<(Stat, Vec<u8>)>, FsError> {
     dir.find_with_stat(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)
-}
-
-/// A file of a part, and what it held when it was read.
-#[derive(Clone, Debug)]
-pub struct ReadFile {
-    name: &'static str,
-    inode: u64,
-    size_bytes: u64,
-    modified: (i64, u32),
-    blake3: ContentHash,
-}
-
-impl ReadFile {
-    /// A file directly in its part.
-    #[must_use]
-    pub fn new(name: &'static str, stat: Stat, bytes: &[u8]) -> Self {
-        let Stat { inode, size_bytes, modified, .. } = stat;
-        Self { name, inode, size_bytes, modified, blake3: blake3::hash(bytes).into() }
-    }
-
-    /// Whether this is that file. ClickHouse writes no file of a part a second time, it puts a new one in its place.
-    fn is(&self, file: &Listed) -> bool {
-        let Stat { inode, size_bytes, modified, .. } = file.stat;
-        let is_same = (inode, size_bytes, modified) == (self.inode, self.size_bytes, self.modified);
-        is_same && file.directory.is_empty() && file.name == self.name
-    }
 }
 
 /// The files of a part that is to be copied, with what its checksums say of them.

@@ -13,20 +13,10 @@ use crate::model::PartName;
 
 use super::ExecError;
 use super::foreseen::{Foreseen, Look};
-use super::inspect::{CHECKSUMS, Known, ReadFile};
+use super::inspect::{CHECKSUMS, Inspected, Known, inspect_known, inspect_listed, read_checksums_file};
+use super::left_out::{Asked, LEFT_OUT, READ_EARLY, SMALL_BYTES, belongs, belongs_in_a_copy, read_those};
 use super::place::{PART_DEPTH, link_tree};
-
-/// Files that a freeze leaves out although the part is wrong without them: read beside the freeze, so that a merge
-/// before they can be linked loses none. Whatever else a live part has and its frozen copy has not is linked too.
-///
-/// Source: `DataPartStorageOnDiskBase::freeze`, which removes the first; of the second, made by `ATTACH` and
-/// `REPLACE PARTITION … FROM`, it was seen on 26.9: without it the part takes another table's block numbers for its own.
-const LEFT_OUT: [&str; 2] = ["metadata_version.txt", "invalidated_system_columns.txt"];
-/// Files that no checksums cover and whose content the list of parts holds: read beside the freeze too, while the server
-/// works, so that nobody need wait for them after it.
-const READ_EARLY: [&str; 3] = ["columns.txt", "columns_substreams.txt", "default_compression_codec.txt"];
-/// They hold a number, or a few names.
-const SMALL_BYTES: u64 = 1 << 20;
+use super::read_file::ReadFile;
 
 /// The live directory of one table on one disk.
 #[derive(Clone, Debug)]
@@ -104,26 +94,6 @@ pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<Saved
         saved.foreseen = Some(foreseen);
     }
     Ok(Some(saved))
-}
-
-/// Files by their names, as they are now.
-type Asked = Vec<(&'static str, Stat)>;
-
-/// Reads the small files of a part that no checksums cover, as far as they can be read, and gives their inodes beside that.
-pub(super) fn read_small(part: &Dir, entries: &[Entry]) -> (Vec<ReadFile>, Asked) {
-    let is_there = |name: &&str| entries.iter().any(|entry| entry.name == *name);
-    read_those(part, LEFT_OUT.into_iter().chain(READ_EARLY).filter(is_there)).unzip()
-}
-
-/// Reads these files of a part. One that is not as usual is passed over, for the check to judge.
-fn read_those(
-    part: &Dir,
-    names: impl Iterator<Item = &'static str>,
-) -> impl Iterator<Item = (ReadFile, (&'static str, Stat))> {
-    names.filter_map(|name| {
-        let (stat, bytes) = part.read_with_stat(name, SMALL_BYTES).ok()?;
-        Some((ReadFile::new(name, stat, &bytes), (name, stat)))
-    })
 }
 
 /// What is in a live part, as far as it matters here.
@@ -239,12 +209,6 @@ pub fn take_left_out(
     })
 }
 
-/// Whether a part has one of the files that a freeze leaves out.
-#[must_use]
-pub fn has_left_out(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| LEFT_OUT.iter().any(|name| entry.name == *name))
-}
-
 /// A part in the snapshot, and the listing of it, while it gets what its freeze left out.
 struct Taker<'a> {
     part: &'a Dir,
@@ -294,22 +258,19 @@ impl Taker<'_> {
     }
 }
 
-/// Files of a live part that are its server's own affair: transaction state is rewritten in place, and a part that
-/// is marked for deletion would be deleted again.
+/// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is
+/// neither read nor asked again.
 ///
-/// Source: `DataPartStorageOnDiskBase::freeze`, which leaves out the same.
-#[must_use]
-pub fn belongs_in_a_copy(entry: &Entry) -> bool {
-    belongs(&entry.name)
-}
-
-fn belongs(name: &OsStr) -> bool {
-    let is_its_own = |name| matches!(name, "txn_version.txt" | "delete-on-destroy.txt");
-    name.to_str().is_some_and(|name| !is_temporary(name) && !is_its_own(name))
-}
-
-fn is_temporary(name: &str) -> bool {
-    name.strip_suffix(".tmp").is_some_and(|stem| !stem.is_empty())
+/// # Errors
+/// As there.
+pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPart>) -> Result<Inspected, FsError> {
+    let Some(SavedPart { read, foreseen, .. }) = saved else { return inspect_listed(dir, entries) };
+    if let Some(foreseen) = foreseen
+        && let Some(inspected) = foreseen.confirm(dir, &mut entries)?
+    {
+        return Ok(inspected);
+    }
+    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &[] })
 }
 
 /// Links a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.

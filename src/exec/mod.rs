@@ -13,9 +13,11 @@ mod idle;
 mod inspect;
 mod inspect_files;
 mod join;
+mod left_out;
 mod live;
 mod place;
 mod problems;
+mod read_file;
 mod remove;
 mod restore;
 mod settle;
@@ -31,13 +33,15 @@ pub use holdings::{
     table_path,
 };
 pub use idle::IdleReading;
-pub use inspect::{Inspected, PartFiles, ReadFile, inspect_frozen, inspect_listed, inspect_part, inspect_to_copy};
+pub use inspect::{Inspected, PartFiles, inspect_listed, inspect_part, inspect_to_copy};
 pub use join::{Candidate, Joins, Keeping, LINK_LIMIT, find_joins};
+pub use left_out::{belongs_in_a_copy, has_left_out};
 pub use live::{
-    LeftOut, LiveTable, SavedPart, SavedParts, belongs_in_a_copy, has_left_out, link_left_out, link_live_part,
-    save_left_out, take_left_out,
+    LeftOut, LiveTable, SavedPart, SavedParts, inspect_frozen, link_left_out, link_live_part, save_left_out,
+    take_left_out,
 };
 pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
+pub use read_file::ReadFile;
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use settle::{damage_in, settle};

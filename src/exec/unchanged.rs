@@ -9,11 +9,12 @@ use crate::model::{Links, PartName};
 use crate::repo::PartRecord;
 
 use super::ExecError;
-use super::equal::{HeldTable, equal_part};
+use super::equal::{HeldPart, HeldTable, equal_part};
 use super::inspect::{Inspected, inspect_listed};
 use super::inspect_files::{Contents, Names, list};
 use super::join::{Keeping, LINK_LIMIT};
-use super::live::{LeftOut, belongs_in_a_copy, has_left_out};
+use super::left_out::{belongs_in_a_copy, has_left_out};
+use super::live::LeftOut;
 use super::place::{PART_DEPTH, dress, make_like};
 
 /// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
@@ -143,14 +144,6 @@ fn unchanged_part(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => Ok(result?.filter(|found| found.contents.is_as_recorded(record))),
     }
-}
-
-/// A part of an earlier snapshot that a live one is the same as.
-pub(super) struct HeldPart {
-    pub dir: Dir,
-    pub contents: Contents,
-    /// Whether it has files that a freeze leaves out.
-    pub has_left_out: bool,
 }
 
 fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>, FsError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Blocks, PartName, PartitionId, Table};
+use super::{Blocks, PartName, PartitionId, Table, Warning, WarningKind};
 
 /// Why a table that has a definition file is not in the server's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Unlisted {
     WithDatabase,
     /// The server does not tell.
     Unexplained,
+    /// The server lists it now: it was made or attached after the list was read.
+    Since,
 }
 
 impl fmt::Display for Unlisted {
@@ -23,6 +25,7 @@ impl fmt::Display for Unlisted {
             Self::WithDatabase => {
                 "the server does not list its database, which is detached, failed to load, or is hidden from this user"
             }
+            Self::Since => "it was detached for a moment at least",
             Self::Unexplained => {
                 "the server does not list it: it is detached, failed to load, or is hidden from this user"
             }
@@ -37,6 +40,18 @@ pub struct UnlistedTable {
     pub table: Table,
     /// Why it is not listed.
     pub reason: Unlisted,
+}
+
+impl UnlistedTable {
+    /// The warning about it.
+    #[must_use]
+    pub fn warning(&self) -> Warning {
+        let Self { table, reason } = self;
+        let what =
+            if table.is_merge_tree() { "its parts are linked from its directory" } else { "its definition is kept" };
+        let message = format!("{} is not in the server's list of tables, {what}: {reason}", table.name());
+        Warning::of_table(WarningKind::NotListed, table.name(), message)
+    }
 }
 
 /// A database that the server does not list.

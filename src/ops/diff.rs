@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::plan::diff::{Content, Diff, Held, Pairs, Side, SidePart, SideTable, diff};
 use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create};
-use crate::repo::{Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
+use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
 use crate::server::{self, DetachedRow, Server};
 
 use super::create::{bound_server, same_server};
@@ -328,7 +328,7 @@ impl Snapshot {
 
     /// The directory of a table's parts.
     fn table_dir(&self, name: &TableName) -> Result<Option<Dir>, OpError> {
-        let path = Path::new("data").join(escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
+        let path = repo::table_path(name);
         Ok(self.dir.find_beneath(&path)?)
     }
 

@@ -56,9 +56,7 @@ fn add(
     if found.databases.is_empty() && found.tables.is_empty() {
         return Ok(());
     }
-    // A table that was made since the catalog was read has a file and is in no list: once more, and only what still is so.
     let now = server::definitions(server, true)?;
-    found.tables.retain(|file| !now.contains_key(&file.name));
     if !found.databases.is_empty() {
         let now = server::databases(server)?;
         found.databases.retain(|(name, _)| !now.iter().any(|database| database.name == *name));
@@ -76,6 +74,7 @@ fn add(
         // Dropped meanwhile.
         let Some(text) = local.read_definition(&file.path) else { continue };
         let reason = match () {
+            () if now.contains_key(&file.name) => Unlisted::Since,
             () if detached.contains(&file.name) => Unlisted::Detached,
             () if !listed.contains(file.name.database.as_str()) => Unlisted::WithDatabase,
             () => Unlisted::Unexplained,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Catalog, PartName, PartitionId, Table, UnlistedDatabase, UnlistedTable, Warning, WarningKind};
+use crate::model::{
+    Catalog, PartName, PartitionId, Table, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
+};
 
 use super::changed::split_freeze;
 use super::choose::{Choice, Selection, choose};
@@ -76,14 +78,9 @@ pub fn plan_create<'a>(
 fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan) {
     for unlisted in catalog.unlisted.iter().filter(|unlisted| selection.wants(unlisted.table.name())) {
         let UnlistedTable { table, reason } = unlisted;
-        if !selection.accepts(table) {
-            let what = if table.is_merge_tree() {
-                "its parts are linked from its directory"
-            } else {
-                "its definition is kept"
-            };
-            let message = format!("{} is not in the server's list of tables, {what}: {reason}", table.name());
-            plan.warnings.push(Warning::of_table(WarningKind::NotListed, table.name(), message));
+        // What the server lists by now is looked at again before anything is said of it.
+        if !selection.accepts(table) && *reason != Unlisted::Since {
+            plan.warnings.push(unlisted.warning());
         }
         if table.is_merge_tree() {
             plan.unlisted.push(unlisted.clone());

@@ -165,7 +165,7 @@ impl Locked<'_> {
     /// # Errors
     /// If they are there and cannot be opened.
     pub fn leftover_data(&self, id: SnapshotId) -> Result<Option<Dir>, RepoError> {
-        Ok(self.incoming_dir()?.find_beneath(&std::path::Path::new(&id.to_string()).join("data"))?)
+        Ok(self.incoming_dir()?.find_beneath(&std::path::Path::new(&id.to_string()).join(super::layout::DATA))?)
     }
 
     /// Moves what was built of a snapshot that will not be to the trash, where it cannot be taken for one.

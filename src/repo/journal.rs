@@ -4,96 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{ErrorKind, Kind};
-use crate::model::SnapshotId;
 
 use super::error::RepoError;
+use super::event::Event;
 use super::lock::Locked;
 use super::repository::Repository;
-use super::verified::Verified;
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A snapshot was made.
-    Created {
-        /// The snapshot.
-        id: SnapshotId,
-        /// Allocated bytes of its files that the snapshot before it did not have.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        written_bytes: Option<u64>,
-        /// Bytes that were taken on the repository's filesystem then, by whomever.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        used_bytes: Option<u64>,
-    },
-    /// Snapshots were about to be moved to the trash.
-    Removed {
-        /// The snapshots.
-        ids: Vec<SnapshotId>,
-    },
-    /// Snapshots were taken back from the trash.
-    Restored {
-        /// The snapshots.
-        ids: Vec<SnapshotId>,
-    },
-    /// The lock was taken from a holder that did not release it.
-    TakenOver {
-        /// The holder's host.
-        host: String,
-        /// The holder's process.
-        pid: u32,
-        /// What it was doing.
-        command: String,
-        /// `gone`: it has ended; `silent`: it has not renewed its mark for long; `broken`: a person said so.
-        reason: String,
-    },
-    /// A snapshot was pinned.
-    Pinned {
-        /// The snapshot.
-        id: SnapshotId,
-        /// Why.
-        reason: String,
-        /// Until when; for ever where there is none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<DateTime<Utc>>,
-    },
-    /// Snapshots are pinned no longer.
-    Unpinned {
-        /// The snapshots.
-        ids: Vec<SnapshotId>,
-    },
-    /// Tables of a snapshot were restored for a trial, read and compared.
-    Drilled {
-        /// The snapshot.
-        id: SnapshotId,
-        /// Tables that were tried.
-        tables: u64,
-        /// Tables with parts that it has.
-        of_tables: u64,
-        /// Those that were not what the snapshot says.
-        failed: u64,
-        /// Parts of the tables that were tried.
-        parts: u64,
-        /// Rows in them.
-        rows: u64,
-        /// Parts whose sums are those that were recorded.
-        digests: u64,
-    },
-    /// Snapshots in the trash can no longer be taken back.
-    Emptied {
-        /// The snapshots.
-        ids: Vec<SnapshotId>,
-    },
-    /// Snapshots were verified.
-    Verified(Box<Verified>),
-    /// Damaged entries were replaced by links of intact copies.
-    Repaired {
-        /// The snapshots.
-        ids: Vec<SnapshotId>,
-        /// The entries, relative to the repository.
-        paths: Vec<String>,
-    },
-}
 
 #[derive(Serialize, Deserialize)]
 struct Line {

@@ -8,9 +8,10 @@ use crate::fs::{self, Dir, ErrorKind, FileLock};
 
 use super::claim::{self, Attempt, Claimant, TakenAs};
 use super::error::RepoError;
+use super::event::Event;
 use super::holder::{Holder, HolderState};
 use super::identity::Life;
-use super::journal::Event;
+
 use super::mark::{Hold, Mark};
 use super::repository::{BoundServer, Repository};
 

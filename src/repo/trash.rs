@@ -10,7 +10,7 @@ use crate::fs::{Dir, Kind};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
-use super::journal::Event;
+use super::event::Event;
 use super::lease::{Readers, readers};
 use super::lock::Locked;
 use super::repository::{Repository, random};

@@ -4,75 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::plan::{Slice, TablePattern};
 
 use super::error::RepoError;
-use super::journal::Event;
+use super::event::{Event, TableParts, Verified};
+use super::layout::part_path;
 use super::repository::Repository;
-
-/// Some parts of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableParts {
-    /// Its database.
-    pub database: String,
-    /// Its name.
-    pub table: String,
-    /// The parts.
-    pub parts: Vec<PartName>,
-}
-
-/// A part that has lost bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DamagedPart {
-    /// Its table's database.
-    pub database: String,
-    /// Its table.
-    pub table: String,
-    /// Its name.
-    pub part: PartName,
-    /// The snapshots in which it is damaged, also those that were not looked at and share the inode.
-    pub ids: Vec<SnapshotId>,
-}
-
-/// One run of `verify`, as the journal keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
-    /// The snapshots that were checked.
-    pub ids: Vec<SnapshotId>,
-    /// How thoroughly.
-    pub level: Level,
-    /// Patterns of the tables that were checked; none for all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tables: Vec<String>,
-    /// The share of the parts that was checked; none for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slice: Option<Slice>,
-    /// True if something could not be checked: then it is no proof of anything but the damage.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub incomplete: bool,
-    /// When the oldest of the checks was made that spared a part its reading; none if no part was spared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<DateTime<Utc>>,
-    /// The parts whose bytes were not read, because an earlier check has; see `read`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub spared: Vec<TableParts>,
-    /// Where most were spared: the parts whose bytes were read, all others being spared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub read: Option<Vec<TableParts>>,
-    /// How many bytes were read.
-    pub read_bytes: u64,
-    /// How much damage was found.
-    pub damage: u64,
-    /// The snapshots that it is in.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub damaged_ids: Vec<SnapshotId>,
-    /// The parts that have lost bytes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub damaged: Vec<DamagedPart>,
-}
 
 /// When a snapshot was last verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -130,20 +70,6 @@ fn each(lists: &[TableParts]) -> impl Iterator<Item = (TableName, PartName)> {
         let table = TableName::new(list.database.clone(), list.table.clone());
         list.parts.iter().map(move |part| (table.clone(), part.clone()))
     })
-}
-
-impl TableParts {
-    /// Gathers parts by their tables.
-    #[must_use]
-    pub fn gather(parts: impl IntoIterator<Item = (TableName, PartName)>) -> Vec<Self> {
-        let mut tables: BTreeMap<TableName, Vec<PartName>> = BTreeMap::new();
-        for (table, part) in parts {
-            tables.entry(table).or_default().push(part);
-        }
-        let list =
-            |(table, parts): (TableName, Vec<PartName>)| Self { database: table.database, table: table.table, parts };
-        tables.into_iter().map(list).collect()
-    }
 }
 
 impl Prepared {
@@ -332,10 +258,7 @@ impl Repository {
         let checks = self.checks()?;
         let mut paths = BTreeSet::new();
         for id in self.snapshot_ids()?.0 {
-            paths.extend(checks.damaged_parts(id).into_iter().map(|(table, part)| {
-                let (database, table) = (escape_for_file_name(&table.database), escape_for_file_name(&table.table));
-                (id, PathBuf::from("data").join(database).join(table).join(part.as_str()))
-            }));
+            paths.extend(checks.damaged_parts(id).into_iter().map(|(table, part)| (id, part_path(&table, &part))));
         }
         Ok(paths)
     }

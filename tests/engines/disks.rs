@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::chsnap_command::{Chsnap, Run};
 use crate::engine::both_engines;
 use crate::engine::{Engine, Kind, Options};
-use crate::support::{active_parts, escaped, load, path_of, repository, shadows};
+use crate::support::{StopAtEnd, active_parts, escaped, load, path_of, repository, shadows};
 use crate::tree::{files, tree};
 
 /// Every file of every active part of `lab` is in the snapshot under its inode.
@@ -228,6 +228,7 @@ fn a_table_made_on_another_disk_in_the_middle_is_whole_or_named_and_leaves_no_sh
                 engine.query("INSERT INTO lab.t SELECT number, 'x' FROM numbers(10)");
             }
         });
+        let _stops = StopAtEnd(&stop);
         for _ in 0..6 {
             let run = chsnap.run(&["create", "--json"]);
             assert!([0, 3].contains(&run.code), "{}{}", run.stdout, run.stderr);
@@ -242,7 +243,6 @@ fn a_table_made_on_another_disk_in_the_middle_is_whole_or_named_and_leaves_no_sh
                 .map_or(0, |entries| entries.filter_map(Result::ok).filter(|e| e.path().is_dir()).count());
             assert_eq!(left, 0, "a shadow stays on the other disk");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 

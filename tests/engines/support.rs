@@ -194,3 +194,12 @@ pub(crate) fn other_filesystem(here: &Path) -> Option<tempfile::TempDir> {
     }
     tempfile::tempdir_in(shared).ok()
 }
+
+/// Tells a thread to stop when the test ends, also by a panic: a scope would wait for it for ever.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, both_engines};
-use crate::support::{active_parts, path_of, repository};
+use crate::support::{StopAtEnd, active_parts, path_of, repository};
 use crate::tree::{files, tree};
 
 fn make(engine: &Engine, database: &str, tables: &[&str]) {
@@ -142,6 +142,7 @@ both_engines! {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
             });
+            let _stops = StopAtEnd(&stop);
             for _ in 0..8 {
                 let run = chsnap.run(&["create", "--json", "--freeze", "all"]);
                 assert!([0, 3].contains(&run.code), "{}{}", run.stdout, run.stderr);
@@ -150,7 +151,6 @@ both_engines! {
                 let is_skipped = created["warnings"].to_string().contains("lab.moving is not in the snapshot");
                 assert!(found == expected || found.is_empty() && is_skipped, "{created:#}");
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
     }
 }

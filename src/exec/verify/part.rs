@@ -1,15 +1,15 @@
 //! One part in all the snapshots that have it: names, kinds, owners, modes, sizes, bytes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::exec::inspect::CHECKSUMS;
 use crate::fs::{Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans, Stat};
-use crate::model::{DamageKind, Level, Ownership, escape_for_file_name};
-use crate::repo::PartRecord;
+use crate::model::{DamageKind, Level, Ownership};
+use crate::repo::{self, PartRecord};
 
 use super::expectations::{Expectations, Expected, Lists, directory_of};
 use super::finding::{Finding, InodeKey, Wanted, is_mode, mode, owner, size};
@@ -118,7 +118,7 @@ impl Check<'_> {
 
     fn table_path(&self) -> PathBuf {
         let table = &self.group.table;
-        Path::new("data").join(escape_for_file_name(&table.database)).join(escape_for_file_name(&table.table))
+        repo::table_path(table)
     }
 
     fn part_path(&self) -> PathBuf {

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use crate::checksums::Checksums;
 use crate::exec::inspect::CHECKSUMS;
 use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Kind, ReadMeans};
-use crate::model::{ContentHash, escape_for_file_name};
-use crate::repo::{MetadataFile, PartRecord};
+use crate::model::{ContentHash, TableName};
+use crate::repo::{self, MetadataFile, PartRecord};
 
 use super::finding::{InodeKey, Wanted, is_mode};
 use super::listing::joined;
@@ -132,8 +132,8 @@ impl<'a> IntactSearch<'a> {
                 hits.push((file.path.to_string(), digest));
             }
         }
-        let (database, table) = (escape_for_file_name(&record.database), escape_for_file_name(&record.table));
-        let path = Path::new("data").join(database).join(table).join(record.part.as_str());
+        let name = TableName::new(record.database.as_str(), record.table.as_str());
+        let path = repo::part_path(&name, &record.part);
         let wants_covered = self.by_digest.keys().any(|digest| matches!(digest, Digest::ClickHouse(_)));
         if hits.is_empty() && !wants_covered {
             return;

@@ -1,29 +1,20 @@
 //! What does not come by one rename: patch parts out of the live directories, and frozen parts of other filesystems.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use crate::exec::{self, LeftOut, LiveTable, SavedParts};
 use crate::fs::{Dir, ErrorKind, FsError, Kind};
-use crate::model::{FreezeName, PartName, Placement, Table};
+use crate::model::{FreezeName, PartName, Placement};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 
+use super::attempt::Attempt;
 use super::copying::{Brought, Destination, Extra, Original};
-use super::table::{Attempt, Taker};
 use super::taken::TakenPart;
-
-/// A table, and where it comes to stand.
-#[derive(Clone, Copy)]
-pub(super) struct Landing<'a> {
-    pub(super) table: &'a Table,
-    /// Its directory in the snapshot.
-    pub(super) dir: &'a Dir,
-    /// The path of that, relative to the snapshot.
-    pub(super) path: &'a Path,
-}
+use super::taker::{Landing, Taker};
 
 impl Taker<'_> {
     /// Links or copies the patch parts that are not in the snapshot yet, which no freeze takes.

@@ -32,7 +32,9 @@ pub(super) struct Leftover {
 impl Leftover {
     /// Whether it has this part, or some of it.
     pub(super) fn has(&self, table: &TableName, part: &PartName) -> bool {
-        self.data.find_beneath(&super::table::path_of(table).join(part.as_str())).is_ok_and(|found| found.is_some())
+        self.data
+            .find_beneath(&crate::repo::table_below_data(table).join(part.as_str()))
+            .is_ok_and(|found| found.is_some())
     }
 }
 
@@ -277,7 +279,7 @@ impl Copying<'_> {
         (candidates, joins): (&mut Candidates, &mut Joins),
     ) -> Result<(), OpError> {
         let Some(sources) = &self.sources else { return Ok(()) };
-        let path = super::table::path_of(table.name()).join(name.as_str());
+        let path = crate::repo::table_below_data(table.name()).join(name.as_str());
         for leftover in self.leftovers {
             if let Some(dir) = leftover.data.find_beneath(&path)? {
                 // A file has its times only since all of it was written; where these are not kept, its bytes tell.

@@ -1,7 +1,7 @@
 //! Definitions of everything, and the mutations that a restored table has to finish.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::fs::{self, Dir, Stat};
 use crate::model::{
@@ -9,13 +9,13 @@ use crate::model::{
 };
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableSkipReason};
-use crate::repo::{DatabaseEntry, Incoming, MetadataFile};
+use crate::repo::{self, DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
+use super::attempt::Definition;
 use super::copying::Copying;
 use super::request::Request;
-use super::rounds::{SkippedTable, Tree};
-use super::table::Definition;
+use super::tree::{SkippedTable, Tree};
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
 /// Writes definitions into a snapshot.
@@ -81,9 +81,7 @@ impl Definitions<'_> {
             if !definition.is_file && String::from_utf8_lossy(&definition.text).contains("[HIDDEN]") {
                 hidden.push(name.clone());
             }
-            let path = PathBuf::from("metadata")
-                .join(escape_for_file_name(&name.database))
-                .join(format!("{}.sql", escape_for_file_name(&name.table)));
+            let path = repo::definition_path(name);
             let file = self.incoming.write_metadata(&path, &definition.text)?;
             written.tables.insert(name.clone(), (file.path.clone(), definition.is_file));
             written.files.push(file);
@@ -125,8 +123,7 @@ impl Definitions<'_> {
             if !all && !written.tables.keys().any(|table| table.database == database.name) {
                 continue;
             }
-            let file_name = format!("{}.sql", escape_for_file_name(&database.name));
-            let path = PathBuf::from("metadata").join(file_name);
+            let path = repo::database_definition_path(&database.name);
             let text = self.local.read_definition(&path).unwrap_or_else(|| {
                 let engine = &database.engine_full;
                 format!("CREATE DATABASE {} ENGINE = {engine}\n", sql::quote_name(&database.name)).into_bytes()
@@ -145,7 +142,7 @@ impl Definitions<'_> {
 
     fn write_unlisted_databases(&self, databases: &[UnlistedDatabase], written: &mut Written) -> Result<(), OpError> {
         for database in databases {
-            let path = PathBuf::from("metadata").join(format!("{}.sql", escape_for_file_name(&database.name)));
+            let path = repo::database_definition_path(&database.name);
             // Dropped meanwhile.
             let Some(text) = self.local.read_definition(&path) else { continue };
             let file = self.incoming.write_metadata(&path, &text)?;
@@ -216,10 +213,7 @@ fn write_mutations(
             };
             let ownership = copying.attainable(stat.ownership, fs::own_ids(stat.ownership.mode));
             dir.write_copy(mutation, &Stat { ownership, ..stat }, &bytes)?;
-            let path = Path::new("data")
-                .join(escape_for_file_name(&name.database))
-                .join(escape_for_file_name(&name.table))
-                .join(mutation);
+            let path = repo::table_path(name).join(mutation);
             written.files.push(MetadataFile::of(&path, &bytes));
         }
     }

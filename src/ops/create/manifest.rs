@@ -16,8 +16,8 @@ use crate::server::Identity;
 use super::definitions::Written;
 use super::previous::Previous;
 use super::request::Request;
-use super::rounds::{TakenTable, Tree};
 use super::taken::TakenPart;
+use super::tree::{TakenTable, Tree};
 use super::written::Allocated;
 
 /// Everything that the manifest speaks of.

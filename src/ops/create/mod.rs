@@ -1,5 +1,6 @@
 //! The main job: discover, decide, freeze, place, seal, index, release.
 
+mod attempt;
 mod bring;
 mod copying;
 mod definitions;
@@ -12,8 +13,11 @@ mod request;
 mod round;
 mod rounds;
 mod run;
+mod survey;
 mod table;
 mod taken;
+mod taker;
+mod tree;
 mod unchanged;
 mod unlisted;
 mod written;
@@ -21,13 +25,13 @@ mod written;
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::{Catalog, PartName, SnapshotId, Table, Warning, WarningKind};
+use crate::model::{SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
-use crate::plan::{CreatePlan, Selection, plan_create};
+use crate::plan::CreatePlan;
 use crate::repo::{BoundServer, Index, Repository};
 use crate::server::{self, Identity, Server};
 
-use super::disks::{LocalDisks, foreign_disk};
+use super::disks::LocalDisks;
 use super::error::OpError;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
@@ -38,6 +42,7 @@ pub(super) use guards::{is_same, same_server};
 use previous::Previous;
 pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
 use run::{Run, Sealed, Source};
+use survey::{Survey, plan, survey};
 use unchanged::compare_all;
 
 /// What a `create` would do, with nothing touched.
@@ -47,48 +52,6 @@ pub struct DryRun {
     pub plan: CreatePlan,
     /// The server that it is for.
     pub server: Identity,
-}
-
-/// The server as it was read.
-struct Survey {
-    identity: Identity,
-    databases: Vec<server::DatabaseRow>,
-    disks: Vec<server::Disk>,
-    catalog: Catalog,
-}
-
-fn survey(server: &Server, selection: &Selection) -> Result<Survey, OpError> {
-    // What the server is does not change meanwhile: it is asked beside the list of parts, which takes a server longest.
-    let about = || -> Result<_, server::ServerError> {
-        Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
-    };
-    let (about, catalog) = std::thread::scope(|scope| {
-        let about = scope.spawn(about);
-        let catalog = server::survey(server, selection.names_system());
-        (about.join().expect("asking the server does not panic"), catalog)
-    });
-    let ((identity, disks, databases), catalog) = (about?, catalog?);
-    Ok(Survey { identity, databases, disks, catalog })
-}
-
-/// The plan for a server that was read, beside the last snapshot.
-///
-/// # Errors
-/// If the selection names something that the server does not have.
-fn plan(survey: &Survey, previous: Option<&Previous>, selection: &Selection) -> Result<CreatePlan, OpError> {
-    let plan = plan_again(&survey.catalog, &survey.disks, previous, selection);
-    if plan.unmatched.is_empty() { Ok(plan) } else { Err(OpError::NothingNamed { names: plan.unmatched }) }
-}
-
-/// The same for a later look at the server.
-fn plan_again(
-    catalog: &Catalog,
-    disks: &[server::Disk],
-    previous: Option<&Previous>,
-    selection: &Selection,
-) -> CreatePlan {
-    let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
-    plan_create(catalog, selection, |table| foreign_disk(disks, table), knows)
 }
 
 /// What must hold before anything is changed, for a dry run too; then what the server does not list is added to the survey.

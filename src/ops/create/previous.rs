@@ -7,11 +7,9 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, FsError, Kind};
-use crate::model::{
-    InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
-};
+use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
 use crate::ops::error::OpError;
-use crate::repo::{Index, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
+use crate::repo::{self, Index, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
 
 /// The newest complete snapshot.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl Previous {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
-        let data = snapshot.find_beneath(Path::new("data"))?;
+        let data = snapshot.find_beneath(Path::new(repo::DATA))?;
         let inodes = match (index.inodes(repository, newest.id), &data) {
             (Some(inodes), _) => inodes,
             (None, Some(data)) => inodes_below(data)?,
@@ -127,8 +125,7 @@ impl Previous {
         let Some(earlier) = &self.earlier else { return Ok(None) };
         let Some(name) = earlier.name_of(table) else { return Ok(None) };
         let Some(parts) = earlier.parts.get(name) else { return Ok(None) };
-        let path = Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table));
-        Ok(earlier.data.find_beneath(&path)?.map(|dir| EarlierTable { dir, parts }))
+        Ok(earlier.data.find_beneath(&repo::table_below_data(name))?.map(|dir| EarlierTable { dir, parts }))
     }
 }
 
@@ -159,7 +156,7 @@ impl Earlier {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
-        let Some(data) = snapshot.find_beneath(Path::new("data"))? else { return Ok(None) };
+        let Some(data) = snapshot.find_beneath(Path::new(repo::DATA))? else { return Ok(None) };
         let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
         let records = read_parts(&snapshot, &manifest.parts_blake3)?;
         Ok(Some(Self::new(data, records, &noted(repository, id, warnings))))

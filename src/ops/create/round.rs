@@ -14,8 +14,9 @@ use crate::plan::{Scope, TableFreeze};
 use crate::repo::Incoming;
 use crate::server::{self, Definitions, FunctionRow};
 
+use super::attempt::{Attempt, Definition, IsDefined, Target};
 use super::definitions::functions;
-use super::table::{Attempt, Definition, IsDefined, Taker, Target};
+use super::taker::Taker;
 use crate::ops::disks::LocalDisk;
 
 /// What a round gave.

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Look, Table, TableName, UnlistedTable, Warning, WarningKind};
+use crate::model::{Catalog, Look, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
 use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
-use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge};
-use crate::repo::Incoming;
-use crate::server::{self, Disk, FunctionRow, code};
+use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, Taken, Verdict, heir, judge};
+use crate::repo::{DATA, Incoming};
+use crate::server::{self, Disk, code};
 
-use super::bring::Landing;
-use super::plan_again;
+use super::attempt::{Attempt, Refusal, Target};
 use super::request::Clock;
 use super::round::Round;
-use super::table::{Attempt, Refusal, Taker, Target};
+use super::survey::plan_again;
+use super::taker::{Landing, Taker};
+use super::tree::{SkippedTable, TakenTable, Tree};
 
 /// Takes the planned tables, each as often as it needs.
 pub(super) struct Rounds<'a> {
@@ -23,34 +24,6 @@ pub(super) struct Rounds<'a> {
     pub(super) now: Clock<'a>,
     /// All disks of the server.
     pub(super) disks: &'a [Disk],
-}
-
-/// A table that stands in the snapshot.
-#[derive(Debug)]
-pub(super) struct TakenTable {
-    pub(super) attempt: Attempt,
-    /// As it was after the freeze.
-    pub(super) after: Table,
-    pub(super) freezes: u32,
-    /// Files of unfinished mutations to carry.
-    pub(super) mutations: Vec<String>,
-}
-
-/// All tables that were tried.
-#[derive(Debug, Default)]
-pub(super) struct Tree {
-    pub(super) taken: BTreeMap<TableName, TakenTable>,
-    pub(super) skipped: BTreeMap<TableName, SkippedTable>,
-    /// The server's functions at the last look, where there was one and they belong in the snapshot.
-    pub(super) functions: Option<Vec<FunctionRow>>,
-}
-
-/// A table that is not in the snapshot.
-#[derive(Debug)]
-pub(super) struct SkippedTable {
-    /// As it was last seen.
-    pub(super) table: Table,
-    pub(super) reason: TableSkipReason,
 }
 
 impl Rounds<'_> {
@@ -73,7 +46,7 @@ impl Rounds<'_> {
         for stage in [Stage::Freeze, Stage::Place, Stage::Check] {
             self.taker.stages.start(stage, Some(total));
         }
-        let data = incoming.dir().ensure_dir("data", 0o750)?;
+        let data = incoming.dir().ensure_dir(DATA, 0o750)?;
         if let Some(own) = self.taker.local.own() {
             self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
         }
@@ -85,7 +58,14 @@ impl Rounds<'_> {
             // One that was attached meanwhile is frozen as any other.
             let now = server::survey_again(self.taker.server, self.taker.request.selection.names_system(), &look)?;
             look = now.look();
-            let plan = plan_again(&now, self.disks, self.taker.previous, &self.taker.request.selection);
+            let is_away = |table: &&UnlistedTable| {
+                let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
+                table.reason == Unlisted::Since && !is_listed
+            };
+            let selection = &self.taker.request.selection;
+            let away = unlisted.iter().filter(is_away).filter(|table| !selection.accepts(&table.table));
+            warnings.extend(away.map(UnlistedTable::warning));
+            let plan = plan_again(&now, self.disks, self.taker.previous, selection);
             for freeze in plan.freeze {
                 let name = freeze.table.name();
                 let was_linked = tree.taken.remove(name).is_some();

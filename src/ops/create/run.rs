@@ -17,7 +17,6 @@ use crate::repo::{
 };
 use crate::server::{self, Server};
 
-use super::Survey;
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
 use super::early::EarlySync;
@@ -26,7 +25,8 @@ use super::manifest::{self, Described};
 use super::previous::Previous;
 use super::request::{Clock, Request};
 use super::rounds::Rounds;
-use super::table::Taker;
+use super::survey::Survey;
+use super::taker::Taker;
 
 /// One run, with what all its stages need.
 pub(super) struct Run<'a> {

@@ -20,8 +20,8 @@ use crate::repo::{PartRecord, Repository};
 
 use super::copying::{Destination, Extra};
 use super::previous::{EarlierTable, Previous};
-use super::table::{Taker, live_parts};
 use super::taken::{TakenPart, take_all};
+use super::taker::{Taker, live_parts};
 
 /// What was linked of a table, and what must be frozen besides because it proved to have changed.
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Taker<'_> {
             // The plan has seen a snapshot that is gone or lacks the table's directory by now.
             return Ok(Linked { parts: Vec::new(), extension: extend_freeze(freeze, |_| false) });
         };
-        let path = super::table::path_in_snapshot(freeze.table.name());
+        let path = crate::repo::table_path(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
         let link = |(part, table): (&Part, &Dir)| -> Result<Option<TakenPart>, OpError> {

@@ -8,9 +8,9 @@ use crate::model::{PartName, Table, UnlistedTable, Warning, WarningKind, standin
 use crate::ops::error::OpError;
 use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
 
-use super::bring::Landing;
-use super::rounds::{SkippedTable, TakenTable, Tree};
-use super::table::{Attempt, Definition, Taker, Target};
+use super::attempt::{Attempt, Definition, Target};
+use super::taker::{Landing, Taker};
+use super::tree::{SkippedTable, TakenTable, Tree};
 
 impl Taker<'_> {
     /// Links or copies the parts of these tables. A server does not change a table that is detached; where a directory

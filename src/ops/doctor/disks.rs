@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, Dir, FsError, Kind, Scan};
-use crate::model::{Catalog, FreezeName, RepositoryId, TableName};
+use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
@@ -87,7 +87,8 @@ fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: 
         Ok(Some(warning)) => findings.warn("tables", warning.message, "run chsnap as root, or as the server's user"),
         Err(error) => findings.warn("tables", chain(&error), "the user needs SELECT ON system.*"),
     }
-    let tables = catalog.unlisted.iter().map(|unlisted| format!("{} ({})", unlisted.table.name(), unlisted.reason));
+    let unlisted = catalog.unlisted.iter().filter(|unlisted| unlisted.reason != Unlisted::Since);
+    let tables = unlisted.map(|unlisted| format!("{} ({})", unlisted.table.name(), unlisted.reason));
     let databases = catalog.unlisted_databases.iter().map(|database| format!("the database {}", database.name));
     let all: Vec<String> = databases.chain(tables).collect();
     if !all.is_empty() {

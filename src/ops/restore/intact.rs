@@ -4,15 +4,14 @@
 //! was read now and is as it was recorded. It is found by reading only: `verify --repair` mends the snapshot itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::exec::verify::{InodeKey, Instance, PartGroup, Unread, Verifier};
 use crate::fs::{Dir, FsError, ReadMeans};
-use crate::model::{Level, PartName, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
-use crate::repo::{Index, Lease, PartRecord, Repository, SnapshotState, read_parts};
+use crate::repo::{self, Index, Lease, PartRecord, Repository, SnapshotState, read_parts};
 
 /// A copy in another snapshot, which stays as long as this value.
 #[derive(Clone, Debug)]
@@ -63,8 +62,8 @@ pub(super) fn find(
 }
 
 fn part_dir(snapshot: &Dir, record: &PartRecord) -> Result<Option<Dir>, FsError> {
-    let (database, table) = (escape_for_file_name(&record.database), escape_for_file_name(&record.table));
-    snapshot.find_beneath(&Path::new("data").join(database).join(table).join(record.part.as_str()))
+    let name = TableName::new(record.database.as_str(), record.table.as_str());
+    snapshot.find_beneath(&repo::part_path(&name, &record.part))
 }
 
 /// The inodes of a part's files: two directories with the same are one copy.

@@ -1,19 +1,19 @@
 //! The snapshot that is restored: what of it is asked for, and whether that is sound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind, escape_for_file_name};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::{Damage, OpError};
 use crate::ops::read;
 use crate::plan::{Definition, PartState, Renames, SnapshotReference, TablePattern};
 use crate::repo::{
-    FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
+    self, FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
     read_parts,
 };
 
@@ -61,7 +61,7 @@ impl SourceTable {
 
     /// Its directory, relative to the snapshot.
     pub(in crate::ops) fn data_path(&self) -> PathBuf {
-        Path::new("data").join(escape_for_file_name(&self.entry.database)).join(escape_for_file_name(&self.entry.table))
+        repo::table_path(&self.name())
     }
 }
 

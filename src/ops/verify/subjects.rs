@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::exec::verify::{Finding, Instance, Unread, Wanted};
 use crate::fs::{Digest, Dir, ErrorKind};
-use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName, escape_for_file_name};
+use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName};
 use crate::monitor::chain;
 use crate::plan::{Frame, Place, Slice, TablePattern};
 use crate::repo::{
-    Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
+    self, Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
     read_parts,
 };
 
@@ -115,7 +115,7 @@ impl Groups {
 
 /// Where a table's parts stand in a snapshot.
 pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
-    Path::new("data").join(escape_for_file_name(database)).join(escape_for_file_name(table))
+    repo::table_path(&TableName::new(database, table))
 }
 
 impl Subject {

@@ -4,10 +4,12 @@ mod definitions;
 mod layout;
 mod pairs;
 mod parts;
+mod side;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use pairs::Pairs;
 pub use parts::{Change, Content, PartChange, PartitionDiff, SidePart, Tallies, Tally};
-pub use tables::{Diff, Held, Side, SideTable, TableDiff, TableState, diff};
+pub use side::{Held, Side, SideTable};
+pub use tables::{Diff, TableDiff, TableState, diff};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::{TableName, TableUuid};
 
-use super::tables::Side;
+use super::side::Side;
 
 /// The tables of two sides, found by UUID and by name.
 pub struct Pairs<'a> {

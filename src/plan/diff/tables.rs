@@ -1,53 +1,15 @@
 //! Tables, before and after.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::model::{TableName, TableUuid};
+use crate::model::TableName;
 
 use super::definitions::{DefinitionChange, compare_definitions, missing_ttl};
 use super::pairs::Pairs;
 use super::parts::{PartitionDiff, SidePart, Tallies, partitions};
-
-/// One of the two states.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Side {
-    /// What it is called in the differences of definitions.
-    pub name: String,
-    /// Its tables.
-    pub tables: BTreeMap<TableName, SideTable>,
-}
-
-/// A table of one side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SideTable {
-    /// Its UUID, in Atomic databases.
-    pub uuid: Option<TableUuid>,
-    /// Its definition, where it is known, and whether that is the server's own file.
-    pub definition: Option<(String, bool)>,
-    /// Its parts.
-    pub held: Held,
-}
-
-/// The parts of a table, as far as a side has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// They are these.
-    Parts(Vec<SidePart>),
-    /// The table has none that could be taken: a view, say.
-    Nothing,
-    /// They are not here, for this reason.
-    Left(String),
-    /// The server does not read them at the moment: the table, or its database, is detached.
-    Detached,
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self::Parts(Vec::new())
-    }
-}
+use super::side::{Held, Side, SideTable};
 
 impl Held {
     /// The parts, or why they are not compared; `side` is the name of the side.

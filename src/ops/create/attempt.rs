@@ -1,0 +1,158 @@
+//! A table of a snapshot in the making: where it stands, and what was taken of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::exec::{self, ExecError, LeftOut};
+use crate::fs::{Dir, FsError};
+use crate::model::{PartName, Table, TableName, escape_for_file_name};
+use crate::ops::disks::LocalDisks;
+use crate::ops::error::OpError;
+use crate::plan::{self, BrokenPart, DefinitionRead, TableFreeze};
+use crate::repo::{DATA, PartDigest};
+use crate::server;
+
+use super::copying::Copying;
+use super::taken::TakenPart;
+
+/// The definition of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Definition {
+    pub(super) text: Vec<u8>,
+    /// Whether it is the server's own file rather than what the server prints.
+    pub(super) is_file: bool,
+}
+
+/// Where a table stands in the snapshot. It keeps no directory of its own open: a server has thousands of tables.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) data: Dir,
+    pub(super) database: String,
+    pub(super) table: String,
+}
+
+impl Target {
+    /// The place of a table below `data`, the snapshot's directory of tables.
+    pub(super) fn new(data: &Dir, name: &TableName) -> Self {
+        let (database, table) = (escape_for_file_name(&name.database), escape_for_file_name(&name.table));
+        Self { data: data.clone(), database, table }
+    }
+
+    /// Its path, relative to the snapshot.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new(DATA).join(&self.database).join(&self.table)
+    }
+
+    /// Opens the table's directory.
+    pub(super) fn dir(&self) -> Result<Dir, FsError> {
+        self.data.open_dir(&self.database)?.open_dir(&self.table)
+    }
+
+    /// Takes away what stands of the table, so that it can be taken again or left out.
+    pub(super) fn clear(&self) -> Result<(), ExecError> {
+        if let Some(database) = self.data.find_beneath(Path::new(&self.database))? {
+            exec::remove_tree(&database, &self.table, &|_| ())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the table's directory, owned as the live one is.
+    pub(super) fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
+        let database = self.data.ensure_dir(&self.database, 0o750)?;
+        let dir = database.ensure_dir(&self.table, 0o750)?;
+        let mut paths = table.data_paths.iter();
+        let live = paths.find_map(|path| local.open_live(path).ok().flatten().map(|dir| (path, dir)));
+        if let Some((path, live)) = live {
+            let ownership = live.stat_self()?.ownership;
+            copying.give(&dir, ownership)?;
+            let above = path.parent().and_then(|above| local.open_live(above).ok().flatten());
+            copying.give(&database, above.map_or(Ok(ownership), |dir| dir.stat_self().map(|stat| stat.ownership))?)?;
+        }
+        Ok(dir)
+    }
+}
+
+/// What was taken of a table in one round.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) freeze: TableFreeze,
+    /// Its directory in the snapshot.
+    pub(super) target: Target,
+    pub(super) parts: Vec<TakenPart>,
+    pub(super) detached_parts: u64,
+    /// Its definition, read after the freeze and before the next look at the server.
+    pub(super) definition: Option<Definition>,
+    /// Sums over the rows of its parts, where they were asked for.
+    pub(super) digests: BTreeMap<PartName, PartDigest>,
+    /// Why there are none although they were.
+    pub(super) digests_failed: Option<String>,
+    /// Why it was not frozen.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Why a table was not frozen.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The server refused.
+    Server(server::ServerError),
+    /// Its directory is there and cannot be opened.
+    Directory(FsError),
+    /// It is on a disk that is not visible here.
+    OutOfReach(String),
+}
+
+impl Attempt {
+    /// A table of which nothing is taken yet.
+    pub(super) fn new(freeze: TableFreeze, target: Target) -> Self {
+        Self {
+            freeze,
+            target,
+            parts: Vec::new(),
+            detached_parts: 0,
+            definition: None,
+            digests: BTreeMap::new(),
+            digests_failed: None,
+            refused: None,
+        }
+    }
+
+    /// A table that was not frozen.
+    pub(super) fn refused(freeze: TableFreeze, target: Target, refusal: Refusal) -> Self {
+        Self { refused: Some(refusal), ..Self::new(freeze, target) }
+    }
+
+    /// The parts that the freeze gave, without those linked from the live directory.
+    pub(super) fn frozen(&self) -> BTreeSet<PartName> {
+        self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
+    }
+
+    /// A part that came and went so fast that its metadata version could not be had, in a table whose parts have one.
+    pub(super) fn lost_version(&self) -> Option<&PartName> {
+        let with = |left_out| self.parts.iter().find(move |part| !part.name.is_patch() && part.left_out == left_out);
+        with(LeftOut::Taken)?;
+        with(LeftOut::Unknown).map(|part| &part.name)
+    }
+
+    /// The parts that are not whole.
+    pub(super) fn broken(&self) -> Vec<BrokenPart> {
+        let broken = self.parts.iter().map(|part| BrokenPart {
+            part: part.name.clone(),
+            problems: part.inspected.problems.clone(),
+            copied_damage: part.extra.damage.clone(),
+        });
+        broken.filter(|broken| !(broken.problems.is_empty() && broken.copied_damage.is_empty())).collect()
+    }
+
+    /// Whose definition was read: an exchange there and back in the middle would leave another table's.
+    pub(super) fn definition_read(&self) -> DefinitionRead {
+        let Some(definition) = &self.definition else { return DefinitionRead::Missing };
+        let read = plan::Definition::parse(&String::from_utf8_lossy(&definition.text)).ok();
+        match (read.and_then(|read| read.uuid), &self.freeze.table.key.uuid) {
+            (Some(read), Some(own)) if read != *own => DefinitionRead::OfAnother,
+            _ => DefinitionRead::Own,
+        }
+    }
+}
+
+/// What is said of a table once it is frozen: whether the file of its definition was read.
+pub(super) struct IsDefined(pub(super) bool);

@@ -1,0 +1,51 @@
+//! Reads the server, and plans a snapshot of what was read.
+
+use crate::model::{Catalog, PartName, Table};
+use crate::ops::disks::foreign_disk;
+use crate::ops::error::OpError;
+use crate::plan::{CreatePlan, Selection, plan_create};
+use crate::server::{self, Identity, Server};
+
+use super::previous::Previous;
+
+/// The server as it was read.
+pub(super) struct Survey {
+    pub(super) identity: Identity,
+    pub(super) databases: Vec<server::DatabaseRow>,
+    pub(super) disks: Vec<server::Disk>,
+    pub(super) catalog: Catalog,
+}
+
+pub(super) fn survey(server: &Server, selection: &Selection) -> Result<Survey, OpError> {
+    // What the server is does not change meanwhile: it is asked beside the list of parts, which takes a server longest.
+    let about = || -> Result<_, server::ServerError> {
+        Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
+    };
+    let (about, catalog) = std::thread::scope(|scope| {
+        let about = scope.spawn(about);
+        let catalog = server::survey(server, selection.names_system());
+        (about.join().expect("asking the server does not panic"), catalog)
+    });
+    let ((identity, disks, databases), catalog) = (about?, catalog?);
+    Ok(Survey { identity, databases, disks, catalog })
+}
+
+/// The plan for a server that was read, beside the last snapshot.
+///
+/// # Errors
+/// If the selection names something that the server does not have.
+pub(super) fn plan(survey: &Survey, previous: Option<&Previous>, selection: &Selection) -> Result<CreatePlan, OpError> {
+    let plan = plan_again(&survey.catalog, &survey.disks, previous, selection);
+    if plan.unmatched.is_empty() { Ok(plan) } else { Err(OpError::NothingNamed { names: plan.unmatched }) }
+}
+
+/// The same for a later look at the server.
+pub(super) fn plan_again(
+    catalog: &Catalog,
+    disks: &[server::Disk],
+    previous: Option<&Previous>,
+    selection: &Selection,
+) -> CreatePlan {
+    let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
+    plan_create(catalog, selection, |table| foreign_disk(disks, table), knows)
+}

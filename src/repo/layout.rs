@@ -1,0 +1,56 @@
+//! Where the files of a snapshot stand, relative to its directory: `docs/format.md` is the source.
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{PartName, TableName, escape_for_file_name};
+
+/// The directory of all parts: `data`.
+pub const DATA: &str = "data";
+
+/// `<database>/<table>`: the directory of a table's parts, relative to [`DATA`].
+#[must_use]
+pub fn table_below_data(name: &TableName) -> PathBuf {
+    Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table))
+}
+
+/// `data/<database>/<table>`: the directory of a table's parts and of the mutations that it carries.
+#[must_use]
+pub fn table_path(name: &TableName) -> PathBuf {
+    Path::new(DATA).join(table_below_data(name))
+}
+
+/// `data/<database>/<table>/<part>`.
+#[must_use]
+pub fn part_path(name: &TableName, part: &PartName) -> PathBuf {
+    table_path(name).join(part.as_str())
+}
+
+/// `metadata/<database>/<table>.sql`.
+#[must_use]
+pub fn definition_path(name: &TableName) -> PathBuf {
+    let file = format!("{}.sql", escape_for_file_name(&name.table));
+    Path::new("metadata").join(escape_for_file_name(&name.database)).join(file)
+}
+
+/// `metadata/<database>.sql`.
+#[must_use]
+pub fn database_definition_path(database: &str) -> PathBuf {
+    Path::new("metadata").join(format!("{}.sql", escape_for_file_name(database)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{database_definition_path, definition_path, part_path};
+    use crate::model::{PartName, TableName};
+
+    #[test]
+    fn names_are_escaped_as_clickhouse_escapes_them() {
+        let (name, part) =
+            (TableName::new("my-db", "t.x"), PartName::try_from("all_1_1_0".to_owned()).expect("a part"));
+        assert_eq!(part_path(&name, &part), Path::new("data/my%2Ddb/t%2Ex/all_1_1_0"));
+        assert_eq!(definition_path(&name), Path::new("metadata/my%2Ddb/t%2Ex.sql"));
+        assert_eq!(database_definition_path("my-db"), Path::new("metadata/my%2Ddb.sql"));
+    }
+}
