@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::exec::LiveTable;
 use crate::model::{Catalog, Look, Table, TableName, Warning, WarningKind};
-use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze, Verdict, assess, carried_mutations, plan_create};
 use crate::repo::Incoming;
@@ -69,11 +68,6 @@ impl Rounds<'_> {
     ) -> Result<Tree, OpError> {
         let count = planned.len();
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
-        let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
-        let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
-        for stage in [Stage::Freeze, Stage::Place, Stage::Seal] {
-            self.taker.stages.start(stage, Some(total));
-        }
         let data = incoming.dir().ensure_dir("data", 0o750)?;
         if let Some(own) = self.taker.local.own() {
             self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
@@ -117,8 +111,6 @@ impl Rounds<'_> {
             }
             follow_renames(gone, &plan, &planned_names, &mut next, &mut tree, round);
         }
-        self.taker.stages.finish(Stage::Freeze);
-        self.taker.stages.finish(Stage::Place);
         for (name, (_, reason)) in &tree.skipped {
             let message = format!("{name} is not in the snapshot: {reason}");
             warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));
