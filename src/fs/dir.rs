@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -337,7 +337,7 @@ impl Dir {
         let name = name.as_ref();
         component(name)
             .and_then(|name| rustix::fs::readlinkat(&self.fd, name, Vec::new()))
-            .map(|target| PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned())))
+            .map(|target| PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())))
             .map_err(self.error("read link", name))
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
-use crate::model::{PartName, SnapshotId, TableName};
+use crate::model::{PartName, SnapshotId, TableName, count, size};
 use crate::plan::{ReferenceError, Refusal};
 use crate::repo::RepoError;
 use crate::server::ServerError;
@@ -43,15 +43,17 @@ pub enum OpError {
         /// The server's directory.
         inside: PathBuf,
     },
-    /// There is less free space than was asked for.
-    #[error("{} has {free_bytes} bytes free, less than the {wanted_bytes} of --min-free", .path.display())]
+    /// There is less free space than what is to be copied needs, or than must stay free.
+    #[error("{} has {} free: {}", .path.display(), size(*.free_bytes), missing_space(.copies.as_deref(), *.min_free_bytes))]
     LowSpace {
         /// The repository.
         path: PathBuf,
         /// Free bytes.
         free_bytes: u64,
-        /// Bytes that must be free.
-        wanted_bytes: u64,
+        /// What is to be copied, where that is what does not fit.
+        copies: Option<Box<Copies>>,
+        /// Bytes that must stay free.
+        min_free_bytes: u64,
     },
     /// A path of the server is not visible here.
     #[error("the disk {disk:?} of the server is at {}, which is not visible here", .path.display())]
@@ -249,6 +251,36 @@ impl From<CopyPartError> for OpError {
             CopyPartError::Exec(error) => Self::Exec(error),
             error => Self::Copy(Box::new(error)),
         }
+    }
+}
+
+/// Files that are to be copied into a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// How many parts they are of.
+    pub parts: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// The largest of the parts, and its table.
+    pub largest: (TableName, PartName),
+    /// Bytes of that part.
+    pub largest_bytes: u64,
+}
+
+/// What does not fit, and what must stay free.
+fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
+    let Some(Copies { parts, bytes, largest: (table, part), largest_bytes }) = copies else {
+        return format!("less than the {} of --min-free", size(min_free_bytes));
+    };
+    let what = if *parts == 1 {
+        format!("a copy of part {part} of {table} with {}", size(*bytes))
+    } else {
+        let largest = format!("the largest is {part} of {table} with {}", size(*largest_bytes));
+        format!("copies of {} with {} ({largest})", count(*parts, "part"), size(*bytes))
+    };
+    match min_free_bytes {
+        0 => format!("there is no room for {what}"),
+        _ => format!("{what} would leave less than the {} of --min-free", size(min_free_bytes)),
     }
 }
 

@@ -120,7 +120,12 @@ impl Run<'_> {
             version: &identity.version,
             early: &early,
         };
+        let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
+        let total = Work { tables: plan.freeze.len() as u64, parts: parts as u64, ..Work::default() };
+        let [freezing, placing, sealing] =
+            [Stage::Freeze, Stage::Place, Stage::Seal].map(|stage| stages.start(stage, Some(total)));
         let tree = Rounds { taker, now, disks: &disks }.run(incoming, plan.freeze.clone(), look, &mut warnings)?;
+        drop((freezing, placing));
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
@@ -148,8 +153,7 @@ impl Run<'_> {
             early.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
-        drop(seal);
-        stages.finish(Stage::Seal);
+        drop((seal, sealing));
         let Copying { sources, counts, .. } = copying;
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(Sealed { manifest, records, sources, counts, warnings })
@@ -257,7 +261,7 @@ fn abandon(
         Ok(locked.forget_intent(id)?)
     };
     let discard = || -> Result<(), OpError> {
-        if locked.repository().snapshot_dir(id).is_err() {
+        if !locked.repository().has_snapshot(id)? {
             locked.discard_incoming(id)?;
             recover::remove_discarded(locked, monitor)?;
             locked.forget_pin(id)?;
