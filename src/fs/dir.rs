@@ -372,3 +372,21 @@ impl Dir {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::Dir;
+    use crate::fs::real;
+
+    #[test]
+    fn the_target_of_a_link_is_read_byte_for_byte() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = OsStr::from_bytes(b"caf\xe9/\xff\xfe");
+        std::os::unix::fs::symlink(target, folder.path().join("link")).expect("a link");
+        let dir = Dir::open(folder.path(), real()).expect("it opens");
+        assert_eq!(dir.read_link("link").expect("it is read").as_os_str(), target);
+    }
+}
