@@ -45,12 +45,6 @@ impl Reporter {
     pub(super) fn panic(&self) -> Option<&'static str> {
         MESSAGE.get().map(String::as_str)
     }
-
-    /// Ends the process because of a panic that there is nothing to report of.
-    #[expect(clippy::unused_self, reason = "only the reporter ends the process")]
-    pub(super) fn end(&self) -> ! {
-        std::process::exit(PANICKED)
-    }
 }
 
 impl Drop for Reporter {

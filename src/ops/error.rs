@@ -335,3 +335,35 @@ impl OpError {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Copies, OpError, TableName};
+
+    #[test]
+    fn a_lack_of_space_names_what_does_not_fit_in_sizes_that_people_read() {
+        let part = |name: &str| name.to_owned().try_into().expect("a name");
+        let said = |copies: Option<Copies>, min_free_bytes| {
+            let (path, copies) = (PathBuf::from("/repo"), copies.map(Box::new));
+            OpError::LowSpace { path, free_bytes: 3 << 30, copies, min_free_bytes }.to_string()
+        };
+        let copies = |parts, bytes| Copies {
+            parts,
+            bytes,
+            largest: (TableName::new("d", "t"), part("all_1_1_0")),
+            largest_bytes: 4 << 30,
+        };
+        assert_eq!(said(None, 10 << 30), "/repo has 3 GiB free: less than the 10 GiB of --min-free");
+        assert_eq!(
+            said(Some(copies(1, 4 << 30)), 0),
+            "/repo has 3 GiB free: there is no room for a copy of part all_1_1_0 of d.t with 4 GiB"
+        );
+        assert_eq!(
+            said(Some(copies(1200, 9 << 30)), 1 << 30),
+            "/repo has 3 GiB free: copies of 1,200 parts with 9 GiB (the largest is all_1_1_0 of d.t with 4 GiB) would leave \
+             less than the 1 GiB of --min-free"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::chsnap_command::Chsnap;
 use crate::engine::Engine;
 use crate::engine::both_engines;
-use crate::support::{TABLES, active_parts, load, path_of, repository};
+use crate::support::{TABLES, active_parts, escaped, load, path_of, repository};
 
 fn each_below(path: &Path, change: &dyn Fn(&Path)) {
     change(path);
@@ -59,7 +59,7 @@ both_engines! {
         }
         // Directories of the new snapshot are the new owner's as well, those of the old one stay as they were.
         let directory = |created: &Value| {
-            let stat = fs::metadata(path_of(&chsnap, created).join("data/lab").join(&parts[0].0).join(&parts[0].1)).expect("a part");
+            let stat = fs::metadata(path_of(&chsnap, created).join("data/lab").join(escaped(&parts[0].0)).join(&parts[0].1)).expect("a part");
             (stat.uid(), stat.gid())
         };
         assert_eq!((directory(&second), directory(&first)), ((101, 102), (before.uid(), before.gid())));

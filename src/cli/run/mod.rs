@@ -92,10 +92,11 @@ struct Night<'a> {
     output: &'a Output,
     begun: Instant,
     /// The step that is being done.
-    at_step: Mutex<Option<AtStep>>,
+    at_step: Mutex<AtStep>,
 }
 
-/// A step that is being done, for the thread that ends the run in the middle of it.
+/// A step that is being done, for the thread that ends the run in the middle of it. Between steps it is the run itself.
+#[derive(Clone)]
 struct AtStep {
     /// The run as it was before.
     summary: Summary,
@@ -105,6 +106,10 @@ struct AtStep {
 }
 
 impl AtStep {
+    fn between(summary: Summary) -> Self {
+        Self { summary, name: "run".to_owned(), hears_signals: true }
+    }
+
     fn failed(self, code: u8, message: String) -> Summary {
         let Self { mut summary, name, .. } = self;
         summary.steps.push(Step::failed(&name, code, message));
@@ -134,7 +139,8 @@ pub(super) fn run(args: &Args, globals: &Globals, early: &Early, output: &Output
     let interrupted = signals::watch(!globals.json && !globals.quiet);
     let runner = Runner { globals, schema: &early.schema, layer: &layer };
     let summary = Summary::begin(early.profile.clone(), globals.repo.clone(), Utc::now());
-    let night = Night { args, runner, interrupted, output, begun: Instant::now(), at_step: Mutex::default() };
+    let at_step = Mutex::new(AtStep::between(summary.clone()));
+    let night = Night { args, runner, interrupted, output, begun: Instant::now(), at_step };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| night.end_when_told(&is_over));
@@ -152,14 +158,15 @@ impl Night<'_> {
         let reporter = Reporter::new(self.args.hook_timeout.saturating_add(REPORT_TIME));
         while !is_over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
+            let step = || self.at_step.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(panic) = reporter.panic() {
-                let Some(step) = self.take_step(|_| true) else { reporter.end() };
-                self.end(step.failed(1, format!("it stopped because of a bug in chsnap: {panic}")));
+                self.end(step().failed(1, format!("it stopped because of a bug in chsnap: {panic}")));
             }
-            if self.interrupted.load(Ordering::Relaxed)
-                && let Some(step) = self.take_step(|step| !step.hears_signals)
-            {
-                self.end(step.failed(signals::exit_code(), "interrupted".to_owned()));
+            if self.interrupted.load(Ordering::Relaxed) {
+                let step = step();
+                if !step.hears_signals {
+                    self.end(step.failed(signals::exit_code(), "interrupted".to_owned()));
+                }
             }
         }
     }
@@ -170,16 +177,17 @@ impl Night<'_> {
         std::process::exit(code.into());
     }
 
-    fn take_step(&self, is_wanted: impl FnOnce(&mut AtStep) -> bool) -> Option<AtStep> {
-        self.at_step.lock().unwrap_or_else(PoisonError::into_inner).take_if(is_wanted)
+    fn at_step(&self, step: AtStep) {
+        *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
     /// Runs a command as a step of a run that is at `summary`.
     fn run_step(&self, summary: &Summary, name: &str, arguments: &[&str], hears_signals: bool) -> Step {
-        let at_step = AtStep { summary: summary.clone(), name: name.to_owned(), hears_signals };
-        *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = Some(at_step);
+        self.at_step(AtStep { summary: summary.clone(), name: name.to_owned(), hears_signals });
         let step = self.runner.run(name, arguments);
-        drop(self.take_step(|_| true));
+        let mut after = summary.clone();
+        after.steps.push(step.clone());
+        self.at_step(AtStep::between(after));
         step
     }
 }
