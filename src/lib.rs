@@ -14,6 +14,8 @@
 //! | [`monitor`] | the trait through which the engine reports; the engine never prints |
 //! | [`model`] | the nouns |
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod checksums;
 pub mod exec;
 pub mod fs;

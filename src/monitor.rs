@@ -86,6 +86,27 @@ pub trait Monitor: Sync {
     fn note(&self, message: &str);
 }
 
+/// A stage goes on until this is dropped, whatever ends it: an error too.
+#[must_use]
+pub struct StageAtWork<'a> {
+    monitor: &'a dyn Monitor,
+    stage: Stage,
+}
+
+impl<'a> StageAtWork<'a> {
+    /// Says that the stage begins.
+    pub fn start(monitor: &'a dyn Monitor, stage: Stage, total: Option<Work>) -> Self {
+        monitor.stage_started(stage, total);
+        Self { monitor, stage }
+    }
+}
+
+impl Drop for StageAtWork<'_> {
+    fn drop(&mut self) {
+        self.monitor.stage_finished(self.stage);
+    }
+}
+
 /// An item of a stage is worked on until this is dropped.
 pub struct ItemAtWork<'a> {
     monitor: &'a dyn Monitor,

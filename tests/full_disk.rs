@@ -297,6 +297,10 @@ fn a_copy_that_does_not_fit_leaves_nothing_half() {
     // What will certainly not fit, or would leave too little, is not begun.
     let answer = chsnap.json(13, &["create", "--min-free", "1TiB"]);
     assert_eq!(answer["state"], "refused");
+    assert!(
+        answer["reason"].as_str().is_some_and(|reason| reason.contains("less than the 1 TiB of --min-free")),
+        "{answer}"
+    );
 }
 
 /// A night a time, one part in fifty of them new: what the disk has less is what is new.

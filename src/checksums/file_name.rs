@@ -51,13 +51,20 @@ impl FileName {
         self.0.ends_with(b".proj")
     }
 
-    /// Whether this belongs to an inverted index of the old kind (`.gin_*`). `ClickHouse` records
-    /// no valid size or hash for such a file and does not check it (`GinIndexStore.h`).
+    /// Whether this belongs to an inverted index of the old kind: `skp_idx_<name>.gin_*`. `ClickHouse` records
+    /// no valid size or hash for such a file and does not check it (`GinIndexStore.h`). A column may have `.gin_` in its
+    /// name, and then its files have both.
     #[must_use]
     pub fn is_gin_index(&self) -> bool {
-        let extensions: [&[u8]; 5] = [b".gin_sid", b".gin_seg", b".gin_bflt", b".gin_dict", b".gin_post"];
-        extensions.iter().any(|extension| self.0.ends_with(extension))
+        is_gin_index(&self.0)
     }
+}
+
+/// As [`FileName::is_gin_index`], of a name that was not checked.
+#[must_use]
+pub fn is_gin_index(name: &[u8]) -> bool {
+    let extensions: [&[u8]; 5] = [b".gin_sid", b".gin_seg", b".gin_bflt", b".gin_dict", b".gin_post"];
+    name.starts_with(b"skp_idx_") && extensions.iter().any(|extension| name.ends_with(extension))
 }
 
 /// Prints control characters escaped and bytes that are not UTF-8 replaced.

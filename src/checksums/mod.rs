@@ -29,5 +29,5 @@ mod tests;
 
 pub use cityhash::{FileHash, FileHasher, hash_bytes};
 pub use error::ChecksumsError;
-pub use file_name::{FileName, InvalidFileName};
+pub use file_name::{FileName, InvalidFileName, is_gin_index};
 pub use reader::{Checksums, FileChecksum};

@@ -82,7 +82,8 @@ pub(super) struct Globals {
     /// the command gives up; 0 waits for ever
     #[arg(long, global = true, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) storage_timeout: Duration,
-    /// Threads that work on the filesystem [default: the number of cores; on a network filesystem 24]
+    /// Threads that work on the filesystem [default: twice the number of cores, at most 16 above it; on a network
+    /// filesystem 24, or the number of cores where that is more; for diff live and doctor the number of cores]
     #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// The answer as one JSON document on stdout, an error as one on stderr

@@ -198,11 +198,13 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
         text.push_str(if text.is_empty() { "" } else { ", " });
         text.push_str(&more);
     }
-    match (check.damaged, text.is_empty()) {
-        (true, _) => format!("DAMAGED {text}").trim_end().to_owned(),
-        (false, true) => "never".to_owned(),
-        (false, false) => text,
-    }
+    let found = match (check.damaged, check.drifted) {
+        (true, _) => "DAMAGED ",
+        (false, true) => "drift ",
+        (false, false) if text.is_empty() => "never",
+        (false, false) => "",
+    };
+    format!("{found}{text}").trim_end().to_owned()
 }
 
 fn document(

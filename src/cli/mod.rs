@@ -22,6 +22,7 @@ mod metrics;
 mod monitor;
 mod opening;
 mod output;
+pub(crate) mod panics;
 mod pin;
 mod policy;
 mod progress;
@@ -68,7 +69,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with warnings; 10 no repository; \
-    11 locked; 12 verification found damage; 13 a guard refused; 130/143 interrupted.";
+    11 locked; 12 verification found damage; 13 a guard refused; 129/130/143 interrupted.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use chsnap::fs;
+use chsnap::model::{Warning, WarningKind};
 use chsnap::ops;
+use chsnap::repo::LastCheck;
 use serde_json::json;
 
 use super::failure::Failure;
@@ -76,6 +78,8 @@ struct Found {
     newest: Option<DateTime<Utc>>,
     age_seconds: Option<i64>,
     snapshots: usize,
+    damaged: usize,
+    drifted: usize,
     free_bytes: Option<u64>,
 }
 
@@ -89,6 +93,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
             newest: None,
             age_seconds: None,
             snapshots: 0,
+            damaged: 0,
+            drifted: 0,
             free_bytes: None,
         },
     };
@@ -103,7 +109,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
             "schema": output.schema(), "state": found.state.word().to_lowercase(), "exit_code": found.state as u8,
             "message": found.message, "newest": found.newest.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
             "age_seconds": found.age_seconds, "warn_seconds": args.warn.as_secs(), "crit_seconds": args.crit.as_secs(),
-            "snapshots": found.snapshots, "free_bytes": found.free_bytes,
+            "snapshots": found.snapshots, "damaged_snapshots": found.damaged, "drifted_snapshots": found.drifted,
+            "free_bytes": found.free_bytes,
         }));
     } else {
         // One line, and no bar in the message: behind a bar stand the figures.
@@ -130,12 +137,20 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
     let free_bytes = fs::space(repository.dir()).ok().map(|space| space.free_bytes);
     let good = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
     let snapshots = good().count();
+    let count = |is_found: fn(&LastCheck) -> bool| listing.checks.iter().filter(|check| is_found(check)).count();
+    let found = Found {
+        state: State::Critical,
+        message: "there is no complete snapshot".to_owned(),
+        newest: None,
+        age_seconds: None,
+        snapshots,
+        damaged: count(|check| check.damaged),
+        drifted: count(|check| check.drifted),
+        free_bytes,
+    };
     // One that is dated in the future says nothing of how long ago the last night was.
     let newest = good().filter(|summary| summary.time <= now).max_by_key(|summary| summary.time);
-    let Some(newest) = newest else {
-        let message = "there is no complete snapshot".to_owned();
-        return Ok(Found { state: State::Critical, message, newest: None, age_seconds: None, snapshots, free_bytes });
-    };
+    let Some(newest) = newest else { return Ok(found) };
     let age_seconds = (now - newest.time).num_seconds();
     let age = Duration::from_secs(age_seconds.unsigned_abs());
     let mut state = match age {
@@ -149,9 +164,12 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         render::age(newest.time, now),
         render::count(snapshots as u64, "snapshot")
     );
-    if let Some(problem) = listing.warnings.first() {
-        state = state.max(State::Warning);
+    // What verification found damaged is critical; all else that list warns of, drift too, is a warning.
+    let is_damage = |warning: &&Warning| warning.kind == WarningKind::DamageFound;
+    let damage = listing.warnings.iter().find(is_damage);
+    if let Some(problem) = damage.or(listing.warnings.first()) {
+        state = state.max(if damage.is_some() { State::Critical } else { State::Warning });
         message = format!("{message}; {problem}");
     }
-    Ok(Found { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), snapshots, free_bytes })
+    Ok(Found { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), ..found })
 }

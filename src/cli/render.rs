@@ -1,14 +1,8 @@
 //! Figures, times and tables as a person reads them.
 
 use chrono::{DateTime, Utc};
-pub(super) use chsnap::model::{count, thousands};
+pub(super) use chsnap::model::{count, size as bytes, thousands};
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
-use humansize::{BINARY, format_size};
-
-/// Bytes with a binary unit.
-pub(super) fn bytes(bytes: u64) -> String {
-    format_size(bytes, BINARY)
-}
 
 /// How long ago, in its largest unit; a time to come says so.
 pub(super) fn age(time: DateTime<Utc>, now: DateTime<Utc>) -> String {

@@ -1,11 +1,19 @@
-//! SIGINT and SIGTERM ask the engine to stop and undo; a second one ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP ask the engine to stop and undo; a second one ends the process at once.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-static LAST: AtomicUsize = AtomicUsize::new(0);
+/// The last of them that came; 0 before the first.
+static LAST: AtomicI32 = AtomicI32::new(0);
+
+/// The signals that end a command: an interrupt, a stop, and the end of the terminal that it runs in, unless the command
+/// was started to outlive that (`nohup`).
+fn ending() -> impl Iterator<Item = i32> {
+    let outlives = chsnap::fs::is_signal_ignored(SIGHUP.unsigned_abs());
+    [SIGINT, SIGTERM].into_iter().chain((!outlives).then_some(SIGHUP))
+}
 
 /// A flag that becomes true at the first signal.
 /// `tell` says so to the person at the terminal.
@@ -17,19 +25,21 @@ pub(super) fn watch(tell: bool) -> Arc<AtomicBool> {
 
 fn start_watching(tell: bool) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    let flags = [SIGINT, SIGTERM].map(|signal| {
+    let signals: Vec<i32> = ending().collect();
+    let caught = signals.iter().try_for_each(|signal| {
         let flag = Arc::clone(&interrupted);
         // In this order: the second signal finds the flag set and ends the process with the code of that signal.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, flag))
+        signal_hook::flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(*signal, flag))
+            .map(drop)
     });
-    if flags.iter().any(Result::is_err) {
+    if caught.is_err() {
         tracing::warn!("signals cannot be caught: interrupted, chsnap leaves the rest to its next run");
     }
     let told = std::thread::Builder::new().name("chsnap-signals".to_owned()).spawn(move || {
-        let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
         for signal in signals.forever() {
-            LAST.store(usize::try_from(signal).unwrap_or(0), Ordering::Relaxed);
+            LAST.store(signal, Ordering::Relaxed);
             if tell {
                 super::streams::write_stderr(
                     "stopping: what was begun is being undone; a second signal ends at once\n",
@@ -43,7 +53,7 @@ fn start_watching(tell: bool) -> Arc<AtomicBool> {
 
 /// Ends the process at the first signal, with its exit code: for commands that a kill cannot hurt.
 pub(super) fn end_at_once() {
-    for signal in [SIGINT, SIGTERM] {
+    for signal in ending() {
         let always = Arc::new(AtomicBool::new(true));
         if let Err(error) = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always) {
             tracing::warn!(%error, "the signal is not caught");
@@ -51,7 +61,11 @@ pub(super) fn end_at_once() {
     }
 }
 
-/// 130 after SIGINT, 143 after SIGTERM.
+/// 129 after SIGHUP, 130 after SIGINT, 143 after SIGTERM.
 pub(super) fn exit_code() -> u8 {
-    if LAST.load(Ordering::Relaxed) == usize::try_from(SIGTERM).unwrap_or(0) { 143 } else { 130 }
+    match LAST.load(Ordering::Relaxed) {
+        SIGTERM => 143,
+        SIGHUP => 129,
+        _ => 130,
+    }
 }

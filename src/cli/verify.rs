@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -5,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chsnap::model::{Level, SnapshotId};
 use chsnap::ops::OpError;
-use chsnap::ops::verify::{self, Damage, Repair, Report, Request};
+use chsnap::ops::verify::{self, Damage, Drift, Repair, Report, Request};
 use chsnap::plan::{SliceChoice, SnapshotReference, TablePattern};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
@@ -46,8 +47,9 @@ pub(super) struct Args {
     repair: bool,
 }
 
-const EXAMPLES: &str = "Exit codes: 0 all is as it should be; 3 something could not be checked or written down; 12 \
-    damage was found, repaired or not.
+const EXAMPLES: &str =
+    "Exit codes: 0 all is as it should be; 3 only owners or modes differ from the record (drift), or \
+    something could not be checked or written down; 12 damage was found, repaired or not.
 
 Examples:
   chsnap verify
@@ -128,7 +130,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         report.unverifiable.iter().map(|(reason, parts)| json!({"reason": reason, "parts": parts})).collect();
     let document = json!({
         "schema": output.schema(),
-        "state": if report.damage.is_empty() { "sound" } else { "damaged" },
+        "state": state(report),
         "level": request.level,
         "slice": report.slice,
         "checked": {
@@ -139,6 +141,7 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         },
         "snapshots": texts(&report.ids),
         "damage": report.damage.iter().map(|damage| damage_document(repository, damage)).collect::<Vec<_>>(),
+        "drift": report.drift.iter().map(|drift| drift_document(repository, drift)).collect::<Vec<_>>(),
         "repaired": report.repaired,
         "removed": texts(&report.removed),
         "ids_not_compared": texts(&report.ids_not_kept),
@@ -149,6 +152,30 @@ fn document(repository: &Repository, request: &Request, report: &Report, output:
         "read_seconds": report.read_seconds,
     });
     with_warnings(document, &report.warnings)
+}
+
+/// `drifted` where owners or modes are all that differs.
+fn state(report: &Report) -> &'static str {
+    match (report.damage.is_empty(), report.drift.is_empty()) {
+        (false, _) => "damaged",
+        (true, false) => "drifted",
+        (true, true) => "sound",
+    }
+}
+
+fn drift_document(repository: &Repository, drift: &Drift) -> Value {
+    let mut document = Map::new();
+    if let Some(newest) = drift.ids.last() {
+        insert_path(&mut document, "path", &at(repository, *newest, &drift.path));
+    }
+    document.insert("kind".to_owned(), drift.kind.name().into());
+    document.insert("table".to_owned(), drift.table.to_string().into());
+    document.insert("part".to_owned(), json!(drift.part));
+    document.insert("snapshots".to_owned(), json!(drift.ids));
+    document.insert("expected".to_owned(), drift.expected.as_str().into());
+    document.insert("found".to_owned(), drift.found.as_str().into());
+    document.insert("inodes".to_owned(), drift.inodes.into());
+    Value::Object(document)
 }
 
 fn damage_document(repository: &Repository, damage: &Damage) -> Value {
@@ -190,6 +217,10 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
     let mut text = String::new();
     if !report.damage.is_empty() {
         text.push_str(&damage_table(repository, request, &report.damage));
+        text.push('\n');
+    }
+    if !report.drift.is_empty() {
+        text.push_str(&drift_table(&report.drift));
         text.push('\n');
     }
     let share = report.slice.map(|slice| format!(", slice {slice}")).unwrap_or_default();
@@ -240,7 +271,8 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
     }
     let verdict = match (report.ids.len() + report.removed.len(), report.damage.len() as u64) {
         (0, 0) => "there are no snapshots to check".to_owned(),
-        (_, 0) => "no damage".to_owned(),
+        (_, 0) if report.drift.is_empty() => "no damage".to_owned(),
+        (_, 0) => "no damage, but drift: owners or modes are not as recorded".to_owned(),
         (_, count) => format!("DAMAGE: {} wrong", render::count(count, "thing")),
     };
     writeln!(text, "{verdict}").expect(WRITABLE);
@@ -306,4 +338,52 @@ fn damage_table(repository: &Repository, request: &Request, damage: &[Damage]) -
         );
     }
     text
+}
+
+/// Drift by table and kind: what `chown -R` has changed is one row a table.
+fn drift_table(drift: &[Drift]) -> String {
+    let mut by_table: BTreeMap<(String, &str, &str, &str), DriftedTable> = BTreeMap::new();
+    for drift in drift {
+        let key = (drift.table.to_string(), drift.kind.name(), drift.expected.as_str(), drift.found.as_str());
+        let table = by_table.entry(key).or_default();
+        table.parts.insert(drift.part.as_str());
+        table.snapshots.extend(&drift.ids);
+        table.inodes += drift.inodes;
+    }
+    let columns = [
+        ("DRIFT", Left),
+        ("TABLE", Left),
+        ("PARTS", Left),
+        ("FILES", Right),
+        ("SNAPSHOTS", Right),
+        ("RECORDED", Left),
+        ("FOUND", Left),
+    ];
+    let rows = by_table.iter().take(ROWS).map(|((table, kind, expected, found), drifted)| {
+        let first = drifted.parts.first().copied().unwrap_or_default();
+        let more = drifted.parts.len().saturating_sub(1) as u64;
+        let parts = if more == 0 { first.to_owned() } else { format!("{first} and {} more", render::thousands(more)) };
+        vec![
+            (*kind).to_owned(),
+            render::safe(table, 200),
+            render::safe(&parts, 200),
+            render::thousands(drifted.inodes),
+            drifted.snapshots.len().to_string(),
+            (*expected).to_owned(),
+            (*found).to_owned(),
+        ]
+    });
+    let mut text = render::table(&columns, rows);
+    if let Some(more) = by_table.len().checked_sub(ROWS).filter(|more| *more > 0) {
+        writeln!(text, "and {more} more, which --json shows").expect(WRITABLE);
+    }
+    text
+}
+
+/// Drift of one kind in one table.
+#[derive(Default)]
+struct DriftedTable<'a> {
+    parts: BTreeSet<&'a str>,
+    snapshots: BTreeSet<SnapshotId>,
+    inodes: u64,
 }

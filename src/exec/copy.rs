@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::checksums::{Checksums, FileChecksum};
+use crate::checksums::{Checksums, FileChecksum, is_gin_index};
 use crate::fs::{CopiedFile, CopyError, CopyMeans, Digest, Dir, FileCopy, FsError, Hashing, Kind, Stat, Unkept};
 use crate::repo::PartFile;
 
@@ -232,7 +232,7 @@ impl PartCopier<'_> {
             }
             let recorded = checksums.and_then(|checksums| checksums.get(name.as_bytes()));
             // Neither covered nor uncovered: its entry is there and says nothing.
-            let is_gin_index = recorded.is_some() && name.contains(".gin_");
+            let is_gin_index = recorded.is_some() && is_gin_index(name.as_bytes());
             let recorded = recorded.filter(|_| !is_gin_index);
             let hashing = match recorded {
                 _ if !self.verifies || is_gin_index || !how.is_checked => Hashing::None,

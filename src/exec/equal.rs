@@ -26,6 +26,8 @@ pub struct HeldTable<'a> {
 pub(super) struct HeldPart {
     pub dir: Dir,
     pub contents: Contents,
+    /// The live part, where its files are the same inodes.
+    pub live: Option<Dir>,
     /// Whether it has files that a freeze leaves out.
     pub has_left_out: bool,
 }
@@ -56,7 +58,7 @@ pub(super) fn equal_part(
     let Some(contents) = names.ask_in(&earlier, |_, held| held.kind == Kind::File)? else { return Ok(None) };
     let is_equal = has_same_metadata(&live, &contents, held.since, record, keeping)?
         && record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false));
-    Ok(is_equal.then_some(HeldPart { dir: earlier, contents, has_left_out }))
+    Ok(is_equal.then_some(HeldPart { dir: earlier, contents, live: None, has_left_out }))
 }
 
 fn has_same_metadata(

@@ -155,12 +155,7 @@ fn inspect_contents(
         unverifiable: None,
         problems: Vec::new(),
     };
-    inspected.exceptions = contents
-        .files
-        .iter()
-        .filter(|file| file.stat.ownership != inspected.ownership)
-        .map(|file| (file.path(), file.stat.ownership))
-        .collect();
+    inspected.exceptions = contents.exceptions(inspected.ownership);
     let covered = match parse(text) {
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
@@ -255,6 +250,7 @@ fn cover_directory(
     let (start, files) = contents.below(directory);
     let mut files = files.iter().enumerate().peekable();
     for (name, entry) in checksums.files() {
+        let is_gin_index = name.is_gin_index();
         let name = String::from_utf8_lossy(name.as_bytes());
         while files.next_if(|(_, file)| file.name.as_str() < name.as_ref()).is_some() {}
         let Some((position, file)) = files.next_if(|(_, file)| file.name == name) else {
@@ -264,10 +260,10 @@ fn cover_directory(
         if let Some(covered) = covered.get_mut(start + position) {
             *covered = true;
         }
-        if let Some(recorded) = recorded.as_mut().filter(|_| !file.name.contains(".gin_")) {
+        if let Some(recorded) = recorded.as_mut().filter(|_| !is_gin_index) {
             recorded.insert(file.path(), (entry.size, entry.hash));
         }
-        let is_right = file.stat.size_bytes == entry.size || file.name.contains(".gin_");
+        let is_right = file.stat.size_bytes == entry.size || is_gin_index;
         if !is_right {
             problems.push(|| {
                 format!(

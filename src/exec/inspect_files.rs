@@ -78,6 +78,12 @@ impl Contents {
             .max_by_key(|(_, count)| *count)
             .map_or(Ownership { uid: 0, gid: 0, mode: 0 }, |(ownership, _)| ownership)
     }
+
+    /// The files that have another ownership than `common`, by their paths.
+    pub(super) fn exceptions(&self, common: Ownership) -> Vec<(String, Ownership)> {
+        let others = self.files.iter().filter(|file| file.stat.ownership != common);
+        others.map(|file| (file.path(), file.stat.ownership)).collect()
+    }
 }
 
 /// Lists a part. Projections are directories one level below; parts have nothing deeper. Files directly in it that were

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
-use crate::model::{Links, PartName};
+use crate::model::{Ownership, PartName};
 use crate::repo::PartRecord;
 
 use super::ExecError;
@@ -77,6 +77,22 @@ pub enum Likeness {
     SameContent(Keeping),
 }
 
+impl Likeness {
+    /// Owner and mode that most files have, and the files that have others.
+    ///
+    /// Copies were compared with the record, which has also what their inodes could not keep. Inodes that are shared with
+    /// the live part have the owner and mode of now, whatever the record says.
+    fn file_ownership(self, contents: &Contents, record: &PartRecord) -> FileOwnership {
+        match self {
+            Self::SameInodes => {
+                let common = contents.common_ownership();
+                (common, contents.exceptions(common))
+            }
+            Self::SameContent(_) => (record.ownership, record.exceptions.clone()),
+        }
+    }
+}
+
 /// What came of a part that may stand unchanged in an earlier snapshot.
 #[derive(Debug)]
 pub enum Relinked {
@@ -91,7 +107,8 @@ pub enum Relinked {
 /// Holds a part of the live directory `live` against the same part of an earlier snapshot, of which that says `record`,
 /// and links it from there into `table` where it is the same: what is linked is what was compared.
 ///
-/// What is known of it then is what that snapshot says of it, with the inodes as they are now.
+/// What is known of it then is what that snapshot says of it, with the inodes as they are now: a chown or chmod of live
+/// files since then has changed the snapshot's files too, so their owners and modes are taken from the inodes.
 ///
 /// # Errors
 /// If something is there and can be neither read nor linked.
@@ -104,14 +121,24 @@ pub fn relink(
 ) -> Result<Relinked, ExecError> {
     let name = &record.part;
     let Some(found) = unchanged_part(live, held, record, likeness)? else { return Ok(Relinked::Changed) };
-    let HeldPart { dir: part, contents, has_left_out } = found;
+    let HeldPart { dir: part, contents, live, has_left_out } = found;
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
-    match link_contents(&part, &contents, table, name) {
+    // Directories are the snapshot's own: a chown of the live ones has not reached the earlier snapshot's.
+    let ownership = likeness.file_ownership(&contents, record);
+    let owner = match live.filter(|_| ids(ownership.0) != ids(record.ownership)) {
+        Some(live) => match live.stat_self() {
+            Ok(stat) => Some(ids(stat.ownership)),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Relinked::Changed),
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    match link_contents(&part, &contents, table, name, owner) {
         Ok(made) => {
             let left_out = if has_left_out { LeftOut::Taken } else { LeftOut::None };
-            Ok(Relinked::Linked(Box::new(recalled(&made, contents.links(), record)), left_out))
+            Ok(Relinked::Linked(Box::new(recalled(&made, &contents, ownership, record)), left_out))
         }
         Err(error) if error.kind() == ErrorKind::TooManyLinks => {
             super::remove_tree(table, name.as_str(), &|_| ())?;
@@ -152,7 +179,7 @@ fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>
     let has_left_out = has_left_out(&entries);
     let (names, _) = Names::read(&live, entries, belongs_in_a_copy)?;
     let contents = names.ask_in(&held, |live, held| held.kind == Kind::File && live.inode == held.inode)?;
-    Ok(contents.map(|contents| HeldPart { dir: held, contents, has_left_out }))
+    Ok(contents.map(|contents| HeldPart { dir: held, contents, live: Some(live), has_left_out }))
 }
 
 /// Directories that were made for a part.
@@ -164,10 +191,17 @@ struct Made {
 }
 
 /// Links the files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
-/// group, mode and modification time of theirs; nothing is set on a file.
-fn link_contents(part: &Dir, contents: &Contents, table: &Dir, name: &PartName) -> Result<Made, FsError> {
+/// group, mode and modification time of theirs, or this owner and group; nothing is set on a file.
+fn link_contents(
+    part: &Dir,
+    contents: &Contents,
+    table: &Dir,
+    name: &PartName,
+    owner: Option<(u32, u32)>,
+) -> Result<Made, FsError> {
     let link = |from: &Dir, directory: &str, to: &Dir, name: &str| -> Result<(Stat, Dir), FsError> {
-        let source = from.stat_self()?;
+        let mut source = from.stat_self()?;
+        (source.ownership.uid, source.ownership.gid) = owner.unwrap_or(ids(source.ownership));
         let made = make_like(&source, to, name)?;
         for file in contents.below(directory).1 {
             made.link_from(from, &file.name, &file.name)?;
@@ -186,7 +220,15 @@ fn link_contents(part: &Dir, contents: &Contents, table: &Dir, name: &PartName) 
     Ok(Made { directory, directories: contents.directories.len() as u64, bytes: bytes + directory.allocated_bytes })
 }
 
-fn recalled(made: &Made, links: Links, record: &PartRecord) -> Inspected {
+fn ids(ownership: Ownership) -> (u32, u32) {
+    (ownership.uid, ownership.gid)
+}
+
+/// Owner and mode that most files of a part have, and the files that have others.
+type FileOwnership = (Ownership, Vec<(String, Ownership)>);
+
+fn recalled(made: &Made, contents: &Contents, ownership: FileOwnership, record: &PartRecord) -> Inspected {
+    let (ownership, exceptions) = ownership;
     Inspected {
         fingerprint: record.fingerprint,
         files: record.files,
@@ -195,22 +237,27 @@ fn recalled(made: &Made, links: Links, record: &PartRecord) -> Inspected {
         directory_modified: made.directory.modified,
         directories: made.directories,
         directory_bytes: made.bytes,
-        ownership: record.ownership,
-        exceptions: record.exceptions.clone(),
+        ownership,
+        exceptions,
         uncovered: record.uncovered.clone(),
-        links,
+        links: contents.links(),
         unverifiable: record.unverifiable.clone(),
         problems: Vec::new(),
     }
 }
 
 /// What is known of a part that was linked and copied from an earlier snapshot, because some of its files have as many
-/// links as they may have: what that snapshot says of it, with the inodes as they are now. One that has not as many files
+/// links as they may have: what [`relink`] would know of it. One that has not as many files
 /// and bytes as that says is inspected anew.
 ///
 /// # Errors
 /// If something cannot be read.
-pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Result<Inspected, FsError> {
+pub fn recall_part(
+    dir: &Dir,
+    entries: Vec<Entry>,
+    record: &PartRecord,
+    likeness: Likeness,
+) -> Result<Inspected, FsError> {
     let contents = list(dir, entries, &[])?;
     if !contents.is_as_recorded(record) {
         return inspect_listed(dir, dir.entries_with_kind()?);
@@ -218,7 +265,7 @@ pub fn recall_part(dir: &Dir, entries: Vec<Entry>, record: &PartRecord) -> Resul
     let directory = dir.stat_self()?;
     let bytes = directory.allocated_bytes + contents.directory_bytes;
     let made = Made { directory, directories: contents.directories.len() as u64, bytes };
-    Ok(recalled(&made, contents.links(), record))
+    Ok(recalled(&made, &contents, likeness.file_ownership(&contents, record), record))
 }
 
 #[cfg(test)]

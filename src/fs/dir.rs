@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -362,7 +362,7 @@ impl Dir {
         let name = name.as_ref();
         component(name)
             .and_then(|name| rustix::fs::readlinkat(&self.fd, name, Vec::new()))
-            .map(|target| PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned())))
+            .map(|target| PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())))
             .map_err(self.error("read link", name))
     }
 
@@ -395,5 +395,23 @@ impl Dir {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::Dir;
+    use crate::fs::real;
+
+    #[test]
+    fn the_target_of_a_link_is_read_byte_for_byte() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = OsStr::from_bytes(b"caf\xe9/\xff\xfe");
+        std::os::unix::fs::symlink(target, folder.path().join("link")).expect("a link");
+        let dir = Dir::open(folder.path(), real()).expect("it opens");
+        assert_eq!(dir.read_link("link").expect("it is read").as_os_str(), target);
     }
 }

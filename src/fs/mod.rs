@@ -3,6 +3,8 @@
 //! Nothing outside this module uses nix, rustix or jwalk. Every mutating call goes through [`Verbs`], so that
 //! a test can make the n-th one fail, or stop the program there.
 
+#![allow(clippy::disallowed_methods, reason = "this is the layer that changes the filesystem")]
+
 mod change;
 mod copy;
 mod copy_hash;
@@ -39,9 +41,9 @@ pub use mounts::{Mount, are_on_one_mount, mount_of};
 pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, kernel_release, machine_id, own_ids,
-    process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files, run_in_idle_time,
-    user_id,
+    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, is_signal_ignored, kernel_release, machine_id,
+    own_ids, process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files,
+    run_in_idle_time, user_id,
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;

@@ -66,6 +66,16 @@ pub fn own_ids(mode: u32) -> crate::model::Ownership {
     crate::model::Ownership { uid: user_id(), gid: nix::unistd::getegid().as_raw(), mode }
 }
 
+/// Whether this process was started with a signal ignored (`proc_pid_status(5)`), as `nohup` starts one; false where that
+/// cannot be told.
+#[must_use]
+pub fn is_signal_ignored(signal: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    signal.checked_sub(1).and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// How a process is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

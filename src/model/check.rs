@@ -50,10 +50,6 @@ pub enum DamageKind {
     Size,
     /// It has other bytes.
     Content,
-    /// It has another owner or group.
-    Owner,
-    /// It has another mode.
-    Mode,
     /// The system does not give it.
     Unreadable,
 }
@@ -69,8 +65,6 @@ impl DamageKind {
             Self::Type => "type",
             Self::Size => "size",
             Self::Content => "content",
-            Self::Owner => "owner",
-            Self::Mode => "mode",
             Self::Unreadable => "unreadable",
         }
     }
@@ -78,11 +72,39 @@ impl DamageKind {
     /// Whether bytes that should be there are not: such a part is no source of another snapshot.
     #[must_use]
     pub fn loses_bytes(self) -> bool {
-        !matches!(self, Self::Owner | Self::Mode | Self::Extra)
+        !matches!(self, Self::Extra)
     }
 }
 
 impl fmt::Display for DamageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What differs from the record although no byte is lost: a chown or a chmod of live files changes the inodes that
+/// snapshots share with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftKind {
+    /// Owner or group.
+    Owner,
+    /// Permission bits.
+    Mode,
+}
+
+impl DriftKind {
+    /// The kind's name: one lower-case word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Mode => "mode",
+        }
+    }
+}
+
+impl fmt::Display for DriftKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }

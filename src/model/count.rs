@@ -21,6 +21,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// Bytes in the largest binary unit: `3.2 GiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::BINARY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::count;

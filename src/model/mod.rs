@@ -21,9 +21,9 @@ mod unlisted;
 mod warning;
 
 pub use catalog::{Catalog, Listing, Look, Mutation, Part, Table};
-pub use check::{DamageKind, Level};
+pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
-pub use count::{count, thousands};
+pub use count::{count, size, thousands};
 pub use escape::{escape_for_file_name, unescape_file_name};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};

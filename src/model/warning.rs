@@ -162,6 +162,10 @@ pub enum WarningKind {
     CheckNotRecorded,
     /// Not everything was repaired.
     RepairIncomplete,
+    /// Owners or modes are not those of the record; no byte is known to be wrong.
+    Drift,
+    /// Verification found damage in a snapshot.
+    DamageFound,
 
     // Of `run`.
     /// Less is free than `min_free` asks for.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
-use crate::model::{PartName, SnapshotId, TableName};
+use crate::model::{PartName, SnapshotId, TableName, count, size};
 use crate::plan::{ReferenceError, Refusal};
 use crate::repo::RepoError;
 use crate::server::ServerError;
@@ -43,15 +43,17 @@ pub enum OpError {
         /// The server's directory.
         inside: PathBuf,
     },
-    /// There is less free space than was asked for.
-    #[error("{} has {free_bytes} bytes free, less than the {wanted_bytes} of --min-free", .path.display())]
+    /// There is less free space than what is to be copied needs, or than must stay free.
+    #[error("{} has {} free: {}", .path.display(), size(*.free_bytes), missing_space(.copies.as_deref(), *.min_free_bytes))]
     LowSpace {
         /// The repository.
         path: PathBuf,
         /// Free bytes.
         free_bytes: u64,
-        /// Bytes that must be free.
-        wanted_bytes: u64,
+        /// What is to be copied, where that is what does not fit.
+        copies: Option<Box<Copies>>,
+        /// Bytes that must stay free.
+        min_free_bytes: u64,
     },
     /// A path of the server is not visible here.
     #[error("the disk {disk:?} of the server is at {}, which is not visible here", .path.display())]
@@ -260,6 +262,36 @@ impl From<CopyPartError> for OpError {
     }
 }
 
+/// Files that are to be copied into a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// How many parts they are of.
+    pub parts: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// The largest of the parts, and its table.
+    pub largest: (TableName, PartName),
+    /// Bytes of that part.
+    pub largest_bytes: u64,
+}
+
+/// What does not fit, and what must stay free.
+fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
+    let Some(Copies { parts, bytes, largest: (table, part), largest_bytes }) = copies else {
+        return format!("less than the {} of --min-free", size(min_free_bytes));
+    };
+    let what = if *parts == 1 {
+        format!("a copy of part {part} of {table} with {}", size(*bytes))
+    } else {
+        let largest = format!("the largest is {part} of {table} with {}", size(*largest_bytes));
+        format!("copies of {} with {} ({largest})", count(*parts, "part"), size(*bytes))
+    };
+    match min_free_bytes {
+        0 => format!("there is no room for {what}"),
+        _ => format!("{what} would leave less than the {} of --min-free", size(min_free_bytes)),
+    }
+}
+
 /// What is wrong with one part, or with a whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -309,5 +341,37 @@ impl OpError {
                 | Self::Guarded { .. }
                 | Self::RestoreRefused { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Copies, OpError, TableName};
+
+    #[test]
+    fn a_lack_of_space_names_what_does_not_fit_in_sizes_that_people_read() {
+        let part = |name: &str| name.to_owned().try_into().expect("a name");
+        let said = |copies: Option<Copies>, min_free_bytes| {
+            let (path, copies) = (PathBuf::from("/repo"), copies.map(Box::new));
+            OpError::LowSpace { path, free_bytes: 3 << 30, copies, min_free_bytes }.to_string()
+        };
+        let copies = |parts, bytes| Copies {
+            parts,
+            bytes,
+            largest: (TableName::new("d", "t"), part("all_1_1_0")),
+            largest_bytes: 4 << 30,
+        };
+        assert_eq!(said(None, 10 << 30), "/repo has 3 GiB free: less than the 10 GiB of --min-free");
+        assert_eq!(
+            said(Some(copies(1, 4 << 30)), 0),
+            "/repo has 3 GiB free: there is no room for a copy of part all_1_1_0 of d.t with 4 GiB"
+        );
+        assert_eq!(
+            said(Some(copies(1200, 9 << 30)), 1 << 30),
+            "/repo has 3 GiB free: copies of 1,200 parts with 9 GiB (the largest is all_1_1_0 of d.t with 4 GiB) would leave \
+             less than the 1 GiB of --min-free"
+        );
     }
 }

@@ -27,7 +27,7 @@ pub use doctor::{Check, Examination, State, doctor};
 pub use drill::{
     Digests, DrillReport, DrillRequest, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle, drill,
 };
-pub use error::{Damage, OpError};
+pub use error::{Copies, Damage, OpError};
 pub use init::init;
 pub use pin::{Pinned, Unpinned, pin, unpin};
 pub use read::{Drill, Listing, Shown, drills, list, show};

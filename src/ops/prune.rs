@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
+use crate::model::{PathMap, SnapshotId, Warning, WarningKind, size};
 use crate::plan::Holders;
 use crate::plan::retention::{
     Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, guards, limit_to_free,
@@ -105,8 +105,11 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
-        let message =
-            format!("all that may go frees {freed_bytes} bytes, less than the {wanted_bytes} that were asked for");
+        let message = format!(
+            "all that may go frees {}, less than the {} that were asked for",
+            size(freed_bytes),
+            size(wanted_bytes)
+        );
         warnings.push(Warning::new(WarningKind::FreesTooLittle, message));
     }
     Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))

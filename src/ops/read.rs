@@ -66,7 +66,8 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
         Checks::default()
     });
-    let checks = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
+    let checks: Vec<LastCheck> = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
+    warnings.extend(found_by_checks(index.summaries(), &checks));
     Ok(Listing {
         snapshots,
         checks,
@@ -75,6 +76,28 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         index: index.place().clone(),
         warnings,
     })
+}
+
+/// The warnings of what verification has found, with what is to be done.
+fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
+    let ids = |is_found: fn(&LastCheck) -> bool| {
+        let found = summaries.iter().zip(checks).filter(|(_, check)| is_found(check));
+        found.map(|(summary, _)| summary.id.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let (damaged, drifted) = (ids(|check| check.damaged), ids(|check| check.drifted));
+    let mut warnings = Vec::new();
+    if !damaged.is_empty() {
+        let message = format!("verification found damage in {damaged}: chsnap verify shows where");
+        warnings.push(Warning::new(WarningKind::DamageFound, message));
+    }
+    if !drifted.is_empty() {
+        let message = format!(
+            "verification found owners or modes that are not as recorded in {drifted}: chsnap verify shows where; create \
+             records those of now in new snapshots; to have them as recorded, chown or chmod the files back"
+        );
+        warnings.push(Warning::new(WarningKind::Drift, message));
+    }
+    warnings
 }
 
 /// The warning of a snapshot that cannot be read.

@@ -91,7 +91,7 @@ fn put_in_order(
         monitor.note("putting in order what an interrupted run has left");
     }
     for leftover in &leftovers {
-        if locked.repository().snapshot_dir(leftover.id).is_err() {
+        if !locked.repository().has_snapshot(leftover.id)? {
             // Never a snapshot: its pin must not fall to a later one of the same id.
             locked.forget_pin(leftover.id)?;
         }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::exec::{self, Removed};
 use crate::fs;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, Work};
 use crate::plan::SnapshotReference;
 use crate::repo::{Condemned, Event, Index, Locked};
 use crate::server::Server;
@@ -120,7 +120,7 @@ pub fn collect_garbage(
         locked.leftovers()?.iter().any(|left| left.intent.as_ref().is_some_and(|intent| !intent.freezes.is_empty()));
     let server = if needs_server { connect() } else { None };
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
-    monitor.stage_started(Stage::Remove, None);
+    let removing = StageAtWork::start(monitor, Stage::Remove, None);
     let Condemned { trash, names, ids, leased } = locked.condemn_trash()?;
     let emptied = Event::Emptied { ids: ids.clone() };
     let is_recorded = ids.is_empty() || locked.record_if_there_is_room(now, &emptied)?;
@@ -140,7 +140,7 @@ pub fn collect_garbage(
     }
     trash.sync_filesystem()?;
     let after = fs::space(locked.repository().dir())?;
-    monitor.stage_finished(Stage::Remove);
+    drop(removing);
     let in_use = |id: &SnapshotId| {
         let message = format!("{id} stays in the trash: a restore or verification is reading it");
         Warning::new(WarningKind::SnapshotInUse, message)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::monitor::{Monitor, Stage, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, Work};
 
 /// Reports and times stages, which may overlap each other and themselves.
 ///
@@ -40,14 +40,9 @@ impl<'a> Stages<'a> {
         self.monitor
     }
 
-    /// Says that a stage begins.
-    pub fn start(&self, stage: Stage, total: Option<Work>) {
-        self.monitor.stage_started(stage, total);
-    }
-
-    /// Says that a stage has ended.
-    pub fn finish(&self, stage: Stage) {
-        self.monitor.stage_finished(stage);
+    /// Says that a stage begins; it ends when the answer is dropped.
+    pub fn start(&self, stage: Stage, total: Option<Work>) -> StageAtWork<'a> {
+        StageAtWork::start(self.monitor, stage, total)
     }
 
     /// Counts this thread into a stage.
@@ -62,12 +57,9 @@ impl<'a> Stages<'a> {
 
     /// Runs a whole stage: says that it begins, times it, says that it has ended.
     pub fn run<T>(&'a self, stage: Stage, body: impl FnOnce() -> T) -> T {
-        self.start(stage, None);
-        let inside = self.enter(stage);
-        let result = body();
-        drop(inside);
-        self.finish(stage);
-        result
+        let _at_work = self.start(stage, None);
+        let _inside = self.enter(stage);
+        body()
     }
 
     /// Seconds spent in each stage so far.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 /// Exit codes from the worst to the best. An unknown one is as bad as a failure.
-const SEVERITY: [u8; 10] = [143, 130, 12, 1, 10, 11, 2, 13, 3, 0];
+const SEVERITY: [u8; 11] = [143, 130, 129, 12, 1, 10, 11, 2, 13, 3, 0];
 
 fn rank(code: u8) -> usize {
     let of = |code: u8| SEVERITY.iter().position(|known| *known == code);
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(worst_code([11, 1]), 1);
         assert_eq!(worst_code([1, 12, 3]), 12);
         assert_eq!(worst_code([12, 130]), 130);
+        assert_eq!(worst_code([12, 129]), 129);
         assert_eq!(worst_code([3, 77]), 77, "a code that nobody knows is a failure");
     }
 

@@ -148,9 +148,20 @@ pub struct Verified {
     /// The snapshots that it is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_ids: Vec<SnapshotId>,
+    /// How many inodes have another owner or mode than is recorded: no damage.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drift: u64,
+    /// The snapshots that they are in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifted_ids: Vec<SnapshotId>,
     /// The parts that have lost bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedPart>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl TableParts {

@@ -37,8 +37,9 @@ pub struct Index {
 }
 
 const FILE: &str = "index.sqlite";
-/// Of the tables below; another version is thrown away.
-const VERSION: i64 = 3;
+/// Of the tables below; another version is thrown away. Those before 4 were not synced, so that a power cut may have torn
+/// them.
+const VERSION: i64 = 4;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
     CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
 
@@ -267,8 +268,9 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    // A cache: what a power cut takes from it is read again.
-    connection.pragma_update(None, "synchronous", "OFF")?;
+    // A power cut takes a whole transaction or nothing: a file of some pages of one and some of another could be read
+    // without an error, and say what is not so.
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {

@@ -42,11 +42,11 @@ impl Repository {
     /// If `pins/` itself cannot be read.
     pub fn pin(&self, id: SnapshotId) -> Result<Option<Pin>, RepoError> {
         let Some(pins) = self.find_dir("pins")? else { return Ok(None) };
-        if pins.find(file_name(id))?.is_none() {
-            return Ok(None);
-        }
-        let read = pins.read(file_name(id), LIMIT_BYTES).map_err(|error| crate::monitor::chain(&error));
-        let parsed = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        let parsed = match pins.find_and_read(file_name(id), LIMIT_BYTES) {
+            Ok(None) => return Ok(None),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(crate::monitor::chain(&error)),
+        };
         Ok(Some(parsed.unwrap_or_else(|reason| Pin {
             reason: format!("the pin cannot be read: {reason}"),
             since: id.time(),

@@ -190,6 +190,16 @@ impl Repository {
         Ok((ids, others))
     }
 
+    /// Whether a snapshot stands under `snapshots/`. What belongs to one that does not may be removed, so an answer that
+    /// the filesystem does not give, if only for now, is an error and never a no.
+    ///
+    /// # Errors
+    /// If the filesystem does not answer.
+    pub fn has_snapshot(&self, id: SnapshotId) -> Result<bool, RepoError> {
+        let Some(snapshots) = self.find_dir("snapshots")? else { return Ok(false) };
+        Ok(snapshots.find(id.to_string())?.is_some_and(|stat| stat.kind == Kind::Directory))
+    }
+
     /// The directory of a snapshot.
     ///
     /// # Errors

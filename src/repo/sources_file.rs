@@ -10,8 +10,8 @@ use super::index::{IndexPlace, places};
 use super::repository::Repository;
 
 pub(super) const FILE: &str = "sources.sqlite";
-/// Of the tables below; another version is thrown away.
-const VERSION: i64 = 1;
+/// Of the tables below; another version is thrown away. The first was not synced, so that a power cut may have torn it.
+const VERSION: i64 = 2;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
     CREATE TABLE snapshot (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL);
     CREATE TABLE part (number INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL, owner TEXT NOT NULL, path TEXT NOT NULL,
@@ -63,8 +63,8 @@ pub(super) fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<
 
 pub(super) fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    // A cache: what a power cut takes from it is read again.
-    connection.pragma_update(None, "synchronous", "OFF")?;
+    // As the index: a power cut takes a whole transaction or nothing.
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, Kind};
+use crate::fs::{Dir, ErrorKind, Kind};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
@@ -203,7 +203,11 @@ impl Locked<'_> {
             let Some(name) = entry.name.to_str().map(str::to_owned) else { continue };
             if let Ok(id) = name.parse::<SnapshotId>() {
                 // What is no directory was never a snapshot, and is removed as what it is.
-                let readers = trash.open_dir(&name).map_or(Readers::None(None), |snapshot| readers(&snapshot));
+                let readers = match trash.open_dir(&name) {
+                    Ok(snapshot) => readers(&snapshot),
+                    Err(error) if error.kind() == ErrorKind::WrongKind => Readers::None(None),
+                    Err(error) => return Err(error.into()),
+                };
                 if matches!(readers, Readers::Reading) || marked.contains(&id) {
                     leased.push(id);
                     continue;
@@ -226,7 +230,7 @@ impl Locked<'_> {
         // Now, while a name in the trash still says whose pins these are.
         for id in names.iter().filter_map(|name| name.split_once(CONDEMNED)?.0.parse().ok()) {
             // The same id may stand again: undone, or made within one second of a clock that was set back.
-            if self.repository().snapshot_dir(id).is_err() {
+            if !self.repository().has_snapshot(id)? {
                 self.forget_pin(id)?;
             }
         }

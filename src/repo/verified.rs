@@ -31,6 +31,8 @@ pub struct LastCheck {
     pub slice: Option<Slice>,
     /// Whether damage was found that no check since has found gone.
     pub damaged: bool,
+    /// Whether owners or modes were found that are not as recorded, and no check since has found them right.
+    pub drifted: bool,
 }
 
 /// What the journal knows of checks.
@@ -100,11 +102,16 @@ impl Prepared {
         self.read.as_ref().map_or_else(|| !self.spared.contains(key), |read| read.contains(key))
     }
 
-    /// Whether what the other run has found would have been found by this one.
+    /// Whether damage that the other run has found would have been found by this one.
     fn supersedes(&self, other: &Verified) -> bool {
+        self.run.level >= other.level && self.supersedes_drift(other)
+    }
+
+    /// The same of drift: every level compares owners and modes.
+    fn supersedes_drift(&self, other: &Verified) -> bool {
         let same_share = self.run.slice.is_none() || self.run.slice == other.slice;
         let same_tables = self.run.tables.is_empty() || self.run.tables == other.tables;
-        !self.run.incomplete && self.run.level >= other.level && same_share && same_tables
+        !self.run.incomplete && same_share && same_tables
     }
 }
 
@@ -207,13 +214,17 @@ impl Checks {
     pub fn last(&self, id: SnapshotId) -> LastCheck {
         let mut rounds: BTreeMap<(Level, u32), BTreeMap<u32, DateTime<Utc>>> = BTreeMap::new();
         let mut last = LastCheck::default();
-        let mut damage: Vec<&Verified> = Vec::new();
+        let (mut damage, mut drift): (Vec<&Verified>, Vec<&Verified>) = (Vec::new(), Vec::new());
         for (time, run) in self.runs() {
             if run.ids.contains(&id) {
                 damage.retain(|other| !run.supersedes(other));
+                drift.retain(|other| !run.supersedes_drift(other));
             }
             if run.run.damaged_ids.contains(&id) {
                 damage.push(&run.run);
+            }
+            if run.run.drifted_ids.contains(&id) {
+                drift.push(&run.run);
             }
             if !run.ids.contains(&id) || run.run.incomplete || !run.run.tables.is_empty() {
                 continue;
@@ -237,6 +248,7 @@ impl Checks {
             }
         }
         last.damaged = !damage.is_empty();
+        last.drifted = !drift.is_empty();
         last
     }
 }

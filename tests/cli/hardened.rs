@@ -149,18 +149,13 @@ fn an_empty_state_home_is_none() {
 
 #[test]
 fn gc_that_is_told_to_stop_stops() {
-    for signal in ["TERM", "INT"] {
+    for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let (lab, nights) = Lab::with_nights(2);
         lab.run(0, &["rm", &nights[0]]);
         let (child, _server) = waiting_gc(&lab);
         std::process::Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().expect("kill");
         let out = child.wait_with_output().expect("end");
-        assert_eq!(
-            out.status.code(),
-            Some(if signal == "TERM" { 143 } else { 130 }),
-            "{out:?} trash {:?}",
-            names(&lab.trash())
-        );
+        assert_eq!(out.status.code(), Some(code), "{out:?} trash {:?}", names(&lab.trash()));
     }
 }
 

@@ -224,3 +224,29 @@ fn many_readers_at_once_make_one_index() {
         assert_eq!(crate::support::ids(&document["snapshots"], "id"), nights);
     }
 }
+
+/// SQLite's own journal makes a transaction whole only if what it writes is synced in its order.
+#[test]
+fn the_index_is_synced_so_that_a_power_cut_takes_a_whole_transaction_or_nothing() {
+    let (lab, _) = Lab::with_nights(2);
+    let trace = lab.path().join("trace");
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-qq", "-y", "-e", "trace=fsync,fdatasync", "-o"]).arg(&trace);
+    match lab.chsnap().under(strace, &["list"]).output() {
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+        Err(error) => {
+            eprintln!("SKIPPED: strace does not start here: {error}");
+            return;
+        }
+    }
+    let trace = fs::read_to_string(trace).expect("a trace");
+    for file in ["index.sqlite>", "index.sqlite-journal>"] {
+        assert!(trace.contains(file), "{file} in {trace}");
+    }
+    // One that is up to date is only read.
+    let mut strace = std::process::Command::new("strace");
+    let trace = lab.path().join("again");
+    strace.args(["-f", "-qq", "-y", "-e", "trace=fsync,fdatasync", "-o"]).arg(&trace);
+    assert!(lab.chsnap().under(strace, &["list"]).output().expect("strace starts").status.success());
+    assert!(!fs::read_to_string(trace).expect("a trace").contains("index.sqlite"));
+}

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM in the middle of a `create`, and a server that freezes on whatever becomes of its client.
+//! SIGINT, SIGTERM and SIGHUP in the middle of a `create`, and a server that freezes on whatever becomes of its client.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -42,6 +42,49 @@ fn sigint_waits_for_the_freeze_and_releases_it() {
 #[test]
 fn sigterm_waits_for_the_freeze_and_releases_it() {
     interrupted_by("-TERM", 143);
+}
+
+#[test]
+fn sighup_waits_for_the_freeze_and_releases_it() {
+    interrupted_by("-HUP", 129);
+}
+
+#[test]
+fn a_command_that_is_to_outlive_its_terminal_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let mut command = chsnap.under(Command::new("nohup"), &["create"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nohup starts");
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().expect("kill runs").success());
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(chsnap.json(0, &["list"])["snapshots"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn every_stage_that_began_has_ended_when_a_command_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part(SLOW, "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let run = chsnap.expect(1, &["--json", "--progress", "json", "create", "--freeze-timeout", "500ms"]);
+    let mut open: std::collections::BTreeMap<String, i32> = std::collections::BTreeMap::new();
+    for line in run.stderr.lines() {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        let change = match event["event"].as_str() {
+            Some("started") => 1,
+            Some("finished") => -1,
+            _ => continue,
+        };
+        *open.entry(event["stage"].as_str().expect("a stage").to_owned()).or_default() += change;
+    }
+    assert!(["freeze", "place", "seal"].iter().all(|stage| open.contains_key(*stage)), "{}", run.stderr);
+    assert!(open.values().all(|count| *count == 0), "{open:?}\n{}", run.stderr);
 }
 
 #[test]

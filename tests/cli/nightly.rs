@@ -386,6 +386,66 @@ fn check_page(page: &str) -> BTreeSet<String> {
     names
 }
 
+/// A thread that cannot be started, wherever, is a panic: of `create` in the middle of a run, sooner or later.
+#[test]
+fn a_panic_ends_a_run_and_is_reported_like_every_failure() {
+    let (url, asked) = listener();
+    let config = format!(
+        "[run]\nping = \"{url}/x\"\nmetrics_file = \"$D/chsnap.prom\"\nafter = 'echo $CHSNAP_RUN_EXIT_CODE $CHSNAP_RUN_ERROR > $D/after'\n"
+    );
+    let night = Night::new(&config);
+    let config = night.path("config.toml").display().to_string();
+    let mut reported = 0;
+    for nth in 1..=40 {
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=clone,clone3:error=EAGAIN:when={nth}")]);
+        let run = match night.chsnap.under(strace, &["--config", &config, "--progress", "none", "run"]).output() {
+            Ok(output) => Run::of(&output),
+            Err(error) => {
+                eprintln!("SKIPPED: strace does not start here: {error}");
+                return;
+            }
+        };
+        let after = fs::read_to_string(night.path("after")).ok();
+        drop(fs::remove_file(night.path("after")));
+        let pings = std::mem::take(&mut *asked.lock().expect("no panic"));
+        if !run.stderr.contains("panicked at") {
+            continue;
+        }
+        // Before the run has begun there is nothing to report.
+        let Some(after) = after.filter(|_| run.code != 101) else {
+            assert_eq!((run.code, pings.contains(&"/x/fail".to_owned())), (101, false), "{nth}: {}", run.stderr);
+            continue;
+        };
+        reported += 1;
+        assert_eq!(run.code, 1, "{nth}: {}", run.stderr);
+        assert!(after.starts_with("1 ") && after.contains("a bug in chsnap: "), "{nth}: {after}");
+        assert!(pings.contains(&"/x/fail".to_owned()), "{nth}: {pings:?}");
+        assert!(run.stderr.contains("a bug in chsnap"), "{nth}: {}", run.stderr);
+        assert!(night.metrics().contains("chsnap_run_exit_code{profile=\"default\"} 1"), "{nth}");
+        if reported > 1 {
+            break;
+        }
+    }
+    assert!(reported > 0, "no thread of a step was refused");
+}
+
+#[test]
+fn the_end_of_the_terminal_ends_a_run_undone_and_told() {
+    let night = Night::new("[run]\nafter = 'echo $CHSNAP_RUN_EXIT_CODE > $D/after'\n");
+    night.freezer.add_part(SLOW, "all_1_1_0");
+    let config = night.path("config.toml").display().to_string();
+    let mut command = night.chsnap.command(&["--config", &config, "run"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    std::thread::sleep(Duration::from_millis(900));
+    let sent = std::process::Command::new("kill").args(["-HUP", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(129), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read_to_string(night.path("after")).expect("the hook ran"), "129\n");
+    assert!(names(&night.path("repo/snapshots")).is_empty());
+}
+
 #[test]
 fn a_signal_ends_a_run_undone_and_told() {
     let night =

@@ -97,3 +97,59 @@ fn a_wrong_pin_is_refused_and_changes_nothing() {
     }
     assert_eq!(names(&lab.repo().join("pins")), Vec::<std::ffi::OsString>::new());
 }
+
+/// `gc` while the filesystem does not answer about one snapshot, once for each of what an interrupted command leaves of
+/// its id.
+#[test]
+fn a_transient_error_takes_no_pin_away() {
+    for call in ["newfstatat", "openat"] {
+        for left in ["incoming/2026-11-01T020000Z", "trash/2026-11-01T020000Z.deleting-00000001"] {
+            for error in ["EIO", "ESTALE"] {
+                let (lab, nights) = Lab::with_nights(2);
+                assert_eq!(nights[0], "2026-11-01T020000Z");
+                lab.pin(&nights[0], r#"{"reason": "x", "since": "2026-11-01T03:00:00Z"}"#);
+                std::fs::create_dir(lab.repo().join(left)).expect("what is left");
+                let mut strace = std::process::Command::new("strace");
+                strace.args(["-f", "-qq", "-o", "/dev/null", "-P", &nights[0]]);
+                strace.args(["-e", &format!("inject={call}:error={error}")]);
+                let output = match lab.chsnap().under(strace, &["gc"]).output() {
+                    Ok(output) => output,
+                    Err(error) => {
+                        eprintln!("SKIPPED: strace does not start here: {error}");
+                        return;
+                    }
+                };
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let pin = lab.repo().join("pins").join(format!("{}.json", nights[0]));
+                assert!(pin.is_file(), "{call} {left} {error}: {said}");
+                lab.run(0, &["gc"]);
+                assert_eq!(pinned(&lab), [true, false], "{call} {left} {error}");
+                assert!(names(&lab.trash()).is_empty() && names(&lab.repo().join("incoming")).is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pin_that_cannot_be_read_now_pins() {
+    for (call, error) in [("openat", "EIO"), ("openat", "ESTALE"), ("newfstatat", "EIO"), ("openat", "EACCES")] {
+        let (lab, nights) = Lab::with_nights(3);
+        lab.pin(&nights[0], r#"{"reason": "x", "since": "2026-11-01T03:00:00Z"}"#);
+        let asked = |arguments: &[&str]| {
+            let mut strace = std::process::Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-P", &format!("{}.json", nights[0])]);
+            strace.args(["-e", &format!("inject={call}:error={error}")]);
+            lab.chsnap().under(strace, arguments).output()
+        };
+        let Ok(listed) = asked(&["list", "--json"]) else {
+            eprintln!("SKIPPED: strace does not start here");
+            return;
+        };
+        let document: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        assert_eq!(document["snapshots"][0]["pinned"], true, "{call} {error}: {document}");
+        let refused = asked(&["rm", &nights[0]]).expect("strace starts");
+        assert_eq!(refused.status.code(), Some(13), "{call} {error}");
+        let pruned = asked(&["prune", "--keep-last", "1", "--yes", "--json", "--yes-really"]).expect("strace starts");
+        assert!(lab.at(&nights[0]).is_dir(), "{call} {error}: {}", String::from_utf8_lossy(&pruned.stdout));
+    }
+}

@@ -17,6 +17,7 @@ mod tree;
 mod access;
 mod differing;
 mod disks;
+mod drifted;
 mod drill_definitions;
 mod drill_verdicts;
 mod drilled;

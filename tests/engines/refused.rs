@@ -139,7 +139,7 @@ both_engines! {
     fn too_little_space_or_another_server_is_a_guard(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
-        refused(&chsnap, 13, &["create", "--min-free", "900PiB"], "--min-free");
+        refused(&chsnap, 13, &["create", "--min-free", "900PiB"], "iB free: less than the 900 PiB of --min-free");
         let answer = chsnap.json(13, &["create", "--min-free", "900PiB"]);
         assert_eq!(answer["state"], "refused");
         chsnap.expect(2, &["create", "--min-free", "many"]);

@@ -201,6 +201,7 @@ both_engines! {
             (false, "linkat", 1, "INT", 130),
             (false, "linkat", 25, "TERM", 143),
             (false, "mkdirat", 4, "INT", 130),
+            (false, "linkat", 10, "HUP", 129),
             (true, "linkat", 1, "TERM", 143),
             (true, "linkat", 25, "INT", 130),
         ] {

@@ -79,7 +79,9 @@ fn damage_is_exit_code_12_and_told_to_programs_and_persons() {
     for said in ["content", "c4.bin", "DAMAGE: 1 thing wrong", "elsewhere"] {
         assert!(run.stdout.contains(said), "{said} in {}", run.stdout);
     }
-    assert!(chsnap.expect(0, &["list"]).stdout.contains("DAMAGED"));
+    assert!(chsnap.expect(3, &["list"]).stdout.contains("DAMAGED"));
+    let monitor = chsnap.expect(2, &["monitor", "--warn", "100000h", "--crit", "100000h"]);
+    assert!(monitor.stdout.starts_with("CHSNAP CRITICAL") && monitor.stdout.contains("damage"), "{}", monitor.stdout);
     assert_eq!(chsnap.json(0, &["show"])["verified"]["damaged"], true);
     // Another snapshot of the journal's own words.
     assert!(chsnap.json(12, &["verify", "--level", "data", "--repair"])["damage"][0]["not_repaired"].is_string());
@@ -185,7 +187,8 @@ fn a_user_who_may_only_read_verifies_and_one_who_may_not_is_told() {
     let run = setpriv(&["--json", "--progress", "none", "verify", "--level", "data"]);
     let document: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
     let damage = document["damage"].as_array().expect("a list");
-    assert!(damage.iter().all(|one| one["kind"] == "mode"), "{document}");
+    assert_eq!((damage.len(), &document["state"]), (0, &"drifted".into()), "{document}");
+    assert!(document["drift"].as_array().is_some_and(|drift| drift.iter().all(|one| one["kind"] == "mode")));
     assert!(document["warnings"].to_string().contains("journal"), "{document}");
     let file = store.at(ids[1]).join("data/d/one/all_1_1_0/c4.bin");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).expect("a mode");

@@ -389,7 +389,7 @@ fn names_that_lead_out_are_damage_and_lead_nowhere() {
 }
 
 #[test]
-fn a_mode_that_the_server_itself_takes_write_bits_from_is_no_damage() {
+fn a_mode_that_the_server_itself_takes_write_bits_from_is_neither_damage_nor_drift() {
     let store = Store::new();
     store.put("one", "all_1_1_0", &part(1, 2, false));
     let file = store.live().join("one/all_1_1_0/c1.bin");
@@ -399,4 +399,34 @@ fn a_mode_that_the_server_itself_takes_write_bits_from_is_no_damage() {
     assert_eq!(found(&store.verify(&request(Level::Data))).len(), 0);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).expect("a mode");
     assert_eq!(found(&store.verify(&request(Level::Structure))).len(), 1);
+}
+
+#[test]
+fn only_files_of_an_inverted_index_need_not_be_what_the_checksums_say() {
+    let store = Store::new();
+    let names = ["j.gin_x.bin", "gin_dict.bin", "skp_idx_i.gin_dict", "skp_idx_i.gin_post.bin", "j.gin_post"];
+    let files =
+        names.iter().zip(1..).map(|(name, seed)| ((*name).to_owned(), crate::store::bytes(seed, 100))).collect();
+    store.put("one", "all_1_1_0", &crate::store::part_of(files));
+    let id = store.snapshot();
+    assert_eq!(store.verify(&request(Level::Data)).damage.len(), 0);
+    let dir = store.at(id).join("data/d/one/all_1_1_0");
+    for (name, seed) in names.into_iter().zip(50..) {
+        fs::write(dir.join(name), crate::store::bytes(seed, 100)).expect("other bytes");
+    }
+    let kinds = |report: &chsnap::ops::verify::Report| -> BTreeSet<(String, String)> {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        found(report).into_iter().map(|(path, kind)| (name(&path), kind)).collect()
+    };
+    let checked = ["j.gin_x.bin", "gin_dict.bin", "skp_idx_i.gin_post.bin", "j.gin_post"];
+    let all = |kind: &str| checked.map(|name| (name.to_owned(), kind.to_owned())).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(kinds(&store.verify(&request(Level::Data))), all("content"));
+    for name in names {
+        fs::write(dir.join(name), "short").expect("fewer bytes");
+    }
+    assert_eq!(kinds(&store.verify(&request(Level::Size))), all("size"));
+    // The same when a snapshot is made.
+    let inspected = chsnap::exec::inspect_part(&chsnap::fs::Dir::open(&dir, chsnap::fs::real()).expect("a part"));
+    let problems = inspected.expect("it is read").problems;
+    assert_eq!(problems.len(), checked.len(), "{problems:?}");
 }

@@ -12,6 +12,7 @@ mod tree;
 
 mod command;
 mod damaged;
+mod drift;
 mod nights;
 mod repair;
 mod store;

@@ -114,8 +114,8 @@ fn a_copy_that_is_damaged_too_or_has_another_owner_or_mode_is_none() {
     damage(&store, ids[0]);
     fs::set_permissions(store.at(ids[2]).join(FILE), fs::Permissions::from_mode(0o600)).expect("a mode");
     let report = store.verify(&repair());
-    // The mode is damage of its own, and has no copy with the right one either: that one's bytes are damaged.
-    assert_eq!((report.damage.len(), report.repaired), (2, 0), "{:?}", report.damage);
+    // The mode of the copy is drift, which is not repaired: it may be shared with the live table.
+    assert_eq!((report.damage.len(), report.drift.len(), report.repaired), (1, 1, 0), "{:?}", report.damage);
 }
 
 #[test]

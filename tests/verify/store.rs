@@ -209,12 +209,15 @@ pub(crate) fn request(level: Level) -> Request {
     }
 }
 
-/// What was found: path relative to `snapshots/` and kind, of every place.
+/// What was found, drift too: path relative to `snapshots/` and kind, of every place.
 pub(crate) fn found(report: &Report) -> std::collections::BTreeSet<(String, String)> {
+    let drift = report.drift.iter().flat_map(|drift| {
+        drift.ids.iter().map(move |id| (format!("{id}/{}", drift.path.display()), drift.kind.to_string()))
+    });
     let places = report.damage.iter().flat_map(|damage| {
         damage.places.iter().map(move |(id, path)| (format!("{id}/{}", path.display()), damage.kind.to_string()))
     });
-    places.collect()
+    places.chain(drift).collect()
 }
 
 /// A night of November 2026.

@@ -55,7 +55,10 @@ fn names_tell_projections_and_gin_indexes_from_plain_files() {
     assert!(name("p.proj").is_projection());
     assert!(!name("p.proj.bin").is_projection());
     assert!(name("skp_idx_i.gin_post").is_gin_index());
-    assert!(!name("skp_idx_i.idx").is_gin_index());
+    for plain in ["skp_idx_i.idx", "j.gin_x.bin", "j.gin_post", "skp_idx_i.gin_post.bin", "skp_idx_i.gin_", ".gin_dict"]
+    {
+        assert!(!name(plain).is_gin_index(), "{plain}");
+    }
     assert_eq!(name("a\nb").to_string(), "a\\nb");
 }
 

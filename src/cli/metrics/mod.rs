@@ -166,7 +166,7 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
     );
     page.gauge(
         "chsnap_problems",
-        "What list warns of: damaged snapshots and foreign names.",
+        "What list warns of: damaged snapshots, drift and foreign names.",
         number(listing.warnings.len()),
     );
     let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
@@ -263,6 +263,12 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
         "chsnap_snapshots_with_damage",
         "Snapshots in which verification found damage that no check since has found gone.",
         number(damaged),
+    );
+    let drifted = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).drifted).count();
+    page.gauge(
+        "chsnap_snapshots_with_drift",
+        "Snapshots in which verification found owners or modes that are not as recorded, and no damage for that.",
+        number(drifted),
     );
     let newest_read = listing.snapshots.iter().filter_map(|(summary, _)| of(summary.id).data_time).max();
     if let Some(time) = newest_read {

@@ -79,7 +79,7 @@ fn verdict(facts: &Facts) -> (&'static str, String) {
         ("warning", format!("{told}: the last night was missed."))
     } else if let Some(days) = days.filter(|days| *days < 14.0) {
         ("warning", format!("{told}, and the disk is full in {days:.0} days if it goes on like this."))
-    } else if !facts.usage.warnings.is_empty() {
+    } else if !facts.usage.warnings.is_empty() || facts.checks.values().any(|check| check.drifted) {
         ("warning", format!("{told}. Something should be looked at, see below."))
     } else {
         ("", format!("All is well. {told}."))
@@ -144,6 +144,12 @@ fn warnings(html: &mut Html, facts: &Facts) {
     let mut all: Vec<String> = facts.usage.warnings.iter().map(ToString::to_string).collect();
     let damaged = facts.checks.iter().filter(|(_, check)| check.damaged);
     all.extend(damaged.map(|(id, _)| format!("verification found damage in {id}: chsnap verify {id} says where")));
+    let drifted = facts.checks.iter().filter(|(_, check)| check.drifted);
+    all.extend(drifted.map(|(id, _)| {
+        format!(
+            "owners or modes in {id} are not as recorded: chsnap verify {id} shows which; create records those of now"
+        )
+    }));
     all.extend(failed_drills(facts).map(|(id, drill)| {
         let tables = render::count(drill.failed, "table");
         format!("{tables} of {id} did not come back as recorded when tried: chsnap drill {id} says which")

@@ -99,7 +99,11 @@ pub(super) fn verification(html: &mut Html, facts: &Facts) {
         .rev()
         .map(|(id, check)| {
             let slice = check.slice.map(|slice| format!("share {slice} of a round")).unwrap_or_default();
-            let state = if check.damaged { "DAMAGED".to_owned() } else { slice };
+            let state = match (check.damaged, check.drifted) {
+                (true, _) => "DAMAGED".to_owned(),
+                (false, true) => "owners or modes drifted".to_owned(),
+                (false, false) => slice,
+            };
             let trial = facts.drills.get(id).map_or_else(|| "never".to_owned(), |drill| tried(drill, facts.now));
             vec![id.to_string(), facts.ago(check.time), facts.ago(check.data_time), trial, state]
         })

@@ -21,6 +21,7 @@ use super::early::Early;
 use super::failure::Failure;
 use super::globals::{Globals, duration, size};
 use super::output::Output;
+use super::panics::Reporter;
 use super::{CommandResult, WARNED, metrics, opening, render, signals};
 
 use step::{Runner, State, Step};
@@ -74,7 +75,8 @@ pub(super) struct Args {
     metrics_file: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "The exit code is that of the worst step, in this order: 143, 130, 12, 1, 10, 11, 2, 13, 3, 0.
+const EXAMPLES: &str =
+    "The exit code is that of the worst step, in this order: 143, 130, 129, 12, 1, 10, 11, 2, 13, 3, 0.
 
 Examples:
   chsnap run
@@ -89,9 +91,34 @@ struct Night<'a> {
     interrupted: Arc<AtomicBool>,
     output: &'a Output,
     begun: Instant,
-    /// The run as it was before a step that may be ended at any time, while it lasts.
-    at_step: Mutex<Option<Summary>>,
+    /// The step that is being done.
+    at_step: Mutex<AtStep>,
 }
+
+/// A step that is being done, for the thread that ends the run in the middle of it. Between steps it is the run itself.
+#[derive(Clone)]
+struct AtStep {
+    /// The run as it was before.
+    summary: Summary,
+    name: String,
+    /// Whether the step hears signals itself, and undoes what it began.
+    hears_signals: bool,
+}
+
+impl AtStep {
+    fn between(summary: Summary) -> Self {
+        Self { summary, name: "run".to_owned(), hears_signals: true }
+    }
+
+    fn failed(self, code: u8, message: String) -> Summary {
+        let Self { mut summary, name, .. } = self;
+        summary.steps.push(Step::failed(&name, code, message));
+        summary
+    }
+}
+
+/// How long the report of a panic may take, beyond the hook: a ping, the figures.
+const REPORT_TIME: Duration = Duration::from_secs(90);
 
 /// One run, as far as it has come.
 struct Run<'a> {
@@ -112,7 +139,8 @@ pub(super) fn run(args: &Args, globals: &Globals, early: &Early, output: &Output
     let interrupted = signals::watch(!globals.json && !globals.quiet);
     let runner = Runner { globals, schema: &early.schema, layer: &layer };
     let summary = Summary::begin(early.profile.clone(), globals.repo.clone(), Utc::now());
-    let night = Night { args, runner, interrupted, output, begun: Instant::now(), at_step: Mutex::default() };
+    let at_step = Mutex::new(AtStep::between(summary.clone()));
+    let night = Night { args, runner, interrupted, output, begun: Instant::now(), at_step };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| night.end_when_told(&is_over));
@@ -124,24 +152,43 @@ pub(super) fn run(args: &Args, globals: &Globals, early: &Early, output: &Output
 }
 
 impl Night<'_> {
-    /// A signal ends a step that a kill cannot hurt at once, but not without a word: figures, ping and hook come all the
-    /// same. `create` hears signals itself, and undoes what it began.
+    /// A signal ends a step that a kill cannot hurt at once, and a panic ends any step, but figures, ping and hook come
+    /// all the same. A step that hears signals itself goes on, and undoes what it began.
     fn end_when_told(&self, is_over: &AtomicBool) {
+        let reporter = Reporter::new(self.args.hook_timeout.saturating_add(REPORT_TIME));
         while !is_over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
-            if !self.interrupted.load(Ordering::Relaxed) {
-                continue;
+            let step = || self.at_step.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(panic) = reporter.panic() {
+                self.end(step().failed(1, format!("it stopped because of a bug in chsnap: {panic}")));
             }
-            let found = self.at_step.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(summary) = found {
-                let code = Run { night: self, summary }.finish().unwrap_or_else(|failure| failure.report(self.output));
-                std::process::exit(code.into());
+            if self.interrupted.load(Ordering::Relaxed) {
+                let step = step();
+                if !step.hears_signals {
+                    self.end(step.failed(signals::exit_code(), "interrupted".to_owned()));
+                }
             }
         }
     }
 
-    fn at_step(&self, summary: Option<Summary>) {
-        *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+    /// Ends the process with the report of a run that is cut short.
+    fn end(&self, summary: Summary) -> ! {
+        let code = Run { night: self, summary }.finish().unwrap_or_else(|failure| failure.report(self.output));
+        std::process::exit(code.into());
+    }
+
+    fn at_step(&self, step: AtStep) {
+        *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    /// Runs a command as a step of a run that is at `summary`.
+    fn run_step(&self, summary: &Summary, name: &str, arguments: &[&str], hears_signals: bool) -> Step {
+        self.at_step(AtStep { summary: summary.clone(), name: name.to_owned(), hears_signals });
+        let step = self.runner.run(name, arguments);
+        let mut after = summary.clone();
+        after.steps.push(step.clone());
+        self.at_step(AtStep::between(after));
+        step
     }
 }
 
@@ -176,7 +223,7 @@ impl Run<'_> {
         }
         if is_made && self.is_drill_due() && !self.is_interrupted() {
             // It hears signals itself, and drops what it has restored.
-            let step = self.runner.run("drill", &[]);
+            let step = self.night.run_step(&self.summary, "drill", &[], true);
             self.summary.steps.push(step);
         }
     }
@@ -224,7 +271,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let mut attempt = 0;
         loop {
-            let step = self.runner.run("create", &[]);
+            let step = self.night.run_step(&self.summary, "create", &[], true);
             let State::Failed { is_absent: true, .. } = step.state else { return step };
             let Some(wait) = next_wait(attempt, begun.elapsed(), self.args.server_wait) else { return step };
             if attempt == 0 {
@@ -296,11 +343,7 @@ impl Run<'_> {
         if self.is_interrupted() {
             return self.skip(name, "the run was interrupted");
         }
-        let mut if_ended = self.summary.clone();
-        if_ended.steps.push(Step::failed(name, signals::exit_code(), "interrupted".to_owned()));
-        self.at_step(Some(if_ended));
-        let step = self.runner.run(name, arguments);
-        self.at_step(None);
+        let step = self.night.run_step(&self.summary, name, arguments, false);
         self.summary.steps.push(step);
     }
 

@@ -1,6 +1,5 @@
 //! One step of a run: a command as a person would type it, its answer kept instead of printed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use chsnap::model::Warning;
@@ -112,20 +111,13 @@ impl Runner<'_> {
     pub(super) fn run(&self, name: &str, arguments: &[&str]) -> Step {
         let begun = Instant::now();
         let output = Output::kept(self.globals, name);
-        let result = catch_unwind(AssertUnwindSafe(|| self.command(name, arguments, &output)));
-        let state = match result {
-            Ok(Ok(code)) => State::Ended(code),
-            Ok(Err(failure)) => State::Failed {
+        let state = match self.command(name, arguments, &output) {
+            Ok(code) => State::Ended(code),
+            Err(failure) => State::Failed {
                 code: failure.code(),
                 message: failure.line(),
                 hint: failure.hint().map(str::to_owned),
                 is_absent: failure.is_absent_server(),
-            },
-            Err(_) => State::Failed {
-                code: 1,
-                message: "it stopped by an error of chsnap's own".to_owned(),
-                hint: None,
-                is_absent: false,
             },
         };
         Step { name: name.to_owned(), state, seconds: begun.elapsed().as_secs_f64(), document: output.take_document() }

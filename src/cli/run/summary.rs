@@ -232,11 +232,10 @@ impl Summary {
                 let checked = step.document.as_ref().and_then(|document| document.get("checked"));
                 let read = checked.and_then(|checked| checked.get("read_bytes")?.as_u64()).unwrap_or(0);
                 let slice = step.text_of("slice").unwrap_or_default();
-                let damage = listed("damage");
-                let found = if damage == 0 {
-                    "no damage".to_owned()
-                } else {
-                    format!("{} DAMAGED", render::count(damage, "file"))
+                let found = match (listed("damage"), listed("drift")) {
+                    (0, 0) => "no damage".to_owned(),
+                    (0, drift) => format!("owners or modes of {} drifted", render::count(drift, "part")),
+                    (damage, _) => format!("{} DAMAGED", render::count(damage, "file")),
                 };
                 format!("share {slice}: {} read, {found}, {seconds}", render::bytes(read))
             }

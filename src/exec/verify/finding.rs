@@ -1,9 +1,9 @@
 //! One thing that is wrong with a snapshot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fs::{Digest, Stat};
-use crate::model::{DamageKind, Ownership, PartName, TableName};
+use crate::model::{DamageKind, DriftKind, Ownership, PartName, TableName};
 
 /// An inode by its numbers, which mean something only while something holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,18 @@ pub struct Wanted {
     pub digest: Digest,
     /// Its owner, group and mode, where they are recorded.
     pub ownership: Option<Ownership>,
+    /// Those that its inode has now, or where it is missing the first file of its part: a chown of the live data gives
+    /// them to every copy.
+    pub present: Option<Ownership>,
+}
+
+impl Wanted {
+    /// Whether a copy with this owner, group and mode can stand in the place.
+    pub(super) fn accepts(&self, found: Ownership) -> bool {
+        let is_same =
+            |wanted: Ownership| (wanted.uid, wanted.gid) == (found.uid, found.gid) && is_mode(wanted.mode, found.mode);
+        self.ownership.is_none_or(is_same) || self.present.is_some_and(is_same)
+    }
 }
 
 /// One thing that is wrong.
@@ -81,6 +93,87 @@ impl Finding {
     }
 }
 
+/// Files and directories of one part whose owner or mode is not the one of its record, and whose bytes may be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// What differs.
+    pub kind: DriftKind,
+    /// The table.
+    pub table: TableName,
+    /// The part.
+    pub part: PartName,
+    /// What is recorded.
+    pub expected: String,
+    /// What is found.
+    pub found: String,
+    /// The snapshots in which it was found, as positions among those of the run; sorted, not empty.
+    pub snapshots: Vec<usize>,
+    /// One of the files or directories, relative to each of these snapshots.
+    pub path: PathBuf,
+    /// How many inodes differ in this way.
+    pub inodes: u64,
+}
+
+/// Drift of one inode, or of a part's directory.
+#[derive(Clone, Debug)]
+pub(super) struct DriftedInode {
+    pub(super) kind: DriftKind,
+    pub(super) expected: String,
+    pub(super) found: String,
+    pub(super) snapshots: Vec<usize>,
+    /// In the part; the empty path is the part's directory.
+    pub(super) path: String,
+}
+
+impl DriftedInode {
+    /// The differences between the recorded owner and mode of a file or directory and those that it has.
+    pub(super) fn compare(
+        recorded: Ownership,
+        found: Ownership,
+        is_mode: fn(u32, u32) -> bool,
+        (path, snapshots): (&str, &[usize]),
+    ) -> Vec<Self> {
+        let drift = |kind, expected: String, found: String| Self {
+            kind,
+            expected,
+            found,
+            snapshots: snapshots.to_vec(),
+            path: path.to_owned(),
+        };
+        let mut drifted = Vec::new();
+        if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
+            drifted.push(drift(DriftKind::Owner, owner(recorded), owner(found)));
+        }
+        if !is_mode(recorded.mode, found.mode) {
+            drifted.push(drift(DriftKind::Mode, mode(recorded.mode), mode(found.mode)));
+        }
+        drifted
+    }
+}
+
+/// Adds the drift of one inode to the list of its part.
+///
+/// Inodes that differ in the same way in the same snapshots are one entry, and so is the same path in several snapshots:
+/// `chown -R` makes one entry a part, however many files and snapshots there are.
+pub(super) fn add_drift(list: &mut Vec<Drift>, (table, part): (&TableName, &PartName), at: &Path, inode: DriftedInode) {
+    let DriftedInode { kind, expected, found, mut snapshots, path } = inode;
+    let path = if path.is_empty() { at.to_owned() } else { at.join(path) };
+    snapshots.sort_unstable();
+    let is_alike = |known: &&mut Drift| {
+        (known.kind, &known.expected, &known.found) == (kind, &expected, &found)
+            && (known.snapshots == snapshots || known.path == path)
+    };
+    if let Some(known) = list.iter_mut().find(is_alike) {
+        known.inodes += 1;
+        known.snapshots.extend(snapshots);
+        known.snapshots.sort_unstable();
+        known.snapshots.dedup();
+        return;
+    }
+    let (table, part) = (table.clone(), part.clone());
+    list.push(Drift { kind, table, part, expected, found, snapshots, path, inodes: 1 });
+}
+
 /// Whether a mode is the recorded one, or what the server itself makes of that later.
 ///
 /// FREEZE and DETACH take the write bits from a live file that a snapshot may have had before them: an inode has one
@@ -89,11 +182,11 @@ pub(super) fn is_mode(recorded: u32, found: u32) -> bool {
     found == recorded || found == recorded & !0o222
 }
 
-pub(super) fn owner(ownership: Ownership) -> String {
+fn owner(ownership: Ownership) -> String {
     format!("{}:{}", ownership.uid, ownership.gid)
 }
 
-pub(super) fn mode(mode: u32) -> String {
+fn mode(mode: u32) -> String {
     format!("{mode:04o}")
 }
 

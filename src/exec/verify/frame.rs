@@ -112,7 +112,7 @@ pub fn check_metadata(
         let found = format!("{:?} as the digest of {}", file.blake3, file.path);
         return vec![Finding::new(position, "manifest.json", DamageKind::Manifest, "BLAKE3 as 64 hex digits", found)];
     };
-    let wanted = Wanted { size_bytes: file.bytes, digest: Digest::Blake3(digest), ownership: None };
+    let wanted = Wanted { size_bytes: file.bytes, digest: Digest::Blake3(digest), ownership: None, present: None };
     let with = |kind, expected: String, found: String, inode| {
         vec![Finding { inode, wanted: Some(wanted), ..Finding::new(position, &path, kind, expected, found) }]
     };

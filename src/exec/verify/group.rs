@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{PartName, TableName};
 use crate::repo::PartRecord;
 
-use super::finding::Finding;
+use super::finding::{Drift, Finding};
 
 /// A part in one snapshot.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub struct PartOutcome {
     pub tally: Tally,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What has another owner or mode.
+    pub drift: Vec<Drift>,
     /// Whether its bytes were not read, because an earlier check has.
     pub spared: bool,
 }

@@ -14,7 +14,7 @@ mod repair;
 mod search;
 mod unread;
 
-pub use finding::{Finding, InodeKey, Wanted};
+pub use finding::{Drift, Finding, InodeKey, Wanted};
 pub use frame::{check_frame, check_metadata};
 pub use group::{Instance, PartGroup, PartOutcome, Tally};
 pub use part::Verifier;

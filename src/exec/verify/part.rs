@@ -12,7 +12,7 @@ use crate::model::{DamageKind, Level, Ownership};
 use crate::repo::{self, PartRecord};
 
 use super::expectations::{Expectations, Expected, Lists, directory_of};
-use super::finding::{Finding, InodeKey, Wanted, is_mode, mode, owner, size};
+use super::finding::{DriftedInode, Finding, InodeKey, Wanted, add_drift, is_mode, size};
 use super::frame::kind_name;
 use super::group::{Instance, PartGroup, PartOutcome, Tally};
 use super::inodes::Inodes;
@@ -50,6 +50,14 @@ struct Asked {
     ownership: Option<Ownership>,
     snapshots: Vec<usize>,
     noted: bool,
+}
+
+/// What was found of one inode.
+#[derive(Default)]
+struct CheckedInode {
+    findings: Vec<Finding>,
+    drift: Vec<DriftedInode>,
+    tally: Tally,
 }
 
 impl<'a> Verifier<'a> {
@@ -104,14 +112,15 @@ impl Check<'_> {
         }
         let bytes = inodes.iter().fold(0_u64, |sum, checked| sum.saturating_add(checked.stat.size_bytes));
         let check = |checked: &Checked| self.check_inode(checked, &lists);
-        let results: Vec<(Vec<Finding>, Tally)> = if bytes >= SPLIT_BYTES && self.verifier.level == Level::Data {
+        let results: Vec<CheckedInode> = if bytes >= SPLIT_BYTES && self.verifier.level == Level::Data {
             inodes.par_iter().map(check).collect()
         } else {
             inodes.iter().map(check).collect()
         };
-        for (findings, tally) in results {
-            self.outcome.findings.extend(findings);
-            self.outcome.tally += tally;
+        for result in results {
+            self.outcome.findings.extend(result.findings);
+            self.outcome.tally += result.tally;
+            self.add_drift(result.drift);
         }
         self.outcome
     }
@@ -140,6 +149,13 @@ impl Check<'_> {
     fn add(&mut self, instance: &Instance, path: &str, kind: DamageKind, expected: &str, found: &str) {
         let finding = self.finding(instance, path, kind, expected.to_owned(), found.to_owned());
         self.outcome.findings.push(finding);
+    }
+
+    fn add_drift(&mut self, drift: Vec<DriftedInode>) {
+        let at = self.part_path();
+        for inode in drift {
+            add_drift(&mut self.outcome.drift, (&self.group.table, &self.group.part), &at, inode);
+        }
     }
 
     /// Opens and lists the part in one snapshot, and looks at its directory; none where that cannot be.
@@ -207,12 +223,8 @@ impl Check<'_> {
     /// The directory is the snapshot's own: nobody else changes its mode.
     fn check_directory(&mut self, instance: &Instance, found: Ownership) {
         let recorded = instance.record.directory;
-        if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
-            self.add(instance, "", DamageKind::Owner, &owner(recorded), &owner(found));
-        }
-        if recorded.mode != found.mode {
-            self.add(instance, "", DamageKind::Mode, &mode(recorded.mode), &mode(found.mode));
-        }
+        let is_mode = |recorded: u32, found: u32| recorded == found;
+        self.add_drift(DriftedInode::compare(recorded, found, is_mode, ("", &[instance.snapshot])));
     }
 
     /// What is missing, what is something else, what is too much.
@@ -252,7 +264,8 @@ impl Check<'_> {
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
             let found = found.unwrap_or("nothing").to_owned();
             let mut finding = self.finding(instance, path, kind, kind_name(Kind::File).to_owned(), found);
-            finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids));
+            let present = listing.files().next().map(|(_, _, first)| first.stat.ownership);
+            finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids), present);
             self.outcome.findings.push(finding);
         }
         for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
@@ -318,9 +331,9 @@ impl Check<'_> {
         }
     }
 
-    fn check_inode(&self, checked: &Checked, lists: &Lists) -> (Vec<Finding>, Tally) {
-        let mut findings = Vec::new();
-        let mut tally = Tally::default();
+    fn check_inode(&self, checked: &Checked, lists: &Lists) -> CheckedInode {
+        let CheckedInode { mut findings, mut drift, mut tally } = CheckedInode::default();
+        let found = checked.stat.ownership;
         // What is asked of one inode at several paths is nearly always the same: it is read once for that.
         let mut read: Vec<(Digest, Result<Option<Digest>, FsError>)> = Vec::new();
         for asked in &checked.asked {
@@ -334,18 +347,12 @@ impl Check<'_> {
                     expected: should,
                     found: is,
                     inode: Some(InodeKey::from(&checked.stat)),
-                    wanted: wanted(&asked.expected, asked.ownership),
+                    wanted: wanted(&asked.expected, asked.ownership, Some(found)),
                     noted: asked.noted,
                 });
             };
-            let found = checked.stat.ownership;
             if let Some(recorded) = asked.ownership {
-                if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
-                    add(DamageKind::Owner, owner(recorded), owner(found));
-                }
-                if !is_mode(recorded.mode, found.mode) {
-                    add(DamageKind::Mode, mode(recorded.mode), mode(found.mode));
-                }
+                drift.extend(DriftedInode::compare(recorded, found, is_mode, (&asked.path, &asked.snapshots)));
             }
             let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
             // A list of checksums is read whatever the level: that its size is another one is said, too.
@@ -367,7 +374,7 @@ impl Check<'_> {
                 Some(Err(error)) => add(DamageKind::Unreadable, digest.to_string(), reason(error)),
             }
         }
-        (findings, tally)
+        CheckedInode { findings, drift, tally }
     }
 
     /// The hash that a file has, where it is another one than it should be.
@@ -411,8 +418,8 @@ impl Check<'_> {
     }
 }
 
-fn wanted(expected: &Expected, ownership: Option<Ownership>) -> Option<Wanted> {
-    Some(Wanted { size_bytes: expected.size_bytes?, digest: expected.digest?, ownership })
+fn wanted(expected: &Expected, ownership: Option<Ownership>, present: Option<Ownership>) -> Option<Wanted> {
+    Some(Wanted { size_bytes: expected.size_bytes?, digest: expected.digest?, ownership, present })
 }
 
 /// Whether every inode of the part is one that an earlier check has read.

@@ -11,7 +11,7 @@ use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Kind, ReadMeans};
 use crate::model::{ContentHash, TableName};
 use crate::repo::{self, MetadataFile, PartRecord};
 
-use super::finding::{InodeKey, Wanted, is_mode};
+use super::finding::{InodeKey, Wanted};
 use super::listing::joined;
 
 /// An entry that has one of the inodes asked for.
@@ -208,13 +208,7 @@ impl<'a> IntactSearch<'a> {
             return;
         }
         let positions = self.by_digest.get(&digest).cloned().unwrap_or_default();
-        let suits = |wanted: &Wanted| {
-            wanted.size_bytes == stat.size_bytes
-                && wanted.ownership.is_none_or(|recorded| {
-                    (recorded.uid, recorded.gid) == (stat.ownership.uid, stat.ownership.gid)
-                        && is_mode(recorded.mode, stat.ownership.mode)
-                })
-        };
+        let suits = |wanted: &Wanted| wanted.size_bytes == stat.size_bytes && wanted.accepts(stat.ownership);
         let mut is_intact: Option<bool> = None;
         for position in positions {
             let Some((wanted, copy)) = self.wanted.get_mut(position) else { continue };

@@ -10,7 +10,7 @@ use crate::exec::{
 };
 use crate::fs::{self, CopyMeans, Dir, Entry, FsError};
 use crate::model::{Ownership, PartName, Placed, Placement, SnapshotId, Table, TableName, Tally};
-use crate::ops::error::OpError;
+use crate::ops::error::{Copies, OpError};
 use crate::repo::{FileKey, Joined, PartFile, Repository, Source, Sources, UnkeptOf};
 
 use super::request::{IdsMode, Request};
@@ -183,7 +183,7 @@ impl Copying<'_> {
             None if is_whole(&joins) => &self.joiner,
             None => return Ok(None),
         };
-        self.see_to_space(to.table, inspected.bytes, &joins)?;
+        self.see_to_space(to.table, (part.table.name(), part.name), inspected.bytes.saturating_sub(joins.bytes()))?;
         let original = (part.dir, part.name);
         let (copied, damage) = Self::copy(by, original, to, (&joins, &files), is_sound)?;
         self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
@@ -312,16 +312,18 @@ impl Copying<'_> {
     }
 
     /// With `--min-free`, so much stays free while the copy goes on.
-    fn see_to_space(&self, to: &Dir, bytes: u64, joins: &Joins) -> Result<(), OpError> {
-        if self.request.min_free_bytes == 0 {
+    fn see_to_space(&self, to: &Dir, (table, part): (&TableName, &PartName), bytes: u64) -> Result<(), OpError> {
+        let min_free_bytes = self.request.min_free_bytes;
+        if min_free_bytes == 0 {
             return Ok(());
         }
-        let wanted_bytes = self.request.min_free_bytes.saturating_add(bytes.saturating_sub(joins.bytes()));
         let free_bytes = fs::space(to)?.free_bytes;
-        if free_bytes < wanted_bytes {
-            return Err(OpError::LowSpace { path: self.repository.path().to_owned(), free_bytes, wanted_bytes });
+        if free_bytes >= min_free_bytes.saturating_add(bytes) {
+            return Ok(());
         }
-        Ok(())
+        let copies = Copies { parts: 1, bytes, largest: (table.clone(), part.clone()), largest_bytes: bytes };
+        let path = self.repository.path().to_owned();
+        Err(OpError::LowSpace { path, free_bytes, copies: Some(Box::new(copies)), min_free_bytes })
     }
 
     /// Copies a part. One whose files are not what its checksums say is read a second time: damage that is there again

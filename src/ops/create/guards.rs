@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::exec::{Keeping, PlaceMode};
 use crate::fs::{self, Dir, Kind};
 use crate::model::{Part, PathMap, Table, TableName};
-use crate::ops::error::OpError;
+use crate::ops::error::{Copies, OpError};
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::plan::{CreatePlan, TableFreeze};
 use crate::repo::{BoundServer, Repository, Sources};
@@ -57,7 +57,8 @@ pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk], pat
 pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result<(), OpError> {
     let free_bytes = fs::space(repository.dir())?.free_bytes;
     if free_bytes < wanted_bytes {
-        return Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, wanted_bytes });
+        let path = repository.path().to_owned();
+        return Err(OpError::LowSpace { path, free_bytes, copies: None, min_free_bytes: wanted_bytes });
     }
     Ok(())
 }
@@ -175,23 +176,40 @@ pub(super) fn room_for_copies(
     min_free_bytes: u64,
 ) -> Result<(), OpError> {
     let free_bytes = fs::space(repository.dir())?.free_bytes;
-    let wanted = |counts: &dyn Fn(&Table, &Part) -> bool| {
+    let wanted = |counts: &dyn Fn(&Table, &Part) -> bool| -> Option<Copies> {
         let parts = plan.freeze.iter().flat_map(|freeze| freeze.parts().map(|part| (&freeze.table, part)));
-        let bytes =
-            parts.filter(|(_, part)| copied.contains(part.disk.as_str())).filter(|(table, part)| counts(table, part));
-        // Figures of a server's, which may be any.
-        bytes.fold(min_free_bytes, |sum, (_, part)| sum.saturating_add(part.bytes))
+        let parts: Vec<(&Table, &Part)> = parts
+            .filter(|(_, part)| copied.contains(part.disk.as_str()))
+            .filter(|(table, part)| counts(table, part))
+            .collect();
+        let (table, largest) = parts.iter().max_by_key(|(_, part)| part.bytes)?;
+        Some(Copies {
+            parts: parts.len() as u64,
+            // Figures of a server's, which may be any.
+            bytes: parts.iter().fold(0, |sum, (_, part)| sum.saturating_add(part.bytes)),
+            largest: (table.name().clone(), largest.name.clone()),
+            largest_bytes: largest.bytes,
+        })
     };
-    if wanted(&|_, _| true) <= free_bytes {
+    let fits = |copies: &Option<Copies>| {
+        let bytes = copies.as_ref().map_or(0, |copies| copies.bytes);
+        bytes.saturating_add(min_free_bytes) <= free_bytes
+    };
+    if fits(&wanted(&|_, _| true)) {
         return Ok(());
     }
     let is_new = |table: &Table, part: &Part| {
         let owner = (table.name(), table.key.uuid.as_ref());
         !is_left(table.name(), part) && sources.of_part(owner, &part.name, part.fingerprint).is_empty()
     };
-    let wanted_bytes = wanted(&is_new);
-    if free_bytes < wanted_bytes {
-        return Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, wanted_bytes });
+    let needed = wanted(&is_new);
+    if fits(&needed) {
+        return Ok(());
     }
-    Ok(())
+    Err(OpError::LowSpace {
+        path: repository.path().to_owned(),
+        free_bytes,
+        copies: needed.map(Box::new),
+        min_free_bytes,
+    })
 }

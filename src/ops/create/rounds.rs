@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::exec::LiveTable;
 use crate::model::{Catalog, Look, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
-use crate::monitor::{Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, Taken, Verdict, heir, judge};
 use crate::repo::{DATA, Incoming};
@@ -41,11 +40,6 @@ impl Rounds<'_> {
     ) -> Result<Tree, OpError> {
         let count = planned.len();
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
-        let parts: usize = planned.iter().map(|freeze| freeze.parts().count()).sum();
-        let total = Work { tables: count as u64, parts: parts as u64, ..Work::default() };
-        for stage in [Stage::Freeze, Stage::Place, Stage::Check] {
-            self.taker.stages.start(stage, Some(total));
-        }
         let data = incoming.dir().ensure_dir(DATA, 0o750)?;
         if let Some(own) = self.taker.local.own() {
             self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
@@ -127,9 +121,6 @@ impl Rounds<'_> {
                 }
             }
         }
-        self.taker.stages.finish(Stage::Freeze);
-        self.taker.stages.finish(Stage::Place);
-        self.taker.stages.finish(Stage::Check);
         for (name, SkippedTable { reason, .. }) in &tree.skipped {
             let message = format!("{name} is not in the snapshot: {reason}");
             warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));

@@ -124,6 +124,10 @@ impl Run<'_> {
             version: &identity.version,
             early: &early,
         };
+        let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
+        let total = Work { tables: plan.freeze.len() as u64, parts: parts as u64, ..Work::default() };
+        let [freezing, placing, checking] =
+            [Stage::Freeze, Stage::Place, Stage::Check].map(|stage| stages.start(stage, Some(total)));
         let tree = Rounds { taker, now, disks: &disks }.run(
             incoming,
             plan.freeze.clone(),
@@ -131,7 +135,9 @@ impl Run<'_> {
             look,
             &mut warnings,
         )?;
+        drop((freezing, placing, checking));
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
+        let sealing = stages.start(Stage::Seal, None);
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
@@ -158,8 +164,7 @@ impl Run<'_> {
             early.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
-        drop(seal);
-        stages.finish(Stage::Seal);
+        drop((seal, sealing));
         let Copying { sources, counts, .. } = copying;
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(Sealed { manifest, records, sources, counts, warnings })
@@ -267,7 +272,7 @@ fn abandon(
         Ok(locked.forget_intent(id)?)
     };
     let discard = || -> Result<(), OpError> {
-        if locked.repository().snapshot_dir(id).is_err() {
+        if !locked.repository().has_snapshot(id)? {
             locked.discard_incoming(id)?;
             recover::remove_discarded(locked, monitor)?;
             locked.forget_pin(id)?;

@@ -163,7 +163,7 @@ impl Taker<'_> {
                 };
                 let (made, entries) = to.table.open_and_list(name.as_str())?;
                 let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
-                let inspected = exec::recall_part(&made, entries, record)?;
+                let inspected = exec::recall_part(&made, entries, record, likeness)?;
                 Ok(Some(Relink { inspected, left_out, copied: Some(copied) }))
             }
         }

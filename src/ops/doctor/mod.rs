@@ -15,7 +15,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::model::PathMap;
+use crate::model::{PathMap, size};
 use crate::repo::Repository;
 use crate::server::Server;
 
@@ -95,11 +95,6 @@ pub fn doctor(
         ttl::examine(repository, &server, &mut findings);
     }
     findings.0
-}
-
-/// A size as a sentence has it.
-fn size(bytes: u64) -> String {
-    humansize::format_size(bytes, humansize::BINARY)
 }
 
 /// An error and its causes in one line.

@@ -196,7 +196,7 @@ impl PreparedDirectory<'_> {
         let restorer = PartRestorer::new(request.mode, None, CopyMeans::new(true, rate.as_ref(), &stop));
         let sources: BTreeMap<TableName, &SourceTable> =
             source.tables.iter().map(|table| (table.name(), table)).collect();
-        stages.start(Stage::Place, Some(Work { parts: plan.amount().parts, ..Work::default() }));
+        let placing = stages.start(Stage::Place, Some(Work { parts: plan.amount().parts, ..Work::default() }));
         let inside = stages.enter(Stage::Place);
         let mut tables = Vec::new();
         for table in &plan.tables {
@@ -214,8 +214,7 @@ impl PreparedDirectory<'_> {
             report.warnings.extend(table.warnings.iter().cloned());
             tables.push(report);
         }
-        drop(inside);
-        stages.finish(Stage::Place);
+        drop((inside, placing));
         write_definitions(source, plan, &tree)?;
         write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();

@@ -1,12 +1,12 @@
 //! Findings, each in its snapshot, made into damage, each wherever it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::exec::verify::{Finding, InodeKey, Wanted};
-use crate::model::{DamageKind, SnapshotId};
+use crate::exec::verify::{self, Finding, InodeKey, Wanted};
+use crate::model::{DamageKind, SnapshotId, Warning, WarningKind, count};
 
-use super::request::Damage;
+use super::request::{Damage, Drift};
 
 /// What is one damage: of an inode what is wrong with it and should not be, of anything else its own place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,4 +62,44 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
     });
     let (list, wanted) = merged.into_iter().unzip();
     Merged { list, wanted }
+}
+
+/// Names the snapshots of drift; `ids` are the snapshots that its positions mean.
+pub(super) fn named_drift(drift: Vec<verify::Drift>, ids: &[SnapshotId]) -> Vec<Drift> {
+    let named = |drift: verify::Drift| {
+        let mut snapshots: Vec<SnapshotId> = drift.snapshots.iter().filter_map(|at| ids.get(*at).copied()).collect();
+        snapshots.sort_unstable();
+        (!snapshots.is_empty()).then_some(Drift {
+            kind: drift.kind,
+            table: drift.table,
+            part: drift.part,
+            expected: drift.expected,
+            found: drift.found,
+            ids: snapshots,
+            path: drift.path,
+            inodes: drift.inodes,
+        })
+    };
+    let mut named: Vec<Drift> = drift.into_iter().filter_map(named).collect();
+    named.sort_by(|a, b| (&a.table, &a.part, a.kind, &a.path).cmp(&(&b.table, &b.part, b.kind, &b.path)));
+    named
+}
+
+/// The warning of drift, with its remedy; none where there is none.
+pub(super) fn drift_warning(drift: &[Drift]) -> Option<Warning> {
+    let first = drift.first()?;
+    let inodes = drift.iter().fold(0_u64, |sum, drift| sum.saturating_add(drift.inodes));
+    let snapshots: BTreeSet<SnapshotId> = drift.iter().flat_map(|drift| drift.ids.iter().copied()).collect();
+    let message = format!(
+        "owners or modes of {} in {} are not as recorded (first: {} {} in part {} of {}, recorded as {}); create records \
+         those of now in new snapshots; to have them as recorded, chown or chmod the files back",
+        count(inodes, "file"),
+        count(snapshots.len() as u64, "snapshot"),
+        first.kind,
+        first.found,
+        first.part,
+        first.table,
+        first.expected,
+    );
+    Some(Warning::new(WarningKind::Drift, message))
 }

@@ -13,10 +13,12 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::exec;
-use crate::exec::verify::{Finding, PartGroup, PartOutcome, Unread, Verifier, check_frame, check_metadata};
+use crate::exec::verify::{
+    self as checking, Finding, PartGroup, PartOutcome, Unread, Verifier, check_frame, check_metadata,
+};
 use crate::fs::{Dir, RateLimit, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, Work};
 use crate::plan::{Slice, SliceChoice};
 use crate::repo::{Index, PartRecord, Repository, TableParts};
 
@@ -24,7 +26,7 @@ use super::create::Clock;
 use super::error::OpError;
 use super::read::resolve;
 
-pub use request::{Damage, Intact, Repair, Report, Request};
+pub use request::{Damage, Drift, Intact, Repair, Report, Request};
 use subjects::{Groups, Opened, Scope, Subject, open};
 
 /// Verifies snapshots, and repairs what can be repaired where that is asked for.
@@ -55,7 +57,7 @@ pub fn verify(
     let unread = Unread::default();
     let run = Run { repository, request, scope, means, unread: &unread };
 
-    monitor.stage_started(Stage::Discover, None);
+    let discovering = StageAtWork::start(monitor, Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
     let mut journal_warning = None;
     let covered = match run.cover(&subjects, &mut groups, started) {
@@ -68,9 +70,9 @@ pub fn verify(
     };
     report.warnings.extend(journal_warning);
     let groups = largest_first(groups);
-    monitor.stage_finished(Stage::Discover);
+    drop(discovering);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
-    monitor.stage_started(Stage::Verify, Some(Work { parts, ..Work::default() }));
+    let verifying = StageAtWork::start(monitor, Stage::Verify, Some(Work { parts, ..Work::default() }));
     let reading = Instant::now();
     let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
     let verifier = Verifier::new(&dirs, request.level, means, &unread);
@@ -82,19 +84,24 @@ pub fn verify(
     };
     let outcomes: Vec<PartOutcome> = pool.install(|| groups.par_iter().with_max_len(1).map(check).collect());
     drop(verifier);
-    monitor.stage_finished(Stage::Verify);
+    drop(verifying);
     report.read_seconds = reading.elapsed().as_secs_f64();
 
     let mut spared = Spared::default();
+    let mut drift = Vec::new();
     for (group, outcome) in groups.iter().zip(outcomes) {
         report.tally += outcome.tally;
         findings.extend(outcome.findings);
+        drift.extend(outcome.drift);
         spared.add(group, outcome.spared, &covered);
     }
     report.unverifiable = unverifiable(&groups);
     report.oldest = spared.oldest;
     drop(groups);
-    run.drop_removed(&mut subjects, &mut findings, &mut report);
+    run.drop_removed(&mut subjects, &mut findings, &mut drift, &mut report);
+    let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
+    report.drift = merge::named_drift(drift, &ids);
+    report.warnings.extend(merge::drift_warning(&report.drift));
     let mut damage = pool.install(|| run.widen(subjects, findings, monitor))?;
     let (unread_count, reasons) = unread.into_parts();
     if unread_count > 0 {
@@ -269,7 +276,13 @@ impl Run<'_> {
     }
 
     /// A snapshot that went away under the reader is removed, not damaged.
-    fn drop_removed(&self, subjects: &mut [Subject], findings: &mut Vec<Finding>, report: &mut Report) {
+    fn drop_removed(
+        &self,
+        subjects: &mut [Subject],
+        findings: &mut Vec<Finding>,
+        drift: &mut [checking::Drift],
+        report: &mut Report,
+    ) {
         let stands: Vec<bool> = subjects.iter().map(|subject| subject.stands(self.repository)).collect();
         for (subject, stands) in subjects.iter().zip(&stands) {
             if *stands {
@@ -281,8 +294,9 @@ impl Run<'_> {
                 report.removed.push(subject.id);
             }
         }
-        for finding in findings.iter_mut() {
-            finding.snapshots.retain(|position| stands.get(*position).copied().unwrap_or(false));
+        let positions = findings.iter_mut().map(|finding| &mut finding.snapshots);
+        for positions in positions.chain(drift.iter_mut().map(|drift| &mut drift.snapshots)) {
+            positions.retain(|position| stands.get(*position).copied().unwrap_or(false));
         }
         findings.retain(|finding| !finding.snapshots.is_empty());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::exec::verify::relink;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work, chain};
+use crate::monitor::{Monitor, Stage, StageAtWork, Work, chain};
 use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, Verified};
 
 use super::super::create::Clock;
@@ -57,12 +57,11 @@ pub(super) fn settle(
         }
     }
     if request.repair && !damage.list.is_empty() {
-        monitor.stage_started(Stage::Repair, None);
+        let _repairing = StageAtWork::start(monitor, Stage::Repair, None);
         if let Err(error) = repair(&locked, now, monitor, damage, report) {
             let message = format!("not everything was repaired: {}", chain(&error));
             report.warnings.push(Warning::new(WarningKind::RepairIncomplete, message));
         }
-        monitor.stage_finished(Stage::Repair);
     }
 }
 
@@ -79,6 +78,7 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
             ids.extend(damage.places.iter().map(|(id, _)| *id));
         }
     }
+    let drifted_ids: BTreeSet<SnapshotId> = report.drift.iter().flat_map(|drift| drift.ids.iter().copied()).collect();
     Verified {
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
         level: request.level,
@@ -91,6 +91,8 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
         read_bytes: report.tally.read_bytes,
         damage: damage.list.len() as u64,
         damaged_ids: damaged_ids.into_iter().collect(),
+        drift: report.drift.iter().fold(0, |sum: u64, drift| sum.saturating_add(drift.inodes)),
+        drifted_ids: drifted_ids.into_iter().collect(),
         damaged: damaged
             .into_iter()
             .map(|((table, part), ids)| DamagedPart {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::verify::{InodeKey, Tally};
-use crate::model::{DamageKind, Level, PartName, SnapshotId, TableName, Warning};
+use crate::model::{DamageKind, DriftKind, Level, PartName, SnapshotId, TableName, Warning};
 use crate::plan::{Slice, SliceChoice, SnapshotReference, TablePattern};
 
 /// What a `verify` is asked to do.
@@ -77,6 +77,27 @@ pub struct Damage {
     pub repair: Option<Repair>,
 }
 
+/// Files and directories of one part whose owner or mode is not the one of the record. No damage: see [`Damage`].
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// What differs.
+    pub kind: DriftKind,
+    /// The table.
+    pub table: TableName,
+    /// The part.
+    pub part: PartName,
+    /// What is recorded.
+    pub expected: String,
+    /// What is found.
+    pub found: String,
+    /// The snapshots in which it was found, in the order in which they were made; not empty.
+    pub ids: Vec<SnapshotId>,
+    /// One of the files or directories, relative to each of these snapshots.
+    pub path: PathBuf,
+    /// How many inodes differ in this way.
+    pub inodes: u64,
+}
+
 /// What a `verify` found.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -92,6 +113,8 @@ pub struct Report {
     pub metadata_files: u64,
     /// What is wrong.
     pub damage: Vec<Damage>,
+    /// Owners and modes that are not those of the record, by table, part and kind.
+    pub drift: Vec<Drift>,
     /// Snapshots that went away meanwhile.
     pub removed: Vec<SnapshotId>,
     /// Why parts have no checksums that can be used, with how many have it so.

@@ -210,7 +210,7 @@ impl Subject {
         let file = files.find(|file| Path::new(&file.path) == finding.path);
         finding.wanted = file.and_then(|file| {
             let digest = Digest::Blake3(blake3::Hash::from_hex(&file.blake3).ok()?);
-            Some(Wanted { size_bytes: file.bytes, digest, ownership: None })
+            Some(Wanted { size_bytes: file.bytes, digest, ownership: None, present: None })
         });
     }
 
@@ -231,7 +231,11 @@ impl Subject {
     /// Whether the snapshot still stands where it was opened.
     pub(super) fn stands(&self, repository: &Repository) -> bool {
         let number = |dir: &Dir| dir.stat_self().map(|stat| stat.inode).ok();
-        repository.snapshot_dir(self.id).is_ok_and(|dir| number(&dir).is_some() && number(&dir) == number(&self.dir))
+        match repository.snapshot_dir(self.id) {
+            Ok(dir) => number(&dir).is_some() && number(&dir) == number(&self.dir),
+            // What cannot be asked now has not gone: what was found in it is reported.
+            Err(error) => !matches!(error, RepoError::NoSnapshot { .. }),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::exec::verify::{
 };
 use crate::fs::Dir;
 use crate::model::{SnapshotId, TableName};
-use crate::monitor::{Monitor, Stage};
+use crate::monitor::{Monitor, Stage, StageAtWork};
 
 use super::super::error::OpError;
 use super::Run;
@@ -38,7 +38,7 @@ impl Run<'_> {
         if findings.is_empty() {
             return Ok(Widened { list: Vec::new(), copies: Vec::new(), subjects });
         }
-        monitor.stage_started(Stage::Search, None);
+        let _searching = StageAtWork::start(monitor, Stage::Search, None);
         let asked: BTreeSet<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         for id in self.repository.snapshot_ids()?.0 {
             // What is wrong with the others is not asked, but for what they share; nor that they cannot be read.
@@ -63,7 +63,6 @@ impl Run<'_> {
             let intact = copy.as_ref().and_then(|copy| Some((*ids.get(copy.snapshot)?, copy)));
             damage.intact = intact.map(|(id, copy)| Intact { id, path: copy.path.clone() });
         }
-        monitor.stage_finished(Stage::Search);
         Ok(Widened { list, copies, subjects })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::{Placement, TableName, Warning, WarningKind};
+use crate::model::{Placement, TableName, Warning, WarningKind, size};
 
 use super::attach_script::{AttachItem, AttachScript, attach_script};
 use super::source::{SourceItem, noted_damaged};
@@ -203,7 +203,7 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
     plan.script = attach_script(&attached);
     let copied_bytes = plan.placed(Placement::Copied).bytes;
     if copied_bytes > target.free_bytes {
-        let message = format!("{copied_bytes} bytes are copied, and {} are free there", target.free_bytes);
+        let message = format!("{} are copied, and {} are free there", size(copied_bytes), size(target.free_bytes));
         plan.warnings.push(Warning::new(WarningKind::LowSpace, message));
     }
     plan
