@@ -19,7 +19,7 @@ mod snapshot_id;
 mod table;
 mod warning;
 
-pub use catalog::{Catalog, Listing, Look, Mutation, Part, Table};
+pub use catalog::{Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, is_remote_database_engine};
 pub use check::{DamageKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
 pub use count::{count, thousands};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Catalog, Part, PartitionId, Table, Warning, WarningKind};
+use crate::model::{Catalog, Part, PartitionId, Table, Warning, WarningKind, is_remote_database_engine};
 
-use super::choose::{Choice, Selection, choose};
+use super::choose::{Around, Choice, Selection, StayReason, choose};
 use super::nearest::nearest;
 
 /// How much of a table is frozen.
@@ -55,7 +55,7 @@ pub struct CreatePlan {
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
-    pub left_behind: Vec<(Table, String)>,
+    pub left_behind: Vec<(Table, StayReason)>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
     /// Names that were asked for and that nothing on the server has: patterns of tables, ids of partitions.
@@ -76,7 +76,12 @@ pub fn plan_create<'a>(
         plan.warnings.push(Warning::of_table(WarningKind::UnusableName, name, message));
     }
     for table in &catalog.tables {
-        match choose(selection, table, foreign_disk(table)) {
+        let around = Around {
+            foreign_disk: foreign_disk(table),
+            database_engine: catalog.engines.get(&table.name().database).map_or("", String::as_str),
+            pending: catalog.pending.get(table.name()).copied(),
+        };
+        match choose(selection, table, around) {
             Choice::Take => {
                 plan.freeze.push(TableFreeze { scope: scope(selection, table), table: table.clone() });
             }
@@ -87,7 +92,7 @@ pub fn plan_create<'a>(
                         "the data of {} is not in the snapshot: {reason} (--accept takes this warning away)",
                         table.name()
                     );
-                    plan.warnings.push(Warning::of_table(WarningKind::DataLeftBehind, table.name(), message));
+                    plan.warnings.push(Warning::of_table(reason.kind(), table.name(), message));
                 }
                 plan.left_behind.push((table.clone(), reason));
             }
@@ -105,7 +110,11 @@ pub fn plan_create<'a>(
 fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec<String> {
     let patterns = selection.include.iter().filter(|pattern| {
         let named = |table: &Table| pattern.matches(table.name());
-        !catalog.tables.iter().any(named) && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
+        // What tables a remote database has is not known.
+        let remote = catalog.engines.iter().filter(|(_, engine)| is_remote_database_engine(engine));
+        !catalog.tables.iter().any(named)
+            && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
+            && !remote.into_iter().any(|(database, _)| pattern.matches_database(database))
     });
     let partitions = selection.partitions.iter().filter(|partition| {
         !plan.freeze.iter().flat_map(|freeze| freeze.table.parts.iter()).any(|part| part.partition == **partition)

@@ -27,7 +27,7 @@ pub use access::{
 };
 pub use assess::{Verdict, assess, carried_mutations};
 pub use changed::{Narrowed, narrow, widen};
-pub use choose::{Choice, Selection, choose};
+pub use choose::{Around, Choice, Selection, StayReason, choose};
 pub use create::{CreatePlan, Scope, TableFreeze, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,

@@ -11,9 +11,9 @@ use crate::ops::error::OpError;
 use crate::ops::restore;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
-use crate::server::{self, Disk, Server};
+use crate::server::{self, Disk, Server, ServerError};
 
-use super::{Examination, Findings, chain, size};
+use super::{Examination, Findings, chain, lists_remedy, size};
 
 pub(super) fn examine(
     repository: &Repository,
@@ -25,7 +25,7 @@ pub(super) fn examine(
 ) {
     let (disks, plan) = match discover(server) {
         Ok(found) => found,
-        Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
+        Err(error) => return findings.fail("tables", chain(&error), lists_remedy(&error)),
     };
     let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
     let text = format!("tables to take: {}; parts in them: {parts}", plan.freeze.len());
@@ -75,7 +75,7 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
     }
 }
 
-fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), OpError> {
+fn discover(server: &Server) -> Result<(Vec<Disk>, CreatePlan), ServerError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
     let plan = plan_create(&catalog, &Selection::default(), |table| crate::ops::disks::foreign_disk(&disks, table));
