@@ -19,15 +19,21 @@ const ALWAYS: [(&str, &str); 8] = [
     ("offset", "0"),
     ("additional_result_filter", ""),
     ("additional_table_filters", "{}"),
+    ("use_query_cache", "0"),
     ("page", "0"),
     ("filter", ""),
     ("select", ""),
-    ("use_query_cache", "0"),
 ];
 
-/// Of [`ALWAYS`], those that keep a server from saying which are in force: most servers know the first two, or four, or
-/// all of these seven.
-const HIDING: [usize; 3] = [7, 4, 2];
+/// How many of [`ALWAYS`] servers know, by their age. With any of them in force a server may not say which are.
+const KNOWN: [usize; 4] = [8, 5, 4, 2];
+
+/// Servers take these out of a statement's settings once they have read them: in the list of settings they always have
+/// the value 0, and are known to be in force by being changed.
+const UNSHOWN: [&str; 2] = ["limit", "offset"];
+
+/// The value of one of [`UNSHOWN`] that may be in force.
+const UNKNOWN: &str = "?";
 
 /// A limit that a statement reaches ends it with an error, where its mode is `throw`; in other modes with a part of the
 /// answer.
@@ -60,6 +66,7 @@ const SHOWING: [&str; 2] = ["show_data_lake_catalogs_in_system_tables", "show_re
 pub(super) struct ProbeRow {
     names: Vec<String>,
     values: Vec<String>,
+    changed: Vec<u8>,
 }
 
 /// Asks for the values of all settings that matter here.
@@ -68,7 +75,8 @@ pub(super) fn probe_sql() -> String {
     let names = ALWAYS.iter().map(|(name, _)| name).chain(modes).chain(&SHOWING);
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     format!(
-        "SELECT groupArray(name) AS names, groupArray(value) AS values FROM system.settings WHERE name IN ({})",
+        "SELECT groupArray(name) AS names, groupArray(value) AS values, groupArray(changed) AS changed \
+         FROM system.settings WHERE name IN ({})",
         names.join(", ")
     )
 }
@@ -96,9 +104,9 @@ impl Neutral {
     /// # Errors
     /// If the server does not answer, or does not say which settings are in force.
     pub(super) fn find(ask: impl Fn(&[Setting]) -> Result<Option<ProbeRow>, ServerError>) -> Result<Self, ServerError> {
-        let ask = |settings: &[Setting]| ask(settings).map(|row| row.map(values));
+        let ask = |settings: &[Setting]| ask(settings).map(|row| row.map(|row| values(row, settings)));
         let (mut forced, mut found) = (Vec::new(), ask(&[]));
-        for count in HIDING {
+        for count in KNOWN {
             if !hides(&found) {
                 break;
             }
@@ -181,8 +189,14 @@ fn hides(found: &Result<Option<Values>, ServerError>) -> bool {
     matches!(found, Ok(None) | Err(ServerError::Exception { .. } | ServerError::Answer { .. }))
 }
 
-fn values(row: ProbeRow) -> Values {
-    row.names.into_iter().zip(row.values).collect()
+/// What the settings have been while these were sent.
+fn values(row: ProbeRow, sent: &[Setting]) -> Values {
+    let value = |((name, value), changed): ((String, String), u8)| {
+        let is_unshown = changed != 0 && UNSHOWN.contains(&name.as_str());
+        let is_sent = sent.iter().any(|(sent, _)| *sent == name);
+        (name, if is_unshown && !is_sent { UNKNOWN.to_owned() } else { value })
+    };
+    row.names.into_iter().zip(row.values).zip(row.changed).map(value).collect()
 }
 
 fn is_limit(name: &str) -> bool {
@@ -219,7 +233,10 @@ fn is_neutral(value: &str, neutral: &str) -> bool {
 
 /// What can cut an answer under these values, as `name = value`.
 fn cutting(values: &Values) -> Vec<String> {
-    let shown = |name: &str| values.get(name).map(|value| format!("{name} = {value}"));
+    let shown = |name: &str| {
+        let text = |value: &String| if value == UNKNOWN { name.to_owned() } else { format!("{name} = {value}") };
+        values.get(name).map(text)
+    };
     let is_set = |name: &str, neutral: &str| values.get(name).is_some_and(|value| !is_neutral(value, neutral));
     let always = ALWAYS.iter().filter(|(name, neutral)| is_set(name, neutral)).filter_map(|(name, _)| shown(name));
     let modes = MODES.iter().filter(|(mode, _)| is_set(mode, THROW)).flat_map(|(mode, limits)| {
@@ -255,9 +272,17 @@ mod tests {
                 values.insert(name, value);
             }
             let is_hidden = !matches!(values.get("offset"), None | Some(&"0"));
-            let names = values.keys().map(ToString::to_string).collect();
-            let values = values.values().map(ToString::to_string).collect();
-            Ok((!is_hidden).then_some(ProbeRow { names, values }))
+            let is_unshown = |name: &str| matches!(name, "limit" | "offset");
+            let own: BTreeMap<&str, &str> = self.values.iter().copied().collect();
+            let changed = |(name, value): (&&str, &&str)| u8::from(*value != "0" || own.get(name) != Some(value));
+            Ok((!is_hidden).then_some(ProbeRow {
+                names: values.keys().map(ToString::to_string).collect(),
+                values: values
+                    .iter()
+                    .map(|(name, value)| if is_unshown(name) { "0".to_owned() } else { (*value).to_owned() })
+                    .collect(),
+                changed: values.iter().map(changed).collect(),
+            }))
         }
 
         fn neutral(&self) -> Neutral {
@@ -297,10 +322,10 @@ mod tests {
         let neutral = Profile { values: &values, fixed: &["limit", "result_overflow_mode"] }.neutral();
         let error = neutral.for_list("parts").expect_err("it may be cut");
         let ServerError::Cut { list, settings } = error else { panic!("{error}") };
-        assert_eq!((list.as_str(), settings), ("system.parts", vec!["limit = 7".to_owned()]));
+        assert_eq!((list.as_str(), settings), ("system.parts", vec!["limit".to_owned()]));
         let error = neutral.for_reads().expect_err("it may be cut");
         let ServerError::Cut { settings, .. } = error else { panic!("{error}") };
-        assert_eq!(settings, ["limit = 7", "result_overflow_mode = break", "max_result_rows = 5"]);
+        assert_eq!(settings, ["limit", "result_overflow_mode = break", "max_result_rows = 5"]);
     }
 
     #[test]

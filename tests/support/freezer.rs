@@ -205,7 +205,7 @@ impl Freezer {
             return Ok(found.map(|_| json!({"query_id": "", "elapsed": 1.0})).collect());
         }
         Ok(if from("settings") {
-            vec![json!({"names": [], "values": []})]
+            vec![json!({"names": [], "values": [], "changed": []})]
         } else if from("columns") || from("functions") || sql.starts_with("KILL") {
             Vec::new()
         } else if sql.starts_with("SELECT version()") {

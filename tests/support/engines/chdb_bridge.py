@@ -269,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
         for switch in (b"compress", b"decompress"):
             if known.get(switch, b"0") not in (b"0", b"", b"false"):
                 raise QueryError(48, f"{switch.decode()}=1 is not supported by this bridge. (NOT_IMPLEMENTED)", 501)
-        settings, query_parameters = list(account.settings), {}
+        settings, query_parameters = [setting for setting in account.settings if setting[0] not in known], {}
         profile = dict(account.settings) if account.fixed else {}
         for key, value in parameters:
             if key.startswith(b"param_"):
