@@ -47,7 +47,7 @@ fn check_whole(engine: &Engine, chsnap: &Chsnap) {
     // The second one lists again only what has changed.
     assert_eq!(totals(&chsnap.json(0, &as_limited(&["create"]))), (8, 9));
     let compared = chsnap.json(0, &as_limited(&["diff", "latest", "live"]));
-    assert_eq!(compared["state"], "same", "{compared}");
+    assert_eq!(compared["identical"], true, "{compared}");
     chsnap.json(0, &as_limited(&["restore", "latest", "--rename-db", "default=back", "--yes"]));
     assert_eq!(engine.query("SELECT sum(k) FROM back.t5"), "3");
 }
@@ -83,15 +83,13 @@ fn a_profile_that_cuts_lists_cuts_no_snapshot_of_a_new_server() {
         let cut = engine.query_as(LIMITED_USER, "", names).unwrap_or_default();
         assert!(cut.lines().count() < 8, "the profile does what it is to do: {cut}");
         check_whole(&engine, &chsnap);
-        let (name, value) = profile[0];
+        let (name, _) = profile[0];
         if matches!(name, "offset" | "filter" | "use_query_cache") {
             // Not even what is in force can be learned.
             let run = chsnap.expect(1, &["create", "--user", BOUND_USER]);
             assert!(run.stderr.contains("system.settings was cut short"), "{}", run.stderr);
         } else {
-            let shown =
-                if name == "additional_table_filters" { format!("{name} = ") } else { format!("{name} = {value}") };
-            check_refused(&engine, &chsnap, &shown);
+            check_refused(&engine, &chsnap, name);
         }
     }
 }
@@ -137,7 +135,12 @@ fn databases_on_other_servers_are_not_asked_for_their_tables() {
             .query(&format!("CREATE DATABASE pg{number} ENGINE = PostgreSQL('127.0.0.1:{port}', 'd', 'u', 'secret')"));
     }
     engine.query(&format!("CREATE DATABASE far ENGINE = Remote('127.0.0.1:{port}', 'd')"));
-    let before = connections.load(Ordering::SeqCst);
+    // The server itself looks for tables that are gone when it has made such a database, and then once in a minute.
+    let mut before = usize::MAX;
+    while before != connections.load(Ordering::SeqCst) {
+        before = connections.load(Ordering::SeqCst);
+        std::thread::sleep(std::time::Duration::from_secs(5));
+    }
     let chsnap = repository(&engine);
     let created = chsnap.json(0, &["create", "--digest"]);
     assert_eq!(totals(&created), (1, 1));
@@ -158,7 +161,7 @@ fn databases_on_other_servers_are_not_asked_for_their_tables() {
 }
 
 fn warnings(answer: &Value) -> Vec<(&str, &str)> {
-    let warnings = answer["warnings"].as_array().expect("warnings").iter();
+    let warnings = answer["warning_list"].as_array().expect("warnings").iter();
     warnings
         .map(|warning| (warning["kind"].as_str().expect("a kind"), warning["table"].as_str().unwrap_or("")))
         .collect()
@@ -193,7 +196,9 @@ both_engines! {
         assert_eq!(warnings(&created), []);
         assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
 
-        engine.query("SYSTEM STOP DISTRIBUTED SENDS lab.d");
+        if engine.kind() == Kind::V26 {
+            engine.query("SYSTEM STOP DISTRIBUTED SENDS lab.d");
+        }
         let insert = "INSERT INTO lab.d SELECT number FROM numbers(100)";
         engine.query_with(insert, &[("insert_distributed_sync", "0")]).expect("it is queued");
         if engine.kind() == Kind::V18 {
@@ -203,7 +208,7 @@ both_engines! {
         }
         let created = chsnap.json(3, &["create"]);
         assert_eq!(warnings(&created), [("distributed_pending", "lab.d")]);
-        let message = created["warnings"][0]["message"].as_str().expect("a sentence");
+        let message = created["warning_list"][0]["message"].as_str().expect("a sentence");
         assert!(message.contains("1 file (") && message.contains("--accept"), "{message}");
         assert_eq!(warnings(&chsnap.json(0, &["create", "--accept", "lab.d"])), []);
         assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
@@ -218,7 +223,7 @@ fn check_left_behind(chsnap: &Chsnap, table: &str, says: &str) {
     assert!(doctor.stdout.contains(says), "{}", doctor.stdout);
     let created = chsnap.json(3, &["create"]);
     assert_eq!(warnings(&created), [("data_left_behind", table)]);
-    assert!(created["warnings"][0]["message"].as_str().expect("a sentence").contains(says), "{created}");
+    assert!(created["warning_list"][0]["message"].as_str().expect("a sentence").contains(says), "{created}");
     assert_eq!(totals(&created).1, 1);
     let definition = path_of(chsnap, &created).join(format!("metadata/{}.sql", table.replace('.', "/")));
     assert!(definition.exists(), "{}", definition.display());
