@@ -5,7 +5,7 @@ use chsnap::fs::FsError;
 use chsnap::ops::OpError;
 use chsnap::plan::{ReferenceError, Refusal, nearest};
 use chsnap::repo::RepoError;
-use chsnap::server::{ServerError, code};
+use chsnap::server::{ServerError, UrlProblem, code};
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -188,7 +188,9 @@ impl From<OpError> for Failure {
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(ReferenceError::Invalid { .. }) | OpError::NameConflict { .. } => USAGE,
+            OpError::Reference(ReferenceError::Invalid { .. })
+            | OpError::NameConflict { .. }
+            | OpError::Server(ServerError::Url(_)) => USAGE,
             OpError::SnapshotDamaged { .. } => DAMAGED,
             error if error.is_guard() => GUARD,
             _ => FAILED,
@@ -323,6 +325,20 @@ fn fs_hint(error: &FsError) -> Option<&'static str> {
     })
 }
 
+/// What to write instead of such a URL.
+pub(super) fn url_hint(problem: UrlProblem) -> &'static str {
+    match problem {
+        UrlProblem::NotHttp => "for example http://127.0.0.1:8123",
+        UrlProblem::UserInfo => {
+            "give the address alone; the user with --user, and the password in CHSNAP_PASSWORD or --password-file"
+        }
+        UrlProblem::Query => {
+            "give the address alone: the user with --user, the password in CHSNAP_PASSWORD or --password-file; settings \
+             belong in the user's profile on the server, and cannot be given here"
+        }
+    }
+}
+
 fn server_hint(error: &ServerError) -> Option<&'static str> {
     Some(match error {
         ServerError::Unreachable { .. } => {
@@ -339,7 +355,18 @@ fn server_hint(error: &ServerError) -> Option<&'static str> {
         }
         error if error.is_full_disk() => NO_SPACE,
         ServerError::Deadline { .. } => "--query-timeout and --freeze-timeout set how long chsnap waits",
-        ServerError::Url { .. } => "for example http://127.0.0.1:8123",
+        ServerError::Url(problem) => url_hint(*problem),
+        ServerError::Cut { .. } => {
+            "give this user a settings profile without them, or without the constraint or the readonly that holds them; or \
+             name another user with --user"
+        }
+        ServerError::Short { .. } => {
+            "a setting of the user's profile or a proxy in between cuts answers: give this user a settings profile without \
+             limits of results, or name the server's own address with --url"
+        }
+        ServerError::Hidden { .. } => {
+            "take this user out of these policies (ALTER ROW POLICY … TO ALL EXCEPT user), or name another one with --user"
+        }
         ServerError::Certificates { .. } => "--ca-file takes a PEM file with the certificate of the authority",
         _ => return None,
     })

@@ -43,7 +43,7 @@ pub(super) struct Globals {
     #[arg(long, short = 'r', global = true, env = "CHSNAP_REPO", value_name = "DIR", value_parser = path())]
     pub(super) repo: Option<PathBuf>,
     /// ClickHouse's HTTP interface
-    #[arg(long, global = true, env = "CHSNAP_URL", value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, global = true, env = "CHSNAP_URL", hide_env_values = true, value_name = "URL", default_value = DEFAULT_URL)]
     pub(super) url: String,
     /// ClickHouse user; the password comes from CHSNAP_PASSWORD or --password-file
     #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]

@@ -167,14 +167,16 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_)) {
         signals::end_at_once();
     }
-    let result = match cli.command {
+    let uses_no_server = matches!(cli.command, Command::Monitor(_) | Command::Completions(_) | Command::Man(_));
+    let usable = if uses_no_server { Ok(()) } else { opening::check_url(&cli.globals) };
+    let result = usable.and_then(|()| match cli.command {
         Command::Config(args) => config::run(&args, &early, &found, &output),
         Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
         Command::Systemd(args) => systemd::run(&args, &cli.globals, &early, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Man(args) => man::run(&args, &output),
         command => dispatch(command, &cli.globals, &output),
-    };
+    });
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
         .write_error()

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use chsnap::fs;
+use chsnap::ops::OpError;
 use chsnap::repo::Repository;
-use chsnap::server::{ConnectOptions, Password, Server};
+use chsnap::server::{ConnectOptions, Password, Server, ServerError};
 
 use super::failure::Failure;
 use super::globals::{DEFAULT_URL, Globals};
@@ -25,11 +26,19 @@ pub(super) fn repo_path(globals: &Globals) -> Result<&PathBuf, Failure> {
 }
 
 pub(super) fn open(globals: &Globals) -> Result<Repository, Failure> {
-    Ok(Repository::open(repo_path(globals)?, &fs::real()).map_err(chsnap::ops::OpError::from)?)
+    Ok(Repository::open(repo_path(globals)?, &fs::real()).map_err(OpError::from)?)
+}
+
+/// Refuses an address that has more in it than an address, before anything shows or keeps it.
+pub(super) fn check_url(globals: &Globals) -> Result<(), Failure> {
+    if globals.url.is_empty() {
+        return Ok(());
+    }
+    chsnap::server::check_url(&globals.url).map_err(|problem| OpError::from(ServerError::Url(problem)).into())
 }
 
 pub(super) fn connect(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result<Server, Failure> {
-    Ok(Server::connect(options(globals, interrupted)?).map_err(chsnap::ops::OpError::from)?)
+    Ok(Server::connect(options(globals, interrupted)?).map_err(OpError::from)?)
 }
 
 pub(super) fn options(globals: &Globals, interrupted: Arc<AtomicBool>) -> Result<ConnectOptions, Failure> {

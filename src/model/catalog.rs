@@ -117,11 +117,50 @@ impl std::ops::AddAssign for Listing {
     }
 }
 
+/// Blocks that a `Distributed` table has accepted and not sent yet: files on the server's own disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PendingBlocks {
+    /// Files, broken ones among them.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// Database engines whose tables are on other servers, or in catalogs that another service keeps. Not among them:
+/// engines that keep copies of such tables here (`MaterializedPostgreSQL`, `MaterializedMySQL`).
+const REMOTE_DATABASE_ENGINES: [&str; 14] = [
+    "PostgreSQL",
+    "MySQL",
+    "MongoDB",
+    "SQLite",
+    "Remote",
+    "RemoteSecure",
+    "RemoteOnly",
+    "DataLakeCatalog",
+    "Iceberg",
+    "DeltaLake",
+    "Glue",
+    "Unity",
+    "Hive",
+    "Paimon",
+];
+
+/// Whether the tables of a database of this engine are elsewhere: to list them a server asks others, which may not
+/// answer, and none of them has data here.
+#[must_use]
+pub fn is_remote_database_engine(engine: &str) -> bool {
+    REMOTE_DATABASE_ENGINES.contains(&engine)
+}
+
 /// All tables of a server at one moment, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// The tables, sorted by name.
+    /// The tables, sorted by name. Those of remote databases are not listed.
     pub tables: Vec<Table>,
+    /// The engine of each database, the server's own left out.
+    pub engines: BTreeMap<String, String>,
+    /// What `Distributed` tables have not sent yet, where the server lists it and there is something.
+    pub pending: BTreeMap<TableName, PendingBlocks>,
     /// Tables that chsnap cannot handle at all, with the reason.
     pub unusable: Vec<(TableName, String)>,
     /// Tables that the server has and does not list.
@@ -155,5 +194,22 @@ impl Catalog {
     pub fn find(&self, key: &TableKey) -> Option<&Table> {
         let index = self.tables.binary_search_by(|table| table.key.name.cmp(&key.name)).ok()?;
         self.tables.get(index).filter(|table| table.key.uuid == key.uuid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_remote_database_engine;
+
+    #[test]
+    fn only_engines_that_are_known_to_be_remote_are_so() {
+        for engine in ["PostgreSQL", "MySQL", "SQLite", "Remote", "DataLakeCatalog", "Iceberg"] {
+            assert!(is_remote_database_engine(engine), "{engine}");
+        }
+        let here =
+            ["Atomic", "Ordinary", "Memory", "Lazy", "Replicated", "Shared", "Backup", "Filesystem", "Dictionary"];
+        for engine in here.into_iter().chain(["MaterializedPostgreSQL", "MaterializedMySQL", "Overlay", "", "Newest"]) {
+            assert!(!is_remote_database_engine(engine), "{engine}");
+        }
     }
 }

@@ -84,6 +84,8 @@ pub enum WarningKind {
     UnusableName,
     /// The data of a table cannot be frozen; only its definition is in the snapshot.
     DataLeftBehind,
+    /// A `Distributed` table has blocks that it has not sent yet; they are not in the snapshot.
+    DistributedPending,
     /// The server has no MergeTree table to take.
     NothingToTake,
     /// A table could not be taken.

@@ -123,7 +123,7 @@ pub fn diff_live(
         later.tables.insert(name, side);
     }
     later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
-    let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.clone())));
+    let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.to_string())));
     later.tables.extend(left);
     let live = catalog.tables.iter().map(|table| table.name().clone());
     let found: BTreeSet<TableName> = pairs(&earlier, &later).into_iter().map(|(_, was)| was).chain(live).collect();

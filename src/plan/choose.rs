@@ -1,7 +1,10 @@
 //! Which tables a snapshot takes, and why the others are not in it.
 
-use crate::model::{PartitionId, Table, TableName, is_drill_database};
+use std::fmt;
 
+use crate::model::{PartitionId, PendingBlocks, Table, TableName, WarningKind, count, is_drill_database};
+
+use super::definition::Definition;
 use super::pattern::TablePattern;
 
 /// What the command line asks for.
@@ -62,9 +65,77 @@ pub enum Choice {
     /// Its definition is taken; there is nothing that `FREEZE` could take.
     DefinitionOnly,
     /// Its definition is taken; it holds data that cannot be.
-    DataStays(String),
-    /// It was not asked for.
+    DataStays(StayReason),
+    /// It was not asked for, or is nothing that anyone has made.
     LeftOut,
+}
+
+/// Why the data of a table is not in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StayReason {
+    /// Its engine keeps it in object storage.
+    ObjectStorage {
+        /// The engine.
+        engine: String,
+    },
+    /// One of its disks is not a plain local one.
+    ForeignDisk {
+        /// The disk.
+        disk: String,
+        /// Its type.
+        kind: String,
+    },
+    /// Its engine stores data and has no `FREEZE`.
+    Engine {
+        /// The engine.
+        engine: String,
+    },
+    /// It is shown by a database of the engine `Backup`, whose tables cannot be frozen (774).
+    InBackup,
+    /// It has a `UNIQUE KEY`, and `FREEZE` refuses such tables (344).
+    UniqueKey,
+    /// It has accepted blocks that it has not sent to where they belong.
+    Pending(PendingBlocks),
+}
+
+impl StayReason {
+    /// What kind of warning it makes.
+    #[must_use]
+    pub fn kind(&self) -> WarningKind {
+        match self {
+            Self::Pending(_) => WarningKind::DistributedPending,
+            _ => WarningKind::DataLeftBehind,
+        }
+    }
+}
+
+impl fmt::Display for StayReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ObjectStorage { engine } => write!(f, "its engine {engine} keeps its data in object storage"),
+            Self::ForeignDisk { disk, kind } => {
+                write!(f, "its disk {disk:?} is of type {kind}, and only local disks can be linked from")
+            }
+            Self::Engine { engine } => write!(f, "its engine {engine} cannot be frozen"),
+            Self::InBackup => write!(f, "its database shows a backup, whose tables cannot be frozen"),
+            Self::UniqueKey => write!(f, "it has a UNIQUE KEY, and such tables cannot be frozen"),
+            Self::Pending(PendingBlocks { files, bytes }) => {
+                let (files, bytes) = (count(*files, "file"), humansize::format_size(*bytes, humansize::BINARY));
+                write!(f, "{files} ({bytes}) of it wait to be sent to other servers")
+            }
+        }
+    }
+}
+
+/// What a choice takes into account besides the table itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Around<'a> {
+    /// A disk of the table's that is not a plain local one, with its type.
+    pub foreign_disk: Option<(&'a str, &'a str)>,
+    /// The engine of the table's database; empty where it is not known.
+    pub database_engine: &'a str,
+    /// What the table has not sent yet.
+    pub pending: Option<PendingBlocks>,
 }
 
 /// Engines outside the MergeTree family that store data on the server's own disks (`storesDataOnDisk` in
@@ -72,25 +143,135 @@ pub enum Choice {
 const OTHERS_WITH_DATA: [&str; 9] =
     ["Log", "TinyLog", "StripeLog", "Set", "Join", "File", "EmbeddedRocksDB", "SQLite", "FileLog"];
 
-/// Decides what becomes of `table`; `foreign_disk` is a disk of its that is not a plain local one, with its type.
+/// Whether a table of the server's own database is made by the server at each start, out of nothing: it has no data and
+/// no definition of anyone's.
+fn is_virtual(table: &Table) -> bool {
+    table.name().database == "system"
+        && !table.is_merge_tree()
+        && (table.engine.starts_with("System") || table.metadata_path.as_os_str().is_empty())
+}
+
+/// Decides what becomes of `table`.
 #[must_use]
-pub fn choose(selection: &Selection, table: &Table, foreign_disk: Option<(&str, &str)>) -> Choice {
-    if !selection.wants(table.name()) {
+pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choice {
+    if !selection.wants(table.name()) || is_virtual(table) {
         return Choice::LeftOut;
     }
-    if table.engine.starts_with("Shared") && table.is_merge_tree() {
-        return Choice::DataStays(format!("its engine {} keeps its data in object storage", table.engine));
-    }
+    let engine = || table.engine.clone();
     if table.is_merge_tree() {
-        return foreign_disk.map_or(Choice::Take, |(disk, kind)| {
-            Choice::DataStays(format!("its disk {disk:?} is of type {kind}, and only local disks can be linked from"))
-        });
+        return if around.database_engine == "Backup" {
+            Choice::DataStays(StayReason::InBackup)
+        } else if table.engine.starts_with("Shared") {
+            Choice::DataStays(StayReason::ObjectStorage { engine: engine() })
+        } else if let Some((disk, kind)) = around.foreign_disk {
+            Choice::DataStays(StayReason::ForeignDisk { disk: disk.to_owned(), kind: kind.to_owned() })
+        } else if has_unique_key(&table.definition) {
+            Choice::DataStays(StayReason::UniqueKey)
+        } else {
+            Choice::Take
+        };
+    }
+    if table.engine == "Distributed" {
+        // It stores nothing but what waits to be sent, and says that it stores data all the same.
+        let pending = around.pending.filter(|pending| pending.files > 0);
+        return pending.map_or(Choice::DefinitionOnly, |pending| Choice::DataStays(StayReason::Pending(pending)));
     }
     let stores_data = table.has_own_data.unwrap_or_else(|| OTHERS_WITH_DATA.contains(&table.engine.as_str()));
     // A view's own data lies in its inner table, which is a table of its own.
     if stores_data && !table.engine.ends_with("View") {
-        Choice::DataStays(format!("its engine {} cannot be frozen", table.engine))
+        Choice::DataStays(StayReason::Engine { engine: engine() })
     } else {
         Choice::DefinitionOnly
+    }
+}
+
+/// Whether a definition, as the server prints it, has the clause `UNIQUE KEY`. One that cannot be read has none: `FREEZE`
+/// then says so itself.
+fn has_unique_key(definition: &str) -> bool {
+    // Most definitions need not be read for that.
+    let may_have = definition.as_bytes().windows(6).any(|word| word.eq_ignore_ascii_case(b"UNIQUE"));
+    may_have && Definition::parse(definition).is_ok_and(|definition| definition.has_unique_key())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Around, Choice, PendingBlocks, Selection, StayReason, WarningKind, choose};
+    use crate::model::{Table, TableKey, TableName};
+
+    fn table(name: (&str, &str), engine: &str) -> Table {
+        Table {
+            key: TableKey { name: TableName::new(name.0, name.1), uuid: None },
+            engine: engine.to_owned(),
+            definition: format!("CREATE TABLE x (`k` UInt8) ENGINE = {engine} ORDER BY k"),
+            data_paths: Vec::new(),
+            metadata_path: PathBuf::from("store/x.sql"),
+            storage_policy: String::new(),
+            has_own_data: Some(engine != "View"),
+            parts: std::sync::Arc::default(),
+            mutations: Vec::new(),
+        }
+    }
+
+    fn choice(table: &Table, around: Around<'_>) -> Choice {
+        let include = ["system.*", "a.*"].map(|pattern| pattern.parse().expect("a pattern")).to_vec();
+        choose(&Selection { include, ..Selection::default() }, table, around)
+    }
+
+    #[test]
+    fn virtual_tables_of_the_system_database_are_left_out() {
+        let none = Around::default();
+        assert_eq!(choice(&table(("system", "query_log"), "MergeTree"), none), Choice::Take);
+        assert_eq!(choice(&table(("system", "one"), "SystemOne"), none), Choice::LeftOut);
+        let without_file = Table { metadata_path: PathBuf::new(), ..table(("system", "series"), "GenerateSeries") };
+        assert_eq!(choice(&without_file, none), Choice::LeftOut);
+        // What somebody has made there has a definition.
+        assert_eq!(choice(&table(("system", "mine"), "View"), none), Choice::DefinitionOnly);
+        assert_eq!(
+            choice(&table(("a", "t"), "SystemOne"), none),
+            Choice::DataStays(StayReason::Engine { engine: "SystemOne".to_owned() })
+        );
+    }
+
+    #[test]
+    fn a_distributed_table_has_data_only_while_blocks_wait() {
+        let table = table(("a", "d"), "Distributed");
+        assert_eq!(choice(&table, Around::default()), Choice::DefinitionOnly);
+        let pending = PendingBlocks { files: 2, bytes: 3000 };
+        let Choice::DataStays(reason) = choice(&table, Around { pending: Some(pending), ..Around::default() }) else {
+            panic!("its blocks stay");
+        };
+        assert_eq!(reason.kind(), WarningKind::DistributedPending);
+        assert_eq!(reason.to_string(), "2 files (2.93 KiB) of it wait to be sent to other servers");
+        let none = Around { pending: Some(PendingBlocks::default()), ..Around::default() };
+        assert_eq!(choice(&table, none), Choice::DefinitionOnly);
+    }
+
+    #[test]
+    fn tables_that_refuse_freeze_are_not_frozen() {
+        let plain = table(("a", "t"), "ReplacingMergeTree");
+        let backup = Around { database_engine: "Backup", ..Around::default() };
+        assert_eq!(choice(&plain, backup), Choice::DataStays(StayReason::InBackup));
+        assert_eq!(choice(&plain, Around { database_engine: "Atomic", ..Around::default() }), Choice::Take);
+        for (definition, is_unique) in [
+            (
+                "CREATE TABLE a.t (`k` UInt64) ENGINE = MergeTree ORDER BY k UNIQUE KEY k SETTINGS index_granularity = 8192",
+                true,
+            ),
+            (
+                "CREATE TABLE a.t (`k` UInt64) ENGINE = MergeTree PARTITION BY k ORDER BY k UNIQUE KEY (k, lower(s))",
+                true,
+            ),
+            (
+                "CREATE TABLE a.t (`unique` UInt64, `key` UInt8) ENGINE = MergeTree ORDER BY unique COMMENT 'UNIQUE KEY k'",
+                false,
+            ),
+            ("CREATE TABLE a.t (`unique key` UInt64) ENGINE = MergeTree ORDER BY `unique key`", false),
+        ] {
+            let table = Table { definition: definition.to_owned(), ..table(("a", "t"), "MergeTree") };
+            let wanted = if is_unique { Choice::DataStays(StayReason::UniqueKey) } else { Choice::Take };
+            assert_eq!(choice(&table, Around::default()), wanted, "{definition}");
+        }
     }
 }

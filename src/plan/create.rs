@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::model::{
     Catalog, PartName, PartitionId, Table, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
+    is_remote_database_engine,
 };
 
 use super::changed::split_freeze;
-use super::choose::{Choice, Selection, choose};
+use super::choose::{Around, Choice, Selection, StayReason, choose};
 use super::freeze::{Scope, TableFreeze};
 use super::nearest::nearest;
 
@@ -19,7 +20,7 @@ pub struct CreatePlan {
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
-    pub left_behind: Vec<(Table, String)>,
+    pub left_behind: Vec<(Table, StayReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
     pub unlisted: Vec<UnlistedTable>,
     /// Databases that the server does not list, of which the definition is kept.
@@ -46,7 +47,12 @@ pub fn plan_create<'a>(
         plan.warnings.push(Warning::of_table(WarningKind::UnusableName, name, message));
     }
     for table in &catalog.tables {
-        match choose(selection, table, foreign_disk(table)) {
+        let around = Around {
+            foreign_disk: foreign_disk(table),
+            database_engine: catalog.engines.get(&table.name().database).map_or("", String::as_str),
+            pending: catalog.pending.get(table.name()).copied(),
+        };
+        match choose(selection, table, around) {
             Choice::Take => {
                 let scope = scope(selection, table);
                 let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
@@ -59,7 +65,7 @@ pub fn plan_create<'a>(
                         "the data of {} is not in the snapshot: {reason} (--accept takes this warning away)",
                         table.name()
                     );
-                    plan.warnings.push(Warning::of_table(WarningKind::DataLeftBehind, table.name(), message));
+                    plan.warnings.push(Warning::of_table(reason.kind(), table.name(), message));
                 }
                 plan.left_behind.push((table.clone(), reason));
             }
@@ -111,9 +117,12 @@ fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec
     let patterns = selection.include.iter().filter(|pattern| {
         let named = |table: &Table| pattern.matches(table.name());
         let is_unlisted = || catalog.unlisted.iter().any(|unlisted| named(&unlisted.table));
+        // What tables a remote database has is not known.
+        let remote = catalog.engines.iter().filter(|(_, engine)| is_remote_database_engine(engine));
         !catalog.tables.iter().any(named)
             && !is_unlisted()
             && !catalog.unusable.iter().any(|(name, _)| pattern.matches(name))
+            && !remote.into_iter().any(|(database, _)| pattern.matches_database(database))
     });
     let partitions = selection.partitions.iter().filter(|partition| {
         let tables = plan.freeze.iter().map(|freeze| &freeze.table);

@@ -28,7 +28,7 @@ pub use access::{
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Choice, Selection, choose};
+pub use choose::{Around, Choice, Selection, StayReason, choose};
 pub use create::{CreatePlan, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,

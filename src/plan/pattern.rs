@@ -30,6 +30,12 @@ impl TablePattern {
         self.database.is_match(&name.database) && self.table.is_match(&name.table)
     }
 
+    /// Whether the pattern names tables of this database.
+    #[must_use]
+    pub fn matches_database(&self, database: &str) -> bool {
+        self.database.is_match(database)
+    }
+
     /// The pattern of this one table, whatever stands in its name.
     #[must_use]
     pub fn exactly(name: &TableName) -> Self {

@@ -24,5 +24,5 @@ pub fn access_entities(server: &Server, system_table: &str) -> Result<Option<Vec
         return Ok(None);
     }
     let is_policy = server.features().has_column(system_table, "short_name");
-    server.rows(&sql::access_entities(system_table, is_policy)).map(Some)
+    server.list(&sql::access_entities(system_table, is_policy)).map(Some)
 }

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::error::ServerError;
+use super::error::{ServerError, UrlProblem};
 use super::limited::Connector;
 
 /// A password that does not show in logs or debug output.
@@ -47,10 +47,7 @@ pub struct ConnectOptions {
 const IDLE: Duration = Duration::from_secs(2);
 
 pub(super) fn client(options: &ConnectOptions) -> Result<clickhouse::Client, ServerError> {
-    let known = options.url.starts_with("http://") || options.url.starts_with("https://");
-    if !known || options.url.contains(char::is_whitespace) {
-        return Err(ServerError::Url { url: options.url.clone() });
-    }
+    check_url(&options.url).map_err(ServerError::Url)?;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_connect_timeout(Some(Duration::from_secs(10)));
@@ -76,6 +73,23 @@ pub(super) fn client(options: &ConnectOptions) -> Result<clickhouse::Client, Ser
     Ok(client)
 }
 
+/// Whether a server can be reached by this URL, and it says nothing else: what is in it is shown, logged and kept with
+/// snapshots, and settings in it would hold for some statements only.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(url: &str) -> Result<(), UrlProblem> {
+    let known = ["http://", "https://"].into_iter().find_map(|scheme| {
+        url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and(url.get(scheme.len()..))
+    });
+    // Wherever it stands: a password may have any letter in it, and there may be no scheme in front.
+    if url.contains('@') {
+        return Err(UrlProblem::UserInfo);
+    }
+    let Some(rest) = known.filter(|_| !url.contains(char::is_whitespace)) else { return Err(UrlProblem::NotHttp) };
+    if rest.contains(['?', '#']) { Err(UrlProblem::Query) } else { Ok(()) }
+}
+
 fn tls(options: &ConnectOptions) -> Result<rustls::ClientConfig, ServerError> {
     let setup = |reason: String| ServerError::Setup { reason };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -89,7 +103,7 @@ fn tls(options: &ConnectOptions) -> Result<rustls::ClientConfig, ServerError> {
                 .add(certificate)
                 .map_err(|error| ServerError::Certificates { path: path.clone(), reason: error.to_string() })?;
         }
-    } else if options.url.starts_with("https://") {
+    } else if options.url.to_ascii_lowercase().starts_with("https://") {
         // A certificate of the system's store that cannot be read is not trusted; the rest still are.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
@@ -105,4 +119,32 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError
         return Err(error("it holds no PEM certificate".to_owned()));
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UrlProblem, check_url};
+
+    #[test]
+    fn a_url_is_an_address_and_nothing_else() {
+        for url in ["http://127.0.0.1:8123", "https://ch.example:8443/", "http://[::1]:8123/proxy/a", "HTTP://ch:8123"]
+        {
+            assert_eq!(check_url(url), Ok(()), "{url}");
+        }
+        for (url, problem) in [
+            ("ftp://x", UrlProblem::NotHttp),
+            ("localhost:8123", UrlProblem::NotHttp),
+            ("http://a b", UrlProblem::NotHttp),
+            ("u:pw@localhost:8123", UrlProblem::UserInfo),
+            ("http://u:pw@localhost:8123", UrlProblem::UserInfo),
+            ("https://u@localhost/?x", UrlProblem::UserInfo),
+            ("http://u:p/w@localhost:8123", UrlProblem::UserInfo),
+            ("http://localhost:8123?password=x", UrlProblem::Query),
+            ("http://localhost:8123/?limit=2", UrlProblem::Query),
+            ("http://localhost:8123/#x", UrlProblem::Query),
+            ("http://localhost:8123/?", UrlProblem::Query),
+        ] {
+            assert_eq!(check_url(url), Err(problem), "{url}");
+        }
+    }
 }

@@ -71,10 +71,6 @@ const UNREADABLE_DATA: [i32; 24] = [
     740, // POTENTIALLY_BROKEN_DATA_PART
 ];
 
-/// Limits of a user that cut an answer short instead of failing the statement: a sum over some rows is a wrong one.
-const OVERFLOW_MODES: [&str; 4] =
-    ["read_overflow_mode", "timeout_overflow_mode", "group_by_overflow_mode", "result_overflow_mode"];
-
 /// How the rows of one table are summed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowSum {
@@ -120,7 +116,7 @@ pub fn is_unreadable_code(code: i32) -> bool {
 /// # Errors
 /// If the server does not answer.
 pub fn row_sum(server: &Server, table: &TableName) -> Result<RowSum, ServerError> {
-    let columns: Vec<ColumnRow> = server.rows(&sql::columns_of(table))?;
+    let columns: Vec<ColumnRow> = server.list(&sql::columns_of(table))?;
     // These two have no values of their own.
     let stored = columns.iter().filter(|column| !matches!(column.default_kind.as_str(), "ALIAS" | "EPHEMERAL"));
     let names: Vec<&str> = stored.map(|column| column.name.as_str()).collect();
@@ -157,9 +153,8 @@ pub fn read_rows(server: &Server, table: &TableName, row_sum: &RowSum) -> Result
 }
 
 fn read_all<T: DeserializeOwned>(server: &Server, sql: &str) -> Result<Vec<T>, ServerError> {
-    let modes = OVERFLOW_MODES.map(|mode| (mode, "throw".to_owned()));
     // A list of thousands of parts is longer than a statement may be by default.
-    let settings: Vec<_> = modes.into_iter().chain([("max_query_size", "268435456".to_owned())]).collect();
+    let settings = [("max_query_size", "268435456".to_owned())];
     let deadline = server.freeze_deadline();
     server.rows_of(&Request { sql, settings: &settings, query_id: None, deadline, interruptible: true, label: None })
 }

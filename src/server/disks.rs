@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::databases::own_database;
 use super::error::ServerError;
 use super::rows::flag;
 use super::sql;
-use super::survey::DatabaseRow;
 use super::transport::Server;
 
 /// One disk of a server.
@@ -45,11 +45,11 @@ impl Disk {
 /// If the server does not answer, or does not say where its data is.
 pub fn disks(server: &Server) -> Result<Vec<Disk>, ServerError> {
     if server.features().has_table("disks") {
-        let mut disks: Vec<Disk> = server.rows(&sql::disks(server.features()))?;
+        let mut disks: Vec<Disk> = server.list(&sql::disks(server.features()))?;
         disks.sort_by_key(|disk| disk.name != "default");
         return Ok(disks);
     }
-    let rows: Vec<DatabaseRow> = server.rows(&sql::system_database())?;
+    let rows = own_database(server)?;
     let system = rows.first().ok_or_else(|| ServerError::Setup {
         reason: "the server lists neither disks nor its system database, so it does not say where its data is".into(),
     })?;

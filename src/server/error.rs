@@ -89,12 +89,35 @@ pub enum ServerError {
         #[source]
         source: serde_json::Error,
     },
-    /// The URL cannot be used.
-    #[error("{url:?} is not an http:// or https:// address")]
-    Url {
-        /// What was given.
-        url: String,
+    /// Settings of the user's profile may cut an answer short without an error, and cannot be changed.
+    #[error("{list} may be cut short: this user's settings have {}, and the server does not let them be changed", .settings.join(", "))]
+    Cut {
+        /// What was to be listed.
+        list: String,
+        /// The settings, as `name = value`.
+        settings: Vec<String>,
     },
+    /// Fewer rows were listed than the server counts.
+    #[error("system.{list} was cut short: {rows} rows were listed, and the server counts {count}")]
+    Short {
+        /// The system table.
+        list: String,
+        /// Rows that were listed.
+        rows: u64,
+        /// Rows that there are, as far as the server counts them.
+        count: u64,
+    },
+    /// Row policies may hide rows of a list from this user.
+    #[error("{list} may be cut short: the row policies {} hide rows from this user", .policies.join(", "))]
+    Hidden {
+        /// What was to be listed.
+        list: String,
+        /// The policies.
+        policies: Vec<String>,
+    },
+    /// The URL cannot be used. It is not shown: there may be a secret in it.
+    #[error("the URL of the server {0}")]
+    Url(UrlProblem),
     /// The certificates to trust cannot be read.
     #[error("cannot use the certificates in {}: {reason}", .path.display())]
     Certificates {
@@ -111,7 +134,27 @@ pub enum ServerError {
     },
 }
 
+/// What is wrong with the URL of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlProblem {
+    /// It does not begin with `http://` or `https://`, or has white space in it.
+    #[error("is not an http:// or https:// address")]
+    NotHttp,
+    /// It has a user or a password in it.
+    #[error("has a user or a password in it")]
+    UserInfo,
+    /// It has a query or a fragment: `?…` or `#…`.
+    #[error("has a part behind a ? or #")]
+    Query,
+}
+
 impl ServerError {
+    /// Whether a list would not be whole, or was not.
+    #[must_use]
+    pub fn is_cut_list(&self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::Short { .. } | Self::Hidden { .. })
+    }
+
     /// ClickHouse's error code, where the server gave one.
     #[must_use]
     pub fn code(&self) -> Option<i32> {

@@ -8,6 +8,7 @@ use crate::model::TableName;
 
 use super::error::ServerError;
 use super::features::Features;
+use super::list::List;
 use super::rows::FunctionRow;
 use super::sql::{column, is_table};
 use super::transport::Server;
@@ -27,7 +28,7 @@ pub fn detached_parts(server: &Server, table: &TableName) -> Result<BTreeMap<Str
     if !server.features().has_column("detached_parts", "reason") {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<DetachedRow> = server.rows(&detached_parts_sql(table))?;
+    let rows: Vec<DetachedRow> = server.list(&detached_parts_list(table))?;
     Ok(rows.into_iter().map(|row| (row.name, row.reason)).collect())
 }
 
@@ -48,7 +49,7 @@ pub fn errors_of_last(server: &Server, seconds: u64) -> Result<Vec<LoggedError>,
     if !server.features().has_column("errors", "last_error_message") {
         return Ok(Vec::new());
     }
-    server.rows(&errors_sql(seconds))
+    server.listed(&errors_list(seconds), server.asking(&[]))
 }
 
 /// Names that a system table lists, each with the statement that makes the object, empty where the server does not say
@@ -60,7 +61,7 @@ pub fn statements_in(server: &Server, system_table: &str) -> Result<Vec<(String,
     if !server.features().has_table(system_table) {
         return Ok(Vec::new());
     }
-    let rows = match server.rows::<FunctionRow>(&statements_sql(server.features(), system_table)) {
+    let rows = match server.list::<FunctionRow>(&statements_list(server.features(), system_table)) {
         Err(_) if system_table == "named_collections" => Vec::new(),
         rows => rows?,
     };
@@ -68,20 +69,19 @@ pub fn statements_in(server: &Server, system_table: &str) -> Result<Vec<(String,
 }
 
 /// Parts of a table in `detached/`, with the reason that their names give.
-fn detached_parts_sql(table: &TableName) -> String {
-    format!("SELECT name, ifNull(reason, '') AS reason FROM system.detached_parts WHERE {}", is_table(table))
+fn detached_parts_list(table: &TableName) -> List {
+    List::of("detached_parts", "name, ifNull(reason, '') AS reason").only(is_table(table))
 }
 
 /// Errors that came up in the last seconds.
-fn errors_sql(seconds: u64) -> String {
-    format!(
-        "SELECT name, last_error_message AS message FROM system.errors \
-         WHERE last_error_time >= now() - {seconds} ORDER BY last_error_time DESC"
-    )
+fn errors_list(seconds: u64) -> List {
+    List::of("errors", "name, last_error_message AS message")
+        .only(format!("last_error_time >= now() - {seconds}"))
+        .ending("ORDER BY last_error_time DESC")
 }
 
 /// Names that a system table lists, with the statements that make the objects.
-fn statements_sql(features: &Features, system_table: &str) -> String {
+fn statements_list(features: &Features, system_table: &str) -> List {
     let statement = column(features, system_table, "create_query", "''");
-    format!("SELECT name, {statement} FROM system.{system_table}")
+    List::of(system_table, format!("name, {statement}"))
 }

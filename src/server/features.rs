@@ -4,20 +4,28 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
+use super::list::List;
+
 /// The columns of system tables that this server has.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
     columns: HashSet<(String, String)>,
 }
 
-/// What [`Features`] are made from: asked of every server.
-pub(super) const COLUMNS: &str = "SELECT table, name FROM system.columns WHERE database = 'system' AND table IN \
-     ('tables', 'parts', 'mutations', 'disks', 'databases', 'functions', 'processes', 'stack_trace', \
-     'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', 'named_collections', 'workloads', 'resources', \
+/// The columns that chsnap may ask for.
+const COLUMNS: &str = "database = 'system' AND table IN ('tables', 'parts', 'mutations', 'disks', \
+     'databases', 'functions', 'processes', 'stack_trace', \
+     'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', \
+     'named_collections', 'workloads', 'resources', \
      'merge_tree_settings', 'users', 'roles', 'quotas', 'row_policies', 'settings_profiles', 'masking_policies', \
-     'detached_parts', 'errors')";
+     'detached_parts', 'errors', 'distribution_queue')";
 
-/// A row of [`COLUMNS`].
+/// The list that [`Features`] are made from: asked of every server.
+pub(super) fn columns() -> List {
+    List::of("columns", "table, name").only(COLUMNS)
+}
+
+/// A row of [`columns`].
 #[derive(Deserialize)]
 pub(super) struct ColumnRow {
     table: String,

@@ -8,7 +8,7 @@ use crate::model::{FreezeName, PartitionId, TableName};
 
 use super::error::ServerError;
 use super::sql;
-use super::transport::{Request, Server};
+use super::transport::{Asking, Request, Server};
 
 /// How long a statement that cleans up may take: it runs after a deadline or a signal.
 pub(super) const CLEANING: Duration = Duration::from_secs(15);
@@ -44,7 +44,7 @@ pub fn knows_threads(server: &Server) -> Result<bool, ServerError> {
         #[expect(dead_code, reason = "that there is a row is the answer")]
         value: String,
     }
-    Ok(!server.rows::<Setting>(sql::THREADS_SETTING)?.is_empty())
+    Ok(!server.list::<Setting>(&sql::setting("max_threads"))?.is_empty())
 }
 
 /// Freezes a whole table.
@@ -84,15 +84,7 @@ fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerE
 /// # Errors
 /// If the server does not answer.
 pub fn running_freezes(server: &Server, name: &FreezeName) -> Result<Vec<RunningQuery>, ServerError> {
-    let sql = sql::running_freezes(name);
-    server.rows_of(&Request {
-        sql: &sql,
-        settings: &[],
-        query_id: None,
-        deadline: CLEANING,
-        interruptible: false,
-        label: None,
-    })
+    server.list_by(&sql::running_freezes(name), Asking { settings: &[], deadline: CLEANING, interruptible: false })
 }
 
 /// Asks the server to stop every statement that freezes under `name`; it may take its time.

@@ -2,10 +2,12 @@
 //!
 //! What a server has is asked of `system.columns`, never of its version number: [`Features`] holds the answer and
 //! [`sql`] writes each statement from it. Statements end with their `FORMAT`, use no session and need no setting,
-//! so that they also pass through a plain bridge that only forwards SQL.
+//! so that they also pass through a plain bridge that only forwards SQL. Whatever lists something goes through
+//! [`Server::list`], which sees to it that the list is whole.
 
 mod access;
 mod connect;
+mod databases;
 mod digest;
 mod disks;
 mod error;
@@ -13,6 +15,9 @@ mod explain;
 mod features;
 mod freeze;
 mod limited;
+mod list;
+mod neutral;
+mod policies;
 mod restore;
 mod rights;
 mod rows;
@@ -22,26 +27,27 @@ mod transport;
 mod waiting;
 
 pub use access::{AccessRow, access_entities};
-pub use connect::{ConnectOptions, Password};
+pub use connect::{ConnectOptions, Password, check_url};
+pub use databases::{DatabaseRow, databases, own_database};
 pub use digest::{PartSum, RowSum, is_unreadable_code, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
-pub use error::{ServerError, code};
+pub use error::{ServerError, UrlProblem, code};
 pub use explain::{LoggedError, detached_parts, errors_of_last, statements_in};
 pub use features::Features;
 pub use freeze::{
     FreezeQuery, PARTITIONS_OF_A_STATEMENT, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads,
     running_freezes,
 };
+pub use list::List;
 pub use restore::{
     Change, ListedPart, Shape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
-    named_collections, own_database, parts_of, running_with, shape_of, storage_policies, table_uuids,
-    unfinished_mutations,
+    named_collections, parts_of, running_with, shape_of, storage_policies, table_uuids, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use survey::{
-    DatabaseRow, Definitions, DetachedRow, Identity, databases, definitions, detached_tables, functions, identity,
-    survey, survey_again, survey_table,
+    Definitions, DetachedRow, Identity, definitions, detached_tables, functions, identity, survey, survey_again,
+    survey_table,
 };
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};

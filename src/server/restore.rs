@@ -6,11 +6,12 @@ use serde::Deserialize;
 
 use crate::model::{Fingerprint, PartName, PartitionId, TableName};
 
+use super::databases::{databases, remote};
 use super::error::ServerError;
 use super::freeze::CLEANING;
 use super::rows::{flag, number};
 use super::sql;
-use super::transport::{Request, Server};
+use super::transport::{Asking, Request, Server};
 
 #[derive(Deserialize)]
 struct PolicyRow {
@@ -21,12 +22,6 @@ struct PolicyRow {
 #[derive(Deserialize)]
 struct TextRow {
     text: String,
-}
-
-#[derive(Deserialize)]
-struct CountRow {
-    #[serde(deserialize_with = "number")]
-    count: u64,
 }
 
 /// A part that the server lists, active or not.
@@ -68,7 +63,7 @@ pub fn storage_policies(server: &Server) -> Result<Option<BTreeMap<String, Vec<S
         return Ok(None);
     }
     let mut policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in server.rows::<PolicyRow>(sql::STORAGE_POLICIES)? {
+    for row in server.list::<PolicyRow>(&sql::storage_policies())? {
         policies.entry(row.policy_name).or_default().extend(row.disks);
     }
     Ok(Some(policies))
@@ -82,7 +77,7 @@ pub fn hidden_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
     let mut uuids = Vec::new();
     for table in ["dropped_tables", "detached_tables"] {
         if server.features().has_column(table, "uuid") {
-            uuids.extend(server.rows::<TextRow>(&sql::uuids(table))?.into_iter().map(|row| row.text));
+            uuids.extend(server.list::<TextRow>(&sql::uuids(table, &[]))?.into_iter().map(|row| row.text));
         }
     }
     Ok(uuids)
@@ -94,7 +89,7 @@ pub fn named_collections(server: &Server) -> Vec<String> {
     if !server.features().has_table("named_collections") {
         return Vec::new();
     }
-    let rows = server.rows::<TextRow>(sql::NAMED_COLLECTIONS).unwrap_or_default();
+    let rows = server.list::<TextRow>(&sql::names("named_collections")).unwrap_or_default();
     rows.into_iter().map(|row| row.text).collect()
 }
 
@@ -103,7 +98,7 @@ pub fn named_collections(server: &Server) -> Vec<String> {
 /// # Errors
 /// If the server does not answer.
 pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, ServerError> {
-    let rows: Vec<ListedRow> = server.rows(&sql::parts_of(server.features(), table))?;
+    let rows: Vec<ListedRow> = server.list(&sql::parts_of(server.features(), table))?;
     let listed = rows.into_iter().filter_map(|row| {
         Some(ListedPart {
             name: PartName::try_from(row.name).ok()?,
@@ -151,8 +146,8 @@ pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<Shape>, Ser
     if !server.features().has_column("tables", "sorting_key") {
         return Ok(None);
     }
-    let Some(keys) = server.rows::<KeysRow>(&sql::keys_of(table))?.pop() else { return Ok(None) };
-    let columns = server.rows::<ColumnRow>(&sql::columns_of(table))?.into_iter();
+    let Some(keys) = server.list::<KeysRow>(&sql::keys_of(table))?.pop() else { return Ok(None) };
+    let columns = server.list::<ColumnRow>(&sql::columns_of(table))?.into_iter();
     let stored = columns.filter(|column| !matches!(&*column.default_kind, "ALIAS" | "EPHEMERAL"));
     Ok(Some(Shape {
         columns: stored.map(|column| (column.name, column.r#type)).collect(),
@@ -166,8 +161,7 @@ pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<Shape>, Ser
 /// # Errors
 /// If the server does not answer.
 pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, ServerError> {
-    let rows: Vec<CountRow> = server.rows(&sql::count_unfinished_mutations(table))?;
-    Ok(rows.first().map_or(0, |row| row.count))
+    server.count(&sql::undone_mutations(table), server.asking(&[]))
 }
 
 /// How many statements still run in which this word stands.
@@ -175,10 +169,7 @@ pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, S
 /// # Errors
 /// If the server does not answer.
 pub fn running_with(server: &Server, word: &str) -> Result<u64, ServerError> {
-    let sql = sql::count_running_with(word);
-    let request =
-        Request { sql: &sql, settings: &[], query_id: None, deadline: CLEANING, interruptible: false, label: None };
-    Ok(server.rows_of::<CountRow>(&request)?.first().map_or(0, |row| row.count))
+    server.count(&sql::running_with(word), Asking { settings: &[], deadline: CLEANING, interruptible: false })
 }
 
 /// A statement that changes the server.
@@ -208,11 +199,11 @@ pub fn change(server: &Server, change: Change<'_>) -> Result<(), ServerError> {
 /// # Errors
 /// If the server does not answer.
 pub fn has_settings(server: &Server, names: &[&str]) -> Result<bool, ServerError> {
-    let count = server.rows::<CountRow>(&sql::count_settings(names))?.first().map_or(0, |row| row.count);
-    Ok(count == names.len() as u64)
+    Ok(server.count(&sql::settings(names), server.asking(&[]))? == names.len() as u64)
 }
 
-/// UUIDs of all tables, those of the server's own databases too; empty if tables have no UUIDs.
+/// UUIDs of all tables, those of the server's own databases too; empty if tables have no UUIDs. Tables of remote
+/// databases have none.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -220,7 +211,9 @@ pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
     if !server.features().has_column("tables", "uuid") {
         return Ok(Vec::new());
     }
-    Ok(server.rows::<TextRow>(&sql::uuids("tables"))?.into_iter().map(|row| row.text).collect())
+    let databases = databases(server)?;
+    let list = sql::uuids("tables", &remote(&databases));
+    Ok(server.list::<TextRow>(&list)?.into_iter().map(|row| row.text).collect())
 }
 
 /// Those of these settings of MergeTree tables that the server knows.
@@ -231,7 +224,7 @@ pub fn merge_tree_settings(server: &Server, names: &[&str]) -> Result<BTreeSet<S
     if !server.features().has_table("merge_tree_settings") {
         return Ok(BTreeSet::new());
     }
-    let known = server.rows::<TextRow>(&sql::names("merge_tree_settings"))?.into_iter().map(|row| row.text);
+    let known = server.list::<TextRow>(&sql::names("merge_tree_settings"))?.into_iter().map(|row| row.text);
     Ok(known.filter(|name| names.contains(&name.as_str())).collect())
 }
 
@@ -259,7 +252,7 @@ pub fn definition_settings(server: &Server) -> Result<Vec<(String, String)>, Ser
         ("allow_materialized_view_with_bad_select", "1"),
     ];
     let mut settings = Vec::new();
-    for row in server.rows::<SettingRow>(sql::DEFINITION_SETTINGS)? {
+    for row in server.list::<SettingRow>(&sql::definition_settings())? {
         if let Some((_, value)) = VALUES.iter().find(|(name, _)| *name == row.name) {
             settings.push((row.name, (*value).to_owned()));
         } else if matches!(row.value.as_str(), "0" | "1") && !VALUES.iter().any(|(name, _)| *name == row.name) {
@@ -267,12 +260,4 @@ pub fn definition_settings(server: &Server) -> Result<Vec<(String, String)>, Ser
         }
     }
     Ok(settings)
-}
-
-/// The server's own database.
-///
-/// # Errors
-/// If the server does not answer.
-pub fn own_database(server: &Server) -> Result<Vec<super::survey::DatabaseRow>, ServerError> {
-    server.rows(&sql::system_database())
 }

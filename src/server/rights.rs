@@ -29,7 +29,7 @@ struct Setting {
 /// # Errors
 /// If the server does not answer at all; one that does not know the question is [`FreezeRight::Unknown`].
 pub fn freeze_right(server: &Server) -> Result<FreezeRight, ServerError> {
-    let readonly: Vec<Setting> = server.rows(sql::READONLY_SETTING)?;
+    let readonly: Vec<Setting> = server.list(&sql::setting("readonly"))?;
     if readonly.first().is_some_and(|setting| setting.value != "0") {
         return Ok(FreezeRight::ReadOnly);
     }

@@ -96,6 +96,28 @@ pub(super) struct MutationRow {
     pub is_done: bool,
 }
 
+/// A number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct CountRow {
+    #[serde(deserialize_with = "number")]
+    pub(super) count: u64,
+}
+
+/// What a `Distributed` table has not sent to one place yet.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct PendingRow {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Files.
+    #[serde(deserialize_with = "number")]
+    pub files: u64,
+    /// Bytes in them.
+    #[serde(deserialize_with = "number")]
+    pub bytes: u64,
+}
+
 /// A function that the server has.
 #[derive(Deserialize)]
 pub(super) struct FunctionName {

@@ -3,6 +3,7 @@
 use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
 use super::features::Features;
+use super::list::List;
 use super::rows::PartRow;
 
 /// Databases that belong to the server itself and are left out.
@@ -51,53 +52,58 @@ pub(super) fn column(features: &Features, table: &str, name: &str, otherwise: &s
     if features.has_column(table, name) { name.to_owned() } else { format!("{otherwise} AS {name}") }
 }
 
-fn not_system(databases: &[&str]) -> String {
+fn not_in(databases: &[&str]) -> String {
     let list: Vec<String> = databases.iter().map(|name| quote_text(name)).collect();
     format!("database NOT IN ({})", list.join(", "))
 }
 
 fn left_out(with_system: bool) -> String {
-    not_system(if with_system { &SYSTEM_DATABASES[1..] } else { &SYSTEM_DATABASES })
+    not_in(if with_system { &SYSTEM_DATABASES[1..] } else { &SYSTEM_DATABASES })
 }
 
-/// All tables with their definitions.
+/// All tables with their definitions, but those of the remote databases.
 #[must_use]
-pub fn tables(features: &Features, with_system: bool) -> String {
-    tables_where(features, &left_out(with_system))
+pub fn tables(features: &Features, with_system: bool, remote: &[&str]) -> List {
+    let tables = tables_with(features).only(left_out(with_system));
+    // The server asks only databases that this lets pass for their tables.
+    if remote.is_empty() { tables } else { tables.only(not_in(remote)) }
 }
 
 /// The table of one name with its definition.
 #[must_use]
-pub fn table(features: &Features, table: &TableName) -> String {
+pub fn table(features: &Features, table: &TableName) -> List {
     let condition = format!("database = {} AND name = {}", quote_text(&table.database), quote_text(&table.table));
-    tables_where(features, &condition)
+    tables_with(features).only(condition)
 }
 
-fn tables_where(features: &Features, condition: &str) -> String {
+fn tables_with(features: &Features) -> List {
     let data_paths =
         if features.has_column("tables", "data_paths") { "data_paths" } else { "[data_path] AS data_paths" };
-    format!(
-        "SELECT database, name, engine, metadata_path, create_table_query, {data_paths}, {}, {}, {} FROM system.tables \
-         WHERE database != '' AND {condition}",
+    let columns = format!(
+        "database, name, engine, metadata_path, create_table_query, {data_paths}, {}, {}, {}",
         column(features, "tables", "uuid", "''"),
         column(features, "tables", "storage_policy", "''"),
         column(features, "tables", "has_own_data", "CAST(NULL AS Nullable(UInt8))"),
-    )
+    );
+    List::of("tables", columns).only("database != ''")
 }
 
 /// The active parts of these tables; of all where none is named.
 #[must_use]
-pub fn parts(features: &Features, with_system: bool, only: &[TableName]) -> String {
-    let only: Vec<String> = only.iter().map(|name| format!("({})", is_table(name))).collect();
-    let only = if only.is_empty() { String::new() } else { format!(" AND ({})", only.join(" OR ")) };
-    format!(
-        "SELECT database, table, partition_id, name, path, rows, bytes_on_disk, {MODIFIED} AS modified, {}, {}, {} \
-         FROM system.parts WHERE active AND {}{only}",
+pub fn parts(features: &Features, with_system: bool, only: &[TableName]) -> List {
+    let columns = format!(
+        "database, table, partition_id, name, path, rows, bytes_on_disk, {MODIFIED} AS modified, {}, {}, {}",
         column(features, "parts", "disk_name", "'default'"),
         column(features, "parts", "hash_of_all_files", "''"),
         column(features, "parts", "files", "0"),
-        left_out(with_system),
-    )
+    );
+    let parts = active_parts(&columns, with_system);
+    let only: Vec<String> = only.iter().map(|name| format!("({})", is_table(name))).collect();
+    if only.is_empty() { parts } else { parts.only(format!("({})", only.join(" OR "))) }
+}
+
+fn active_parts(columns: &str, with_system: bool) -> List {
+    List::of("parts", columns).only("active").only(left_out(with_system))
 }
 
 /// When a part was made, as far as a server tells; in seconds since 1970.
@@ -105,14 +111,13 @@ const MODIFIED: &str = "toUInt32(modification_time)";
 
 /// How many active parts each table has, and a sum over them: [`listed`] says of what.
 #[must_use]
-pub fn listings(features: &Features, with_system: bool) -> String {
+pub fn listings(features: &Features, with_system: bool) -> List {
     let disk = if features.has_column("parts", "disk_name") { "disk_name" } else { "'default'" };
-    format!(
-        "SELECT database, table, toString(count()) AS parts, toString(sum(cityHash64(concat(name, '\\n', {disk}, '\\n', \
-         toString(rows), '\\n', toString(bytes_on_disk), '\\n', toString({MODIFIED}))))) AS sum \
-         FROM system.parts WHERE active AND {} GROUP BY database, table",
-        left_out(with_system),
-    )
+    let columns = format!(
+        "database, table, toString(count()) AS parts, toString(sum(cityHash64(concat(name, '\\n', {disk}, '\\n', \
+         toString(rows), '\\n', toString(bytes_on_disk), '\\n', toString({MODIFIED}))))) AS sum"
+    );
+    active_parts(&columns, with_system).ending("GROUP BY database, table")
 }
 
 /// What [`listings`] has the server hash of a part.
@@ -124,59 +129,74 @@ pub(super) fn listed(row: &PartRow) -> String {
 
 /// All mutations that the server still lists.
 #[must_use]
-pub fn mutations(with_system: bool) -> String {
-    mutations_where(&left_out(with_system))
+pub fn mutations(with_system: bool) -> List {
+    listed_mutations().only(left_out(with_system))
 }
 
 /// The mutations of one table that the server still lists.
 #[must_use]
-pub fn mutations_of(table: &TableName) -> String {
-    mutations_where(&is_table(table))
+pub fn mutations_of(table: &TableName) -> List {
+    listed_mutations().only(is_table(table))
 }
 
-fn mutations_where(condition: &str) -> String {
-    format!("SELECT database, table, mutation_id, is_done FROM system.mutations WHERE {condition}")
+fn listed_mutations() -> List {
+    List::of("mutations", "database, table, mutation_id, is_done")
+}
+
+/// What tables of the engine `Distributed` have not sent yet; `None` where the server does not list it.
+#[must_use]
+pub fn distribution_queue(features: &Features, with_system: bool) -> Option<List> {
+    let broken = |name: &str| {
+        let known = features.has_column("distribution_queue", name);
+        if known { name.to_owned() } else { "0".to_owned() }
+    };
+    features.has_column("distribution_queue", "data_files").then(|| {
+        let columns = format!(
+            "database, table, data_files + {} AS files, data_compressed_bytes + {} AS bytes",
+            broken("broken_data_files"),
+            broken("broken_data_compressed_bytes"),
+        );
+        List::of("distribution_queue", columns).only(left_out(with_system))
+    })
 }
 
 /// All disks; servers without `system.disks` have one.
 #[must_use]
-pub fn disks(features: &Features) -> String {
-    format!(
-        "SELECT name, path, {}, {} FROM system.disks",
+pub fn disks(features: &Features) -> List {
+    let columns = format!(
+        "name, path, {}, {}",
         column(features, "disks", "type", "'local'"),
         column(features, "disks", "is_encrypted", "0"),
-    )
+    );
+    List::of("disks", columns)
 }
 
 /// All databases.
 #[must_use]
-pub fn databases(features: &Features) -> String {
+pub fn databases(features: &Features) -> List {
     let list: Vec<String> = SYSTEM_DATABASES.iter().map(|name| quote_text(name)).collect();
-    format!(
-        "SELECT name, engine, data_path, metadata_path, {}, {} FROM system.databases WHERE name NOT IN ({})",
+    let columns = format!(
+        "name, engine, data_path, metadata_path, {}, {}",
         column(features, "databases", "uuid", "''"),
         column(features, "databases", "engine_full", "engine"),
-        list.join(", "),
-    )
+    );
+    List::of("databases", columns).only(format!("name NOT IN ({})", list.join(", ")))
 }
 
 /// Detached tables; `None` where the server does not list them.
 #[must_use]
-pub fn detached_tables(features: &Features) -> Option<String> {
+pub fn detached_tables(features: &Features) -> Option<List> {
     features.has_table("detached_tables").then(|| {
-        format!(
-            "SELECT database, table, metadata_path, {} FROM system.detached_tables",
-            column(features, "detached_tables", "uuid", "''")
-        )
+        let uuid = column(features, "detached_tables", "uuid", "''");
+        List::of("detached_tables", format!("database, table, metadata_path, {uuid}"))
     })
 }
 
 /// Where the server keeps its own tables: tells its data path where `system.disks` does not.
 #[must_use]
-pub fn system_database() -> String {
-    "SELECT name, engine, data_path, metadata_path, '' AS uuid, engine AS engine_full FROM system.databases \
-     WHERE name = 'system'"
-        .to_owned()
+pub fn system_database() -> List {
+    List::of("databases", "name, engine, data_path, metadata_path, '' AS uuid, engine AS engine_full")
+        .only("name = 'system'")
 }
 
 /// What the server is, told by those of [`IDENTITY_FUNCTIONS`] that it has.
@@ -196,14 +216,16 @@ pub const IDENTITY_FUNCTIONS: [&str; 3] = ["hostName", "timezone", "serverUUID"]
 
 /// Those of [`IDENTITY_FUNCTIONS`] that the server has. The list of functions is long, and takes a server longer than
 /// all else that is asked here: only one that lacks one of them is asked for it.
-pub const KNOWN_FUNCTIONS: &str =
-    "SELECT name FROM system.functions WHERE name IN ('hostName', 'timezone', 'serverUUID')";
+#[must_use]
+pub fn known_functions() -> List {
+    List::of("functions", "name").only("name IN ('hostName', 'timezone', 'serverUUID')")
+}
 
 /// Functions that were made by `CREATE FUNCTION`; `None` where the server has none such.
 #[must_use]
-pub fn functions(features: &Features) -> Option<String> {
+pub fn functions(features: &Features) -> Option<List> {
     (features.has_column("functions", "origin") && features.has_column("functions", "create_query"))
-        .then(|| "SELECT name, create_query FROM system.functions WHERE origin = 'SQLUserDefined'".to_owned())
+        .then(|| List::of("functions", "name, create_query").only("origin = 'SQLUserDefined'"))
 }
 
 /// Freezes a whole table.
@@ -229,8 +251,8 @@ fn freezing(name: &FreezeName) -> String {
 
 /// Statements that still freeze under this name.
 #[must_use]
-pub fn running_freezes(name: &FreezeName) -> String {
-    format!("SELECT query_id, elapsed FROM system.processes WHERE {}", freezing(name))
+pub fn running_freezes(name: &FreezeName) -> List {
+    List::of("processes", "query_id, elapsed").only(freezing(name))
 }
 
 /// Asks the server to stop every statement that freezes under this name.
@@ -246,79 +268,80 @@ fn speaks_of(table: &TableName) -> String {
 
 /// Other statements that speak of a table, the longest first.
 #[must_use]
-pub fn queries_on(table: &TableName, name: &FreezeName) -> String {
-    format!(
-        "SELECT user, elapsed, substring(query, 1, 200) AS text FROM system.processes WHERE {} AND NOT ({}) AND \
-         position(query, 'system.processes') = 0 ORDER BY elapsed DESC",
-        speaks_of(table),
-        freezing(name),
-    )
+pub fn queries_on(table: &TableName, name: &FreezeName) -> List {
+    List::of("processes", QUERY)
+        .only(speaks_of(table))
+        .only(format!("NOT ({})", freezing(name)))
+        .only("position(query, 'system.processes') = 0")
+        .ending("ORDER BY elapsed DESC")
 }
+
+/// What is shown of a statement that runs.
+const QUERY: &str = "user, elapsed, substring(query, 1, 200) AS text";
 
 /// Statements that have run for a second, the longest first; our own lists of tables are not among them.
 #[must_use]
-pub fn long_queries() -> String {
-    "SELECT user, elapsed, substring(query, 1, 200) AS text FROM system.processes WHERE elapsed >= 1 AND \
-     position(query, 'FROM system.') = 0 ORDER BY elapsed DESC"
-        .to_owned()
+pub fn long_queries() -> List {
+    List::of("processes", QUERY)
+        .only("elapsed >= 1")
+        .only("position(query, 'FROM system.') = 0")
+        .ending("ORDER BY elapsed DESC")
 }
 
 /// Mutations of a table that are not done.
 #[must_use]
-pub fn unfinished_mutations(features: &Features, table: &TableName) -> String {
-    format!(
-        "SELECT mutation_id, {} FROM system.mutations WHERE is_done = 0 AND database = {} AND table = {}",
-        column(features, "mutations", "latest_fail_reason", "''"),
-        quote_text(&table.database),
-        quote_text(&table.table),
-    )
+pub fn unfinished_mutations(features: &Features, table: &TableName) -> List {
+    let reason = column(features, "mutations", "latest_fail_reason", "''");
+    List::of("mutations", format!("mutation_id, {reason}")).only("is_done = 0").only(is_table(table))
 }
 
 /// DDL for a table that waits in the queue of a cluster.
 #[must_use]
-pub fn queued_ddl(table: &TableName) -> String {
-    format!(
-        "SELECT entry, toString(host) AS host, toString(status) AS status FROM system.distributed_ddl_queue \
-         WHERE status != 'Finished' AND {}",
-        speaks_of(table),
-    )
+pub fn queued_ddl(table: &TableName) -> List {
+    List::of("distributed_ddl_queue", "entry, toString(host) AS host, toString(status) AS status")
+        .only("status != 'Finished'")
+        .only(speaks_of(table))
 }
 
 /// Where the threads of a table's freeze stand, innermost first: the frames that have a symbol. A freeze of many
 /// partitions is several statements, numbered behind the same id.
 #[must_use]
-pub fn stack_traces(query_id: &str) -> String {
-    format!(
-        "SELECT thread_name AS thread, arrayStringConcat(arraySlice(arrayFilter(name -> name != '', \
-         arrayMap(frame -> demangle(addressToSymbol(frame)), trace)), 1, 12), ' < ') AS frames, \
-         length(trace) AS depth FROM system.stack_trace WHERE notEmpty(trace) AND query_id IN \
-         (SELECT initial_query_id FROM system.processes WHERE query_id = {} OR startsWith(query_id, {})) \
-         ORDER BY depth DESC",
+pub fn stack_traces(query_id: &str) -> List {
+    let columns = "thread_name AS thread, arrayStringConcat(arraySlice(arrayFilter(name -> name != '', \
+                   arrayMap(frame -> demangle(addressToSymbol(frame)), trace)), 1, 12), ' < ') AS frames, \
+                   length(trace) AS depth";
+    let ids = format!(
+        "query_id IN (SELECT initial_query_id FROM system.processes WHERE query_id = {} OR startsWith(query_id, {}))",
         quote_text(query_id),
         quote_text(&format!("{query_id}-")),
-    )
+    );
+    List::of("stack_trace", columns).only("notEmpty(trace)").only(ids).ending("ORDER BY depth DESC")
 }
 
-/// Whether a freeze can be told how many threads to take.
-pub const THREADS_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'max_threads'";
-/// The disks of each volume of each storage policy.
-pub const STORAGE_POLICIES: &str =
-    "SELECT policy_name, disks FROM system.storage_policies ORDER BY policy_name, volume_priority";
+/// The value of one setting.
+#[must_use]
+pub fn setting(name: &str) -> List {
+    List::of("settings", "value").only(format!("name = {}", quote_text(name)))
+}
 
-/// Names of all named collections.
-pub const NAMED_COLLECTIONS: &str = "SELECT name AS text FROM system.named_collections";
+/// The disks of each volume of each storage policy.
+#[must_use]
+pub fn storage_policies() -> List {
+    List::of("storage_policies", "policy_name, disks").ending("ORDER BY policy_name, volume_priority")
+}
 
 /// UUIDs and names of users, roles …; policies have their table in the name.
 #[must_use]
-pub fn access_entities(system_table: &str, is_policy: bool) -> String {
+pub fn access_entities(system_table: &str, is_policy: bool) -> List {
     let name = if is_policy { "concat(short_name, ' ON ', database, '.', if(table = '', '*', table))" } else { "name" };
-    format!("SELECT toString(id) AS id, {name} AS name FROM system.{system_table} ORDER BY name")
+    List::of(system_table, format!("toString(id) AS id, {name} AS name")).ending("ORDER BY name")
 }
 
-/// UUIDs of a system table that lists tables.
+/// UUIDs of a system table that lists tables, but those of the remote databases.
 #[must_use]
-pub fn uuids(system_table: &str) -> String {
-    format!("SELECT toString(uuid) AS text FROM system.{system_table}")
+pub fn uuids(system_table: &str, remote: &[&str]) -> List {
+    let uuids = List::of(system_table, "toString(uuid) AS text");
+    if remote.is_empty() { uuids } else { uuids.only(not_in(remote)) }
 }
 
 pub(super) fn is_table(table: &TableName) -> String {
@@ -327,29 +350,23 @@ pub(super) fn is_table(table: &TableName) -> String {
 
 /// All parts of one table, active or not.
 #[must_use]
-pub fn parts_of(features: &Features, table: &TableName) -> String {
+pub fn parts_of(features: &Features, table: &TableName) -> List {
     let hash = column(features, "parts", "hash_of_all_files", "''");
-    format!(
-        "SELECT name, partition_id, rows, bytes_on_disk, active, {hash} FROM system.parts WHERE {}",
-        is_table(table)
-    )
+    List::of("parts", format!("name, partition_id, rows, bytes_on_disk, active, {hash}")).only(is_table(table))
 }
 
 /// The columns of a table.
 #[must_use]
-pub fn columns_of(table: &TableName) -> String {
-    format!("SELECT name, type, default_kind FROM system.columns WHERE {}", is_table(table))
+pub fn columns_of(table: &TableName) -> List {
+    List::of("columns", "name, type, default_kind").only(is_table(table))
 }
 
 /// What parts of a table are divided and sorted by, and its engine.
 #[must_use]
-pub fn keys_of(table: &TableName) -> String {
-    format!(
-        "SELECT engine, partition_key, sorting_key, primary_key FROM system.tables \
-         WHERE database = {} AND name = {}",
-        quote_text(&table.database),
-        quote_text(&table.table),
-    )
+pub fn keys_of(table: &TableName) -> List {
+    List::of("tables", "engine, partition_key, sorting_key, primary_key")
+        .only(format!("database = {}", quote_text(&table.database)))
+        .only(format!("name = {}", quote_text(&table.table)))
 }
 
 /// A hash of all values of a row. As text, because the hash takes neither every type nor NULL; `ifNull` is not of the
@@ -406,44 +423,44 @@ pub fn stop_merges(table: &TableName) -> String {
     format!("SYSTEM STOP MERGES {}", quote_table(table))
 }
 
-/// How many mutations of a table are not done.
+/// Mutations of a table that are not done: to be counted.
 #[must_use]
-pub fn count_unfinished_mutations(table: &TableName) -> String {
-    format!("SELECT count() AS count FROM system.mutations WHERE is_done = 0 AND {}", is_table(table))
+pub fn undone_mutations(table: &TableName) -> List {
+    List::of("mutations", "mutation_id").only("is_done = 0").only(is_table(table))
 }
 
-/// How many statements run in which this word stands; not this one.
+/// Statements that run in which this word stands: to be counted. This one is not among them.
 #[must_use]
-pub fn count_running_with(word: &str) -> String {
-    format!(
-        "SELECT count() AS count FROM system.processes WHERE position(query, {}) > 0 AND \
-         position(query, 'system.processes') = 0",
-        quote_text(word)
-    )
+pub fn running_with(word: &str) -> List {
+    List::of("processes", "query_id")
+        .only(format!("position(query, {}) > 0", quote_text(word)))
+        .only("position(query, 'system.processes') = 0")
 }
 
 /// Names that a system table lists.
 #[must_use]
-pub fn names(system_table: &str) -> String {
-    format!("SELECT name AS text FROM system.{system_table}")
+pub fn names(system_table: &str) -> List {
+    List::of(system_table, "name AS text")
 }
 
 /// Settings that decide whether a definition is taken, with their values.
-pub const DEFINITION_SETTINGS: &str = "SELECT name, value FROM system.settings WHERE name LIKE 'allow_suspicious_%' OR \
-     name LIKE 'allow_experimental_%' OR name LIKE 'allow_deprecated_%' OR name LIKE 'enable_%_type' OR \
-     name LIKE 'enable_%_codec' OR name LIKE 'enable_%_index' OR name IN ('max_query_size', 'max_ast_elements', \
-     'max_expanded_ast_elements', 'max_ast_depth', 'max_parser_depth', 'max_parser_backtracks', 'flatten_nested', \
-     'data_type_default_nullable', 'allow_materialized_view_with_bad_select')";
-
-/// How many settings there are of these names.
 #[must_use]
-pub fn count_settings(names: &[&str]) -> String {
-    let names: Vec<String> = names.iter().map(|name| quote_text(name)).collect();
-    format!("SELECT count() AS count FROM system.settings WHERE name IN ({})", names.join(", "))
+pub fn definition_settings() -> List {
+    List::of("settings", "name, value").only(
+        "(name LIKE 'allow_suspicious_%' OR name LIKE 'allow_experimental_%' OR name LIKE 'allow_deprecated_%' OR \
+         name LIKE 'enable_%_type' OR name LIKE 'enable_%_codec' OR name LIKE 'enable_%_index' OR name IN \
+         ('max_query_size', 'max_ast_elements', 'max_expanded_ast_elements', 'max_ast_depth', 'max_parser_depth', \
+         'max_parser_backtracks', 'flatten_nested', 'data_type_default_nullable', \
+         'allow_materialized_view_with_bad_select'))",
+    )
 }
 
-/// Whether the user may only read.
-pub const READONLY_SETTING: &str = "SELECT value FROM system.settings WHERE name = 'readonly'";
+/// Settings of these names: to be counted.
+#[must_use]
+pub fn settings(names: &[&str]) -> List {
+    let names: Vec<String> = names.iter().map(|name| quote_text(name)).collect();
+    List::of("settings", "name").only(format!("name IN ({})", names.join(", ")))
+}
 
 /// Whether the user may freeze everything; servers before 24 do not know the question.
 pub const CHECK_FREEZE_GRANT: &str = "CHECK GRANT ALTER FREEZE PARTITION ON *.*";
@@ -495,12 +512,22 @@ mod tests {
     }
 
     #[test]
+    fn remote_databases_are_not_asked_for_their_tables() {
+        let features = Features::default();
+        let sql = tables(&features, false, &["pgd", "it's"]);
+        for sql in [sql.rows(), sql.count(), uuids("tables", &["pgd", "it's"]).rows()] {
+            assert!(sql.ends_with("database NOT IN ('pgd', 'it\\'s')"), "{sql}");
+        }
+        assert!(!tables(&features, false, &[]).rows().contains("pgd"));
+    }
+
+    #[test]
     fn columns_that_a_server_lacks_get_a_neutral_value() {
         let old = Features::of(&[("tables", "data_path")]);
-        let sql = tables(&old, false);
+        let sql = tables(&old, false, &[]).rows();
         assert!(sql.contains("[data_path] AS data_paths") && sql.contains("'' AS uuid"), "{sql}");
         let new = Features::of(&[("tables", "data_paths"), ("tables", "uuid")]);
-        assert!(tables(&new, false).contains(" data_paths, uuid,"));
+        assert!(tables(&new, false, &[]).rows().contains(" data_paths, uuid,"));
         assert!(identity(&IDENTITY_FUNCTIONS).contains("toString(serverUUID()) AS uuid"));
         assert!(identity(&["hostName"]).contains("'' AS uuid"));
     }

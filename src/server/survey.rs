@@ -10,12 +10,14 @@ use naive_cityhash::cityhash64;
 use serde::Deserialize;
 
 use crate::model::{
-    Catalog, Fingerprint, Listing, Look, Mutation, Part, PartName, PartitionId, Table, TableKey, TableName, TableUuid,
-    escape_for_file_name,
+    Catalog, Fingerprint, Listing, Look, Mutation, Part, PartName, PartitionId, PendingBlocks, Table, TableKey,
+    TableName, TableUuid, escape_for_file_name,
 };
 
+use super::databases::{DatabaseRow, databases, remote};
 use super::error::{ServerError, code};
-use super::rows::{FunctionName, FunctionRow, ListingRow, MutationRow, PartRow, TableRow};
+use super::list::List;
+use super::rows::{FunctionName, FunctionRow, ListingRow, MutationRow, PartRow, PendingRow, TableRow};
 use super::sql;
 use super::transport::Server;
 
@@ -41,23 +43,6 @@ impl Identity {
     }
 }
 
-/// A database.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct DatabaseRow {
-    /// Its name.
-    pub name: String,
-    /// Its engine.
-    pub engine: String,
-    /// Its engine with arguments, where the server gives them.
-    pub engine_full: String,
-    /// Its data directory.
-    pub data_path: String,
-    /// Its metadata directory.
-    pub metadata_path: String,
-    /// Its UUID; empty or zero where it has none.
-    pub uuid: String,
-}
-
 /// Asks what the server is.
 ///
 /// # Errors
@@ -65,7 +50,7 @@ pub struct DatabaseRow {
 pub fn identity(server: &Server) -> Result<Identity, ServerError> {
     let rows: Vec<Identity> = match server.rows(&sql::identity(&sql::IDENTITY_FUNCTIONS)) {
         Err(error) if error.code() == Some(code::UNKNOWN_FUNCTION) => {
-            let known: Vec<FunctionName> = server.rows(sql::KNOWN_FUNCTIONS)?;
+            let known: Vec<FunctionName> = server.list(&sql::known_functions())?;
             let known: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
             server.rows(&sql::identity(&known))?
         }
@@ -93,15 +78,22 @@ pub fn survey_again(server: &Server, with_system: bool, earlier: &Look) -> Resul
     look(server, with_system, Some(earlier))
 }
 
+/// The engine of tables that hand rows on to others.
+const DISTRIBUTED: &str = "Distributed";
+
 /// Of more tables than this the parts are listed all at once.
 const TABLES_LISTED_BY_NAME: usize = 100;
 
 fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Catalog, ServerError> {
     let features = server.features();
-    let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &[])?;
+    let databases = databases(server)?;
+    let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system, &remote(&databases)), &[])?;
     let mutations: Vec<MutationRow> =
-        if features.has_table("mutations") { server.rows(&sql::mutations(with_system))? } else { Vec::new() };
+        if features.has_table("mutations") { server.list(&sql::mutations(with_system))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
+    if earlier.is_none() {
+        catalog.pending = pending(server, &catalog, with_system)?;
+    }
     let known = match earlier {
         Some(earlier) => Known::of(&catalog, listings(server, with_system)?, earlier),
         None => Known::default(),
@@ -120,7 +112,7 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
         }
     }
     catalog.listings.extend(known.listings);
-    finish(server, &mut catalog)?;
+    finish(&mut catalog, databases);
     Ok(catalog)
 }
 
@@ -132,10 +124,10 @@ pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, 
     let features = server.features();
     let tables: Vec<TableRow> = tables(server, &sql::table(features, name), &[])?;
     let mutations: Vec<MutationRow> =
-        if features.has_table("mutations") { server.rows(&sql::mutations_of(name))? } else { Vec::new() };
+        if features.has_table("mutations") { server.list(&sql::mutations_of(name))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
     list_parts(server, &mut catalog, true, std::slice::from_ref(name))?;
-    finish(server, &mut catalog)?;
+    finish(&mut catalog, databases(server)?);
     Ok(catalog.tables.into_iter().next())
 }
 
@@ -146,21 +138,47 @@ fn list_parts(
     with_system: bool,
     only: &[TableName],
 ) -> Result<(), ServerError> {
-    let mut hand_out = HandOut::of(catalog);
-    server.each_row_of(&sql::parts(server.features(), with_system, only), |row| hand_out.give(&row, catalog))?;
-    hand_out.end(catalog);
-    Ok(())
+    let list = sql::parts(server.features(), with_system, only);
+    let unusable = catalog.unusable.len();
+    server.counted(&list, server.asking(&[]), || {
+        // What an earlier attempt, cut short, has handed out.
+        catalog.tables.iter_mut().for_each(|table| table.parts = Arc::default());
+        catalog.listings.clear();
+        catalog.unusable.truncate(unusable);
+        let mut hand_out = HandOut::of(catalog);
+        let rows = server.each_listed(&list, |row| hand_out.give(&row, catalog))?;
+        hand_out.end(catalog);
+        Ok(((), rows))
+    })
+}
+
+/// What tables of the engine `Distributed` have not sent yet.
+fn pending(
+    server: &Server,
+    catalog: &Catalog,
+    with_system: bool,
+) -> Result<BTreeMap<TableName, PendingBlocks>, ServerError> {
+    let mut pending: BTreeMap<TableName, PendingBlocks> = BTreeMap::new();
+    let is_distributed = catalog.tables.iter().any(|table| table.engine == DISTRIBUTED);
+    let list = sql::distribution_queue(server.features(), with_system).filter(|_| is_distributed);
+    let rows: Vec<PendingRow> = list.map_or_else(|| Ok(Vec::new()), |list| server.list(&list))?;
+    for row in rows.into_iter().filter(|row| row.files > 0) {
+        let blocks = pending.entry(TableName::new(row.database, row.table)).or_default();
+        blocks.files = blocks.files.saturating_add(row.files);
+        blocks.bytes = blocks.bytes.saturating_add(row.bytes);
+    }
+    Ok(pending)
 }
 
 /// Leaves out what cannot be used, and completes what an Overlay database does not show.
-fn finish(server: &Server, catalog: &mut Catalog) -> Result<(), ServerError> {
+fn finish(catalog: &mut Catalog, databases: Vec<DatabaseRow>) {
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     if catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree()) {
-        look_behind_overlays(catalog, &databases(server)?);
+        look_behind_overlays(catalog, &databases);
     }
-    Ok(())
+    catalog.engines = databases.into_iter().map(|database| (database.name, database.engine)).collect();
 }
 
 /// What an earlier look knows of the parts that a server has now.
@@ -194,7 +212,13 @@ impl Known {
 }
 
 fn listings(server: &Server, with_system: bool) -> Result<BTreeMap<TableName, Listing>, ServerError> {
-    let rows: Vec<ListingRow> = server.rows(&sql::listings(server.features(), with_system))?;
+    let list = sql::listings(server.features(), with_system);
+    let asking = server.asking(&[]);
+    let rows = server.counted(&list, asking, || {
+        let rows: Vec<ListingRow> = server.listed(&list, asking)?;
+        let parts = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.parts));
+        Ok((rows, parts))
+    })?;
     let listing =
         |row: ListingRow| (TableName::new(row.database, row.table), Listing { parts: row.parts, sum: row.sum });
     Ok(rows.into_iter().map(listing).collect())
@@ -206,14 +230,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Reads `system.tables`. Old servers look at each table in turn, and fail the whole query when one of them is dropped
 /// or renamed meanwhile: then they are asked again.
-fn tables(server: &Server, sql: &str, settings: &[(&str, String)]) -> Result<Vec<TableRow>, ServerError> {
+fn tables(server: &Server, list: &List, settings: &[(&str, String)]) -> Result<Vec<TableRow>, ServerError> {
     for _ in 1..LISTINGS {
-        match server.rows_with(sql, settings) {
+        match server.list_by(list, server.asking(settings)) {
             Err(error) if error.is_moving_table() => std::thread::sleep(PAUSE),
             result => return result,
         }
     }
-    server.rows_with(sql, settings)
+    server.list_by(list, server.asking(settings))
 }
 
 /// Longest name of a file, less the `.sql` of a definition's.
@@ -371,14 +395,6 @@ fn part(row: &PartRow, parent: &Arc<Path>) -> Result<Part, String> {
     })
 }
 
-/// Reads the databases, the server's own left out.
-///
-/// # Errors
-/// If the server does not answer.
-pub fn databases(server: &Server) -> Result<Vec<DatabaseRow>, ServerError> {
-    server.rows(&sql::databases(server.features()))
-}
-
 /// A table that the server lists as detached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct DetachedRow {
@@ -397,7 +413,7 @@ pub struct DetachedRow {
 /// # Errors
 /// If the server does not answer.
 pub fn detached_tables(server: &Server) -> Result<Vec<DetachedRow>, ServerError> {
-    sql::detached_tables(server.features()).map_or_else(|| Ok(Vec::new()), |query| server.rows(&query))
+    sql::detached_tables(server.features()).map_or_else(|| Ok(Vec::new()), |list| server.list(&list))
 }
 
 /// Reads the functions that were made by `CREATE FUNCTION`.
@@ -405,7 +421,7 @@ pub fn detached_tables(server: &Server) -> Result<Vec<DetachedRow>, ServerError>
 /// # Errors
 /// If the server does not answer.
 pub fn functions(server: &Server) -> Result<Vec<FunctionRow>, ServerError> {
-    sql::functions(server.features()).map_or_else(|| Ok(Vec::new()), |query| server.rows(&query))
+    sql::functions(server.features()).map_or_else(|| Ok(Vec::new()), |list| server.list(&list))
 }
 
 /// The definitions of tables as the server prints them.
@@ -419,7 +435,9 @@ pub fn definitions(server: &Server, with_system: bool) -> Result<Definitions, Se
     let features = server.features();
     let setting = ("show_table_uuid_in_table_create_query_if_not_nil", "1".to_owned());
     let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };
-    let rows: Vec<TableRow> = tables(server, &sql::tables(features, with_system), &settings)?;
+    let databases = databases(server)?;
+    let list = sql::tables(features, with_system, &remote(&databases));
+    let rows: Vec<TableRow> = tables(server, &list, &settings)?;
     Ok(rows.into_iter().map(|row| (TableName::new(row.database, row.name), row.create_table_query)).collect())
 }
 

@@ -10,6 +10,10 @@ use tokio::runtime::Runtime;
 use super::connect::{self, ConnectOptions};
 use super::error::{ServerError, code};
 use super::features::{self, Features};
+use super::list::List;
+use super::neutral::{self, Neutral};
+use super::policies::{self, PolicyRow};
+use super::rows::CountRow;
 
 /// One ClickHouse server, reached over HTTP. May be shared between threads.
 pub struct Server {
@@ -17,6 +21,8 @@ pub struct Server {
     runtime: Runtime,
     options: ConnectOptions,
     features: Features,
+    neutral: Neutral,
+    policies: Vec<PolicyRow>,
 }
 
 /// A statement with what goes beside it.
@@ -35,6 +41,36 @@ pub struct Request<'a> {
     /// What errors and logs call the statement, of one whose text may hold secrets; without it, its beginning.
     pub label: Option<&'a str>,
 }
+
+/// How a list is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking<'a> {
+    /// Settings of these statements alone.
+    pub(super) settings: &'a [(&'a str, String)],
+    /// How long to wait for one answer.
+    pub(super) deadline: Duration,
+    /// See [`Request::interruptible`].
+    pub(super) interruptible: bool,
+}
+
+/// What a statement reads: settings that would cut its answer short are taken away accordingly.
+#[derive(Clone, Copy, Debug)]
+enum Reads<'a> {
+    /// Values that stand in no table.
+    Nothing,
+    /// This system table.
+    List(&'a str),
+    /// The same, before it is known what may cut it: whatever is listed next is checked.
+    FirstList(&'a str),
+    /// The user's own tables.
+    Rows,
+}
+
+/// How often a list is asked for that is shorter than its count, how often in a row it may be so in the same way, and
+/// the pause in between. While parts come and go, one look may find fewer than the counts before and after it.
+const LISTINGS: u32 = 20;
+const SAME_LISTINGS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Request<'_> {
     fn name(&self) -> String {
@@ -64,8 +100,25 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| ServerError::Setup { reason: error.to_string() })?;
-        let mut server = Self { client, runtime, options, features: Features::default() };
-        server.features = Features::new(server.rows(features::COLUMNS)?);
+        let mut server = Self {
+            client,
+            runtime,
+            options,
+            features: Features::default(),
+            neutral: Neutral::default(),
+            policies: Vec::new(),
+        };
+        server.neutral = Neutral::find(|settings| {
+            let rows = server.answers(&server.request(&neutral::probe_sql(), settings), Reads::Nothing)?;
+            Ok(rows.into_iter().next())
+        })?;
+        server.features = Features::new(server.first_list(&features::columns())?);
+        if let Some(list) = policies::list(&server.features) {
+            // Users who may not see policies are many, and most servers have none.
+            let policies = server.listed(&list, server.asking(&[]));
+            let policies = policies.inspect_err(|error| tracing::debug!(%error, "row policies are not known"));
+            server.policies = policies.unwrap_or_default();
+        }
         Ok(server)
     }
 
@@ -93,69 +146,143 @@ impl Server {
         &self.options.interrupted
     }
 
-    /// Runs a query and reads its rows.
+    /// Runs a query that reads no table, and reads its rows.
     ///
     /// # Errors
     /// If the server does not answer in time, refuses, or answers something else than such rows.
-    pub fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, ServerError> {
-        self.rows_with(sql, &[])
+    pub(super) fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, ServerError> {
+        self.answers(&self.request(sql, &[]), Reads::Nothing)
     }
 
-    /// [`Server::rows`] with settings.
+    /// Runs a query over tables of the user's own, and reads its rows.
     ///
     /// # Errors
-    /// As [`Server::rows`].
-    pub fn rows_with<T: DeserializeOwned>(
-        &self,
-        sql: &str,
-        settings: &[(&str, String)],
-    ) -> Result<Vec<T>, ServerError> {
-        let deadline = self.options.query_deadline;
-        self.rows_of(&Request { sql, settings, query_id: None, deadline, interruptible: true, label: None })
+    /// As [`Server::rows`], and if settings may cut the answer that the server does not let be changed.
+    pub(super) fn rows_of<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Vec<T>, ServerError> {
+        self.answers(request, Reads::Rows)
     }
 
-    /// [`Server::rows`], each handed out as it comes and none kept: of parts there can be hundreds of thousands.
+    /// Reads a list, whole: settings that would cut it are taken away, and its rows are counted.
     ///
     /// # Errors
-    /// As there; what was handed out before an error is a part of an answer and nothing more.
-    pub(super) fn each_row_of<T: DeserializeOwned>(
+    /// As [`Server::rows`], and if it is not whole.
+    pub fn list<T: DeserializeOwned>(&self, list: &List) -> Result<Vec<T>, ServerError> {
+        self.list_by(list, self.asking(&[]))
+    }
+
+    /// [`Server::list`], asked for in another way.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn list_by<T: DeserializeOwned>(&self, list: &List, asking: Asking<'_>) -> Result<Vec<T>, ServerError> {
+        self.counted(list, asking, || {
+            let rows: Vec<T> = self.listed(list, asking)?;
+            let count = rows.len() as u64;
+            Ok((rows, count))
+        })
+    }
+
+    /// Reads a list that only explains something: it is not counted.
+    ///
+    /// # Errors
+    /// As [`Server::list`].
+    pub(super) fn listed<T: DeserializeOwned>(&self, list: &List, asking: Asking<'_>) -> Result<Vec<T>, ServerError> {
+        self.answers(&asked(&list.rows(), asking), Reads::List(list.table()))
+    }
+
+    /// How many rows a list is made of.
+    ///
+    /// # Errors
+    /// As [`Server::list`].
+    pub(super) fn count(&self, list: &List, asking: Asking<'_>) -> Result<u64, ServerError> {
+        let rows: Vec<CountRow> = self.answers(&asked(&list.count(), asking), Reads::List(list.table()))?;
+        let none = || ServerError::Short { list: list.table().to_owned(), rows: 0, count: 1 };
+        rows.first().map(|row| row.count).ok_or_else(none)
+    }
+
+    /// Reads a list with `read`, which also says of how many rows it is made, and compares those with the list's count.
+    ///
+    /// # Errors
+    /// As [`Server::list`].
+    pub(super) fn counted<T>(
         &self,
-        sql: &str,
+        list: &List,
+        asking: Asking<'_>,
+        read: impl FnMut() -> Result<(T, u64), ServerError>,
+    ) -> Result<T, ServerError> {
+        whole(list.table(), read, || self.count(list, asking))
+    }
+
+    fn first_list<T: DeserializeOwned>(&self, list: &List) -> Result<Vec<T>, ServerError> {
+        let reads = Reads::FirstList(list.table());
+        let read = || {
+            let rows: Vec<T> = self.answers(&self.request(&list.rows(), &[]), reads)?;
+            let count = rows.len() as u64;
+            Ok((rows, count))
+        };
+        let count = || {
+            let rows: Vec<CountRow> = self.answers(&self.request(&list.count(), &[]), reads)?;
+            Ok(rows.first().map_or(0, |row| row.count))
+        };
+        whole(list.table(), read, count)
+    }
+
+    /// How lists are asked for that nothing speaks against.
+    pub(super) fn asking<'a>(&self, settings: &'a [(&'a str, String)]) -> Asking<'a> {
+        Asking { settings, deadline: self.options.query_deadline, interruptible: true }
+    }
+
+    fn request<'a>(&self, sql: &'a str, settings: &'a [(&'a str, String)]) -> Request<'a> {
+        asked(sql, self.asking(settings))
+    }
+
+    /// Reads a list, each row handed out as it comes and none kept: of parts there can be hundreds of thousands. The
+    /// answer is how many there were; they are not counted otherwise.
+    ///
+    /// # Errors
+    /// As [`Server::list`]; what was handed out before an error is a part of an answer and nothing more.
+    pub(super) fn each_listed<T: DeserializeOwned>(
+        &self,
+        list: &List,
         mut take: impl FnMut(T),
-    ) -> Result<(), ServerError> {
-        let deadline = self.options.query_deadline;
-        let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true, label: None };
+    ) -> Result<u64, ServerError> {
+        let sql = list.rows();
         // The answer is read to its end whatever is in it: an error of the server's own, there, tells more.
-        let (mut parsed, mut line) = (Ok(()), Vec::new());
-        let mut parse = |line: &[u8]| parse_row(sql, line).map(&mut take);
-        self.receive(&request, |piece| {
+        let (mut parsed, mut line, mut count) = (Ok(()), Vec::new(), 0);
+        let mut parse = |line: &[u8]| parse_row(&sql, line).map(&mut take);
+        self.receive(&self.request(&sql, &[]), Reads::List(list.table()), |piece| {
             let mut pieces = piece.split(|byte| *byte == b'\n');
             line.extend_from_slice(pieces.next().unwrap_or_default());
             for next in pieces {
                 if parsed.is_ok() && !line.is_empty() {
                     parsed = parse(&line);
+                    count += 1;
                 }
                 line.clear();
                 line.extend_from_slice(next);
             }
         })?;
         parsed?;
-        if line.is_empty() { Ok(()) } else { parse(&line) }
+        if !line.is_empty() {
+            parse(&line)?;
+            count += 1;
+        }
+        Ok(count)
     }
 
-    pub(super) fn rows_of<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Vec<T>, ServerError> {
+    fn answers<T: DeserializeOwned>(&self, request: &Request<'_>, reads: Reads<'_>) -> Result<Vec<T>, ServerError> {
         // Into one buffer, and rows made of it when its end is there: an endless answer is no list of endless rows.
         let mut answer = Vec::new();
-        self.receive(request, |piece| answer.extend_from_slice(piece))?;
+        self.receive(request, reads, |piece| answer.extend_from_slice(piece))?;
         let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| parse_row(request.sql, line)).collect()
     }
 
     /// Hands out an answer as it comes.
-    fn receive(&self, request: &Request<'_>, mut take: impl FnMut(&[u8])) -> Result<(), ServerError> {
+    fn receive(&self, request: &Request<'_>, reads: Reads<'_>, mut take: impl FnMut(&[u8])) -> Result<(), ServerError> {
         // The format stands in the statement for plain bridges, and beside it because the crate puts it there.
         let sql = format!("{} FORMAT JSONEachRow", request.sql);
-        let client = self.client_for(request);
+        let client = self.client_for(request, &self.neutral_for(reads)?);
         self.wait(request, async {
             let mut cursor = client.query_raw(&sql).fetch_bytes("JSONEachRow")?;
             while let Some(piece) = cursor.next().await? {
@@ -165,6 +292,22 @@ impl Server {
         })
     }
 
+    /// Settings without which an answer may be cut.
+    fn neutral_for(&self, reads: Reads<'_>) -> Result<Vec<neutral::Setting>, ServerError> {
+        match reads {
+            Reads::Nothing => Ok(Vec::new()),
+            Reads::Rows => self.neutral.for_reads(),
+            Reads::FirstList(table) => Ok(self.neutral.whatever_cuts(table)),
+            Reads::List(table) => {
+                let policies = policies::hiding(&self.policies, table);
+                if !policies.is_empty() {
+                    return Err(ServerError::Hidden { list: format!("system.{table}"), policies });
+                }
+                self.neutral.for_list(table)
+            }
+        }
+    }
+
     /// Runs a statement that takes no format, and reads its answer as tab-separated text.
     ///
     /// # Errors
@@ -172,7 +315,7 @@ impl Server {
     pub(super) fn text(&self, sql: &str) -> Result<String, ServerError> {
         let deadline = self.options.query_deadline;
         let request = Request { sql, settings: &[], query_id: None, deadline, interruptible: true, label: None };
-        let client = self.client_for(&request);
+        let client = self.client_for(&request, &[]);
         let answer =
             self.wait(&request, async move { client.query_raw(sql).fetch_bytes("TabSeparated")?.collect().await })?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -183,15 +326,16 @@ impl Server {
     /// # Errors
     /// If the server does not answer in time, or refuses.
     pub fn execute(&self, request: &Request<'_>) -> Result<(), ServerError> {
-        let client = self.client_for(request);
+        let client = self.client_for(request, &[]);
         let sql = request.sql.to_owned();
         self.wait(request, async move { client.query_raw(&sql).execute().await })
     }
 
-    fn client_for(&self, request: &Request<'_>) -> clickhouse::Client {
+    fn client_for(&self, request: &Request<'_>, neutral: &[neutral::Setting]) -> clickhouse::Client {
         let mut client = self.client.clone();
-        for (name, value) in request.settings {
-            client.set_setting(*name, value);
+        let own = request.settings.iter().map(|(name, value)| (*name, value));
+        for (name, value) in neutral.iter().map(|(name, value)| (*name, value)).chain(own) {
+            client.set_setting(name, value);
         }
         if let Some(query_id) = request.query_id {
             client.set_setting("query_id", query_id);
@@ -247,6 +391,36 @@ impl Server {
     }
 }
 
+fn asked<'a>(sql: &'a str, asking: Asking<'a>) -> Request<'a> {
+    let Asking { settings, deadline, interruptible } = asking;
+    Request { sql, settings, query_id: None, deadline, interruptible, label: None }
+}
+
+/// Asks until what is read has no fewer rows than were counted before or after it.
+fn whole<T>(
+    table: &str,
+    mut read: impl FnMut() -> Result<(T, u64), ServerError>,
+    count: impl Fn() -> Result<u64, ServerError>,
+) -> Result<T, ServerError> {
+    let (mut before, mut last, mut same, mut listings) = (u64::MAX, None, 0, 0);
+    loop {
+        let (answer, rows) = read()?;
+        let after = count()?;
+        let least = after.min(before);
+        if rows >= least {
+            return Ok(answer);
+        }
+        listings += 1;
+        same = if last == Some((rows, after)) { same + 1 } else { 1 };
+        if same == SAME_LISTINGS || listings == LISTINGS {
+            return Err(ServerError::Short { list: table.to_owned(), rows, count: least });
+        }
+        tracing::debug!(table, rows, count = after, "a list is shorter than its count");
+        (before, last) = (after, Some((rows, after)));
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// Reads `Code: N` off the front of an exception's text, which every version writes.
 fn exception_code(answer: &str) -> Option<i32> {
     let (_, rest) = answer.split_once("Code: ")?;
@@ -280,7 +454,41 @@ fn beginning(sql: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{beginning, exception_code};
+    use std::cell::Cell;
+
+    use super::{beginning, exception_code, whole};
+    use crate::server::error::ServerError;
+
+    /// Reads lists of these lengths, and these counts; the last of each again and again.
+    fn listed(rows: &[u64], counts: &[u64]) -> Result<u64, ServerError> {
+        let (asked, counted) = (Cell::new(0), Cell::new(0));
+        let next = |values: &[u64], at: &Cell<usize>| {
+            let value = *values.get(at.get()).or(values.last()).expect("a number");
+            at.set(at.get() + 1);
+            value
+        };
+        whole("parts", || Ok((asked.get() as u64 + 1, next(rows, &asked))), || Ok(next(counts, &counted)))
+    }
+
+    #[test]
+    fn a_list_that_only_moves_is_no_short_one() {
+        assert_eq!(listed(&[8], &[8]).expect("whole"), 1);
+        // A part was made after the list, or merged away.
+        assert_eq!(listed(&[8, 9], &[9]).expect("whole"), 2);
+        assert_eq!(listed(&[8], &[7]).expect("whole"), 1);
+        // Parts come all the time: each list has what was counted before it.
+        assert_eq!(listed(&[8, 9, 10], &[9, 11, 13]).expect("whole"), 2);
+        // They come and go.
+        assert_eq!(listed(&[5, 6, 7], &[9, 9, 7]).expect("whole"), 3);
+    }
+
+    #[test]
+    fn a_list_that_stays_short_is_an_error_with_both_numbers() {
+        for (rows, counts) in [(&[4][..], &[8][..]), (&[0], &[1]), (&[4, 5], &[8, 9, 8, 9])] {
+            let error = listed(rows, counts).expect_err("it is short");
+            assert!(matches!(error, ServerError::Short { rows: 0 | 4 | 5, count: 1 | 8 | 9, .. }), "{error}");
+        }
+    }
 
     #[test]
     fn the_code_is_read_from_the_text_of_old_and_new_servers() {

@@ -6,7 +6,8 @@ use crate::model::{FreezeName, TableName};
 
 use super::error::ServerError;
 use super::freeze::CLEANING;
-use super::transport::{Request, Server};
+use super::list::List;
+use super::transport::{Asking, Server};
 use super::{rows, sql};
 
 #[derive(Deserialize)]
@@ -89,11 +90,11 @@ fn describe(query: &QueryRow) -> String {
 
 fn ask<T: serde::de::DeserializeOwned>(
     server: &Server,
-    sql: &str,
+    list: &List,
     settings: &[(&str, String)],
 ) -> Result<Vec<T>, ServerError> {
-    let request = Request { sql, settings, query_id: None, deadline: CLEANING, interruptible: true, label: None };
-    server.rows_of(&request).inspect_err(|error| tracing::debug!(%error, "what the freeze waits on is not told"))
+    let asking = Asking { settings, deadline: CLEANING, interruptible: true };
+    server.listed(list, asking).inspect_err(|error| tracing::debug!(%error, "what the freeze waits on is not told"))
 }
 
 fn tell<T>(lines: &mut Vec<String>, rows: &[T], line: impl Fn(&T) -> String) {

@@ -158,3 +158,37 @@ fn config_check_opens_the_files_that_are_named_and_says_what_it_read() {
     let shown = configured.run(0, &[], &["config", "show", "--origin", "--profile", "a"]).stdout;
     assert!(shown.contains("[create]") && shown.contains(&format!("{}:3", file.display())), "{shown}");
 }
+
+#[test]
+fn an_address_with_a_secret_or_a_setting_in_it_is_refused_and_shown_nowhere() {
+    let configured = Configured::new();
+    let repo = configured.lab.repo();
+    let repo = repo.to_str().expect("a path");
+    let bad =
+        ["http://u:hunter2@127.0.0.1:1", "http://127.0.0.1:1/?password=hunter2", "http://127.0.0.1:1?limit=hunter2"];
+    for url in bad {
+        for command in
+            [&["create"][..], &["create", "--json"], &["list"], &["config", "show"], &["doctor"], &["-vv", "gc"]]
+        {
+            let named = [command, &["--repo", repo, "--url", url]].concat();
+            let here = [command, &["--repo", repo]].concat();
+            for run in [configured.run(2, &[], &named), configured.run(2, &[("CHSNAP_URL", url)], &here)] {
+                let said = format!("{}{}", run.stdout, run.stderr);
+                assert!(!said.contains("hunter2"), "{command:?}: {said}");
+                assert!(said.contains("the URL of the server has") && said.contains("--password-file"), "{said}");
+            }
+        }
+        let help = configured.run(0, &[("CHSNAP_URL", url)], &["create", "--help"]);
+        assert!(!help.stdout.contains("hunter2"));
+        let file = configured.user(&format!("\nurl = \"{url}\"\n"));
+        for command in [&["config", "check"][..], &["config", "show"], &["list", "--repo", repo]] {
+            let run = configured.run(2, &[], command);
+            let said = format!("{}{}", run.stdout, run.stderr);
+            assert!(!said.contains("hunter2"), "{command:?}: {said}");
+            assert!(said.contains("config.toml:2") && said.contains("give the address alone"), "{said}");
+        }
+        fs::remove_file(file).expect("removed");
+    }
+    let stored = crate::tree::tree(&configured.lab.repo());
+    assert!(!format!("{stored:?}").contains("hunter2"));
+}

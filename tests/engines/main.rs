@@ -25,6 +25,7 @@ mod elsewhere;
 mod examined;
 mod faithful;
 mod killed;
+mod listed;
 mod moving;
 mod mutating;
 mod names;

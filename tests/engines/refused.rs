@@ -27,7 +27,7 @@ both_engines! {
         load(&engine);
         let chsnap = repository(&engine);
         refused(&chsnap.clone().url("http://127.0.0.1:1"), 1, &["create"], "cannot reach ClickHouse");
-        refused(&chsnap.clone().url("ftp://x"), 1, &["create"], "is not an http");
+        refused(&chsnap.clone().url("ftp://x"), 2, &["create"], "is not an http");
         refused(&chsnap, 1, &["create", "--user", SECRET_USER], "does not accept user");
         refused(&chsnap.clone().env("CHSNAP_PASSWORD", "wrong"), 1, &["create", "--user", SECRET_USER], "does not accept user");
         refused(&chsnap, 1, &["create", "--user", "nobody-here"], "does not accept user");

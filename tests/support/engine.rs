@@ -54,6 +54,11 @@ pub const SECRET_USER: &str = "secret";
 /// The password of [`SECRET_USER`].
 pub const SECRET_PASSWORD: &str = "open-sesame-7";
 
+/// A user whose settings profile is [`Options::profile`]; no password.
+pub const LIMITED_USER: &str = "limited";
+/// The same for a user who cannot change settings: readonly (18.16), or with a constraint on each of them (26.9).
+pub const BOUND_USER: &str = "bound";
+
 /// Which ClickHouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -91,6 +96,8 @@ pub struct Options {
     pub uid: Option<u32>,
     /// Make [`READONLY_USER`] and [`SECRET_USER`] beside `default`, who has no password.
     pub users: bool,
+    /// Settings of [`LIMITED_USER`] and [`BOUND_USER`], who are there with them.
+    pub profile: Vec<(&'static str, &'static str)>,
     /// Disks `disk1`, `disk2` … beside the disk `default`; [`Engine::disk_path`] says where. Each has a
     /// storage policy of its name; the policy `jbod` is one volume of all of them, `default` too. 26.9 only.
     pub extra_disks: usize,
@@ -328,7 +335,8 @@ impl Engine {
             }
         }
         if self.kind == Kind::V18 {
-            self.write("users18.xml", &SERVER18_USERS.replace("@USERS@", &self.users_xml()));
+            let users = SERVER18_USERS.replace("@USERS@", &self.users_xml());
+            self.write("users18.xml", &users.replace("@PROFILES@", &self.profiles_xml()));
         } else {
             self.write("chdb_bridge.py", BRIDGE);
             self.write("chdb.xml", &self.chdb_config());
@@ -347,11 +355,24 @@ impl Engine {
                  <profile>{profile}</profile><quota>default</quota></{name}>"
             )
         };
+        let mut users = String::new();
         if self.options.users {
-            user(READONLY_USER, "", "readonly") + &user(SECRET_USER, SECRET_PASSWORD, "default")
-        } else {
-            String::new()
+            users += &(user(READONLY_USER, "", "readonly") + &user(SECRET_USER, SECRET_PASSWORD, "default"));
         }
+        if !self.options.profile.is_empty() {
+            users += &(user(LIMITED_USER, "", LIMITED_USER) + &user(BOUND_USER, "", BOUND_USER));
+        }
+        users
+    }
+
+    fn profiles_xml(&self) -> String {
+        let mut settings = String::new();
+        for (name, value) in &self.options.profile {
+            write!(settings, "<{name}>{value}</{name}>").expect("a String takes everything");
+        }
+        format!(
+            "<{LIMITED_USER}>{settings}</{LIMITED_USER}><{BOUND_USER}>{settings}<readonly>1</readonly></{BOUND_USER}>"
+        )
     }
 
     fn chdb_config(&self) -> String {
@@ -455,6 +476,9 @@ impl Engine {
                 if self.options.users {
                     command.args(["--account", &format!("{READONLY_USER}::readonly")]);
                     command.args(["--account", &format!("{SECRET_USER}:{SECRET_PASSWORD}")]);
+                }
+                for (name, value) in &self.options.profile {
+                    command.arg("--profile").arg(format!("{name}={value}"));
                 }
                 if self.options.ignore_query_id {
                     command.arg("--ignore-query-id");

@@ -6,6 +6,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
 use super::GLOBAL;
+use crate::cli::failure::url_hint;
 
 /// Options that say yes to something once and must not say it every night, and those that choose the files themselves.
 const NEVER: [&str; 12] = [
@@ -128,6 +129,11 @@ impl Key {
     pub(super) fn refusal(&self, value: &str) -> Option<String> {
         if matches!(self.shape(), Shape::Switch | Shape::Count) {
             return None;
+        }
+        if self.long == "url" {
+            // Its value is not repeated: there may be a secret in it.
+            let problem = if value.is_empty() { None } else { chsnap::server::check_url(value).err() };
+            return problem.map(|problem| format!("url {problem}: {}", url_hint(problem)));
         }
         let mut arg = Arg::new("value").long(self.long.clone()).value_name(self.placeholder.clone());
         arg = arg.action(ArgAction::Append).value_parser(self.parser.clone());

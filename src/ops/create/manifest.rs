@@ -127,7 +127,7 @@ impl Parts<'_> {
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
-        tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.clone()))));
+        tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.to_string()))));
         let skipped = self.tree.skipped.values();
         tables.extend(
             skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),

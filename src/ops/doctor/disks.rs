@@ -12,9 +12,9 @@ use crate::ops::restore;
 use crate::ops::unlisted::add_unlisted;
 use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
 use crate::repo::{Locked, Repository};
-use crate::server::{self, Disk, Server};
+use crate::server::{self, Disk, Server, ServerError};
 
-use super::{Examination, Findings, chain, size};
+use super::{Examination, Findings, chain, lists_remedy, size};
 
 pub(super) fn examine(
     repository: &Repository,
@@ -26,7 +26,7 @@ pub(super) fn examine(
 ) {
     let (disks, mut catalog, plan) = match discover(server) {
         Ok(found) => found,
-        Err(error) => return findings.fail("tables", chain(&error), "the user needs SELECT ON system.*"),
+        Err(error) => return findings.fail("tables", chain(&error), lists_remedy(&error)),
     };
     let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
     let text = format!("tables to take: {}; parts in them: {parts}", plan.freeze.len());
@@ -102,7 +102,7 @@ fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: 
 /// Tables that a finding names; of more it gives the number.
 const NAMED_TABLES: usize = 5;
 
-fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), OpError> {
+fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), ServerError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
     let plan = plan_create(

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::model::{PathMap, size};
 use crate::repo::Repository;
-use crate::server::Server;
+use crate::server::{Server, ServerError};
 
 use super::error::OpError;
 
@@ -95,6 +95,18 @@ pub fn doctor(
         ttl::examine(repository, &server, &mut findings);
     }
     findings.0
+}
+
+/// What to do where a server cannot be asked for its lists.
+fn lists_remedy(error: &ServerError) -> &'static str {
+    match error {
+        ServerError::Cut { .. } => "give this user a settings profile without these, or name another one with --user",
+        ServerError::Short { .. } => {
+            "a setting of the user's profile, or a proxy in between, cuts the server's answers"
+        }
+        ServerError::Hidden { .. } => "take this user out of these policies, or name another one with --user",
+        _ => "the user needs SELECT ON system.*",
+    }
 }
 
 /// An error and its causes in one line.

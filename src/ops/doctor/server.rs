@@ -3,22 +3,31 @@
 use crate::ops::error::OpError;
 use crate::server::{self, FreezeRight, Server, ServerError};
 
-use super::{Findings, chain};
+use super::{Findings, chain, lists_remedy};
+
+/// What to do where no server answers.
+const UNREACHED: &str = "start it, or name it with --url, --user and CHSNAP_PASSWORD; list, show, rm, undo and gc work \
+                         without it";
 
 /// Examines the server; `None` where it does not answer.
 pub(super) fn examine(connect: impl FnOnce() -> Result<Server, OpError>, findings: &mut Findings) -> Option<Server> {
     let server = match connect() {
         Ok(server) => server,
         Err(error) => {
-            let remedy = "start it, or name it with --url, --user and CHSNAP_PASSWORD; list, show, rm, undo and gc work \
-                          without it";
+            let remedy = match &error {
+                OpError::Server(error) if error.is_cut_list() => lists_remedy(error),
+                OpError::Server(ServerError::Url(_)) => {
+                    "give the address alone with --url; the user with --user, and the password in CHSNAP_PASSWORD"
+                }
+                _ => UNREACHED,
+            };
             findings.fail("server", chain(&error), remedy);
             return None;
         }
     };
     match server::identity(&server) {
         Ok(identity) => findings.ok("server", format!("ClickHouse {} at {}", identity.version, server.url())),
-        Err(error) => findings.fail("server", chain(&error), "the user needs SELECT ON system.*"),
+        Err(error) => findings.fail("server", chain(&error), lists_remedy(&error)),
     }
     right(server::freeze_right(&server), findings);
     Some(server)
@@ -33,6 +42,6 @@ fn right(right: Result<FreezeRight, ServerError>, findings: &mut Findings) {
         Ok(FreezeRight::Unknown) => {
             findings.ok("rights", "this user may change data; this server cannot be asked whether it may freeze");
         }
-        Err(error) => findings.fail("rights", chain(&error), "the user needs SELECT ON system.*"),
+        Err(error) => findings.fail("rights", chain(&error), lists_remedy(&error)),
     }
 }

@@ -93,6 +93,15 @@ impl<'a> Clauses<'a> {
         self.found.iter().find(|found| found.clause == clause).map(|found| found.range.clone())
     }
 
+    /// Whether one of the keys is a `UNIQUE KEY`.
+    pub(super) fn has_unique_key(&self) -> bool {
+        let mut keys = self.found.iter().filter(|found| found.clause == Clause::Key);
+        keys.any(|found| {
+            let words = self.text.get(found.range.clone()).unwrap_or_default();
+            words.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("UNIQUE"))
+        })
+    }
+
     /// What stands behind the keywords of the first such clause.
     pub(super) fn body(&self, clause: Clause) -> Option<&'a str> {
         let found = self.found.iter().find(|found| found.clause == clause)?;

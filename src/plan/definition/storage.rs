@@ -60,6 +60,12 @@ impl Definition {
         self.with_settings_clause(&clauses, end, &kept)
     }
 
+    /// Whether its table has a `UNIQUE KEY`.
+    #[must_use]
+    pub fn has_unique_key(&self) -> bool {
+        self.clauses().has_unique_key()
+    }
+
     /// Where it has the data of its table put.
     #[must_use]
     pub fn storage(&self) -> StorageChoice {

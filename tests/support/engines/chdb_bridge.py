@@ -1,7 +1,7 @@
 """Today's ClickHouse engine (chDB, in this process) behind ClickHouse's HTTP interface.
 
     python chdb_bridge.py --path DIR [--port N] [--config FILE.xml] [--port-file FILE] [--log FILE]
-                          [--account NAME:PASSWORD[:readonly]]... [--user NAME --password PASSWORD]
+                          [--account NAME:PASSWORD[:readonly]]... [--profile NAME=VALUE]... [--user NAME --password PASSWORD]
                           [--uid N [--gid N]] [--ignore-query-id]
 
 Prints "ready http://127.0.0.1:PORT" once it answers; SIGTERM ends it.
@@ -84,9 +84,13 @@ class QueryError(Exception):
 
 
 class Account:
-    def __init__(self, password, readonly=False):
+    """Settings are those of a profile: a request may change them, but not where they are fixed."""
+
+    def __init__(self, password, readonly=False, settings=(), fixed=False):
         self.password = password
         self.readonly = readonly
+        self.settings = list(settings)
+        self.fixed = fixed
 
 
 def literal(value):
@@ -265,10 +269,14 @@ class Handler(BaseHTTPRequestHandler):
         for switch in (b"compress", b"decompress"):
             if known.get(switch, b"0") not in (b"0", b"", b"false"):
                 raise QueryError(48, f"{switch.decode()}=1 is not supported by this bridge. (NOT_IMPLEMENTED)", 501)
-        settings, query_parameters = [], {}
+        settings, query_parameters = [setting for setting in account.settings if setting[0] not in known], {}
+        profile = dict(account.settings) if account.fixed else {}
         for key, value in parameters:
             if key.startswith(b"param_"):
                 query_parameters[key[6:].decode()] = value.decode("utf-8", "replace")
+            elif profile.get(key, value) != value:
+                message = f"Setting {as_text(key)} should not be changed. (SETTING_CONSTRAINT_VIOLATION)"
+                raise QueryError(452, message)
             elif as_text(key) not in HTTP_PARAMETERS:
                 settings.append((key, value))
         database = known.get(b"database") or self.header("X-ClickHouse-Database")
@@ -383,6 +391,10 @@ def accounts_of(arguments):
         user, _, rest = account.partition(":")
         password, _, kind = rest.partition(":")
         accounts[os.fsencode(user)] = Account(os.fsencode(password), kind == "readonly")
+    if arguments.profile:
+        settings = [tuple(as_bytes(setting).split(b"=", 1)) for setting in arguments.profile]
+        accounts[b"limited"] = Account(b"", settings=settings)
+        accounts[b"bound"] = Account(b"", settings=settings, fixed=True)
     if arguments.user:
         accounts[os.fsencode(arguments.user)] = Account(os.fsencode(arguments.password))
     return accounts
@@ -397,6 +409,7 @@ def main():
     parser.add_argument("--port-file", help="the port is written here once the bridge answers")
     parser.add_argument("--log", help="one line for each request")
     parser.add_argument("--account", action="append", default=[], help="NAME:PASSWORD[:readonly]")
+    parser.add_argument("--profile", action="append", default=[], help="NAME=VALUE of the users limited and bound")
     parser.add_argument("--user")
     parser.add_argument("--password", default="")
     parser.add_argument("--uid", type=int, help="serve as this numeric user")

@@ -1,0 +1,67 @@
+//! Lists that a server gives of itself: the rows of one of its system tables.
+
+/// One list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    table: String,
+    columns: String,
+    conditions: Vec<String>,
+    tail: &'static str,
+}
+
+impl List {
+    /// All rows of `system.<table>`, with these columns.
+    #[must_use]
+    pub fn of(table: &str, columns: impl Into<String>) -> Self {
+        Self { table: table.to_owned(), columns: columns.into(), conditions: Vec::new(), tail: "" }
+    }
+
+    /// Those rows alone for which this holds too.
+    #[must_use]
+    pub fn only(mut self, condition: impl Into<String>) -> Self {
+        self.conditions.push(condition.into());
+        self
+    }
+
+    /// What follows the conditions: `GROUP BY …` or `ORDER BY …`.
+    #[must_use]
+    pub fn ending(self, tail: &'static str) -> Self {
+        Self { tail, ..self }
+    }
+
+    /// The system table, without its database.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The statement that reads the list.
+    #[must_use]
+    pub fn rows(&self) -> String {
+        let tail = if self.tail.is_empty() { String::new() } else { format!(" {}", self.tail) };
+        format!("SELECT {} FROM system.{}{}{tail}", self.columns, self.table, self.filter())
+    }
+
+    /// The statement that counts the rows that the list is made of: before any `GROUP BY`.
+    #[must_use]
+    pub fn count(&self) -> String {
+        format!("SELECT count() AS count FROM system.{}{}", self.table, self.filter())
+    }
+
+    fn filter(&self) -> String {
+        if self.conditions.is_empty() { String::new() } else { format!(" WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::List;
+
+    #[test]
+    fn a_list_and_its_count_have_the_same_conditions() {
+        let list = List::of("parts", "database, table").only("active").only("(a OR b)").ending("GROUP BY table");
+        assert_eq!(list.rows(), "SELECT database, table FROM system.parts WHERE active AND (a OR b) GROUP BY table");
+        assert_eq!(list.count(), "SELECT count() AS count FROM system.parts WHERE active AND (a OR b)");
+        assert_eq!(List::of("disks", "name").rows(), "SELECT name FROM system.disks");
+    }
+}
