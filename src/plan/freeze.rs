@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Part, PartitionId, Table};
+use crate::model::{Part, PartName, PartitionId, Table};
 
 /// How much of a table is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,17 @@ pub struct TableFreeze {
 impl TableFreeze {
     /// The parts that are to be taken, patch parts among them.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        // A patch part's partition is its own; it belongs to whatever its table's other parts are taken of.
-        self.table.parts.iter().filter(|part| self.scope.covers(&part.partition) || part.name.is_patch())
+        self.table.parts.iter().filter(|part| self.covers(&part.name, &part.partition))
+    }
+
+    /// Whether a patch part is to be taken: it belongs to the partition that it changes.
+    #[must_use]
+    pub fn takes_patch(&self, name: &PartName) -> bool {
+        name.is_patch() && name.partition().is_none_or(|partition| self.covers(name, &partition))
+    }
+
+    fn covers(&self, name: &PartName, partition: &PartitionId) -> bool {
+        if name.is_patch() { self.scope.covers(&partition.of_data()) } else { self.scope.covers(partition) }
     }
 
     /// Whether a part is linked from the last snapshot. A patch part never is: it is linked from the live table.

@@ -126,3 +126,31 @@ both_engines! {
         assert_eq!(earlier.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "0\t1000\t499500");
     }
 }
+
+#[test]
+fn a_snapshot_of_one_partition_has_the_patches_of_that_partition_alone() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query(
+        "CREATE TABLE lab.t (p Int8, k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k \
+         SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1",
+    );
+    engine.query("INSERT INTO lab.t SELECT toInt8(number % 3) - 1, number, 0 FROM numbers(30)");
+    engine.query("SYSTEM STOP MERGES lab.t");
+    engine.query("UPDATE lab.t SET v = 2 WHERE 1");
+    let chsnap = repository(&engine);
+    for partition in ["-1", "1"] {
+        let created = chsnap.json(0, &["create", &format!("--partition={partition}")]);
+        let table = path_of(&chsnap, &created).join("data/lab/t");
+        let entries = std::fs::read_dir(table).expect("the table").map(|entry| entry.expect("an entry").file_name());
+        let names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+        let patches: Vec<&String> = names.iter().filter(|name| name.starts_with("patch-")).collect();
+        let of_partition = |name: &&&String| name.rsplit_once(&format!("-{partition}_")).is_some();
+        assert!(patches.len() == 1 && patches.iter().all(|name| of_partition(&name)), "{partition}: {names:?}");
+        assert_eq!(names.len(), 2, "{partition}: {names:?}");
+    }
+}

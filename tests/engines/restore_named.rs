@@ -221,3 +221,29 @@ fn an_inner_table_is_not_made_without_its_view() {
     assert_eq!(report["totals"]["failed"], 0, "{report:#}");
     assert_eq!(other.query("SELECT count() FROM lab.mv"), "12");
 }
+
+#[test]
+fn workloads_and_resources_are_kept_and_come_back() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+    engine.query("CREATE RESOURCE io_of_lab (READ ANY DISK, WRITE ANY DISK)");
+    engine.query("CREATE WORKLOAD all_work");
+    let list = "SELECT name FROM system.workloads UNION ALL SELECT name FROM system.resources ORDER BY name";
+    assert_eq!(engine.query(list), "all_work\nio_of_lab");
+    let chsnap = repository(&engine);
+    let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+    for file in ["workload_all_work.sql", "resource_io_of_lab.sql"] {
+        let text = std::fs::read_to_string(snapshot.join("workload").join(file));
+        assert!(text.as_ref().is_ok_and(|text| text.contains("CREATE")), "{file}: {text:?}");
+    }
+    engine.query("DROP WORKLOAD all_work");
+    engine.query("DROP RESOURCE io_of_lab");
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(engine.query(list), "all_work\nio_of_lab");
+}

@@ -1,7 +1,7 @@
 //! Definitions of everything, and the mutations that a restored table has to finish.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
 use crate::model::{
@@ -37,7 +37,7 @@ pub(super) struct Written {
 }
 
 /// The server's own directories beside its metadata that hold definitions: kept whole, where they can be read.
-const BESIDE: [&str; 3] = ["user_defined", "access", "named_collections"];
+const BESIDE: [&str; 4] = ["user_defined", "access", "named_collections", "workload"];
 
 /// Whether a snapshot has all databases, and what the server has beside them.
 fn keeps_everything(request: &Request) -> bool {
@@ -182,6 +182,34 @@ impl Definitions<'_> {
             let path = Path::new("user_defined").join(name);
             if !names.contains(&path) {
                 written.files.push(self.incoming.write_metadata(&path, function.create_query.as_bytes())?);
+            }
+        }
+        self.write_workloads(&names, written, warnings)
+    }
+
+    /// Workloads and resources that have no file here: the server keeps them elsewhere, in Keeper say.
+    fn write_workloads(
+        &self,
+        names: &[PathBuf],
+        written: &mut Written,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
+        for (table, kind) in [("workloads", "workload"), ("resources", "resource")] {
+            let listed = match server::statements_in(self.server, table) {
+                Err(error @ server::ServerError::Exception { .. }) => {
+                    let message =
+                        format!("the {table} of the server are not in the snapshot: {}", crate::monitor::chain(&error));
+                    warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
+                    continue;
+                }
+                listed => listed?,
+            };
+            for (name, statement) in listed.into_iter().filter(|(_, statement)| !statement.is_empty()) {
+                // ClickHouse's own file name for it; see `WorkloadEntityDiskStorage`.
+                let path = Path::new("workload").join(format!("{kind}_{}.sql", escape_for_file_name(&name)));
+                if !names.contains(&path) {
+                    written.files.push(self.incoming.write_metadata(&path, statement.as_bytes())?);
+                }
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
-use crate::model::{Catalog, Look, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
+use crate::model::{Catalog, Look, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, Taken, Verdict, heir, judge};
 use crate::repo::{DATA, Incoming};
@@ -148,12 +148,14 @@ impl Rounds<'_> {
         let mut gathered = Gathered { refused, broken: Vec::new(), is_broken_on_server: false, attempt };
         let before = gathered.attempt.freeze.table.clone();
         let Some(found) = after.find(&before.key).filter(|_| gathered.refused.is_none()) else { return Ok(gathered) };
-        let mut patches = found.parts.iter().map(|part| &part.name).filter(|name| name.is_patch()).peekable();
-        if patches.peek().is_some() {
+        let freeze = &gathered.attempt.freeze;
+        let names = found.parts.iter().map(|part| &part.name);
+        let patches: Vec<PartName> = names.filter(|name| freeze.takes_patch(name)).cloned().collect();
+        if !patches.is_empty() {
             let (live, dir) = (self.taker.local.live(&before)?, gathered.attempt.target.dir()?);
             let path = gathered.attempt.target.path();
             let landing = Landing { table: &before, dir: &dir, path: &path };
-            let more = self.taker.pool.install(|| self.taker.take_patches(patches, &live, landing))?;
+            let more = self.taker.pool.install(|| self.taker.take_patches(patches.iter(), &live, landing))?;
             gathered.attempt.parts.extend(more);
         }
         mark_foreign_fingerprints(&mut gathered.attempt, &before, found);

@@ -133,7 +133,7 @@ impl Taker<'_> {
         let (dir, placed) = self.place_all(&attempt, dir, name)?;
         // Patches that came during the freeze, also those that a merge has already made obsolete.
         let patches_now = patches_in(&live)?;
-        let came = patches_now.difference(&patches_before);
+        let came = patches_now.difference(&patches_before).filter(|name| attempt.freeze.takes_patch(name));
         let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
         parts.extend(self.pool.install(|| self.take_patches(came, &live, landing))?);
         parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
