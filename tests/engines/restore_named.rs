@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, both_engines};
-use crate::support::repository;
+use crate::support::{path_of, repository};
 
 fn table<'a>(report: &'a Value, name: &str) -> &'a Value {
     let tables = report["tables"].as_array().expect("a list");
