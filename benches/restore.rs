@@ -8,6 +8,7 @@
 //! Root is needed: the other filesystem is an ext4 in a file, mounted for this program alone. Everything is below the
 //! temporary folder, so `TMPDIR` says which disk is measured. Nothing here fails for being slow.
 
+#![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
 #[path = "../tests/support/chsnap.rs"]

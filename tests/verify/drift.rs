@@ -35,8 +35,10 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+fn set_modes(paths: &[PathBuf], mode: u32) {
+    for path in paths {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
 }
 
 /// Makes all files that a table has live belong to somebody else, as `chown -R` does. False where this user may not.
@@ -45,9 +47,9 @@ fn give_away(store: &Store, table: &str) -> bool {
         eprintln!("SKIPPED: only root can give files away");
         return false;
     }
-    files_below(&store.live().join(table))
-        .iter()
-        .for_each(|path| chown(path, Some(101), Some(102)).expect("given away"));
+    for path in files_below(&store.live().join(table)) {
+        chown(path, Some(101), Some(102)).expect("given away");
+    }
     true
 }
 
@@ -67,7 +69,7 @@ fn a_chmod_of_live_files_is_drift_and_exit_code_3_wherever_it_is_shown() {
     let (store, chsnap, ids) = store();
     chsnap.json(0, &["verify"]);
     let live = files_below(&store.live().join("one"));
-    live.iter().for_each(|path| set_mode(path, 0o644));
+    set_modes(&live, 0o644);
     for level in ["structure", "size", "data"] {
         let document = chsnap.json(3, &["verify", "--level", level]);
         assert_eq!((&document["state"], &document["damage"]), (&json!("drifted"), &json!([])), "{document}");
@@ -114,7 +116,7 @@ fn a_chmod_of_live_files_is_drift_and_exit_code_3_wherever_it_is_shown() {
         assert!(store.open().damaged_parts(*id).expect("a journal").is_empty());
     }
     // As it was, it is sound again; any level finds that.
-    live.iter().for_each(|path| set_mode(path, 0o440));
+    set_modes(&live, 0o440);
     assert_eq!(chsnap.json(0, &["verify", "--level", "structure"])["state"], "sound");
     assert_eq!(chsnap.json(0, &["list"])["snapshots"][0]["verified"]["drifted"], false);
     chsnap.expect(0, &[&["monitor"], &YOUNG[..]].concat());
@@ -137,7 +139,7 @@ fn a_chown_of_live_files_is_drift_and_a_snapshot_made_then_has_none() {
 #[test]
 fn real_damage_beside_drift_is_found_is_12_and_is_noted() {
     let (store, chsnap, ids) = store();
-    files_below(&store.live()).iter().for_each(|path| set_mode(path, 0o644));
+    set_modes(&files_below(&store.live()), 0o644);
     give_away(&store, "one");
     flip(&store.at(ids[0]).join(FILE));
     let document = chsnap.json(12, &["verify", "--level", "data"]);
@@ -164,7 +166,7 @@ fn damage_is_repaired_from_a_copy_that_has_drifted_in_the_same_way_and_drift_is_
     let second = store.snapshot();
     // Of both snapshots, which share no inode.
     for id in [first, second] {
-        files_below(&store.at(id).join("data/d/one/all_1_1_0")).iter().for_each(|path| set_mode(path, 0o644));
+        set_modes(&files_below(&store.at(id).join("data/d/one/all_1_1_0")), 0o644);
     }
     flip(&store.at(first).join(FILE));
     fs::remove_file(store.at(first).join("data/d/one/all_1_1_0/c5.bin")).expect("removed");

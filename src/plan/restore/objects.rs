@@ -201,6 +201,7 @@ mod tests {
 
     #[test]
     fn an_object_that_differs_from_the_servers_stays_and_is_named() {
+        use ObjectAction::{Keep, KeepOther};
         let stored = [
             object(ObjectKind::Function, "f", "CREATE FUNCTION f AS x -> (x + 1)"),
             object(ObjectKind::NamedCollection, "nc", "CREATE NAMED COLLECTION IF NOT EXISTS nc AS a = '1', b = 's3'"),
@@ -213,7 +214,6 @@ mod tests {
             ]);
             plan_objects(&stored, &existing, &|_, _| true, false).into_iter().map(|plan| plan.action).collect()
         };
-        use ObjectAction::{Keep, KeepOther};
         let (same, hidden) =
             ("CREATE FUNCTION f\nAS x -> (x + 1)", "CREATE NAMED COLLECTION nc AS a = '1', b = '[HIDDEN]'");
         assert_eq!(actions(Some(same), hidden), [Keep, Keep]);
