@@ -163,13 +163,8 @@ impl Neutral {
         if !self.cut_lists.is_empty() {
             return Err(ServerError::Cut { list: format!("system.{table}"), settings: self.cut_lists.clone() });
         }
-        Ok(self.whatever_cuts(table))
-    }
-
-    /// [`Neutral::for_list`] of a list that is checked in another way.
-    pub(super) fn whatever_cuts(&self, table: &str) -> Vec<Setting> {
         let databases = if table == "databases" { self.databases.as_slice() } else { &[] };
-        self.lists.iter().chain(databases).cloned().collect()
+        Ok(self.lists.iter().chain(databases).cloned().collect())
     }
 
     /// What a read of rows of the user's own is asked with.

@@ -127,7 +127,8 @@ pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, 
         if features.has_table("mutations") { server.list(&sql::mutations_of(name))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
     list_parts(server, &mut catalog, true, std::slice::from_ref(name))?;
-    finish(&mut catalog, databases(server)?);
+    let databases = if is_behind_overlay(&catalog) { databases(server)? } else { Vec::new() };
+    finish(&mut catalog, databases);
     Ok(catalog.tables.into_iter().next())
 }
 
@@ -170,12 +171,16 @@ fn pending(
     Ok(pending)
 }
 
+fn is_behind_overlay(catalog: &Catalog) -> bool {
+    catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree())
+}
+
 /// Leaves out what cannot be used, and completes what an Overlay database does not show.
 fn finish(catalog: &mut Catalog, databases: Vec<DatabaseRow>) {
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
-    if catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree()) {
+    if is_behind_overlay(catalog) {
         look_behind_overlays(catalog, &databases);
     }
     catalog.engines = databases.into_iter().map(|database| (database.name, database.engine)).collect();

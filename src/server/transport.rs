@@ -60,8 +60,6 @@ enum Reads<'a> {
     Nothing,
     /// This system table.
     List(&'a str),
-    /// The same, before it is known what may cut it: whatever is listed next is checked.
-    FirstList(&'a str),
     /// The user's own tables.
     Rows,
 }
@@ -112,7 +110,7 @@ impl Server {
             let rows = server.answers(&server.request(&neutral::probe_sql(), settings), Reads::Nothing)?;
             Ok(rows.into_iter().next())
         })?;
-        server.features = Features::new(server.first_list(&features::columns())?);
+        server.features = Features::new(server.list(&features::columns())?);
         if let Some(list) = policies::list(&server.features) {
             // Users who may not see policies are many, and most servers have none.
             let policies = server.listed(&list, server.asking(&[]));
@@ -213,20 +211,6 @@ impl Server {
         whole(list.table(), read, || self.count(list, asking))
     }
 
-    fn first_list<T: DeserializeOwned>(&self, list: &List) -> Result<Vec<T>, ServerError> {
-        let reads = Reads::FirstList(list.table());
-        let read = || {
-            let rows: Vec<T> = self.answers(&self.request(&list.rows(), &[]), reads)?;
-            let count = rows.len() as u64;
-            Ok((rows, count))
-        };
-        let count = || {
-            let rows: Vec<CountRow> = self.answers(&self.request(&list.count(), &[]), reads)?;
-            Ok(rows.first().map_or(0, |row| row.count))
-        };
-        whole(list.table(), read, count)
-    }
-
     /// How lists are asked for that nothing speaks against.
     pub(super) fn asking<'a>(&self, settings: &'a [(&'a str, String)]) -> Asking<'a> {
         Asking { settings, deadline: self.options.query_deadline, interruptible: true }
@@ -297,7 +281,6 @@ impl Server {
         match reads {
             Reads::Nothing => Ok(Vec::new()),
             Reads::Rows => self.neutral.for_reads(),
-            Reads::FirstList(table) => Ok(self.neutral.whatever_cuts(table)),
             Reads::List(table) => {
                 let policies = policies::hiding(&self.policies, table);
                 if !policies.is_empty() {
