@@ -3,7 +3,7 @@
 use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
 use chsnap::ops::OpError;
-use chsnap::plan::{ReferenceError, Refusal, nearest};
+use chsnap::plan::{ReferenceError, Refusal, TableSkipReason, nearest};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, UrlProblem, code};
 use clap::error::ErrorKind;
@@ -278,7 +278,7 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::TargetOutOfReach { .. } | OpError::RestorePart(RestorePartError::NotLinked { .. }) => {
             "--place auto copies what cannot be linked"
         }
-        OpError::NothingTaken { first, .. } if first.contains("Not enough privileges") => {
+        OpError::NothingTaken { reason: TableSkipReason::Forbidden(_), .. } => {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }
         OpError::PlanIsOld => "run it again: it shows what it would do now",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
 use crate::model::{PartName, SnapshotId, TableName, count, size};
-use crate::plan::{ReferenceError, Refusal};
+use crate::plan::{ReferenceError, Refusal, TableSkipReason};
 use crate::repo::RepoError;
 use crate::server::ServerError;
 
@@ -205,12 +205,14 @@ pub enum OpError {
         path: PathBuf,
     },
     /// Not one table could be taken.
-    #[error("none of the {count} tables could be taken; the first: {first}")]
+    #[error("none of the {count} tables could be taken; the first: {table}: {reason}")]
     NothingTaken {
         /// How many were tried.
         count: usize,
-        /// Why the first could not.
-        first: String,
+        /// The first of them.
+        table: TableName,
+        /// Why it could not.
+        reason: TableSkipReason,
     },
     /// A snapshot that may only be removed knowingly.
     #[error("the snapshot {id} is {why}")]

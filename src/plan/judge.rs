@@ -14,6 +14,8 @@ pub enum Refused {
     NoTable,
     /// Two freezes wanted the counter of freezes at once. The message.
     CounterRace(String),
+    /// This user may not freeze it. The message.
+    Forbidden(String),
     /// It refuses this table. The message.
     Table(String),
 }
@@ -127,6 +129,8 @@ pub enum RetryReason {
 /// Why a table is not in the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableSkipReason {
+    /// This user may not freeze it. The server's message.
+    Forbidden(String),
     /// The server refuses to freeze it. The server's message.
     Refused(String),
     /// It was dropped or renamed during the run.
@@ -166,6 +170,9 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     match evidence.refused {
         Some(Refused::CounterRace(message)) if !is_last => {
             return Verdict::Retry(RetryReason::CounterRace(message.clone()));
+        }
+        Some(Refused::Forbidden(message)) => {
+            return Verdict::Skipped(TableSkipReason::Forbidden(message.clone()));
         }
         Some(Refused::CounterRace(message) | Refused::Table(message)) => {
             return Verdict::Skipped(TableSkipReason::Refused(message.clone()));
@@ -290,7 +297,7 @@ impl fmt::Display for RetryReason {
 impl fmt::Display for TableSkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(message) => f.write_str(message),
+            Self::Forbidden(message) | Self::Refused(message) => f.write_str(message),
             Self::Gone => f.write_str("it was dropped or renamed while the snapshot was made"),
             Self::Unstable(reason) => write!(f, "{reason}, {ROUNDS} times"),
             Self::Restless => {

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
+use crate::fs::Dir;
 use crate::model::{Catalog, Look, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
 use crate::ops::error::OpError;
-use crate::plan::{BrokenPart, Evidence, ROUNDS, Refused, TableFreeze, Taken, Verdict, heir, judge};
+use crate::plan::{
+    BrokenPart, Caveat, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge,
+};
 use crate::repo::{DATA, Incoming};
 use crate::server::{self, Disk, code};
 
@@ -47,27 +50,9 @@ impl Rounds<'_> {
         let mut tree = Tree::default();
         let mut next = planned;
         let mut look = first_look;
-        self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
         if !unlisted.is_empty() {
-            // One that was attached meanwhile is frozen as any other.
-            let now = server::survey_again(self.taker.server, self.taker.request.selection.names_system(), &look)?;
-            look = now.look();
-            let is_away = |table: &&UnlistedTable| {
-                let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
-                table.reason == Unlisted::Since && !is_listed
-            };
-            let selection = &self.taker.request.selection;
-            let away = unlisted.iter().filter(is_away).filter(|table| !selection.accepts(&table.table));
-            warnings.extend(away.map(UnlistedTable::warning));
-            let plan = plan_again(&now, self.disks, self.taker.previous, selection);
-            for freeze in plan.freeze {
-                let name = freeze.table.name();
-                let was_linked = tree.taken.remove(name).is_some();
-                if was_linked || tree.skipped.remove(name).is_some() {
-                    self.clear(&Target::new(&data, name))?;
-                    next.push(freeze);
-                }
-            }
+            self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
+            look = self.look_for_attached(unlisted, &data, &mut tree, &mut next, (&look, warnings))?;
         }
         for round in 1..=ROUNDS {
             if next.is_empty() {
@@ -95,15 +80,12 @@ impl Rounds<'_> {
                     is_gone.then(|| heir(&gathered.attempt.freeze.table, &plan, &planned_names, is_known)).flatten();
                 let heir = heir.map(|heir| heir.table.name().clone());
                 let (verdict, table) = gathered.judge(&after, heir.as_ref(), round);
-                let attempt = gathered.attempt;
-                let name = table.name().clone();
+                let (attempt, name) = (gathered.attempt, table.name().clone());
                 match verdict {
                     Verdict::Taken(Taken { mutations, caveats }) => {
-                        warnings.extend(
-                            caveats
-                                .iter()
-                                .map(|caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"))),
-                        );
+                        let warning =
+                            |caveat: &Caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"));
+                        warnings.extend(caveats.iter().map(warning));
                         tree.taken.insert(name, TakenTable { attempt, after: table, freezes: round, mutations });
                     }
                     Verdict::Retry(reason) => {
@@ -112,7 +94,13 @@ impl Rounds<'_> {
                         // Whatever it was, its parts are listed again and not taken for the same ones.
                         look.parts.remove(&table.key);
                         let again = heir.as_ref().unwrap_or(&name);
-                        next.extend(plan.freeze.iter().find(|freeze| freeze.table.name() == again).cloned());
+                        match plan.freeze.iter().find(|freeze| freeze.table.name() == again) {
+                            Some(freeze) => next.push(freeze.clone()),
+                            None => {
+                                let reason = TableSkipReason::Gone;
+                                tree.skipped.insert(name, SkippedTable { table, reason });
+                            }
+                        }
                     }
                     Verdict::Skipped(reason) => {
                         self.clear(&attempt.target)?;
@@ -127,10 +115,39 @@ impl Rounds<'_> {
         }
         match tree.skipped.first_key_value() {
             Some((name, SkippedTable { reason, .. })) if tree.taken.is_empty() => {
-                Err(OpError::NothingTaken { count, first: format!("{name}: {reason}") })
+                Err(OpError::NothingTaken { count, table: name.clone(), reason: reason.clone() })
             }
             _ => Ok(tree),
         }
+    }
+
+    /// Looks at the server once the parts of unlisted tables are linked. A table that was attached meanwhile is frozen as any
+    /// other. The answer is what the server lists now.
+    fn look_for_attached(
+        &self,
+        unlisted: &[UnlistedTable],
+        data: &Dir,
+        tree: &mut Tree,
+        next: &mut Vec<TableFreeze>,
+        (earlier, warnings): (&Look, &mut Vec<Warning>),
+    ) -> Result<Look, OpError> {
+        let selection = &self.taker.request.selection;
+        let now = server::survey_again(self.taker.server, selection.names_system(), earlier)?;
+        let is_away = |table: &&UnlistedTable| {
+            let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
+            table.reason == Unlisted::Since && !is_listed
+        };
+        let away = unlisted.iter().filter(is_away).filter(|table| !selection.accepts(&table.table));
+        warnings.extend(away.map(UnlistedTable::warning));
+        for freeze in plan_again(&now, self.disks, self.taker.previous, selection).freeze {
+            let name = freeze.table.name();
+            let was_linked = tree.taken.remove(name).is_some();
+            if was_linked || tree.skipped.remove(name).is_some() {
+                self.clear(&Target::new(data, name))?;
+                next.push(freeze);
+            }
+        }
+        Ok(now.look())
     }
 
     /// Takes away what stands of a table, and what is remembered of it.
@@ -221,6 +238,8 @@ fn refused(refusal: Refusal) -> Result<Refused, OpError> {
     }
     Ok(if error.is_table_gone() {
         Refused::NoTable
+    } else if error.code() == Some(code::ACCESS_DENIED) {
+        Refused::Forbidden(error.to_string())
     } else if error.is_counter_race() {
         Refused::CounterRace(error.to_string())
     } else {
