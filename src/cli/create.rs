@@ -231,7 +231,7 @@ fn text(report: &Report) -> String {
     let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
     format!(
         "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}\n  \
-         {:.1} s: freeze {:.1}, place {:.1}, check and seal {:.1}\n",
+         {:.1} s: freeze {:.1}, place {:.1}, check {:.1}, seal {:.1}\n",
         report.id,
         render::count(totals.tables, "table"),
         render::count(totals.parts, "part"),
@@ -243,6 +243,7 @@ fn text(report: &Report) -> String {
         seconds("total"),
         seconds("freeze"),
         seconds("place"),
+        seconds("check"),
         seconds("seal"),
     )
 }
