@@ -161,6 +161,8 @@ pub struct Catalog {
     pub engines: BTreeMap<String, String>,
     /// What `Distributed` tables have not sent yet, where the server lists it and there is something.
     pub pending: BTreeMap<TableName, PendingBlocks>,
+    /// Tables whose rows are in memory only, with the number of rows; none where the server does not tell.
+    pub in_memory: BTreeMap<TableName, Option<u64>>,
     /// Tables that chsnap cannot handle at all, with the reason.
     pub unusable: Vec<(TableName, String)>,
     /// Tables that the server has and does not list.

@@ -94,6 +94,11 @@ pub enum StayReason {
     InBackup,
     /// It has a `UNIQUE KEY`, and `FREEZE` refuses such tables (344).
     UniqueKey,
+    /// Its rows are in memory only. Their number, where the server tells it.
+    InMemory {
+        /// Rows.
+        rows: Option<u64>,
+    },
     /// It has accepted blocks that it has not sent to where they belong.
     Pending(PendingBlocks),
 }
@@ -117,6 +122,8 @@ impl fmt::Display for StayReason {
                 write!(f, "its disk {disk:?} is of type {kind}, and only local disks can be linked from")
             }
             Self::Engine { engine } => write!(f, "its engine {engine} cannot be frozen"),
+            Self::InMemory { rows: Some(rows) } => write!(f, "its {} are in memory only", count(*rows, "row")),
+            Self::InMemory { rows: None } => write!(f, "its rows are in memory only"),
             Self::InBackup => write!(f, "its database shows a backup, whose tables cannot be frozen"),
             Self::UniqueKey => write!(f, "it has a UNIQUE KEY, and such tables cannot be frozen"),
             Self::Pending(PendingBlocks { files, bytes }) => {
@@ -136,6 +143,8 @@ pub struct Around<'a> {
     pub database_engine: &'a str,
     /// What the table has not sent yet.
     pub pending: Option<PendingBlocks>,
+    /// If the table's rows are in memory only: their number, where the server tells it.
+    pub in_memory: Option<Option<u64>>,
 }
 
 /// Engines outside the MergeTree family that store data on the server's own disks (`storesDataOnDisk` in
@@ -175,6 +184,9 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
         // It stores nothing but what waits to be sent, and says that it stores data all the same.
         let pending = around.pending.filter(|pending| pending.files > 0);
         return pending.map_or(Choice::DefinitionOnly, |pending| Choice::DataStays(StayReason::Pending(pending)));
+    }
+    if let Some(rows) = around.in_memory {
+        return if rows == Some(0) { Choice::DefinitionOnly } else { Choice::DataStays(StayReason::InMemory { rows }) };
     }
     let stores_data = table.has_own_data.unwrap_or_else(|| OTHERS_WITH_DATA.contains(&table.engine.as_str()));
     // A view's own data lies in its inner table, which is a table of its own.

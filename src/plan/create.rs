@@ -51,6 +51,7 @@ pub fn plan_create<'a>(
             foreign_disk: foreign_disk(table),
             database_engine: catalog.engines.get(&table.name().database).map_or("", String::as_str),
             pending: catalog.pending.get(table.name()).copied(),
+            in_memory: catalog.in_memory.get(table.name()).copied(),
         };
         match choose(selection, table, around) {
             Choice::Take => {

@@ -118,6 +118,18 @@ pub(super) struct PendingRow {
     pub bytes: u64,
 }
 
+/// A table whose rows are in memory only.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct MemoryRow {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Its rows.
+    #[serde(deserialize_with = "number")]
+    pub rows: u64,
+}
+
 /// A function that the server has.
 #[derive(Deserialize)]
 pub(super) struct FunctionName {

@@ -143,6 +143,17 @@ fn listed_mutations() -> List {
     List::of("mutations", "database, table, mutation_id, is_done")
 }
 
+/// Tables of these engines with their rows; `None` where the server does not count them.
+#[must_use]
+pub fn rows_in_memory(features: &Features, with_system: bool, engines: &[&str]) -> Option<List> {
+    features.has_column("tables", "total_rows").then(|| {
+        let engines: Vec<String> = engines.iter().map(|engine| format!("'{engine}'")).collect();
+        List::of("tables", "database, name AS table, ifNull(total_rows, 0) AS rows")
+            .only(left_out(with_system))
+            .only(format!("engine IN ({})", engines.join(", ")))
+    })
+}
+
 /// What tables of the engine `Distributed` have not sent yet; `None` where the server does not list it.
 #[must_use]
 pub fn distribution_queue(features: &Features, with_system: bool) -> Option<List> {

@@ -17,7 +17,7 @@ use crate::model::{
 use super::databases::{DatabaseRow, databases, remote};
 use super::error::{ServerError, code};
 use super::list::List;
-use super::rows::{FunctionName, FunctionRow, ListingRow, MutationRow, PartRow, PendingRow, TableRow};
+use super::rows::{FunctionName, FunctionRow, ListingRow, MemoryRow, MutationRow, PartRow, PendingRow, TableRow};
 use super::sql;
 use super::transport::Server;
 
@@ -78,6 +78,9 @@ pub fn survey_again(server: &Server, with_system: bool, earlier: &Look) -> Resul
     look(server, with_system, Some(earlier))
 }
 
+/// Engines whose rows are in memory only.
+const IN_MEMORY: [&str; 2] = ["Memory", "Buffer"];
+
 /// The engine of tables that hand rows on to others.
 const DISTRIBUTED: &str = "Distributed";
 
@@ -93,6 +96,7 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
     let mut catalog = catalog(tables, mutations);
     if earlier.is_none() {
         catalog.pending = pending(server, &catalog, with_system)?;
+        catalog.in_memory = in_memory(server, &catalog, with_system)?;
     }
     let known = match earlier {
         Some(earlier) => Known::of(&catalog, listings(server, with_system)?, earlier),
@@ -169,6 +173,23 @@ fn pending(
         blocks.bytes = blocks.bytes.saturating_add(row.bytes);
     }
     Ok(pending)
+}
+
+/// The tables whose rows are in memory only.
+fn in_memory(
+    server: &Server,
+    catalog: &Catalog,
+    with_system: bool,
+) -> Result<BTreeMap<TableName, Option<u64>>, ServerError> {
+    let is_in_memory = |table: &&Table| IN_MEMORY.contains(&table.engine.as_str());
+    let mut tables: BTreeMap<TableName, Option<u64>> =
+        catalog.tables.iter().filter(is_in_memory).map(|table| (table.name().clone(), None)).collect();
+    let list = sql::rows_in_memory(server.features(), with_system, &IN_MEMORY).filter(|_| !tables.is_empty());
+    let rows: Vec<MemoryRow> = list.map_or_else(|| Ok(Vec::new()), |list| server.list(&list))?;
+    for row in rows {
+        tables.insert(TableName::new(row.database, row.table), Some(row.rows));
+    }
+    Ok(tables)
 }
 
 fn is_behind_overlay(catalog: &Catalog) -> bool {

@@ -108,3 +108,32 @@ both_engines! {
         assert!(shadows(&engine).is_empty());
     }
 }
+
+both_engines! {
+    fn rows_that_are_in_memory_only_are_named(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("CREATE TABLE lab.m (k UInt64) ENGINE = Memory");
+        engine.query("CREATE TABLE lab.b (k UInt64) ENGINE = Buffer('lab', 't', 1, 600, 600, 100000, 100000, 100000000, 100000000)");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+        engine.query("INSERT INTO lab.m SELECT number FROM numbers(600)");
+        engine.query("INSERT INTO lab.b SELECT number FROM numbers(500)");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(3, &["create"]);
+        let warnings = created["warnings"].as_array().expect("warnings");
+        // An old server does not count them in its list.
+        let rows = |rows: &str| if engine.kind() == Kind::V26 { format!("its {rows} rows are in memory only") } else { "its rows are in memory only".to_owned() };
+        for (table, rows) in [("lab.m", rows("600")), ("lab.b", rows("500"))] {
+            let is_said = warnings.iter().filter_map(|warning| warning.as_str()).any(|text| text.contains(table) && text.contains(&rows));
+            assert!(is_said, "{table}: {warnings:?}");
+        }
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        chsnap.json(0, &["create", "--accept", "lab.m", "--accept", "lab.b"]);
+        if engine.kind() == Kind::V26 {
+            engine.query("TRUNCATE TABLE lab.m");
+            engine.query("OPTIMIZE TABLE lab.b");
+            let created = chsnap.json(0, &["create"]);
+            assert_eq!(created["warnings"].as_array().map(Vec::len), Some(0), "{created:#}");
+        }
+    }
+}
