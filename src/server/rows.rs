@@ -125,9 +125,14 @@ pub(super) struct MemoryRow {
     pub database: String,
     /// Its name.
     pub table: String,
-    /// Its rows.
+    /// Its engine.
+    pub engine: String,
+    /// Its rows; of a `Buffer` with those of the table that it writes to.
     #[serde(deserialize_with = "number")]
     pub rows: u64,
+    /// Bytes of what is in memory.
+    #[serde(deserialize_with = "number")]
+    pub bytes: u64,
 }
 
 /// A function that the server has.

@@ -148,9 +148,8 @@ fn listed_mutations() -> List {
 pub fn rows_in_memory(features: &Features, with_system: bool, engines: &[&str]) -> Option<List> {
     features.has_column("tables", "total_rows").then(|| {
         let engines: Vec<String> = engines.iter().map(|engine| format!("'{engine}'")).collect();
-        List::of("tables", "database, name AS table, ifNull(total_rows, 0) AS rows")
-            .only(left_out(with_system))
-            .only(format!("engine IN ({})", engines.join(", ")))
+        let columns = "database, name AS table, engine, ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes";
+        List::of("tables", columns).only(left_out(with_system)).only(format!("engine IN ({})", engines.join(", ")))
     })
 }
 

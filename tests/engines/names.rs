@@ -121,10 +121,10 @@ both_engines! {
         let chsnap = repository(&engine);
         let created = chsnap.json(3, &["create"]);
         let warnings = created["warnings"].as_array().expect("warnings");
-        // An old server does not count them in its list.
-        let rows = |rows: &str| if engine.kind() == Kind::V26 { format!("its {rows} rows are in memory only") } else { "its rows are in memory only".to_owned() };
-        for (table, rows) in [("lab.m", rows("600")), ("lab.b", rows("500"))] {
-            let is_said = warnings.iter().filter_map(|warning| warning.as_str()).any(|text| text.contains(table) && text.contains(&rows));
+        // An old server does not count them in its list, and a Buffer counts those of the table behind it too.
+        let of_memory = if engine.kind() == Kind::V26 { "its 600 rows are in memory only" } else { "its rows are in memory only" };
+        for (table, rows) in [("lab.m", of_memory), ("lab.b", "its rows are in memory only")] {
+            let is_said = warnings.iter().filter_map(|warning| warning.as_str()).any(|text| text.contains(table) && text.contains(rows));
             assert!(is_said, "{table}: {warnings:?}");
         }
         assert_eq!(warnings.len(), 2, "{warnings:?}");
