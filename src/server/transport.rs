@@ -56,11 +56,11 @@ pub(super) struct Asking<'a> {
 /// What a statement reads: settings that would cut its answer short are taken away accordingly.
 #[derive(Clone, Copy, Debug)]
 enum Reads<'a> {
-    /// Values that stand in no table.
-    Nothing,
+    /// The settings themselves.
+    Settings,
     /// This system table.
     List(&'a str),
-    /// The user's own tables.
+    /// The user's own tables, or none.
     Rows,
 }
 
@@ -107,7 +107,7 @@ impl Server {
             policies: Vec::new(),
         };
         server.neutral = Neutral::find(|settings| {
-            let rows = server.answers(&server.request(&neutral::probe_sql(), settings), Reads::Nothing)?;
+            let rows = server.answers(&server.request(&neutral::probe_sql(), settings), Reads::Settings)?;
             Ok(rows.into_iter().next())
         })?;
         server.features = Features::new(server.list(&features::columns())?);
@@ -144,12 +144,13 @@ impl Server {
         &self.options.interrupted
     }
 
-    /// Runs a query that reads no table, and reads its rows.
+    /// Runs a query that lists nothing, and reads its rows.
     ///
     /// # Errors
-    /// If the server does not answer in time, refuses, or answers something else than such rows.
+    /// If the server does not answer in time, refuses, or answers something else than such rows, and if settings may cut
+    /// the answer that the server does not let be changed.
     pub(super) fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, ServerError> {
-        self.answers(&self.request(sql, &[]), Reads::Nothing)
+        self.answers(&self.request(sql, &[]), Reads::Rows)
     }
 
     /// Runs a query over tables of the user's own, and reads its rows.
@@ -279,7 +280,7 @@ impl Server {
     /// Settings without which an answer may be cut.
     fn neutral_for(&self, reads: Reads<'_>) -> Result<Vec<neutral::Setting>, ServerError> {
         match reads {
-            Reads::Nothing => Ok(Vec::new()),
+            Reads::Settings => Ok(Vec::new()),
             Reads::Rows => self.neutral.for_reads(),
             Reads::List(table) => {
                 let policies = policies::hiding(&self.policies, table);
