@@ -40,15 +40,20 @@ pub struct UnlistedTable {
     pub table: Table,
     /// Why it is not listed.
     pub reason: Unlisted,
+    /// Why its parts cannot be read, if they cannot.
+    pub trouble: Option<String>,
 }
 
 impl UnlistedTable {
     /// The warning about it.
     #[must_use]
     pub fn warning(&self) -> Warning {
-        let Self { table, reason } = self;
-        let what =
-            if table.is_merge_tree() { "its parts are linked from its directory" } else { "its definition is kept" };
+        let Self { table, reason, trouble } = self;
+        let what = match trouble {
+            Some(trouble) if table.is_merge_tree() => format!("and {trouble}"),
+            None if table.is_merge_tree() => "its parts are linked from its directory".to_owned(),
+            _ => "its definition alone is kept".to_owned(),
+        };
         let message = format!("{} is not in the server's list of tables, {what}: {reason}", table.name());
         Warning::of_table(WarningKind::NotListed, table.name(), message)
     }

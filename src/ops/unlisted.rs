@@ -12,7 +12,7 @@ use crate::model::{
     Catalog, Part, PartName, Table, TableKey, TableName, TableUuid, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
     WarningKind, escape_for_file_name, is_drill_database, standing_parts, unescape_file_name,
 };
-use crate::plan::{Definition, StorageChoice};
+use crate::plan::{Definition, DefinitionKind, StorageChoice};
 use crate::server::{self, Server};
 
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
@@ -79,8 +79,17 @@ fn add(
             () if !listed.contains(file.name.database.as_str()) => Unlisted::WithDatabase,
             () => Unlisted::Unexplained,
         };
-        let table = table(local, file, &String::from_utf8_lossy(&text))?;
-        catalog.unlisted.push(UnlistedTable { table, reason });
+        let mut table = table(local, file, &String::from_utf8_lossy(&text));
+        let trouble = match parts_of(local, &table) {
+            _ if !table.is_merge_tree() => None,
+            Ok(Some(parts)) => {
+                table.parts = Arc::new(parts);
+                None
+            }
+            Ok(None) => Some("it has no directory".to_owned()),
+            Err(error) => Some(format!("its directory cannot be opened: {}", crate::monitor::chain(&error))),
+        };
+        catalog.unlisted.push(UnlistedTable { table, reason, trouble });
     }
     catalog.unlisted.sort_by(|a, b| a.table.key.cmp(&b.table.key));
     Ok(())
@@ -167,7 +176,8 @@ fn in_store(uuid: &TableUuid) -> PathBuf {
     Path::new("store").join(uuid.as_str().get(..3).unwrap_or_default()).join(uuid.as_str())
 }
 
-fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Result<Table, FsError> {
+/// The table of a definition file, without its parts.
+fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Table {
     let definition = Definition::parse(text).ok();
     let uuid = definition.as_ref().and_then(|definition| definition.uuid.clone());
     let relative = match &uuid {
@@ -179,9 +189,9 @@ fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Result<Table, 
         Some(StorageChoice::Policy(policy)) => policy,
         _ => "default".to_owned(),
     };
-    let mut table = Table {
+    Table {
         key: TableKey { name: file.name, uuid },
-        engine: definition.as_ref().and_then(Definition::engine).unwrap_or_default(),
+        engine: definition.as_ref().map(engine).unwrap_or_default(),
         definition: text.to_owned(),
         data_paths: local.iter().map(|disk| disk.disk.path.join(&relative)).collect(),
         metadata_path: file.path,
@@ -189,19 +199,39 @@ fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Result<Table, 
         has_own_data: None,
         parts: Arc::default(),
         mutations: Vec::new(),
-    };
+    }
+}
+
+/// The engine as `system.tables` has it: a materialized view's definition may name that of its inner table.
+fn engine(definition: &Definition) -> String {
+    match definition.kind {
+        DefinitionKind::View => "View".to_owned(),
+        DefinitionKind::MaterializedView => "MaterializedView".to_owned(),
+        DefinitionKind::Dictionary => "Dictionary".to_owned(),
+        DefinitionKind::Table | DefinitionKind::OtherView | DefinitionKind::Database => {
+            definition.engine().unwrap_or_default()
+        }
+    }
+}
+
+/// The parts of a table by its directories; `None` where it has no directory. A part whose rows are not known is left
+/// out: it is linked all the same.
+fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsError> {
     let mut parts = Vec::new();
+    let mut has_directory = false;
     for path in &table.data_paths {
         let (Some((disk, _)), Some(dir)) = (local.locate(path), local.open_live(path)?) else { continue };
+        has_directory = true;
         let names = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
         let names = names.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
         let parent: Arc<Path> = path.as_path().into();
         for name in standing_parts(names) {
+            let Some(rows) = rows_of(&dir, &name) else { continue };
             parts.push(Part {
                 partition: name.partition().expect("a part that stands has a partition in its name"),
                 parent: Arc::clone(&parent),
                 disk: disk.disk.name.as_str().into(),
-                rows: rows_of(&dir, &name),
+                rows,
                 bytes: 0,
                 files: 0,
                 fingerprint: None,
@@ -212,12 +242,12 @@ fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Result<Table, 
     let standing: BTreeSet<PartName> = standing_parts(parts.iter().map(|part| part.name.clone())).into_iter().collect();
     parts.retain(|part| standing.contains(&part.name));
     parts.sort_by(|a, b| a.name.cmp(&b.name));
-    table.parts = Arc::new(parts);
-    Ok(table)
+    Ok(has_directory.then_some(parts))
 }
 
-/// What `count.txt` of a part says; 0 where it cannot be read.
-fn rows_of(table: &Dir, part: &PartName) -> u64 {
-    let text = table.open_dir(part.as_str()).and_then(|dir| dir.find_and_read("count.txt", DEFINITION_LIMIT_BYTES));
-    text.ok().flatten().and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()).unwrap_or(0)
+/// What `count.txt` of a part says. Parts of the oldest kind have none.
+fn rows_of(table: &Dir, part: &PartName) -> Option<u64> {
+    let dir = table.open_dir(part.as_str()).ok()?;
+    let text = dir.find_and_read("count.txt", DEFINITION_LIMIT_BYTES).ok()??;
+    String::from_utf8(text).ok()?.trim().parse().ok()
 }

@@ -122,8 +122,8 @@ impl fmt::Display for StayReason {
                 write!(f, "its disk {disk:?} is of type {kind}, and only local disks can be linked from")
             }
             Self::Engine { engine } => write!(f, "its engine {engine} cannot be frozen"),
-            Self::InMemory { rows: Some(rows) } => write!(f, "its {} are in memory only", count(*rows, "row")),
-            Self::InMemory { rows: None } => write!(f, "its rows are in memory only"),
+            Self::InMemory { rows: Some(rows) } => write!(f, "its data is in memory only ({})", count(*rows, "row")),
+            Self::InMemory { rows: None } => write!(f, "its data is in memory only"),
             Self::InBackup => write!(f, "its database shows a backup, whose tables cannot be frozen"),
             Self::UniqueKey => write!(f, "it has a UNIQUE KEY, and such tables cannot be frozen"),
             Self::Pending(PendingBlocks { files, bytes }) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Catalog, PartName, PartitionId, Table, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
+    Catalog, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
     is_remote_database_engine,
 };
 
@@ -23,6 +23,8 @@ pub struct CreatePlan {
     pub left_behind: Vec<(Table, StayReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
     pub unlisted: Vec<UnlistedTable>,
+    /// All tables that the server does not list, those of which only the definition is kept too.
+    pub detached: BTreeSet<TableName>,
     /// Databases that the server does not list, of which the definition is kept.
     pub unlisted_databases: Vec<UnlistedDatabase>,
     /// What the person should know.
@@ -84,15 +86,19 @@ pub fn plan_create<'a>(
 
 fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan) {
     for unlisted in catalog.unlisted.iter().filter(|unlisted| selection.wants(unlisted.table.name())) {
-        let UnlistedTable { table, reason } = unlisted;
+        let UnlistedTable { table, reason, .. } = unlisted;
         // What the server lists by now is looked at again before anything is said of it.
         if !selection.accepts(table) && *reason != Unlisted::Since {
             plan.warnings.push(unlisted.warning());
         }
+        plan.detached.insert(table.name().clone());
         if table.is_merge_tree() {
             plan.unlisted.push(unlisted.clone());
         } else {
-            plan.definitions.push(table.clone());
+            match choose(selection, table, Around::default()) {
+                Choice::DataStays(reason) => plan.left_behind.push((table.clone(), reason)),
+                _ => plan.definitions.push(table.clone()),
+            }
         }
     }
     let is_wanted = |database: &UnlistedDatabase| {

@@ -298,7 +298,7 @@ impl fmt::Display for TableSkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Forbidden(message) | Self::Refused(message) => f.write_str(message),
-            Self::Gone => f.write_str("it was dropped or renamed while the snapshot was made"),
+            Self::Gone => f.write_str("it was dropped, renamed or detached while the snapshot was made"),
             Self::Unstable(reason) => write!(f, "{reason}, {ROUNDS} times"),
             Self::Restless => {
                 write!(

@@ -50,8 +50,8 @@ pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, Comparison, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem,
     DirectoryOptions, DirectoryPlan, DirectoryTable, Disks, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
-    HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, ObjectAction, ObjectPlan,
-    Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry,
+    HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, MayLose, ObjectAction,
+    ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry,
     RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject,
     StoragePolicyChange, Stored, TablePlan, Target, TargetDirectory, TargetTable, Temporary, What, WrongPart,
     apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore,

@@ -401,7 +401,7 @@ fn a_directory_that_cannot_be_told_apart_stays_and_is_named() {
 }
 
 /// The note of a restore that was killed after it had exchanged a table with the live one.
-fn note_of_an_exchange(engine: &Engine, digits: &str, may_lose: bool) {
+fn note_of_an_exchange(engine: &Engine, digits: &str, agreed_state: Option<&str>) {
     let uuid = |name: &str| {
         engine.query(&format!("SELECT uuid FROM system.tables WHERE database = 'lab' AND name = '{name}'"))
     };
@@ -414,7 +414,7 @@ fn note_of_an_exchange(engine: &Engine, digits: &str, may_lose: bool) {
         "tables": [{"name": {"database": "lab", "table": "chsnap_0badcafe_new0"}, "uuid": new,
             "places": [["default", format!("store/{}/{new}", &new[..3])]], "is_temporary": true,
             "replaces": {"database": "lab", "table": "t"}, "replaces_uuid": old, "old_name": null, "keeps_old": false,
-            "may_lose": may_lose}],
+            "agreed_state": agreed_state}],
     });
     fs::write(note.join("intent.json"), intent.to_string()).expect("an intent");
 }
@@ -429,20 +429,21 @@ fn a_replaced_table_that_has_gained_rows_survives_the_restore_that_was_killed() 
     chsnap.json(0, &["create"]);
     engine.query("CREATE TABLE lab.chsnap_0badcafe_new0 (k UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
-    note_of_an_exchange(&engine, "20261122020000", false);
+    note_of_an_exchange(&engine, "20261122020000", None);
     let report = chsnap.json(3, &["restore", "latest", "--yes"]);
     assert!(report["warnings"].to_string().contains("has data by now"), "{report:#}");
     assert_eq!(engine.query("SELECT count() FROM lab.chsnap_0badcafe_new0"), "5");
-    // Empty it goes, and with rows where losing them was agreed to.
+    // Empty it goes; with rows it stays unless it is as it was when losing them was agreed to.
     engine.query("TRUNCATE TABLE lab.chsnap_0badcafe_new0");
-    note_of_an_exchange(&engine, "20261122020001", false);
+    note_of_an_exchange(&engine, "20261122020001", None);
     chsnap.run(&["restore", "latest", "--yes"]);
     assert_eq!(engine.query("EXISTS TABLE lab.chsnap_0badcafe_new0"), "0");
     engine.query("CREATE TABLE lab.chsnap_0badcafe_new0 (k UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
-    note_of_an_exchange(&engine, "20261122020002", true);
-    chsnap.run(&["restore", "latest", "--yes"]);
-    assert_eq!(engine.query("EXISTS TABLE lab.chsnap_0badcafe_new0"), "0");
+    note_of_an_exchange(&engine, "20261122020002", Some("another state"));
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert!(report["warnings"].to_string().contains("is not as it was when that was agreed to"), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM lab.chsnap_0badcafe_new0"), "5");
 }
 
 #[test]

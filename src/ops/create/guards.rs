@@ -101,7 +101,8 @@ pub(super) fn copied_disks(
 }
 
 fn parts(plan: &CreatePlan) -> impl Iterator<Item = &Part> {
-    plan.freeze.iter().flat_map(TableFreeze::parts)
+    let unlisted = plan.unlisted.iter().flat_map(|unlisted| unlisted.table.parts.iter());
+    plan.freeze.iter().flat_map(TableFreeze::parts).chain(unlisted)
 }
 
 /// What the repository's filesystem keeps of files from these disks, asked with a scratch file before anything is frozen.

@@ -191,7 +191,7 @@ impl Parts<'_> {
             freezes: 0,
             patch_parts: 0,
             detached_parts: 0,
-            is_detached: self.plan.unlisted.iter().any(|unlisted| unlisted.table.key == table.key),
+            is_detached: self.plan.detached.contains(table.name()),
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::exec::LiveTable;
-use crate::fs::{Dir, FsError, Kind};
-use crate::model::{PartName, Table, UnlistedTable, Warning, WarningKind, standing_parts};
+use crate::exec::{ExecError, LiveTable};
+use crate::fs::{Dir, ErrorKind, FsError, Kind};
+use crate::model::{PartName, UnlistedTable, Warning, WarningKind, standing_parts};
 use crate::ops::error::OpError;
 use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
 
@@ -25,32 +25,55 @@ impl Taker<'_> {
         tree: &mut Tree,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), OpError> {
-        for UnlistedTable { table, .. } in tables {
-            let name = table.name().clone();
+        for unlisted in tables {
+            let (table, name) = (&unlisted.table, unlisted.table.name().clone());
             let target = Target::new(data, &name);
-            match self.link_still(table, &target)? {
-                Some(attempt) => {
+            match self.link_still(unlisted, &target) {
+                Ok(Ok((attempt, mutations))) => {
                     for broken in attempt.broken() {
                         let problems = broken.problems.join("; ");
                         let message = format!("{name}: part {} is damaged on the server: {problems}", broken.part);
                         warnings.push(Warning::of_table(WarningKind::DamagedOnServer, &name, message));
                     }
-                    let mutations = mutations_in(&self.local.live(table)?)?;
                     let taken = TakenTable { attempt, after: table.clone(), freezes: 0, mutations };
                     tree.taken.insert(name, taken);
                 }
-                None => {
-                    target.clear()?;
-                    let skipped = SkippedTable { table: table.clone(), reason: TableSkipReason::Restless };
-                    tree.skipped.insert(name, skipped);
+                Ok(Err(reason)) => self.skip(unlisted, &target, reason, tree)?,
+                Err(error) => {
+                    let Some(error) = of_the_table(&error) else { return Err(error) };
+                    let reason = TableSkipReason::Refused(format!("its parts cannot be linked: {error}"));
+                    self.skip(unlisted, &target, reason, tree)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Links the parts of a table whose directories are the same before and after; `None` if they never are.
-    fn link_still(&self, table: &Table, target: &Target) -> Result<Option<Attempt>, OpError> {
+    fn skip(
+        &self,
+        unlisted: &UnlistedTable,
+        target: &Target,
+        reason: TableSkipReason,
+        tree: &mut Tree,
+    ) -> Result<(), OpError> {
+        self.copying.links.forget(&target.path());
+        target.clear()?;
+        let table = unlisted.table.clone();
+        tree.skipped.insert(table.name().clone(), SkippedTable { table, reason });
+        Ok(())
+    }
+
+    /// Links the parts of a table whose directories are the same before and after, and lists its mutations; the reason if
+    /// they never are, or cannot be read.
+    fn link_still(
+        &self,
+        unlisted: &UnlistedTable,
+        target: &Target,
+    ) -> Result<Result<(Attempt, Vec<String>), TableSkipReason>, OpError> {
+        let UnlistedTable { table, trouble, .. } = unlisted;
+        if let Some(trouble) = trouble {
+            return Ok(Err(TableSkipReason::Refused(trouble.clone())));
+        }
         for _ in 0..ROUNDS {
             let live = self.local.live(table)?;
             let before = self.wanted_parts(&live)?;
@@ -64,12 +87,13 @@ impl Taker<'_> {
                 let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
                 let freeze = TableFreeze { table: table.clone(), scope: Scope::Whole, freeze: Scope::Nothing };
                 let definition = Some(Definition { text, is_file: true });
-                return Ok(Some(Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) }));
+                let attempt = Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) };
+                return Ok(Ok((attempt, mutations_in(&live)?)));
             }
             self.copying.links.forget(&path);
             target.clear()?;
         }
-        Ok(None)
+        Ok(Err(TableSkipReason::Restless))
     }
 
     /// The parts in the directories of a table that would be active once it is attached, of the partitions that are asked
@@ -85,6 +109,16 @@ impl Taker<'_> {
             |name: &PartName| name.partition().is_some_and(|partition| selection.wants_partition(&partition.of_data()));
         Ok(standing_parts(names).into_iter().filter(is_wanted).collect())
     }
+}
+
+/// What an error says, if it is about the directories of one table and not about the snapshot.
+fn of_the_table(error: &OpError) -> Option<String> {
+    let (OpError::Fs(cause) | OpError::Exec(ExecError::Fs(cause))) = error else { return None };
+    let is_its_own = matches!(
+        cause.kind(),
+        ErrorKind::CrossDevice | ErrorKind::WrongKind | ErrorKind::NoPermission | ErrorKind::NotFound
+    );
+    is_its_own.then(|| crate::monitor::chain(error))
 }
 
 /// The mutations that the table has not forgotten: those that are finished already do nothing when it is attached.

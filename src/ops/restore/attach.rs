@@ -322,7 +322,8 @@ fn release(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
 /// Detaches the tables again that were detached when the snapshot was made. A server that knows no permanent detachment
 /// attaches them when it starts.
 fn detach(attaching: &Attaching<'_>, reports: &mut [TableReport]) {
-    for report in reports.iter_mut().filter(|report| report.state == TableState::Restored) {
+    let is_new = |state: TableState| matches!(state, TableState::Restored | TableState::Created);
+    for report in reports.iter_mut().filter(|report| is_new(report.state)) {
         let name = report.name();
         if !attaching.plan.tables.iter().any(|table| table.to == name && table.detaches) {
             continue;

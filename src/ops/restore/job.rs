@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::TableName;
-use crate::plan::{Action, Disks, RestoreEntry, RestorePlan, TablePlan, kept_name};
+use crate::plan::{Action, Disks, RestoreEntry, RestorePlan, TablePlan, TargetTable, kept_name};
 
 use super::context::Context;
 use super::described::DescribedDisks;
@@ -75,7 +75,9 @@ pub(super) fn jobs<'a>(
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
             old_name: (swaps && table.uuid.is_none()).then(|| temporary("old")),
             keeps_old: swaps && context.request.keep_replaced,
-            may_lose: swaps && context.request.options.replace,
+            agreed_state: (table.live.as_ref())
+                .filter(|_| swaps && context.request.options.replace)
+                .map(TargetTable::state),
             held: table.held.clone(),
         };
         let job = Job {

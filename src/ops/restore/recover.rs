@@ -9,7 +9,7 @@ use crate::fs::{Dir, FsError};
 use crate::model::{TableName, TableUuid, Warning, WarningKind};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{HeldSetting, Knowledge, RecoveryStep, RestoreEntry, plan_recovery, release_statements};
+use crate::plan::{HeldSetting, Knowledge, MayLose, RecoveryStep, RestoreEntry, plan_recovery, release_statements};
 use crate::server::{self, Server, ServerError, sql};
 
 use super::known::KnownTables;
@@ -33,8 +33,8 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
         let stays = match step {
             RecoveryStep::Rename { from, to, directory } => rename(&statements.with_word(directory), from, to)?,
             RecoveryStep::Release { name, held, directory } => release(&statements.with_word(directory), name, held)?,
-            RecoveryStep::DropTable { name, uuid, directory, only_if_empty, .. } => {
-                drop_table(&statements.with_word(directory), local, (name, uuid.as_ref()), *only_if_empty)?
+            RecoveryStep::DropTable { name, uuid, directory, may_lose, .. } => {
+                drop_table(&statements.with_word(directory), local, (name, uuid.as_ref()), may_lose)?
             }
             RecoveryStep::RemovePlace { entry, disk, path } => remove_place(server, local, entry, (disk, path))?,
             RecoveryStep::EmptyDirectory { directory } => {
@@ -100,16 +100,24 @@ fn drop_table(
     statements: &Statements<'_>,
     local: &LocalDisks,
     (name, uuid): (&TableName, Option<&TableUuid>),
-    only_if_empty: bool,
+    may_lose: &MayLose,
 ) -> Result<Option<String>, OpError> {
     let Some(there) = live_table(statements.server, local, name)? else { return Ok(None) };
     if there.uuid.as_ref() != uuid {
         return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
     }
-    if only_if_empty && there.has_anything() {
-        return Ok(Some(format!(
-            "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
-        )));
+    match may_lose {
+        MayLose::Nothing if there.has_anything() => {
+            return Ok(Some(format!(
+                "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
+            )));
+        }
+        MayLose::State(state) if there.has_anything() && there.state() != *state => {
+            return Ok(Some(format!(
+                "{name}, which an interrupted restore replaced, is not as it was when that was agreed to, and stays"
+            )));
+        }
+        MayLose::Everything | MayLose::State(_) | MayLose::Nothing => {}
     }
     statements.drop_table(name, uuid.is_some())?;
     Ok(None)

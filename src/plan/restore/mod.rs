@@ -29,7 +29,7 @@ pub use objects::{DatabasePlan, ObjectAction, ObjectPlan, SourceDatabase, Source
 pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, What};
 pub use planner::plan_restore;
 pub use recover::{
-    EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
+    EntryEvidence, Knowledge, Leftover, LeftoverContent, MayLose, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
     apply_recovery, kept_name, plan_recovery,
 };
 pub use source::{SnapshotContent, SourceData, SourceItem};

@@ -203,7 +203,8 @@ impl Planner<'_> {
             self.plan_data(data, &mut plan);
         }
         self.guard_replica(source, &mut plan);
-        plan.detaches = source.is_detached && !self.options.names_tables && plan.action == Action::Place;
+        plan.detaches =
+            source.is_detached && !self.options.names_tables && matches!(plan.action, Action::Place | Action::Make(_));
         if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
             self.refused.push(Refusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
         }

@@ -31,9 +31,10 @@ pub struct RestoreEntry {
     pub old_name: Option<TableName>,
     /// Whether the table that was replaced is to stay, under the name that it has then.
     pub keeps_old: bool,
-    /// Whether the person agreed to lose what the replaced table has and the snapshot does not.
+    /// The state of the replaced table ([`TargetTable::state`](super::TargetTable::state)) that the person agreed to lose;
+    /// none if there was nothing to agree to.
     #[serde(default)]
-    pub may_lose: bool,
+    pub agreed_state: Option<String>,
     /// Settings that it is held by until it is compared.
     #[serde(default)]
     pub held: Vec<HeldSetting>,
@@ -67,7 +68,7 @@ impl RestoreEntry {
             replaces_uuid: None,
             old_name: None,
             keeps_old: false,
-            may_lose: false,
+            agreed_state: None,
             held: Vec::new(),
         }
     }
@@ -194,8 +195,8 @@ pub enum RecoveryStep {
         uuid: Option<TableUuid>,
         /// What it is.
         role: Temporary,
-        /// Whether it is dropped only if it is empty: the person has not agreed to lose what it has gained.
-        only_if_empty: bool,
+        /// What may be lost with it.
+        may_lose: MayLose,
         /// The staging directory of the restore that left it.
         directory: String,
     },
@@ -272,6 +273,17 @@ fn steps_of(leftover: &Leftover, tables: &BTreeMap<TableName, Option<TableUuid>>
     steps
 }
 
+/// What may be lost with a temporary table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MayLose {
+    /// It is a copy of what the snapshot has.
+    Everything,
+    /// It replaced a table in this state, and the person agreed to that.
+    State(String),
+    /// It replaced an empty table.
+    Nothing,
+}
+
 fn release(name: &TableName, entry: &RestoreEntry, directory: &str) -> Option<RecoveryStep> {
     let step =
         || RecoveryStep::Release { name: name.clone(), held: entry.held.clone(), directory: directory.to_owned() };
@@ -289,7 +301,11 @@ fn steps_of_entry(
         name: name.clone(),
         uuid: uuid.cloned(),
         role,
-        only_if_empty: role == Temporary::Replaced && !entry.may_lose,
+        may_lose: match (role, &entry.agreed_state) {
+            (Temporary::Replaced, None) => MayLose::Nothing,
+            (Temporary::Replaced, Some(state)) => MayLose::State(state.clone()),
+            _ => MayLose::Everything,
+        },
         directory: directory.to_owned(),
     };
     let keep_as = |name: &TableName, target: &TableName| RecoveryStep::Rename {

@@ -48,6 +48,30 @@ impl TargetTable {
         has_rows || has_detached || !self.unfinished_mutations.is_empty()
     }
 
+    /// A digest (BLAKE3, in hex) of its parts with their rows, its unfinished mutations and its detached parts: equal where
+    /// nothing has come, gone or been merged.
+    #[must_use]
+    pub fn state(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |kind: &str, name: &str| {
+            for text in [kind, name] {
+                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            }
+        };
+        let mut parts: Vec<&PartState> = self.parts.iter().collect();
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+        for part in parts {
+            add("part", part.name.as_str());
+            add("rows", &format!("{:?}", part.rows));
+        }
+        self.unfinished_mutations.iter().for_each(|id| add("mutation", id));
+        match &self.detached {
+            DetachedParts::Listed(names) => names.iter().for_each(|name| add("detached", name)),
+            DetachedParts::Unreadable(_) => add("detached", "unreadable"),
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
     /// What it has gained since an earlier look at it, within these partitions or all. Merges alone gain nothing.
     #[must_use]
     pub fn gained(&self, earlier: &Self, only: Option<&BTreeSet<PartitionId>>) -> Option<String> {
