@@ -175,26 +175,22 @@ fn pending(
     Ok(pending)
 }
 
-/// The tables whose rows are in memory only.
+/// The tables whose rows are in memory only; none where the server does not count them.
 fn in_memory(
     server: &Server,
     catalog: &Catalog,
     with_system: bool,
 ) -> Result<BTreeMap<TableName, Option<u64>>, ServerError> {
-    let is_in_memory = |table: &&Table| IN_MEMORY.contains(&table.engine.as_str());
-    let mut tables: BTreeMap<TableName, Option<u64>> =
-        catalog.tables.iter().filter(is_in_memory).map(|table| (table.name().clone(), None)).collect();
-    let list = sql::rows_in_memory(server.features(), with_system, &IN_MEMORY).filter(|_| !tables.is_empty());
+    let is_in_memory = |table: &Table| IN_MEMORY.contains(&table.engine.as_str());
+    let has_some = catalog.tables.iter().any(is_in_memory);
+    let list = sql::rows_in_memory(server.features(), with_system, &IN_MEMORY).filter(|_| has_some);
     let rows: Vec<MemoryRow> = list.map_or_else(|| Ok(Vec::new()), |list| server.list(&list))?;
-    for row in rows {
-        // A server counts the rows of the table behind a Buffer too, and only its bytes tell whether it is empty.
-        let rows = match row.engine.as_str() {
-            "Buffer" => (row.bytes == 0).then_some(0),
-            _ => Some(row.rows),
-        };
-        tables.insert(TableName::new(row.database, row.table), rows);
-    }
-    Ok(tables)
+    // A server counts the rows of the table behind a Buffer too, and only its bytes tell whether it is empty.
+    let count = |row: &MemoryRow| match row.engine.as_str() {
+        "Buffer" => (row.bytes == 0).then_some(0),
+        _ => Some(row.rows),
+    };
+    Ok(rows.into_iter().map(|row| (TableName::new(row.database.as_str(), row.table.as_str()), count(&row))).collect())
 }
 
 fn is_behind_overlay(catalog: &Catalog) -> bool {

@@ -67,8 +67,8 @@ enum Reads<'a> {
 /// How often a list is asked for that is shorter than its count, how often in a row it may be so in the same way, and
 /// the pause in between. While parts come and go, one look may find fewer than the counts before and after it.
 const LISTINGS: u32 = 20;
-const SAME_LISTINGS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(50);
+const SAME_LISTINGS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Request<'_> {
     fn name(&self) -> String {
@@ -401,7 +401,8 @@ fn whole<T>(
         }
         tracing::debug!(table, rows, count = after, "a list is shorter than its count");
         (before, last) = (after, Some((rows, after)));
-        std::thread::sleep(PAUSE);
+        // Longer each time: what comes and goes at one pace is met at another moment.
+        std::thread::sleep(PAUSE * listings);
     }
 }
 
