@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 use chsnap::exec::PlaceMode;
-use chsnap::model::{Label, PartitionId};
+use chsnap::model::{Label, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request};
-use chsnap::plan::{Scope, Selection, TablePattern};
+use chsnap::plan::{Scope, Selection, TableFreeze, TablePattern};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -263,7 +263,16 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let plan = &dry_run.plan;
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     let (mut parts, mut bytes, mut frozen_tables) = (0, 0, 0_u64);
-    for freeze in &plan.freeze {
+    // The parts of a table that the server does not list are linked from its directory.
+    let linked_live = |unlisted: &UnlistedTable| TableFreeze {
+        table: unlisted.table.clone(),
+        scope: Scope::Whole,
+        freeze: Scope::Nothing,
+    };
+    let readable = plan.unlisted.iter().filter(|unlisted| unlisted.trouble.is_none());
+    let unlisted: Vec<TableFreeze> = readable.map(linked_live).collect();
+    let tables = plan.freeze.len() + unlisted.len();
+    for freeze in plan.freeze.iter().chain(&unlisted) {
         let own_parts = freeze.parts().count() as u64;
         // Figures of the server's, which may be any.
         let own_bytes = freeze.parts().fold(0, |sum: u64, part| sum.saturating_add(part.bytes));
@@ -281,12 +290,13 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         let linked = freeze.linked_parts().count() as u64;
         frozen_tables += u64::from(how != "nothing");
         let name = freeze.table.name();
+        let is_detached = plan.detached.contains(name);
         rows.push(vec![
             render::safe(&name.to_string(), 100),
             render::safe(&freeze.table.engine, 40),
             partitions.len().to_string(),
             render::thousands(own_parts),
-            render::bytes(own_bytes),
+            if is_detached { String::new() } else { render::bytes(own_bytes) },
             frozen_text(how, &frozen),
             if linked > 0 { render::count(linked, "part") } else { String::new() },
         ]);
@@ -294,11 +304,12 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
             "database": name.database, "table": name.table, "uuid": freeze.table.key.uuid,
             "engine": freeze.table.engine, "partitions": partitions, "parts": own_parts,
             "apparent_bytes": own_bytes, "freeze": how, "freeze_partitions": frozen, "linked_parts": linked,
+            "is_detached": is_detached,
         }));
     }
     if output.is_json() {
         let document = json!({
-            "schema": output.schema(), "state": "planned", "dry_run": true, "tables": plan.freeze.len(), "parts": parts,
+            "schema": output.schema(), "state": "planned", "dry_run": true, "tables": tables, "parts": parts,
             "apparent_bytes": bytes, "plan": list, "definitions": plan.definitions.len() + plan.left_behind.len(),
             "server_version": dry_run.server.version,
         });
@@ -316,7 +327,7 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         output.text(&render::table(&columns, rows));
         output.text(&format!(
             "would take {} ({frozen_tables} frozen), {}, {}, and {} more; nothing was changed\n",
-            render::count(plan.freeze.len() as u64, "table"),
+            render::count(tables as u64, "table"),
             render::count(parts, "part"),
             render::bytes(bytes),
             render::count((plan.definitions.len() + plan.left_behind.len()) as u64, "definition"),
