@@ -42,7 +42,7 @@ const MASKS: [(&str, &str); 29] = [
     (r"free \(\d+ %\)", "free ([percent])"),
     // Figures in text.
     (r"[-+]?\b\d+(?:\.\d+)? (?:B|KiB|MiB|GiB|TiB)\b", "[size]"),
-    (r"\b(freeze|place|seal) \d+\.\d\b", "$1 [seconds]"),
+    (r"\b(freeze|place|check|seal) \d+\.\d\b", "$1 [seconds]"),
     (r"\b\d+\.\d s\b", "[seconds]"),
     (r"\b(?:in )?\d+ (?:s|min|h|d)\b", "[age]"),
     (r"\b(free|age)=\d+", "$1=[figure]"),
