@@ -163,9 +163,8 @@ pub enum Caveat {
 #[must_use]
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let is_last = evidence.round >= ROUNDS;
-    let retry = |reason| match is_last {
-        true => Verdict::Skipped(TableSkipReason::Unstable(reason)),
-        false => Verdict::Retry(reason),
+    let retry = |reason| {
+        if is_last { Verdict::Skipped(TableSkipReason::Unstable(reason)) } else { Verdict::Retry(reason) }
     };
     match evidence.refused {
         Some(Refused::CounterRace(message)) if !is_last => {

@@ -57,7 +57,7 @@ mod tests {
                 "apply_to_list": [], "apply_to_except": [], "user": "backup", "roles": ["reader"],
             });
             for (key, value) in change.as_object().expect("an object") {
-                row[key] = value.clone();
+                row.as_object_mut().expect("an object").insert(key.clone(), value.clone());
             }
             serde_json::from_value(row).expect("a row")
         };

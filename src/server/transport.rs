@@ -390,14 +390,14 @@ fn whole<T>(
     loop {
         let (answer, rows) = read()?;
         let after = count()?;
-        let least = after.min(before);
-        if rows >= least {
+        let at_least = after.min(before);
+        if rows >= at_least {
             return Ok(answer);
         }
         listings += 1;
         same = if last == Some((rows, after)) { same + 1 } else { 1 };
         if same == SAME_LISTINGS || listings == LISTINGS {
-            return Err(ServerError::Short { list: table.to_owned(), rows, count: least });
+            return Err(ServerError::Short { list: table.to_owned(), rows, count: at_least });
         }
         tracing::debug!(table, rows, count = after, "a list is shorter than its count");
         (before, last) = (after, Some((rows, after)));

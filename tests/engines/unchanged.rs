@@ -254,7 +254,9 @@ both_engines! {
             engine.query(&format!("INSERT INTO lab.{table} SELECT number, 1 FROM numbers(100)"));
         };
         let tables: Vec<String> = (0..8).map(|number| format!("t{number}")).collect();
-        tables.iter().for_each(|table| make(table));
+        for table in &tables {
+            make(table);
+        }
         let chsnap = repository(&engine);
         let planned_and_sent = || {
             let before = (tree(chsnap.repo()), tree(&engine.data_path().join("data")));

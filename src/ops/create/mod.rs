@@ -123,7 +123,7 @@ pub fn create(
     let (survey, previous) = std::thread::scope(|scope| {
         let read = || -> Result<_, OpError> {
             let index = Index::open(repository)?;
-            let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread))?;
+            let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread));
             Ok((index, previous))
         };
         let previous = scope.spawn(|| stages.run(Stage::Previous, read));

@@ -60,15 +60,15 @@ impl Previous {
         index: &Index,
         with_parts: bool,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Option<Self>, OpError> {
+    ) -> Option<Self> {
         let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
-        let Some(newest) = complete.next() else { return Ok(None) };
+        let newest = complete.next()?;
         let mut previous = match Self::look(repository, index, newest) {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(None),
+            Ok(None) => return None,
             Err(error) => {
                 warnings.push(unread(newest.id, &error));
-                return Ok(None);
+                return None;
             }
         };
         if with_parts {
@@ -77,7 +77,7 @@ impl Previous {
                 Err(error) => warnings.push(unread(newest.id, &error)),
             }
         }
-        Ok(Some(previous))
+        Some(previous)
     }
 
     /// The same without the index, and with nothing but its parts: for a comparison that changes no file.

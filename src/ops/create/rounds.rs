@@ -94,12 +94,10 @@ impl Rounds<'_> {
                         // Whatever it was, its parts are listed again and not taken for the same ones.
                         look.parts.remove(&table.key);
                         let again = heir.as_ref().unwrap_or(&name);
-                        match plan.freeze.iter().find(|freeze| freeze.table.name() == again) {
-                            Some(freeze) => next.push(freeze.clone()),
-                            None => {
-                                let reason = TableSkipReason::Gone;
-                                tree.skipped.insert(name, SkippedTable { table, reason });
-                            }
+                        if let Some(freeze) = plan.freeze.iter().find(|freeze| freeze.table.name() == again) {
+                            next.push(freeze.clone());
+                        } else {
+                            tree.skipped.insert(name, SkippedTable { table, reason: TableSkipReason::Gone });
                         }
                     }
                     Verdict::Skipped(reason) => {

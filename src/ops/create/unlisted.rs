@@ -126,7 +126,8 @@ fn mutations_in(live: &[LiveTable]) -> Result<Vec<String>, FsError> {
     let mut mutations = BTreeSet::new();
     for table in live {
         let names = table.dir.entries()?.into_iter().filter_map(|entry| entry.name.to_str().map(str::to_owned));
-        mutations.extend(names.filter(|name| name.starts_with("mutation_") && name.ends_with(".txt")));
+        let is_mutation = |name: &String| name.strip_suffix(".txt").is_some_and(|stem| stem.starts_with("mutation_"));
+        mutations.extend(names.filter(is_mutation));
     }
     Ok(mutations.into_iter().collect())
 }
