@@ -188,8 +188,6 @@ fn every_source_keeps_to_its_layer() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
-/// Folders that have a circle of imports today; nothing is added here.
-
 /// The files and folders of a folder, each with those of its neighbours that it imports.
 fn neighbours(folder: &str, all: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };

@@ -66,8 +66,8 @@ enum Reads<'a> {
 
 /// How often a list is asked for that is shorter than its count, how often in a row it may be so in the same way, and
 /// the pause in between. While parts come and go, one look may find fewer than the counts before and after it.
-const LISTINGS: u32 = 20;
-const SAME_LISTINGS: u32 = 8;
+const LISTINGS: u32 = 12;
+const SAME_LISTINGS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Request<'_> {
@@ -402,7 +402,7 @@ fn whole<T>(
         tracing::debug!(table, rows, count = after, "a list is shorter than its count");
         (before, last) = (after, Some((rows, after)));
         // Longer each time: what comes and goes at one pace is met at another moment.
-        std::thread::sleep(PAUSE * listings);
+        std::thread::sleep(PAUSE * listings.min(4));
     }
 }
 
