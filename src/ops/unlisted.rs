@@ -80,15 +80,16 @@ fn add(
             () => Unlisted::Unexplained,
         };
         let mut table = table(local, file, &String::from_utf8_lossy(&text));
-        let trouble = match parts_of(local, &table) {
-            _ if !table.is_merge_tree() => None,
-            Ok(Some(parts)) => {
-                table.parts = Arc::new(parts);
-                None
+        let mut trouble = None;
+        if table.is_merge_tree() {
+            match parts_of(local, &table) {
+                Ok(Some(parts)) => table.parts = Arc::new(parts),
+                Ok(None) => trouble = Some("it has no directory".to_owned()),
+                Err(error) => {
+                    trouble = Some(format!("its directory cannot be opened: {}", crate::monitor::chain(&error)));
+                }
             }
-            Ok(None) => Some("it has no directory".to_owned()),
-            Err(error) => Some(format!("its directory cannot be opened: {}", crate::monitor::chain(&error))),
-        };
+        }
         catalog.unlisted.push(UnlistedTable { table, reason, trouble });
     }
     catalog.unlisted.sort_by(|a, b| a.table.key.cmp(&b.table.key));
@@ -222,10 +223,8 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsEr
     for path in &table.data_paths {
         let (Some((disk, _)), Some(dir)) = (local.locate(path), local.open_live(path)?) else { continue };
         has_directory = true;
-        let names = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
-        let names = names.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
         let parent: Arc<Path> = path.as_path().into();
-        for name in standing_parts(names) {
+        for name in standing_parts(directory_names(&dir)?) {
             let Some(rows) = rows_of(&dir, &name) else { continue };
             parts.push(Part {
                 partition: name.partition().expect("a part that stands has a partition in its name"),
@@ -243,6 +242,12 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsEr
     parts.retain(|part| standing.contains(&part.name));
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(has_directory.then_some(parts))
+}
+
+/// The directories of a table that can be parts by their names.
+pub(super) fn directory_names(table: &Dir) -> Result<impl Iterator<Item = PartName>, FsError> {
+    let directories = table.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+    Ok(directories.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok()))
 }
 
 /// What `count.txt` of a part says. Parts of the oldest kind have none.

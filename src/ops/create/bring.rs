@@ -17,15 +17,16 @@ use super::taken::TakenPart;
 use super::taker::{Landing, Taker};
 
 impl Taker<'_> {
-    /// Links or copies the patch parts that are not in the snapshot yet, which no freeze takes.
-    pub(super) fn take_patches<'b>(
+    /// Links or copies parts of the live directories that are not in the snapshot yet, which no freeze takes: patch parts, and
+    /// those of a table that the server does not list.
+    pub(super) fn take_live_parts<'b>(
         &self,
-        patches: impl Iterator<Item = &'b PartName>,
+        names: impl Iterator<Item = &'b PartName>,
         live: &[LiveTable],
         landing: Landing<'_>,
     ) -> Result<Vec<TakenPart>, OpError> {
         let mut taken = Vec::new();
-        for name in patches {
+        for name in names {
             if landing.dir.find(name.as_str())?.is_some() {
                 continue;
             }

@@ -60,7 +60,7 @@ impl Taker<'_> {
         let dir = target.make(&freeze.table, self.local, self.copying)?;
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
-        let mut parts = self.pool.install(|| self.take_patches(patches, &live, landing))?;
+        let mut parts = self.pool.install(|| self.take_live_parts(patches, &live, landing))?;
         let mut attempt = Attempt { detached_parts, ..Attempt::new(freeze, target) };
         let earlier = self.earlier(&attempt.freeze)?;
         let (saved, linked) = {
@@ -135,7 +135,7 @@ impl Taker<'_> {
         let patches_now = patches_in(&live)?;
         let came = patches_now.difference(&patches_before).filter(|name| attempt.freeze.takes_patch(name));
         let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
-        parts.extend(self.pool.install(|| self.take_patches(came, &live, landing))?);
+        parts.extend(self.pool.install(|| self.take_live_parts(came, &live, landing))?);
         parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
         let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::exec::{ExecError, LiveTable};
-use crate::fs::{Dir, ErrorKind, FsError, Kind};
+use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{PartName, UnlistedTable, Warning, WarningKind, standing_parts};
 use crate::ops::error::OpError;
+use crate::ops::unlisted::directory_names;
 use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
 
 use super::attempt::{Attempt, Definition, Target};
@@ -80,7 +81,7 @@ impl Taker<'_> {
             let dir = target.make(table, self.local, self.copying)?;
             let path = target.path();
             let landing = Landing { table, dir: &dir, path: &path };
-            let parts = self.pool.install(|| self.take_patches(before.iter(), &live, landing))?;
+            let parts = self.pool.install(|| self.take_live_parts(before.iter(), &live, landing))?;
             let taken: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
                 let file = self.local.read_definition(&table.metadata_path);
@@ -101,8 +102,7 @@ impl Taker<'_> {
     fn wanted_parts(&self, live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
         let mut names = Vec::new();
         for table in live {
-            let directories = table.dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
-            names.extend(directories.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok()));
+            names.extend(directory_names(&table.dir)?);
         }
         let selection = &self.request.selection;
         let is_wanted =

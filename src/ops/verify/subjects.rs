@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::exec::table_path;
 use crate::exec::verify::{Finding, Instance, Unread, Wanted};
 use crate::fs::{Digest, Dir, ErrorKind};
 use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName};
 use crate::monitor::chain;
 use crate::plan::{Frame, Place, Slice, TablePattern};
 use crate::repo::{
-    self, Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
+    Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
     read_parts,
 };
 
@@ -111,11 +112,6 @@ impl Groups {
         let record = known.unwrap_or_else(|| Arc::new(record));
         instances.push(Instance { snapshot, record, covered: false, keeps_ids });
     }
-}
-
-/// Where a table's parts stand in a snapshot.
-pub(super) fn table_path(database: &str, table: &str) -> PathBuf {
-    repo::table_path(&TableName::new(database, table))
 }
 
 impl Subject {

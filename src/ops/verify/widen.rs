@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::exec::table_path;
 use crate::exec::verify::{
     Copy, Finding, InodeKey, IntactSearch, PartGroup, Sharer, Verifier, Wanted, check_metadata, find_sharers,
 };
@@ -16,7 +17,7 @@ use super::super::error::OpError;
 use super::Run;
 use super::merge::{Merged, merge};
 use super::request::{Damage, Intact};
-use super::subjects::{Groups, Opened, Subject, open, table_path};
+use super::subjects::{Groups, Opened, Subject, open};
 
 /// Damage with all that a repair needs.
 pub(super) struct Widened {
