@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use chsnap_command::{Chsnap, Run};
 use freezer::Freezer;
-use passthrough::{Fault, Passthrough};
+use passthrough::{Fault, Passthrough, REPEATED};
 use serde_json::Value;
 use strace::{Dice, is_full};
 use tree::{Tree, files, tree};
@@ -219,12 +219,11 @@ fn fuse_commands_work_as_on_any_filesystem() {
 fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
     let lab = Lab::with_parts(2);
     let (mut dice, seed) = Dice::new("lost answers");
-    let repeated = ["mkdir", "unlink", "rmdir", "symlink", "rename", "link"];
     for (name, command) in [("create", &["create"][..]), ("rm", &["rm", "--force", "latest"]), ("gc", &["gc"])] {
         let kinds = calls_of(&lab, &format!("calls-{name}"), command);
         let (mut met, mut trials) = (BTreeMap::new(), 0);
         for at in choose(&mut dice, &kinds, 50) {
-            if !kinds.get(at).is_some_and(|kind| repeated.contains(kind)) {
+            if !kinds.get(at).is_some_and(|kind| REPEATED.contains(kind)) {
                 continue;
             }
             trials += 1;
@@ -244,7 +243,7 @@ fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
             }
             lab.check_server(&context);
         }
-        assert!(trials >= 3 && met.keys().any(|kind| repeated.contains(kind)), "{name}: {trials} trials, {met:?}");
+        assert!(trials >= 3 && met.keys().any(|kind| REPEATED.contains(kind)), "{name}: {trials} trials, {met:?}");
     }
 }
 

@@ -27,7 +27,8 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NO
 pub enum Fault {
     /// It fails with this error (`errno(3)`), and does nothing.
     Error(i32),
-    /// It is done twice, and the second answer is given: that of the first was lost.
+    /// It is done twice, and the second answer is given: that of the first was lost. A call that answers the same when
+    /// it is repeated ([`REPEATED`] has the others) is done once.
     Repeated,
     /// It is done, and then said to have failed with this error: as when a server goes away behind it.
     DoneThenError(i32),
@@ -49,6 +50,10 @@ const COUNTED: [&str; 15] = [
     "setattr", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "write", "flush", "fsync", "fsyncdir",
     "setxattr", "create", "readdir", "open",
 ];
+
+/// Calls that answer something else the second time. Not `create`: a server knows the exclusive create that it has done
+/// by its verifier (RFC 8881, 18.16.3), and gives the same file.
+pub const REPEATED: [&str; 6] = ["mkdir", "unlink", "rmdir", "symlink", "rename", "link"];
 
 /// The filesystem while it is mounted, for the thread that mounted it and what that starts.
 pub struct Passthrough {
@@ -201,6 +206,7 @@ impl Shared {
         let result = match fault {
             None => body(),
             Some(Fault::Error(error)) => Err(io::Error::from_raw_os_error(error)),
+            Some(Fault::Repeated) if !REPEATED.contains(&kind) => body(),
             Some(Fault::Repeated) => body().and_then(|_| body()),
             Some(Fault::DoneThenError(error)) => body().and(Err(io::Error::from_raw_os_error(error))),
             Some(Fault::Kill) => {
