@@ -34,7 +34,10 @@ pub use links::{Link, Links, MAX_BLOCKS};
 pub use part::{Blocks, InvalidPartName, PartName, PartitionId};
 pub use path_map::{PathMap, PathRule, PathRuleError};
 pub use quantities::{Ownership, Placed, Placement, Tally, Totals};
-pub use run_name::{DRILL_PREFIX, RESTORE_PREFIX, is_drill_database, is_run_name, run_name};
+pub use run_name::{
+    DRILL_PREFIX, RESTORE_PREFIX, TemporaryRole, is_drill_database, is_run_name, is_temporary_table, run_name,
+    temporary_table,
+};
 pub use snapshot_id::{ParseSnapshotIdError, SnapshotId};
 pub use table::{InvalidTableUuid, TableKey, TableName, TableUuid};
 pub use unlisted::{Unlisted, UnlistedDatabase, UnlistedTable, standing_parts};

@@ -19,8 +19,11 @@ pub fn run_name(prefix: &str, now: DateTime<Utc>, random: u32) -> String {
 pub fn is_run_name(prefix: &str, name: &str) -> bool {
     let rest = name.strip_prefix(prefix).and_then(|rest| rest.split_once('_'));
     let is_digits = |text: &str| text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_hex = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    rest.is_some_and(|(time, random)| is_digits(time) && is_hex(random))
+    rest.is_some_and(|(time, random)| is_digits(time) && is_random(random))
+}
+
+fn is_random(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Whether a database is a drill's own: nothing in it is data of the server's users.
@@ -29,9 +32,51 @@ pub fn is_drill_database(name: &str) -> bool {
     is_run_name(DRILL_PREFIX, name)
 }
 
+/// What a temporary table of a restore is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemporaryRole {
+    /// A restored table until it has its own name. Exchanged with the table that it replaces, it is that one.
+    New,
+    /// A replaced table, where names cannot be exchanged.
+    Old,
+    /// A table with the columns of the live one, through which partitions go.
+    Fit,
+}
+
+impl TemporaryRole {
+    const ALL: [Self; 3] = [Self::New, Self::Old, Self::Fit];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Old => "old",
+            Self::Fit => "fit",
+        }
+    }
+}
+
+/// The name of a temporary table: `chsnap_<8 hex digits>_<new|old|fit><number>`. `run` is a [`run_name`], and `number`
+/// that of the table in its plan.
+#[must_use]
+pub fn temporary_table(run: &str, role: TemporaryRole, number: usize) -> String {
+    let random = run.rsplit('_').next().unwrap_or_default();
+    format!("chsnap_{random}_{}{number}", role.word())
+}
+
+/// Whether a table's name is one that [`temporary_table`] gives.
+#[must_use]
+pub fn is_temporary_table(name: &str) -> bool {
+    let Some((random, rest)) = name.strip_prefix("chsnap_").and_then(|rest| rest.split_once('_')) else { return false };
+    let number = TemporaryRole::ALL.iter().find_map(|role| rest.strip_prefix(role.word()));
+    is_random(random) && number.is_some_and(|number| number.parse::<usize>().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{DRILL_PREFIX, is_drill_database, is_run_name, run_name};
+    use super::{
+        DRILL_PREFIX, RESTORE_PREFIX, TemporaryRole, is_drill_database, is_run_name, is_temporary_table, run_name,
+        temporary_table,
+    };
 
     #[test]
     fn only_names_of_runs_are_taken_for_such() {
@@ -41,6 +86,18 @@ mod tests {
         assert!(is_drill_database(&name) && !is_run_name("other_", &name));
         for name in ["chsnap_drill_", "chsnap_drill_mine", "store", "chsnap_drill_20261122020000_0000000g"] {
             assert!(!is_drill_database(name), "{name}");
+        }
+    }
+    #[test]
+    fn temporary_tables_are_known_by_their_names() {
+        let now = "2026-11-22T02:00:00Z".parse().expect("a time");
+        let run = run_name(RESTORE_PREFIX, now, 0x00ab_cdef);
+        for role in TemporaryRole::ALL {
+            assert!(is_temporary_table(&temporary_table(&run, role, 12)), "{role:?}");
+        }
+        assert_eq!(temporary_table(&run, TemporaryRole::New, 0), "chsnap_00abcdef_new0");
+        for name in ["chsnap_00abcdef_new", "chsnap_00abcdef_newest", "chsnap_new0", "orders", "chsnap_00abcdeg_new0"] {
+            assert!(!is_temporary_table(name), "{name}");
         }
     }
 }

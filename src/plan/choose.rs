@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{PartitionId, PendingBlocks, Table, TableName, WarningKind, count, is_drill_database};
+use crate::model::{PartitionId, PendingBlocks, Table, TableName, WarningKind, count, is_drill_database, is_temporary_table};
 
 use super::definition::Definition;
 use super::pattern::TablePattern;
@@ -66,6 +66,8 @@ pub enum Choice {
     DefinitionOnly,
     /// Its definition is taken; it holds data that cannot be.
     DataStays(StayReason),
+    /// A restore that is running, or that was killed, has made it or has replaced it. Nothing of it is taken.
+    Temporary,
     /// It was not asked for, or is nothing that anyone has made.
     LeftOut,
 }
@@ -165,6 +167,9 @@ fn is_virtual(table: &Table) -> bool {
 pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choice {
     if !selection.wants(table.name()) || is_virtual(table) {
         return Choice::LeftOut;
+    }
+    if is_temporary_table(&table.name().table) {
+        return Choice::Temporary;
     }
     let engine = || table.engine.clone();
     if table.is_merge_tree() {

@@ -72,6 +72,15 @@ pub fn plan_create<'a>(
                 }
                 plan.left_behind.push((table.clone(), reason));
             }
+            Choice::Temporary if selection.accepts(table) => {}
+            Choice::Temporary => {
+                let message = format!(
+                    "{} is not in the snapshot: a restore that is running or was interrupted has made or replaced it (the \
+                     next restore deals with it)",
+                    table.name()
+                );
+                plan.warnings.push(Warning::of_table(WarningKind::LeftoverPending, table.name(), message));
+            }
             Choice::LeftOut => {}
         }
     }

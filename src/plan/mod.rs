@@ -54,7 +54,7 @@ pub use restore::{
     ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry,
     RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject,
     StoragePolicyChange, Stored, TablePlan, Target, TargetDirectory, TargetTable, Temporary, What, WrongPart,
-    apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore,
+    apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore, released_text,
     release_statements,
 };
 pub use slice::{InvalidSlice, Slice, SliceChoice};

@@ -31,6 +31,7 @@ mod mutating;
 mod names;
 mod refused;
 mod repeated;
+mod restore_again;
 mod restore_damaged;
 mod restore_documented;
 mod restore_files;

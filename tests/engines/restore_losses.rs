@@ -166,6 +166,39 @@ both_engines! {
         assert!(!names.iter().any(|name| name.contains("chsnap")), "{names:?}");
     }
 
+    fn a_create_after_a_killed_restore_keeps_the_definition_that_was_meant(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for (name, settings) in [("first", ""), ("second", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7000000")] {
+            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k{settings}"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
+        }
+        let definition = |name: &str| engine.query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
+        let meant = ["first", "second"].map(&definition);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        for name in ["first", "second"] {
+            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        }
+        kill_when_there(&chsnap, &["restore", "latest", "--yes"], || has_definition(&engine, "second.sql"));
+        for _ in 0..100 {
+            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
+            sleep(Duration::from_millis(50));
+        }
+        let is_held = definition("second").contains("max_number_of_merges_with_ttl_in_pool");
+        assert_eq!(is_held, engine.kind() == Kind::V26);
+        let created = chsnap.json(if is_held { 3 } else { 0 }, &["create"]);
+        if is_held {
+            let kinds: Vec<&str> = created["warning_list"].as_array().expect("warnings").iter().filter_map(|warning| warning["kind"].as_str()).collect();
+            assert_eq!(kinds, ["leftover_pending"; 2], "{created:#}");
+        }
+        for name in ["first", "second"] {
+            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        }
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        assert_eq!(["first", "second"].map(&definition), meant);
+        chsnap.json(0, &["create"]);
+    }
+
     fn a_table_counts_as_restored_only_if_it_compares_now(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         for name in ["first", "second"] {

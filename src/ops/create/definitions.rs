@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::fs::{self, Dir, Stat};
 use crate::model::{
-    TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, escape_for_file_name, is_drill_database,
+    Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, escape_for_file_name, is_drill_database,
 };
 use crate::ops::error::OpError;
-use crate::plan::{CreatePlan, TableSkipReason};
+use crate::ops::restore::HeldTable;
+use crate::plan::{CreatePlan, TableSkipReason, released_text};
 use crate::repo::{self, DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
@@ -25,6 +26,8 @@ pub(super) struct Definitions<'a> {
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) request: &'a Request,
     pub(super) copying: &'a Copying<'a>,
+    /// Tables that a restore holds, or has held since the first of them was frozen.
+    pub(super) held: Vec<HeldTable>,
 }
 
 /// What was written.
@@ -34,6 +37,8 @@ pub(super) struct Written {
     pub(super) databases: Vec<DatabaseEntry>,
     /// The path of each table's definition in the snapshot, and whether it is the server's own file.
     pub(super) tables: BTreeMap<TableName, (String, bool)>,
+    /// Tables whose definitions are kept without the settings by which a restore holds them.
+    released: Vec<TableName>,
 }
 
 /// The server's own directories beside its metadata that hold definitions: kept whole, where they can be read.
@@ -64,6 +69,13 @@ impl Definitions<'_> {
                 format!("the definition of {name} has secrets that the server hides, and its file cannot be read here");
             warnings.push(Warning::of_table(WarningKind::SecretsHidden, &name, message));
         }
+        for name in written.released.drain(..) {
+            let message = format!(
+                "{name} is held by a restore that is running or was interrupted: its definition is kept without the \
+                 settings that hold it"
+            );
+            warnings.push(Warning::of_table(WarningKind::LeftoverPending, &name, message));
+        }
         self.write_databases(databases, &mut written)?;
         self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
@@ -77,19 +89,22 @@ impl Definitions<'_> {
     /// that were skipped too. The answer is the tables whose secrets the server hides.
     fn write_tables(&self, plan: &CreatePlan, tree: &Tree, written: &mut Written) -> Result<Vec<TableName>, OpError> {
         let mut hidden = Vec::new();
-        let mut write = |name: &TableName, definition: &Definition| -> Result<(), OpError> {
+        let mut write = |table: &Table, definition: &Definition| -> Result<(), OpError> {
+            let name = table.name();
             if !definition.is_file && String::from_utf8_lossy(&definition.text).contains("[HIDDEN]") {
                 hidden.push(name.clone());
             }
             let path = repo::definition_path(name);
-            let file = self.incoming.write_metadata(&path, &definition.text)?;
+            let released = self.released(table, &definition.text);
+            let file = self.incoming.write_metadata(&path, released.as_deref().unwrap_or(&definition.text))?;
+            written.released.extend(released.map(|_| name.clone()));
             written.tables.insert(name.clone(), (file.path.clone(), definition.is_file));
             written.files.push(file);
             Ok(())
         };
-        for (name, taken) in &tree.taken {
+        for taken in tree.taken.values() {
             if let Some(definition) = &taken.attempt.definition {
-                write(name, definition)?;
+                write(&taken.after, definition)?;
             }
         }
         let gone = |skipped: &&SkippedTable| skipped.reason == TableSkipReason::Gone;
@@ -97,14 +112,14 @@ impl Definitions<'_> {
             || tree.skipped.iter().filter(|(name, _)| !tree.taken.contains_key(*name)).map(|(_, table)| table);
         for SkippedTable { table, .. } in skipped().filter(gone) {
             // Its file may be another table's by now.
-            write(table.name(), &Definition { text: table.definition.clone().into_bytes(), is_file: false })?;
+            write(table, &Definition { text: table.definition.clone().into_bytes(), is_file: false })?;
         }
         let skipped = skipped().filter(|skipped| !gone(skipped)).map(|skipped| &skipped.table);
         let left_behind = plan.left_behind.iter().map(|(table, _)| table);
         let mut printed: Option<HashMap<TableName, String>> = None;
         for table in plan.definitions.iter().chain(left_behind).chain(skipped) {
             if let Some(text) = self.local.read_definition(&table.metadata_path) {
-                write(table.name(), &Definition { text, is_file: true })?;
+                write(table, &Definition { text, is_file: true })?;
                 continue;
             }
             if printed.is_none() {
@@ -112,9 +127,15 @@ impl Definitions<'_> {
             }
             let known = printed.as_ref().and_then(|definitions| definitions.get(table.name()));
             let text = known.unwrap_or(&table.definition).clone().into_bytes();
-            write(table.name(), &Definition { text, is_file: false })?;
+            write(table, &Definition { text, is_file: false })?;
         }
         Ok(hidden)
+    }
+
+    /// The text of a definition without the settings by which a restore holds the table at this moment.
+    fn released(&self, table: &Table, text: &[u8]) -> Option<Vec<u8>> {
+        let held = self.held.iter().find(|held| held.is(table.name(), table.key.uuid.as_ref()))?;
+        released_text(std::str::from_utf8(text).ok()?, &held.settings).map(String::into_bytes)
     }
 
     fn write_databases(&self, databases: &[DatabaseRow], written: &mut Written) -> Result<(), OpError> {

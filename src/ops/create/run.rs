@@ -10,6 +10,7 @@ use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
+use crate::ops::restore;
 use crate::ops::stages::Stages;
 use crate::plan::CreatePlan;
 use crate::repo::{
@@ -124,6 +125,8 @@ impl Run<'_> {
             version: &identity.version,
             early: &early,
         };
+        // A definition is read between these two looks at the notes of restores.
+        let mut held = restore::held_tables(&local)?;
         let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
         let total = Work { tables: plan.freeze.len() as u64, parts: parts as u64, ..Work::default() };
         let [freezing, placing, checking] =
@@ -139,7 +142,9 @@ impl Run<'_> {
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
         let sealing = stages.start(Stage::Seal, None);
         let seal = stages.enter(Stage::Seal);
-        let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
+        held.extend(restore::held_tables(&local)?);
+        let definitions =
+            definitions::Definitions { server, local: &local, incoming, request, copying: &copying, held };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         // Nothing is linked from them any more.
         let previous = previous.map(Previous::without_parts);

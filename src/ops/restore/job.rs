@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::TableName;
+use crate::model::{TableName, TemporaryRole, temporary_table};
 use crate::plan::{Action, Disks, RestoreEntry, RestorePlan, TablePlan, TargetTable, kept_name};
 
 use super::context::Context;
@@ -40,7 +40,6 @@ pub(super) fn jobs<'a>(
     word: &str,
     described: &DescribedDisks,
 ) -> BTreeMap<TableName, Job<'a>> {
-    let random = word.rsplit('_').next().unwrap_or_default();
     let mut jobs = BTreeMap::new();
     for (number, table) in plan.tables.iter().enumerate() {
         let is_temporary = match table.action {
@@ -50,8 +49,8 @@ pub(super) fn jobs<'a>(
         };
         let Some(source) = context.source.tables.iter().find(|source| source.name() == table.from) else { continue };
         let temporary =
-            |role: &str| TableName::new(table.to.database.clone(), format!("chsnap_{random}_{role}{number}"));
-        let name = if is_temporary { temporary("new") } else { table.to.clone() };
+            |role| TableName::new(table.to.database.clone(), temporary_table(word, role, number));
+        let name = if is_temporary { temporary(TemporaryRole::New) } else { table.to.clone() };
         let swaps = table.action == Action::Swap;
         let path = place(&name, table.uuid.as_ref());
         let disks = match &table.disks {
@@ -73,7 +72,7 @@ pub(super) fn jobs<'a>(
             is_temporary,
             replaces: swaps.then(|| table.to.clone()),
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
-            old_name: (swaps && table.uuid.is_none()).then(|| temporary("old")),
+            old_name: (swaps && table.uuid.is_none()).then(|| temporary(TemporaryRole::Old)),
             keeps_old: swaps && context.request.keep_replaced,
             agreed_state: (table.live.as_ref())
                 .filter(|_| swaps && context.request.options.replace)
@@ -85,7 +84,7 @@ pub(super) fn jobs<'a>(
             source,
             disks,
             entry,
-            fitting: temporary("fit"),
+            fitting: temporary(TemporaryRole::Fit),
             kept_name: kept_name(&table.to, word),
             stage_name: number.to_string(),
         };

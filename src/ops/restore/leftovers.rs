@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::fs::{Dir, FsError};
-use crate::model::{RESTORE_PREFIX, TableName, is_drill_database};
+use crate::fs::{Dir, FsError, Kind};
+use crate::model::{RESTORE_PREFIX, TableName, TableUuid, is_drill_database, is_run_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{EntryEvidence, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RestoreEntry};
+use crate::plan::{EntryEvidence, HeldSetting, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RestoreEntry};
 use crate::server::{self, Server};
 
 use super::known::KnownTables;
@@ -125,6 +125,43 @@ pub(in crate::ops) fn interrupted(local: &LocalDisks) -> Result<Vec<InterruptedR
         restores.push(InterruptedRestore { held });
     }
     Ok(restores)
+}
+
+/// A table that a restore holds, or may hold.
+#[derive(Debug)]
+pub(in crate::ops) struct HeldTable {
+    /// Its names: its own, and that of the table that it replaces.
+    names: Vec<TableName>,
+    uuid: Option<TableUuid>,
+    /// What it is held by.
+    pub(in crate::ops) settings: Vec<HeldSetting>,
+}
+
+impl HeldTable {
+    /// Whether it is this table.
+    pub(in crate::ops) fn is(&self, name: &TableName, uuid: Option<&TableUuid>) -> bool {
+        if self.uuid.is_some() { self.uuid.as_ref() == uuid } else { self.names.contains(name) }
+    }
+}
+
+/// The tables that restores hold, of those that are running and of those that are over.
+///
+/// # Errors
+/// If the server's own disk cannot be read.
+pub(in crate::ops) fn held_tables(local: &LocalDisks) -> Result<Vec<HeldTable>, OpError> {
+    let Some(own) = local.own() else { return Ok(Vec::new()) };
+    let mut tables = Vec::new();
+    for entry in own.dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+        let Some(name) = entry.name.to_str().filter(|name| is_run_name(RESTORE_PREFIX, name)) else { continue };
+        let Content::Intent(intent) = content(&own.dir, name)? else { continue };
+        let held = intent.tables.into_iter().filter(|entry| !entry.held.is_empty());
+        tables.extend(held.map(|entry| HeldTable {
+            names: std::iter::once(entry.name).chain(entry.replaces).collect(),
+            uuid: entry.uuid,
+            settings: entry.held,
+        }));
+    }
+    Ok(tables)
 }
 
 enum Content {

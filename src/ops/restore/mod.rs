@@ -33,7 +33,7 @@ pub use context::ToServer;
 pub use into_directory::{PreparedDirectory, ToDirectory, prepare_directory};
 pub(super) use into_server::prepare_recovering;
 pub use into_server::{Prepared, prepare};
-pub(super) use leftovers::{Recovers, interrupted, names as leftover_names};
+pub(super) use leftovers::{HeldTable, Recovers, held_tables, interrupted, names as leftover_names};
 pub(super) use locked_dir::{LockedDir, abandoned, random};
 pub use not_restored::{NotRestored, SetAside, TableFate, WrongParts};
 pub(super) use recover::recover_leftovers;

@@ -182,6 +182,13 @@ impl Definition {
         Clauses::new(&self.tail, self.kind)
     }
 
+    /// The text that this definition was read from, with what stands behind the head as in `changed`.
+    #[must_use]
+    pub fn replaced_in(&self, text: &str, changed: &Self) -> Option<String> {
+        let (before, behind) = text.rsplit_once(self.tail.as_str())?;
+        Some(format!("{before}{}{behind}", changed.tail))
+    }
+
     pub(super) fn with_tail(&self, tail: String) -> Self {
         Self { tail, ..self.clone() }
     }

@@ -57,6 +57,17 @@ pub(super) fn released(definition: &Definition, held: &[HeldSetting]) -> Definit
     if own.is_empty() { changed } else { changed.with_settings(&own) }
 }
 
+/// The text of a definition as it is once the table is released, if the table is held by these settings now. None for a
+/// definition without them, or one that cannot be read.
+#[must_use]
+pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
+    let definition = Definition::parse(text).ok()?;
+    let is_held = HOLD_SETTINGS.iter().all(|(name, value)| {
+        held.iter().any(|held| held.name == *name) && definition.setting(name) == Some(value.to_string())
+    });
+    if is_held { definition.replaced_in(text, &released(&definition, held)) } else { None }
+}
+
 /// The statements that give a held table, named in quotes, its own settings back. Names that are not among
 /// [`HOLD_SETTINGS`] are passed over: they come from a file.
 #[must_use]
@@ -76,7 +87,7 @@ pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{HeldSetting, held_settings, hold, release_statements};
+    use super::{HeldSetting, held_settings, hold, release_statements, released_text};
     use crate::plan::Definition;
 
     fn definition(settings: &str) -> Definition {
@@ -99,6 +110,24 @@ mod tests {
                  max_bytes_to_merge_at_min_space_in_pool",
             ]
         );
+    }
+
+    #[test]
+    fn the_text_of_a_held_table_gets_back_what_it_had() {
+        for settings in ["", "\nSETTINGS index_granularity = 8192", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7"] {
+            let text =
+                format!("ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'\n(k UInt8)\nENGINE = MergeTree\nORDER BY k{settings}\n");
+            let own = Definition::parse(&text).expect("a definition");
+            let held = held_settings(&own, &|_| true);
+            let stored = own.replaced_in(&text, &hold(&own)).expect("its text");
+            assert!(stored.contains("max_number_of_merges_with_ttl_in_pool = 0"), "{stored}");
+            let back = released_text(&stored, &held).expect("it is held");
+            assert!(back.starts_with("ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'"), "{back}");
+            let back = Definition::parse(&back).expect("a definition");
+            assert!(back.is_like(&own, &crate::plan::Mapping::default()), "{back:?}");
+            assert_eq!(released_text(&text, &held), None, "it is not held");
+            assert_eq!(released_text(&stored, &held[1..]), None, "one of its settings is its own");
+        }
     }
 
     #[test]

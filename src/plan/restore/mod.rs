@@ -23,7 +23,7 @@ pub use directory::{
     plan_directory,
 };
 pub use expiry::{Expired, ExpiryTimes};
-pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements};
+pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements, released_text};
 pub use loss::{Loss, ReplacedScope, Stored, losses};
 pub use objects::{DatabasePlan, ObjectAction, ObjectPlan, SourceDatabase, SourceObject};
 pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, What};

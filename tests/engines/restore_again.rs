@@ -1,0 +1,156 @@
+//! What a restore has left is no surprise to what comes after it: a second restore, `diff`, `create`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::engine::{Engine, Kind, both_engines};
+use crate::support::{path_of, repository};
+
+/// Restores again, without a selection: all is there.
+fn finds_nothing_to_do(chsnap: &Chsnap) {
+    let run = chsnap.run(&["--json", "restore", "latest", "--yes"]);
+    let report: Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert_eq!((run.code, &report["state"]), (0, &"nothing_to_do".into()), "{report:#}\n{}", run.stderr);
+}
+
+fn dictionary_of_the_old_kind_is_known(engine: &Engine) -> bool {
+    engine.kind() == Kind::V26
+}
+
+both_engines! {
+    fn a_database_that_shows_dictionaries_is_made_and_nothing_in_it(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.src (k UInt64, v String) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.src SELECT number, toString(number) FROM numbers(20)");
+        if dictionary_of_the_old_kind_is_known(&engine) {
+            engine.query(
+                "CREATE DICTIONARY lab.names (k UInt64, v String) PRIMARY KEY k SOURCE(CLICKHOUSE(DB 'lab' TABLE 'src')) \
+                 LIFETIME(0) LAYOUT(FLAT())",
+            );
+        }
+        engine.query("CREATE DATABASE shown ENGINE = Dictionary");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        finds_nothing_to_do(&chsnap);
+        chsnap.json(0, &["drill"]);
+        engine.query("DROP DATABASE shown");
+        engine.query("DROP DATABASE lab");
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        assert_eq!(engine.query("SELECT engine FROM system.databases WHERE name = 'shown'"), "Dictionary");
+        finds_nothing_to_do(&chsnap);
+        if dictionary_of_the_old_kind_is_known(&engine) {
+            assert_eq!(engine.query("SELECT v FROM shown.`lab.names` WHERE k = 7"), "7");
+        }
+    }
+}
+
+#[test]
+fn a_time_series_table_is_the_same_after_a_restore() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    let allowed: [(&str, &str); 1] = [("allow_experimental_time_series_table", "1")];
+    engine.query_with("CREATE TABLE lab.ts ENGINE = TimeSeries", &allowed).expect("made");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    finds_nothing_to_do(&chsnap);
+    engine.query("DROP TABLE lab.ts SYNC");
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    finds_nothing_to_do(&chsnap);
+}
+
+#[test]
+fn tables_from_another_version_are_the_same_after_a_restore() {
+    let kinds = Kind::ALL.into_iter().all(Kind::is_installed);
+    if !kinds {
+        eprintln!("SKIPPED: this needs ClickHouse 18.16 and 26.9");
+        return;
+    }
+    let (old, new) = (Engine::start(Kind::V18), Engine::start(Kind::V26));
+    old.query("CREATE DATABASE lab");
+    old.query("CREATE TABLE lab.v (x UInt64, s String DEFAULT 'a') ENGINE = MergeTree PARTITION BY x % 3 ORDER BY x");
+    old.query("INSERT INTO lab.v (x) SELECT number FROM numbers(10)");
+    old.query("CREATE TABLE lab.buffered AS lab.v ENGINE = Buffer(lab, v, 1, 10, 100, 10, 100, 1000, 10000)");
+    old.query("CREATE TABLE lab.merged AS lab.v ENGINE = Merge(lab, '^v$')");
+    old.query("CREATE TABLE lab.dated (d Date, k UInt64, a Array(UInt8) DEFAULT [1, 2]) ENGINE = MergeTree(d, (k, d), 8192)");
+    old.query("INSERT INTO lab.dated (d, k) SELECT '2026-01-20', number FROM numbers(5)");
+    old.query("CREATE TABLE lab.summed (k UInt64, n Nested(id UInt8, v UInt64), c UInt64 ALIAS k + 1) ENGINE = SummingMergeTree ORDER BY k");
+    old.query("CREATE VIEW lab.seen AS SELECT x, count() AS c FROM lab.v WHERE x > 2 GROUP BY x");
+    old.query("CREATE MATERIALIZED VIEW lab.mv ENGINE = SummingMergeTree ORDER BY x POPULATE AS SELECT x, count() AS c FROM lab.v GROUP BY x");
+    old.query("CREATE TABLE lab.nothing (x UInt8) ENGINE = Null");
+    let chsnap = repository(&old);
+    chsnap.json(0, &["create"]);
+    finds_nothing_to_do(&chsnap);
+    let there = chsnap.clone().url(&new.url());
+    there.json(0, &["restore", "latest", "--yes"]);
+    finds_nothing_to_do(&there);
+}
+
+both_engines! {
+    fn diff_after_a_restore_is_empty_whatever_was_asked_for(engine: Engine) {
+        let sync = if engine.kind() == Kind::V26 { " SYNC" } else { "" };
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        for p in 0..3 {
+            engine.query(&format!("INSERT INTO lab.t SELECT {p}, number FROM numbers(50)"));
+        }
+        engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.u SELECT number FROM numbers(50)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let is_empty = |case: &str| {
+            let diff = chsnap.json(0, &["diff", "latest", "live"]);
+            assert_eq!(diff["identical"], true, "{case}: {diff:#}");
+        };
+        is_empty("as it was taken");
+        engine.query("ALTER TABLE lab.t DROP PARTITION 1");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.t", "--partition", "1", "--yes"]);
+        is_empty("--partition");
+        engine.query("TRUNCATE TABLE lab.t");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.t", "--data-only", "--yes"]);
+        is_empty("--data-only");
+        engine.query(&format!("DROP TABLE lab.t{sync}"));
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        is_empty("a table made again");
+        engine.query("INSERT INTO lab.u VALUES (1)");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.u", "--replace", "--yes"]);
+        is_empty("--replace");
+        // One INSERT is one part that was added, whatever UUID the table has by now.
+        engine.query("INSERT INTO lab.t SELECT 1, 7");
+        let diff = chsnap.json(0, &["diff", "latest", "live"]);
+        let tables = diff["tables"].as_array().expect("a list");
+        let changed: Vec<&Value> = tables.iter().filter(|table| table["state"] != "unchanged").collect();
+        assert_eq!(changed.len(), 1, "{diff:#}");
+        assert_eq!((&diff["added"]["parts"], &diff["dropped"]["parts"]), (&1.into(), &0.into()), "{diff:#}");
+        engine.query("ALTER TABLE lab.t DROP PARTITION 1");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.t", "--partition", "1", "--yes"]);
+        engine.query("INSERT INTO lab.u VALUES (2)");
+        chsnap.json(0, &["restore", "latest", "--table", "lab.u", "--replace", "--keep-replaced", "--yes"]);
+        let diff = chsnap.json(0, &["diff", "latest", "live"]);
+        let tables = diff["tables"].as_array().expect("a list");
+        let names: Vec<&str> = tables.iter().filter(|row| row["state"] != "unchanged").filter_map(|row| row["table"].as_str()).collect();
+        assert!(names.iter().all(|name| name.contains("_replaced_")) && names.len() == 1, "{diff:#}");
+    }
+
+    fn a_create_takes_no_temporary_table_of_a_restore(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for name in ["t", "chsnap_0123abcd_new0", "chsnap_0123abcd_old1"] {
+            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(5)"));
+        }
+        let chsnap = repository(&engine);
+        let created = chsnap.json(3, &["create"]);
+        assert_eq!(created["tables"], 1, "{created:#}");
+        let warned: Vec<(&str, &str)> = created["warning_list"].as_array().expect("warnings").iter()
+            .filter_map(|warning| Some((warning["kind"].as_str()?, warning["table"].as_str()?))).collect();
+        assert_eq!(warned, [("leftover_pending", "lab.chsnap_0123abcd_new0"), ("leftover_pending", "lab.chsnap_0123abcd_old1")]);
+        let definitions = fs::read_dir(path_of(&chsnap, &created).join("metadata/lab")).expect("definitions");
+        assert_eq!(definitions.count(), 1);
+        chsnap.json(0, &["create", "--accept", "lab.chsnap_*"]);
+    }
+}
