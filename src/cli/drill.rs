@@ -1,4 +1,5 @@
 use chrono::Utc;
+use chsnap::model::Warning;
 use chsnap::ops::{self, DrillReport, DrillRequest, DrillState, DrillVerdict, DrilledTable, OpError};
 use chsnap::plan::{SnapshotReference, TablePattern};
 use serde_json::{Value, json};
@@ -36,7 +37,8 @@ const EXAMPLES: &str = "Values are compared where the snapshot was made with cre
     fingerprints always. Views, dictionaries and tables without data are made as well, if they name nothing outside the \
     drill's database and reach nothing outside the server; with --sample they are left out.
 
-Exit code 12: data is missing or different. Exit code 3: something could not be tried.
+Exit code 12: data is missing, different or noted as damaged. Exit code 3: something could not be tried that has data or \
+    should stay within the drill's database, or nothing was tried.
 
 Examples:
   chsnap drill
@@ -62,7 +64,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let result = ops::drill(&repository, &server, &reference, &request, &Utc::now, &progress);
     progress.clear();
     let report = result?;
-    output.warnings(&report.warnings);
+    let warnings = report.all_warnings();
+    let of_no_table: Vec<&Warning> = warnings.iter().filter(|warning| warning.table.is_none()).collect();
+    output.warnings(&of_no_table);
     if output.is_json() {
         output.json(&document(&report, &output.schema()));
     } else {
@@ -70,7 +74,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     Ok(match report.state() {
         DrillState::Failed => DAMAGED,
-        _ if !report.all_warnings().is_empty() => WARNED,
+        _ if !warnings.is_empty() => WARNED,
         _ => DONE,
     })
 }

@@ -124,12 +124,14 @@ impl Failure {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
             if self.code == DAMAGED {
                 let schema = output.schema();
-                output.json(
-                    &self.with_fields(json!({"schema": schema, "state": "damaged", "reason": message, "hint": hint})),
-                );
+                output.json(&self.with_fields(json!({
+                    "schema": schema, "state": "damaged", "reason": message, "hint": hint, "warnings": [],
+                })));
             } else if self.code == GUARD {
                 let schema = output.schema();
-                output.json(&json!({"schema": schema, "state": "refused", "reason": message, "hint": hint}));
+                let refused =
+                    json!({"schema": schema, "state": "refused", "reason": message, "hint": hint, "warnings": []});
+                output.json(&refused);
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
                 let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);

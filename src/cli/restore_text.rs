@@ -26,7 +26,7 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
         Action::Keep(Kept::Same) => ("keep", "exists, same"),
         Action::Keep(_) => ("keep", "exists, DIFFERS: stays"),
         Action::Skip(_) => ("skip", "NOT MADE"),
-        Action::Impossible(_) => ("impossible", "NOT POSSIBLE"),
+        Action::Damaged(_) | Action::Impossible(_) => ("impossible", "NOT POSSIBLE"),
     }
 }
 
@@ -47,7 +47,10 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
     for object in &plan.objects {
         let name = render::safe(&format!("{} {}", object.kind, object.name), 200);
         match &object.action {
-            ObjectAction::Make(_) => writeln!(text, "make {name}").expect(WRITABLE),
+            ObjectAction::Make(statement) => {
+                let secret = if statement.has_hidden_secret() { ", with [HIDDEN] for its secret" } else { "" };
+                writeln!(text, "make {name}{secret}").expect(WRITABLE);
+            }
             ObjectAction::Refuse(reason) => {
                 writeln!(text, "{name} is NOT MADE: {}", render::safe(reason, 500)).expect(WRITABLE);
             }
@@ -85,17 +88,19 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             notes.push(format!("LOSES {}", losses.join(", ")));
         }
         match &table.action {
-            Action::Impossible(reason) => notes.push(reason.clone()),
-            Action::Skip(reason) => notes.push(reason.to_string()),
             Action::Keep(Kept::OtherDefinition) => notes.push("another definition".to_owned()),
             Action::Keep(Kept::OtherData { rows, stored_rows, has_same_definition }) => {
-                let (rows, stored) = (render::count(*rows, "row"), render::count(*stored_rows, "row"));
-                notes.push(format!("{rows}, {stored} in the snapshot"));
+                let (shown, stored) = (render::count(*rows, "row"), render::count(*stored_rows, "row"));
+                notes.push(if rows == stored_rows {
+                    format!("{shown} as in the snapshot, in other parts")
+                } else {
+                    format!("{shown}, {stored} in the snapshot")
+                });
                 if !has_same_definition {
                     notes.push("another definition".to_owned());
                 }
             }
-            _ => {}
+            action => notes.extend(action.reason()),
         }
         if table.detaches {
             notes.push("detached again, as it was".to_owned());
@@ -148,11 +153,7 @@ pub(super) fn plan_document(prepared: &Prepared<'_>, schema: &str) -> Value {
                 table.replaces.map(|live| json!({"parts": live.parts, "rows": live.rows, "bytes": live.bytes}));
             let losses: Vec<Value> =
                 table.losses.iter().map(|loss| json!({"kind": loss.kind(), "message": loss.to_string()})).collect();
-            let reason = match &table.action {
-                Action::Impossible(reason) => Some(reason.clone()),
-                Action::Skip(reason) => Some(reason.to_string()),
-                _ => None,
-            };
+            let reason = table.action.reason();
             json!({
                 "database": table.to.database, "table": table.to.table, "from": table.from, "engine": table.engine,
                 "state": "planned", "action": action(table).0, "parts": table.restores.parts,

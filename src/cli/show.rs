@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use chsnap::model::{Warning, WarningKind};
 use chsnap::ops::{self, Shown};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{TableEntry, TableState};
@@ -11,8 +12,7 @@ use super::create::merge;
 use super::globals::Globals;
 use super::list::{verified, verified_text};
 use super::opening;
-use super::output::Output;
-use super::output::insert_path;
+use super::output::{Output, insert_path, insert_warnings};
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
@@ -58,6 +58,9 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, out
         if let Value::Object(fields) = &mut document {
             fields.insert("access".to_owned(), access_text::rows(access, with_secrets).into());
             fields.insert("access_warnings".to_owned(), json!(warnings));
+            let own = warnings.iter().map(|message| Warning::new(WarningKind::AccessUnreadable, message));
+            let of_snapshot = shown.manifest.all_warnings();
+            insert_warnings(fields, &of_snapshot.into_iter().chain(own).collect::<Vec<_>>());
         }
         output.json(&document);
     } else {

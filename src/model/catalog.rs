@@ -152,6 +152,13 @@ pub fn is_remote_database_engine(engine: &str) -> bool {
     REMOTE_DATABASE_ENGINES.contains(&engine)
 }
 
+/// Whether the tables of a database of this engine are the server's dictionaries, which have definitions of their own:
+/// none of them can be made there.
+#[must_use]
+pub fn shows_dictionaries(engine: &str) -> bool {
+    engine == "Dictionary"
+}
+
 /// All tables of a server at one moment, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {

@@ -20,7 +20,9 @@ mod table;
 mod unlisted;
 mod warning;
 
-pub use catalog::{Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, is_remote_database_engine};
+pub use catalog::{
+    Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, is_remote_database_engine, shows_dictionaries,
+};
 pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
 pub use count::{count, size, thousands};

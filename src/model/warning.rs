@@ -190,6 +190,8 @@ pub enum WarningKind {
     ObjectNotMade,
     /// A user, role, quota, policy or settings profile was not made, or not with all that it had.
     AccessNotMade,
+    /// A user, role, quota, policy or settings profile of the snapshot cannot be shown, or not whole.
+    AccessUnreadable,
     /// Parts are noted as damaged, and are restored as they are.
     DamagedParts,
     /// A part is noted as damaged; an intact copy of another snapshot is restored instead.

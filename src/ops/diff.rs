@@ -1,6 +1,6 @@
 //! What changed between two snapshots, or from one to the server.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::exec;
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{
-    PartName, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
+    PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
 };
 use crate::plan::diff::{Content, Diff, Held, Pairs, Side, SidePart, SideTable, diff};
 use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create};
@@ -269,23 +269,32 @@ fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>
     Ok(())
 }
 
-/// Of live parts that the snapshot has under the same name and with other inodes: what their own checksums and small
+/// Of live parts that the snapshot has under the same name and with other inodes, or may have under another name: what their own checksums and small
 /// files say, instead of what the server says. Files that the snapshot did not take are passed over.
 fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Result<(), OpError> {
     let Held::Parts(held) = &held.held else { return Ok(()) };
     let others: HashMap<&PartName, &SidePart> =
         held.iter().filter(|part| !part.content.is_the_same_files).map(|part| (&part.name, part)).collect();
+    let names: HashSet<&PartName> = parts.iter().map(|part| &part.name).collect();
+    let gone = held.iter().filter(|part| !names.contains(&part.name));
+    // One of these may have another name by now: then it has as many rows in the same partition.
+    let gone: HashSet<(PartitionId, Option<u64>)> = gone.map(|part| (part.partition.clone(), part.rows)).collect();
     let look = |part: &mut SidePart| -> Result<(), FsError> {
-        let Some(was) = others.get(&part.name) else { return Ok(()) };
+        let was = others.get(&part.name);
+        let may_be_moved = || part.content.fingerprint.is_none() && gone.contains(&(part.partition.clone(), part.rows));
+        if was.is_none() && !may_be_moved() {
+            return Ok(());
+        }
         let Some(dir) = live.find_beneath(Path::new(part.name.as_str()))? else { return Ok(()) };
         let inspected = match exec::inspect_part(&dir) {
             // A merge has taken it away meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             inspected => inspected?,
         };
+        part.content.fingerprint = inspected.fingerprint.or(part.content.fingerprint);
+        let Some(was) = was else { return Ok(()) };
         let taken = |path: &str| was.content.uncovered.iter().flatten().any(|(held, ..)| held == path);
         let files = inspected.uncovered.iter().filter(|file| taken(&file.path));
-        part.content.fingerprint = inspected.fingerprint.or(part.content.fingerprint);
         part.content.uncovered = Some(files.map(|file| (file.path, file.bytes, file.blake3)).collect());
         Ok(())
     };
@@ -342,7 +351,7 @@ impl Snapshot {
     /// What all selections take of the snapshot. Tables that one of them leaves out are noted.
     fn side(&self, selections: &[Selection], left_out: &mut BTreeSet<TableName>) -> Result<Side, OpError> {
         let mut side = Side { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
-        for table in &self.manifest.tables {
+        for table in self.manifest.tables.iter().filter(|table| !self.manifest.shows_dictionaries(&table.database)) {
             let name = TableName::new(table.database.clone(), table.table.clone());
             if !selections.iter().all(|selection| selection.wants(&name)) {
                 left_out.insert(name);

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::model::{PartitionId, PendingBlocks, Table, TableName, WarningKind, count, is_drill_database, is_temporary_table};
+use crate::model::{
+    PartitionId, PendingBlocks, Table, TableName, WarningKind, count, is_drill_database, is_temporary_table,
+    shows_dictionaries,
+};
 
 use super::definition::Definition;
 use super::pattern::TablePattern;
@@ -165,7 +168,7 @@ fn is_virtual(table: &Table) -> bool {
 /// Decides what becomes of `table`.
 #[must_use]
 pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choice {
-    if !selection.wants(table.name()) || is_virtual(table) {
+    if !selection.wants(table.name()) || is_virtual(table) || shows_dictionaries(around.database_engine) {
         return Choice::LeftOut;
     }
     if is_temporary_table(&table.name().table) {

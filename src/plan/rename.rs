@@ -52,7 +52,9 @@ fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        plain.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+        // Before any other letter a backslash is one of the name's.
+        let is_escape = letter == '\\' && letters.as_str().starts_with(['.', '=', '\\']);
+        plain.push(if is_escape { letters.next().unwrap_or(letter) } else { letter });
     }
     plain
 }
@@ -111,10 +113,10 @@ impl Renames {
         self.tables.is_empty() && self.databases.is_empty()
     }
 
-    /// Whether a table is renamed, by itself or with its database.
+    /// Whether a table is renamed by itself.
     #[must_use]
-    pub fn names(&self, table: &TableName) -> bool {
-        self.tables.contains_key(table) || self.databases.contains_key(&table.database)
+    pub fn names_table(&self, table: &TableName) -> bool {
+        self.tables.contains_key(table)
     }
 
     /// The name that a database gets.
@@ -158,6 +160,12 @@ mod tests {
         assert_eq!(now("b", "b"), "b.b");
         let unmatched = renames.unmatched(&[TableName::new("a", "b")]);
         assert_eq!(unmatched, ["table a.x=y"]);
+    }
+
+    #[test]
+    fn a_backslash_before_any_other_letter_is_one_of_the_names() {
+        let rename: TableRename = r"a.b\c=d.e\\f".parse().expect("a rename");
+        assert_eq!((rename.from.table.as_str(), rename.to.table.as_str()), (r"b\c", r"e\f"));
     }
 
     #[test]

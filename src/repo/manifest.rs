@@ -5,7 +5,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Label, Placed, SnapshotId, TableUuid, Totals, Warning};
+use crate::model::{Label, Placed, SnapshotId, TableUuid, Totals, Warning, WarningKind, shows_dictionaries};
 
 /// The format of repositories and manifests that this chsnap writes.
 pub const FORMAT: u32 = 1;
@@ -176,6 +176,26 @@ pub struct MetadataFile {
     pub bytes: u64,
     /// BLAKE3 of it, 64 hex digits.
     pub blake3: String,
+}
+
+impl Manifest {
+    /// The warnings with their kinds; those of earlier versions have none.
+    #[must_use]
+    pub fn all_warnings(&self) -> Vec<Warning> {
+        if self.warning_list.is_empty() {
+            let unclassified = |message: &String| Warning::new(WarningKind::Unclassified, message.clone());
+            return self.warnings.iter().map(unclassified).collect();
+        }
+        self.warning_list.clone()
+    }
+
+    /// Whether the tables of a database are dictionaries that have their definitions elsewhere. Snapshots of earlier
+    /// versions list such tables.
+    #[must_use]
+    pub fn shows_dictionaries(&self, database: &str) -> bool {
+        let mut databases = self.databases.iter();
+        databases.any(|entry| entry.database == database && shows_dictionaries(&entry.engine))
+    }
 }
 
 impl MetadataFile {

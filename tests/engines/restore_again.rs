@@ -77,7 +77,9 @@ fn tables_from_another_version_are_the_same_after_a_restore() {
     old.query("INSERT INTO lab.v (x) SELECT number FROM numbers(10)");
     old.query("CREATE TABLE lab.buffered AS lab.v ENGINE = Buffer(lab, v, 1, 10, 100, 10, 100, 1000, 10000)");
     old.query("CREATE TABLE lab.merged AS lab.v ENGINE = Merge(lab, '^v$')");
-    old.query("CREATE TABLE lab.dated (d Date, k UInt64, a Array(UInt8) DEFAULT [1, 2]) ENGINE = MergeTree(d, (k, d), 8192)");
+    old.query(
+        "CREATE TABLE lab.dated (d Date, k UInt64, a Array(UInt8) DEFAULT [1, 2]) ENGINE = MergeTree(d, (k, d), 8192)",
+    );
     old.query("INSERT INTO lab.dated (d, k) SELECT '2026-01-20', number FROM numbers(5)");
     old.query("CREATE TABLE lab.summed (k UInt64, n Nested(id UInt8, v UInt64), c UInt64 ALIAS k + 1) ENGINE = SummingMergeTree ORDER BY k");
     old.query("CREATE VIEW lab.seen AS SELECT x, count() AS c FROM lab.v WHERE x > 2 GROUP BY x");
@@ -153,4 +155,91 @@ both_engines! {
         assert_eq!(definitions.count(), 1);
         chsnap.json(0, &["create", "--accept", "lab.chsnap_*"]);
     }
+
+    fn a_table_of_a_renamed_database_is_restored_alone_where_it_is_named(engine: Engine) {
+        for database in ["a", "b"] {
+            engine.query(&format!("CREATE DATABASE {database}"));
+            for table in ["x", "y"] {
+                engine.query(&format!("CREATE TABLE {database}.{table} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+                engine.query(&format!("INSERT INTO {database}.{table} SELECT number FROM numbers(5)"));
+            }
+        }
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let restored = |arguments: &[&str]| -> Vec<String> {
+            let report = chsnap.json(0, &[&["restore", "latest", "--yes"], arguments].concat());
+            let tables = report["tables"].as_array().expect("tables");
+            tables.iter().map(|table| format!("{}.{}", table["database"].as_str().expect("a name"), table["table"].as_str().expect("a name"))).collect()
+        };
+        assert_eq!(restored(&["--table", "b.y", "--rename-db", "b=bq"]), ["bq.y"]);
+        assert_eq!(restored(&["--rename-db", "b=br"]), ["br.x", "br.y"]);
+        assert_eq!(restored(&["--table", "b.y", "--rename-db", "a=aq", "--rename-db", "b=bs"]), ["aq.x", "aq.y", "bs.y"]);
+    }
+
+    fn a_detached_database_is_named_with_what_brings_it_back(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(5)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("DETACH DATABASE lab");
+        let run = chsnap.run(&["--json", "restore", "latest", "--yes"]);
+        let report: Value = serde_json::from_str(&run.stdout).expect("a document");
+        assert_eq!((run.code, &report["state"]), (1, &"failed".into()), "{report:#}");
+        let reason = report["tables"][0]["reason"].as_str().expect("a reason");
+        assert!(reason.contains("ATTACH DATABASE"), "{reason}");
+        engine.query("ATTACH DATABASE lab");
+        finds_nothing_to_do(&chsnap);
+    }
+
+    fn a_drill_fails_for_damage_that_is_known_as_for_damage_that_it_finds(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64, s String) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.t SELECT number, toString(number) FROM numbers(1000)");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create", "--place", "copy"]);
+        let part = path_of(&chsnap, &created).join("data/lab/t/all_1_1_0");
+        let file = ["data.bin", "s.bin"].iter().map(|name| part.join(name)).find(|path| path.exists()).expect("a file");
+        let mut bytes = fs::read(&file).expect("it reads");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(&file, bytes).expect("written");
+        let verdict = |case: &str| {
+            let drilled = chsnap.json(12, &["drill"]);
+            assert_eq!(drilled["tables"][0]["verdict"], "failed", "{case}: {drilled:#}");
+            let kind = drilled["tables"][0]["reason_kind"].as_str().expect("a kind").to_owned();
+            assert!(!drilled["tables"][0]["reason"].as_str().expect("a reason").contains("--damaged"), "{drilled:#}");
+            kind
+        };
+        assert_ne!(verdict("before it is known"), "damaged_parts");
+        chsnap.json(12, &["verify", "latest", "--level", "data"]);
+        assert_eq!(verdict("once it is known"), "damaged_parts");
+    }
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_table_is_named_before_anything_is_made() {
+    if !Kind::V18.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 18.16");
+        return;
+    }
+    let engine = Engine::start(Kind::V18);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(5)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("DROP TABLE lab.t");
+    let place = engine.data_path().join("data/lab/t");
+    fs::create_dir(&place).expect("made");
+    fs::write(place.join("mine"), "mine").expect("written");
+    let plan = chsnap.json(3, &["restore", "latest", "--dry-run"]);
+    let reason = plan["tables"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("data/lab/t") && reason.contains("move it away"), "{reason}");
+    let run = chsnap.run(&["--json", "restore", "latest", "--yes"]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert_eq!(fs::read_to_string(place.join("mine")).expect("it reads"), "mine");
+    fs::rename(&place, engine.data_path().join("aside")).expect("moved");
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM lab.t"), "5");
 }

@@ -55,6 +55,7 @@ impl Reading<'_> {
             Some(reason @ (NotRestored::Parts(_) | NotRestored::Rows)) => {
                 DrillVerdict::Failed(Failure::Incomplete(reason.clone()))
             }
+            Some(NotRestored::Damaged(damaged)) => DrillVerdict::Failed(Failure::Damaged(damaged.clone())),
             Some(NotRestored::DefinitionRefused { message, code: Some(code) })
                 if selected.has_data() && server::is_unreadable_code(*code) && self.takes_definition(selected)? =>
             {

@@ -8,6 +8,7 @@ use serde::ser::Serializer;
 
 use crate::model::{SnapshotId, TableName, Warning, WarningKind};
 use crate::ops::restore::{NotRestored, TableReport, TableState};
+use crate::plan::DamagedParts;
 
 /// How the sums of the parts of one table compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,6 +56,8 @@ impl fmt::Display for NoDigest {
 pub enum Failure {
     /// Its definition in the snapshot is missing or another one.
     Definition(String),
+    /// Parts of it are noted as damaged, and no snapshot has an intact copy: a restore leaves it out.
+    Damaged(DamagedParts),
     /// The server did not take all of its parts or rows.
     Incomplete(NotRestored),
     /// The server takes its definition, and not together with its data.
@@ -74,6 +77,7 @@ impl Failure {
     fn kind(&self) -> &'static str {
         match self {
             Self::Definition(_) => "definition",
+            Self::Damaged(_) => "damaged_parts",
             Self::Incomplete(reason) => reason.kind(),
             Self::DataRefused(_) => "data_refused",
             Self::Unreadable(_) => "unreadable",
@@ -86,6 +90,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Definition(reason) => f.write_str(reason),
+            Self::Damaged(damaged) => damaged.fmt(f),
             Self::Incomplete(reason) => reason.fmt(f),
             Self::DataRefused(reason) => write!(f, "the server refuses its data: {reason}"),
             Self::Unreadable(reason) => write!(f, "its data cannot be read: {reason}"),
@@ -330,7 +335,14 @@ impl DrillReport {
     /// from an intact copy.
     #[must_use]
     pub fn all_warnings(&self) -> Vec<Warning> {
-        self.warnings.iter().cloned().chain(self.tables.iter().flat_map(DrilledTable::warnings)).collect()
+        let of_tables = self.tables.iter().flat_map(DrilledTable::warnings);
+        let mut all: Vec<Warning> = self.warnings.iter().cloned().chain(of_tables).collect();
+        if all.is_empty() && self.state() == DrillState::NotTried {
+            let message = "nothing was tried: every definition that was asked for is a queue, refreshes itself, or names \
+                           something outside the drill's database";
+            all.push(Warning::new(WarningKind::TableNotTried, message));
+        }
+        all
     }
 
     /// How many tables are so.
@@ -381,7 +393,7 @@ mod tests {
         assert_eq!(found(vec![proven(), failed(), refused()]), (DrillState::Failed, true));
         assert_eq!(found(vec![proven(), refused()]), (DrillState::Proven, true));
         assert_eq!(found(vec![proven(), outside(false)]), (DrillState::Proven, false));
-        assert_eq!(found(vec![outside(false)]), (DrillState::NotTried, false));
+        assert_eq!(found(vec![outside(false)]), (DrillState::NotTried, true));
         assert_eq!(found(vec![outside(true)]), (DrillState::NotTried, true));
     }
 

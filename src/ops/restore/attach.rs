@@ -125,6 +125,10 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
     report.warnings.clone_from(&plan.warnings);
     report.ttl_statements.clone_from(&plan.ttl_statements);
     match &plan.action {
+        Action::Damaged(damaged) => {
+            report.state = TableState::Failed;
+            report.reason = Some(NotRestored::Damaged(damaged.clone()));
+        }
         Action::Impossible(reason) => {
             report.state = TableState::Failed;
             report.reason = Some(NotRestored::Impossible(reason.clone()));
@@ -148,7 +152,7 @@ fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Re
     match &plan.action {
         Action::Make(verb) => make(attaching, plan, *verb, &mut report)?,
         Action::Place | Action::Swap | Action::Partitions { .. } => attach_data(attaching, plan, &mut report)?,
-        Action::Impossible(_) | Action::Skip(_) | Action::Keep(_) => {}
+        Action::Damaged(_) | Action::Impossible(_) | Action::Skip(_) | Action::Keep(_) => {}
     }
     Ok(report)
 }

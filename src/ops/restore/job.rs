@@ -48,8 +48,7 @@ pub(super) fn jobs<'a>(
             _ => continue,
         };
         let Some(source) = context.source.tables.iter().find(|source| source.name() == table.from) else { continue };
-        let temporary =
-            |role| TableName::new(table.to.database.clone(), temporary_table(word, role, number));
+        let temporary = |role| TableName::new(table.to.database.clone(), temporary_table(word, role, number));
         let name = if is_temporary { temporary(TemporaryRole::New) } else { table.to.clone() };
         let swaps = table.action == Action::Swap;
         let path = place(&name, table.uuid.as_ref());

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::model::PartName;
-use crate::plan::{PartDifference, WrongPart};
+use crate::plan::{DamagedParts, PartDifference, WrongPart};
 
 /// A part that the server moved to `detached/` as it attached the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum NotRestored {
     Skipped(String),
     /// The plan could not make it.
     Impossible(String),
+    /// Parts of it are noted as damaged, and `--damaged` was not given.
+    Damaged(DamagedParts),
     /// The server refused its definition, with or without its data.
     DefinitionRefused {
         /// The server's words.
@@ -69,6 +71,7 @@ impl NotRestored {
         match self {
             Self::Skipped(_) => "skipped",
             Self::Impossible(_) => "impossible",
+            Self::Damaged(_) => "damaged_parts",
             Self::DefinitionRefused { .. } => "definition_refused",
             Self::Refused(_) => "refused",
             Self::Parts(parts) if parts.first.difference == PartDifference::Missing => "missing_parts",
@@ -82,6 +85,7 @@ impl fmt::Display for NotRestored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Skipped(reason) | Self::Impossible(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Damaged(damaged) => write!(f, "{damaged}; --damaged restores them as they are"),
             Self::DefinitionRefused { message, .. } => f.write_str(message),
             Self::Parts(parts) => parts.fmt(f),
             Self::Rows => {

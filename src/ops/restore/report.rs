@@ -241,6 +241,9 @@ impl Report {
             AccessState::Incomplete | AccessState::Refused | AccessState::Failed => Outcome::Differs,
             _ => Outcome::NothingToDo,
         };
+        if self.restored_nothing() {
+            return Outcome::Failed;
+        }
         let made = if self.made.is_empty() { Outcome::NothingToDo } else { Outcome::Restored };
         self.tables.iter().map(of_table).chain(self.access.iter().map(of_access)).max().unwrap_or(made).max(made)
     }

@@ -260,10 +260,21 @@ fn select(
         patterns.any(|(pattern, exact)| exact.map_or_else(|| pattern.matches(name), |exact| exact == name))
     };
     let has_names = !wanted.tables.is_empty() || !wanted.renames.is_empty();
-    let is_asked_for = |name: &TableName| !has_names || is_named(name) || wanted.renames.names(name);
+    // A database that gets another name is meant as a whole, unless tables of it are named.
+    let narrowed: BTreeSet<&str> =
+        names.iter().filter(|name| is_named(name)).map(|name| name.database.as_str()).collect();
+    let is_renamed = |name: &TableName| {
+        wanted.renames.names_table(name)
+            || wanted.renames.databases().contains_key(&name.database) && !narrowed.contains(name.database.as_str())
+    };
+    let is_asked_for = |name: &TableName| !has_names || is_named(name) || is_renamed(name);
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
     for (entry, name) in manifest.tables.iter().zip(&names) {
+        // They are what dictionaries of other databases make of it.
+        if manifest.shows_dictionaries(&name.database) {
+            continue;
+        }
         // A view that is asked for is nothing without its inner table.
         if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) {
             continue;

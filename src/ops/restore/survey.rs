@@ -18,6 +18,7 @@ use crate::repo::{BoundServer, Repository};
 use crate::server::{self, Identity, Server, ServerError};
 
 use super::known::KnownTables;
+use super::leftovers::stands;
 use super::statements::lifts_drop_limit;
 
 /// What is known of a server.
@@ -108,6 +109,7 @@ impl TargetSurvey {
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
                 .cloned()
                 .collect(),
+            taken_places: self.taken_places(&missing)?,
             used_uuids: self.used_uuids(server, sources, (known.as_ref(), paths))?,
             policies: self.policies.clone(),
             disks: self.local.iter().map(|disk| disk.disk.name.clone()).collect(),
@@ -115,6 +117,20 @@ impl TargetSurvey {
             hold_settings: server::merge_tree_settings(server, &HOLD_SETTINGS.map(|(name, _)| name))?,
             lifts_drop_limit: lifts_drop_limit(server)?,
         })
+    }
+
+    /// The directories that stand where these tables would have theirs in a database without UUIDs.
+    fn taken_places(&self, missing: &[TableName]) -> Result<BTreeMap<TableName, PathBuf>, OpError> {
+        let mut taken = BTreeMap::new();
+        for name in missing {
+            let path = place(name, None);
+            for disk in self.local.iter().map(|disk| &disk.dir) {
+                if stands(disk, &path)? {
+                    taken.insert(name.clone(), disk.path().join(&path));
+                }
+            }
+        }
+        Ok(taken)
     }
 
     /// Of the UUIDs in the snapshot those that the server knows: of a table, of one that was dropped and whose directory

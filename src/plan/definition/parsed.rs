@@ -8,6 +8,7 @@ use super::alike::are_alike;
 use super::clauses::{Clause, Clauses};
 use super::error::DefinitionError;
 use super::head::{DefinitionKind, Head};
+use super::literal::quote;
 use super::mapping::Mapping;
 use super::tokens::solid_tokens;
 
@@ -94,7 +95,24 @@ impl Definition {
     pub fn is_like(&self, other: &Self, mapping: &Mapping) -> bool {
         self.kind == other.kind
             && self.words == other.words
-            && are_alike(&mapping.rewrite(&self.behind_name()), &other.behind_name())
+            && are_alike(&mapping.rewrite(&self.comparable().behind_name()), &other.comparable().behind_name())
+    }
+
+    /// The same definition in the form that servers of all versions print: without the UUIDs of the inner tables of a
+    /// TimeSeries table, which only files have, and with the names that an engine takes (`Merge(db, 'regexp')`) as texts.
+    fn comparable(&self) -> Self {
+        let clauses = self.clauses();
+        let mut changes: Vec<(Range<usize>, String)> =
+            clauses.inner_uuids().into_iter().map(|(range, _)| (range, String::new())).collect();
+        if let Some(range) = clauses.range(Clause::Engine).filter(|_| self.kind == DefinitionKind::Table) {
+            changes.extend(names_as_texts(self.tail.get(range.clone()).unwrap_or_default(), range.start));
+        }
+        changes.sort_by_key(|(range, _)| range.start);
+        let mut tail = self.tail.clone();
+        for (range, text) in changes.into_iter().rev() {
+            tail.replace_range(range, &text);
+        }
+        self.with_tail(tail)
     }
 
     /// Whether it is a view that writes to a table of another name: `TO database.table`.
@@ -198,4 +216,24 @@ impl Definition {
         let texts = [&self.schedule, &self.target_text, &self.tail];
         texts.into_iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The names that are arguments of an engine by themselves, as texts. `start` is where the clause begins.
+fn names_as_texts(clause: &str, start: usize) -> Vec<(Range<usize>, String)> {
+    let tokens = solid_tokens(clause);
+    let mut depth = 0;
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| tokens.get(at));
+        let stands_alone = before.is_some_and(|before| before.is_mark("(") || before.is_mark(","))
+            && tokens.get(at + 1).is_some_and(|next| next.is_mark(")") || next.is_mark(","));
+        if depth == 1
+            && stands_alone
+            && let Some(name) = token.name()
+        {
+            found.push((start + token.start..start + token.end(), quote(&name, '\'')));
+        }
+        depth += token.depth();
+    }
+    found
 }

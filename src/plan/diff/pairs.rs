@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::model::{TableName, TableUuid};
+use crate::plan::is_kept_name;
 
 use super::side::Side;
 
@@ -27,12 +28,15 @@ impl<'a> Pairs<'a> {
     pub fn earlier(&self, name: &TableName) -> Option<&'a TableName> {
         let table = self.after.tables.get(name)?;
         if let Some(was) = table.uuid.as_ref().and_then(|uuid| self.names_before.get(uuid)) {
-            return Some(was);
+            // A restore has put another table in its place, and kept it under this name.
+            let is_replaced = is_kept_name(name, was) && self.after.tables.contains_key(*was);
+            return (!is_replaced).then_some(was);
         }
         let inner = if self.before.tables.contains_key(name) { None } else { self.earlier_inner(name) };
         let (was, earlier) = self.before.tables.get_key_value(inner.as_ref().unwrap_or(name))?;
         let now = earlier.uuid.as_ref().and_then(|uuid| self.names_after.get(uuid));
-        let is_elsewhere = now.is_some_and(|now| *now != name) || (was != name && self.after.tables.contains_key(was));
+        let is_elsewhere = now.is_some_and(|now| *now != name && !is_kept_name(now, name))
+            || (was != name && self.after.tables.contains_key(was));
         (!is_elsewhere).then_some(was)
     }
 

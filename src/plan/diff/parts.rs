@@ -63,7 +63,7 @@ pub enum Change {
     Mutated,
     /// It is gone, and no part holds its blocks.
     Dropped,
-    /// It is the same.
+    /// It is the same; perhaps under another name, as a part that was moved in from another table.
     Unchanged,
     /// A part of its name is on both sides, and nothing says whether it holds the same.
     Unknown,
@@ -213,6 +213,7 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
         tallies.before.add(part);
     }
     let mut new: Vec<(Option<Blocks>, &SidePart, Vec<&SidePart>)> = Vec::new();
+    let mut gone: Vec<&SidePart> = Vec::new();
     for part in after {
         let Some(was) = earlier.get(&part.name) else {
             new.push((part.name.blocks(), part, Vec::new()));
@@ -242,11 +243,18 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
         if let Some((_, _, held)) = holder {
             held.push(was);
         } else {
-            tallies.count(Change::Dropped, was);
-            parts.push(PartChange::of(Change::Dropped, was));
+            gone.push(was);
         }
     }
     for (blocks, part, held) in new {
+        // What is moved in from another table gets block numbers of its own, and holds what it held.
+        let is_moved = |was: &&SidePart| part.content.equals(&was.content) == Some(true);
+        if let Some(at) = gone.iter().position(is_moved).filter(|_| held.is_empty()) {
+            let was = gone.swap_remove(at);
+            tallies.after.add(was);
+            tallies.count(Change::Unchanged, was);
+            continue;
+        }
         tallies.after.add(part);
         let is_version_of = |was: &SidePart| {
             let same =
@@ -262,6 +270,10 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
             tallies.count(Change::Merged, was);
             parts.push(PartChange { into: Some(part.name.clone()), ..PartChange::of(Change::Merged, was) });
         }
+    }
+    for was in gone {
+        tallies.count(Change::Dropped, was);
+        parts.push(PartChange::of(Change::Dropped, was));
     }
     parts.sort_by(|one, other| one.part.cmp(&other.part));
     PartitionDiff { partition: partition.clone(), tallies, parts }

@@ -87,8 +87,8 @@ impl Diff {
 
 /// Compares two states.
 ///
-/// [`Pairs`] says which table is which. A table that has another UUID now is unchanged if it has the same name, the same
-/// parts and a definition alike: so it comes back from a restore.
+/// [`Pairs`] says which table is which. A table that has another UUID now is the same table if it has one of the parts
+/// and a definition alike: so it comes back from a restore.
 #[must_use]
 pub fn diff(before: &Side, after: &Side) -> Diff {
     let pairs = Pairs::new(before, after);
@@ -157,7 +157,10 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
         return found;
     }
     let is_same = found.as_ref().is_ok_and(has_same_parts) && definition == DefinitionChange::Unchanged;
-    if is_another(before, after) && !is_same {
+    let has_common_part =
+        |found: &Vec<PartitionDiff>| found.iter().any(|partition| partition.tallies.unchanged.parts > 0);
+    let is_restored = definition == DefinitionChange::Unchanged && found.as_ref().is_ok_and(has_common_part);
+    if is_another(before, after) && !is_same && !is_restored {
         // Parts of two tables are never one part, whatever their names.
         let apart = parts.map(|(before, after)| {
             let mut both = partitions(before, &[]);

@@ -114,9 +114,12 @@ mod tests {
 
     #[test]
     fn the_text_of_a_held_table_gets_back_what_it_had() {
-        for settings in ["", "\nSETTINGS index_granularity = 8192", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7"] {
-            let text =
-                format!("ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'\n(k UInt8)\nENGINE = MergeTree\nORDER BY k{settings}\n");
+        for settings in
+            ["", "\nSETTINGS index_granularity = 8192", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7"]
+        {
+            let text = format!(
+                "ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'\n(k UInt8)\nENGINE = MergeTree\nORDER BY k{settings}\n"
+            );
             let own = Definition::parse(&text).expect("a definition");
             let held = held_settings(&own, &|_| true);
             let stored = own.replaced_in(&text, &hold(&own)).expect("its text");

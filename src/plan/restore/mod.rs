@@ -30,9 +30,9 @@ pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, Wha
 pub use planner::plan_restore;
 pub use recover::{
     EntryEvidence, Knowledge, Leftover, LeftoverContent, MayLose, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
-    apply_recovery, kept_name, plan_recovery,
+    apply_recovery, is_kept_name, kept_name, plan_recovery,
 };
 pub use source::{SnapshotContent, SourceData, SourceItem};
 pub use storage::Disks;
-pub use table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
+pub use table::{Action, DamagedParts, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 pub use target::{Amount, DetachedParts, Target, TargetTable};

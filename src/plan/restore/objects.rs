@@ -54,6 +54,10 @@ impl ObjectPlan {
                     format!("{kind} {name} exists with a statement that differs from the snapshot's, and stays");
                 Some(Warning::new(WarningKind::ExistingDiffers, message))
             }
+            ObjectAction::Make(statement) if statement.has_hidden_secret() => {
+                let message = format!("{kind} {name} has [HIDDEN] for a secret, as in the snapshot");
+                Some(Warning::new(WarningKind::SecretsHidden, message))
+            }
             ObjectAction::Make(_) | ObjectAction::Keep => None,
         }
     }

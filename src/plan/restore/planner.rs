@@ -15,7 +15,7 @@ use super::options::{RestoreOptions, What};
 use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
 use super::source::{SnapshotContent, SourceData, SourceItem, noted_damaged};
 use super::storage::{Disks, disks};
-use super::table::{Action, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
+use super::table::{Action, DamagedParts, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
 use super::target::{Amount, Target, TargetTable};
 
 /// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
@@ -29,6 +29,8 @@ struct Planner<'a> {
     options: &'a RestoreOptions,
     fresh: &'a mut dyn FnMut() -> TableUuid,
     given: HashSet<TableUuid>,
+    /// See [`models`].
+    models: BTreeMap<String, String>,
     refused: Vec<Refusal>,
 }
 
@@ -40,7 +42,9 @@ pub fn plan_restore(
     fresh: &mut dyn FnMut() -> TableUuid,
 ) -> RestorePlan {
     let sources = content.items;
-    let mut planner = Planner { content, target, options, fresh, given: HashSet::new(), refused: Vec::new() };
+    let models = models(content, options);
+    let mut planner =
+        Planner { content, target, options, fresh, given: HashSet::new(), models: models.clone(), refused: Vec::new() };
     let mut plan = RestorePlan::default();
     plan.mapping.replicated = options.replicated;
     // Views before their inner tables, whose names have the view's UUID in them.
@@ -52,7 +56,7 @@ pub fn plan_restore(
     }
     for source in inner {
         let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
-        let is_made = view.is_none_or(|view| !matches!(view.action, Action::Skip(_) | Action::Impossible(_)));
+        let is_made = view.is_none_or(|view| view.action.reason().is_none());
         let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
         let to = planner.inner_name(source, view.as_ref());
         let table = if is_made {
@@ -66,7 +70,7 @@ pub fn plan_restore(
         plan.tables.push(table);
     }
     plan.refused = planner.refused;
-    plan.databases = databases(content, target, options, &plan.tables);
+    plan.databases = databases(content, target, options, (&plan.tables, &models));
     if options.what != What::Data {
         let is_needed = |kind: ObjectKind, name: &str| {
             let mut definitions = sources.iter().filter_map(|source| source.definition.as_ref().ok());
@@ -89,17 +93,35 @@ pub fn plan_restore(
     plan
 }
 
+/// The database of the snapshot that each database is made like, by the name that it gets. Where tables of several come
+/// together, it is one whose tables have UUIDs: such a one takes the tables of all.
+fn models(content: SnapshotContent<'_>, options: &RestoreOptions) -> BTreeMap<String, String> {
+    let engine = |name: &str| content.databases.iter().find(|stored| stored.name == name).map(|stored| &stored.engine);
+    let mut models: BTreeMap<String, String> = BTreeMap::new();
+    for source in content.items {
+        let from = &source.name.database;
+        let model = models.entry(options.renames.table(&source.name).database).or_insert_with(|| from.clone());
+        if engine(from).is_some_and(|engine| has_uuids(engine))
+            && !engine(model).is_some_and(|engine| has_uuids(engine))
+        {
+            model.clone_from(from);
+        }
+    }
+    models
+}
+
 /// The databases that are made: those of tables that are made, and with a whole snapshot the empty ones too.
 fn databases(
     content: SnapshotContent<'_>,
     target: &Target,
     options: &RestoreOptions,
-    tables: &[TablePlan],
+    (tables, models): (&[TablePlan], &BTreeMap<String, String>),
 ) -> Vec<DatabasePlan> {
     let makes = |table: &&TablePlan| matches!(table.action, Action::Place | Action::Make(_));
     let of_tables = tables.iter().filter(makes);
+    let model = |table: &TablePlan| models.get(&table.to.database).unwrap_or(&table.from.database).clone();
     let mut needed: BTreeMap<String, String> =
-        of_tables.map(|table| (table.to.database.clone(), table.from.database.clone())).collect();
+        of_tables.map(|table| (table.to.database.clone(), model(table))).collect();
     if content.is_whole && options.what != What::Data {
         let has_tables = |name: &str| content.items.iter().any(|item| item.name.database == name);
         let empty = content.databases.iter().filter(|database| !has_tables(&database.name));
@@ -138,13 +160,16 @@ fn name_unresolved(plan: &mut RestorePlan) {
 
 impl Planner<'_> {
     /// The engine of a database, as it is or as it will be made.
-    fn engine(&self, database: &str, from: &str) -> Option<&str> {
-        let stored = || self.content.databases.iter().find(|stored| stored.name == from).map(|stored| &stored.engine);
-        self.target.databases.get(database).or_else(stored).map(String::as_str)
+    fn engine(&self, database: &str) -> Option<&str> {
+        let made = || {
+            let from = self.models.get(database)?;
+            self.content.databases.iter().find(|stored| stored.name == *from).map(|stored| &stored.engine)
+        };
+        self.target.databases.get(database).or_else(made).map(String::as_str)
     }
 
-    fn has_uuids(&self, database: &str, from: &str) -> bool {
-        self.engine(database, from).is_some_and(has_uuids)
+    fn has_uuids(&self, database: &str) -> bool {
+        self.engine(database).is_some_and(has_uuids)
     }
 
     /// The stored UUID where no table has it, else a fresh one.
@@ -211,7 +236,7 @@ impl Planner<'_> {
         if matches!(plan.action, Action::Keep(_)) {
             plan.uuid.clone_from(&plan.live_uuid);
         }
-        if plan.action.changes_server() && self.has_uuids(&plan.to.database, &plan.from.database) {
+        if plan.action.changes_server() && self.has_uuids(&plan.to.database) {
             let uuid = self.uuid(source.uuid.as_ref());
             // A table that only lends its partitions goes again.
             let stays = !matches!(plan.action, Action::Partitions { .. });
@@ -224,8 +249,12 @@ impl Planner<'_> {
             }
             plan.uuid = Some(uuid);
         }
-        if plan.action.places_parts() && self.engine(&plan.to.database, &plan.from.database) == Some("Memory") {
+        if plan.action.places_parts() && self.engine(&plan.to.database) == Some("Memory") {
             plan.statement_uuid = Some((self.fresh)());
+        }
+        if plan.action.changes_server() && plan.definition.as_ref().is_some_and(Definition::has_hidden_secret) {
+            plan.warnings
+                .push(Warning::new(WarningKind::SecretsHidden, "it has [HIDDEN] for a secret, as in the snapshot"));
         }
         if let (Some(reason), Action::Make(_)) = (&source.data_left, &plan.action) {
             let message = format!("it is empty, its data is not in the snapshot: {reason}");
@@ -251,12 +280,8 @@ impl Planner<'_> {
 
     /// Where parts go, and how the table is held until it is compared.
     fn plan_data(&mut self, data: &SourceData, plan: &mut TablePlan) {
-        if !data.damaged.is_empty() && !self.options.with_damaged {
-            let first = data.damaged.first().map(ToString::to_string).unwrap_or_default();
-            plan.action = Action::Impossible(format!(
-                "{} of its parts are noted as damaged ({first}); --damaged restores them as they are",
-                data.damaged.len()
-            ));
+        if let Some(first) = data.damaged.first().filter(|_| !self.options.with_damaged) {
+            plan.action = Action::Damaged(DamagedParts { count: data.damaged.len(), first: first.clone() });
             return;
         }
         if !data.damaged.is_empty() {
@@ -310,7 +335,9 @@ impl Planner<'_> {
     fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
         let stays_detached = source.is_detached && !self.options.names_tables;
         if self.target.detached.contains(&plan.to) {
-            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::Detached) };
+            let is_attached = self.target.databases.contains_key(&plan.to.database);
+            let reason = if is_attached { SkipReason::Detached } else { SkipReason::DetachedDatabase };
+            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(reason) };
         }
         let definition = match &source.definition {
             Ok(definition) => definition,
@@ -326,6 +353,16 @@ impl Planner<'_> {
         }
         if self.options.what == What::Data {
             return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
+        }
+        let has_directory = source.data.is_some() || makes_own_directory(&source.engine);
+        if has_directory
+            && !self.has_uuids(&plan.to.database)
+            && let Some(path) = self.target.taken_places.get(&plan.to)
+        {
+            return Action::Impossible(format!(
+                "{} stands in its place, and no table of the server has it: move it away, or restore under another name",
+                path.display()
+            ));
         }
         let is_elsewhere = plan.from != plan.to || self.content.is_of_other_server;
         if is_elsewhere && !self.options.with_queues && consumes(source) {
@@ -413,7 +450,7 @@ impl Planner<'_> {
                 DROP_LIMIT_BYTES / 1_000_000_000
             ));
         }
-        if action == Action::Swap && self.engine(&plan.to.database, &plan.from.database) == Some("Memory") {
+        if action == Action::Swap && self.engine(&plan.to.database) == Some("Memory") {
             return Action::Impossible(
                 "tables of a database of the engine Memory cannot change their names".to_owned(),
             );
@@ -691,6 +728,46 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_tables_of_several_come_to_is_made_like_one_with_uuids() {
+        let renames =
+            Renames::new(vec!["d.t=e.t".parse().expect("a rename"), "o.u=e.u".parse().expect("a rename")], Vec::new());
+        let options = RestoreOptions { renames, ..selected() };
+        let mut other = source("u", TABLE, 6, &[part("a", 1)]);
+        other.name = TableName::new("o", "u");
+        other.uuid = None;
+        let database = |name: &str, engine: &str| SourceDatabase {
+            name: name.to_owned(),
+            engine: engine.to_owned(),
+            definition: Definition::parse(&format!("CREATE DATABASE {name} ENGINE = {engine}"))
+                .map_err(|error| error.to_string()),
+        };
+        let databases = [database("o", "Ordinary"), database("d", "Atomic")];
+        let items = [other, source("t", TABLE, 5, &[part("a", 1)])];
+        let content = SnapshotContent {
+            items: &items,
+            databases: &databases,
+            objects: &[],
+            is_whole: false,
+            is_of_other_server: false,
+        };
+        let plan = plan_restore(content, &target(Vec::new()), &options, &mut || uuid(77));
+        assert_eq!(plan.databases.iter().map(|database| database.from.as_str()).collect::<Vec<_>>(), ["d"]);
+        assert!(plan.tables.iter().all(|table| table.uuid.is_some()), "{:?}", plan.tables);
+    }
+
+    #[test]
+    fn a_place_that_is_taken_counts_where_tables_have_no_uuids() {
+        let sources = [source("t", TABLE, 5, &[part("a", 1)])];
+        let mut target = target(Vec::new());
+        target.taken_places.insert(TableName::new("d", "t"), "data/d/t".into());
+        assert_eq!(action(&plan(&sources, &target, &selected()), "t"), Action::Place);
+        target.databases.insert("d".to_owned(), "Memory".to_owned());
+        assert!(
+            matches!(action(&plan(&sources, &target, &selected()), "t"), Action::Impossible(reason) if reason.contains("data/d/t"))
+        );
+    }
+
+    #[test]
     fn a_name_that_a_detached_table_has_is_taken() {
         let sources = [source("t", TABLE, 5, &[part("a", 1)])];
         let mut target = target(Vec::new());
@@ -699,6 +776,8 @@ mod tests {
             let plan = plan(&sources, &target, &options);
             assert_eq!((action(&plan, "t"), plan.changes_server()), (Action::Skip(SkipReason::Detached), false));
         }
+        target.databases.clear();
+        assert_eq!(action(&plan(&sources, &target, &selected()), "t"), Action::Skip(SkipReason::DetachedDatabase));
     }
 
     #[test]

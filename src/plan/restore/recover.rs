@@ -43,6 +43,8 @@ pub struct RestoreEntry {
 /// Longest name of a table, less what is put behind it: the file of its definition must have one.
 const NAME_LIMIT_BYTES: usize = 180;
 
+const KEPT: &str = "_replaced_";
+
 /// The name of a replaced table that is kept: `<table>_replaced_<UTC digits>`, with as much of the table's name as fits.
 /// `directory` is the staging directory of the restore.
 #[must_use]
@@ -52,7 +54,17 @@ pub fn kept_name(table: &TableName, directory: &str) -> TableName {
     while escape_for_file_name(&name).len() > NAME_LIMIT_BYTES {
         name.pop();
     }
-    TableName::new(table.database.clone(), format!("{name}_replaced_{digits}"))
+    TableName::new(table.database.clone(), format!("{name}{KEPT}{digits}"))
+}
+
+/// Whether a name is one that [`kept_name`] gives to this table.
+#[must_use]
+pub fn is_kept_name(kept: &TableName, table: &TableName) -> bool {
+    let Some((name, digits)) = kept.table.rsplit_once(KEPT) else { return false };
+    let is_whole = name == table.table;
+    let is_cut = table.table.starts_with(name) && escape_for_file_name(&table.table).len() > NAME_LIMIT_BYTES;
+    let is_time = digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    kept.database == table.database && is_time && (is_whole || is_cut)
 }
 
 impl RestoreEntry {
@@ -409,11 +421,10 @@ pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
                 }
             }
             RecoveryStep::DropTable { name, .. } => drop(target.tables.remove(name)),
-            RecoveryStep::RemovePlace { entry, .. } => {
-                if let Some(uuid) = &entry.uuid {
-                    target.used_uuids.remove(uuid);
-                }
-            }
+            RecoveryStep::RemovePlace { entry, .. } => match &entry.uuid {
+                Some(uuid) => drop(target.used_uuids.remove(uuid)),
+                None => drop(target.taken_places.remove(&entry.name)),
+            },
             RecoveryStep::Release { name, held, .. } => {
                 if let Some(definition) = target.tables.get_mut(name).and_then(|table| table.definition.as_mut()) {
                     *definition = released(definition, held);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{TableName, TableUuid, Warning, WarningKind, count};
+use crate::model::{PartName, TableName, TableUuid, Warning, WarningKind, count};
 use crate::plan::{AccessPlan, Definition, Mapping, Verb};
 
 use super::expiry::Expired;
@@ -68,8 +68,27 @@ pub enum Action {
     Keep(Kept),
     /// It is not made unless that is asked for.
     Skip(SkipReason),
+    /// Parts of it are noted as damaged, and no snapshot has an intact copy.
+    Damaged(DamagedParts),
     /// It cannot be restored, for this reason.
     Impossible(String),
+}
+
+/// Parts of a table that are noted as damaged, without an intact copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedParts {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: PartName,
+}
+
+impl fmt::Display for DamagedParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, first } = self;
+        let are = if *count == 1 { "part is" } else { "parts are" };
+        write!(f, "{count} of its {are} noted as damaged ({first}), and no snapshot has an intact copy")
+    }
 }
 
 /// Why something is not made unless that is asked for.
@@ -81,6 +100,8 @@ pub enum SkipReason {
     HiddenSecret,
     /// A detached table has its name, and would be overwritten.
     Detached,
+    /// Its database is detached: a definition of it stands there, and would be overwritten.
+    DetachedDatabase,
     /// It is the inner table of a view that is not made: nothing would lead to it.
     ViewNotMade,
 }
@@ -93,6 +114,10 @@ impl fmt::Display for SkipReason {
             }
             Self::Detached => {
                 "a detached table has its name; ATTACH TABLE brings that one back, --rename restores this one under another"
+            }
+            Self::DetachedDatabase => {
+                "its database is detached, or hidden from this user, and has a table of its name; ATTACH DATABASE brings it \
+                 back"
             }
             Self::ViewNotMade => "it is the inner table of a view that is not made",
             Self::HiddenSecret => {
@@ -108,6 +133,17 @@ impl Action {
     #[must_use]
     pub fn places_parts(&self) -> bool {
         matches!(self, Self::Place | Self::Swap | Self::Partitions { .. })
+    }
+
+    /// Why nothing is done, of a table that is not restored.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Impossible(reason) => Some(reason.clone()),
+            Self::Damaged(damaged) => Some(format!("{damaged}; --damaged restores them as they are")),
+            Self::Skip(reason) => Some(reason.to_string()),
+            Self::Place | Self::Swap | Self::Partitions { .. } | Self::Make(_) | Self::Keep(_) => None,
+        }
     }
 
     /// Whether it changes the server.
@@ -167,10 +203,8 @@ pub struct TablePlan {
 impl TablePlan {
     fn all_warnings(&self) -> Vec<Warning> {
         let action = match &self.action {
-            Action::Impossible(reason) => Some(Warning::new(WarningKind::TableNotRestored, reason.clone())),
-            Action::Skip(reason) => Some(Warning::new(WarningKind::TableNotRestored, reason.to_string())),
             Action::Keep(kept) => kept.warning(),
-            Action::Place | Action::Swap | Action::Partitions { .. } | Action::Make(_) => None,
+            action => action.reason().map(|reason| Warning::new(WarningKind::TableNotRestored, reason)),
         };
         action.iter().chain(&self.warnings).map(|warning| warning.naming(&self.to)).collect()
     }

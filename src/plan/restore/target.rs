@@ -1,6 +1,7 @@
 //! The server that is restored into, as a plan sees it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use crate::model::{PartitionId, TableName, TableUuid};
 use crate::plan::{Definition, Mapping, ObjectKind, ObjectStatement};
@@ -135,6 +136,9 @@ pub struct Target {
     pub tables: BTreeMap<TableName, TargetTable>,
     /// Names of tables that are detached: a definition of theirs would be overwritten.
     pub detached: BTreeSet<TableName>,
+    /// Paths of directories that stand where a database without UUIDs would put these tables, of tables that it does not
+    /// have.
+    pub taken_places: BTreeMap<TableName, PathBuf>,
     /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
     pub used_uuids: HashSet<TableUuid>,
     /// The disks of its storage policies, if the server has storage policies.

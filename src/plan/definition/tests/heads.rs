@@ -221,3 +221,30 @@ fn only_what_no_server_keeps_runs_a_query() {
         assert!(!parse(text).runs_query(), "{name}");
     }
 }
+
+#[test]
+fn definitions_are_alike_as_servers_of_all_versions_print_them() {
+    let alike = |one: &str, other: &str| parse(one).is_like(&parse(other), &mapping(&[]));
+    for (one, other) in [
+        ("ENGINE = Buffer(lab, v, 1, 10, 100)", "ENGINE = Buffer('lab', 'v', 1, 10, 100)"),
+        ("ENGINE = Merge(lab, '^v$')", "ENGINE = Merge('lab', '^v$')"),
+        ("ENGINE = MergeTree(`d`, (k, d), 8192)", "ENGINE = MergeTree(d, (k, d), 8192)"),
+    ] {
+        let [one, other] = [one, other].map(|engine| format!("ATTACH TABLE t (x UInt8) {engine}"));
+        assert!(alike(&one, &other) && alike(&other, &one), "{one}");
+    }
+    let view = |column: &str| format!("ATTACH VIEW v (n UInt8) AS SELECT f({column}) FROM t");
+    assert!(!alike(&view("a"), &view("'a'")), "outside an engine a name is no text");
+    let merge = |database: &str| format!("ATTACH TABLE t (x UInt8) ENGINE = Merge({database}, '^v$')");
+    assert!(!alike(&merge("lab"), &merge("'other'")));
+    let series = V26.iter().find(|(name, _)| *name == "ts2").expect("a sample").1;
+    let stored = parse(series);
+    let mut printed = series.to_owned();
+    for uuid in stored.inner_uuids() {
+        let at = printed.find(uuid.as_str()).expect("it is there");
+        let begin = printed[..at].rfind('\n').expect("a line");
+        printed.replace_range(begin..at + uuid.as_str().len() + 1, "");
+    }
+    assert!(!printed.contains("INNER UUID"), "{printed}");
+    assert!(stored.is_like(&parse(&printed), &mapping(&[])));
+}

@@ -82,9 +82,35 @@ fn parts_are_added_merged_mutated_and_dropped() {
     // Blocks of another partition are other blocks.
     assert_eq!(changes(parts(&["a_1_1_0"]), parts(&["b_1_9_2"])), ["Dropped a_1_1_0", "Added b_1_9_2"]);
     assert_eq!(
-        changes(parts(&["a_9_9_0"]), parts(&["a_1_4_1", "a_5_8_1"])),
+        changes(vec![part("a_9_9_0", 2)], parts(&["a_1_4_1", "a_5_8_1"])),
         ["Added a_1_4_1", "Added a_5_8_1", "Dropped a_9_9_0"]
     );
+}
+
+#[test]
+fn a_part_that_was_moved_in_is_the_part_that_it_was() {
+    // REPLACE PARTITION gives parts new block numbers.
+    let found = diff(
+        &side("a", vec![("t", table(vec![part("a_1_1_0", 1), part("a_2_2_0", 2)]))]),
+        &side("b", vec![("t", table(vec![part("a_7_7_0", 2), part("a_6_6_0", 1), part("a_8_8_0", 1)]))]),
+    );
+    assert_eq!(told(&found), ["Added a_8_8_0"]);
+    assert_eq!((found.tallies.unchanged.parts, found.tallies.added.parts, found.tallies.dropped.parts), (2, 1, 0));
+    // What nothing is known of is none of them.
+    let mut unknown = part("a_7_7_0", 1);
+    unknown.content = Content::default();
+    assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![unknown]), ["Dropped a_1_1_0", "Added a_7_7_0"]);
+}
+
+#[test]
+fn a_replaced_table_that_was_kept_is_a_table_of_its_own() {
+    let with = |uuid, content: u8| SideTable { uuid, ..table(vec![part("a_1_1_0", content)]) };
+    let before = side("a", vec![("t", with(uuid('1'), 1))]);
+    let after = side("b", vec![("t", with(uuid('2'), 1)), ("t_replaced_20261129120000", with(uuid('1'), 2))]);
+    let states = |found: &Diff| found.tables.iter().map(|table| table.state).collect::<Vec<_>>();
+    assert_eq!(states(&diff(&before, &after)), [TableState::Unchanged, TableState::Added]);
+    let renamed = side("b", vec![("t_replaced_20261129120000", with(uuid('1'), 1))]);
+    assert_eq!(states(&diff(&before, &renamed)), [TableState::Renamed], "where no other has its name");
 }
 
 #[test]
@@ -140,7 +166,7 @@ fn tables_are_found_again_by_uuid_and_by_name() {
     );
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &["a_1_1_0", "a_2_2_0"]))]),
-        [told("t", TableState::Recreated)]
+        [told("t", TableState::Changed)]
     );
     // Two tables that have exchanged their names.
     assert_eq!(
