@@ -41,7 +41,8 @@ both_engines! {
         assert_eq!(engine.query("SELECT engine FROM system.databases WHERE name = 'shown'"), "Dictionary");
         finds_nothing_to_do(&chsnap);
         if dictionary_of_the_old_kind_is_known(&engine) {
-            assert_eq!(engine.query("SELECT v FROM shown.`lab.names` WHERE k = 7"), "7");
+            assert_eq!(engine.query("SELECT count() FROM system.tables WHERE database = 'shown'"), "1");
+            assert_eq!(engine.query("SELECT dictGet('lab.names', 'v', toUInt64(7))"), "7");
         }
     }
 }
