@@ -21,6 +21,18 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// The selection as it applies to these tables: the name of one wins over what it says as a pattern.
+    #[must_use]
+    pub fn resolved<'a>(&self, names: impl Iterator<Item = &'a TableName> + Clone) -> Self {
+        let resolve = |patterns: &[TablePattern]| TablePattern::resolve(patterns, names.clone());
+        Self {
+            include: resolve(&self.include),
+            exclude: resolve(&self.exclude),
+            accept: resolve(&self.accept),
+            partitions: self.partitions.clone(),
+        }
+    }
+
     /// Whether the server's own database is asked for by name.
     #[must_use]
     pub fn names_system(&self) -> bool {

@@ -42,6 +42,7 @@ pub fn plan_create<'a>(
     foreign_disk: impl Fn(&Table) -> Option<(&'a str, &'a str)>,
     knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
+    let selection = &selection.resolved(catalog.names());
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
         // Such a name may be of any length.

@@ -135,7 +135,9 @@ impl Rounds<'_> {
             let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
             table.reason == Unlisted::Since && !is_listed
         };
-        let away = unlisted.iter().filter(is_away).filter(|table| !selection.accepts(&table.table));
+        let names = unlisted.iter().map(|unlisted| unlisted.table.name());
+        let applied = selection.resolved(names.chain(now.names()));
+        let away = unlisted.iter().filter(is_away).filter(|table| !applied.accepts(&table.table));
         warnings.extend(away.map(UnlistedTable::warning));
         for freeze in plan_again(&now, self.disks, self.taker.previous, selection).freeze {
             let name = freeze.table.name();

@@ -248,17 +248,12 @@ fn select(
     }
     let names: Vec<TableName> =
         manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
-    let mut unmatched: Vec<String> = (wanted.tables.iter())
-        .filter(|pattern| !names.iter().any(|name| pattern.matches(name) || name.to_string() == pattern.as_str()))
+    let patterns = TablePattern::resolve(&wanted.tables, names.iter());
+    let mut unmatched: Vec<String> = (patterns.iter())
+        .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
-    // The exact name of a table wins over what it says as a pattern: `t[1]` can be a table.
-    let exact: Vec<Option<&TableName>> =
-        (wanted.tables.iter()).map(|pattern| names.iter().find(|name| name.to_string() == pattern.as_str())).collect();
-    let is_named = |name: &TableName| {
-        let mut patterns = wanted.tables.iter().zip(&exact);
-        patterns.any(|(pattern, exact)| exact.map_or_else(|| pattern.matches(name), |exact| exact == name))
-    };
+    let is_named = |name: &TableName| patterns.iter().any(|pattern| pattern.matches(name));
     let has_names = !wanted.tables.is_empty() || !wanted.renames.is_empty();
     let is_asked_for = |name: &TableName| !has_names || is_named(name) || wanted.renames.names(name);
     let mut tables = Vec::new();
