@@ -20,7 +20,10 @@ mod table;
 mod unlisted;
 mod warning;
 
-pub use catalog::{Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, is_remote_database_engine};
+pub use catalog::{
+    Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, awaits_mutation, is_remote_database_engine,
+    mutation_version,
+};
 pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
 pub use count::{count, size, thousands};

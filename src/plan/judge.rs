@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Part, PartName, Table, TableName, WarningKind};
+use crate::model::{Part, PartName, Table, TableName, WarningKind, awaits_mutation};
 
 use super::freeze::Scope;
 
@@ -259,15 +259,19 @@ fn moved_mutation(before: &Table, after: &Table) -> Option<RetryReason> {
 /// The files of the mutations that a snapshot carries, so that a restored table finishes them.
 ///
 /// Those are the mutations that were unfinished before the freeze and still listed after it, and those of which a
-/// frozen part shows that they were under way. One that only began after the parts were listed is left out: the
+/// frozen part shows that they were under way, as long as a frozen part lacks them. One that only began after the parts were listed is left out: the
 /// snapshot is the state before it. An unfinished mutation whose id is no file's name (replicated tables keep
 /// theirs in Keeper) is in the second list.
 fn carried_mutations(before: &Table, after: &Table, taken: &BTreeSet<PartName>) -> (Vec<String>, Vec<String>) {
     let newest_seen = taken.iter().map(PartName::mutation_version).max().unwrap_or(0);
     let known_before: BTreeMap<&str, bool> = before.mutations.iter().map(|m| (m.id.as_str(), m.is_done)).collect();
-    let is_carried = |mutation: &&crate::model::Mutation| match known_before.get(mutation.id.as_str()) {
-        Some(was_done) => !was_done,
-        None => mutation.version().is_some_and(|version| version <= newest_seen),
+    let is_carried = |mutation: &&crate::model::Mutation| {
+        let version = mutation.version();
+        let began = match known_before.get(mutation.id.as_str()) {
+            Some(was_done) => !was_done,
+            None => version.is_some_and(|version| version <= newest_seen),
+        };
+        began && version.is_none_or(|version| awaits_mutation(version, taken))
     };
     let (files, in_keeper): (Vec<_>, Vec<_>) =
         after.mutations.iter().filter(is_carried).partition(|mutation| mutation.version().is_some());
@@ -543,10 +547,21 @@ mod tests {
                 ("0000000001", false),
             ],
         );
-        let part = names(&["all_1_1_0_3"]);
+        let part = names(&["all_1_1_0_3", "all_2_2_0_1"]);
         let sound = Evidence::sound(&before, Some(&after), &Scope::Whole, &part);
         let Verdict::Taken(taken) = judge(&Evidence { round: ROUNDS, ..sound }) else { panic!("it is taken") };
         assert_eq!(taken.mutations, ["mutation_2.txt", "mutation_3.txt"]);
         assert!(taken.caveats.contains(&Caveat::MutationsInKeeper(vec!["0000000001".into()])));
+        // Whatever the server says of it: a mutation that all frozen parts have is finished. A part that was inserted later
+        // does not wait for it.
+        for (parts, carried) in [
+            (&["all_1_1_0_2", "all_3_3_0"][..], &[][..]),
+            (&["all_1_1_0_2", "all_1_1_0"], &["mutation_2.txt"]),
+            (&[], &[]),
+        ] {
+            let (before, parts) = (table(&[], &[("mutation_2.txt", false)]), names(parts));
+            let verdict = judge(&Evidence::sound(&before, Some(&before), &Scope::Whole, &parts));
+            assert!(matches!(verdict, Verdict::Taken(taken) if taken.mutations == *carried), "{parts:?}");
+        }
     }
 }

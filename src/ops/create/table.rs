@@ -53,7 +53,12 @@ impl Taker<'_> {
                 return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
             }
         };
-        self.doubt_emptiness(&mut freeze, &live)?;
+        if freeze.scope == Scope::Nothing
+            && self.request.selection.partitions.is_empty()
+            && !self.is_empty(freeze.table.name(), &live)?
+        {
+            (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
+        }
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
@@ -160,21 +165,27 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// A list of parts that was read while tables were renamed can lack those of a table: so one that seems empty is
-    /// frozen all the same unless its directory is.
-    fn doubt_emptiness(&self, freeze: &mut TableFreeze, live: &[LiveTable]) -> Result<(), FsError> {
-        if freeze.scope == Scope::Nothing && self.request.selection.partitions.is_empty() {
-            let mut is_empty = !live.is_empty();
-            for table in live {
-                let entries = table.dir.entries_if_there()?;
+    /// Whether a table for which no active part was listed has none. A list of parts that was read while tables were
+    /// renamed can lack those of a table: so its directories must have nothing but what the server, asked for this table
+    /// alone, calls obsolete. Patch parts count for nothing here: they are never frozen.
+    fn is_empty(&self, table: &TableName, live: &[LiveTable]) -> Result<bool, FsError> {
+        let mut found = Vec::new();
+        for table in live {
+            let entries = table.dir.entries_if_there()?;
+            if entries.is_empty() {
                 // A directory that is gone has not even what every table's has: it is no empty table.
-                is_empty &= !entries.is_empty() && !entries.iter().any(is_part_like);
+                return Ok(false);
             }
-            if !is_empty {
-                (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
-            }
+            found.extend(entries.into_iter().filter(is_part_like).map(|entry| entry.name));
         }
-        Ok(())
+        if live.is_empty() || found.is_empty() {
+            return Ok(!live.is_empty());
+        }
+        let Ok(listed) = server::parts_of(self.server, table) else { return Ok(false) };
+        let is_active = |part: &server::ListedPart| part.is_active && !part.name.is_patch();
+        let listed_names: BTreeSet<&str> = listed.iter().map(|part| part.name.as_str()).collect();
+        let is_listed = |name: &std::ffi::OsString| name.to_str().is_some_and(|name| listed_names.contains(name));
+        Ok(!listed.iter().any(is_active) && found.iter().all(is_listed))
     }
 
     /// Begins to read all parts in time that the server does not want. One directory for all parts of a disk: as many
