@@ -264,11 +264,7 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     let (mut parts, mut bytes, mut frozen_tables) = (0, 0, 0_u64);
     // The parts of a table that the server does not list are linked from its directory.
-    let linked_live = |unlisted: &UnlistedTable| TableFreeze {
-        table: unlisted.table.clone(),
-        scope: Scope::Whole,
-        freeze: Scope::Nothing,
-    };
+    let linked_live = |unlisted: &UnlistedTable| TableFreeze::linked(unlisted.table.clone());
     let readable = plan.unlisted.iter().filter(|unlisted| unlisted.trouble.is_none());
     let unlisted: Vec<TableFreeze> = readable.map(linked_live).collect();
     let tables = plan.freeze.len() + unlisted.len();

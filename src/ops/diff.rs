@@ -90,7 +90,7 @@ pub fn diff_live(
     same_server(repository, &bound_server(&identity, &disks), false)?;
     let selection = before.selection()?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table), |_, _| false);
+    let plan = plan_create(&catalog, &selection, |path| foreign_disk(&disks, path), |_, _| false);
     let mut warnings = Vec::new();
     let tables = plan.freeze.iter().map(|freeze| &freeze.table);
     let local = LocalDisks::open(repository, &disks, tables, paths).map_err(|error| {

@@ -146,11 +146,20 @@ impl fmt::Display for StayReason {
     }
 }
 
+/// A disk that is not a plain local one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignDisk<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type.
+    pub kind: &'a str,
+}
+
 /// What a choice takes into account besides the table itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Around<'a> {
-    /// A disk of the table's that is not a plain local one, with its type.
-    pub foreign_disk: Option<(&'a str, &'a str)>,
+    /// The disks of the table's that are not plain local ones.
+    pub foreign_disks: &'a [ForeignDisk<'a>],
     /// The engine of the table's database; empty where it is not known.
     pub database_engine: &'a str,
     /// What the table has not sent yet.
@@ -184,8 +193,8 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
             Choice::DataStays(StayReason::InBackup)
         } else if table.engine.starts_with("Shared") {
             Choice::DataStays(StayReason::ObjectStorage { engine: engine() })
-        } else if let Some((disk, kind)) = around.foreign_disk {
-            Choice::DataStays(StayReason::ForeignDisk { disk: disk.to_owned(), kind: kind.to_owned() })
+        } else if let Some(disk) = only_disk_abroad(table, around.foreign_disks) {
+            Choice::DataStays(StayReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() })
         } else if has_unique_key(&table.definition) {
             Choice::DataStays(StayReason::UniqueKey)
         } else {
@@ -207,6 +216,17 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
     } else {
         Choice::DefinitionOnly
     }
+}
+
+/// A disk that is not local, of a table that has nothing on any other: by its parts, or, without parts, by its directories.
+fn only_disk_abroad<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option<&'a ForeignDisk<'a>> {
+    let is_abroad = |disk: &str| foreign.iter().any(|other| other.name == disk);
+    let has_none_here = if table.parts.is_empty() {
+        foreign.len() == table.data_paths.len()
+    } else {
+        table.parts.iter().all(|part| is_abroad(&part.disk))
+    };
+    foreign.first().filter(|_| has_none_here)
 }
 
 /// Whether a definition, as the server prints it, has the clause `UNIQUE KEY`. One that cannot be read has none: `FREEZE`

@@ -65,6 +65,8 @@ pub struct Evidence<'a> {
     pub broken: &'a [BrokenPart],
     /// Whether all of these are broken in the same way on the server. Only looked at in the last round.
     pub is_broken_on_server: bool,
+    /// Whether every part must be there that the look before had: it was not frozen, but its parts linked one by one.
+    pub is_linked_live: bool,
     /// Why its rows were not summed although that was asked for.
     pub not_summed: Option<&'a str>,
     /// The number of this freeze of the table, from 1.
@@ -109,6 +111,8 @@ pub enum RetryReason {
     DefinitionMissing,
     /// A part that was active all the time is not in the shadow.
     PartMissed(PartName),
+    /// A part was merged or moved away before it was linked.
+    PartVanished(PartName),
     /// It has parts, and none is in the shadow.
     NothingFrozen,
     /// A mutation began during the freeze.
@@ -229,7 +233,10 @@ fn tear(evidence: &Evidence<'_>, after: &Table) -> Option<RetryReason> {
     let is_expected = |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch();
     let mut missed = before.parts.iter().filter(|part| is_expected(part) && !taken.contains(&part.name)).peekable();
     // Usually there is none, and nothing to look for.
-    if missed.peek().is_some() {
+    if let Some(part) = missed.peek() {
+        if evidence.is_linked_live {
+            return Some(RetryReason::PartVanished(part.name.clone()));
+        }
         let still_there: BTreeSet<&PartName> = after.parts.iter().map(|part| &part.name).collect();
         if let Some(part) = missed.find(|part| still_there.contains(&part.name)) {
             return Some(RetryReason::PartMissed(part.name.clone()));
@@ -288,6 +295,7 @@ impl fmt::Display for RetryReason {
             Self::DefinitionOfAnother => f.write_str("it was exchanged with another table while it was frozen"),
             Self::DefinitionMissing => f.write_str("its definition could not be read"),
             Self::PartMissed(part) => write!(f, "its part {part} is active, but the server did not freeze it"),
+            Self::PartVanished(part) => write!(f, "its part {part} was merged or moved away before it was linked"),
             Self::NothingFrozen => f.write_str("it has parts, but the server froze none"),
             Self::MutationBegan(id) => write!(f, "mutation {id} began while it was frozen"),
             Self::MutationEnded(id) => write!(f, "mutation {id} ended while it was frozen"),
@@ -362,6 +370,7 @@ impl<'a> Evidence<'a> {
             without_version: None,
             broken: &[],
             is_broken_on_server: false,
+            is_linked_live: false,
             not_summed: None,
             round: 1,
         }
@@ -437,6 +446,10 @@ mod tests {
         assert_eq!(judge(&Evidence::sound(&both, Some(&both), &Scope::Whole, &none)), Verdict::Retry(missed));
         assert_eq!(judge(&Evidence::sound(&both, Some(&both), &Scope::Nothing, &none)), taken());
         let after = table(&["all_1_2_1"], &[]);
+        // What is linked part by part is a state of the table only if it is all there.
+        let (two, one) = (table(&["all_1_1_0", "all_2_2_0"], &[]), names(&["all_1_1_0"]));
+        let linked = Evidence { is_linked_live: true, ..Evidence::sound(&two, Some(&after), &Scope::Whole, &one) };
+        assert_eq!(judge(&linked), Verdict::Retry(RetryReason::PartVanished(name("all_2_2_0"))));
         let verdict = judge(&Evidence::sound(&both, Some(&after), &Scope::Whole, &none));
         assert_eq!(verdict, Verdict::Retry(RetryReason::NothingFrozen));
     }

@@ -28,14 +28,14 @@ pub use access::{
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Around, Choice, Selection, StayReason, choose};
+pub use choose::{Around, Choice, ForeignDisk, Selection, StayReason, choose};
 pub use create::{CreatePlan, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
     ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
-pub use freeze::{Scope, TableFreeze};
+pub use freeze::{RemoteParts, Scope, TableFreeze};
 pub use growth::{Growth, Sample, growth};
 pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};

@@ -94,6 +94,7 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
     if let Some(previous) = &previous {
         pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
     }
+    plan.foresee();
     plan.warnings.extend(unread);
     Ok(DryRun { plan, server: survey.identity })
 }

@@ -86,6 +86,7 @@ impl Rounds<'_> {
                         let warning =
                             |caveat: &Caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"));
                         warnings.extend(caveats.iter().map(warning));
+                        warnings.extend(attempt.freeze.warning());
                         tree.taken.insert(name, TakenTable { attempt, after: table, freezes: round, mutations });
                     }
                     Verdict::Retry(reason) => {
@@ -210,6 +211,7 @@ impl Gathered {
             without_version: attempt.lost_version(),
             broken,
             is_broken_on_server: *is_broken_on_server,
+            is_linked_live: attempt.freeze.remote.is_some(),
             not_summed: attempt.digests_failed.as_deref(),
             round,
         });

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 
 use crate::exec::{self, IdleReading, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{self, Dir, Entry, FsError, Kind};
@@ -54,6 +55,7 @@ impl Taker<'_> {
             }
         };
         if freeze.scope == Scope::Nothing
+            && freeze.remote.is_none()
             && self.request.selection.partitions.is_empty()
             && !self.is_empty(freeze.table.name(), &live)?
         {
@@ -94,7 +96,14 @@ impl Taker<'_> {
                 let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
                 *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
-            if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
+            if attempt.freeze.remote.is_some() {
+                let linked = &beside.as_ref().map_err(|_| ()).map_or(&[][..], |(_, linked)| &linked.parts);
+                let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
+                let others: Vec<&PartName> =
+                    listed.iter().map(|(part, _)| &part.name).filter(|name| !linked.contains(name)).collect();
+                let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
+                parts.extend(self.link_live(&others, &live, landing)?);
+            } else if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
                 (&result, &mut beside)
             {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
@@ -145,6 +154,19 @@ impl Taker<'_> {
         let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
+    }
+
+    /// Links parts of a table that is never frozen from their live directories, as far as they are still there.
+    fn link_live(
+        &self,
+        names: &[&PartName],
+        live: &[LiveTable],
+        landing: Landing<'_>,
+    ) -> Result<Vec<TakenPart>, OpError> {
+        let take = |name: &&PartName| self.take_live_parts(std::iter::once(*name), live, landing);
+        let taken: Vec<Vec<TakenPart>> =
+            self.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
+        Ok(taken.into_iter().flatten().collect())
     }
 
     /// The table in the last snapshot, where some of its parts are linked from there.

@@ -7,7 +7,7 @@ use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{PartName, UnlistedTable, Warning, WarningKind, awaits_mutation, mutation_version, standing_parts};
 use crate::ops::error::OpError;
 use crate::ops::unlisted::directory_names;
-use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
+use crate::plan::{ROUNDS, TableFreeze, TableSkipReason};
 
 use super::attempt::{Attempt, Definition, Target};
 use super::taker::{Landing, Taker};
@@ -86,7 +86,7 @@ impl Taker<'_> {
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
                 let file = self.local.read_definition(&table.metadata_path);
                 let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
-                let freeze = TableFreeze { table: table.clone(), scope: Scope::Whole, freeze: Scope::Nothing };
+                let freeze = TableFreeze::linked(table.clone());
                 let definition = Some(Definition { text, is_file: true });
                 let attempt = Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) };
                 return Ok(Ok((attempt, unfinished_mutations(&live, &before)?)));

@@ -55,6 +55,14 @@ impl SourceTable {
         counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
     }
 
+    /// What the person should know of a table that was not taken whole.
+    fn not_whole(&self) -> Option<Warning> {
+        let reason = self.entry.reason.as_ref().filter(|_| self.entry.remote_parts > 0)?;
+        let name = self.name();
+        let message = format!("{name} is not whole in the snapshot: {reason}");
+        Some(Warning::of_table(WarningKind::DataLeftBehind, &name, message))
+    }
+
     pub(in crate::ops) fn has_parts(&self) -> bool {
         self.entry.state == TableState::Taken
     }
@@ -112,7 +120,7 @@ impl Source {
             Definition::parse(&String::from_utf8_lossy(&bytes)).ok()
         });
         let tables = select(&manifest, records, wanted, &inner)?;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
             let error = crate::monitor::chain(&error);
             let message = format!("which parts verifications have found damaged is not known: {error}");
