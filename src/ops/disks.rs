@@ -225,6 +225,16 @@ impl LocalDisks {
         local.dir.find_following(&relative, &|target| self.paths.local(target))
     }
 
+    /// Opens a directory anywhere, as the server sees it.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be opened.
+    pub(super) fn open_anywhere(&self, path: &Path) -> Result<Dir, FsError> {
+        let near = self.disks.first().map(|local| &local.dir);
+        let path = self.paths.local(path);
+        near.map_or_else(|| Dir::open(&path, crate::fs::real()), |near| near.open_elsewhere(&path))
+    }
+
     /// Opens a directory below the server's own path, through links too; `None` where there is none.
     ///
     /// # Errors

@@ -111,6 +111,8 @@ pub enum StayReason {
         /// Rows.
         rows: Option<u64>,
     },
+    /// Its rows are in Keeper.
+    InKeeper,
     /// It has accepted blocks that it has not sent to where they belong.
     Pending(PendingBlocks),
 }
@@ -121,6 +123,7 @@ impl StayReason {
     pub fn kind(&self) -> WarningKind {
         match self {
             Self::Pending(_) => WarningKind::DistributedPending,
+            Self::InKeeper => WarningKind::InKeeper,
             _ => WarningKind::DataLeftBehind,
         }
     }
@@ -137,6 +140,7 @@ impl fmt::Display for StayReason {
             Self::InMemory { rows: Some(rows) } => write!(f, "its data is in memory only ({})", count(*rows, "row")),
             Self::InMemory { rows: None } => write!(f, "its data is in memory only"),
             Self::InBackup => write!(f, "its database shows a backup, whose tables cannot be frozen"),
+            Self::InKeeper => write!(f, "its rows are kept in Keeper"),
             Self::UniqueKey => write!(f, "it has a UNIQUE KEY, and such tables cannot be frozen"),
             Self::Pending(PendingBlocks { files, bytes }) => {
                 let (files, bytes) = (count(*files, "file"), humansize::format_size(*bytes, humansize::BINARY));
@@ -200,6 +204,9 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
         } else {
             Choice::Take
         };
+    }
+    if table.engine == "KeeperMap" {
+        return Choice::DataStays(StayReason::InKeeper);
     }
     if table.engine == "Distributed" {
         // It stores nothing but what waits to be sent, and says that it stores data all the same.
@@ -272,6 +279,8 @@ mod tests {
         assert_eq!(choice(&without_file, none), Choice::LeftOut);
         // What somebody has made there has a definition.
         assert_eq!(choice(&table(("system", "mine"), "View"), none), Choice::DefinitionOnly);
+        let in_keeper = choice(&Table { has_own_data: Some(false), ..table(("a", "k"), "KeeperMap") }, none);
+        assert_eq!(in_keeper, Choice::DataStays(StayReason::InKeeper));
         assert_eq!(
             choice(&table(("a", "t"), "SystemOne"), none),
             Choice::DataStays(StayReason::Engine { engine: "SystemOne".to_owned() })

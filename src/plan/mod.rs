@@ -19,6 +19,8 @@ mod reference;
 mod rename;
 mod restore;
 pub mod retention;
+mod server_config;
+mod server_state;
 mod slice;
 mod space;
 mod walked;
@@ -57,6 +59,8 @@ pub use restore::{
     apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore,
     release_statements,
 };
+pub use server_config::ServerConfig;
+pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

@@ -13,6 +13,7 @@ mod request;
 mod round;
 mod rounds;
 mod run;
+mod server_state;
 mod survey;
 mod table;
 mod taken;
