@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -35,6 +36,9 @@ pub(super) struct Args {
     /// Tables whose data cannot be taken (Log, Set, Join …) and may stay behind without a warning
     #[arg(long, value_name = "DB.GLOB")]
     accept: Vec<TablePattern>,
+    /// Folders of server configuration to keep, secrets and all, for 'restore --to' [default: none]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
+    configs: Vec<PathBuf>,
     /// A label
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
@@ -153,11 +157,18 @@ impl Args {
             freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
             min_free_bytes: self.min_free,
             allow_other_server: self.allow_other_server,
+            configs: self.configs,
             paths: globals.paths(),
             patience: self.patience,
             lock_wait: globals.lock_wait,
         }
     }
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.is_absolute() && is_plain { Ok(path) } else { Err("write an absolute path without ..".to_owned()) }
 }
 
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
@@ -264,11 +275,7 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     let (mut parts, mut bytes, mut frozen_tables) = (0, 0, 0_u64);
     // The parts of a table that the server does not list are linked from its directory.
-    let linked_live = |unlisted: &UnlistedTable| TableFreeze {
-        table: unlisted.table.clone(),
-        scope: Scope::Whole,
-        freeze: Scope::Nothing,
-    };
+    let linked_live = |unlisted: &UnlistedTable| TableFreeze::linked(unlisted.table.clone());
     let readable = plan.unlisted.iter().filter(|unlisted| unlisted.trouble.is_none());
     let unlisted: Vec<TableFreeze> = readable.map(linked_live).collect();
     let tables = plan.freeze.len() + unlisted.len();

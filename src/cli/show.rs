@@ -180,6 +180,9 @@ fn row(table: &TableEntry) -> Vec<String> {
         TableState::DataLeft => notes.push("definition only; its data cannot be frozen".to_owned()),
         TableState::Skipped => notes.push(format!("skipped: {}", table.reason.as_deref().unwrap_or("no reason given"))),
     }
+    if table.remote_parts > 0 {
+        notes.push(format!("NOT WHOLE: {} on other disks not taken", render::count(table.remote_parts, "part")));
+    }
     if table.is_detached {
         notes.push("detached".to_owned());
     }

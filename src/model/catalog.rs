@@ -52,8 +52,20 @@ impl Mutation {
     /// Source: `mutation_<version>.txt` in `MergeTreeMutationEntry.cpp`.
     #[must_use]
     pub fn version(&self) -> Option<u64> {
-        self.id.strip_prefix("mutation_")?.strip_suffix(".txt")?.parse().ok()
+        mutation_version(&self.id)
     }
+}
+
+/// The version of the mutation that a file of this name holds; none where it holds none.
+#[must_use]
+pub fn mutation_version(file_name: &str) -> Option<u64> {
+    file_name.strip_prefix("mutation_")?.strip_suffix(".txt")?.parse().ok()
+}
+
+/// Whether one of these parts still lacks the mutation of this version. A server keeps the files of mutations that are done
+/// for a while, and says late that the last of them is.
+pub fn awaits_mutation<'a>(version: u64, parts: impl IntoIterator<Item = &'a PartName>) -> bool {
+    parts.into_iter().any(|part| !part.is_patch() && part.data_version() < version)
 }
 
 /// One table with its definition and active parts.
@@ -191,6 +203,13 @@ pub struct Look {
 }
 
 impl Catalog {
+    /// The names of everything that the server has, as far as it is known.
+    pub fn names(&self) -> impl Iterator<Item = &TableName> + Clone {
+        let unlisted = self.unlisted.iter().map(|unlisted| unlisted.table.name());
+        let unusable = self.unusable.iter().map(|(name, _)| name);
+        self.tables.iter().map(Table::name).chain(unlisted).chain(unusable)
+    }
+
     /// What the next look wants to know of this one.
     #[must_use]
     pub fn look(&self) -> Look {

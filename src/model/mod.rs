@@ -21,7 +21,8 @@ mod unlisted;
 mod warning;
 
 pub use catalog::{
-    Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, is_remote_database_engine, shows_dictionaries,
+    Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, awaits_mutation, is_remote_database_engine,
+    mutation_version, shows_dictionaries,
 };
 pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};

@@ -40,6 +40,18 @@ impl PartName {
         self.number(3).unwrap_or(0)
     }
 
+    /// The newest version that the part has: of the last mutation, or of its first insert where there was none. A mutation
+    /// of a higher version has not come to the part.
+    ///
+    /// Source: `MergeTreePartInfo::getDataVersion`.
+    #[must_use]
+    pub fn data_version(&self) -> u64 {
+        match self.mutation_version() {
+            0 => self.number(0).unwrap_or(0),
+            version => version,
+        }
+    }
+
     /// The blocks that the part holds; none where the name does not read as a part's.
     #[must_use]
     pub fn blocks(&self) -> Option<Blocks> {

@@ -108,6 +108,8 @@ pub enum WarningKind {
     SecretsHidden,
     /// Functions, access entities or named collections could not be read.
     ServerFilesUnreadable,
+    /// Users, collections … are kept in Keeper, and not in the snapshot.
+    InKeeper,
 
     // Of `create` and `gc`: the repository and its surroundings.
     /// Something of an interrupted run could not be cleaned up yet.

@@ -46,7 +46,8 @@ pub fn diff_snapshots(
     after: &SnapshotReference,
 ) -> Result<Compared, OpError> {
     let (before, after) = (Snapshot::read(repository, before)?, Snapshot::read(repository, after)?);
-    let selections = [before.selection()?, after.selection()?];
+    let names: Vec<TableName> = before.table_names().chain(after.table_names()).collect();
+    let selections = [before.selection()?, after.selection()?].map(|selection| selection.resolved(names.iter()));
     let mut not_compared = BTreeSet::new();
     let mut earlier = before.side(&selections, &mut not_compared)?;
     let later = after.side(&selections, &mut not_compared)?;
@@ -89,7 +90,7 @@ pub fn diff_live(
     same_server(repository, &bound_server(&identity, &disks), false)?;
     let selection = before.selection()?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, &selection, |table| foreign_disk(&disks, table), |_, _| false);
+    let plan = plan_create(&catalog, &selection, |path| foreign_disk(&disks, path), |_, _| false);
     let mut warnings = Vec::new();
     let tables = plan.freeze.iter().map(|freeze| &freeze.table);
     let local = LocalDisks::open(repository, &disks, tables, paths).map_err(|error| {
@@ -109,7 +110,8 @@ pub fn diff_live(
         (key.name.clone(), SideTable { uuid: key.uuid.clone(), definition: definition(table), held })
     };
     let mut not_compared = BTreeSet::new();
-    let mut earlier = before.side(&[selection], &mut not_compared)?;
+    let names: Vec<TableName> = before.table_names().chain(catalog.names().cloned()).collect();
+    let mut earlier = before.side(&[selection.resolved(names.iter())], &mut not_compared)?;
     let mut later = Side { name: "live".to_owned(), tables: BTreeMap::new() };
     for freeze in &plan.freeze {
         let parts = freeze.parts().map(|part| SidePart {
@@ -317,6 +319,10 @@ impl Snapshot {
 
     fn named(&self) -> (SnapshotId, DateTime<Utc>) {
         (self.manifest.id, self.manifest.time)
+    }
+
+    fn table_names(&self) -> impl Iterator<Item = TableName> {
+        self.manifest.tables.iter().map(|table| TableName::new(table.database.clone(), table.table.clone()))
     }
 
     /// What `create` was told to take.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::exec::LiveTable;
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{Part, PathMap, Table};
+use crate::plan::ForeignDisk;
 use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
@@ -48,10 +49,10 @@ pub(super) fn holding<'a>(disks: &'a [Disk], path: &Path) -> Option<&'a Disk> {
 /// Larger than any definition, and than any file of users, roles and grants.
 pub(super) const DEFINITION_LIMIT_BYTES: u64 = 64 << 20;
 
-/// The disk of a table that is not a plain local one, if there is one, with its type.
-pub(super) fn foreign_disk<'a>(disks: &'a [Disk], table: &Table) -> Option<(&'a str, &'a str)> {
-    let mut used = table.data_paths.iter().filter_map(|path| holding(disks, path));
-    used.find(|disk| !disk.is_local()).map(|disk| (disk.name.as_str(), disk.disk_type.as_str()))
+/// The disk that holds a path of the server, if it is not a plain local one.
+pub(super) fn foreign_disk<'a>(disks: &'a [Disk], path: &Path) -> Option<ForeignDisk<'a>> {
+    let disk = holding(disks, path).filter(|disk| !disk.is_local())?;
+    Some(ForeignDisk { name: &disk.name, kind: &disk.disk_type })
 }
 
 impl LocalDisks {
@@ -222,6 +223,16 @@ impl LocalDisks {
     pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
         let Some((local, relative)) = self.locate(path) else { return Ok(None) };
         local.dir.find_following(&relative, &|target| self.paths.local(target))
+    }
+
+    /// Opens a directory anywhere, as the server sees it.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be opened.
+    pub(super) fn open_anywhere(&self, path: &Path) -> Result<Dir, FsError> {
+        let near = self.disks.first().map(|local| &local.dir);
+        let path = self.paths.local(path);
+        near.map_or_else(|| Dir::open(&path, crate::fs::real()), |near| near.open_elsewhere(&path))
     }
 
     /// Opens a directory below the server's own path, through links too; `None` where there is none.

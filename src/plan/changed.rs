@@ -111,7 +111,7 @@ mod tests {
             parts: parts.iter().map(part).collect::<Vec<_>>().into(),
             mutations: Vec::new(),
         };
-        TableFreeze { table, scope: Scope::Whole, freeze: Scope::Whole }
+        TableFreeze { table, remote: None, scope: Scope::Whole, freeze: Scope::Whole }
     }
 
     /// The freeze, split by the names of the parts that are known.

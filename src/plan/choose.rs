@@ -24,6 +24,18 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// The selection as it applies to these tables: the name of one wins over what it says as a pattern.
+    #[must_use]
+    pub fn resolved<'a>(&self, names: impl Iterator<Item = &'a TableName> + Clone) -> Self {
+        let resolve = |patterns: &[TablePattern]| TablePattern::resolve(patterns, names.clone());
+        Self {
+            include: resolve(&self.include),
+            exclude: resolve(&self.exclude),
+            accept: resolve(&self.accept),
+            partitions: self.partitions.clone(),
+        }
+    }
+
     /// Whether the server's own database is asked for by name.
     #[must_use]
     pub fn names_system(&self) -> bool {
@@ -104,6 +116,8 @@ pub enum StayReason {
         /// Rows.
         rows: Option<u64>,
     },
+    /// Its rows are in Keeper.
+    InKeeper,
     /// It has accepted blocks that it has not sent to where they belong.
     Pending(PendingBlocks),
 }
@@ -114,6 +128,7 @@ impl StayReason {
     pub fn kind(&self) -> WarningKind {
         match self {
             Self::Pending(_) => WarningKind::DistributedPending,
+            Self::InKeeper => WarningKind::InKeeper,
             _ => WarningKind::DataLeftBehind,
         }
     }
@@ -130,6 +145,7 @@ impl fmt::Display for StayReason {
             Self::InMemory { rows: Some(rows) } => write!(f, "its data is in memory only ({})", count(*rows, "row")),
             Self::InMemory { rows: None } => write!(f, "its data is in memory only"),
             Self::InBackup => write!(f, "its database shows a backup, whose tables cannot be frozen"),
+            Self::InKeeper => write!(f, "its rows are kept in Keeper"),
             Self::UniqueKey => write!(f, "it has a UNIQUE KEY, and such tables cannot be frozen"),
             Self::Pending(PendingBlocks { files, bytes }) => {
                 let (files, bytes) = (count(*files, "file"), humansize::format_size(*bytes, humansize::BINARY));
@@ -139,11 +155,20 @@ impl fmt::Display for StayReason {
     }
 }
 
+/// A disk that is not a plain local one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignDisk<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its type.
+    pub kind: &'a str,
+}
+
 /// What a choice takes into account besides the table itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Around<'a> {
-    /// A disk of the table's that is not a plain local one, with its type.
-    pub foreign_disk: Option<(&'a str, &'a str)>,
+    /// The disks of the table's that are not plain local ones.
+    pub foreign_disks: &'a [ForeignDisk<'a>],
     /// The engine of the table's database; empty where it is not known.
     pub database_engine: &'a str,
     /// What the table has not sent yet.
@@ -180,13 +205,16 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
             Choice::DataStays(StayReason::InBackup)
         } else if table.engine.starts_with("Shared") {
             Choice::DataStays(StayReason::ObjectStorage { engine: engine() })
-        } else if let Some((disk, kind)) = around.foreign_disk {
-            Choice::DataStays(StayReason::ForeignDisk { disk: disk.to_owned(), kind: kind.to_owned() })
+        } else if let Some(disk) = only_disk_abroad(table, around.foreign_disks) {
+            Choice::DataStays(StayReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() })
         } else if has_unique_key(&table.definition) {
             Choice::DataStays(StayReason::UniqueKey)
         } else {
             Choice::Take
         };
+    }
+    if table.engine == "KeeperMap" {
+        return Choice::DataStays(StayReason::InKeeper);
     }
     if table.engine == "Distributed" {
         // It stores nothing but what waits to be sent, and says that it stores data all the same.
@@ -203,6 +231,17 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
     } else {
         Choice::DefinitionOnly
     }
+}
+
+/// A disk that is not local, of a table that has nothing on any other: by its parts, or, without parts, by its directories.
+fn only_disk_abroad<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option<&'a ForeignDisk<'a>> {
+    let is_abroad = |disk: &str| foreign.iter().any(|other| other.name == disk);
+    let has_none_here = if table.parts.is_empty() {
+        foreign.len() == table.data_paths.len()
+    } else {
+        table.parts.iter().all(|part| is_abroad(&part.disk))
+    };
+    foreign.first().filter(|_| has_none_here)
 }
 
 /// Whether a definition, as the server prints it, has the clause `UNIQUE KEY`. One that cannot be read has none: `FREEZE`
@@ -248,6 +287,8 @@ mod tests {
         assert_eq!(choice(&without_file, none), Choice::LeftOut);
         // What somebody has made there has a definition.
         assert_eq!(choice(&table(("system", "mine"), "View"), none), Choice::DefinitionOnly);
+        let in_keeper = choice(&Table { has_own_data: Some(false), ..table(("a", "k"), "KeeperMap") }, none);
+        assert_eq!(in_keeper, Choice::DataStays(StayReason::InKeeper));
         assert_eq!(
             choice(&table(("a", "t"), "SystemOne"), none),
             Choice::DataStays(StayReason::Engine { engine: "SystemOne".to_owned() })

@@ -1,15 +1,17 @@
 //! The plan of one `create`: what is frozen, what only has its definition kept, what stays behind.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::{
-    Catalog, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
-    is_remote_database_engine,
+    Catalog, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
+    WarningKind, is_remote_database_engine,
 };
 
 use super::changed::split_freeze;
-use super::choose::{Around, Choice, Selection, StayReason, choose};
-use super::freeze::{Scope, TableFreeze};
+use super::choose::{Around, Choice, ForeignDisk, Selection, StayReason, choose};
+use super::freeze::{RemoteParts, Scope, TableFreeze};
 use super::nearest::nearest;
 
 /// What one `create` does.
@@ -33,15 +35,23 @@ pub struct CreatePlan {
     pub unmatched: Vec<String>,
 }
 
-/// Makes the plan. `foreign_disk` answers which disk of a table is not a plain local one, with its type; `knows`, whether
+impl CreatePlan {
+    /// Adds what `create` says of a table once it is taken.
+    pub fn foresee(&mut self) {
+        self.warnings.extend(self.freeze.iter().filter_map(TableFreeze::warning));
+    }
+}
+
+/// Makes the plan. `foreign_disk` answers on which disk a directory is, if that is not a plain local one; `knows`, whether
 /// the last snapshot has a part of this name of the table.
 #[must_use]
 pub fn plan_create<'a>(
     catalog: &Catalog,
     selection: &Selection,
-    foreign_disk: impl Fn(&Table) -> Option<(&'a str, &'a str)>,
+    foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
     knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
+    let selection = &selection.resolved(catalog.names());
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
         // Such a name may be of any length.
@@ -49,17 +59,23 @@ pub fn plan_create<'a>(
         plan.warnings.push(Warning::of_table(WarningKind::UnusableName, name, message));
     }
     for table in &catalog.tables {
+        let foreign: Vec<ForeignDisk<'_>> = table.data_paths.iter().filter_map(|path| foreign_disk(path)).collect();
         let around = Around {
-            foreign_disk: foreign_disk(table),
+            foreign_disks: &foreign,
             database_engine: catalog.engines.get(&table.name().database).map_or("", String::as_str),
             pending: catalog.pending.get(table.name()).copied(),
             in_memory: catalog.in_memory.get(table.name()).copied(),
         };
         match choose(selection, table, around) {
-            Choice::Take => {
+            Choice::Take if foreign.is_empty() => {
                 let scope = scope(selection, table);
                 let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
-                plan.freeze.push(TableFreeze { scope, freeze, table: table.clone() });
+                plan.freeze.push(TableFreeze { scope, freeze, remote: None, table: table.clone() });
+            }
+            Choice::Take => {
+                let (table, remote) = split_tiers(selection, table, &foreign, &foreign_disk);
+                let scope = scope(selection, &table);
+                plan.freeze.push(TableFreeze { scope, freeze: Scope::Nothing, remote: Some(remote), table });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
             Choice::DataStays(reason) => {
@@ -152,6 +168,34 @@ fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec
         None => format!("table {:?}", pattern.as_str()),
     });
     patterns.chain(partitions.map(|partition| format!("partition {:?}", partition.0))).collect()
+}
+
+/// The table as far as it is on local disks, and the rest of it.
+fn split_tiers<'a>(
+    selection: &Selection,
+    table: &Table,
+    foreign: &[ForeignDisk<'_>],
+    foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
+) -> (Table, RemoteParts) {
+    let mut remote = RemoteParts {
+        disks: foreign.iter().map(|disk| (disk.name.to_owned(), disk.kind.to_owned())).collect(),
+        is_accepted: selection.accepts(table),
+        ..RemoteParts::default()
+    };
+    let (local, there): (Vec<&Part>, Vec<&Part>) =
+        table.parts.iter().partition(|part| !foreign.iter().any(|disk| disk.name == part.disk));
+    for part in there.into_iter().filter(|part| selection.wants_partition(&part.partition.of_data())) {
+        remote.partitions.insert(part.partition.of_data());
+        remote.parts += 1;
+        remote.bytes = remote.bytes.saturating_add(part.bytes);
+    }
+    let parts = if local.len() == table.parts.len() {
+        Arc::clone(&table.parts)
+    } else {
+        Arc::new(local.into_iter().cloned().collect())
+    };
+    let data_paths = table.data_paths.iter().filter(|path| foreign_disk(path).is_none()).cloned().collect();
+    (Table { parts, data_paths, ..table.clone() }, remote)
 }
 
 fn scope(selection: &Selection, table: &Table) -> Scope {

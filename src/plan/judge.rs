@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Part, PartName, Table, TableName, WarningKind};
+use crate::model::{Part, PartName, Table, TableName, WarningKind, awaits_mutation};
 
 use super::freeze::Scope;
 
@@ -65,6 +65,8 @@ pub struct Evidence<'a> {
     pub broken: &'a [BrokenPart],
     /// Whether all of these are broken in the same way on the server. Only looked at in the last round.
     pub is_broken_on_server: bool,
+    /// Whether every part must be there that the look before had: it was not frozen, but its parts linked one by one.
+    pub is_linked_live: bool,
     /// Why its rows were not summed although that was asked for.
     pub not_summed: Option<&'a str>,
     /// The number of this freeze of the table, from 1.
@@ -109,6 +111,8 @@ pub enum RetryReason {
     DefinitionMissing,
     /// A part that was active all the time is not in the shadow.
     PartMissed(PartName),
+    /// A part was merged or moved away before it was linked.
+    PartVanished(PartName),
     /// It has parts, and none is in the shadow.
     NothingFrozen,
     /// A mutation began during the freeze.
@@ -229,7 +233,10 @@ fn tear(evidence: &Evidence<'_>, after: &Table) -> Option<RetryReason> {
     let is_expected = |part: &&Part| scope.covers(&part.partition) && !part.name.is_patch();
     let mut missed = before.parts.iter().filter(|part| is_expected(part) && !taken.contains(&part.name)).peekable();
     // Usually there is none, and nothing to look for.
-    if missed.peek().is_some() {
+    if let Some(part) = missed.peek() {
+        if evidence.is_linked_live {
+            return Some(RetryReason::PartVanished(part.name.clone()));
+        }
         let still_there: BTreeSet<&PartName> = after.parts.iter().map(|part| &part.name).collect();
         if let Some(part) = missed.find(|part| still_there.contains(&part.name)) {
             return Some(RetryReason::PartMissed(part.name.clone()));
@@ -259,15 +266,19 @@ fn moved_mutation(before: &Table, after: &Table) -> Option<RetryReason> {
 /// The files of the mutations that a snapshot carries, so that a restored table finishes them.
 ///
 /// Those are the mutations that were unfinished before the freeze and still listed after it, and those of which a
-/// frozen part shows that they were under way. One that only began after the parts were listed is left out: the
+/// frozen part shows that they were under way, as long as a frozen part lacks them. One that only began after the parts were listed is left out: the
 /// snapshot is the state before it. An unfinished mutation whose id is no file's name (replicated tables keep
 /// theirs in Keeper) is in the second list.
 fn carried_mutations(before: &Table, after: &Table, taken: &BTreeSet<PartName>) -> (Vec<String>, Vec<String>) {
     let newest_seen = taken.iter().map(PartName::mutation_version).max().unwrap_or(0);
     let known_before: BTreeMap<&str, bool> = before.mutations.iter().map(|m| (m.id.as_str(), m.is_done)).collect();
-    let is_carried = |mutation: &&crate::model::Mutation| match known_before.get(mutation.id.as_str()) {
-        Some(was_done) => !was_done,
-        None => mutation.version().is_some_and(|version| version <= newest_seen),
+    let is_carried = |mutation: &&crate::model::Mutation| {
+        let version = mutation.version();
+        let began = match known_before.get(mutation.id.as_str()) {
+            Some(was_done) => !was_done,
+            None => version.is_some_and(|version| version <= newest_seen),
+        };
+        began && version.is_none_or(|version| awaits_mutation(version, taken))
     };
     let (files, in_keeper): (Vec<_>, Vec<_>) =
         after.mutations.iter().filter(is_carried).partition(|mutation| mutation.version().is_some());
@@ -284,6 +295,7 @@ impl fmt::Display for RetryReason {
             Self::DefinitionOfAnother => f.write_str("it was exchanged with another table while it was frozen"),
             Self::DefinitionMissing => f.write_str("its definition could not be read"),
             Self::PartMissed(part) => write!(f, "its part {part} is active, but the server did not freeze it"),
+            Self::PartVanished(part) => write!(f, "its part {part} was merged or moved away before it was linked"),
             Self::NothingFrozen => f.write_str("it has parts, but the server froze none"),
             Self::MutationBegan(id) => write!(f, "mutation {id} began while it was frozen"),
             Self::MutationEnded(id) => write!(f, "mutation {id} ended while it was frozen"),
@@ -358,6 +370,7 @@ impl<'a> Evidence<'a> {
             without_version: None,
             broken: &[],
             is_broken_on_server: false,
+            is_linked_live: false,
             not_summed: None,
             round: 1,
         }
@@ -433,6 +446,10 @@ mod tests {
         assert_eq!(judge(&Evidence::sound(&both, Some(&both), &Scope::Whole, &none)), Verdict::Retry(missed));
         assert_eq!(judge(&Evidence::sound(&both, Some(&both), &Scope::Nothing, &none)), taken());
         let after = table(&["all_1_2_1"], &[]);
+        // What is linked part by part is a state of the table only if it is all there.
+        let (two, one) = (table(&["all_1_1_0", "all_2_2_0"], &[]), names(&["all_1_1_0"]));
+        let linked = Evidence { is_linked_live: true, ..Evidence::sound(&two, Some(&after), &Scope::Whole, &one) };
+        assert_eq!(judge(&linked), Verdict::Retry(RetryReason::PartVanished(name("all_2_2_0"))));
         let verdict = judge(&Evidence::sound(&both, Some(&after), &Scope::Whole, &none));
         assert_eq!(verdict, Verdict::Retry(RetryReason::NothingFrozen));
     }
@@ -543,10 +560,21 @@ mod tests {
                 ("0000000001", false),
             ],
         );
-        let part = names(&["all_1_1_0_3"]);
+        let part = names(&["all_1_1_0_3", "all_2_2_0_1"]);
         let sound = Evidence::sound(&before, Some(&after), &Scope::Whole, &part);
         let Verdict::Taken(taken) = judge(&Evidence { round: ROUNDS, ..sound }) else { panic!("it is taken") };
         assert_eq!(taken.mutations, ["mutation_2.txt", "mutation_3.txt"]);
         assert!(taken.caveats.contains(&Caveat::MutationsInKeeper(vec!["0000000001".into()])));
+        // Whatever the server says of it: a mutation that all frozen parts have is finished. A part that was inserted later
+        // does not wait for it.
+        for (parts, carried) in [
+            (&["all_1_1_0_2", "all_3_3_0"][..], &[][..]),
+            (&["all_1_1_0_2", "all_1_1_0"], &["mutation_2.txt"]),
+            (&[], &[]),
+        ] {
+            let (before, parts) = (table(&[], &[("mutation_2.txt", false)]), names(parts));
+            let verdict = judge(&Evidence::sound(&before, Some(&before), &Scope::Whole, &parts));
+            assert!(matches!(verdict, Verdict::Taken(taken) if taken.mutations == *carried), "{parts:?}");
+        }
     }
 }

@@ -19,6 +19,8 @@ mod reference;
 mod rename;
 mod restore;
 pub mod retention;
+mod server_config;
+mod server_state;
 mod slice;
 mod space;
 mod walked;
@@ -28,14 +30,14 @@ pub use access::{
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Around, Choice, Selection, StayReason, choose};
+pub use choose::{Around, Choice, ForeignDisk, Selection, StayReason, choose};
 pub use create::{CreatePlan, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
     ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
 };
 pub use frame::{Frame, OutsidePath, Place};
-pub use freeze::{Scope, TableFreeze};
+pub use freeze::{RemoteParts, Scope, TableFreeze};
 pub use growth::{Growth, Sample, growth};
 pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};
@@ -57,6 +59,8 @@ pub use restore::{
     WrongPart, apply_recovery, attach_script, compare_parts, hold, is_kept_name, kept_name, losses, plan_directory,
     plan_recovery, plan_restore, release_statements, released_text,
 };
+pub use server_config::ServerConfig;
+pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

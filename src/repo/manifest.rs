@@ -128,7 +128,7 @@ pub struct TableEntry {
     pub engine: String,
     /// What became of it.
     pub state: TableState,
-    /// Why, where it is not `taken`.
+    /// Why, where it is not `taken` or not whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Its definition's file, relative to the snapshot.
@@ -153,6 +153,9 @@ pub struct TableEntry {
     pub patch_parts: u64,
     /// Parts in `detached/`, which are not taken.
     pub detached_parts: u64,
+    /// Parts on disks that are not local, which are not taken: the table is not whole.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub remote_parts: u64,
     /// Whether the server had it and did not list it: it was detached, say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_detached: bool,
@@ -165,6 +168,11 @@ pub struct TableEntry {
     /// Files of unfinished mutations that were taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference on")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A file that is no part's.

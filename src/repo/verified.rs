@@ -84,7 +84,7 @@ impl Prepared {
         Self {
             ids: run.ids.iter().copied().collect(),
             // One that does not read here names nothing.
-            patterns: run.tables.iter().filter_map(|text| text.parse().ok()).collect(),
+            patterns: run.tables.iter().filter_map(|text| TablePattern::recorded(text).ok()).collect(),
             spared: each(&run.spared).collect(),
             read: run.read.as_ref().map(|lists| each(lists).collect()),
             damaged,

@@ -18,7 +18,8 @@ const COLUMNS: &str = "database = 'system' AND table IN ('tables', 'parts', 'mut
      'distributed_ddl_queue', 'storage_policies', 'dropped_tables', 'detached_tables', \
      'named_collections', 'workloads', 'resources', \
      'merge_tree_settings', 'users', 'roles', 'quotas', 'row_policies', 'settings_profiles', 'masking_policies', \
-     'detached_parts', 'errors', 'distribution_queue')";
+     'detached_parts', 'errors', 'distribution_queue', 'server_settings', 'user_directories', \
+     'user_defined_functions')";
 
 /// The list that [`Features`] are made from: asked of every server.
 pub(super) fn columns() -> List {

@@ -22,6 +22,7 @@ mod restore;
 mod rights;
 mod rows;
 pub mod sql;
+mod state;
 mod survey;
 mod transport;
 mod waiting;
@@ -45,6 +46,7 @@ pub use restore::{
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
+pub use state::{access_names, executable_functions, state_settings, user_directories};
 pub use survey::{
     Definitions, DetachedRow, Identity, definitions, detached_tables, functions, identity, survey, survey_again,
     survey_table,

@@ -20,8 +20,8 @@ struct PolicyRow {
 }
 
 #[derive(Deserialize)]
-struct TextRow {
-    text: String,
+pub(super) struct TextRow {
+    pub(super) text: String,
 }
 
 /// A part that the server lists, active or not.

@@ -453,6 +453,35 @@ pub fn names(system_table: &str) -> List {
     List::of(system_table, "name AS text")
 }
 
+/// Settings of the server that say where it keeps what it has besides tables.
+#[must_use]
+pub fn state_settings() -> List {
+    List::of("server_settings", "name, value").only(
+        "name IN ('user_defined_path', 'user_defined_zookeeper_path', 'workload_path', 'workload_zookeeper_path', \
+         'named_collections_storage.type', 'named_collections_storage.path', 'access_control_path', \
+         'user_defined_executable_functions_config', 'dynamic_user_defined_executable_functions_path', \
+         'user_scripts_path', 'config-file')",
+    )
+}
+
+/// The places of the server's users.
+#[must_use]
+pub fn user_directories() -> List {
+    List::of("user_directories", "name, type AS kind, toString(params) AS params")
+}
+
+/// The names of what one place of users has in a system table.
+#[must_use]
+pub fn access_names(system_table: &str, storage: &str) -> List {
+    names(system_table).only(format!("storage = {}", quote_text(storage)))
+}
+
+/// Functions that run a program; `None` where the server does not tell what a function is.
+#[must_use]
+pub fn executable_functions(features: &Features) -> Option<List> {
+    features.has_column("functions", "origin").then(|| names("functions").only("origin = 'ExecutableUserDefined'"))
+}
+
 /// Settings that decide whether a definition is taken, with their values.
 #[must_use]
 pub fn definition_settings() -> List {

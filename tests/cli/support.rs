@@ -220,6 +220,7 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             freezes: 1,
             patch_parts: 0,
             detached_parts: 0,
+            remote_parts: 0,
             is_detached: false,
             unverifiable_parts: 0,
             unverifiable: None,

@@ -145,6 +145,74 @@ fn tables_on_object_storage_are_refused_by_name_with_the_reason() {
     assert!(document.to_string().contains("\\\"blobs\\\" is of type"), "{document}");
 }
 
+/// The local parts of a table, with those that only changed after the last snapshot, are linked; nothing is frozen.
+#[test]
+fn of_a_tiered_table_the_local_parts_are_linked_and_the_rest_is_named() {
+    let definition = "<type>object_storage</type><object_storage_type>local_blob_storage</object_storage_type>\
+                      <path>{root}/blobs/</path>";
+    let disks = vec![("cold".to_owned(), definition.to_owned())];
+    let policies = "<tiered><volumes><hot><disk>default</disk></hot><cold><disk>cold</disk></cold></volumes></tiered>";
+    let engine =
+        Engine::start_with(Engine::V26, &Options { disks, policies: policies.to_owned(), ..Options::default() });
+    engine.query("CREATE DATABASE lab");
+    engine.query(
+        "CREATE TABLE lab.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k \
+         SETTINGS storage_policy = 'tiered', min_bytes_for_wide_part = 0",
+    );
+    engine.query("SYSTEM STOP MERGES lab.t");
+    for partition in [1, 1, 2, 2, 3, 3] {
+        engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(100)"));
+    }
+    let chsnap = repository(&engine);
+    let whole = chsnap.json(0, &["create"]);
+    assert_eq!(whole["parts"], 6, "{whole:#}");
+    // Partition 2 is on the other disk alone, partition 3 on both.
+    engine.query("ALTER TABLE lab.t MOVE PARTITION 2 TO DISK 'cold'");
+    engine.query("ALTER TABLE lab.t MOVE PART '3_5_5_0' TO DISK 'cold'");
+    engine.query("INSERT INTO lab.t SELECT 1, number FROM numbers(100)");
+    let local = |(_, _, path): &(String, String, PathBuf)| !path.to_string_lossy().contains("/disks/cold/");
+    let expected: BTreeMap<PathBuf, u64> = active_parts(&engine, "lab")
+        .iter()
+        .filter(|part| local(part))
+        .flat_map(|(_, part, path)| {
+            let tree = tree(path);
+            let of_part = files(&tree).into_iter().map(|(file, node)| (Path::new(part).join(file), node.inode));
+            of_part.collect::<Vec<_>>()
+        })
+        .collect();
+    let plan = chsnap.json(3, &["create", "--dry-run"]);
+    assert_eq!(
+        (&plan["plan"][0]["freeze"], &plan["plan"][0]["linked_parts"]),
+        (&"nothing".into(), &4.into()),
+        "{plan:#}"
+    );
+    for arguments in [&["create"][..], &["create", "--freeze", "all"]] {
+        let run = chsnap.run(&[&["-v", "--json", "--progress", "none"][..], arguments].concat());
+        assert!(run.code == 3 && !run.stderr.contains(" FREEZE "), "{}", run.stderr);
+        let created: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let warning = created["warnings"][0].as_str().expect("a warning");
+        let words = ["lab.t is not whole", "3 parts", "2 partitions (2, 3)", "\"cold\" of type ObjectStorage"];
+        assert!(words.iter().all(|word| warning.contains(word)), "{warning}");
+        let data = tree(&path_of(&chsnap, &created).join("data/lab/t"));
+        let found: BTreeMap<PathBuf, u64> =
+            files(&data).into_iter().map(|(path, node)| (path.to_owned(), node.inode)).collect();
+        assert_eq!(found, expected);
+    }
+    assert!(shadows(&engine).is_empty() && !engine.data_path().join("disks/cold/shadow").exists());
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["table_list"][0]["remote_parts"], 3, "{shown:#}");
+    assert!(chsnap.expect(0, &["show", "latest"]).stdout.contains("NOT WHOLE: 3 parts"));
+    chsnap.json(0, &["create", "--accept", "lab.t"]);
+    chsnap.json(0, &["create", "--partition", "1"]);
+    chsnap.json(0, &["verify", "--level", "data"]);
+    // What is restored says that it is not whole.
+    engine.query("DROP TABLE lab.t SYNC");
+    let id = shown["id"].as_str().expect("an id");
+    let restored = chsnap.json(3, &["restore", id, "--yes"]);
+    assert!(restored["warnings"].to_string().contains("lab.t is not whole"), "{restored:#}");
+    assert_eq!(engine.query("SELECT p, count() FROM lab.t GROUP BY p ORDER BY p FORMAT TSV"), "1\t300\n3\t100");
+}
+
 fn in_container(engine: &Engine, chsnap: &Chsnap, arguments: &[&str]) -> Option<Run> {
     // What the server calls its data path is an empty directory here; its data are elsewhere, as with a container.
     let prepare = "mount --make-rprivate / && mkdir -p \"$DATA/../elsewhere\" && mount --bind \"$DATA/..\" \

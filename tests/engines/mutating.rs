@@ -127,6 +127,36 @@ both_engines! {
     }
 }
 
+both_engines! {
+    fn a_finished_mutation_of_a_detached_table_is_not_carried(engine: Engine) {
+        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+        engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+        while engine.query("SELECT count() FROM default.m WHERE v = 'new'") != "500" {
+            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let chsnap = repository(&engine);
+        let carried = || {
+            chsnap.json(3, &["create"]);
+            let shown = chsnap.json(0, &["show", "latest"]);
+            shown["table_list"][0]["mutations"].as_array().map_or(0, Vec::len)
+        };
+        engine.query("DETACH TABLE default.m");
+        assert_eq!(carried(), 0, "all parts have it");
+        engine.query("ATTACH TABLE default.m");
+        engine.query("SYSTEM STOP MERGES default.m");
+        let asynchronous: &[(&str, &str)] = match engine.kind() {
+            Kind::V18 => &[],
+            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+        };
+        engine.query_with("ALTER TABLE default.m UPDATE v = 'newer' WHERE id % 2 = 0", asynchronous).expect("queued");
+        engine.query("DETACH TABLE default.m");
+        assert_eq!(carried(), 1, "no part has it");
+    }
+}
+
 #[test]
 fn a_snapshot_of_one_partition_has_the_patches_of_that_partition_alone() {
     if !Kind::V26.is_installed() {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::chsnap_command::Chsnap;
 use crate::engine::both_engines;
 use crate::engine::{Engine, Kind};
 use crate::support::{escaped, path_of, quoted, repository, restore_by_hand, shadows};
@@ -106,6 +107,54 @@ both_engines! {
         chsnap.expect(2, &["create", "--table", "nodot"]);
         assert_eq!(chsnap.json(0, &["list"]), before, "nothing was made");
         assert!(shadows(&engine).is_empty());
+    }
+}
+
+/// The tables of the newest snapshot, database and table apart.
+fn tables_of(chsnap: &Chsnap) -> Vec<String> {
+    let shown = chsnap.json(0, &["show", "latest"]);
+    let list = shown["table_list"].as_array().expect("tables").iter();
+    list.map(|table| {
+        format!("{}|{}", table["database"].as_str().expect("a name"), table["table"].as_str().expect("a name"))
+    })
+    .collect()
+}
+
+both_engines! {
+    fn tables_of_databases_with_dots_are_selected_everywhere(engine: Engine) {
+        let (dotted, plain) = ("`a.b`.`c`", "`a`.`b.c`");
+        for database in ["`a.b`", "`a`"] {
+            engine.query(&format!("CREATE DATABASE {database}"));
+        }
+        let tables = [dotted, plain, "`a`.`t[1]`", "`a`.`t1`"];
+        for (number, table) in tables.iter().enumerate() {
+            engine.query(&format!("CREATE TABLE {table} (x UInt64) ENGINE = MergeTree ORDER BY x"));
+            engine.query(&format!("INSERT INTO {table} VALUES ({number})"));
+        }
+        let chsnap = repository(&engine);
+        for (arguments, wanted) in [
+            (&["--table", "a.b.c"][..], &["a|b.c", "a.b|c"][..]),
+            (&["--table", "`a.b`.c"], &["a.b|c"]),
+            (&["--table", r"a\.b.*"], &["a.b|c"]),
+            (&["--table", r"a.b\.c"], &["a|b.c"]),
+            (&["--table", "a.t[1]"], &["a|t[1]"]),
+            (&["--table", "a*.*", "--exclude", "`a.b`.*", "--exclude", "a.t[1]"], &["a|b.c", "a|t1"]),
+        ] {
+            chsnap.json(0, &[&["create"][..], arguments].concat());
+            assert_eq!(tables_of(&chsnap), wanted, "{arguments:?}");
+            chsnap.json(0, &["diff", "latest", "live"]);
+        }
+        chsnap.json(0, &["create"]);
+        let checked = |pattern: &str| chsnap.json(0, &["verify", "latest", "--table", pattern])["checked"]["parts"].clone();
+        assert_eq!((checked("`a.b`.c"), checked("a.b.c"), checked("a.t[1]"), checked("a.t[12]")), (1.into(), 2.into(), 1.into(), 1.into()));
+        let drilled = chsnap.json(0, &["drill", "latest", "--table", "`a.b`.c"]);
+        assert_eq!(drilled["state"], "proven", "{drilled:#}");
+        for table in tables {
+            engine.query(&format!("DROP TABLE {table}"));
+        }
+        chsnap.json(0, &["restore", "latest", "--yes", "--table", "`a.b`.c", "--table", "a.t[1]"]);
+        let back = engine.query("SELECT database, name FROM system.tables WHERE database IN ('a', 'a.b') ORDER BY name FORMAT TSV");
+        assert_eq!(back, "a.b\tc\na\tt[1]");
     }
 }
 

@@ -13,7 +13,11 @@ use crate::tree::tree;
 
 /// What `create` answers, and the statements that it sent to freeze.
 fn create(chsnap: &Chsnap) -> (Value, Vec<String>) {
-    let run = chsnap.expect(0, &["-v", "--json", "--progress", "none", "create"]);
+    create_with(chsnap, &[])
+}
+
+fn create_with(chsnap: &Chsnap, arguments: &[&str]) -> (Value, Vec<String>) {
+    let run = chsnap.expect(0, &[&["-v", "--json", "--progress", "none", "create"][..], arguments].concat());
     let freezes = run.stderr.lines().filter(|line| line.contains("FREEZE")).map(str::to_owned).collect();
     (serde_json::from_str(&run.stdout).expect("JSON"), freezes)
 }
@@ -247,6 +251,36 @@ both_engines! {
 }
 
 both_engines! {
+    fn an_emptied_table_is_not_frozen(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        let lives = if engine.kind() == Kind::V26 { ", old_parts_lifetime = 480" } else { "" };
+        for table in ["plain", "emptied", "cleared"] {
+            engine.query(&format!(
+                "CREATE TABLE lab.{table} (k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k \
+                 SETTINGS index_granularity = 8192{lives}"
+            ));
+            engine.query(&format!("INSERT INTO lab.{table} SELECT number, 1 FROM numbers(100)"));
+        }
+        for partition in 0..2 {
+            engine.query(&format!("OPTIMIZE TABLE lab.emptied PARTITION {partition} FINAL"));
+            engine.query(&format!("ALTER TABLE lab.emptied DROP PARTITION {partition}"));
+            engine.query(&format!("ALTER TABLE lab.cleared DETACH PARTITION {partition}"));
+        }
+        let is_obsolete = |table: &str| {
+            engine.query(&format!("SELECT count() > 0, max(active) FROM system.parts WHERE database = 'lab' AND table = '{table}'"))
+        };
+        assert_eq!(is_obsolete("emptied"), "1\t0", "its obsolete parts are still there");
+        let chsnap = repository(&engine);
+        let plan = chsnap.json(0, &["create", "--dry-run", "--freeze", "all"]);
+        let (report, sent) = create_with(&chsnap, &["--freeze", "all"]);
+        for table in plan["plan"].as_array().expect("tables") {
+            let name = table["table"].as_str().expect("a name");
+            let is_sent = sent.iter().any(|line| line.contains(&format!("`lab`.`{name}`")));
+            assert_eq!((table["freeze"] != "nothing", is_sent), (name == "plain", name == "plain"), "{name}: {sent:?}");
+        }
+        assert_eq!(report["tables"], 3, "{report}");
+    }
+
     fn a_dry_run_names_the_freezes_that_create_sends(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         let make = |table: &str| {

@@ -106,6 +106,8 @@ pub struct Options {
     /// <key>0123456789abcdef</key>")`, `("blobs", "<type>object_storage</type><object_storage_type>
     /// local_blob_storage</object_storage_type><path>{root}/blobs/</path>")`.
     pub disks: Vec<(String, String)>,
+    /// More storage policies, in XML. 26.9 only.
+    pub policies: String,
     /// More server configuration, in XML, for instance
     /// `<merge_tree><old_parts_lifetime>480</old_parts_lifetime></merge_tree>` (0 in chDB, 480 in a server).
     pub config: String,
@@ -391,6 +393,7 @@ impl Engine {
         }
         let volume = |name: &str, disks: &str| format!("<{name}><volumes><main>{disks}</main></volumes></{name}>\n");
         let mut policies = volume("jbod", &jbod);
+        policies += &self.options.policies;
         let mut definitions = String::new();
         for (name, definition) in &disks {
             policies += &volume(name, &format!("<disk>{name}</disk>"));

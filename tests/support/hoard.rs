@@ -327,6 +327,7 @@ fn table_entry(table: &str) -> TableEntry {
         freezes: 1,
         patch_parts: 0,
         detached_parts: 0,
+        remote_parts: 0,
         is_detached: false,
         unverifiable_parts: 0,
         unverifiable: None,

@@ -142,6 +142,7 @@ impl World {
             relinks: false,
             copy_rate: None,
             freeze_threads: None,
+            configs: Vec::new(),
             jobs: 1,
             freeze_jobs: 1,
             min_free_bytes: 0,

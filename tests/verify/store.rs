@@ -290,6 +290,7 @@ fn entry(table: &str, definition: &str, parts: u64) -> TableEntry {
         freezes: 1,
         patch_parts: 0,
         detached_parts: 0,
+        remote_parts: 0,
         is_detached: false,
         unverifiable_parts: 0,
         unverifiable: None,

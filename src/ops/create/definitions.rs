@@ -1,12 +1,9 @@
 //! Definitions of everything, and the mutations that a restored table has to finish.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::fs::{self, Dir, Stat};
-use crate::model::{
-    Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, escape_for_file_name, is_drill_database,
-};
+use crate::fs::{self, Stat};
+use crate::model::{Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, is_drill_database};
 use crate::ops::error::OpError;
 use crate::ops::restore::HeldTable;
 use crate::plan::{CreatePlan, TableSkipReason, released_text};
@@ -16,6 +13,7 @@ use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 use super::attempt::Definition;
 use super::copying::Copying;
 use super::request::Request;
+use super::server_state::StateWriter;
 use super::tree::{SkippedTable, Tree};
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
@@ -40,9 +38,6 @@ pub(super) struct Written {
     /// Tables whose definitions are kept without the settings by which a restore holds them.
     released: Vec<TableName>,
 }
-
-/// The server's own directories beside its metadata that hold definitions: kept whole, where they can be read.
-const BESIDE: [&str; 4] = ["user_defined", "access", "named_collections", "workload"];
 
 /// Whether a snapshot has all databases, and what the server has beside them.
 fn keeps_everything(request: &Request) -> bool {
@@ -79,9 +74,7 @@ impl Definitions<'_> {
         self.write_databases(databases, &mut written)?;
         self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
-        if keeps_everything(self.request) {
-            self.write_beside(tree, &mut written, warnings)?;
-        }
+        self.write_state(tree, &mut written, warnings)?;
         Ok(written)
     }
 
@@ -178,62 +171,15 @@ impl Definitions<'_> {
         Ok(())
     }
 
-    fn write_beside(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<Warning>) -> Result<(), OpError> {
-        let mut names = Vec::new();
-        for directory in BESIDE {
-            let Some(own) = self.local.own() else { continue };
-            let dir = match own.dir.find_beneath(Path::new(directory)) {
-                Ok(Some(dir)) => dir,
-                Ok(None) => continue,
-                Err(error) => {
-                    warnings.push(unreadable(&format!("{directory}/"), &error));
-                    continue;
-                }
-            };
-            for (name, bytes) in plain_files(&dir, directory, warnings) {
-                let path = Path::new(directory).join(&name);
-                written.files.push(self.incoming.write_metadata(&path, &bytes)?);
-                names.push(path);
-            }
+    fn write_state(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<Warning>) -> Result<(), OpError> {
+        let files = &mut written.files;
+        let Self { server, local, incoming, request, .. } = self;
+        let mut writer = StateWriter { server, local, incoming, files, kept: BTreeSet::new(), warnings };
+        if keeps_everything(request) {
+            let functions = tree.functions.clone().map_or_else(|| functions(server, request), Ok)?;
+            writer.write(functions)?;
         }
-        let functions = tree.functions.clone().map_or_else(|| functions(self.server, self.request), Ok)?;
-        for function in functions {
-            // ClickHouse's own file name for it; see `UserDefinedSQLObjectsDiskStorage`.
-            let name = format!("function_{}.sql", escape_for_file_name(&function.name));
-            let path = Path::new("user_defined").join(name);
-            if !names.contains(&path) {
-                written.files.push(self.incoming.write_metadata(&path, function.create_query.as_bytes())?);
-            }
-        }
-        self.write_workloads(&names, written, warnings)
-    }
-
-    /// Workloads and resources that have no file here: the server keeps them elsewhere, in Keeper say.
-    fn write_workloads(
-        &self,
-        names: &[PathBuf],
-        written: &mut Written,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(), OpError> {
-        for (table, kind) in [("workloads", "workload"), ("resources", "resource")] {
-            let listed = match server::statements_in(self.server, table) {
-                Err(error @ server::ServerError::Exception { .. }) => {
-                    let message =
-                        format!("the {table} of the server are not in the snapshot: {}", crate::monitor::chain(&error));
-                    warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
-                    continue;
-                }
-                listed => listed?,
-            };
-            for (name, statement) in listed.into_iter().filter(|(_, statement)| !statement.is_empty()) {
-                // ClickHouse's own file name for it; see `WorkloadEntityDiskStorage`.
-                let path = Path::new("workload").join(format!("{kind}_{}.sql", escape_for_file_name(&name)));
-                if !names.contains(&path) {
-                    written.files.push(self.incoming.write_metadata(&path, statement.as_bytes())?);
-                }
-            }
-        }
-        Ok(())
+        writer.write_configs(&request.configs)
     }
 }
 
@@ -267,28 +213,4 @@ fn write_mutations(
         }
     }
     Ok(())
-}
-
-fn unreadable(path: &str, error: &fs::FsError) -> Warning {
-    let message = format!("{path} of the server is not in the snapshot: {error}");
-    Warning::new(WarningKind::ServerFilesUnreadable, message)
-}
-
-fn plain_files(dir: &Dir, shown: &str, warnings: &mut Vec<Warning>) -> Vec<(String, Vec<u8>)> {
-    let entries = match dir.entries_with_kind() {
-        Ok(entries) => entries,
-        Err(error) => {
-            warnings.push(unreadable(&format!("{shown}/"), &error));
-            return Vec::new();
-        }
-    };
-    let mut files = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.kind == crate::fs::Kind::File) {
-        let Some(name) = entry.name.to_str() else { continue };
-        match dir.read(name, DEFINITION_LIMIT_BYTES) {
-            Ok(bytes) => files.push((name.to_owned(), bytes)),
-            Err(error) => warnings.push(unreadable(&format!("{shown}/{name}"), &error)),
-        }
-    }
-    files
 }

@@ -164,11 +164,13 @@ impl Parts<'_> {
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
+        let remote = taken.attempt.freeze.remote.as_ref().filter(|remote| remote.parts > 0);
         TableEntry {
             freezes: taken.freezes,
             detached_parts: taken.attempt.detached_parts,
             mutations: taken.mutations.clone(),
-            ..self.entry(&taken.after, TableState::Taken, None)
+            remote_parts: remote.map_or(0, |remote| remote.parts),
+            ..self.entry(&taken.after, TableState::Taken, remote.map(ToString::to_string))
         }
     }
 
@@ -191,6 +193,7 @@ impl Parts<'_> {
             freezes: 0,
             patch_parts: 0,
             detached_parts: 0,
+            remote_parts: 0,
             is_detached: self.plan.detached.contains(table.name()),
             unverifiable_parts: 0,
             unverifiable: None,

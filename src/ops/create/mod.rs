@@ -13,6 +13,7 @@ mod request;
 mod round;
 mod rounds;
 mod run;
+mod server_state;
 mod survey;
 mod table;
 mod taken;
@@ -66,7 +67,8 @@ fn check(
     guards::same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    let is_frozen = |table: &&Table| table.is_merge_tree() && request.selection.wants(table.name());
+    let selection = request.selection.resolved(survey.catalog.names());
+    let is_frozen = |table: &&Table| table.is_merge_tree() && selection.wants(table.name());
     let tables = survey.catalog.tables.iter().filter(is_frozen);
     let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;
     guards::shadows_are_directories(&local)?;
@@ -93,6 +95,7 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
     if let Some(previous) = &previous {
         pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
     }
+    plan.foresee();
     plan.warnings.extend(unread);
     Ok(DryRun { plan, server: survey.identity })
 }

@@ -1,6 +1,7 @@
 //! What a `create` is asked, and what it answers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -89,6 +90,8 @@ pub struct Request {
     pub min_free_bytes: u64,
     /// Take the server even if the repository belongs to another one.
     pub allow_other_server: bool,
+    /// Folders of configuration that are kept in the snapshot, as the server sees them.
+    pub configs: Vec<PathBuf>,
     /// How the server's paths are to be read here.
     pub paths: PathMap,
     /// How long a freeze may run before it is said what it may be waiting for.

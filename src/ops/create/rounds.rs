@@ -86,6 +86,7 @@ impl Rounds<'_> {
                         let warning =
                             |caveat: &Caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"));
                         warnings.extend(caveats.iter().map(warning));
+                        warnings.extend(attempt.freeze.warning());
                         tree.taken.insert(name, TakenTable { attempt, after: table, freezes: round, mutations });
                     }
                     Verdict::Retry(reason) => {
@@ -135,7 +136,9 @@ impl Rounds<'_> {
             let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
             table.reason == Unlisted::Since && !is_listed
         };
-        let away = unlisted.iter().filter(is_away).filter(|table| !selection.accepts(&table.table));
+        let names = unlisted.iter().map(|unlisted| unlisted.table.name());
+        let applied = selection.resolved(names.chain(now.names()));
+        let away = unlisted.iter().filter(is_away).filter(|table| !applied.accepts(&table.table));
         warnings.extend(away.map(UnlistedTable::warning));
         for freeze in plan_again(&now, self.disks, self.taker.previous, selection).freeze {
             let name = freeze.table.name();
@@ -208,6 +211,7 @@ impl Gathered {
             without_version: attempt.lost_version(),
             broken,
             is_broken_on_server: *is_broken_on_server,
+            is_linked_live: attempt.freeze.remote.is_some(),
             not_summed: attempt.digests_failed.as_deref(),
             round,
         });

@@ -47,5 +47,5 @@ pub(super) fn plan_again(
     selection: &Selection,
 ) -> CreatePlan {
     let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
-    plan_create(catalog, selection, |table| foreign_disk(disks, table), knows)
+    plan_create(catalog, selection, |path| foreign_disk(disks, path), knows)
 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 
 use crate::exec::{self, IdleReading, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{self, Dir, Entry, FsError, Kind};
@@ -53,7 +54,13 @@ impl Taker<'_> {
                 return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
             }
         };
-        self.doubt_emptiness(&mut freeze, &live)?;
+        if freeze.scope == Scope::Nothing
+            && freeze.remote.is_none()
+            && self.request.selection.partitions.is_empty()
+            && !self.is_empty(freeze.table.name(), &live)?
+        {
+            (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
+        }
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
@@ -89,7 +96,14 @@ impl Taker<'_> {
                 let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
                 *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
-            if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
+            if attempt.freeze.remote.is_some() {
+                let linked = &beside.as_ref().map_err(|_| ()).map_or(&[][..], |(_, linked)| &linked.parts);
+                let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
+                let others: Vec<&PartName> =
+                    listed.iter().map(|(part, _)| &part.name).filter(|name| !linked.contains(name)).collect();
+                let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
+                parts.extend(self.link_live(&others, &live, landing)?);
+            } else if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
                 (&result, &mut beside)
             {
                 // Not all parts are what their names said. Those that are frozen only now are saved now.
@@ -142,6 +156,19 @@ impl Taker<'_> {
         Ok(attempt)
     }
 
+    /// Links parts of a table that is never frozen from their live directories, as far as they are still there.
+    fn link_live(
+        &self,
+        names: &[&PartName],
+        live: &[LiveTable],
+        landing: Landing<'_>,
+    ) -> Result<Vec<TakenPart>, OpError> {
+        let take = |name: &&PartName| self.take_live_parts(std::iter::once(*name), live, landing);
+        let taken: Vec<Vec<TakenPart>> =
+            self.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
+        Ok(taken.into_iter().flatten().collect())
+    }
+
     /// The table in the last snapshot, where some of its parts are linked from there.
     fn earlier(&self, freeze: &TableFreeze) -> Result<Option<EarlierTable<'_>>, FsError> {
         let links = freeze.linked_parts().next().is_some();
@@ -160,21 +187,27 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// A list of parts that was read while tables were renamed can lack those of a table: so one that seems empty is
-    /// frozen all the same unless its directory is.
-    fn doubt_emptiness(&self, freeze: &mut TableFreeze, live: &[LiveTable]) -> Result<(), FsError> {
-        if freeze.scope == Scope::Nothing && self.request.selection.partitions.is_empty() {
-            let mut is_empty = !live.is_empty();
-            for table in live {
-                let entries = table.dir.entries_if_there()?;
+    /// Whether a table for which no active part was listed has none. A list of parts that was read while tables were
+    /// renamed can lack those of a table: so its directories must have nothing but what the server, asked for this table
+    /// alone, calls obsolete. Patch parts count for nothing here: they are never frozen.
+    fn is_empty(&self, table: &TableName, live: &[LiveTable]) -> Result<bool, FsError> {
+        let mut found = Vec::new();
+        for table in live {
+            let entries = table.dir.entries_if_there()?;
+            if entries.is_empty() {
                 // A directory that is gone has not even what every table's has: it is no empty table.
-                is_empty &= !entries.is_empty() && !entries.iter().any(is_part_like);
+                return Ok(false);
             }
-            if !is_empty {
-                (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
-            }
+            found.extend(entries.into_iter().filter(is_part_like).map(|entry| entry.name));
         }
-        Ok(())
+        if live.is_empty() || found.is_empty() {
+            return Ok(!live.is_empty());
+        }
+        let Ok(listed) = server::parts_of(self.server, table) else { return Ok(false) };
+        let is_active = |part: &server::ListedPart| part.is_active && !part.name.is_patch();
+        let listed_names: BTreeSet<&str> = listed.iter().map(|part| part.name.as_str()).collect();
+        let is_listed = |name: &std::ffi::OsString| name.to_str().is_some_and(|name| listed_names.contains(name));
+        Ok(!listed.iter().any(is_active) && found.iter().all(is_listed))
     }
 
     /// Begins to read all parts in time that the server does not want. One directory for all parts of a disk: as many

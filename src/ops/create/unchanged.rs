@@ -65,7 +65,9 @@ pub(super) fn compare_all(
         };
         let same: BTreeSet<PartName> =
             candidates.par_iter().map(is_same).filter_map(Result::transpose).collect::<Result<_, OpError>>()?;
-        if let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) {
+        // Of a table that is never frozen, the parts that have changed are linked from their live directories.
+        let is_frozen = freeze.remote.is_none();
+        if let Some(extension) = extend_freeze(freeze, |name| same.contains(name)).filter(|_| is_frozen) {
             freeze.freeze = extension.freeze;
         }
     }

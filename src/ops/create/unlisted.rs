@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::exec::{ExecError, LiveTable};
 use crate::fs::{Dir, ErrorKind, FsError};
-use crate::model::{PartName, UnlistedTable, Warning, WarningKind, standing_parts};
+use crate::model::{PartName, UnlistedTable, Warning, WarningKind, awaits_mutation, mutation_version, standing_parts};
 use crate::ops::error::OpError;
 use crate::ops::unlisted::directory_names;
-use crate::plan::{ROUNDS, Scope, TableFreeze, TableSkipReason};
+use crate::plan::{ROUNDS, TableFreeze, TableSkipReason};
 
 use super::attempt::{Attempt, Definition, Target};
 use super::taker::{Landing, Taker};
@@ -86,10 +86,10 @@ impl Taker<'_> {
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
                 let file = self.local.read_definition(&table.metadata_path);
                 let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
-                let freeze = TableFreeze { table: table.clone(), scope: Scope::Whole, freeze: Scope::Nothing };
+                let freeze = TableFreeze::linked(table.clone());
                 let definition = Some(Definition { text, is_file: true });
                 let attempt = Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) };
-                return Ok(Ok((attempt, mutations_in(&live)?)));
+                return Ok(Ok((attempt, unfinished_mutations(&live, &before)?)));
             }
             self.copying.links.forget(&path);
             target.clear()?;
@@ -121,13 +121,14 @@ fn of_the_table(error: &OpError) -> Option<String> {
     is_its_own.then(|| crate::monitor::chain(error))
 }
 
-/// The mutations that the table has not forgotten: those that are finished already do nothing when it is attached.
-fn mutations_in(live: &[LiveTable]) -> Result<Vec<String>, FsError> {
+/// The files of the mutations that one of these parts lacks. The server keeps those of finished ones too, for a while.
+fn unfinished_mutations(live: &[LiveTable], parts: &BTreeSet<PartName>) -> Result<Vec<String>, FsError> {
     let mut mutations = BTreeSet::new();
     for table in live {
         let names = table.dir.entries()?.into_iter().filter_map(|entry| entry.name.to_str().map(str::to_owned));
-        let is_mutation = |name: &String| name.strip_suffix(".txt").is_some_and(|stem| stem.starts_with("mutation_"));
-        mutations.extend(names.filter(is_mutation));
+        let is_unfinished =
+            |name: &String| mutation_version(name).is_some_and(|version| awaits_mutation(version, parts));
+        mutations.extend(names.filter(is_unfinished));
     }
     Ok(mutations.into_iter().collect())
 }

@@ -105,12 +105,13 @@ const NAMED_TABLES: usize = 5;
 fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), ServerError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, false)?;
-    let plan = plan_create(
+    let mut plan = plan_create(
         &catalog,
         &Selection::default(),
-        |table| crate::ops::disks::foreign_disk(&disks, table),
+        |path| crate::ops::disks::foreign_disk(&disks, path),
         |_, _| false,
     );
+    plan.foresee();
     Ok((disks, catalog, plan))
 }
 

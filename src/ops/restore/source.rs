@@ -55,6 +55,14 @@ impl SourceTable {
         counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
     }
 
+    /// What the person should know of a table that was not taken whole.
+    fn not_whole(&self) -> Option<Warning> {
+        let reason = self.entry.reason.as_ref().filter(|_| self.entry.remote_parts > 0)?;
+        let name = self.name();
+        let message = format!("{name} is not whole in the snapshot: {reason}");
+        Some(Warning::of_table(WarningKind::DataLeftBehind, &name, message))
+    }
+
     pub(in crate::ops) fn has_parts(&self) -> bool {
         self.entry.state == TableState::Taken
     }
@@ -112,7 +120,7 @@ impl Source {
             Definition::parse(&String::from_utf8_lossy(&bytes)).ok()
         });
         let tables = select(&manifest, records, wanted, &inner)?;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
             let error = crate::monitor::chain(&error);
             let message = format!("which parts verifications have found damaged is not known: {error}");
@@ -248,17 +256,12 @@ fn select(
     }
     let names: Vec<TableName> =
         manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
-    let mut unmatched: Vec<String> = (wanted.tables.iter())
-        .filter(|pattern| !names.iter().any(|name| pattern.matches(name) || name.to_string() == pattern.as_str()))
+    let patterns = TablePattern::resolve(&wanted.tables, names.iter());
+    let mut unmatched: Vec<String> = (patterns.iter())
+        .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
-    // The exact name of a table wins over what it says as a pattern: `t[1]` can be a table.
-    let exact: Vec<Option<&TableName>> =
-        (wanted.tables.iter()).map(|pattern| names.iter().find(|name| name.to_string() == pattern.as_str())).collect();
-    let is_named = |name: &TableName| {
-        let mut patterns = wanted.tables.iter().zip(&exact);
-        patterns.any(|(pattern, exact)| exact.map_or_else(|| pattern.matches(name), |exact| exact == name))
-    };
+    let is_named = |name: &TableName| patterns.iter().any(|pattern| pattern.matches(name));
     let has_names = !wanted.tables.is_empty() || !wanted.renames.is_empty();
     // A database that gets another name is meant as a whole, unless tables of it are named.
     let narrowed: BTreeSet<&str> =

@@ -22,7 +22,18 @@ const INTENT_LIMIT_BYTES: u64 = 1 << 20;
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// The names that a tree can have at its top.
-const NAMES: [&str; 7] = ["data", "metadata", "user_defined", "access", "named_collections", "workload", "local"];
+const NAMES: [&str; 10] = [
+    "data",
+    "metadata",
+    "user_defined",
+    "access",
+    "named_collections",
+    "workload",
+    "executable_functions",
+    "user_scripts",
+    "configs",
+    "local",
+];
 
 /// Filesystems in which files can share blocks (`FICLONE`).
 const SHARING: [&str; 4] = ["btrfs", "xfs", "bcachefs", "ocfs2"];

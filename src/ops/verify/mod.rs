@@ -19,7 +19,7 @@ use crate::exec::verify::{
 use crate::fs::{Dir, RateLimit, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, Work};
-use crate::plan::{Slice, SliceChoice};
+use crate::plan::{Slice, SliceChoice, TablePattern};
 use crate::repo::{Index, PartRecord, Repository, TableParts};
 
 use super::create::Clock;
@@ -53,7 +53,11 @@ pub fn verify(
     let mut report = Report::default();
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects)?;
-    let scope = Scope { tables: &request.tables, slice: report.slice };
+    let names: Vec<TableName> = subjects.iter().flat_map(|subject| subject.tables().into_names()).collect();
+    let patterns = TablePattern::resolve(&request.tables, names.iter());
+    drop(names);
+    report.tables = patterns.iter().flat_map(TablePattern::to_record).collect();
+    let scope = Scope { tables: &patterns, slice: report.slice };
     let unread = Unread::default();
     let run = Run { repository, request, scope, means, unread: &unread };
 

@@ -82,7 +82,7 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
     Verified {
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
         level: request.level,
-        tables: request.tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+        tables: report.tables.clone(),
         slice: report.slice,
         incomplete: is_incomplete,
         oldest: report.oldest,

@@ -103,6 +103,8 @@ pub struct Drift {
 pub struct Report {
     /// The snapshots that were checked, in the order in which they were made.
     pub ids: Vec<SnapshotId>,
+    /// Patterns of the tables that were checked, as the journal has them; none for all.
+    pub tables: Vec<String>,
     /// The share of the parts that was checked; all where there is none.
     pub slice: Option<Slice>,
     /// Those of them whose files could not keep their owners and modes: these were not compared.

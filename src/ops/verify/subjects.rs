@@ -239,6 +239,11 @@ impl Subject {
 pub(super) struct Tables(HashMap<PathBuf, TableName>);
 
 impl Tables {
+    /// Their names.
+    pub(super) fn into_names(self) -> impl Iterator<Item = TableName> {
+        self.0.into_values()
+    }
+
     /// Says which table and part a finding is of, as far as its path tells.
     pub(super) fn name(&self, finding: &mut Finding, frame: &Frame) {
         let table_path: PathBuf = finding.path.components().take(3).collect();
