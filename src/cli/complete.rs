@@ -72,7 +72,7 @@ fn snapshots() -> Vec<CompletionCandidate> {
             .display_order(Some(position))
     });
     let latest = (!listing.snapshots.is_empty()).then(|| {
-        CompletionCandidate::new("latest").help(Some("the newest complete one".into())).display_order(Some(0))
+        CompletionCandidate::new("latest").help(Some("the newest one of the main series".into())).display_order(Some(0))
     });
     latest.into_iter().chain(ids).collect()
 }
@@ -81,8 +81,7 @@ fn snapshots() -> Vec<CompletionCandidate> {
 fn tables() -> Vec<CompletionCandidate> {
     let Some(repository) = repository() else { return Vec::new() };
     let Ok(index) = Index::open(&repository) else { return Vec::new() };
-    let newest = index.summaries().iter().rev().find(|summary| summary.is_complete());
-    let state = newest.and_then(|summary| repository.snapshot(summary.id).ok());
+    let state = index.latest().and_then(|id| repository.snapshot(id).ok());
     let Some(SnapshotState::Complete(manifest)) = state else { return Vec::new() };
     let name = |database: &str, table: &str| format!("{database}.{table}");
     let mut names: Vec<String> =

@@ -6,7 +6,7 @@ use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request};
-use chsnap::plan::{Scope, Selection, TableFreeze, TablePattern};
+use chsnap::plan::{Scope, Selection, SeriesKey, TableFreeze, TablePattern};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -176,7 +176,9 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let report = result?;
     output.warnings(&report.warnings);
     if output.is_json() {
-        output.json(&document(&report, output));
+        let mut document = document(&report, output);
+        document.insert("series".to_owned(), SeriesKey::from(&request.selection).to_string().into());
+        output.json(&Value::Object(document));
     } else {
         output.text(&text(&report));
     }
@@ -190,7 +192,7 @@ pub(super) fn merge(document: &mut Map<String, Value>, value: &impl serde::Seria
     }
 }
 
-fn document(report: &Report, output: &Output) -> Value {
+fn document(report: &Report, output: &Output) -> Map<String, Value> {
     let mut document = Map::new();
     document.insert("schema".to_owned(), output.schema().into());
     document.insert("id".to_owned(), report.id.to_string().into());
@@ -203,7 +205,7 @@ fn document(report: &Report, output: &Output) -> Value {
     document.insert("resumed".to_owned(), json!(report.resumed));
     document.insert("link_limit_files".to_owned(), report.afresh_files.into());
     document.insert("seconds".to_owned(), json!(report.seconds));
-    Value::Object(document)
+    document
 }
 
 fn text(report: &Report) -> String {

@@ -187,6 +187,7 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
+            OpError::Repo(RepoError::NoSeries { .. }) => USAGE,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
             OpError::Reference(ReferenceError::Invalid { .. })
             | OpError::NameConflict { .. }
@@ -302,6 +303,9 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::NotARepository { .. } => "chsnap init --repo DIR makes one",
         RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
         RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        RepoError::NoSeries { .. } => {
+            "chsnap list --json has the series of each snapshot; a snapshot of it will do too"
+        }
         RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
         RepoError::Locked { .. } => {
             "wait for it, or let this command wait with --lock-wait 10m; chsnap unlock tells more"

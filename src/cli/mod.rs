@@ -34,6 +34,7 @@ mod restore_directory;
 mod restore_text;
 mod rm;
 mod run;
+mod series;
 mod settings;
 mod show;
 mod signals;
@@ -161,6 +162,10 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return failure::usage(&error, as_json),
     };
     cli.globals.note_sources(&found, early.profiles());
+    if let Ok(layer) = early.layer() {
+        cli.globals.main_series = series::configured(&layer);
+        cli.globals.rules = policy::RuleSources::new(&early.schema, &layer, &found);
+    }
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
     silence::watch(&cli.globals, cli.command.name());

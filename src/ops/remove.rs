@@ -7,7 +7,7 @@ use crate::fs;
 use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, Work};
 use crate::plan::SnapshotReference;
-use crate::repo::{Condemned, Event, Index, Locked};
+use crate::repo::{Condemned, Event, Index, Locked, Summary};
 use crate::server::Server;
 
 use super::error::OpError;
@@ -36,17 +36,24 @@ pub fn remove(
                 return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
             }
         }
-        let mut complete = index.summaries().iter().filter(|summary| summary.is_complete()).peekable();
-        if complete.peek().is_some() && complete.clone().all(|summary| ids.contains(&summary.id)) {
-            let last = complete.next_back().map(|summary| summary.id);
-            if let Some(id) = last {
-                return Err(OpError::Guarded { id, why: "the last complete snapshot".to_owned() });
-            }
+        if let Some(id) = last_of(&index, &ids) {
+            return Err(OpError::Guarded { id, why: "the last complete snapshot".to_owned() });
         }
     }
     locked.remove_snapshots(&ids, now)?;
     Index::open(repository)?;
     Ok(ids)
+}
+
+/// The newest of these if no good snapshot of the main series, or no readable one at all, would be left without them.
+fn last_of(index: &Index, ids: &[SnapshotId]) -> Option<SnapshotId> {
+    let main = &index.series().main;
+    let last = |is_meant: &dyn Fn(&Summary) -> bool| {
+        let mut meant = index.summaries().iter().filter(|summary| is_meant(summary));
+        let newest = meant.clone().next_back()?.id;
+        meant.all(|summary| ids.contains(&summary.id)).then_some(newest)
+    };
+    last(&|summary| summary.is_good() && summary.is_of(main)).or_else(|| last(&|summary| summary.is_complete()))
 }
 
 /// What was taken back.

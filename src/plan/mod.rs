@@ -19,6 +19,7 @@ mod reference;
 mod rename;
 mod restore;
 pub mod retention;
+mod series;
 mod slice;
 mod space;
 mod walked;
@@ -57,6 +58,7 @@ pub use restore::{
     apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore,
     release_statements,
 };
+pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};

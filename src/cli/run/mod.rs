@@ -15,7 +15,7 @@ use chsnap::fs;
 use chsnap::model::{Warning, WarningKind};
 use chsnap::ops;
 use chsnap::plan::{missed, next_wait, worst_code};
-use chsnap::repo::{Event, Repository};
+use chsnap::repo::{Event, Repository, Summary as RepoSummary};
 
 use super::early::Early;
 use super::failure::Failure;
@@ -207,6 +207,7 @@ impl Run<'_> {
         }
         self.make_room();
         let create = self.create();
+        let create = self.refuse_an_empty_night(create);
         let is_made = create.is_done();
         let may_go_on = is_made || !matches!(create.code(), 2 | 10 | 11);
         self.summary.snapshot = create.text_of("id");
@@ -232,8 +233,11 @@ impl Run<'_> {
     fn look(&mut self) -> Result<(), Failure> {
         let repository = opening::open(self.runner.globals)?;
         let listing = ops::list(&repository)?;
-        let good = listing.snapshots.iter().filter(|(summary, _)| summary.is_complete());
-        let newest = good.map(|(summary, _)| summary.time).max();
+        let main = |summary: &&RepoSummary| summary.is_complete() && summary.is_of(&listing.series.main);
+        let of_main = listing.snapshots.iter().map(|(summary, _)| summary).filter(main);
+        let newest = of_main.clone().map(|summary| summary.time).max();
+        self.summary.tables_before =
+            of_main.filter(|summary| summary.is_good()).last().map_or(0, |summary| summary.totals.tables);
         self.summary.missed = missed(newest, self.summary.started, self.args.every);
         self.summary.free_before = free_bytes(&repository);
         Ok(())
@@ -260,6 +264,16 @@ impl Run<'_> {
         } else {
             self.summary.notes.push(format!("room was made first: {before} were free, {} are", text(self.free())));
         }
+    }
+
+    /// A night that took no table although the last complete one has some has failed: nothing may be removed on its account.
+    fn refuse_an_empty_night(&self, mut create: Step) -> Step {
+        let before = self.summary.tables_before;
+        if create.is_done() && create.number_of("tables") == Some(0) && before > 0 {
+            let before = render::count(before, "table");
+            create.fail(1, format!("the snapshot has no table, and the last complete one has {before}"));
+        }
+        create
     }
 
     fn free(&self) -> Option<u64> {
