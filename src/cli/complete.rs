@@ -40,7 +40,10 @@ pub(super) fn attach(command: Command) -> Command {
             _ => arg,
         }
     });
-    command.mut_subcommands(attach)
+    command.mut_subcommands(attach).mut_subcommands(|command| match command.get_name() {
+        "undo" => command.mut_arg("snapshots", |arg| arg.add(ArgValueCandidates::new(removed))),
+        _ => command,
+    })
 }
 
 /// The words of the line that is being completed: those behind `--`.
@@ -75,6 +78,12 @@ fn snapshots() -> Vec<CompletionCandidate> {
         CompletionCandidate::new("latest").help(Some("the newest one of the main series".into())).display_order(Some(0))
     });
     latest.into_iter().chain(ids).collect()
+}
+
+/// The snapshots in the trash.
+fn removed() -> Vec<CompletionCandidate> {
+    let removed = repository().and_then(|repository| repository.removed_ids().ok()).unwrap_or_default();
+    removed.into_iter().rev().map(|id| CompletionCandidate::new(id.to_string())).collect()
 }
 
 /// The tables of the newest snapshot.

@@ -1,12 +1,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
-use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request};
-use chsnap::plan::{Scope, Selection, SeriesKey, TableFreeze, TablePattern};
+use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request, RequestedPin};
+use chsnap::plan::{Scope, Selection, SeriesKey, TableFreeze, TablePattern, is_reserved_name};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use super::opening;
 use super::output::{Output, insert_warnings, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED, signals};
+use super::{CommandResult, DONE, Failure, WARNED, pin, signals};
 
 /// Take a snapshot: freeze, place, check, seal
 #[derive(Debug, clap::Args)]
@@ -35,12 +35,15 @@ pub(super) struct Args {
     /// Tables whose data cannot be taken (Log, Set, Join …) and may stay behind without a warning
     #[arg(long, value_name = "DB.GLOB")]
     accept: Vec<TablePattern>,
-    /// A label
+    /// A name, by which the snapshot can be named afterwards; not one that reads as an id or as latest
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
-    /// Pin the snapshot, for this reason
-    #[arg(long, value_name = "REASON")]
+    /// Pin the snapshot, for this reason if one is given
+    #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "")]
     pin: Option<String>,
+    /// Until when the pin holds: the last day (2026-12-31, by UTC), a time, or for how long (30d) [default: until unpin]
+    #[arg(long, value_name = "DATE", value_parser = pin::end)]
+    until: Option<DateTime<Utc>>,
     /// Sum the rows of each part, which reads all new data: drill compares the sums
     #[arg(long)]
     digest: bool,
@@ -128,7 +131,7 @@ impl Args {
                 partitions: self.partition.into_iter().map(|id| PartitionId(id.into())).collect(),
             },
             label: self.name.as_deref().map(Label::new).unwrap_or_default(),
-            pin: self.pin,
+            pin: self.pin.map(|reason| RequestedPin { reason, until: self.until }),
             freeze: match self.freeze {
                 Freeze::Changed => FreezeMode::Changed,
                 Freeze::All => FreezeMode::All,
@@ -160,7 +163,20 @@ impl Args {
     }
 }
 
+/// What the parsers of single options cannot see.
+fn check(args: &Args) -> Result<(), Failure> {
+    if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
+        return Err(Failure::usage(format!("{name:?} cannot be the name of a snapshot: it is empty, or reads as an id or as latest"))
+            .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
+    }
+    if args.until.is_some() && args.pin.is_none() {
+        return Err(Failure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));
+    }
+    pin::check_end(args.until, Utc::now())
+}
+
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
+    check(&args)?;
     let repository = opening::open(globals)?;
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;

@@ -189,7 +189,9 @@ impl From<OpError> for Failure {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
             OpError::Repo(RepoError::NoSeries { .. }) => USAGE,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(ReferenceError::Invalid { .. })
+            OpError::Reference(
+                ReferenceError::Invalid { .. } | ReferenceError::InTrash { .. } | ReferenceError::AmbiguousName { .. },
+            )
             | OpError::NameConflict { .. }
             | OpError::Server(ServerError::Url(_)) => USAGE,
             OpError::SnapshotDamaged { .. } => DAMAGED,
@@ -239,6 +241,8 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
             "chsnap list shows the snapshots that there are"
         }
+        OpError::Reference(ReferenceError::InTrash { id }) => return Some(format!("chsnap undo {id} brings it back")),
+        OpError::Reference(ReferenceError::AmbiguousName { .. }) => "name one of them by its id",
         OpError::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
         OpError::OtherServer { .. } => {
             "each server has a repository of its own; if this one has only moved, --allow-other-server takes it"

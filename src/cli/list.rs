@@ -15,7 +15,7 @@ use super::output::{Output, insert_path, insert_warnings};
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED, series};
+use super::{CommandResult, DONE, WARNED, series, trash};
 
 /// List the snapshots
 #[derive(Debug, clap::Args)]
@@ -24,11 +24,17 @@ pub(super) struct Args {
     /// side on an export
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
+    /// List what is in the trash: since when, why, and what unlinking it frees
+    #[arg(long, conflicts_with = "all")]
+    trash: bool,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     if let Some(path) = &args.all {
         return list_all(path, globals, output);
+    }
+    if args.trash {
+        return trash::show(globals, output);
     }
     let repository = opening::open(globals)?;
     let mut listing = ops::list(&repository)?;

@@ -43,6 +43,7 @@ mod simulate;
 mod streams;
 mod systemd;
 mod times;
+mod trash;
 mod undo;
 mod unlock;
 mod unpin;

@@ -21,7 +21,7 @@ use super::{CommandResult, DONE, WARNED, series};
 /// Show one snapshot: its tables, where it is, what was noted when it was made
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An id, the beginning of one, latest, or latest~N
+    /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
     /// Show its users, roles, quotas, policies and settings profiles, as statements that make them

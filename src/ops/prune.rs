@@ -10,7 +10,7 @@ use crate::plan::retention::{
     stale,
 };
 use crate::plan::{Holders, SeriesKey};
-use crate::repo::{Event, Index, Locked, Pin, Repository, Summary};
+use crate::repo::{Event, Index, Locked, Pin, Removal, Repository, Summary};
 
 use super::error::OpError;
 use super::usage::{Cost, Freed, Measured, measure};
@@ -86,6 +86,8 @@ pub struct PrunePlan {
     pub warnings: Vec<Warning>,
     /// What it has cost to find out.
     pub cost: Cost,
+    /// The rules, for the journal.
+    policy: String,
     state: State,
 }
 
@@ -142,7 +144,11 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         Stale { series: stale.series, newest: stale.newest, snapshots: ids, freed_bytes }
     });
     let stale = stale.collect();
-    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale }))
+    let policy = match request.free_bytes {
+        Some(free) => format!("free {}; {policy}", size(free)),
+        None => policy.to_string(),
+    };
+    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale, policy }))
 }
 
 /// Why each snapshot stays by a policy. One without a reason would go.
@@ -168,6 +174,7 @@ struct Outcome {
     warnings: Vec<Warning>,
     state: State,
     stale: Vec<Stale>,
+    policy: String,
 }
 
 fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
@@ -187,9 +194,10 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
         })
         .collect();
     let ids: Vec<SnapshotId> = remove.iter().map(|leaving| leaving.summary.id).collect();
-    let Outcome { free, guards, warnings, state, stale } = outcome;
+    let Outcome { free, guards, warnings, state, stale, policy } = outcome;
     let (freed, main_series) = (measured.freed(&ids), measured.series.main.clone());
-    PrunePlan { keep, freed, remove, free, stale, main_series, guards, warnings, cost: measured.cost, state }
+    let cost = measured.cost;
+    PrunePlan { keep, freed, remove, free, stale, main_series, guards, warnings, cost, policy, state }
 }
 
 fn candidates(
@@ -248,7 +256,7 @@ pub fn carry_out(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> R
     }
     let ids: Vec<SnapshotId> = plan.remove.iter().map(|leaving| leaving.summary.id).collect();
     if !ids.is_empty() {
-        locked.remove_snapshots(&ids, now)?;
+        locked.remove_snapshots(&ids, &Removal::by("prune", plan.policy.clone()), now)?;
         Index::open(repository)?;
     }
     Ok(())

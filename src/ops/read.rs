@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::fs::Dir;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::plan::{SeriesKey, SnapshotReference};
+use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference};
 use crate::repo::{
     Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
     Summary, line,
@@ -181,14 +181,23 @@ pub struct Shown {
 /// # Errors
 /// If the reference names none, or more than one.
 pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
-    // `latest` is one of a series that can be used; by its id any can be named.
-    let usable = matches!(reference, SnapshotReference::Latest(_));
-    let ids: Vec<SnapshotId> = if usable {
-        line(index.summaries(), &index.series().chosen).into_iter().map(|summary| summary.id).collect()
-    } else {
-        index.summaries().iter().map(|summary| summary.id).collect()
+    let known = |summary: &'_ Summary| KnownSnapshot { id: summary.id, name: None };
+    // `latest` is one of a series that can be used; by its id or its name any can be meant.
+    if let SnapshotReference::Latest(_) = reference {
+        let line = line(index.summaries(), &index.series().chosen);
+        return Ok(reference.resolve(&line.into_iter().map(known).collect::<Vec<_>>())?);
+    }
+    let all: Vec<KnownSnapshot<'_>> = (index.summaries().iter())
+        .map(|summary| KnownSnapshot { id: summary.id, name: summary.label.text.as_deref() })
+        .collect();
+    let removed = match reference {
+        SnapshotReference::Id(id) => index.removed().iter().copied().find(|removed| removed == id),
+        _ => None,
     };
-    Ok(reference.resolve(&ids)?)
+    match (reference.resolve(&all), removed) {
+        (Err(ReferenceError::NotFound { .. }), Some(id)) => Err(ReferenceError::InTrash { id }.into()),
+        (result, _) => Ok(result?),
+    }
 }
 
 /// Shows one snapshot.

@@ -46,7 +46,7 @@ pub use judge::{
 pub use nearest::nearest;
 pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};
-pub use reference::{ReferenceError, SnapshotReference};
+pub use reference::{Known as KnownSnapshot, ReferenceError, SnapshotReference, is_reserved_name};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, Comparison, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem,

@@ -36,6 +36,8 @@ pub enum IndexPlace {
 pub struct Index {
     summaries: Vec<Summary>,
     series: SeriesOf,
+    /// What is in the trash and can be taken back.
+    removed: Vec<SnapshotId>,
     place: IndexPlace,
 }
 
@@ -71,12 +73,21 @@ impl Index {
             }
         }
         let (summaries, series) = repository.summaries()?;
-        Ok(Self { summaries, series, place: IndexPlace::Memory })
+        let removed = repository.removed_ids().unwrap_or_default();
+        Ok(Self { summaries, series, removed, place: IndexPlace::Memory })
     }
 
     fn judged(repository: &Repository, mut summaries: Vec<Summary>, place: IndexPlace) -> Result<Self, RepoError> {
         let series = repository.judge_series(&mut summaries)?;
-        Ok(Self { summaries, series, place })
+        // Only to say more of what is not found.
+        let removed = repository.removed_ids().unwrap_or_default();
+        Ok(Self { summaries, series, removed, place })
+    }
+
+    /// The snapshots that were in the trash when it was opened.
+    #[must_use]
+    pub fn removed(&self) -> &[SnapshotId] {
+        &self.removed
     }
 
     /// Which series there are.

@@ -35,7 +35,7 @@ mod verified;
 
 pub use beside::Beside;
 pub use error::RepoError;
-pub use event::{DamagedPart, Event, TableParts, Verified};
+pub use event::{DamagedPart, Event, Removal, TableParts, Verified};
 pub use holder::{Holder, HolderState};
 pub use holdings::{HeldPart, Holding, Holdings, Instance, InstanceId, Origin, PartKey, PartRun, Rest};
 pub use holdings_added::HeldParts;

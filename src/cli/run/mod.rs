@@ -37,7 +37,10 @@ pub(super) struct Args {
     /// How often it is run: what is late by half as much again was missed, and said so
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     every: Duration,
-    /// With less free than this, gc and what the policy lets go come before create
+    /// How long removed snapshots stay in the trash at least; 0 keeps them until the next run
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    trash_keep: Duration,
+    /// With less free than this, all of the trash and what the policy lets go go before create
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
     /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
@@ -213,12 +216,14 @@ impl Run<'_> {
         self.summary.snapshot = create.text_of("id");
         self.summary.steps.push(create);
         let no_snapshot = "there is no new snapshot";
-        self.prune(is_made, no_snapshot);
+        // What this run removes can be undone until the next one.
         if is_made {
-            self.step("gc", &[]);
+            let older_than = humantime::format_duration(self.args.trash_keep).to_string();
+            self.step("gc", &["--older-than", &older_than]);
         } else {
             self.skip("gc", no_snapshot);
         }
+        self.prune(is_made, no_snapshot);
         if may_go_on {
             self.verify();
         }
@@ -252,10 +257,10 @@ impl Run<'_> {
         }
         let text = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), render::bytes);
         let before = text(self.free());
-        self.step("gc", &[]);
+        self.step("gc", &["--older-than", "0s"]);
         if is_short(self) && self.runner.has("prune") && self.runner.is_configured("prune") {
             self.step("prune", &["--yes"]);
-            self.step("gc", &[]);
+            self.step("gc", &["--older-than", "0s"]);
         }
         if is_short(self) {
             let (free, wanted) = (text(self.free()), render::bytes(wanted));

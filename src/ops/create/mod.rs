@@ -40,7 +40,7 @@ use super::waiting::patiently;
 
 pub(super) use guards::{is_same, same_server};
 use previous::Previous;
-pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
+pub use request::{Clock, FreezeMode, IdsMode, Report, Request, RequestedPin};
 use run::{Run, Sealed, Source};
 use survey::{Survey, plan, survey};
 use unchanged::compare_all;

@@ -149,9 +149,9 @@ impl Run<'_> {
             manifest::Parts { identity, bound, plan: &plan, tree, previous, source, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
-        if let Some(reason) = &request.pin {
+        if let Some(pin) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
-            self.locked.set_pin(incoming.id(), &Pin { reason: reason.clone(), since: now(), until: None })?;
+            self.locked.set_pin(incoming.id(), &Pin { reason: pin.reason.clone(), since: now(), until: pin.until })?;
         }
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
