@@ -295,7 +295,7 @@ fn take_back(world: &World, id: SnapshotId, both: &Tree, cut: &Cut<'_>) -> bool 
     if is_removed {
         assert!(!ids(&repository).contains(&id), "{}", cut.context);
         assert!(
-            has_event(&repository, |event| *event == Event::Removed { ids: vec![id] }),
+            has_event(&repository, |event| matches!(event, Event::Removed { ids, .. } if *ids == [id])),
             "the journal is behind: {}",
             cut.context
         );

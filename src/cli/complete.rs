@@ -40,7 +40,10 @@ pub(super) fn attach(command: Command) -> Command {
             _ => arg,
         }
     });
-    command.mut_subcommands(attach)
+    command.mut_subcommands(attach).mut_subcommands(|command| match command.get_name() {
+        "undo" => command.mut_arg("snapshots", |arg| arg.add(ArgValueCandidates::new(removed))),
+        _ => command,
+    })
 }
 
 /// The words of the line that is being completed: those behind `--`.
@@ -72,17 +75,22 @@ fn snapshots() -> Vec<CompletionCandidate> {
             .display_order(Some(position))
     });
     let latest = (!listing.snapshots.is_empty()).then(|| {
-        CompletionCandidate::new("latest").help(Some("the newest complete one".into())).display_order(Some(0))
+        CompletionCandidate::new("latest").help(Some("the newest one of the main series".into())).display_order(Some(0))
     });
     latest.into_iter().chain(ids).collect()
+}
+
+/// The snapshots in the trash.
+fn removed() -> Vec<CompletionCandidate> {
+    let removed = repository().and_then(|repository| repository.removed_ids().ok()).unwrap_or_default();
+    removed.into_iter().rev().map(|id| CompletionCandidate::new(id.to_string())).collect()
 }
 
 /// The tables of the newest snapshot.
 fn tables() -> Vec<CompletionCandidate> {
     let Some(repository) = repository() else { return Vec::new() };
     let Ok(index) = Index::open(&repository) else { return Vec::new() };
-    let newest = index.summaries().iter().rev().find(|summary| summary.is_complete());
-    let state = newest.and_then(|summary| repository.snapshot(summary.id).ok());
+    let state = index.latest().and_then(|id| repository.snapshot(id).ok());
     let Some(SnapshotState::Complete(manifest)) = state else { return Vec::new() };
     let name = |database: &str, table: &str| format!("{database}.{table}");
     let mut names: Vec<String> =

@@ -2,12 +2,12 @@ use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
 use chsnap::model::{Label, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
-use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request};
-use chsnap::plan::{Scope, Selection, TableFreeze, TablePattern};
+use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request, RequestedPin};
+use chsnap::plan::{Scope, Selection, SeriesKey, TableFreeze, TablePattern, is_reserved_name};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ use super::opening;
 use super::output::{Output, insert_warnings, with_warnings};
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED, signals};
+use super::{CommandResult, DONE, Failure, WARNED, pin, signals};
 
 /// Take a snapshot: freeze, place, check, seal
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,15 @@ pub(super) struct Args {
     /// Folders of server configuration to keep, secrets and all, for 'restore --to' [default: none]
     #[arg(long, value_name = "DIR", value_parser = absolute)]
     configs: Vec<PathBuf>,
-    /// A label
+    /// A name, by which the snapshot can be named afterwards; not one that reads as an id or as latest
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
-    /// Pin the snapshot, for this reason
-    #[arg(long, value_name = "REASON")]
+    /// Pin the snapshot, for this reason if one is given
+    #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "")]
     pin: Option<String>,
+    /// Until when the pin holds: the last day (2026-12-31, by UTC), a time, or for how long (30d) [default: until unpin]
+    #[arg(long, value_name = "DATE", value_parser = pin::end)]
+    until: Option<DateTime<Utc>>,
     /// Sum the rows of each part, which reads all new data: drill compares the sums
     #[arg(long)]
     digest: bool,
@@ -132,7 +135,7 @@ impl Args {
                 partitions: self.partition.into_iter().map(|id| PartitionId(id.into())).collect(),
             },
             label: self.name.as_deref().map(Label::new).unwrap_or_default(),
-            pin: self.pin,
+            pin: self.pin.map(|reason| RequestedPin { reason, until: self.until }),
             freeze: match self.freeze {
                 Freeze::Changed => FreezeMode::Changed,
                 Freeze::All => FreezeMode::All,
@@ -171,7 +174,22 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() && is_plain { Ok(path) } else { Err("write an absolute path without ..".to_owned()) }
 }
 
+/// What the parsers of single options cannot see.
+fn check(args: &Args) -> Result<(), Failure> {
+    if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
+        return Err(Failure::usage(format!(
+            "{name:?} cannot be the name of a snapshot: it is empty, or reads as an id or as latest"
+        ))
+        .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
+    }
+    if args.until.is_some() && args.pin.is_none() {
+        return Err(Failure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));
+    }
+    pin::check_end(args.until, Utc::now())
+}
+
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
+    check(&args)?;
     let repository = opening::open(globals)?;
     repository.check_writable_format().map_err(OpError::from)?;
     let dry_run = args.dry_run;
@@ -187,7 +205,9 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let report = result?;
     output.warnings(&report.warnings);
     if output.is_json() {
-        output.json(&document(&report, output));
+        let mut document = document(&report, output);
+        document.insert("series".to_owned(), SeriesKey::from(&request.selection).to_string().into());
+        output.json(&Value::Object(document));
     } else {
         output.text(&text(&report));
     }
@@ -201,7 +221,7 @@ pub(super) fn merge(document: &mut Map<String, Value>, value: &impl serde::Seria
     }
 }
 
-fn document(report: &Report, output: &Output) -> Value {
+fn document(report: &Report, output: &Output) -> Map<String, Value> {
     let mut document = Map::new();
     document.insert("schema".to_owned(), output.schema().into());
     document.insert("id".to_owned(), report.id.to_string().into());
@@ -214,7 +234,7 @@ fn document(report: &Report, output: &Output) -> Value {
     document.insert("resumed".to_owned(), json!(report.resumed));
     document.insert("link_limit_files".to_owned(), report.afresh_files.into());
     document.insert("seconds".to_owned(), json!(report.seconds));
-    Value::Object(document)
+    document
 }
 
 fn text(report: &Report) -> String {

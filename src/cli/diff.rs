@@ -21,7 +21,7 @@ use super::{CommandResult, DONE, WARNED};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The earlier state: an id, the beginning of one, latest, or latest~N
+    /// The earlier state: an id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     before: String,
     /// The later state: the same, or live for what the server has now

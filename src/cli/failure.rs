@@ -189,8 +189,11 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
+            OpError::Repo(RepoError::NoSeries { .. }) => USAGE,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(ReferenceError::Invalid { .. })
+            OpError::Reference(
+                ReferenceError::Invalid { .. } | ReferenceError::InTrash { .. } | ReferenceError::AmbiguousName { .. },
+            )
             | OpError::NameConflict { .. }
             | OpError::Server(ServerError::Url(_)) => USAGE,
             OpError::SnapshotDamaged { .. } => DAMAGED,
@@ -240,6 +243,8 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
             "chsnap list shows the snapshots that there are"
         }
+        OpError::Reference(ReferenceError::InTrash { id }) => return Some(format!("chsnap undo {id} brings it back")),
+        OpError::Reference(ReferenceError::AmbiguousName { .. }) => "name one of them by its id",
         OpError::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
         OpError::OtherServer { .. } => {
             "each server has a repository of its own; if this one has only moved, --allow-other-server takes it"
@@ -304,6 +309,9 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
         RepoError::NotARepository { .. } => "chsnap init --repo DIR makes one",
         RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
         RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        RepoError::NoSeries { .. } => {
+            "chsnap list --json has the series of each snapshot; a snapshot of it will do too"
+        }
         RepoError::NewerFormat { .. } => "use the chsnap that made it, or a newer one",
         RepoError::Locked { .. } => {
             "wait for it, or let this command wait with --lock-wait 10m; chsnap unlock tells more"

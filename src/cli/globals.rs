@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use chsnap::exec;
 use chsnap::model::{PathMap, PathRule};
+use chsnap::plan::SeriesKey;
 use chsnap::repo::Repository;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+
+use super::policy::RuleSources;
 
 /// Whether to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +66,16 @@ pub(super) struct Globals {
     /// Profiles that the configuration files have.
     #[arg(skip)]
     pub(super) known_profiles: Vec<String>,
+    /// The selection that is configured for `create`, if one is.
+    #[arg(skip)]
+    pub(super) main_series: Option<SeriesKey>,
+    /// Where the rules of retention come from.
+    #[arg(skip)]
+    pub(super) rules: RuleSources,
+    /// The series that latest, lists and reports are about: its name as list --json has it, or a snapshot of it [default:
+    /// the main one]
+    #[arg(long, global = true, value_name = "SERIES")]
+    pub(super) series: Option<String>,
     /// PEM certificates to trust for https:// instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,

@@ -15,7 +15,7 @@ use super::output::{Output, insert_path, insert_warnings};
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED};
+use super::{CommandResult, DONE, WARNED, series, trash};
 
 /// List the snapshots
 #[derive(Debug, clap::Args)]
@@ -24,24 +24,35 @@ pub(super) struct Args {
     /// side on an export
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
+    /// List what is in the trash: since when, why, and what unlinking it frees
+    #[arg(long, conflicts_with = "all")]
+    trash: bool,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     if let Some(path) = &args.all {
         return list_all(path, globals, output);
     }
+    if args.trash {
+        return trash::show(globals, output);
+    }
     let repository = opening::open(globals)?;
-    let listing = ops::list(&repository)?;
+    let mut listing = ops::list(&repository)?;
+    if globals.series.is_some() {
+        let chosen = listing.series.chosen.clone();
+        listing.keep_series(&chosen);
+    }
     let now = Utc::now();
     if output.is_json() {
         let row = |(summary, pin, check): (&Summary, &Option<Pin>, &LastCheck)| {
-            document(summary, pin.as_ref(), check, listing.drills.get(&summary.id), now)
+            document(summary, pin.as_ref(), check, &listing, now)
         };
         let snapshots: Vec<Value> = rows(&listing).map(row).collect();
         let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
         let mut document = Map::new();
         document.insert("schema".to_owned(), output.schema().into());
         insert_path(&mut document, "repository", repository.path());
+        document.insert("main_series".to_owned(), listing.series.main.to_string().into());
         document.insert("snapshots".to_owned(), snapshots.into());
         document.insert("removed".to_owned(), removed.into());
         insert_warnings(&mut document, &listing.warnings);
@@ -138,7 +149,8 @@ impl All {
         row.insert("server".to_owned(), json!(server));
         row.insert("snapshot_count".to_owned(), listing.snapshots.len().into());
         row.insert("removed_count".to_owned(), listing.removed.len().into());
-        row.insert("newest".to_owned(), json!(complete().map(|summary| summary.time).max()));
+        let of_main = complete().filter(|summary| summary.is_good() && summary.is_of(&listing.series.main));
+        row.insert("newest".to_owned(), json!(of_main.map(|summary| summary.time).max()));
         row.insert("written_bytes".to_owned(), written.into());
         let at = path.display();
         // Usage says of a broken snapshot what the listing says: once is enough.
@@ -167,8 +179,7 @@ impl All {
         self.warnings.extend(told.into_values().map(|warning| warning.from_origin(&at)));
         self.repositories.push(Value::Object(row));
         for (summary, pin, check) in rows(listing) {
-            let drill = listing.drills.get(&summary.id);
-            let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, drill, now) else { continue };
+            let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, listing, now) else { continue };
             insert_path(&mut snapshot, "repository", path);
             self.snapshots.push(Value::Object(snapshot));
         }
@@ -207,22 +218,17 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
     format!("{found}{text}").trim_end().to_owned()
 }
 
-fn document(
-    summary: &Summary,
-    pin: Option<&Pin>,
-    check: &LastCheck,
-    drill: Option<&ops::Drill>,
-    now: DateTime<Utc>,
-) -> Value {
+fn document(summary: &Summary, pin: Option<&Pin>, check: &LastCheck, listing: &Listing, now: DateTime<Utc>) -> Value {
     let pin = pin.filter(|pin| pin.holds(now));
     let mut row = Map::new();
     merge(&mut row, summary);
+    series::insert_label(&mut row, summary, &listing.series);
     row.insert("pinned".to_owned(), pin.is_some().into());
     row.insert("verified".to_owned(), verified(check));
     if let Some(pin) = pin {
         row.insert("pin".to_owned(), json!(pin));
     }
-    row.insert("drilled".to_owned(), json!(drill));
+    row.insert("drilled".to_owned(), json!(listing.drills.get(&summary.id)));
     Value::Object(row)
 }
 
@@ -247,7 +253,7 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
     let most = complete().map(|summary| summary.totals.written_bytes).max().unwrap_or(0);
     let rows = rows(listing).map(|(summary, pin, check)| {
         let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
-        let mut notes = Vec::new();
+        let mut notes = series::notes(summary, &listing.series.main);
         if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
             notes.push(format!("pinned{}: {}", pin::until(pin), render::safe(&pin.reason, 40)));
         }

@@ -34,6 +34,7 @@ mod restore_directory;
 mod restore_text;
 mod rm;
 mod run;
+mod series;
 mod settings;
 mod show;
 mod signals;
@@ -42,6 +43,7 @@ mod simulate;
 mod streams;
 mod systemd;
 mod times;
+mod trash;
 mod undo;
 mod unlock;
 mod unpin;
@@ -161,6 +163,10 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return failure::usage(&error, as_json),
     };
     cli.globals.note_sources(&found, early.profiles());
+    if let Ok(layer) = early.layer() {
+        cli.globals.main_series = series::configured(&layer);
+        cli.globals.rules = policy::RuleSources::new(&early.schema, &layer, &found);
+    }
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
     silence::watch(&cli.globals, cli.command.name());

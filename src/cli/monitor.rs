@@ -149,8 +149,7 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         free_bytes,
     };
     // One that is dated in the future says nothing of how long ago the last night was.
-    let newest = good().filter(|summary| summary.time <= now).max_by_key(|summary| summary.time);
-    let Some(newest) = newest else { return Ok(found) };
+    let Some(newest) = listing.newest_good(now) else { return Ok(found) };
     let age_seconds = (now - newest.time).num_seconds();
     let age = Duration::from_secs(age_seconds.unsigned_abs());
     let mut state = match age {

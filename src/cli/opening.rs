@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use chsnap::fs;
 use chsnap::ops::OpError;
-use chsnap::repo::Repository;
+use chsnap::repo::{Repository, SeriesChoice};
 use chsnap::server::{ConnectOptions, Password, Server, ServerError};
 
 use super::failure::Failure;
@@ -26,7 +26,9 @@ pub(super) fn repo_path(globals: &Globals) -> Result<&PathBuf, Failure> {
 }
 
 pub(super) fn open(globals: &Globals) -> Result<Repository, Failure> {
-    Ok(Repository::open(repo_path(globals)?, &fs::real()).map_err(OpError::from)?)
+    let repository = Repository::open(repo_path(globals)?, &fs::real()).map_err(OpError::from)?;
+    let series = SeriesChoice { configured: globals.main_series.clone(), named: globals.series.clone() };
+    Ok(repository.with_series(series))
 }
 
 /// Refuses an address that has more in it than an address, before anything shows or keeps it.

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, Utc};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::Pin;
@@ -13,25 +13,45 @@ use super::{CommandResult, DONE, Failure};
 /// Keep a snapshot, whatever the rules say
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An id, the beginning of one, latest, or latest~N
+    /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
     /// Why, for whoever wants to remove it one day
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
-    /// Until when: the last day (2026-12-31, by UTC), or a time (2026-12-31T18:00:00Z) [default: until unpin]
+    /// Until when: the last day (2026-12-31, by UTC), a time (2026-12-31T18:00:00Z), or for how long (30d, 12h) [default:
+    /// until unpin]
     #[arg(long, value_name = "DATE", value_parser = end)]
     until: Option<DateTime<Utc>>,
 }
 
-/// When a pin ends: at that time, or with the end of that day.
-fn end(text: &str) -> Result<DateTime<Utc>, String> {
+/// When a pin ends: at that time, with the end of that day, or so long after now.
+pub(super) fn end(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }
+    let span = humantime::parse_duration(text).ok().and_then(|span| TimeDelta::from_std(span).ok());
+    if let Some(end) = span.and_then(|span| Utc::now().trunc_subsecs(0).checked_add_signed(span)) {
+        return Ok(end);
+    }
     let day = text.parse::<NaiveDate>().ok().and_then(|day| day.checked_add_days(Days::new(1)));
     day.map(|day| day.and_time(NaiveTime::MIN).and_utc())
-        .ok_or_else(|| "no date and no time (write 2026-12-31 or 2026-12-31T18:00:00Z)".to_owned())
+        .ok_or_else(|| "no date, no time and no duration (write 2026-12-31, 2026-12-31T18:00:00Z or 30d)".to_owned())
+}
+
+/// Refuses a pin that would end before it begins.
+pub(super) fn check_end(ends: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), Failure> {
+    match ends.filter(|ends| *ends <= now) {
+        None => Ok(()),
+        Some(ends) => {
+            Err(Failure::usage(format!("a pin cannot end in the past, at {}", ends.format("%Y-%m-%d %H:%M UTC"))))
+        }
+    }
+}
+
+/// `: ` and the reason, or nothing.
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {}", render::safe(reason, 200)) }
 }
 
 /// ` until 2026-12-31 18:00`, or nothing.
@@ -42,12 +62,7 @@ pub(super) fn until(pin: &Pin) -> String {
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let now = Utc::now();
     let Args { snapshot, reason, until: ends } = args;
-    if reason.trim().is_empty() {
-        return Err(Failure::usage("a pin needs a reason").with_hint("say why it must stay: --reason 'audit of 2026'"));
-    }
-    if let Some(ends) = ends.filter(|ends| *ends <= now) {
-        return Err(Failure::usage(format!("a pin cannot end in the past, at {}", ends.format("%Y-%m-%d %H:%M UTC"))));
-    }
+    check_end(*ends, now)?;
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = snapshot.parse().map_err(OpError::from)?;
     let pin = Pin { reason: reason.clone(), since: now, until: *ends };
@@ -56,7 +71,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     if output.is_json() {
         output.json(&json!({"schema": output.schema(), "id": pinned.id, "pin": pin, "replaced": pinned.replaced}));
     } else {
-        output.text(&format!("pinned {}{}: {}\n", pinned.id, until(&pin), render::safe(reason, 200)));
+        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), because(reason)));
         if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {
             output.text(&format!("before{}: {}\n", until(&before), render::safe(&before.reason, 200)));
         }

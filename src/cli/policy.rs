@@ -1,11 +1,19 @@
 //! The options that say what is kept, for every command that removes by rules or shows what they would do.
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use chsnap::plan::retention::{Count, NameGlob, Policy, Span};
+use clap::FromArgMatches as _;
+use clap::parser::ValueSource;
+use serde_json::{Value, json};
 
+use super::Cli;
 use super::failure::Failure;
+use super::settings::{self, Layer, Schema};
 
-/// What stays. Rules add up: a snapshot stays if any of them keeps it.
+/// What stays, of each series by itself. Rules add up: a snapshot stays if any of them keeps it.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What stays")]
 pub(super) struct PolicyArgs {
@@ -45,10 +53,13 @@ pub(super) struct PolicyArgs {
     /// The newest snapshot of each year within DUR
     #[arg(long, value_name = "DUR")]
     keep_within_yearly: Option<Span>,
+    /// Another series than the main one goes, all of it, when it has had nothing new for DUR [default: never]
+    #[arg(long, value_name = "DUR")]
+    keep_other_within: Option<Span>,
     /// Snapshots whose name is as this pattern says: 'release-*'; may be given more than once
     #[arg(long, value_name = "GLOB")]
     keep_name: Vec<NameGlob>,
-    /// The newest N stay whatever the rules say [default: 1]
+    /// The newest N of each series stay whatever the rules say [default: 1]
     #[arg(long, value_name = "N")]
     min_keep: Option<u32>,
     /// What is younger than DUR stays whatever the rules say [default: 0]
@@ -84,6 +95,7 @@ impl PolicyArgs {
             keep_within_weekly: self.keep_within_weekly.unwrap_or(base.keep_within_weekly),
             keep_within_monthly: self.keep_within_monthly.unwrap_or(base.keep_within_monthly),
             keep_within_yearly: self.keep_within_yearly.unwrap_or(base.keep_within_yearly),
+            keep_other_within: self.keep_other_within.unwrap_or(base.keep_other_within),
             keep_name: names,
             min_keep: self.min_keep.unwrap_or(base.min_keep),
             min_age: self.min_age.unwrap_or(base.min_age),
@@ -91,6 +103,196 @@ impl PolicyArgs {
         }
     }
 }
+
+impl PolicyArgs {
+    /// The options of these ids only.
+    fn only(&self, ids: &BTreeSet<String>) -> Self {
+        let has = |id: &str| ids.contains(id);
+        Self {
+            keep_last: self.keep_last.filter(|_| has("keep_last")),
+            keep_hourly: self.keep_hourly.filter(|_| has("keep_hourly")),
+            keep_daily: self.keep_daily.filter(|_| has("keep_daily")),
+            keep_weekly: self.keep_weekly.filter(|_| has("keep_weekly")),
+            keep_monthly: self.keep_monthly.filter(|_| has("keep_monthly")),
+            keep_yearly: self.keep_yearly.filter(|_| has("keep_yearly")),
+            keep_within: self.keep_within.filter(|_| has("keep_within")),
+            keep_within_hourly: self.keep_within_hourly.filter(|_| has("keep_within_hourly")),
+            keep_within_daily: self.keep_within_daily.filter(|_| has("keep_within_daily")),
+            keep_within_weekly: self.keep_within_weekly.filter(|_| has("keep_within_weekly")),
+            keep_within_monthly: self.keep_within_monthly.filter(|_| has("keep_within_monthly")),
+            keep_within_yearly: self.keep_within_yearly.filter(|_| has("keep_within_yearly")),
+            min_age: self.min_age.filter(|_| has("min_age")),
+            keep_other_within: self.keep_other_within.filter(|_| has("keep_other_within")),
+            min_keep: self.min_keep.filter(|_| has("min_keep")),
+            zone: self.zone.filter(|_| has("zone")),
+            keep_name: if has("keep_name") { self.keep_name.clone() } else { Vec::new() },
+        }
+    }
+
+    /// Both: of each rule and floor what keeps more. A zone, and how long other series stay, is the stronger one's.
+    fn added_to(&self, weaker: &Self) -> Self {
+        Self {
+            keep_last: self.keep_last.max(weaker.keep_last),
+            keep_hourly: self.keep_hourly.max(weaker.keep_hourly),
+            keep_daily: self.keep_daily.max(weaker.keep_daily),
+            keep_weekly: self.keep_weekly.max(weaker.keep_weekly),
+            keep_monthly: self.keep_monthly.max(weaker.keep_monthly),
+            keep_yearly: self.keep_yearly.max(weaker.keep_yearly),
+            keep_within: longer(self.keep_within, weaker.keep_within),
+            keep_within_hourly: longer(self.keep_within_hourly, weaker.keep_within_hourly),
+            keep_within_daily: longer(self.keep_within_daily, weaker.keep_within_daily),
+            keep_within_weekly: longer(self.keep_within_weekly, weaker.keep_within_weekly),
+            keep_within_monthly: longer(self.keep_within_monthly, weaker.keep_within_monthly),
+            keep_within_yearly: longer(self.keep_within_yearly, weaker.keep_within_yearly),
+            min_age: longer(self.min_age, weaker.min_age),
+            keep_other_within: self.keep_other_within.or(weaker.keep_other_within),
+            keep_name: weaker.keep_name.iter().chain(&self.keep_name).cloned().collect(),
+            min_keep: self.min_keep.max(weaker.min_keep),
+            zone: self.zone.or(weaker.zone),
+        }
+    }
+
+    /// Whether one of them is a rule, and not a floor or a zone.
+    fn has_a_rule(&self) -> bool {
+        !self.over(Policy::default()).is_empty()
+    }
+}
+
+/// The span that goes further back.
+fn longer(one: Option<Span>, other: Option<Span>) -> Option<Span> {
+    let begin = |span: &Span| span.before(DateTime::<Utc>::UNIX_EPOCH, Tz::UTC);
+    [one, other].into_iter().flatten().min_by_key(begin)
+}
+
+/// Where the rules come from: the command line, and the configuration files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RuleSources {
+    /// Ids of the options that the command line gives.
+    from_line: BTreeSet<String>,
+    /// What the files alone say.
+    of_files: PolicyArgs,
+    /// Each rule and floor that was given, wherever.
+    given: Vec<GivenRule>,
+}
+
+/// A rule, floor or zone as it was given.
+#[derive(Clone, Debug)]
+struct GivenRule {
+    key: String,
+    values: Vec<String>,
+    /// None for the command line.
+    file: Option<String>,
+}
+
+/// The commands whose rules on the command line and in the files are told apart.
+const BY_SOURCE: [&str; 2] = ["prune", "simulate"];
+
+impl RuleSources {
+    /// What a command line and the files say.
+    pub(super) fn new(schema: &Schema, layer: &Layer, found: &clap::ArgMatches) -> Self {
+        let Some((name, found)) = found.subcommand().filter(|(name, _)| BY_SOURCE.contains(name)) else {
+            return Self::default();
+        };
+        let command = settings::defaults(super::tree(), schema, layer);
+        let of_files = command.try_get_matches_from(["chsnap", name]).ok();
+        let of_files = of_files.and_then(|found| Cli::from_arg_matches(&found).ok());
+        let of_files = match of_files.map(|cli| cli.command) {
+            Some(super::Command::Prune(args)) => args.policy,
+            Some(super::Command::Simulate(args)) => args.policy,
+            _ => PolicyArgs::default(),
+        };
+        let mut sources = Self { of_files, ..Self::default() };
+        let keys = schema.section(name).into_iter().flatten();
+        for (key, option) in keys.filter(|(key, _)| is_of_policy(key)) {
+            let sections = [name, "prune"].map(|section| layer.sections.get(section)?.get(key));
+            if let Some(setting) = sections.into_iter().flatten().next() {
+                let file = Some(setting.origin.to_string());
+                sources.given.push(GivenRule { key: key.clone(), values: setting.values.clone(), file });
+            }
+            if found.value_source(&option.id) == Some(ValueSource::CommandLine) {
+                let raw = found.get_raw(&option.id).into_iter().flatten();
+                let values = raw.map(|value| value.to_string_lossy().into_owned()).collect();
+                sources.given.push(GivenRule { key: key.clone(), values, file: None });
+                sources.from_line.insert(option.id.clone());
+            }
+        }
+        sources
+    }
+
+    /// The rules of the command line added to those of the files, or, with `only_these`, without them.
+    pub(super) fn added(&self, args: &PolicyArgs, only_these: bool) -> RulesInForce {
+        let line = args.only(&self.from_line);
+        if only_these {
+            return self.in_force(&line, |given| given.file.is_none());
+        }
+        // A step of `run` has no command line, and the files' rules are its own.
+        let files = if self.from_line.is_empty() { args } else { &self.of_files };
+        self.in_force(&line.added_to(files), |_| true)
+    }
+
+    /// The rules of the command line, if it has any, else those of the files; floors and the zone of the files hold unless
+    /// they are given.
+    pub(super) fn replaced(&self, args: &PolicyArgs) -> RulesInForce {
+        let line = args.only(&self.from_line);
+        if !line.has_a_rule() {
+            return self.in_force(args, |given| given.file.is_none() || !self.is_from_line(&given.key));
+        }
+        let floors: BTreeSet<String> = FLOORS.map(str::to_owned).into();
+        let floors = args.only(&floors);
+        let policy = PolicyArgs {
+            min_keep: floors.min_keep,
+            min_age: floors.min_age,
+            zone: floors.zone,
+            keep_other_within: floors.keep_other_within,
+            ..line
+        };
+        let is_floor = |given: &GivenRule| FLOORS.contains(&given.key.as_str()) && !self.is_from_line(&given.key);
+        self.in_force(&policy, |given| given.file.is_none() || is_floor(given))
+    }
+
+    fn is_from_line(&self, key: &str) -> bool {
+        self.from_line.contains(key)
+    }
+
+    fn in_force(&self, args: &PolicyArgs, holds: impl Fn(&GivenRule) -> bool) -> RulesInForce {
+        let given = self.given.iter().filter(|given| holds(given)).cloned().collect();
+        RulesInForce { policy: args.over(Policy::default()), given }
+    }
+}
+
+const FLOORS: [&str; 4] = ["keep_other_within", "min_age", "min_keep", "zone"];
+
+fn is_of_policy(key: &str) -> bool {
+    key.starts_with("keep_") || FLOORS.contains(&key)
+}
+
+/// The policy that holds, and where its rules come from.
+pub(super) struct RulesInForce {
+    pub(super) policy: Policy,
+    given: Vec<GivenRule>,
+}
+
+impl RulesInForce {
+    /// Where each rule comes from, a line each; nothing where all are the command line's.
+    pub(super) fn text(&self) -> String {
+        if self.given.iter().all(|given| given.file.is_none()) {
+            return String::new();
+        }
+        let line = |given: &GivenRule| {
+            let origin = given.file.as_deref().unwrap_or(LINE);
+            format!("  {} = {}  ({origin})\n", given.key, given.values.join(", "))
+        };
+        self.given.iter().map(line).collect()
+    }
+
+    /// The same as values.
+    pub(super) fn json(&self) -> Vec<Value> {
+        let row = |given: &GivenRule| json!({"key": given.key, "values": given.values, "origin": given.file.as_deref().unwrap_or(LINE)});
+        self.given.iter().map(row).collect()
+    }
+}
+
+const LINE: &str = "command line";
 
 /// The policy, unless it has no rule: what nobody asked to keep must not go for that.
 pub(super) fn with_a_rule(policy: Policy) -> Result<Policy, Failure> {

@@ -3,8 +3,9 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
-use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
+use chsnap::ops::prune::{Leaving, PrunePlan, PruneRequest, Stale, carry_out, plan_prune};
 use chsnap::plan::retention::{Limits, Policy};
+use chsnap::repo::Summary;
 use serde_json::{Value, json};
 
 use super::confirm::{Answer, confirm};
@@ -12,21 +13,25 @@ use super::failure::Failure;
 use super::globals::{Globals, size};
 use super::opening;
 use super::output::{Output, with_warnings};
-use super::policy::{PolicyArgs, with_a_rule};
+use super::policy::{PolicyArgs, RulesInForce, with_a_rule};
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED};
+use super::{CommandResult, DONE, WARNED, series};
 
 /// Move the snapshots that no rule keeps to the trash; gc then frees their space
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
     #[command(flatten)]
-    policy: PolicyArgs,
-    /// Remove no more than frees so much: the fewest and oldest snapshots among those that no rule keeps
+    pub(super) policy: PolicyArgs,
+    /// Remove no more than frees so much: without a rule the oldest snapshots; with rules, of those that none keeps, the
+    /// least bytes that suffice
     #[arg(long, value_name = "SIZE", value_parser = size)]
     free: Option<u64>,
-    /// Refuse to remove more than so many percent of all snapshots
+    /// Use the rules given here without those of the configuration files, to which they are added otherwise
+    #[arg(long)]
+    only_these: bool,
+    /// Refuse to remove more than so many percent of the snapshots of a series
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
     /// Show the plan and touch nothing
@@ -41,8 +46,9 @@ pub(super) struct Args {
 }
 
 const HELP: &str =
-    "A snapshot stays if any rule keeps it; pinned ones, those dated in the future and the last good one \
-    stay in any case. ALONE is what removing that one frees, TOGETHER what it and those above it free. What goes is in \
+    "Each series, the snapshots of one selection, is judged by itself. A snapshot stays if any rule keeps it; pinned ones, \
+    those dated in the future and the last good one of a series stay in any case. An incomplete snapshot, which lacks a \
+    table that it could have had, never takes the place of a complete one. ALONE is what removing that one frees, TOGETHER what it and those above it free. What goes is in \
     the trash: chsnap undo brings it back, chsnap gc frees its space. --free alone, without a rule, removes the oldest.
 
 Exit codes: 13 if it was not confirmed, or looks like a mistake and --yes-really was not given.
@@ -75,13 +81,13 @@ impl Verdict {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let mut policy = args.policy.over(Policy::default());
+    let mut rules = globals.rules.added(&args.policy, args.only_these);
     if args.free.is_none() {
-        policy = with_a_rule(policy)?;
+        rules.policy = with_a_rule(rules.policy)?;
     }
     let repository = opening::open(globals)?;
     let request = PruneRequest {
-        policy,
+        policy: rules.policy.clone(),
         free_bytes: args.free,
         limits: Limits { removed_percent: args.max_share, ..Limits::default() },
         paths: globals.paths(),
@@ -90,7 +96,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now();
     let plan = plan_prune(&repository, &request, now)?;
     if !output.is_json() {
-        output.text(&text(&plan, &request.policy, now));
+        output.text(&text(&plan, &rules, now));
         output.warnings(&plan.warnings);
     }
     let verdict = verdict(args, &plan, output);
@@ -101,7 +107,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         carry_out(&locked, &plan, now)?;
     }
     if output.is_json() {
-        output.json(&document(&plan, verdict, &request.policy, output));
+        output.json(&document(&plan, verdict, &rules, output));
     }
     conclude(&plan, verdict, globals, output)
 }
@@ -161,7 +167,21 @@ fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Outp
     Ok(code)
 }
 
-fn text(plan: &PrunePlan, policy: &Policy, now: DateTime<Utc>) -> String {
+fn why(leaving: &Leaving, policy: &Policy) -> String {
+    if leaving.is_of_ended_series {
+        format!("its series has had nothing new within {}", policy.keep_other_within)
+    } else {
+        "no rule keeps it".to_owned()
+    }
+}
+
+fn with_notes(text: String, summary: &Summary, plan: &PrunePlan) -> String {
+    let notes = series::notes(summary, &plan.main_series);
+    if notes.is_empty() { text } else { format!("{text} [{}]", notes.join("; ")) }
+}
+
+fn text(plan: &PrunePlan, rules: &RulesInForce, now: DateTime<Utc>) -> String {
+    let policy = &rules.policy;
     let columns =
         [("", Left), ("SNAPSHOT", Left), ("AGE", Right), ("ALONE", Right), ("TOGETHER", Right), ("WHY", Left)];
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -172,7 +192,7 @@ fn text(plan: &PrunePlan, policy: &Policy, now: DateTime<Utc>) -> String {
             render::age(leaving.summary.time, now),
             render::bytes(leaving.freed_bytes),
             render::bytes(leaving.freed_with_older_bytes),
-            "no rule keeps it".to_owned(),
+            with_notes(why(leaving, policy), &leaving.summary, plan),
         ]);
     }
     for kept in plan.keep.iter().rev() {
@@ -183,17 +203,17 @@ fn text(plan: &PrunePlan, policy: &Policy, now: DateTime<Utc>) -> String {
             render::age(kept.summary.time, now),
             String::new(),
             String::new(),
-            reasons.join(", "),
+            with_notes(reasons.join(", "), &kept.summary, plan),
         ]);
     }
-    let mut text = format!("{policy}\n\n");
+    let mut text = format!("{policy}\n{}\n", rules.text());
     if rows.is_empty() {
         return text + "no snapshots yet: chsnap create takes one\n";
     }
     text.push_str(&render::table(&columns, rows));
     let (kept, removed) = (plan.keep.len() as u64, plan.remove.len() as u64);
     if removed == 0 {
-        return text + &format!("\nkeep {kept}, remove none\n");
+        return text + &format!("\nkeep {kept}, remove none\n") + &stale_text(plan, now);
     }
     let freed = &plan.freed;
     writeln!(
@@ -211,17 +231,44 @@ fn text(plan: &PrunePlan, policy: &Policy, now: DateTime<Utc>) -> String {
     for guard in &plan.guards {
         writeln!(text, "looks like a mistake: {guard}").expect(WRITABLE);
     }
-    text
+    text + &stale_text(plan, now)
 }
 
-fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output) -> Value {
+/// So many snapshots of a series are named in the command that removes them.
+const NAMED: usize = 20;
+
+/// Series that nothing is added to any more, each with its bytes and the command that removes it.
+fn stale_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
+    let line = |stale: &Stale| {
+        let (count, age) = (stale.snapshots.len(), render::age(stale.newest, now));
+        let ids: Vec<String> = stale.snapshots.iter().take(NAMED).map(ToString::to_string).collect();
+        let rest = count.saturating_sub(NAMED);
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        format!(
+            "the series [{}] has had nothing new for {age}: {}, {} to free; chsnap rm {}{more} removes them, \
+             --keep-other-within 30d lets them go by rule\n",
+            render::safe(&stale.series, 100),
+            render::count(count as u64, "snapshot"),
+            render::bytes(stale.freed_bytes),
+            ids.join(" "),
+        )
+    };
+    plan.stale.iter().map(line).collect()
+}
+
+fn document(plan: &PrunePlan, verdict: Verdict, rules: &RulesInForce, output: &Output) -> Value {
+    let policy = &rules.policy;
+    let series = |summary: &Summary| summary.series.as_ref().map(ToString::to_string);
     let keep: Vec<Value> = plan
         .keep
         .iter()
         .map(|kept| {
             let reasons: Vec<String> = kept.reasons.iter().map(ToString::to_string).collect();
             let (id, time, name) = (kept.summary.id, kept.summary.time, &kept.summary.label.text);
-            json!({"id": id, "time": time, "name": name, "reasons": reasons})
+            json!({
+                "id": id, "time": time, "name": name, "series": series(&kept.summary),
+                "incomplete": kept.summary.incomplete, "reasons": reasons,
+            })
         })
         .collect();
     let remove: Vec<Value> = plan
@@ -232,12 +279,23 @@ fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output
                 "id": leaving.summary.id,
                 "time": leaving.summary.time,
                 "name": leaving.summary.label.text,
+                "series": series(&leaving.summary),
+                "incomplete": leaving.summary.incomplete,
+                "reason": if leaving.is_of_ended_series { "series_ended" } else { "no_rule" },
                 "freed_bytes": leaving.freed_bytes,
                 "freed_with_older_bytes": leaving.freed_with_older_bytes,
             })
         })
         .collect();
     let guards: Vec<String> = plan.guards.iter().map(ToString::to_string).collect();
+    let stale: Vec<Value> = (plan.stale.iter())
+        .map(|stale| {
+            json!({
+                "series": stale.series, "newest": stale.newest, "snapshots": stale.snapshots,
+                "freed_bytes": stale.freed_bytes,
+            })
+        })
+        .collect();
     let reason = match verdict {
         Verdict::Refused => Some(guards.join("; ")),
         Verdict::Unconfirmed => Some("not confirmed: --yes carries the plan out".to_owned()),
@@ -248,6 +306,8 @@ fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output
         "state": verdict.name(),
         "reason": reason,
         "policy": policy.to_string(),
+        "rules": rules.json(),
+        "main_series": plan.main_series.to_string(),
         "zone": policy.zone.name(),
         "keep": keep,
         "remove": remove,
@@ -256,6 +316,7 @@ fn document(plan: &PrunePlan, verdict: Verdict, policy: &Policy, output: &Output
         "directory_bytes": plan.freed.directory_bytes,
         "freed_with_trash_bytes": plan.freed.freed_with_trash_bytes,
         "is_enough": plan.free.map(|free| free.is_enough),
+        "stale_series": stale,
         "guards": guards,
         "cost": {
             "asked_files": plan.cost.asked_files,

@@ -1,22 +1,28 @@
 use chrono::Utc;
+use chsnap::model::SnapshotId;
+use chsnap::ops::usage::measure;
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
+use chsnap::repo::Repository;
 use serde_json::json;
 
 use super::globals::Globals;
 use super::opening;
-use super::output::Output;
-use super::{CommandResult, DONE};
+use super::output::{Output, with_warnings};
+use super::{CommandResult, DONE, WARNED, render};
 
 /// Move snapshots to the trash; undo brings them back, gc frees their space
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Ids, beginnings of ids, latest, or latest~N
+    /// Ids, beginnings of ids, names, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
     /// Also one that is pinned, or the last complete one
     #[arg(long)]
     force: bool,
+    /// Show what would be removed, and touch nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
     /// For scripts: rm never asks
     #[arg(long, short = 'y')]
     yes: bool,
@@ -24,11 +30,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     // It never asks: --yes is there so that a script may give it to every command that removes.
-    let Args { snapshots, force, yes: _ } = args;
+    let Args { snapshots, force, dry_run, yes: _ } = args;
     let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
         snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
     let now = Utc::now();
+    if *dry_run {
+        return would_remove(&repository, &ops::plan_removal(&repository, &references, *force, now)?, globals, output);
+    }
     let locked = repository.lock("rm", now, globals.lock_wait).map_err(OpError::from)?;
     let ids = ops::remove(&locked, &references, *force, now)?;
     if output.is_json() {
@@ -43,4 +52,24 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         }
     }
     Ok(DONE)
+}
+
+fn would_remove(repository: &Repository, ids: &[SnapshotId], globals: &Globals, output: &Output) -> CommandResult {
+    let measured = measure(repository, &globals.paths(), globals.jobs_for(repository))?;
+    let freed = measured.freed(ids);
+    if output.is_json() {
+        let document = json!({
+            "schema": output.schema(), "state": "dry_run", "removed": ids, "freed_bytes": freed.freed_bytes,
+            "freed_with_trash_bytes": freed.freed_with_trash_bytes,
+        });
+        output.json(&with_warnings(document, &measured.warnings));
+    } else {
+        for id in ids {
+            output.text(&format!("would remove {id}\n"));
+        }
+        output
+            .text(&format!("frees {} once chsnap gc has run; nothing was touched\n", render::bytes(freed.freed_bytes)));
+    }
+    output.warnings(&measured.warnings);
+    Ok(if measured.warnings.is_empty() { DONE } else { WARNED })
 }

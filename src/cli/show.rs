@@ -16,12 +16,12 @@ use super::output::{Output, insert_path, insert_warnings};
 use super::pin;
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED};
+use super::{CommandResult, DONE, WARNED, series};
 
 /// Show one snapshot: its tables, where it is, what was noted when it was made
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An id, the beginning of one, latest, or latest~N
+    /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
     /// Show its users, roles, quotas, policies and settings profiles, as statements that make them
@@ -81,6 +81,11 @@ fn document(shown: &Shown, output: &Output) -> Value {
     merge(&mut document, &shown.manifest.totals);
     document.insert("schema".to_owned(), output.schema().into());
     document.insert("state".to_owned(), "complete".into());
+    document.insert("series".to_owned(), json!(shown.summary.series.as_ref().map(ToString::to_string)));
+    series::insert_label(&mut document, &shown.summary, &shown.series);
+    if shown.summary.incomplete {
+        document.insert("incomplete".to_owned(), true.into());
+    }
     insert_path(&mut document, "path", &shown.path);
     document.insert("pinned".to_owned(), shown.pin.is_some().into());
     document.insert("verified".to_owned(), verified(&shown.check));
@@ -130,6 +135,12 @@ fn text(shown: &Shown, now: DateTime<Utc>) -> String {
     ];
     if let Some(label) = &manifest.label.text {
         lines.insert(1, ("name", render::safe(label, 200)));
+    }
+    if let Some(label) = series::label(&shown.summary, &shown.series.main) {
+        lines.push(("series", format!("[{}]", render::safe(&label, 200))));
+    }
+    if shown.summary.incomplete {
+        lines.push(("lacks", "a table that it could have had: it is incomplete".to_owned()));
     }
     if let Some(pin) = &shown.pin {
         lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));

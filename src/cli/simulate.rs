@@ -25,14 +25,14 @@ pub(super) struct Args {
     /// How often a snapshot is taken
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = interval)]
     every: Duration,
-    /// A JSON array of RFC 3339 times, or of objects with time, name and tags, instead; - for stdin
+    /// A JSON array of RFC 3339 times, or of objects with time, series, name and tags, instead; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["days", "every"])]
     times: Option<PathBuf>,
     /// The time that it is taken to be, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     now: Option<DateTime<Utc>>,
     #[command(flatten)]
-    policy: PolicyArgs,
+    pub(super) policy: PolicyArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -40,7 +40,7 @@ const EXAMPLES: &str = "Examples:
   chsnap simulate --days 30 --every 1h --keep-hourly 24 --keep-within-daily 14d --zone Europe/Berlin
   chsnap list --json | chsnap simulate --times - --keep-last 3
 
-It needs no repository and no server.";
+It needs no repository and no server. Rules given here take the place of those of the configuration files.";
 
 /// Snapshots in a calendar: with rules that keep them all, more would take longer than anyone waits.
 const CALENDAR_LIMIT: i64 = 20_000;
@@ -55,7 +55,7 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let policy = with_a_rule(args.policy.over(Policy::default()))?;
+    let policy = with_a_rule(globals.rules.replaced(&args.policy).policy)?;
     let now = args.now.unwrap_or_else(|| if args.times.is_some() { Utc::now() } else { Utc::now().trunc_subsecs(0) });
     match &args.times {
         Some(path) => of_list(&times::read(path)?, &policy, now, output),
@@ -98,8 +98,10 @@ fn of_list(list: &[Listed], policy: &Policy, now: DateTime<Utc>, output: &Output
     let rows = fates.iter().filter_map(|fate| {
         let listed = listed(fate)?;
         let given = listed.given.get("time").and_then(Value::as_str).unwrap_or_default();
-        let name = listed.candidate.name.iter().chain(&listed.candidate.tags).map(|text| render::safe(text, 40));
-        let shown = std::iter::once(render::safe(given, 60)).chain(name).collect::<Vec<_>>().join("  ");
+        let candidate = &listed.candidate;
+        let name = candidate.name.iter().chain(&candidate.tags).map(|text| render::safe(text, 40));
+        let series = candidate.is_other.then(|| format!("[{}]", render::safe(&candidate.series, 60)));
+        let shown = std::iter::once(render::safe(given, 60)).chain(name).chain(series).collect::<Vec<_>>().join("  ");
         let (what, why) = if fate.is_kept() { ("keep", why(fate)) } else { ("remove", "no rule keeps it".to_owned()) };
         Some(vec![shown, render::age(listed.candidate.time, now), what.to_owned(), why])
     });

@@ -17,6 +17,8 @@ pub(super) struct Listed {
     pub(super) given: Map<String, Value>,
 }
 
+/// The series without a selection.
+const ALL: &str = "all";
 const LIMIT_BYTES: u64 = 256 << 20;
 
 /// Reads a list from a file, or from stdin where it is `-`.
@@ -33,7 +35,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
     read.map_err(cannot)?;
     parse(&bytes).map_err(|reason| {
         Failure::usage(format!("{} is no list of times: {reason}", path.display())).with_hint(
-            "it is a JSON array of RFC 3339 times, or of objects with time, name and tags: [\"2026-11-22T02:00:00Z\", \
+            "it is a JSON array of RFC 3339 times, or of objects with time, series, name and tags: [\"2026-11-22T02:00:00Z\", \
              {\"time\": \"2026-11-21T02:00:00Z\", \"name\": \"release\"}]; what chsnap list --json prints is one too",
         )
     })
@@ -41,11 +43,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
 
 fn parse(bytes: &[u8]) -> Result<Vec<Listed>, String> {
     let mut document: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let main = document.get("main_series").and_then(Value::as_str).map(str::to_owned);
     let snapshots = document.get_mut("snapshots").map(Value::take);
     let Value::Array(elements) = snapshots.unwrap_or(document) else { return Err("it is no array".to_owned()) };
     let numbered =
         |(place, element): (usize, Value)| listed(element).map_err(|reason| format!("element {}: {reason}", place + 1));
-    elements.into_iter().enumerate().map(numbered).collect()
+    let mut list: Vec<Listed> = elements.into_iter().enumerate().map(numbered).collect::<Result<_, _>>()?;
+    // Where it is not said, the main series is the one without a selection, if there is one, else the first that is named.
+    let has_all = list.iter().any(|listed| listed.candidate.series == ALL);
+    let first = || list.first().filter(|_| !has_all).map(|listed| listed.candidate.series.clone());
+    let main = main.or_else(first).unwrap_or_else(|| ALL.to_owned());
+    for listed in &mut list {
+        listed.candidate.is_other = listed.candidate.series != main;
+    }
+    Ok(list)
 }
 
 fn listed(element: Value) -> Result<Listed, String> {
@@ -68,15 +79,24 @@ fn listed(element: Value) -> Result<Listed, String> {
     };
     let pin = given.get("pin").and_then(|pin| pin.get("reason")).and_then(Value::as_str);
     let is_pinned = given.get("pinned") == Some(&Value::Bool(true));
-    let unreadable = text("state")?.filter(|state| state != "complete").map(Standing::Unreadable);
+    let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
+    let is_damaged = is_true(given.get("verified").and_then(|verified| verified.get("damaged")));
+    let standing = match text("state")?.filter(|state| state != "complete") {
+        Some(state) => Standing::Unreadable(state),
+        None if is_true(given.get("incomplete")) => Standing::Incomplete,
+        None if is_damaged => Standing::Damaged,
+        None => Standing::Good,
+    };
     let candidate = Candidate {
         time: time.with_timezone(&Utc),
         sequence: given.get("sequence").and_then(Value::as_u64).unwrap_or(0),
         name: text("name")?,
         tags,
         pin: pin.map(ToOwned::to_owned).or_else(|| is_pinned.then(String::new)),
-        standing: unreadable.unwrap_or_default(),
+        standing,
+        series: text("series")?.unwrap_or_else(|| ALL.to_owned()),
+        is_other: false,
     };
-    given.retain(|name, value| matches!(name.as_str(), "id" | "time" | "name" | "tags") && !value.is_null());
+    given.retain(|name, value| matches!(name.as_str(), "id" | "time" | "name" | "tags" | "series") && !value.is_null());
     Ok(Listed { candidate, given })
 }

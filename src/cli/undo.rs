@@ -6,17 +6,23 @@ use serde_json::json;
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
-use super::{CommandResult, DONE};
+use super::{CommandResult, DONE, trash};
 
 /// Bring back from the trash what rm removed last
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Show what is in the trash, and bring nothing back
+    #[arg(long, conflicts_with = "snapshots")]
+    list: bool,
     /// Snapshots in the trash to bring back instead
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    if args.list {
+        return trash::show(globals, output);
+    }
     let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
         args.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;

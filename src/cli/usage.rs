@@ -17,7 +17,7 @@ use super::output::{Output, insert_path, insert_warnings};
 use super::policy::PolicyArgs;
 use super::render;
 use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED};
+use super::{CommandResult, DONE, WARNED, series};
 
 /// Say what snapshots take, and what removing them would free
 #[derive(Debug, clap::Args)]
@@ -266,7 +266,7 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> St
     text.push_str(&match &found.tables {
         Some(tables) => tables_text(tables),
         None if found.snapshots.is_empty() => "no snapshots yet: chsnap create takes one\n".to_owned(),
-        None => snapshots_text(&found.snapshots, reasons, now),
+        None => snapshots_text(found, reasons, now),
     });
     text.push('\n');
     if let Some(freed) = &found.freed {
@@ -296,7 +296,8 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> St
     text
 }
 
-fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons, now: DateTime<Utc>) -> String {
+fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>) -> String {
+    let snapshots = &found.snapshots;
     let columns = [
         ("SNAPSHOT", Left),
         ("AGE", Right),
@@ -320,6 +321,7 @@ fn snapshots_text(snapshots: &[SnapshotUsage], reasons: &Reasons, now: DateTime<
             Some(told) => notes.extend(told.iter().map(|reason| render::safe(&reason.to_string(), 50))),
             None => notes.extend(row.pin.as_ref().map(|pin| format!("pinned: {}", render::safe(&pin.reason, 40)))),
         }
+        notes.extend(series::notes(summary, &found.series.main));
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));
         }

@@ -9,6 +9,8 @@ use crate::plan::{ReferenceError, Refusal, TableSkipReason};
 use crate::repo::RepoError;
 use crate::server::ServerError;
 
+use super::gone::Gone;
+
 /// A use case that failed; what it had begun is undone, or stands for the next run to undo.
 #[derive(Debug, thiserror::Error)]
 pub enum OpError {
@@ -226,8 +228,14 @@ pub enum OpError {
     #[error("snapshots or pins have changed since the plan was made; nothing was removed")]
     PlanIsOld,
     /// There is nothing to take back.
-    #[error("there is no removed snapshot in the trash")]
-    NothingToUndo,
+    #[error("there is no removed snapshot in the trash{}", .emptied.as_ref().map(|gone| format!(": {gone}")).unwrap_or_default())]
+    NothingToUndo {
+        /// What was unlinked last.
+        emptied: Option<Box<Gone>>,
+    },
+    /// A snapshot that was named cannot be taken back any more.
+    #[error("{0}")]
+    Gone(Box<Gone>),
     /// It failed, and then not all of it could be undone.
     #[error("{error}")]
     Unfinished {

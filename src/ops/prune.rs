@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind, size};
-use crate::plan::Holders;
 use crate::plan::retention::{
-    Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, guards, limit_to_free,
+    Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, free_the_oldest, guards, limit_to_free,
+    stale,
 };
-use crate::repo::{Event, Index, Locked, Pin, Repository, Summary};
+use crate::plan::{Holders, SeriesKey};
+use crate::repo::{Event, Index, Locked, Pin, Removal, Repository, Summary};
 
 use super::error::OpError;
 use super::usage::{Cost, Freed, Measured, measure};
@@ -47,6 +48,21 @@ pub struct Leaving {
     pub freed_bytes: u64,
     /// What removing it and those of the plan that are older frees.
     pub freed_with_older_bytes: u64,
+    /// Whether its whole series is let go, because it has had nothing new for long.
+    pub is_of_ended_series: bool,
+}
+
+/// A series other than the main one that has had nothing new for long and stays all the same.
+#[derive(Clone, Debug)]
+pub struct Stale {
+    /// The series.
+    pub series: String,
+    /// When its newest snapshot was taken.
+    pub newest: DateTime<Utc>,
+    /// Its snapshots that are not pinned, the oldest first.
+    pub snapshots: Vec<SnapshotId>,
+    /// What removing them together frees.
+    pub freed_bytes: u64,
 }
 
 /// What a prune does, or would do. It is made once, shown, and carried out as it is.
@@ -60,12 +76,18 @@ pub struct PrunePlan {
     pub freed: Freed,
     /// Whether that is as much as was asked for, if that was said.
     pub free: Option<FreePlan>,
+    /// Series that nothing is added to any more.
+    pub stale: Vec<Stale>,
+    /// The main series.
+    pub main_series: SeriesKey,
     /// What speaks against it.
     pub guards: Vec<Guard>,
     /// What could not be counted, and what was noticed.
     pub warnings: Vec<Warning>,
     /// What it has cost to find out.
     pub cost: Cost,
+    /// The rules, for the journal.
+    policy: String,
     state: State,
 }
 
@@ -94,13 +116,17 @@ impl State {
 pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime<Utc>) -> Result<PrunePlan, OpError> {
     let measured = measure(repository, &request.paths, request.jobs)?;
     let state = State::of(repository, &measured.summaries)?;
-    let candidates = candidates(repository, &measured.summaries, &state, now)?;
+    let main = measured.series.main.clone();
+    let candidates = candidates(repository, &measured.summaries, &state, &main, now)?;
     let policy = request.policy.clone().sparing_the_last();
     let mut fates = decide(&candidates, &policy, now);
     let free = request.free_bytes.map(|wanted_bytes| {
-        limit_to_free(&mut fates, wanted_bytes, |places| {
-            measured.space.freed_bytes(&places.iter().copied().collect::<Holders>())
-        })
+        let freed = |places: &[usize]| measured.space.freed_bytes(&places.iter().copied().collect::<Holders>());
+        if policy.is_empty() {
+            free_the_oldest(&mut fates, wanted_bytes, freed)
+        } else {
+            limit_to_free(&mut fates, wanted_bytes, freed)
+        }
     });
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
@@ -112,7 +138,17 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         );
         warnings.push(Warning::new(WarningKind::FreesTooLittle, message));
     }
-    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state }))
+    let stale = stale(&candidates, &fates, now).into_iter().map(|stale| {
+        let ids = stale.members.iter().filter_map(|place| Some(measured.summaries.get(*place)?.id)).collect();
+        let freed_bytes = measured.space.freed_bytes(&stale.members.iter().copied().collect::<Holders>());
+        Stale { series: stale.series, newest: stale.newest, snapshots: ids, freed_bytes }
+    });
+    let stale = stale.collect();
+    let policy = match request.free_bytes {
+        Some(free) => format!("free {}; {policy}", size(free)),
+        None => policy.to_string(),
+    };
+    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale, policy }))
 }
 
 /// Why each snapshot stays by a policy. One without a reason would go.
@@ -126,7 +162,8 @@ pub fn reasons(
 ) -> Result<BTreeMap<SnapshotId, Vec<Reason>>, OpError> {
     let index = Index::open(repository)?;
     let summaries = index.summaries();
-    let candidates = candidates(repository, summaries, &State::of(repository, summaries)?, now)?;
+    let main = &index.series().main;
+    let candidates = candidates(repository, summaries, &State::of(repository, summaries)?, main, now)?;
     let fates = decide(&candidates, &policy.clone().sparing_the_last(), now);
     Ok(fates.into_iter().filter_map(|fate| Some((summaries.get(fate.index)?.id, fate.reasons))).collect())
 }
@@ -136,6 +173,8 @@ struct Outcome {
     guards: Vec<Guard>,
     warnings: Vec<Warning>,
     state: State,
+    stale: Vec<Stale>,
+    policy: String,
 }
 
 fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
@@ -150,38 +189,51 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
         .zip(together)
         .filter_map(|(fate, freed_with_older_bytes)| {
             let freed_bytes = measured.space.freed_bytes(&[fate.index].into_iter().collect());
-            Some(Leaving { summary: summary(fate)?, freed_bytes, freed_with_older_bytes })
+            let is_of_ended_series = fate.is_of_ended_series;
+            Some(Leaving { summary: summary(fate)?, freed_bytes, freed_with_older_bytes, is_of_ended_series })
         })
         .collect();
     let ids: Vec<SnapshotId> = remove.iter().map(|leaving| leaving.summary.id).collect();
-    let Outcome { free, guards, warnings, state } = outcome;
-    PrunePlan { keep, freed: measured.freed(&ids), remove, free, guards, warnings, cost: measured.cost, state }
+    let Outcome { free, guards, warnings, state, stale, policy } = outcome;
+    let (freed, main_series) = (measured.freed(&ids), measured.series.main.clone());
+    let cost = measured.cost;
+    PrunePlan { keep, freed, remove, free, stale, main_series, guards, warnings, cost, policy, state }
 }
 
 fn candidates(
     repository: &Repository,
     summaries: &[Summary],
     state: &State,
+    main: &SeriesKey,
     now: DateTime<Utc>,
 ) -> Result<Vec<Candidate>, OpError> {
     let checks = repository.checks()?;
-    let candidate = |summary: &Summary| {
-        let standing = match &summary.problem {
-            Some(problem) => Standing::Unreadable(problem.clone()),
-            None if !checks.damaged_parts(summary.id).is_empty() => Standing::Damaged,
-            None => Standing::Good,
-        };
-        let pin = state.pins.get(&summary.id).filter(|pin| pin.holds(now));
-        Candidate {
-            time: summary.time,
-            sequence: summary.sequence.unwrap_or(0),
-            name: summary.label.text.clone(),
-            tags: Vec::new(),
-            pin: pin.map(|pin| pin.reason.clone()),
-            standing,
-        }
+    let of = |summary: &Summary| {
+        let is_damaged = !checks.damaged_parts(summary.id).is_empty();
+        candidate(summary, is_damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
     };
-    Ok(summaries.iter().map(candidate).collect())
+    Ok(summaries.iter().map(of).collect())
+}
+
+/// A snapshot as the rules see it, with the pin that holds.
+#[must_use]
+pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &SeriesKey) -> Candidate {
+    let standing = match &summary.problem {
+        Some(problem) => Standing::Unreadable(problem.clone()),
+        None if summary.incomplete => Standing::Incomplete,
+        None if is_damaged => Standing::Damaged,
+        None => Standing::Good,
+    };
+    Candidate {
+        time: summary.time,
+        sequence: summary.sequence.unwrap_or(0),
+        name: summary.label.text.clone(),
+        tags: Vec::new(),
+        pin: pin.map(|pin| pin.reason.clone()),
+        standing,
+        series: summary.series.as_ref().map(ToString::to_string).unwrap_or_default(),
+        is_other: summary.series.as_ref().is_some_and(|series| series != main),
+    }
 }
 
 /// The times that the journal has since a removal was last carried out, that removal's own first.
@@ -204,7 +256,7 @@ pub fn carry_out(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> R
     }
     let ids: Vec<SnapshotId> = plan.remove.iter().map(|leaving| leaving.summary.id).collect();
     if !ids.is_empty() {
-        locked.remove_snapshots(&ids, now)?;
+        locked.remove_snapshots(&ids, &Removal::by("prune", plan.policy.clone()), now)?;
         Index::open(repository)?;
     }
     Ok(())

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::fs::Dir;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::plan::SnapshotReference;
+use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference};
 use crate::repo::{
-    Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SnapshotState, Summary,
+    Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
+    Summary, line,
 };
 
 use super::disks::DEFINITION_LIMIT_BYTES;
@@ -27,10 +28,31 @@ pub struct Listing {
     pub removed: Vec<SnapshotId>,
     /// The last trial of each snapshot that had one.
     pub drills: BTreeMap<SnapshotId, Drill>,
+    /// Which series there are.
+    pub series: SeriesOf,
     /// Where the index is kept.
     pub index: IndexPlace,
     /// What the person should know.
     pub warnings: Vec<Warning>,
+}
+
+impl Listing {
+    /// Leaves only the snapshots of one series, with what was found of them.
+    pub fn keep_series(&mut self, series: &SeriesKey) {
+        let is_of: Vec<bool> = self.snapshots.iter().map(|(summary, _)| summary.is_of(series)).collect();
+        let mut flags = is_of.iter();
+        self.snapshots.retain(|_| flags.next().copied().unwrap_or(false));
+        let mut flags = is_of.iter();
+        self.checks.retain(|_| flags.next().copied().unwrap_or(false));
+    }
+
+    /// The newest snapshot of the chosen series that can be read, lacks nothing and is not dated in the future.
+    #[must_use]
+    pub fn newest_good(&self, now: DateTime<Utc>) -> Option<&Summary> {
+        let good = self.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_good());
+        let of_series = good.filter(|summary| summary.is_of(&self.series.chosen) && summary.time <= now);
+        of_series.max_by_key(|summary| summary.time)
+    }
 }
 
 /// Lists the snapshots of a repository.
@@ -73,6 +95,7 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         checks,
         drills: drills(&repository.events()?),
         removed: repository.removed_ids()?,
+        series: index.series().clone(),
         index: index.place().clone(),
         warnings,
     })
@@ -139,6 +162,10 @@ pub fn drills(events: &[(DateTime<Utc>, Event)]) -> BTreeMap<SnapshotId, Drill> 
 pub struct Shown {
     /// What it says of itself.
     pub manifest: Manifest,
+    /// What lists say of it.
+    pub summary: Summary,
+    /// Which series there are.
+    pub series: SeriesOf,
     /// Its pin.
     pub pin: Option<Pin>,
     /// When it was last verified, as far as the journal can be read.
@@ -154,11 +181,23 @@ pub struct Shown {
 /// # Errors
 /// If the reference names none, or more than one.
 pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
-    // `latest` is one that can be used; by its id any can be named.
-    let usable = matches!(reference, SnapshotReference::Latest(_));
-    let ids: Vec<SnapshotId> =
-        index.summaries().iter().filter(|summary| !usable || summary.is_complete()).map(|summary| summary.id).collect();
-    Ok(reference.resolve(&ids)?)
+    let known = |summary: &'_ Summary| KnownSnapshot { id: summary.id, name: None };
+    // `latest` is one of a series that can be used; by its id or its name any can be meant.
+    if let SnapshotReference::Latest(_) = reference {
+        let line = line(index.summaries(), &index.series().chosen);
+        return Ok(reference.resolve(&line.into_iter().map(known).collect::<Vec<_>>())?);
+    }
+    let all: Vec<KnownSnapshot<'_>> = (index.summaries().iter())
+        .map(|summary| KnownSnapshot { id: summary.id, name: summary.label.text.as_deref() })
+        .collect();
+    let removed = match reference {
+        SnapshotReference::Id(id) => index.removed().iter().copied().find(|removed| removed == id),
+        _ => None,
+    };
+    match (reference.resolve(&all), removed) {
+        (Err(ReferenceError::NotFound { .. }), Some(id)) => Err(ReferenceError::InTrash { id }.into()),
+        (result, _) => Ok(result?),
+    }
 }
 
 /// Shows one snapshot.
@@ -166,13 +205,17 @@ pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<Sn
 /// # Errors
 /// If there is no such snapshot, or its manifest cannot be read.
 pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Shown, OpError> {
-    let id = resolve(&Index::open(repository)?, reference)?;
+    let index = Index::open(repository)?;
+    let id = resolve(&index, reference)?;
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
             let check = repository.checks().map(|checks| checks.last(id)).unwrap_or_default();
             let drill = drills(&repository.events()?).remove(&id);
-            Ok(Shown { manifest: *manifest, pin: repository.pin(id)?, check, drill, path })
+            let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
+            let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
+            let series = index.series().clone();
+            Ok(Shown { manifest: *manifest, summary, series, pin: repository.pin(id)?, check, drill, path })
         }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;

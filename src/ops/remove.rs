@@ -1,30 +1,30 @@
 //! To the trash, back from it, and out of it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::exec::{self, Removed};
 use crate::fs;
 use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, Work};
-use crate::plan::SnapshotReference;
-use crate::repo::{Condemned, Event, Index, Locked};
+use crate::plan::{KnownSnapshot, SnapshotReference};
+use crate::repo::{Condemned, Event, Index, Locked, Removal, Repository, Summary};
 use crate::server::Server;
 
 use super::error::OpError;
 use super::read::resolve;
 use super::recover::{recover, report};
+use super::trash::{TrashHistory, name_of, young};
 
-/// Moves snapshots to the trash. The plan is made whole before anything is moved.
+/// The snapshots that are to be moved to the trash.
 ///
 /// # Errors
 /// If one is not there, or, without `force`, is pinned or the last complete one.
-pub fn remove(
-    locked: &Locked<'_>,
+pub fn plan_removal(
+    repository: &Repository,
     references: &[SnapshotReference],
     force: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<SnapshotId>, OpError> {
-    let repository = locked.repository();
     let index = Index::open(repository)?;
     let mut ids: Vec<SnapshotId> =
         references.iter().map(|reference| resolve(&index, reference)).collect::<Result<_, _>>()?;
@@ -36,17 +36,40 @@ pub fn remove(
                 return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
             }
         }
-        let mut complete = index.summaries().iter().filter(|summary| summary.is_complete()).peekable();
-        if complete.peek().is_some() && complete.clone().all(|summary| ids.contains(&summary.id)) {
-            let last = complete.next_back().map(|summary| summary.id);
-            if let Some(id) = last {
-                return Err(OpError::Guarded { id, why: "the last complete snapshot".to_owned() });
-            }
+        if let Some(id) = last_of(&index, &ids) {
+            return Err(OpError::Guarded { id, why: "the last complete snapshot".to_owned() });
         }
     }
-    locked.remove_snapshots(&ids, now)?;
+    Ok(ids)
+}
+
+/// Moves snapshots to the trash. The plan is made whole before anything is moved.
+///
+/// # Errors
+/// As [`plan_removal`], or if one cannot be moved.
+pub fn remove(
+    locked: &Locked<'_>,
+    references: &[SnapshotReference],
+    force: bool,
+    now: DateTime<Utc>,
+) -> Result<Vec<SnapshotId>, OpError> {
+    let repository = locked.repository();
+    let ids = plan_removal(repository, references, force, now)?;
+    let why = if force { "named, with --force" } else { "named" };
+    locked.remove_snapshots(&ids, &Removal::by("rm", why), now)?;
     Index::open(repository)?;
     Ok(ids)
+}
+
+/// The newest of these if no good snapshot of the main series, or no readable one at all, would be left without them.
+fn last_of(index: &Index, ids: &[SnapshotId]) -> Option<SnapshotId> {
+    let main = &index.series().main;
+    let last = |is_meant: &dyn Fn(&Summary) -> bool| {
+        let mut meant = index.summaries().iter().filter(|summary| is_meant(summary));
+        let newest = meant.clone().next_back()?.id;
+        meant.all(|summary| ids.contains(&summary.id)).then_some(newest)
+    };
+    last(&|summary| summary.is_good() && summary.is_of(main)).or_else(|| last(&|summary| summary.is_complete()))
 }
 
 /// What was taken back.
@@ -61,26 +84,28 @@ pub struct Undone {
 /// Takes back from the trash what the last removal put there, or the snapshots that are named.
 ///
 /// # Errors
-/// If there is nothing to take back, or a named one is not in the trash.
+/// If there is nothing to take back, or a named one is not in the trash; where the journal knows when and why it went, that
+/// is said.
 pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime<Utc>) -> Result<Undone, OpError> {
     let repository = locked.repository();
     let in_trash = repository.removed_ids()?;
-    if in_trash.is_empty() {
-        return Err(OpError::NothingToUndo);
-    }
+    let history = TrashHistory::of(&repository.events()?);
     let mut restored = if references.is_empty() {
-        let events = repository.events()?;
-        let last = events.iter().rev().find_map(|(_, event)| match event {
-            Event::Removed { ids } => {
-                let there: Vec<SnapshotId> = ids.iter().copied().filter(|id| in_trash.contains(id)).collect();
-                (!there.is_empty()).then_some(there)
-            }
-            _ => None,
-        });
+        if in_trash.is_empty() {
+            return Err(OpError::NothingToUndo { emptied: history.last_emptied.map(Box::new) });
+        }
         // A journal that was lost does not say which went last: then the newest is meant.
+        let last = history.last_removed(&in_trash);
         last.or_else(|| in_trash.last().map(|id| vec![*id])).unwrap_or_default()
     } else {
-        references.iter().map(|reference| reference.resolve(&in_trash)).collect::<Result<Vec<_>, _>>()?
+        let names: Vec<Option<String>> = in_trash.iter().map(|id| name_of(repository, *id)).collect();
+        let known = in_trash.iter().zip(&names);
+        let known: Vec<KnownSnapshot<'_>> =
+            known.map(|(id, name)| KnownSnapshot { id: *id, name: name.as_deref() }).collect();
+        let find = |reference: &SnapshotReference| {
+            reference.resolve(&known).map_err(|error| history.gone(reference).unwrap_or_else(|| error.into()))
+        };
+        references.iter().map(find).collect::<Result<Vec<_>, _>>()?
     };
     restored.sort_unstable();
     restored.dedup();
@@ -95,6 +120,8 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
 pub struct Emptied {
     /// The snapshots that are gone for good.
     pub snapshots: Vec<SnapshotId>,
+    /// The snapshots that stay in the trash, because they have not been there for long enough.
+    pub spared: Vec<SnapshotId>,
     /// What was unlinked.
     pub removed: Removed,
     /// By how much the filesystem's free space grew; others may have written meanwhile.
@@ -114,6 +141,21 @@ pub fn collect_garbage(
     jobs: usize,
     now: DateTime<Utc>,
 ) -> Result<Emptied, OpError> {
+    collect_older_garbage(locked, connect, monitor, jobs, (TimeDelta::zero(), now))
+}
+
+/// The same, but for snapshots that were removed less than so long before now.
+///
+/// # Errors
+/// As there.
+pub fn collect_older_garbage(
+    locked: &Locked<'_>,
+    connect: impl FnOnce() -> Option<Server>,
+    monitor: &dyn Monitor,
+    jobs: usize,
+    (older_than, now): (TimeDelta, DateTime<Utc>),
+) -> Result<Emptied, OpError> {
+    let spared = young(locked.repository(), older_than, now)?;
     let pool = exec::pool(jobs)?;
     let before = fs::space(locked.repository().dir())?;
     let needs_server =
@@ -121,7 +163,7 @@ pub fn collect_garbage(
     let server = if needs_server { connect() } else { None };
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
     let removing = StageAtWork::start(monitor, Stage::Remove, None);
-    let Condemned { trash, names, ids, leased } = locked.condemn_trash()?;
+    let Condemned { trash, names, ids, leased } = locked.condemn_trash(&spared)?;
     let emptied = Event::Emptied { ids: ids.clone() };
     let is_recorded = ids.is_empty() || locked.record_if_there_is_room(now, &emptied)?;
     let mut removed = recovery.removed;
@@ -146,5 +188,12 @@ pub fn collect_garbage(
         Warning::new(WarningKind::SnapshotInUse, message)
     };
     let warnings = recovery.warnings().chain(leased.iter().map(in_use)).collect();
-    Ok(Emptied { snapshots: ids, removed, freed_bytes: after.free_bytes.saturating_sub(before.free_bytes), warnings })
+    let spared = spared.into_iter().collect();
+    Ok(Emptied {
+        snapshots: ids,
+        spared,
+        removed,
+        freed_bytes: after.free_bytes.saturating_sub(before.free_bytes),
+        warnings,
+    })
 }

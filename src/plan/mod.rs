@@ -19,6 +19,7 @@ mod reference;
 mod rename;
 mod restore;
 pub mod retention;
+mod series;
 mod server_config;
 mod server_state;
 mod slice;
@@ -47,7 +48,7 @@ pub use judge::{
 pub use nearest::nearest;
 pub use night::{Missed, missed, next_wait, worst_code};
 pub use pattern::{InvalidTablePattern, TablePattern};
-pub use reference::{ReferenceError, SnapshotReference};
+pub use reference::{Known as KnownSnapshot, ReferenceError, SnapshotReference, is_reserved_name};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, Comparison, DamagedParts, DatabasePlan, DetachedParts, DirectoryAction,
@@ -59,6 +60,7 @@ pub use restore::{
     WrongPart, apply_recovery, attach_script, compare_parts, hold, is_kept_name, kept_name, losses, plan_directory,
     plan_recovery, plan_restore, release_statements, released_text,
 };
+pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use server_config::ServerConfig;
 pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};

@@ -1,4 +1,4 @@
-//! What a person writes to name a snapshot: an id, an unambiguous prefix of one, `latest`, `latest~N`.
+//! What a person writes to name a snapshot: an id, an unambiguous beginning of one, a name, `latest`, `latest~N`.
 
 use std::str::FromStr;
 
@@ -11,26 +11,45 @@ use super::nearest::nearest;
 pub enum SnapshotReference {
     /// The N-th made before the newest; 0 is the newest.
     Latest(usize),
-    /// An id or the beginning of one.
+    /// A complete id. It matches itself alone.
+    Id(SnapshotId),
+    /// The beginning of an id.
     Prefix(String),
+    /// A name that one snapshot has.
+    Name(String),
+}
+
+/// A snapshot that may be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its name, if it has one.
+    pub name: Option<&'a str>,
 }
 
 /// A SNAPSHOT argument names no snapshot, or more than one.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
     /// The text can be no reference.
-    #[error("{text:?} names no snapshot: write an id, the beginning of one, latest or latest~N")]
+    #[error("{text:?} names no snapshot: write an id, the beginning of one, a name, latest or latest~N")]
     Invalid {
         /// What was given.
         text: String,
     },
-    /// No snapshot begins so.
+    /// No snapshot has such an id or name.
     #[error("no snapshot {text:?}")]
     NotFound {
         /// What was given.
         text: String,
-        /// The snapshot whose id is most like it, if one is.
-        nearest: Option<SnapshotId>,
+        /// The id or name that is most like it, if one is.
+        nearest: Option<String>,
+    },
+    /// The snapshot was removed.
+    #[error("the snapshot {id} is in the trash")]
+    InTrash {
+        /// The snapshot.
+        id: SnapshotId,
     },
     /// There is none at all.
     #[error("there are no snapshots yet")]
@@ -55,6 +74,48 @@ pub enum ReferenceError {
         /// Another one.
         second: SnapshotId,
     },
+    /// More than one snapshot has this name.
+    #[error("{text:?} is the name of {} snapshots: {}", .ids.len(), listed(.ids))]
+    AmbiguousName {
+        /// What was given.
+        text: String,
+        /// The snapshots, the oldest first.
+        ids: Vec<SnapshotId>,
+    },
+}
+
+/// So many ids are listed, the newest.
+const LISTED: usize = 10;
+
+fn listed(ids: &[SnapshotId]) -> String {
+    let newest: Vec<String> = ids.iter().rev().take(LISTED).rev().map(ToString::to_string).collect();
+    let older = if ids.len() > LISTED { "… " } else { "" };
+    format!("{older}{}", newest.join(", "))
+}
+
+/// Whether an id can begin so.
+fn begins_an_id(text: &str) -> bool {
+    const SHAPE: &[u8] = b"dddd-dd-ddTddddddZ-";
+    let is_as = |(byte, shape): (u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == *shape };
+    let (head, number) = text.split_at_checked(SHAPE.len()).unwrap_or((text, ""));
+    !text.is_empty() && head.bytes().zip(SHAPE).all(is_as) && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `N` of `latest~N`, and 0 of `latest`.
+fn latest(text: &str) -> Option<Option<usize>> {
+    let rest = text.strip_prefix("latest")?;
+    match rest.strip_prefix('~') {
+        None if rest.is_empty() => Some(Some(0)),
+        None => None,
+        Some(back) => Some(back.parse().ok()),
+    }
+}
+
+/// Whether a name could not be told from another way to name a snapshot: it is empty, or reads as `latest`, as an id, or as
+/// the beginning of one.
+#[must_use]
+pub fn is_reserved_name(text: &str) -> bool {
+    text.is_empty() || latest(text).is_some() || begins_an_id(text)
 }
 
 impl FromStr for SnapshotReference {
@@ -62,72 +123,92 @@ impl FromStr for SnapshotReference {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || ReferenceError::Invalid { text: text.to_owned() };
-        if let Some(rest) = text.strip_prefix("latest") {
-            return match rest.strip_prefix('~') {
-                None if rest.is_empty() => Ok(Self::Latest(0)),
-                None => Err(invalid()),
-                Some(back) => back.parse().map(Self::Latest).map_err(|_| invalid()),
-            };
+        match latest(text) {
+            Some(back) => return back.map(Self::Latest).ok_or_else(invalid),
+            None if text.is_empty() => return Err(invalid()),
+            None => {}
         }
-        let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'T' | b'Z');
-        if text.is_empty() || !text.bytes().all(plain) {
-            return Err(invalid());
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
         }
-        Ok(Self::Prefix(text.to_owned()))
+        Ok(if begins_an_id(text) { Self::Prefix(text.to_owned()) } else { Self::Name(text.to_owned()) })
     }
 }
 
 impl SnapshotReference {
-    /// Finds the snapshot among `ids`, which stand in the order in which they were made, the newest last.
+    /// Finds the snapshot among those that may be meant, which stand in the order in which they were made, the newest last.
     ///
     /// # Errors
     /// If the reference names none or more than one of them.
-    pub fn resolve(&self, ids: &[SnapshotId]) -> Result<SnapshotId, ReferenceError> {
+    pub fn resolve(&self, known: &[Known<'_>]) -> Result<SnapshotId, ReferenceError> {
+        let matching = |is_meant: &dyn Fn(&Known<'_>) -> bool| -> Vec<SnapshotId> {
+            known.iter().filter(|known| is_meant(known)).map(|known| known.id).collect()
+        };
         match self {
-            Self::Latest(_) if ids.is_empty() => Err(ReferenceError::None),
+            Self::Latest(_) if known.is_empty() => Err(ReferenceError::None),
             Self::Latest(back) => {
-                ids.iter().rev().nth(*back).copied().ok_or(ReferenceError::TooFarBack { back: *back, count: ids.len() })
+                let found = known.iter().rev().nth(*back).map(|known| known.id);
+                found.ok_or(ReferenceError::TooFarBack { back: *back, count: known.len() })
             }
-            Self::Prefix(text) => {
-                let matching: Vec<SnapshotId> =
-                    ids.iter().copied().filter(|id| id.to_string().starts_with(text.as_str())).collect();
-                let exact = matching.iter().copied().find(|id| id.to_string() == *text);
-                match (exact, matching.as_slice()) {
-                    (Some(id), _) => Ok(id),
-                    (None, [id]) => Ok(*id),
-                    (None, []) => Err(ReferenceError::NotFound { text: text.clone(), nearest: nearest_id(text, ids) }),
-                    (None, [first, second, ..]) => Err(ReferenceError::Ambiguous {
-                        text: text.clone(),
-                        count: matching.len(),
-                        first: *first,
-                        second: *second,
-                    }),
-                }
-            }
+            Self::Id(id) => match matching(&|known| known.id == *id).first() {
+                Some(id) => Ok(*id),
+                None => Err(not_found(&id.to_string(), known)),
+            },
+            Self::Prefix(text) => match matching(&|known| known.id.to_string().starts_with(text)).as_slice() {
+                [] => Err(not_found(text, known)),
+                [id] => Ok(*id),
+                [first, second, ..] => Err(ReferenceError::Ambiguous {
+                    text: text.clone(),
+                    count: known.iter().filter(|known| known.id.to_string().starts_with(text)).count(),
+                    first: *first,
+                    second: *second,
+                }),
+            },
+            Self::Name(text) => match matching(&|known| known.name == Some(text)).as_slice() {
+                [] => Err(not_found(text, known)),
+                [id] => Ok(*id),
+                ids => Err(ReferenceError::AmbiguousName { text: text.clone(), ids: ids.to_vec() }),
+            },
         }
     }
 }
 
-fn nearest_id(text: &str, ids: &[SnapshotId]) -> Option<SnapshotId> {
-    // A beginning that fits none is held against as much of each id.
-    let beginning = |id: &SnapshotId| id.to_string().chars().take(text.chars().count().max(4)).collect::<String>();
-    let found = nearest(text, ids.iter().map(beginning))?;
-    ids.iter().rev().find(|id| beginning(id) == found).copied()
+fn not_found(text: &str, known: &[Known<'_>]) -> ReferenceError {
+    let nearest = if begins_an_id(text) {
+        nearest_id(text, known).map(|id| id.to_string())
+    } else {
+        nearest(text, known.iter().filter_map(|known| known.name).chain(["latest"])).map(ToString::to_string)
+    };
+    ReferenceError::NotFound { text: text.to_owned(), nearest }
+}
+
+fn nearest_id(text: &str, known: &[Known<'_>]) -> Option<SnapshotId> {
+    // A beginning that fits none is compared with as much of each id.
+    let beginning = |id: SnapshotId| id.to_string().chars().take(text.chars().count().max(4)).collect::<String>();
+    let found = nearest(text, known.iter().map(|known| beginning(known.id)))?;
+    known.iter().rev().map(|known| known.id).find(|id| beginning(*id) == found)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ReferenceError, SnapshotReference};
-    use crate::model::SnapshotId;
+    use super::{Known, ReferenceError, SnapshotReference, is_reserved_name};
 
-    fn ids() -> Vec<SnapshotId> {
-        ["2026-11-21T020000Z", "2026-11-22T020000Z", "2026-11-22T020000Z-2", "2026-11-20T020000Z"]
-            .map(|text| text.parse().expect("a valid id"))
-            .to_vec()
+    const SNAPSHOTS: [(&str, Option<&str>); 4] = [
+        ("2026-11-21T020000Z", Some("release")),
+        ("2026-11-22T020000Z", Some("nightly")),
+        ("2026-11-22T020000Z-2", Some("nightly")),
+        ("2026-11-20T020000Z", None),
+    ];
+
+    fn resolve_without(gone: &str, text: &str) -> Result<String, ReferenceError> {
+        let known = SNAPSHOTS.iter().filter(|(id, _)| *id != gone);
+        let known: Vec<Known<'_>> =
+            known.map(|(id, name)| Known { id: id.parse().expect("a valid id"), name: *name }).collect();
+        text.parse::<SnapshotReference>()?.resolve(&known).map(|id| id.to_string())
     }
 
     fn resolve(text: &str) -> Result<String, ReferenceError> {
-        text.parse::<SnapshotReference>()?.resolve(&ids()).map(|id| id.to_string())
+        resolve_without("", text)
     }
 
     #[test]
@@ -138,22 +219,42 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_must_name_one_and_a_whole_id_does() {
+    fn a_beginning_must_name_one_and_a_complete_id_matches_itself_alone() {
         assert_eq!(resolve("2026-11-21").expect("found"), "2026-11-21T020000Z");
         assert_eq!(resolve("2026-11-22T020000Z").expect("found"), "2026-11-22T020000Z");
         assert!(matches!(resolve("2026-11-22"), Err(ReferenceError::Ambiguous { count: 2, .. })));
         assert!(matches!(resolve("2031"), Err(ReferenceError::NotFound { .. })));
+        let gone = resolve_without("2026-11-22T020000Z", "2026-11-22T020000Z");
+        assert!(matches!(gone, Err(ReferenceError::NotFound { .. })), "{gone:?}");
+        assert_eq!(resolve("2026-11-22T020000Z-").expect("a beginning"), "2026-11-22T020000Z-2");
         let nearest = |text: &str| match resolve(text) {
-            Err(ReferenceError::NotFound { nearest, .. }) => nearest.map(|id| id.to_string()),
+            Err(ReferenceError::NotFound { nearest, .. }) => nearest,
             other => panic!("{other:?}"),
         };
         assert_eq!(nearest("2026-11-31T020000Z").as_deref(), Some("2026-11-21T020000Z"));
         assert_eq!(nearest("7"), None);
+        assert_eq!(nearest("releese").as_deref(), Some("release"));
+    }
+
+    #[test]
+    fn a_name_that_one_snapshot_has_names_it() {
+        assert_eq!(resolve("release").expect("found"), "2026-11-21T020000Z");
+        let two = resolve("nightly").expect_err("two have it").to_string();
+        assert!(two.contains("2026-11-22T020000Z, 2026-11-22T020000Z-2"), "{two}");
+        for text in ["../x", "2026/11", "newest", "latestx", "1-2"] {
+            assert!(matches!(resolve(text), Err(ReferenceError::NotFound { .. })), "{text}");
+        }
+        for text in ["", "latest", "latest~2", "latest~x", "2026", "7", "2026-11-22T020000Z-2"] {
+            assert!(is_reserved_name(text), "{text}");
+        }
+        for text in ["nightly", "latest-good", "2026-11-22 before the upgrade", "26.9", "20261122"] {
+            assert!(!is_reserved_name(text), "{text}");
+        }
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "../x", "latest~", "latest~-1", "latestx", "2026/11", "newest"] {
+        for text in ["", "latest~", "latest~-1"] {
             assert!(matches!(resolve(text), Err(ReferenceError::Invalid { .. })), "{text}");
         }
     }

@@ -11,6 +11,10 @@ fn taken_by(taker: Option<&Holder>) -> String {
     taker.map(|holder| format!(" by {holder}")).unwrap_or_default()
 }
 
+fn known_series(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(": there are {}", known.join("; ")) }
+}
+
 /// An operation on a repository that failed; the repository is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
@@ -51,6 +55,14 @@ pub enum RepoError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// No snapshot is of a series of this name.
+    #[error("no snapshot is of the series {text:?}{}", known_series(.known))]
+    NoSeries {
+        /// What was given.
+        text: String,
+        /// The series that there are.
+        known: Vec<String>,
     },
     /// Another process is writing.
     #[error("the repository {} is locked by {holder}", .path.display())]

@@ -27,6 +27,9 @@ pub enum Event {
     Removed {
         /// The snapshots.
         ids: Vec<SnapshotId>,
+        /// By which command, and why.
+        #[serde(flatten)]
+        removal: Removal,
     },
     /// Snapshots were taken back from the trash.
     Restored {
@@ -90,6 +93,25 @@ pub enum Event {
         /// The entries, relative to the repository.
         paths: Vec<String>,
     },
+}
+
+/// By which command snapshots were removed, and why. The first versions wrote neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The command: `rm` or `prune`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The rules that kept them not, or what a person gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Removal {
+    /// A removal by a command.
+    #[must_use]
+    pub fn by(command: &str, why: impl Into<String>) -> Self {
+        Self { by: Some(command.to_owned()), why: Some(why.into()) }
+    }
 }
 
 /// Some parts of a table.

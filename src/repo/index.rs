@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
 
 use crate::fs::{self, Dir};
 use crate::model::{InodeSet, SnapshotId};
@@ -16,6 +17,7 @@ use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::repository::Repository;
+use super::series::{Content, SeriesOf, line};
 use super::summary::Summary;
 
 /// Where the index is kept.
@@ -33,6 +35,9 @@ pub enum IndexPlace {
 #[derive(Debug)]
 pub struct Index {
     summaries: Vec<Summary>,
+    series: SeriesOf,
+    /// What is in the trash and can be taken back.
+    removed: Vec<SnapshotId>,
     place: IndexPlace,
 }
 
@@ -57,17 +62,44 @@ impl Index {
         for place in places(repository) {
             let Some(mut connection) = connect(repository, &place) else { continue };
             if let Some(summaries) = refresh(repository, &mut connection)? {
-                return Ok(Self { summaries, place });
+                return Self::judged(repository, summaries, place);
             }
             // It opened and then failed: once more with a new file, then elsewhere.
             drop(connection);
             throw_away(repository, &place);
             let Some(mut connection) = connect(repository, &place) else { continue };
             if let Some(summaries) = refresh(repository, &mut connection)? {
-                return Ok(Self { summaries, place });
+                return Self::judged(repository, summaries, place);
             }
         }
-        Ok(Self { summaries: repository.summaries()?, place: IndexPlace::Memory })
+        let (summaries, series) = repository.summaries()?;
+        let removed = repository.removed_ids().unwrap_or_default();
+        Ok(Self { summaries, series, removed, place: IndexPlace::Memory })
+    }
+
+    fn judged(repository: &Repository, mut summaries: Vec<Summary>, place: IndexPlace) -> Result<Self, RepoError> {
+        let series = repository.judge_series(&mut summaries)?;
+        // Only to say more of what is not found.
+        let removed = repository.removed_ids().unwrap_or_default();
+        Ok(Self { summaries, series, removed, place })
+    }
+
+    /// The snapshots that were in the trash when it was opened.
+    #[must_use]
+    pub fn removed(&self) -> &[SnapshotId] {
+        &self.removed
+    }
+
+    /// Which series there are.
+    #[must_use]
+    pub fn series(&self) -> &SeriesOf {
+        &self.series
+    }
+
+    /// The snapshot of the main series that was made last.
+    #[must_use]
+    pub fn latest(&self) -> Option<SnapshotId> {
+        line(&self.summaries, &self.series.main).last().map(|summary| summary.id)
     }
 
     /// All snapshots in the order in which they were made, the newest last.
@@ -312,6 +344,21 @@ fn stamps(repository: &Repository) -> Vec<(SnapshotId, String)> {
     present.chain(removed).filter_map(|(id, dir)| Some((id, stamp_in(&dir?).ok()??))).collect()
 }
 
+/// A summary as the index has it: with what it is judged by.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    #[serde(flatten)]
+    summary: Summary,
+    content: Content,
+}
+
+impl Row {
+    fn into_summary(self) -> Summary {
+        let Self { summary, content } = self;
+        Summary { series: summary.is_complete().then(|| content.key.clone()), content, ..summary }
+    }
+}
+
 /// `None` where the database fails.
 fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Option<Vec<Summary>>, RepoError> {
     let (ids, _) = repository.snapshot_ids()?;
@@ -327,7 +374,7 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
     for id in &ids {
         let stamp = stamp(repository, *id)?;
         let cached = known.get(id).filter(|(known, _)| Some(known) == stamp.as_ref());
-        let cached = cached.and_then(|(_, text)| serde_json::from_str::<Summary>(text).ok());
+        let cached = cached.and_then(|(_, text)| serde_json::from_str::<Row>(text).ok()).map(Row::into_summary);
         if let Some(summary) = cached.filter(|summary| summary.id == *id) {
             summaries.push(summary);
             continue;
@@ -380,7 +427,8 @@ fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[Strin
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for (stamp, summary) in fresh {
-        let text = serde_json::to_string(summary).expect("a summary has only string keys");
+        let row = Row { summary: summary.clone(), content: summary.content.clone() };
+        let text = serde_json::to_string(&row).expect("a summary has only string keys");
         transaction.execute(
             "INSERT OR REPLACE INTO snapshot (id, stamp, summary) VALUES (?1, ?2, ?3)",
             params![summary.id.to_string(), stamp, text],

@@ -11,6 +11,7 @@ use crate::model::{RepositoryId, SnapshotId};
 
 use super::error::RepoError;
 use super::manifest::{FORMAT, Manifest};
+use super::series::SeriesChoice;
 
 const CONFIG: &str = "chsnap.json";
 const MANIFEST: &str = "manifest.json";
@@ -43,6 +44,7 @@ pub struct BoundServer {
 pub struct Repository {
     dir: Dir,
     config: Config,
+    series: SeriesChoice,
 }
 
 /// What stands under `snapshots/` by an id.
@@ -85,7 +87,7 @@ impl Repository {
             dir.ensure_dir(name, DIRECTORY_MODE)?;
         }
         let config = Config { format: FORMAT, id: RepositoryId::from_bits(random()?), created: now, server: None };
-        let repository = Self { dir, config };
+        let repository = Self { dir, config, series: SeriesChoice::default() };
         repository.write_config(&repository.config)?;
         Ok(repository)
     }
@@ -108,7 +110,17 @@ impl Repository {
                 None => RepoError::Damaged { path, reason: error.to_string() },
             }
         })?;
-        Ok(Self { dir, config })
+        Ok(Self { dir, config, series: SeriesChoice::default() })
+    }
+
+    /// The same, with the series that a command goes by.
+    #[must_use]
+    pub fn with_series(self, series: SeriesChoice) -> Self {
+        Self { series, ..self }
+    }
+
+    pub(super) fn series_choice(&self) -> &SeriesChoice {
+        &self.series
     }
 
     /// Where it is, as it was named.

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Label, SnapshotId, Totals};
 
+use crate::plan::SeriesKey;
+
 use super::error::RepoError;
 use super::lock::Locked;
 use super::manifest::Manifest;
 use super::repository::{Repository, SnapshotState};
+use super::series::{Content, SeriesOf, line};
 
 /// A snapshot in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +35,32 @@ pub struct Summary {
     /// What it holds.
     #[serde(flatten)]
     pub totals: Totals,
+    /// Its series; none where its manifest cannot be read.
+    #[serde(skip_deserializing, serialize_with = "as_name", skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesKey>,
+    /// Whether it lacks a table that it could have had: what other snapshots of its series have decides.
+    #[serde(skip_deserializing, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+    /// What it was asked to hold, and what of that it does not.
+    #[serde(skip)]
+    pub content: Content,
     /// How many warnings there were when it was made.
     pub warning_count: u64,
     /// The version of the server that it is of.
     pub server_version: String,
 }
 
+fn as_name<S: serde::Serializer>(series: &Option<SeriesKey>, serializer: S) -> Result<S::Ok, S::Error> {
+    series.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
 impl From<&Manifest> for Summary {
     fn from(manifest: &Manifest) -> Self {
+        let content = Content::from(manifest);
         Self {
+            series: Some(content.key.clone()),
+            incomplete: false,
+            content,
             id: manifest.id,
             sequence: Some(manifest.sequence),
             time: manifest.time,
@@ -73,12 +93,15 @@ impl Summary {
             state: state.to_owned(),
             problem: Some(problem),
             totals: Totals::default(),
+            series: None,
+            incomplete: false,
+            content: Content::default(),
             warning_count: 0,
             server_version: String::new(),
         }
     }
 
-    /// Whether the snapshot can be relied on.
+    /// Whether the snapshot can be read.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.state == "complete"
@@ -90,14 +113,15 @@ impl Summary {
     }
 }
 
-const LATEST: &str = "latest";
+pub(super) const LATEST: &str = "latest";
 
 impl Repository {
-    /// Summaries of all snapshots, read from their manifests, in the order in which they were made.
+    /// Summaries of all snapshots, read from their manifests, in the order in which they were made, and which series there
+    /// are.
     ///
     /// # Errors
     /// If `snapshots/` cannot be read.
-    pub fn summaries(&self) -> Result<Vec<Summary>, RepoError> {
+    pub fn summaries(&self) -> Result<(Vec<Summary>, SeriesOf), RepoError> {
         let mut summaries = Vec::new();
         for id in self.snapshot_ids()?.0 {
             match self.snapshot(id) {
@@ -107,18 +131,19 @@ impl Repository {
             }
         }
         Summary::sort(&mut summaries);
-        Ok(summaries)
+        let series = self.judge_series(&mut summaries)?;
+        Ok((summaries, series))
     }
 }
 
 impl Locked<'_> {
-    /// Points `latest` at the snapshot that was made last, or removes it where there is none.
+    /// Points `latest` at the snapshot of the main series that was made last, or removes it where there is none.
     ///
     /// # Errors
     /// If the link cannot be replaced.
     pub fn update_latest(&self) -> Result<(), RepoError> {
-        let summaries = self.repository().summaries()?;
-        self.point_latest_at(summaries.iter().rev().find(|summary| summary.is_complete()).map(|summary| summary.id))
+        let (summaries, series) = self.repository().summaries()?;
+        self.point_latest_at(line(&summaries, &series.main).last().map(|summary| summary.id))
     }
 
     /// Points `latest` at this snapshot.

@@ -2,6 +2,7 @@
 //!
 //! `trash/<id>` can be taken back. Anything with more behind the id is being unlinked and cannot.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -10,10 +11,10 @@ use crate::fs::{Dir, ErrorKind, Kind};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
-use super::event::Event;
+use super::event::{Event, Removal};
 use super::lease::{Readers, readers};
 use super::lock::Locked;
-use super::repository::{Repository, random};
+use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState, random};
 
 const CONDEMNED: &str = ".deleting";
 const DISCARDED: &str = ".discarded";
@@ -99,6 +100,18 @@ impl Repository {
         let relative = PathBuf::from("trash").join(id.to_string());
         self.dir().find_beneath(&relative)?.ok_or(RepoError::NoSnapshot { id, place: "trash/" })
     }
+
+    /// Reads what a snapshot in the trash says of itself.
+    ///
+    /// # Errors
+    /// If there is no such snapshot in the trash.
+    pub fn removed_snapshot(&self, id: SnapshotId) -> Result<SnapshotState, RepoError> {
+        let dir = self.removed_dir(id)?;
+        Ok(match dir.read(Self::manifest_file_name(), MANIFEST_LIMIT_BYTES) {
+            Ok(bytes) => Self::state(id, &bytes),
+            Err(error) => SnapshotState::Damaged(crate::monitor::chain(&error)),
+        })
+    }
 }
 
 impl Locked<'_> {
@@ -107,14 +120,14 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// If one of them is not there, or cannot be moved; those before it are in the trash.
-    pub fn remove_snapshots(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), RepoError> {
+    pub fn remove_snapshots(&self, ids: &[SnapshotId], removal: &Removal, now: DateTime<Utc>) -> Result<(), RepoError> {
         let (snapshots, trash) = (self.snapshots_dir()?, self.trash_dir()?);
         for id in ids {
             if snapshots.find(id.to_string())?.is_none() {
                 return Err(RepoError::NoSnapshot { id: *id, place: "snapshots/" });
             }
         }
-        self.record_if_there_is_room(now, &Event::Removed { ids: ids.to_vec() })?;
+        self.record_if_there_is_room(now, &Event::Removed { ids: ids.to_vec(), removal: removal.clone() })?;
         for id in ids {
             self.confirm()?;
             trash.rename_from(&snapshots, id.to_string(), id.to_string())?;
@@ -191,17 +204,20 @@ impl Locked<'_> {
     }
 
     /// Names everything in the trash, durably, so that nothing of it can be taken back any more, and takes its pins away;
-    /// but for snapshots that a reader has a lease on.
+    /// but for snapshots that are to be spared, and those that a reader has a lease on.
     ///
     /// # Errors
     /// If the trash cannot be read or renamed in, or a pin cannot be removed.
-    pub fn condemn_trash(&self) -> Result<Condemned, RepoError> {
+    pub fn condemn_trash(&self, spared: &BTreeSet<SnapshotId>) -> Result<Condemned, RepoError> {
         let trash = self.trash_dir()?;
         let (mut names, mut ids, mut leased) = (Vec::new(), Vec::new(), Vec::new());
         let marked = self.repository().marked_readers(&self.repository().removed_ids()?.into_iter().collect())?;
         for entry in trash.entries()? {
             let Some(name) = entry.name.to_str().map(str::to_owned) else { continue };
             if let Ok(id) = name.parse::<SnapshotId>() {
+                if spared.contains(&id) {
+                    continue;
+                }
                 // What is no directory was never a snapshot, and is removed as what it is.
                 let readers = match trash.open_dir(&name) {
                     Ok(snapshot) => readers(&snapshot),

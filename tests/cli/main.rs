@@ -31,6 +31,7 @@ mod pins;
 mod read;
 mod removal;
 mod report;
+mod series;
 mod server_state;
 mod shell;
 mod side_by_side;

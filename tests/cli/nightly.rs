@@ -93,6 +93,25 @@ fn a_night_makes_a_snapshot_and_says_so_once() {
     assert!(told.starts_with("run: success in ") && told.contains("  create   20") && told.contains("gc "), "{told}");
 }
 
+/// The server shows no table, as with a disk that is not mounted or rights that were taken away.
+#[test]
+fn a_night_that_took_no_table_fails_where_there_were_some_and_removes_nothing() {
+    let night = Night::new("[prune]\nkeep_last = 1\n");
+    night.summary(0, &["run"]);
+    night.freezer.lie("tables", Vec::new());
+    let summary = night.summary(1, &["run"]);
+    assert_eq!(state_of(&summary, "create"), "failed");
+    assert_eq!((state_of(&summary, "prune"), state_of(&summary, "gc")), ("skipped".to_owned(), "skipped".to_owned()));
+    assert!(summary["steps"][0]["error"].as_str().expect("a text").contains("has no table"), "{summary}");
+    let listed = night.chsnap.json(0, &["list"]);
+    let incomplete: Vec<bool> =
+        listed["snapshots"].as_array().expect("rows").iter().map(|row| row["incomplete"] == true).collect();
+    assert_eq!(incomplete, [false, true]);
+    let empty = Night::new("");
+    empty.freezer.lie("tables", Vec::new());
+    empty.summary(3, &["run"]);
+}
+
 #[test]
 fn a_profile_is_named_by_argument_or_option_and_two_are_refused() {
     let night = Night::new("[profile.nfs]\nlock_wait = \"1s\"\n[profile.hourly]\n");

@@ -45,6 +45,33 @@ both_engines! {
 }
 
 both_engines! {
+    /// A snapshot of one table and one of one partition stand between two nights: the next night links every part all the
+    /// same, each from the newest snapshot that has the whole table.
+    fn a_snapshot_of_one_table_does_not_make_the_next_night_freeze_everything(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let (first, _) = create(&chsnap);
+        let one = chsnap.json(0, &["create", "--table", "lab.events"]);
+        let (second, freezes) = create(&chsnap);
+        assert_eq!(freezes, Vec::<String>::new());
+        assert_eq!((&second["placed"]["linked"]["parts"], &second["written_bytes"]), (&first["parts"], &0.into()));
+        let from = |name: &str| -> Vec<Value> {
+            let all = records(&path_of(&chsnap, &second));
+            all.into_iter().filter(|record| (record["table"] == "events") == (name == "events")).map(|record| record["from"].clone()).collect()
+        };
+        assert!(from("events").iter().all(|from| *from == one["id"]), "{:?}", from("events"));
+        assert!(from("others").iter().all(|from| *from == first["id"]), "{:?}", from("others"));
+        let listed = chsnap.json(0, &["list"]);
+        let series: Vec<&Value> = listed["snapshots"].as_array().expect("rows").iter().map(|row| &row["series"]).collect();
+        assert_eq!(series, ["all", "only lab.events", "all"]);
+        let link = fs::read_link(chsnap.repo().join("latest")).expect("latest");
+        assert!(link.ends_with(second["id"].as_str().expect("an id")), "{link:?}");
+        let usage = chsnap.json(0, &["usage", "--exact"]);
+        assert_eq!(usage["exact"]["differing"], serde_json::json!([]), "{}", usage["exact"]);
+    }
+}
+
+both_engines! {
     fn a_night_in_which_nothing_changed_freezes_nothing_and_is_a_full_snapshot(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);

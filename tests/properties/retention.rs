@@ -67,12 +67,23 @@ fn candidate() -> impl Strategy<Value = Candidate> {
     let standing = prop_oneof![
         8 => Just(Standing::Good),
         1 => Just(Standing::Damaged),
+        2 => Just(Standing::Incomplete),
         1 => Just(Standing::Unreadable("no manifest".to_owned())),
     ];
     let name = option::weighted(0.3, "[ab][12]?");
     let tags = vec("[ab]", 0..2);
-    (time(), 0_u64..2, name, tags, option::weighted(0.05, Just("kept".to_owned())), standing)
-        .prop_map(|(time, sequence, name, tags, pin, standing)| Candidate { time, sequence, name, tags, pin, standing })
+    (time(), 0_u64..2, name, tags, option::weighted(0.05, Just("kept".to_owned())), standing, series()).prop_map(
+        |(time, sequence, name, tags, pin, standing, series)| {
+            let is_other = series != MAIN;
+            Candidate { time, sequence, name, tags, pin, standing, series, is_other }
+        },
+    )
+}
+
+const MAIN: &str = "all";
+
+fn series() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just(MAIN), 1 => Just("only a.t"), 1 => Just("without b.*")].prop_map(str::to_owned)
 }
 
 fn count() -> impl Strategy<Value = Count> {
@@ -93,9 +104,9 @@ fn policy() -> impl Strategy<Value = Policy> {
     let counts = [count(), count(), count(), count(), count(), count()];
     let spans = [span(), span(), span(), span(), span(), span()];
     let names = subsequence(vec!["a", "a?", "b*"], 0..2);
-    (counts, spans, names, 0_u32..4, span(), select(&ZONES[..])).prop_map(
-        |(counts, spans, names, min_keep, min_age, zone)| {
-            let mut policy = Policy { min_keep, min_age, zone, ..Policy::default() };
+    (counts, spans, names, 0_u32..4, span(), span(), select(&ZONES[..])).prop_map(
+        |(counts, spans, names, min_keep, min_age, keep_other_within, zone)| {
+            let mut policy = Policy { min_keep, min_age, keep_other_within, zone, ..Policy::default() };
             policy.keep_name = names.into_iter().map(|text| text.parse().expect("a valid pattern")).collect();
             for (rule, (count, span)) in Rule::ALL.into_iter().zip(counts.into_iter().zip(spans)) {
                 *count_of(&mut policy, rule) = count;
@@ -186,22 +197,53 @@ fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
         (0..candidates.len()).partition(|index| !unreadable(index) && candidates[*index].time <= now());
     let pinned = (0..candidates.len()).filter(|index| candidates[*index].pin.is_some());
     let mut kept: BTreeSet<usize> = pinned.chain(others).collect();
+    for series in counting.iter().map(|index| candidates[*index].series.as_str()).collect::<BTreeSet<_>>() {
+        let members: Vec<usize> =
+            counting.iter().copied().filter(|index| candidates[*index].series == series).collect();
+        kept.extend(members.iter().filter(|index| is_named(&candidates[**index], policy)));
+        let newest = members.iter().map(|index| candidates[*index].time).max().expect("one at least");
+        let within = policy.keep_other_within;
+        let has_ended = series != MAIN && !within.is_zero() && newest <= moment_before(within, now(), policy.zone);
+        if !has_ended {
+            let is_whole = |index: &usize| candidates[*index].standing != Standing::Incomplete;
+            let (whole, incomplete): (Vec<usize>, Vec<usize>) = members.iter().copied().partition(is_whole);
+            let among_all = by_rules(candidates, &members, policy);
+            kept.extend(among_all.iter().filter(|index| incomplete.contains(index)));
+            kept.extend(by_rules(candidates, &whole, policy));
+        }
+        for index in &members {
+            let is_good = |index: usize| candidates[index].standing == Standing::Good;
+            let ahead = members.iter().filter(|other| {
+                is_good(**other) && !is_good(*index) || is_good(**other) == is_good(*index) && later(**other, *index)
+            });
+            let is_young = || candidates[*index].time > moment_before(policy.min_age, now(), policy.zone);
+            let is_spared = !has_ended && ahead.count() < policy.min_keep as usize;
+            if is_spared || !policy.min_age.is_zero() && is_young() {
+                kept.insert(*index);
+            }
+        }
+    }
+    kept
+}
+
+fn is_named(candidate: &Candidate, policy: &Policy) -> bool {
+    let texts = candidate.name.iter().chain(&candidate.tags);
+    policy.keep_name.iter().any(|glob| {
+        texts.clone().any(|text| match glob.as_str() {
+            "a" => text == "a",
+            "a?" => text.len() == 2 && text.starts_with('a'),
+            _ => text.starts_with('b'),
+        })
+    })
+}
+
+/// What the rules keep of some snapshots as if there were no others.
+fn by_rules(candidates: &[Candidate], counting: &[usize], policy: &Policy) -> BTreeSet<usize> {
+    let later = |one: usize, other: usize| candidates[one].cmp(&candidates[other]).then(other.cmp(&one)).is_gt();
+    let mut kept = BTreeSet::new();
     let Some(newest) = counting.iter().map(|index| candidates[*index].time).max() else { return kept };
     let oldest =
         counting.iter().copied().find(|index| counting.iter().all(|other| other == index || later(*other, *index)));
-    for index in &counting {
-        let candidate = &candidates[*index];
-        let texts = candidate.name.iter().chain(&candidate.tags);
-        if policy.keep_name.iter().any(|glob| {
-            texts.clone().any(|text| match glob.as_str() {
-                "a" => text == "a",
-                "a?" => text.len() == 2 && text.starts_with('a'),
-                _ => text.starts_with('b'),
-            })
-        }) {
-            kept.insert(*index);
-        }
-    }
     for rule in Rule::ALL {
         let (count, span) = (policy.counts()[rule as usize].1, policy.spans()[rule as usize].1);
         let named = |index: usize| match rule {
@@ -209,7 +251,7 @@ fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
             rule => calendar(rule, candidates[index].time, policy.zone),
         };
         let mut heads: BTreeMap<String, usize> = BTreeMap::new();
-        for index in &counting {
+        for index in counting {
             let head = heads.entry(named(*index)).or_insert(*index);
             if later(*index, *head) {
                 *head = *index;
@@ -227,16 +269,6 @@ fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
         if !span.is_zero() {
             let after = moment_before(span, newest, policy.zone);
             kept.extend(heads.values().chain(&oldest).filter(|index| candidates[**index].time > after));
-        }
-    }
-    for index in &counting {
-        let is_good = |index: usize| candidates[index].standing == Standing::Good;
-        let ahead = counting.iter().filter(|other| {
-            is_good(**other) && !is_good(*index) || is_good(**other) == is_good(*index) && later(**other, *index)
-        });
-        let is_young = || candidates[*index].time > moment_before(policy.min_age, now(), policy.zone);
-        if ahead.count() < policy.min_keep as usize || !policy.min_age.is_zero() && is_young() {
-            kept.insert(*index);
         }
     }
     kept
@@ -315,6 +347,64 @@ proptest! {
         let left: Vec<Candidate> = once.iter().map(|index| candidates[*index].clone()).collect();
         let twice = decide(&left, &policy, now());
         prop_assert!(twice.iter().all(Fate::is_kept));
+    }
+
+    #[test]
+    fn snapshots_of_another_series_change_nothing_in_this_one(
+        candidates in vec(candidate(), 0..60),
+        others in vec(candidate(), 0..30),
+        policy in policy(),
+    ) {
+        let others = others.into_iter().map(|other| Candidate { series: "only z.z".to_owned(), is_other: true, ..other });
+        let all: Vec<Candidate> = candidates.iter().cloned().chain(others).collect();
+        let alone = kept(&decide(&candidates, &policy, now()));
+        let among_others: BTreeSet<usize> =
+            kept(&decide(&all, &policy, now())).into_iter().filter(|index| *index < candidates.len()).collect();
+        prop_assert_eq!(alone, among_others);
+    }
+
+    #[test]
+    fn incomplete_snapshots_push_no_complete_one_out(candidates in vec(candidate(), 0..60), policy in policy()) {
+        let is_whole = |candidate: &&Candidate| candidate.standing != Standing::Incomplete;
+        let whole: Vec<Candidate> = candidates.iter().filter(is_whole).cloned().collect();
+        let sorted = |list: &[Candidate], policy: &Policy| {
+            let kept = kept(&decide(list, policy, now()));
+            let mut kept: Vec<Candidate> = kept.into_iter().map(|index| list[index].clone()).filter(|one| is_whole(&one)).collect();
+            kept.sort();
+            kept
+        };
+        // Whether a series has ended is known by all that it has.
+        let policy = Policy { keep_other_within: Span::default(), ..policy };
+        prop_assert_eq!(sorted(&candidates, &policy), sorted(&whole, &policy));
+    }
+
+    #[test]
+    fn a_series_in_which_all_lack_something_is_pruned_like_any_other(
+        candidates in vec(candidate(), 0..60),
+        policy in policy(),
+    ) {
+        let all_are = |standing: Standing| -> Vec<Candidate> {
+            candidates.iter().map(|one| Candidate { standing: standing.clone(), ..one.clone() }).collect()
+        };
+        let [good, incomplete] = [Standing::Good, Standing::Incomplete].map(|standing| all_are(standing));
+        prop_assert_eq!(kept(&decide(&good, &policy, now())), kept(&decide(&incomplete, &policy, now())));
+    }
+
+    #[test]
+    fn the_newest_good_one_of_each_series_stays_whatever_came_after_it(
+        candidates in vec(candidate(), 0..60),
+        policy in policy(),
+    ) {
+        let policy = Policy { keep_other_within: Span::default(), ..policy.sparing_the_last() };
+        let kept = kept(&decide(&candidates, &policy, now()));
+        let mut newest: BTreeMap<&str, &Candidate> = BTreeMap::new();
+        for candidate in candidates.iter().filter(|one| one.standing == Standing::Good && one.time <= now()) {
+            let best = newest.entry(&candidate.series).or_insert(candidate);
+            *best = (*best).max(candidate);
+        }
+        for candidate in newest.into_values() {
+            prop_assert!(kept.iter().any(|index| candidates[*index] == *candidate), "{candidate:?}");
+        }
     }
 
     /// Two snapshots, and an older one that takes the place of the oldest: of the two both stay if and only if the

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use chsnap::fs;
 use chsnap::ops::usage::{By, UsageRequest};
 use chsnap::ops::{self, Listing};
-use chsnap::repo::{Event, Manifest, Repository, SnapshotState};
+use chsnap::repo::{Event, Manifest, Repository, SnapshotState, Summary};
 
 use super::globals::Globals;
 use super::{WARNED, opening};
@@ -169,17 +169,25 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
         "What list warns of: damaged snapshots, drift and foreign names.",
         number(listing.warnings.len()),
     );
-    let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
+    let main = &listing.series.chosen;
+    let of_main = |summary: &&Summary| summary.is_good() && summary.is_of(main);
+    let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(of_main);
+    let incomplete = listing.snapshots.iter().filter(|(summary, _)| summary.incomplete).count();
+    page.gauge(
+        "chsnap_snapshots_incomplete",
+        "Snapshots that lack a table which they could have had.",
+        number(incomplete),
+    );
     let Some(newest) = complete().max_by_key(|summary| summary.time) else { return };
     page.gauge(
         "chsnap_newest_snapshot_timestamp_seconds",
-        "When the newest complete snapshot was begun.",
+        "When the newest complete snapshot of the main series was begun.",
         seconds(newest.time),
     );
     if let Some(oldest) = complete().map(|summary| summary.time).min() {
         page.gauge(
             "chsnap_oldest_snapshot_timestamp_seconds",
-            "When the oldest complete snapshot was begun.",
+            "When the oldest complete snapshot of the main series was begun.",
             seconds(oldest),
         );
     }
@@ -314,7 +322,8 @@ fn usage(page: &mut Page, repository: &Repository, globals: &Globals, now: DateT
     ] {
         page.gauge(name, help, number(value));
     }
-    if let Some(newest) = found.snapshots.iter().rev().find(|row| row.summary.is_complete()) {
+    let is_of_main = |summary: &Summary| summary.is_good() && summary.is_of(&found.series.chosen);
+    if let Some(newest) = found.snapshots.iter().rev().find(|row| is_of_main(&row.summary)) {
         page.gauge(
             "chsnap_newest_snapshot_exclusive_bytes",
             "What nothing else links.",

@@ -14,9 +14,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chsnap::fs;
 use chsnap::model::SnapshotId;
+use chsnap::ops::prune::candidate;
 use chsnap::ops::usage::{By, TableUsage, Usage, UsageRequest, usage};
 use chsnap::ops::{self, Drill, OpError};
-use chsnap::plan::retention::{Candidate, Fate, Policy, Standing, decide};
+use chsnap::plan::retention::{Candidate, Fate, Policy, decide};
 use chsnap::repo::{Event, LastCheck, Repository, SnapshotState};
 use serde_json::json;
 
@@ -153,30 +154,19 @@ fn fates(
     if policy.is_empty() {
         return BTreeMap::new();
     }
-    let candidate = |row: &chsnap::ops::usage::SnapshotUsage| {
-        let summary = &row.summary;
-        let damaged = checks.get(&summary.id).is_some_and(|check| check.damaged);
-        Candidate {
-            time: summary.time,
-            sequence: summary.sequence.unwrap_or(0),
-            name: summary.label.text.clone(),
-            tags: Vec::new(),
-            pin: row.pin.as_ref().map(|pin| pin.reason.clone()),
-            standing: match &summary.problem {
-                Some(problem) => Standing::Unreadable(problem.clone()),
-                None if damaged => Standing::Damaged,
-                None => Standing::Good,
-            },
-        }
+    let of = |row: &chsnap::ops::usage::SnapshotUsage| {
+        let is_damaged = checks.get(&row.summary.id).is_some_and(|check| check.damaged);
+        candidate(&row.summary, is_damaged, row.pin.as_ref(), &found.series.main)
     };
-    let candidates: Vec<Candidate> = found.snapshots.iter().map(candidate).collect();
+    let candidates: Vec<Candidate> = found.snapshots.iter().map(of).collect();
     let fates = decide(&candidates, policy, now).into_iter();
     fates.filter_map(|fate| Some((found.snapshots.get(fate.index)?.summary.id, fate))).collect()
 }
 
 /// How large each table was in the last snapshots; one that cannot be read is passed over.
 fn history(repository: &Repository, found: &Usage) -> BTreeMap<(String, String), Vec<f64>> {
-    let complete = found.snapshots.iter().filter(|row| row.summary.is_complete());
+    let of_series = |row: &&chsnap::ops::usage::SnapshotUsage| row.summary.is_of(&found.series.chosen);
+    let complete = found.snapshots.iter().filter(|row| row.summary.is_complete()).filter(of_series);
     let ids: Vec<SnapshotId> = complete.map(|row| row.summary.id).collect();
     let mut history: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     let manifests =

@@ -4,6 +4,7 @@ use chrono::SecondsFormat;
 use chsnap::model::SnapshotId;
 use chsnap::ops::Drill;
 use chsnap::ops::usage::SnapshotUsage;
+use chsnap::repo::Summary;
 
 use super::super::render;
 use super::Facts;
@@ -47,7 +48,9 @@ pub(super) fn page(facts: &Facts) -> String {
 }
 
 fn newest(facts: &Facts) -> Option<&SnapshotUsage> {
-    let good = facts.usage.snapshots.iter().filter(|row| row.summary.is_complete() && row.summary.time <= facts.now);
+    let series = &facts.usage.series.chosen;
+    let is_good = |summary: &Summary| summary.is_good() && summary.is_of(series) && summary.time <= facts.now;
+    let good = facts.usage.snapshots.iter().filter(|row| is_good(&row.summary));
     good.max_by_key(|row| row.summary.time)
 }
 

@@ -15,7 +15,7 @@ use chsnap::fs;
 use chsnap::model::{Warning, WarningKind};
 use chsnap::ops;
 use chsnap::plan::{missed, next_wait, worst_code};
-use chsnap::repo::{Event, Repository};
+use chsnap::repo::{Event, Repository, Summary as RepoSummary};
 
 use super::early::Early;
 use super::failure::Failure;
@@ -37,7 +37,10 @@ pub(super) struct Args {
     /// How often it is run: what is late by half as much again was missed, and said so
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     every: Duration,
-    /// With less free than this, gc and what the policy lets go come before create
+    /// How long removed snapshots stay in the trash at least; 0 keeps them until the next run
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    trash_keep: Duration,
+    /// With less free than this, all of the trash and what the policy lets go go before create
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
     /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
@@ -207,17 +210,20 @@ impl Run<'_> {
         }
         self.make_room();
         let create = self.create();
+        let create = self.refuse_an_empty_night(create);
         let is_made = create.is_done();
         let may_go_on = is_made || !matches!(create.code(), 2 | 10 | 11);
         self.summary.snapshot = create.text_of("id");
         self.summary.steps.push(create);
         let no_snapshot = "there is no new snapshot";
-        self.prune(is_made, no_snapshot);
+        // What this run removes can be undone until the next one.
         if is_made {
-            self.step("gc", &[]);
+            let older_than = humantime::format_duration(self.args.trash_keep).to_string();
+            self.step("gc", &["--older-than", &older_than]);
         } else {
             self.skip("gc", no_snapshot);
         }
+        self.prune(is_made, no_snapshot);
         if may_go_on {
             self.verify();
         }
@@ -232,8 +238,11 @@ impl Run<'_> {
     fn look(&mut self) -> Result<(), Failure> {
         let repository = opening::open(self.runner.globals)?;
         let listing = ops::list(&repository)?;
-        let good = listing.snapshots.iter().filter(|(summary, _)| summary.is_complete());
-        let newest = good.map(|(summary, _)| summary.time).max();
+        let main = |summary: &&RepoSummary| summary.is_complete() && summary.is_of(&listing.series.main);
+        let of_main = listing.snapshots.iter().map(|(summary, _)| summary).filter(main);
+        let newest = of_main.clone().map(|summary| summary.time).max();
+        self.summary.tables_before =
+            of_main.filter(|summary| summary.is_good()).last().map_or(0, |summary| summary.totals.tables);
         self.summary.missed = missed(newest, self.summary.started, self.args.every);
         self.summary.free_before = free_bytes(&repository);
         Ok(())
@@ -248,10 +257,10 @@ impl Run<'_> {
         }
         let text = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), render::bytes);
         let before = text(self.free());
-        self.step("gc", &[]);
+        self.step("gc", &["--older-than", "0s"]);
         if is_short(self) && self.runner.has("prune") && self.runner.is_configured("prune") {
             self.step("prune", &["--yes"]);
-            self.step("gc", &[]);
+            self.step("gc", &["--older-than", "0s"]);
         }
         if is_short(self) {
             let (free, wanted) = (text(self.free()), render::bytes(wanted));
@@ -260,6 +269,16 @@ impl Run<'_> {
         } else {
             self.summary.notes.push(format!("room was made first: {before} were free, {} are", text(self.free())));
         }
+    }
+
+    /// A night that took no table although the last complete one has some has failed: nothing may be removed on its account.
+    fn refuse_an_empty_night(&self, mut create: Step) -> Step {
+        let before = self.summary.tables_before;
+        if create.is_done() && create.number_of("tables") == Some(0) && before > 0 {
+            let before = render::count(before, "table");
+            create.fail(1, format!("the snapshot has no table, and the last complete one has {before}"));
+        }
+        create
     }
 
     fn free(&self) -> Option<u64> {

@@ -49,6 +49,11 @@ impl Step {
         Self { name: name.to_owned(), state, seconds: 0.0, document: None }
     }
 
+    /// Has it count as failed, with its answer as it is.
+    pub(super) fn fail(&mut self, code: u8, message: String) {
+        self.state = State::Failed { code, message, hint: None, is_absent: false };
+    }
+
     pub(super) fn code(&self) -> u8 {
         match self.state {
             State::Ended(code) | State::Failed { code, .. } => code,

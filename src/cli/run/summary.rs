@@ -31,6 +31,8 @@ pub(super) struct Summary {
     pub(super) missed: Option<Missed>,
     pub(super) retries: u32,
     pub(super) free_before: Option<u64>,
+    /// Tables of the last complete snapshot of the main series before this run.
+    pub(super) tables_before: u64,
     pub(super) free_after: Option<u64>,
 }
 
@@ -63,6 +65,7 @@ impl Summary {
             missed: None,
             retries: 0,
             free_before: None,
+            tables_before: 0,
             free_after: None,
         }
     }

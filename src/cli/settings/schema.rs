@@ -9,16 +9,18 @@ use super::GLOBAL;
 use crate::cli::failure::url_hint;
 
 /// Options that say yes to something once and must not say it every night, and those that choose the files themselves.
-const NEVER: [&str; 12] = [
+const NEVER: [&str; 14] = [
     "allow-other-server",
     "config",
     "dry-run",
     "force",
     "help",
     "json",
+    "only-these",
     "profile",
     "replace",
     "repair",
+    "series",
     "version",
     "yes",
     "yes-really",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals, Warning};
+use crate::model::{Links, Part, PartName, PartitionId, Placed, SnapshotId, Table, Totals, Warning};
 use crate::plan::{CreatePlan, TablePattern};
 use crate::repo::{
     BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
@@ -27,6 +27,8 @@ pub(super) struct Parts<'a> {
     pub(super) plan: &'a CreatePlan,
     pub(super) tree: Tree,
     pub(super) previous: Option<&'a Previous>,
+    /// The snapshot by which the index knows unchanged parts.
+    pub(super) source: Option<SnapshotId>,
     pub(super) metadata: Written,
     pub(super) warnings: &'a [Warning],
 }
@@ -105,7 +107,7 @@ impl Parts<'_> {
             let describe = |part: TakenPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
-                (record(&taken.after, &part, known, digest), note(&part))
+                (record(&taken.after, &part, known, digest), note(&part, self.source))
             };
             // Piece by piece, the first names from the end of the list: so the list gets shorter meanwhile.
             parts.reverse();
@@ -227,13 +229,14 @@ fn hold(record: &PartRecord, note: &Note) -> HeldPart {
 }
 
 /// What is noted of a part, its links aside.
-fn note(part: &TakenPart) -> Note {
+fn note(part: &TakenPart, source: Option<SnapshotId>) -> Note {
     let inspected = &part.inspected;
     Note {
         links: Links::default(),
         directories: inspected.directories,
         directory_bytes: inspected.directory_bytes,
-        is_unchanged: part.is_unchanged,
+        // One that another snapshot has is looked for by its inodes.
+        is_unchanged: part.is_unchanged && part.from == source,
         is_whole: inspected.problems.is_empty(),
     }
 }

@@ -28,7 +28,7 @@ use chrono::{DateTime, Utc};
 use crate::exec;
 use crate::model::{SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
-use crate::plan::CreatePlan;
+use crate::plan::{CreatePlan, SeriesKey};
 use crate::repo::{BoundServer, Index, Repository};
 use crate::server::{self, Identity, Server};
 
@@ -41,7 +41,7 @@ use super::waiting::patiently;
 
 pub(super) use guards::{is_same, same_server};
 use previous::Previous;
-pub use request::{Clock, FreezeMode, IdsMode, Report, Request};
+pub use request::{Clock, FreezeMode, IdsMode, Report, Request, RequestedPin};
 use run::{Run, Sealed, Source};
 use survey::{Survey, plan, survey};
 use unchanged::compare_all;
@@ -85,8 +85,9 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
     let mut survey = survey(server, &request.selection)?;
     let mut unread = Vec::new();
     let pool = exec::pool(request.jobs)?;
+    let series = SeriesKey::from(&request.selection);
     let previous = match request.freeze {
-        FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &mut unread))?,
+        FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &series, &mut unread))?,
         FreezeMode::All => None,
     };
     let (_, local, warning) = check(repository, server, &mut survey, request)?;
@@ -123,10 +124,11 @@ pub fn create(
     // The last snapshot is read while the server makes its list of parts: neither needs the other.
     let with_parts = request.freeze == FreezeMode::Changed;
     let mut unread = Vec::new();
+    let series = SeriesKey::from(&request.selection);
     let (survey, previous) = std::thread::scope(|scope| {
         let read = || -> Result<_, OpError> {
             let index = Index::open(repository)?;
-            let previous = pool.install(|| Previous::read(repository, &index, with_parts, &mut unread));
+            let previous = pool.install(|| Previous::read(repository, &index, &series, with_parts, &mut unread));
             Ok((index, previous))
         };
         let previous = scope.spawn(|| stages.run(Stage::Previous, read));

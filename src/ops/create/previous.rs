@@ -1,6 +1,6 @@
-//! The last complete snapshot, as far as the next one is made from it.
+//! The earlier snapshots, as far as the next one is made from them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -9,17 +9,17 @@ use rayon::prelude::*;
 use crate::fs::{Dir, Entry, FsError, Kind};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
 use crate::ops::error::OpError;
-use crate::repo::{self, Index, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
+use crate::plan::{LinkCandidate, SeriesKey, link_order};
+use crate::repo::{self, Index, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts};
 
-/// The newest complete snapshot.
+/// The snapshot that the next one is compared with, and those that its parts are linked from.
 #[derive(Debug)]
 pub(super) struct Previous {
+    /// The newest snapshot of the series, or of the main one.
     pub(super) id: SnapshotId,
-    /// When it was begun.
-    pub(super) time: DateTime<Utc>,
     pub(super) inodes: InodeSet,
-    /// What parts can be linked from; nothing where everything is frozen.
-    earlier: Option<Earlier>,
+    /// What parts can be linked from, of each table in the first one that has it; nothing where everything is frozen.
+    earlier: Vec<Earlier>,
 }
 
 /// The parts of a table, by name. In one piece: there can be hundreds of thousands, and they go together.
@@ -40,29 +40,36 @@ impl TableParts {
 /// The tables of a snapshot with their parts.
 #[derive(Debug)]
 struct Earlier {
+    id: SnapshotId,
+    /// When it was begun.
+    time: DateTime<Utc>,
     data: Dir,
     parts: HashMap<TableName, TableParts>,
     names: HashMap<TableUuid, TableName>,
 }
 
-/// One table of the snapshot.
+/// One table of an earlier snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct EarlierTable<'a> {
+    /// The snapshot.
+    pub(super) id: SnapshotId,
+    /// When that was begun.
+    pub(super) time: DateTime<Utc>,
     pub(super) dir: Dir,
     pub(super) parts: &'a TableParts,
 }
 
 impl Previous {
-    /// Reads the newest complete snapshot, its parts only where they are to be linked from. One that cannot be read is a
-    /// warning, and no reason to have none of tonight: then everything is frozen.
+    /// Reads the snapshot that one of `series` is compared with, and, `with_parts`, those that parts are linked from. One
+    /// that cannot be read is a warning, and no reason to have none of tonight: its tables are frozen.
     pub(super) fn read(
         repository: &Repository,
         index: &Index,
+        series: &SeriesKey,
         with_parts: bool,
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
-        let mut complete = index.summaries().iter().rev().filter(|summary| Summary::is_complete(summary));
-        let newest = complete.next()?;
+        let newest = compared(index.summaries(), index.series(), series)?;
         let mut previous = match Self::look(repository, index, newest) {
             Ok(Some(found)) => found,
             Ok(None) => return None,
@@ -72,26 +79,21 @@ impl Previous {
             }
         };
         if with_parts {
-            match Earlier::read(repository, previous.id, warnings) {
-                Ok(earlier) => previous.earlier = earlier,
-                Err(error) => warnings.push(unread(newest.id, &error)),
-            }
+            previous.earlier = read_earlier(repository, index.summaries(), series, warnings);
         }
         Some(previous)
     }
 
-    /// The same without the index, and with nothing but its parts: for a comparison that changes no file.
-    pub(super) fn read_parts(repository: &Repository, warnings: &mut Vec<Warning>) -> Result<Option<Self>, OpError> {
-        let summaries = repository.summaries()?;
-        let Some(newest) = summaries.iter().rev().find(|summary| Summary::is_complete(summary)) else {
-            return Ok(None);
-        };
-        let mut previous = Self { id: newest.id, time: newest.time, inodes: InodeSet::default(), earlier: None };
-        match Earlier::read(repository, newest.id, warnings) {
-            Ok(earlier) => previous.earlier = earlier,
-            Err(error) => warnings.push(unread(newest.id, &error)),
-        }
-        Ok(Some(previous))
+    /// The same without the index, and with nothing but the parts: for a comparison that changes no file.
+    pub(super) fn read_parts(
+        repository: &Repository,
+        series: &SeriesKey,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<Self>, OpError> {
+        let (summaries, of) = repository.summaries()?;
+        let Some(newest) = compared(&summaries, &of, series) else { return Ok(None) };
+        let earlier = read_earlier(repository, &summaries, series, warnings);
+        Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier }))
     }
 
     /// The snapshot with the inodes of its parts; nothing if it has gone.
@@ -106,27 +108,66 @@ impl Previous {
             (None, Some(data)) => inodes_below(data)?,
             (None, None) => InodeSet::default(),
         };
-        Ok(Some(Self { id: newest.id, time: newest.time, inodes, earlier: None }))
+        Ok(Some(Self { id: newest.id, inodes, earlier: Vec::new() }))
     }
 
     /// Without its parts, once nothing is linked from it any more: they take much memory.
     pub(super) fn without_parts(self) -> Self {
-        Self { earlier: None, ..self }
+        Self { earlier: Vec::new(), ..self }
+    }
+
+    /// The snapshot that most parts can be linked from.
+    pub(super) fn main_source(&self) -> Option<SnapshotId> {
+        let parts = |earlier: &&Earlier| earlier.parts.values().map(|parts| parts.0.len()).sum::<usize>();
+        self.earlier.iter().max_by_key(parts).map(|earlier| earlier.id)
     }
 
     /// Whether it has a part of this name of a table, which can be linked.
     pub(super) fn knows(&self, table: &Table, part: &PartName) -> bool {
-        let parts = self.earlier.as_ref().and_then(|earlier| earlier.parts.get(earlier.name_of(table)?));
+        let parts = self.earlier.iter().find_map(|earlier| earlier.parts.get(earlier.name_of(table)?));
         parts.is_some_and(|parts| parts.get(part).is_some())
     }
 
-    /// The table as the snapshot has it.
+    /// The table as the newest snapshot has it that has it at all.
     pub(super) fn table(&self, table: &Table) -> Result<Option<EarlierTable<'_>>, FsError> {
-        let Some(earlier) = &self.earlier else { return Ok(None) };
-        let Some(name) = earlier.name_of(table) else { return Ok(None) };
-        let Some(parts) = earlier.parts.get(name) else { return Ok(None) };
-        Ok(earlier.data.find_beneath(&repo::table_below_data(name))?.map(|dir| EarlierTable { dir, parts }))
+        let of = |earlier: &Earlier| Some(earlier.name_of(table)?.clone());
+        let found = self.earlier.iter().find_map(|earlier| {
+            let name = of(earlier)?;
+            Some((earlier, earlier.parts.get(&name)?, name))
+        });
+        let Some((earlier, parts, name)) = found else { return Ok(None) };
+        let dir = earlier.data.find_beneath(&repo::table_below_data(&name))?;
+        Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts }))
     }
+}
+
+/// The snapshot that a new one of a series is compared with: the newest of its series or of the main one.
+fn compared<'a>(summaries: &'a [Summary], of: &SeriesOf, series: &SeriesKey) -> Option<&'a Summary> {
+    let is_own = |summary: &&Summary| summary.is_complete() && summary.is_of(series);
+    let own = summaries.iter().rev().find(is_own);
+    let main = line(summaries, &of.main).last().copied();
+    [own, main].into_iter().flatten().max_by_key(|summary| (summary.sequence, summary.id))
+}
+
+/// The snapshots that parts of a new one of `series` are linked from, as [`link_order`] has it.
+fn read_earlier(
+    repository: &Repository,
+    summaries: &[Summary],
+    series: &SeriesKey,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Earlier> {
+    let readable: Vec<&Summary> = summaries.iter().filter(|summary| summary.is_complete()).collect();
+    let candidates: Vec<LinkCandidate<'_>> = (readable.iter())
+        .map(|summary| LinkCandidate { key: &summary.content.key, is_complete: !summary.incomplete })
+        .collect();
+    let mut all: Vec<Earlier> = Vec::new();
+    for summary in link_order(&candidates, series).into_iter().filter_map(|place| readable.get(place)) {
+        match Earlier::read(repository, summary, &all, warnings) {
+            Ok(earlier) => all.extend(earlier),
+            Err(error) => warnings.push(unread(summary.id, &error)),
+        }
+    }
+    all
 }
 
 type DamagedParts = BTreeSet<(TableName, PartName)>;
@@ -150,16 +191,38 @@ fn unread(id: SnapshotId, error: &dyn std::error::Error) -> Warning {
 }
 
 impl Earlier {
-    /// The parts of a snapshot; nothing if it has no tables or has gone.
-    fn read(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> Result<Option<Self>, RepoError> {
+    /// The parts of a snapshot, but for tables that newer ones have; nothing if it has no others or has gone.
+    fn read(
+        repository: &Repository,
+        summary: &Summary,
+        newer: &[Self],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<Self>, RepoError> {
+        let id = summary.id;
         let snapshot = match repository.snapshot_dir(id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
         let Some(data) = snapshot.find_beneath(Path::new(repo::DATA))? else { return Ok(None) };
         let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
-        let records = read_parts(&snapshot, &manifest.parts_blake3)?;
-        Ok(Some(Self::new(data, records, &noted(repository, id, warnings))))
+        let is_new = |uuid: Option<&TableUuid>, name: &TableName| !newer.iter().any(|newer| newer.has(uuid, name));
+        let mut entries = manifest.tables.iter().filter(|entry| entry.parts > 0);
+        let has_new = entries.any(|entry| is_new(entry.uuid.as_ref(), &TableName::new(&entry.database, &entry.table)));
+        if !newer.is_empty() && !has_new {
+            return Ok(None);
+        }
+        let mut records = read_parts(&snapshot, &manifest.parts_blake3)?;
+        let mut known: HashSet<TableName> = HashSet::new();
+        for entry in &manifest.tables {
+            let name = TableName::new(&entry.database, &entry.table);
+            if !is_new(entry.uuid.as_ref(), &name) {
+                known.insert(name);
+            }
+        }
+        if !known.is_empty() {
+            records.retain(|record| !known.contains(&TableName::new(record.database.as_str(), record.table.as_str())));
+        }
+        Ok(Some(Self::new(summary, data, records, &noted(repository, id, warnings))))
     }
 
     /// The name that a table has in the snapshot: in Atomic databases that of the table of the same UUID.
@@ -170,7 +233,15 @@ impl Earlier {
         }
     }
 
-    fn new(data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
+    /// Whether a table is in it, by its UUID or, where it has none, by its name.
+    fn has(&self, uuid: Option<&TableUuid>, name: &TableName) -> bool {
+        match uuid {
+            Some(uuid) => self.names.contains_key(uuid),
+            None => self.parts.contains_key(name),
+        }
+    }
+
+    fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
         let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
         let mut counts: HashMap<TableName, usize> = HashMap::new();
         for record in &records {
@@ -194,7 +265,7 @@ impl Earlier {
         for parts in parts.values_mut() {
             parts.0.sort_unstable_by(|a, b| a.part.cmp(&b.part));
         }
-        Self { data, parts, names }
+        Self { id: summary.id, time: summary.time, data, parts, names }
     }
 }
 

@@ -54,6 +54,15 @@ impl IdsMode {
     }
 }
 
+/// A pin that a new snapshot is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedPin {
+    /// Why; may be empty.
+    pub reason: String,
+    /// Until when; for ever where that is not said.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// What a `create` is asked to do.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
@@ -62,8 +71,8 @@ pub struct Request {
     pub selection: Selection,
     /// A label for the snapshot.
     pub label: Label,
-    /// A reason to pin it.
-    pub pin: Option<String>,
+    /// How it is to be pinned, if it is.
+    pub pin: Option<RequestedPin>,
     /// What is frozen.
     pub freeze: FreezeMode,
     /// How parts may be placed.

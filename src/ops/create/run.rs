@@ -147,14 +147,16 @@ impl Run<'_> {
             definitions::Definitions { server, local: &local, incoming, request, copying: &copying, held };
         let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         // Nothing is linked from them any more.
+        let source = previous.as_ref().and_then(Previous::main_source);
         let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
-        let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
+        let parts =
+            manifest::Parts { identity, bound, plan: &plan, tree, previous, source, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
-        if let Some(reason) = &request.pin {
+        if let Some(pin) = &request.pin {
             // Before the commit: a snapshot that is to be pinned never stands without its pin.
-            self.locked.set_pin(incoming.id(), &Pin { reason: reason.clone(), since: now(), until: None })?;
+            self.locked.set_pin(incoming.id(), &Pin { reason: pin.reason.clone(), since: now(), until: pin.until })?;
         }
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
@@ -164,7 +166,7 @@ impl Run<'_> {
             let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
             // Not of what is not whole: there may be more in it than is listed, and who wants to know looks at the tree.
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
-                index.keep_snapshot(repository, (incoming.id(), stamp), &held, previous.map(|previous| previous.id));
+                index.keep_snapshot(repository, (incoming.id(), stamp), &held, source);
             }
             early.finish()
         };
@@ -205,12 +207,16 @@ impl Run<'_> {
             }
         };
         stages.run(Stage::Index, || {
-            note("latest is not updated", locked.point_latest_at(Some(id)).map_err(OpError::from));
             let used_bytes =
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
-            note("the index is not updated", Index::open(repository).map(drop).map_err(OpError::from));
+            match Index::open(repository) {
+                Ok(index) => {
+                    note("latest is not updated", locked.point_latest_at(index.latest()).map_err(OpError::from));
+                }
+                Err(error) => note("the index is not updated", Err(error.into())),
+            }
             if let Some(sources) = sources.take() {
                 let keys = counts.take_keys();
                 let keys_of = |record: &PartRecord| {

@@ -59,7 +59,7 @@ pub(super) fn compare_all(
         let is_same = |(part, table): &(&Part, &Dir)| -> Result<Option<PartName>, OpError> {
             let Some(earlier) = &earlier else { return Ok(None) };
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
-            let held = HeldTable { dir: &earlier.dir, since: previous.time };
+            let held = HeldTable { dir: &earlier.dir, since: earlier.time };
             let Some(likeness) = likeness.get(part.disk.as_str()).copied() else { return Ok(None) };
             Ok(exec::is_unchanged(table, held, record, likeness)?.then(|| part.name.clone()))
         };
@@ -92,7 +92,7 @@ impl Taker<'_> {
     ) -> Result<Linked, OpError> {
         let mut candidates = live_parts(freeze, live);
         candidates.retain(|(part, _)| freeze.is_linked(part));
-        let (Some(earlier), Some(previous)) = (earlier, self.previous) else {
+        let Some(earlier) = earlier else {
             // The plan has seen a snapshot that is gone or lacks the table's directory by now.
             return Ok(Linked { parts: Vec::new(), extension: extend_freeze(freeze, |_| false) });
         };
@@ -104,14 +104,14 @@ impl Taker<'_> {
                 self.early.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
-            let Some(relinked) = self.relink(previous, earlier, (part, table, record), to)? else { return Ok(None) };
+            let Some(relinked) = self.relink(earlier, (part, table, record), to)? else { return Ok(None) };
             let Relink { mut inspected, left_out, copied } = relinked;
             if self.copying.records() {
                 inspected.directory = record.directory;
             }
             let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
             self.stages.monitor().advanced(Stage::Check, work);
-            let (disk, from) = (part.disk.clone(), Some(previous.id));
+            let (disk, from) = (part.disk.clone(), Some(earlier.id));
             // What the inodes do not hold was written down when they were made.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
             let (name, is_unchanged) = (part.name.clone(), copied.is_none());
@@ -143,13 +143,12 @@ impl Taker<'_> {
     /// Links one part, if it is as in the last snapshot.
     fn relink(
         &self,
-        previous: &Previous,
         earlier: &EarlierTable<'_>,
         (part, live, record): (&Part, &Dir, &PartRecord),
         to: Destination<'_>,
     ) -> Result<Option<Relink>, OpError> {
         let name = &part.name;
-        let held = HeldTable { dir: &earlier.dir, since: previous.time };
+        let held = HeldTable { dir: &earlier.dir, since: earlier.time };
         let likeness = if self.copying.copies(&part.disk) {
             Likeness::SameContent(self.copying.keeping)
         } else {

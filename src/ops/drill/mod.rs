@@ -121,7 +121,7 @@ impl DrillContext<'_> {
             return Ok(drilled);
         }
         let restore = self.restore_request(&selection, now);
-        let reference = SnapshotReference::Prefix(self.candidates.source.id.to_string());
+        let reference = SnapshotReference::Id(self.candidates.source.id);
         let (repository, server, monitor) = (self.repository, self.server, stages.monitor());
         let prepared = prepare_recovering(repository, server, &reference, &restore, Recovers::OwnDrills, monitor)?;
         let version = prepared.server_version();

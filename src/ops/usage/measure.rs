@@ -9,7 +9,7 @@ use crate::exec::{self, Found, Question};
 use crate::fs::{Dir, ErrorKind};
 use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId, Warning, WarningKind};
 use crate::plan::{Asked, HolderSets, Holders, Piece, SetId, Space, Summed, sum_up};
-use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, Summary};
+use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, SeriesOf, Summary};
 
 use super::beside::Beside;
 use super::hold::{Holder, not_counted};
@@ -35,6 +35,8 @@ pub struct Cost {
 /// Who holds what in a repository, at one moment.
 #[derive(Debug)]
 pub struct Measured {
+    /// Which series there are.
+    pub series: SeriesOf,
     /// The snapshots in the order in which they were made; their positions are their numbers as holders.
     pub summaries: Vec<Summary>,
     /// The snapshots in the trash; their numbers follow.
@@ -111,6 +113,7 @@ pub(super) fn measure_without(
             repository.removed_ids()?.into_iter().filter(|id| !present.contains(id)).collect()
         };
         let holdings = index.holdings(repository);
+        let series = index.series().clone();
         cost.index += began.elapsed();
         let mut counting = Counting {
             repository,
@@ -152,7 +155,7 @@ pub(super) fn measure_without(
         }));
         let Summed { space, .. } = summed;
         let asked = questions.asked;
-        return Ok(Measured { summaries, removed, space, warnings, cost, beside, holdings, asked, differing });
+        return Ok(Measured { summaries, series, removed, space, warnings, cost, beside, holdings, asked, differing });
     }
     unreachable!("the last attempt returns")
 }

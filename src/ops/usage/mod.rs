@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 
 use crate::fs::{self, FilesystemSpace};
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
-use crate::plan::{Growth, Held, Holders, Sample, SnapshotReference, Space, growth};
-use crate::repo::{Event, Index, Pin, Repository, Summary};
+use crate::plan::{Growth, Held, Holders, Sample, SeriesKey, SnapshotReference, Space, growth};
+use crate::repo::{Event, Index, Pin, Repository, SeriesOf, Summary};
 
 use super::error::OpError;
 use super::read::{resolve, unreadable};
@@ -131,6 +131,8 @@ pub struct Usage {
     pub filesystem: FilesystemSpace,
     /// The snapshots that were asked for, in the order in which they were made.
     pub snapshots: Vec<SnapshotUsage>,
+    /// Which series there are.
+    pub series: SeriesOf,
     /// By table or partition, if that was asked.
     pub tables: Option<Vec<TableUsage>>,
     /// What the snapshots of [`UsageRequest::freed`] free together.
@@ -178,6 +180,7 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
     Ok(Usage {
         time: now,
         filesystem,
+        series: measured.series.clone(),
         tables,
         freed: (!request.freed.is_empty()).then(|| measured.freed(&freed)),
         removed: measured.removed.clone(),
@@ -233,12 +236,15 @@ impl Measured {
 fn rows(repository: &Repository, measured: &Measured) -> Result<Vec<SnapshotUsage>, OpError> {
     let order: Vec<usize> = (0..measured.summaries.len()).collect();
     let with_older = measured.space.freed_in_order(&order);
-    let mut before = None;
+    // A snapshot is compared with the last one of its series or of the main one.
+    let mut newest: BTreeMap<&SeriesKey, usize> = BTreeMap::new();
     let mut rows = Vec::new();
     for ((number, summary), freed_with_older_bytes) in measured.summaries.iter().enumerate().zip(with_older) {
+        let of = |key| newest.get(key).copied();
+        let before = summary.series.as_ref().and_then(of).max(of(&measured.series.main));
         let held = measured.space.held(number, before);
-        if summary.is_complete() {
-            before = Some(number);
+        if let Some(key) = &summary.series {
+            newest.insert(key, number);
         }
         let freed_bytes = held.exclusive_bytes + held.directory_bytes;
         let pin = repository.pin(summary.id)?;

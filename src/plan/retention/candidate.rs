@@ -11,6 +11,9 @@ pub enum Standing {
     /// Complete, and a verification found damage in it: the rules treat it as any other, but where good ones are left
     /// it is none of those that `min_keep` speaks of.
     Damaged,
+    /// It lacks a table that it could have had. The rules keep it among the others of its series, but no complete one goes
+    /// because of it, and where good ones are left it is none of those that `min_keep` speaks of.
+    Incomplete,
     /// Its manifest cannot be read, or is of a newer format: for this reason. The rules do not judge it, it stays, and
     /// counts for nothing.
     Unreadable(String),
@@ -32,4 +35,8 @@ pub struct Candidate {
     pub pin: Option<String>,
     /// What is known of it.
     pub standing: Standing,
+    /// Its series: each is judged by itself.
+    pub series: String,
+    /// Whether its series is another one than the main one.
+    pub is_other: bool,
 }

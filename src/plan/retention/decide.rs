@@ -1,6 +1,6 @@
 //! The decision: each snapshot stays, with every reason for it, or goes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
@@ -11,13 +11,17 @@ use super::reason::Reason;
 use super::rule::Rule;
 use super::span::Span;
 
-/// What becomes of one snapshot.
+/// What happens to one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
     /// Its place in the list that was asked about.
     pub index: usize,
     /// Every reason to keep it; without one it goes.
     pub reasons: Vec<Reason>,
+    /// Its series; none where that is not known.
+    pub series: Option<String>,
+    /// Whether its series is let go as a whole: it is not the main one, and has had nothing new for long.
+    pub is_of_ended_series: bool,
 }
 
 impl Fate {
@@ -34,9 +38,10 @@ struct Judged<'a> {
     /// By the clocks of the policy's zone.
     local: NaiveDateTime,
     reasons: Vec<Reason>,
+    is_of_ended_series: bool,
 }
 
-/// Decides on all snapshots. There is a fate for each, the newest first.
+/// Decides on all snapshots, each series by itself. There is a fate for each, the newest first.
 ///
 /// An empty policy removes all that nothing else keeps: whoever removes by it refuses it first ([`Policy::is_empty`]).
 #[must_use]
@@ -49,11 +54,12 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
             candidate,
             local: candidate.time.with_timezone(&policy.zone).naive_local(),
             reasons: Vec::new(),
+            is_of_ended_series: false,
         })
         .collect();
     all.sort_by(|one, other| other.candidate.cmp(one.candidate));
     // What no rule judges fills no period and is no reference.
-    let mut present = Vec::with_capacity(all.len());
+    let mut present: BTreeMap<&str, Vec<&mut Judged<'_>>> = BTreeMap::new();
     for judged in &mut all {
         let candidate = judged.candidate;
         judged.reasons.extend(candidate.pin.clone().map(Reason::Pinned));
@@ -62,76 +68,148 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
         } else if candidate.time > now {
             judged.reasons.push(Reason::Future);
         } else {
-            present.push(judged);
+            present.entry(&candidate.series).or_default().push(judged);
         }
     }
-    for judged in &mut present {
+    for series in present.values_mut() {
+        decide_series(series, policy, now);
+    }
+    let fate = |judged: Judged<'_>| {
+        let is_unreadable = matches!(judged.candidate.standing, Standing::Unreadable(_));
+        Fate {
+            index: judged.index,
+            reasons: judged.reasons,
+            series: (!is_unreadable).then(|| judged.candidate.series.clone()),
+            is_of_ended_series: judged.is_of_ended_series,
+        }
+    };
+    all.into_iter().map(fate).collect()
+}
+
+/// Decides on the snapshots of one series, the newest first.
+fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) {
+    for judged in series.iter_mut() {
         let named = policy.keep_name.iter().filter(|glob| glob.matches(judged.candidate));
         judged.reasons.extend(named.map(|glob| Reason::Named(glob.as_str().to_owned())));
     }
-    let newest = present.first().map(|judged| judged.candidate.time);
-    if let Some(newest) = newest {
-        let [all_within, periods_within @ ..] = policy.spans();
-        keep_within(&mut present, all_within, newest, policy);
-        for (rule, count) in policy.counts() {
-            keep_counted(&mut present, rule, count);
+    if has_ended(series, policy, now) {
+        series.iter_mut().for_each(|judged| judged.is_of_ended_series = true);
+    } else {
+        for (position, reasons) in kept_by_rules(series, policy) {
+            if let Some(judged) = series.get_mut(position) {
+                judged.reasons.extend(reasons);
+            }
         }
-        for rule_within in periods_within {
-            keep_within(&mut present, rule_within, newest, policy);
+        keep_the_newest(series, policy);
+    }
+    if !policy.min_age.is_zero() {
+        let after = policy.min_age.before(now, policy.zone);
+        for judged in series.iter_mut().take_while(|judged| judged.candidate.time > after) {
+            judged.reasons.push(Reason::MinAge(policy.min_age));
         }
     }
-    keep_floors(&mut present, policy, now);
-    all.into_iter().map(|judged| Fate { index: judged.index, reasons: judged.reasons }).collect()
+}
+
+/// Whether a series goes as a whole: the policy says how long others than the main one stay without anything new.
+fn has_ended(series: &[&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) -> bool {
+    let within = policy.keep_other_within;
+    let is_old = |newest: &&mut Judged<'_>| newest.candidate.time <= within.before(now, policy.zone);
+    !within.is_zero() && series.first().is_some_and(|newest| newest.candidate.is_other && is_old(newest))
+}
+
+/// What the rules keep of a series, by places.
+///
+/// An incomplete snapshot pushes no complete one out: those are judged as if it were not there, and it is judged among all.
+fn kept_by_rules(series: &[&mut Judged<'_>], policy: &Policy) -> Vec<(usize, Vec<Reason>)> {
+    let is_whole = |position: &usize| {
+        series.get(*position).is_some_and(|judged| judged.candidate.standing != Standing::Incomplete)
+    };
+    let all: Vec<usize> = (0..series.len()).collect();
+    let whole: Vec<usize> = all.iter().copied().filter(is_whole).collect();
+    let of_all = rules(series, &all, policy);
+    if whole.is_empty() || whole.len() == all.len() {
+        return of_all;
+    }
+    let of_others = of_all.into_iter().filter(|(position, _)| !is_whole(position));
+    of_others.chain(rules(series, &whole, policy)).collect()
+}
+
+/// Every reason that the rules give to those of these places which they keep.
+fn rules(series: &[&mut Judged<'_>], positions: &[usize], policy: &Policy) -> Vec<(usize, Vec<Reason>)> {
+    let members: Vec<(DateTime<Utc>, NaiveDateTime)> = (positions.iter())
+        .filter_map(|position| series.get(*position))
+        .map(|judged| (judged.candidate.time, judged.local))
+        .collect();
+    let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); members.len()];
+    let Some((newest, _)) = members.first().copied() else { return Vec::new() };
+    let mut add = |found: Vec<(usize, Reason)>| {
+        for (place, reason) in found {
+            if let Some(reasons) = reasons.get_mut(place) {
+                reasons.push(reason);
+            }
+        }
+    };
+    let [all_within, periods_within @ ..] = policy.spans();
+    add(kept_within(&members, all_within, newest, policy));
+    for (rule, count) in policy.counts() {
+        add(kept_counted(&members, rule, count));
+    }
+    for rule_within in periods_within {
+        add(kept_within(&members, rule_within, newest, policy));
+    }
+    positions.iter().copied().zip(reasons).collect()
 }
 
 /// The newest of each period, as many as are allowed; and the oldest of all if that leaves any.
-fn keep_counted(present: &mut [&mut Judged<'_>], rule: Rule, of: Count) {
-    let last = present.len().saturating_sub(1);
+fn kept_counted(members: &[(DateTime<Utc>, NaiveDateTime)], rule: Rule, of: Count) -> Vec<(usize, Reason)> {
+    let last = members.len().saturating_sub(1);
     let mut seen = HashSet::new();
-    let mut taken = 0;
-    for (position, judged) in present.iter_mut().enumerate() {
-        if !of.allows_more_than(taken) {
+    let mut kept = Vec::new();
+    for (place, (_, local)) in members.iter().enumerate() {
+        if !of.allows_more_than(kept.len()) {
             break;
         }
-        let is_new = seen.insert(rule.period(position, judged.local));
-        if is_new || position == last {
-            taken += 1;
-            judged.reasons.push(Reason::Counted { rule, position: taken, of, is_oldest: !is_new });
+        let is_new = seen.insert(rule.period(place, *local));
+        if is_new || place == last {
+            let position = kept.len() + 1;
+            kept.push((place, Reason::Counted { rule, position, of, is_oldest: !is_new }));
         }
     }
+    kept
 }
 
 /// The newest of each period that lies less than the span before the newest snapshot.
-fn keep_within(present: &mut [&mut Judged<'_>], (rule, span): (Rule, Span), newest: DateTime<Utc>, policy: &Policy) {
+fn kept_within(
+    members: &[(DateTime<Utc>, NaiveDateTime)],
+    (rule, span): (Rule, Span),
+    newest: DateTime<Utc>,
+    policy: &Policy,
+) -> Vec<(usize, Reason)> {
     if span.is_zero() {
-        return;
+        return Vec::new();
     }
     let after = span.before(newest, policy.zone);
-    let last = present.len().saturating_sub(1);
+    let last = members.len().saturating_sub(1);
     let mut seen = HashSet::new();
-    for (position, judged) in present.iter_mut().enumerate().take_while(|(_, judged)| judged.candidate.time > after) {
-        let is_new = seen.insert(rule.period(position, judged.local));
-        if is_new || position == last {
-            judged.reasons.push(Reason::Within { rule, span, is_oldest: !is_new });
+    let mut kept = Vec::new();
+    for (place, (_, local)) in members.iter().enumerate().take_while(|(_, (time, _))| *time > after) {
+        let is_new = seen.insert(rule.period(place, *local));
+        if is_new || place == last {
+            kept.push((place, Reason::Within { rule, span, is_oldest: !is_new }));
         }
     }
+    kept
 }
 
-fn keep_floors(present: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) {
+/// Keeps the newest `min_keep` of a series.
+fn keep_the_newest(series: &mut [&mut Judged<'_>], policy: &Policy) {
     // Good ones first; where there are not enough of them, the newest of the others.
-    let is_good = |judged: &Judged<'_>| judged.candidate.standing == Standing::Good;
-    let (good, others): (Vec<_>, Vec<_>) = present.iter_mut().partition(|judged| is_good(judged));
+    let is_good = |judged: &&mut Judged<'_>| judged.candidate.standing == Standing::Good;
+    let (good, others): (Vec<_>, Vec<_>) = series.iter_mut().partition(|judged| is_good(judged));
     for (place, judged) in good.into_iter().chain(others).take(policy.min_keep as usize).enumerate() {
         // That the newest one stays goes without saying, unless nothing else says it.
         if policy.min_keep > 1 || judged.reasons.is_empty() {
             judged.reasons.push(Reason::MinKeep { position: place + 1, of: policy.min_keep });
         }
-    }
-    if policy.min_age.is_zero() {
-        return;
-    }
-    let after = policy.min_age.before(now, policy.zone);
-    for judged in present.iter_mut().take_while(|judged| judged.candidate.time > after) {
-        judged.reasons.push(Reason::MinAge(policy.min_age));
     }
 }

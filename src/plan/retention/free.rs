@@ -1,4 +1,6 @@
-//! Freeing so many bytes with the fewest and oldest losses.
+//! Freeing a size: by the oldest snapshots, or with the smallest loss among what the rules let go.
+
+use std::collections::HashMap;
 
 use super::decide::Fate;
 use super::reason::Reason;
@@ -14,21 +16,47 @@ pub struct FreePlan {
 
 /// So many snapshots are tried in every combination: at most 4,096 questions.
 const EXHAUSTIVE: usize = 12;
+/// So many exchanges are tried, at most.
+const EXCHANGES: usize = 20_000;
 /// So many questions about runs of neighbours, at most.
 const RUN_QUESTIONS: usize = 40_000;
 /// Of more than so many snapshots the oldest go: what is reckoned of runs grows with the square.
 const RUN_SNAPSHOTS: usize = 2000;
 
-/// Keeps of what the rules let go all that need not go for `wanted_bytes` to be freed: the fewest snapshots go, and of
-/// several ways to do it the one whose newest loss is oldest, then whose second newest is, and so on.
+/// Keeps of what the rules let go all that need not go for `wanted_bytes` to be freed: the least bytes that suffice are
+/// freed; of equals the fewest snapshots go, and of several ways to do it the one whose newest loss is oldest, then whose
+/// second newest is, and so on.
 ///
 /// `freed` answers how many bytes go with a set of snapshots, given by their places in the list, the oldest first. It is
 /// no sum: what two snapshots share goes only with both. It never shrinks when the set grows.
 ///
-/// Up to 12 snapshots every combination is tried. Of more, the answer is the best one if every file lies in snapshots
-/// that follow each other, as files do that come, stay and go; other sharing only ever frees more than was reckoned,
-/// and what then turns out not to be needed stays.
+/// Up to 12 snapshots every combination is tried. Of more, the fewest that suffice are looked for as if every file lay in
+/// snapshots that follow each other, as files do that come, stay and go; then single ones are exchanged as long as that
+/// frees less, or the same with an older loss. Other sharing only ever frees more than was reckoned, and what turns out not
+/// to be needed stays.
 pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
+    limit(fates, wanted_bytes, freed, |question| {
+        let chosen = if question.removable.len() <= EXHAUSTIVE {
+            question.by_trying()
+        } else {
+            question.by_runs().unwrap_or_else(|| question.by_age())
+        };
+        let chosen = question.without_the_needless(chosen);
+        if question.removable.len() <= EXHAUSTIVE { chosen } else { question.by_exchanges(chosen) }
+    })
+}
+
+/// Keeps of what may go all but the oldest snapshots that it takes to free `wanted_bytes`: for a person who names no rule.
+pub fn free_the_oldest(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
+    limit(fates, wanted_bytes, freed, Question::by_age)
+}
+
+fn limit<F: FnMut(&[usize]) -> u64>(
+    fates: &mut [Fate],
+    wanted_bytes: u64,
+    freed: F,
+    choose: impl FnOnce(&mut Question<F>) -> Vec<usize>,
+) -> FreePlan {
     let mut removable: Vec<usize> = fates.iter().filter(|fate| !fate.is_kept()).map(|fate| fate.index).collect();
     removable.reverse();
     let mut question = Question { removable, wanted_bytes, freed };
@@ -36,14 +64,7 @@ pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[
     if all_bytes < wanted_bytes {
         return FreePlan { freed_bytes: all_bytes, is_enough: false };
     }
-    let chosen = if wanted_bytes == 0 {
-        Vec::new()
-    } else if question.removable.len() <= EXHAUSTIVE {
-        question.by_trying()
-    } else {
-        question.by_runs().unwrap_or_else(|| question.by_age())
-    };
-    let chosen = question.without_the_needless(chosen);
+    let chosen = if wanted_bytes == 0 { Vec::new() } else { choose(&mut question) };
     let freed_bytes = question.bytes(&chosen);
     for fate in fates.iter_mut().filter(|fate| !fate.is_kept() && !chosen.contains(&fate.index)) {
         fate.reasons.push(Reason::NotNeeded);
@@ -63,17 +84,45 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         if set.is_empty() { 0 } else { (self.freed)(set) }
     }
 
-    /// Every set, those of one first, then of two and so on; of one size those with the oldest newest member first.
+    /// Of all sets that suffice the one that frees least; of equals one of the fewest, with the oldest newest member.
     fn by_trying(&mut self) -> Vec<usize> {
         let removable = self.removable.clone();
-        let mut masks: Vec<u32> = (1..1_u32 << removable.len()).collect();
-        // As numbers, sets of one size stand in just that order.
-        masks.sort_by_key(|mask| (mask.count_ones(), *mask));
         let set = |mask: u32| -> Vec<usize> {
             removable.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, index)| *index).collect()
         };
-        let enough = masks.into_iter().map(set).find(|set| self.bytes(set) >= self.wanted_bytes);
-        enough.unwrap_or(removable)
+        let sufficient = (1..1_u32 << removable.len()).filter_map(|mask| {
+            let bytes = self.bytes(&set(mask));
+            // As numbers, sets of one size stand in the order of their newest members.
+            (bytes >= self.wanted_bytes).then_some((bytes, mask.count_ones(), mask))
+        });
+        sufficient.min().map(|(.., mask)| set(mask)).unwrap_or(removable)
+    }
+
+    /// Puts one snapshot in the place of another as long as less is freed, or the same with an older loss.
+    fn by_exchanges(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
+        let age: HashMap<usize, usize> =
+            self.removable.iter().enumerate().map(|(place, index)| (*index, place)).collect();
+        let place = |index: &usize| age.get(index).copied().unwrap_or_default();
+        let mut left = EXCHANGES;
+        'again: loop {
+            let bytes = self.bytes(&chosen);
+            for out in chosen.clone() {
+                for back in self.removable.clone().into_iter().filter(|index| !chosen.contains(index)) {
+                    let Some(fewer) = left.checked_sub(1) else { return self.without_the_needless(chosen) };
+                    left = fewer;
+                    let mut other: Vec<usize> = chosen.iter().copied().filter(|index| *index != out).collect();
+                    other.push(back);
+                    other.sort_by_key(place);
+                    let freed = self.bytes(&other);
+                    let is_better = freed < bytes || (freed == bytes && place(&back) < place(&out));
+                    if freed >= self.wanted_bytes && is_better {
+                        chosen = self.without_the_needless(other);
+                        continue 'again;
+                    }
+                }
+            }
+            return chosen;
+        }
     }
 
     /// The fewest snapshots that free enough, if what a set frees is the sum of what its runs of neighbours free.

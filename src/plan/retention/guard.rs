@@ -1,5 +1,6 @@
 //! What makes a plan look like a mistake.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,7 +10,7 @@ use super::decide::Fate;
 /// Beyond what a plan is refused unless a person confirms it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The share of all snapshots that may go at once, in percent.
+    /// The share of the snapshots of a series that may go at once, in percent.
     pub removed_percent: u8,
     /// How far the clock may be ahead of the last time that was recorded.
     pub clock_step: TimeDelta,
@@ -26,6 +27,8 @@ impl Default for Limits {
 pub enum Guard {
     /// It removes too large a share.
     Share {
+        /// The series that it is a share of; none where there is no other one.
+        series: Option<String>,
         /// How many it removes.
         removed: usize,
         /// How many there are.
@@ -52,8 +55,9 @@ pub enum Guard {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Share { removed, of, percent } => {
-                write!(f, "{removed} of {of} snapshots would be removed, more than {percent} %")
+            Self::Share { series, removed, of, percent } => {
+                let series = series.as_ref().map(|series| format!(" of [{series}]")).unwrap_or_default();
+                write!(f, "{removed} of {of} snapshots{series} would be removed, more than {percent} %")
             }
             Self::ClockBack { from, to } => write!(f, "the clock went back from {} to {}", text(*from), text(*to)),
             Self::ClockAhead { from, to } => {
@@ -68,6 +72,26 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
+/// The series of which too large a share goes. One that is let go as a whole was meant to go, and what cannot be read is
+/// of no series.
+fn shares(fates: &[Fate], percent: u8) -> Vec<Guard> {
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for fate in fates.iter().filter(|fate| !fate.is_of_ended_series) {
+        if let Some(series) = &fate.series {
+            let (removed, of) = counts.entry(series).or_default();
+            *removed += usize::from(!fate.is_kept());
+            *of += 1;
+        }
+    }
+    let is_only = fates.iter().filter_map(|fate| fate.series.as_ref()).collect::<BTreeSet<_>>().len() < 2;
+    let too_many = counts.into_iter().filter(|(_, (removed, of))| removed * 100 > of * usize::from(percent));
+    let guard = |(series, (removed, of)): (&str, (usize, usize))| {
+        let series = (!is_only).then(|| series.to_owned());
+        Guard::Share { series, removed, of, percent }
+    };
+    too_many.map(guard).collect()
+}
+
 /// Everything that speaks against carrying out what was decided; nothing does where nothing is removed.
 ///
 /// `recorded` are the times that the repository was told since a removal was last carried out, that removal's
@@ -75,14 +99,10 @@ fn text(time: DateTime<Utc>) -> String {
 /// step back of a minute is none: clocks are set right by as much now and then.
 #[must_use]
 pub fn guards(fates: &[Fate], recorded: &[DateTime<Utc>], now: DateTime<Utc>, limits: Limits) -> Vec<Guard> {
-    let (removed, of) = (fates.iter().filter(|fate| !fate.is_kept()).count(), fates.len());
-    if removed == 0 {
+    if fates.iter().all(Fate::is_kept) {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    if removed * 100 > of * usize::from(limits.removed_percent) {
-        found.push(Guard::Share { removed, of, percent: limits.removed_percent });
-    }
+    let mut found = shares(fates, limits.removed_percent);
     let behind = recorded.iter().copied().skip(1).chain([now]);
     for (from, to) in recorded.iter().copied().zip(behind) {
         if to < from - TimeDelta::minutes(1) {

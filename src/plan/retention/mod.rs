@@ -3,7 +3,8 @@
 //! The rules mean what restic's do (`ApplyPolicy` in its `internal/data/snapshot_policy.go`): each rule keeps the newest
 //! snapshot of each of its periods, a snapshot stays if any rule keeps it, periods without a snapshot do not count,
 //! and spans of time count back from the newest snapshot. `docs/retention.md` says it to people, and where chsnap goes
-//! further: a snapshot dated in the future counts for nothing, one zone for all, floors below the rules.
+//! further: each series is judged by itself, an incomplete snapshot pushes no complete one out, a snapshot dated in the future
+//! counts for nothing, one zone for all, floors below the rules.
 
 mod candidate;
 mod count;
@@ -15,16 +16,18 @@ mod reason;
 mod rehearse;
 mod rule;
 mod span;
+mod stale;
 #[cfg(test)]
 mod tests;
 
 pub use candidate::{Candidate, Standing};
 pub use count::{Count, InvalidCount};
 pub use decide::{Fate, decide};
-pub use free::{FreePlan, limit_to_free};
+pub use free::{FreePlan, free_the_oldest, limit_to_free};
 pub use guard::{Guard, Limits, guards};
 pub use policy::{InvalidNameGlob, NameGlob, Policy};
 pub use reason::Reason;
 pub use rehearse::{Rehearsal, rehearse};
 pub use rule::Rule;
 pub use span::{InvalidSpan, Span};
+pub use stale::{STALE_AFTER, StaleSeries, stale};

@@ -43,6 +43,9 @@ pub struct Policy {
     pub keep_within_monthly: Span,
     /// The newest snapshot of each year within this.
     pub keep_within_yearly: Span,
+    /// Another series than the main one that has had nothing new for this long, counted back from now, goes whatever the
+    /// rules and `min_keep` say.
+    pub keep_other_within: Span,
     /// Snapshots with such a name or tag.
     pub keep_name: Vec<NameGlob>,
     /// So many of the newest snapshots stay whatever the rules say.
@@ -68,6 +71,7 @@ impl Default for Policy {
             keep_within_weekly: Span::default(),
             keep_within_monthly: Span::default(),
             keep_within_yearly: Span::default(),
+            keep_other_within: Span::default(),
             keep_name: Vec::new(),
             min_keep: 1,
             min_age: Span::default(),
@@ -112,6 +116,12 @@ impl Policy {
             && self.spans().iter().all(|(_, span)| span.is_zero())
     }
 
+    /// Whether anything says what may go: a rule, or how long other series stay.
+    #[must_use]
+    pub fn lets_something_go(&self) -> bool {
+        !self.is_empty() || !self.keep_other_within.is_zero()
+    }
+
     /// The policy by which snapshots are really removed: the newest good one stays, whatever `min_keep` says.
     #[must_use]
     pub fn sparing_the_last(mut self) -> Self {
@@ -139,6 +149,9 @@ impl fmt::Display for Policy {
             texts.push("nothing".to_owned());
         }
         write!(f, "keep {}", texts.join(", "))?;
+        if !self.keep_other_within.is_zero() {
+            write!(f, "; other series until nothing was new for {}", self.keep_other_within)?;
+        }
         write!(f, "; at least {}", self.min_keep)?;
         if !self.min_age.is_zero() {
             write!(f, "; all younger than {}", self.min_age)?;

@@ -4,7 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::{at, policy, time};
-use crate::plan::retention::{Candidate, Fate, FreePlan, Reason, decide, limit_to_free};
+use crate::plan::retention::{Candidate, Fate, FreePlan, Reason, decide, free_the_oldest, limit_to_free};
 
 /// Files: how large, and in which snapshots.
 type Files = Vec<(u64, BTreeSet<usize>)>;
@@ -40,18 +40,34 @@ fn shared(bytes: u64, links: &[usize]) -> (u64, BTreeSet<usize>) {
 }
 
 #[test]
-fn one_large_loss_is_better_than_several_small_ones_and_the_oldest_of_equals_goes() {
+fn the_least_bytes_that_suffice_go_and_of_equals_the_fewest_and_oldest() {
     let files = vec![shared(10, &[0]), shared(10, &[1]), shared(100, &[2]), shared(100, &[3]), shared(1000, &[4])];
     assert_eq!(limited(5, &files, 60), (vec![2], FreePlan { freed_bytes: 100, is_enough: true }));
     assert_eq!(limited(5, &files, 10), (vec![0], FreePlan { freed_bytes: 10, is_enough: true }));
     assert_eq!(limited(5, &files, 110), (vec![0, 2], FreePlan { freed_bytes: 110, is_enough: true }));
     assert_eq!(limited(5, &files, 0), (vec![], FreePlan { freed_bytes: 0, is_enough: true }));
+    // Two small ones rather than a large one.
+    assert_eq!(limited(5, &files, 15), (vec![0, 1], FreePlan { freed_bytes: 20, is_enough: true }));
 }
 
 #[test]
 fn what_two_share_goes_with_both_only() {
     let files = vec![shared(1, &[0]), shared(1, &[1]), shared(500, &[1, 2]), shared(1, &[3])];
     assert_eq!(limited(5, &files, 400), (vec![1, 2], FreePlan { freed_bytes: 501, is_enough: true }));
+}
+
+#[test]
+fn without_a_rule_the_oldest_go_until_it_is_enough() {
+    let files = vec![shared(10, &[0]), shared(10, &[1]), shared(100, &[2]), shared(100, &[3]), shared(1000, &[4])];
+    let oldest = |wanted| {
+        let mut fates = fates(5);
+        let plan = free_the_oldest(&mut fates, wanted, |set| freed(&files, set));
+        (removed(&fates), plan)
+    };
+    assert_eq!(oldest(60), (vec![0, 1, 2], FreePlan { freed_bytes: 120, is_enough: true }));
+    assert_eq!(oldest(10), (vec![0], FreePlan { freed_bytes: 10, is_enough: true }));
+    assert_eq!(oldest(0), (vec![], FreePlan { freed_bytes: 0, is_enough: true }));
+    assert_eq!(oldest(221), (vec![0, 1, 2, 3], FreePlan { freed_bytes: 220, is_enough: false }));
 }
 
 #[test]
@@ -68,11 +84,11 @@ fn what_need_not_go_says_so() {
     assert!(matches!(reasons.as_slice(), [[Reason::Counted { .. }], [Reason::NotNeeded], []]), "{reasons:?}");
 }
 
-/// The best of all sets: the fewest, then the one whose newest is oldest, and so on.
+/// The best of all sets: the one that frees least, then the fewest, then the one whose newest is oldest, and so on.
 fn best(count: usize, files: &Files, wanted: u64) -> Option<Vec<usize>> {
     let sets = (0_u32..1 << count).map(|mask| (0..count).filter(|bit| mask >> bit & 1 == 1).collect::<Vec<_>>());
     sets.filter(|set| freed(files, set) >= wanted)
-        .min_by_key(|set| (set.len(), set.iter().rev().copied().collect::<Vec<_>>()))
+        .min_by_key(|set| (freed(files, set), set.len(), set.iter().rev().copied().collect::<Vec<_>>()))
 }
 
 proptest! {
@@ -88,15 +104,24 @@ proptest! {
     }
 
     #[test]
-    fn the_best_of_more_is_found_where_files_come_stay_and_go(
+    fn of_more_no_exchange_of_two_frees_less(
         files in vec((1_u64..50, 0_usize..15, 1_usize..6), 1..40),
         wanted in 1_u64..600,
     ) {
         let files: Files = files.into_iter().map(|(bytes, from, length)| (bytes, (from..from + length).collect())).collect();
         let (found, plan) = limited(15, &files, wanted);
         let best = best(14, &files, wanted);
-        let is_enough = best.is_some();
-        prop_assert_eq!((found, plan.is_enough), (best.unwrap_or_else(|| (0..14).collect()), is_enough));
+        prop_assert_eq!(plan.is_enough, best.is_some());
+        if let Some(best) = best {
+            prop_assert!(freed(&files, &best) <= plan.freed_bytes);
+            for out in &found {
+                for back in (0..14).filter(|index| !found.contains(index)) {
+                    let other: Vec<usize> = found.iter().copied().filter(|index| index != out).chain([back]).collect();
+                    let bytes = freed(&files, &other);
+                    prop_assert!(bytes < wanted || bytes > plan.freed_bytes || bytes == plan.freed_bytes && back > *out);
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! What is in the trash: since when, why, and what emptying it frees; and what is no longer there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::model::{PathMap, SnapshotId, Warning};
+use crate::plan::{Holders, SnapshotReference};
+use crate::repo::{Event, Removal, Repository, SnapshotState};
+
+use super::error::OpError;
+use super::gone::Gone;
+use super::usage::measure;
+
+/// A snapshot in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashedSnapshot {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its name, if it has one and can be read.
+    pub name: Option<String>,
+    /// When it was removed.
+    pub removed: DateTime<Utc>,
+    /// By which command, and why, as far as the journal knows.
+    pub removal: Removal,
+    /// What unlinking it alone frees.
+    pub freed_bytes: u64,
+}
+
+/// The trash.
+#[derive(Clone, Debug, Default)]
+pub struct Trash {
+    /// What can be taken back, the oldest removal first.
+    pub snapshots: Vec<TrashedSnapshot>,
+    /// What unlinking all of it frees.
+    pub freed_bytes: u64,
+    /// What could not be counted.
+    pub warnings: Vec<Warning>,
+}
+
+/// Lists the trash. Changes nothing but the index.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub fn trash(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Trash, OpError> {
+    let measured = measure(repository, paths, jobs)?;
+    let history = TrashHistory::of(&repository.events()?);
+    let first = measured.summaries.len();
+    let of = |(place, id): (usize, &SnapshotId)| -> Result<TrashedSnapshot, OpError> {
+        let (removed, removal) = match history.removals.get(id) {
+            Some((time, removal)) => (*time, removal.clone()),
+            None => (moved(repository, *id)?, Removal::default()),
+        };
+        let freed_bytes = measured.space.freed_bytes(&[first + place].into_iter().collect::<Holders>());
+        Ok(TrashedSnapshot { id: *id, name: name_of(repository, *id), removed, removal, freed_bytes })
+    };
+    let mut snapshots = measured.removed.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
+    snapshots.sort_by_key(|snapshot| (snapshot.removed, snapshot.id));
+    let freed_bytes = measured.space.freed_bytes(&measured.trash());
+    Ok(Trash { snapshots, freed_bytes, warnings: measured.warnings })
+}
+
+/// The name of a snapshot in the trash.
+pub(super) fn name_of(repository: &Repository, id: SnapshotId) -> Option<String> {
+    match repository.removed_snapshot(id) {
+        Ok(SnapshotState::Complete(manifest)) => manifest.label.text,
+        _ => None,
+    }
+}
+
+/// When a directory in the trash was moved there, by its inode: the journal may have had no room.
+fn moved(repository: &Repository, id: SnapshotId) -> Result<DateTime<Utc>, OpError> {
+    let (seconds, nanoseconds) = repository.removed_dir(id)?.stat_self()?.changed;
+    Ok(DateTime::from_timestamp(seconds, nanoseconds).unwrap_or_default())
+}
+
+/// The snapshots in the trash that have not been there for so long.
+pub(super) fn young(
+    repository: &Repository,
+    older_than: TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<BTreeSet<SnapshotId>, OpError> {
+    if older_than.is_zero() {
+        return Ok(BTreeSet::new());
+    }
+    let history = TrashHistory::of(&repository.events()?);
+    let mut young = BTreeSet::new();
+    for id in repository.removed_ids()? {
+        let removed = history.removals.get(&id).map_or_else(|| moved(repository, id), |(time, _)| Ok(*time))?;
+        if now.signed_duration_since(removed) < older_than {
+            young.insert(id);
+        }
+    }
+    Ok(young)
+}
+
+/// What the journal knows of removals.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TrashHistory {
+    /// The last removal of each snapshot.
+    removals: BTreeMap<SnapshotId, (DateTime<Utc>, Removal)>,
+    /// When each snapshot was last unlinked.
+    emptied: BTreeMap<SnapshotId, DateTime<Utc>>,
+    /// The removals in their order.
+    order: Vec<Vec<SnapshotId>>,
+    /// The last time that the trash was emptied of something.
+    pub(super) last_emptied: Option<Gone>,
+}
+
+impl TrashHistory {
+    /// What these events, in their order, say of removals.
+    pub(super) fn of(events: &[(DateTime<Utc>, Event)]) -> Self {
+        let mut history = Self::default();
+        for (time, event) in events {
+            match event {
+                Event::Removed { ids, removal } => {
+                    history.removals.extend(ids.iter().map(|id| (*id, (*time, removal.clone()))));
+                    history.order.push(ids.clone());
+                }
+                Event::Emptied { ids } => {
+                    history.emptied.extend(ids.iter().map(|id| (*id, *time)));
+                    if let Some(id) = ids.iter().max() {
+                        let removed = history.removals.get(id).cloned();
+                        history.last_emptied = Some(Gone { id: *id, emptied: *time, removed });
+                    }
+                }
+                _ => {}
+            }
+        }
+        history
+    }
+
+    /// What is left in the trash of the last removal of which anything is.
+    pub(super) fn last_removed(&self, in_trash: &[SnapshotId]) -> Option<Vec<SnapshotId>> {
+        let left = |ids: &Vec<SnapshotId>| -> Vec<SnapshotId> {
+            ids.iter().copied().filter(|id| in_trash.contains(id)).collect()
+        };
+        self.order.iter().rev().map(left).find(|ids| !ids.is_empty())
+    }
+
+    /// When and why the snapshot of this id went for good.
+    pub(super) fn gone(&self, reference: &SnapshotReference) -> Option<OpError> {
+        let SnapshotReference::Id(id) = reference else { return None };
+        let emptied = *self.emptied.get(id)?;
+        let gone = Gone { id: *id, emptied, removed: self.removals.get(id).cloned() };
+        Some(OpError::Gone(Box::new(gone)))
+    }
+}

@@ -1,0 +1,45 @@
+//! Series that nothing is added to any more.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::candidate::{Candidate, Standing};
+use super::decide::Fate;
+
+/// How long another series than the main one may have nothing new until it is pointed out.
+pub const STALE_AFTER: TimeDelta = TimeDelta::days(30);
+
+/// A series that is not the main one and has had nothing new for [`STALE_AFTER`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleSeries {
+    /// Its name.
+    pub series: String,
+    /// When its newest snapshot was taken.
+    pub newest: DateTime<Utc>,
+    /// Places of those of its snapshots that stay and are not pinned, the oldest first.
+    pub members: Vec<usize>,
+}
+
+/// The stale series of which something stays that is not pinned, by their names.
+#[must_use]
+pub fn stale(candidates: &[Candidate], fates: &[Fate], now: DateTime<Utc>) -> Vec<StaleSeries> {
+    let mut all: BTreeMap<&str, StaleSeries> = BTreeMap::new();
+    // The newest come first.
+    for fate in fates {
+        let Some(candidate) = candidates.get(fate.index) else { continue };
+        if !candidate.is_other || matches!(candidate.standing, Standing::Unreadable(_)) {
+            continue;
+        }
+        let series = all.entry(&candidate.series).or_insert_with(|| StaleSeries {
+            series: candidate.series.clone(),
+            newest: candidate.time,
+            members: Vec::new(),
+        });
+        if fate.is_kept() && candidate.pin.is_none() {
+            series.members.insert(0, fate.index);
+        }
+    }
+    let is_stale = |series: &StaleSeries| !series.members.is_empty() && now - series.newest >= STALE_AFTER;
+    all.into_values().filter(is_stale).collect()
+}

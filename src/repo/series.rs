@@ -1,0 +1,149 @@
+//! What a repository's snapshots have in common: their series, which ones are incomplete, and which series is the main one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{SnapshotId, TableName};
+use crate::plan::{Member, SeriesKey, TablePattern, incomplete, main_series};
+
+use super::error::RepoError;
+use super::manifest::{Manifest, TableState};
+use super::repository::{Repository, SnapshotState};
+use super::summary::{LATEST, Summary};
+
+/// What a snapshot was asked to hold, and what of that it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Its series.
+    pub key: SeriesKey,
+    /// How many tables were skipped.
+    pub skipped: u64,
+    /// Tables whose data was left behind, but for those that were accepted so.
+    pub left: Vec<TableName>,
+}
+
+impl From<&Manifest> for Content {
+    fn from(manifest: &Manifest) -> Self {
+        let settings = &manifest.settings;
+        let texts = |texts: &[String]| texts.to_vec();
+        let key = SeriesKey::new(texts(&settings.include), texts(&settings.exclude), texts(&settings.partitions));
+        // A pattern that does not read here accepts nothing.
+        let accepted: Vec<TablePattern> = settings.accept.iter().filter_map(|text| text.parse().ok()).collect();
+        let tables = |state: TableState| manifest.tables.iter().filter(move |entry| entry.state == state);
+        let names = tables(TableState::DataLeft).map(|entry| TableName::new(&entry.database, &entry.table));
+        let left = names.filter(|name| !accepted.iter().any(|pattern| pattern.matches(name))).collect();
+        Self { key, skipped: tables(TableState::Skipped).count() as u64, left }
+    }
+}
+
+/// The series that a command goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesChoice {
+    /// The selection that is configured for `create`, if one is: its series is the main one.
+    pub configured: Option<SeriesKey>,
+    /// The series that a person has named instead of the main one: by its name, or by a snapshot of it.
+    pub named: Option<String>,
+}
+
+/// Which series there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesOf {
+    /// The main one.
+    pub main: SeriesKey,
+    /// The one that `latest` and the reports speak of: the main one, unless another one was named.
+    pub chosen: SeriesKey,
+}
+
+impl Summary {
+    /// Whether the snapshot can be read and lacks nothing that it could have had.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.is_complete() && !self.incomplete
+    }
+
+    /// Whether the snapshot belongs to this series. One that cannot be read belongs to none.
+    #[must_use]
+    pub fn is_of(&self, series: &SeriesKey) -> bool {
+        self.series.as_ref() == Some(series)
+    }
+}
+
+/// The snapshots that `latest` counts, the newest last: those of a series, but for the ones that have no table because none
+/// could be taken.
+#[must_use]
+pub fn line<'a>(summaries: &'a [Summary], series: &SeriesKey) -> Vec<&'a Summary> {
+    let has_some = |summary: &&Summary| !(summary.incomplete && summary.totals.tables == 0);
+    let readable = || summaries.iter().filter(|summary| summary.is_complete());
+    let of_series: Vec<&Summary> = readable().filter(has_some).filter(|summary| summary.is_of(series)).collect();
+    if of_series.is_empty() { readable().collect() } else { of_series }
+}
+
+impl Repository {
+    /// Marks the incomplete ones of all snapshots, which are in the order in which they were made, and says which series
+    /// there are.
+    ///
+    /// # Errors
+    /// If a manifest cannot be asked, or the series that was named is none.
+    pub(super) fn judge_series(&self, summaries: &mut [Summary]) -> Result<SeriesOf, RepoError> {
+        let readable: Vec<usize> =
+            (0..summaries.len()).filter(|place| summaries.get(*place).is_some_and(Summary::is_complete)).collect();
+        let of = |place: &usize| {
+            let summary = summaries.get(*place)?;
+            let Content { key, skipped, left } = &summary.content;
+            Some((summary.id, Member { key, tables: summary.totals.tables, skipped: *skipped, left }))
+        };
+        let (ids, members): (Vec<SnapshotId>, Vec<Member<'_>>) = readable.iter().filter_map(of).unzip();
+        let mut taken: BTreeMap<usize, BTreeSet<TableName>> = BTreeMap::new();
+        let lacks = incomplete(&members, |place, table| {
+            let of = || ids.get(place).map(|id| self.taken_tables(*id)).unwrap_or_default();
+            taken.entry(place).or_insert_with(of).contains(table)
+        });
+        let latest = self.linked_latest().and_then(|latest| ids.iter().position(|id| *id == latest));
+        let choice = self.series_choice();
+        let main = main_series(&members, &lacks, choice.configured.as_ref(), latest);
+        let chosen = match &choice.named {
+            None => main.clone(),
+            Some(text) => named(text, &ids, &members, summaries)?,
+        };
+        for (place, lacks) in readable.iter().zip(lacks) {
+            if let Some(summary) = summaries.get_mut(*place) {
+                summary.incomplete = lacks;
+            }
+        }
+        Ok(SeriesOf { main, chosen })
+    }
+
+    /// The tables whose data a snapshot has; none if it cannot be read.
+    fn taken_tables(&self, id: SnapshotId) -> BTreeSet<TableName> {
+        let Ok(SnapshotState::Complete(manifest)) = self.snapshot(id) else { return BTreeSet::new() };
+        let taken = manifest.tables.iter().filter(|entry| entry.state == TableState::Taken);
+        taken.map(|entry| TableName::new(&entry.database, &entry.table)).collect()
+    }
+
+    /// The snapshot that the link `latest` names, there or not.
+    fn linked_latest(&self) -> Option<SnapshotId> {
+        let target = self.dir().read_link(LATEST).ok()?;
+        target.file_name()?.to_str()?.parse().ok()
+    }
+}
+
+fn named(
+    text: &str,
+    ids: &[SnapshotId],
+    members: &[Member<'_>],
+    summaries: &[Summary],
+) -> Result<SeriesKey, RepoError> {
+    let by_name = members.iter().find(|member| member.key.to_string() == text);
+    let of_snapshot = || {
+        let is_meant =
+            |summary: &&Summary| summary.id.to_string() == text || summary.label.text.as_deref() == Some(text);
+        let id = summaries.iter().rev().find(is_meant)?.id;
+        members.get(ids.iter().position(|other| *other == id)?)
+    };
+    let found = by_name.or_else(of_snapshot);
+    found.map(|member| member.key.clone()).ok_or_else(|| {
+        let known: BTreeSet<String> = members.iter().map(|member| member.key.to_string()).collect();
+        RepoError::NoSeries { text: text.to_owned(), known: known.into_iter().collect() }
+    })
+}
