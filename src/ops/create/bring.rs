@@ -3,23 +3,33 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, LeftOut, LiveTable, SavedParts};
 use crate::fs::{Dir, ErrorKind, FsError, Kind};
 use crate::model::{FreezeName, PartName, Placement};
 use crate::monitor::{Stage, Work};
+use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
+use crate::ops::stages::Stages;
 
 use super::attempt::Attempt;
-use super::copying::{Brought, Destination, Extra, Original};
+use super::copying::{Brought, Copying, Destination, Extra, Original};
+use super::early::EarlySync;
 use super::taken::TakenPart;
-use super::taker::{Landing, Taker};
+use super::taker::Landing;
 
-impl Taker<'_> {
+/// Links or copies parts of live directories into a snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct LiveParts<'a> {
+    pub(super) copying: &'a Copying<'a>,
+}
+
+impl LiveParts<'_> {
     /// Links or copies parts of the live directories that are not in the snapshot yet, which no freeze takes: patch parts, and
     /// those of a table that the server does not list.
-    pub(super) fn take_live_parts<'b>(
+    pub(super) fn take<'b>(
         &self,
         names: impl Iterator<Item = &'b PartName>,
         live: &[LiveTable],
@@ -70,10 +80,22 @@ impl Taker<'_> {
             Err(error) => Err(error),
         }
     }
+}
 
+/// Brings frozen parts into a snapshot one by one.
+#[derive(Clone, Copy)]
+pub(super) struct FrozenParts<'a> {
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) pool: &'a ThreadPool,
+    pub(super) local: &'a LocalDisks,
+    pub(super) copying: &'a Copying<'a>,
+    pub(super) early: &'a EarlySync,
+}
+
+impl FrozenParts<'_> {
     /// Brings what the server froze of a table on the chosen disks into the snapshot, part by part. What is not to be had
     /// in an earlier snapshot stays in the shadow where the disk is not one that is copied.
-    pub(super) fn bring_frozen(
+    pub(super) fn bring(
         &self,
         attempt: &Attempt,
         dir: &Dir,
@@ -114,7 +136,7 @@ impl Taker<'_> {
         // Of all parts before the first is copied: a live part can be merged away at any time. The shadow is ours, and on
         // the live part's own filesystem.
         names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved.get(name)))?;
-        let bring = |name: PartName| -> Result<Option<TakenPart>, OpError> {
+        let bring_part = |name: PartName| -> Result<Option<TakenPart>, OpError> {
             let (part, mut entries) = shadow.open_and_list(name.as_str())?;
             let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved.get(&name))?;
             let original = Original { table: landing.table, name: &name, dir: &part, entries };
@@ -128,7 +150,7 @@ impl Taker<'_> {
             self.stages.monitor().advanced(Stage::Check, Work { parts: 1, files, bytes, ..Work::default() });
             Ok(Some(taken(name, disk, left_out, brought)))
         };
-        names.into_par_iter().filter_map(|name| bring(name).transpose()).collect()
+        names.into_par_iter().filter_map(|name| bring_part(name).transpose()).collect()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::server::{self, Definitions, FunctionRow};
 
 use super::attempt::{Attempt, Definition, IsDefined, Target};
 use super::definitions::functions;
+use super::table::Statement;
 use super::taker::Taker;
 use crate::ops::disks::LocalDisk;
 
@@ -77,7 +78,7 @@ impl Taker<'_> {
             let result = if self.server.interrupted().load(Ordering::Relaxed) {
                 Err(OpError::Interrupted)
             } else {
-                self.take(freeze, target, name, &query_id, frozen)
+                self.take(freeze, target, Statement { name, query_id: &query_id }, frozen)
             };
             let mut done = done.lock().expect("no thread panics with the results");
             match result {

@@ -173,7 +173,7 @@ impl Rounds<'_> {
             let (live, dir) = (self.taker.local.live(&before)?, gathered.attempt.target.dir()?);
             let path = gathered.attempt.target.path();
             let landing = Landing { table: &before, dir: &dir, path: &path };
-            let more = self.taker.pool.install(|| self.taker.take_live_parts(patches.iter(), &live, landing))?;
+            let more = self.taker.pool.install(|| self.taker.live_parts().take(patches.iter(), &live, landing))?;
             gathered.attempt.parts.extend(more);
         }
         mark_foreign_fingerprints(&mut gathered.attempt, &before, found);

@@ -1,30 +1,27 @@
 //! One table: what a freeze leaves out, the freeze, what it left in the shadow, all of it checked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
-use compact_str::CompactString;
 use rayon::prelude::*;
 
-use crate::exec::{self, IdleReading, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
+use crate::exec::{self, IdleReading, LiveTable, SavedParts};
 use crate::fs::{self, Dir, Entry, FsError, Kind};
-use crate::model::{FreezeName, Part, PartName, PartitionId, TableName};
+use crate::model::{FreezeName, Part, PartName, TableName};
 use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
-use crate::ops::waiting::telling;
 use crate::plan::{Extension, Scope, TableFreeze};
 use crate::repo::PartRecord;
-use crate::server::{self, FreezeQuery};
+use crate::server;
 
 use super::attempt::{Attempt, Definition, IsDefined, Refusal, Target};
 use super::bring::patches_in;
-use super::copying::Extra;
 use super::digest;
 use super::previous::EarlierTable;
-use super::taken::{TakenPart, in_one_piece, take_all};
+use super::shadow::beside_saved;
+use super::taken::{TakenPart, in_one_piece};
 use super::taker::{Landing, Taker, live_parts};
 use super::unchanged::Linked;
 
@@ -33,99 +30,62 @@ const IDLY_READ_PARTS: usize = 1000;
 /// So many are checked in a second or two: what was not read of them is read then.
 const SOON_CHECKED_PARTS: usize = 16_384;
 
+/// The answer to the freezes of one table.
+enum Asked {
+    /// All are done: the small files that were read before, and the parts that were linked meanwhile.
+    Frozen(SavedParts, Linked),
+    /// The server refused one.
+    Refused(server::ServerError),
+}
+
+/// The statement that freezes a table.
+#[derive(Clone, Copy)]
+pub(super) struct Statement<'a> {
+    /// The name of the shadow.
+    pub(super) name: &'a FreezeName,
+    pub(super) query_id: &'a str,
+}
+
 impl Taker<'_> {
     /// Takes one table as it is now. Only the server's refusal is part of the answer; everything else is an error.
     pub(super) fn take(
         &self,
-        mut freeze: TableFreeze,
+        freeze: TableFreeze,
         target: Target,
-        name: &FreezeName,
-        query_id: &str,
+        statement: Statement<'_>,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
-        if let Some(reason) = self.local.out_of_reach(&freeze.table) {
+        let refused = |freeze, target, refusal| {
             let _ = frozen.send(IsDefined(true));
-            return Ok(Attempt::refused(freeze, target, Refusal::OutOfReach(reason)));
+            Ok(Attempt::refused(freeze, target, refusal))
+        };
+        if let Some(reason) = self.local.out_of_reach(&freeze.table) {
+            return refused(freeze, target, Refusal::OutOfReach(reason));
         }
         let live = match self.local.live(&freeze.table) {
             Ok(live) => live,
-            Err(error) => {
-                let _ = frozen.send(IsDefined(true));
-                return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
-            }
+            Err(error) => return refused(freeze, target, Refusal::Directory(error)),
         };
-        if freeze.scope == Scope::Nothing
-            && freeze.remote.is_none()
-            && self.request.selection.partitions.is_empty()
-            && !self.is_empty(freeze.table.name(), &live)?
-        {
-            (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
-        }
+        let freeze = self.with_unlisted_parts(freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
         let dir = target.make(&freeze.table, self.local, self.copying)?;
         let path = target.path();
         let landing = Landing { table: &freeze.table, dir: &dir, path: &path };
-        let mut parts = self.pool.install(|| self.take_live_parts(patches, &live, landing))?;
+        let mut parts = self.pool.install(|| self.live_parts().take(patches, &live, landing))?;
         let mut attempt = Attempt { detached_parts, ..Attempt::new(freeze, target) };
         let earlier = self.earlier(&attempt.freeze)?;
-        let (saved, linked) = {
-            let _inside = self.stages.enter(Stage::Freeze);
-            let listed: Vec<_> = live_parts(&attempt.freeze, &live);
-            let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(&attempt.freeze), ..Work::default() };
-            let table = attempt.freeze.table.name().to_string();
-            let at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table, of_table);
-            let save = |scope: &Scope| {
-                let is_frozen = |part: &&(&Part, &Dir)| scope.covers(&part.0.partition);
-                let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
-                exec::save_left_out(&frozen)
-            };
-            // Where nothing is linked meanwhile, the server need not share its cores.
-            let links = attempt.freeze.linked_parts().next().is_some();
-            let idle = !links && listed.len() >= IDLY_READ_PARTS;
-            let idle = idle.then(|| self.read_idly(&attempt.freeze, &live));
-            let beside = || -> Result<_, OpError> {
-                let saved = if idle.is_some() { SavedParts::new() } else { save(&attempt.freeze.freeze)? };
-                let to = (live.as_slice(), &dir);
-                Ok((saved, self.link_unchanged(&attempt.freeze, earlier.as_ref(), to)?))
-            };
-            let (mut result, mut beside) =
-                self.freeze(attempt.freeze.table.name(), &attempt.freeze.freeze, name, query_id, beside);
-            if let (Ok(()), Ok((saved, _)), Some(idle)) = (&result, &mut beside, idle) {
-                let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
-                *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
-            }
-            if attempt.freeze.remote.is_some() {
-                let linked = &beside.as_ref().map_err(|_| ()).map_or(&[][..], |(_, linked)| &linked.parts);
-                let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
-                let others: Vec<&PartName> =
-                    listed.iter().map(|(part, _)| &part.name).filter(|name| !linked.contains(name)).collect();
-                let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
-                parts.extend(self.link_live(&others, &live, landing)?);
-            } else if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
-                (&result, &mut beside)
-            {
-                // Not all parts are what their names said. Those that are frozen only now are saved now.
-                let query_id = format!("{query_id}-more");
-                let save = || save(freeze);
-                let (frozen, saved_now) = self.freeze(attempt.freeze.table.name(), more, name, &query_id, save);
-                result = frozen;
-                for (name, part) in saved_now? {
-                    saved.entry(name).or_insert(part);
-                }
-            }
-            drop(at_work);
-            if let Err(error) = result {
-                if error.may_still_run() {
-                    return Err(error.into());
-                }
-                attempt.refused = Some(Refusal::Server(error));
-                let _ = frozen.send(IsDefined(true));
-                return Ok(attempt);
-            }
-            beside?
+        let asked = self.freeze_and_link(&attempt.freeze, (&live, &dir), earlier.as_ref(), statement)?;
+        let (saved, linked) = match asked {
+            Asked::Frozen(saved, linked) => (saved, linked),
+            Asked::Refused(error) if error.may_still_run() => return Err(error.into()),
+            Asked::Refused(error) => return refused(attempt.freeze, attempt.target, Refusal::Server(error)),
         };
+        if attempt.freeze.remote.is_some() {
+            let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
+            parts.extend(self.link_live(&attempt.freeze, &linked.parts, &live, landing)?);
+        }
         if let Some(extension) = &linked.extension {
             attempt.freeze.freeze = extension.freeze.clone();
         }
@@ -141,29 +101,95 @@ impl Taker<'_> {
             let unchanged = stored.filter(|(name, _)| linked.contains(*name)).collect();
             self.digest(&mut attempt, &unchanged)?;
         }
+        let (frozen_parts, shadow, name) = (self.frozen_parts(), self.shadow(), statement.name);
+        let copies = |disk: &str| self.copying.copies(disk);
         if self.request.relinks {
-            parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| !self.copying.copies(disk))?);
+            parts.extend(frozen_parts.bring(&attempt, &dir, name, (&live, &saved), |disk| !copies(disk))?);
         }
-        let (dir, placed) = self.place_all(&attempt, dir, name)?;
+        let (dir, placed) = shadow.place_all(&attempt, dir, name)?;
         // Patches that came during the freeze, also those that a merge has already made obsolete.
         let patches_now = patches_in(&live)?;
         let came = patches_now.difference(&patches_before).filter(|name| attempt.freeze.takes_patch(name));
         let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
-        parts.extend(self.pool.install(|| self.take_live_parts(came, &live, landing))?);
-        parts.extend(self.bring_frozen(&attempt, &dir, name, (&live, &saved), |disk| self.copying.copies(disk))?);
-        let checked = self.pool.install(|| self.check(&live, &dir, beside_saved(placed, saved)))?;
+        parts.extend(self.pool.install(|| self.live_parts().take(came, &live, landing))?);
+        parts.extend(frozen_parts.bring(&attempt, &dir, name, (&live, &saved), copies)?);
+        let checked = self.pool.install(|| shadow.check(&live, &dir, beside_saved(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
     }
 
-    /// Links parts of a table that is never frozen from their live directories, as far as they are still there.
+    /// Freezes what the plan says, and links the other parts from the last snapshot meanwhile. Partitions of which a part
+    /// proves to be another than the last snapshot's are frozen as well.
+    fn freeze_and_link(
+        &self,
+        plan: &TableFreeze,
+        (live, dir): (&[LiveTable], &Dir),
+        earlier: Option<&EarlierTable<'_>>,
+        Statement { name, query_id }: Statement<'_>,
+    ) -> Result<Asked, OpError> {
+        let _inside = self.stages.enter(Stage::Freeze);
+        let (freezer, table) = (self.freezer(), plan.table.name());
+        let listed: Vec<_> = live_parts(plan, live);
+        let of_table = Work { parts: listed.len() as u64, bytes: bytes_of(plan), ..Work::default() };
+        let _at_work = ItemAtWork::start(self.stages.monitor(), Stage::Freeze, table.to_string(), of_table);
+        let save = |scope: &Scope| {
+            let is_frozen = |part: &&(&Part, &Dir)| scope.covers(&part.0.partition);
+            let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
+            exec::save_left_out(&frozen)
+        };
+        // Where nothing is linked meanwhile, the server need not share its cores.
+        let links = plan.linked_parts().next().is_some();
+        let idle = (!links && listed.len() >= IDLY_READ_PARTS).then(|| self.read_idly(plan, live));
+        let beside = || -> Result<_, OpError> {
+            let saved = if idle.is_some() { SavedParts::new() } else { save(&plan.freeze)? };
+            Ok((saved, self.unchanged_parts().link(plan, earlier, (live, dir))?))
+        };
+        let (result, beside) = freezer.freeze(table, &plan.freeze, name, query_id, beside);
+        if let Err(error) = result {
+            return Ok(Asked::Refused(error));
+        }
+        let (mut saved, linked) = beside?;
+        if let Some(idle) = idle {
+            let is_brought = live.iter().any(|table| self.copying.joins(&table.disk));
+            saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
+        }
+        // Not all parts are what their names said. Those that are frozen only now are saved now.
+        if let Some(Extension { freeze, more }) = linked.extension.as_ref().filter(|_| plan.remote.is_none()) {
+            let query_id = format!("{query_id}-more");
+            let (result, saved_now) = freezer.freeze(table, more, name, &query_id, || save(freeze));
+            if let Err(error) = result {
+                return Ok(Asked::Refused(error));
+            }
+            for (name, part) in saved_now? {
+                saved.entry(name).or_insert(part);
+            }
+        }
+        Ok(Asked::Frozen(saved, linked))
+    }
+
+    /// A table without listed parts is frozen as a whole, if it is not empty after all.
+    fn with_unlisted_parts(&self, freeze: TableFreeze, live: &[LiveTable]) -> Result<TableFreeze, OpError> {
+        let is_as_listed = freeze.scope != Scope::Nothing
+            || freeze.remote.is_some()
+            || !self.request.selection.partitions.is_empty()
+            || self.is_empty(freeze.table.name(), live)?;
+        let whole = || TableFreeze { scope: Scope::Whole, freeze: Scope::Whole, ..freeze.clone() };
+        Ok(if is_as_listed { freeze } else { whole() })
+    }
+
+    /// Links the parts of a table that is never frozen from their live directories, as far as they are still there, but
+    /// those that are linked already.
     fn link_live(
         &self,
-        names: &[&PartName],
+        freeze: &TableFreeze,
+        linked: &[TakenPart],
         live: &[LiveTable],
         landing: Landing<'_>,
     ) -> Result<Vec<TakenPart>, OpError> {
-        let take = |name: &&PartName| self.take_live_parts(std::iter::once(*name), live, landing);
+        let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
+        let listed = live_parts(freeze, live).into_iter().map(|(part, _)| &part.name);
+        let names: Vec<&PartName> = listed.filter(|name| !linked.contains(name)).collect();
+        let take = |name: &&PartName| self.live_parts().take(std::iter::once(*name), live, landing);
         let taken: Vec<Vec<TakenPart>> =
             self.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
         Ok(taken.into_iter().flatten().collect())
@@ -223,119 +249,6 @@ impl Taker<'_> {
         let is_far = live.iter().any(|table| fs::is_network_filesystem(&table.dir));
         IdleReading::begin(parts, if is_far { self.pool.current_num_threads() } else { 1 })
     }
-
-    /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
-    ///
-    /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
-    /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
-    fn freeze<T: Send>(
-        &self,
-        table: &TableName,
-        scope: &Scope,
-        name: &FreezeName,
-        query_id: &str,
-        beside: impl FnOnce() -> T + Send,
-    ) -> (Result<(), server::ServerError>, T) {
-        let ask = || server::waits_on(self.server, table, name, query_id);
-        let tell = |waited: Duration, lines: Vec<String>| {
-            let (monitor, seconds) = (self.stages.monitor(), waited.as_secs());
-            if lines.is_empty() {
-                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
-            }
-            for line in lines {
-                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
-            }
-        };
-        let threads = self.freeze_threads;
-        let freeze = || match scope {
-            Scope::Nothing => Ok(()),
-            Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
-            Scope::Partitions(partitions) => {
-                let partitions: Vec<&PartitionId> = partitions.iter().collect();
-                let mut statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
-                statements.try_for_each(|(number, some)| {
-                    let query_id = &format!("{query_id}-{number}");
-                    server::freeze_partitions(self.server, table, some, FreezeQuery { name, query_id, threads })
-                })
-            }
-        };
-        std::thread::scope(|scope| {
-            let beside = scope.spawn(|| self.pool.install(beside));
-            let frozen = telling(self.request.patience, ask, tell, freeze);
-            (frozen, beside.join().expect("neither reading small files nor linking panics"))
-        })
-    }
-
-    /// Moves what the server froze of a table into `dir`, which may be another directory then; each part with its disk.
-    fn place_all(
-        &self,
-        attempt: &Attempt,
-        mut dir: Dir,
-        name: &FreezeName,
-    ) -> Result<(Dir, Vec<(PlacedPart, CompactString)>), OpError> {
-        let _inside = self.stages.enter(Stage::Place);
-        let mut placed = Vec::new();
-        for path in &attempt.freeze.table.data_paths {
-            let Some((local, relative)) = self.local.locate(path) else { continue };
-            if self.copying.copies(&local.disk.name) {
-                continue;
-            }
-            let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
-            let parts = self.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
-            placed.extend(parts.into_iter().map(|part| (part, CompactString::from(local.disk.name.as_str()))));
-        }
-        let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
-        self.stages.monitor().advanced(Stage::Place, work);
-        Ok((dir, placed))
-    }
-
-    /// Gives parts what their freeze left out, and checks them. What was saved of each goes as soon as it is checked: of
-    /// hundreds of thousands it takes as much memory as what is known of them afterwards.
-    fn check(&self, live: &[LiveTable], dir: &Dir, frozen: Vec<FrozenPart>) -> Result<Vec<TakenPart>, FsError> {
-        let _inside = self.stages.enter(Stage::Check);
-        // The disk writes what FREEZE has left unwritten while the cores check.
-        self.early.begin(dir, frozen.len())?;
-        let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
-            let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
-            let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
-            let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
-            let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
-            let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Check, work);
-            let extra = Extra::default();
-            Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
-        };
-        take_all(frozen, check_part)
-    }
-
-    /// Places what was frozen of a table on one disk, whose shadow of it is at the path `shadow`.
-    fn place(&self, disk: &Dir, shadow: &Path, target: &Target, dir: &mut Dir) -> Result<Vec<PlacedPart>, OpError> {
-        let (Some(parent), Some(shadow_name)) = (shadow.parent(), shadow.file_name()) else { return Ok(Vec::new()) };
-        let Some(parent) = disk.find_beneath(parent)? else { return Ok(Vec::new()) };
-        if parent.find(shadow_name)?.is_none() {
-            return Ok(Vec::new());
-        }
-        if self.request.place != PlaceMode::Link {
-            let database = target.data.open_dir(&target.database)?;
-            if let Some((moved, parts)) = exec::place_table(&parent, shadow_name, &database, &target.table)? {
-                *dir = moved;
-                return Ok(parts);
-            }
-        }
-        Ok(exec::place_parts(&parent.open_dir(shadow_name)?, dir, self.request.place)?)
-    }
-}
-
-/// A part that was frozen and placed, and is to be checked.
-struct FrozenPart {
-    placed: PlacedPart,
-    disk: CompactString,
-    saved: Option<SavedPart>,
-}
-
-fn beside_saved(placed: Vec<(PlacedPart, CompactString)>, mut saved: SavedParts) -> Vec<FrozenPart> {
-    let frozen = |(placed, disk): (PlacedPart, _)| FrozenPart { saved: saved.remove(&placed.name), placed, disk };
-    placed.into_iter().map(frozen).collect()
 }
 
 /// Bytes of a table's parts, as the server tells them: any figure at all.

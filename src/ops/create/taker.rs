@@ -12,10 +12,14 @@ use crate::ops::stages::Stages;
 use crate::plan::TableFreeze;
 use crate::server::Server;
 
+use super::bring::{FrozenParts, LiveParts};
 use super::copying::Copying;
 use super::early::EarlySync;
+use super::freezer::Freezer;
 use super::previous::Previous;
 use super::request::Request;
+use super::shadow::Shadow;
+use super::unchanged::UnchangedParts;
 
 /// Everything that taking a table needs.
 pub(super) struct Taker<'a> {
@@ -34,6 +38,32 @@ pub(super) struct Taker<'a> {
     pub(super) version: &'a str,
     /// Syncs before the seal.
     pub(super) early: &'a EarlySync,
+}
+
+impl<'a> Taker<'a> {
+    pub(super) fn live_parts(&self) -> LiveParts<'a> {
+        LiveParts { copying: self.copying }
+    }
+
+    pub(super) fn frozen_parts(&self) -> FrozenParts<'a> {
+        let Self { stages, pool, local, copying, early, .. } = *self;
+        FrozenParts { stages, pool, local, copying, early }
+    }
+
+    pub(super) fn unchanged_parts(&self) -> UnchangedParts<'a> {
+        let Self { stages, copying, early, .. } = *self;
+        UnchangedParts { stages, copying, early }
+    }
+
+    pub(super) fn freezer(&self) -> Freezer<'a> {
+        let Self { server, stages, pool, freeze_threads: threads, request, .. } = *self;
+        Freezer { server, stages, pool, threads, patience: request.patience }
+    }
+
+    pub(super) fn shadow(&self) -> Shadow<'a> {
+        let Self { stages, pool, local, copying, early, request, .. } = *self;
+        Shadow { stages, pool, local, copying, early, mode: request.place }
+    }
 }
 
 /// A table, and where it comes to stand.

@@ -15,13 +15,15 @@ use crate::model::{Part, PartName, Placement};
 use crate::monitor::{Stage, Work};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
+use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, Extension, TableFreeze, extend_freeze};
 use crate::repo::{PartRecord, Repository};
 
-use super::copying::{Destination, Extra};
+use super::copying::{Copying, Destination, Extra};
+use super::early::EarlySync;
 use super::previous::{EarlierTable, Previous};
 use super::taken::{TakenPart, take_all};
-use super::taker::{Taker, live_parts};
+use super::taker::live_parts;
 
 /// What was linked of a table, and what must be frozen besides because it proved to have changed.
 #[derive(Default)]
@@ -82,9 +84,17 @@ struct Relink {
     copied: Option<CopiedPart>,
 }
 
-impl Taker<'_> {
+/// Links parts from the last snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct UnchangedParts<'a> {
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) copying: &'a Copying<'a>,
+    pub(super) early: &'a EarlySync,
+}
+
+impl UnchangedParts<'_> {
     /// Links the parts that are as in the last snapshot from there into `dir`.
-    pub(super) fn link_unchanged(
+    pub(super) fn link(
         &self,
         freeze: &TableFreeze,
         earlier: Option<&EarlierTable<'_>>,
@@ -99,7 +109,7 @@ impl Taker<'_> {
         let path = crate::repo::table_path(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
-        let link = |(part, table): (&Part, &Dir)| -> Result<Option<TakenPart>, OpError> {
+        let link_part = |(part, table): (&Part, &Dir)| -> Result<Option<TakenPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
                 self.early.begin(dir, count)?;
             }
@@ -118,7 +128,7 @@ impl Taker<'_> {
             let placement = copied.map_or(Placement::Linked, |copied| copied.placement());
             Ok(Some(TakenPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
         };
-        let mut parts = take_all(candidates, link)?;
+        let mut parts = take_all(candidates, link_part)?;
         // Beside the next look at the server.
         self.early.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();

@@ -81,7 +81,7 @@ impl Taker<'_> {
             let dir = target.make(table, self.local, self.copying)?;
             let path = target.path();
             let landing = Landing { table, dir: &dir, path: &path };
-            let parts = self.pool.install(|| self.take_live_parts(before.iter(), &live, landing))?;
+            let parts = self.pool.install(|| self.live_parts().take(before.iter(), &live, landing))?;
             let taken: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
                 let file = self.local.read_definition(&table.metadata_path);
