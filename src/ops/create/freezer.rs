@@ -1,0 +1,67 @@
+//! Asks the server to freeze a table, or partitions of it.
+
+use std::time::Duration;
+
+use rayon::ThreadPool;
+
+use crate::model::{FreezeName, PartitionId, TableName};
+use crate::ops::stages::Stages;
+use crate::ops::waiting::telling;
+use crate::plan::Scope;
+use crate::server::{self, FreezeQuery, Server};
+
+/// Sends freezes.
+#[derive(Clone, Copy)]
+pub(super) struct Freezer<'a> {
+    pub(super) server: &'a Server,
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) pool: &'a ThreadPool,
+    /// The server's threads for one freeze, where it can be told.
+    pub(super) threads: Option<u16>,
+    /// How long a freeze runs before the person hears what it waits for.
+    pub(super) patience: Duration,
+}
+
+impl Freezer<'_> {
+    /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
+    ///
+    /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
+    /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
+    pub(super) fn freeze<T: Send>(
+        &self,
+        table: &TableName,
+        scope: &Scope,
+        name: &FreezeName,
+        query_id: &str,
+        beside: impl FnOnce() -> T + Send,
+    ) -> (Result<(), server::ServerError>, T) {
+        let ask = || server::waits_on(self.server, table, name, query_id);
+        let tell = |waited: Duration, lines: Vec<String>| {
+            let (monitor, seconds) = (self.stages.monitor(), waited.as_secs());
+            if lines.is_empty() {
+                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
+            }
+            for line in lines {
+                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
+            }
+        };
+        let threads = self.threads;
+        let freeze = || match scope {
+            Scope::Nothing => Ok(()),
+            Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
+            Scope::Partitions(partitions) => {
+                let partitions: Vec<&PartitionId> = partitions.iter().collect();
+                let mut statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
+                statements.try_for_each(|(number, some)| {
+                    let query_id = &format!("{query_id}-{number}");
+                    server::freeze_partitions(self.server, table, some, FreezeQuery { name, query_id, threads })
+                })
+            }
+        };
+        std::thread::scope(|scope| {
+            let beside = scope.spawn(|| self.pool.install(beside));
+            let frozen = telling(self.patience, ask, tell, freeze);
+            (frozen, beside.join().expect("neither reading small files nor linking panics"))
+        })
+    }
+}
