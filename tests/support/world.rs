@@ -16,7 +16,7 @@ use chsnap::exec::PlaceMode;
 use chsnap::fs::{Verbs, real};
 use chsnap::model::{Label, PathMap};
 use chsnap::monitor::Silent;
-use chsnap::ops::create::{FreezeMode, IdsMode, Report, Request, create};
+use chsnap::ops::create::{FreezeMode, IdsMode, Report, Request, RequestedPin, create};
 use chsnap::ops::{self, OpError};
 use chsnap::plan::{Selection, SnapshotReference};
 use chsnap::repo::{Repository, SnapshotState, read_parts};
@@ -133,7 +133,7 @@ impl World {
             digest: false,
             selection: Selection::default(),
             label: Label::new(OsStr::new("lab")),
-            pin: Some("kept".to_owned()),
+            pin: Some(RequestedPin { reason: "kept".to_owned(), until: None }),
             freeze,
             place,
             ids: IdsMode::Keep,
