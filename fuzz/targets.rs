@@ -12,7 +12,7 @@ use std::time::Duration;
 use chsnap::checksums::Checksums;
 use chsnap::fs::{Dir, real};
 use chsnap::model::{PartName, SnapshotId, TableName, escape_for_file_name};
-use chsnap::plan::{SnapshotReference, TablePattern};
+use chsnap::plan::{KnownSnapshot, SnapshotReference, TablePattern};
 use chsnap::repo::{Manifest, Repository, SnapshotState, Summary, read_parts};
 
 /// A target, and the name of its corpus.
@@ -195,7 +195,8 @@ fn reference(_: &World, input: &[u8]) {
     }
     let Ok(reference) = text.parse::<SnapshotReference>() else { return };
     let ids = [id(), id().next(), id().next().next()];
-    if let Ok(found) = reference.resolve(&ids) {
+    let known = ids.map(|id| KnownSnapshot { id, name: Some("a name") });
+    if let Ok(found) = reference.resolve(&known) {
         assert!(ids.contains(&found));
     }
 }
