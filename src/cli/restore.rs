@@ -287,7 +287,7 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
         output.json(&show::document(report, directory.map(PathBuf::as_path), &output.schema()));
     } else {
         output.text(&show::report(report));
-        if let Some(directory) = directory {
+        if let Some(directory) = directory.filter(|_| !report.restored_nothing()) {
             output.text(&format!("the files are in {}\n", super::render::safe(&text_of(directory), 1000)));
         }
         for note in &report.notes {

@@ -12,7 +12,7 @@ use crate::model::{
     PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
 };
 use crate::plan::diff::{Content, Diff, Held, Pairs, Side, SidePart, SideTable, diff};
-use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create};
+use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create, released_text};
 use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
 use crate::server::{self, DetachedRow, Server};
 
@@ -20,6 +20,7 @@ use super::create::{bound_server, same_server};
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::read::show;
+use super::restore::held_tables;
 
 /// Two states of the tables, and what changed from one to the other.
 #[derive(Clone, Debug)]
@@ -100,10 +101,17 @@ pub fn diff_live(
     });
     let local = local.ok();
     let printed = server::definitions(server, selection.names_system())?;
+    let held = local.as_ref().map(held_tables).transpose()?.unwrap_or_default();
+    // The definition that was meant, of a table that a restore holds.
+    let meant = |table: &Table, text: String| {
+        let held = held.iter().find(|held| held.is(table.name(), table.key.uuid.as_ref()));
+        held.and_then(|held| released_text(&text, &held.settings)).unwrap_or(text)
+    };
     let definition = |table: &Table| {
         let file = local.as_ref().and_then(|local| local.read_definition(&table.metadata_path));
         let file = file.map(|text| (String::from_utf8_lossy(&text).into_owned(), true));
-        file.or_else(|| printed.get(table.name()).map(|text| (text.clone(), false)))
+        let found = file.or_else(|| printed.get(table.name()).map(|text| (text.clone(), false)));
+        found.map(|(text, is_file)| (meant(table, text), is_file))
     };
     let side_table = |table: &Table, held: Held| {
         let key = &table.key;

@@ -91,8 +91,8 @@ pub fn plan_create<'a>(
             Choice::Temporary if selection.accepts(table) => {}
             Choice::Temporary => {
                 let message = format!(
-                    "{} is not in the snapshot: a restore that is running or was interrupted has made or replaced it (the \
-                     next restore deals with it)",
+                    "{} is not in the snapshot: a restore that is running or was interrupted has made or replaced it; the next \
+                     restore drops or renames it if the interrupted one left a note, else RENAME or DROP it",
                     table.name()
                 );
                 plan.warnings.push(Warning::of_table(WarningKind::LeftoverPending, table.name(), message));

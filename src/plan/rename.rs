@@ -132,11 +132,13 @@ impl Renames {
         renamed.unwrap_or_else(|| TableName::new(self.database(&name.database), name.table.clone()))
     }
 
-    /// The names that are to be renamed and that nothing among `tables` has.
+    /// The names that are to be renamed and that nothing among `tables` and `databases` has.
     #[must_use]
-    pub fn unmatched(&self, tables: &[TableName]) -> Vec<String> {
+    pub fn unmatched(&self, tables: &[TableName], databases: &[&str]) -> Vec<String> {
         let of_tables = self.tables.keys().filter(|name| !tables.contains(name)).map(|name| format!("table {name}"));
-        let has = |database: &String| tables.iter().any(|name| name.database == *database);
+        let has = |database: &String| {
+            databases.contains(&database.as_str()) || tables.iter().any(|name| name.database == *database)
+        };
         let of_databases = self.databases.keys().filter(|name| !has(name)).map(|name| format!("database {name:?}"));
         of_tables.chain(of_databases).collect()
     }
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(now("a", "x=y"), "a.b.z");
         assert_eq!(now("a", "other"), "n.other");
         assert_eq!(now("b", "b"), "b.b");
-        let unmatched = renames.unmatched(&[TableName::new("a", "b")]);
+        let unmatched = renames.unmatched(&[TableName::new("a", "b")], &[]);
         assert_eq!(unmatched, ["table a.x=y"]);
     }
 

@@ -193,6 +193,76 @@ both_engines! {
         finds_nothing_to_do(&chsnap);
     }
 
+    fn a_detached_database_stays_detached(engine: Engine) {
+        engine.query("CREATE DATABASE det");
+        for table in ["a", "b"] {
+            engine.query(&format!("CREATE TABLE det.{table} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO det.{table} SELECT number FROM numbers(30)"));
+        }
+        engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query(&format!("DROP TABLE det.b{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        engine.query("DETACH DATABASE det");
+        let metadata = || -> Vec<String> {
+            let entries = fs::read_dir(engine.data_path().join("metadata")).expect("metadata");
+            let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+            names.sort();
+            names
+        };
+        let before = metadata();
+        for arguments in [&["restore", "latest", "--yes"][..], &["restore", "latest", "--yes", "--rename", "default.t=det.c"]] {
+            let run = chsnap.run(arguments);
+            assert!(!run.stdout.contains("make database det") && run.stdout.contains("ATTACH DATABASE"), "{}", run.stdout);
+            assert_eq!(engine.query("SELECT count() FROM system.databases WHERE name = 'det'"), "0");
+        }
+        assert_eq!(metadata(), before);
+        engine.query("ATTACH DATABASE det");
+        assert_eq!(engine.query("SELECT count() FROM det.a"), "30");
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        assert_eq!(engine.query("SELECT count() FROM det.b"), "30");
+    }
+
+    fn a_second_restore_under_other_names_finds_nothing_to_do(engine: Engine) {
+        engine.query("CREATE DATABASE s");
+        engine.query("CREATE TABLE s.src (k UInt64, v String) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO s.src SELECT number, toString(number) FROM numbers(30)");
+        engine.query("CREATE VIEW s.seen AS SELECT k FROM s.src WHERE k > 3");
+        engine.query("CREATE TABLE s.dst (k UInt64, c UInt64) ENGINE = SummingMergeTree ORDER BY k");
+        engine.query("CREATE MATERIALIZED VIEW s.to TO s.dst AS SELECT k, count() AS c FROM s.src GROUP BY k");
+        engine.query("CREATE MATERIALIZED VIEW s.inner ENGINE = SummingMergeTree ORDER BY k POPULATE AS SELECT k, count() AS c FROM s.src GROUP BY k");
+        engine.query("CREATE TABLE s.merged AS s.src ENGINE = Merge('s', '^src$')");
+        engine.query("CREATE TABLE s.buffered AS s.src ENGINE = Buffer('s', 'src', 1, 10, 100, 10, 100, 1000, 10000)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let arguments = ["--json", "restore", "latest", "--yes", "--rename-db", "s=s2"];
+        let first = chsnap.run(&arguments);
+        assert!([0, 3].contains(&first.code), "{}", first.stderr);
+        let second = chsnap.run(&arguments);
+        let report: Value = serde_json::from_str(&second.stdout).expect("a document");
+        assert_eq!((second.code, &report["state"]), (0, &"nothing_to_do".into()), "{report:#}");
+        // The data alone finds the inner table of a view that was made again.
+        engine.query("DROP DATABASE s2");
+        chsnap.run(&["restore", "latest", "--yes", "--rename-db", "s=s2", "--schema-only"]);
+        let data = chsnap.run(&["--json", "restore", "latest", "--yes", "--rename-db", "s=s2", "--data-only"]);
+        assert_eq!(data.code, 0, "{}", data.stdout);
+        assert_eq!(engine.query("SELECT count() FROM s2.inner"), "30");
+    }
+
+    fn a_partition_of_a_table_with_other_columns_is_not_the_same(engine: Engine) {
+        engine.query("CREATE TABLE default.rl (p UInt8, k UInt32) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.rl SELECT 1, number FROM numbers(10)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query(&format!("DROP TABLE default.rl{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        engine.query("CREATE TABLE default.rl (p UInt8, k DateTime) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.rl SELECT 1, toDateTime(number) FROM numbers(10)");
+        for arguments in [["--data-only", "--all"], ["--partition", "1"]] {
+            let report = chsnap.json(3, &[&["restore", "latest", "--yes"], &arguments[..]].concat());
+            assert_eq!(report["state"], "differs", "{report:#}");
+        }
+    }
+
     fn a_drill_fails_for_damage_that_is_known_as_for_damage_that_it_finds(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64, s String) ENGINE = MergeTree ORDER BY k");

@@ -199,6 +199,51 @@ both_engines! {
         chsnap.json(0, &["create"]);
     }
 
+    fn rows_that_were_inserted_twice_are_not_taken_for_those_of_the_snapshot(engine: Engine) {
+        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
+        let parts = || engine.query("SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)");
+        for arguments in [vec!["restore", "latest", "--partition", "1"], vec!["restore", "latest", "--data-only"], vec!["restore", "latest", "--table", "default.t"]] {
+            refused(&chsnap, &arguments, "10 rows in 1 part", &parts);
+        }
+        assert_eq!(engine.query("SELECT count() FROM default.t"), "20");
+    }
+
+    fn a_held_table_that_is_renamed_is_released_all_the_same(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for name in ["first", "second"] {
+            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
+        }
+        let definition = |name: &str| engine.query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        for name in ["first", "second"] {
+            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+        }
+        kill_when_there(&chsnap, &["restore", "latest", "--yes"], || has_definition(&engine, "second.sql"));
+        for _ in 0..100 {
+            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
+            sleep(Duration::from_millis(50));
+        }
+        engine.query("RENAME TABLE lab.first TO lab.moved");
+        let is_held = engine.kind() == Kind::V26;
+        let named = |chsnap: &Chsnap| {
+            let report = chsnap.run(&["--json", "doctor"]).stdout;
+            report.contains("merges are held of lab.moved")
+        };
+        assert_eq!(named(&chsnap), is_held);
+        chsnap.json(0, &["restore", "latest", "--yes"]);
+        for name in ["first", "second", "moved"] {
+            assert!(!definition(name).contains("max_number_of_merges_with_ttl_in_pool"), "{name}: {}", definition(name));
+            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "100");
+        }
+        assert!(!named(&chsnap));
+    }
+
     fn a_table_counts_as_restored_only_if_it_compares_now(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         for name in ["first", "second"] {

@@ -6,7 +6,7 @@ use crate::fs::{self, Stat};
 use crate::model::{Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, is_drill_database};
 use crate::ops::error::OpError;
 use crate::ops::restore::HeldTable;
-use crate::plan::{CreatePlan, TableSkipReason, released_text};
+use crate::plan::{CreatePlan, TableSkipReason, is_held, released_text};
 use crate::repo::{self, DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
@@ -37,6 +37,8 @@ pub(super) struct Written {
     pub(super) tables: BTreeMap<TableName, (String, bool)>,
     /// Tables whose definitions are kept without the settings by which a restore holds them.
     released: Vec<TableName>,
+    /// Tables whose definitions have such settings, and no restore has noted that it holds them.
+    held: Vec<TableName>,
 }
 
 /// Whether a snapshot has all databases, and what the server has beside them.
@@ -71,6 +73,13 @@ impl Definitions<'_> {
             );
             warnings.push(Warning::of_table(WarningKind::LeftoverPending, &name, message));
         }
+        for name in written.held.drain(..) {
+            let message = format!(
+                "{name} has the settings by which a restore holds a table until it is compared, and no restore has noted \
+                 it: it does not merge (chsnap doctor names the statement that ends it)"
+            );
+            warnings.push(Warning::of_table(WarningKind::LeftoverPending, &name, message));
+        }
         self.write_databases(databases, &mut written)?;
         self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
         write_mutations(tree, self.local, &mut written, self.copying, warnings)?;
@@ -90,6 +99,8 @@ impl Definitions<'_> {
             let path = repo::definition_path(name);
             let released = self.released(table, &definition.text);
             let file = self.incoming.write_metadata(&path, released.as_deref().unwrap_or(&definition.text))?;
+            let is_held = released.is_none() && is_held(&String::from_utf8_lossy(&definition.text));
+            written.held.extend(is_held.then(|| name.clone()));
             written.released.extend(released.map(|_| name.clone()));
             written.tables.insert(name.clone(), (file.path.clone(), definition.is_file));
             written.files.push(file);

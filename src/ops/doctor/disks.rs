@@ -5,12 +5,12 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, Dir, FsError, Kind, Scan};
-use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted};
+use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted, is_drill_database};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
 use crate::ops::unlisted::add_unlisted;
-use crate::plan::{CreatePlan, Selection, TableFreeze, plan_create};
+use crate::plan::{CreatePlan, HOLD_SETTINGS, Selection, TableFreeze, is_held, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server, ServerError};
 
@@ -52,7 +52,7 @@ pub(super) fn examine(
     }
     // The lock is free from here on: the rest reads, and may take its time.
     if let Some((_, local)) = visible().next() {
-        interrupted_restores(local, findings);
+        interrupted_restores(local, &catalog, findings);
         unlisted(server, local, &mut catalog, findings);
     }
     for (examined, local) in visible() {
@@ -63,18 +63,37 @@ pub(super) fn examine(
 }
 
 /// Restores that were killed: their temporary tables stand, and tables that they had attached may not merge yet.
-fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
-    match restore::interrupted(own) {
-        Ok(restores) if restores.is_empty() => {}
-        Ok(restores) => {
-            let held: Vec<String> =
-                restores.iter().flat_map(|restore| &restore.held).map(ToString::to_string).collect();
-            let held =
-                if held.is_empty() { String::new() } else { format!("; merges are held of {}", held.join(", ")) };
-            let text = format!("interrupted restores: {}{held}", restores.len());
-            findings.warn("restores", text, "chsnap restore latest --dry-run shows what it would do with them");
+fn interrupted_restores(own: &LocalDisks, catalog: &Catalog, findings: &mut Findings) {
+    // Whatever their notes say: a table can have been renamed, and a note can be gone.
+    let held: Vec<String> = (catalog.tables.iter())
+        .filter(|table| is_held(&table.definition) && !is_drill_database(&table.name().database))
+        .map(|table| table.name().to_string())
+        .collect();
+    let text = format!("merges are held of {}", held.join(", "));
+    match restore::leftover_names(own).map(|names| names.len()) {
+        Ok(0) if held.is_empty() => {}
+        Ok(0) => {
+            let settings = HOLD_SETTINGS.map(|(name, _)| name).join(", ");
+            let remedy =
+                format!("unless a restore is running now, ALTER TABLE … RESET SETTING {settings} lets them merge");
+            findings.warn("restores", text, remedy);
+        }
+        Ok(count) => {
+            let held = if held.is_empty() { String::new() } else { format!("; {text}") };
+            let remedy = "chsnap restore latest --dry-run shows what it would do with them";
+            findings.warn("restores", format!("interrupted restores: {count}{held}"), remedy);
         }
         Err(error) => findings.warn("restores", chain(&error), "run chsnap as root, or as the server's user"),
+    }
+}
+
+/// Databases of drills that were killed, or of one that is running.
+fn interrupted_drills(databases: &[server::DatabaseRow], findings: &mut Findings) {
+    let names = databases.iter().map(|database| database.name.as_str()).filter(|name| is_drill_database(name));
+    let names: Vec<&str> = names.collect();
+    if !names.is_empty() {
+        let text = format!("databases of drills, interrupted or running: {}", names.join(", "));
+        findings.warn("drills", text, "the next drill drops those of interrupted ones");
     }
 }
 
@@ -82,6 +101,9 @@ fn interrupted_restores(own: &LocalDisks, findings: &mut Findings) {
 fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: &mut Findings) {
     let remedy = "create links their parts, with a warning that --accept takes away; ATTACH or DROP ends it";
     let added = server::databases(server).map_err(OpError::from);
+    if let Ok(databases) = &added {
+        interrupted_drills(databases, findings);
+    }
     match added.and_then(|databases| add_unlisted(server, own, &databases, catalog)) {
         Ok(None) => {}
         Ok(Some(warning)) => findings.warn("tables", warning.message, "run chsnap as root, or as the server's user"),

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
-use crate::ops::restore::{Source, SourceTable, TargetSurvey, Wanted, random};
-use crate::plan::{Definition, Mapping, ObjectKind, Replicated, SnapshotReference, Surroundings, TableRename, Verb};
+use crate::ops::restore::{Source, SourceTable, TargetSurvey, Wanted, lifts_drop_limit, random};
+use crate::plan::{
+    DROP_LIMIT_BYTES, Definition, Mapping, ObjectKind, Replicated, SnapshotReference, Surroundings, TableRename, Verb,
+};
 use crate::repo::{Repository, TableState};
 use crate::server::{self, Server, sql};
 
@@ -80,8 +82,16 @@ impl Candidates {
     pub(super) fn select(&self, server: &Server, survey: &TargetSurvey, database: &str) -> Result<Selection, OpError> {
         let mut selection = Selection { selected: Vec::new(), left_out: Vec::new() };
         let missing = self.missing_objects(server)?;
+        let lifts_limit = lifts_drop_limit(server)?;
+        let is_too_large = |table: &SourceTable| !lifts_limit && table.bytes() > DROP_LIMIT_BYTES;
         for (number, table) in self.tables.iter().enumerate() {
             match self.definition(table, &missing) {
+                Ok(_) if is_too_large(table) => {
+                    let limit = DROP_LIMIT_BYTES / 1_000_000_000;
+                    let reason =
+                        format!("this server refuses to drop more than {limit} GB at once, so a drill leaves it out");
+                    selection.leave_out(table, DrillVerdict::NotTried(Obstacle::Refused(reason)));
+                }
                 Ok(definition) => {
                     let to = TableName::new(database, format!("t{number}"));
                     selection.selected.push(Selected { table: table.clone(), to, definition });

@@ -285,7 +285,14 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
     match moved {
         // Not to be tried again: nothing that comes to stand later makes it fit.
         Err(Refused::This(reason)) => {
-            exchange::give_up(context, attaching.statements, job)?;
+            match exchange::give_up(context, attaching.statements, job) {
+                Err(OpError::Server(error @ server::ServerError::Exception { .. })) => {
+                    let error = crate::monitor::chain(&error);
+                    let message = format!("the temporary table {} could not be dropped: {error}", job.entry.name);
+                    report.warn(WarningKind::TemporaryLeft, message);
+                }
+                given_up => given_up?,
+            }
             report.state = TableState::Failed;
             report.reason = Some(reason);
             (report.parts, report.rows) = (0, 0);

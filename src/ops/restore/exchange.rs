@@ -22,6 +22,13 @@ pub(super) fn swap(
     let quote = sql::quote_table;
     let entry = &job.entry;
     let Some(target) = &entry.replaces else { return Err(Refused::this("it replaces no table".to_owned())) };
+    let gained = |name: &TableName| -> Result<Option<String>, Refused> {
+        let now = live_table(context.server, &context.survey.local, name)?;
+        Ok(now.zip(job.plan.live.as_ref()).and_then(|(now, earlier)| now.gained(earlier, None)))
+    };
+    if let Some(gained) = gained(target)? {
+        return Err(Refused::this(format!("it has changed since the plan was made: {gained}")));
+    }
     let old = match &entry.old_name {
         // Databases whose tables have UUIDs exchange two names in one step.
         None => {
@@ -35,28 +42,15 @@ pub(super) fn swap(
         }
     };
     if entry.keeps_old {
-        // Under a name that tells what it is. Where that cannot be had, the temporary one does.
-        report.replaced_table = Some(old.clone());
-        for number in 1..10 {
-            let mut name = job.kept_name.clone();
-            if number > 1 {
-                name.table = format!("{}_{number}", name.table);
-            }
-            if statements.rename(old, &name).is_ok() {
-                report.replaced_table = Some(name);
-                break;
-            }
-        }
+        report.replaced_table = Some(keep(statements, old, &job.kept_name));
         return Ok(());
     }
     // It was written to until the exchange: what the plan has not shown keeps it.
-    let now = live_table(context.server, &context.survey.local, old)?;
-    if let (Some(now), Some(earlier)) = (now, &job.plan.live)
-        && let Some(gained) = now.gained(earlier, None)
-    {
-        report.replaced_table = Some(old.clone());
+    if let Some(gained) = gained(old)? {
+        let kept = keep(statements, old, &job.kept_name);
+        report.replaced_table = Some(kept.clone());
         let message = format!(
-            "the table that it replaced is now {old} and was not dropped, because it has changed since the plan was \
+            "the table that it replaced is now {kept} and was not dropped, because it has changed since the plan was \
              made: {gained}"
         );
         report.warn(WarningKind::ReplacedTableKept, message);
@@ -64,11 +58,23 @@ pub(super) fn swap(
     }
     if let Err(error) = statements.drop_table(old, false) {
         let error = crate::monitor::chain(&error);
-        report.replaced_table = Some(old.clone());
-        let message = format!("the table that it replaced is now {old}, and could not be dropped: {error}");
+        let kept = keep(statements, old, &job.kept_name);
+        report.replaced_table = Some(kept.clone());
+        let message = format!("the table that it replaced is now {kept}, and could not be dropped: {error}");
         report.warn(WarningKind::ReplacedTableKept, message);
     }
     Ok(())
+}
+
+/// Gives a replaced table a name that says what it is. Where that cannot be had, the temporary one stays. The answer is the
+/// name that it has.
+fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> TableName {
+    let names = (1..10).map(|number| match number {
+        1 => kept_name.clone(),
+        _ => TableName::new(kept_name.database.clone(), format!("{}_{number}", kept_name.table)),
+    });
+    let mut kept = names.filter(|name| statements.rename(old, name).is_ok());
+    kept.next().unwrap_or_else(|| old.clone())
 }
 
 /// After a failed exchange or move: gives the live table its name back, and drops the restored one.

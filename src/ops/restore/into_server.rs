@@ -116,7 +116,9 @@ fn survey(
 fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, OpError> {
     let options = &context.request.options;
     let names: Vec<TableName> = context.items.iter().map(|item| item.name.clone()).collect();
-    let unmatched = options.renames.unmatched(&names);
+    // One without tables can get another name as well.
+    let stored = context.source.manifest.databases.iter().map(|database| database.database.as_str());
+    let unmatched = options.renames.unmatched(&names, &stored.collect::<Vec<_>>());
     if !unmatched.is_empty() {
         return Err(OpError::NotInSnapshot { names: unmatched });
     }
@@ -207,6 +209,13 @@ struct Done {
     /// Functions and named collections that could not be made.
     refused: Vec<Warning>,
     access: Vec<AccessReport>,
+}
+
+impl Done {
+    fn leaves_temporary_tables(&self) -> bool {
+        let mut warnings = self.tables.iter().flat_map(|table| &table.warnings);
+        warnings.any(|warning| warning.kind == WarningKind::TemporaryLeft)
+    }
 }
 
 impl Prepared<'_> {
@@ -335,6 +344,8 @@ impl Prepared<'_> {
             })
         })();
         match result {
+            // The note stays, so that the next restore finds what could not be dropped.
+            Ok(done) if done.leaves_temporary_tables() => Ok((done, None)),
             Ok(done) => {
                 let left = staging.finish(&self.context.survey.local).err();
                 let left = left.map(|left| {

@@ -19,6 +19,8 @@ pub(super) struct KnownTables {
     uuids: HashSet<String>,
     /// `<database>/<table>` as in file names, of definitions below `metadata/`.
     files: HashSet<String>,
+    /// Databases that have a definition below `metadata/`, as in file names.
+    databases: HashSet<String>,
     /// Databases that keep no definition files of their tables.
     without_files: HashSet<String>,
     /// Why one of the sources cannot be read, if one cannot.
@@ -66,6 +68,11 @@ impl KnownTables {
         self.files.contains(&file_of(name))
     }
 
+    /// Whether a definition of this database stands below `metadata/`.
+    pub(super) fn has_database(&self, name: &str) -> bool {
+        self.databases.contains(&escape_for_file_name(name))
+    }
+
     /// Whether any definition file, or any list of the server's, has this UUID.
     pub(super) fn has_uuid(&self, uuid: &str) -> bool {
         self.uuids.contains(uuid)
@@ -108,7 +115,10 @@ impl KnownTables {
                     let dir = metadata.open_elsewhere(&target)?;
                     self.read_definitions(&dir, Some(name))?;
                 }
-                _ if is_definition(name) => self.read_definition(&metadata, name)?,
+                _ if is_definition(name) => {
+                    self.databases.extend(name.strip_suffix(".sql").map(str::to_owned));
+                    self.read_definition(&metadata, name)?;
+                }
                 _ => {}
             }
         }

@@ -100,33 +100,6 @@ pub(super) fn examine(
     Ok(leftovers)
 }
 
-/// A restore that was killed, or is about to be.
-#[derive(Debug)]
-pub(in crate::ops) struct InterruptedRestore {
-    /// Tables that it may have left held: they merge nothing, and nothing of them expires.
-    pub(in crate::ops) held: Vec<TableName>,
-}
-
-/// The restores whose notes stand on the server's own disk, and that are over.
-///
-/// # Errors
-/// If the disk cannot be read.
-pub(in crate::ops) fn interrupted(local: &LocalDisks) -> Result<Vec<InterruptedRestore>, OpError> {
-    let own = local.own().expect("the server's own disk is open");
-    let mut restores = Vec::new();
-    for name in names(local)? {
-        let held = match content(&own.dir, &name)? {
-            Content::Intent(intent) => {
-                let held = intent.tables.into_iter().filter(|entry| !entry.held.is_empty() && !entry.is_temporary);
-                held.map(|entry| entry.name).collect()
-            }
-            Content::None | Content::Unreadable(_) => Vec::new(),
-        };
-        restores.push(InterruptedRestore { held });
-    }
-    Ok(restores)
-}
-
 /// A table that a restore holds, or may hold.
 #[derive(Debug)]
 pub(in crate::ops) struct HeldTable {

@@ -29,14 +29,23 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
         return Ok(kept);
     }
     let statements = Statements::new(server, "")?;
+    // Directories whose notes the next restore needs.
+    let mut unfinished: BTreeSet<&str> = BTreeSet::new();
     for step in steps {
-        let stays = match step {
+        let stays: Option<Stay> = match step {
             RecoveryStep::Rename { from, to, directory } => rename(&statements.with_word(directory), from, to)?,
             RecoveryStep::Release { name, held, directory } => release(&statements.with_word(directory), name, held)?,
-            RecoveryStep::DropTable { name, uuid, directory, may_lose, .. } => {
-                drop_table(&statements.with_word(directory), local, (name, uuid.as_ref()), may_lose)?
+            RecoveryStep::DropTable { name, uuid, directory, may_lose, kept_name, .. } => {
+                let table = Doomed { name, uuid: uuid.as_ref(), may_lose, kept_name: kept_name.as_ref() };
+                drop_table(&statements.with_word(directory), local, &table)?
             }
-            RecoveryStep::RemovePlace { entry, disk, path } => remove_place(server, local, entry, (disk, path))?,
+            RecoveryStep::RemovePlace { entry, disk, path } => {
+                remove_place(server, local, entry, (disk, path))?.map(Stay::for_good)
+            }
+            RecoveryStep::RemoveDirectory { directory } if unfinished.contains(directory.as_str()) => {
+                empty(local, directory)?;
+                None
+            }
             RecoveryStep::EmptyDirectory { directory } => {
                 empty(local, directory)?;
                 None
@@ -46,10 +55,13 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
                 None
             }
             RecoveryStep::Keep { object, reason } => {
-                Some(format!("{object} of an interrupted restore stays: {reason}"))
+                Some(Stay::for_good(format!("{object} of an interrupted restore stays: {reason}")))
             }
         };
-        kept.extend(stays.map(|stays| Warning::new(WarningKind::LeftoverPending, stays)));
+        if let Some(Stay { message, is_pending }) = stays {
+            unfinished.extend(step.directory().filter(|_| is_pending));
+            kept.push(Warning::new(WarningKind::LeftoverPending, message));
+        }
     }
     Ok(kept)
 }
@@ -74,21 +86,40 @@ pub(in crate::ops) fn recover_leftovers(
     recover(server, local, &plan_recovery(&leftovers, &tables))
 }
 
-fn rename(statements: &Statements<'_>, from: &TableName, to: &TableName) -> Result<Option<String>, OpError> {
+/// Something that stays.
+struct Stay {
+    /// A sentence.
+    message: String,
+    /// Whether the next restore is to try again.
+    is_pending: bool,
+}
+
+impl Stay {
+    fn for_good(message: String) -> Self {
+        Self { message, is_pending: false }
+    }
+
+    fn for_now(message: String) -> Self {
+        Self { message, is_pending: true }
+    }
+}
+
+fn rename(statements: &Statements<'_>, from: &TableName, to: &TableName) -> Result<Option<Stay>, OpError> {
     match statements.rename(from, to) {
         Err(OpError::Server(error @ ServerError::Exception { .. })) => {
             let error = crate::monitor::chain(&error);
-            Ok(Some(format!("{from} of an interrupted restore cannot be renamed to {to}: {error}")))
+            Ok(Some(Stay::for_now(format!("{from} of an interrupted restore cannot be renamed to {to}: {error}"))))
         }
         result => result.map(|()| None),
     }
 }
 
-fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) -> Result<Option<String>, OpError> {
+fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) -> Result<Option<Stay>, OpError> {
     for statement in release_statements(&sql::quote_table(name), held) {
         match statements.run(&statement) {
             Err(error @ ServerError::Exception { .. }) => {
-                return Ok(Some(format!("the merges of {name} are still held: {}", crate::monitor::chain(&error))));
+                let message = format!("the merges of {name} are still held: {}", crate::monitor::chain(&error));
+                return Ok(Some(Stay::for_now(message)));
             }
             result => result?,
         }
@@ -96,31 +127,39 @@ fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) 
     Ok(None)
 }
 
-fn drop_table(
-    statements: &Statements<'_>,
-    local: &LocalDisks,
-    (name, uuid): (&TableName, Option<&TableUuid>),
-    may_lose: &MayLose,
-) -> Result<Option<String>, OpError> {
+/// A table that recovery drops, unless it holds more than may be lost.
+struct Doomed<'a> {
+    name: &'a TableName,
+    uuid: Option<&'a TableUuid>,
+    may_lose: &'a MayLose,
+    kept_name: Option<&'a TableName>,
+}
+
+fn drop_table(statements: &Statements<'_>, local: &LocalDisks, table: &Doomed<'_>) -> Result<Option<Stay>, OpError> {
+    let Doomed { name, uuid, may_lose, kept_name } = table;
     let Some(there) = live_table(statements.server, local, name)? else { return Ok(None) };
-    if there.uuid.as_ref() != uuid {
-        return Ok(Some(format!("{name} stays: it is not the table that the interrupted restore left")));
+    if there.uuid.as_ref() != *uuid {
+        let message = format!("{name} stays: it is not the table that the interrupted restore left");
+        return Ok(Some(Stay::for_good(message)));
     }
-    match may_lose {
-        MayLose::Nothing if there.has_anything() => {
-            return Ok(Some(format!(
-                "{name}, which an interrupted restore replaced while it was empty, has data by now and stays"
-            )));
-        }
+    let reason = match may_lose {
+        MayLose::Nothing if there.has_anything() => "was empty then and has data by now",
         MayLose::State(state) if there.has_anything() && there.state() != *state => {
-            return Ok(Some(format!(
-                "{name}, which an interrupted restore replaced, is not as it was when that was agreed to, and stays"
-            )));
+            "is not as it was when that was agreed to"
         }
-        MayLose::Everything | MayLose::State(_) | MayLose::Nothing => {}
-    }
-    statements.drop_table(name, uuid.is_some())?;
-    Ok(None)
+        MayLose::Everything | MayLose::State(_) | MayLose::Nothing => {
+            return match statements.drop_table(name, uuid.is_some()) {
+                Err(error @ ServerError::Exception { .. }) => {
+                    let error = crate::monitor::chain(&error);
+                    Ok(Some(Stay::for_now(format!("{name} of an interrupted restore cannot be dropped: {error}"))))
+                }
+                dropped => Ok(dropped.map(|()| None)?),
+            };
+        }
+    };
+    // An ordinary table from now on, which snapshots take.
+    let kept = kept_name.filter(|kept| statements.rename(name, kept).is_ok()).unwrap_or(name);
+    Ok(Some(Stay::for_good(format!("{kept}, which an interrupted restore replaced, {reason}, and stays"))))
 }
 
 fn remove_place(

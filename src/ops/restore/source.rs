@@ -55,6 +55,11 @@ impl SourceTable {
         counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
     }
 
+    /// Bytes of the parts that are asked for.
+    pub(in crate::ops) fn bytes(&self) -> u64 {
+        self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.bytes))
+    }
+
     /// What the person should know of a table that was not taken whole.
     fn not_whole(&self) -> Option<Warning> {
         let reason = self.entry.reason.as_ref().filter(|_| self.entry.remote_parts > 0)?;

@@ -12,7 +12,7 @@ const DROP_LIMITS: [&str; 2] = ["max_table_size_to_drop", "max_partition_size_to
 ///
 /// # Errors
 /// If the server does not answer.
-pub(super) fn lifts_drop_limit(server: &Server) -> Result<bool, ServerError> {
+pub(in crate::ops) fn lifts_drop_limit(server: &Server) -> Result<bool, ServerError> {
     server::has_settings(server, &DROP_LIMITS)
 }
 

@@ -109,6 +109,12 @@ impl TargetSurvey {
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
                 .cloned()
                 .collect(),
+            detached_databases: known
+                .iter()
+                .flat_map(|known| missing.iter().filter(|name| known.has_database(&name.database)))
+                .filter(|name| name.database != "system" && !self.databases.contains_key(&name.database))
+                .map(|name| name.database.clone())
+                .collect(),
             taken_places: self.taken_places(&missing)?,
             used_uuids: self.used_uuids(server, sources, (known.as_ref(), paths))?,
             policies: self.policies.clone(),

@@ -201,7 +201,26 @@ pub(super) fn partitions(before: &[SidePart], after: &[SidePart]) -> Vec<Partiti
     for part in after {
         sides.entry(&part.partition).or_default().1.push(part);
     }
-    sides.into_iter().map(|(partition, (before, after))| partition_diff(partition, &before, &after)).collect()
+    let compared = sides.into_iter().map(|(partition, (before, after))| {
+        let (one, other) = (without_empty(&before, &after), without_empty(&after, &before));
+        partition_diff(partition, &one, &other)
+    });
+    compared.filter(|partition| partition.tallies != Tallies::default()).collect()
+}
+
+/// The parts of one side, but those without rows that the other side has no trace of: a server drops them whenever it
+/// likes, and nothing is different then.
+fn without_empty<'a>(own: &[&'a SidePart], other: &[&SidePart]) -> Vec<&'a SidePart> {
+    let is_indifferent = |part: &SidePart| {
+        let blocks = part.name.blocks();
+        let covers = |other: &SidePart| {
+            blocks.zip(other.name.blocks()).is_some_and(|(own, other)| own.cover(&other) || other.cover(&own))
+        };
+        part.rows == Some(0)
+            && !part.name.is_patch()
+            && !other.iter().any(|other| other.name == part.name || (other.rows != Some(0) && covers(other)))
+    };
+    own.iter().copied().filter(|part| !is_indifferent(part)).collect()
 }
 
 fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SidePart]) -> PartitionDiff {

@@ -68,6 +68,16 @@ pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
     if is_held { definition.replaced_in(text, &released(&definition, held)) } else { None }
 }
 
+/// Whether the definition of a table has all the settings that hold it.
+#[must_use]
+pub fn is_held(text: &str) -> bool {
+    // Most definitions need not be read for that.
+    HOLD_SETTINGS.iter().all(|(name, _)| text.contains(name))
+        && Definition::parse(text).is_ok_and(|definition| {
+            HOLD_SETTINGS.iter().all(|(name, value)| definition.setting(name) == Some(value.to_string()))
+        })
+}
+
 /// The statements that give a held table, named in quotes, its own settings back. Names that are not among
 /// [`HOLD_SETTINGS`] are passed over: they come from a file.
 #[must_use]
@@ -87,7 +97,7 @@ pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{HeldSetting, held_settings, hold, release_statements, released_text};
+    use super::{HeldSetting, held_settings, hold, is_held, release_statements, released_text};
     use crate::plan::Definition;
 
     fn definition(settings: &str) -> Definition {
@@ -124,6 +134,7 @@ mod tests {
             let held = held_settings(&own, &|_| true);
             let stored = own.replaced_in(&text, &hold(&own)).expect("its text");
             assert!(stored.contains("max_number_of_merges_with_ttl_in_pool = 0"), "{stored}");
+            assert!(is_held(&stored) && !is_held(&text));
             let back = released_text(&stored, &held).expect("it is held");
             assert!(back.starts_with("ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'"), "{back}");
             let back = Definition::parse(&back).expect("a definition");

@@ -1,6 +1,6 @@
 //! What of a live table would be lost if a restore took its place.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use crate::model::{Fingerprint, PartitionId, TableUuid, count};
@@ -94,7 +94,7 @@ impl fmt::Display for Loss {
             }
             Self::DetachedParts { parts, first } => write!(f, "{} ({first})", count(*parts, "detached part")),
             Self::UnreadableDetached { reason } => write!(f, "detached parts that cannot be listed: {reason}"),
-            Self::Definition => write!(f, "a definition that differs from the snapshot's"),
+            Self::Definition => write!(f, "another definition"),
         }
     }
 }
@@ -114,14 +114,20 @@ pub struct Stored<'a> {
 
 /// Says what of the live table within `scope` the snapshot does not have. Nothing is lost if the list is empty.
 ///
-/// A part counts as held by the snapshot only if one with the same fingerprint is in the same partition there. A part
-/// without rows, and one that the server does not count any more, is never a loss.
+/// A part counts as held by the snapshot only if one with the same fingerprint is in the same partition there, one for one. A
+/// part without rows, and one that the server does not count any more, is never a loss.
 #[must_use]
 pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) -> Vec<Loss> {
-    let held: HashSet<(&PartitionId, Fingerprint)> =
-        stored.parts.iter().filter_map(|part| Some((&part.partition, part.fingerprint?))).collect();
-    let is_held =
-        |part: &PartState| part.fingerprint.is_some_and(|fingerprint| held.contains(&(&part.partition, fingerprint)));
+    // How many parts the snapshot has of each content: rows that were inserted twice are two parts.
+    let key = |part: &PartState| Some((part.partition.clone(), part.fingerprint?));
+    let mut held: HashMap<(PartitionId, Fingerprint), u64> = HashMap::new();
+    for key in stored.parts.iter().filter_map(key) {
+        *held.entry(key).or_default() += 1;
+    }
+    let mut is_held = |part: &PartState| {
+        let left = key(part).and_then(|key| held.get_mut(&key)).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    };
     let mut found = Vec::new();
     let (mut parts, mut rows, mut bytes, mut patches, mut in_scope) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     for part in live.parts.iter().filter(|part| part.is_active && !part.is_empty() && scope.holds(part)) {
@@ -189,6 +195,17 @@ mod tests {
         let uuid = uuid();
         let stored = Stored { uuid: Some(&uuid), parts: stored, mutations: &[], has_same_definition: true };
         losses(live, stored, scope).iter().map(Loss::kind).collect()
+    }
+
+    #[test]
+    fn rows_that_were_inserted_once_more_are_a_loss() {
+        let stored = [part("1_1_1_0", "1", 1, 5)];
+        let twice = table(vec![stored[0].clone(), part("1_2_2_0", "1", 1, 5)]);
+        let one = BTreeSet::from([PartitionId("1".into())]);
+        for scope in [ReplacedScope::Table, ReplacedScope::AllPartitions, ReplacedScope::Partitions(&one)] {
+            assert_eq!(kinds(&twice, &stored, scope), ["parts"], "{scope:?}");
+        }
+        assert!(kinds(&twice, &twice.parts, ReplacedScope::Table).is_empty());
     }
 
     #[test]

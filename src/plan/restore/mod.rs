@@ -23,11 +23,11 @@ pub use directory::{
     plan_directory,
 };
 pub use expiry::{Expired, ExpiryTimes};
-pub use hold::{HOLD_SETTINGS, HeldSetting, hold, release_statements, released_text};
+pub use hold::{HOLD_SETTINGS, HeldSetting, hold, is_held, release_statements, released_text};
 pub use loss::{Loss, ReplacedScope, Stored, losses};
 pub use objects::{DatabasePlan, ObjectAction, ObjectPlan, SourceDatabase, SourceObject};
 pub use options::{InvalidStoragePolicy, RestoreOptions, StoragePolicyChange, What};
-pub use planner::plan_restore;
+pub use planner::{DROP_LIMIT_BYTES, plan_restore};
 pub use recover::{
     EntryEvidence, Knowledge, Leftover, LeftoverContent, MayLose, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
     apply_recovery, is_kept_name, kept_name, plan_recovery,

@@ -21,7 +21,7 @@ use super::target::{Amount, Target, TargetTable};
 /// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
 /// configuration says otherwise. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
 /// `src/Core/Defines.h`.
-const DROP_LIMIT_BYTES: u64 = 50_000_000_000;
+pub const DROP_LIMIT_BYTES: u64 = 50_000_000_000;
 
 struct Planner<'a> {
     content: SnapshotContent<'a>,
@@ -31,6 +31,8 @@ struct Planner<'a> {
     given: HashSet<TableUuid>,
     /// See [`models`].
     models: BTreeMap<String, String>,
+    /// The names that everything gets.
+    names: Mapping,
     refused: Vec<Refusal>,
 }
 
@@ -43,8 +45,16 @@ pub fn plan_restore(
 ) -> RestorePlan {
     let sources = content.items;
     let models = models(content, options);
-    let mut planner =
-        Planner { content, target, options, fresh, given: HashSet::new(), models: models.clone(), refused: Vec::new() };
+    let mut planner = Planner {
+        content,
+        target,
+        options,
+        fresh,
+        given: HashSet::new(),
+        models: models.clone(),
+        names: names(content, options),
+        refused: Vec::new(),
+    };
     let mut plan = RestorePlan::default();
     plan.mapping.replicated = options.replicated;
     // Views before their inner tables, whose names have the view's UUID in them.
@@ -57,7 +67,9 @@ pub fn plan_restore(
     for source in inner {
         let view = source.inner_of.as_ref().and_then(|view| plan.tables.iter().find(|table| table.from == *view));
         let is_made = view.is_none_or(|view| view.action.reason().is_none());
-        let view = view.map(|view| (view.to.clone(), view.uuid.clone()));
+        let is_view = |view: &TablePlan| !matches!(view.action, Action::Keep(_)) || planner.is_view(&view.to);
+        let is_made = is_made && view.is_none_or(is_view);
+        let view = view.map(|view| (view.to.clone(), view.uuid.clone())).or_else(|| planner.live_view(source));
         let to = planner.inner_name(source, view.as_ref());
         let table = if is_made {
             planner.plan(source, to)
@@ -93,6 +105,17 @@ pub fn plan_restore(
     plan
 }
 
+/// The names that the tables and databases of a snapshot get.
+fn names(content: SnapshotContent<'_>, options: &RestoreOptions) -> Mapping {
+    let renamed = content.items.iter().map(|source| (source.name.clone(), options.renames.table(&source.name)));
+    Mapping {
+        tables: renamed.filter(|(from, to)| from != to).collect(),
+        databases: options.renames.databases().clone(),
+        replicated: options.replicated,
+        ..Mapping::default()
+    }
+}
+
 /// The database of the snapshot that each database is made like, by the name that it gets. Where tables of several come
 /// together, it is one whose tables have UUIDs: such a one takes the tables of all.
 fn models(content: SnapshotContent<'_>, options: &RestoreOptions) -> BTreeMap<String, String> {
@@ -110,7 +133,8 @@ fn models(content: SnapshotContent<'_>, options: &RestoreOptions) -> BTreeMap<St
     models
 }
 
-/// The databases that are made: those of tables that are made, and with a whole snapshot the empty ones too.
+/// The databases that are made: those of tables that are made, and the empty ones with a whole snapshot or if they are
+/// renamed.
 fn databases(
     content: SnapshotContent<'_>,
     target: &Target,
@@ -122,13 +146,17 @@ fn databases(
     let model = |table: &TablePlan| models.get(&table.to.database).unwrap_or(&table.from.database).clone();
     let mut needed: BTreeMap<String, String> =
         of_tables.map(|table| (table.to.database.clone(), model(table))).collect();
-    if content.is_whole && options.what != What::Data {
+    if options.what != What::Data {
         let has_tables = |name: &str| content.items.iter().any(|item| item.name.database == name);
-        let empty = content.databases.iter().filter(|database| !has_tables(&database.name));
-        needed.extend(empty.map(|database| (database.name.clone(), database.name.clone())));
+        let is_wanted = |name: &str| content.is_whole || options.renames.databases().contains_key(name);
+        let empty =
+            content.databases.iter().filter(|database| is_wanted(&database.name) && !has_tables(&database.name));
+        needed.extend(empty.map(|database| (options.renames.database(&database.name), database.name.clone())));
     }
     // Every server has its own database, whether it was looked at or not.
-    needed.retain(|name, _| name != "system" && !target.databases.contains_key(name));
+    needed.retain(|name, _| {
+        name != "system" && !target.databases.contains_key(name) && !target.detached_databases.contains(name)
+    });
     plan_databases(&needed, content.databases)
 }
 
@@ -178,6 +206,18 @@ impl Planner<'_> {
         let uuid = free.cloned().unwrap_or_else(|| (self.fresh)());
         self.given.insert(uuid.clone());
         uuid
+    }
+
+    /// Whether the server has a view of this name.
+    fn is_view(&self, name: &TableName) -> bool {
+        self.target.tables.get(name).is_some_and(|table| table.engine.ends_with("View"))
+    }
+
+    /// The live view of an inner table, of a view that is not among the planned tables, with its UUID.
+    fn live_view(&self, inner: &SourceItem) -> Option<(TableName, Option<TableUuid>)> {
+        let name = self.options.renames.table(inner.inner_of.as_ref()?);
+        let there = self.target.tables.get(&name).filter(|_| self.is_view(&name))?;
+        Some((name, there.uuid.clone()))
     }
 
     /// An inner table has the name that its view gives it.
@@ -334,10 +374,11 @@ impl Planner<'_> {
     /// No table has its name.
     fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
         let stays_detached = source.is_detached && !self.options.names_tables;
+        if self.target.detached_databases.contains(&plan.to.database) {
+            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::DetachedDatabase) };
+        }
         if self.target.detached.contains(&plan.to) {
-            let is_attached = self.target.databases.contains_key(&plan.to.database);
-            let reason = if is_attached { SkipReason::Detached } else { SkipReason::DetachedDatabase };
-            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(reason) };
+            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::Detached) };
         }
         let definition = match &source.definition {
             Ok(definition) => definition,
@@ -391,13 +432,11 @@ impl Planner<'_> {
 
     /// A table has its name.
     fn with(&self, source: &SourceItem, there: &TargetTable, plan: &mut TablePlan) -> Action {
-        let names = Mapping {
-            tables: [(source.name.clone(), plan.to.clone())].into(),
-            replicated: self.options.replicated,
-            ..Mapping::default()
-        };
         let has_same_definition = match (&source.definition, &there.definition) {
-            (Ok(stored), Some(there)) => stored.is_like(there, &names),
+            // As it was, or with the changes that were asked for: so a restore leaves it.
+            (Ok(stored), Some(there)) => {
+                stored.is_like(there, &self.names) || self.changed(source, stored).is_like(there, &self.names)
+            }
             _ => false,
         };
         let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
@@ -429,11 +468,12 @@ impl Planner<'_> {
         let is_untouched =
             !plan.losses.iter().any(|loss| matches!(loss, Loss::Patches { .. } | Loss::Mutations { .. }));
         let has_same_data = is_untouched && has_same_data(data, there, only);
-        if has_same_data && (by_partition || has_same_definition) {
+        if has_same_data && (by_partition || has_same_definition || !self.options.selects) {
             plan.losses.clear();
-            return Action::Keep(Kept::Same);
+            return Action::Keep(of_definition);
         }
-        let live = Amount::of(&there.parts);
+        let in_scope = |part: &&PartState| only.is_none_or(|only| only.contains(&part.partition.of_data()));
+        let live = Amount::of(&there.parts.iter().filter(in_scope).cloned().collect::<Vec<_>>());
         let has_rows = there.parts.iter().any(|part| part.is_active && !part.is_empty());
         if !self.options.selects && (has_rows || !plan.losses.is_empty()) {
             plan.losses.clear();
@@ -443,10 +483,12 @@ impl Planner<'_> {
                 has_same_definition,
             });
         }
-        if live.bytes > DROP_LIMIT_BYTES && !self.target.lifts_drop_limit {
+        // Partitions come by way of a temporary table, which is dropped then.
+        let dropped_bytes = if action == Action::Swap { live.bytes } else { live.bytes.max(data.amount.bytes) };
+        if dropped_bytes > DROP_LIMIT_BYTES && !self.target.lifts_drop_limit {
             return Action::Impossible(format!(
-                "it holds {} GB, and this server refuses to drop more than {} GB",
-                live.bytes / 1_000_000_000,
+                "{} GB would be dropped at once, and this server refuses more than {} GB",
+                dropped_bytes / 1_000_000_000,
                 DROP_LIMIT_BYTES / 1_000_000_000
             ));
         }
@@ -776,7 +818,7 @@ mod tests {
             let plan = plan(&sources, &target, &options);
             assert_eq!((action(&plan, "t"), plan.changes_server()), (Action::Skip(SkipReason::Detached), false));
         }
-        target.databases.clear();
+        target.detached_databases.insert("d".to_owned());
         assert_eq!(action(&plan(&sources, &target, &selected()), "t"), Action::Skip(SkipReason::DetachedDatabase));
     }
 

@@ -209,6 +209,8 @@ pub enum RecoveryStep {
         role: Temporary,
         /// What may be lost with it.
         may_lose: MayLose,
+        /// The name that it gets if it holds more than that.
+        kept_name: Option<TableName>,
         /// The staging directory of the restore that left it.
         directory: String,
     },
@@ -238,6 +240,21 @@ pub enum RecoveryStep {
         /// Why.
         reason: String,
     },
+}
+
+impl RecoveryStep {
+    /// The staging directory that it belongs to, of a step that names one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&str> {
+        match self {
+            Self::Rename { directory, .. }
+            | Self::Release { directory, .. }
+            | Self::DropTable { directory, .. }
+            | Self::EmptyDirectory { directory }
+            | Self::RemoveDirectory { directory } => Some(directory),
+            Self::RemovePlace { .. } | Self::Keep { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for RecoveryStep {
@@ -318,6 +335,7 @@ fn steps_of_entry(
             (Temporary::Replaced, Some(state)) => MayLose::State(state.clone()),
             _ => MayLose::Everything,
         },
+        kept_name: entry.replaces.as_ref().map(|target| kept_name(target, directory)),
         directory: directory.to_owned(),
     };
     let keep_as = |name: &TableName, target: &TableName| RecoveryStep::Rename {
@@ -327,12 +345,14 @@ fn steps_of_entry(
     };
     let there = |name: &TableName| tables.get(name);
     let is_own = there(&entry.name) == Some(&entry.uuid);
+    // The name that the table has by now: people rename tables, and exchange them.
+    let by_uuid = || tables.iter().find(|(_, uuid)| **uuid == entry.uuid).map(|(name, _)| name);
+    let now = entry.uuid.as_ref().and_then(|_| by_uuid());
+    let has_other_name = now.filter(|now| **now != entry.name);
     if entry.is_temporary {
-        // After an exchange the restored table has the name of the one that it replaced.
-        if let Some(target) =
-            entry.replaces.as_ref().filter(|target| entry.uuid.is_some() && there(target) == Some(&entry.uuid))
-        {
-            steps.extend(release(target, entry, directory));
+        // After an exchange the restored table has the name of the one that it replaced, or whatever name it got then.
+        if let Some(now) = has_other_name {
+            steps.extend(release(now, entry, directory));
         }
         if let Some(old) = entry.old_name.as_ref().filter(|old| there(old).is_some()) {
             // Names were exchanged one after the other.
@@ -363,8 +383,10 @@ fn steps_of_entry(
             Some(uuid) => {
                 // After an exchange the replaced table has the temporary name, and the new one stands in its place.
                 let is_exchanged = entry.replaces.as_ref().is_some_and(|target| there(target) == Some(&entry.uuid));
-                let is_replaced =
-                    is_exchanged && (entry.replaces_uuid.is_none() || entry.replaces_uuid.as_ref() == uuid.as_ref());
+                let is_replaced = match &entry.replaces_uuid {
+                    Some(replaced) => has_other_name.is_some() && uuid.as_ref() == Some(replaced),
+                    None => is_exchanged,
+                };
                 if let (true, true, Some(target)) = (is_replaced, entry.keeps_old, &entry.replaces) {
                     steps.push(keep_as(&entry.name, target));
                 } else if is_replaced && !entry.keeps_old {
@@ -376,13 +398,12 @@ fn steps_of_entry(
             }
             None => {}
         }
-    } else if is_own {
-        steps.extend(release(&entry.name, entry, directory));
+    } else if let Some(name) = now.or(Some(&entry.name).filter(|_| is_own)) {
+        steps.extend(release(name, entry, directory));
         return steps;
     }
     // The table that was exchanged has its directory for its own.
-    let stands_elsewhere = entry.uuid.is_some() && tables.values().any(|uuid| *uuid == entry.uuid);
-    if stands_elsewhere {
+    if now.is_some() {
         return steps;
     }
     for place in &evidence.places {
@@ -508,6 +529,12 @@ mod tests {
         assert!(matches!(released.first(), Some(RecoveryStep::Release { .. })) && note_goes(&released), "{released:?}");
         let attached = plan_recovery(&left(entry("t", 1), &Knowledge::Known), &tables(&[("t", 1)]));
         assert_eq!(attached, [RecoveryStep::RemoveDirectory { directory: "x".to_owned() }], "a finished note goes");
+        let held = RestoreEntry { held: vec![HeldSetting { name: "x".to_owned(), own_value: None }], ..entry("t", 1) };
+        let moved = plan_recovery(&left(held, &Knowledge::Known), &tables(&[("moved", 1), ("t", 2)]));
+        assert!(
+            matches!(moved.first(), Some(RecoveryStep::Release { name: by_now, .. }) if *by_now == name("moved")),
+            "renamed, or exchanged with another: {moved:?}"
+        );
         // Renamed meanwhile: it has the directory for its own, whatever else is said of that.
         let renamed = plan_recovery(&left(entry("t", 1), &Knowledge::Unknown), &tables(&[("u", 1)]));
         assert!(!removes(&renamed), "{renamed:?}");
@@ -535,6 +562,9 @@ mod tests {
         assert_eq!(dropped(&before), Some((Temporary::Helper, Some(uuid(1)))));
         let after = plan(&[("chsnap_1_new0", 9), ("t", 1)], &swap);
         assert_eq!(dropped(&after), Some((Temporary::Replaced, Some(uuid(9)))));
+        // The new one was renamed behind the exchange.
+        let renamed = plan(&[("chsnap_1_new0", 9), ("moved", 1)], &swap);
+        assert_eq!(dropped(&renamed), Some((Temporary::Replaced, Some(uuid(9)))));
         // Another table has come to either name.
         for there in [[("chsnap_1_new0", 7), ("t", 1)], [("chsnap_1_new0", 7), ("t", 9)]] {
             let steps = plan(&there, &swap);

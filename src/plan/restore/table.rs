@@ -86,8 +86,8 @@ pub struct DamagedParts {
 impl fmt::Display for DamagedParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, first } = self;
-        let are = if *count == 1 { "part is" } else { "parts are" };
-        write!(f, "{count} of its {are} noted as damaged ({first}), and no snapshot has an intact copy")
+        let are = if *count == 1 { "is" } else { "are" };
+        write!(f, "{count} of its parts {are} noted as damaged ({first}), and no snapshot has an intact copy")
     }
 }
 
@@ -100,7 +100,7 @@ pub enum SkipReason {
     HiddenSecret,
     /// A detached table has its name, and would be overwritten.
     Detached,
-    /// Its database is detached: a definition of it stands there, and would be overwritten.
+    /// Its database is detached: it has a definition on the server's disk.
     DetachedDatabase,
     /// It is the inner table of a view that is not made: nothing would lead to it.
     ViewNotMade,
@@ -116,8 +116,7 @@ impl fmt::Display for SkipReason {
                 "a detached table has its name; ATTACH TABLE brings that one back, --rename restores this one under another"
             }
             Self::DetachedDatabase => {
-                "its database is detached, or hidden from this user, and has a table of its name; ATTACH DATABASE brings it \
-                 back"
+                "its database is detached, or hidden from this user; ATTACH DATABASE brings it back"
             }
             Self::ViewNotMade => "it is the inner table of a view that is not made",
             Self::HiddenSecret => {
@@ -232,7 +231,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Loss { table, losses } => {
                 let losses: Vec<String> = losses.iter().map(ToString::to_string).collect();
-                write!(f, "{table} has {} that the snapshot does not have", losses.join(", "))
+                write!(f, "{table} has what the snapshot does not have: {}", losses.join(", "))
             }
             Self::Replicated { table } => {
                 write!(f, "{table} is replicated: a second table on its path in Keeper would break the replica")

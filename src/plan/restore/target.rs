@@ -139,6 +139,8 @@ pub struct Target {
     /// Paths of directories that stand where a database without UUIDs would put these tables, of tables that it does not
     /// have.
     pub taken_places: BTreeMap<TableName, PathBuf>,
+    /// Databases that have a definition on its disk and are not in its list: detached, or hidden from this user.
+    pub detached_databases: BTreeSet<String>,
     /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
     pub used_uuids: HashSet<TableUuid>,
     /// The disks of its storage policies, if the server has storage policies.

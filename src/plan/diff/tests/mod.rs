@@ -103,6 +103,23 @@ fn a_part_that_was_moved_in_is_the_part_that_it_was() {
 }
 
 #[test]
+fn a_part_without_rows_that_only_one_side_has_is_no_difference() {
+    let empty = |name: &str| SidePart { rows: Some(0), ..part(name, 3) };
+    let sides = |before: Vec<SidePart>, after: Vec<SidePart>| {
+        diff(&side("a", vec![("t", table(before))]), &side("b", vec![("t", table(after))]))
+    };
+    for (before, after) in [
+        (vec![part("a_1_1_0", 1), empty("b_1_1_0_2")], vec![part("a_1_1_0", 1)]),
+        (vec![part("a_1_1_0", 1)], vec![part("a_1_1_0", 1), empty("b_1_1_0_2"), empty("a_2_2_1")]),
+    ] {
+        let found = sides(before, after);
+        assert!(found.is_empty() && told(&found).is_empty(), "{found:?}");
+    }
+    // One that took the place of rows is one.
+    assert_eq!(told(&sides(vec![part("a_1_1_0", 1)], vec![empty("a_1_1_0_2")])), ["Mutated a_1_1_0_2 from a_1_1_0"]);
+}
+
+#[test]
 fn a_replaced_table_that_was_kept_is_a_table_of_its_own() {
     let with = |uuid, content: u8| SideTable { uuid, ..table(vec![part("a_1_1_0", content)]) };
     let before = side("a", vec![("t", with(uuid('1'), 1))]);
