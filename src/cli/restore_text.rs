@@ -103,7 +103,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             action => notes.extend(action.reason()),
         }
         if table.detaches {
-            notes.push("detached again, as it was".to_owned());
+            notes.push("detached again, for good where the server knows that".to_owned());
         }
         notes.extend(table.warnings.iter().map(ToString::to_string));
         let figure = |text: String| if table.restores.parts > 0 { text } else { String::new() };

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub mod code {
     /// A file ended before it should (`ATTEMPT_TO_READ_AFTER_EOF`).
     pub const EMPTY_FILE: i32 = 32;
+    /// A table of this name exists.
+    pub const TABLE_ALREADY_EXISTS: i32 = 57;
     /// No such function.
     pub const UNKNOWN_FUNCTION: i32 = 46;
     /// No such table.

@@ -48,6 +48,33 @@ both_engines! {
 }
 
 #[test]
+fn a_table_of_the_engine_dictionary_comes_back_with_what_reads_it() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    for statement in [
+        "CREATE DATABASE dd",
+        "CREATE TABLE dd.s (k UInt64, v String) ENGINE = MergeTree ORDER BY k",
+        "CREATE TABLE dd.t2 (k UInt64) ENGINE = MergeTree ORDER BY k",
+        "CREATE DICTIONARY dd.d (k UInt64, v String) PRIMARY KEY k SOURCE(CLICKHOUSE(DB 'dd' TABLE 's')) LAYOUT(FLAT()) LIFETIME(0)",
+        "CREATE TABLE dd.dt (k UInt64) ENGINE = Dictionary(dd.d)",
+        "CREATE MATERIALIZED VIEW dd.mv TO dd.t2 AS SELECT k FROM dd.s WHERE k IN (SELECT k FROM dd.dt)",
+        "INSERT INTO dd.s SELECT number, toString(number) FROM numbers(5)",
+    ] {
+        engine.query(statement);
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("DROP DATABASE dd SYNC");
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    finds_nothing_to_do(&chsnap);
+    engine.query("INSERT INTO dd.s SELECT number, toString(number) FROM numbers(5)");
+    assert_eq!(engine.query("SELECT count() FROM dd.dt"), "5");
+}
+
+#[test]
 fn a_time_series_table_is_the_same_after_a_restore() {
     if !Kind::V26.is_installed() {
         eprintln!("SKIPPED: this needs ClickHouse 26.9");

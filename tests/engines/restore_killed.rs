@@ -49,7 +49,19 @@ fn change(engine: &Engine) -> Vec<String> {
     answers(engine)
 }
 
+/// What stands below the server's data path and is no table's. A table that the server drops at this moment is in none of
+/// its lists, and its directory stands a moment longer.
 fn leftovers(engine: &Engine) -> Vec<String> {
+    for _ in 0..50 {
+        if leftovers_now(engine).is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    leftovers_now(engine)
+}
+
+fn leftovers_now(engine: &Engine) -> Vec<String> {
     let names = |path: &str| -> Vec<String> {
         let Ok(entries) = fs::read_dir(engine.data_path().join(path)) else { return Vec::new() };
         entries.map(|entry| format!("{path}/{}", entry.expect("an entry").file_name().to_string_lossy())).collect()

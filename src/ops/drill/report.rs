@@ -196,7 +196,9 @@ impl DrilledTable {
 
     /// A table that was not given to the server.
     pub(super) fn left_out(name: &TableName, engine: &str, has_data: bool, verdict: DrillVerdict) -> Self {
-        Self::new(TableReport::new(name, name, engine, TableState::Failed), has_data, verdict)
+        let is_tried = !matches!(verdict, DrillVerdict::NotTried(_));
+        let state = if is_tried { TableState::Failed } else { TableState::Skipped };
+        Self::new(TableReport::new(name, name, engine, state), has_data, verdict)
     }
 
     /// Whether it is what the snapshot says.

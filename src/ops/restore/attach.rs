@@ -56,6 +56,7 @@ impl Attaching<'_> {
 pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Result<Vec<TableReport>, OpError> {
     let mut reports: BTreeMap<usize, TableReport> = BTreeMap::new();
     let mut pending: Vec<(usize, &TablePlan)> = attaching.plan.tables.iter().enumerate().collect();
+    let mut first_reasons: BTreeMap<usize, NotRestored> = BTreeMap::new();
     loop {
         let before = pending.len();
         let mut failed = Vec::new();
@@ -66,14 +67,23 @@ pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Re
                     monitor.advanced(Stage::Attach, Work { tables: 1, ..Work::default() });
                     reports.insert(number, report);
                 }
-                Err(Refused::This(reason)) => failed.push(((number, plan), reason)),
+                Err(Refused::This(reason)) => {
+                    first_reasons.entry(number).or_insert_with(|| reason.clone());
+                    failed.push(((number, plan), reason));
+                }
                 Err(Refused::All(error)) => return Err(error),
             }
         }
         if failed.is_empty() || failed.len() == before {
             for ((number, plan), reason) in failed {
                 let mut report = TableReport::new(&plan.from, &plan.to, &plan.engine, TableState::Failed);
-                report.reason = Some(reason);
+                // A statement that failed half-way can have left a table: why it failed is what was said first.
+                let is_half_made = matches!(
+                    reason,
+                    NotRestored::DefinitionRefused { code: Some(server::code::TABLE_ALREADY_EXISTS), .. }
+                );
+                let first = first_reasons.remove(&number).filter(|_| is_half_made);
+                report.reason = Some(first.unwrap_or(reason));
                 reports.insert(number, report);
             }
             let mut reports: Vec<TableReport> = reports.into_values().collect();

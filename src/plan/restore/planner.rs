@@ -70,10 +70,12 @@ pub fn plan_restore(
         let is_view = |view: &TablePlan| !matches!(view.action, Action::Keep(_)) || planner.is_view(&view.to);
         let is_made = is_made && view.is_none_or(is_view);
         let view = view.map(|view| (view.to.clone(), view.uuid.clone())).or_else(|| planner.live_view(source));
-        let to = planner.inner_name(source, view.as_ref());
         let table = if is_made {
+            let to = planner.inner_name(source, view.as_ref());
             planner.plan(source, to)
         } else {
+            // Its name is that of a view which is not there.
+            let to = planner.options.renames.table(&source.name);
             TablePlan { action: Action::Skip(SkipReason::ViewNotMade), ..planner.outline(source, to) }
         };
         if let Some(view) = plan.tables.iter_mut().find(|other| Some(&other.from) == source.inner_of.as_ref()) {

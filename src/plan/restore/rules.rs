@@ -18,7 +18,8 @@ const QUEUES: [&str; 8] =
 pub(super) fn contradiction(source: &SourceItem, definition: &Definition) -> Option<String> {
     let is_view = matches!(source.engine.as_str(), "View" | "MaterializedView" | "LiveView" | "WindowView");
     let is_right_kind = match definition.kind {
-        DefinitionKind::Table => !is_view && source.engine != "Dictionary",
+        // A table of the engine Dictionary, which shows a dictionary, is a table.
+        DefinitionKind::Table => !is_view,
         DefinitionKind::View => source.engine == "View",
         DefinitionKind::MaterializedView => source.engine == "MaterializedView",
         DefinitionKind::OtherView => is_view,
