@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Catalog, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning, WarningKind,
-    is_remote_database_engine,
+    Catalog, DumpKind, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
+    WarningKind, is_remote_database_engine,
 };
 
 use super::changed::split_freeze;
@@ -19,6 +19,8 @@ pub struct CreatePlan {
     pub freeze: Vec<TableFreeze>,
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
+    /// Tables whose rows are taken in another way than by `FREEZE`, by name.
+    pub dumps: Vec<TableDump>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
     pub left_behind: Vec<(Table, StayReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
@@ -31,6 +33,23 @@ pub struct CreatePlan {
     pub warnings: Vec<Warning>,
     /// Names that were asked for and that nothing on the server has: patterns of tables, ids of partitions.
     pub unmatched: Vec<String>,
+}
+
+/// A table whose rows are taken in another way than by `FREEZE`.
+#[derive(Clone, Debug)]
+pub struct TableDump {
+    /// The table.
+    pub table: Table,
+    /// How.
+    pub kind: DumpKind,
+}
+
+/// The warning about a table whose data stays behind; none where the selection accepts that.
+#[must_use]
+pub fn data_left_warning(selection: &Selection, table: &Table, reason: &StayReason) -> Option<Warning> {
+    let name = table.name();
+    let message = format!("the data of {name} is not in the snapshot: {reason} (--accept takes this warning away)");
+    (!selection.accepts(table)).then(|| Warning::of_table(reason.kind(), name, message))
 }
 
 /// Makes the plan. `foreign_disk` answers which disk of a table is not a plain local one, with its type; `knows`, whether
@@ -62,21 +81,16 @@ pub fn plan_create<'a>(
                 plan.freeze.push(TableFreeze { scope, freeze, table: table.clone() });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
+            Choice::Dump(kind) => plan.dumps.push(TableDump { table: table.clone(), kind }),
             Choice::DataStays(reason) => {
-                if !selection.accepts(table) {
-                    let message = format!(
-                        "the data of {} is not in the snapshot: {reason} (--accept takes this warning away)",
-                        table.name()
-                    );
-                    plan.warnings.push(Warning::of_table(reason.kind(), table.name(), message));
-                }
+                plan.warnings.extend(data_left_warning(selection, table, &reason));
                 plan.left_behind.push((table.clone(), reason));
             }
             Choice::LeftOut => {}
         }
     }
     plan_unlisted(catalog, selection, &mut plan);
-    if plan.freeze.is_empty() && plan.unlisted.is_empty() {
+    if plan.freeze.is_empty() && plan.unlisted.is_empty() && plan.dumps.is_empty() {
         let message = "there is no MergeTree table to take: the snapshot holds no data";
         plan.warnings.push(Warning::new(WarningKind::NothingToTake, message));
     }
@@ -97,6 +111,10 @@ fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan
         } else {
             match choose(selection, table, Around::default()) {
                 Choice::DataStays(reason) => plan.left_behind.push((table.clone(), reason)),
+                // A server reads no table that it does not list.
+                Choice::Dump(_) => {
+                    plan.left_behind.push((table.clone(), StayReason::Engine { engine: table.engine.clone() }));
+                }
                 _ => plan.definitions.push(table.clone()),
             }
         }

@@ -28,8 +28,8 @@ pub use access::{
     EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Around, Choice, Selection, StayReason, choose};
-pub use create::{CreatePlan, plan_create};
+pub use choose::{Around, Choice, DumpOptions, Selection, StayReason, choose};
+pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
 pub use definition::{
     AccessReference, Definition, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement,
     ReferenceTo, Replicated, StorageChoice, Surroundings, Verb, cleanse,
@@ -49,13 +49,13 @@ pub use reference::{ReferenceError, SnapshotReference};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, Comparison, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem,
-    DirectoryOptions, DirectoryPlan, DirectoryTable, Disks, EntryEvidence, Expired, ExpiryTimes, HOLD_SETTINGS,
-    HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, Loss, MayLose, ObjectAction,
-    ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal, ReplacedScope, RestoreEntry,
-    RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceItem, SourceObject,
-    StoragePolicyChange, Stored, TablePlan, Target, TargetDirectory, TargetTable, Temporary, What, WrongPart,
-    apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory, plan_recovery, plan_restore,
-    release_statements,
+    DirectoryOptions, DirectoryPlan, DirectoryTable, Disks, DumpFile, EntryEvidence, Expired, ExpiryTimes,
+    HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, LiveRows, Loss,
+    MayLose, ObjectAction, ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal,
+    ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase,
+    SourceDump, SourceItem, SourceObject, StoragePolicyChange, Stored, TablePlan, Target, TargetDirectory, TargetTable,
+    Temporary, What, WrongPart, apply_recovery, attach_script, compare_parts, hold, kept_name, losses, plan_directory,
+    plan_recovery, plan_restore, release_statements,
 };
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Asked, Class, Held, Piece, Space, Summed, sum_up};

@@ -1,12 +1,14 @@
 //! The manifest and the list of parts of a snapshot about to be sealed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::{Links, Part, PartName, PartitionId, Placed, Table, Totals, Warning};
-use crate::plan::{CreatePlan, TablePattern};
+use crate::model::{
+    DumpKind, DumpTotals, Links, Part, PartName, PartitionId, Placed, Table, TableName, Totals, Warning,
+};
+use crate::plan::{CreatePlan, TableDump, TablePattern};
 use crate::repo::{
     BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
     Settings, TableEntry, TableState,
@@ -14,6 +16,7 @@ use crate::repo::{
 use crate::server::Identity;
 
 use super::definitions::Written;
+use super::dumps::DumpOutcome;
 use super::previous::Previous;
 use super::request::Request;
 use super::taken::TakenPart;
@@ -26,6 +29,8 @@ pub(super) struct Parts<'a> {
     pub(super) bound: BoundServer,
     pub(super) plan: &'a CreatePlan,
     pub(super) tree: Tree,
+    /// What became of the tables that were to be dumped.
+    pub(super) dumps: BTreeMap<TableName, DumpOutcome>,
     pub(super) previous: Option<&'a Previous>,
     pub(super) metadata: Written,
     pub(super) warnings: &'a [Warning],
@@ -128,6 +133,14 @@ impl Parts<'_> {
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
         tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.to_string()))));
+        let mut dumped = DumpTotals::default();
+        for TableDump { table, .. } in &self.plan.dumps {
+            let entry = self.dump_entry(table);
+            if let Some(dump) = &entry.dump {
+                dumped += DumpTotals { tables: 1, rows: dump.rows.unwrap_or(0), bytes: dump.stored_bytes };
+            }
+            tables.push(entry);
+        }
         let skipped = self.tree.skipped.values();
         tables.extend(
             skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),
@@ -152,6 +165,7 @@ impl Parts<'_> {
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
+            dumped,
             databases: self.metadata.databases,
             tables,
             metadata: self.metadata.files,
@@ -169,6 +183,25 @@ impl Parts<'_> {
             detached_parts: taken.attempt.detached_parts,
             mutations: taken.mutations.clone(),
             ..self.entry(&taken.after, TableState::Taken, None)
+        }
+    }
+
+    fn dump_entry(&self, table: &Table) -> TableEntry {
+        match self.dumps.get(table.name()) {
+            Some(DumpOutcome::Dumped(dump)) => {
+                let kept = match dump.kind {
+                    DumpKind::Native => "its rows are kept as a dump",
+                    DumpKind::Files => "its files are kept",
+                };
+                let reason = format!("its engine {} cannot be frozen: {kept}", table.engine);
+                TableEntry {
+                    rows: dump.rows.unwrap_or(0),
+                    dump: Some(dump.clone()),
+                    ..self.entry(table, TableState::DataLeft, Some(reason))
+                }
+            }
+            Some(DumpOutcome::Left(reason)) => self.entry(table, TableState::DataLeft, Some(reason.to_string())),
+            Some(DumpOutcome::Empty) | None => self.entry(table, TableState::Definition, None),
         }
     }
 
@@ -195,6 +228,7 @@ impl Parts<'_> {
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),
+            dump: None,
         }
     }
 }

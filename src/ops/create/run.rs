@@ -11,7 +11,7 @@ use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::stages::Stages;
-use crate::plan::CreatePlan;
+use crate::plan::{CreatePlan, TableDump, data_left_warning};
 use crate::repo::{
     BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
@@ -19,6 +19,7 @@ use crate::server::{self, Server};
 
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
+use super::dumps::{DumpOutcome, Dumper, Dumps, LastDumps};
 use super::early::EarlySync;
 use super::guards;
 use super::manifest::{self, Described};
@@ -137,14 +138,46 @@ impl Run<'_> {
         )?;
         drop((freezing, placing, checking));
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
+        let last = || LastDumps::read(repository, previous.as_ref());
+        let dumper = |last| Dumper {
+            server,
+            local: &local,
+            incoming,
+            request,
+            means: fs::CopyMeans::new(true, rate.as_ref(), &advanced),
+            last,
+        };
+        let dumps = if plan.dumps.is_empty() {
+            Dumps::default()
+        } else {
+            let total = Work { tables: plan.dumps.len() as u64, ..Work::default() };
+            let _at_work = stages.start(Stage::Dump, Some(total));
+            let _inside = stages.enter(Stage::Dump);
+            dumper(last()).take(&plan.dumps, &|stage, done| self.monitor.advanced(stage, done))?
+        };
+        for TableDump { table, .. } in &plan.dumps {
+            if let Some(DumpOutcome::Left(reason)) = dumps.outcomes.get(table.name()) {
+                warnings.extend(data_left_warning(&request.selection, table, reason));
+            }
+        }
         let sealing = stages.start(Stage::Seal, None);
         let seal = stages.enter(Stage::Seal);
         let definitions = definitions::Definitions { server, local: &local, incoming, request, copying: &copying };
-        let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let mut metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        metadata.files.extend(dumps.files);
         // Nothing is linked from them any more.
         let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
-        let parts = manifest::Parts { identity, bound, plan: &plan, tree, previous, metadata, warnings: &warnings };
+        let parts = manifest::Parts {
+            identity,
+            bound,
+            plan: &plan,
+            tree,
+            dumps: dumps.outcomes,
+            previous,
+            metadata,
+            warnings: &warnings,
+        };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
         if let Some(reason) = &request.pin {
