@@ -63,13 +63,24 @@ pub fn stored_columns(server: &Server, table: &TableName) -> Result<Vec<StoredCo
     Ok(stored.map(column).collect())
 }
 
+/// Fails if row policies hide rows of a table from this user, as far as the server lists them: no query would give all.
+///
+/// # Errors
+/// Then.
+pub fn check_rows_are_visible(server: &Server, table: &TableName) -> Result<(), ServerError> {
+    let policies = server.hidden_by(table);
+    if policies.is_empty() { Ok(()) } else { Err(ServerError::Hidden { list: table.to_string(), policies }) }
+}
+
 /// Counts the rows of a table.
 ///
 /// # Errors
 /// If the server refuses, or does not answer.
 pub fn count_rows(server: &Server, table: &TableName) -> Result<u64, ServerError> {
     let (sql, deadline) = (sql::count_rows(table), server.freeze_deadline());
-    let request = Request { sql: &sql, settings: &[], query_id: None, deadline, interruptible: true, label: None };
+    let label = format!("the count of {table}");
+    let request =
+        Request { sql: &sql, settings: &[], query_id: None, deadline, interruptible: true, label: Some(&label) };
     let rows: Vec<NumberRow> = server.rows_of(&request)?;
     rows.first().map(|row| row.count).ok_or_else(|| missing(table))
 }
@@ -100,7 +111,7 @@ pub(super) fn buffered_rows(server: &Server) -> Result<Option<u64>, ServerError>
 /// failed.
 ///
 /// # Errors
-/// If the server refuses or does not answer, or hides rows of the table from this user.
+/// If the server refuses or does not answer.
 pub fn read_native(
     server: &Server,
     table: &TableName,
@@ -108,20 +119,17 @@ pub fn read_native(
     is_buffered: bool,
     mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<DumpStream, ServerError> {
-    let policies = server.hidden_by(table);
-    if !policies.is_empty() {
-        return Err(ServerError::Hidden { list: table.to_string(), policies });
-    }
     let sql = sql::select_columns(table, columns);
     // One thread reads in one order: equal rows make equal dumps.
     let mut settings = vec![("max_threads", "1".to_owned())];
     if is_buffered {
         settings.push(("wait_end_of_query", "1".to_owned()));
     }
-    let mut tail = Tail::default();
+    let (mut tail, label) = (Tail::default(), format!("the rows of {table}"));
     let mut read = |settings: &[(&str, String)]| {
         let deadline = server.freeze_deadline();
-        let request = Request { sql: &sql, settings, query_id: None, deadline, interruptible: true, label: None };
+        let request =
+            Request { sql: &sql, settings, query_id: None, deadline, interruptible: true, label: Some(&label) };
         server.stream(&request, "Native", |piece| {
             tail.add(piece);
             take(piece)
@@ -187,8 +195,9 @@ pub fn insert_native<E>(
         }
     }
     let deadline = server.freeze_deadline();
+    let label = format!("the rows for {table}");
     let request =
-        Request { sql: &sql, settings: &settings, query_id: None, deadline, interruptible: true, label: None };
+        Request { sql: &sql, settings: &settings, query_id: None, deadline, interruptible: true, label: Some(&label) };
     server.insert(&request, next)
 }
 
@@ -199,12 +208,12 @@ mod tests {
     #[test]
     fn the_words_of_a_server_that_fails_are_seen_at_the_end_of_an_answer() {
         let mut tail = Tail::default();
-        tail.add(&[7; 100_000]);
+        tail.add(&vec![7; 100_000]);
         assert!(!tail.may_be_an_error());
         tail.add(b"Code: 241, e.displayText() = DB::");
         tail.add(b"Exception: Memory limit exceeded");
         assert!(tail.may_be_an_error());
-        tail.add(&[7; 20_000]);
+        tail.add(&vec![7; 20_000]);
         assert!(!tail.may_be_an_error(), "it was in the midst of the rows");
     }
 }

@@ -225,6 +225,7 @@ impl Dumper<'_> {
             return Err(not_readable(table, "its name is too long for the file of a dump".to_owned()));
         }
         let refused = |error| Self::refused(table, error);
+        server::check_rows_are_visible(self.server, name).map_err(refused)?;
         let columns = || server::stored_columns(self.server, name).map_err(refused);
         let count = || server::count_rows(self.server, name).map_err(refused);
         let (mut before, mut looks) = (count()?, 0);
@@ -435,13 +436,16 @@ impl Dumper<'_> {
 
     /// Rows of a `Set` or `Join` table, where they can be counted: no query reads a `Set`.
     fn rows(&self, table: &Table) -> Result<Option<u64>, Trouble> {
+        let name = table.name();
         let rows = match table.engine.as_str() {
-            "Join" => server::count_rows(self.server, table.name()).map(Some),
-            _ => server::total_rows(self.server, table.name()),
+            "Join" => server::check_rows_are_visible(self.server, name)
+                .and_then(|()| server::count_rows(self.server, name))
+                .map(Some),
+            _ => server::total_rows(self.server, name),
         };
         match rows {
             // Its files can be linked all the same.
-            Err(ServerError::Exception { .. } | ServerError::Cut { .. }) => Ok(None),
+            Err(ServerError::Exception { .. } | ServerError::Cut { .. } | ServerError::Hidden { .. }) => Ok(None),
             rows => rows.map_err(|error| Self::refused(table, error)),
         }
     }

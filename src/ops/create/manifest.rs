@@ -133,14 +133,7 @@ impl Parts<'_> {
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
         tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.to_string()))));
-        let mut dumped = DumpTotals::default();
-        for TableDump { table, .. } in &self.plan.dumps {
-            let entry = self.dump_entry(table);
-            if let Some(dump) = &entry.dump {
-                dumped += DumpTotals { tables: 1, rows: dump.rows.unwrap_or(0), bytes: dump.stored_bytes };
-            }
-            tables.push(entry);
-        }
+        let dumped = self.add_dumps(&mut tables);
         let skipped = self.tree.skipped.values();
         tables.extend(
             skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),
@@ -184,6 +177,19 @@ impl Parts<'_> {
             mutations: taken.mutations.clone(),
             ..self.entry(&taken.after, TableState::Taken, None)
         }
+    }
+
+    /// Adds the tables without parts, and says what there is of them.
+    fn add_dumps(&self, tables: &mut Vec<TableEntry>) -> DumpTotals {
+        let mut dumped = DumpTotals::default();
+        for TableDump { table, .. } in &self.plan.dumps {
+            let entry = self.dump_entry(table);
+            if let Some(dump) = &entry.dump {
+                dumped += DumpTotals { tables: 1, rows: dump.rows.unwrap_or(0), bytes: dump.stored_bytes };
+            }
+            tables.push(entry);
+        }
+        dumped
     }
 
     fn dump_entry(&self, table: &Table) -> TableEntry {
