@@ -13,6 +13,8 @@ pub enum Stage {
     Freeze,
     /// Frozen parts are moved or linked into the snapshot.
     Place,
+    /// Tables without parts are read, or their files linked.
+    Dump,
     /// Parts are compared with their own checksums, or with what a snapshot recorded of them.
     Check,
     /// Tables are attached to the server.
@@ -43,6 +45,7 @@ impl Stage {
             Self::Previous => "previous",
             Self::Freeze => "freeze",
             Self::Place => "place",
+            Self::Dump => "dump",
             Self::Check => "check",
             Self::Attach => "attach",
             Self::Seal => "seal",

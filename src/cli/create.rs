@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
-use chsnap::model::{Label, PartitionId, UnlistedTable};
+use chsnap::model::{DumpKind, Label, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request, RequestedPin};
-use chsnap::plan::{Scope, Selection, SeriesKey, TableFreeze, TablePattern, is_reserved_name};
+use chsnap::plan::{
+    CreatePlan, DumpOptions, Scope, Selection, SeriesKey, TableDump, TableFreeze, TablePattern, is_reserved_name,
+};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -33,12 +35,18 @@ pub(super) struct Args {
     /// Partitions to take, by id as in system.parts
     #[arg(long, value_name = "ID")]
     partition: Vec<String>,
-    /// Tables whose data cannot be taken (Log, Set, Join …) and may stay behind without a warning
+    /// Tables whose data cannot be taken (KeeperMap, Buffer …) and may stay behind without a warning
     #[arg(long, value_name = "DB.GLOB")]
     accept: Vec<TablePattern>,
     /// Folders of server configuration to keep, secrets and all, for 'restore --to' [default: none]
     #[arg(long, value_name = "DIR", value_parser = absolute)]
     configs: Vec<PathBuf>,
+    /// Largest dump of a table that has no FREEZE (Log, EmbeddedRocksDB …), before compression; 0 dumps none
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = dump_limit)]
+    dump_limit: u64,
+    /// Dump tables of the engine Memory too
+    #[arg(long)]
+    dump_memory: bool,
     /// A name, by which the snapshot can be named afterwards; not one that reads as an id or as latest
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
@@ -97,6 +105,15 @@ const EXAMPLES: &str = "Examples:
   chsnap create --table 'posthog.*' --exclude 'posthog.*_tmp' --name before-upgrade --pin 'upgrade to 26.9'
   chsnap create --table 'posthog.events' --partition 202611 --dry-run";
 
+/// A dump comes as one answer, and no answer of more than 1 GiB is taken in.
+const MOST_DUMPED_BYTES: u64 = 1000 << 20;
+
+fn dump_limit(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    let most = humansize::format_size(MOST_DUMPED_BYTES, humansize::BINARY);
+    if bytes > MOST_DUMPED_BYTES { Err(format!("a dump can have {most} at most")) } else { Ok(bytes) }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Freeze {
     /// Partitions that are not as in the last snapshot; the others are linked from there.
@@ -133,6 +150,7 @@ impl Args {
                 exclude: self.exclude,
                 accept: self.accept,
                 partitions: self.partition.into_iter().map(|id| PartitionId(id.into())).collect(),
+                dumps: DumpOptions { limit_bytes: self.dump_limit, memory: self.dump_memory },
             },
             label: self.name.as_deref().map(Label::new).unwrap_or_default(),
             pin: self.pin.map(|reason| RequestedPin { reason, until: self.until }),
@@ -231,6 +249,7 @@ fn document(report: &Report, output: &Output) -> Map<String, Value> {
     insert_warnings(&mut document, &report.warnings);
     merge(&mut document, &report.totals);
     document.insert("placed".to_owned(), json!(report.placed));
+    document.insert("dumped".to_owned(), json!(report.dumped));
     document.insert("resumed".to_owned(), json!(report.resumed));
     document.insert("link_limit_files".to_owned(), report.afresh_files.into());
     document.insert("seconds".to_owned(), json!(report.seconds));
@@ -259,9 +278,18 @@ fn text(report: &Report) -> String {
         0 => String::new(),
         parts => format!("; {} had been copied by an interrupted run", render::count(parts, "part")),
     };
+    let dumped = match report.dumped.tables {
+        0 => String::new(),
+        tables => format!(
+            "\n  {} without parts dumped, {}, {}",
+            render::count(tables, "table"),
+            render::count(report.dumped.rows, "row"),
+            render::bytes(report.dumped.bytes)
+        ),
+    };
     let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
     format!(
-        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}\n  \
+        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}{dumped}\n  \
          {:.1} s: freeze {:.1}, place {:.1}, check {:.1}, seal {:.1}\n",
         report.id,
         render::count(totals.tables, "table"),
@@ -288,6 +316,31 @@ fn frozen_text(how: &str, partitions: &[&str]) -> String {
         1..=NAMED_PARTITIONS => render::safe(&format!("partition {}", partitions.join(", ")), 100),
         count => format!("{count} partitions"),
     }
+}
+
+/// Tables and views of which nothing but the definition is kept.
+fn definitions(plan: &CreatePlan) -> usize {
+    plan.definitions.len() + plan.left_behind.len()
+}
+
+fn planned_dump(dump: &TableDump) -> Value {
+    let (name, key) = (dump.table.name(), &dump.table.key);
+    json!({
+        "database": name.database, "table": name.table, "uuid": key.uuid, "engine": dump.table.engine,
+        "kind": dump.kind,
+    })
+}
+
+/// How much there is of a dump shows only when it is read.
+fn dump_row(dump: &TableDump) -> Vec<String> {
+    let how = match dump.kind {
+        DumpKind::Native => ("dump", ""),
+        DumpKind::Files => ("", "its files"),
+    };
+    let name = render::safe(&dump.table.name().to_string(), 100);
+    let mut row = vec![name, render::safe(&dump.table.engine, 40), String::new(), String::new(), String::new()];
+    row.extend([how.0.to_owned(), how.1.to_owned()]);
+    row
 }
 
 fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
@@ -334,10 +387,12 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
             "is_detached": is_detached,
         }));
     }
+    let dumps: Vec<Value> = plan.dumps.iter().map(planned_dump).collect();
+    rows.extend(plan.dumps.iter().map(dump_row));
     if output.is_json() {
         let document = json!({
             "schema": output.schema(), "state": "planned", "dry_run": true, "tables": tables, "parts": parts,
-            "apparent_bytes": bytes, "plan": list, "definitions": plan.definitions.len() + plan.left_behind.len(),
+            "apparent_bytes": bytes, "plan": list, "dumps": dumps, "definitions": definitions(plan),
             "server_version": dry_run.server.version,
         });
         output.json(&with_warnings(document, &plan.warnings));
@@ -353,11 +408,12 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         ];
         output.text(&render::table(&columns, rows));
         output.text(&format!(
-            "would take {} ({frozen_tables} frozen), {}, {}, and {} more; nothing was changed\n",
+            "would take {} ({frozen_tables} frozen), {}, {}, {}and {} more; nothing was changed\n",
             render::count(tables as u64, "table"),
             render::count(parts, "part"),
             render::bytes(bytes),
-            render::count((plan.definitions.len() + plan.left_behind.len()) as u64, "definition"),
+            if dumps.is_empty() { String::new() } else { render::count(dumps.len() as u64, "dump") + ", " },
+            render::count(definitions(plan) as u64, "definition"),
         ));
         output.warnings(&plan.warnings);
     }

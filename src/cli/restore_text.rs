@@ -22,6 +22,8 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
         Action::Partitions { others_go: true } => ("replace_partitions", "REPLACE all partitions"),
         Action::Partitions { others_go: false } if plan.replaces.is_some() => ("partitions", "REPLACE partitions"),
         Action::Partitions { others_go: false } => ("partitions", "add partitions"),
+        Action::Fill { replaces: false } => ("fill", "new table, from its dump"),
+        Action::Fill { replaces: true } => ("fill", "from its dump, in place of an empty table"),
         Action::Make(_) => ("make", "new"),
         Action::Keep(Kept::Same) => ("keep", "exists, same"),
         Action::Keep(_) => ("keep", "exists, DIFFERS: stays"),
@@ -88,6 +90,7 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             notes.push(format!("LOSES {}", losses.join(", ")));
         }
         match &table.action {
+            Action::Keep(Kept::NotCompared) => notes.push("rows not compared".to_owned()),
             Action::Keep(Kept::OtherDefinition) => notes.push("another definition".to_owned()),
             Action::Keep(Kept::OtherData { rows, stored_rows, has_same_definition }) => {
                 let (shown, stored) = (render::count(*rows, "row"), render::count(*stored_rows, "row"));
@@ -106,7 +109,8 @@ pub(super) fn plan(prepared: &Prepared<'_>) -> String {
             notes.push("detached again, for good where the server knows that".to_owned());
         }
         notes.extend(table.warnings.iter().map(ToString::to_string));
-        let figure = |text: String| if table.restores.parts > 0 { text } else { String::new() };
+        let has_rows = table.restores.parts > 0 || table.restores.bytes > 0;
+        let figure = |text: String| if has_rows { text } else { String::new() };
         vec![
             render::safe(&table.to.to_string(), 100),
             render::safe(&table.engine, 40),

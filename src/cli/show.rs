@@ -73,6 +73,14 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, out
 fn document(shown: &Shown, output: &Output) -> Value {
     let mut document = Map::new();
     merge(&mut document, &shown.manifest);
+    for table in document.get_mut("tables").and_then(Value::as_array_mut).into_iter().flatten() {
+        // In the manifest it has a state that earlier versions know.
+        if let Some(fields) = table.as_object_mut().filter(|fields| fields.contains_key("dump")) {
+            fields.insert("state".to_owned(), "dumped".into());
+        }
+    }
+    let dumped = json!(shown.manifest.dumped);
+    document.insert("dumped".to_owned(), dumped);
     // As in every answer, `tables` is how many were taken; the list of them has a name of its own.
     if let Some(tables) = document.remove("tables") {
         document.insert("table_list".to_owned(), tables);
@@ -133,6 +141,16 @@ fn text(shown: &Shown, now: DateTime<Utc>) -> String {
             ),
         ),
     ];
+    if !manifest.dumped.is_empty() {
+        let dumped = &manifest.dumped;
+        let text = format!(
+            "{} without parts, {}, {}",
+            render::count(dumped.tables, "table"),
+            render::count(dumped.rows, "row"),
+            render::bytes(dumped.bytes)
+        );
+        lines.push(("dumped", text));
+    }
     if let Some(label) = &manifest.label.text {
         lines.insert(1, ("name", render::safe(label, 200)));
     }
@@ -183,10 +201,18 @@ fn drilled(drill: &ops::Drill, now: DateTime<Utc>) -> String {
 
 fn row(table: &TableEntry) -> Vec<String> {
     let is_taken = table.state == TableState::Taken;
+    // The figures of a table without parts are those of its dump.
+    let (files, rows, bytes) = match &table.dump {
+        None => (table.files, Some(table.rows), table.apparent_bytes),
+        Some(dump) => (dump.files.len() as u64, dump.rows, dump.stored_bytes),
+    };
+    let has_files = is_taken || table.dump.is_some();
+    let of_files = |text: String| if has_files { text } else { String::new() };
     let figure = |text: String| if is_taken { text } else { String::new() };
     let mut notes = Vec::new();
     match table.state {
         TableState::Taken => {}
+        _ if table.dump.is_some() => notes.push("dumped".to_owned()),
         TableState::Definition => notes.push("definition only".to_owned()),
         TableState::DataLeft => notes.push("definition only; its data cannot be frozen".to_owned()),
         TableState::Skipped => notes.push(format!("skipped: {}", table.reason.as_deref().unwrap_or("no reason given"))),
@@ -215,9 +241,9 @@ fn row(table: &TableEntry) -> Vec<String> {
         render::safe(&name.to_string(), 100),
         render::safe(&table.engine, 40),
         figure(render::thousands(table.parts)),
-        figure(render::thousands(table.files)),
-        figure(render::thousands(table.rows)),
-        figure(render::bytes(table.apparent_bytes)),
+        of_files(render::thousands(files)),
+        of_files(rows.map_or_else(|| "?".to_owned(), render::thousands)),
+        of_files(render::bytes(bytes)),
         render::safe(&notes.join("; "), 200),
     ]
 }

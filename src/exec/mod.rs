@@ -6,6 +6,7 @@
 mod copied_links;
 mod copied_part;
 mod copy;
+mod dump;
 mod equal;
 mod foreseen;
 mod holdings;
@@ -27,6 +28,7 @@ pub mod verify;
 pub use copied_links::CopiedLinks;
 pub use copied_part::{CopiedPart, CopyPartError, PartCopy};
 pub use copy::PartCopier;
+pub use dump::{DumpReader, DumpWriter, WrittenDump};
 pub use equal::HeldTable;
 pub use holdings::{
     Answers, Found, ListedPart, Question, ask_again, directories_of_parts, list_parts, look_at_tree, part_paths,

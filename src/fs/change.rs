@@ -32,6 +32,15 @@ impl NewFile<'_> {
         self.dir.write_all(&self.file, &self.name, bytes)
     }
 
+    /// What a writer in front of the file says of its failure: the error of this file that it passes on, else its own.
+    #[must_use]
+    pub fn failed(&self, error: std::io::Error) -> FsError {
+        match error.downcast::<FsError>() {
+            Ok(error) => error,
+            Err(error) => FsError::new("write", &self.dir.path().join(&self.name), error),
+        }
+    }
+
     /// Ends the file.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod probe;
 mod process;
 mod rate;
 mod read_hash;
+mod reader;
 mod scan;
 mod silence;
 mod space;
@@ -47,6 +48,7 @@ pub use process::{
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;
+pub use reader::FileReader;
 pub use scan::{Met, Scan, Unread, scan, walk};
 pub use silence::watch_silence;
 pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};

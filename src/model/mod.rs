@@ -4,6 +4,7 @@ mod catalog;
 mod check;
 mod content_hash;
 mod count;
+mod dump;
 mod escape;
 mod fingerprint;
 mod freeze_name;
@@ -27,6 +28,7 @@ pub use catalog::{
 pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
 pub use count::{count, size, thousands};
+pub use dump::{DumpKind, DumpTotals};
 pub use escape::{escape_for_file_name, unescape_file_name};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use freeze_name::{FreezeName, ParseFreezeNameError, ParseRepositoryIdError, RepositoryId};

@@ -11,10 +11,12 @@ use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{
     PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
 };
-use crate::plan::diff::{Content, Diff, Held, Pairs, Side, SidePart, SideTable, diff};
-use crate::plan::{CreatePlan, Definition, Selection, SnapshotReference, plan_create, released_text};
+use crate::plan::diff::{Content, Diff, DumpedRows, Held, Pairs, Side, SidePart, SideTable, diff};
+use crate::plan::{
+    CreatePlan, Definition, DumpOptions, Selection, SnapshotReference, plan_create, released_text,
+};
 use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
-use crate::server::{self, DetachedRow, Server};
+use crate::server::{self, DetachedRow, Server, ServerError};
 
 use super::create::{bound_server, same_server};
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
@@ -135,6 +137,13 @@ pub fn diff_live(
     later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
     let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.to_string())));
     later.tables.extend(left);
+    let was_dumped = |name: &TableName| matches!(earlier.tables.get(name), Some(SideTable { held: Held::Dump(_), .. }));
+    // Of a table that was dumped by another choice, Memory say, the rows are counted as well.
+    let left = plan.left_behind.iter().map(|(table, _)| table).filter(|table| was_dumped(table.name()));
+    for table in plan.dumps.iter().map(|dump| &dump.table).chain(left) {
+        let (name, side) = side_table(table, live_held(server, table)?);
+        later.tables.insert(name, side);
+    }
     let live = catalog.tables.iter().map(|table| table.name().clone());
     let found: BTreeSet<TableName> = pairs(&earlier, &later).into_iter().map(|(_, was)| was).chain(live).collect();
     let gone: Vec<TableName> = earlier.tables.keys().filter(|name| !found.contains(name)).cloned().collect();
@@ -161,6 +170,22 @@ pub fn diff_live(
         diff: diff(&earlier, &later),
         not_compared: not_compared.into_iter().collect(),
         warnings,
+    })
+}
+
+/// The rows that a live table without parts has.
+fn live_held(server: &Server, table: &Table) -> Result<Held, OpError> {
+    let rows = match table.engine.as_str() {
+        "Set" => server::total_rows(server, table.name()),
+        _ => server::count_rows(server, table.name()).map(Some),
+    };
+    Ok(match rows {
+        Ok(Some(0)) => Held::Nothing,
+        Ok(rows) => Held::Dump(DumpedRows { rows, digest: None }),
+        Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. })) => {
+            Held::Left(crate::monitor::chain(&error))
+        }
+        Err(error) => return Err(error.into()),
     })
 }
 
@@ -346,6 +371,7 @@ impl Snapshot {
             exclude: patterns(exclude).map_err(damaged)?,
             accept: patterns(accept).map_err(damaged)?,
             partitions: partitions.iter().map(|id| crate::model::PartitionId(id.into())).collect(),
+            dumps: DumpOptions::default(),
         })
     }
 
@@ -362,6 +388,19 @@ impl Snapshot {
         Ok(Some((String::from_utf8_lossy(&text).into_owned(), table.definition_is_file)))
     }
 
+    /// The rows of a table without parts: those with the same files, or the same answer to the query that read them, are
+    /// the same.
+    fn dumped_rows(&self, table: &TableEntry) -> DumpedRows {
+        let Some(dump) = &table.dump else { return DumpedRows { rows: None, digest: None } };
+        let of_files = || {
+            let listed = self.manifest.metadata.iter().filter(|file| dump.files.contains(&file.path));
+            let mut files: Vec<String> = listed.map(|file| format!("{} {}", file.path, file.blake3)).collect();
+            files.sort_unstable();
+            files.join("\n")
+        };
+        DumpedRows { rows: dump.rows, digest: Some(dump.content_blake3.clone().unwrap_or_else(of_files)) }
+    }
+
     /// What all selections take of the snapshot. Tables that one of them leaves out are noted.
     fn side(&self, selections: &[Selection], left_out: &mut BTreeSet<TableName>) -> Result<Side, OpError> {
         let mut side = Side { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
@@ -373,6 +412,7 @@ impl Snapshot {
             }
             let reason = || table.reason.clone().unwrap_or_else(|| "it was left out".to_owned());
             let held = match table.state {
+                _ if table.dump.is_some() => Held::Dump(self.dumped_rows(table)),
                 TableState::Taken => Held::default(),
                 TableState::Definition => Held::Nothing,
                 TableState::DataLeft | TableState::Skipped => Held::Left(reason()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    Catalog, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
+    Catalog, DumpKind, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
     WarningKind, is_remote_database_engine,
 };
 
@@ -21,6 +21,8 @@ pub struct CreatePlan {
     pub freeze: Vec<TableFreeze>,
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
+    /// Tables whose rows are taken in another way than by `FREEZE`, by name.
+    pub dumps: Vec<TableDump>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
     pub left_behind: Vec<(Table, StayReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
@@ -40,6 +42,23 @@ impl CreatePlan {
     pub fn foresee(&mut self) {
         self.warnings.extend(self.freeze.iter().filter_map(TableFreeze::warning));
     }
+}
+
+/// A table whose rows are taken in another way than by `FREEZE`.
+#[derive(Clone, Debug)]
+pub struct TableDump {
+    /// The table.
+    pub table: Table,
+    /// How.
+    pub kind: DumpKind,
+}
+
+/// The warning about a table whose data stays behind; none where the selection accepts that.
+#[must_use]
+pub fn data_left_warning(selection: &Selection, table: &Table, reason: &StayReason) -> Option<Warning> {
+    let name = table.name();
+    let message = format!("the data of {name} is not in the snapshot: {reason} (--accept takes this warning away)");
+    (!selection.accepts(table)).then(|| Warning::of_table(reason.kind(), name, message))
 }
 
 /// Makes the plan. `foreign_disk` answers on which disk a directory is, if that is not a plain local one; `knows`, whether
@@ -78,14 +97,9 @@ pub fn plan_create<'a>(
                 plan.freeze.push(TableFreeze { scope, freeze: Scope::Nothing, remote: Some(remote), table });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
+            Choice::Dump(kind) => plan.dumps.push(TableDump { table: table.clone(), kind }),
             Choice::DataStays(reason) => {
-                if !selection.accepts(table) {
-                    let message = format!(
-                        "the data of {} is not in the snapshot: {reason} (--accept takes this warning away)",
-                        table.name()
-                    );
-                    plan.warnings.push(Warning::of_table(reason.kind(), table.name(), message));
-                }
+                plan.warnings.extend(data_left_warning(selection, table, &reason));
                 plan.left_behind.push((table.clone(), reason));
             }
             Choice::Temporary if selection.accepts(table) => {}
@@ -101,7 +115,7 @@ pub fn plan_create<'a>(
         }
     }
     plan_unlisted(catalog, selection, &mut plan);
-    if plan.freeze.is_empty() && plan.unlisted.is_empty() {
+    if plan.freeze.is_empty() && plan.unlisted.is_empty() && plan.dumps.is_empty() {
         let message = "there is no MergeTree table to take: the snapshot holds no data";
         plan.warnings.push(Warning::new(WarningKind::NothingToTake, message));
     }
@@ -122,6 +136,10 @@ fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan
         } else {
             match choose(selection, table, Around::default()) {
                 Choice::DataStays(reason) => plan.left_behind.push((table.clone(), reason)),
+                // A server reads no table that it does not list.
+                Choice::Dump(_) => {
+                    plan.left_behind.push((table.clone(), StayReason::Engine { engine: table.engine.clone() }));
+                }
                 _ => plan.definitions.push(table.clone()),
             }
         }

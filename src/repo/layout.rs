@@ -38,11 +38,31 @@ pub fn database_definition_path(database: &str) -> PathBuf {
     Path::new("metadata").join(format!("{}.sql", escape_for_file_name(database)))
 }
 
+/// `dumps/<database>/<table>.native.zst`: the rows of a table that were read.
+#[must_use]
+pub fn dump_path(name: &TableName) -> PathBuf {
+    let file = format!("{}.native.zst", escape_for_file_name(&name.table));
+    Path::new("dumps").join(escape_for_file_name(&name.database)).join(file)
+}
+
+/// `dumps/<database>/<table>`: the directory of the files of a `Set` or `Join` table.
+#[must_use]
+pub fn dump_directory(name: &TableName) -> PathBuf {
+    Path::new("dumps").join(table_below_data(name))
+}
+
+/// Whether a file of a `Set` or `Join` table holds rows: `N.bin`. Source: `StorageSetOrJoinBase::restore`.
+#[must_use]
+pub fn is_data_file(name: &str) -> bool {
+    let number = name.strip_suffix(".bin").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{database_definition_path, definition_path, part_path};
+    use super::{database_definition_path, definition_path, dump_directory, dump_path, part_path};
     use crate::model::{PartName, TableName};
 
     #[test]
@@ -51,6 +71,8 @@ mod tests {
             (TableName::new("my-db", "t.x"), PartName::try_from("all_1_1_0".to_owned()).expect("a part"));
         assert_eq!(part_path(&name, &part), Path::new("data/my%2Ddb/t%2Ex/all_1_1_0"));
         assert_eq!(definition_path(&name), Path::new("metadata/my%2Ddb/t%2Ex.sql"));
+        assert_eq!(dump_path(&name), Path::new("dumps/my%2Ddb/t%2Ex.native.zst"));
+        assert_eq!(dump_directory(&name), Path::new("dumps/my%2Ddb/t%2Ex"));
         assert_eq!(database_definition_path("my-db"), Path::new("metadata/my%2Ddb.sql"));
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Label, Placed, SnapshotId, TableUuid, Totals, Warning, WarningKind, shows_dictionaries};
+use crate::model::{
+    DumpKind, DumpTotals, Label, Placed, SnapshotId, TableUuid, Totals, Warning, WarningKind, shows_dictionaries,
+};
 
 /// The format of repositories and manifests that this chsnap writes.
 pub const FORMAT: u32 = 1;
@@ -38,6 +40,9 @@ pub struct Manifest {
     pub totals: Totals,
     /// How its parts came there.
     pub placed: Placed,
+    /// What it holds of tables without parts; absent where that is nothing.
+    #[serde(default, skip_serializing_if = "DumpTotals::is_empty")]
+    pub dumped: DumpTotals,
     /// The databases.
     pub databases: Vec<DatabaseEntry>,
     /// Every table that was asked for, with what became of it.
@@ -168,6 +173,40 @@ pub struct TableEntry {
     /// Files of unfinished mutations that were taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<String>,
+    /// How its rows are kept, of a table without parts: its state is then `data_left`, which earlier versions know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<Dump>,
+}
+
+/// The rows of a table that `FREEZE` cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dump {
+    /// How they are kept.
+    pub kind: DumpKind,
+    /// Its files, relative to the snapshot; `metadata` has the size and the digest of each.
+    pub files: Vec<String>,
+    /// Rows, where they could be counted.
+    pub rows: Option<u64>,
+    /// Bytes, before they were compressed.
+    pub bytes: u64,
+    /// Bytes of the files.
+    pub stored_bytes: u64,
+    /// BLAKE3 of what was compressed, 64 hex digits; none of files that were linked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_blake3: Option<String>,
+    /// The columns that were read; none of files that were linked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<DumpColumn>,
+}
+
+/// A column of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpColumn {
+    /// Its name.
+    pub name: String,
+    /// Whether a plain INSERT refuses it, because its value follows from others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_materialized: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference on")]

@@ -42,10 +42,15 @@ pub use holdings_added::HeldParts;
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{Intent, Leftover, ShadowPlace};
-pub use layout::{DATA, database_definition_path, definition_path, part_path, table_below_data, table_path};
+pub use layout::{
+    DATA, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
+    table_below_data, table_path,
+};
 pub use lease::Lease;
 pub use lock::Locked;
-pub use manifest::{DatabaseEntry, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState};
+pub use manifest::{
+    DatabaseEntry, Dump, DumpColumn, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState,
+};
 pub use manifest_digest::{ManifestDigest, check_manifest};
 pub use parts::{Joined, PartDigest, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;

@@ -21,6 +21,9 @@ pub mod code {
     pub const FILE_DOESNT_EXIST: i32 = 107;
     /// The user may only read.
     pub const READONLY: i32 = 164;
+    /// A setting is not known, may not be changed, or not to that value: `UNKNOWN_SETTING`, `READONLY`,
+    /// `SETTING_CONSTRAINT_VIOLATION`.
+    pub const SETTING_REFUSED: [i32; 3] = [115, 164, 452];
     /// The table was dropped while the query waited.
     pub const TABLE_IS_DROPPED: i32 = 218;
     /// A right is missing.

@@ -10,6 +10,7 @@ mod connect;
 mod databases;
 mod digest;
 mod disks;
+mod dump;
 mod error;
 mod explain;
 mod features;
@@ -32,6 +33,10 @@ pub use connect::{ConnectOptions, Password, check_url};
 pub use databases::{DatabaseRow, databases, own_database};
 pub use digest::{PartSum, RowSum, is_unreadable_code, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
+pub use dump::{
+    DumpStream, StoredColumn, check_rows_are_visible, count_rows, insert_native, read_native, stored_columns,
+    total_rows,
+};
 pub use error::{ServerError, UrlProblem, code};
 pub use explain::{LoggedError, detached_parts, errors_of_last, statements_in};
 pub use features::Features;

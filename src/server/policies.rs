@@ -1,10 +1,13 @@
-//! Row policies on the server's own tables: they hide rows of lists, and of their counts too.
+//! Row policies: they hide rows of lists and of tables, and of their counts too.
 
 use serde::Deserialize;
+
+use crate::model::TableName;
 
 use super::features::Features;
 use super::list::List;
 use super::rows::flag;
+use super::sql;
 
 /// A row policy on a system table, and whom it is asked as.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,11 +26,21 @@ pub(super) struct PolicyRow {
 
 /// The row policies on system tables; `None` where the server does not list them. A user may not be allowed to see them.
 pub(super) fn list(features: &Features) -> Option<List> {
+    policies(features).map(|list| list.only("database = 'system'"))
+}
+
+fn policies(features: &Features) -> Option<List> {
     let known = ["short_name", "select_filter", "apply_to_all", "apply_to_list", "apply_to_except"];
     known.into_iter().all(|column| features.has_column("row_policies", column)).then(|| {
         let columns = format!("{}, table, currentUser() AS user, enabledRoles() AS roles", known.join(", "));
-        List::of("row_policies", columns).only("database = 'system'")
+        List::of("row_policies", columns)
     })
+}
+
+/// The row policies on one table of the user's own, or on its database.
+pub(super) fn list_of(features: &Features, name: &TableName) -> Option<List> {
+    let (database, table) = (sql::quote_text(&name.database), sql::quote_text(&name.table));
+    policies(features).map(|list| list.only(format!("database = {database}")).only(format!("table IN ({table}, '')")))
 }
 
 /// Those that hide rows of `system.<table>` from this user, by name.

@@ -371,6 +371,44 @@ pub fn columns_of(table: &TableName) -> List {
     List::of("columns", "name, type, default_kind").only(is_table(table))
 }
 
+/// All rows of a table with these columns, in the order in which one thread reads them.
+#[must_use]
+pub fn select_columns(table: &TableName, columns: &[&str]) -> String {
+    format!("SELECT {} FROM {}", quoted(columns), quote_table(table))
+}
+
+/// How many rows a table has.
+#[must_use]
+pub fn count_rows(table: &TableName) -> String {
+    format!("SELECT toUInt64(count()) AS count FROM {}", quote_table(table))
+}
+
+/// The rows of a table that the server counts itself; `None` where it does not.
+#[must_use]
+pub fn total_rows(features: &Features, table: &TableName) -> Option<List> {
+    features.has_column("tables", "total_rows").then(|| {
+        List::of("tables", "toUInt64(ifNull(total_rows, 0)) AS count, isNotNull(total_rows) AS is_known").only(format!(
+            "database = {} AND name = {}",
+            quote_text(&table.database),
+            quote_text(&table.table)
+        ))
+    })
+}
+
+/// Rows in all tables of the engine `Buffer`.
+pub const BUFFERED_ROWS: &str =
+    "SELECT toUInt64(value) AS count FROM system.metrics WHERE metric = 'StorageBufferRows'";
+
+/// What adds rows with these columns to a table.
+#[must_use]
+pub fn insert_columns(table: &TableName, columns: &[&str]) -> String {
+    format!("INSERT INTO {} ({}) FORMAT Native", quote_table(table), quoted(columns))
+}
+
+fn quoted(columns: &[&str]) -> String {
+    columns.iter().map(|column| quote_name(column)).collect::<Vec<_>>().join(", ")
+}
+
 /// What parts of a table are divided and sorted by, and its engine.
 #[must_use]
 pub fn keys_of(table: &TableName) -> List {

@@ -15,6 +15,7 @@ use crate::model::{
 };
 
 use super::databases::{DatabaseRow, databases, remote};
+use super::dump;
 use super::error::{ServerError, code};
 use super::list::List;
 use super::rows::{FunctionName, FunctionRow, ListingRow, MemoryRow, MutationRow, PartRow, PendingRow, TableRow};
@@ -175,7 +176,7 @@ fn pending(
     Ok(pending)
 }
 
-/// The tables whose rows are in memory only; none where the server does not count them.
+/// The tables whose rows are in memory only, with their number where that can be known.
 fn in_memory(
     server: &Server,
     catalog: &Catalog,
@@ -183,14 +184,34 @@ fn in_memory(
 ) -> Result<BTreeMap<TableName, Option<u64>>, ServerError> {
     let is_in_memory = |table: &Table| IN_MEMORY.contains(&table.engine.as_str());
     let has_some = catalog.tables.iter().any(is_in_memory);
-    let list = sql::rows_in_memory(server.features(), with_system, &IN_MEMORY).filter(|_| has_some);
-    let rows: Vec<MemoryRow> = list.map_or_else(|| Ok(Vec::new()), |list| server.list(&list))?;
+    if !has_some {
+        return Ok(BTreeMap::new());
+    }
+    let list = sql::rows_in_memory(server.features(), with_system, &IN_MEMORY);
+    let Some(list) = list else {
+        return catalog.tables.iter().filter(|table| is_in_memory(table)).map(|table| counted(server, table)).collect();
+    };
+    let rows: Vec<MemoryRow> = server.list(&list)?;
     // A server counts the rows of the table behind a Buffer too, and only its bytes tell whether it is empty.
     let count = |row: &MemoryRow| match row.engine.as_str() {
         "Buffer" => (row.bytes == 0).then_some(0),
         _ => Some(row.rows),
     };
     Ok(rows.into_iter().map(|row| (TableName::new(row.database.as_str(), row.table.as_str()), count(&row))).collect())
+}
+
+/// The rows of a table in memory, of a server that does not list them. Those of all `Buffer` tables it counts together.
+fn counted(server: &Server, table: &Table) -> Result<(TableName, Option<u64>), ServerError> {
+    let rows = match table.engine.as_str() {
+        "Buffer" => dump::buffered_rows(server).map(|rows| rows.filter(|rows| *rows == 0)),
+        _ => dump::count_rows(server, table.name()).map(Some),
+    };
+    let rows = match rows {
+        // It may not be read: that it may hold rows is known all the same.
+        Err(ServerError::Exception { .. } | ServerError::Cut { .. }) => None,
+        rows => rows?,
+    };
+    Ok((table.name().clone(), rows))
 }
 
 fn is_behind_overlay(catalog: &Catalog) -> bool {

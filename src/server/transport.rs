@@ -1,11 +1,14 @@
 //! Statements to a server and rows back, each under a deadline.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
+
+use crate::model::TableName;
 
 use super::connect::{self, ConnectOptions};
 use super::error::{ServerError, code};
@@ -69,6 +72,9 @@ enum Reads<'a> {
 const LISTINGS: u32 = 12;
 const SAME_LISTINGS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of an INSERT that are sent at once.
+const INSERT_BYTES: usize = 1 << 18;
 
 impl Request<'_> {
     fn name(&self) -> String {
@@ -275,6 +281,69 @@ impl Server {
             }
             Ok(())
         })
+    }
+
+    /// Hands out the answer to a query over a table of the user's own, in this format, as it comes, until `take` breaks:
+    /// then the connection is closed, and a server ends the query at its next write.
+    ///
+    /// # Errors
+    /// As [`Server::rows_of`]. An old server says in the midst of an answer, and not by its status, that it failed:
+    /// what `take` has got may end with the server's words.
+    pub(super) fn stream(
+        &self,
+        request: &Request<'_>,
+        format: &str,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ServerError> {
+        let sql = format!("{} FORMAT {format}", request.sql);
+        let client = self.client_for(request, &self.neutral_for(Reads::Rows)?);
+        self.wait(request, async {
+            let mut cursor = client.query_raw(&sql).fetch_bytes(format)?;
+            while let Some(piece) = cursor.next().await? {
+                if take(&piece).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Sends an INSERT, whose text ends with its format, and the rows that `next` reads into a buffer, piece by piece, until
+    /// it reads none.
+    ///
+    /// # Errors
+    /// If the server refuses, or does not answer in time, or `next` fails; the server then keeps nothing, or only what
+    /// it had taken until then.
+    pub(super) fn insert<E>(
+        &self,
+        request: &Request<'_>,
+        mut next: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Result<(), E>, ServerError> {
+        let mut insert = self.client_for(request, &[]).insert_formatted_with(request.sql).buffered();
+        self.wait(request, async move {
+            let mut buffer = vec![0; INSERT_BYTES];
+            loop {
+                match next(&mut buffer) {
+                    // Without its end the server takes the statement for broken off.
+                    Err(error) => return Ok(Err(error)),
+                    Ok(0) => break,
+                    Ok(count) => {
+                        insert.write_buffered(buffer.get(..count).unwrap_or_default());
+                        insert.flush().await?;
+                    }
+                }
+            }
+            insert.end().await?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Row policies that hide rows of one table of the user's own from this user, by name; none where the server does not
+    /// say.
+    pub(super) fn hidden_by(&self, table: &TableName) -> Vec<String> {
+        let list = policies::list_of(&self.features, table);
+        let rows: Option<Vec<PolicyRow>> = list.and_then(|list| self.listed(&list, self.asking(&[])).ok());
+        policies::hiding(&rows.unwrap_or_default(), &table.table)
     }
 
     /// Settings without which an answer may be cut.

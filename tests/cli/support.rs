@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::{Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
+use chsnap::model::{DumpTotals, Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
 use chsnap::repo::{
     FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState, UncoveredFiles,
 };
@@ -202,6 +202,7 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             written_bytes: 8192,
         },
         placed: Placed::default(),
+        dumped: DumpTotals::default(),
         databases: Vec::new(),
         tables: vec![TableEntry {
             database: part.database.to_string(),
@@ -225,6 +226,7 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),
+            dump: None,
         }],
         metadata: Vec::new(),
         warnings: Vec::new(),

@@ -21,6 +21,7 @@ mod drifted;
 mod drill_definitions;
 mod drill_verdicts;
 mod drilled;
+mod dumps;
 mod elsewhere;
 mod examined;
 mod faithful;

@@ -158,39 +158,34 @@ both_engines! {
     }
 }
 
-#[test]
-fn rows_that_are_in_memory_only_are_named() {
-    // 18.16 does not count them in its list of tables.
-    if !Kind::V26.is_installed() {
-        eprintln!("SKIPPED: this needs ClickHouse 26.9");
-        return;
+both_engines! {
+    fn rows_that_are_in_memory_only_are_named(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("CREATE TABLE lab.m (k UInt64) ENGINE = Memory");
+        engine.query(
+            "CREATE TABLE lab.b (k UInt64) ENGINE = Buffer('lab', 't', 1, 600, 600, 100000, 100000, 100000000, 100000000)",
+        );
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+        engine.query("INSERT INTO lab.m SELECT number FROM numbers(600)");
+        engine.query("INSERT INTO lab.b SELECT number FROM numbers(500)");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(3, &["create"]);
+        let warnings = created["warnings"].as_array().expect("warnings");
+        // A Buffer counts those of the table behind it too.
+        let of_memory = "its data is in memory only (600 rows)";
+        for (table, rows) in [("lab.m", of_memory), ("lab.b", "its data is in memory only")] {
+            let is_said = warnings
+                .iter()
+                .filter_map(|warning| warning.as_str())
+                .any(|text| text.contains(table) && text.contains(rows));
+            assert!(is_said, "{table}: {warnings:?}");
+        }
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        chsnap.json(0, &["create", "--accept", "lab.m", "--accept", "lab.b"]);
+        engine.query("TRUNCATE TABLE lab.m");
+        engine.query("OPTIMIZE TABLE lab.b");
+        let created = chsnap.json(0, &["create"]);
+        assert_eq!(created["warnings"].as_array().map(Vec::len), Some(0), "{created:#}");
     }
-    let engine = Engine::start(Kind::V26);
-    engine.query("CREATE DATABASE lab");
-    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-    engine.query("CREATE TABLE lab.m (k UInt64) ENGINE = Memory");
-    engine.query(
-        "CREATE TABLE lab.b (k UInt64) ENGINE = Buffer('lab', 't', 1, 600, 600, 100000, 100000, 100000000, 100000000)",
-    );
-    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
-    engine.query("INSERT INTO lab.m SELECT number FROM numbers(600)");
-    engine.query("INSERT INTO lab.b SELECT number FROM numbers(500)");
-    let chsnap = repository(&engine);
-    let created = chsnap.json(3, &["create"]);
-    let warnings = created["warnings"].as_array().expect("warnings");
-    // A Buffer counts those of the table behind it too.
-    let of_memory = "its data is in memory only (600 rows)";
-    for (table, rows) in [("lab.m", of_memory), ("lab.b", "its data is in memory only")] {
-        let is_said = warnings
-            .iter()
-            .filter_map(|warning| warning.as_str())
-            .any(|text| text.contains(table) && text.contains(rows));
-        assert!(is_said, "{table}: {warnings:?}");
-    }
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    chsnap.json(0, &["create", "--accept", "lab.m", "--accept", "lab.b"]);
-    engine.query("TRUNCATE TABLE lab.m");
-    engine.query("OPTIMIZE TABLE lab.b");
-    let created = chsnap.json(0, &["create"]);
-    assert_eq!(created["warnings"].as_array().map(Vec::len), Some(0), "{created:#}");
 }

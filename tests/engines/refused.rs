@@ -164,14 +164,14 @@ both_engines! {
         engine.query("CREATE TABLE default.me (x UInt8) ENGINE = Memory");
         let chsnap = repository(&engine);
         assert_eq!(chsnap.json(0, &["create"])["warnings"].as_array().map(Vec::len), Some(0));
-        for engine_name in ["Log", "TinyLog", "StripeLog", "Set", "Join(ANY, LEFT, x)"] {
+        for engine_name in ["Log", "TinyLog", "StripeLog", "Memory"] {
             engine.query(&format!("CREATE TABLE default.other (x UInt8) ENGINE = {engine_name}"));
             engine.query("INSERT INTO default.other VALUES (1)");
-            let created = chsnap.json(3, &["create"]);
+            let created = chsnap.json(3, &["create", "--dump-limit", "0"]);
             assert!(created["warnings"][0].as_str().is_some_and(|text| text.contains("default.other")), "{created}");
             assert_eq!(created["state"], "complete");
             assert!(chsnap.repo().join("latest/metadata/default/other.sql").is_file(), "{engine_name}");
-            chsnap.json(0, &["create", "--accept", "default.oth*"]);
+            chsnap.json(0, &["create", "--dump-limit", "0", "--accept", "default.oth*"]);
             chsnap.json(0, &["create", "--exclude", "default.other"]);
             chsnap.json(0, &["show", "latest~2"]);
             engine.query("DROP TABLE default.other");

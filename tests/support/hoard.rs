@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chsnap::fs::real;
 use chsnap::model::{
-    Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals, escape_for_file_name,
+    DumpTotals, Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals, escape_for_file_name,
 };
 use chsnap::monitor::Silent;
 use chsnap::ops;
@@ -300,6 +300,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
         previous: None,
         totals: Totals { tables: 3, parts: records.len() as u64, files, apparent_bytes, ..Totals::default() },
         placed: Placed::default(),
+        dumped: DumpTotals::default(),
         databases: Vec::new(),
         tables: TABLES.iter().map(|table| table_entry(table)).collect(),
         metadata: Vec::new(),
@@ -332,6 +333,7 @@ fn table_entry(table: &str) -> TableEntry {
         unverifiable_parts: 0,
         unverifiable: None,
         mutations: Vec::new(),
+        dump: None,
     }
 }
 

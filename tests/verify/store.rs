@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use chsnap::checksums::{Checksums, hash_bytes};
 use chsnap::exec::inspect_part;
 use chsnap::fs::{Dir, Verbs, real};
-use chsnap::model::{Label, Level, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
+use chsnap::model::{DumpTotals, Label, Level, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
 use chsnap::monitor::Silent;
 use chsnap::ops::verify::{Report, Request, verify};
 use chsnap::repo::{FORMAT, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState};
@@ -295,6 +295,7 @@ fn entry(table: &str, definition: &str, parts: u64) -> TableEntry {
         unverifiable_parts: 0,
         unverifiable: None,
         mutations: Vec::new(),
+        dump: None,
     }
 }
 
@@ -318,6 +319,7 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64) -> Manifest {
         previous: None,
         totals: Totals::default(),
         placed: Placed::default(),
+        dumped: DumpTotals::default(),
         databases: Vec::new(),
         tables: Vec::new(),
         metadata: Vec::new(),

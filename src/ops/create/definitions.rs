@@ -121,7 +121,8 @@ impl Definitions<'_> {
         let skipped = skipped().filter(|skipped| !gone(skipped)).map(|skipped| &skipped.table);
         let left_behind = plan.left_behind.iter().map(|(table, _)| table);
         let mut printed: Option<HashMap<TableName, String>> = None;
-        for table in plan.definitions.iter().chain(left_behind).chain(skipped) {
+        let dumped = plan.dumps.iter().map(|dump| &dump.table);
+        for table in plan.definitions.iter().chain(left_behind).chain(dumped).chain(skipped) {
             if let Some(text) = self.local.read_definition(&table.metadata_path) {
                 write(table, &Definition { text, is_file: true })?;
                 continue;

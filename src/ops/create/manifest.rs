@@ -1,12 +1,14 @@
 //! The manifest and the list of parts of a snapshot about to be sealed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::{Links, Part, PartName, PartitionId, Placed, SnapshotId, Table, Totals, Warning};
-use crate::plan::{CreatePlan, TablePattern};
+use crate::model::{
+    DumpKind, DumpTotals, Links, Part, PartName, PartitionId, Placed, SnapshotId, Table, TableName, Totals, Warning,
+};
+use crate::plan::{CreatePlan, TableDump, TablePattern};
 use crate::repo::{
     BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
     Settings, TableEntry, TableState,
@@ -14,6 +16,7 @@ use crate::repo::{
 use crate::server::Identity;
 
 use super::definitions::Written;
+use super::dumps::DumpOutcome;
 use super::previous::Previous;
 use super::request::Request;
 use super::taken::TakenPart;
@@ -26,6 +29,8 @@ pub(super) struct Parts<'a> {
     pub(super) bound: BoundServer,
     pub(super) plan: &'a CreatePlan,
     pub(super) tree: Tree,
+    /// What became of the tables that were to be dumped.
+    pub(super) dumps: BTreeMap<TableName, DumpOutcome>,
     pub(super) previous: Option<&'a Previous>,
     /// The snapshot by which the index knows unchanged parts.
     pub(super) source: Option<SnapshotId>,
@@ -130,6 +135,7 @@ impl Parts<'_> {
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
         tables.extend(left.map(|(table, reason)| entry(table, TableState::DataLeft, Some(reason.to_string()))));
+        let dumped = self.add_dumps(&mut tables);
         let skipped = self.tree.skipped.values();
         tables.extend(
             skipped.map(|skipped| entry(&skipped.table, TableState::Skipped, Some(skipped.reason.to_string()))),
@@ -154,6 +160,7 @@ impl Parts<'_> {
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
+            dumped,
             databases: self.metadata.databases,
             tables,
             metadata: self.metadata.files,
@@ -173,6 +180,38 @@ impl Parts<'_> {
             mutations: taken.mutations.clone(),
             remote_parts: remote.map_or(0, |remote| remote.parts),
             ..self.entry(&taken.after, TableState::Taken, remote.map(ToString::to_string))
+        }
+    }
+
+    /// Adds the tables without parts, and says what there is of them.
+    fn add_dumps(&self, tables: &mut Vec<TableEntry>) -> DumpTotals {
+        let mut dumped = DumpTotals::default();
+        for TableDump { table, .. } in &self.plan.dumps {
+            let entry = self.dump_entry(table);
+            if let Some(dump) = &entry.dump {
+                dumped += DumpTotals { tables: 1, rows: dump.rows.unwrap_or(0), bytes: dump.stored_bytes };
+            }
+            tables.push(entry);
+        }
+        dumped
+    }
+
+    fn dump_entry(&self, table: &Table) -> TableEntry {
+        match self.dumps.get(table.name()) {
+            Some(DumpOutcome::Dumped(dump)) => {
+                let kept = match dump.kind {
+                    DumpKind::Native => "its rows are kept as a dump",
+                    DumpKind::Files => "its files are kept",
+                };
+                let reason = format!("its engine {} cannot be frozen: {kept}", table.engine);
+                TableEntry {
+                    rows: dump.rows.unwrap_or(0),
+                    dump: Some(dump.clone()),
+                    ..self.entry(table, TableState::DataLeft, Some(reason))
+                }
+            }
+            Some(DumpOutcome::Left(reason)) => self.entry(table, TableState::DataLeft, Some(reason.to_string())),
+            Some(DumpOutcome::Empty) | None => self.entry(table, TableState::Definition, None),
         }
     }
 
@@ -200,6 +239,7 @@ impl Parts<'_> {
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),
+            dump: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod bring;
 mod copying;
 mod definitions;
 pub(in crate::ops) mod digest;
+mod dumps;
 mod early;
 mod freezer;
 mod guards;
@@ -166,6 +167,7 @@ pub fn create(
         label: manifest.label,
         totals: manifest.totals,
         placed: manifest.placed,
+        dumped: manifest.dumped,
         resumed: counts.resumed(),
         afresh_files: counts.afresh_files(),
         warnings,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::exec::PlaceMode;
-use crate::model::{Label, PathMap, Placed, SnapshotId, Tally, Totals, Warning};
+use crate::model::{DumpTotals, Label, PathMap, Placed, SnapshotId, Tally, Totals, Warning};
 use crate::plan::Selection;
 
 /// Tells the time: the engine never asks for it itself.
@@ -124,6 +124,8 @@ pub struct Report {
     pub placed: Placed,
     /// Of these, what an interrupted run had copied.
     pub resumed: Tally,
+    /// What the snapshot holds of tables without parts.
+    pub dumped: DumpTotals,
     /// Files that were copied because an equal one has as many links as it may have.
     pub afresh_files: u64,
     /// What the person should know: with any of these the exit code is 3.

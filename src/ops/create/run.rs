@@ -12,7 +12,7 @@ use crate::ops::error::OpError;
 use crate::ops::recover::{self, Kept, discard_kept};
 use crate::ops::restore;
 use crate::ops::stages::Stages;
-use crate::plan::CreatePlan;
+use crate::plan::{CreatePlan, TableDump, data_left_warning};
 use crate::repo::{
     BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
 };
@@ -20,6 +20,7 @@ use crate::server::{self, Server};
 
 use super::copying::{self, Copying, Counts, Leftover};
 use super::definitions;
+use super::dumps::{DumpOutcome, Dumper, Dumps, LastDumps};
 use super::early::EarlySync;
 use super::guards;
 use super::manifest::{self, Described};
@@ -140,18 +141,22 @@ impl Run<'_> {
         )?;
         drop((freezing, placing, checking));
         warnings.extend(link_limit_warning(copying.counts.afresh_files()));
+        let means = fs::CopyMeans::new(true, rate.as_ref(), &advanced);
+        let around = (&local, previous.as_ref());
+        let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, means, &mut warnings)?;
         let sealing = stages.start(Stage::Seal, None);
         let seal = stages.enter(Stage::Seal);
         held.extend(restore::held_tables(&local)?);
         let definitions =
             definitions::Definitions { server, local: &local, incoming, request, copying: &copying, held };
-        let metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        let mut metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
+        metadata.files.extend(files);
         // Nothing is linked from them any more.
         let source = previous.as_ref().and_then(Previous::main_source);
         let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
         let parts =
-            manifest::Parts { identity, bound, plan: &plan, tree, previous, source, metadata, warnings: &warnings };
+            manifest::Parts { identity, bound, plan: &plan, tree, dumps, previous, source, metadata, warnings: &warnings };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
         if let Some(pin) = &request.pin {
@@ -175,6 +180,33 @@ impl Run<'_> {
         let Copying { sources, counts, .. } = copying;
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(Sealed { manifest, records, sources, counts, warnings })
+    }
+
+    /// Takes the tables without parts. Those that stay behind are warnings.
+    fn take_dumps(
+        &self,
+        plan: &CreatePlan,
+        incoming: &Incoming<'_>,
+        (local, previous): (&LocalDisks, Option<&Previous>),
+        means: fs::CopyMeans<'_>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Dumps, OpError> {
+        if plan.dumps.is_empty() {
+            return Ok(Dumps::default());
+        }
+        let Self { repository, server, request, stages, .. } = *self;
+        let total = Work { tables: plan.dumps.len() as u64, ..Work::default() };
+        let _at_work = stages.start(Stage::Dump, Some(total));
+        let _inside = stages.enter(Stage::Dump);
+        let last = LastDumps::read(repository, previous);
+        let dumper = Dumper { server, local, incoming, request, means, last };
+        let dumps = dumper.take(&plan.dumps, &|stage, done| self.monitor.advanced(stage, done))?;
+        for TableDump { table, .. } in &plan.dumps {
+            if let Some(DumpOutcome::Left(reason)) = dumps.outcomes.get(table.name()) {
+                warnings.extend(data_left_warning(&request.selection, table, reason));
+            }
+        }
+        Ok(dumps)
     }
 
     /// Undoes what was begun, and says what came of that.

@@ -18,7 +18,9 @@ use crate::repo::{Event, Repository};
 use crate::server::{Server, sql};
 
 use super::error::OpError;
-use super::restore::{Recovers, Statements, TableState, TargetSurvey, ToServer, Wanted, prepare_recovering};
+use super::restore::{
+    Recovers, Statements, TableReport, TableState, TargetSurvey, ToServer, Wanted, prepare_recovering,
+};
 use super::stages::Stages;
 
 use read::Reading;
@@ -127,7 +129,9 @@ impl DrillContext<'_> {
         let version = prepared.server_version();
         let report = prepared.run(now, monitor)?;
         let statements = Statements::new(server, &self.scratch.name)?;
-        for table in report.tables.iter().filter(|table| table.state == TableState::Restored) {
+        let has_merges =
+            |table: &&TableReport| table.state == TableState::Restored && table.engine.ends_with("MergeTree");
+        for table in report.tables.iter().filter(has_merges) {
             statements.run(&sql::stop_merges(&table.name()))?;
         }
         let reading = Reading { server, version, word: &self.scratch.name, selection: &selection, monitor };

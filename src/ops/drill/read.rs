@@ -40,6 +40,7 @@ impl Reading<'_> {
                 let verdict = self.judge_failure(selected, restored.reason.as_ref())?;
                 DrilledTable::new(restored, selected.has_data(), verdict)
             }
+            _ if selected.table.entry.dump.is_some() => self.read_dumped(selected, restored)?,
             _ if selected.has_data() => self.read(selected, restored)?,
             _ => DrilledTable::new(restored, false, DrillVerdict::Proven),
         };
@@ -52,7 +53,7 @@ impl Reading<'_> {
     fn judge_failure(&self, selected: &Selected, reason: Option<&NotRestored>) -> Result<DrillVerdict, OpError> {
         let not_tried = |reason: String| DrillVerdict::NotTried(Obstacle::Refused(reason));
         Ok(match reason {
-            Some(reason @ (NotRestored::Parts(_) | NotRestored::Rows)) => {
+            Some(reason @ (NotRestored::Parts(_) | NotRestored::Rows | NotRestored::DumpRows { .. })) => {
                 DrillVerdict::Failed(Failure::Incomplete(reason.clone()))
             }
             Some(NotRestored::Damaged(damaged)) => DrillVerdict::Failed(Failure::Damaged(damaged.clone())),
@@ -79,6 +80,32 @@ impl Reading<'_> {
         }
     }
 
+    /// Reads a table whose rows were inserted, to the last value. Of a `Set`, which no query reads, the server has loaded
+    /// every row when it was attached.
+    fn read_dumped(&self, selected: &Selected, restored: TableReport) -> Result<DrilledTable, OpError> {
+        let name = restored.name();
+        let mut drilled = DrilledTable::new(restored, true, DrillVerdict::Proven);
+        if selected.table.entry.engine == "Set" {
+            drilled.counted_rows = drilled.restored.rows;
+            return Ok(drilled);
+        }
+        let row_sum = server::row_sum(self.server, &name)?;
+        match server::read_rows(self.server, &name, &row_sum) {
+            Ok(rows) => drilled.counted_rows = rows,
+            Err(error @ (ServerError::Exception { .. } | ServerError::Deadline { .. })) => {
+                drilled.verdict = unreadable(&mut drilled.restored, &error);
+                return Ok(drilled);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let (expected, found) = (drilled.restored.expected_rows, drilled.counted_rows);
+        if found != expected {
+            drilled.restored.state = TableState::Failed;
+            drilled.verdict = DrillVerdict::Failed(Failure::Incomplete(NotRestored::DumpRows { expected, found }));
+        }
+        Ok(drilled)
+    }
+
     /// Reads a restored table to the last value.
     fn read(&self, selected: &Selected, restored: TableReport) -> Result<DrilledTable, OpError> {
         let name = restored.name();
@@ -97,13 +124,7 @@ impl Reading<'_> {
         let sums = match sums {
             Ok(sums) => sums,
             Err(error @ (ServerError::Exception { .. } | ServerError::Deadline { .. })) => {
-                let reason = crate::monitor::chain(&error);
-                drilled.verdict = if server::is_unreadable_data(&error) {
-                    drilled.restored.state = TableState::Failed;
-                    DrillVerdict::Failed(Failure::Unreadable(reason))
-                } else {
-                    DrillVerdict::NotTried(Obstacle::Query(reason))
-                };
+                drilled.verdict = unreadable(&mut drilled.restored, &error);
                 return Ok(drilled);
             }
             Err(error) => return Err(error.into()),
@@ -120,6 +141,17 @@ impl Reading<'_> {
             });
         }
         Ok(drilled)
+    }
+}
+
+/// The verdict on a table that the server did not read.
+fn unreadable(restored: &mut TableReport, error: &ServerError) -> DrillVerdict {
+    let reason = crate::monitor::chain(error);
+    if server::is_unreadable_data(error) {
+        restored.state = TableState::Failed;
+        DrillVerdict::Failed(Failure::Unreadable(reason))
+    } else {
+        DrillVerdict::NotTried(Obstacle::Query(reason))
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Selected {
 }
 
 impl Selected {
-    /// Whether the snapshot has parts of it.
+    /// Whether the snapshot has rows of it, as parts or as a dump.
     pub(super) fn has_data(&self) -> bool {
         has_data(&self.table)
     }
@@ -43,7 +43,7 @@ pub(super) struct Selection {
 }
 
 fn has_data(table: &SourceTable) -> bool {
-    table.has_parts() && !table.parts.is_empty()
+    table.has_parts() && !table.parts.is_empty() || table.entry.dump.is_some()
 }
 
 impl Candidates {
@@ -59,7 +59,8 @@ impl Candidates {
     ) -> Result<Self, OpError> {
         let wanted = Wanted { tables: request.tables.clone(), ..Wanted::default() };
         let source = Source::open(repository, reference, &wanted)?;
-        let tables_in_snapshot = source.manifest.tables.iter().filter(|entry| entry.parts > 0).count();
+        let tables_in_snapshot =
+            source.manifest.tables.iter().filter(|entry| entry.parts > 0 || entry.dump.is_some()).count();
         let is_there = |table: &&SourceTable| table.entry.state != TableState::Skipped;
         let mut tables: Vec<SourceTable> = source.tables.iter().filter(is_there).cloned().collect();
         if let Some(sample) = request.sample {
@@ -177,8 +178,12 @@ impl Selection {
         let before = self.selected.len();
         for one in std::mem::take(&mut self.selected) {
             let statement = one.definition.statement(Verb::Create, &sql::quote_table(&one.to), (None, None), &mapping);
-            // A table with parts reads and writes its own parts.
-            let reason = if one.has_data() { None } else { one.definition.reach(&statement, &mapping, surroundings) };
+            // A table with parts reads and writes its own parts; of another engine it may be told where to write.
+            let reason = if one.has_data() && one.table.entry.dump.is_none() {
+                None
+            } else {
+                one.definition.reach(&statement, &mapping, surroundings)
+            };
             match reason {
                 None => self.selected.push(one),
                 Some(reason) => self.leave_out(&one.table, DrillVerdict::NotTried(Obstacle::Outside(reason))),

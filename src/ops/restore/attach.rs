@@ -7,46 +7,24 @@ use crate::model::{Table, TableName, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::plan::{
-    Action, Comparison, Definition, Kept, RestorePlan, TablePlan, Verb, What, compare_parts, hold, release_statements,
+    Action, Comparison, Definition, Kept, TablePlan, Verb, What, compare_parts, hold, release_statements,
 };
 use crate::server::{self, sql};
 
+use super::attaching::{Attaching, run_definition};
 use super::context::Context;
-use super::described::DescribedDisks;
+use super::dump_files::restored_rows;
 use super::exchange;
+use super::fill;
 use super::job::Job;
 use super::not_restored::{NotRestored, TableFate, WrongParts};
 use super::partitions;
-use super::place::{PlacedTable, move_in, move_out};
+use super::place::{move_in, move_out};
 use super::refused::Refused;
 use super::report::{TableReport, TableState};
 use super::set_aside;
 use super::source::part_states;
-use super::staging::Staging;
-use super::statements::Statements;
 use super::survey::listed_parts;
-
-/// What attaching works with.
-pub(super) struct Attaching<'a> {
-    pub(super) context: &'a Context<'a>,
-    pub(super) plan: &'a RestorePlan,
-    pub(super) jobs: &'a BTreeMap<TableName, Job<'a>>,
-    pub(super) placed: &'a BTreeMap<TableName, PlacedTable>,
-    pub(super) staging: &'a Staging,
-    pub(super) statements: &'a Statements<'a>,
-    /// Settings under which a server takes any definition that another one took.
-    pub(super) settings: &'a [(String, String)],
-    /// Databases that could not be made, with the reason.
-    pub(super) missing_databases: &'a BTreeMap<String, String>,
-    /// The disks that definitions describe themselves.
-    pub(super) described: &'a DescribedDisks,
-}
-
-impl Attaching<'_> {
-    fn settings(&self) -> Vec<(&str, String)> {
-        self.settings.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
-    }
-}
 
 /// Attaches and makes everything in the order of the plan; what fails is tried again as long as something else comes to
 /// stand.
@@ -148,19 +126,22 @@ pub(super) fn planned(context: &Context<'_>, plan: &TablePlan) -> TableReport {
             report.reason = Some(NotRestored::Skipped(reason.to_string()));
         }
         Action::Keep(kept) => keep(context, plan, *kept, &mut report),
-        Action::Make(_) | Action::Place | Action::Swap | Action::Partitions { .. } => {}
+        Action::Make(_) | Action::Place | Action::Fill { .. } | Action::Swap | Action::Partitions { .. } => {}
     }
     report
 }
 
 fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Refused> {
     let missing = attaching.missing_databases.get(&plan.to.database);
-    if let Some(reason) = missing.filter(|_| matches!(plan.action, Action::Place | Action::Make(_))) {
+    if let Some(reason) =
+        missing.filter(|_| matches!(plan.action, Action::Place | Action::Fill { .. } | Action::Make(_)))
+    {
         return Err(Refused::this(reason.clone()));
     }
     let mut report = planned(attaching.context, plan);
     match &plan.action {
         Action::Make(verb) => make(attaching, plan, *verb, &mut report)?,
+        Action::Fill { .. } => fill::fill(attaching, plan, &mut report)?,
         Action::Place | Action::Swap | Action::Partitions { .. } => attach_data(attaching, plan, &mut report)?,
         Action::Damaged(_) | Action::Impossible(_) | Action::Skip(_) | Action::Keep(_) => {}
     }
@@ -168,7 +149,10 @@ fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Re
 }
 
 fn keep(context: &Context<'_>, plan: &TablePlan, kept: Kept, report: &mut TableReport) {
-    let stored = context.item(&plan.from).and_then(|item| item.data.as_ref()).map_or(0, |data| data.amount.rows);
+    let item = context.item(&plan.from);
+    let dumped = item.and_then(|item| item.dump.as_ref()).map(|dump| dump.rows.unwrap_or(0));
+    let of_parts = || item.and_then(|item| item.data.as_ref()).map_or(0, |data| data.amount.rows);
+    let stored = dumped.unwrap_or_else(of_parts);
     report.state = TableState::Present;
     (report.rows, report.expected_rows) = (stored, stored);
     if let Kept::OtherData { rows, .. } = kept {
@@ -202,28 +186,6 @@ fn make(attaching: &Attaching<'_>, plan: &TablePlan, verb: Verb, report: &mut Ta
     }
 }
 
-/// Runs a definition under this name.
-fn run_definition(
-    attaching: &Attaching<'_>,
-    plan: &TablePlan,
-    name: &TableName,
-    (verb, definition): (Verb, &Definition),
-) -> Result<(), Refused> {
-    let uuids = (plan.uuid.as_ref().or(plan.statement_uuid.as_ref()), plan.inner_uuid.as_ref());
-    let statement = definition.statement(verb, &sql::quote_table(name), uuids, &attaching.plan.mapping);
-    let (label, secrets) = (format!("the definition of {}", plan.from), definition.secrets());
-    match attaching.statements.run_definition(&label, &statement, &attaching.settings(), &secrets) {
-        // A profile can forbid single settings: then the definition is tried with its own.
-        Err(error) if error.code().is_some_and(|code| SETTING_REFUSED.contains(&code)) => {
-            attaching.statements.run_definition(&label, &statement, &[], &secrets).map_err(Refused::definition)
-        }
-        result => result.map_err(Refused::definition),
-    }
-}
-
-/// `UNKNOWN_SETTING`, `READONLY`, `SETTING_CONSTRAINT_VIOLATION`.
-const SETTING_REFUSED: [i32; 3] = [115, 164, 452];
-
 fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), Refused> {
     let context = attaching.context;
     attaching.described.of(plan).map_err(Refused::this)?;
@@ -246,6 +208,14 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
         return Err(refused);
     }
     let comparison = compare(context, job, name, report)?;
+    if let (Some(_), true) = (&job.source.entry.dump, report.rows < report.expected_rows) {
+        let (expected, found) = (report.expected_rows, report.rows);
+        attaching.statements.drop_table(name, job.entry.uuid.is_some())?;
+        report.state = TableState::Failed;
+        report.reason = Some(NotRestored::DumpRows { expected, found });
+        report.rows = 0;
+        return Ok(());
+    }
     if let Some(first) = comparison.wrong.first() {
         // Before the table goes: its `detached/` goes with it.
         let set_aside = set_aside::find(context, job, &comparison.wrong, attached_at);
@@ -382,6 +352,12 @@ fn compare(
     report.expected_rows = job.source.rows();
     if context.request.options.what == What::Schema {
         report.expected_rows = 0;
+        return Ok(Comparison::default());
+    }
+    if let Some(dump) = &job.source.entry.dump {
+        let rows = restored_rows(context.server, &job.plan.engine, name)?;
+        report.rows = rows.or(dump.rows).unwrap_or(0);
+        report.expected_rows = dump.rows.unwrap_or(report.rows);
         return Ok(Comparison::default());
     }
     Ok(compare_parts(&part_states(&job.source.parts), &found))

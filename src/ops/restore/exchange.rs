@@ -1,10 +1,12 @@
 //! A restored table takes the place of the live one.
 
-use crate::model::{TableName, WarningKind};
+use crate::model::{TableName, WarningKind, count};
 use crate::ops::error::OpError;
+use crate::plan::LiveRows;
 use crate::server::{self, sql};
 
 use super::context::Context;
+use super::dump_files::{live_rows, source_dump};
 use super::job::Job;
 use super::refused::Refused;
 use super::report::TableReport;
@@ -45,6 +47,15 @@ pub(super) fn swap(
         report.replaced_table = Some(keep(statements, old, &job.kept_name));
         return Ok(());
     }
+    if let Some(gained) = has_gained(context, job, old)? {
+        report.replaced_table = Some(old.clone());
+        let message = format!(
+            "the table that it replaced is now {old} and was not dropped, because it has changed since the plan was \
+             made: {gained}"
+        );
+        report.warn(WarningKind::ReplacedTableKept, message);
+        return Ok(());
+    }
     // It was written to until the exchange: what the plan has not shown keeps it.
     if let Some(gained) = gained(old)? {
         let kept = keep(statements, old, &job.kept_name);
@@ -75,6 +86,22 @@ fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> 
     });
     let mut kept = names.filter(|name| statements.rename(old, name).is_ok());
     kept.next().unwrap_or_else(|| old.clone())
+}
+
+/// Whether somebody has written to the table that was empty when the plan was made, and that is about to be dropped.
+///
+/// # Errors
+/// If the server does not answer.
+fn has_gained(context: &Context<'_>, job: &Job<'_>, old: &TableName) -> Result<Option<String>, OpError> {
+    let Some(dump) = &job.source.entry.dump else { return Ok(None) };
+    let dump = source_dump(&context.source.manifest, dump);
+    let Some(table) = server::survey_table(context.server, old)? else { return Ok(None) };
+    Ok(match live_rows(context.server, &context.survey.local, &table, &dump)? {
+        LiveRows::Empty => None,
+        LiveRows::Rows(rows) => Some(count(rows, "row")),
+        LiveRows::SameFiles => Some("rows".to_owned()),
+        LiveRows::Unknown(reason) => Some(format!("its rows cannot be counted: {reason}")),
+    })
 }
 
 /// After a failed exchange or move: gives the live table its name back, and drops the restored one.

@@ -12,17 +12,18 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, PartRestorer, RestoreMode, RestoredPart};
-use crate::fs::{CopyMeans, Dir, FileLock, RateLimit};
+use crate::fs::{CopyMeans, Dir, FileLock, Hashing, RateLimit};
 use crate::model::{SnapshotId, TableName, Warning, WarningKind, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
     AttachScript, DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Obstacle,
-    SnapshotReference, plan_directory,
+    SnapshotReference, SourceItem, plan_directory,
 };
 use crate::repo::{self, Index, Repository};
 
+use super::dump_files::{not_copied, place_of};
 use super::items::items;
 use super::not_restored::NotRestored;
 use super::report::{Report, TableReport, TableState};
@@ -87,7 +88,11 @@ pub fn prepare_directory<'a>(
     let items = pool.install(|| items(&source, request.now));
     let has_definition = source.tables.iter().map(|table| table.entry.definition.is_some());
     let items: Vec<DirectoryItem> = (items.into_iter().zip(has_definition))
-        .map(|(item, has_definition)| DirectoryItem { item, has_definition })
+        .map(|(item, has_definition)| {
+            // What is no part stands beside the tree of parts, as in the snapshot.
+            let data = item.data.filter(|_| item.dump.is_none());
+            DirectoryItem { item: SourceItem { data, ..item }, has_definition }
+        })
         .collect();
     let mut plan = plan_directory(&items, &target, options);
     plan.warnings.extend(source.warnings.iter().cloned());
@@ -216,10 +221,13 @@ impl PreparedDirectory<'_> {
         }
         drop((inside, placing));
         write_definitions(source, plan, &tree)?;
+        write_dumps(source, plan, &tree, &restorer.means)?;
         write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();
-        let is_without_data =
-            |table: &SourceTable| matches!(table.entry.state, repo::TableState::DataLeft | repo::TableState::Skipped);
+        let is_without_data = |table: &SourceTable| {
+            let is_left = matches!(table.entry.state, repo::TableState::DataLeft | repo::TableState::Skipped);
+            is_left && table.entry.dump.is_none()
+        };
         if source.tables.iter().any(is_without_data) {
             let message = "of tables whose data could not be taken only the definitions are there";
             warnings.push(Warning::new(WarningKind::DataLeftBehind, message));
@@ -293,7 +301,7 @@ fn definitions<'a>(source: &'a Source, plan: &DirectoryPlan) -> Vec<&'a str> {
         .map(|entry| &entry.definition)
         .collect();
     let is_written = |path: &String| {
-        let is_object = !path.starts_with("data/") && !path.starts_with("metadata/");
+        let is_object = !["data/", "metadata/", "dumps/"].iter().any(|place| path.starts_with(place));
         of_tables.contains(&path) || of_databases.contains(&path) || source.is_whole && is_object
     };
     source.manifest.metadata.iter().map(|file| &file.path).filter(|path| is_written(path)).map(String::as_str).collect()
@@ -308,6 +316,24 @@ fn write_definitions(source: &Source, plan: &DirectoryPlan, tree: &Dir) -> Resul
             dir = dir.ensure_dir(component.as_os_str(), 0o750)?;
         }
         dir.write_unsynced(relative.file_name().unwrap_or_default(), 0o600, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Copies the dumps of the tables that are not refused.
+fn write_dumps(source: &Source, plan: &DirectoryPlan, tree: &Dir, means: &CopyMeans<'_>) -> Result<(), OpError> {
+    let is_refused = |name: &TableName| {
+        plan.tables.iter().any(|table| table.name == *name && matches!(table.action, DirectoryAction::Refuse(_)))
+    };
+    for table in source.tables.iter().filter(|table| !is_refused(&table.name())) {
+        for path in table.entry.dump.iter().flat_map(|dump| &dump.files) {
+            let Some((from, name)) = place_of(source.dir(), &table.name(), path)? else { continue };
+            let mut dir = tree.clone();
+            for component in Path::new(path).parent().unwrap_or(Path::new("")).components() {
+                dir = dir.ensure_dir(component.as_os_str(), 0o750)?;
+            }
+            dir.copy_from(means, &from, &name, &name, Hashing::None).map_err(not_copied)?;
+        }
     }
     Ok(())
 }

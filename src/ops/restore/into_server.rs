@@ -3,7 +3,7 @@
 //! The caller shows the plan and asks in between: until [`Prepared::run`] nothing changes on the server or below its data
 //! path. See docs/decisions/0028-restore-pipeline.md.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -18,13 +18,14 @@ use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
     AccessOptions, AccessPlan, DatabasePlan, Leftover, ObjectPlan, RestorePlan, SnapshotContent, SnapshotReference,
-    SourceItem, Target, apply_recovery, plan_access, plan_recovery, plan_restore,
+    SourceDump, SourceItem, Target, apply_recovery, plan_access, plan_recovery, plan_restore,
 };
 use crate::repo::{BoundServer, Repository, ServerEntry};
 use crate::server::{self, Server};
 
 use super::access::{AccessReport, make_access, planned_access};
-use super::attach::{Attaching, attach_all, planned};
+use super::attach::{attach_all, planned};
+use super::attaching::Attaching;
 use super::context::{Context, ToServer};
 use super::described::{self, Probe};
 use super::items::{databases, items, objects};
@@ -181,7 +182,9 @@ fn target(context: &Context<'_>) -> Result<Target, OpError> {
         (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
     let compared =
         |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
-    context.survey.target(context.server, &context.items, &names, &compared, &context.request.paths)
+    let dumps: BTreeMap<TableName, &SourceDump> =
+        (context.items.iter()).filter_map(|item| Some((renames.table(&item.name), item.dump.as_ref()?))).collect();
+    context.survey.target(context.server, &context.items, &names, &compared, &dumps, &context.request.paths)
 }
 
 /// A random UUID (version 4, RFC 9562).

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
-use crate::model::PartName;
+use crate::model::{DumpKind, PartName};
 use crate::plan::{
     Amount, Definition, Expired, ExpiryTimes, ObjectKind, ObjectStatement, SourceData, SourceDatabase, SourceItem,
     SourceObject,
 };
 use crate::repo::{PartRecord, TableState};
 
+use super::dump_files::source_dump;
 use super::source::{Source, SourceTable, part_states};
 
 /// The snapshot's tables.
@@ -26,14 +27,15 @@ pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
             engine: entry.engine.clone(),
             uuid: entry.uuid.clone(),
             definition,
-            data: table.has_parts().then(|| {
+            data: holds_files(table).then(|| {
                 let expired = if has_ttl { expired(source, table, now) } else { Expired::default() };
                 SourceData { expired, ..data(source, table) }
             }),
             is_detached: entry.is_detached,
             skipped: (entry.state == TableState::Skipped)
                 .then(|| entry.reason.clone().unwrap_or_else(|| "no reason given".to_owned())),
-            data_left: (entry.state == TableState::DataLeft)
+            dump: entry.dump.as_ref().map(|dump| source_dump(&source.manifest, dump)),
+            data_left: (entry.state == TableState::DataLeft && entry.dump.is_none())
                 .then(|| entry.reason.clone().unwrap_or_else(|| "it could not be taken".to_owned())),
             inner_of: source
                 .inner
@@ -43,6 +45,11 @@ pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
         }
     };
     source.tables.iter().map(item).collect()
+}
+
+/// Whether files of it are placed before the server learns of the table: parts, or those of a `Set` or `Join`.
+fn holds_files(table: &SourceTable) -> bool {
+    table.has_parts() || table.entry.dump.as_ref().is_some_and(|dump| dump.kind == DumpKind::Files)
 }
 
 fn definition(source: &Source, path: &str) -> Result<Definition, String> {

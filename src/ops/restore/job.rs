@@ -10,7 +10,7 @@ use super::described::DescribedDisks;
 use super::source::SourceTable;
 use super::survey::place;
 
-/// A table that parts are placed for.
+/// A table that parts are placed for, or rows inserted.
 #[derive(Debug)]
 pub(super) struct Job<'a> {
     pub(super) plan: &'a TablePlan,
@@ -32,6 +32,15 @@ pub(super) fn disk_of(recorded: &str, disks: &[String]) -> Option<String> {
     disks.iter().find(|disk| *disk == recorded).or_else(|| disks.first()).cloned()
 }
 
+/// The engine of a table's database, as it is or as it will be made.
+fn database_engine<'a>(context: &'a Context<'_>, table: &TablePlan) -> Option<&'a str> {
+    let stored = || {
+        let databases = &context.source.manifest.databases;
+        databases.iter().find(|stored| stored.database == table.from.database).map(|stored| &stored.engine)
+    };
+    context.survey.databases.get(&table.to.database).or_else(stored).map(String::as_str)
+}
+
 /// The jobs of a plan, by the names that their tables get; none for a table whose disk cannot be had. `word` is the name
 /// of the restore.
 pub(super) fn jobs<'a>(
@@ -45,12 +54,16 @@ pub(super) fn jobs<'a>(
         let is_temporary = match table.action {
             Action::Place => false,
             Action::Swap | Action::Partitions { .. } => true,
+            // A database in memory gives no table another name.
+            Action::Fill { .. } => database_engine(context, table) != Some("Memory"),
             _ => continue,
         };
         let Some(source) = context.source.tables.iter().find(|source| source.name() == table.from) else { continue };
         let temporary = |role| TableName::new(table.to.database.clone(), temporary_table(word, role, number));
         let name = if is_temporary { temporary(TemporaryRole::New) } else { table.to.clone() };
-        let swaps = table.action == Action::Swap;
+        let swaps = matches!(table.action, Action::Swap | Action::Fill { replaces: true });
+        // The server makes its directory.
+        let is_made = matches!(table.action, Action::Fill { .. });
         let path = place(&name, table.uuid.as_ref());
         let disks = match &table.disks {
             Disks::Of(disks) => disks.clone(),
@@ -67,7 +80,7 @@ pub(super) fn jobs<'a>(
         let entry = RestoreEntry {
             name,
             uuid: table.uuid.clone(),
-            places: used.into_iter().map(|disk| (disk, path.clone())).collect(),
+            places: used.into_iter().filter(|_| !is_made).map(|disk| (disk, path.clone())).collect(),
             is_temporary,
             replaces: swaps.then(|| table.to.clone()),
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },

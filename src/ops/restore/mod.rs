@@ -2,9 +2,12 @@
 
 mod access;
 mod attach;
+mod attaching;
 mod context;
 mod described;
+mod dump_files;
 mod exchange;
+mod fill;
 mod fit;
 mod intact;
 mod into_directory;
@@ -18,6 +21,7 @@ mod not_restored;
 mod objects;
 mod partitions;
 mod place;
+mod place_files;
 mod recover;
 mod refused;
 mod report;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use crate::model::PartName;
+use crate::model::{PartName, count};
 use crate::plan::{DamagedParts, PartDifference, WrongPart};
 
 /// A part that the server moved to `detached/` as it attached the table.
@@ -62,6 +62,13 @@ pub enum NotRestored {
     Parts(Box<WrongParts>),
     /// Rows are missing.
     Rows,
+    /// Its dump has another number of rows than the table that it was inserted into.
+    DumpRows {
+        /// Rows of the dump.
+        expected: u64,
+        /// Rows of the table.
+        found: u64,
+    },
 }
 
 impl NotRestored {
@@ -76,7 +83,7 @@ impl NotRestored {
             Self::Refused(_) => "refused",
             Self::Parts(parts) if parts.first.difference == PartDifference::Missing => "missing_parts",
             Self::Parts(_) => "different_parts",
-            Self::Rows => "missing_rows",
+            Self::Rows | Self::DumpRows { .. } => "missing_rows",
         }
     }
 }
@@ -88,6 +95,10 @@ impl fmt::Display for NotRestored {
             Self::Damaged(damaged) => write!(f, "{damaged}; --damaged restores them as they are"),
             Self::DefinitionRefused { message, .. } => f.write_str(message),
             Self::Parts(parts) => parts.fmt(f),
+            Self::DumpRows { expected, found } => {
+                let (expected, found) = (count(*expected, "row"), count(*found, "row"));
+                write!(f, "it had {found} after its dump of {expected} was restored, and was dropped again")
+            }
             Self::Rows => {
                 f.write_str("merges of the server, or the table's TTL, have taken rows before they could be compared")
             }

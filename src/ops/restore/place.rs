@@ -18,6 +18,7 @@ use crate::repo::PartRecord;
 
 use super::context::Context;
 use super::job::{Job, disk_of};
+use super::place_files::place_files;
 use super::refused::Refused;
 use super::staging::Staging;
 
@@ -95,6 +96,11 @@ fn place_table(
                 dir.give_file(&mutation, context.survey.owner)?;
             }
         }
+    }
+    let is_dumped = job.source.entry.dump.is_some();
+    if let Some(dir) = job.entry.places.first().and_then(|(disk, _)| dirs.get(disk)).filter(|_| is_dumped) {
+        let with_rows = context.request.options.what != What::Schema;
+        (table.files, table.bytes) = place_files(context, job.source, dir, &restorer.means, with_rows)?;
     }
     let (uid, gid) = context.survey.owner;
     for dir in dirs.values() {

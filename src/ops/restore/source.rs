@@ -17,6 +17,7 @@ use crate::repo::{
     read_parts,
 };
 
+use super::dump_files;
 use super::intact::{self, IntactCopies};
 
 /// What of a snapshot is asked for.
@@ -49,8 +50,11 @@ impl SourceTable {
         TableName::new(self.entry.database.clone(), self.entry.table.clone())
     }
 
-    /// Rows of the parts that are asked for, as the server said when they were taken.
+    /// Rows of the parts that are asked for, as the server said when they were taken, or those of its dump.
     pub(in crate::ops) fn rows(&self) -> u64 {
+        if let Some(dump) = &self.entry.dump {
+            return dump.rows.unwrap_or(0);
+        }
         let counted = self.parts.iter().filter(|part| !part.part.is_patch());
         counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
     }
@@ -221,6 +225,9 @@ impl Source {
                 Some(Damage { table: table.name(), part: Some(part.part.clone()), problem: problem? })
             }));
         }
+        let of_dump = |table: &SourceTable| dump_files::damage(self.dir(), &self.manifest, &table.entry);
+        let of_dumps: Vec<Vec<Damage>> = self.tables.par_iter().map(of_dump).collect::<Result<_, FsError>>()?;
+        damage.extend(of_dumps.into_iter().flatten());
         if damage.is_empty() { Ok(()) } else { Err(OpError::SnapshotDamaged { id: self.id, damage }) }
     }
 }

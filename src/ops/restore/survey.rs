@@ -12,11 +12,13 @@ use crate::ops::create::bound_server;
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{
-    Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, ObjectStatement, PartState, SourceItem, Target, TargetTable,
+    Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, ObjectStatement, PartState, SourceDump, SourceItem, Target,
+    TargetTable,
 };
 use crate::repo::{BoundServer, Repository};
 use crate::server::{self, Identity, Server, ServerError};
 
+use super::dump_files::live_rows;
 use super::known::KnownTables;
 use super::leftovers::stands;
 use super::statements::lifts_drop_limit;
@@ -91,11 +93,15 @@ impl TargetSurvey {
         sources: &[SourceItem],
         wanted: &BTreeSet<TableName>,
         compared: &dyn Fn(&TableName) -> bool,
+        dumps: &BTreeMap<TableName, &SourceDump>,
         paths: &PathMap,
     ) -> Result<Target, OpError> {
-        let target_table = |table: &Table| {
-            let live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
-            (table.name().clone(), live)
+        let target_table = |table: &Table| -> Result<_, OpError> {
+            let mut live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
+            if let Some(dump) = dumps.get(table.name()).filter(|_| !table.is_merge_tree()) {
+                live.rows = Some(live_rows(server, &self.local, table, dump)?);
+            }
+            Ok((table.name().clone(), live))
         };
         // Only what does not exist yet can take a name or a UUID of a detached table.
         let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
@@ -103,7 +109,7 @@ impl TargetSurvey {
         let known = (!missing.is_empty()).then(|| KnownTables::read(server, &self.local));
         Ok(Target {
             databases: self.databases.clone(),
-            tables: self.catalog.tables.iter().map(target_table).collect(),
+            tables: self.catalog.tables.iter().map(target_table).collect::<Result<_, OpError>>()?,
             detached: known
                 .iter()
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))

@@ -1,10 +1,11 @@
 //! Snapshots that the index does not know are taken up into it: their parts are listed, and no file is stat'ed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::exec::{self, ListedPart};
 use crate::fs::Dir;
 use crate::model::{Placement, SnapshotId, Warning, WarningKind};
+use crate::plan::Asked;
 use crate::repo::{
     Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartKey, PartRecord, Repository, SnapshotState,
     read_parts,
@@ -31,6 +32,8 @@ pub(super) struct Holder<'a> {
     listed: u64,
     /// Snapshots some of whose parts could not be read.
     incomplete: Vec<SnapshotId>,
+    /// The files that are no part's, of the snapshots that were looked at for these: a dump can be a link.
+    rest_asked: BTreeMap<SnapshotId, Vec<Asked>>,
 }
 
 impl<'a> Holder<'a> {
@@ -44,7 +47,13 @@ impl<'a> Holder<'a> {
             last: None,
             listed: 0,
             incomplete: Vec::new(),
+            rest_asked: BTreeMap::new(),
         }
+    }
+
+    /// The links of files that are no part's, by snapshot, as far as they were looked at.
+    pub(super) fn take_rest_asked(&mut self) -> BTreeMap<SnapshotId, Vec<Asked>> {
+        std::mem::take(&mut self.rest_asked)
     }
 
     /// How many snapshots were listed.
@@ -82,6 +91,7 @@ impl<'a> Holder<'a> {
         self.warnings.extend(found.problems.iter().map(not_counted));
         if found.problems.is_empty() {
             self.holdings.set_rest(id, found.rest());
+            self.rest_asked.insert(id, found.asked);
         }
     }
 

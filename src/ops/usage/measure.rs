@@ -122,6 +122,7 @@ pub(super) fn measure_without(
             removed,
             holdings,
             trees: BTreeMap::new(),
+            rest_asked: BTreeMap::new(),
             warnings: Vec::new(),
             cost: &mut cost,
         };
@@ -178,6 +179,8 @@ struct Counting<'a> {
     holdings: Holdings,
     /// Snapshots whose parts nothing lists: all that stands in them.
     trees: BTreeMap<SnapshotId, Found>,
+    /// Of the others the files that are no part's, as far as they were looked at.
+    rest_asked: BTreeMap<SnapshotId, Vec<Asked>>,
     warnings: Vec<Warning>,
     cost: &'a mut Cost,
 }
@@ -218,6 +221,7 @@ impl Counting<'_> {
             }
         }
         let incomplete = holder.incomplete();
+        self.rest_asked = holder.take_rest_asked();
         self.cost.listed_snapshots += holder.listed() + trees.len() as u64;
         for id in incomplete {
             holdings.keep_not(id);
@@ -387,7 +391,8 @@ impl Trees {
             let holding = counting.holdings.get(*id);
             trees.directory_bytes.push(holding.map_or(0, Holding::directory_bytes));
             if let Some(rest) = holding.and_then(|holding| holding.rest.as_ref()) {
-                trees.rest.push((number, rest.links.clone(), Vec::new()));
+                let asked = counting.rest_asked.get(id).cloned().unwrap_or_default();
+                trees.rest.push((number, rest.links.clone(), asked));
             }
         }
         for (more, found) in [&beside.trash, &beside.incoming, &beside.own_shadows].into_iter().enumerate() {

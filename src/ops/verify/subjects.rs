@@ -135,6 +135,7 @@ impl Subject {
         for table in &manifest.tables {
             let name = TableName::new(table.database.clone(), table.table.clone());
             tables.insert(table_path(&table.database, &table.table), name.clone());
+            tables.extend(table.dump.iter().flat_map(|dump| &dump.files).map(|path| (path.into(), name.clone())));
             if let Some(definition) = &table.definition {
                 tables.insert(PathBuf::from(definition), name);
             }
@@ -213,8 +214,13 @@ impl Subject {
     /// The tables of the snapshot by the places that they have in it.
     pub(super) fn tables(&self) -> Tables {
         let tables = self.manifest.iter().flat_map(|manifest| &manifest.tables);
-        let named = tables.map(|table| {
-            (table_path(&table.database, &table.table), TableName::new(table.database.clone(), table.table.clone()))
+        let named = tables.flat_map(|table| {
+            let name = TableName::new(table.database.clone(), table.table.clone());
+            // A dump is a file, or a directory of files, where the parts of others are a directory.
+            let files = table.dump.iter().flat_map(|dump| &dump.files);
+            let of_dump = files.map(|path| Path::new(path).components().take(3).collect());
+            let places: Vec<PathBuf> = of_dump.chain([table_path(&table.database, &table.table)]).collect();
+            places.into_iter().map(move |path| (path, name.clone()))
         });
         Tables(named.collect())
     }

@@ -11,8 +11,11 @@ use super::parsed::Definition;
 use super::tokens::{Token, solid_tokens};
 
 /// Engines of tables that hold their data themselves, or make it up, or pass it on within a database.
-const OWN_ENGINES: [&str; 9] =
-    ["Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "GenerateRandom"];
+const OWN_ENGINES: [&str; 10] =
+    ["Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "GenerateRandom", ROCKS];
+
+/// Its directory is its own unless its arguments name one.
+const ROCKS: &str = "EmbeddedRocksDB";
 
 /// Table functions that read nothing but their arguments.
 const OWN_TABLE_FUNCTIONS: [&str; 14] = [
@@ -118,7 +121,18 @@ fn of_kind(definition: &Definition) -> Option<String> {
     }
 }
 
+/// Whether the arguments of the engine name a directory: `EmbeddedRocksDB(ttl, directory, read_only)`.
+fn names_directory(words: &[Token<'_>]) -> bool {
+    let engine = words.iter().position(|word| word.is(ROCKS));
+    let behind = engine.and_then(|at| words.get(at + 1..)).unwrap_or_default();
+    let arguments = behind.iter().skip(1).take_while(|word| !word.is_mark(")"));
+    behind.first().is_some_and(|word| word.is_mark("(")) && arguments.into_iter().any(|word| word.value().is_some())
+}
+
 fn of_words(kind: DefinitionKind, words: &[Token<'_>], surroundings: &Surroundings<'_>) -> Option<String> {
+    if names_directory(words) {
+        return Some(format!("the engine {ROCKS} names a directory"));
+    }
     if kind == DefinitionKind::Dictionary {
         let source = words.iter().position(|word| word.is("SOURCE")).and_then(|at| words.get(at + 2));
         if !source.is_some_and(|source| source.is("CLICKHOUSE") || source.is("NULL")) {
@@ -241,6 +255,8 @@ mod tests {
             "CREATE MATERIALIZED VIEW lab.v TO lab.src AS SELECT k FROM lab.src",
             "CREATE MATERIALIZED VIEW lab.v (`k` UInt8) ENGINE = SummingMergeTree ORDER BY k AS SELECT k FROM lab.src",
             "CREATE TABLE lab.m (`k` UInt8 DEFAULT 1) ENGINE = Memory COMMENT 'of the other one'",
+            "CREATE TABLE lab.r (`k` UInt8) ENGINE = EmbeddedRocksDB PRIMARY KEY k COMMENT 'with a text'",
+            "CREATE TABLE lab.r (`k` UInt8) ENGINE = EmbeddedRocksDB(60) PRIMARY KEY k COMMENT 'with a text'",
             "CREATE DICTIONARY lab.d (`k` UInt64, `v` String) PRIMARY KEY k SOURCE(CLICKHOUSE(USER 'default' DB 'lab' \
              TABLE 'src')) LAYOUT(FLAT())",
             "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k \
@@ -276,6 +292,7 @@ mod tests {
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer('other', 'x', 1, 1, 1, 1, 1, 1, 1)",
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer(other, x, 1, 1, 1, 1, 1, 1, 1)",
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Merge('lab', '^src$')",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = EmbeddedRocksDB(0, '/var/lib/rocks', 1) PRIMARY KEY k",
             "CREATE TABLE lab.q (`k` UInt8)",
             "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(HTTP(URL 'http://x' FORMAT 'CSV')) LAYOUT(FLAT())",
             "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(CLICKHOUSE(HOST 'h' DB 'x' TABLE 'y')) LAYOUT(FLAT())",

@@ -11,5 +11,5 @@ mod tests;
 
 pub use pairs::Pairs;
 pub use parts::{Change, Content, PartChange, PartitionDiff, SidePart, Tallies, Tally};
-pub use side::{Held, Side, SideTable};
+pub use side::{DumpedRows, Held, Side, SideTable};
 pub use tables::{Diff, TableDiff, TableState, diff};

@@ -33,10 +33,21 @@ pub enum Held {
     Parts(Vec<SidePart>),
     /// The table has none that could be taken: a view, say.
     Nothing,
+    /// The table has none: its rows are a dump.
+    Dump(DumpedRows),
     /// They are not here, for this reason.
     Left(String),
     /// The server does not read them at the moment: the table, or its database, is detached.
     Detached,
+}
+
+/// The rows of a table without parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpedRows {
+    /// How many there are, where that is known.
+    pub rows: Option<u64>,
+    /// What tells them from others: equal where the rows are the same. None of a live table.
+    pub digest: Option<String>,
 }
 
 impl Default for Held {

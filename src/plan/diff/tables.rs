@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::model::TableName;
+use crate::model::{TableName, count};
 
 use super::definitions::{DefinitionChange, compare_definitions, missing_ttl};
 use super::pairs::Pairs;
 use super::parts::{PartitionDiff, SidePart, Tallies, partitions};
-use super::side::{Held, Side, SideTable};
+use super::side::{DumpedRows, Held, Side, SideTable};
 
 impl Held {
     /// The parts, or why they are not compared; `side` is the name of the side.
     fn parts(&self, side: &str) -> Result<&[SidePart], String> {
         match self {
             Self::Parts(parts) => Ok(parts),
-            Self::Nothing => Ok(&[]),
+            Self::Nothing | Self::Dump(_) => Ok(&[]),
             Self::Left(reason) => Err(format!("its parts are not compared: {side} does not have them: {reason}")),
             Self::Detached => Err("its parts are not compared: it is detached".to_owned()),
         }
@@ -156,7 +156,10 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
         }
         return found;
     }
-    let is_same = found.as_ref().is_ok_and(has_same_parts) && definition == DefinitionChange::Unchanged;
+    let dumps = compare_dumps(&before.held, &after.held, names);
+    let is_same = found.as_ref().is_ok_and(has_same_parts)
+        && definition == DefinitionChange::Unchanged
+        && dumps == DumpChange::Unchanged;
     let has_common_part =
         |found: &Vec<PartitionDiff>| found.iter().any(|partition| partition.tallies.unchanged.parts > 0);
     let is_restored = definition == DefinitionChange::Unchanged && found.as_ref().is_ok_and(has_common_part);
@@ -169,12 +172,62 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
         });
         return table_diff(name, TableState::Recreated, apart, definition);
     }
-    let is_changed = found.as_ref().is_ok_and(|found| !has_same_parts(found)) || definition.is_difference();
+    let is_changed = found.as_ref().is_ok_and(|found| !has_same_parts(found))
+        || definition.is_difference()
+        || matches!(dumps, DumpChange::Changed(_));
     let state = if is_changed { TableState::Changed } else { TableState::Unchanged };
     let mut found = table_diff(name, state, found, definition);
+    found.notes.extend(dumps.note());
     let definitions = before.definition.as_ref().zip(after.definition.as_ref());
     found.notes.extend(definitions.and_then(|((before, _), (after, _))| missing_ttl(name, before, after)));
     found
+}
+
+/// How the rows of two dumps compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum DumpChange {
+    Unchanged,
+    /// What changed, in words.
+    Changed(String),
+    /// Why that is not known.
+    NotCompared(String),
+}
+
+impl DumpChange {
+    fn note(self) -> Option<String> {
+        match self {
+            Self::Unchanged => None,
+            Self::Changed(note) => Some(note),
+            Self::NotCompared(reason) => Some(format!("its rows are not compared: {reason}")),
+        }
+    }
+}
+
+/// Compares the rows of tables without parts: by their digests where both have one, else by their numbers.
+fn compare_dumps(before: &Held, after: &Held, names: (&str, &str)) -> DumpChange {
+    let empty = DumpedRows { rows: Some(0), digest: None };
+    let (one, other) = match (before, after) {
+        (Held::Dump(before), Held::Dump(after)) => (before, after),
+        (Held::Dump(before), Held::Nothing) => (before, &empty),
+        (Held::Nothing, Held::Dump(after)) => (&empty, after),
+        _ => return DumpChange::Unchanged,
+    };
+    if let (Some(before), Some(after)) = (&one.digest, &other.digest)
+        && before == after
+    {
+        return DumpChange::Unchanged;
+    }
+    match (one.rows, other.rows) {
+        (Some(before), Some(after)) if before != after => {
+            DumpChange::Changed(format!("it has {}, and had {}", count(after, "row"), count(before, "row")))
+        }
+        _ if one.digest.is_some() && other.digest.is_some() => {
+            DumpChange::Changed("its rows are others, or in another order".to_owned())
+        }
+        (Some(_), Some(_)) => DumpChange::Unchanged,
+        (None, _) => DumpChange::NotCompared(format!("{} does not say how many there are", names.0)),
+        (_, None) => DumpChange::NotCompared(format!("{} does not say how many there are", names.1)),
+    }
 }
 
 fn table_diff(

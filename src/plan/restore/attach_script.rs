@@ -108,6 +108,7 @@ mod tests {
                 uuid: None,
                 data: definition.engine().map(|_| SourceData::default()),
                 definition: Ok(definition),
+                dump: None,
                 data_left: None,
                 skipped: None,
                 is_detached: false,

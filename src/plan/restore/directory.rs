@@ -283,6 +283,7 @@ mod tests {
                 amount: Amount { parts, rows: 10 * parts, bytes: 100 * parts },
                 ..SourceData::default()
             }),
+            dump: None,
             data_left: None,
             skipped: None,
             is_detached: false,

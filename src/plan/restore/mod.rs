@@ -32,7 +32,7 @@ pub use recover::{
     EntryEvidence, Knowledge, Leftover, LeftoverContent, MayLose, PlaceEvidence, RecoveryStep, RestoreEntry, Temporary,
     apply_recovery, is_kept_name, kept_name, plan_recovery,
 };
-pub use source::{SnapshotContent, SourceData, SourceItem};
+pub use source::{DumpFile, SnapshotContent, SourceData, SourceDump, SourceItem};
 pub use storage::Disks;
 pub use table::{Action, DamagedParts, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
-pub use target::{Amount, DetachedParts, Target, TargetTable};
+pub use target::{Amount, DetachedParts, LiveRows, Target, TargetTable};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{PartitionId, TableName, TableUuid, Warning, WarningKind};
+use crate::model::{DumpKind, PartitionId, TableName, TableUuid, Warning, WarningKind};
 use crate::plan::definition::quote;
 use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, Replicated, Verb};
 
@@ -13,10 +13,10 @@ use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{RestoreOptions, What};
 use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
-use super::source::{SnapshotContent, SourceData, SourceItem, noted_damaged};
+use super::source::{SnapshotContent, SourceData, SourceDump, SourceItem, noted_damaged};
 use super::storage::{Disks, disks};
 use super::table::{Action, DamagedParts, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
-use super::target::{Amount, Target, TargetTable};
+use super::target::{Amount, LiveRows, Target, TargetTable};
 
 /// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
 /// configuration says otherwise. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
@@ -59,7 +59,7 @@ pub fn plan_restore(
     plan.mapping.replicated = options.replicated;
     // Views before their inner tables, whose names have the view's UUID in them.
     let (inner, others): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.inner_of.is_some());
-    for source in others.iter().filter(|source| options.what != What::Data || source.data.is_some()) {
+    for source in others.iter().filter(|source| options.what != What::Data || source.has_rows()) {
         let to = options.renames.table(&source.name);
         let table = planner.plan(source, to);
         plan.tables.push(table);
@@ -143,7 +143,7 @@ fn databases(
     options: &RestoreOptions,
     (tables, models): (&[TablePlan], &BTreeMap<String, String>),
 ) -> Vec<DatabasePlan> {
-    let makes = |table: &&TablePlan| matches!(table.action, Action::Place | Action::Make(_));
+    let makes = |table: &&TablePlan| matches!(table.action, Action::Place | Action::Fill { .. } | Action::Make(_));
     let of_tables = tables.iter().filter(makes);
     let model = |table: &TablePlan| models.get(&table.to.database).unwrap_or(&table.from.database).clone();
     let mut needed: BTreeMap<String, String> =
@@ -269,6 +269,11 @@ impl Planner<'_> {
         if let (true, Some(data)) = (plan.action.places_parts(), &source.data) {
             self.plan_data(data, &mut plan);
         }
+        if let (Some(dump), Action::Fill { .. } | Action::Place | Action::Swap) = (&source.dump, &plan.action)
+            && self.options.what != What::Schema
+        {
+            plan.restores = Amount { parts: 0, rows: dump.rows.unwrap_or(0), bytes: dump.bytes };
+        }
         self.guard_replica(source, &mut plan);
         plan.detaches =
             source.is_detached && !self.options.names_tables && matches!(plan.action, Action::Place | Action::Make(_));
@@ -311,7 +316,7 @@ impl Planner<'_> {
         if self.options.hold_ttl && source.data.is_some() {
             changed = changed.without_ttl();
         }
-        if let (Some(change), Some(data)) = (&self.options.storage_policy, &source.data)
+        if let (Some(change), Some(data), None) = (&self.options.storage_policy, &source.data, &source.dump)
             && change.from.as_ref().is_none_or(|from| *from == data.policy)
         {
             let quoted = quote(&change.to, '\'');
@@ -344,6 +349,9 @@ impl Planner<'_> {
             }
         }
         let Some(definition) = &plan.definition else { return };
+        if !plan.engine.ends_with("MergeTree") {
+            return;
+        }
         plan.held = held_settings(definition, &|name| self.target.hold_settings.contains(name));
         let source = self.content.items.iter().find(|item| item.name == plan.from);
         if let (true, Some(Ok(stored))) = (self.options.hold_ttl, source.map(|source| source.definition.as_ref())) {
@@ -414,6 +422,14 @@ impl Planner<'_> {
         if definition.has_hidden_secret() && !self.options.with_hidden_secrets {
             return Action::Skip(SkipReason::HiddenSecret);
         }
+        if let Some(dump) = source.dump.as_ref().filter(|dump| dump.kind == DumpKind::Native) {
+            return match (self.options.has_partitions, self.options.what) {
+                (true, _) => Action::Impossible("it has none of the partitions".to_owned()),
+                (false, What::Schema) => Action::Make(Verb::Create),
+                (false, _) if dump.rows == Some(0) => Action::Make(Verb::Create),
+                (false, _) => Action::Fill { replaces: false },
+            };
+        }
         if let Some(data) = &source.data {
             if self.options.has_partitions && data.parts.is_empty() {
                 return Action::Impossible("it has none of the partitions".to_owned());
@@ -442,6 +458,9 @@ impl Planner<'_> {
             _ => false,
         };
         let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
+        if let (Some(dump), true) = (&source.dump, self.options.what != What::Schema) {
+            return self.with_rows(source, dump, there, has_same_definition, plan);
+        }
         let Some(data) = &source.data else { return Action::Keep(of_definition) };
         if self.options.what == What::Schema {
             return Action::Keep(of_definition);
@@ -505,6 +524,44 @@ impl Planner<'_> {
         plan.live = Some(there.clone());
         action
     }
+
+    /// A table has the name of one whose rows are a dump: only an empty one that is defined alike gets them.
+    fn with_rows(
+        &self,
+        source: &SourceItem,
+        dump: &SourceDump,
+        there: &TargetTable,
+        has_same_definition: bool,
+        plan: &mut TablePlan,
+    ) -> Action {
+        if there.engine != source.engine {
+            return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
+        }
+        let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
+        let other = |rows| Kept::OtherData { rows, stored_rows: dump.rows.unwrap_or(0), has_same_definition };
+        match there.rows {
+            _ if self.options.has_partitions => Action::Keep(of_definition),
+            Some(LiveRows::SameFiles) => Action::Keep(of_definition),
+            Some(LiveRows::Rows(rows)) if Some(rows) == dump.rows => Action::Keep(of_definition),
+            Some(LiveRows::Rows(_)) if dump.rows.is_none() => Action::Keep(Kept::NotCompared),
+            Some(LiveRows::Rows(rows)) => Action::Keep(other(rows)),
+            Some(LiveRows::Empty) if dump.rows == Some(0) => Action::Keep(of_definition),
+            // Its view knows an inner table by its UUID: such a table must stay.
+            Some(LiveRows::Empty) if source.inner_of.is_some() && there.uuid.is_some() => Action::Keep(other(0)),
+            Some(LiveRows::Empty) if !has_same_definition => Action::Keep(other(0)),
+            Some(LiveRows::Empty) if self.engine(&plan.to.database) == Some("Memory") => {
+                Action::Impossible("tables of a database of the engine Memory cannot change their names".to_owned())
+            }
+            Some(LiveRows::Empty) => {
+                plan.live = Some(there.clone());
+                match dump.kind {
+                    DumpKind::Native => Action::Fill { replaces: true },
+                    DumpKind::Files => Action::Swap,
+                }
+            }
+            Some(LiveRows::Unknown(_)) | None => Action::Keep(Kept::NotCompared),
+        }
+    }
 }
 
 /// Whether a live table holds, in these partitions or in all, what the snapshot has: the same parts, or parts merged from
@@ -535,10 +592,11 @@ fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{Fingerprint, PartName, PartitionId, TableName, TableUuid};
+    use crate::model::{DumpKind, Fingerprint, PartName, PartitionId, TableName, TableUuid};
     use crate::plan::restore::{
-        Action, Amount, DetachedParts, Kept, Loss, PartState, Refusal, RestoreOptions, RestorePlan, SkipReason,
-        SnapshotContent, SourceData, SourceDatabase, SourceItem, Target, TargetTable, What, plan_restore,
+        Action, Amount, DetachedParts, HOLD_SETTINGS, Kept, LiveRows, Loss, PartState, Refusal, RestoreOptions,
+        RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceDump, SourceItem, Target,
+        TargetTable, What, plan_restore,
     };
     use crate::plan::{Definition, Renames, Replicated, Verb};
 
@@ -581,6 +639,7 @@ mod tests {
             uuid: Some(uuid(id)),
             definition: Definition::parse(definition).map_err(|error| error.to_string()),
             data: is_table.then_some(data),
+            dump: None,
             data_left: None,
             skipped: None,
             is_detached: false,
@@ -741,6 +800,69 @@ mod tests {
         let made: Vec<(&str, &str)> =
             plan.databases.iter().map(|database| (database.name.as_str(), database.from.as_str())).collect();
         assert_eq!(made, [("e", "d")]);
+    }
+
+    #[test]
+    fn rows_of_a_dump_go_into_a_new_table_or_an_empty_one_and_into_no_other() {
+        let definition = |engine: &str| format!("ATTACH TABLE _ (x UInt8) ENGINE = {engine}");
+        let dumped = |engine: &str, kind: DumpKind, rows: Option<u64>| {
+            let mut item = source("t", &definition(engine), 5, &[]);
+            engine.split('(').next().unwrap_or_default().clone_into(&mut item.engine);
+            item.dump = Some(SourceDump { kind, rows, bytes: 100, files: Vec::new() });
+            if kind == DumpKind::Native {
+                item.data = None;
+            }
+            item
+        };
+        let live = |engine: &str, rows: LiveRows| TargetTable {
+            engine: engine.split('(').next().unwrap_or_default().to_owned(),
+            definition: Definition::parse(&definition(engine)).ok(),
+            rows: Some(rows),
+            ..there(9, &[])
+        };
+        let planned = |item: &SourceItem, live: Option<TargetTable>, options: &RestoreOptions| {
+            let target = target(live.map(|live| vec![("t", live)]).unwrap_or_default());
+            plan(std::slice::from_ref(item), &target, options)
+        };
+        let bare = RestoreOptions::default();
+        let log = dumped("Log", DumpKind::Native, Some(7));
+        let new = planned(&log, None, &bare);
+        assert_eq!(action(&new, "t"), Action::Fill { replaces: false });
+        let table = new.tables.first().expect("planned");
+        assert_eq!((table.restores.rows, table.restores.bytes, table.rank), (7, 100, 1));
+        assert!(new.databases.is_empty() && new.changes_server());
+        let differs = |rows| Action::Keep(Kept::OtherData { rows, stored_rows: 7, has_same_definition: true });
+        for (rows, wanted) in [
+            (LiveRows::Empty, Action::Fill { replaces: true }),
+            (LiveRows::Rows(7), Action::Keep(Kept::Same)),
+            (LiveRows::Rows(8), differs(8)),
+            (LiveRows::Unknown("no right".to_owned()), Action::Keep(Kept::NotCompared)),
+        ] {
+            for options in [&bare, &selected(), &RestoreOptions { replace: true, ..selected() }] {
+                assert_eq!(action(&planned(&log, Some(live("Log", rows.clone())), options), "t"), wanted, "{rows:?}");
+            }
+        }
+        let other = planned(&log, Some(live("TinyLog", LiveRows::Empty)), &bare);
+        assert!(matches!(action(&other, "t"), Action::Impossible(reason) if reason.contains("TinyLog")));
+        let uncounted = dumped("Log", DumpKind::Native, None);
+        let kept = planned(&uncounted, Some(live("Log", LiveRows::Rows(8))), &bare);
+        assert_eq!(action(&kept, "t"), Action::Keep(Kept::NotCompared));
+        let schema = RestoreOptions { what: What::Schema, ..selected() };
+        assert_eq!(action(&planned(&log, None, &schema), "t"), Action::Make(Verb::Create));
+        let mut inner = dumped("Log", DumpKind::Native, Some(7));
+        inner.inner_of = Some(TableName::new("d", "mv"));
+        assert_eq!(action(&planned(&inner, Some(live("Log", LiveRows::Empty)), &bare), "t"), differs(0));
+        // Files are placed as parts are, and nothing of the table is held.
+        let join = dumped("Join(ANY, LEFT, x)", DumpKind::Files, Some(7));
+        let mut with_settings = target(Vec::new());
+        with_settings.hold_settings = HOLD_SETTINGS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let new = plan(std::slice::from_ref(&join), &with_settings, &bare);
+        let table = new.tables.first().expect("planned");
+        assert_eq!((&table.action, table.held.len(), table.restores.rows, table.rank), (&Action::Place, 0, 7, 1));
+        let same = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::SameFiles)), &bare);
+        assert_eq!(action(&same, "t"), Action::Keep(Kept::Same));
+        let empty = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::Empty)), &bare);
+        assert_eq!(action(&empty, "t"), Action::Swap);
     }
 
     #[test]

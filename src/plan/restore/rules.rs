@@ -65,7 +65,7 @@ pub(super) fn rank(source: &SourceItem) -> u8 {
     let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
     match kind {
         _ if QUEUES.contains(&source.engine.as_str()) => 6,
-        _ if source.data.is_some() => 0,
+        _ if source.data.is_some() && source.dump.is_none() => 0,
         DefinitionKind::Table | DefinitionKind::Database => 1,
         DefinitionKind::Dictionary => 2,
         DefinitionKind::View => 3,

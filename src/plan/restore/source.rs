@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind};
+use crate::model::{DumpKind, PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind};
 use crate::plan::Definition;
 
 use super::compare::PartState;
@@ -45,6 +45,30 @@ impl SourceData {
     }
 }
 
+/// The rows of a table without parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceDump {
+    /// How they are kept.
+    pub kind: DumpKind,
+    /// How many there are, where they could be counted.
+    pub rows: Option<u64>,
+    /// Bytes of the files in the snapshot.
+    pub bytes: u64,
+    /// Its files: name, bytes and BLAKE3 of each.
+    pub files: Vec<DumpFile>,
+}
+
+/// A file of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DumpFile {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// BLAKE3 of it, 64 hex digits.
+    pub blake3: String,
+}
+
 /// The warning about parts that are restored in spite of their damage.
 pub(super) fn noted_damaged(parts: usize) -> Warning {
     Warning::new(WarningKind::DamagedParts, format!("{parts} of its parts are noted as damaged"))
@@ -78,6 +102,8 @@ pub struct SourceItem {
     pub definition: Result<Definition, String>,
     /// Its parts, of a table that was taken.
     pub data: Option<SourceData>,
+    /// Its rows, of a table without parts.
+    pub dump: Option<SourceDump>,
     /// Why its data is not in the snapshot, where it had any.
     pub data_left: Option<String>,
     /// Why the snapshot was made without it; its definition may be there.
@@ -86,4 +112,12 @@ pub struct SourceItem {
     pub is_detached: bool,
     /// The materialized view that it is the inner table of.
     pub inner_of: Option<TableName>,
+}
+
+impl SourceItem {
+    /// Whether the snapshot has its rows, as parts or as a dump.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        self.data.is_some() || self.dump.is_some()
+    }
 }

@@ -29,6 +29,8 @@ pub enum Kept {
         /// Whether it is defined as in the snapshot.
         has_same_definition: bool,
     },
+    /// Its rows could not be compared with the snapshot's.
+    NotCompared,
 }
 
 impl Kept {
@@ -40,6 +42,7 @@ impl Kept {
             Self::OtherDefinition => {
                 "it exists with a definition that differs from the snapshot's, and stays".to_owned()
             }
+            Self::NotCompared => "it exists and stays: its rows could not be compared with the snapshot's".to_owned(),
             Self::OtherData { rows, stored_rows, has_same_definition } => {
                 let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
                 let definition = if has_same_definition { "" } else { " and another definition" };
@@ -61,6 +64,11 @@ pub enum Action {
     Partitions {
         /// Whether that table's other partitions go.
         others_go: bool,
+    },
+    /// It is made under another name, its rows are inserted and counted, and then it gets its own name.
+    Fill {
+        /// Whether an empty table has that name, whose place it takes.
+        replaces: bool,
     },
     /// Its definition is run.
     Make(Verb),
@@ -141,14 +149,19 @@ impl Action {
             Self::Impossible(reason) => Some(reason.clone()),
             Self::Damaged(damaged) => Some(format!("{damaged}; --damaged restores them as they are")),
             Self::Skip(reason) => Some(reason.to_string()),
-            Self::Place | Self::Swap | Self::Partitions { .. } | Self::Make(_) | Self::Keep(_) => None,
+            Self::Place
+            | Self::Swap
+            | Self::Partitions { .. }
+            | Self::Fill { .. }
+            | Self::Make(_)
+            | Self::Keep(_) => None,
         }
     }
 
     /// Whether it changes the server.
     #[must_use]
     pub fn changes_server(&self) -> bool {
-        self.places_parts() || matches!(self, Self::Make(_))
+        self.places_parts() || matches!(self, Self::Make(_) | Self::Fill { .. })
     }
 }
 

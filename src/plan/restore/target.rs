@@ -23,6 +23,19 @@ impl Default for DetachedParts {
     }
 }
 
+/// What a live table has of the rows that a dump holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveRows {
+    /// It has none.
+    Empty,
+    /// So many.
+    Rows(u64),
+    /// Its files are those of the dump.
+    SameFiles,
+    /// They could not be counted, for this reason.
+    Unknown(String),
+}
+
 /// A table of the server.
 #[derive(Clone, Debug, Default)]
 pub struct TargetTable {
@@ -38,6 +51,8 @@ pub struct TargetTable {
     pub detached: DetachedParts,
     /// Its definition, where it can be read.
     pub definition: Option<Definition>,
+    /// What it has of the rows of a dump; none of a table that no dump is of.
+    pub rows: Option<LiveRows>,
 }
 
 impl TargetTable {
