@@ -12,9 +12,7 @@ use crate::model::{
     PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
 };
 use crate::plan::diff::{Content, Diff, DumpedRows, Held, Pairs, Side, SidePart, SideTable, diff};
-use crate::plan::{
-    CreatePlan, Definition, DumpOptions, Selection, SnapshotReference, plan_create, released_text,
-};
+use crate::plan::{CreatePlan, Definition, DumpOptions, Selection, SnapshotReference, plan_create, released_text};
 use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
 use crate::server::{self, DetachedRow, Server, ServerError};
 

@@ -339,7 +339,7 @@ fn has_unique_key(definition: &str) -> bool {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Around, Choice, DumpOptions, PendingBlocks, Selection, StayReason, WarningKind, choose};
+    use super::{Around, Choice, DumpOptions, ForeignDisk, PendingBlocks, Selection, StayReason, WarningKind, choose};
     use crate::model::{DumpKind, Table, TableKey, TableName};
 
     fn table(name: (&str, &str), engine: &str) -> Table {
@@ -393,7 +393,8 @@ mod tests {
         for engine in ["Set", "Join"] {
             assert_eq!(all(engine, usual, none), Choice::Dump(DumpKind::Files), "{engine}");
             assert_eq!(all(engine, off, none), Choice::Dump(DumpKind::Files), "{engine}");
-            let foreign = Around { foreign_disk: Some(("s3", "s3")), ..none };
+            let disks = [ForeignDisk { name: "s3", kind: "s3" }];
+            let foreign = Around { foreign_disks: &disks, ..none };
             assert!(matches!(all(engine, usual, foreign), Choice::DataStays(StayReason::ForeignDisk { .. })));
         }
         assert_eq!(all("File", usual, none), stays("File"));

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    Catalog, DumpKind, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
-    WarningKind, is_remote_database_engine,
+    Catalog, DumpKind, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable,
+    Warning, WarningKind, is_remote_database_engine,
 };
 
 use super::changed::split_freeze;

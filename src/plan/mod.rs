@@ -51,14 +51,15 @@ pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{Known as KnownSnapshot, ReferenceError, SnapshotReference, is_reserved_name};
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use restore::{
-    Action, Amount, AttachItem, AttachScript, Comparison, DROP_LIMIT_BYTES, DamagedParts, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem,
-    DirectoryOptions, DirectoryPlan, DirectoryTable, Disks, DumpFile, EntryEvidence, Expired, ExpiryTimes,
-    HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent, LiveRows, Loss,
-    MayLose, ObjectAction, ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence, RecoveryStep, Refusal,
-    ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase,
-    SourceDump, SourceItem, SourceObject, StoragePolicyChange, Stored, TablePlan, Target, TargetDirectory, TargetTable,
-    Temporary, What, WrongPart, apply_recovery, attach_script, compare_parts, hold, is_held, is_kept_name, kept_name, losses, plan_directory,
-    plan_recovery, plan_restore, release_statements, released_text,
+    Action, Amount, AttachItem, AttachScript, Comparison, DROP_LIMIT_BYTES, DamagedParts, DatabasePlan, DetachedParts,
+    DirectoryAction, DirectoryItem, DirectoryOptions, DirectoryPlan, DirectoryTable, Disks, DumpFile, EntryEvidence,
+    Expired, ExpiryTimes, HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, Kept, Knowledge, Leftover, LeftoverContent,
+    LiveRows, Loss, MayLose, ObjectAction, ObjectPlan, Obstacle, PartDifference, PartState, PlaceEvidence,
+    RecoveryStep, Refusal, ReplacedScope, RestoreEntry, RestoreOptions, RestorePlan, SkipReason, SnapshotContent,
+    SourceData, SourceDatabase, SourceDump, SourceItem, SourceObject, StoragePolicyChange, Stored, TablePlan, Target,
+    TargetDirectory, TargetTable, Temporary, What, WrongPart, apply_recovery, attach_script, compare_parts, hold,
+    is_held, is_kept_name, kept_name, losses, plan_directory, plan_recovery, plan_restore, release_statements,
+    released_text,
 };
 pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use server_config::ServerConfig;

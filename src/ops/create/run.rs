@@ -155,8 +155,17 @@ impl Run<'_> {
         let source = previous.as_ref().and_then(Previous::main_source);
         let previous = previous.map(Previous::without_parts);
         let previous = previous.as_ref();
-        let parts =
-            manifest::Parts { identity, bound, plan: &plan, tree, dumps, previous, source, metadata, warnings: &warnings };
+        let parts = manifest::Parts {
+            identity,
+            bound,
+            plan: &plan,
+            tree,
+            dumps,
+            previous,
+            source,
+            metadata,
+            warnings: &warnings,
+        };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
         if let Some(pin) = &request.pin {

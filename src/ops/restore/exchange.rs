@@ -25,6 +25,9 @@ pub(super) fn swap(
     let entry = &job.entry;
     let Some(target) = &entry.replaces else { return Err(Refused::this("it replaces no table".to_owned())) };
     let gained = |name: &TableName| -> Result<Option<String>, Refused> {
+        if let Some(rows) = has_gained(context, job, name)? {
+            return Ok(Some(rows));
+        }
         let now = live_table(context.server, &context.survey.local, name)?;
         Ok(now.zip(job.plan.live.as_ref()).and_then(|(now, earlier)| now.gained(earlier, None)))
     };
@@ -45,15 +48,6 @@ pub(super) fn swap(
     };
     if entry.keeps_old {
         report.replaced_table = Some(keep(statements, old, &job.kept_name));
-        return Ok(());
-    }
-    if let Some(gained) = has_gained(context, job, old)? {
-        report.replaced_table = Some(old.clone());
-        let message = format!(
-            "the table that it replaced is now {old} and was not dropped, because it has changed since the plan was \
-             made: {gained}"
-        );
-        report.warn(WarningKind::ReplacedTableKept, message);
         return Ok(());
     }
     // It was written to until the exchange: what the plan has not shown keeps it.
@@ -88,7 +82,7 @@ fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> 
     kept.next().unwrap_or_else(|| old.clone())
 }
 
-/// Whether somebody has written to the table that was empty when the plan was made, and that is about to be dropped.
+/// The rows that have come to a table without parts, which was empty when the plan was made.
 ///
 /// # Errors
 /// If the server does not answer.

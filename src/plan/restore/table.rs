@@ -149,12 +149,9 @@ impl Action {
             Self::Impossible(reason) => Some(reason.clone()),
             Self::Damaged(damaged) => Some(format!("{damaged}; --damaged restores them as they are")),
             Self::Skip(reason) => Some(reason.to_string()),
-            Self::Place
-            | Self::Swap
-            | Self::Partitions { .. }
-            | Self::Fill { .. }
-            | Self::Make(_)
-            | Self::Keep(_) => None,
+            Self::Place | Self::Swap | Self::Partitions { .. } | Self::Fill { .. } | Self::Make(_) | Self::Keep(_) => {
+                None
+            }
         }
     }
 
