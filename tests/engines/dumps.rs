@@ -309,7 +309,7 @@ both_engines! {
                 assert_eq!(damage.len(), 1, "{found:#}");
                 assert_eq!((&damage[0]["kind"], &damage[0]["table"]), (&json!(kind), &json!(format!("lab.{table}"))), "{found:#}");
                 let refused = chsnap.run(&["restore", "latest", "--table", &format!("lab.{table}"), "--yes"]);
-                assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
+                assert_eq!(refused.code, 12, "{}{}", refused.stdout, refused.stderr);
                 assert!(refused.stderr.contains(file), "{}", refused.stderr);
             };
             let mut flipped = whole.clone();
