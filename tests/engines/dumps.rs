@@ -309,7 +309,7 @@ both_engines! {
                 assert_eq!(damage.len(), 1, "{found:#}");
                 assert_eq!((&damage[0]["kind"], &damage[0]["table"]), (&json!(kind), &json!(format!("lab.{table}"))), "{found:#}");
                 let refused = chsnap.run(&["restore", "latest", "--table", &format!("lab.{table}"), "--yes"]);
-                assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
+                assert_eq!(refused.code, 12, "{}{}", refused.stdout, refused.stderr);
                 assert!(refused.stderr.contains(file), "{}", refused.stderr);
             };
             let mut flipped = whole.clone();
@@ -361,12 +361,12 @@ fn rows_that_are_in_memory_or_hidden_from_the_user_are_named() {
         eprintln!("SKIPPED: this needs ClickHouse 26.9");
         return;
     }
-    // A user from whom rows of one table are hidden.
+    // A user from whom rows of one table are hidden, and who may see by which policy.
     let folder = tempfile::tempdir().expect("a folder");
     let users = folder.path().join("users.xml");
     let text = "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>\
                 <networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota><databases><lab><log>\
-                <filter>k &lt; 50</filter></log></lab></databases></default></users></clickhouse>";
+                <filter>k &lt; 50</filter></log></lab></databases><access_management>1</access_management></default></users></clickhouse>";
     fs::write(&users, text).expect("written");
     let config =
         format!("<user_directories><users_xml><path>{}</path></users_xml></user_directories>", users.display());
