@@ -10,9 +10,10 @@ use crate::plan::retention::{
     stale,
 };
 use crate::plan::{Holders, SeriesKey};
-use crate::repo::{Event, Index, Locked, Pin, Removal, Repository, Summary};
+use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
 
 use super::error::OpError;
+use super::read::journal_gap;
 use super::usage::{Cost, Freed, Measured, measure};
 
 /// What is asked.
@@ -130,6 +131,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     });
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
+    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
         let message = format!(
             "all that may go frees {}, less than the {} that were asked for",
@@ -207,12 +209,12 @@ fn candidates(
     main: &SeriesKey,
     now: DateTime<Utc>,
 ) -> Result<Vec<Candidate>, OpError> {
-    let checks = repository.checks()?;
-    let of = |summary: &Summary| {
-        let is_damaged = !checks.damaged_parts(summary.id).is_empty();
-        candidate(summary, is_damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
+    let ids: Vec<SnapshotId> = summaries.iter().map(|summary| summary.id).collect();
+    let checks = repository.last_checks(&ids)?;
+    let of = |(summary, check): (&Summary, &LastCheck)| {
+        candidate(summary, check.damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
     };
-    Ok(summaries.iter().map(of).collect())
+    Ok(summaries.iter().zip(&checks).map(of).collect())
 }
 
 /// A snapshot as the rules see it, with the pin that holds.

@@ -136,6 +136,10 @@ pub struct DamagedPart {
     pub part: PartName,
     /// The snapshots in which it is damaged, also those that were not looked at and share the inode.
     pub ids: Vec<SnapshotId>,
+    /// Whether something outside of the snapshots, the live table most likely, links the inode too: then later snapshots may
+    /// have it. The first versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<bool>,
 }
 
 /// One run of `verify`, as the journal keeps it.

@@ -245,7 +245,7 @@ fn placed(page: &mut Page, manifest: &Manifest) {
 
 /// What the journal knows of verifications.
 fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
-    let (Ok(events), Ok(checks)) = (repository.events(), repository.checks()) else { return };
+    let Ok(events) = repository.events() else { return };
     let last = events.into_iter().rev().find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
     if let Some((time, _)) = last {
         page.gauge(
@@ -265,20 +265,19 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
         let help = "Tables that were not what the snapshot says, in the last trial.";
         page.gauge("chsnap_last_drill_failed_tables", help, number(failed));
     }
-    let of = |id| checks.last(id);
-    let damaged = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).damaged).count();
+    let damaged = listing.checks.iter().filter(|check| check.damaged).count();
     page.gauge(
         "chsnap_snapshots_with_damage",
         "Snapshots in which verification found damage that no check since has found gone.",
         number(damaged),
     );
-    let drifted = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).drifted).count();
+    let drifted = listing.checks.iter().filter(|check| check.drifted).count();
     page.gauge(
         "chsnap_snapshots_with_drift",
         "Snapshots in which verification found owners or modes that are not as recorded, and no damage for that.",
         number(drifted),
     );
-    let newest_read = listing.snapshots.iter().filter_map(|(summary, _)| of(summary.id).data_time).max();
+    let newest_read = listing.checks.iter().filter_map(|check| check.data_time).max();
     if let Some(time) = newest_read {
         page.gauge(
             "chsnap_last_fully_read_timestamp_seconds",

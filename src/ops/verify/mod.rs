@@ -6,7 +6,7 @@ mod request;
 mod subjects;
 mod widen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -102,7 +102,7 @@ pub fn verify(
     let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
     report.drift = merge::named_drift(drift, &ids);
     report.warnings.extend(merge::drift_warning(&report.drift));
-    let mut damage = pool.install(|| run.widen(subjects, findings, monitor))?;
+    let mut damage = pool.install(|| run.widen(subjects, findings, &spared, monitor))?;
     let (unread_count, reasons) = unread.into_parts();
     if unread_count > 0 {
         let reasons = reasons.join("; ");
@@ -142,6 +142,11 @@ impl Spared {
         } else {
             self.read.push(key);
         }
+    }
+
+    /// Which parts were not read.
+    fn not_read(&self) -> HashSet<&(TableName, PartName)> {
+        self.not_read.iter().collect()
     }
 
     /// As the journal has it: the shorter of the two lists.
