@@ -16,8 +16,8 @@ use chsnap::model::{
     Mutation, Part, PartName, PartitionId, SnapshotId, Table, TableKey, TableName, escape_for_file_name,
 };
 use chsnap::plan::{
-    BrokenPart, Caveat, Evidence, KnownSnapshot, ROUNDS, ReferenceError, RetryReason, Scope, SnapshotReference, TablePattern,
-    TableSkipReason, Verdict, judge,
+    BrokenPart, Caveat, Evidence, KnownSnapshot, ROUNDS, ReferenceError, RetryReason, Scope, SnapshotReference,
+    TablePattern, TableSkipReason, Verdict, judge,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;

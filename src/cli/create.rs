@@ -166,8 +166,10 @@ impl Args {
 /// What the parsers of single options cannot see.
 fn check(args: &Args) -> Result<(), Failure> {
     if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
-        return Err(Failure::usage(format!("{name:?} cannot be the name of a snapshot: it is empty, or reads as an id or as latest"))
-            .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
+        return Err(Failure::usage(format!(
+            "{name:?} cannot be the name of a snapshot: it is empty, or reads as an id or as latest"
+        ))
+        .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
     }
     if args.until.is_some() && args.pin.is_none() {
         return Err(Failure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));

@@ -71,7 +71,8 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
     let trash = ops::trash(repository, &globals.paths(), globals.jobs_for(repository))?;
     let is_young = |snapshot: &&TrashedSnapshot| now.signed_duration_since(snapshot.removed) < older_than;
     let (spared, removed): (Vec<&TrashedSnapshot>, Vec<&TrashedSnapshot>) = trash.snapshots.iter().partition(is_young);
-    let ids = |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id).collect::<Vec<SnapshotId>>();
+    let ids =
+        |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id).collect::<Vec<SnapshotId>>();
     // Of some of them that what they share with the others goes is not known.
     let freed_bytes = spared.is_empty().then_some(trash.freed_bytes);
     if output.is_json() {

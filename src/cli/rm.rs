@@ -67,7 +67,8 @@ fn would_remove(repository: &Repository, ids: &[SnapshotId], globals: &Globals, 
         for id in ids {
             output.text(&format!("would remove {id}\n"));
         }
-        output.text(&format!("frees {} once chsnap gc has run; nothing was touched\n", render::bytes(freed.freed_bytes)));
+        output
+            .text(&format!("frees {} once chsnap gc has run; nothing was touched\n", render::bytes(freed.freed_bytes)));
     }
     output.warnings(&measured.warnings);
     Ok(if measured.warnings.is_empty() { DONE } else { WARNED })

@@ -14,8 +14,7 @@ pub(super) fn show(globals: &Globals, output: &Output) -> CommandResult {
     let trash = ops::trash(&repository, &globals.paths(), globals.jobs_for(&repository))?;
     if output.is_json() {
         let rows: Vec<Value> = trash.snapshots.iter().map(row).collect();
-        let document =
-            json!({"schema": output.schema(), "trash": rows, "freed_bytes": trash.freed_bytes});
+        let document = json!({"schema": output.schema(), "trash": rows, "freed_bytes": trash.freed_bytes});
         output.json(&with_warnings(document, &trash.warnings));
     } else if trash.snapshots.is_empty() {
         output.text("nothing is in the trash that could be taken back\n");
@@ -24,7 +23,9 @@ pub(super) fn show(globals: &Globals, output: &Output) -> CommandResult {
         let columns =
             [("SNAPSHOT", Left), ("REMOVED", Right), ("BY", Left), ("ALONE", Right), ("WHY", Left), ("NAME", Left)];
         let rows = trash.snapshots.iter().map(|snapshot| {
-            let text = |text: &Option<String>, width| text.as_deref().map(|text| render::safe(text, width)).unwrap_or_default();
+            let text = |text: &Option<String>, width| {
+                text.as_deref().map(|text| render::safe(text, width)).unwrap_or_default()
+            };
             vec![
                 snapshot.id.to_string(),
                 render::age(snapshot.removed, now),

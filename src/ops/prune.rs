@@ -23,6 +23,8 @@ pub struct PruneRequest {
     pub policy: Policy,
     /// No more goes than frees so many bytes, if that is said.
     pub free_bytes: Option<u64>,
+    /// Whether snapshots go that cannot be read; never those of a newer format.
+    pub forgets_unreadable: bool,
     /// What looks like a mistake.
     pub limits: Limits,
     /// How the server's paths are to be read here.
@@ -121,6 +123,9 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let candidates = candidates(repository, &measured.summaries, &state, &main, now)?;
     let policy = request.policy.clone().sparing_the_last();
     let mut fates = decide(&candidates, &policy, now);
+    if request.forgets_unreadable {
+        forget_unreadable(&mut fates, &measured.summaries);
+    }
     let free = request.free_bytes.map(|wanted_bytes| {
         let freed = |places: &[usize]| measured.space.freed_bytes(&places.iter().copied().collect::<Holders>());
         if policy.is_empty() {
@@ -151,6 +156,25 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         None => policy.to_string(),
     };
     Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale, policy }))
+}
+
+/// Takes away what keeps snapshots only because they cannot be read, but for those that a newer chsnap reads.
+fn forget_unreadable(fates: &mut [Fate], summaries: &[Summary]) {
+    for fate in fates {
+        if summaries.get(fate.index).is_some_and(|summary| summary.state == "damaged") {
+            fate.reasons.retain(|reason| !matches!(reason, Reason::Unreadable(_)));
+        }
+    }
+}
+
+/// Writes down that an unattended prune was refused, for `monitor`.
+///
+/// # Errors
+/// If the journal cannot be written.
+pub fn record_refusal(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> Result<(), OpError> {
+    let guards = plan.guards.iter().map(ToString::to_string).collect();
+    locked.record_if_there_is_room(now, &Event::PruneRefused { guards })?;
+    Ok(())
 }
 
 /// Why each snapshot stays by a policy. One without a reason would go.

@@ -189,5 +189,11 @@ pub fn collect_older_garbage(
     };
     let warnings = recovery.warnings().chain(leased.iter().map(in_use)).collect();
     let spared = spared.into_iter().collect();
-    Ok(Emptied { snapshots: ids, spared, removed, freed_bytes: after.free_bytes.saturating_sub(before.free_bytes), warnings })
+    Ok(Emptied {
+        snapshots: ids,
+        spared,
+        removed,
+        freed_bytes: after.free_bytes.saturating_sub(before.free_bytes),
+        warnings,
+    })
 }

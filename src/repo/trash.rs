@@ -120,12 +120,7 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// If one of them is not there, or cannot be moved; those before it are in the trash.
-    pub fn remove_snapshots(
-        &self,
-        ids: &[SnapshotId],
-        removal: &Removal,
-        now: DateTime<Utc>,
-    ) -> Result<(), RepoError> {
+    pub fn remove_snapshots(&self, ids: &[SnapshotId], removal: &Removal, now: DateTime<Utc>) -> Result<(), RepoError> {
         let (snapshots, trash) = (self.snapshots_dir()?, self.trash_dir()?);
         for id in ids {
             if snapshots.find(id.to_string())?.is_none() {

@@ -27,6 +27,9 @@ pub struct LastCheck {
     /// Since when every byte has been read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_time: Option<DateTime<Utc>>,
+    /// When any of its bytes were last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_data_time: Option<DateTime<Utc>>,
     /// The newest slice, where a round is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
@@ -218,18 +221,32 @@ impl Checks {
         damaged
     }
 
-    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood then;
-    /// none where there are no slices.
+    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood when they
+    /// began and could be read; none where there are no slices.
+    ///
+    /// What could not be checked then is no reason to check the same share again: every share comes round, and with it
+    /// whatever can be read by then.
     #[must_use]
     pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
-        let mut last: BTreeMap<Slice, DateTime<Utc>> = BTreeMap::new();
-        for (time, run) in self.runs() {
-            let had_all = snapshots.iter().all(|id| id.time() > time || run.ids.contains(id));
-            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && !run.run.incomplete && had_all;
+        let created: BTreeMap<SnapshotId, usize> = (self.events.iter().enumerate())
+            .filter_map(|(place, (_, kind))| match kind {
+                Kind::Created(id) => Some((*id, place)),
+                Kind::Verified(_) => None,
+            })
+            .collect();
+        let mut last: BTreeMap<Slice, usize> = BTreeMap::new();
+        for (place, (time, kind)) in self.events.iter().enumerate() {
+            let Kind::Verified(run) = kind else { continue };
+            let begun = run.run.begun.unwrap_or(*time);
+            let came_later =
+                |id: &SnapshotId| id.time() > begun || created.get(id).is_some_and(|created| *created > place);
+            let had = |id: &SnapshotId| run.ids.contains(id) || run.run.unreadable.contains(id) || came_later(id);
+            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && snapshots.iter().all(had);
             if let Some(slice) = run.run.slice.filter(|slice| is_as_good && slice.count() == count) {
-                last.insert(slice, time);
+                last.insert(slice, place);
             }
         }
+        // The order in which they were recorded, whatever the clock said.
         Slice::all(count).min_by_key(|slice| last.get(slice).copied())
     }
 
@@ -250,6 +267,9 @@ impl Checks {
             }
             if run.run.drifted_ids.contains(&id) {
                 drift.push(&run.run);
+            }
+            if run.ids.contains(&id) && run.run.level == Level::Data && run.run.read_bytes > 0 {
+                last.any_data_time = last.any_data_time.max(Some(time));
             }
             if !run.ids.contains(&id) || run.run.incomplete || !run.run.tables.is_empty() {
                 continue;

@@ -186,8 +186,9 @@ fn a_process_that_loses_the_lock_stops_before_it_changes_anything() {
         let dir = lab.repo().join("lock.d");
         fs::rename(dir.join(&stolen), dir.join("free.1000000")).expect("taken away");
         let id = nights[0].parse().expect("an id");
-        let error =
-            locked.remove_snapshots(&[id], &chsnap::repo::Removal::default(), crate::support::time("2026-12-01T00:00:00Z")).expect_err("it is lost");
+        let error = locked
+            .remove_snapshots(&[id], &chsnap::repo::Removal::default(), crate::support::time("2026-12-01T00:00:00Z"))
+            .expect_err("it is lost");
         assert!(error.to_string().contains("taken over"), "{error}");
     });
     assert_eq!(lab.listed(0), nights);

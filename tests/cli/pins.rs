@@ -153,3 +153,15 @@ fn a_pin_that_cannot_be_read_now_pins() {
         assert!(lab.at(&nights[0]).is_dir(), "{call} {error}: {}", String::from_utf8_lossy(&pruned.stdout));
     }
 }
+
+#[test]
+fn a_pin_needs_no_reason_and_can_last_for_a_while() {
+    let (lab, nights) = Lab::with_nights(1);
+    let document = lab.chsnap().json(0, &["pin", &nights[0], "--until", "30d"]);
+    let until: chrono::DateTime<chrono::Utc> =
+        document["pin"]["until"].as_str().and_then(|text| text.parse().ok()).expect("a time");
+    let days = (until - chrono::Utc::now()).num_hours();
+    assert!((29 * 24..=30 * 24).contains(&days), "{until}");
+    assert_eq!(document["pin"]["reason"], "");
+    assert!(lab.run(2, &["create", "--until", "30d"]).stderr.contains("add --pin"));
+}

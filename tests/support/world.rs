@@ -133,7 +133,7 @@ impl World {
             digest: false,
             selection: Selection::default(),
             label: Label::new(OsStr::new("lab")),
-            pin: Some("kept".to_owned()),
+            pin: Some(chsnap::ops::create::RequestedPin { reason: "kept".to_owned(), until: None }),
             freeze,
             place,
             ids: IdsMode::Keep,

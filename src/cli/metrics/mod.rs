@@ -178,6 +178,14 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
         "Snapshots that lack a table which they could have had.",
         number(incomplete),
     );
+    let of_series = |summary: &&Summary| summary.is_of(main);
+    if let Some(last) = listing.snapshots.iter().map(|(summary, _)| summary).filter(of_series).last() {
+        page.gauge(
+            "chsnap_newest_snapshot_incomplete",
+            "Whether the newest snapshot of the main series lacks a table that it could have had.",
+            f64::from(u8::from(last.incomplete)),
+        );
+    }
     let Some(newest) = complete().max_by_key(|summary| summary.time) else { return };
     page.gauge(
         "chsnap_newest_snapshot_timestamp_seconds",

@@ -54,7 +54,8 @@ fn cut(value: &str) -> String {
     for line in lines.by_ref() {
         if kept.len() + line.len() + 1 > VALUE_LIMIT_BYTES {
             let left = lines.count() + 1;
-            let first: String = if kept.is_empty() { line.chars().take(VALUE_LIMIT_BYTES / 8).collect() } else { String::new() };
+            let first: String =
+                if kept.is_empty() { line.chars().take(VALUE_LIMIT_BYTES / 8).collect() } else { String::new() };
             return format!("{kept}{first}… and {left} more");
         }
         kept.push_str(line);
@@ -92,7 +93,11 @@ mod tests {
     fn a_value_is_cut_to_whole_lines_that_fit() {
         let warnings = vec!["w".repeat(99); 1100].join("\n");
         let cut_warnings = cut(&warnings);
-        assert!(cut_warnings.len() < VALUE_LIMIT_BYTES + 100 && cut_warnings.ends_with("… and 445 more"), "{}", cut_warnings.len());
+        assert!(
+            cut_warnings.len() < VALUE_LIMIT_BYTES + 100 && cut_warnings.ends_with("… and 445 more"),
+            "{}",
+            cut_warnings.len()
+        );
         assert_eq!(cut("a\nb"), "a\nb");
         assert!(cut(&"é".repeat(VALUE_LIMIT_BYTES)).len() < VALUE_LIMIT_BYTES);
     }

@@ -50,7 +50,7 @@ pub fn verify(
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
     let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
-    let mut report = Report::default();
+    let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects)?;
     let scope = Scope { tables: &request.tables, slice: report.slice };

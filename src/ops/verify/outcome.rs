@@ -84,6 +84,8 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
     let drifted_ids: BTreeSet<SnapshotId> = report.drift.iter().flat_map(|drift| drift.ids.iter().copied()).collect();
     Verified {
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
+        begun: report.begun,
+        unreadable: report.ids.iter().copied().filter(|id| !known.contains(id)).collect(),
         level: request.level,
         tables: request.tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
         slice: report.slice,

@@ -105,6 +105,8 @@ pub struct Drift {
 /// What a `verify` found.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// When it began.
+    pub begun: Option<DateTime<Utc>>,
     /// The snapshots that were checked, in the order in which they were made.
     pub ids: Vec<SnapshotId>,
     /// The share of the parts that was checked; all where there is none.

@@ -14,10 +14,10 @@ use crate::model::{PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageAtWork};
 
 use super::super::error::OpError;
-use super::{Run, Spared};
 use super::merge::{Merged, merge};
 use super::request::{Damage, Intact};
 use super::subjects::{Groups, Opened, Subject, open};
+use super::{Run, Spared};
 
 /// Damage with all that a repair needs.
 pub(super) struct Widened {
@@ -83,8 +83,7 @@ impl Run<'_> {
             let parts: HashSet<PathBuf> =
                 sharers.iter().map(|sharer| sharer.path.components().take(4).collect()).collect();
             let was_asked = position < asked;
-            let is_whole =
-                was_asked && self.scope.tables.is_empty() && self.scope.slice.is_none() && spared.is_empty();
+            let is_whole = was_asked && self.scope.tables.is_empty() && self.scope.slice.is_none() && spared.is_empty();
             if parts.is_empty() || is_whole {
                 continue;
             }
