@@ -13,9 +13,10 @@ use super::failure::Failure;
 use super::globals::{Globals, size};
 use super::opening;
 use super::output::{Output, with_warnings};
-use super::policy::{PolicyArgs, RulesInForce, with_a_rule};
+use super::policy::{PolicyArgs, RulesInForce};
 use super::render;
 use super::render::Align::{Left, Right};
+use super::rules::with_a_rule;
 use super::{CommandResult, DONE, WARNED, series};
 
 /// Move the snapshots that no rule keeps to the trash; gc then frees their space

@@ -52,12 +52,12 @@ pub fn alerts(
         WarningKind::DrillFailed,
         "were not restored as they were taken when they were drilled",
     ));
-    let of_series = listing
+    let mut of_series = listing
         .snapshots
         .iter()
         .map(|(summary, _)| summary)
         .filter(|summary| summary.is_of(&listing.series.chosen) && summary.time <= now);
-    if let Some(newest) = of_series.last().filter(|newest| newest.incomplete) {
+    if let Some(newest) = of_series.next_back().filter(|newest| newest.incomplete) {
         let message = format!(
             "the newest snapshot {} is incomplete: chsnap show {} says which table it lacks",
             newest.id, newest.id

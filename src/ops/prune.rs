@@ -118,9 +118,9 @@ impl State {
 /// If the repository cannot be read.
 pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime<Utc>) -> Result<PrunePlan, OpError> {
     let measured = measure(repository, &request.paths, request.jobs)?;
-    let state = State::of(repository, &measured.summaries)?;
+    let as_it_is = State::of(repository, &measured.summaries)?;
     let main = measured.series.main.clone();
-    let candidates = candidates(repository, &measured.summaries, &state, &main, now)?;
+    let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now)?;
     let policy = request.policy.clone().sparing_the_last();
     let mut fates = decide(&candidates, &policy, now);
     if request.forgets_unreadable {
@@ -145,17 +145,17 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         );
         warnings.push(Warning::new(WarningKind::FreesTooLittle, message));
     }
-    let stale = stale(&candidates, &fates, now).into_iter().map(|stale| {
+    let ended = stale(&candidates, &fates, now).into_iter().map(|stale| {
         let ids = stale.members.iter().filter_map(|place| Some(measured.summaries.get(*place)?.id)).collect();
         let freed_bytes = measured.space.freed_bytes(&stale.members.iter().copied().collect::<Holders>());
         Stale { series: stale.series, newest: stale.newest, snapshots: ids, freed_bytes }
     });
-    let stale = stale.collect();
+    let stale = ended.collect();
     let policy = match request.free_bytes {
         Some(free) => format!("free {}; {policy}", size(free)),
         None => policy.to_string(),
     };
-    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale, policy }))
+    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state: as_it_is, stale, policy }))
 }
 
 /// Takes away what keeps snapshots only because they cannot be read, but for those that a newer chsnap reads.
@@ -223,7 +223,7 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
     let Outcome { free, guards, warnings, state, stale, policy } = outcome;
     let (freed, main_series) = (measured.freed(&ids), measured.series.main.clone());
     let cost = measured.cost;
-    PrunePlan { keep, freed, remove, free, stale, main_series, guards, warnings, cost, policy, state }
+    PrunePlan { keep, remove, freed, free, stale, main_series, guards, warnings, cost, policy, state }
 }
 
 fn candidates(

@@ -39,7 +39,12 @@ impl Locked<'_> {
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
-        let is_new = journal.find(&name)?.is_none();
+        let present = journal.find(&name)?;
+        if present.as_ref().is_some_and(|stat| stat.kind != Kind::File) {
+            // What is no file is never opened to be written: the other end of a pipe may be nobody's.
+            journal.find_and_read(&name, LIMIT_BYTES)?;
+        }
+        let is_new = present.is_none();
         // A line that a crash cut short has no end: ours begins on a new one, and so it does where that is not known.
         let ends_well = |bytes: Option<Vec<u8>>| bytes.is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
         if !journal.find_and_read(&name, LIMIT_BYTES).is_ok_and(ends_well) {
@@ -103,7 +108,7 @@ impl Repository {
         let Some(journal) = self.find_dir("journal")? else { return Ok((lines, gaps)) };
         for entry in journal.entries_with_kind()? {
             let file = entry.name.to_string_lossy().into_owned();
-            if entry.kind == Kind::File && file.ends_with(".jsonl") {
+            if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
                 match journal.read(&entry.name, LIMIT_BYTES) {
                     Ok(bytes) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
                     Err(error) if error.kind() == ErrorKind::NotFound => {}

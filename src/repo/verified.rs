@@ -63,6 +63,9 @@ struct Prepared {
     damaged: BTreeMap<(TableName, PartName), (BTreeSet<SnapshotId>, bool)>,
 }
 
+/// A part by its table and its name.
+type PartOfTable = (TableName, PartName);
+
 /// What is known of a damaged part of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -185,7 +188,7 @@ impl Checks {
     /// damaged inode: such a note is inherited, and holds where the snapshot has that part.
     #[must_use]
     pub fn damaged(&self) -> BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), Note>> {
-        let mut noted: BTreeMap<&(TableName, PartName), BTreeMap<SnapshotId, (Level, Note)>> = BTreeMap::new();
+        let mut noted: BTreeMap<&PartOfTable, BTreeMap<SnapshotId, (Level, Note)>> = BTreeMap::new();
         for (_, kind) in &self.events {
             match kind {
                 Kind::Created(id) => {

@@ -54,7 +54,8 @@ fn a_month_that_cannot_be_read_is_a_warning_of_every_command_and_stops_none() {
             "{command:?}: {document}"
         );
     }
-    let monitor = lab.chsnap().json(1, &["monitor", "--warn", "3650d", "--crit", "3650d"]);
+    let monitor = lab.run(1, &["monitor", "--json", "--warn", "3650d", "--crit", "3650d"]).stdout;
+    let monitor: serde_json::Value = serde_json::from_str(&monitor).expect("a document");
     assert_eq!(monitor["problems"][0]["kind"], "journal_unreadable");
     assert_eq!(events(&lab), before);
     lab.run(0, &["rm", &nights[1]]);

@@ -83,9 +83,7 @@ fn a_pin_ends_with_the_day_that_is_named_or_at_the_time() {
 fn a_wrong_pin_is_refused_and_changes_nothing() {
     let (lab, nights) = Lab::with_nights(2);
     for (code, arguments) in [
-        (2, &["pin", nights[0].as_str()][..]),
-        (2, &["pin", &nights[0], "--reason", " "]),
-        (2, &["pin", &nights[0], "--reason", "x", "--until", "2020-01-01"]),
+        (2, &["pin", &nights[0], "--reason", "x", "--until", "2020-01-01"][..]),
         (2, &["pin", &nights[0], "--reason", "x", "--until", "soon"]),
         (2, &["pin", "../x", "--reason", "x"]),
         (2, &["unpin"]),

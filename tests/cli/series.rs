@@ -279,7 +279,8 @@ fn the_last_good_snapshot_of_the_main_series_goes_only_by_force() {
 fn monitor_names_every_kind_of_trouble() {
     let (lab, nights) = Lab::with_nights(6);
     let monitor = |code, more: &[&str]| {
-        let document = lab.chsnap().json(code, &[&["monitor", "--warn", "3650d", "--crit", "3650d"], more].concat());
+        let all = [&["monitor", "--json", "--warn", "3650d", "--crit", "3650d"], more].concat();
+        let document: Value = serde_json::from_str(&lab.run(code, &all).stdout).expect("a document");
         let problems = document["problems"].as_array().expect("problems").clone();
         problems.iter().map(|problem| problem["kind"].as_str().expect("a kind").to_owned()).collect::<Vec<_>>()
     };
@@ -306,8 +307,8 @@ fn snapshots_that_cannot_be_read_go_only_when_it_is_said_and_newer_ones_never() 
     fs::write(lab.at(&nights[0]).join("manifest.json"), "garbage").expect("damage");
     fs::write(lab.at(&nights[1]).join("manifest.json"), r#"{"format": 7}"#).expect("a newer one");
     let prune = ["prune", "--keep-last", "5", "--dry-run"];
-    assert_eq!(lab.chsnap().json(3, &prune)["remove"], json!([]));
-    let document = lab.chsnap().json(3, &[&prune[..], &["--forget-unreadable"]].concat());
+    assert_eq!(lab.chsnap().json(0, &prune)["remove"], json!([]));
+    let document = lab.chsnap().json(0, &[&prune[..], &["--forget-unreadable"]].concat());
     assert_eq!(
         (ids(&document["remove"], "id"), &document["remove"][0]["reason"]),
         (nights[..1].to_vec(), &json!("unreadable"))
