@@ -187,9 +187,9 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
-            OpError::Repo(RepoError::NoSeries { .. }) => USAGE,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(
+            OpError::Repo(RepoError::NoSeries { .. })
+            | OpError::Reference(
                 ReferenceError::Invalid { .. }
                 | ReferenceError::NoSuchName { .. }
                 | ReferenceError::InTrash { .. }

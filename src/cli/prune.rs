@@ -22,6 +22,7 @@ use super::{CommandResult, DONE, WARNED, series};
 /// Move the snapshots that no rule keeps to the trash; gc then frees their space
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) policy: PolicyArgs,

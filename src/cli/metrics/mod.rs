@@ -179,7 +179,7 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
         number(incomplete),
     );
     let of_series = |summary: &&Summary| summary.is_of(main);
-    if let Some(last) = listing.snapshots.iter().map(|(summary, _)| summary).filter(of_series).last() {
+    if let Some(last) = listing.snapshots.iter().map(|(summary, _)| summary).rfind(of_series) {
         page.gauge(
             "chsnap_newest_snapshot_incomplete",
             "Whether the newest snapshot of the main series lacks a table that it could have had.",
