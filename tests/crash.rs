@@ -164,7 +164,14 @@ fn rm_undo_and_gc_interrupted_at_any_call_are_taken_up_again() {
 fn prune_interrupted_at_any_call_removes_whole_snapshots_of_its_plan_or_none() {
     let policy = Policy { keep_last: Count::Of(1), ..Policy::default() };
     let limits = Limits { removed_percent: 100, ..Limits::default() };
-    let request = PruneRequest { policy, free_bytes: None, limits, paths: PathMap::default(), jobs: 1 };
+    let request = PruneRequest {
+        policy,
+        free_bytes: None,
+        forgets_unreadable: false,
+        limits,
+        paths: PathMap::default(),
+        jobs: 1,
+    };
     for fault in [Fault::Kill].into_iter().chain(faulty::ERRNOS.map(Fault::Error)) {
         at_every_call(fault, |world, verbs, context| {
             for _ in 0..2 {

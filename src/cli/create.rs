@@ -196,7 +196,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 fn check(args: &Args) -> Result<(), Failure> {
     if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
         return Err(Failure::usage(format!(
-            "{name:?} cannot be the name of a snapshot: it is empty, or reads as an id or as latest"
+            "{name:?} cannot be the name of a snapshot: it reads as an id or as latest"
         ))
         .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
     }

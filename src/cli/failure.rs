@@ -189,10 +189,13 @@ impl From<OpError> for Failure {
         }
         let code = match &error {
             OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
-            OpError::Repo(RepoError::NoSeries { .. }) => USAGE,
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
-            OpError::Reference(
-                ReferenceError::Invalid { .. } | ReferenceError::InTrash { .. } | ReferenceError::AmbiguousName { .. },
+            OpError::Repo(RepoError::NoSeries { .. })
+            | OpError::Reference(
+                ReferenceError::Invalid { .. }
+                | ReferenceError::NoSuchName { .. }
+                | ReferenceError::InTrash { .. }
+                | ReferenceError::AmbiguousName { .. },
             )
             | OpError::NameConflict { .. }
             | OpError::Server(ServerError::Url(_)) => USAGE,
@@ -234,15 +237,18 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
+        OpError::Reference(ReferenceError::NoSuchName { nearest: Some(nearest), .. }) => {
+            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+        }
         OpError::Reference(ReferenceError::NotFound { nearest: Some(nearest), .. }) => {
             return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
         }
         OpError::Reference(ReferenceError::Invalid { text }) => {
             return nearest(text, ["latest"]).map(|near| format!("did you mean {near}?"));
         }
-        OpError::Reference(ReferenceError::NotFound { .. } | ReferenceError::TooFarBack { .. }) => {
-            "chsnap list shows the snapshots that there are"
-        }
+        OpError::Reference(
+            ReferenceError::NotFound { .. } | ReferenceError::NoSuchName { .. } | ReferenceError::TooFarBack { .. },
+        ) => "chsnap list shows the snapshots that there are",
         OpError::Reference(ReferenceError::InTrash { id }) => return Some(format!("chsnap undo {id} brings it back")),
         OpError::Reference(ReferenceError::AmbiguousName { .. }) => "name one of them by its id",
         OpError::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",

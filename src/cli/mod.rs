@@ -33,6 +33,7 @@ mod restore;
 mod restore_directory;
 mod restore_text;
 mod rm;
+mod rules;
 mod run;
 mod series;
 mod settings;
@@ -165,7 +166,7 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     cli.globals.note_sources(&found, early.profiles());
     if let Ok(layer) = early.layer() {
         cli.globals.main_series = series::configured(&layer);
-        cli.globals.rules = policy::RuleSources::new(&early.schema, &layer, &found);
+        cli.globals.rules = rules::sources(&early.schema, &layer, &found);
     }
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();

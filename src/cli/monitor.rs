@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use chsnap::fs;
-use chsnap::model::{Warning, WarningKind};
-use chsnap::ops;
+use chsnap::ops::{self, Alert, Severity};
 use chsnap::repo::LastCheck;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::globals::{Globals, duration};
@@ -24,6 +23,9 @@ pub(super) struct Args {
     /// It is critical if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "50h", value_parser = duration)]
     crit: Duration,
+    /// Warn of snapshots of which not every byte was read within this time, for example 60d [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    verified_within: Option<Duration>,
     /// Also write the figures for Prometheus, with those of the last run as they were
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
@@ -80,7 +82,10 @@ struct Found {
     snapshots: usize,
     damaged: usize,
     drifted: usize,
+    incomplete: usize,
     free_bytes: Option<u64>,
+    /// Whatever a person should be called for, the worst first.
+    problems: Vec<Alert>,
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
@@ -95,7 +100,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
             snapshots: 0,
             damaged: 0,
             drifted: 0,
+            incomplete: 0,
             free_bytes: None,
+            problems: Vec::new(),
         },
     };
     if let Some(path) = &args.metrics_file
@@ -110,7 +117,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
             "message": found.message, "newest": found.newest.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
             "age_seconds": found.age_seconds, "warn_seconds": args.warn.as_secs(), "crit_seconds": args.crit.as_secs(),
             "snapshots": found.snapshots, "damaged_snapshots": found.damaged, "drifted_snapshots": found.drifted,
-            "free_bytes": found.free_bytes,
+            "incomplete_snapshots": found.incomplete, "free_bytes": found.free_bytes,
+            "problems": found.problems.iter().map(problem).collect::<Vec<_>>(),
         }));
     } else {
         // One line, and no bar in the message: behind a bar stand the figures.
@@ -118,6 +126,18 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
         output.text(&format!("CHSNAP {} - {message}{}\n", found.state.word(), figures(&found, args)));
     }
     found.state as u8
+}
+
+fn state(severity: Severity) -> State {
+    match severity {
+        Severity::Warning => State::Warning,
+        Severity::Critical => State::Critical,
+    }
+}
+
+fn problem(alert: &Alert) -> Value {
+    let word = state(alert.severity).word().to_lowercase();
+    json!({"kind": alert.warning.kind, "state": word, "message": alert.warning.message})
 }
 
 /// `label=value[unit];warn;crit;min` (the development guidelines of the Nagios plugins).
@@ -146,7 +166,9 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         snapshots,
         damaged: count(|check| check.damaged),
         drifted: count(|check| check.drifted),
+        incomplete: good().filter(|summary| summary.incomplete).count(),
         free_bytes,
+        problems: ops::alerts(&repository, &listing, args.verified_within, now)?,
     };
     // One that is dated in the future says nothing of how long ago the last night was.
     let Some(newest) = listing.newest_good(now) else { return Ok(found) };
@@ -163,12 +185,9 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         render::age(newest.time, now),
         render::count(snapshots as u64, "snapshot")
     );
-    // What verification found damaged is critical; all else that list warns of, drift too, is a warning.
-    let is_damage = |warning: &&Warning| warning.kind == WarningKind::DamageFound;
-    let damage = listing.warnings.iter().find(is_damage);
-    if let Some(problem) = damage.or(listing.warnings.first()) {
-        state = state.max(if damage.is_some() { State::Critical } else { State::Warning });
-        message = format!("{message}; {problem}");
+    for alert in &found.problems {
+        state = state.max(self::state(alert.severity));
+        message = format!("{message}; {}", alert.warning);
     }
     Ok(Found { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), ..found })
 }

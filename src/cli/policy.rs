@@ -5,13 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use chsnap::plan::retention::{Count, NameGlob, Policy, Span};
-use clap::FromArgMatches as _;
-use clap::parser::ValueSource;
 use serde_json::{Value, json};
-
-use super::Cli;
-use super::failure::Failure;
-use super::settings::{self, Layer, Schema};
 
 /// What stays, of each series by itself. Rules add up: a snapshot stays if any of them keeps it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -168,57 +162,23 @@ fn longer(one: Option<Span>, other: Option<Span>) -> Option<Span> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct RuleSources {
     /// Ids of the options that the command line gives.
-    from_line: BTreeSet<String>,
+    pub(super) from_line: BTreeSet<String>,
     /// What the files alone say.
-    of_files: PolicyArgs,
+    pub(super) of_files: PolicyArgs,
     /// Each rule and floor that was given, wherever.
-    given: Vec<GivenRule>,
+    pub(super) given: Vec<GivenRule>,
 }
 
 /// A rule, floor or zone as it was given.
 #[derive(Clone, Debug)]
-struct GivenRule {
-    key: String,
-    values: Vec<String>,
+pub(super) struct GivenRule {
+    pub(super) key: String,
+    pub(super) values: Vec<String>,
     /// None for the command line.
-    file: Option<String>,
+    pub(super) file: Option<String>,
 }
 
-/// The commands whose rules on the command line and in the files are told apart.
-const BY_SOURCE: [&str; 2] = ["prune", "simulate"];
-
 impl RuleSources {
-    /// What a command line and the files say.
-    pub(super) fn new(schema: &Schema, layer: &Layer, found: &clap::ArgMatches) -> Self {
-        let Some((name, found)) = found.subcommand().filter(|(name, _)| BY_SOURCE.contains(name)) else {
-            return Self::default();
-        };
-        let command = settings::defaults(super::tree(), schema, layer);
-        let of_files = command.try_get_matches_from(["chsnap", name]).ok();
-        let of_files = of_files.and_then(|found| Cli::from_arg_matches(&found).ok());
-        let of_files = match of_files.map(|cli| cli.command) {
-            Some(super::Command::Prune(args)) => args.policy,
-            Some(super::Command::Simulate(args)) => args.policy,
-            _ => PolicyArgs::default(),
-        };
-        let mut sources = Self { of_files, ..Self::default() };
-        let keys = schema.section(name).into_iter().flatten();
-        for (key, option) in keys.filter(|(key, _)| is_of_policy(key)) {
-            let sections = [name, "prune"].map(|section| layer.sections.get(section)?.get(key));
-            if let Some(setting) = sections.into_iter().flatten().next() {
-                let file = Some(setting.origin.to_string());
-                sources.given.push(GivenRule { key: key.clone(), values: setting.values.clone(), file });
-            }
-            if found.value_source(&option.id) == Some(ValueSource::CommandLine) {
-                let raw = found.get_raw(&option.id).into_iter().flatten();
-                let values = raw.map(|value| value.to_string_lossy().into_owned()).collect();
-                sources.given.push(GivenRule { key: key.clone(), values, file: None });
-                sources.from_line.insert(option.id.clone());
-            }
-        }
-        sources
-    }
-
     /// The rules of the command line added to those of the files, or, with `only_these`, without them.
     pub(super) fn added(&self, args: &PolicyArgs, only_these: bool) -> RulesInForce {
         let line = args.only(&self.from_line);
@@ -262,7 +222,8 @@ impl RuleSources {
 
 const FLOORS: [&str; 4] = ["keep_other_within", "min_age", "min_keep", "zone"];
 
-fn is_of_policy(key: &str) -> bool {
+/// Whether a key of a configuration file is one of the policy.
+pub(super) fn is_of_policy(key: &str) -> bool {
     key.starts_with("keep_") || FLOORS.contains(&key)
 }
 
@@ -293,14 +254,3 @@ impl RulesInForce {
 }
 
 const LINE: &str = "command line";
-
-/// The policy, unless it has no rule: what nobody asked to keep must not go for that.
-pub(super) fn with_a_rule(policy: Policy) -> Result<Policy, Failure> {
-    if policy.is_empty() {
-        return Err(Failure::usage("no rule says what to keep").with_hint(
-            "give one at least, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12; --min-keep and --min-age \
-             are floors below the rules, and no rules themselves",
-        ));
-    }
-    Ok(policy)
-}

@@ -3,9 +3,9 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
-use chsnap::ops::prune::{Leaving, PrunePlan, PruneRequest, Stale, carry_out, plan_prune};
+use chsnap::ops::prune::{Leaving, PrunePlan, PruneRequest, Stale, carry_out, plan_prune, record_refusal};
 use chsnap::plan::retention::{Limits, Policy};
-use chsnap::repo::Summary;
+use chsnap::repo::{Repository, Summary};
 use serde_json::{Value, json};
 
 use super::confirm::{Answer, confirm};
@@ -13,14 +13,16 @@ use super::failure::Failure;
 use super::globals::{Globals, size};
 use super::opening;
 use super::output::{Output, with_warnings};
-use super::policy::{PolicyArgs, RulesInForce, with_a_rule};
+use super::policy::{PolicyArgs, RulesInForce};
 use super::render;
 use super::render::Align::{Left, Right};
+use super::rules::with_a_rule;
 use super::{CommandResult, DONE, WARNED, series};
 
 /// Move the snapshots that no rule keeps to the trash; gc then frees their space
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
@@ -31,6 +33,9 @@ pub(super) struct Args {
     /// Use the rules given here without those of the configuration files, to which they are added otherwise
     #[arg(long)]
     only_these: bool,
+    /// Also remove snapshots whose manifest cannot be read; never those that a newer chsnap has made
+    #[arg(long)]
+    forget_unreadable: bool,
     /// Refuse to remove more than so many percent of the snapshots of a series
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
@@ -89,6 +94,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let request = PruneRequest {
         policy: rules.policy.clone(),
         free_bytes: args.free,
+        forgets_unreadable: args.forget_unreadable,
         limits: Limits { removed_percent: args.max_share, ..Limits::default() },
         paths: globals.paths(),
         jobs: globals.jobs_for(&repository),
@@ -100,6 +106,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.warnings(&plan.warnings);
     }
     let verdict = verdict(args, &plan, output);
+    if verdict == Verdict::Refused && args.yes {
+        record_refused(&repository, &plan, globals);
+    }
     if verdict == Verdict::Pruned {
         // The answer may have taken a while.
         let now = Utc::now();
@@ -110,6 +119,15 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.json(&document(&plan, verdict, &rules, output));
     }
     conclude(&plan, verdict, globals, output)
+}
+
+/// Only monitor asks for it: what cannot be written down is no failure.
+fn record_refused(repository: &Repository, plan: &PrunePlan, globals: &Globals) {
+    let now = Utc::now();
+    let locked = repository.lock("prune", now, globals.lock_wait).map_err(OpError::from);
+    if let Err(error) = locked.and_then(|locked| record_refusal(&locked, plan, now)) {
+        tracing::debug!(error = chsnap::monitor::chain(&error), "the journal does not have the refusal");
+    }
 }
 
 fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> Verdict {
@@ -168,10 +186,23 @@ fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Outp
 }
 
 fn why(leaving: &Leaving, policy: &Policy) -> String {
-    if leaving.is_of_ended_series {
+    if leaving.summary.problem.is_some() {
+        "it cannot be read".to_owned()
+    } else if leaving.is_of_ended_series {
         format!("its series has had nothing new within {}", policy.keep_other_within)
     } else {
         "no rule keeps it".to_owned()
+    }
+}
+
+/// Why it goes, for programs.
+fn reason(leaving: &Leaving) -> &'static str {
+    if leaving.summary.problem.is_some() {
+        "unreadable"
+    } else if leaving.is_of_ended_series {
+        "series_ended"
+    } else {
+        "no_rule"
     }
 }
 
@@ -281,7 +312,7 @@ fn document(plan: &PrunePlan, verdict: Verdict, rules: &RulesInForce, output: &O
                 "name": leaving.summary.label.text,
                 "series": series(&leaving.summary),
                 "incomplete": leaving.summary.incomplete,
-                "reason": if leaving.is_of_ended_series { "series_ended" } else { "no_rule" },
+                "reason": reason(leaving),
                 "freed_bytes": leaving.freed_bytes,
                 "freed_with_older_bytes": leaving.freed_with_older_bytes,
             })
@@ -296,7 +327,7 @@ fn document(plan: &PrunePlan, verdict: Verdict, rules: &RulesInForce, output: &O
             })
         })
         .collect();
-    let reason = match verdict {
+    let refused_because = match verdict {
         Verdict::Refused => Some(guards.join("; ")),
         Verdict::Unconfirmed => Some("not confirmed: --yes carries the plan out".to_owned()),
         _ => None,
@@ -304,7 +335,7 @@ fn document(plan: &PrunePlan, verdict: Verdict, rules: &RulesInForce, output: &O
     let document = json!({
         "schema": output.schema(),
         "state": verdict.name(),
-        "reason": reason,
+        "reason": refused_because,
         "policy": policy.to_string(),
         "rules": rules.json(),
         "main_series": plan.main_series.to_string(),

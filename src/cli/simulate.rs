@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::calendar::{Calendar, Mark};
 use super::globals::{Globals, duration};
 use super::output::Output;
-use super::policy::{PolicyArgs, with_a_rule};
+use super::policy::PolicyArgs;
 use super::render;
 use super::render::Align::{Left, Right};
+use super::rules::with_a_rule;
 use super::times::{self, Listed};
 use super::{CommandResult, DONE, Failure};
 

@@ -171,6 +171,16 @@ pub enum WarningKind {
     /// Verification found damage in a snapshot.
     DamageFound,
 
+    // Of `monitor`.
+    /// A snapshot was not restored as it was taken when it was drilled.
+    DrillFailed,
+    /// The newest snapshot lacks a table that it could have had.
+    SnapshotIncomplete,
+    /// Not every byte of a snapshot was read for long.
+    NotVerified,
+    /// The last unattended prune was refused.
+    PruneRefused,
+
     // Of `run`.
     /// Less is free than `min_free` asks for.
     LowSpace,

@@ -1,6 +1,7 @@
 //! The use cases. Each reads as the pipeline that `docs/design.md` describes.
 
 mod access;
+mod alerts;
 pub mod create;
 mod diff;
 mod disks;
@@ -24,6 +25,7 @@ pub mod verify;
 mod waiting;
 
 pub use access::{ShownAccess, show_access};
+pub use alerts::{Alert, Severity, alerts};
 pub use diff::{Compared, diff_live, diff_snapshots};
 pub use doctor::{Check, Examination, State, doctor};
 pub use drill::{

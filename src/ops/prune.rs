@@ -10,9 +10,10 @@ use crate::plan::retention::{
     stale,
 };
 use crate::plan::{Holders, SeriesKey};
-use crate::repo::{Event, Index, Locked, Pin, Removal, Repository, Summary};
+use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
 
 use super::error::OpError;
+use super::read::journal_gap;
 use super::usage::{Cost, Freed, Measured, measure};
 
 /// What is asked.
@@ -22,6 +23,8 @@ pub struct PruneRequest {
     pub policy: Policy,
     /// No more goes than frees so many bytes, if that is said.
     pub free_bytes: Option<u64>,
+    /// Whether snapshots go that cannot be read; never those of a newer format.
+    pub forgets_unreadable: bool,
     /// What looks like a mistake.
     pub limits: Limits,
     /// How the server's paths are to be read here.
@@ -115,11 +118,14 @@ impl State {
 /// If the repository cannot be read.
 pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime<Utc>) -> Result<PrunePlan, OpError> {
     let measured = measure(repository, &request.paths, request.jobs)?;
-    let state = State::of(repository, &measured.summaries)?;
+    let as_it_is = State::of(repository, &measured.summaries)?;
     let main = measured.series.main.clone();
-    let candidates = candidates(repository, &measured.summaries, &state, &main, now)?;
+    let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now)?;
     let policy = request.policy.clone().sparing_the_last();
     let mut fates = decide(&candidates, &policy, now);
+    if request.forgets_unreadable {
+        forget_unreadable(&mut fates, &measured.summaries);
+    }
     let free = request.free_bytes.map(|wanted_bytes| {
         let freed = |places: &[usize]| measured.space.freed_bytes(&places.iter().copied().collect::<Holders>());
         if policy.is_empty() {
@@ -130,6 +136,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     });
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
+    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
         let message = format!(
             "all that may go frees {}, less than the {} that were asked for",
@@ -138,17 +145,36 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         );
         warnings.push(Warning::new(WarningKind::FreesTooLittle, message));
     }
-    let stale = stale(&candidates, &fates, now).into_iter().map(|stale| {
+    let ended = stale(&candidates, &fates, now).into_iter().map(|stale| {
         let ids = stale.members.iter().filter_map(|place| Some(measured.summaries.get(*place)?.id)).collect();
         let freed_bytes = measured.space.freed_bytes(&stale.members.iter().copied().collect::<Holders>());
         Stale { series: stale.series, newest: stale.newest, snapshots: ids, freed_bytes }
     });
-    let stale = stale.collect();
+    let stale = ended.collect();
     let policy = match request.free_bytes {
         Some(free) => format!("free {}; {policy}", size(free)),
         None => policy.to_string(),
     };
-    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state, stale, policy }))
+    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state: as_it_is, stale, policy }))
+}
+
+/// Takes away what keeps snapshots only because they cannot be read, but for those that a newer chsnap reads.
+fn forget_unreadable(fates: &mut [Fate], summaries: &[Summary]) {
+    for fate in fates {
+        if summaries.get(fate.index).is_some_and(|summary| summary.state == "damaged") {
+            fate.reasons.retain(|reason| !matches!(reason, Reason::Unreadable(_)));
+        }
+    }
+}
+
+/// Writes down that an unattended prune was refused, for `monitor`.
+///
+/// # Errors
+/// If the journal cannot be written.
+pub fn record_refusal(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> Result<(), OpError> {
+    let guards = plan.guards.iter().map(ToString::to_string).collect();
+    locked.record_if_there_is_room(now, &Event::PruneRefused { guards })?;
+    Ok(())
 }
 
 /// Why each snapshot stays by a policy. One without a reason would go.
@@ -197,7 +223,7 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
     let Outcome { free, guards, warnings, state, stale, policy } = outcome;
     let (freed, main_series) = (measured.freed(&ids), measured.series.main.clone());
     let cost = measured.cost;
-    PrunePlan { keep, freed, remove, free, stale, main_series, guards, warnings, cost, policy, state }
+    PrunePlan { keep, remove, freed, free, stale, main_series, guards, warnings, cost, policy, state }
 }
 
 fn candidates(
@@ -207,12 +233,12 @@ fn candidates(
     main: &SeriesKey,
     now: DateTime<Utc>,
 ) -> Result<Vec<Candidate>, OpError> {
-    let checks = repository.checks()?;
-    let of = |summary: &Summary| {
-        let is_damaged = !checks.damaged_parts(summary.id).is_empty();
-        candidate(summary, is_damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
+    let ids: Vec<SnapshotId> = summaries.iter().map(|summary| summary.id).collect();
+    let checks = repository.last_checks(&ids)?;
+    let of = |(summary, check): (&Summary, &LastCheck)| {
+        candidate(summary, check.damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
     };
-    Ok(summaries.iter().map(of).collect())
+    Ok(summaries.iter().zip(&checks).map(of).collect())
 }
 
 /// A snapshot as the rules see it, with the pin that holds.

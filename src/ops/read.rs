@@ -10,7 +10,7 @@ use crate::fs::Dir;
 use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference};
 use crate::repo::{
-    Checks, Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
+    Event, Index, IndexPlace, JournalGap, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
     Summary, line,
 };
 
@@ -83,12 +83,15 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         .iter()
         .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
         .collect::<Result<_, RepoError>>()?;
-    let checks = repository.checks().unwrap_or_else(|error| {
+    let ids: Vec<SnapshotId> = index.summaries().iter().map(|summary| summary.id).collect();
+    let checks = repository.last_checks(&ids).unwrap_or_else(|error| {
         let message = format!("when snapshots were verified is not known: {}", crate::monitor::chain(&error));
         warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
-        Checks::default()
+        vec![LastCheck::default(); ids.len()]
     });
-    let checks: Vec<LastCheck> = index.summaries().iter().map(|summary| checks.last(summary.id)).collect();
+    for gap in repository.journal_gaps()? {
+        warnings.push(journal_gap(&gap));
+    }
     warnings.extend(found_by_checks(index.summaries(), &checks));
     Ok(Listing {
         snapshots,
@@ -121,6 +124,16 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
         warnings.push(Warning::new(WarningKind::Drift, message));
     }
     warnings
+}
+
+/// The warning of a month of the journal that cannot be read.
+pub(super) fn journal_gap(gap: &JournalGap) -> Warning {
+    let message = format!(
+        "journal/{} cannot be read, and what it held is not known (which snapshots were verified, drilled or removed then): {}",
+        gap.file.escape_debug(),
+        gap.reason
+    );
+    Warning::new(WarningKind::JournalUnreadable, message)
 }
 
 /// The warning of a snapshot that cannot be read.
@@ -210,7 +223,7 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
-            let check = repository.checks().map(|checks| checks.last(id)).unwrap_or_default();
+            let check = repository.last_checks(&[id]).ok().and_then(|mut checks| checks.pop()).unwrap_or_default();
             let drill = drills(&repository.events()?).remove(&id);
             let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));

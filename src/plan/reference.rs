@@ -37,12 +37,20 @@ pub enum ReferenceError {
         /// What was given.
         text: String,
     },
-    /// No snapshot has such an id or name.
+    /// No snapshot has such an id.
     #[error("no snapshot {text:?}")]
     NotFound {
         /// What was given.
         text: String,
-        /// The id or name that is most like it, if one is.
+        /// The id that is most like it, if one is.
+        nearest: Option<SnapshotId>,
+    },
+    /// No snapshot has such a name.
+    #[error("no snapshot has the name {text:?}")]
+    NoSuchName {
+        /// What was given.
+        text: String,
+        /// The name that is most like it, if one is.
         nearest: Option<String>,
     },
     /// The snapshot was removed.
@@ -101,21 +109,17 @@ fn begins_an_id(text: &str) -> bool {
     !text.is_empty() && head.bytes().zip(SHAPE).all(is_as) && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `N` of `latest~N`, and 0 of `latest`.
-fn latest(text: &str) -> Option<Option<usize>> {
+/// What follows `latest` in a text that is `latest` or begins with `latest~`: nothing, or what stands behind the tilde.
+fn latest(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("latest")?;
-    match rest.strip_prefix('~') {
-        None if rest.is_empty() => Some(Some(0)),
-        None => None,
-        Some(back) => Some(back.parse().ok()),
-    }
+    if rest.is_empty() { Some("0") } else { rest.strip_prefix('~') }
 }
 
-/// Whether a name could not be told from another way to name a snapshot: it is empty, or reads as `latest`, as an id, or as
-/// the beginning of one.
+/// Whether a name could not be told from another way to name a snapshot: it reads as `latest`, as an id, or as the beginning
+/// of one.
 #[must_use]
 pub fn is_reserved_name(text: &str) -> bool {
-    text.is_empty() || latest(text).is_some() || begins_an_id(text)
+    latest(text).is_some() || begins_an_id(text)
 }
 
 impl FromStr for SnapshotReference {
@@ -124,7 +128,7 @@ impl FromStr for SnapshotReference {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || ReferenceError::Invalid { text: text.to_owned() };
         match latest(text) {
-            Some(back) => return back.map(Self::Latest).ok_or_else(invalid),
+            Some(back) => return back.parse().map(Self::Latest).map_err(|_| invalid()),
             None if text.is_empty() => return Err(invalid()),
             None => {}
         }
@@ -165,7 +169,7 @@ impl SnapshotReference {
                 }),
             },
             Self::Name(text) => match matching(&|known| known.name == Some(text)).as_slice() {
-                [] => Err(not_found(text, known)),
+                [] => Err(no_such_name(text, known)),
                 [id] => Ok(*id),
                 ids => Err(ReferenceError::AmbiguousName { text: text.clone(), ids: ids.to_vec() }),
             },
@@ -174,12 +178,12 @@ impl SnapshotReference {
 }
 
 fn not_found(text: &str, known: &[Known<'_>]) -> ReferenceError {
-    let nearest = if begins_an_id(text) {
-        nearest_id(text, known).map(|id| id.to_string())
-    } else {
-        nearest(text, known.iter().filter_map(|known| known.name).chain(["latest"])).map(ToString::to_string)
-    };
-    ReferenceError::NotFound { text: text.to_owned(), nearest }
+    ReferenceError::NotFound { text: text.to_owned(), nearest: nearest_id(text, known) }
+}
+
+fn no_such_name(text: &str, known: &[Known<'_>]) -> ReferenceError {
+    let names = known.iter().filter_map(|known| known.name).chain(["latest"]);
+    ReferenceError::NoSuchName { text: text.to_owned(), nearest: nearest(text, names).map(ToOwned::to_owned) }
 }
 
 fn nearest_id(text: &str, known: &[Known<'_>]) -> Option<SnapshotId> {
@@ -228,7 +232,8 @@ mod tests {
         assert!(matches!(gone, Err(ReferenceError::NotFound { .. })), "{gone:?}");
         assert_eq!(resolve("2026-11-22T020000Z-").expect("a beginning"), "2026-11-22T020000Z-2");
         let nearest = |text: &str| match resolve(text) {
-            Err(ReferenceError::NotFound { nearest, .. }) => nearest,
+            Err(ReferenceError::NotFound { nearest, .. }) => nearest.map(|id| id.to_string()),
+            Err(ReferenceError::NoSuchName { nearest, .. }) => nearest,
             other => panic!("{other:?}"),
         };
         assert_eq!(nearest("2026-11-31T020000Z").as_deref(), Some("2026-11-21T020000Z"));
@@ -242,9 +247,9 @@ mod tests {
         let two = resolve("nightly").expect_err("two have it").to_string();
         assert!(two.contains("2026-11-22T020000Z, 2026-11-22T020000Z-2"), "{two}");
         for text in ["../x", "2026/11", "newest", "latestx", "1-2"] {
-            assert!(matches!(resolve(text), Err(ReferenceError::NotFound { .. })), "{text}");
+            assert!(matches!(resolve(text), Err(ReferenceError::NoSuchName { .. })), "{text}");
         }
-        for text in ["", "latest", "latest~2", "latest~x", "2026", "7", "2026-11-22T020000Z-2"] {
+        for text in ["latest", "latest~2", "latest~x", "2026", "7", "2026-11-22T020000Z-2"] {
             assert!(is_reserved_name(text), "{text}");
         }
         for text in ["nightly", "latest-good", "2026-11-22 before the upgrade", "26.9", "20261122"] {

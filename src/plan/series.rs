@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::TableName;
 
 use super::choose::Selection;
+use super::pattern::TablePattern;
 
 /// A selection, normalised: equal for selections that differ only in order, in repetition, or by a pattern for all tables.
 ///
@@ -65,8 +66,8 @@ impl SeriesKey {
 impl From<&Selection> for SeriesKey {
     fn from(selection: &Selection) -> Self {
         Self::new(
-            selection.include.iter().map(|pattern| pattern.as_str()),
-            selection.exclude.iter().map(|pattern| pattern.as_str()),
+            selection.include.iter().map(TablePattern::as_str),
+            selection.exclude.iter().map(TablePattern::as_str),
             selection.partitions.iter().map(|partition| partition.0.as_str()),
         )
     }

@@ -84,6 +84,11 @@ pub enum Event {
         /// The snapshots.
         ids: Vec<SnapshotId>,
     },
+    /// An unattended prune was refused, for these reasons.
+    PruneRefused {
+        /// What spoke against it.
+        guards: Vec<String>,
+    },
     /// Snapshots were verified.
     Verified(Box<Verified>),
     /// Damaged entries were replaced by links of intact copies.
@@ -136,6 +141,10 @@ pub struct DamagedPart {
     pub part: PartName,
     /// The snapshots in which it is damaged, also those that were not looked at and share the inode.
     pub ids: Vec<SnapshotId>,
+    /// Whether something outside of the snapshots, the live table most likely, links the inode too: then later snapshots may
+    /// have it. The first versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<bool>,
 }
 
 /// One run of `verify`, as the journal keeps it.
@@ -143,6 +152,12 @@ pub struct DamagedPart {
 pub struct Verified {
     /// The snapshots that were checked.
     pub ids: Vec<SnapshotId>,
+    /// When the run began; the first versions did not say. Snapshots that were made later are not of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<DateTime<Utc>>,
+    /// The snapshots that could not be checked, because their list of parts could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<SnapshotId>,
     /// How thoroughly.
     pub level: Level,
     /// Patterns of the tables that were checked; none for all.

@@ -10,7 +10,7 @@ use super::event::Event;
 use super::lock::Locked;
 use super::repository::Repository;
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     /// Counts the events of the repository, whatever the clock said.
     number: u64,
@@ -35,17 +35,23 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let name = format!("{}.jsonl", now.format("%Y-%m"));
-        let number = self.repository().numbers()?.max().map_or(1, |number| number.saturating_add(1));
+        let number = self.repository().numbers()?.max().map_or(1, |number: u64| number.saturating_add(1));
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
-        let present = journal.find_and_read(&name, LIMIT_BYTES)?;
-        // A line that a crash cut short has no end: ours begins on a new one.
-        if present.as_ref().is_some_and(|bytes| !bytes.is_empty() && !bytes.ends_with(b"\n")) {
+        let present = journal.find(&name)?;
+        if present.as_ref().is_some_and(|stat| stat.kind != Kind::File) {
+            // What is no file is never opened to be written: the other end of a pipe may be nobody's.
+            journal.find_and_read(&name, LIMIT_BYTES)?;
+        }
+        let is_new = present.is_none();
+        // A line that a crash cut short has no end: ours begins on a new one, and so it does where that is not known.
+        let ends_well = |bytes: Option<Vec<u8>>| bytes.is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
+        if !journal.find_and_read(&name, LIMIT_BYTES).is_ok_and(ends_well) {
             text.insert(0, '\n');
         }
         journal.append(&name, 0o640, text.as_bytes())?;
-        if present.is_none() {
+        if is_new {
             journal.sync()?;
         }
         Ok(())
@@ -71,35 +77,54 @@ impl Locked<'_> {
 }
 
 impl Repository {
-    /// The events that the journal holds, in the order in which they happened. Lines that cannot be read are passed
-    /// over, and so is what is no file of a journal.
+    /// The events that the journal holds, in the order in which they happened. Lines that cannot be read are passed over,
+    /// and so are months that cannot ([`Repository::journal_gaps`] has them), and what is no file of a journal. A line that
+    /// stands there twice is one event.
     ///
     /// # Errors
-    /// If the journal is there and cannot be read.
+    /// If the directory of the journal is there and cannot be read.
     pub fn events(&self) -> Result<Vec<(DateTime<Utc>, Event)>, RepoError> {
-        Ok(self.lines()?.into_iter().map(|line| (line.time, line.event)).collect())
+        let (mut lines, _) = self.read_lines(|text| serde_json::from_slice::<Line>(text).ok())?;
+        lines.sort_by_key(|line| (line.number, line.time));
+        lines.dedup();
+        Ok(lines.into_iter().map(|line| (line.time, line.event)).collect())
     }
 
-    fn lines(&self) -> Result<Vec<Line>, RepoError> {
-        let mut lines: Vec<Line> = self.read_lines(|text| serde_json::from_slice(text).ok())?;
-        lines.sort_by_key(|line| line.number);
-        Ok(lines)
+    /// The months of the journal that cannot be read: what they held is not known, and nothing else is lost by it.
+    ///
+    /// # Errors
+    /// If the directory of the journal is there and cannot be read.
+    pub fn journal_gaps(&self) -> Result<Vec<JournalGap>, RepoError> {
+        Ok(self.read_lines(|_| None::<()>)?.1)
     }
 
-    fn numbers(&self) -> Result<impl Iterator<Item = u64>, RepoError> {
-        let heads: Vec<Head> = self.read_lines(|text| serde_json::from_slice(text).ok())?;
+    fn numbers(&self) -> Result<impl Iterator<Item = u64> + use<>, RepoError> {
+        let (heads, _) = self.read_lines(|text| serde_json::from_slice::<Head>(text).ok())?;
         Ok(heads.into_iter().map(|head| head.number))
     }
 
-    fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, RepoError> {
-        let Some(journal) = self.find_dir("journal")? else { return Ok(Vec::new()) };
-        let mut lines = Vec::new();
+    fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<(Vec<T>, Vec<JournalGap>), RepoError> {
+        let (mut lines, mut gaps) = (Vec::new(), Vec::new());
+        let Some(journal) = self.find_dir("journal")? else { return Ok((lines, gaps)) };
         for entry in journal.entries_with_kind()? {
+            let file = entry.name.to_string_lossy().into_owned();
             if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
-                let bytes = journal.read(&entry.name, LIMIT_BYTES)?;
-                lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line));
+                match journal.read(&entry.name, LIMIT_BYTES) {
+                    Ok(bytes) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => gaps.push(JournalGap { file, reason: crate::monitor::chain(&error) }),
+                }
             }
         }
-        Ok(lines)
+        Ok((lines, gaps))
     }
+}
+
+/// A month of the journal that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalGap {
+    /// Its file in `journal/`.
+    pub file: String,
+    /// Why it cannot be read.
+    pub reason: String,
 }

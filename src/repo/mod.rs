@@ -42,6 +42,7 @@ pub use holdings_added::HeldParts;
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{Intent, Leftover, ShadowPlace};
+pub use journal::JournalGap;
 pub use layout::{
     DATA, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
     table_below_data, table_path,
@@ -60,4 +61,4 @@ pub use sources::{FileKey, NewPart, Source, Sources};
 pub use summary::Summary;
 pub use trash::{Condemned, Scratch};
 pub use uncovered::{PartFile, UncoveredFiles};
-pub use verified::{Checks, Covered, LastCheck};
+pub use verified::{Checks, Covered, LastCheck, Note};

@@ -50,6 +50,7 @@ pub struct Summary {
     pub server_version: String,
 }
 
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
 fn as_name<S: serde::Serializer>(series: &Option<SeriesKey>, serializer: S) -> Result<S::Ok, S::Error> {
     series.as_ref().map(ToString::to_string).serialize(serializer)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::fs::Dir;
 use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::plan::{Slice, TablePattern};
 
@@ -26,6 +27,9 @@ pub struct LastCheck {
     /// Since when every byte has been read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_time: Option<DateTime<Utc>>,
+    /// When any of its bytes were last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_data_time: Option<DateTime<Utc>>,
     /// The newest slice, where a round is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
@@ -55,7 +59,20 @@ struct Prepared {
     patterns: Vec<TablePattern>,
     spared: HashSet<(TableName, PartName)>,
     read: Option<HashSet<(TableName, PartName)>>,
-    damaged: BTreeMap<(TableName, PartName), BTreeSet<SnapshotId>>,
+    /// The snapshots that each damaged part is in, and whether something outside of them may link the damage.
+    damaged: BTreeMap<(TableName, PartName), (BTreeSet<SnapshotId>, bool)>,
+}
+
+/// A part by its table and its name.
+type PartOfTable = (TableName, PartName);
+
+/// What is known of a damaged part of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether something outside of the snapshots, the live table most likely, may link the damage.
+    pub may_be_live: bool,
+    /// Whether the snapshot was made after the damage was found in others, so that it may have it.
+    pub is_inherited: bool,
 }
 
 /// The snapshots in which a part's bytes were read, and when.
@@ -76,10 +93,12 @@ fn each(lists: &[TableParts]) -> impl Iterator<Item = (TableName, PartName)> {
 
 impl Prepared {
     fn new(run: &Verified) -> Self {
-        let mut damaged: BTreeMap<_, BTreeSet<SnapshotId>> = BTreeMap::new();
+        let mut damaged: BTreeMap<_, (BTreeSet<SnapshotId>, bool)> = BTreeMap::new();
         for part in &run.damaged {
             let table = TableName::new(part.database.clone(), part.table.clone());
-            damaged.entry((table, part.part.clone())).or_default().extend(&part.ids);
+            let (ids, may_be_live) = damaged.entry((table, part.part.clone())).or_default();
+            ids.extend(&part.ids);
+            *may_be_live |= part.live.unwrap_or(true);
         }
         Self {
             ids: run.ids.iter().copied().collect(),
@@ -163,17 +182,21 @@ impl Checks {
         covered
     }
 
-    /// The parts that must be no source of another snapshot: found damaged in this one, or in one that stood when it was
-    /// made, and not found whole in it since.
+    /// What was found damaged in each snapshot, or may have come into it since, and was not found whole since.
+    ///
+    /// A snapshot that was made while a part was damaged may have it too, if something outside of the snapshots linked the
+    /// damaged inode: such a note is inherited, and holds where the snapshot has that part.
     #[must_use]
-    pub fn damaged_parts(&self, id: SnapshotId) -> BTreeSet<(TableName, PartName)> {
-        let mut noted: BTreeMap<&(TableName, PartName), BTreeMap<SnapshotId, Level>> = BTreeMap::new();
+    pub fn damaged(&self) -> BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), Note>> {
+        let mut noted: BTreeMap<&PartOfTable, BTreeMap<SnapshotId, (Level, Note)>> = BTreeMap::new();
         for (_, kind) in &self.events {
             match kind {
                 Kind::Created(id) => {
                     for snapshots in noted.values_mut() {
-                        let level = snapshots.values().copied().max().unwrap_or(Level::Data);
-                        snapshots.insert(*id, level);
+                        let live = snapshots.values().filter(|(_, note)| note.may_be_live).map(|(level, _)| *level);
+                        if let Some(level) = live.max() {
+                            snapshots.insert(*id, (level, Note { may_be_live: true, is_inherited: true }));
+                        }
                     }
                 }
                 Kind::Verified(run) => {
@@ -181,35 +204,57 @@ impl Checks {
                         let proves =
                             |level: Level| run.run.level >= level && (level < Level::Data || run.has_read(key));
                         if !run.run.incomplete && run.concerns(key) {
-                            snapshots.retain(|id, level| !(run.ids.contains(id) && proves(*level)));
+                            snapshots.retain(|id, (level, _)| !(run.ids.contains(id) && proves(*level)));
                         }
                         !snapshots.is_empty()
                     });
-                    for (key, ids) in &run.damaged {
-                        noted.entry(key).or_default().extend(ids.iter().map(|id| (*id, run.run.level)));
+                    for (key, (ids, may_be_live)) in &run.damaged {
+                        let note = Note { may_be_live: *may_be_live, is_inherited: false };
+                        noted.entry(key).or_default().extend(ids.iter().map(|id| (*id, (run.run.level, note))));
                     }
                 }
             }
         }
-        noted.into_iter().filter(|(_, ids)| ids.contains_key(&id)).map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood then;
-    /// none where there are no slices.
-    #[must_use]
-    pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
-        let mut last: BTreeMap<Slice, DateTime<Utc>> = BTreeMap::new();
-        for (time, run) in self.runs() {
-            let had_all = snapshots.iter().all(|id| id.time() > time || run.ids.contains(id));
-            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && !run.run.incomplete && had_all;
-            if let Some(slice) = run.run.slice.filter(|slice| is_as_good && slice.count() == count) {
-                last.insert(slice, time);
+        let mut damaged: BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), Note>> = BTreeMap::new();
+        for (key, snapshots) in noted {
+            for (id, (_, note)) in snapshots {
+                damaged.entry(id).or_default().insert(key.clone(), note);
             }
         }
+        damaged
+    }
+
+    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood when they
+    /// began and could be read; none where there are no slices.
+    ///
+    /// What could not be checked then is no reason to check the same share again: every share comes round, and with it
+    /// whatever can be read by then.
+    #[must_use]
+    pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
+        let created: BTreeMap<SnapshotId, usize> = (self.events.iter().enumerate())
+            .filter_map(|(place, (_, kind))| match kind {
+                Kind::Created(id) => Some((*id, place)),
+                Kind::Verified(_) => None,
+            })
+            .collect();
+        let mut last: BTreeMap<Slice, usize> = BTreeMap::new();
+        for (place, (time, kind)) in self.events.iter().enumerate() {
+            let Kind::Verified(run) = kind else { continue };
+            let begun = run.run.begun.unwrap_or(*time);
+            let came_later =
+                |id: &SnapshotId| id.time() > begun || created.get(id).is_some_and(|created| *created > place);
+            let had = |id: &SnapshotId| run.ids.contains(id) || run.run.unreadable.contains(id) || came_later(id);
+            let is_as_good = run.run.level >= level && run.run.tables.is_empty() && snapshots.iter().all(had);
+            if let Some(slice) = run.run.slice.filter(|slice| is_as_good && slice.count() == count) {
+                last.insert(slice, place);
+            }
+        }
+        // The order in which they were recorded, whatever the clock said.
         Slice::all(count).min_by_key(|slice| last.get(slice).copied())
     }
 
-    /// When a snapshot was last verified as a whole.
+    /// When a snapshot was last verified as a whole. Whether it is damaged is by what runs have found in it as a whole; of its
+    /// parts [`Checks::damaged`] knows more ([`Repository::last_checks`] has both).
     #[must_use]
     pub fn last(&self, id: SnapshotId) -> LastCheck {
         let mut rounds: BTreeMap<(Level, u32), BTreeMap<u32, DateTime<Utc>>> = BTreeMap::new();
@@ -225,6 +270,9 @@ impl Checks {
             }
             if run.run.drifted_ids.contains(&id) {
                 drift.push(&run.run);
+            }
+            if run.ids.contains(&id) && run.run.level == Level::Data && run.run.read_bytes > 0 {
+                last.any_data_time = last.any_data_time.max(Some(time));
             }
             if !run.ids.contains(&id) || run.run.incomplete || !run.run.tables.is_empty() {
                 continue;
@@ -262,24 +310,57 @@ impl Repository {
         Ok(Checks::of(&self.events()?))
     }
 
+    /// When each of these snapshots was last verified, and whether it is damaged: the one answer for all who ask.
+    ///
+    /// # Errors
+    /// If the journal is there and cannot be read.
+    pub fn last_checks(&self, ids: &[SnapshotId]) -> Result<Vec<LastCheck>, RepoError> {
+        let checks = self.checks()?;
+        let mut damaged = checks.damaged();
+        let last = |id: &SnapshotId| {
+            let noted = damaged.remove(id).map(|noted| self.in_snapshot(*id, noted)).unwrap_or_default();
+            let last = checks.last(*id);
+            LastCheck { damaged: last.damaged || !noted.is_empty(), ..last }
+        };
+        Ok(ids.iter().map(last).collect())
+    }
+
     /// The same of all snapshots, as paths relative to each.
     ///
     /// # Errors
-    /// If the journal or `snapshots/` is there and cannot be read.
+    /// If the journal is there and cannot be read.
     pub(super) fn damaged_paths(&self) -> Result<BTreeSet<(SnapshotId, PathBuf)>, RepoError> {
-        let checks = self.checks()?;
         let mut paths = BTreeSet::new();
-        for id in self.snapshot_ids()?.0 {
-            paths.extend(checks.damaged_parts(id).into_iter().map(|(table, part)| (id, part_path(&table, &part))));
+        for (id, noted) in self.checks()?.damaged() {
+            paths.extend(noted.into_keys().map(|(table, part)| (id, part_path(&table, &part))));
         }
         Ok(paths)
     }
 
-    /// The parts of a snapshot that must be no source of another one: see [`Checks::damaged_parts`].
+    /// The parts of a snapshot that are damaged, or may be: see [`Checks::damaged`]. None of them is a source of another
+    /// snapshot.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
     pub fn damaged_parts(&self, id: SnapshotId) -> Result<BTreeSet<(TableName, PartName)>, RepoError> {
-        Ok(self.checks()?.damaged_parts(id))
+        let noted = self.checks()?.damaged().remove(&id);
+        Ok(noted.map(|noted| self.in_snapshot(id, noted)).unwrap_or_default())
+    }
+
+    /// Those of the noted parts that a snapshot has: an inherited note holds only where the part is there. Where that cannot
+    /// be read, all of them.
+    fn in_snapshot(
+        &self,
+        id: SnapshotId,
+        noted: BTreeMap<(TableName, PartName), Note>,
+    ) -> BTreeSet<(TableName, PartName)> {
+        let has = |dir: &Dir, (table, part): &(TableName, PartName)| {
+            dir.find_beneath(&part_path(table, part)).map_or(true, |found| found.is_some())
+        };
+        let dir = self.snapshot_dir(id).ok();
+        let holds = |key: &(TableName, PartName), note: &Note| {
+            !note.is_inherited || dir.as_ref().is_none_or(|dir| has(dir, key))
+        };
+        noted.into_iter().filter(|(key, note)| holds(key, note)).map(|(key, _)| key).collect()
     }
 }

@@ -24,6 +24,7 @@ mod hosts;
 mod index;
 mod init;
 mod interrupted;
+mod journal;
 mod leftovers;
 mod lock;
 mod nightly;

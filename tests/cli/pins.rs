@@ -83,9 +83,7 @@ fn a_pin_ends_with_the_day_that_is_named_or_at_the_time() {
 fn a_wrong_pin_is_refused_and_changes_nothing() {
     let (lab, nights) = Lab::with_nights(2);
     for (code, arguments) in [
-        (2, &["pin", nights[0].as_str()][..]),
-        (2, &["pin", &nights[0], "--reason", " "]),
-        (2, &["pin", &nights[0], "--reason", "x", "--until", "2020-01-01"]),
+        (2, &["pin", &nights[0], "--reason", "x", "--until", "2020-01-01"][..]),
         (2, &["pin", &nights[0], "--reason", "x", "--until", "soon"]),
         (2, &["pin", "../x", "--reason", "x"]),
         (2, &["unpin"]),
@@ -152,4 +150,16 @@ fn a_pin_that_cannot_be_read_now_pins() {
         let pruned = asked(&["prune", "--keep-last", "1", "--yes", "--json", "--yes-really"]).expect("strace starts");
         assert!(lab.at(&nights[0]).is_dir(), "{call} {error}: {}", String::from_utf8_lossy(&pruned.stdout));
     }
+}
+
+#[test]
+fn a_pin_needs_no_reason_and_can_last_for_a_while() {
+    let (lab, nights) = Lab::with_nights(1);
+    let document = lab.chsnap().json(0, &["pin", &nights[0], "--until", "30d"]);
+    let until: chrono::DateTime<chrono::Utc> =
+        document["pin"]["until"].as_str().and_then(|text| text.parse().ok()).expect("a time");
+    let days = (until - chrono::Utc::now()).num_hours();
+    assert!((29 * 24..=30 * 24).contains(&days), "{until}");
+    assert_eq!(document["pin"]["reason"], "");
+    assert!(lab.run(2, &["create", "--until", "30d"]).stderr.contains("add --pin"));
 }

@@ -205,3 +205,75 @@ fn undo_after_the_clock_was_set_back_within_a_month_goes_by_the_order_of_removal
     });
     assert_eq!(ids(&lab.chsnap().json(0, &["undo"])["restored"], ""), nights[..1]);
 }
+
+/// Two snapshots of one second, and a later one: the id of the first is the beginning of the second's.
+#[test]
+fn a_complete_id_matches_itself_alone_and_one_in_the_trash_says_so() {
+    let lab = Lab::new();
+    let same: Vec<String> = (0..2).map(|_| lab.snapshot("2026-11-01T02:00:00Z")).collect();
+    let later = lab.snapshot("2026-11-02T02:00:00Z");
+    assert_eq!(same[1], format!("{}-2", same[0]));
+    lab.run(0, &["rm", &same[0]]);
+    for command in ["rm", "show", "pin"] {
+        let run = lab.run(2, &[command, &same[0]]);
+        assert!(
+            run.stderr.contains("is in the trash") && run.stderr.contains(&format!("chsnap undo {}", same[0])),
+            "{run:?}"
+        );
+    }
+    assert_eq!(lab.listed(0), [same[1].clone(), later]);
+    assert_eq!(ids(&lab.chsnap().json(0, &["undo", &same[0]])["restored"], ""), same[..1]);
+}
+
+#[test]
+fn a_name_that_one_snapshot_has_names_it_and_one_that_two_have_is_refused() {
+    let lab = Lab::new();
+    let release = lab.labelled("2026-11-01T02:00:00Z", "release 26.9".as_ref());
+    let nightly: Vec<String> =
+        (2..=3).map(|day| lab.labelled(&format!("2026-11-{day:02}T02:00:00Z"), "nightly".as_ref())).collect();
+    assert_eq!(lab.chsnap().json(0, &["show", "release 26.9"])["id"], release.as_str());
+    let run = lab.run(2, &["rm", "nightly"]);
+    assert!(nightly.iter().all(|id| run.stderr.contains(id)), "{}", run.stderr);
+    assert!(lab.run(2, &["show", "nightli"]).stderr.contains("did you mean nightly?"));
+    lab.run(0, &["rm", "release 26.9"]);
+    assert_eq!(ids(&lab.chsnap().json(0, &["undo", "release 26.9"])["restored"], ""), [release]);
+    for name in ["latest", "latest~3", "2026", "2026-11-01T020000Z"] {
+        let run = lab.chsnap().expect(2, &["create", "--name", name]);
+        assert!(run.stderr.contains("cannot be the name of a snapshot"), "{name}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_trash_says_since_when_by_what_and_why_and_undo_says_when_it_was_emptied() {
+    let (lab, nights) = Lab::with_nights(4);
+    lab.run(0, &["rm", &nights[0]]);
+    lab.run(0, &["prune", "--keep-last", "2", "--yes"]);
+    let document = lab.chsnap().json(0, &["list", "--trash"]);
+    let trash = document["trash"].as_array().expect("rows");
+    assert_eq!(ids(&document["trash"], "id"), nights[..2]);
+    assert_eq!((&trash[0]["by"], &trash[1]["by"]), (&"rm".into(), &"prune".into()));
+    assert!(trash[1]["why"].as_str().expect("a text").starts_with("keep 2 last"), "{document}");
+    assert!(trash[0]["removed"].is_string() && document["freed_bytes"].as_u64() > trash[0]["freed_bytes"].as_u64());
+    assert_eq!(lab.chsnap().json(0, &["undo", "--list"])["trash"], document["trash"]);
+    assert!(lab.run(0, &["list", "--trash"]).stdout.contains("keep 2 last"));
+    let dry = lab.chsnap().json(0, &["gc", "--dry-run"]);
+    assert_eq!((ids(&dry["removed"], ""), &dry["freed_bytes"]), (nights[..2].to_vec(), &document["freed_bytes"]));
+    let young = lab.chsnap().json(0, &["gc", "--older-than", "1h"]);
+    assert_eq!((ids(&young["removed"], "").len(), ids(&young["spared"], "")), (0, nights[..2].to_vec()));
+    assert_eq!(names(&lab.trash()).len(), 2);
+    lab.run(0, &["gc"]);
+    let run = lab.run(1, &["undo"]);
+    assert!(run.stderr.contains(&nights[1]) && run.stderr.contains("prune had removed it"), "{}", run.stderr);
+    let run = lab.run(1, &["undo", &nights[0]]);
+    assert!(run.stderr.contains("was unlinked by gc at") && run.stderr.contains("rm had removed it"), "{}", run.stderr);
+}
+
+#[test]
+fn a_dry_run_of_rm_says_what_it_frees_and_touches_nothing() {
+    let (lab, nights) = Lab::with_nights(3);
+    let dry = lab.chsnap().json(0, &["rm", "--dry-run", &nights[0], &nights[1]]);
+    assert_eq!((&dry["state"], ids(&dry["removed"], "")), (&"dry_run".into(), nights[..2].to_vec()));
+    assert!(dry["freed_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{dry}");
+    lab.run(13, &["rm", "--dry-run", &nights[0], &nights[1], &nights[2]]);
+    assert_eq!(lab.listed(0), nights);
+}

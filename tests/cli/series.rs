@@ -274,3 +274,43 @@ fn the_last_good_snapshot_of_the_main_series_goes_only_by_force() {
     lab.run(0, &["rm", &partial[0]]);
     lab.run(0, &["rm", "--force", &full[0]]);
 }
+
+#[test]
+fn monitor_names_every_kind_of_trouble() {
+    let (lab, nights) = Lab::with_nights(6);
+    let monitor = |code, more: &[&str]| {
+        let all = [&["monitor", "--json", "--warn", "3650d", "--crit", "3650d"], more].concat();
+        let document: Value = serde_json::from_str(&lab.run(code, &all).stdout).expect("a document");
+        let problems = document["problems"].as_array().expect("problems").clone();
+        problems.iter().map(|problem| problem["kind"].as_str().expect("a kind").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(monitor(0, &[]), Vec::<String>::new());
+    assert_eq!(monitor(1, &["--verified-within", "1d"]), ["not_verified"]);
+    lab.chsnap().json(13, &["prune", "--keep-last", "1", "--yes"]);
+    assert_eq!(monitor(1, &[]), ["prune_refused"]);
+    lab.run(0, &["prune", "--keep-last", "5", "--yes"]);
+    assert_eq!(monitor(0, &[]), Vec::<String>::new());
+    lab.locked(|locked| {
+        let id = nights[5].parse().expect("an id");
+        let drilled =
+            chsnap::repo::Event::Drilled { id, tables: 1, of_tables: 1, failed: 1, parts: 1, rows: 0, digests: 0 };
+        locked.record(crate::support::time("2026-11-20T00:00:00Z"), &drilled).expect("recorded");
+    });
+    assert_eq!(monitor(2, &[]), ["drill_failed"]);
+    lab.snapshot_with("2026-11-07T02:00:00Z", skipping);
+    assert_eq!(monitor(2, &[]), ["drill_failed", "snapshot_incomplete"]);
+}
+
+#[test]
+fn snapshots_that_cannot_be_read_go_only_when_it_is_said_and_newer_ones_never() {
+    let (lab, nights) = Lab::with_nights(4);
+    fs::write(lab.at(&nights[0]).join("manifest.json"), "garbage").expect("damage");
+    fs::write(lab.at(&nights[1]).join("manifest.json"), r#"{"format": 7}"#).expect("a newer one");
+    let prune = ["prune", "--keep-last", "5", "--dry-run"];
+    assert_eq!(lab.chsnap().json(0, &prune)["remove"], json!([]));
+    let document = lab.chsnap().json(0, &[&prune[..], &["--forget-unreadable"]].concat());
+    assert_eq!(
+        (ids(&document["remove"], "id"), &document["remove"][0]["reason"]),
+        (nights[..1].to_vec(), &json!("unreadable"))
+    );
+}

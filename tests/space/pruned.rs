@@ -27,7 +27,8 @@ fn policy(last: u32) -> Policy {
 
 fn plan(hoard: &Hoard, policy: Policy, free_bytes: Option<u64>) -> PrunePlan {
     let limits = Limits { removed_percent: 100, ..Limits::default() };
-    let request = PruneRequest { policy, free_bytes, limits, paths: PathMap::default(), jobs: 2 };
+    let request =
+        PruneRequest { policy, free_bytes, forgets_unreadable: false, limits, paths: PathMap::default(), jobs: 2 };
     plan_prune(&hoard.open(), &request, Utc::now()).expect("a plan")
 }
 

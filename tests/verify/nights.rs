@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use chsnap::model::{Level, PartName, TableName};
+use chsnap::model::{Level, PartName, SnapshotId, TableName};
 use chsnap::ops::verify::Request;
 use chsnap::plan::{Slice, SliceChoice};
+use chsnap::repo::{Checks, Event, Verified};
 use proptest::prelude::*;
 
 use crate::store::{Store, found, part, request, time};
@@ -211,4 +212,128 @@ fn the_next_slice_is_the_one_that_was_checked_longest_ago() {
     store.verify_at(&Request { slice, ..request(Level::Size) }, time(13));
     // The second snapshot is dated before the first two nights, which did not have it: they count for nothing.
     assert_eq!([14, 15, 16, 17].map(next), ["1/3", "2/3", "3/3", "1/3"]);
+}
+
+/// A part whose files are links of another's, as `ATTACH PARTITION … FROM` makes it: both have the damaged inode.
+#[test]
+fn damage_of_a_shared_inode_is_known_of_every_part_that_has_it() {
+    let store = many_parts(3);
+    let first = store.snapshot();
+    let (from, to) = (store.live().join("one/all_1_1_0"), store.live().join("two/all_9_9_0"));
+    fs::create_dir_all(&to).expect("made");
+    for name in crate::store::names(&from) {
+        fs::hard_link(from.join(&name), to.join(&name)).expect("linked");
+    }
+    let second = store.snapshot();
+    store.verify_at(&request(Level::Data), time(9));
+    let file = store.at(first).join("data/d/one/all_1_1_0/c1.bin");
+    let sound = fs::read(&file).expect("read");
+    fs::write(&file, bytes_of(&store, first)).expect("written");
+    let report = store.verify_at(&request(Level::Data), time(10));
+    assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
+    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    let both = BTreeSet::from([key("one", "all_1_1_0"), key("two", "all_9_9_0")]);
+    assert_eq!((noted(first), noted(second)), (BTreeSet::from([key("one", "all_1_1_0")]), both));
+    // The part of the first name goes everywhere: the other is not forgotten, and not spared.
+    {
+        let (repository, now) = (store.open(), time(11));
+        let locked = repository.lock("test", now, Duration::from_secs(5)).expect("the lock");
+        locked.remove_snapshots(&[first], &chsnap::repo::Removal::default(), now).expect("removed");
+    }
+    let report = store.verify_at(&since(30), time(12));
+    assert_eq!(report.damage.len(), 1, "it is read again");
+    let damaged = || store.open().last_checks(&[second]).expect("the journal")[0].damaged;
+    assert!(damaged());
+    fs::write(store.at(second).join("data/d/two/all_9_9_0/c1.bin"), &sound).expect("written");
+    store.verify_at(&since(30), time(13));
+    assert!(!damaged() && noted(second).is_empty(), "{:?}", noted(second));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_does_not_hold_up_the_round() {
+    let store = many_parts(6);
+    let first = store.snapshot();
+    store.snapshot();
+    fs::write(store.at(first).join("manifest.json"), "garbage").expect("written");
+    let next = |night| {
+        let slice = Some(SliceChoice::Next(4));
+        store.verify_at(&Request { slice, ..request(Level::Data) }, time(night)).slice.expect("one").to_string()
+    };
+    assert_eq!([10, 11, 12, 13, 14].map(next), ["1/4", "2/4", "3/4", "4/4", "1/4"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nights with new snapshots, also while verification runs, with removed ones and with ones that cannot be read: in any
+    /// 2N nights all of a snapshot that could be read in each of them was read.
+    #[test]
+    fn in_any_two_rounds_everything_that_could_be_read_was_read(
+        count in 1_u32..5,
+        nights in proptest::collection::vec((0_u8..4, 0_usize..6, any::<u8>()), 10..40),
+    ) {
+        let (mut events, mut standing) = (Vec::new(), Vec::new());
+        // Of each night: the share, and what was read of it.
+        let mut read: Vec<(Slice, Vec<SnapshotId>)> = Vec::new();
+        let mut readable: Vec<BTreeSet<SnapshotId>> = Vec::new();
+        for (night, (what, place, bits)) in nights.iter().enumerate() {
+            let begun = time(0) + chrono::TimeDelta::days(i64::try_from(night).expect("few"));
+            let created = |at| {
+                let id = SnapshotId::at(at);
+                (id, (at, Event::Created { id, written_bytes: None, used_bytes: None }))
+            };
+            let (id, event) = created(begun - chrono::TimeDelta::minutes(1));
+            standing.push(id);
+            events.push(event);
+            if *what == 1 && standing.len() > 1 {
+                standing.remove(place % standing.len());
+            }
+            let unreadable = |id: &SnapshotId| (bits >> (id.time().timestamp() / 86_400 % 8)) & 3 == 3;
+            let (unread, ids): (Vec<SnapshotId>, Vec<SnapshotId>) = standing.iter().copied().partition(unreadable);
+            let slice = Checks::of(&events).next_slice(Level::Data, count, &standing).expect("a slice");
+            if *what == 2 {
+                let (id, event) = created(begun + chrono::TimeDelta::minutes(1));
+                standing.push(id);
+                events.push(event);
+            }
+            events.push((begun + chrono::TimeDelta::minutes(2), verified(begun, &ids, &unread, slice)));
+            readable.push(ids.iter().copied().collect());
+            read.push((slice, ids));
+        }
+        let round = 2 * usize::try_from(count).expect("few");
+        for (window, readable) in read.windows(round).zip(readable.windows(round)) {
+            let always = readable.iter().skip(1).fold(readable[0].clone(), |all, night| &all & night);
+            for id in always {
+                let shares: BTreeSet<Slice> =
+                    window.iter().filter(|(_, ids)| ids.contains(&id)).map(|(slice, _)| *slice).collect();
+                prop_assert_eq!(shares.len(), usize::try_from(count).expect("few"), "{}", id);
+            }
+        }
+    }
+}
+
+fn verified(
+    begun: chrono::DateTime<chrono::Utc>,
+    ids: &[SnapshotId],
+    unreadable: &[SnapshotId],
+    slice: Slice,
+) -> Event {
+    Event::Verified(Box::new(Verified {
+        ids: ids.to_vec(),
+        begun: Some(begun),
+        unreadable: unreadable.to_vec(),
+        level: Level::Data,
+        tables: Vec::new(),
+        slice: Some(slice),
+        incomplete: false,
+        oldest: None,
+        spared: Vec::new(),
+        read: None,
+        read_bytes: 1,
+        damage: 0,
+        damaged_ids: Vec::new(),
+        drift: 0,
+        drifted_ids: Vec::new(),
+        damaged: Vec::new(),
+    }))
 }

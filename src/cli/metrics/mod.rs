@@ -178,6 +178,14 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
         "Snapshots that lack a table which they could have had.",
         number(incomplete),
     );
+    let of_series = |summary: &&Summary| summary.is_of(main);
+    if let Some(last) = listing.snapshots.iter().map(|(summary, _)| summary).rfind(of_series) {
+        page.gauge(
+            "chsnap_newest_snapshot_incomplete",
+            "Whether the newest snapshot of the main series lacks a table that it could have had.",
+            f64::from(u8::from(last.incomplete)),
+        );
+    }
     let Some(newest) = complete().max_by_key(|summary| summary.time) else { return };
     page.gauge(
         "chsnap_newest_snapshot_timestamp_seconds",
@@ -245,7 +253,7 @@ fn placed(page: &mut Page, manifest: &Manifest) {
 
 /// What the journal knows of verifications.
 fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
-    let (Ok(events), Ok(checks)) = (repository.events(), repository.checks()) else { return };
+    let Ok(events) = repository.events() else { return };
     let last = events.into_iter().rev().find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
     if let Some((time, _)) = last {
         page.gauge(
@@ -265,20 +273,19 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
         let help = "Tables that were not what the snapshot says, in the last trial.";
         page.gauge("chsnap_last_drill_failed_tables", help, number(failed));
     }
-    let of = |id| checks.last(id);
-    let damaged = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).damaged).count();
+    let damaged = listing.checks.iter().filter(|check| check.damaged).count();
     page.gauge(
         "chsnap_snapshots_with_damage",
         "Snapshots in which verification found damage that no check since has found gone.",
         number(damaged),
     );
-    let drifted = listing.snapshots.iter().filter(|(summary, _)| of(summary.id).drifted).count();
+    let drifted = listing.checks.iter().filter(|check| check.drifted).count();
     page.gauge(
         "chsnap_snapshots_with_drift",
         "Snapshots in which verification found owners or modes that are not as recorded, and no damage for that.",
         number(drifted),
     );
-    let newest_read = listing.snapshots.iter().filter_map(|(summary, _)| of(summary.id).data_time).max();
+    let newest_read = listing.checks.iter().filter_map(|check| check.data_time).max();
     if let Some(time) = newest_read {
         page.gauge(
             "chsnap_last_fully_read_timestamp_seconds",

@@ -122,9 +122,9 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository, now: DateTime
         Event::Created { used_bytes: Some(used), .. } => Some((*time, *used)),
         _ => None,
     });
-    let known = repository.checks().map_err(OpError::from)?;
-    let checks: BTreeMap<_, _> =
-        found.snapshots.iter().map(|row| (row.summary.id, known.last(row.summary.id))).collect();
+    let ids: Vec<SnapshotId> = found.snapshots.iter().map(|row| row.summary.id).collect();
+    let known = repository.last_checks(&ids).map_err(OpError::from)?;
+    let checks: BTreeMap<_, _> = ids.into_iter().zip(known).collect();
     let mut drills = ops::drills(&events);
     drills.retain(|id, _| checks.contains_key(id));
     let policy = args.policy.over(Policy::default());

@@ -242,7 +242,7 @@ impl Run<'_> {
         let of_main = listing.snapshots.iter().map(|(summary, _)| summary).filter(main);
         let newest = of_main.clone().map(|summary| summary.time).max();
         self.summary.tables_before =
-            of_main.filter(|summary| summary.is_good()).last().map_or(0, |summary| summary.totals.tables);
+            of_main.rev().find(|summary| summary.is_good()).map_or(0, |summary| summary.totals.tables);
         self.summary.missed = missed(newest, self.summary.started, self.args.every);
         self.summary.free_before = free_bytes(&repository);
         Ok(())

@@ -37,6 +37,7 @@ use crate::server::{self, Identity, Server};
 
 use super::disks::LocalDisks;
 use super::error::OpError;
+use super::read::journal_gap;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::unlisted::add_unlisted;
@@ -147,6 +148,7 @@ pub fn create(
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);
+    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
     }

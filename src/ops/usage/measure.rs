@@ -156,7 +156,7 @@ pub(super) fn measure_without(
         }));
         let Summed { space, .. } = summed;
         let asked = questions.asked;
-        return Ok(Measured { summaries, series, removed, space, warnings, cost, beside, holdings, asked, differing });
+        return Ok(Measured { series, summaries, removed, space, warnings, cost, beside, holdings, asked, differing });
     }
     unreachable!("the last attempt returns")
 }

@@ -16,7 +16,7 @@ use crate::plan::{Growth, Held, Holders, Sample, SeriesKey, SnapshotReference, S
 use crate::repo::{Event, Index, Pin, Repository, SeriesOf, Summary};
 
 use super::error::OpError;
-use super::read::{resolve, unreadable};
+use super::read::{journal_gap, resolve, unreadable};
 
 pub use beside::ForeignShadow;
 pub use by_table::TableUsage;
@@ -171,6 +171,7 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
         (request.by != By::Snapshot).then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));
     let filesystem = fs::space(repository.dir())?;
     let mut warnings = measured.warnings.clone();
+    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
     warnings.extend(
         measured.summaries.iter().filter_map(|summary| Some(unreadable(summary.id, summary.problem.as_ref()?))),
     );

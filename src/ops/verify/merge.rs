@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::exec::verify::{self, Finding, InodeKey, Wanted};
-use crate::model::{DamageKind, SnapshotId, Warning, WarningKind, count};
+use crate::model::{DamageKind, PartName, SnapshotId, TableName, Warning, WarningKind, count};
 
 use super::request::{Damage, Drift};
 
@@ -32,6 +32,10 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
             Some(inode) => Key::Inode(inode, finding.kind, finding.expected.clone()),
             None => Key::Place(first, finding.path.clone(), finding.kind),
         };
+        let part = finding.table.clone().zip(finding.part.clone());
+        let parts: Vec<(TableName, PartName, SnapshotId)> = (part.iter())
+            .flat_map(|(table, part)| snapshots.iter().map(|id| (table.clone(), part.clone(), *id)))
+            .collect();
         let places = snapshots.into_iter().map(|id| (id, finding.path.clone()));
         let (damage, _) = by_key.entry(key).or_insert_with(|| {
             let damage = Damage {
@@ -41,6 +45,7 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
                 expected: finding.expected,
                 found: finding.found,
                 places: Vec::new(),
+                parts: BTreeSet::new(),
                 inode: finding.inode,
                 is_linked_outside: false,
                 noted: finding.noted,
@@ -50,6 +55,7 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
             (damage, finding.wanted)
         });
         damage.places.extend(places);
+        damage.parts.extend(parts);
     }
     let mut merged: Vec<(Damage, Option<Wanted>)> = by_key.into_values().collect();
     for (damage, _) in &mut merged {

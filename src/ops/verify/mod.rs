@@ -6,7 +6,7 @@ mod request;
 mod subjects;
 mod widen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -50,7 +50,7 @@ pub fn verify(
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
     let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
-    let mut report = Report::default();
+    let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects)?;
     let names: Vec<TableName> = subjects.iter().flat_map(|subject| subject.tables().into_names()).collect();
@@ -106,7 +106,7 @@ pub fn verify(
     let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
     report.drift = merge::named_drift(drift, &ids);
     report.warnings.extend(merge::drift_warning(&report.drift));
-    let mut damage = pool.install(|| run.widen(subjects, findings, monitor))?;
+    let mut damage = pool.install(|| run.widen(subjects, findings, &spared, monitor))?;
     let (unread_count, reasons) = unread.into_parts();
     if unread_count > 0 {
         let reasons = reasons.join("; ");
@@ -146,6 +146,11 @@ impl Spared {
         } else {
             self.read.push(key);
         }
+    }
+
+    /// Which parts were not read.
+    fn not_read(&self) -> HashSet<&(TableName, PartName)> {
+        self.not_read.iter().collect()
     }
 
     /// As the journal has it: the shorter of the two lists.

@@ -69,18 +69,23 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
     let (spared_lists, read) = spared.lists();
     // Of a snapshot whose list of parts cannot be read no part was looked at.
     let known: HashSet<SnapshotId> = damage.subjects.iter().filter(|s| s.has_parts).map(|s| s.id).collect();
-    let mut damaged: BTreeMap<_, BTreeSet<SnapshotId>> = BTreeMap::new();
+    let mut damaged: BTreeMap<_, (BTreeSet<SnapshotId>, bool)> = BTreeMap::new();
     let mut damaged_ids = BTreeSet::new();
     for damage in &damage.list {
         damaged_ids.extend(damage.places.iter().map(|(id, _)| *id));
-        if let (true, Some(table), Some(part)) = (damage.kind.loses_bytes(), &damage.table, &damage.part) {
-            let ids = damaged.entry((table.clone(), part.clone())).or_default();
-            ids.extend(damage.places.iter().map(|(id, _)| *id));
+        if damage.kind.loses_bytes() {
+            for (table, part, id) in &damage.parts {
+                let (ids, is_live) = damaged.entry((table.clone(), part.clone())).or_default();
+                ids.insert(*id);
+                *is_live |= damage.is_linked_outside;
+            }
         }
     }
     let drifted_ids: BTreeSet<SnapshotId> = report.drift.iter().flat_map(|drift| drift.ids.iter().copied()).collect();
     Verified {
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
+        begun: report.begun,
+        unreadable: report.ids.iter().copied().filter(|id| !known.contains(id)).collect(),
         level: request.level,
         tables: report.tables.clone(),
         slice: report.slice,
@@ -95,11 +100,12 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
         drifted_ids: drifted_ids.into_iter().collect(),
         damaged: damaged
             .into_iter()
-            .map(|((table, part), ids)| DamagedPart {
+            .map(|((table, part), (ids, is_live))| DamagedPart {
                 database: table.database,
                 table: table.table,
                 part,
                 ids: ids.into_iter().collect(),
+                live: Some(is_live),
             })
             .collect(),
     }

@@ -1,5 +1,6 @@
 //! What a `verify` is asked, and what it answers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ pub struct Damage {
     pub found: String,
     /// Where: each snapshot, and the path relative to it. Not empty, the newest snapshot first.
     pub places: Vec<(SnapshotId, PathBuf)>,
+    /// Every part that it is in, with the snapshots in which it is damaged: parts of several names and tables share an inode
+    /// after a mutation, an attached partition or a rename.
+    pub parts: BTreeSet<(TableName, PartName, SnapshotId)>,
     /// The inode, where that is what is wrong.
     pub inode: Option<InodeKey>,
     /// Whether the inode has entries that are in no snapshot: the live table, most likely.
@@ -101,6 +105,8 @@ pub struct Drift {
 /// What a `verify` found.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// When it began.
+    pub begun: Option<DateTime<Utc>>,
     /// The snapshots that were checked, in the order in which they were made.
     pub ids: Vec<SnapshotId>,
     /// Patterns of the tables that were checked, as the journal has them; none for all.

@@ -10,14 +10,14 @@ use crate::exec::verify::{
     Copy, Finding, InodeKey, IntactSearch, PartGroup, Sharer, Verifier, Wanted, check_metadata, find_sharers,
 };
 use crate::fs::Dir;
-use crate::model::{SnapshotId, TableName};
+use crate::model::{PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageAtWork};
 
 use super::super::error::OpError;
-use super::Run;
 use super::merge::{Merged, merge};
 use super::request::{Damage, Intact};
 use super::subjects::{Groups, Opened, Subject, open};
+use super::{Run, Spared};
 
 /// Damage with all that a repair needs.
 pub(super) struct Widened {
@@ -34,6 +34,7 @@ impl Run<'_> {
         &self,
         mut subjects: Vec<Subject>,
         mut findings: Vec<Finding>,
+        spared: &Spared,
         monitor: &dyn Monitor,
     ) -> Result<Widened, OpError> {
         if findings.is_empty() {
@@ -55,7 +56,7 @@ impl Run<'_> {
         } else {
             subjects.par_iter().map(|subject| find_sharers(&subject.dir, &inodes)).collect()
         };
-        findings.extend(self.check_sharers(&subjects, &sharers, asked.len(), &inodes));
+        findings.extend(self.check_sharers(&subjects, &sharers, (asked.len(), &spared.not_read()), &inodes));
         let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         let Merged { mut list, wanted } = merge(findings, &ids);
         self.mark_linked_outside(&mut list, &sharers, &inodes);
@@ -67,12 +68,13 @@ impl Run<'_> {
         Ok(Widened { list, copies, subjects })
     }
 
-    /// Checks the parts that share a damaged inode and that the run was not about. Only that is told of them.
+    /// Checks the parts that share a damaged inode and that the run was not about, or did not read because an earlier check
+    /// has. Only that is reported of them.
     fn check_sharers(
         &self,
         subjects: &[Subject],
         sharers: &[Vec<Sharer>],
-        asked: usize,
+        (asked, spared): (usize, &HashSet<&(TableName, PartName)>),
         inodes: &HashSet<InodeKey>,
     ) -> Vec<Finding> {
         let mut groups = Groups::default();
@@ -81,7 +83,7 @@ impl Run<'_> {
             let parts: HashSet<PathBuf> =
                 sharers.iter().map(|sharer| sharer.path.components().take(4).collect()).collect();
             let was_asked = position < asked;
-            let is_whole = was_asked && self.scope.tables.is_empty() && self.scope.slice.is_none();
+            let is_whole = was_asked && self.scope.tables.is_empty() && self.scope.slice.is_none() && spared.is_empty();
             if parts.is_empty() || is_whole {
                 continue;
             }
@@ -97,7 +99,8 @@ impl Run<'_> {
             }
             for record in subject.parts(position, self.unread).unwrap_or_default() {
                 let table = TableName::new(record.database.clone(), record.table.clone());
-                let is_new = !was_asked || !self.scope.has(&table, &record.part);
+                let key = (table, record.part.clone());
+                let is_new = !was_asked || !self.scope.has(&key.0, &key.1) || spared.contains(&key);
                 let path = table_path(&record.database, &record.table).join(record.part.as_str());
                 if is_new && parts.contains(&path) {
                     groups.add(position, record, subject.keeps_ids());

@@ -93,7 +93,9 @@ fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<
         judged.reasons.extend(named.map(|glob| Reason::Named(glob.as_str().to_owned())));
     }
     if has_ended(series, policy, now) {
-        series.iter_mut().for_each(|judged| judged.is_of_ended_series = true);
+        for judged in series.iter_mut() {
+            judged.is_of_ended_series = true;
+        }
     } else {
         for (position, reasons) in kept_by_rules(series, policy) {
             if let Some(judged) = series.get_mut(position) {

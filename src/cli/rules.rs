@@ -1,0 +1,55 @@
+//! The rules of retention as the command line and the configuration files give them.
+
+use chsnap::plan::retention::Policy;
+use clap::FromArgMatches as _;
+use clap::parser::ValueSource;
+
+use super::Cli;
+use super::failure::Failure;
+use super::policy::{GivenRule, PolicyArgs, RuleSources, is_of_policy};
+use super::settings::{self, Layer, Schema};
+
+/// The commands whose rules on the command line and in the files are told apart.
+const BY_SOURCE: [&str; 2] = ["prune", "simulate"];
+
+/// Which rules a command line gives, and which the files.
+pub(super) fn sources(schema: &Schema, layer: &Layer, found: &clap::ArgMatches) -> RuleSources {
+    let Some((name, found)) = found.subcommand().filter(|(name, _)| BY_SOURCE.contains(name)) else {
+        return RuleSources::default();
+    };
+    let command = settings::defaults(super::tree(), schema, layer);
+    let of_files = command.try_get_matches_from(["chsnap", name]).ok();
+    let of_files = of_files.and_then(|found| Cli::from_arg_matches(&found).ok());
+    let of_files = match of_files.map(|cli| cli.command) {
+        Some(super::Command::Prune(args)) => args.policy,
+        Some(super::Command::Simulate(args)) => args.policy,
+        _ => PolicyArgs::default(),
+    };
+    let mut sources = RuleSources { of_files, ..RuleSources::default() };
+    let keys = schema.section(name).into_iter().flatten();
+    for (key, option) in keys.filter(|(key, _)| is_of_policy(key)) {
+        let sections = [name, "prune"].map(|section| layer.sections.get(section)?.get(key));
+        if let Some(setting) = sections.into_iter().flatten().next() {
+            let file = Some(setting.origin.to_string());
+            sources.given.push(GivenRule { key: key.clone(), values: setting.values.clone(), file });
+        }
+        if found.value_source(&option.id) == Some(ValueSource::CommandLine) {
+            let raw = found.get_raw(&option.id).into_iter().flatten();
+            let values = raw.map(|value| value.to_string_lossy().into_owned()).collect();
+            sources.given.push(GivenRule { key: key.clone(), values, file: None });
+            sources.from_line.insert(option.id.clone());
+        }
+    }
+    sources
+}
+
+/// The policy, unless it has no rule: what nobody asked to keep must not go for that.
+pub(super) fn with_a_rule(policy: Policy) -> Result<Policy, Failure> {
+    if policy.is_empty() {
+        return Err(Failure::usage("no rule says what to keep").with_hint(
+            "give one at least, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12; --min-keep and --min-age \
+             are floors below the rules, and no rules themselves",
+        ));
+    }
+    Ok(policy)
+}
