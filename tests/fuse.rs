@@ -215,6 +215,33 @@ fn fuse_commands_work_as_on_any_filesystem() {
     lab.check_server("commands");
 }
 
+/// `syncfs` never reaches the process behind the mount: each file and directory is synced by itself.
+#[test]
+fn fuse_snapshots_are_durable_file_by_file() {
+    let lab = Lab::with_parts(4);
+    let chsnap = lab.repository("synced");
+    let synced = |arguments: &[&str]| {
+        let _before = lab.mount.take_kinds();
+        let created = chsnap.json(0, arguments);
+        let kinds = lab.mount.take_kinds();
+        let count = |kind: &str| kinds.iter().filter(|other| **other == kind).count();
+        let found = tree(&path_of(&chsnap, id_of(&created)));
+        let directories = found.values().filter(|node| node.is_dir).count();
+        (created, files(&found).len(), directories, count("fsync"), count("fsyncdir"))
+    };
+    let (_, files, directories, fsync, fsyncdir) = synced(&["create"]);
+    assert!(
+        fsync >= files && fsyncdir >= directories,
+        "{fsync} of {files} files, {fsyncdir} of {directories} directories"
+    );
+    // What is linked from a sealed snapshot was synced with that one.
+    let (created, files, _, fsync, _) = synced(&["create"]);
+    let linked = created["placed"]["linked"]["files"].as_u64().expect("a number");
+    assert!(linked > 0 && fsync < files, "{fsync} of {files} files, {linked} of them linked");
+    let doctor = chsnap.run(&["doctor"]);
+    assert!(doctor.stdout.contains("each file is synced by itself"), "{}", doctor.stdout);
+}
+
 #[test]
 fn fuse_answers_that_are_lost_are_noticed_at_no_call() {
     let lab = Lab::with_parts(2);

@@ -21,6 +21,7 @@ mod error;
 mod file_name;
 mod fingerprint;
 mod input;
+mod packed;
 mod reader;
 mod siphash;
 #[cfg(test)]
@@ -30,4 +31,5 @@ mod tests;
 pub use cityhash::{FileHash, FileHasher, hash_bytes};
 pub use error::ChecksumsError;
 pub use file_name::{FileName, InvalidFileName, is_gin_index};
+pub use packed::{PackedIndex, is_cut_short};
 pub use reader::{Checksums, FileChecksum};

@@ -336,6 +336,8 @@ fn expectations(pair: Pair<'_>, recorded: Option<&FileChecksum>) -> Result<Expec
             }
             Ok(Expectations { checksums: Some(checksums), unverifiable: None })
         }
+        // Of an archive the list of parts has a hash, or it is checked later.
+        Read::Packed(_) => Ok(Expectations { checksums: None, unverifiable: None }),
         Read::Unusable(reason) => match recorded {
             None => Ok(Expectations { checksums: None, unverifiable: Some(reason) }),
             Some(recorded) => {

@@ -9,6 +9,7 @@ use crate::repo::{PartFile, UncoveredFiles};
 
 use super::inspect_files::{Contents, Listed, list};
 use super::left_out::read_small;
+use super::packed::{Archive, PACKED, Unread, read_archive};
 use super::problems::Problems;
 use super::read_file::ReadFile;
 
@@ -156,7 +157,15 @@ fn inspect_contents(
         problems: Vec::new(),
     };
     inspected.exceptions = contents.exceptions(inspected.ownership);
-    let covered = match parse(text) {
+    let archive = match contents.below("").1.iter().find(|file| file.name == PACKED) {
+        Some(_) if text.is_none() => Some(read_archive(dir, PACKED)?),
+        _ => None,
+    };
+    let covered = match archive.map_or_else(|| parse(text), |archive| open_archive(dir, archive, &mut problems)) {
+        Read::Packed(fingerprint) => {
+            inspected.fingerprint = Some(fingerprint);
+            vec![false; contents.files.len()]
+        }
         Read::Found(checksums) => {
             inspected.fingerprint = Some(checksums.fingerprint());
             cover(dir, contents, &checksums, recorded, &mut problems)?
@@ -189,8 +198,36 @@ fn inspect_contents(
 
 pub(super) enum Read {
     Found(Checksums),
+    /// The files that they cover are in an archive.
+    Packed(Fingerprint),
     Unusable(String),
     Damaged(String),
+}
+
+/// Compares the files of an archive with its checksums, and the part's projections with what these say of them.
+fn open_archive(dir: &Dir, archive: Result<Archive, Unread>, problems: &mut Problems) -> Read {
+    let archive = match archive {
+        Ok(archive) => archive,
+        Err(Unread::Unusable(reason)) => return Read::Unusable(reason),
+        Err(Unread::Damaged(problem)) => return Read::Damaged(problem),
+    };
+    archive.compare_sizes(problems);
+    for (name, entry) in archive.checksums.projections() {
+        let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        let nested = dir.open_dir(&name).and_then(|dir| read_archive(&dir, PACKED));
+        match nested {
+            Ok(Ok(nested)) if nested.checksums.as_projection() == *entry => nested.compare_sizes(problems),
+            Ok(Ok(_)) => problems.push(|| format!("its projection {name} is not the one that its checksums list")),
+            Ok(Err(Unread::Unusable(_))) => {}
+            Ok(Err(Unread::Damaged(reason))) => problems.push(|| format!("its projection {name}: {reason}")),
+            // Not packed, although the part is: it has a list of its own.
+            Err(_) => match dir.open_dir(&name).and_then(|dir| read_checksums(&dir)) {
+                Ok(Read::Found(nested)) if nested.as_projection() == *entry => {}
+                _ => problems.push(|| format!("its projection {name} is missing")),
+            },
+        }
+    }
+    Read::Packed(archive.checksums.fingerprint())
 }
 
 pub(super) fn read_checksums(dir: &Dir) -> Result<Read, FsError> {
@@ -231,6 +268,8 @@ fn cover(
                     problems.push(|| format!("its projection {name} is not the one that its checksums.txt lists"));
                 }
             }
+            // No list says so: an archive is looked for elsewhere.
+            Read::Packed(_) => {}
             Read::Unusable(reason) | Read::Damaged(reason) => {
                 problems.push(|| format!("its projection {name}: {reason}"));
             }

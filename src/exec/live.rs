@@ -15,6 +15,7 @@ use super::ExecError;
 use super::foreseen::{Foreseen, Look};
 use super::inspect::{CHECKSUMS, Inspected, Known, inspect_known, inspect_listed, read_checksums_file};
 use super::left_out::{Asked, LEFT_OUT, READ_EARLY, SMALL_BYTES, belongs, belongs_in_a_copy, read_those};
+use super::packed::{PACKED, link_archives};
 use super::place::{PART_DEPTH, link_tree};
 use super::read_file::ReadFile;
 
@@ -107,7 +108,7 @@ struct Names {
 impl Names {
     fn add(&mut self, name: &OsStr) {
         self.entries += usize::from(belongs(name));
-        self.is_whole |= name == CHECKSUMS;
+        self.is_whole |= name == CHECKSUMS || name == PACKED;
         self.there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
     }
 
@@ -182,6 +183,11 @@ pub fn take_left_out(
     name: &PartName,
     saved: Option<&SavedPart>,
 ) -> Result<LeftOut, FsError> {
+    // What a freeze leaves out of a packed part, it leaves out of its archive.
+    if entries.iter().any(|entry| entry.name == PACKED) {
+        let is_linked = link_archives(live, part, entries, name)?;
+        return Ok(if is_linked { LeftOut::Taken } else { LeftOut::Unknown });
+    }
     let mut taker = Taker { part, before: entries.len(), entries };
     let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
     if left_out.iter().any(|file| !taker.has(OsStr::new(file.name))) {
@@ -229,7 +235,7 @@ impl Taker<'_> {
     /// Lists the live part, and links all that is not here. Whether the live part is still there.
     fn link_all(&mut self, table: &Dir, name: &PartName) -> Result<bool, FsError> {
         let Some((live_part, live_entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
-        let is_whole = live_entries.iter().any(|entry| entry.name == CHECKSUMS);
+        let is_whole = live_entries.iter().any(|entry| entry.name == CHECKSUMS || entry.name == PACKED);
         let here: HashSet<OsString> = self.entries.iter().map(|entry| entry.name.clone()).collect();
         for entry in live_entries {
             if entry.kind == Kind::File && belongs_in_a_copy(&entry) && !here.contains(&entry.name) {

@@ -16,6 +16,7 @@ mod inspect_files;
 mod join;
 mod left_out;
 mod live;
+mod packed;
 mod place;
 mod problems;
 mod read_file;

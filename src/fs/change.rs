@@ -271,6 +271,17 @@ impl Dir {
         uninterrupted(|| self.verbs.sync(self.fd())).map_err(|errno| FsError::new("sync", &self.path, errno))
     }
 
+    /// Makes one of its files durable.
+    ///
+    /// # Errors
+    /// If it is no regular file, or the filesystem could not write it.
+    pub fn sync_file(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
+        let name = name.as_ref();
+        let (_, file) = self.open_regular(name)?;
+        uninterrupted(|| self.verbs.sync(file.as_fd()))
+            .map_err(|errno| FsError::new("sync", &self.path.join(name), errno))
+    }
+
     /// Makes everything on the directory's filesystem durable.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub use read_hash::ReadMeans;
 pub use reader::FileReader;
 pub use scan::{Met, Scan, Unread, scan, walk};
 pub use silence::watch_silence;
-pub use space::{FilesystemSpace, is_network_filesystem, link_limit, space};
+pub use space::{FilesystemSpace, is_fuse, is_network_filesystem, link_limit, space};
 pub use stat::Stat;
 pub use verbs::{RealVerbs, VerbResult, Verbs};
 

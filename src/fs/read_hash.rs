@@ -1,6 +1,7 @@
 //! Whole files read once, from front to back, for their hash.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 
 use rustix::fs::Advice;
 
@@ -32,6 +33,57 @@ impl std::fmt::Debug for ReadMeans<'_> {
 const READ_BYTES: u64 = 1 << 20;
 
 impl Dir {
+    /// Reads some bytes of a regular file: fewer where it ends before.
+    ///
+    /// # Errors
+    /// If it is not a regular file, or cannot be read.
+    pub fn read_range(&self, name: impl AsRef<OsStr>, range: Range<u64>) -> Result<Vec<u8>, FsError> {
+        let name = name.as_ref();
+        let (stat, file) = self.open_regular(name)?;
+        let room = range.end.min(stat.size_bytes).saturating_sub(range.start);
+        let mut bytes = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = range.start + filled as u64;
+            match uninterrupted(|| read_at(&file, rest, at)).map_err(self.error("read", name))? {
+                0 => break,
+                taken => filled += taken,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// The hash of some bytes of a regular file, and how many there were.
+    ///
+    /// # Errors
+    /// As [`Dir::read_range`].
+    pub fn hash_range(
+        &self,
+        name: impl AsRef<OsStr>,
+        range: Range<u64>,
+        hashing: Hashing,
+        means: ReadMeans<'_>,
+    ) -> Result<(Option<Digest>, u64), FsError> {
+        let name = name.as_ref();
+        let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES)).max(1);
+        let (mut hasher, mut at) = (Hasher::new(hashing), range.start);
+        while at < range.end {
+            let end = range.end.min(at.saturating_add(most));
+            if let Some(rate) = means.rate {
+                rate.wait_for(end - at);
+            }
+            let bytes = self.read_range(name, at..end)?;
+            if bytes.is_empty() {
+                break;
+            }
+            hasher.update(&bytes);
+            at += bytes.len() as u64;
+            (means.advanced)(bytes.len() as u64);
+        }
+        Ok((hasher.finish(), at - range.start))
+    }
+
     /// Reads a regular file to its end, and gives its inode, its hash, and how many bytes it has.
     ///
     /// Pages that are read this once are marked so, where the kernel knows of that (Linux 6.3): what the server keeps in

@@ -42,6 +42,16 @@ pub fn is_network_filesystem(dir: &Dir) -> bool {
     stat.is_err() || stat.is_ok_and(|stat| NETWORK_TYPES.contains(&stat.filesystem_type().0))
 }
 
+/// The type of FUSE.
+const FUSE: i64 = 0x6573_5546;
+
+/// Whether `dir` lies on a filesystem of a process (FUSE): there `syncfs` is never told to that process, and only what is
+/// synced by itself is durable.
+#[must_use]
+pub fn is_fuse(dir: &Dir) -> bool {
+    nix::sys::statfs::fstatfs(dir.fd()).is_ok_and(|stat| stat.filesystem_type().0 == FUSE)
+}
+
 /// What the C library answers for a filesystem whose limit it does not know (`LINUX_LINK_MAX` in glibc).
 const UNKNOWN_LINK_LIMIT: u64 = 127;
 

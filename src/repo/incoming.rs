@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::fs::{Dir, FsError};
 use crate::model::{FreezeName, SnapshotId};
 
+use super::durable::sync_snapshot;
 use super::error::RepoError;
 use super::intent::{self, Intent, ShadowPlace};
 use super::lock::Locked;
@@ -143,7 +144,7 @@ impl Incoming<'_> {
         }
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
-        let (synced, beside) = rayon::join(|| self.dir.sync_filesystem(), beside);
+        let (synced, beside) = rayon::join(|| sync_snapshot(&self.dir, records), beside);
         synced.and(beside)?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;

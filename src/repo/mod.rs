@@ -5,6 +5,7 @@
 
 mod beside;
 mod claim;
+mod durable;
 mod error;
 mod event;
 mod holder;

@@ -30,6 +30,7 @@ mod listed;
 mod moving;
 mod mutating;
 mod names;
+mod packed;
 mod refused;
 mod repeated;
 mod restore_again;

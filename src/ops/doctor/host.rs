@@ -60,6 +60,9 @@ fn mount(repository: &Repository, findings: &mut Findings) {
             format!("{what}, which is mounted with {option}"),
             "without that option what is synced survives a power cut",
         );
+    } else if fs::is_fuse(repository.dir()) {
+        // `syncfs` does not reach the process that serves it.
+        findings.ok("mount", format!("{what}; each file is synced by itself there"));
     } else if fs::is_network_filesystem(repository.dir()) {
         network::examine(&mount, &what, findings);
     } else {

@@ -1,0 +1,46 @@
+//! A snapshot made durable before it is committed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::fs::{self, Dir, FsError, Kind};
+use crate::model::{Placement, TableName};
+
+use super::layout::part_path;
+use super::parts::PartRecord;
+
+/// Makes the snapshot in `dir` durable, whose parts are these.
+///
+/// # Errors
+/// If the filesystem could not write something.
+pub(super) fn sync_snapshot(dir: &Dir, records: &[PartRecord]) -> Result<(), FsError> {
+    dir.sync_filesystem()?;
+    if fs::is_fuse(dir) {
+        // What is linked as a whole from a sealed snapshot was synced with that one.
+        let linked = records.iter().filter(|record| record.placed == Placement::Linked && record.from.is_some());
+        let path = |record: &PartRecord| {
+            part_path(&TableName::new(record.database.as_str(), record.table.as_str()), &record.part)
+        };
+        let durable: HashSet<PathBuf> = linked.map(path).collect();
+        sync_each(dir, Path::new(""), &|path| durable.contains(path), false)?;
+    }
+    Ok(())
+}
+
+/// Syncs all directories below `dir`, whose path in the snapshot is `path`, and each file that is not durable yet.
+fn sync_each(
+    dir: &Dir,
+    path: &Path,
+    is_durable: &(dyn Fn(&Path) -> bool + Sync),
+    above_is_durable: bool,
+) -> Result<(), FsError> {
+    let is_synced = above_is_durable || is_durable(path);
+    dir.entries_with_kind()?.par_iter().try_for_each(|entry| match entry.kind {
+        Kind::Directory => sync_each(&dir.open_dir(&entry.name)?, &path.join(&entry.name), is_durable, is_synced),
+        Kind::File if !is_synced => dir.sync_file(&entry.name),
+        _ => Ok(()),
+    })?;
+    dir.sync()
+}
