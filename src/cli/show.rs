@@ -236,7 +236,7 @@ fn row(table: &TableEntry) -> Vec<String> {
     if table.detached_parts > 0 {
         notes.push(format!("{} not taken", render::count(table.detached_parts, "detached part")));
     }
-    let name = chsnap::model::TableName::new(table.database.clone(), table.table.clone());
+    let name = table.name();
     vec![
         render::safe(&name.to_string(), 100),
         render::safe(&table.engine, 40),

@@ -353,7 +353,7 @@ impl Snapshot {
     }
 
     fn table_names(&self) -> impl Iterator<Item = TableName> {
-        self.manifest.tables.iter().map(|table| TableName::new(table.database.clone(), table.table.clone()))
+        self.manifest.tables.iter().map(|table| table.name())
     }
 
     /// What `create` was told to take.
@@ -403,7 +403,7 @@ impl Snapshot {
     fn side(&self, selections: &[Selection], left_out: &mut BTreeSet<TableName>) -> Result<Side, OpError> {
         let mut side = Side { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
         for table in self.manifest.tables.iter().filter(|table| !self.manifest.shows_dictionaries(&table.database)) {
-            let name = TableName::new(table.database.clone(), table.table.clone());
+            let name = table.name();
             if !selections.iter().all(|selection| selection.wants(&name)) {
                 left_out.insert(name);
                 continue;
@@ -419,7 +419,7 @@ impl Snapshot {
             side.tables.insert(name, SideTable { uuid: table.uuid.clone(), definition, held });
         }
         for record in &self.parts {
-            let name = TableName::new(record.database.clone(), record.table.clone());
+            let name = record.table_name();
             let wanted = record.part.is_patch()
                 || selections.iter().all(|selection| selection.wants_partition(&record.partition));
             if let (true, Some(SideTable { held: Held::Parts(parts), .. })) = (wanted, side.tables.get_mut(&name)) {

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DumpKind, DumpTotals, Label, Placed, SnapshotId, TableUuid, Totals, Warning, WarningKind, shows_dictionaries,
+    DumpKind, DumpTotals, Label, Placed, SnapshotId, TableName, TableUuid, Totals, Warning, WarningKind,
+    shows_dictionaries,
 };
 
 /// The format of repositories and manifests that this chsnap writes.
@@ -176,6 +177,14 @@ pub struct TableEntry {
     /// How its rows are kept, of a table without parts: its state is then `data_left`, which earlier versions know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump: Option<Dump>,
+}
+
+impl TableEntry {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> TableName {
+        TableName::new(self.database.clone(), self.table.clone())
+    }
 }
 
 /// The rows of a table that `FREEZE` cannot take.

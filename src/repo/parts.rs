@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::Dir;
-use crate::model::{Fingerprint, Ownership, PartName, PartitionId, Placement, SnapshotId, TableUuid};
+use crate::model::{Fingerprint, Ownership, PartName, PartitionId, Placement, SnapshotId, TableName, TableUuid};
 
 use super::error::RepoError;
 use super::uncovered::UncoveredFiles;
@@ -70,6 +70,14 @@ pub struct PartRecord {
     /// What the inodes in the snapshot do not hold, though their sources did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unkept: Vec<UnkeptOf>,
+}
+
+impl PartRecord {
+    /// The name of its table.
+    #[must_use]
+    pub fn table_name(&self) -> TableName {
+        TableName::new(self.database.clone(), self.table.clone())
+    }
 }
 
 /// Files of a part that were linked from other parts.

@@ -337,7 +337,7 @@ fn add(
     // A part that was damaged then is never a source.
     for part in parts.iter().filter(|part| part.record.damage.is_empty()) {
         let record = part.record;
-        let name = TableName::new(record.database.clone(), record.table.clone());
+        let name = record.table_name();
         let owner = owner(&name, record.uuid.as_ref());
         let path = format!(
             "data/{}/{}/{}",

@@ -261,7 +261,7 @@ impl Run<'_> {
             if let Some(sources) = sources.take() {
                 let keys = counts.take_keys();
                 let keys_of = |record: &PartRecord| {
-                    let name = TableName::new(record.database.clone(), record.table.clone());
+                    let name = record.table_name();
                     keys.get(&(name, record.part.clone())).map(Vec::as_slice)
                 };
                 let parts: Vec<NewPart<'_>> =

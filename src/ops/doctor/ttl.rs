@@ -46,7 +46,7 @@ fn find(repository: &Repository, server: &Server) -> Result<Vec<(TableName, Vec<
     let live = server::definitions(server, false)?;
     let mut found = Vec::new();
     for entry in &manifest.tables {
-        let name = TableName::new(entry.database.clone(), entry.table.clone());
+        let name = entry.name();
         let (Some(path), Some(live)) = (&entry.definition, live.get(&name)) else { continue };
         if !entry.engine.ends_with("MergeTree") {
             continue;

@@ -55,7 +55,7 @@ fn hash(dir: &Dir, name: &str) -> Result<(u64, String), FsError> {
 /// If the snapshot cannot be read.
 pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) -> Result<Vec<Damage>, FsError> {
     let Some(dump) = &entry.dump else { return Ok(Vec::new()) };
-    let name = TableName::new(entry.database.clone(), entry.table.clone());
+    let name = entry.name();
     let mut damage = Vec::new();
     for path in &dump.files {
         let listed = manifest.metadata.iter().find(|file| file.path == *path);

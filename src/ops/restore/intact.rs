@@ -97,7 +97,7 @@ impl Search<'_> {
 
     fn look_at(&mut self, lease: &Arc<Lease>, snapshot: SnapshotId, records: &[PartRecord], keeps_ids: bool) {
         for record in records {
-            let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
+            let key = (record.table_name(), record.part.clone());
             let is_wanted = self.damaged.get(&key).is_some_and(|damaged| is_same_part(damaged, record));
             if !is_wanted || self.found.contains_key(&key) || record.unverifiable.is_some() {
                 continue;

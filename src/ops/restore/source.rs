@@ -47,7 +47,7 @@ pub(in crate::ops) struct SourceTable {
 
 impl SourceTable {
     pub(in crate::ops) fn name(&self) -> TableName {
-        TableName::new(self.entry.database.clone(), self.entry.table.clone())
+        self.entry.name()
     }
 
     /// Rows of the parts that are asked for, as the server said when they were taken, or those of its dump.
@@ -264,10 +264,9 @@ fn select(
 ) -> Result<Vec<SourceTable>, OpError> {
     let mut parts: HashMap<TableName, Vec<PartRecord>> = HashMap::new();
     for record in records {
-        parts.entry(TableName::new(record.database.clone(), record.table.clone())).or_default().push(record);
+        parts.entry(record.table_name()).or_default().push(record);
     }
-    let names: Vec<TableName> =
-        manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
+    let names: Vec<TableName> = manifest.tables.iter().map(|entry| entry.name()).collect();
     let patterns = TablePattern::resolve(&wanted.tables, names.iter());
     let mut unmatched: Vec<String> = (patterns.iter())
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
@@ -342,7 +341,7 @@ fn inner_tables(
             .find(|other| by_uuid(other))
             .or_else(|| in_database().find(|other| named_uuid.is_none() && other.table == name));
         if let Some(found) = found {
-            let view = TableName::new(entry.database.clone(), entry.table.clone());
+            let view = entry.name();
             inner.insert(TableName::new(found.database.clone(), found.table.clone()), view);
         }
     }

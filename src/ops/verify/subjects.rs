@@ -105,7 +105,7 @@ impl Groups {
     pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord, keeps_ids: bool) {
         (record.placed, record.from, record.directory_modified) = (Placement::Linked, None, (0, 0));
         (record.joined, record.unkept) = (None, Vec::new());
-        let key = (TableName::new(record.database.clone(), record.table.clone()), record.part.clone());
+        let key = (record.table_name(), record.part.clone());
         let instances = self.parts.entry(key).or_default();
         let known =
             instances.iter().rev().find(|instance| *instance.record == record).map(|one| Arc::clone(&one.record));
@@ -133,7 +133,7 @@ impl Subject {
         let Some(manifest) = &self.manifest else { return Vec::new() };
         let mut tables: HashMap<PathBuf, TableName> = HashMap::new();
         for table in &manifest.tables {
-            let name = TableName::new(table.database.clone(), table.table.clone());
+            let name = table.name();
             tables.insert(table_path(&table.database, &table.table), name.clone());
             tables.extend(table.dump.iter().flat_map(|dump| &dump.files).map(|path| (path.into(), name.clone())));
             if let Some(definition) = &table.definition {
@@ -173,7 +173,7 @@ impl Subject {
         }
         let mut directories = Vec::new();
         for table in manifest.tables.iter().filter(|table| table.state == TableState::Taken) {
-            if scope.has_table(&TableName::new(table.database.clone(), table.table.clone())) {
+            if scope.has_table(&table.name()) {
                 directories.push(table_path(&table.database, &table.table));
             }
         }
@@ -181,7 +181,7 @@ impl Subject {
             add(path, Place::Directory);
         }
         for record in parts.unwrap_or_default() {
-            if scope.has_table(&TableName::new(record.database.clone(), record.table.clone())) {
+            if scope.has_table(&record.table_name()) {
                 add(&table_path(&record.database, &record.table).join(record.part.as_str()), Place::Part);
             }
         }
@@ -215,7 +215,7 @@ impl Subject {
     pub(super) fn tables(&self) -> Tables {
         let tables = self.manifest.iter().flat_map(|manifest| &manifest.tables);
         let named = tables.flat_map(|table| {
-            let name = TableName::new(table.database.clone(), table.table.clone());
+            let name = table.name();
             // A dump is a file, or a directory of files, where the parts of others are a directory.
             let files = table.dump.iter().flat_map(|dump| &dump.files);
             let of_dump = files.map(|path| Path::new(path).components().take(3).collect());

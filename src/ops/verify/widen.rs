@@ -98,7 +98,7 @@ impl Run<'_> {
                 }
             }
             for record in subject.parts(position, self.unread).unwrap_or_default() {
-                let table = TableName::new(record.database.clone(), record.table.clone());
+                let table = record.table_name();
                 let key = (table, record.part.clone());
                 let is_new = !was_asked || !self.scope.has(&key.0, &key.1) || spared.contains(&key);
                 let path = table_path(&record.database, &record.table).join(record.part.as_str());
