@@ -1,9 +1,12 @@
 //! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not say.
 
+use std::ffi::OsStr;
+use std::sync::{Arc, PoisonError};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{ErrorKind, Kind};
+use crate::fs::{self, Dir, ErrorKind, Kind};
 
 use super::error::RepoError;
 use super::event::Event;
@@ -39,7 +42,7 @@ impl Locked<'_> {
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
-        let present = journal.find_and_read(&name, LIMIT_BYTES)?;
+        let present = self.repository().journal_file(&journal, OsStr::new(&name))?;
         // A line that a crash cut short has no end: ours begins on a new one.
         if present.as_ref().is_some_and(|bytes| !bytes.is_empty() && !bytes.ends_with(b"\n")) {
             text.insert(0, '\n');
@@ -91,12 +94,33 @@ impl Repository {
         Ok(heads.into_iter().map(|head| head.number))
     }
 
+    /// A file of the journal, read once as long as it stays the same: lines are only ever appended. `None` where it has gone.
+    fn journal_file(&self, journal: &Dir, name: &OsStr) -> Result<Option<Arc<[u8]>>, RepoError> {
+        let Some(now) = journal.find(name)? else { return Ok(None) };
+        let state = (now.device, now.inode, now.size_bytes, now.modified);
+        // What a network filesystem says of a file may be seconds old.
+        if fs::is_network_filesystem(journal) {
+            return Ok(journal.find_and_read(name, LIMIT_BYTES)?.map(Arc::from));
+        }
+        let mut read = self.journal_read().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, bytes)) = read.get(name)
+            && *known == state
+        {
+            return Ok(Some(Arc::clone(bytes)));
+        }
+        let Some((stat, bytes)) = journal.find_with_stat(name, LIMIT_BYTES)? else { return Ok(None) };
+        let bytes: Arc<[u8]> = bytes.into();
+        let state = (stat.device, stat.inode, stat.size_bytes, stat.modified);
+        read.insert(name.to_owned(), (state, Arc::clone(&bytes)));
+        Ok(Some(bytes))
+    }
+
     fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, RepoError> {
         let Some(journal) = self.find_dir("journal")? else { return Ok(Vec::new()) };
         let mut lines = Vec::new();
         for entry in journal.entries_with_kind()? {
             if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
-                let bytes = journal.read(&entry.name, LIMIT_BYTES)?;
+                let Some(bytes) = self.journal_file(&journal, &entry.name)? else { continue };
                 lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line));
             }
         }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::exec::{self, IdleReading, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
 use crate::fs::{self, Dir, Entry, FsError, Kind};
-use crate::model::{FreezeName, Part, PartName, PartitionId, TableName};
+use crate::model::{FreezeName, Part, PartName, PartitionId, Table, TableName};
 use crate::monitor::{ItemAtWork, Stage, Work};
 use crate::ops::error::OpError;
 use crate::ops::waiting::telling;
@@ -43,24 +43,14 @@ impl Taker<'_> {
         query_id: &str,
         frozen: Sender<IsDefined>,
     ) -> Result<Attempt, OpError> {
-        if let Some(reason) = self.local.out_of_reach(&freeze.table) {
-            let _ = frozen.send(IsDefined(true));
-            return Ok(Attempt::refused(freeze, target, Refusal::OutOfReach(reason)));
-        }
-        let live = match self.local.live(&freeze.table) {
+        let live = match self.open_live(&freeze.table) {
             Ok(live) => live,
-            Err(error) => {
+            Err(refusal) => {
                 let _ = frozen.send(IsDefined(true));
-                return Ok(Attempt::refused(freeze, target, Refusal::Directory(error)));
+                return Ok(Attempt::refused(freeze, target, refusal));
             }
         };
-        if freeze.scope == Scope::Nothing
-            && freeze.remote.is_none()
-            && self.request.selection.partitions.is_empty()
-            && !self.is_empty(freeze.table.name(), &live)?
-        {
-            (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
-        }
+        self.doubt_emptiness(&mut freeze, &live)?;
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
@@ -97,12 +87,9 @@ impl Taker<'_> {
                 *saved = self.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
             }
             if attempt.freeze.remote.is_some() {
-                let linked = &beside.as_ref().map_err(|_| ()).map_or(&[][..], |(_, linked)| &linked.parts);
-                let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
-                let others: Vec<&PartName> =
-                    listed.iter().map(|(part, _)| &part.name).filter(|name| !linked.contains(name)).collect();
                 let landing = Landing { table: &attempt.freeze.table, dir: &dir, path: &path };
-                parts.extend(self.link_live(&others, &live, landing)?);
+                let linked = beside.as_ref().map_or(&[][..], |(_, linked)| linked.parts.as_slice());
+                parts.extend(self.link_others(&listed, linked, &live, landing)?);
             } else if let (Ok(()), Ok((saved, Linked { extension: Some(Extension { freeze, more }), .. }))) =
                 (&result, &mut beside)
             {
@@ -156,16 +143,30 @@ impl Taker<'_> {
         Ok(attempt)
     }
 
-    /// Links parts of a table that is never frozen from their live directories, as far as they are still there.
-    fn link_live(
+    /// Opens the directories of a table.
+    fn open_live(&self, table: &Table) -> Result<Vec<LiveTable>, Refusal> {
+        match self.local.out_of_reach(table) {
+            Some(reason) => Err(Refusal::OutOfReach(reason)),
+            None => self.local.live(table).map_err(Refusal::Directory),
+        }
+    }
+
+    /// Links those of the `listed` parts of a table that is never frozen which are not `linked` yet from their live
+    /// directories, as far as they are still there.
+    fn link_others(
         &self,
-        names: &[&PartName],
+        listed: &[(&Part, &Dir)],
+        linked: &[TakenPart],
         live: &[LiveTable],
         landing: Landing<'_>,
     ) -> Result<Vec<TakenPart>, OpError> {
-        let take = |name: &&PartName| self.take_live_parts(std::iter::once(*name), live, landing);
+        let linked: BTreeSet<&PartName> = linked.iter().map(|part| &part.name).collect();
+        let take = |(part, _): &(&Part, &Dir)| -> Option<Result<Vec<TakenPart>, OpError>> {
+            let is_other = !linked.contains(&part.name);
+            is_other.then(|| self.take_live_parts(std::iter::once(&part.name), live, landing))
+        };
         let taken: Vec<Vec<TakenPart>> =
-            self.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
+            self.pool.install(|| listed.par_iter().filter_map(take).collect::<Result<_, OpError>>())?;
         Ok(taken.into_iter().flatten().collect())
     }
 
@@ -183,6 +184,15 @@ impl Taker<'_> {
                 attempt.digests_failed = Some(crate::monitor::chain(&error));
             }
             Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Freezes a table all the same for which no active part was listed, unless it has none.
+    fn doubt_emptiness(&self, freeze: &mut TableFreeze, live: &[LiveTable]) -> Result<(), FsError> {
+        let seems_empty = freeze.scope == Scope::Nothing && self.request.selection.partitions.is_empty();
+        if seems_empty && freeze.remote.is_none() && !self.is_empty(freeze.table.name(), live)? {
+            (freeze.scope, freeze.freeze) = (Scope::Whole, Scope::Whole);
         }
         Ok(())
     }

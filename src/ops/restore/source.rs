@@ -256,7 +256,7 @@ fn select(
     }
     let names: Vec<TableName> =
         manifest.tables.iter().map(|entry| TableName::new(entry.database.clone(), entry.table.clone())).collect();
-    let patterns = TablePattern::resolve(&wanted.tables, names.iter());
+    let patterns = TablePattern::resolve(&wanted.tables, &names.iter());
     let mut unmatched: Vec<String> = (patterns.iter())
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
