@@ -185,7 +185,7 @@ pub fn take_left_out(
 ) -> Result<LeftOut, FsError> {
     // What a freeze leaves out of a packed part, it leaves out of its archive.
     if entries.iter().any(|entry| entry.name == PACKED) {
-        let is_linked = link_archives(live, part, entries, name)?;
+        let is_linked = link_archives(&live.iter().map(|table| &table.dir).collect::<Vec<_>>(), part, entries, name)?;
         return Ok(if is_linked { LeftOut::Taken } else { LeftOut::Unknown });
     }
     let mut taker = Taker { part, before: entries.len(), entries };

@@ -4,7 +4,6 @@ use crate::checksums::{Checksums, ChecksumsError, FileChecksum, FileName, Packed
 use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Kind, ReadMeans};
 use crate::model::PartName;
 
-use super::live::LiveTable;
 use super::problems::Problems;
 
 /// The archive of a packed part or projection.
@@ -118,13 +117,13 @@ pub(super) fn damage_in_archive(
     Ok((damage, read_bytes))
 }
 
-/// Links the live archives of a frozen part over those that the freeze has written: they are the same files under the live
+/// Links the live archives of a frozen part, whose table has these `live` directories, over those that the freeze has written: they are the same files under the live
 /// inodes, with what the freeze left out of them. Whether the part's own archive is the live one now.
 ///
 /// # Errors
 /// If something cannot be read or linked for another reason than that the live part has gone.
 pub(super) fn link_archives(
-    live: &[LiveTable],
+    live: &[&Dir],
     part: &Dir,
     entries: &mut [Entry],
     name: &PartName,
@@ -132,7 +131,7 @@ pub(super) fn link_archives(
     let Some(own) = entries.iter().position(|entry| entry.name == PACKED) else { return Ok(false) };
     let mut is_linked = false;
     for table in live {
-        let Some(live_part) = table.dir.find_beneath(std::path::Path::new(name.as_str()))? else { continue };
+        let Some(live_part) = table.find_beneath(std::path::Path::new(name.as_str()))? else { continue };
         if !link_archive(&live_part, part)? {
             continue;
         }
@@ -184,8 +183,9 @@ fn link_archive(from: &Dir, to: &Dir) -> Result<bool, FsError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+
     use std::fmt::Write as _;
     use std::fs;
     use std::sync::Arc;

@@ -48,7 +48,7 @@ pub fn diff_snapshots(
 ) -> Result<Compared, OpError> {
     let (before, after) = (Snapshot::read(repository, before)?, Snapshot::read(repository, after)?);
     let names: Vec<TableName> = before.table_names().chain(after.table_names()).collect();
-    let selections = [before.selection()?, after.selection()?].map(|selection| selection.resolved(names.iter()));
+    let selections = [before.selection()?, after.selection()?].map(|selection| selection.resolved(&names.iter()));
     let mut not_compared = BTreeSet::new();
     let mut earlier = before.side(&selections, &mut not_compared)?;
     let later = after.side(&selections, &mut not_compared)?;
@@ -119,7 +119,7 @@ pub fn diff_live(
     };
     let mut not_compared = BTreeSet::new();
     let names: Vec<TableName> = before.table_names().chain(catalog.names().cloned()).collect();
-    let mut earlier = before.side(&[selection.resolved(names.iter())], &mut not_compared)?;
+    let mut earlier = before.side(&[selection.resolved(&names.iter())], &mut not_compared)?;
     let mut later = Side { name: "live".to_owned(), tables: BTreeMap::new() };
     for freeze in &plan.freeze {
         let parts = freeze.parts().map(|part| SidePart {

@@ -64,15 +64,22 @@ fn add(
     let detached: BTreeSet<TableName> =
         (server::detached_tables(server)?.into_iter()).map(|row| TableName::new(row.database, row.table)).collect();
     for (name, file) in found.databases {
-        let Some(text) = local.read_definition(&file) else { continue };
+        let Some(text) = local.read_definition(&file) else {
+            let problem = unreadable(local, &file);
+            catalog.unusable.extend(problem.map(|problem| (TableName::new(name, "*"), problem)));
+            continue;
+        };
         let definition = Definition::parse(&String::from_utf8_lossy(&text)).ok();
         let engine = definition.as_ref().and_then(Definition::engine).unwrap_or_default();
         let uuid = definition.and_then(|definition| definition.uuid).map(|uuid| uuid.to_string()).unwrap_or_default();
         catalog.unlisted_databases.push(UnlistedDatabase { name, engine, uuid });
     }
     for file in found.tables {
-        // Dropped meanwhile.
-        let Some(text) = local.read_definition(&file.path) else { continue };
+        let Some(text) = local.read_definition(&file.path) else {
+            let problem = unreadable(local, &file.path);
+            catalog.unusable.extend(problem.map(|problem| (file.name, problem)));
+            continue;
+        };
         let reason = match () {
             () if now.contains_key(&file.name) => Unlisted::Since,
             () if detached.contains(&file.name) => Unlisted::Detached,
@@ -94,6 +101,18 @@ fn add(
     }
     catalog.unlisted.sort_by(|a, b| a.table.key.cmp(&b.table.key));
     Ok(())
+}
+
+/// Why a definition file tells nothing; `None` where it has gone meanwhile.
+fn unreadable(local: &LocalDisks, path: &Path) -> Option<String> {
+    let dir = local.find_own(path.parent()?).ok()??;
+    let found = dir.find(path.file_name()?).ok()??;
+    let what = match found.kind {
+        Kind::Symlink => "is a symbolic link, and is not followed",
+        Kind::File if found.size_bytes == 0 => "is empty",
+        _ => "cannot be read here",
+    };
+    Some(format!("the server does not list it, and its definition file {} {what}", path.display()))
 }
 
 struct DefinitionFile {

@@ -48,8 +48,8 @@ impl Default for DumpOptions {
 impl Selection {
     /// The selection as it applies to these tables: the name of one wins over what it says as a pattern.
     #[must_use]
-    pub fn resolved<'a>(&self, names: impl Iterator<Item = &'a TableName> + Clone) -> Self {
-        let resolve = |patterns: &[TablePattern]| TablePattern::resolve(patterns, names.clone());
+    pub fn resolved<'a>(&self, names: &(impl Iterator<Item = &'a TableName> + Clone)) -> Self {
+        let resolve = |patterns: &[TablePattern]| TablePattern::resolve(patterns, names);
         Self {
             include: resolve(&self.include),
             exclude: resolve(&self.exclude),

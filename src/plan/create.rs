@@ -70,7 +70,7 @@ pub fn plan_create<'a>(
     foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
     knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
-    let selection = &selection.resolved(catalog.names());
+    let selection = &selection.resolved(&catalog.names());
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
         // Such a name may be of any length.
@@ -213,7 +213,7 @@ fn split_tiers<'a>(
         Arc::new(local.into_iter().cloned().collect())
     };
     let data_paths = table.data_paths.iter().filter(|path| foreign_disk(path).is_none()).cloned().collect();
-    (Table { parts, data_paths, ..table.clone() }, remote)
+    (Table { data_paths, parts, ..table.clone() }, remote)
 }
 
 fn scope(selection: &Selection, table: &Table) -> Scope {

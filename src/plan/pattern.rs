@@ -104,7 +104,7 @@ impl TablePattern {
     /// The patterns as they apply to these tables: a text that is the name of one, or of several, names these alone, whatever
     /// it says as a glob. `t[1]` can be a table.
     #[must_use]
-    pub fn resolve<'a>(patterns: &[Self], names: impl Iterator<Item = &'a TableName> + Clone) -> Vec<Self> {
+    pub fn resolve<'a>(patterns: &[Self], names: &(impl Iterator<Item = &'a TableName> + Clone)) -> Vec<Self> {
         let resolve = |pattern: &Self| {
             let exact: Vec<Self> =
                 names.clone().filter(|name| name.to_string() == pattern.text).map(Self::exactly).collect();
@@ -305,16 +305,16 @@ mod tests {
     fn the_name_of_a_table_wins_over_a_glob() {
         let names = [("a", "t[1]"), ("a", "t1"), ("a.b", "c"), ("a", "b.c"), ("a", "b")];
         let names = names.map(|(database, table)| TableName::new(database, table));
-        let named = |text: &str| -> Vec<String> {
-            let patterns = TablePattern::resolve(&[text.parse().expect("a pattern")], names.iter());
+        let chosen = |text: &str| -> Vec<String> {
+            let patterns = TablePattern::resolve(&[text.parse().expect("a pattern")], &names.iter());
             let is_named = |name: &&TableName| patterns.iter().any(|pattern| pattern.matches(name));
             names.iter().filter(is_named).map(|name| format!("{}|{}", name.database, name.table)).collect()
         };
-        assert_eq!(named("a.t[1]"), ["a|t[1]"]);
-        assert_eq!(named("a.t[12]"), ["a|t1"]);
-        assert_eq!(named("a.b.c"), ["a.b|c", "a|b.c"]);
-        assert_eq!(named("a.b"), ["a|b"]);
-        assert_eq!(named("a.b*"), ["a|b.c", "a|b"]);
+        assert_eq!(chosen("a.t[1]"), ["a|t[1]"]);
+        assert_eq!(chosen("a.t[12]"), ["a|t1"]);
+        assert_eq!(chosen("a.b.c"), ["a.b|c", "a|b.c"]);
+        assert_eq!(chosen("a.b"), ["a|b"]);
+        assert_eq!(chosen("a.b*"), ["a|b.c", "a|b"]);
     }
 
     #[test]

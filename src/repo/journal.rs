@@ -1,9 +1,12 @@
 //! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not say.
 
+use std::ffi::OsStr;
+use std::sync::{Arc, PoisonError};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{ErrorKind, Kind};
+use crate::fs::{self, Dir, ErrorKind, FsError, Kind};
 
 use super::error::RepoError;
 use super::event::Event;
@@ -39,15 +42,18 @@ impl Locked<'_> {
         let line = Line { number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
-        let present = journal.find(&name)?;
-        if present.as_ref().is_some_and(|stat| stat.kind != Kind::File) {
-            // What is no file is never opened to be written: the other end of a pipe may be nobody's.
-            journal.find_and_read(&name, LIMIT_BYTES)?;
-        }
-        let is_new = present.is_none();
-        // A line that a crash cut short has no end: ours begins on a new one, and so it does where that is not known.
-        let ends_well = |bytes: Option<Vec<u8>>| bytes.is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
-        if !journal.find_and_read(&name, LIMIT_BYTES).is_ok_and(ends_well) {
+        // A line that a crash cut short has no end: ours begins on a new one, and so it does where that is not known. What is no
+        // file is never opened to be written: the other end of a pipe may be nobody's.
+        let is_new = match journal.find(&name)? {
+            None => true,
+            Some(stat) if stat.kind != Kind::File => {
+                journal.find_and_read(&name, LIMIT_BYTES)?;
+                false
+            }
+            Some(_) => false,
+        };
+        let ends_well = |bytes: Option<Arc<[u8]>>| bytes.is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
+        if !self.repository().journal_file(&journal, OsStr::new(&name)).is_ok_and(ends_well) {
             text.insert(0, '\n');
         }
         journal.append(&name, 0o640, text.as_bytes())?;
@@ -103,15 +109,36 @@ impl Repository {
         Ok(heads.into_iter().map(|head| head.number))
     }
 
+    /// A file of the journal, read once as long as it stays the same: lines are only ever appended. `None` where it has gone.
+    fn journal_file(&self, journal: &Dir, name: &OsStr) -> Result<Option<Arc<[u8]>>, FsError> {
+        let Some(now) = journal.find(name)? else { return Ok(None) };
+        let state = (now.device, now.inode, now.size_bytes, now.modified);
+        // What a network filesystem says of a file may be seconds old.
+        if fs::is_network_filesystem(journal) {
+            return Ok(journal.find_and_read(name, LIMIT_BYTES)?.map(Arc::from));
+        }
+        let mut read = self.journal_read().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, bytes)) = read.get(name)
+            && *known == state
+        {
+            return Ok(Some(Arc::clone(bytes)));
+        }
+        let Some((stat, bytes)) = journal.find_with_stat(name, LIMIT_BYTES)? else { return Ok(None) };
+        let bytes: Arc<[u8]> = bytes.into();
+        let state = (stat.device, stat.inode, stat.size_bytes, stat.modified);
+        read.insert(name.to_owned(), (state, Arc::clone(&bytes)));
+        Ok(Some(bytes))
+    }
+
     fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<(Vec<T>, Vec<JournalGap>), RepoError> {
         let (mut lines, mut gaps) = (Vec::new(), Vec::new());
         let Some(journal) = self.find_dir("journal")? else { return Ok((lines, gaps)) };
         for entry in journal.entries_with_kind()? {
             let file = entry.name.to_string_lossy().into_owned();
             if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
-                match journal.read(&entry.name, LIMIT_BYTES) {
-                    Ok(bytes) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                match self.journal_file(&journal, &entry.name) {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
                     Err(error) => gaps.push(JournalGap { file, reason: crate::monitor::chain(&error) }),
                 }
             }

@@ -1,7 +1,9 @@
 //! Making, opening and reading a repository.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -39,12 +41,19 @@ pub struct BoundServer {
     pub uuid: Option<String>,
 }
 
+/// The device, inode, size and time of a file when it was read.
+pub(super) type FileState = (u64, u64, u64, (i64, u32));
+
+/// The files of the journal that were read, by their names.
+pub(super) type JournalRead = Mutex<HashMap<OsString, (FileState, Arc<[u8]>)>>;
+
 /// An open repository. Reading it needs no lock.
 #[derive(Debug)]
 pub struct Repository {
     dir: Dir,
     config: Config,
     series: SeriesChoice,
+    journal: JournalRead,
 }
 
 /// What stands under `snapshots/` by an id.
@@ -64,6 +73,11 @@ struct FormatOnly {
 }
 
 impl Repository {
+    /// What was read of the journal.
+    pub(super) fn journal_read(&self) -> &JournalRead {
+        &self.journal
+    }
+
     /// Makes a repository at `path`, whose directory may be there and empty, or missing.
     ///
     /// # Errors
@@ -87,7 +101,7 @@ impl Repository {
             dir.ensure_dir(name, DIRECTORY_MODE)?;
         }
         let config = Config { format: FORMAT, id: RepositoryId::from_bits(random()?), created: now, server: None };
-        let repository = Self { dir, config, series: SeriesChoice::default() };
+        let repository = Self { dir, config, series: SeriesChoice::default(), journal: Mutex::default() };
         repository.write_config(&repository.config)?;
         Ok(repository)
     }
@@ -110,7 +124,7 @@ impl Repository {
                 None => RepoError::Damaged { path, reason: error.to_string() },
             }
         })?;
-        Ok(Self { dir, config, series: SeriesChoice::default() })
+        Ok(Self { dir, config, series: SeriesChoice::default(), journal: Mutex::default() })
     }
 
     /// The same, with the series that a command goes by.

@@ -16,6 +16,7 @@ mod tree;
 mod ahead;
 mod configured;
 mod damage;
+mod detached;
 mod diff;
 mod garbage;
 mod hardened;

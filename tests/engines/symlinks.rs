@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, both_engines};
-use crate::support::{active_parts, path_of, repository};
+use crate::support::{active_parts, other_filesystem, path_of, repository};
 use crate::tree::{files, tree};
 
 fn make(engine: &Engine, tables: &[&str]) {
@@ -113,4 +113,34 @@ fn a_database_whose_directory_is_a_symbolic_link_is_taken() {
     move_behind_a_link(&from, &engine.root().join("elsewhere/lab"));
     engine.query("ATTACH DATABASE lab");
     check(&engine, &chsnap, &["one", "two"]);
+}
+
+both_engines! {
+    fn a_detached_table_behind_a_link_to_another_filesystem_is_copied(engine: Engine) {
+        make(&engine, &["plain", "away"]);
+        let Some(elsewhere) = other_filesystem(engine.root()) else { return };
+        let chsnap = repository(&engine);
+        let (from, to) = (directory(&engine, "away"), elsewhere.path().join("away"));
+        engine.query("DETACH TABLE lab.away");
+        let copied = std::process::Command::new("cp").arg("-a").arg(&from).arg(&to).status().expect("cp runs");
+        assert!(copied.success());
+        fs::remove_dir_all(&from).expect("removed");
+        symlink(&to, &from).expect("a link");
+        let created = chsnap.json(3, &["create"]);
+        assert_eq!(created["warning_list"][0]["kind"], "not_listed", "{created:#}");
+        assert_eq!(created["warnings"].as_array().map(Vec::len), Some(1), "{created:#}");
+        let snapshot = path_of(&chsnap, &created);
+        let contents = |path: &Path| {
+            let tree = tree(path);
+            files(&tree).into_iter().map(|(path, node)| (path.to_owned(), node.content)).collect::<Vec<_>>()
+        };
+        let parts: Vec<PathBuf> = fs::read_dir(&to).expect("a table").map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.join("checksums.txt").is_file()).collect();
+        assert_eq!(parts.len(), 2);
+        for part in parts {
+            let stored = snapshot.join("data/lab/away").join(part.file_name().expect("a name"));
+            assert_eq!(contents(&stored), contents(&part), "{}", part.display());
+        }
+        chsnap.json(0, &["verify", "latest", "--level", "data"]);
+    }
 }

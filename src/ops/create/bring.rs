@@ -41,10 +41,20 @@ impl LiveParts<'_> {
                 continue;
             }
             for table in live {
-                let part = if self.copying.copies(&table.disk) {
-                    self.copy_live_part(table, landing, name)?
+                let linked = if self.copying.copies(&table.disk) {
+                    None
                 } else {
-                    link_live_part(table, landing.dir, name)?
+                    Some(link_live_part(table, landing.dir, name))
+                };
+                let part = match linked {
+                    None => self.copy_live_part(table, landing, name)?,
+                    // The table's directory is a link to another filesystem than its disk's.
+                    Some(Err(error)) if is_cross_device(&error) => {
+                        self.copying.links.forget(&landing.path.join(name.as_str()));
+                        exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
+                        self.copy_live_part(table, landing, name)?
+                    }
+                    Some(linked) => linked?,
                 };
                 if let Some(part) = part {
                     taken.push(part);
@@ -66,7 +76,8 @@ impl LiveParts<'_> {
             let Some((dir, mut entries)) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
             entries.retain(exec::belongs_in_a_copy);
             let original = Original { table: landing.table, name, dir: &dir, entries };
-            self.copying.bring(&live.disk, original, Destination { table: landing.dir, path: landing.path })
+            let to = Destination { table: landing.dir, path: landing.path };
+            self.copying.bring_by(Some(self.copying.copier_of(&live.disk)), original, to)
         })();
         match result {
             Ok(brought) => Ok(brought.map(|brought| taken(name.clone(), &live.disk, LeftOut::Taken, brought))),
@@ -152,6 +163,11 @@ impl FrozenParts<'_> {
         };
         names.into_par_iter().filter_map(|name| bring_part(name).transpose()).collect()
     }
+}
+
+fn is_cross_device(error: &OpError) -> bool {
+    let (OpError::Fs(cause) | OpError::Exec(exec::ExecError::Fs(cause))) = error else { return false };
+    cause.kind() == ErrorKind::CrossDevice
 }
 
 fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: Brought) -> TakenPart {

@@ -154,13 +154,33 @@ impl Copying<'_> {
         self.copies(disk) || self.request.relinks
     }
 
-    /// Brings a part of a disk that is copied into the snapshot.
+    /// The copier of a disk, of one from which parts are linked too.
+    pub(super) fn copier_of(&self, disk: &str) -> &PartCopier<'_> {
+        self.copiers.get(disk).unwrap_or(&self.joiner)
+    }
+
+    /// Brings a part of a disk into the snapshot: copied where the disk's parts are, else only if an earlier snapshot has all
+    /// of it.
     ///
     /// # Errors
-    /// If it cannot be read or written, or something of it cannot be kept that must be.
+    /// As [`Copying::bring_by`].
     pub(super) fn bring(
         &self,
         disk: &str,
+        part: Original<'_>,
+        to: Destination<'_>,
+    ) -> Result<Option<Brought>, OpError> {
+        self.bring_by(self.copiers.get(disk), part, to)
+    }
+
+    /// Brings a part into the snapshot, by this copier. Without one it is linked from an earlier snapshot as a whole, or
+    /// not brought.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or something of it cannot be kept that must be.
+    pub(super) fn bring_by(
+        &self,
+        by: Option<&PartCopier<'_>>,
         part: Original<'_>,
         to: Destination<'_>,
     ) -> Result<Option<Brought>, OpError> {
@@ -177,7 +197,7 @@ impl Copying<'_> {
                 joins = others;
             }
         }
-        let by = match self.copiers.get(disk) {
+        let by = match by {
             Some(own) => own,
             // Linked from an earlier snapshot as a whole, or not at all.
             None if is_whole(&joins) => &self.joiner,

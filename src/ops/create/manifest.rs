@@ -235,7 +235,7 @@ impl Parts<'_> {
             patch_parts: 0,
             detached_parts: 0,
             remote_parts: 0,
-            is_detached: self.plan.detached.contains(table.name()),
+            is_detached: self.plan.detached.contains(table.name()) || self.tree.detached.contains(table.name()),
             unverifiable_parts: 0,
             unverifiable: None,
             mutations: Vec::new(),

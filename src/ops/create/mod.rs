@@ -71,7 +71,7 @@ fn check(
     guards::same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
-    let selection = request.selection.resolved(survey.catalog.names());
+    let selection = request.selection.resolved(&survey.catalog.names());
     let is_frozen = |table: &&Table| table.is_merge_tree() && selection.wants(table.name());
     let tables = survey.catalog.tables.iter().filter(is_frozen);
     let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;

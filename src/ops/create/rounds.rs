@@ -7,6 +7,7 @@ use crate::exec::LiveTable;
 use crate::fs::Dir;
 use crate::model::{Catalog, Look, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
 use crate::ops::error::OpError;
+use crate::ops::unlisted::add_unlisted;
 use crate::plan::{
     BrokenPart, Caveat, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge,
 };
@@ -50,6 +51,7 @@ impl Rounds<'_> {
         let mut tree = Tree::default();
         let mut next = planned;
         let mut look = first_look;
+        let mut last = None;
         if !unlisted.is_empty() {
             self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
             look = self.look_for_attached(unlisted, &data, &mut tree, &mut next, (&look, warnings))?;
@@ -62,24 +64,26 @@ impl Rounds<'_> {
             let Round { attempts, after, functions } =
                 self.taker.round(std::mem::take(&mut next), &data, &name, incoming, &look)?;
             look = after.look();
+            last = Some(after);
+            let after = last.as_ref().expect("it was just put there");
             tree.functions = Some(functions);
-            let plan = plan_again(&after, self.disks, self.taker.previous, &self.taker.request.selection);
+            let plan = plan_again(after, self.disks, self.taker.previous, &self.taker.request.selection);
             let mut gathered: Vec<Gathered> = attempts
                 .into_iter()
-                .map(|attempt| self.gather(attempt, &after, round))
+                .map(|attempt| self.gather(attempt, after, round))
                 .collect::<Result<_, OpError>>()?;
             // What is gone comes last: its heir is a table that none of the others is.
-            gathered.sort_by_key(|gathered| gathered.is_gone(&after));
+            gathered.sort_by_key(|gathered| gathered.is_gone(after));
             for gathered in gathered {
                 let is_known = |name: &TableName| {
                     let is_next = next.iter().any(|freeze: &TableFreeze| freeze.table.name() == name);
                     is_next || tree.taken.contains_key(name) || tree.skipped.contains_key(name)
                 };
-                let is_gone = gathered.is_gone(&after);
+                let is_gone = gathered.is_gone(after);
                 let heir =
                     is_gone.then(|| heir(&gathered.attempt.freeze.table, &plan, &planned_names, is_known)).flatten();
                 let heir = heir.map(|heir| heir.table.name().clone());
-                let (verdict, table) = gathered.judge(&after, heir.as_ref(), round);
+                let (verdict, table) = gathered.judge(after, heir.as_ref(), round);
                 let (attempt, name) = (gathered.attempt, table.name().clone());
                 match verdict {
                     Verdict::Taken(Taken { mutations, caveats }) => {
@@ -107,6 +111,9 @@ impl Rounds<'_> {
                     }
                 }
             }
+        }
+        if let Some(last) = last {
+            self.take_detached(last, &data, &mut tree, warnings)?;
         }
         for (name, SkippedTable { reason, .. }) in &tree.skipped {
             let message = format!("{name} is not in the snapshot: {reason}");
@@ -137,7 +144,7 @@ impl Rounds<'_> {
             table.reason == Unlisted::Since && !is_listed
         };
         let names = unlisted.iter().map(|unlisted| unlisted.table.name());
-        let applied = selection.resolved(names.chain(now.names()));
+        let applied = selection.resolved(&names.chain(now.names()));
         let away = unlisted.iter().filter(is_away).filter(|table| !applied.accepts(&table.table));
         warnings.extend(away.map(UnlistedTable::warning));
         for freeze in plan_again(&now, self.disks, self.taker.previous, selection).freeze {
@@ -149,6 +156,38 @@ impl Rounds<'_> {
             }
         }
         Ok(now.look())
+    }
+
+    /// Takes those of the tables that are gone which are only detached, as any detached table. `last` is the last look.
+    fn take_detached(
+        &self,
+        mut last: Catalog,
+        data: &Dir,
+        tree: &mut Tree,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
+        let Taker { server, local, request, .. } = self.taker;
+        let is_gone = |table: &SkippedTable| table.reason == TableSkipReason::Gone;
+        if !tree.skipped.values().any(is_gone) {
+            return Ok(());
+        }
+        warnings.extend(add_unlisted(server, local, &server::databases(server)?, &mut last)?);
+        let selection = request.selection.resolved(&last.names());
+        for unlisted in &last.unlisted {
+            let UnlistedTable { table, reason, trouble } = unlisted;
+            let same = tree.skipped.get(table.name()).filter(|skipped| is_gone(skipped));
+            let is_it = same.is_some_and(|skipped| skipped.table.key.uuid == table.key.uuid);
+            if !is_it || *reason == Unlisted::Since || trouble.is_some() || !table.is_merge_tree() {
+                continue;
+            }
+            tree.skipped.remove(table.name());
+            self.taker.take_unlisted(std::slice::from_ref(unlisted), data, tree, warnings)?;
+            if tree.taken.contains_key(table.name()) {
+                tree.detached.insert(table.name().clone());
+                warnings.extend((!selection.accepts(table)).then(|| unlisted.warning()));
+            }
+        }
+        Ok(())
     }
 
     /// Takes away what stands of a table, and what is remembered of it.

@@ -141,7 +141,7 @@ impl StateWriter<'_> {
         let Some(dir) = self.open(path, false) else { return Ok(()) };
         // Of a directory that is not the server's own, only what can be of it.
         let is_own = self.local.own().is_some_and(|own| own.disk.path.join(kept_as) == path);
-        let is_kind = |name: &str| is_own || name.ends_with(".sql") || name.ends_with(".list");
+        let is_kind = |name: &str| is_own || has_suffix(name, &["sql", "list"]);
         for (name, bytes) in self.files_of(&dir, path, &is_kind) {
             self.keep(&Path::new(kept_as).join(name), &bytes)?;
         }
@@ -200,10 +200,7 @@ impl StateWriter<'_> {
         for (path, pattern) in &places.executable {
             let Some(dir) = self.open(path, false) else { continue };
             let Some(glob) = glob(pattern) else { continue };
-            let is_kind = |name: &str| {
-                let kinds = [".xml", ".yaml", ".yml"];
-                glob.is_match(name) && kinds.iter().any(|kind| name.ends_with(kind))
-            };
+            let is_kind = |name: &str| glob.is_match(name) && has_suffix(name, &["xml", "yaml", "yml"]);
             for (name, bytes) in self.files_of(&dir, path, &is_kind) {
                 self.keep(&Path::new(EXECUTABLE).join(name), &bytes)?;
             }
@@ -290,6 +287,10 @@ fn read_through(dir: &Dir, name: &str, links: usize) -> Result<Vec<u8>, FsError>
         }
         result => result,
     }
+}
+
+fn has_suffix(name: &str, suffixes: &[&str]) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, suffix)| suffixes.contains(&suffix))
 }
 
 fn glob(pattern: &str) -> Option<GlobMatcher> {

@@ -1,6 +1,6 @@
 //! What stands in a snapshot in the making.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Table, TableName};
 use crate::plan::TableSkipReason;
@@ -24,6 +24,8 @@ pub(super) struct TakenTable {
 pub(super) struct Tree {
     pub(super) taken: BTreeMap<TableName, TakenTable>,
     pub(super) skipped: BTreeMap<TableName, SkippedTable>,
+    /// Tables that were detached while the snapshot was made, and taken as detached ones.
+    pub(super) detached: BTreeSet<TableName>,
     /// The server's functions at the last look, where there was one and they belong in the snapshot.
     pub(super) functions: Option<Vec<FunctionRow>>,
 }

@@ -267,7 +267,7 @@ fn select(
         parts.entry(record.table_name()).or_default().push(record);
     }
     let names: Vec<TableName> = manifest.tables.iter().map(|entry| entry.name()).collect();
-    let patterns = TablePattern::resolve(&wanted.tables, names.iter());
+    let patterns = TablePattern::resolve(&wanted.tables, &names.iter());
     let mut unmatched: Vec<String> = (patterns.iter())
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))

@@ -54,7 +54,7 @@ pub fn verify(
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects)?;
     let names: Vec<TableName> = subjects.iter().flat_map(|subject| subject.tables().into_names()).collect();
-    let patterns = TablePattern::resolve(&request.tables, names.iter());
+    let patterns = TablePattern::resolve(&request.tables, &names.iter());
     drop(names);
     report.tables = patterns.iter().flat_map(TablePattern::to_record).collect();
     let scope = Scope { tables: &patterns, slice: report.slice };
