@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{self, Dir};
 use crate::model::{InodeSet, SnapshotId};
 
+use super::content::{Content, SeriesOf};
 use super::error::RepoError;
 use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::repository::Repository;
-use super::series::{Content, SeriesOf, line};
+use super::series::line;
 use super::summary::Summary;
 
 /// Where the index is kept.

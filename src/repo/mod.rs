@@ -5,6 +5,7 @@
 
 mod beside;
 mod claim;
+mod content;
 mod durable;
 mod error;
 mod event;
@@ -17,6 +18,7 @@ mod incoming;
 mod index;
 mod intent;
 mod journal;
+mod latest;
 mod layout;
 mod lease;
 mod lock;
@@ -35,6 +37,7 @@ mod uncovered;
 mod verified;
 
 pub use beside::Beside;
+pub use content::{Content, SeriesChoice, SeriesOf};
 pub use error::RepoError;
 pub use event::{DamagedPart, Event, Removal, TableParts, Verified};
 pub use holder::{Holder, HolderState};
@@ -57,7 +60,7 @@ pub use manifest_digest::{ManifestDigest, check_manifest};
 pub use parts::{Joined, PartDigest, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;
 pub use repository::{BoundServer, Repository, SnapshotState};
-pub use series::{Content, SeriesChoice, SeriesOf, line};
+pub use series::line;
 pub use sources::{FileKey, NewPart, Source, Sources};
 pub use summary::Summary;
 pub use trash::{Condemned, Scratch};

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{self, Dir, ErrorKind, Kind, Verbs};
 use crate::model::{RepositoryId, SnapshotId};
 
+use super::content::SeriesChoice;
 use super::error::RepoError;
 use super::manifest::{FORMAT, Manifest};
-use super::series::SeriesChoice;
 
 const CONFIG: &str = "chsnap.json";
 const MANIFEST: &str = "manifest.json";

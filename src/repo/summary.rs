@@ -1,6 +1,4 @@
-//! What lists say of a snapshot, and the `latest` link.
-
-use std::path::{Path, PathBuf};
+//! What lists say of a snapshot.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,11 +7,9 @@ use crate::model::{Label, SnapshotId, Totals};
 
 use crate::plan::SeriesKey;
 
-use super::error::RepoError;
-use super::lock::Locked;
+use super::content::Content;
 use super::manifest::Manifest;
-use super::repository::{Repository, SnapshotState};
-use super::series::{Content, SeriesOf, line};
+use super::repository::SnapshotState;
 
 /// A snapshot in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,65 +107,5 @@ impl Summary {
     /// Puts summaries in the order in which the snapshots were made, the newest last.
     pub fn sort(summaries: &mut [Self]) {
         summaries.sort_by_key(|summary| (summary.sequence.unwrap_or(0), summary.id));
-    }
-}
-
-pub(super) const LATEST: &str = "latest";
-
-impl Repository {
-    /// Summaries of all snapshots, read from their manifests, in the order in which they were made, and which series there
-    /// are.
-    ///
-    /// # Errors
-    /// If `snapshots/` cannot be read.
-    pub fn summaries(&self) -> Result<(Vec<Summary>, SeriesOf), RepoError> {
-        let mut summaries = Vec::new();
-        for id in self.snapshot_ids()?.0 {
-            match self.snapshot(id) {
-                Ok(state) => summaries.push(Summary::of(id, &state)),
-                Err(RepoError::NoSnapshot { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Summary::sort(&mut summaries);
-        let series = self.judge_series(&mut summaries)?;
-        Ok((summaries, series))
-    }
-}
-
-impl Locked<'_> {
-    /// Points `latest` at the snapshot of the main series that was made last, or removes it where there is none.
-    ///
-    /// # Errors
-    /// If the link cannot be replaced.
-    pub fn update_latest(&self) -> Result<(), RepoError> {
-        let (summaries, series) = self.repository().summaries()?;
-        self.point_latest_at(line(&summaries, &series.main).last().map(|summary| summary.id))
-    }
-
-    /// Points `latest` at this snapshot.
-    ///
-    /// # Errors
-    /// If the link cannot be replaced.
-    pub fn point_latest_at(&self, newest: Option<SnapshotId>) -> Result<(), RepoError> {
-        let dir = self.repository().dir();
-        let present = dir.find(LATEST)?.is_some();
-        let Some(newest) = newest else {
-            if present {
-                dir.remove_file(LATEST)?;
-            }
-            return Ok(());
-        };
-        let target: PathBuf = Path::new("snapshots").join(newest.to_string());
-        if present && dir.read_link(LATEST).is_ok_and(|now| now == target) {
-            return Ok(());
-        }
-        let new_name = "latest.new";
-        if dir.find(new_name)?.is_some() {
-            dir.remove_file(new_name)?;
-        }
-        dir.symlink(&target, new_name)?;
-        dir.rename_from(dir, new_name, LATEST)?;
-        Ok(dir.sync()?)
     }
 }

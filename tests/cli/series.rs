@@ -14,7 +14,7 @@ fn of_table(manifest: &mut Manifest) {
 /// A table of the selection was skipped.
 fn skipping(manifest: &mut Manifest) {
     let mut entry = manifest.tables[0].clone();
-    entry.table = "lost".to_owned();
+    "lost".clone_into(&mut entry.table);
     (entry.state, entry.reason) = (TableState::Skipped, Some("no rights".to_owned()));
     manifest.tables.push(entry);
 }
@@ -148,7 +148,7 @@ fn what_can_never_be_taken_makes_no_snapshot_incomplete_and_what_was_taken_befor
     let left = |name: &'static str| {
         move |manifest: &mut Manifest| {
             let mut entry = manifest.tables[0].clone();
-            entry.table = name.to_owned();
+            name.clone_into(&mut entry.table);
             entry.state = TableState::DataLeft;
             manifest.tables.push(entry);
         }

@@ -65,7 +65,7 @@ both_engines! {
         let series: Vec<&Value> = listed["snapshots"].as_array().expect("rows").iter().map(|row| &row["series"]).collect();
         assert_eq!(series, ["all", "only lab.events", "all"]);
         let link = fs::read_link(chsnap.repo().join("latest")).expect("latest");
-        assert!(link.ends_with(second["id"].as_str().expect("an id")), "{link:?}");
+        assert!(link.ends_with(second["id"].as_str().expect("an id")), "{}", link.display());
         let usage = chsnap.json(0, &["usage", "--exact"]);
         assert_eq!(usage["exact"]["differing"], serde_json::json!([]), "{}", usage["exact"]);
     }

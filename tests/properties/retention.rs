@@ -386,7 +386,7 @@ proptest! {
         let all_are = |standing: Standing| -> Vec<Candidate> {
             candidates.iter().map(|one| Candidate { standing: standing.clone(), ..one.clone() }).collect()
         };
-        let [good, incomplete] = [Standing::Good, Standing::Incomplete].map(|standing| all_are(standing));
+        let [good, incomplete] = [Standing::Good, Standing::Incomplete].map(all_are);
         prop_assert_eq!(kept(&decide(&good, &policy, now())), kept(&decide(&incomplete, &policy, now())));
     }
 
