@@ -182,8 +182,8 @@ fn what_cannot_be_compared_is_one_clear_error() {
     let (lab, nights) = Lab::with_nights(2);
     for (code, arguments, said) in [
         (1, ["diff", nights[0].as_str(), "2031"], "no snapshot"),
-        (2, ["diff", "dead", "latest"], "names no snapshot"),
-        (2, ["diff", "live", "latest"], "names no snapshot"),
+        (2, ["diff", "dead", "latest"], "no snapshot has the name"),
+        (2, ["diff", "live", "latest"], "no snapshot has the name"),
         (1, ["diff", "latest", "live"], "127.0.0.1:9"),
     ] {
         let run = lab.run(code, &arguments);
