@@ -69,7 +69,7 @@ fn a_snapshot_is_named_by_its_id_a_prefix_or_its_place() {
         ("latest~3", "further back"),
         ("2026-11", "3 snapshots"),
         ("2031", "no snapshot"),
-        ("../x", "names no snapshot"),
+        ("../x", "no snapshot has the name"),
     ] {
         for command in ["show", "rm"] {
             let code = lab.chsnap().run(&[command, reference]).code;
