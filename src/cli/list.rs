@@ -205,7 +205,10 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
     let older_data = check.data_time.filter(|time| whole.is_some_and(|whole| whole != (Level::Data, *time)));
     let data = older_data.map(|time| format!("data {}", render::age(time, now)));
     let slice = check.slice.map(|slice| format!("slice {slice}"));
-    for more in data.into_iter().chain(slice) {
+    // Since when all bytes are read is one age, when any were read is another.
+    let is_newer = |any: &DateTime<Utc>| check.data_time.is_none_or(|all| *any > all);
+    let some_data = check.any_data_time.filter(is_newer).map(|time| format!("some data {}", render::age(time, now)));
+    for more in data.into_iter().chain(slice).chain(some_data) {
         text.push_str(if text.is_empty() { "" } else { ", " });
         text.push_str(&more);
     }
