@@ -238,7 +238,7 @@ struct Third {
 impl Third {
     /// Makes it, and puts it where `command` finds it.
     fn before(command: &str, world: &World) -> Self {
-        let created = world.chsnap.json(0, &["create", "--table", "lab.plain", "--table", "lab.sums"]);
+        let created = world.chsnap.json(0, &["create", "--name", "third", "--table", "lab.plain", "--table", "lab.sums"]);
         let id = created["id"].as_str().expect("an id").to_owned();
         let whole = tree(&world.snapshots().join(&id));
         if command != "rm" {
@@ -275,7 +275,7 @@ fn removals_survive(engine: Engine, count: usize) {
     let (mut dice, seed) = Dice::new("removals");
     let world = World::new(engine);
     for command in ["rm", "undo", "gc"] {
-        let arguments: &[&str] = if command == "rm" { &["rm", "latest"] } else { &[command, "--jobs", "1"] };
+        let arguments: &[&str] = if command == "rm" { &["rm", "third"] } else { &[command, "--jobs", "1"] };
         let mut third = Third::before(command, &world);
         let trace = world.chsnap.traced(arguments);
         third.after(command, &world, 0, &seed);
