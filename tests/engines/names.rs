@@ -88,8 +88,8 @@ both_engines! {
         let tables = |arguments: &[&str]| {
             let mut all = vec!["create"];
             all.extend(arguments);
-            chsnap.json(0, &all);
-            let shown = chsnap.json(0, &["show", "latest"]);
+            let created = chsnap.json(0, &all);
+            let shown = chsnap.json(0, &["show", created["id"].as_str().expect("an id")]);
             let list = shown["table_list"].as_array().expect("tables").iter();
             let names: Vec<String> = list.map(|t| format!("{}.{}", t["database"].as_str().expect("text"), t["table"].as_str().expect("text"))).collect();
             (names.join(" "), shown["parts"].as_u64().expect("a number"))
@@ -110,9 +110,9 @@ both_engines! {
     }
 }
 
-/// The tables of the newest snapshot, database and table apart.
-fn tables_of(chsnap: &Chsnap) -> Vec<String> {
-    let shown = chsnap.json(0, &["show", "latest"]);
+/// The tables of a snapshot, database and table apart.
+fn tables_of(chsnap: &Chsnap, id: &str) -> Vec<String> {
+    let shown = chsnap.json(0, &["show", id]);
     let list = shown["table_list"].as_array().expect("tables").iter();
     list.map(|table| {
         format!("{}|{}", table["database"].as_str().expect("a name"), table["table"].as_str().expect("a name"))
@@ -140,9 +140,10 @@ both_engines! {
             (&["--table", "a.t[1]"], &["a|t[1]"]),
             (&["--table", "a*.*", "--exclude", "`a.b`.*", "--exclude", "a.t[1]"], &["a|b.c", "a|t1"]),
         ] {
-            chsnap.json(0, &[&["create"][..], arguments].concat());
-            assert_eq!(tables_of(&chsnap), wanted, "{arguments:?}");
-            chsnap.json(0, &["diff", "latest", "live"]);
+            let created = chsnap.json(0, &[&["create"][..], arguments].concat());
+            let id = created["id"].as_str().expect("an id");
+            assert_eq!(tables_of(&chsnap, id), wanted, "{arguments:?}");
+            chsnap.json(0, &["diff", id, "live"]);
         }
         chsnap.json(0, &["create"]);
         let checked = |pattern: &str| chsnap.json(0, &["verify", "latest", "--table", pattern])["checked"]["parts"].clone();
