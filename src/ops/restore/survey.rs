@@ -115,12 +115,7 @@ impl TargetSurvey {
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
                 .cloned()
                 .collect(),
-            detached_databases: known
-                .iter()
-                .flat_map(|known| missing.iter().filter(|name| known.has_database(&name.database)))
-                .filter(|name| name.database != "system" && !self.databases.contains_key(&name.database))
-                .map(|name| name.database.clone())
-                .collect(),
+            detached_databases: self.detached_databases(server, known.as_ref(), &missing)?,
             taken_places: self.taken_places(&missing)?,
             used_uuids: self.used_uuids(server, sources, (known.as_ref(), paths))?,
             policies: self.policies.clone(),
@@ -129,6 +124,24 @@ impl TargetSurvey {
             hold_settings: server::merge_tree_settings(server, &HOLD_SETTINGS.map(|(name, _)| name))?,
             lifts_drop_limit: lifts_drop_limit(server)?,
         })
+    }
+
+    /// The databases of these tables that have a definition on the disk and are not in the server's list.
+    fn detached_databases(
+        &self,
+        server: &Server,
+        known: Option<&KnownTables>,
+        missing: &[TableName],
+    ) -> Result<BTreeSet<String>, OpError> {
+        let is_on_disk = |name: &&TableName| known.is_some_and(|known| known.has_database(&name.database));
+        let is_listed = |name: &&TableName| name.database == "system" || self.databases.contains_key(&name.database);
+        let unlisted = missing.iter().filter(is_on_disk).filter(|name| !is_listed(name));
+        let mut names: BTreeSet<String> = unlisted.map(|name| name.database.clone()).collect();
+        if !names.is_empty() {
+            // One that was made since the list was read is in the next one.
+            server::databases(server)?.iter().for_each(|database| drop(names.remove(&database.name)));
+        }
+        Ok(names)
     }
 
     /// The directories that stand where these tables would have theirs in a database without UUIDs.
