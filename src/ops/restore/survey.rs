@@ -139,7 +139,9 @@ impl TargetSurvey {
         let mut names: BTreeSet<String> = unlisted.map(|name| name.database.clone()).collect();
         if !names.is_empty() {
             // One that was made since the list was read is in the next one.
-            server::databases(server)?.iter().for_each(|database| drop(names.remove(&database.name)));
+            for database in server::databases(server)? {
+                names.remove(&database.name);
+            }
         }
         Ok(names)
     }
