@@ -241,7 +241,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Loss { table, losses } => {
                 let losses: Vec<String> = losses.iter().map(ToString::to_string).collect();
-                write!(f, "{table} has what the snapshot does not have: {}", losses.join(", "))
+                write!(f, "{table} has {} that the snapshot does not have", losses.join(", "))
             }
             Self::Replicated { table } => {
                 write!(f, "{table} is replicated: a second table on its path in Keeper would break the replica")
