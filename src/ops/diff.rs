@@ -16,7 +16,7 @@ use crate::plan::{CreatePlan, Definition, DumpOptions, Selection, SnapshotRefere
 use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
 use crate::server::{self, DetachedRow, Server, ServerError};
 
-use super::create::{bound_server, same_server};
+use super::bound::{bound_server, same_server};
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::read::show;

@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod bound;
 pub mod create;
 mod diff;
 mod disks;

@@ -238,7 +238,8 @@ struct Third {
 impl Third {
     /// Makes it, and puts it where `command` finds it.
     fn before(command: &str, world: &World) -> Self {
-        let created = world.chsnap.json(0, &["create", "--name", "third", "--table", "lab.plain", "--table", "lab.sums"]);
+        let created =
+            world.chsnap.json(0, &["create", "--name", "third", "--table", "lab.plain", "--table", "lab.sums"]);
         let id = created["id"].as_str().expect("an id").to_owned();
         let whole = tree(&world.snapshots().join(&id));
         if command != "rm" {

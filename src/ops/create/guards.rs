@@ -8,36 +8,11 @@ use crate::model::{Part, PathMap, Table, TableName};
 use crate::ops::error::{Copies, OpError};
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::plan::{CreatePlan, TableFreeze};
-use crate::repo::{BoundServer, Repository, Sources};
+use crate::repo::{Repository, Sources};
 use crate::server::Disk;
 
 use super::request::IdsMode;
 use crate::ops::disks::{LocalDisks, probe_link};
-
-/// The repository belongs to this server, or to none yet.
-pub(in crate::ops) fn same_server(
-    repository: &Repository,
-    found: &BoundServer,
-    allow_other: bool,
-) -> Result<(), OpError> {
-    let describe = |server: &BoundServer| match &server.uuid {
-        Some(uuid) => format!("data path {} and UUID {uuid}", server.data_path),
-        None => format!("data path {}", server.data_path),
-    };
-    match repository.server() {
-        Some(bound) if !allow_other && !is_same(bound, found) => {
-            Err(OpError::OtherServer { bound: describe(bound), found: describe(found) })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether two servers are the same one. A UUID that only one of them has tells nothing: servers have had one only
-/// since some version.
-pub(in crate::ops) fn is_same(bound: &BoundServer, found: &BoundServer) -> bool {
-    let uuids_differ = matches!((&bound.uuid, &found.uuid), (Some(a), Some(b)) if a != b);
-    bound.data_path == found.data_path && !uuids_differ
-}
 
 /// The repository lies in none of the directories in which ClickHouse deletes what it does not know.
 pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk], paths: &PathMap) -> Result<(), OpError> {

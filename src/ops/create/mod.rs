@@ -33,8 +33,9 @@ use crate::model::{SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, SeriesKey};
 use crate::repo::{BoundServer, Index, Repository};
-use crate::server::{self, Identity, Server};
+use crate::server::{Identity, Server};
 
+use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
 use super::error::OpError;
 use super::read::journal_gap;
@@ -43,7 +44,6 @@ use super::stages::Stages;
 use super::unlisted::add_unlisted;
 use super::waiting::patiently;
 
-pub(super) use guards::{is_same, same_server};
 use previous::Previous;
 pub use request::{Clock, FreezeMode, IdsMode, Report, Request, RequestedPin};
 use run::{Run, Sealed, Source};
@@ -68,7 +68,7 @@ fn check(
     request: &Request,
 ) -> Result<(BoundServer, LocalDisks, Option<Warning>), OpError> {
     let bound = bound_server(&survey.identity, &survey.disks);
-    guards::same_server(repository, &bound, request.allow_other_server)?;
+    same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
     guards::enough_space(repository, request.min_free_bytes)?;
     let selection = request.selection.resolved(&survey.catalog.names());
@@ -175,13 +175,6 @@ pub fn create(
         warnings,
         seconds,
     })
-}
-
-pub(super) fn bound_server(identity: &Identity, disks: &[server::Disk]) -> BoundServer {
-    BoundServer {
-        data_path: disks.first().map(|disk| disk.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        uuid: identity.stable_uuid().map(str::to_owned),
-    }
 }
 
 pub(super) fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<Warning>, OpError> {

@@ -1,7 +1,7 @@
 //! Tables whose TTL is left out since a restore.
 
 use crate::model::TableName;
-use crate::ops::create::{bound_server, is_same};
+use crate::ops::bound::{bound_server, is_same};
 use crate::ops::error::OpError;
 use crate::ops::read::{self, show};
 use crate::plan::{Definition, SnapshotReference};

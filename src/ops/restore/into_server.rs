@@ -13,7 +13,7 @@ use crate::exec;
 use crate::model::{SnapshotId, TableName, TableUuid, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::ops::access::{live_access, source_access};
-use crate::ops::create::is_same;
+use crate::ops::bound::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{

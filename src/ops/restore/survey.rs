@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::checksums::Checksums;
 use crate::fs::{Dir, FsError, Kind};
 use crate::model::{Catalog, Fingerprint, Part, PathMap, Table, TableName, TableUuid, escape_for_file_name};
-use crate::ops::create::bound_server;
+use crate::ops::bound::bound_server;
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{
