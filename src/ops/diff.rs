@@ -353,7 +353,7 @@ impl Snapshot {
     }
 
     fn table_names(&self) -> impl Iterator<Item = TableName> {
-        self.manifest.tables.iter().map(|table| table.name())
+        self.manifest.tables.iter().map(TableEntry::name)
     }
 
     /// What `create` was told to take.

@@ -17,8 +17,8 @@ use crate::ops::stages::Stages;
 use super::attempt::Attempt;
 use super::copying::{Brought, Copying, Destination, Extra, Original};
 use super::early::EarlySync;
+use super::landing::Landing;
 use super::taken::TakenPart;
-use super::taker::Landing;
 
 /// Links or copies parts of live directories into a snapshot.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ impl LiveParts<'_> {
     /// Links or copies parts of the live directories that are not in the snapshot yet, which no freeze takes: patch parts, and
     /// those of a table that the server does not list.
     pub(super) fn take<'b>(
-        &self,
+        self,
         names: impl Iterator<Item = &'b PartName>,
         live: &[LiveTable],
         landing: Landing<'_>,
@@ -67,7 +67,7 @@ impl LiveParts<'_> {
 
     /// Copies a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.
     fn copy_live_part(
-        &self,
+        self,
         live: &LiveTable,
         landing: Landing<'_>,
         name: &PartName,

@@ -9,6 +9,7 @@ mod dumps;
 mod early;
 mod freezer;
 mod guards;
+mod landing;
 mod manifest;
 mod previous;
 mod request;

@@ -15,10 +15,11 @@ use crate::repo::{DATA, Incoming};
 use crate::server::{self, Disk, code};
 
 use super::attempt::{Attempt, Refusal, Target};
+use super::landing::Landing;
 use super::request::Clock;
 use super::round::Round;
 use super::survey::plan_again;
-use super::taker::{Landing, Taker};
+use super::taker::Taker;
 use super::tree::{SkippedTable, TakenTable, Tree};
 
 /// Takes the planned tables, each as often as it needs.

@@ -1,11 +1,12 @@
 //! One run: what is built, what is undone where that fails, and what follows the commit.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use crate::exec;
 use crate::fs;
-use crate::model::{Part, TableName, Warning, WarningKind};
+use crate::model::{Part, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, Work};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
@@ -87,13 +88,7 @@ impl Run<'_> {
         let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
         let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(self.locked, self.kept)? };
-        let joins = !copied.is_empty() || request.relinks;
-        let sources = joins.then(|| stages.run(Stage::Previous, || Sources::open(repository))).transpose()?;
-        if let Some(sources) = sources.as_ref().filter(|_| !clones) {
-            let is_left =
-                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
-            guards::room_for_copies(repository, &plan, &copied, (sources, is_left), request.min_free_bytes)?;
-        }
+        let sources = self.sources(&plan, &copied, &leftovers, clones)?;
         if !copied.is_empty() {
             incoming.announce_copies()?;
         }
@@ -109,10 +104,6 @@ impl Run<'_> {
             request,
             counts: Counts::default(),
         };
-        let freeze_threads = match request.freeze_threads {
-            Some(threads) if server::knows_threads(server)? => Some(threads),
-            _ => None,
-        };
         let early = EarlySync::default();
         let taker = Taker {
             server,
@@ -120,7 +111,7 @@ impl Run<'_> {
             pool,
             local: &local,
             request,
-            freeze_threads,
+            freeze_threads: self.freeze_threads()?,
             previous: previous.as_ref(),
             copying: &copying,
             version: &identity.version,
@@ -168,10 +159,7 @@ impl Run<'_> {
         };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
         let Described { mut manifest, records, notes } = described;
-        if let Some(pin) = &request.pin {
-            // Before the commit: a snapshot that is to be pinned never stands without its pin.
-            self.locked.set_pin(incoming.id(), &Pin { reason: pin.reason.clone(), since: now(), until: pin.until })?;
-        }
+        self.pin(incoming.id())?;
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
         }
@@ -189,6 +177,42 @@ impl Run<'_> {
         let Copying { sources, counts, .. } = copying;
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(Sealed { manifest, records, sources, counts, warnings })
+    }
+
+    /// The server's threads for one freeze, where it can be told.
+    fn freeze_threads(&self) -> Result<Option<u16>, OpError> {
+        Ok(match self.request.freeze_threads {
+            Some(threads) if server::knows_threads(self.server)? => Some(threads),
+            _ => None,
+        })
+    }
+
+    /// What earlier snapshots have for parts that are copied or linked anew, if any are. Fails if copies would not fit.
+    fn sources(
+        &self,
+        plan: &CreatePlan,
+        copied: &BTreeSet<String>,
+        leftovers: &[Leftover],
+        clones: bool,
+    ) -> Result<Option<Sources>, OpError> {
+        let Self { repository, request, stages, .. } = *self;
+        if copied.is_empty() && !request.relinks {
+            return Ok(None);
+        }
+        let sources = stages.run(Stage::Previous, || Sources::open(repository))?;
+        if !clones {
+            let is_left =
+                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
+            guards::room_for_copies(repository, plan, copied, (&sources, is_left), request.min_free_bytes)?;
+        }
+        Ok(Some(sources))
+    }
+
+    /// Before the commit: a snapshot that is to be pinned never stands without its pin.
+    fn pin(&self, id: SnapshotId) -> Result<(), OpError> {
+        let Some(pin) = &self.request.pin else { return Ok(()) };
+        let pin = Pin { reason: pin.reason.clone(), since: (self.now)(), until: pin.until };
+        Ok(self.locked.set_pin(id, &pin)?)
     }
 
     /// Takes the tables without parts. Those that stay behind are warnings.

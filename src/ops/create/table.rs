@@ -19,10 +19,11 @@ use crate::server;
 use super::attempt::{Attempt, Definition, IsDefined, Refusal, Target};
 use super::bring::patches_in;
 use super::digest;
+use super::landing::{Landing, live_parts};
 use super::previous::EarlierTable;
 use super::shadow::beside_saved;
 use super::taken::{TakenPart, in_one_piece};
-use super::taker::{Landing, Taker, live_parts};
+use super::taker::Taker;
 use super::unchanged::Linked;
 
 /// Fewer parts than these are read at once, by the pool.

@@ -21,9 +21,9 @@ use crate::repo::{PartRecord, Repository};
 
 use super::copying::{Copying, Destination, Extra};
 use super::early::EarlySync;
+use super::landing::live_parts;
 use super::previous::{EarlierTable, Previous};
 use super::taken::{TakenPart, take_all};
-use super::taker::live_parts;
 
 /// What was linked of a table, and what must be frozen besides because it proved to have changed.
 #[derive(Default)]

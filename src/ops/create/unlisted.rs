@@ -10,7 +10,8 @@ use crate::ops::unlisted::directory_names;
 use crate::plan::{ROUNDS, TableFreeze, TableSkipReason};
 
 use super::attempt::{Attempt, Definition, Target};
-use super::taker::{Landing, Taker};
+use super::landing::Landing;
+use super::taker::Taker;
 use super::tree::{SkippedTable, TakenTable, Tree};
 
 impl Taker<'_> {

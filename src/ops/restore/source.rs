@@ -266,7 +266,7 @@ fn select(
     for record in records {
         parts.entry(record.table_name()).or_default().push(record);
     }
-    let names: Vec<TableName> = manifest.tables.iter().map(|entry| entry.name()).collect();
+    let names: Vec<TableName> = manifest.tables.iter().map(TableEntry::name).collect();
     let patterns = TablePattern::resolve(&wanted.tables, &names.iter());
     let mut unmatched: Vec<String> = (patterns.iter())
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
