@@ -205,10 +205,13 @@ fn kept_within(
 
 /// Keeps the newest `min_keep` of a series.
 fn keep_the_newest(series: &mut [&mut Judged<'_>], policy: &Policy) {
-    // Good ones first; where there are not enough of them, the newest of the others.
+    // Good ones first; where there are not enough of them, the newest of the damaged ones, then of the incomplete ones.
     let is_good = |judged: &&mut Judged<'_>| judged.candidate.standing == Standing::Good;
+    let is_incomplete = |judged: &&mut Judged<'_>| judged.candidate.standing == Standing::Incomplete;
     let (good, others): (Vec<_>, Vec<_>) = series.iter_mut().partition(|judged| is_good(judged));
-    for (place, judged) in good.into_iter().chain(others).take(policy.min_keep as usize).enumerate() {
+    let (incomplete, damaged): (Vec<_>, Vec<_>) = others.into_iter().partition(|judged| is_incomplete(judged));
+    for (place, judged) in good.into_iter().chain(damaged).chain(incomplete).take(policy.min_keep as usize).enumerate()
+    {
         // That the newest one stays goes without saying, unless nothing else says it.
         if policy.min_keep > 1 || judged.reasons.is_empty() {
             judged.reasons.push(Reason::MinKeep { position: place + 1, of: policy.min_keep });
