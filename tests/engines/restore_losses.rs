@@ -110,6 +110,20 @@ fn kill_when_there(chsnap: &Chsnap, arguments: &[&str], is_there: impl Fn() -> b
     child.wait().expect("it ends");
 }
 
+/// Drops the tables `lab.first` and `lab.second`, and kills a restore when the second one is attached.
+fn drop_and_restore_halfway(engine: &Engine, chsnap: &Chsnap) {
+    for name in ["first", "second"] {
+        engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+    }
+    kill_when_there(chsnap, &["restore", "latest", "--yes"], || has_definition(engine, "second.sql"));
+    for _ in 0..100 {
+        if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" {
+            break;
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
 fn has_definition(engine: &Engine, name: &str) -> bool {
     fn find(dir: &Path, name: &str) -> bool {
         let Ok(entries) = fs::read_dir(dir) else { return false };
@@ -176,14 +190,7 @@ both_engines! {
         let meant = ["first", "second"].map(&definition);
         let chsnap = repository(&engine);
         chsnap.json(0, &["create"]);
-        for name in ["first", "second"] {
-            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
-        }
-        kill_when_there(&chsnap, &["restore", "latest", "--yes"], || has_definition(&engine, "second.sql"));
-        for _ in 0..100 {
-            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
-            sleep(Duration::from_millis(50));
-        }
+        drop_and_restore_halfway(&engine, &chsnap);
         let is_held = definition("second").contains("max_number_of_merges_with_ttl_in_pool");
         assert_eq!(is_held, engine.kind() == Kind::V26);
         let created = chsnap.json(if is_held { 3 } else { 0 }, &["create"]);
@@ -221,14 +228,7 @@ both_engines! {
         let definition = |name: &str| engine.query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
         let chsnap = repository(&engine);
         chsnap.json(0, &["create"]);
-        for name in ["first", "second"] {
-            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
-        }
-        kill_when_there(&chsnap, &["restore", "latest", "--yes"], || has_definition(&engine, "second.sql"));
-        for _ in 0..100 {
-            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
-            sleep(Duration::from_millis(50));
-        }
+        drop_and_restore_halfway(&engine, &chsnap);
         engine.query("RENAME TABLE lab.first TO lab.moved");
         let is_held = engine.kind() == Kind::V26;
         let named = |chsnap: &Chsnap| {

@@ -62,9 +62,8 @@ pub(super) fn released(definition: &Definition, held: &[HeldSetting]) -> Definit
 #[must_use]
 pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
     let definition = Definition::parse(text).ok()?;
-    let is_held = HOLD_SETTINGS.iter().all(|(name, value)| {
-        held.iter().any(|held| held.name == *name) && definition.setting(name) == Some(value.to_string())
-    });
+    let is_noted = HOLD_SETTINGS.iter().all(|(name, _)| held.iter().any(|held| held.name == *name));
+    let is_held = is_noted && has_hold_settings(&definition);
     if is_held { definition.replaced_in(text, &released(&definition, held)) } else { None }
 }
 
@@ -73,9 +72,11 @@ pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
 pub fn is_held(text: &str) -> bool {
     // Most definitions need not be read for that.
     HOLD_SETTINGS.iter().all(|(name, _)| text.contains(name))
-        && Definition::parse(text).is_ok_and(|definition| {
-            HOLD_SETTINGS.iter().all(|(name, value)| definition.setting(name) == Some(value.to_string()))
-        })
+        && Definition::parse(text).is_ok_and(|definition| has_hold_settings(&definition))
+}
+
+fn has_hold_settings(definition: &Definition) -> bool {
+    HOLD_SETTINGS.iter().all(|(name, value)| definition.setting(name) == Some(value.to_string()))
 }
 
 /// The statements that give a held table, named in quotes, its own settings back. Names that are not among
