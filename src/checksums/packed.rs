@@ -17,7 +17,7 @@ pub struct PackedIndex(BTreeMap<Vec<u8>, Range<u64>>);
 const NAME_LIMIT_BYTES: u64 = 4096;
 
 impl PackedIndex {
-    /// Reads the index that `head`, the beginning of an archive of so many bytes, has.
+    /// Reads the index from `head`, the beginning of an archive of this many bytes.
     ///
     /// # Errors
     /// [`Truncated`](ChecksumsError::Truncated) where the index is longer than `head`;

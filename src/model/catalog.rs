@@ -56,7 +56,7 @@ impl Mutation {
     }
 }
 
-/// The version of the mutation that a file of this name holds; none where it holds none.
+/// The version of the mutation in a file of this name; none if the name is not one of a mutation.
 #[must_use]
 pub fn mutation_version(file_name: &str) -> Option<u64> {
     file_name.strip_prefix("mutation_")?.strip_suffix(".txt")?.parse().ok()

@@ -28,7 +28,7 @@ pub struct Alert {
     pub warning: Warning,
 }
 
-/// So many snapshots are named.
+/// The number of snapshots that are named.
 const NAMED: usize = 5;
 /// A prune that was refused longer ago says nothing of today.
 const REFUSED_WITHIN: TimeDelta = TimeDelta::days(8);

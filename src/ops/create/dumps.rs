@@ -19,7 +19,7 @@ use crate::server::{self, DumpStream, Server, ServerError, StoredColumn};
 use super::previous::Previous;
 use super::request::Request;
 
-/// What became of a table that was to be dumped.
+/// The outcome of dumping a table.
 #[derive(Clone, Debug)]
 pub(super) enum DumpOutcome {
     /// Its rows are in the snapshot.
@@ -33,7 +33,7 @@ pub(super) enum DumpOutcome {
 /// The tables that were to be dumped.
 #[derive(Debug, Default)]
 pub(super) struct Dumps {
-    /// What became of each.
+    /// The outcome of each.
     pub(super) outcomes: BTreeMap<TableName, DumpOutcome>,
     /// The files of all of them.
     pub(super) files: Vec<MetadataFile>,
@@ -86,7 +86,7 @@ enum ReadOnce {
     Doubtful,
 }
 
-/// A file of a table, as it is told from others.
+/// What identifies a file of a table.
 type FileIdentity = (String, u64, u64);
 
 impl LastDumps {
