@@ -11,11 +11,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "../tests/support/chsnap.rs"]
-mod chsnap_command;
-#[allow(unused_macros, reason = "it is for tests")]
-#[path = "../tests/support/engine.rs"]
-mod engine;
 #[path = "support/looking.rs"]
 mod looking;
 #[path = "support/machine.rs"]
@@ -39,10 +34,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
-use chsnap_command::Chsnap;
-use engine::{Engine, Kind};
 use measure::Measured;
 use report::{Procedure, Round, Series};
+use testkit::chsnap_command::Chsnap;
+use testkit::engine::{Engine, Kind};
 
 #[derive(Debug, Parser)]
 #[command(about = "Times chsnap create against FREEZE and against the same done by hand")]
@@ -190,8 +185,14 @@ impl Bench {
         let mut round = BTreeMap::new();
         // After the pause caches are cold, and whoever came first would pay for that: this one is not counted.
         self.freeze(false);
-        let mut order =
-            [Procedure::FreezeAndSync, Procedure::Create, Procedure::First, Procedure::Look, Procedure::Freeze];
+        let mut order = [
+            Procedure::FreezeAndSync,
+            Procedure::Create,
+            Procedure::First,
+            Procedure::OneMoment,
+            Procedure::Look,
+            Procedure::Freeze,
+        ];
         let turn = number % order.len();
         order.rotate_left(turn);
         for procedure in order.into_iter().chain([Procedure::Changed, Procedure::ByHand]) {
@@ -205,7 +206,8 @@ impl Bench {
                 Procedure::Freeze => self.freeze(false),
                 Procedure::ByHand => self.by_hand(),
                 Procedure::Create => self.create(),
-                Procedure::Changed => self.snapshot(&self.chsnap, "changed").0.seconds,
+                Procedure::OneMoment => self.snapshot(&self.chsnap, &["--freeze", "all", "--one-moment"]).0.seconds,
+                Procedure::Changed => self.snapshot(&self.chsnap, &[]).0.seconds,
                 Procedure::First => self.first(number),
             };
             round.insert(procedure, seconds);
@@ -264,7 +266,7 @@ impl Bench {
     }
 
     fn create(&mut self) -> f64 {
-        let (measured, answer) = self.snapshot(&self.chsnap, "all");
+        let (measured, answer) = self.snapshot(&self.chsnap, &["--freeze", "all"]);
         self.series.peak_rss_bytes.push(measured.peak_rss_bytes);
         let seconds = answer["seconds"].as_object().expect("create tells its seconds");
         let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
@@ -277,11 +279,11 @@ impl Bench {
         let chsnap = Chsnap::new(&repository).url(&self.engine.url());
         chsnap.expect(0, &["init"]);
         self.sync();
-        self.snapshot(&chsnap, "changed").0.seconds
+        self.snapshot(&chsnap, &[]).0.seconds
     }
 
-    fn snapshot(&self, chsnap: &Chsnap, freeze: &str) -> (Measured, Value) {
-        let command = chsnap.command(&["--json", "--progress", "none", "create", "--freeze", freeze]);
+    fn snapshot(&self, chsnap: &Chsnap, more: &[&str]) -> (Measured, Value) {
+        let command = chsnap.command(&[&["--json", "--progress", "none", "create"], more].concat());
         let measured = measure::command(&command);
         let answer: Value = serde_json::from_str(&measured.stdout)
             .unwrap_or_else(|error| panic!("create answered {}: {error}\n{}", measured.code, measured.stderr));

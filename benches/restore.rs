@@ -11,22 +11,15 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "../tests/support/chsnap.rs"]
-mod chsnap_command;
 #[allow(dead_code, reason = "this program uses a share of it")]
 #[path = "support/copies.rs"]
 mod copies;
-#[allow(unused_macros, reason = "it is for tests")]
-#[path = "../tests/support/engine.rs"]
-mod engine;
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
 #[path = "support/section.rs"]
 mod section;
-#[path = "../tests/support/small_disk.rs"]
-mod small_disk;
 #[path = "support/threads.rs"]
 mod threads;
 
@@ -39,11 +32,11 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
-use chsnap_command::Chsnap;
 use copies::{bare_links, shell};
-use engine::{Engine, Kind};
 use section::{Spread, thousands};
-use small_disk::SmallDisk;
+use testkit::chsnap_command::Chsnap;
+use testkit::engine::{Engine, Kind};
+use testkit::small_disk::SmallDisk;
 
 #[derive(Debug, Parser)]
 #[command(about = "Times chsnap restore against cp, bare links and ATTACH")]

@@ -10,10 +10,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "../tests/support/chsnap.rs"]
-mod chsnap_command;
-#[path = "../tests/support/hoard.rs"]
-mod hoard;
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/measure.rs"]
@@ -26,14 +22,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chsnap::model::{Link, Links, PartName, PartitionId};
-use chsnap::repo::{Index, Instance, Origin, Rest};
+use chsnap::repo::{Index, InstanceOrigin, PartInstance, Rest};
 use clap::Parser;
 use serde_json::Value;
 
-use chsnap_command::Chsnap;
-use hoard::{Hoard, Numbers};
 use measure::Measured;
 use section::{Spread, thousands};
+use testkit::chsnap_command::Chsnap;
+use testkit::hoard::{Hoard, Numbers};
 
 #[derive(Debug, Parser)]
 #[command(about = "Times chsnap usage and a plan of chsnap prune")]
@@ -177,7 +173,7 @@ fn fill(folder: &Path, args: &Args) -> Chsnap {
             next_inode += 1;
             Link { inode: next_inode, blocks: 8, is_outside: false }
         });
-        let origin = Origin {
+        let origin = InstanceOrigin {
             database: "d".into(),
             table: format!("t{}", block % 40).into(),
             uuid: None,
@@ -186,7 +182,7 @@ fn fill(folder: &Path, args: &Args) -> Chsnap {
             bytes: 4096,
             directories: 0,
         };
-        holdings.add(Instance::new(&origin, Links::new(links.collect())))
+        holdings.add(PartInstance::new(&origin, Links::new(links.collect())))
     };
     let mut parts: Vec<u32> = (0..args.parts).map(|_| part(&mut holdings)).collect();
     for (night, id) in ids.iter().enumerate() {

@@ -11,16 +11,12 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
 
-#[path = "../tests/support/chsnap.rs"]
-mod chsnap_command;
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
 #[path = "support/section.rs"]
 mod section;
-#[path = "../tests/verify/store.rs"]
-mod store;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -34,9 +30,9 @@ use clap::Parser;
 use rustix::fs::Advice;
 use serde_json::Value;
 
-use chsnap_command::Chsnap;
 use section::{Spread, thousands};
-use store::{Store, bytes, part_of};
+use testkit::chsnap_command::Chsnap;
+use testkit::store::{Store, bytes, part_of};
 
 #[derive(Debug, Parser)]
 #[command(about = "Times chsnap verify against reading alone and hashing alone")]

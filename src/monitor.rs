@@ -1,10 +1,12 @@
-//! How the engine reports what it does; it never prints.
+//! How the engine reports its progress; it never prints.
 
 /// A stage of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// What an earlier, interrupted run left is put in order.
+    /// Leftovers of an earlier, interrupted run are cleaned up.
     Recover,
+    /// Replicated tables catch up with their peers.
+    Sync,
     /// Tables, parts and definitions are read from the server.
     Discover,
     /// The last snapshot is read, for what can be linked from it.
@@ -21,17 +23,21 @@ pub enum Stage {
     Attach,
     /// The manifest is written, and everything is made durable.
     Seal,
-    /// The index takes the snapshot up.
+    /// The index is updated with the snapshot.
     Index,
     /// Our shadows are removed.
     Release,
     /// Removed snapshots are unlinked.
     Remove,
-    /// Snapshots are held against what they say of themselves.
+    /// Snapshots are compared with their own records.
     Verify,
-    /// Where damage was found: what else shares it, and what is intact.
+    /// Objects are sent to a remote repository.
+    Send,
+    /// Objects are fetched from a remote repository.
+    Fetch,
+    /// After damage was found: entries that share it, and intact copies, are searched for.
     Search,
-    /// Damaged entries are replaced by links of intact copies.
+    /// Damaged entries are replaced by links to intact copies.
     Repair,
 }
 
@@ -41,6 +47,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Recover => "recover",
+            Self::Sync => "sync",
             Self::Discover => "discover",
             Self::Previous => "previous",
             Self::Freeze => "freeze",
@@ -53,6 +60,8 @@ impl Stage {
             Self::Release => "release",
             Self::Remove => "remove",
             Self::Verify => "verify",
+            Self::Send => "send",
+            Self::Fetch => "fetch",
             Self::Search => "search",
             Self::Repair => "repair",
         }
@@ -61,7 +70,7 @@ impl Stage {
 
 /// Work done, or to be done, in one stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
+pub struct StageWork {
     /// Tables.
     pub tables: u64,
     /// Parts, or directories where there are no parts.
@@ -74,22 +83,22 @@ pub struct Work {
 
 /// Receives what the engine reports, from any of its threads.
 pub trait Monitor: Sync {
-    /// A stage begins; `total` is what it expects to do, where that is known.
-    fn stage_started(&self, stage: Stage, total: Option<Work>);
+    /// A stage begins; `total` is the work that it expects, if that is known.
+    fn stage_started(&self, stage: Stage, total: Option<StageWork>);
     /// More was done in a stage since the last call.
-    fn advanced(&self, stage: Stage, done: Work);
-    /// Work on one thing of a stage begins, on a table that is frozen for one; several may be worked on at once.
-    /// `total` is what there is of it.
-    fn item_started(&self, _stage: Stage, _item: &str, _total: Work) {}
-    /// It has ended, well or not.
+    fn advanced(&self, stage: Stage, done: StageWork);
+    /// Work on one item of a stage begins, for example on a table to freeze; several items may be in progress at once.
+    /// `total` is the work for it.
+    fn item_started(&self, _stage: Stage, _item: &str, _total: StageWork) {}
+    /// Work on the item has ended, successfully or not.
     fn item_finished(&self, _stage: Stage, _item: &str) {}
     /// A stage has ended.
     fn stage_finished(&self, stage: Stage);
-    /// Something that the person who reads the result should know now.
+    /// A message that the user should see now.
     fn note(&self, message: &str);
 }
 
-/// A stage goes on until this is dropped, whatever ends it: an error too.
+/// A stage that lasts until this value is dropped, for whatever reason, including an error.
 #[must_use]
 pub struct StageAtWork<'a> {
     monitor: &'a dyn Monitor,
@@ -97,8 +106,8 @@ pub struct StageAtWork<'a> {
 }
 
 impl<'a> StageAtWork<'a> {
-    /// Says that the stage begins.
-    pub fn start(monitor: &'a dyn Monitor, stage: Stage, total: Option<Work>) -> Self {
+    /// Reports that the stage begins.
+    pub fn start(monitor: &'a dyn Monitor, stage: Stage, total: Option<StageWork>) -> Self {
         monitor.stage_started(stage, total);
         Self { monitor, stage }
     }
@@ -110,7 +119,7 @@ impl Drop for StageAtWork<'_> {
     }
 }
 
-/// An item of a stage is worked on until this is dropped.
+/// An item of a stage that is in progress until this value is dropped.
 pub struct ItemAtWork<'a> {
     monitor: &'a dyn Monitor,
     stage: Stage,
@@ -118,8 +127,8 @@ pub struct ItemAtWork<'a> {
 }
 
 impl<'a> ItemAtWork<'a> {
-    /// Says that the work begins.
-    pub fn start(monitor: &'a dyn Monitor, stage: Stage, item: String, total: Work) -> Self {
+    /// Reports that the work begins.
+    pub fn start(monitor: &'a dyn Monitor, stage: Stage, item: String, total: StageWork) -> Self {
         monitor.item_started(stage, &item, total);
         Self { monitor, stage, item }
     }
@@ -131,13 +140,13 @@ impl Drop for ItemAtWork<'_> {
     }
 }
 
-/// Reports to nobody.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
 impl Monitor for Silent {
-    fn stage_started(&self, _: Stage, _: Option<Work>) {}
-    fn advanced(&self, _: Stage, _: Work) {}
+    fn stage_started(&self, _: Stage, _: Option<StageWork>) {}
+    fn advanced(&self, _: Stage, _: StageWork) {}
     fn stage_finished(&self, _: Stage) {}
     fn note(&self, _: &str) {}
 }

@@ -11,6 +11,7 @@ pub(crate) enum Procedure {
     FreezeAndSync,
     Look,
     Create,
+    OneMoment,
     First,
     Changed,
     ByHand,
@@ -18,14 +19,23 @@ pub(crate) enum Procedure {
 }
 
 impl Procedure {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::FreezeAndSync, Self::Look, Self::Create, Self::First, Self::Changed, Self::ByHand, Self::Freeze];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::FreezeAndSync,
+        Self::Look,
+        Self::Create,
+        Self::OneMoment,
+        Self::First,
+        Self::Changed,
+        Self::ByHand,
+        Self::Freeze,
+    ];
 
     pub(crate) fn short_name(self) -> &'static str {
         match self {
             Self::FreezeAndSync => "freeze+syncfs",
             Self::Look => "freeze+syncfs+look",
             Self::Create => "create",
+            Self::OneMoment => "create, one moment",
             Self::First => "first create",
             Self::Changed => "create, 2 % changed",
             Self::ByHand => "by hand",
@@ -38,6 +48,7 @@ impl Procedure {
             Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
             Self::Look => "the same, beside the `syncfs` bare calls that list, `stat` and read what is checked",
             Self::Create => "`chsnap create --freeze all`, the whole process",
+            Self::OneMoment => "`chsnap create --freeze all --one-moment`",
             Self::First => "`chsnap create` into a new repository",
             Self::Changed => "`chsnap create`, a part new in 2 % of the partitions",
             Self::ByHand => "by hand: `FREEZE`, `cp -rl`, `rm -rf`, `sync`",
@@ -74,8 +85,8 @@ impl Series {
     }
 
     /// Pair by pair: both of a pair were timed in one round, under much the same load.
-    fn ratio(&self, procedure: Procedure) -> Spread {
-        Spread::of(self.seconds(procedure).zip(self.seconds(Procedure::FreezeAndSync)).map(|(one, other)| one / other))
+    fn ratio(&self, procedure: Procedure, to: Procedure) -> Spread {
+        Spread::of(self.seconds(procedure).zip(self.seconds(to)).map(|(one, other)| one / other))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
@@ -88,7 +99,7 @@ impl Series {
         writeln!(text, "|---|---:|---:|---:|")?;
         for procedure in Procedure::ALL {
             let Spread { least, median, most } = Spread::of(self.seconds(procedure));
-            let ratio = self.ratio(procedure);
+            let ratio = self.ratio(procedure, Procedure::FreezeAndSync);
             writeln!(
                 text,
                 "| {} | {median:.2} | {least:.2} to {most:.2} | {:.2} ({:.2} to {:.2}) |",
@@ -100,13 +111,19 @@ impl Series {
         }
         let nightly = self.seconds(Procedure::ByHand).zip(self.seconds(Procedure::Changed));
         let nightly = Spread::of(nightly.map(|(by_hand, changed)| by_hand / changed));
-        let ratio = self.ratio(Procedure::Create).median;
+        let ratio = self.ratio(Procedure::Create, Procedure::FreezeAndSync).median;
+        let one_moment = self.ratio(Procedure::OneMoment, Procedure::Create);
         let memory = Spread::of(self.peak_rss_bytes.iter().map(|bytes| *bytes as f64 / 1e6)).most;
         let answer = |is_met: bool| if is_met { "met" } else { "**not met**" };
         writeln!(
             text,
             "\n- `create --freeze all` takes {ratio:.2} times `FREEZE` and `syncfs`; {RATIO_LIMIT} is {}.",
             answer(ratio <= RATIO_LIMIT)
+        )?;
+        writeln!(
+            text,
+            "- `--one-moment` takes {:.2} times what a plain `create` takes ({:.2} to {:.2}).",
+            one_moment.median, one_moment.least, one_moment.most
         )?;
         writeln!(
             text,

@@ -110,7 +110,7 @@ impl fmt::Debug for FileHasher {
     }
 }
 
-/// The [`FileHash`] of a file whose bytes are all at hand.
+/// The [`FileHash`] of a file whose bytes are all in memory.
 #[must_use]
 pub fn hash_bytes(bytes: &[u8]) -> FileHash {
     let mut hasher = FileHasher::new();

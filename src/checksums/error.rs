@@ -22,7 +22,7 @@ pub enum ChecksumsError {
     #[error("cannot read {0} past the end of checksums.txt")]
     Truncated(&'static str),
 
-    /// The field named here holds something that its format does not allow.
+    /// The field named here has a value that its format does not allow.
     #[error("cannot parse {0} in checksums.txt")]
     Malformed(&'static str),
 
@@ -54,7 +54,7 @@ pub enum ChecksumsError {
     Decompress {
         /// The number of the block, from 0.
         block: usize,
-        /// What the codec said.
+        /// The codec's error.
         source: Box<dyn Error + Send + Sync>,
     },
 

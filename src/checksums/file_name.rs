@@ -51,16 +51,16 @@ impl FileName {
         self.0.ends_with(b".proj")
     }
 
-    /// Whether this belongs to an inverted index of the old kind: `skp_idx_<name>.gin_*`. `ClickHouse` records
-    /// no valid size or hash for such a file and does not check it (`GinIndexStore.h`). A column may have `.gin_` in its
-    /// name, and then its files have both.
+    /// Whether this belongs to an inverted index of the old kind: `skp_idx_<name>.gin_*`. `ClickHouse` records no valid
+    /// size or hash for such a file and does not check it (`GinIndexStore.h`). A column may have `.gin_` in its name;
+    /// its files then have both.
     #[must_use]
     pub fn is_gin_index(&self) -> bool {
         is_gin_index(&self.0)
     }
 }
 
-/// As [`FileName::is_gin_index`], of a name that was not checked.
+/// Works as [`FileName::is_gin_index`], for a name that was not checked.
 #[must_use]
 pub fn is_gin_index(name: &[u8]) -> bool {
     let extensions: [&[u8]; 5] = [b".gin_sid", b".gin_seg", b".gin_bflt", b".gin_dict", b".gin_post"];

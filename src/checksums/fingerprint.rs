@@ -6,7 +6,7 @@ use super::cityhash::FileHash;
 use super::file_name::FileName;
 use super::siphash::sip_hash_128;
 
-/// What an entry with a name of usual length takes in the message.
+/// The bytes that an entry with a name of usual length takes in the message.
 const USUAL_BYTES: usize = 48;
 
 /// The fingerprint of `entries`, which must be in bytewise order of their names. See

@@ -57,7 +57,7 @@ impl<'a> Input<'a> {
         self.take(len, field)
     }
 
-    /// Decimal digits, up to the first byte that is none.
+    /// Decimal digits, up to the first byte that is not a digit.
     pub(super) fn decimal(&mut self, field: &'static str) -> Result<u64, ChecksumsError> {
         let digits = self.until(|byte| !byte.is_ascii_digit(), field)?;
         if digits.is_empty() {

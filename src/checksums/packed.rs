@@ -1,7 +1,8 @@
 //! The index of a packed part: its files are pieces of one file, `data.packed`.
 //!
-//! The format, as 26.9 writes it: a byte with the version, 0; the number of files, 8 bytes; of each the length of its name
-//! as a `VarUInt`, the name, and where its bytes begin and how many there are, 8 bytes each, little-endian; then the bytes.
+//! The format, as 26.9 writes it: a byte with the version, 0; the number of files, 8 bytes; for each file the length of
+//! its name as a `VarUInt`, the name, and the offset and number of its bytes, 8 bytes each, little-endian; then the
+//! bytes of the files.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,18 +10,18 @@ use std::ops::Range;
 use super::error::ChecksumsError::{self, Malformed, Truncated, UnsupportedVersion};
 use super::input::Input;
 
-/// The files of an archive by their names, with the bytes that they have of it.
+/// The files of an archive by their names, with the range of bytes that each occupies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackedIndex(BTreeMap<Vec<u8>, Range<u64>>);
 
-/// The name of a file of a part is no longer.
+/// The longest accepted name of a file of a part.
 const NAME_LIMIT_BYTES: u64 = 4096;
 
 impl PackedIndex {
-    /// Reads the index from `head`, the beginning of an archive of this many bytes.
+    /// Reads the index from `head`, the beginning of an archive of `archive_bytes` bytes.
     ///
     /// # Errors
-    /// [`Truncated`](ChecksumsError::Truncated) where the index is longer than `head`;
+    /// [`Truncated`](ChecksumsError::Truncated) if the index is longer than `head`;
     /// [`UnsupportedVersion`](ChecksumsError::UnsupportedVersion), which does not mean damage.
     pub fn parse(head: &[u8], archive_bytes: u64) -> Result<Self, ChecksumsError> {
         let mut input = Input::new(head);
@@ -41,14 +42,14 @@ impl PackedIndex {
         Ok(Self(files))
     }
 
-    /// The bytes that a file has of the archive.
+    /// The range of bytes that a file occupies in the archive.
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<Range<u64>> {
         self.0.get(name).cloned()
     }
 }
 
-/// Whether a longer beginning of the archive may read.
+/// Whether reading a longer beginning of the archive may succeed.
 #[must_use]
 pub fn is_cut_short(error: &ChecksumsError) -> bool {
     matches!(error, Truncated(_))

@@ -11,10 +11,10 @@ use super::file_name::FileName;
 use super::fingerprint;
 use super::input::Input;
 
-/// What a file on an encrypted disk begins with (`FileEncryptionCommon.cpp` of `ClickHouse`).
+/// The first bytes of a file on an encrypted disk (`FileEncryptionCommon.cpp` of `ClickHouse`).
 const ENCRYPTED_MAGIC: &[u8] = b"ENC";
 
-/// Room is made for so many entries at once at most, whatever the input claims to have.
+/// Room for at most this many entries is allocated at once, whatever the input claims.
 const USUAL_ENTRIES: usize = 1024;
 
 /// What `checksums.txt` records about one entry.
@@ -117,7 +117,7 @@ impl Checksums {
         })
     }
 
-    /// Reads `count` entries with `read_entry`, and then the input must be at its end.
+    /// Reads `count` entries with `read_entry`; the input must end after them.
     fn read_entries<'a>(
         count: u64,
         input: &mut Input<'a>,
@@ -130,7 +130,7 @@ impl Checksums {
             total_bytes = total_bytes.checked_add(checksum.size).ok_or(SizeOverflow)?;
             entries.push((FileName::new(name).map_err(Name)?, checksum));
         }
-        // A server writes them in order: then there is nothing to sort.
+        // A server writes the entries in order, so there is usually nothing to sort.
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         let twice = entries.windows(2).find_map(|two| match two {
             [(a, _), (b, _)] if a == b => Some(a.clone()),
@@ -169,7 +169,7 @@ impl Checksums {
         self.entries.get(position).map(|(_, checksum)| checksum)
     }
 
-    /// How many entries there are; a projection counts as one.
+    /// The number of entries; a projection counts as one.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()

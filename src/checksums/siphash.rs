@@ -6,7 +6,7 @@
 
 /// The low and the high half of the hash of `message`, with a key of zero.
 pub(super) fn sip_hash_128(message: &[u8]) -> (u64, u64) {
-    let mut state = State {
+    let mut state = SipState {
         v0: 0x736f_6d65_7073_6575,
         v1: 0x646f_7261_6e64_6f6d,
         v2: 0x6c79_6765_6e65_7261,
@@ -32,14 +32,14 @@ pub(super) fn sip_hash_128(message: &[u8]) -> (u64, u64) {
     (state.v0 ^ state.v1, state.v2 ^ state.v3)
 }
 
-struct State {
+struct SipState {
     v0: u64,
     v1: u64,
     v2: u64,
     v3: u64,
 }
 
-impl State {
+impl SipState {
     fn absorb(&mut self, word: u64) {
         self.v3 ^= word;
         self.round();

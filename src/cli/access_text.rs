@@ -1,4 +1,4 @@
-//! Users, roles, quotas, policies and settings profiles, as a person and as a program reads of them.
+//! Shows users, roles, quotas, policies and settings profiles, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use chsnap::ops::ShownAccess;
 use chsnap::ops::restore::{AccessReport, AccessState};
 use chsnap::plan::{AccessAction, AccessKept, AccessPlan, EntityPlan, ObjectKind};
-use serde_json::{Value, json};
 
+use super::documents::{AccessStatements, RestoreAccessRow};
 use super::render;
 
 const WRITABLE: &str = "a String takes everything";
@@ -41,7 +41,7 @@ fn names(entities: &[&EntityPlan]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// What a plan says of them: what is made, a line each; what is only named, in one.
+/// The text of a plan: one line for each object to create, one line for those that are only named.
 pub(super) fn plan(plan: &AccessPlan) -> String {
     let mut text = String::new();
     let mut line = |line: &str| writeln!(text, "{}", render::safe(line, LINE_LIMIT)).expect(WRITABLE);
@@ -67,12 +67,16 @@ pub(super) fn plan(plan: &AccessPlan) -> String {
         let name = format!("{} {}", entity.kind, entity.name);
         match &entity.action {
             AccessAction::Make => line(&format!("make {name}")),
+            AccessAction::Complete => line(&format!("complete {name}, which an interrupted restore was making")),
             AccessAction::Replace => line(&format!("REPLACE {name}")),
             AccessAction::Keep(AccessKept::Differs) => {
                 line(&format!("{name} exists, DIFFERS: stays; --access all replaces it"));
             }
             AccessAction::Refuse(reason) => line(&format!("{name} is NOT MADE: {reason}")),
             AccessAction::Keep(_) | AccessAction::Lacking | AccessAction::Unknown(_) => {}
+        }
+        if matches!(entity.action, AccessAction::Make | AccessAction::Replace | AccessAction::Complete) {
+            entity.lacks.iter().for_each(|reason| line(&format!("{name} lacks a part of what it had: {reason}")));
         }
     }
     for file in &plan.unreadable {
@@ -81,24 +85,43 @@ pub(super) fn plan(plan: &AccessPlan) -> String {
     text
 }
 
-/// The same for a program.
-pub(super) fn plan_rows(plan: &AccessPlan) -> Vec<Value> {
+/// The same as JSON rows.
+pub(super) fn plan_rows(plan: &AccessPlan) -> Vec<RestoreAccessRow> {
     let row = |entity: &EntityPlan| {
         let (action, reason) = match &entity.action {
-            AccessAction::Make => ("make", None),
-            AccessAction::Replace => ("replace", None),
+            AccessAction::Make => ("make", entity.lacks.first()),
+            AccessAction::Complete => ("complete", entity.lacks.first()),
+            AccessAction::Replace => ("replace", entity.lacks.first()),
             AccessAction::Keep(AccessKept::Differs) => ("differs", None),
             AccessAction::Keep(_) => ("keep", None),
             AccessAction::Lacking => ("lacking", None),
             AccessAction::Unknown(reason) => ("unknown", Some(reason)),
             AccessAction::Refuse(reason) => ("refuse", Some(reason)),
         };
-        json!({"kind": entity.kind.to_string(), "name": entity.name, "action": action, "reason": reason})
+        RestoreAccessRow {
+            kind: entity.kind.to_string(),
+            name: entity.name.clone(),
+            action: Some(action.to_owned()),
+            state: None,
+            reason: reason.map(ToString::to_string),
+        }
     };
     plan.entities.iter().map(row).collect()
 }
 
-/// What was made, a line each.
+/// The outcome for each object, as JSON rows.
+pub(super) fn report_rows(access: &[AccessReport]) -> Vec<RestoreAccessRow> {
+    let row = |entity: &AccessReport| RestoreAccessRow {
+        kind: entity.kind.clone(),
+        name: entity.name.clone(),
+        action: None,
+        state: Some(entity.state),
+        reason: entity.reason.clone(),
+    };
+    access.iter().map(row).collect()
+}
+
+/// The objects that were created, one line each.
 pub(super) fn report(access: &[AccessReport]) -> String {
     let mut text = String::new();
     for entity in access {
@@ -126,18 +149,17 @@ pub(super) fn statements(access: &ShownAccess, with_secrets: bool) -> String {
     text
 }
 
-/// The same for a program, by what they are about.
-pub(super) fn rows(access: &ShownAccess, with_secrets: bool) -> Vec<Value> {
+/// The same as JSON rows, by the objects that they concern.
+pub(super) fn rows(access: &ShownAccess, with_secrets: bool) -> Vec<AccessStatements> {
     let row = |(kind, name): &(ObjectKind, String)| {
         let own = access.steps.iter().filter(|step| step.kind == *kind && step.name == *name);
-        let statements: Vec<&str> =
-            own.map(|step| if with_secrets { step.statement.as_str() } else { step.masked.as_str() }).collect();
-        json!({"kind": kind.to_string(), "name": name, "statements": statements})
+        let statements = own.map(|step| if with_secrets { step.statement.clone() } else { step.masked.clone() });
+        AccessStatements { kind: kind.to_string(), name: name.clone(), statements: statements.collect() }
     };
     access.entities.iter().map(row).collect()
 }
 
-/// What a person should know of them.
+/// The warnings about them.
 pub(super) fn warnings(access: &ShownAccess) -> Vec<String> {
     let files = access.unreadable.iter().map(|file| format!("{} is not shown: {}", file.path, file.reason));
     let references = access
@@ -152,7 +174,7 @@ mod tests {
     use chsnap::plan::{AccessAction, AccessPlan, EntityPlan, ObjectKind};
 
     fn entity(kind: ObjectKind, name: &str, action: AccessAction) -> EntityPlan {
-        EntityPlan { kind, name: name.to_owned(), action }
+        EntityPlan { kind, name: name.to_owned(), action, lacks: Vec::new() }
     }
 
     #[test]

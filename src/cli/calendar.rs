@@ -1,4 +1,4 @@
-//! A picture of what stays: a line a month, a letter a day.
+//! A picture of the snapshots that stay: one line per month, one letter per day.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,9 +9,9 @@ use chsnap::plan::retention::{Reason, Rule};
 
 use super::render;
 
-/// What is seen of a day, the weakest first.
+/// The mark of a day, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub(super) enum DayMark {
     /// There was a snapshot, and it is gone.
     Removed,
     /// Kept by a floor, or because it cannot be judged.
@@ -28,7 +28,7 @@ pub(super) enum Mark {
     Future,
 }
 
-impl Mark {
+impl DayMark {
     const ALL: [Self; 12] = [
         Self::Yearly,
         Self::Monthly,
@@ -90,33 +90,34 @@ impl Mark {
     }
 }
 
-/// The marks of days, each the strongest of its day.
+/// The marks of days; each is the strongest mark of its day.
 #[derive(Default)]
-pub(super) struct Calendar(BTreeMap<NaiveDate, Mark>);
+pub(super) struct Calendar(BTreeMap<NaiveDate, DayMark>);
 
 impl Calendar {
-    pub(super) fn add(&mut self, day: NaiveDate, mark: Mark) {
+    pub(super) fn add(&mut self, day: NaiveDate, mark: DayMark) {
         let strongest = self.0.entry(day).or_insert(mark);
         *strongest = mark.max(*strongest);
     }
 
-    /// A line a month, the oldest first; months of which nothing is left share one. And what the letters mean.
+    /// One line per month, the oldest first, with the meaning of the letters. Months without a remaining snapshot share
+    /// one line.
     pub(super) fn picture(&self) -> String {
-        let mut months: BTreeMap<(i32, u32), BTreeMap<u32, Mark>> = BTreeMap::new();
+        let mut months: BTreeMap<(i32, u32), BTreeMap<u32, DayMark>> = BTreeMap::new();
         for (day, mark) in &self.0 {
             months.entry((day.year(), day.month())).or_default().insert(day.day(), *mark);
         }
         let mut text = format!("{:9}", "");
         for day in 1..=31 {
             let label = if day == 1 || day % 5 == 0 { day.to_string() } else { String::new() };
-            // Two letters a day.
+            // Two letters per day.
             let _ = write!(text, "{label:2}");
         }
         text = text.trim_end().to_owned() + "\n";
         let mut passed_over = 0;
         let mut months = months.into_iter().peekable();
         while let Some(((year, month), days)) = months.next() {
-            let is_empty = days.values().all(|mark| *mark == Mark::Removed);
+            let is_empty = days.values().all(|mark| *mark == DayMark::Removed);
             if is_empty {
                 passed_over += 1;
                 if months.peek().is_some() {
@@ -133,7 +134,7 @@ impl Calendar {
                 let _ = writeln!(text, "{year:04}-{month:02}  {}", cells.collect::<Vec<_>>().join(" "));
             }
         }
-        let used = Mark::ALL.into_iter().filter(|mark| self.0.values().any(|other| other == mark));
+        let used = DayMark::ALL.into_iter().filter(|mark| self.0.values().any(|other| other == mark));
         let legend: Vec<String> = used.map(|mark| format!("{} {}", mark.styled(), mark.letter().1)).collect();
         let _ = writeln!(text, "\n{:9}{}", "", legend.join("   "));
         text

@@ -1,5 +1,5 @@
-//! What the shell offers at the TAB key: names from the repository's index and from the configuration, never from the
-//! server, which may take its time.
+//! Shell completions at the TAB key: names from the repository's index and from the configuration, never from the
+//! server, which may be slow.
 
 use std::ffi::OsString;
 
@@ -10,18 +10,18 @@ use clap::Command;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 
-use super::early::Early;
+use super::invocation::Invocation;
 use super::render;
 
-/// The variable by which a shell's script asks; its value is the shell's name.
+/// The variable through which a shell's script requests completions; its value is the shell's name.
 pub(super) const VARIABLE: &str = "CHSNAP_COMPLETE";
 
-/// Answers a shell that asks for completions, in which case the answer is true.
+/// Answers a shell that requests completions; returns whether it did.
 pub(super) fn answer() -> bool {
     if std::env::var_os(VARIABLE).is_none_or(|shell| shell.is_empty()) {
         return false;
     }
-    // A shell that asks has nobody who reads errors.
+    // No user sees the errors of a completion request.
     CompleteEnv::with_factory(super::tree)
         .var(VARIABLE)
         .bin("chsnap")
@@ -29,7 +29,7 @@ pub(super) fn answer() -> bool {
         .unwrap_or(true)
 }
 
-/// Gives every argument that takes a snapshot, a table or a profile the names that there are.
+/// Gives every argument that takes a snapshot, a table or a profile the existing names.
 pub(super) fn attach(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         let placeholder = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
@@ -46,13 +46,13 @@ pub(super) fn attach(command: Command) -> Command {
     })
 }
 
-/// The words of the line that is being completed: those behind `--`.
+/// The words of the line that is being completed: those after `--`.
 fn words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
 }
 
-fn early() -> Option<Early> {
-    Early::read(super::tree(), &words()).ok()
+fn early() -> Option<Invocation> {
+    Invocation::read(super::tree(), &words()).ok()
 }
 
 fn repository() -> Option<Repository> {
@@ -101,7 +101,7 @@ fn tables() -> Vec<CompletionCandidate> {
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// A name that a terminal shows as it is; others are typed by hand.
+/// A name that a terminal shows unchanged; other names must be typed by hand.
 fn is_plain(name: &str) -> bool {
     render::safe(name, usize::MAX) == name
 }

@@ -1,7 +1,7 @@
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
 use super::complete;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args, output: &Output) -> CommandResult {
     let mut script = Vec::new();
     completer
         .write_registration(complete::VARIABLE, "chsnap", "chsnap", "chsnap", &mut script)
-        .map_err(|error| Failure::failed("cannot write the completions").caused_by(error.to_string()))?;
+        .map_err(|error| CommandFailure::failed("cannot write the completions").caused_by(error.to_string()))?;
     output.text(&String::from_utf8_lossy(&script));
     Ok(DONE)
 }

@@ -1,39 +1,56 @@
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use serde_json::{Value, json};
 
-use super::early::Early;
-use super::failure::Failure;
+use super::documents::{ConfigDocument, SettingRow};
+use super::failure::CommandFailure;
+use super::globals::Globals;
+use super::invocation::Invocation;
+use super::opening::{self, PasswordSource};
 use super::output::Output;
 use super::render::{self, Align::Left};
-use super::settings::{GLOBAL, Layer, Schema};
-use super::{CommandResult, DONE};
+use super::run::{hook_programs, hook_refusal};
+use super::settings::{BY_POLICY, GLOBAL, Layer, POLICY, Schema};
+use super::{CommandResult, DONE, address, config_init};
 
-/// Check the configuration files, or show what holds
+/// Write a first configuration file, check the files, or show what holds
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: ConfigCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Say what in the files cannot be used, each with its line
+enum ConfigCommand {
+    /// Write a commented configuration file with what the command line and the environment say
+    #[command(
+        after_help = "The file is /etc/chsnap/config.toml, or for others than root ~/.config/chsnap/config.toml; --config \
+        FILE or --output FILE is another one, and - is the terminal. One that is there is never overwritten.\n\n\
+        Examples:\n  chsnap config init --repo /var/lib/clickhouse/chsnap\n  chsnap config init --output -"
+    )]
+    Init(InitArgs),
+    /// Check the configuration files, and report each problem with its line
     #[command(after_help = "Examples:\n  chsnap config check\n  chsnap config check --config ./chsnap.toml")]
     Check,
     /// Show the settings that hold for a profile
-    #[command(after_help = "Examples:\n  chsnap config show\n  chsnap config show --origin --profile nfs")]
+    #[command(after_help = "Examples:\n  chsnap config show\n  chsnap config show --profile nfs")]
     Show(ShowArgs),
 }
 
 #[derive(Debug, clap::Args)]
+struct InitArgs {
+    /// Write this file, or - for the terminal
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// Also say where each comes from: a file and its line, a variable, the command line, or chsnap itself
-    #[arg(long)]
+    /// Does nothing: where each value comes from is always shown
+    #[arg(long, hide = true)]
     origin: bool,
 }
 
@@ -42,36 +59,56 @@ const EXAMPLES: &str = "Files, the weakest first: /etc/chsnap/config.toml, /etc/
     environment are stronger than files, and the command line is stronger than these.
 
 Examples:
+  chsnap config init --repo /var/lib/clickhouse/chsnap
   chsnap config check
-  chsnap config show --origin --profile nfs";
+  chsnap config show --profile nfs";
 
 const WRITABLE: &str = "a String takes everything";
 
-pub(super) fn run(args: &Args, early: &Early, found: &ArgMatches, output: &Output) -> CommandResult {
+pub(super) fn run(
+    args: &Args,
+    globals: &Globals,
+    early: &Invocation,
+    found: &ArgMatches,
+    output: &Output,
+) -> CommandResult {
     match &args.what {
-        What::Check => check(early, output),
-        What::Show(args) => show(args, early, found, output),
+        ConfigCommand::Init(args) => config_init::run(args.output.as_deref(), globals, early, found, output),
+        ConfigCommand::Check => check(early, output),
+        ConfigCommand::Show(ShowArgs { origin: _ }) => show(early, found, output),
     }
 }
 
-fn check(early: &Early, output: &Output) -> CommandResult {
+fn check(early: &Invocation, output: &Output) -> CommandResult {
     let settings = &early.settings;
     settings.check()?;
     let mut names: Vec<Option<&str>> = settings.profiles().into_iter().map(Some).collect();
     if names.is_empty() {
         names.push(None);
     }
+    let mut notes = Vec::new();
     for name in &names {
-        check_files_named(&settings.layer(*name)?)?;
+        let layer = settings.layer(*name)?;
+        check_files_named(&layer)?;
+        check_hooks(&layer)?;
+        if !has_rule(&layer) {
+            let of = name.map(|name| format!("profile {name}: ")).unwrap_or_default();
+            notes.push(format!("{of}no [prune]: nothing is ever removed"));
+        }
     }
     if output.is_json() {
-        output.json(&json!({
-            "schema": output.schema(), "files": settings.files, "profiles": settings.profiles(), "problems": [],
-        }));
+        let document = ConfigDocument {
+            files: Some(paths(&settings.files)),
+            profiles: Some(settings.profiles().into_iter().map(str::to_owned).collect()),
+            problems: Some(Vec::new()),
+            notes: Some(notes),
+            ..ConfigDocument::default()
+        };
+        output.document(&document, &[]);
         return Ok(DONE);
     }
     if settings.files.is_empty() {
-        output.text("there is no configuration file, and none is needed\n");
+        output.text("there is no configuration file, and none is needed; chsnap config init writes one\n");
     }
     for file in &settings.files {
         output.text(&format!("{} can be used\n", file.display()));
@@ -79,43 +116,70 @@ fn check(early: &Early, output: &Output) -> CommandResult {
     if !settings.profiles().is_empty() {
         output.text(&format!("profiles: {}\n", settings.profiles().into_iter().collect::<Vec<_>>().join(", ")));
     }
+    for note in &notes {
+        output.text(&format!("note: {}\n", render::safe(note, 300)));
+    }
     Ok(DONE)
 }
 
-/// A file that a setting names must be there: a night is no time to find out.
-fn check_files_named(layer: &Layer) -> Result<(), Failure> {
+/// Whether the policy has a rule, and not only floors.
+fn has_rule(layer: &Layer) -> bool {
+    layer
+        .sections
+        .get(POLICY)
+        .is_some_and(|section| section.keys().any(|key| key.starts_with("keep_") || key == "free"))
+}
+
+/// A file that a setting names must exist, and no other user may change it: the nightly run would be too late to find
+/// out.
+fn check_files_named(layer: &Layer) -> Result<(), CommandFailure> {
     let Some(section) = layer.sections.get(GLOBAL) else { return Ok(()) };
     for key in ["password_file", "ca_file"] {
         let Some(setting) = section.get(key) else { continue };
         for path in &setting.values {
             std::fs::File::open(path).map_err(|error| {
-                Failure::usage(format!("{}: {key} cannot be read: {path}", setting.origin)).caused_by(error.to_string())
+                CommandFailure::usage(format!("{}: {key} cannot be read: {path}", setting.origin))
+                    .caused_by(error.to_string())
             })?;
+            if key == "password_file" {
+                opening::read_password(path.as_ref())?;
+            }
         }
     }
     Ok(())
 }
 
-/// A setting as it holds.
-struct Effective {
-    section: String,
-    key: String,
-    values: Vec<String>,
-    origin: String,
+fn check_hooks(layer: &Layer) -> Result<(), CommandFailure> {
+    let Some(section) = layer.sections.get("run") else { return Ok(()) };
+    for key in ["before", "after"] {
+        let Some(setting) = section.get(key) else { continue };
+        for line in &setting.values {
+            hook_refusal(key, line)?;
+            if let Some(missing) = hook_programs(line).iter().find(|program| !program.exists()) {
+                let message = format!("{}: the program of {key} is not there: {}", setting.origin, missing.display());
+                return Err(CommandFailure::usage(message));
+            }
+        }
+    }
+    Ok(())
 }
 
-fn show(args: &ShowArgs, early: &Early, found: &ArgMatches, output: &Output) -> CommandResult {
+fn paths(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
+fn show(early: &Invocation, found: &ArgMatches, output: &Output) -> CommandResult {
     let layer = early.layer()?;
     let settings = effective(&early.schema, &layer, found);
     if output.is_json() {
-        let rows: Vec<Value> = settings
-            .iter()
-            .map(|row| json!({"section": row.section, "key": row.key, "values": row.values, "origin": row.origin}))
-            .collect();
-        output.json(&json!({
-            "schema": output.schema(), "profile": early.profile, "profiles": early.settings.profiles(),
-            "files": early.settings.files, "settings": rows,
-        }));
+        let document = ConfigDocument {
+            files: Some(paths(&early.settings.files)),
+            profiles: Some(early.settings.profiles().into_iter().map(str::to_owned).collect()),
+            profile: early.profile.clone(),
+            settings: Some(settings),
+            ..ConfigDocument::default()
+        };
+        output.document(&document, &[]);
         return Ok(DONE);
     }
     let mut section = GLOBAL;
@@ -125,13 +189,8 @@ fn show(args: &ShowArgs, early: &Early, found: &ArgMatches, output: &Output) -> 
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     let flush = |rows: &mut Vec<Vec<String>>, text: &mut String| {
-        let columns = if args.origin {
-            &[("KEY", Left), ("VALUE", Left), ("ORIGIN", Left)][..]
-        } else {
-            &[("KEY", Left), ("VALUE", Left)]
-        };
         if !rows.is_empty() {
-            text.push_str(&render::table(columns, std::mem::take(rows)));
+            text.push_str(&render::table(&[("KEY", Left), ("VALUE", Left), ("ORIGIN", Left)], std::mem::take(rows)));
         }
     };
     for setting in &settings {
@@ -140,19 +199,31 @@ fn show(args: &ShowArgs, early: &Early, found: &ArgMatches, output: &Output) -> 
             writeln!(text, "\n[{}]", setting.section).expect(WRITABLE);
             section = &setting.section;
         }
-        let mut row = vec![setting.key.clone(), render::safe(&setting.values.join(", "), 200)];
-        if args.origin {
-            row.push(render::safe(&setting.origin, 200));
-        }
-        rows.push(row);
+        let values = render::safe(&setting.values.join(", "), 200);
+        rows.push(vec![setting.key.clone(), values, render::safe(&setting.origin, 200)]);
     }
     flush(&mut rows, &mut text);
     output.text(&text);
     Ok(DONE)
 }
 
-/// All options that stand before any command, and what files say for single commands.
-fn effective(schema: &Schema, layer: &Layer, found: &ArgMatches) -> Vec<Effective> {
+const BUILT_IN: &str = "built in";
+
+/// Whether there is a password, and its source; never the password itself.
+fn password(found: &ArgMatches) -> SettingRow {
+    let source = match opening::password_source(found) {
+        Some(PasswordSource::Variable) => Some("environment CHSNAP_PASSWORD"),
+        Some(PasswordSource::File) => Some("the file of password_file"),
+        Some(PasswordSource::Credential) => Some("the credential clickhouse-password"),
+        None => None,
+    };
+    let value = if source.is_some() { "set" } else { "none" };
+    let origin = source.unwrap_or(BUILT_IN).to_owned();
+    SettingRow { section: GLOBAL.to_owned(), key: "password".to_owned(), values: vec![value.to_owned()], origin }
+}
+
+/// Every value in force: first the global options, then those of each command.
+fn effective(schema: &Schema, layer: &Layer, found: &ArgMatches) -> Vec<SettingRow> {
     let mut rows = Vec::new();
     let of_file = |section: &str, key: &str| layer.sections.get(section).and_then(|section| section.get(key));
     for (key, option) in schema.section(GLOBAL).into_iter().flatten() {
@@ -166,15 +237,29 @@ fn effective(schema: &Schema, layer: &Layer, found: &ArgMatches) -> Vec<Effectiv
                 option.variable.clone().map_or_else(|| "environment".to_owned(), |name| format!("environment {name}"))
             }
             (_, Some(setting)) => setting.origin.to_string(),
-            (_, None) => "built in".to_owned(),
+            (_, None) => BUILT_IN.to_owned(),
         };
-        rows.push(Effective { section: GLOBAL.to_owned(), key: key.clone(), values, origin });
+        rows.push(SettingRow { section: GLOBAL.to_owned(), key: key.clone(), values, origin });
     }
-    let sections: BTreeSet<&String> = layer.sections.keys().filter(|name| *name != GLOBAL).collect();
-    for section in sections {
-        for (key, setting) in layer.sections.get(section).into_iter().flatten() {
-            let origin = setting.origin.to_string();
-            rows.push(Effective { section: section.clone(), key: key.clone(), values: setting.values.clone(), origin });
+    rows.push(password(found));
+    rows.sort_by(|one, other| one.key.cmp(&other.key));
+    for section in schema.section_names() {
+        for (key, option) in schema.section(section).into_iter().flatten() {
+            // Commands that show the policy use it, unless their own section says otherwise.
+            let of_policy = || of_file(POLICY, key).filter(|_| BY_POLICY.contains(&section));
+            let (values, origin) = match of_file(section, key).or_else(of_policy) {
+                Some(setting) => (setting.values.clone(), setting.origin.to_string()),
+                None => (option.built_in.clone(), BUILT_IN.to_owned()),
+            };
+            // The path of such an address is its secret.
+            let values = if key.starts_with("ping") {
+                values.iter().map(|url| address::without_secret(url)).collect()
+            } else {
+                values
+            };
+            if !values.is_empty() {
+                rows.push(SettingRow { section: section.to_owned(), key: key.clone(), values, origin });
+            }
         }
     }
     rows

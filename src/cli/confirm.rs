@@ -1,4 +1,4 @@
-//! Asks the person at the terminal, for every command that asks.
+//! Asks the user at the terminal, for every command that needs a confirmation.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::output::Output;
 use super::streams::write_stderr;
 
-/// How often a wait for an answer looks for a signal.
+/// How often a wait for an answer checks for a signal.
 const POLL: Duration = Duration::from_millis(50);
 
 /// The answer to a question.
@@ -18,27 +18,27 @@ pub(super) enum Answer {
     Yes,
     /// Anything else.
     No,
-    /// There is no terminal to ask at, or the answer is to be read by a program.
+    /// There is no terminal to ask at, or a program reads the output.
     NotAsked,
-    /// A signal came before the answer.
+    /// A signal arrived before the answer.
     Interrupted,
 }
 
-/// Whether somebody can be asked.
+/// Whether there is a user who can be asked.
 pub(super) fn can_ask(output: &Output) -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !output.is_json()
 }
 
-/// Asks `question`, to which only "y" or "yes" agrees.
+/// Asks `question`; only "y" or "yes" is consent.
 ///
-/// `interrupted` becomes true with a signal, which ends the wait.
+/// `interrupted` becomes true on a signal, which ends the wait.
 pub(super) fn confirm(question: &str, output: &Output, interrupted: &AtomicBool) -> Answer {
     if !can_ask(output) {
         return Answer::NotAsked;
     }
     write_stderr(&format!("{question} [y/N] "));
     let (sender, answers) = channel();
-    // It ends with the process if no answer comes.
+    // This thread ends with the process if no answer comes.
     std::thread::spawn(move || {
         let mut answer = String::new();
         let read = std::io::stdin().lock().read_line(&mut answer);

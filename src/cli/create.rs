@@ -1,25 +1,29 @@
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::exec::PlaceMode;
-use chsnap::model::{DumpKind, Label, PartitionId, UnlistedTable};
+use chsnap::exec::{self, PlaceMode};
+use chsnap::model::{DumpKind, Label, Moment, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
-use chsnap::ops::create::{self, DryRun, FreezeMode, IdsMode, Report, Request, RequestedPin};
+use chsnap::ops::create::{
+    self, CreateDryRun, FreezeMode, IdsMode, Replicas, Report, Request, RequestedPin, TableTime,
+};
 use chsnap::plan::{
-    CreatePlan, DumpOptions, Scope, Selection, SeriesKey, TableDump, TableFreeze, TablePattern, is_reserved_name,
+    CreatePlan, DumpOptions, FreezeScope, SeriesKey, TableDump, TableFreeze, TablePattern, TableSelection,
+    is_reserved_name,
 };
 use chsnap::repo::Repository;
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
 
-use super::globals::{Globals, cores, duration, size};
+use super::documents::{CreateDocument, PlannedDump, PlannedTable};
+use super::globals::{Globals, duration, size};
+use super::layout::{ENGINE, TextTable, left, name, right};
 use super::opening;
-use super::output::{Output, insert_warnings, with_warnings};
+use super::output::Output;
 use super::render;
-use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, Failure, WARNED, pin, signals};
+use super::{CommandFailure, CommandResult, DONE, WARNED, pin, signals};
 
 /// Take a snapshot: freeze, place, check, seal
 #[derive(Debug, clap::Args)]
@@ -47,7 +51,7 @@ pub(super) struct Args {
     /// Dump tables of the engine Memory too
     #[arg(long)]
     dump_memory: bool,
-    /// A name, by which the snapshot can be named afterwards; not one that reads as an id or as latest
+    /// Name of the snapshot, accepted wherever an id is; not one that reads as an id or as latest
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
     /// Pin the snapshot, for this reason if one is given
@@ -62,9 +66,12 @@ pub(super) struct Args {
     /// What is frozen
     #[arg(long, value_name = "WHAT", default_value = "changed")]
     freeze: Freeze,
+    /// Take all tables as of one moment, and report how exact that is
+    #[arg(long)]
+    one_moment: bool,
     /// How parts are placed: auto renames, else links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
-    place: Place,
+    place: PlaceArgument,
     /// Tables that the server freezes at once [default: the number of cores, 4 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     freeze_jobs: Option<u16>,
@@ -73,11 +80,11 @@ pub(super) struct Args {
     freeze_threads: Option<u16>,
     /// Owners, modes, times and attributes that the repository's filesystem cannot keep
     #[arg(long, value_name = "HOW", default_value = "keep")]
-    ids: Ids,
-    /// Copy without holding the bytes against the parts' own checksums
+    ids: CreateIds,
+    /// Copy without comparing the bytes with the parts' own checksums
     #[arg(long)]
     no_verify_copy: bool,
-    /// Copy no more than this in a second, for example 50MiB; 0 for no limit
+    /// Copy no more than this per second, for example 50MiB; 0 for no limit
     #[arg(long, value_name = "RATE", value_parser = size)]
     bwlimit: Option<u64>,
     /// Link files of different tables by their hashes alone, without comparing their bytes
@@ -89,7 +96,16 @@ pub(super) struct Args {
     /// Do not begin with less than this free, nor go on copying, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
-    /// Say what a FREEZE may be waiting for once it has run for this long
+    /// Let replicated tables catch up with their peers for this many seconds before they are listed; 0: not at all
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u32).range(..=86400))]
+    sync_replica: u32,
+    /// Warn of a replicated table that is behind its peers by more than this
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = duration)]
+    max_delay: Duration,
+    /// Wait this many seconds for unfinished mutations of replicated tables, which snapshots do not carry
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = clap::value_parser!(u32).range(..=604_800))]
+    wait_mutations: u32,
+    /// Report what a FREEZE may be waiting for once it has run for this long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     patience: Duration,
     /// Take this server although the repository belongs to another one
@@ -105,7 +121,7 @@ const EXAMPLES: &str = "Examples:
   chsnap create --table 'posthog.*' --exclude 'posthog.*_tmp' --name before-upgrade --pin 'upgrade to 26.9'
   chsnap create --table 'posthog.events' --partition 202611 --dry-run";
 
-/// A dump comes as one answer, and no answer of more than 1 GiB is taken in.
+/// A dump arrives as one answer, and answers of more than 1 GiB are refused.
 const MOST_DUMPED_BYTES: u64 = 1000 << 20;
 
 fn dump_limit(text: &str) -> Result<u64, String> {
@@ -123,7 +139,7 @@ enum Freeze {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Place {
+enum PlaceArgument {
     /// Rename, else link.
     Auto,
     /// Rename only.
@@ -135,7 +151,7 @@ enum Place {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Ids {
+enum CreateIds {
     /// Nothing is copied to a filesystem that cannot keep them.
     Keep,
     /// What it cannot keep is written in the list of parts.
@@ -143,46 +159,53 @@ enum Ids {
 }
 
 impl Args {
-    fn request(self, globals: &Globals, repository: &Repository) -> Request {
-        Request {
-            selection: Selection {
-                include: self.table,
-                exclude: self.exclude,
-                accept: self.accept,
-                partitions: self.partition.into_iter().map(|id| PartitionId(id.into())).collect(),
-                dumps: DumpOptions { limit_bytes: self.dump_limit, memory: self.dump_memory },
-            },
-            label: self.name.as_deref().map(Label::new).unwrap_or_default(),
-            pin: self.pin.map(|reason| RequestedPin { reason, until: self.until }),
-            freeze: match self.freeze {
+    pub(super) fn request(self, globals: &Globals, repository: &Repository) -> Request {
+        Request::new()
+            .with_selection(
+                TableSelection::default()
+                    .with_include(self.table)
+                    .with_exclude(self.exclude)
+                    .with_accept(self.accept)
+                    .with_partitions(self.partition.into_iter().map(|id| PartitionId(id.into())).collect())
+                    .with_dumps(DumpOptions::default().with_limit_bytes(self.dump_limit).with_memory(self.dump_memory)),
+            )
+            .with_label(self.name.as_deref().map(Label::new).unwrap_or_default())
+            .with_pin(self.pin.map(|reason| RequestedPin::new(reason).with_until(self.until)))
+            .with_freeze(match self.freeze {
                 Freeze::Changed => FreezeMode::Changed,
                 Freeze::All => FreezeMode::All,
-            },
-            place: match self.place {
-                Place::Auto => PlaceMode::Auto,
-                Place::Rename => PlaceMode::Rename,
-                Place::Link => PlaceMode::Link,
-                Place::Copy => PlaceMode::Copy,
-            },
-            ids: match self.ids {
-                Ids::Keep => IdsMode::Keep,
-                Ids::Record => IdsMode::Record,
-            },
-            verifies_copies: !self.no_verify_copy,
-            trusts_hash: self.trust_hash,
-            relinks: self.dedup_relink,
-            copy_rate: self.bwlimit.filter(|rate| *rate > 0),
-            freeze_threads: self.freeze_threads,
-            digest: self.digest,
-            jobs: globals.jobs_for(repository),
-            freeze_jobs: self.freeze_jobs.map_or_else(|| cores().min(4), usize::from),
-            min_free_bytes: self.min_free,
-            allow_other_server: self.allow_other_server,
-            configs: self.configs,
-            paths: globals.paths(),
-            patience: self.patience,
-            lock_wait: globals.lock_wait,
-        }
+            })
+            .with_time(if self.one_moment { TableTime::OneMoment } else { TableTime::Each })
+            .with_place(match self.place {
+                PlaceArgument::Auto => PlaceMode::Auto,
+                PlaceArgument::Rename => PlaceMode::Rename,
+                PlaceArgument::Link => PlaceMode::Link,
+                PlaceArgument::Copy => PlaceMode::Copy,
+            })
+            .with_ids(match self.ids {
+                CreateIds::Keep => IdsMode::Keep,
+                CreateIds::Record => IdsMode::Record,
+            })
+            .with_verifies_copies(!self.no_verify_copy)
+            .with_trusts_hash(self.trust_hash)
+            .with_relinks(self.dedup_relink)
+            .with_copy_rate(self.bwlimit.filter(|rate| *rate > 0))
+            .with_freeze_threads(self.freeze_threads)
+            .with_digest(self.digest)
+            .with_jobs(globals.jobs_for(repository))
+            .with_freeze_jobs(self.freeze_jobs.map_or_else(exec::usual_freeze_jobs, usize::from))
+            .with_min_free_bytes(self.min_free)
+            .with_allow_other_server(self.allow_other_server)
+            .with_configs(self.configs)
+            .with_paths(globals.paths())
+            .with_replicas(
+                Replicas::default()
+                    .with_sync(Duration::from_secs(self.sync_replica.into()))
+                    .with_wait_mutations(Duration::from_secs(self.wait_mutations.into()))
+                    .with_max_delay(self.max_delay),
+            )
+            .with_patience(self.patience)
+            .with_lock_wait(globals.lock_wait)
     }
 }
 
@@ -192,16 +215,19 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() && is_plain { Ok(path) } else { Err("write an absolute path without ..".to_owned()) }
 }
 
-/// What the parsers of single options cannot see.
-fn check(args: &Args) -> Result<(), Failure> {
+/// Checks that concern several options at once.
+fn check(args: &Args) -> Result<(), CommandFailure> {
     if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{name:?} cannot be the name of a snapshot: it reads as an id or as latest"
         ))
         .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
     }
+    if args.name.as_ref().is_some_and(|name| name.is_empty()) {
+        return Err(CommandFailure::usage("an empty name names no snapshot").with_hint("leave --name out, or give one"));
+    }
     if args.until.is_some() && args.pin.is_none() {
-        return Err(Failure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));
+        return Err(CommandFailure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));
     }
     pin::check_end(args.until, Utc::now())
 }
@@ -214,7 +240,7 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let request = args.request(globals, &repository);
     let server = opening::connect(globals, signals::watch(!globals.json && !globals.quiet))?;
     if dry_run {
-        let plan = create::dry_run(&repository, &server, &request)?;
+        let plan = create::dry_run(&repository, &server, &request, &Utc::now)?;
         return Ok(show_plan(&plan, output));
     }
     let progress = output.progress();
@@ -223,37 +249,40 @@ pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResu
     let report = result?;
     output.warnings(&report.warnings);
     if output.is_json() {
-        let mut document = document(&report, output);
-        document.insert("series".to_owned(), SeriesKey::from(&request.selection).to_string().into());
-        output.json(&Value::Object(document));
-    } else {
-        output.text(&text(&report));
+        output.document(&document(&report, &SeriesKey::from(&request.selection)), &report.warnings);
+    } else if !globals.quiet {
+        output.prose(&text(&report));
     }
     Ok(if report.warnings.is_empty() { DONE } else { WARNED })
 }
 
-/// Merges the fields of `value`, a struct, into `document`.
-pub(super) fn merge(document: &mut Map<String, Value>, value: &impl serde::Serialize) {
-    if let Ok(Value::Object(fields)) = serde_json::to_value(value) {
-        document.extend(fields);
+fn document(report: &Report, series: &SeriesKey) -> CreateDocument {
+    let totals = report.totals;
+    CreateDocument {
+        state: "complete".to_owned(),
+        dry_run: false,
+        id: Some(report.id),
+        time: Some(report.time),
+        label: report.label.clone(),
+        series: Some(series.to_string()),
+        moment: report.moment,
+        off_moment_tables: report.moment.map(|_| report.off_moment_tables),
+        tables: totals.tables,
+        parts: totals.parts,
+        files: Some(totals.files),
+        apparent_bytes: totals.apparent_bytes,
+        allocated_bytes: Some(totals.allocated_bytes),
+        written_bytes: Some(totals.written_bytes),
+        placed: Some(report.placed),
+        dumped: Some(report.dumped),
+        resumed: Some(report.resumed),
+        link_limit_files: Some(report.afresh_files),
+        seconds: Some(report.seconds.clone()),
+        plan: None,
+        dumps: None,
+        definitions: None,
+        server_version: None,
     }
-}
-
-fn document(report: &Report, output: &Output) -> Map<String, Value> {
-    let mut document = Map::new();
-    document.insert("schema".to_owned(), output.schema().into());
-    document.insert("id".to_owned(), report.id.to_string().into());
-    document.insert("state".to_owned(), "complete".into());
-    document.insert("time".to_owned(), json!(report.time));
-    merge(&mut document, &report.label);
-    insert_warnings(&mut document, &report.warnings);
-    merge(&mut document, &report.totals);
-    document.insert("placed".to_owned(), json!(report.placed));
-    document.insert("dumped".to_owned(), json!(report.dumped));
-    document.insert("resumed".to_owned(), json!(report.resumed));
-    document.insert("link_limit_files".to_owned(), report.afresh_files.into());
-    document.insert("seconds".to_owned(), json!(report.seconds));
-    document
 }
 
 fn text(report: &Report) -> String {
@@ -287,10 +316,11 @@ fn text(report: &Report) -> String {
             render::bytes(report.dumped.bytes)
         ),
     };
-    let seconds = |stage: &str| report.seconds.get(stage).copied().unwrap_or(0.0);
+    let moment =
+        report.moment.map(|moment| format!("\n  one moment: {}", moment_text(&moment, report.off_moment_tables)));
+    let moment = moment.unwrap_or_default();
     format!(
-        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}{dumped}\n  \
-         {:.1} s: freeze {:.1}, place {:.1}, check {:.1}, seal {:.1}\n",
+        "snapshot {}{label}\n  {}, {}, {}\n  {} to restore, {} on disk, {} of it new\n  {}{dumped}{moment}\n  {}\n",
         report.id,
         render::count(totals.tables, "table"),
         render::count(totals.parts, "part"),
@@ -299,51 +329,80 @@ fn text(report: &Report) -> String {
         render::bytes(totals.allocated_bytes),
         render::bytes(totals.written_bytes),
         if placed.is_empty() { "no parts to place".to_owned() } else { placed.join(", ") + &copied + &resumed },
-        seconds("total"),
-        seconds("freeze"),
-        seconds("place"),
-        seconds("check"),
-        seconds("seal"),
+        stages(&report.seconds),
     )
 }
 
-/// Partitions that are named in a plan; of more the number is given.
+/// Stages in their order; the first four are always shown.
+const STAGES: [&str; 10] =
+    ["freeze", "place", "check", "seal", "recover", "sync", "discover", "previous", "dump", "release"];
+/// A stage that took less time is included in the rest.
+const WORTH_NAMING: f64 = 0.1;
+
+/// The total time and that of each stage: the times add up, or the text says that they overlap.
+fn stages(seconds: &BTreeMap<&'static str, f64>) -> String {
+    let of = |stage: &str| seconds.get(stage).copied().unwrap_or(0.0);
+    let total = of("total");
+    let is_named = |(place, stage): &(usize, &&str)| *place < 4 || of(stage) >= WORTH_NAMING;
+    let named: Vec<&str> = STAGES.iter().enumerate().filter(is_named).map(|(_, stage)| *stage).collect();
+    let mut texts: Vec<String> = named.iter().map(|stage| format!("{stage} {:.1}", of(stage))).collect();
+    let sum: f64 = named.iter().map(|stage| of(stage)).sum();
+    if total - sum >= WORTH_NAMING {
+        texts.push(format!("the rest {:.1}", total - sum));
+    }
+    // Each figure is rounded separately.
+    let overlap = if sum - total > 0.05 { "; stages overlap" } else { "" };
+    format!("{total:.1} s: {}{overlap}", texts.join(", "))
+}
+
+/// How exactly all tables are of one moment; `off` of them are not.
+pub(super) fn moment_text(moment: &Moment, off: u64) -> String {
+    match off {
+        0 => moment.to_string(),
+        off => format!("{moment}, but for {}", render::count(off, "table")),
+    }
+}
+
+/// Partitions that are named in a plan; if there are more, the number is given.
 const NAMED_PARTITIONS: usize = 3;
 
 fn frozen_text(how: &str, partitions: &[&str]) -> String {
     match partitions.len() {
         0 => how.to_owned(),
         1..=NAMED_PARTITIONS => render::safe(&format!("partition {}", partitions.join(", ")), 100),
-        count => format!("{count} partitions"),
+        count => render::count(count as u64, "partition"),
     }
 }
 
-/// Tables and views of which nothing but the definition is kept.
+/// The number of tables and views of which only the definition is kept.
 fn definitions(plan: &CreatePlan) -> usize {
     plan.definitions.len() + plan.left_behind.len()
 }
 
-fn planned_dump(dump: &TableDump) -> Value {
+fn planned_dump(dump: &TableDump) -> PlannedDump {
     let (name, key) = (dump.table.name(), &dump.table.key);
-    json!({
-        "database": name.database, "table": name.table, "uuid": key.uuid, "engine": dump.table.engine,
-        "kind": dump.kind,
-    })
+    PlannedDump {
+        database: name.database.clone(),
+        table: name.table.clone(),
+        uuid: key.uuid.clone(),
+        engine: dump.table.engine.clone(),
+        kind: dump.kind,
+    }
 }
 
-/// How much there is of a dump shows only when it is read.
+/// The size of a dump is known only after it was read.
 fn dump_row(dump: &TableDump) -> Vec<String> {
     let how = match dump.kind {
         DumpKind::Native => ("dump", ""),
         DumpKind::Files => ("", "its files"),
     };
-    let name = render::safe(&dump.table.name().to_string(), 100);
+    let name = render::safe(&dump.table.name().to_string(), 400);
     let mut row = vec![name, render::safe(&dump.table.engine, 40), String::new(), String::new(), String::new()];
     row.extend([how.0.to_owned(), how.1.to_owned()]);
     row
 }
 
-fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
+fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
     let plan = &dry_run.plan;
     let (mut rows, mut list) = (Vec::new(), Vec::new());
     let (mut parts, mut bytes, mut frozen_tables) = (0, 0, 0_u64);
@@ -354,7 +413,7 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
     let tables = plan.freeze.len() + unlisted.len();
     for freeze in plan.freeze.iter().chain(&unlisted) {
         let own_parts = freeze.parts().count() as u64;
-        // Figures of the server's, which may be any.
+        // The server's figures, which can have any value.
         let own_bytes = freeze.parts().fold(0, |sum: u64, part| sum.saturating_add(part.bytes));
         let data_parts = freeze.parts().filter(|part| !part.name.is_patch());
         let mut partitions: Vec<&str> = data_parts.map(|part| part.partition.0.as_str()).collect();
@@ -363,59 +422,102 @@ fn show_plan(dry_run: &DryRun, output: &Output) -> u8 {
         parts += own_parts;
         bytes = own_bytes.saturating_add(bytes);
         let (how, frozen) = match &freeze.freeze {
-            Scope::Whole => ("table", Vec::new()),
-            Scope::Partitions(partitions) => ("partitions", partitions.iter().map(|id| id.0.as_str()).collect()),
-            Scope::Nothing => ("nothing", Vec::new()),
+            FreezeScope::Whole => ("table", Vec::new()),
+            FreezeScope::Partitions(partitions) => ("partitions", partitions.iter().map(|id| id.0.as_str()).collect()),
+            FreezeScope::Nothing => ("nothing", Vec::new()),
         };
         let linked = freeze.linked_parts().count() as u64;
         frozen_tables += u64::from(how != "nothing");
         let name = freeze.table.name();
-        let is_detached = plan.detached.contains(name);
+        let is_detached = plan.detached.contains_key(name);
         rows.push(vec![
-            render::safe(&name.to_string(), 100),
+            render::safe(&name.to_string(), 400),
             render::safe(&freeze.table.engine, 40),
-            partitions.len().to_string(),
+            render::thousands(partitions.len() as u64),
             render::thousands(own_parts),
             if is_detached { String::new() } else { render::bytes(own_bytes) },
             frozen_text(how, &frozen),
             if linked > 0 { render::count(linked, "part") } else { String::new() },
         ]);
-        list.push(json!({
-            "database": name.database, "table": name.table, "uuid": freeze.table.key.uuid,
-            "engine": freeze.table.engine, "partitions": partitions, "parts": own_parts,
-            "apparent_bytes": own_bytes, "freeze": how, "freeze_partitions": frozen, "linked_parts": linked,
-            "is_detached": is_detached,
-        }));
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        list.push(PlannedTable {
+            database: name.database.clone(),
+            table: name.table.clone(),
+            uuid: freeze.table.key.uuid.clone(),
+            engine: freeze.table.engine.clone(),
+            partitions: owned(&partitions),
+            parts: own_parts,
+            apparent_bytes: own_bytes,
+            freeze: how.to_owned(),
+            freeze_partitions: owned(&frozen),
+            linked_parts: linked,
+            is_detached,
+        });
     }
-    let dumps: Vec<Value> = plan.dumps.iter().map(planned_dump).collect();
+    let dumps: Vec<PlannedDump> = plan.dumps.iter().map(planned_dump).collect();
     rows.extend(plan.dumps.iter().map(dump_row));
     if output.is_json() {
-        let document = json!({
-            "schema": output.schema(), "state": "planned", "dry_run": true, "tables": tables, "parts": parts,
-            "apparent_bytes": bytes, "plan": list, "dumps": dumps, "definitions": definitions(plan),
-            "server_version": dry_run.server.version,
-        });
-        output.json(&with_warnings(document, &plan.warnings));
+        let document = CreateDocument {
+            state: "planned".to_owned(),
+            dry_run: true,
+            moment: dry_run.moment,
+            tables: tables as u64,
+            parts,
+            apparent_bytes: bytes,
+            plan: Some(list),
+            dumps: Some(dumps),
+            definitions: Some(definitions(plan) as u64),
+            server_version: Some(dry_run.server.version.clone()),
+            ..CreateDocument::default()
+        };
+        output.document(&document, &plan.warnings);
     } else {
-        let columns = [
-            ("TABLE", Left),
-            ("ENGINE", Left),
-            ("PARTITIONS", Right),
-            ("PARTS", Right),
-            ("SIZE", Right),
-            ("FREEZE", Left),
-            ("LINK", Left),
-        ];
-        output.text(&render::table(&columns, rows));
-        output.text(&format!(
-            "would take {} ({frozen_tables} frozen), {}, {}, {}and {} more; nothing was changed\n",
+        let mut table = TextTable::new([
+            name("TABLE"),
+            left("ENGINE").cut_to(ENGINE).dropped(2),
+            right("PARTITIONS").dropped(1),
+            right("PARTS").dropped(3),
+            right("SIZE"),
+            left("FREEZE").cut_to(16),
+            left("LINK").dropped(4),
+        ]);
+        for row in rows {
+            table.add(row);
+        }
+        output.text(&table.render(output.width()));
+        output.prose(&format!(
+            "would take {} ({frozen_tables} frozen), {}, {} by the server's count, {}and {} more; nothing was changed\n",
             render::count(tables as u64, "table"),
             render::count(parts, "part"),
             render::bytes(bytes),
             if dumps.is_empty() { String::new() } else { render::count(dumps.len() as u64, "dump") + ", " },
             render::count(definitions(plan) as u64, "definition"),
         ));
+        if let Some(moment) = &dry_run.moment {
+            let off = dry_run.plan.dumps.len() as u64;
+            output.prose(&format!("one moment: {}, had it been taken now\n", moment_text(moment, off)));
+        }
         output.warnings(&plan.warnings);
     }
     if plan.warnings.is_empty() { DONE } else { WARNED }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::stages;
+
+    #[test]
+    fn seconds_of_stages_add_up_or_are_said_to_overlap() {
+        let seconds = |all: &[(&'static str, f64)]| stages(&all.iter().copied().collect::<BTreeMap<_, _>>());
+        assert_eq!(
+            seconds(&[("total", 4.0), ("freeze", 1.0), ("place", 0.5), ("seal", 1.0), ("discover", 0.04)]),
+            "4.0 s: freeze 1.0, place 0.5, check 0.0, seal 1.0, the rest 1.5"
+        );
+        assert_eq!(
+            seconds(&[("total", 2.0), ("freeze", 1.5), ("place", 1.5), ("dump", 0.2)]),
+            "2.0 s: freeze 1.5, place 1.5, check 0.0, seal 0.0, dump 0.2; stages overlap"
+        );
+    }
 }

@@ -2,21 +2,21 @@ use chrono::Utc;
 use chsnap::model::Warning;
 use chsnap::ops::{self, DrillReport, DrillRequest, DrillState, DrillVerdict, DrilledTable, OpError};
 use chsnap::plan::{SnapshotReference, TablePattern};
-use serde_json::{Value, json};
 
+use super::documents::{DrillDigests, DrillDocument, DrillTotals};
 use super::globals::Globals;
+use super::layout::{self, TextTable, Width, left, name, right};
 use super::opening;
-use super::output::{Output, with_warnings};
+use super::output::Output;
 use super::render;
-use super::render::Align::{Left, Right};
-use super::restore::Place;
+use super::restore::RestorePlaceArgument;
 use super::{CommandResult, DAMAGED, DONE, WARNED, signals};
 
 /// Prove a snapshot: restore it into a database of its own, read, compare and drop it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// An id, the beginning of one, latest, or latest~N
+    /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
     /// Tables to try, as 'database.glob' [default: all]
@@ -27,7 +27,7 @@ pub(super) struct Args {
     sample: Option<u32>,
     /// How files come to the server: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
-    place: Place,
+    place: RestorePlaceArgument,
     /// For scripts: drill never asks
     #[arg(long, short = 'y')]
     yes: bool,
@@ -49,15 +49,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let reference: SnapshotReference = args.snapshot.parse().map_err(OpError::from)?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
     let server = opening::connect(globals, interrupted.clone())?;
-    let request = DrillRequest {
-        tables: args.table.clone(),
-        sample: args.sample.and_then(|sample| usize::try_from(sample).ok()),
-        mode: args.place.mode(),
-        jobs: globals.jobs_for(&repository),
-        paths: globals.paths(),
-        lock_wait: globals.lock_wait,
-        interrupted,
-    };
+    let request = DrillRequest::new()
+        .with_tables(args.table.clone())
+        .with_sample(args.sample.and_then(|sample| usize::try_from(sample).ok()))
+        .with_mode(args.place.mode())
+        .with_jobs(globals.jobs_for(&repository))
+        .with_paths(globals.paths())
+        .with_lock_wait(globals.lock_wait)
+        .with_interrupted(interrupted);
     // It touches nothing that is there: --yes is so that a script may give it.
     let Args { yes: _, .. } = args;
     let progress = output.progress();
@@ -68,9 +67,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let of_no_table: Vec<&Warning> = warnings.iter().filter(|warning| warning.table.is_none()).collect();
     output.warnings(&of_no_table);
     if output.is_json() {
-        output.json(&document(&report, &output.schema()));
+        output.document(&document(&report), &warnings);
     } else {
-        output.text(&text(&report));
+        output.text(&text(&report, output.width()));
     }
     Ok(match report.state() {
         DrillState::Failed => DAMAGED,
@@ -79,25 +78,29 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     })
 }
 
-fn document(report: &DrillReport, schema: &str) -> Value {
-    let document = json!({
-        "schema": schema, "snapshot": report.snapshot.to_string(), "state": report.state(),
-        "tables": report.tables,
-        "totals": {
-            "tables": report.count(is_tried_data), "tables_in_snapshot": report.tables_in_snapshot,
-            "definitions": report.count(is_made), "failed": report.count(DrilledTable::is_failed),
-            "not_tried": report.count(|table| !table.is_tried()),
-            "parts": report.sum(|table| table.restored.parts), "rows": report.sum(|table| table.restored.rows),
-            "bytes": report.sum(|table| table.restored.bytes),
-            "digests": {
-                "equal": report.sum(|table| table.digests.equal),
-                "different": report.sum(|table| table.digests.different),
-                "unknown": report.sum(|table| table.digests.unknown),
+fn document(report: &DrillReport) -> DrillDocument {
+    let count = |is_counted: fn(&DrilledTable) -> bool| report.count(is_counted) as u64;
+    DrillDocument {
+        state: report.state(),
+        snapshot: report.snapshot,
+        tables: report.tables.clone(),
+        totals: DrillTotals {
+            tables: count(is_tried_data),
+            tables_in_snapshot: report.tables_in_snapshot as u64,
+            definitions: count(is_made),
+            failed: count(DrilledTable::is_failed),
+            not_tried: count(|table| !table.is_tried()),
+            parts: report.sum(|table| table.restored.parts),
+            rows: report.sum(|table| table.restored.rows),
+            bytes: report.sum(|table| table.restored.bytes),
+            digests: DrillDigests {
+                equal: report.sum(|table| table.digests.equal),
+                different: report.sum(|table| table.digests.different),
+                unknown: report.sum(|table| table.digests.unknown),
             },
         },
-        "seconds": report.seconds,
-    });
-    with_warnings(document, &report.all_warnings())
+        seconds: report.seconds.clone(),
+    }
 }
 
 /// Whether it has data in the snapshot, and was tried.
@@ -105,7 +108,7 @@ fn is_tried_data(table: &DrilledTable) -> bool {
     table.has_data && table.is_tried()
 }
 
-/// Whether it has no data in the snapshot, and its definition was made.
+/// Whether it has no data in the snapshot, and was created from its definition.
 fn is_made(table: &DrilledTable) -> bool {
     !table.has_data && table.is_proven()
 }
@@ -124,7 +127,7 @@ fn values(table: &DrilledTable) -> String {
     }
 }
 
-fn row(table: &DrilledTable) -> Vec<String> {
+fn row(table: &DrilledTable) -> (Vec<String>, Vec<String>) {
     let state = match table.verdict {
         DrillVerdict::Proven => "proven",
         DrillVerdict::Failed(_) => "FAILED",
@@ -136,44 +139,53 @@ fn row(table: &DrilledTable) -> Vec<String> {
         .into_iter()
         .chain(table.digests_note())
         .chain(table.restored.warnings.iter().map(ToString::to_string));
-    vec![
-        render::safe(&table.restored.from.to_string(), 100),
+    let cells = vec![
+        render::safe(&table.restored.from.to_string(), 400),
         state.to_owned(),
         figure(table.restored.rows),
         figure(table.restored.parts),
         values(table),
-        render::safe(&notes.collect::<Vec<_>>().join("; "), 500),
-    ]
+    ];
+    (cells, notes.map(|note| render::safe(&note, 500)).collect())
 }
 
-fn text(report: &DrillReport) -> String {
-    let columns =
-        [("TABLE", Left), ("STATE", Left), ("ROWS", Right), ("PARTS", Right), ("VALUES", Left), ("NOTES", Left)];
-    let mut text = render::table(&columns, report.tables.iter().map(row));
+fn text(report: &DrillReport, width: Width) -> String {
+    let mut table = TextTable::new([
+        name("TABLE"),
+        left("STATE"),
+        right("ROWS"),
+        right("PARTS").dropped(1),
+        left("VALUES").dropped(2),
+    ]);
+    for drilled in &report.tables {
+        let (cells, notes) = row(drilled);
+        table.add_with_notes(cells, notes);
+    }
     let (failed, tried) = (report.count(DrilledTable::is_failed), report.count(DrilledTable::is_tried));
     let verdict = match report.state() {
-        DrillState::Failed => format!("is NOT proven: {failed} of {}", render::count(tried as u64, "table")),
+        DrillState::Failed => {
+            format!("is NOT proven: {} of {}", render::thousands(failed as u64), render::count(tried as u64, "table"))
+        }
         DrillState::Proven => {
             let proven = report.count(is_tried_data);
-            format!("is proven: {proven} of {}", render::count(report.tables_in_snapshot as u64, "table"))
+            format!(
+                "is proven: {} of {}",
+                render::thousands(proven as u64),
+                render::count(report.tables_in_snapshot as u64, "table")
+            )
         }
         DrillState::NotTried => "was not tried".to_owned(),
     };
     let some = |count: usize, text: String| if count > 0 { text } else { String::new() };
     let (definitions, not_tried) = (report.count(is_made), report.count(|table| !table.is_tried()));
-    text.push_str(
-        &[
-            format!("{} {verdict}, ", report.snapshot),
-            some(definitions, format!("{}, ", render::count(definitions as u64, "definition"))),
-            some(not_tried, format!("{not_tried} not tried, ")),
-            format!("{}, ", render::count(report.sum(|table| table.restored.rows), "row")),
-            format!("{} with equal sums, ", render::count(report.sum(|table| table.digests.equal), "part")),
-            format!(
-                "in {:.1} s; the drill's database is dropped\n",
-                report.seconds.get("total").copied().unwrap_or(0.0)
-            ),
-        ]
-        .concat(),
-    );
-    text
+    let line = [
+        format!("{} {verdict}, ", report.snapshot),
+        some(definitions, format!("{}, ", render::count(definitions as u64, "definition"))),
+        some(not_tried, format!("{} not tried, ", render::thousands(not_tried as u64))),
+        format!("{}, ", render::count(report.sum(|table| table.restored.rows), "row")),
+        format!("{} with equal sums, ", render::count(report.sum(|table| table.digests.equal), "part")),
+        format!("in {:.1} s; the drill's database is dropped\n", report.seconds.get("total").copied().unwrap_or(0.0)),
+    ]
+    .concat();
+    table.render(width) + &layout::prose(&line, width)
 }

@@ -1,19 +1,25 @@
-//! Errors as a person reads them: what failed, why, what to do about it, and the exit code.
+//! Errors as the user sees them: what failed, why, what to do about it, and the exit code.
+
+use std::path::Path;
 
 use chsnap::exec::{ExecError, RestorePartError};
 use chsnap::fs::FsError;
-use chsnap::ops::OpError;
-use chsnap::plan::{ReferenceError, Refusal, TableSkipReason, nearest};
+use chsnap::ops::{ImportError, OpError};
+use chsnap::plan::{ReferenceError, TableRefusal, TableSkipReason, nearest};
+use chsnap::remote::{InvalidAddress, RemoteError, StoreErrorKind};
 use chsnap::repo::RepoError;
 use chsnap::server::{ServerError, UrlProblem, code};
 use clap::error::ErrorKind;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::DAMAGED;
+use super::documents::{self, DamagedPartRow, ErrorDocument};
+use super::help;
 use super::output::Output;
 use super::render;
 use super::signals;
-use super::streams::{write_stderr, write_stdout};
+use super::streams::write_stderr;
+use super::words::shell;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -21,25 +27,25 @@ const NO_REPOSITORY: u8 = 10;
 const LOCKED: u8 = 11;
 pub(super) const GUARD: u8 = 13;
 
-/// Damaged parts that a person is shown besides the first.
+/// How many damaged parts are shown in addition to the first.
 const DAMAGE_SHOWN: usize = 100;
 
-/// A command that did not do what it was asked.
+/// A command that failed or was refused.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct CommandFailure {
     message: String,
     causes: Vec<String>,
-    /// Further problems, each an error of its own to the person who reads.
+    /// Further problems; each is shown as an error of its own.
     others: Vec<String>,
     hint: Option<String>,
     code: u8,
-    /// What else a program may want to know, in the JSON error under a name.
+    /// Additional data for programs, stored in the JSON error under a name.
     document: Option<Box<(&'static str, serde_json::Value)>>,
-    /// Whether there was no server: it may be starting.
+    /// Whether the server was not there: it may be starting.
     is_absent_server: bool,
 }
 
-impl Failure {
+impl CommandFailure {
     fn new(message: impl Into<String>, code: u8) -> Self {
         Self {
             message: message.into(),
@@ -64,7 +70,7 @@ impl Failure {
         Self::new(message, USAGE)
     }
 
-    /// One whose exit code is known already.
+    /// A failure whose exit code is known already.
     pub(super) fn with_code(message: impl Into<String>, code: u8) -> Self {
         Self::new(message, code)
     }
@@ -85,7 +91,7 @@ impl Failure {
         self.is_absent_server
     }
 
-    /// The failure and its causes in one line.
+    /// The failure and its causes on one line.
     pub(super) fn line(&self) -> String {
         let all = std::iter::once(&self.message).chain(&self.causes);
         render::cut(&all.map(String::as_str).collect::<Vec<_>>().join(": "), render::MESSAGE_LIMIT)
@@ -122,23 +128,24 @@ impl Failure {
     pub(super) fn report(&self, output: &Output) -> u8 {
         if output.is_json() {
             let (message, hint) = (render::cut(&self.message, render::MESSAGE_LIMIT), &self.hint);
-            if self.code == DAMAGED {
-                let schema = output.schema();
-                output.json(&self.with_fields(json!({
-                    "schema": schema, "state": "damaged", "reason": message, "hint": hint, "warnings": [],
-                })));
-            } else if self.code == GUARD {
-                let schema = output.schema();
-                let refused =
-                    json!({"schema": schema, "state": "refused", "reason": message, "hint": hint, "warnings": []});
-                output.json(&refused);
+            if matches!(self.code, DAMAGED | GUARD) {
+                let state = if self.code == DAMAGED { "damaged" } else { "refused" };
+                let more =
+                    self.document.as_deref().filter(|(name, _)| self.code == DAMAGED || *name == "snapshots").cloned();
+                output.json(&documents::refusal(&output.schema(), state, &message, hint.as_deref(), more));
             } else {
                 let cut = |cause: &String| render::cut(cause, render::MESSAGE_LIMIT);
                 let (causes, code) = (self.causes.iter().chain(&self.others).map(cut).collect::<Vec<_>>(), self.code);
-                let schema = "chsnap.error.v1";
-                let error =
-                    json!({"schema": schema, "error": message, "causes": causes, "hint": hint, "exit_code": code});
-                write_stderr(&format!("{}\n", self.with_fields(error)));
+                let error = ErrorDocument {
+                    error: message,
+                    causes,
+                    hint: hint.clone(),
+                    exit_code: code,
+                    run: None,
+                    damage: None,
+                    snapshots: None,
+                };
+                write_stderr(&format!("{}\n", self.with_fields(documents::value(&error, &[]))));
             }
             return self.code;
         }
@@ -156,19 +163,24 @@ impl Failure {
     }
 }
 
-/// Prints what clap says of a command line, or the help that was asked for.
+/// Prints clap's message about a command line, or the help that was requested.
 pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        return u8::from(write_stdout(&error.render().ansi().to_string(), is_terminal).is_err());
+        return help::print(&error.render());
     }
     if as_json {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ");
-        write_stderr(&format!(
-            "{}\n",
-            json!({"schema": "chsnap.error.v1", "error": message, "causes": [], "hint": null, "exit_code": USAGE})
-        ));
+        let error = ErrorDocument {
+            error: message.to_owned(),
+            causes: Vec::new(),
+            hint: None,
+            exit_code: USAGE,
+            run: None,
+            damage: None,
+            snapshots: None,
+        };
+        write_stderr(&format!("{}\n", documents::value(&error, &[])));
     } else if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         write_stderr(&error.render().ansi().to_string());
     } else {
@@ -177,7 +189,7 @@ pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
     USAGE
 }
 
-impl From<OpError> for Failure {
+impl From<OpError> for CommandFailure {
     fn from(error: OpError) -> Self {
         let interrupted =
             matches!(error, OpError::Interrupted | OpError::Server(ServerError::Interrupted)).then(signals::exit_code);
@@ -188,7 +200,9 @@ impl From<OpError> for Failure {
             return Self::from(*error).caused_by(format!("and not everything could be undone: {pending}"));
         }
         let code = match &error {
-            OpError::Repo(RepoError::NotARepository { .. }) => NO_REPOSITORY,
+            OpError::Repo(RepoError::NotARepository { .. }) | OpError::Remote(RemoteError::NotARepository { .. }) => {
+                NO_REPOSITORY
+            }
             OpError::Repo(RepoError::Locked { .. } | RepoError::LockLost { .. }) => LOCKED,
             OpError::Repo(RepoError::NoSeries { .. })
             | OpError::Reference(
@@ -198,8 +212,21 @@ impl From<OpError> for Failure {
                 | ReferenceError::AmbiguousName { .. },
             )
             | OpError::NameConflict { .. }
+            | OpError::NoCluster { .. }
+            | OpError::Import(ImportError::Unmatched { .. } | ImportError::Future { .. })
+            | OpError::Remote(
+                RemoteError::Address(_)
+                | RemoteError::SeveralRepositories { .. }
+                | RemoteError::NoSuchRepository { .. },
+            )
             | OpError::Server(ServerError::Url(_)) => USAGE,
-            OpError::SnapshotDamaged { .. } => DAMAGED,
+            OpError::PullRefused { .. }
+            | OpError::Remote(RemoteError::OtherContent { .. } | RemoteError::LocalRepository { .. }) => GUARD,
+            OpError::SnapshotDamaged { .. }
+            | OpError::PullDamaged { .. }
+            | OpError::Remote(RemoteError::Damaged { .. })
+            | OpError::ImportDamaged { .. }
+            | OpError::Import(ImportError::File { .. }) => DAMAGED,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -208,24 +235,30 @@ impl From<OpError> for Failure {
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             let text = cause.to_string();
-            // Some libraries print their cause themselves, and then give it as their source again.
+            // Some libraries include the cause in their message, and then also return it as their source.
             if causes.last().is_none_or(|last: &String| !last.ends_with(&text)) {
                 causes.push(text);
             }
             source = cause.source();
         }
         let mut document = None;
-        if let OpError::SnapshotDamaged { damage, .. } = &error {
+        if let OpError::SnapshotDamaged { damage, .. } | OpError::ImportDamaged { damage } = &error {
             causes.extend(damage.iter().skip(1).take(DAMAGE_SHOWN).map(ToString::to_string));
-            let named = |damage: &chsnap::ops::Damage| json!({"database": damage.table.database, "table": damage.table.table, "part": damage.part, "found": damage.problem});
-            document = Some(Box::new(("damage", damage.iter().map(named).collect())));
+            let named = |damage: &chsnap::ops::FoundDamage| DamagedPartRow {
+                database: damage.table.database.clone(),
+                table: damage.table.table.clone(),
+                part: damage.part.clone(),
+                found: damage.problem.clone(),
+            };
+            let rows: Vec<DamagedPartRow> = damage.iter().map(named).collect();
+            document = Some(Box::new(("damage", serde_json::json!(rows))));
         }
         let is_absent_server = is_absent(&error);
         Self { message: error.to_string(), causes, others: Vec::new(), hint, code, document, is_absent_server }
     }
 }
 
-/// A server that is starting refuses connections, or a proxy before it answers in its place.
+/// A server that is starting refuses connections, or a proxy answers in its place.
 fn is_absent(error: &OpError) -> bool {
     matches!(error, OpError::Server(ServerError::Unreachable { .. } | ServerError::NotClickHouse { .. }))
 }
@@ -237,6 +270,11 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::Repo(error) => repo_hint(error)?,
         OpError::Server(error) => server_hint(error)?,
+        OpError::Remote(error) => remote_hint(error)?,
+        OpError::PullDamaged { .. } => {
+            "nothing was pulled; chsnap remote verify --data finds what else is damaged, and another snapshot may have it"
+        }
+        OpError::PullRefused { .. } => "chsnap undo takes it back from the trash, chsnap rm moves one there",
         OpError::Reference(ReferenceError::NoSuchName { nearest: Some(nearest), .. }) => {
             return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
         }
@@ -255,10 +293,14 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::OtherServer { .. } => {
             "each server has a repository of its own; if this one has only moved, --allow-other-server takes it"
         }
+        OpError::CopyOfOtherServer { .. } => {
+            "each server has a repository of its own; if this one has only moved, --allow-other-server copies all the same"
+        }
+        OpError::CopyIntoItself { .. } => "name a directory outside of the repository, best on another disk",
         OpError::RepositoryInside { .. } => {
             "make the repository beside that directory, for example in .../clickhouse/chsnap"
         }
-        OpError::LowSpace { .. } => "chsnap gc empties the trash; chsnap rm moves snapshots there",
+        OpError::LowSpace { path, .. } => return Some(room_hint(path)),
         OpError::DiskNotVisible { .. } | OpError::PartNotVisible { .. } => {
             "run chsnap on the server's own host, as a user who may read its data directory (root, or the server's own \
              user); where the server is in a container, --path-map SERVER=HERE says where its directory is on this host"
@@ -279,11 +321,18 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
         OpError::SnapshotDamaged { .. } => {
-            "nothing was restored; --table and --partition choose what is sound, and an older snapshot may have the part"
+            "nothing was restored; --table and --partition choose what is sound, an older snapshot may have the part, and the \
+             next chsnap create takes it again where the live one is intact"
         }
         OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        OpError::ImportDamaged { .. } => TAKE_SOUND,
+        OpError::Import(error) => return import_hint(error).map(str::to_owned),
+        OpError::SameHash { .. } => {
+            "chsnap verify finds a damaged one; --table leaves a table out, and without --native no file is taken for another"
+        }
         OpError::TargetInRepository { .. } => "name a directory outside of the repository",
         OpError::RestoreRefused { refusals } => refusal_hint(refusals),
+        OpError::NoCluster { .. } => "system.clusters lists those of the server's configuration",
         OpError::NameConflict { .. } => "give --rename for one of them",
         OpError::CannotGive { .. } => "run chsnap as root, or as the user that the server runs as",
         OpError::NoDisk { .. } => "--path-map SERVER=HERE says where a directory of the server is on this host",
@@ -301,8 +350,25 @@ fn hint(error: &OpError) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn refusal_hint(refusals: &[Refusal]) -> &'static str {
-    if refusals.iter().any(|refusal| matches!(refusal, Refusal::Replicated { .. })) {
+/// The hint for a tree in which something is damaged.
+const TAKE_SOUND: &str = "nothing was imported; --table takes the tables that are sound";
+
+fn import_hint(error: &ImportError) -> Option<&'static str> {
+    Some(match error {
+        ImportError::Unknown { .. } => {
+            "name the directory with .backup (BACKUP … TO File or Disk) or with metadata.json (clickhouse-backup); for a copy of \
+             shadow/ give --metadata with the server's metadata/"
+        }
+        ImportError::InRepository { .. } => "chsnap restore reads snapshots; import reads what others made",
+        ImportError::Based { .. } => "BACKUP without base_backup makes a whole one",
+        ImportError::Twice { .. } => "name the directory of one freeze, and of one disk",
+        ImportError::File { .. } => TAKE_SOUND,
+        _ => return None,
+    })
+}
+
+fn refusal_hint(refusals: &[TableRefusal]) -> &'static str {
+    if refusals.iter().any(|refusal| matches!(refusal, TableRefusal::Replica { .. })) {
         "--replicated as-merge-tree restores it without Keeper, --replicated new-path on a path of its own"
     } else {
         "--replace allows it: a table is replaced once the new one is attached and compared; --rename restores it under \
@@ -329,6 +395,47 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
     })
 }
 
+/// How to make room in a repository, which may be another one than the command's own.
+pub(super) fn room_hint(repository: &Path) -> String {
+    let repository = shell(&repository.to_string_lossy());
+    format!(
+        "chsnap --repo {repository} gc empties the trash there; chsnap --repo {repository} rm SNAPSHOT moves snapshots there"
+    )
+}
+
+fn remote_hint(error: &RemoteError) -> Option<&'static str> {
+    Some(match error {
+        RemoteError::Address(InvalidAddress::Secret { .. }) => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_KEY or \
+             CHSNAP_FTP_PASSWORD; files and instance roles of the service are read as well"
+        }
+        RemoteError::NotBuilt => "a package has them; cargo build --features remote makes one that does",
+        RemoteError::NotARepository { .. } => "chsnap push makes one",
+        RemoteError::NewerFormat { .. } => "use the chsnap that wrote it, or a newer one",
+        RemoteError::SeveralRepositories { .. } | RemoteError::NoSuchRepository { .. } => {
+            "--of REPOSITORY chooses one; chsnap remote list shows them"
+        }
+        RemoteError::OtherContent { .. } => "chsnap remote rm removes it",
+        RemoteError::Condemned { .. } => "wait for the garbage collection, and push again",
+        RemoteError::Damaged { .. } => {
+            "chsnap remote verify --data tells what else is damaged; chsnap push SNAPSHOT --resend, where that snapshot \
+             is, sends it again"
+        }
+        RemoteError::LocalRepository { .. } => {
+            "push to a directory of its own; chsnap copy --to sends snapshots to a repository"
+        }
+        RemoteError::Store(error) => match error.kind {
+            StoreErrorKind::Denied => {
+                "are the credentials in the environment, still valid, and allowed to do this? see docs/remote.md"
+            }
+            StoreErrorKind::NotFound => "is the bucket there, and is it in this region?",
+            StoreErrorKind::Throttled => "--parallel and --bwlimit ask less of it",
+            StoreErrorKind::Unsupported | StoreErrorKind::Other => return None,
+        },
+        RemoteError::Address(_) => return None,
+    })
+}
+
 const NO_SPACE: &str = "chsnap gc empties the trash; no blocks, no inodes or no quota are left";
 
 fn fs_hint(error: &FsError) -> Option<&'static str> {
@@ -337,11 +444,15 @@ fn fs_hint(error: &FsError) -> Option<&'static str> {
             "run chsnap as a user who may read and write there: root, or the server's own user"
         }
         chsnap::fs::ErrorKind::NoSpace => NO_SPACE,
+        chsnap::fs::ErrorKind::ReadOnly => {
+            "the filesystem is mounted read-only: mount it for writing (mount -o remount,rw); if it was, the kernel's log \
+             (dmesg) says what went wrong. list, show, usage and diff work as it is"
+        }
         _ => return None,
     })
 }
 
-/// What to write instead of such a URL.
+/// The hint for an invalid URL.
 pub(super) fn url_hint(problem: UrlProblem) -> &'static str {
     match problem {
         UrlProblem::NotHttp => "for example http://127.0.0.1:8123",
@@ -362,7 +473,13 @@ fn server_hint(error: &ServerError) -> Option<&'static str> {
              usage, rm, undo and gc work without it"
         }
         ServerError::NotClickHouse { .. } => "--url takes the HTTP interface (port 8123), not the native one (9000)",
-        ServerError::Authentication { .. } => "give --user, and the password in CHSNAP_PASSWORD or --password-file",
+        ServerError::Authentication { has_password: false, .. } => {
+            "no password was given: set CHSNAP_PASSWORD, or name a file with --password-file; --user names another user"
+        }
+        ServerError::Authentication { .. } => {
+            "the password given is not this user's, or there is no such user: check CHSNAP_PASSWORD (which is stronger than a configured \
+             password_file), --password-file and --user"
+        }
         ServerError::Exception { code: code::READONLY, .. } => {
             "this user is readonly; FREEZE needs one who may ALTER (GRANT ALTER FREEZE PARTITION ON *.*)"
         }

@@ -3,15 +3,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use chsnap::model::SnapshotId;
-use chsnap::ops::{self, OpError, TrashedSnapshot};
+use chsnap::ops::{self, EmptiedTrash, OpError, TrashedSnapshot};
 use chsnap::repo::Repository;
-use serde_json::json;
 
+use super::documents::{GcDocument, texts};
 use super::globals::{Globals, duration};
 use super::opening;
-use super::output::{Output, with_warnings};
-use super::{CommandResult, DONE, Failure, WARNED, render};
+use super::output::Output;
+use super::{CommandFailure, CommandResult, DONE, WARNED, render};
 
 /// Empty the trash, and finish what interrupted runs have left
 #[derive(Debug, clap::Args)]
@@ -28,17 +27,24 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    // It never asks: --yes is there so that a script may give it to every command that removes.
+    // gc never asks; it accepts --yes so that a script can pass it to every command that removes something.
     let Args { older_than, dry_run, yes: _ } = args;
-    let older_than = TimeDelta::from_std(*older_than).map_err(|_| Failure::usage("--older-than is too long"))?;
+    let older_than = TimeDelta::from_std(*older_than).map_err(|_| CommandFailure::usage("--older-than is too long"))?;
     let repository = opening::open(globals)?;
     let now = Utc::now();
     if *dry_run {
         return would_empty(&repository, older_than, globals, output);
     }
     let locked = repository.lock("gc", now, globals.lock_wait).map_err(OpError::from)?;
+    // What each snapshot frees is determined before it is unlinked; a filesystem may take a while to release the space.
+    let measured = if output.is_json() {
+        None
+    } else {
+        ops::trash(&repository, &globals.paths(), globals.jobs_for(&repository)).ok()
+    };
     let progress = output.progress();
-    // Only a freeze that an interrupted run has left needs the server; without it that one stays for later.
+    // The server is needed only for a freeze that an interrupted run has left; without a server that freeze stays until
+    // later.
     let connect = || opening::connect(globals, Arc::new(AtomicBool::new(false))).ok();
     let jobs = globals.jobs_for(&repository);
     let result = ops::collect_older_garbage(&locked, connect, &progress, jobs, (older_than, now));
@@ -46,24 +52,47 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let emptied = result?;
     output.warnings(&emptied.warnings);
     if output.is_json() {
-        let removed: Vec<String> = emptied.snapshots.iter().map(ToString::to_string).collect();
-        let document = json!({
-            "schema": output.schema(), "removed": removed, "spared": emptied.spared, "files": emptied.removed.files,
-            "directories": emptied.removed.directories, "freed_bytes": emptied.freed_bytes,
-        });
-        output.json(&with_warnings(document, &emptied.warnings));
+        let document = GcDocument {
+            state: "removed".to_owned(),
+            removed: texts(&emptied.snapshots),
+            spared: texts(&emptied.spared),
+            files: Some(emptied.removed.files),
+            directories: Some(emptied.removed.directories),
+            freed_bytes: Some(emptied.freed_bytes),
+        };
+        output.document(&document, &emptied.warnings);
     } else if emptied.removed.files + emptied.removed.directories == 0 {
         output.text("nothing to remove\n");
     } else {
-        output.text(&format!(
-            "removed {} for good: {} and {} unlinked; the filesystem has {} more free\n",
-            render::count(emptied.snapshots.len() as u64, "snapshot"),
-            render::count(emptied.removed.files, "file"),
-            render::thousands(emptied.removed.directories) + " directories",
-            render::bytes(emptied.freed_bytes),
-        ));
+        let measured = measured.filter(|_| emptied.spared.is_empty()).map(|trash| trash.freed_bytes);
+        output.prose(&text(&emptied, measured.unwrap_or(0).max(emptied.freed_bytes)));
     }
     Ok(if emptied.warnings.is_empty() { DONE } else { WARNED })
+}
+
+/// Snapshots that are named; if there are more, the number is given.
+const NAMED: usize = 10;
+
+fn text(emptied: &EmptiedTrash, freed_bytes: u64) -> String {
+    let named: Vec<String> = emptied.snapshots.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = emptied.snapshots.len().saturating_sub(NAMED);
+    let what = match emptied.snapshots.len() {
+        0 => "removed what interrupted runs had left".to_owned(),
+        count if more > 0 => {
+            let count = render::count(count as u64, "snapshot");
+            format!("removed {count} for good: {} and {} more", named.join(", "), render::thousands(more as u64))
+        }
+        count => format!("removed {} for good: {}", render::count(count as u64, "snapshot"), named.join(", ")),
+    };
+    let directories = match emptied.removed.directories {
+        1 => "1 directory".to_owned(),
+        directories => render::thousands(directories) + " directories",
+    };
+    format!(
+        "{what}\nfreed {}: {} and {directories} unlinked\n",
+        render::bytes(freed_bytes),
+        render::count(emptied.removed.files, "file")
+    )
 }
 
 fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals, output: &Output) -> CommandResult {
@@ -72,21 +101,29 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
     let is_young = |snapshot: &&TrashedSnapshot| now.signed_duration_since(snapshot.removed) < older_than;
     let (spared, removed): (Vec<&TrashedSnapshot>, Vec<&TrashedSnapshot>) = trash.snapshots.iter().partition(is_young);
     let ids =
-        |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id).collect::<Vec<SnapshotId>>();
-    // Of some of them that what they share with the others goes is not known.
+        |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect::<Vec<_>>();
+    // If only some are removed, the bytes that they share with the others are unknown.
     let freed_bytes = spared.is_empty().then_some(trash.freed_bytes);
     if output.is_json() {
-        let document = json!({
-            "schema": output.schema(), "state": "dry_run", "removed": ids(&removed), "spared": ids(&spared),
-            "freed_bytes": freed_bytes,
-        });
-        output.json(&with_warnings(document, &trash.warnings));
+        let document = GcDocument {
+            state: "dry_run".to_owned(),
+            removed: ids(&removed),
+            spared: ids(&spared),
+            files: None,
+            directories: None,
+            freed_bytes,
+        };
+        output.document(&document, &trash.warnings);
     } else {
         for snapshot in &removed {
             output.text(&format!("would unlink {}\n", snapshot.id));
         }
         let frees = freed_bytes.map(|bytes| format!("frees {}; ", render::bytes(bytes))).unwrap_or_default();
-        let left = if spared.is_empty() { String::new() } else { format!("{} stay; ", spared.len()) };
+        let left = if spared.is_empty() {
+            String::new()
+        } else {
+            format!("{} stay; ", render::count(spared.len() as u64, "snapshot"))
+        };
         output.text(&format!("{frees}{left}nothing was touched\n"));
     }
     output.warnings(&trash.warnings);

@@ -1,4 +1,4 @@
-//! Options that stand before or after any command.
+//! Options that may stand before or after any command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) enum ProgressMode {
     None,
 }
 
-/// Where a server listens that nobody has configured otherwise.
+/// The address of a server with the default configuration.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8123";
 
 #[derive(Clone, Debug, Args)]
@@ -51,7 +51,7 @@ pub(super) struct Globals {
     /// ClickHouse user; the password comes from CHSNAP_PASSWORD or --password-file
     #[arg(long, global = true, env = "CHSNAP_USER", value_name = "NAME")]
     pub(super) user: Option<String>,
-    /// A file that holds the password, and at most a line end behind it
+    /// File with the password; a trailing newline is ignored
     #[arg(long, global = true, env = "CHSNAP_PASSWORD_FILE", value_name = "FILE", value_parser = path())]
     pub(super) password_file: Option<PathBuf>,
     /// Whether the command line itself names that file, which then is stronger than CHSNAP_PASSWORD
@@ -91,8 +91,7 @@ pub(super) struct Globals {
     /// How long to wait while another process holds the repository's lock
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) lock_wait: Duration,
-    /// How long the repository's filesystem may leave everything unanswered, as NFS does while its server is away, until
-    /// the command gives up; 0 waits for ever
+    /// Give up after the repository's filesystem has not responded for this long, as when an NFS server is down; 0 waits forever
     #[arg(long, global = true, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) storage_timeout: Duration,
     /// Threads that work on the filesystem [default: twice the number of cores, at most 16 above it; on a network
@@ -105,18 +104,19 @@ pub(super) struct Globals {
     /// No progress and no notes; warnings and errors only
     #[arg(long, short = 'q', global = true)]
     pub(super) quiet: bool,
-    /// Also show what is asked of the server (-v), and more (-vv)
+    /// Also show queries to the server (-v), and more (-vv)
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
     /// How progress is shown, on stderr
     #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     pub(super) progress: ProgressMode,
-    /// Colours; NO_COLOR takes them away from auto
+    /// When to use color; NO_COLOR turns it off for auto
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: When,
 }
 
-/// A path that may be empty: an environment variable that is set to nothing is no path, and no error either.
+/// A path that may be empty: an environment variable that is set to the empty string is not a path, and not an error
+/// either.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
@@ -135,7 +135,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 impl Globals {
-    /// Takes over what a value alone does not say: where it came from.
+    /// Records what a value alone does not show: where it came from.
     pub(super) fn note_sources(&mut self, found: &clap::ArgMatches, profiles: Vec<String>) {
         self.known_profiles = profiles;
         let inner = found.subcommand().map_or(found, |(_, inner)| inner);
@@ -147,17 +147,13 @@ impl Globals {
         PathMap::new(self.path_map.clone())
     }
 
-    /// Threads for reading the server's own disks: about the cores; more gain nothing there.
+    /// The number of threads for reading the server's own disks: about the number of cores; more gain nothing there.
     pub(super) fn jobs(&self) -> usize {
-        self.jobs.map_or_else(cores, usize::from)
+        self.jobs.map_or_else(exec::cores, usize::from)
     }
 
-    /// Threads for work on a repository, by the kind of its filesystem.
+    /// The number of threads for work on a repository, by the kind of its filesystem.
     pub(super) fn jobs_for(&self, repository: &Repository) -> usize {
         self.jobs.map_or_else(|| exec::usual_jobs(repository.dir()), usize::from)
     }
-}
-
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
 }

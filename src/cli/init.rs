@@ -1,10 +1,10 @@
 use chrono::Utc;
 use chsnap::{fs, ops};
-use serde_json::{Map, Value};
 
+use super::documents::InitDocument;
 use super::globals::Globals;
 use super::opening;
-use super::output::{Output, insert_path};
+use super::output::{Output, path_base64};
 use super::{CommandResult, DONE};
 
 /// Make a repository
@@ -14,12 +14,13 @@ pub(super) struct Args {}
 pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = ops::init(opening::repo_path(globals)?, Utc::now(), &fs::real())?;
     if output.is_json() {
-        let mut document = Map::new();
-        document.insert("schema".to_owned(), output.schema().into());
-        insert_path(&mut document, "repository", repository.path());
-        document.insert("id".to_owned(), repository.id().to_string().into());
-        document.insert("format".to_owned(), repository.format().into());
-        output.json(&Value::Object(document));
+        let document = InitDocument {
+            repository: repository.path().to_string_lossy().into_owned(),
+            repository_base64: path_base64(repository.path()),
+            id: repository.id().to_string(),
+            format: repository.format(),
+        };
+        output.document(&document, &[]);
     } else {
         output.text(&format!("made the repository {} ({})\n", repository.path().display(), repository.id()));
     }

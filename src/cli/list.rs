@@ -1,21 +1,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chsnap::model::{Level, Warning, WarningKind};
 use chsnap::ops::usage::UsageRequest;
-use chsnap::ops::{self, Found, Listing};
-use chsnap::repo::{LastCheck, Pin, Repository, Summary};
-use serde_json::{Map, Value, json};
+use chsnap::ops::{self, OpenedRepository, SnapshotList};
+use chsnap::plan::TablePattern;
+use chsnap::plan::retention::NameGlob;
+use chsnap::repo::{BoundServer, LastCheck, Pin, Repository, Summary};
 
-use super::create::merge;
+use super::documents::{
+    AllTotals, DrilledRow, ListAllDocument, ListDocument, MomentRow, PinRow, RepositoryRow, ServerRow, SnapshotRow,
+    VerifiedRow, texts,
+};
 use super::globals::Globals;
+use super::layout::{self, TextTable, Width, left, right};
 use super::opening;
-use super::output::{Output, insert_path, insert_warnings};
+use super::output::{Output, path_base64};
 use super::pin;
 use super::render;
-use super::render::Align::{Left, Right};
-use super::{CommandResult, DONE, WARNED, series, trash};
+use super::{CommandFailure, CommandResult, DONE, WARNED, series, trash};
 
 /// List the snapshots
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,56 @@ pub(super) struct Args {
     /// List what is in the trash: since when, why, and what unlinking it frees
     #[arg(long, conflicts_with = "all")]
     trash: bool,
+    /// Only the newest N
+    #[arg(long, value_name = "N", conflicts_with_all = ["all", "trash"])]
+    last: Option<usize>,
+    /// Only those whose name matches
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["all", "trash"])]
+    name: Option<NameGlob>,
+    /// Only those with a matching table
+    #[arg(long, value_name = "DB.GLOB", conflicts_with_all = ["all", "trash"])]
+    table: Vec<TablePattern>,
+    /// Only those made since: a day (2026-11-01, by UTC), a time, or for how long (30d)
+    #[arg(long, value_name = "DATE", value_parser = since, conflicts_with_all = ["all", "trash"])]
+    since: Option<DateTime<Utc>>,
+}
+
+impl Args {
+    fn chooses(&self) -> bool {
+        self.last.is_some() || self.name.is_some() || !self.table.is_empty() || self.since.is_some()
+    }
+
+    /// Keeps only the selected snapshots.
+    fn choose(&self, repository: &Repository, listing: &mut SnapshotList) -> Result<(), CommandFailure> {
+        if let Some(glob) = &self.name {
+            listing.keep(|summary| summary.label.text.as_deref().is_some_and(|name| glob.matches_name(name)));
+        }
+        if let Some(since) = self.since {
+            listing.keep(|summary| summary.time >= since);
+        }
+        if !self.table.is_empty() {
+            let ids = ops::snapshots_with(repository, listing, &self.table)?;
+            listing.keep(|summary| ids.contains(&summary.id));
+        }
+        if let Some(last) = self.last {
+            let mut older = listing.snapshots.len().saturating_sub(last);
+            listing.keep(|_| older.checked_sub(1).map(|left| older = left).is_none());
+        }
+        Ok(())
+    }
+}
+
+/// A day, a time, or a time span before now.
+fn since(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    if let Ok(day) = text.parse::<NaiveDate>() {
+        return Ok(day.and_time(NaiveTime::MIN).and_utc());
+    }
+    let span = humantime::parse_duration(text).ok().and_then(|span| TimeDelta::from_std(span).ok());
+    span.and_then(|span| Utc::now().checked_sub_signed(span))
+        .ok_or_else(|| "no date, no time and no duration (write 2026-11-01, 2026-11-01T18:00:00Z or 30d)".to_owned())
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
@@ -34,7 +88,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         return list_all(path, globals, output);
     }
     if args.trash {
-        return trash::show(globals, output);
+        return trash::show(globals, output, |document, output, warnings| output.document(&document, warnings));
     }
     let repository = opening::open(globals)?;
     let mut listing = ops::list(&repository)?;
@@ -42,53 +96,50 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         let chosen = listing.series.chosen.clone();
         listing.keep_series(&chosen);
     }
+    args.choose(&repository, &mut listing)?;
     let now = Utc::now();
     if output.is_json() {
-        let row = |(summary, pin, check): (&Summary, &Option<Pin>, &LastCheck)| {
-            document(summary, pin.as_ref(), check, &listing, now)
+        let document = ListDocument {
+            repository: Some(repository.path().to_string_lossy().into_owned()),
+            repository_base64: path_base64(repository.path()),
+            main_series: Some(listing.series.main.to_string()),
+            snapshots: Some(rows(&listing).map(|row| document(row, &listing, now)).collect()),
+            removed: Some(texts(&listing.removed)),
+            ..ListDocument::default()
         };
-        let snapshots: Vec<Value> = rows(&listing).map(row).collect();
-        let removed: Vec<String> = listing.removed.iter().map(ToString::to_string).collect();
-        let mut document = Map::new();
-        document.insert("schema".to_owned(), output.schema().into());
-        insert_path(&mut document, "repository", repository.path());
-        document.insert("main_series".to_owned(), listing.series.main.to_string().into());
-        document.insert("snapshots".to_owned(), snapshots.into());
-        document.insert("removed".to_owned(), removed.into());
-        insert_warnings(&mut document, &listing.warnings);
-        output.json(&Value::Object(document));
+        output.document(&document, &listing.warnings);
+    } else if listing.snapshots.is_empty() && args.chooses() {
+        output.text("no snapshot is like that\n");
     } else {
-        output.text(&text(&listing, now));
+        output.text(&text(&listing, now, output.width()));
         if !listing.removed.is_empty() && !globals.quiet {
             let removed = render::count(listing.removed.len() as u64, "removed snapshot");
-            output.text(&format!("{removed} in the trash: chsnap undo brings back, chsnap gc frees\n"));
+            output.prose(&format!("{removed} in the trash: chsnap undo brings back, chsnap gc frees\n"));
         }
     }
     output.warnings(&listing.warnings);
     Ok(if listing.warnings.is_empty() { DONE } else { WARNED })
 }
 
-/// Each repository in turn, and all their snapshots together.
+/// Lists each repository in turn, and then all their snapshots together.
 fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
     let now = Utc::now();
-    let asked = |repository: &Repository| UsageRequest {
-        paths: globals.paths(),
-        jobs: globals.jobs_for(repository),
-        ..UsageRequest::default()
+    let asked = |repository: &Repository| {
+        UsageRequest::new().with_paths(globals.paths()).with_jobs(globals.jobs_for(repository))
     };
     let survey = ops::survey(path, asked, now)?;
     let mut all = All::default();
     for surveyed in &survey.repositories {
         let at = surveyed.path.display();
         match &surveyed.found {
-            Ok(found) => all.add(&surveyed.path, found, now),
+            Ok(found) => all.add(&surveyed.path, found, now, output.width()),
             Err(error) => {
                 let reason = chsnap::monitor::chain(error);
-                let mut row = Map::new();
-                insert_path(&mut row, "repository", &surveyed.path);
-                row.insert("state".to_owned(), "broken".into());
-                row.insert("problem".to_owned(), reason.clone().into());
-                all.repositories.push(Value::Object(row));
+                all.repositories.push(RepositoryRow {
+                    state: "broken".to_owned(),
+                    problem: Some(reason.clone()),
+                    ..repository_row(&surveyed.path)
+                });
                 let message = format!("the repository {at} cannot be read: {reason}");
                 all.warnings.push(Warning::new(WarningKind::RepositoryUnreadable, message));
             }
@@ -100,72 +151,79 @@ fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
         all.warnings.push(Warning::new(WarningKind::DirectoryUnreadable, message));
     }
     if output.is_json() {
-        let mut document = Map::new();
-        document.insert("schema".to_owned(), output.schema().into());
-        insert_path(&mut document, "directory", path);
-        document.insert("repositories".to_owned(), all.repositories.into());
-        document.insert("snapshots".to_owned(), all.snapshots.into());
-        document.insert(
-            "totals".to_owned(),
-            json!({"cost_bytes": all.cost_bytes, "live_shared_bytes": all.live_shared_bytes, "trash_bytes": all.trash_bytes}),
-        );
-        insert_warnings(&mut document, &all.warnings);
-        output.json(&Value::Object(document));
+        let document = ListAllDocument {
+            directory: path.to_string_lossy().into_owned(),
+            directory_base64: path_base64(path),
+            repositories: all.repositories,
+            snapshots: all.snapshots,
+            totals: all.totals,
+        };
+        output.document(&document, &all.warnings);
     } else if all.repositories.is_empty() {
         let levels = ops::SURVEY_DEPTH;
         output.text(&format!("no repository beneath {}, {levels} levels deep\n", path.display()));
     } else {
-        let (cost, shared) = (render::bytes(all.cost_bytes), render::bytes(all.live_shared_bytes));
+        let (cost, shared) = (render::bytes(all.totals.cost_bytes), render::bytes(all.totals.live_shared_bytes));
         let snapshots = render::count(all.snapshots.len() as u64, "snapshot");
         let text = all.sections.join("\n");
-        output
-            .text(&format!("{text}\ntogether: {snapshots}, which cost {cost} and share {shared} with their servers\n"));
+        output.text(&format!("{text}\n"));
+        output.prose(&format!("together: {snapshots}, which cost {cost} and share {shared} with their servers\n"));
     }
     output.warnings(&all.warnings);
     Ok(if all.warnings.is_empty() { DONE } else { WARNED })
 }
 
-/// What is said of several repositories.
+/// The collected output about several repositories.
 #[derive(Default)]
 struct All {
-    repositories: Vec<Value>,
-    snapshots: Vec<Value>,
+    repositories: Vec<RepositoryRow>,
+    snapshots: Vec<SnapshotRow>,
     sections: Vec<String>,
     warnings: Vec<Warning>,
-    cost_bytes: u64,
-    live_shared_bytes: u64,
-    trash_bytes: u64,
+    totals: AllTotals,
+}
+
+/// A row that names the repository's path.
+fn repository_row(path: &Path) -> RepositoryRow {
+    RepositoryRow {
+        repository: path.to_string_lossy().into_owned(),
+        repository_base64: path_base64(path),
+        ..RepositoryRow::default()
+    }
 }
 
 impl All {
-    fn add(&mut self, path: &Path, found: &Found, now: DateTime<Utc>) {
-        let Found { id, server, listing, usage } = found;
+    fn add(&mut self, path: &Path, found: &OpenedRepository, now: DateTime<Utc>, width: Width) {
+        let OpenedRepository { id, server, listing, usage, .. } = found;
         let complete = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|s| s.is_complete());
         let written: u64 = complete().map(|summary| summary.totals.written_bytes).sum();
-        let mut row = Map::new();
-        insert_path(&mut row, "repository", path);
-        row.insert("state".to_owned(), "ok".into());
-        row.insert("id".to_owned(), id.to_string().into());
-        row.insert("server".to_owned(), json!(server));
-        row.insert("snapshot_count".to_owned(), listing.snapshots.len().into());
-        row.insert("removed_count".to_owned(), listing.removed.len().into());
         let of_main = complete().filter(|summary| summary.is_good() && summary.is_of(&listing.series.main));
-        row.insert("newest".to_owned(), json!(of_main.map(|summary| summary.time).max()));
-        row.insert("written_bytes".to_owned(), written.into());
+        let server_row =
+            |server: &BoundServer| ServerRow { data_path: server.data_path.clone(), uuid: server.uuid.clone() };
+        let mut row = RepositoryRow {
+            state: "ok".to_owned(),
+            id: Some(id.to_string()),
+            server: server.as_ref().map(server_row),
+            snapshot_count: Some(listing.snapshots.len() as u64),
+            removed_count: Some(listing.removed.len() as u64),
+            newest: of_main.map(|summary| summary.time).max(),
+            written_bytes: Some(written),
+            ..repository_row(path)
+        };
         let at = path.display();
-        // Usage says of a broken snapshot what the listing says: once is enough.
+        // Usage reports about a broken snapshot what the listing reports: once is enough.
         let by_message = |warning: &Warning| (warning.message.clone(), warning.clone());
         let mut told: BTreeMap<String, Warning> = listing.warnings.iter().map(by_message).collect();
         let takes = match usage {
             Ok(usage) => {
                 let totals = &usage.totals;
-                self.cost_bytes += totals.cost_bytes;
-                self.live_shared_bytes += totals.live_shared_bytes;
-                self.trash_bytes += totals.trash_bytes;
-                row.insert("cost_bytes".to_owned(), totals.cost_bytes.into());
-                row.insert("live_shared_bytes".to_owned(), totals.live_shared_bytes.into());
-                row.insert("trash_bytes".to_owned(), totals.trash_bytes.into());
-                row.insert("filesystem_free_bytes".to_owned(), usage.filesystem.free_bytes.into());
+                self.totals.cost_bytes += totals.cost_bytes;
+                self.totals.live_shared_bytes += totals.live_shared_bytes;
+                self.totals.trash_bytes += totals.trash_bytes;
+                row.cost_bytes = Some(totals.cost_bytes);
+                row.live_shared_bytes = Some(totals.live_shared_bytes);
+                row.trash_bytes = Some(totals.trash_bytes);
+                row.filesystem_free_bytes = Some(usage.filesystem.free_bytes);
                 told.extend(usage.warnings.iter().map(by_message));
                 let (cost, free) = (render::bytes(totals.cost_bytes), render::bytes(usage.filesystem.free_bytes));
                 format!("costs {cost}, and its disk has {free} free")
@@ -177,35 +235,31 @@ impl All {
             }
         };
         self.warnings.extend(told.into_values().map(|warning| warning.from_origin(&at)));
-        self.repositories.push(Value::Object(row));
-        for (summary, pin, check) in rows(listing) {
-            let Value::Object(mut snapshot) = document(summary, pin.as_ref(), check, listing, now) else { continue };
-            insert_path(&mut snapshot, "repository", path);
-            self.snapshots.push(Value::Object(snapshot));
-        }
+        self.repositories.push(row);
+        self.snapshots.extend(rows(listing).map(|row| SnapshotRow {
+            repository: Some(path.to_string_lossy().into_owned()),
+            repository_base64: path_base64(path),
+            ..document(row, listing, now)
+        }));
         let of = server.as_ref().map(|server| format!(" of {}", server.data_path)).unwrap_or_default();
         let title = render::safe(&format!("{at}{of}"), render::MESSAGE_LIMIT);
-        self.sections.push(format!("{title}: {takes}\n{}", text(listing, now)));
+        let title = layout::prose(&format!("{title}: {takes}\n"), width);
+        self.sections.push(title + &text(listing, now, width));
     }
 }
 
-fn rows(listing: &Listing) -> impl Iterator<Item = (&Summary, &Option<Pin>, &LastCheck)> {
+fn rows(listing: &SnapshotList) -> impl Iterator<Item = (&Summary, &Option<Pin>, &LastCheck)> {
     listing.snapshots.iter().zip(&listing.checks).map(|((summary, pin), check)| (summary, pin, check))
 }
 
-/// When a snapshot was last verified, as a value; null if it never was.
-pub(super) fn verified(check: &LastCheck) -> Value {
-    if *check == LastCheck::default() { Value::Null } else { json!(check) }
-}
-
-/// The same as a person reads it.
+/// The time of a snapshot's last verification, as text.
 pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
     let whole = check.level.zip(check.time);
     let mut text = whole.map(|(level, time)| format!("{level} {}", render::age(time, now))).unwrap_or_default();
     let older_data = check.data_time.filter(|time| whole.is_some_and(|whole| whole != (Level::Data, *time)));
     let data = older_data.map(|time| format!("data {}", render::age(time, now)));
     let slice = check.slice.map(|slice| format!("slice {slice}"));
-    // Since when all bytes are read is one age, when any were read is another.
+    // The time since which all bytes were read is one age; the time at which any were read is another.
     let is_newer = |any: &DateTime<Utc>| check.data_time.is_none_or(|all| *any > all);
     let some_data = check.any_data_time.filter(is_newer).map(|time| format!("some data {}", render::age(time, now)));
     for more in data.into_iter().chain(slice).chain(some_data) {
@@ -221,41 +275,64 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
     format!("{found}{text}").trim_end().to_owned()
 }
 
-fn document(summary: &Summary, pin: Option<&Pin>, check: &LastCheck, listing: &Listing, now: DateTime<Utc>) -> Value {
-    let pin = pin.filter(|pin| pin.holds(now));
-    let mut row = Map::new();
-    merge(&mut row, summary);
-    series::insert_label(&mut row, summary, &listing.series);
-    row.insert("pinned".to_owned(), pin.is_some().into());
-    row.insert("verified".to_owned(), verified(check));
-    if let Some(pin) = pin {
-        row.insert("pin".to_owned(), json!(pin));
+fn document(
+    (summary, pin, check): (&Summary, &Option<Pin>, &LastCheck),
+    listing: &SnapshotList,
+    now: DateTime<Utc>,
+) -> SnapshotRow {
+    let pin = pin.as_ref().filter(|pin| pin.holds(now));
+    let totals = &summary.totals;
+    SnapshotRow {
+        id: summary.id.to_string(),
+        repository: None,
+        repository_base64: None,
+        sequence: summary.sequence,
+        time: summary.time,
+        name: summary.label.text.clone(),
+        name_base64: summary.label.bytes_base64.clone(),
+        moment: summary.moment.map(|moment| MomentRow { exact: moment.exact, from: moment.from, to: moment.to }),
+        state: summary.state.clone(),
+        problem: summary.problem.clone(),
+        tables: totals.tables,
+        parts: totals.parts,
+        files: totals.files,
+        apparent_bytes: totals.apparent_bytes,
+        allocated_bytes: totals.allocated_bytes,
+        written_bytes: totals.written_bytes,
+        series: summary.series.as_ref().map(ToString::to_string),
+        series_label: series::label(summary, &listing.series.main),
+        incomplete: summary.incomplete,
+        warning_count: summary.warning_count,
+        server_version: summary.server_version.clone(),
+        pinned: pin.is_some(),
+        pin: pin.map(PinRow::from),
+        verified: VerifiedRow::of(check),
+        drilled: listing.drills.get(&summary.id).map(DrilledRow::from),
     }
-    row.insert("drilled".to_owned(), json!(listing.drills.get(&summary.id)));
-    Value::Object(row)
 }
 
-fn text(listing: &Listing, now: DateTime<Utc>) -> String {
+fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
     if listing.snapshots.is_empty() {
         return "no snapshots yet: chsnap create takes one\n".to_owned();
     }
-    let columns = [
-        ("SNAPSHOT", Left),
-        ("AGE", Right),
-        ("TABLES", Right),
-        ("PARTS", Right),
-        ("FILES", Right),
-        ("TO RESTORE", Right),
-        ("ON DISK", Right),
-        ("NEW", Right),
-        ("", Left),
-        ("VERIFIED", Left),
-        ("NAME", Left),
-    ];
+    let mut table = TextTable::new([
+        left("SNAPSHOT"),
+        right("AGE"),
+        right("TABLES").dropped(5),
+        right("PARTS").dropped(3),
+        right("FILES").dropped(2),
+        right("TO RESTORE").dropped(6),
+        right("ON DISK").dropped(4),
+        right("NEW").dropped(7),
+        left("").dropped(1),
+        left("VERIFIED").dropped(8),
+        left("NAME").cut_to(12).dropped(9),
+    ])
+    .with_notes_named("");
     let complete = || rows(listing).map(|(summary, ..)| summary).filter(|summary| summary.is_complete());
     let most = complete().map(|summary| summary.totals.written_bytes).max().unwrap_or(0);
-    let rows = rows(listing).map(|(summary, pin, check)| {
-        let mut name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
+    for (summary, pin, check) in rows(listing) {
+        let name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = series::notes(summary, &listing.series.main);
         if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
             notes.push(format!("pinned{}: {}", pin::until(pin), render::safe(&pin.reason, 40)));
@@ -269,10 +346,7 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
         } else if summary.warning_count > 0 {
             notes.push(render::count(summary.warning_count, "warning"));
         }
-        if !notes.is_empty() {
-            let space = if name.is_empty() { "" } else { " " };
-            name = format!("{name}{space}[{}]", notes.join("; "));
-        }
+        let notes = if notes.is_empty() { String::new() } else { format!("[{}]", notes.join("; ")) };
         let totals = &summary.totals;
         let figures = if summary.is_complete() {
             [
@@ -291,7 +365,7 @@ fn text(listing: &Listing, now: DateTime<Utc>) -> String {
         row.extend(figures);
         row.push(verified_text(check, now));
         row.push(name);
-        row
-    });
-    render::table(&columns, rows)
+        table.add_with_notes(row, vec![notes]);
+    }
+    table.render(width)
 }

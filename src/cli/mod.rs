@@ -1,21 +1,32 @@
-//! argv in, bytes out: one file a command, which is its arguments and a short function.
+//! argv in, bytes out: one file per command, with its arguments and a short function.
 
 mod access_text;
+mod address;
 mod calendar;
 mod complete;
 mod completions;
 mod config;
+mod config_init;
+mod configured;
 mod confirm;
+mod copy;
 mod create;
 mod diff;
 mod doctor;
+mod documents;
 mod drill;
-mod early;
 mod examples;
 mod failure;
 mod gc;
 mod globals;
+mod help;
+mod host;
+mod import;
 mod init;
+mod invocation;
+mod layout;
+#[cfg(test)]
+mod library_defaults;
 mod list;
 mod man;
 mod metrics;
@@ -27,6 +38,9 @@ mod pin;
 mod policy;
 mod progress;
 mod prune;
+mod pull;
+mod push;
+mod remote;
 mod render;
 mod report;
 mod restore;
@@ -35,6 +49,7 @@ mod restore_text;
 mod rm;
 mod rules;
 mod run;
+mod schema;
 mod series;
 mod settings;
 mod show;
@@ -45,19 +60,22 @@ mod streams;
 mod systemd;
 mod times;
 mod trash;
+mod trust;
 mod undo;
+mod unit_words;
 mod unlock;
 mod unpin;
 mod usage;
 mod verify;
+mod words;
 
 use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use early::Early;
-use failure::Failure;
+use failure::CommandFailure;
 use globals::Globals;
+use invocation::Invocation;
 use output::Output;
 use settings::Layer;
 
@@ -78,6 +96,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage; 3 done with war
 enum Command {
     Init(init::Args),
     Create(create::Args),
+    #[command(visible_alias = "ls")]
     List(list::Args),
     Show(show::Args),
     Diff(diff::Args),
@@ -99,8 +118,15 @@ enum Command {
     Completions(completions::Args),
     Man(man::Args),
     Restore(Box<restore::Args>),
+    Copy(copy::Args),
+    Push(push::Args),
+    Pull(pull::Args),
+    Remote(remote::Args),
+    Import(import::Args),
     Drill(drill::Args),
     Unlock(unlock::Args),
+    #[command(hide = true)]
+    Schema(schema::Args),
 }
 
 impl Command {
@@ -129,13 +155,19 @@ impl Command {
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
             Self::Restore(_) => "restore",
+            Self::Copy(_) => "copy",
+            Self::Push(_) => "push",
+            Self::Pull(_) => "pull",
+            Self::Remote(_) => "remote",
+            Self::Import(_) => "import",
             Self::Unlock(_) => "unlock",
             Self::Drill(_) => "drill",
+            Self::Schema(_) => "schema",
         }
     }
 }
 
-/// Done, without and with warnings.
+/// Exit codes for success, without and with warnings.
 const DONE: u8 = 0;
 const WARNED: u8 = 3;
 /// Damage was found.
@@ -143,21 +175,27 @@ const DAMAGED: u8 = 12;
 
 /// The whole command line, as it is without a configuration.
 fn tree() -> clap::Command {
-    examples::attach(complete::attach(Cli::command()))
+    // Few users need them: -h is for the command's own options.
+    let short = |arg: clap::Arg| if arg.is_global_set() { arg.hide_short_help(true) } else { arg };
+    examples::attach(complete::attach(Cli::command().mut_args(short)))
 }
 
 /// Runs one command line and returns the exit code.
 pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    host::install();
     if complete::answer() {
         return DONE;
     }
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let as_json = arguments.iter().any(|argument| argument == "--json");
+    if help::is_about_options(&arguments) {
+        return help::options(&tree());
+    }
     let (early, found) = match read(&arguments) {
         Ok(read) => read,
         Err(unread) if is_monitor(&arguments) && unread.is_error() => return monitor::unknown(&unread.line(), as_json),
-        Err(Unread::Line(error)) => return failure::usage(&error, as_json),
-        Err(Unread::Configuration(failure)) => return failure.report(&Output::early(as_json)),
+        Err(UnreadCommandLine::Line(error)) => return failure::usage(&error, as_json),
+        Err(UnreadCommandLine::Configuration(failure)) => return failure.report(&Output::early(as_json)),
     };
     let mut cli = match Cli::from_arg_matches(&found) {
         Ok(cli) => cli,
@@ -171,28 +209,35 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
     silence::watch(&cli.globals, cli.command.name());
-    if !matches!(cli.command, Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_)) {
+    if !matches!(
+        cli.command,
+        Command::Create(_) | Command::Restore(_) | Command::Run(_) | Command::Drill(_) | Command::Import(_)
+    ) {
         signals::end_at_once();
     }
-    let uses_no_server = matches!(cli.command, Command::Monitor(_) | Command::Completions(_) | Command::Man(_));
+    let uses_no_server =
+        matches!(cli.command, Command::Monitor(_) | Command::Completions(_) | Command::Man(_) | Command::Schema(_));
     let usable = if uses_no_server { Ok(()) } else { opening::check_url(&cli.globals) };
     let result = usable.and_then(|()| match cli.command {
-        Command::Config(args) => config::run(&args, &early, &found, &output),
+        Command::Config(args) => config::run(&args, &cli.globals, &early, &found, &output),
         Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
-        Command::Systemd(args) => systemd::run(&args, &cli.globals, &early, &output),
+        Command::Doctor(args) => doctor::run(&args, &cli.globals, &early, &output),
+        Command::Report(args) => report::run(&args, &cli.globals, &early, &output),
+        Command::Systemd(args) => systemd::run(&args, &early, &found, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Man(args) => man::run(&args, &output),
+        Command::Schema(args) => schema::run(&args, &output),
         command => dispatch(command, &cli.globals, &output),
     });
     let code = result.unwrap_or_else(|failure| failure.report(&output));
     output
         .write_error()
-        .map_or(code, |error| Failure::failed("cannot write the answer").caused_by(error).report(&output))
+        .map_or(code, |error| CommandFailure::failed("cannot write the answer").caused_by(error).report(&output))
 }
 
-type CommandResult = Result<u8, Failure>;
+type CommandResult = Result<u8, CommandFailure>;
 
-/// Runs a command that is about a repository: one by itself, or a step of `run`.
+/// Runs a command on a repository: one of its own, or a step of `run`.
 fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResult {
     match command {
         Command::Init(args) => init::run(&args, globals, output),
@@ -205,30 +250,38 @@ fn dispatch(command: Command, globals: &Globals, output: &Output) -> CommandResu
         Command::Simulate(args) => simulate::run(&args, globals, output),
         Command::Verify(args) => verify::run(args, globals, output),
         Command::Restore(args) => restore::run(&args, globals, output),
+        Command::Import(args) => import::run(&args, globals, output),
         Command::Drill(args) => drill::run(&args, globals, output),
+        Command::Copy(args) => copy::run(&args, globals, output),
+        Command::Push(args) => push::run(&args, globals, output),
+        Command::Pull(args) => pull::run(&args, globals, output),
+        Command::Remote(args) => remote::run(&args, globals, output),
         Command::Rm(args) => rm::run(&args, globals, output),
         Command::Undo(args) => undo::run(&args, globals, output),
         Command::Gc(args) => gc::run(&args, globals, output),
         Command::Pin(args) => pin::run(&args, globals, output),
         Command::Unpin(args) => unpin::run(&args, globals, output),
         Command::Unlock(args) => unlock::run(&args, globals, output),
-        Command::Doctor(args) => doctor::run(&args, globals, output),
-        Command::Report(args) => report::run(&args, globals, output),
         Command::Monitor(args) => Ok(monitor::run(&args, globals, output)),
-        Command::Config(_) | Command::Run(_) | Command::Systemd(_) | Command::Completions(_) | Command::Man(_) => {
-            Err(Failure::usage("this command is no step of another one"))
-        }
+        Command::Config(_)
+        | Command::Doctor(_)
+        | Command::Report(_)
+        | Command::Run(_)
+        | Command::Systemd(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Schema(_) => Err(CommandFailure::usage("this command is no step of another one")),
     }
 }
 
-/// Why a command line was not read.
-enum Unread {
+/// Why a command line was not parsed.
+enum UnreadCommandLine {
     Line(Box<clap::Error>),
-    Configuration(Failure),
+    Configuration(CommandFailure),
 }
 
-impl Unread {
-    /// Whether it is an error, and not the help that was asked for.
+impl UnreadCommandLine {
+    /// Whether it is an error, and not the help that was requested.
     fn is_error(&self) -> bool {
         match self {
             Self::Line(error) => error.use_stderr(),
@@ -247,25 +300,25 @@ impl Unread {
     }
 }
 
-/// Whoever asks `monitor` reads one line and its exit code, whatever is wrong.
+/// Whether the command is `monitor`: its caller reads one line and its exit code, whatever is wrong.
 fn is_monitor(arguments: &[OsString]) -> bool {
     let found = tree().ignore_errors(true).try_get_matches_from(arguments);
     found.is_ok_and(|found| found.subcommand_name() == Some("monitor"))
 }
 
-/// Reads the configuration that a command line is to be read with, then the line.
-fn read(arguments: &[OsString]) -> Result<(Early, clap::ArgMatches), Unread> {
-    let line = |error: clap::Error| Unread::Line(Box::new(error));
+/// Reads the configuration for a command line, then parses the command line with it.
+fn read(arguments: &[OsString]) -> Result<(Invocation, clap::ArgMatches), UnreadCommandLine> {
+    let line = |error: clap::Error| UnreadCommandLine::Line(Box::new(help::with_own_usage(error, tree(), arguments)));
     let help = tree().try_get_matches_from(arguments).err().filter(|error| !error.use_stderr());
     if let Some(help) = help {
         return Err(line(help));
     }
-    let early = Early::read(tree(), arguments).map_err(Unread::Configuration)?;
-    // These are what one turns to when the configuration cannot be used.
-    let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man"));
+    let early = Invocation::read(tree(), arguments).map_err(UnreadCommandLine::Configuration)?;
+    // These commands are needed precisely when the configuration cannot be used.
+    let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man" | "schema"));
     let layer = match early.layer() {
         Ok(layer) => layer,
-        Err(failure) if is_needed => return Err(Unread::Configuration(failure)),
+        Err(failure) if is_needed => return Err(UnreadCommandLine::Configuration(failure)),
         Err(_) => Layer::default(),
     };
     let command = settings::defaults(tree(), &early.schema, &layer);

@@ -5,15 +5,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use chsnap::fs;
 use chsnap::ops::{self, Alert, Severity};
 use chsnap::repo::LastCheck;
-use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::documents::{self, MonitorDocument, MonitorProblem};
+use super::failure::CommandFailure;
 use super::globals::{Globals, duration};
 use super::output::Output;
 use super::streams::write_stdout;
 use super::{metrics, opening, render};
 
-/// Say in one line whether there is a snapshot young enough, as Nagios asks it
+/// Report in one line whether the newest snapshot is recent enough, for Nagios
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Warn of snapshots of which not every byte was read within this time, for example 60d [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     verified_within: Option<Duration>,
-    /// Also write the figures for Prometheus, with those of the last run as they were
+    /// Also write metrics for Prometheus; those of the last run stay as they were
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
 }
@@ -41,14 +41,14 @@ Examples:
 
 /// The answers, with the exit codes that Nagios gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+enum NagiosState {
     Ok,
     Warning,
     Critical,
     Unknown,
 }
 
-impl State {
+impl NagiosState {
     fn word(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -59,12 +59,14 @@ impl State {
     }
 }
 
-/// The answer where the command line or the configuration cannot be used.
+/// The answer if the command line or the configuration cannot be used.
 pub(super) fn unknown(message: &str, as_json: bool) -> u8 {
-    let (state, code) = (State::Unknown, State::Unknown as u8);
+    let (state, code) = (NagiosState::Unknown, NagiosState::Unknown as u8);
     let text = if as_json {
-        let word = state.word().to_lowercase();
-        format!("{}\n", json!({"schema": "chsnap.monitor.v1", "state": word, "exit_code": code, "message": message}))
+        let state = state.word().to_lowercase();
+        let message = message.to_owned();
+        let document = MonitorDocument { state, exit_code: code, message, ..MonitorDocument::default() };
+        format!("{}\n", documents::value(&document, &[]))
     } else {
         format!("CHSNAP {} - {}\n", state.word(), render::safe(message, 400).replace('|', "/"))
     };
@@ -74,8 +76,8 @@ pub(super) fn unknown(message: &str, as_json: bool) -> u8 {
     code
 }
 
-struct Found {
-    state: State,
+struct MonitorFindings {
+    state: NagiosState,
     message: String,
     newest: Option<DateTime<Utc>>,
     age_seconds: Option<i64>,
@@ -84,7 +86,7 @@ struct Found {
     drifted: usize,
     incomplete: usize,
     free_bytes: Option<u64>,
-    /// Whatever a person should be called for, the worst first.
+    /// Every problem that justifies a call, the worst first.
     problems: Vec<Alert>,
 }
 
@@ -92,8 +94,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
     let now = Utc::now();
     let mut found = match look(args, globals, now) {
         Ok(found) => found,
-        Err(failure) => Found {
-            state: State::Unknown,
+        Err(failure) => MonitorFindings {
+            state: NagiosState::Unknown,
             message: failure.line(),
             newest: None,
             age_seconds: None,
@@ -109,48 +111,59 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> u8 {
         && let Err(error) = metrics::write(path, globals, None, now)
     {
         found.message = format!("{}; the figures are not written: {error}", found.message);
-        found.state = found.state.max(State::Warning);
+        found.state = found.state.max(NagiosState::Warning);
     }
     if output.is_json() {
-        output.json(&json!({
-            "schema": output.schema(), "state": found.state.word().to_lowercase(), "exit_code": found.state as u8,
-            "message": found.message, "newest": found.newest.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
-            "age_seconds": found.age_seconds, "warn_seconds": args.warn.as_secs(), "crit_seconds": args.crit.as_secs(),
-            "snapshots": found.snapshots, "damaged_snapshots": found.damaged, "drifted_snapshots": found.drifted,
-            "incomplete_snapshots": found.incomplete, "free_bytes": found.free_bytes,
-            "problems": found.problems.iter().map(problem).collect::<Vec<_>>(),
-        }));
+        output.document(&document(&found, args), &[]);
     } else {
-        // One line, and no bar in the message: behind a bar stand the figures.
+        // One line, without a bar in the message: figures follow a bar.
         let message = render::safe(&found.message, 400).replace('|', "/");
         output.text(&format!("CHSNAP {} - {message}{}\n", found.state.word(), figures(&found, args)));
     }
     found.state as u8
 }
 
-fn state(severity: Severity) -> State {
-    match severity {
-        Severity::Warning => State::Warning,
-        Severity::Critical => State::Critical,
+fn document(found: &MonitorFindings, args: &Args) -> MonitorDocument {
+    MonitorDocument {
+        state: found.state.word().to_lowercase(),
+        exit_code: found.state as u8,
+        message: found.message.clone(),
+        newest: found.newest.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        age_seconds: found.age_seconds,
+        warn_seconds: Some(args.warn.as_secs()),
+        crit_seconds: Some(args.crit.as_secs()),
+        snapshots: Some(found.snapshots as u64),
+        damaged_snapshots: Some(found.damaged as u64),
+        drifted_snapshots: Some(found.drifted as u64),
+        incomplete_snapshots: Some(found.incomplete as u64),
+        free_bytes: found.free_bytes,
+        problems: found.problems.iter().map(problem).collect(),
     }
 }
 
-fn problem(alert: &Alert) -> Value {
-    let word = state(alert.severity).word().to_lowercase();
-    json!({"kind": alert.warning.kind, "state": word, "message": alert.warning.message})
+fn state(severity: Severity) -> NagiosState {
+    match severity {
+        Severity::Warning => NagiosState::Warning,
+        Severity::Critical => NagiosState::Critical,
+    }
+}
+
+fn problem(alert: &Alert) -> MonitorProblem {
+    let state = state(alert.severity).word().to_lowercase();
+    MonitorProblem { kind: alert.warning.kind, state, message: alert.warning.message.clone() }
 }
 
 /// `label=value[unit];warn;crit;min` (the development guidelines of the Nagios plugins).
-fn figures(found: &Found, args: &Args) -> String {
+fn figures(found: &MonitorFindings, args: &Args) -> String {
     let Some(age) = found.age_seconds else { return String::new() };
     let (warn, crit) = (args.warn.as_secs(), args.crit.as_secs());
     let free = found.free_bytes.map(|free| format!(" free={free}B;;;0")).unwrap_or_default();
     format!(" | age={age}s;{warn};{crit};0 snapshots={};;;0{free}", found.snapshots)
 }
 
-fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Failure> {
+fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<MonitorFindings, CommandFailure> {
     if args.warn > args.crit {
-        return Err(Failure::usage("--warn is longer than --crit"));
+        return Err(CommandFailure::usage("--warn is longer than --crit"));
     }
     let repository = opening::open(globals)?;
     let listing = ops::list(&repository)?;
@@ -158,8 +171,8 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
     let good = || listing.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_complete());
     let snapshots = good().count();
     let count = |is_found: fn(&LastCheck) -> bool| listing.checks.iter().filter(|check| is_found(check)).count();
-    let found = Found {
-        state: State::Critical,
+    let found = MonitorFindings {
+        state: NagiosState::Critical,
         message: "there is no complete snapshot".to_owned(),
         newest: None,
         age_seconds: None,
@@ -170,14 +183,14 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         free_bytes,
         problems: ops::alerts(&repository, &listing, args.verified_within, now)?,
     };
-    // One that is dated in the future says nothing of how long ago the last night was.
+    // A snapshot dated in the future does not show how long ago the last nightly run was.
     let Some(newest) = listing.newest_good(now) else { return Ok(found) };
     let age_seconds = (now - newest.time).num_seconds();
     let age = Duration::from_secs(age_seconds.unsigned_abs());
     let mut state = match age {
-        age if age > args.crit => State::Critical,
-        age if age > args.warn => State::Warning,
-        _ => State::Ok,
+        age if age > args.crit => NagiosState::Critical,
+        age if age > args.warn => NagiosState::Warning,
+        _ => NagiosState::Ok,
     };
     let mut message = format!(
         "newest snapshot {} is {} old, {} in all",
@@ -189,5 +202,5 @@ fn look(args: &Args, globals: &Globals, now: DateTime<Utc>) -> Result<Found, Fai
         state = state.max(self::state(alert.severity));
         message = format!("{message}; {}", alert.warning);
     }
-    Ok(Found { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), ..found })
+    Ok(MonitorFindings { state, message, newest: Some(newest.time), age_seconds: Some(age_seconds), ..found })
 }

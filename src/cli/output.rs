@@ -1,6 +1,5 @@
-//! stdout carries the result and nothing else; everything for the person at the terminal goes to stderr.
+//! stdout carries only the result; all messages for the user at the terminal go to stderr.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,40 +9,60 @@ use std::sync::{Mutex, PoisonError};
 use anstyle::{AnsiColor, Style};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chsnap::model::{Warning, WarningKind};
-use serde_json::{Map, Value, json};
+use chsnap::model::Warning;
+use serde_json::Value;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use super::documents::{self, Document};
 use super::globals::{Globals, ProgressMode, When};
+use super::layout::{self, Width};
 use super::progress::Progress;
 use super::render;
 use super::streams::{write_stderr, write_stdout};
 
-/// Where the words of one command go.
+/// The destinations of one command's output.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub(super) struct Output {
     command: String,
     json: bool,
     quiet: bool,
     verbose: u8,
-    /// On stdout.
+    /// Whether stdout is colored.
     color: bool,
-    /// On stderr.
+    /// Whether stderr is colored.
     color_messages: bool,
     progress: ProgressMode,
+    width: Width,
     write_error: Mutex<Option<String>>,
-    /// Where a document goes that is kept instead of printed.
+    /// Holds a document that is kept instead of printed.
     kept: Option<Mutex<Option<Value>>>,
     is_step: bool,
 }
 
-/// What a message has from elsewhere (a manifest, a server, a path) can neither garble the terminal nor flood it.
+/// Text from elsewhere in a message (a manifest, a server, a path) can neither garble nor flood the terminal.
 fn safe(message: &str) -> String {
     render::safe(message, render::MESSAGE_LIMIT)
 }
 
-/// Warnings that are shown.
+/// The columns from `COLUMNS`, else of the terminal at stdout: output to anything else is not cut.
+fn width() -> Width {
+    let given = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    given.or_else(|| terminal_columns(&console::Term::stdout())).map_or(Width::Unlimited, Width::Columns)
+}
+
+/// The width of a terminal. One that does not know its size is assumed to have the usual width.
+fn terminal_columns(term: &console::Term) -> Option<usize> {
+    term.is_term().then(|| term.size_checked().map_or(80, |(_, columns)| usize::from(columns)))
+}
+
+/// The same for stderr, where only the terminal determines it.
+fn message_width() -> Width {
+    terminal_columns(&console::Term::stderr()).map_or(Width::Unlimited, Width::Columns)
+}
+
+/// The number of warnings that are shown.
 const WARNINGS_LIMIT: usize = 1000;
 
 impl Output {
@@ -61,13 +80,14 @@ impl Output {
             color: color(std::io::stdout().is_terminal()),
             color_messages: color(std::io::stderr().is_terminal()),
             progress: globals.progress,
+            width: width(),
             write_error: Mutex::default(),
             kept: None,
             is_step: false,
         }
     }
 
-    /// For a command line that is not read yet.
+    /// For a command line that is not parsed yet.
     pub(super) fn early(json: bool) -> Self {
         Self {
             command: "error".to_owned(),
@@ -77,13 +97,14 @@ impl Output {
             color: false,
             color_messages: false,
             progress: ProgressMode::None,
+            width: Width::Unlimited,
             write_error: Mutex::default(),
             kept: None,
             is_step: false,
         }
     }
 
-    /// For a command that is a step of another one: its document is kept, and its progress shown as that one's.
+    /// For a command that is a step of another one: its document is kept, and its progress is shown as the other one's.
     pub(super) fn kept(globals: &Globals, command: &str) -> Self {
         let is_silent = globals.json && globals.progress == ProgressMode::Auto;
         Self {
@@ -101,14 +122,14 @@ impl Output {
         self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A line about what goes on, for the person at the terminal.
+    /// Prints a line about the progress of work, for the user at the terminal.
     pub(super) fn note(&self, message: &str) {
         if !self.quiet && !self.json {
             write_stderr(&format!("{}\n", safe(message)));
         }
     }
 
-    /// Sends the engine's log to stderr, as far as `-v` asks for it.
+    /// Sends the engine's log to stderr, at the level that `-v` selects.
     pub(super) fn start_log(&self) {
         let (ours, others) = match self.verbose {
             0 if self.quiet => (LevelFilter::ERROR, LevelFilter::OFF),
@@ -117,7 +138,10 @@ impl Output {
             _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
         };
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color_messages);
-        // The client's own log repeats statements, and what servers say of them: secrets among it.
+        // A user watches what happens now; the log also records when and where.
+        let lines: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync> =
+            if self.verbose == 0 { lines.without_time().with_target(false).boxed() } else { lines.boxed() };
+        // The client's own log repeats statements and servers' messages, which may contain secrets.
         let filter =
             Targets::new().with_default(others).with_target("chsnap", ours).with_target("clickhouse", LevelFilter::OFF);
         let subscriber = tracing_subscriber::registry().with(lines).with(filter);
@@ -134,9 +158,8 @@ impl Output {
         format!("chsnap.{}.v1", self.command)
     }
 
-    /// The one document of a command. Where it has `warnings`, it has `warning_list` too.
+    /// Prints the one document of a command.
     pub(super) fn json(&self, document: &Value) {
-        let document = &*with_warning_list(document);
         if let Some(kept) = &self.kept {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(document.clone());
             return;
@@ -144,9 +167,24 @@ impl Output {
         self.write(&format!("{document}\n"), true);
     }
 
-    /// A result for a person.
+    /// Prints the one document of a command, with its warnings if it can have any.
+    pub(super) fn document<T: Document>(&self, document: &T, warnings: &[Warning]) {
+        self.json(&documents::value(document, warnings));
+    }
+
+    /// Prints a result as text.
     pub(super) fn text(&self, text: &str) {
         self.write(text, self.color);
+    }
+
+    /// Prints a result in sentences, wrapped between words if the terminal is narrow.
+    pub(super) fn prose(&self, text: &str) {
+        self.text(&layout::prose(text, self.width));
+    }
+
+    /// The width available for an answer.
+    pub(super) fn width(&self) -> Width {
+        self.width
     }
 
     fn write(&self, text: &str, color: bool) {
@@ -156,7 +194,7 @@ impl Output {
         }
     }
 
-    /// Why an answer could not be written, if one could not.
+    /// Why an answer could not be written, if that happened.
     pub(super) fn write_error(&self) -> Option<String> {
         self.write_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -171,70 +209,41 @@ impl Output {
     }
 
     pub(super) fn problem(&self, kind: &str, message: &str) {
-        write_stderr(&format!("{}: {}\n", self.styled(AnsiColor::Red, kind), safe(message)));
+        self.message(AnsiColor::Red, kind, message, 0);
     }
 
     pub(super) fn detail(&self, kind: &str, message: &str) {
-        write_stderr(&format!("  {}: {}\n", self.styled(AnsiColor::Cyan, kind), safe(message)));
+        self.message(AnsiColor::Cyan, kind, message, 2);
     }
 
-    /// Warnings; in JSON they stand in the document.
+    /// Prints a line on stderr, wrapped between words if that is a terminal.
+    fn message(&self, color: AnsiColor, kind: &str, message: &str, indent: usize) {
+        let wrapped = layout::paragraph(&format!("{kind}: {}", safe(message)), message_width(), indent, indent + 2);
+        let text = wrapped.trim_start().strip_prefix(kind).unwrap_or(&wrapped);
+        write_stderr(&format!("{:indent$}{}{text}", "", self.styled(color, kind)));
+    }
+
+    /// Prints warnings; with JSON they are in the document.
     pub(super) fn warnings(&self, warnings: &[impl Display]) {
         if !self.json {
-            let kind = self.styled(AnsiColor::Yellow, "warning");
             for warning in warnings.iter().take(WARNINGS_LIMIT) {
-                write_stderr(&format!("{kind}: {}\n", safe(&warning.to_string())));
+                self.message(AnsiColor::Yellow, "warning", &warning.to_string(), 0);
             }
             if let Some(more) = warnings.len().checked_sub(WARNINGS_LIMIT).filter(|more| *more > 0) {
-                write_stderr(&format!("{kind}: and {more} more, which --json shows\n"));
+                self.message(AnsiColor::Yellow, "warning", &format!("and {more} more, which --json shows"), 0);
             }
         }
     }
 
     /// The monitor that shows the progress of this command.
     pub(super) fn progress(&self) -> Progress {
-        // stderr is for one JSON document then, unless progress was asked for in so many words.
+        // stderr is then reserved for one JSON document, unless progress was requested explicitly.
         let silent = self.quiet || (self.json && !self.is_step && self.progress == ProgressMode::Auto);
         Progress::new(if silent { ProgressMode::None } else { self.progress }, self.color_messages)
     }
 }
 
-/// Puts warnings into a document: the sentences as `warnings`, and each with its kind and table in `warning_list`.
-pub(super) fn insert_warnings(document: &mut Map<String, Value>, warnings: &[Warning]) {
-    document.insert("warnings".to_owned(), json!(sentences(warnings)));
-    document.insert(WARNING_LIST.to_owned(), json!(warnings));
-}
-
-/// The sentences of warnings that stand with a table, whose kinds are in the document's own list.
-pub(super) fn sentences(warnings: &[Warning]) -> Vec<&str> {
-    warnings.iter().map(|warning| warning.message.as_str()).collect()
-}
-
-/// [`insert_warnings`] for a document that is written as one literal.
-pub(super) fn with_warnings(mut document: Value, warnings: &[Warning]) -> Value {
-    if let Some(document) = document.as_object_mut() {
-        insert_warnings(document, warnings);
-    }
-    document
-}
-
-const WARNING_LIST: &str = "warning_list";
-
-/// Completes a document whose warnings are sentences alone.
-fn with_warning_list(document: &Value) -> Cow<'_, Value> {
-    let (Some(Value::Array(messages)), None) = (document.get("warnings"), document.get(WARNING_LIST)) else {
-        return Cow::Borrowed(document);
-    };
-    let messages = messages.iter().filter_map(Value::as_str);
-    let warnings: Vec<Warning> = messages.map(|message| Warning::new(WarningKind::Unclassified, message)).collect();
-    Cow::Owned(with_warnings(document.clone(), &warnings))
-}
-
-/// Puts a path into a document: as text, and its bytes in base64 beside it where they are not UTF-8.
-pub(super) fn insert_path(document: &mut Map<String, Value>, name: &str, path: &Path) {
-    document.insert(name.to_owned(), path.to_string_lossy().into());
-    if path.to_str().is_none() {
-        let bytes = STANDARD.encode(path.as_os_str().as_bytes());
-        document.insert(format!("{name}_base64"), bytes.into());
-    }
+/// The bytes of a path in base64, if they are not UTF-8.
+pub(super) fn path_base64(path: &Path) -> Option<String> {
+    path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes()))
 }

@@ -1,20 +1,21 @@
-//! A panic is a bug. It ends the whole process, as a kill does, and the next command recovers what this one has left: to go
-//! on with one thread less could be to wait for ever. A `run` reports it first, as it reports every failure.
+//! A panic is a bug. It ends the whole process, as a kill does, and the next command recovers what this one has left:
+//! continuing with one thread less could mean waiting forever. A `run` reports the panic first, as it reports every
+//! failure.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-/// What a Rust program that panics exits with.
+/// The exit code of a Rust program that panics.
 const PANICKED: i32 = 101;
 
-/// The thread that reports a panic of any other and ends the process, and how long that may take.
+/// The thread that reports a panic of any other thread and ends the process, and the time that this may take.
 static REPORTER: Mutex<Option<(ThreadId, Duration)>> = Mutex::new(None);
 
-/// The first panic, in one line.
+/// The first panic, on one line.
 static MESSAGE: OnceLock<String> = OnceLock::new();
 
-/// Installs the hook that every panic runs into.
+/// Installs the hook that every panic runs.
 pub(crate) fn end_the_process() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -23,14 +24,14 @@ pub(crate) fn end_the_process() {
         if let Some((_, patience)) = reporter.filter(|(thread, _)| *thread != std::thread::current().id()) {
             let message = panic.to_string();
             MESSAGE.get_or_init(|| message.lines().collect::<Vec<_>>().join(" "));
-            // The reporter ends the process. Nothing is unwound, so that nothing is undone or released by halves.
+            // The reporter ends the process. Nothing is unwound, so that nothing is half undone or half released.
             std::thread::sleep(patience);
         }
         std::process::exit(PANICKED);
     }));
 }
 
-/// While it lives, this thread reports the panics of the others.
+/// While this value lives, its thread reports the panics of the others.
 pub(super) struct Reporter(());
 
 impl Reporter {

@@ -2,13 +2,13 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, 
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::Pin;
-use serde_json::json;
 
+use super::documents::{PinDocument, PinRow};
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
 use super::render;
-use super::{CommandResult, DONE, Failure};
+use super::{CommandFailure, CommandResult, DONE};
 
 /// Keep a snapshot, whatever the rules say
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Why, for whoever wants to remove it one day
+    /// Why, for people who may want to remove it later
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Until when: the last day (2026-12-31, by UTC), a time (2026-12-31T18:00:00Z), or for how long (30d, 12h) [default:
@@ -25,7 +25,7 @@ pub(super) struct Args {
     until: Option<DateTime<Utc>>,
 }
 
-/// When a pin ends: at that time, with the end of that day, or so long after now.
+/// When a pin ends: at that time, with the end of that day, or that long after now.
 pub(super) fn end(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
@@ -40,27 +40,28 @@ pub(super) fn end(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// Refuses a pin that would end before it begins.
-pub(super) fn check_end(ends: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), Failure> {
+pub(super) fn check_end(ends: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), CommandFailure> {
     match ends.filter(|ends| *ends <= now) {
         None => Ok(()),
-        Some(ends) => {
-            Err(Failure::usage(format!("a pin cannot end in the past, at {}", ends.format("%Y-%m-%d %H:%M UTC"))))
-        }
+        Some(ends) => Err(CommandFailure::usage(format!(
+            "a pin cannot end in the past, at {}",
+            ends.format("%Y-%m-%d %H:%M UTC")
+        ))),
     }
 }
 
-/// `: ` and the reason, or nothing.
+/// `: ` and the reason, or the empty string.
 fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {}", render::safe(reason, 200)) }
 }
 
-/// ` until 2026-12-31 18:00`, or nothing.
+/// ` until 2026-12-31 18:00`, or the empty string.
 pub(super) fn until(pin: &Pin) -> String {
     pin.until.map(|until| format!(" until {}", until.format("%Y-%m-%d %H:%M UTC"))).unwrap_or_default()
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let now = Utc::now();
+    let now = Utc::now().trunc_subsecs(0);
     let Args { snapshot, reason, until: ends } = args;
     check_end(*ends, now)?;
     let repository = opening::open(globals)?;
@@ -69,7 +70,12 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let locked = repository.lock("pin", now, globals.lock_wait).map_err(OpError::from)?;
     let pinned = ops::pin(&locked, &reference, &pin)?;
     if output.is_json() {
-        output.json(&json!({"schema": output.schema(), "id": pinned.id, "pin": pin, "replaced": pinned.replaced}));
+        let document = PinDocument {
+            id: pinned.id.to_string(),
+            pin: PinRow::from(&pin),
+            replaced: pinned.replaced.as_ref().map(PinRow::from),
+        };
+        output.document(&document, &[]);
     } else {
         output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), because(reason)));
         if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {

@@ -1,11 +1,12 @@
-//! The options that say what is kept, for every command that removes by rules or shows what they would do.
+//! The retention options, for every command that removes by rules or shows what rules would do.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
-use chsnap::plan::retention::{Count, NameGlob, Policy, Span};
-use serde_json::{Value, json};
+use chsnap::plan::retention::{CalendarSpan, Count, NameGlob, Policy};
+
+use super::documents::RuleRow;
 
 /// What stays, of each series by itself. Rules add up: a snapshot stays if any of them keeps it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -31,40 +32,40 @@ pub(super) struct PolicyArgs {
     keep_yearly: Option<Count>,
     /// All that are no older than DUR, counted back from the newest; DUR is 1y2m3d4h: years, months, days, hours
     #[arg(long, value_name = "DUR")]
-    keep_within: Option<Span>,
+    keep_within: Option<CalendarSpan>,
     /// The newest snapshot of each hour within DUR
     #[arg(long, value_name = "DUR")]
-    keep_within_hourly: Option<Span>,
+    keep_within_hourly: Option<CalendarSpan>,
     /// The newest snapshot of each day within DUR
     #[arg(long, value_name = "DUR")]
-    keep_within_daily: Option<Span>,
+    keep_within_daily: Option<CalendarSpan>,
     /// The newest snapshot of each week within DUR
     #[arg(long, value_name = "DUR")]
-    keep_within_weekly: Option<Span>,
+    keep_within_weekly: Option<CalendarSpan>,
     /// The newest snapshot of each month within DUR
     #[arg(long, value_name = "DUR")]
-    keep_within_monthly: Option<Span>,
+    keep_within_monthly: Option<CalendarSpan>,
     /// The newest snapshot of each year within DUR
     #[arg(long, value_name = "DUR")]
-    keep_within_yearly: Option<Span>,
-    /// Another series than the main one goes, all of it, when it has had nothing new for DUR [default: never]
+    keep_within_yearly: Option<CalendarSpan>,
+    /// Remove all of a series other than the main one once it has had no new snapshot for DUR [default: never]
     #[arg(long, value_name = "DUR")]
-    keep_other_within: Option<Span>,
-    /// Snapshots whose name is as this pattern says: 'release-*'; may be given more than once
+    keep_other_within: Option<CalendarSpan>,
+    /// Snapshots whose name matches this pattern: 'release-*'; may be given more than once
     #[arg(long, value_name = "GLOB")]
     keep_name: Vec<NameGlob>,
     /// The newest N of each series stay whatever the rules say [default: 1]
     #[arg(long, value_name = "N")]
     min_keep: Option<u32>,
-    /// What is younger than DUR stays whatever the rules say [default: 0]
+    /// Snapshots younger than DUR stay whatever the rules say [default: 0]
     #[arg(long, value_name = "DUR")]
-    min_age: Option<Span>,
-    /// Whose calendar has the hours, days, weeks, months and years: Europe/Berlin [default: UTC]
+    min_age: Option<CalendarSpan>,
+    /// Time zone of hours, days, weeks, months and years: Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     zone: Option<Tz>,
 }
 
-/// A zone of the IANA database, by its name in any case.
+/// A zone of the IANA database, by its name in upper or lower case.
 fn zone(text: &str) -> Result<Tz, String> {
     let found = TZ_VARIANTS.iter().copied().find(|zone| zone.name().eq_ignore_ascii_case(text));
     found.ok_or_else(|| {
@@ -73,7 +74,7 @@ fn zone(text: &str) -> Result<Tz, String> {
 }
 
 impl PolicyArgs {
-    /// The policy `base`, with what was given on the command line in its place.
+    /// The policy `base`, overridden by the options that were given.
     pub(super) fn over(&self, base: Policy) -> Policy {
         let names = if self.keep_name.is_empty() { base.keep_name } else { self.keep_name.clone() };
         Policy {
@@ -99,7 +100,7 @@ impl PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// The options of these ids only.
+    /// Only the options with these ids.
     fn only(&self, ids: &BTreeSet<String>) -> Self {
         let has = |id: &str| ids.contains(id);
         Self {
@@ -123,7 +124,8 @@ impl PolicyArgs {
         }
     }
 
-    /// Both: of each rule and floor what keeps more. A zone, and how long other series stay, is the stronger one's.
+    /// Combines both: of each rule and floor, the one that keeps more. A zone, and how long other series stay, come
+    /// from the stronger one.
     fn added_to(&self, weaker: &Self) -> Self {
         Self {
             keep_last: self.keep_last.max(weaker.keep_last),
@@ -153,19 +155,19 @@ impl PolicyArgs {
 }
 
 /// The span that goes further back.
-fn longer(one: Option<Span>, other: Option<Span>) -> Option<Span> {
-    let begin = |span: &Span| span.before(DateTime::<Utc>::UNIX_EPOCH, Tz::UTC);
+fn longer(one: Option<CalendarSpan>, other: Option<CalendarSpan>) -> Option<CalendarSpan> {
+    let begin = |span: &CalendarSpan| span.before(DateTime::<Utc>::UNIX_EPOCH, Tz::UTC);
     [one, other].into_iter().flatten().min_by_key(begin)
 }
 
-/// Where the rules come from: the command line, and the configuration files.
+/// The sources of the rules: the command line, and the configuration files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RuleSources {
-    /// Ids of the options that the command line gives.
+    /// Ids of the options on the command line.
     pub(super) from_line: BTreeSet<String>,
-    /// What the files alone say.
+    /// The options in the files alone.
     pub(super) of_files: PolicyArgs,
-    /// Each rule and floor that was given, wherever.
+    /// Each rule and floor that was given in any source.
     pub(super) given: Vec<GivenRule>,
 }
 
@@ -174,7 +176,7 @@ pub(super) struct RuleSources {
 pub(super) struct GivenRule {
     pub(super) key: String,
     pub(super) values: Vec<String>,
-    /// None for the command line.
+    /// `None` for the command line.
     pub(super) file: Option<String>,
 }
 
@@ -185,13 +187,13 @@ impl RuleSources {
         if only_these {
             return self.in_force(&line, |given| given.file.is_none());
         }
-        // A step of `run` has no command line, and the files' rules are its own.
+        // A step of `run` has no command line; the files' rules are its own.
         let files = if self.from_line.is_empty() { args } else { &self.of_files };
         self.in_force(&line.added_to(files), |_| true)
     }
 
-    /// The rules of the command line, if it has any, else those of the files; floors and the zone of the files hold unless
-    /// they are given.
+    /// The rules of the command line, if it has any, else those of the files; floors and the zone of the files apply
+    /// unless they are given.
     pub(super) fn replaced(&self, args: &PolicyArgs) -> RulesInForce {
         let line = args.only(&self.from_line);
         if !line.has_a_rule() {
@@ -227,14 +229,14 @@ pub(super) fn is_of_policy(key: &str) -> bool {
     key.starts_with("keep_") || FLOORS.contains(&key)
 }
 
-/// The policy that holds, and where its rules come from.
+/// The policy in force, and the sources of its rules.
 pub(super) struct RulesInForce {
     pub(super) policy: Policy,
     given: Vec<GivenRule>,
 }
 
 impl RulesInForce {
-    /// Where each rule comes from, a line each; nothing where all are the command line's.
+    /// The source of each rule, a line each; the empty string if all come from the command line.
     pub(super) fn text(&self) -> String {
         if self.given.iter().all(|given| given.file.is_none()) {
             return String::new();
@@ -247,8 +249,12 @@ impl RulesInForce {
     }
 
     /// The same as values.
-    pub(super) fn json(&self) -> Vec<Value> {
-        let row = |given: &GivenRule| json!({"key": given.key, "values": given.values, "origin": given.file.as_deref().unwrap_or(LINE)});
+    pub(super) fn rows(&self) -> Vec<RuleRow> {
+        let row = |given: &GivenRule| RuleRow {
+            key: given.key.clone(),
+            values: given.values.clone(),
+            origin: given.file.as_deref().unwrap_or(LINE).to_owned(),
+        };
         self.given.iter().map(row).collect()
     }
 }

@@ -3,19 +3,21 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
-use chsnap::ops::prune::{Leaving, PrunePlan, PruneRequest, Stale, carry_out, plan_prune, record_refusal};
-use chsnap::plan::retention::{Limits, Policy};
+use chsnap::ops::prune::{
+    Leaving, PrunePlan, PruneRequest, RetainedSnapshot, Stale, carry_out, plan_prune, record_refusal,
+};
+use chsnap::plan::retention::{GuardLimits, Policy};
 use chsnap::repo::{Repository, Summary};
-use serde_json::{Value, json};
 
 use super::confirm::{Answer, confirm};
-use super::failure::Failure;
+use super::documents::{CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, StaleRow};
+use super::failure::CommandFailure;
 use super::globals::{Globals, size};
+use super::layout::{self, TextTable, Width, left, right};
 use super::opening;
-use super::output::{Output, with_warnings};
+use super::output::Output;
 use super::policy::{PolicyArgs, RulesInForce};
 use super::render;
-use super::render::Align::{Left, Right};
 use super::rules::with_a_rule;
 use super::{CommandResult, DONE, WARNED, series};
 
@@ -26,8 +28,7 @@ use super::{CommandResult, DONE, WARNED, series};
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
-    /// Remove no more than frees so much: without a rule the oldest snapshots; with rules, of those that none keeps, the
-    /// least bytes that suffice
+    /// Stop once this much is freed: without rules the oldest snapshots go first; with rules, the fewest bytes among those that no rule keeps
     #[arg(long, value_name = "SIZE", value_parser = size)]
     free: Option<u64>,
     /// Use the rules given here without those of the configuration files, to which they are added otherwise
@@ -36,16 +37,16 @@ pub(super) struct Args {
     /// Also remove snapshots whose manifest cannot be read; never those that a newer chsnap has made
     #[arg(long)]
     forget_unreadable: bool,
-    /// Refuse to remove more than so many percent of the snapshots of a series
+    /// Refuse to remove more than this share of a series' snapshots, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
     /// Show the plan and touch nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Do not ask; needed where nobody can be asked
+    /// Do not ask; required without a terminal
     #[arg(long, short = 'y')]
     yes: bool,
-    /// Also what looks like a mistake: a large share of all snapshots, or a clock that jumped
+    /// Carry out a plan that looks like a mistake: one that removes a large share, or follows a jump of the clock
     #[arg(long)]
     yes_really: bool,
 }
@@ -63,10 +64,13 @@ Examples:
   chsnap prune --free 200GiB --yes";
 
 const WRITABLE: &str = "a String takes everything";
+/// The hint after a refusal.
+const TO_OVERRIDE: &str = "look at the plan; --yes-really carries it out all the same";
+const TO_CONFIRM: &str = "--yes carries the plan out";
 
-/// What became of a plan.
+/// The outcome for a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum PruneVerdict {
     Nothing,
     DryRun,
     Refused,
@@ -74,7 +78,7 @@ enum Verdict {
     Pruned,
 }
 
-impl Verdict {
+impl PruneVerdict {
     fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing_to_remove",
@@ -85,43 +89,57 @@ impl Verdict {
     }
 }
 
-pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let mut rules = globals.rules.added(&args.policy, args.only_these);
-    if args.free.is_none() {
-        rules.policy = with_a_rule(rules.policy)?;
+impl Args {
+    /// The rules in force, with the source of each.
+    ///
+    /// # Errors
+    /// If no rule says what to keep.
+    pub(super) fn rules(&self, globals: &Globals) -> Result<RulesInForce, CommandFailure> {
+        let mut rules = globals.rules.added(&self.policy, self.only_these);
+        if self.free.is_none() {
+            rules.policy = with_a_rule(rules.policy)?;
+        }
+        Ok(rules)
     }
+
+    /// The request that these rules make.
+    pub(super) fn request(&self, rules: &RulesInForce, globals: &Globals, repository: &Repository) -> PruneRequest {
+        PruneRequest::new(rules.policy.clone())
+            .with_free_bytes(self.free)
+            .with_forgets_unreadable(self.forget_unreadable)
+            .with_limits(GuardLimits::default().with_removed_percent(self.max_share))
+            .with_paths(globals.paths())
+            .with_jobs(globals.jobs_for(repository))
+    }
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let rules = args.rules(globals)?;
     let repository = opening::open(globals)?;
-    let request = PruneRequest {
-        policy: rules.policy.clone(),
-        free_bytes: args.free,
-        forgets_unreadable: args.forget_unreadable,
-        limits: Limits { removed_percent: args.max_share, ..Limits::default() },
-        paths: globals.paths(),
-        jobs: globals.jobs_for(&repository),
-    };
+    let request = args.request(&rules, globals, &repository);
     let now = Utc::now();
     let plan = plan_prune(&repository, &request, now)?;
     if !output.is_json() {
-        output.text(&text(&plan, &rules, now));
+        output.text(&text(&plan, &rules, now, output.width()));
         output.warnings(&plan.warnings);
     }
     let verdict = verdict(args, &plan, output);
-    if verdict == Verdict::Refused && args.yes {
+    if verdict == PruneVerdict::Refused && args.yes {
         record_refused(&repository, &plan, globals);
     }
-    if verdict == Verdict::Pruned {
+    if verdict == PruneVerdict::Pruned {
         // The answer may have taken a while.
         let now = Utc::now();
         let locked = repository.lock("prune", now, globals.lock_wait).map_err(OpError::from)?;
         carry_out(&locked, &plan, now)?;
     }
     if output.is_json() {
-        output.json(&document(&plan, verdict, &rules, output));
+        output.document(&document(&plan, verdict, &rules), &plan.warnings);
     }
     conclude(&plan, verdict, globals, output)
 }
 
-/// Only monitor asks for it: what cannot be written down is no failure.
+/// Records the refusal. Only monitor reads it, so a failure to write it is ignored.
 fn record_refused(repository: &Repository, plan: &PrunePlan, globals: &Globals) {
     let now = Utc::now();
     let locked = repository.lock("prune", now, globals.lock_wait).map_err(OpError::from);
@@ -130,52 +148,52 @@ fn record_refused(repository: &Repository, plan: &PrunePlan, globals: &Globals) 
     }
 }
 
-fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> Verdict {
+fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> PruneVerdict {
     if args.dry_run {
-        Verdict::DryRun
+        PruneVerdict::DryRun
     } else if plan.remove.is_empty() {
-        Verdict::Nothing
+        PruneVerdict::Nothing
     } else if !plan.guards.is_empty() && !args.yes_really {
-        Verdict::Refused
+        PruneVerdict::Refused
     } else if args.yes || args.yes_really || is_confirmed(plan, output) {
-        Verdict::Pruned
+        PruneVerdict::Pruned
     } else {
-        Verdict::Unconfirmed
+        PruneVerdict::Unconfirmed
     }
 }
 
 fn is_confirmed(plan: &PrunePlan, output: &Output) -> bool {
     let removed = render::count(plan.remove.len() as u64, "snapshot");
-    // prune watches for no signal: one ends it at once.
+    // prune watches for no signal: a signal ends it at once.
     confirm(&format!("move {removed} to the trash?"), output, &AtomicBool::new(false)) == Answer::Yes
 }
 
-fn conclude(plan: &PrunePlan, verdict: Verdict, globals: &Globals, output: &Output) -> CommandResult {
+fn conclude(plan: &PrunePlan, verdict: PruneVerdict, globals: &Globals, output: &Output) -> CommandResult {
     let removed = render::count(plan.remove.len() as u64, "snapshot");
     let code = if plan.warnings.is_empty() { DONE } else { WARNED };
     if output.is_json() {
-        return Ok(if matches!(verdict, Verdict::Refused | Verdict::Unconfirmed) {
+        return Ok(if matches!(verdict, PruneVerdict::Refused | PruneVerdict::Unconfirmed) {
             super::failure::GUARD
         } else {
             code
         });
     }
     match verdict {
-        Verdict::Nothing => {}
-        Verdict::DryRun => {
+        PruneVerdict::Nothing => {}
+        PruneVerdict::DryRun => {
             if !globals.quiet && !plan.remove.is_empty() {
                 output.text("nothing was touched (--dry-run)\n");
             }
         }
-        Verdict::Refused => {
+        PruneVerdict::Refused => {
             let guards: Vec<String> = plan.guards.iter().map(ToString::to_string).collect();
-            return Err(Failure::guard(format!("refused, nothing was removed: {}", guards.join("; ")))
-                .with_hint("look at the plan; --yes-really carries it out all the same"));
+            return Err(CommandFailure::guard(format!("refused, nothing was removed: {}", guards.join("; ")))
+                .with_hint(TO_OVERRIDE));
         }
-        Verdict::Unconfirmed => {
-            return Err(Failure::guard("not confirmed, nothing was removed").with_hint("--yes carries the plan out"));
+        PruneVerdict::Unconfirmed => {
+            return Err(CommandFailure::guard("not confirmed, nothing was removed").with_hint(TO_CONFIRM));
         }
-        Verdict::Pruned => {
+        PruneVerdict::Pruned => {
             output.text(&format!("moved {removed} to the trash\n"));
             if !globals.quiet {
                 output.text("chsnap undo brings them back; chsnap gc frees their space\n");
@@ -195,7 +213,7 @@ fn why(leaving: &Leaving, policy: &Policy) -> String {
     }
 }
 
-/// Why it goes, for programs.
+/// Why it is removed, for programs.
 fn reason(leaving: &Leaving) -> &'static str {
     if leaving.summary.problem.is_some() {
         "unreadable"
@@ -211,40 +229,49 @@ fn with_notes(text: String, summary: &Summary, plan: &PrunePlan) -> String {
     if notes.is_empty() { text } else { format!("{text} [{}]", notes.join("; ")) }
 }
 
-fn text(plan: &PrunePlan, rules: &RulesInForce, now: DateTime<Utc>) -> String {
+fn text(plan: &PrunePlan, rules: &RulesInForce, now: DateTime<Utc>, width: Width) -> String {
     let policy = &rules.policy;
-    let columns =
-        [("", Left), ("SNAPSHOT", Left), ("AGE", Right), ("ALONE", Right), ("TOGETHER", Right), ("WHY", Left)];
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut table = TextTable::new([
+        left(""),
+        left("SNAPSHOT"),
+        right("AGE"),
+        right("ALONE").dropped(1),
+        right("TOGETHER").dropped(2),
+    ])
+    .with_notes_named("WHY");
     for leaving in &plan.remove {
-        rows.push(vec![
+        let cells = vec![
             "remove".to_owned(),
             leaving.summary.id.to_string(),
             render::age(leaving.summary.time, now),
             render::bytes(leaving.freed_bytes),
             render::bytes(leaving.freed_with_older_bytes),
-            with_notes(why(leaving, policy), &leaving.summary, plan),
-        ]);
+        ];
+        table.add_with_notes(cells, vec![with_notes(why(leaving, policy), &leaving.summary, plan)]);
     }
     for kept in plan.keep.iter().rev() {
         let reasons: Vec<String> = kept.reasons.iter().map(|reason| render::safe(&reason.to_string(), 80)).collect();
-        rows.push(vec![
+        let cells = vec![
             "keep".to_owned(),
             kept.summary.id.to_string(),
             render::age(kept.summary.time, now),
             String::new(),
             String::new(),
-            with_notes(reasons.join(", "), &kept.summary, plan),
-        ]);
+        ];
+        table.add_with_notes(cells, vec![with_notes(reasons.join(", "), &kept.summary, plan)]);
     }
-    let mut text = format!("{policy}\n{}\n", rules.text());
-    if rows.is_empty() {
-        return text + "no snapshots yet: chsnap create takes one\n";
+    let head = layout::prose(&format!("{policy}\n{}\n", rules.text()), width);
+    if plan.keep.is_empty() && plan.remove.is_empty() {
+        return head + "no snapshots yet: chsnap create takes one\n";
     }
-    text.push_str(&render::table(&columns, rows));
-    let (kept, removed) = (plan.keep.len() as u64, plan.remove.len() as u64);
-    if removed == 0 {
-        return text + &format!("\nkeep {kept}, remove none\n") + &stale_text(plan, now);
+    head + &table.render(width) + &layout::prose(&verdict_text(plan, now), width)
+}
+
+fn verdict_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
+    let mut text = String::new();
+    let (kept, removed) = (render::thousands(plan.keep.len() as u64), render::thousands(plan.remove.len() as u64));
+    if plan.remove.is_empty() {
+        return format!("\nkeep {kept}, remove none\n") + &stale_text(plan, now);
     }
     let freed = &plan.freed;
     writeln!(
@@ -265,10 +292,10 @@ fn text(plan: &PrunePlan, rules: &RulesInForce, now: DateTime<Utc>) -> String {
     text + &stale_text(plan, now)
 }
 
-/// So many snapshots of a series are named in the command that removes them.
+/// How many snapshots of a series are named in the command that removes them.
 const NAMED: usize = 20;
 
-/// Series that nothing is added to any more, each with its bytes and the command that removes it.
+/// Series that get no new snapshots any more, each with its bytes and the command that removes it.
 fn stale_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
     let line = |stale: &Stale| {
         let (count, age) = (stale.snapshots.len(), render::age(stale.newest, now));
@@ -287,75 +314,74 @@ fn stale_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
     plan.stale.iter().map(line).collect()
 }
 
-fn document(plan: &PrunePlan, verdict: Verdict, rules: &RulesInForce, output: &Output) -> Value {
-    let policy = &rules.policy;
-    let series = |summary: &Summary| summary.series.as_ref().map(ToString::to_string);
-    let keep: Vec<Value> = plan
-        .keep
-        .iter()
-        .map(|kept| {
-            let reasons: Vec<String> = kept.reasons.iter().map(ToString::to_string).collect();
-            let (id, time, name) = (kept.summary.id, kept.summary.time, &kept.summary.label.text);
-            json!({
-                "id": id, "time": time, "name": name, "series": series(&kept.summary),
-                "incomplete": kept.summary.incomplete, "reasons": reasons,
-            })
-        })
-        .collect();
-    let remove: Vec<Value> = plan
-        .remove
-        .iter()
-        .map(|leaving| {
-            json!({
-                "id": leaving.summary.id,
-                "time": leaving.summary.time,
-                "name": leaving.summary.label.text,
-                "series": series(&leaving.summary),
-                "incomplete": leaving.summary.incomplete,
-                "reason": reason(leaving),
-                "freed_bytes": leaving.freed_bytes,
-                "freed_with_older_bytes": leaving.freed_with_older_bytes,
-            })
-        })
-        .collect();
+fn series_of(summary: &Summary) -> Option<String> {
+    summary.series.as_ref().map(ToString::to_string)
+}
+
+fn kept_row(kept: &RetainedSnapshot) -> KeptRow {
+    KeptRow {
+        id: kept.summary.id,
+        time: kept.summary.time,
+        name: kept.summary.label.text.clone(),
+        series: series_of(&kept.summary),
+        incomplete: kept.summary.incomplete,
+        reasons: kept.reasons.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn removed_row(leaving: &Leaving) -> RemovedRow {
+    RemovedRow {
+        id: leaving.summary.id,
+        time: leaving.summary.time,
+        name: leaving.summary.label.text.clone(),
+        series: series_of(&leaving.summary),
+        incomplete: leaving.summary.incomplete,
+        reason: reason(leaving).to_owned(),
+        freed_bytes: leaving.freed_bytes,
+        freed_with_older_bytes: leaving.freed_with_older_bytes,
+    }
+}
+
+fn document(plan: &PrunePlan, verdict: PruneVerdict, rules: &RulesInForce) -> PruneDocument {
+    let (policy, cost) = (&rules.policy, &plan.cost);
     let guards: Vec<String> = plan.guards.iter().map(ToString::to_string).collect();
-    let stale: Vec<Value> = (plan.stale.iter())
-        .map(|stale| {
-            json!({
-                "series": stale.series, "newest": stale.newest, "snapshots": stale.snapshots,
-                "freed_bytes": stale.freed_bytes,
-            })
-        })
-        .collect();
-    let refused_because = match verdict {
-        Verdict::Refused => Some(guards.join("; ")),
-        Verdict::Unconfirmed => Some("not confirmed: --yes carries the plan out".to_owned()),
-        _ => None,
+    let (reason, hint) = match verdict {
+        PruneVerdict::Refused => (Some(guards.join("; ")), Some(TO_OVERRIDE)),
+        PruneVerdict::Unconfirmed => (Some("not confirmed: --yes carries the plan out".to_owned()), Some(TO_CONFIRM)),
+        PruneVerdict::Nothing | PruneVerdict::DryRun | PruneVerdict::Pruned => (None, None),
     };
-    let document = json!({
-        "schema": output.schema(),
-        "state": verdict.name(),
-        "reason": refused_because,
-        "policy": policy.to_string(),
-        "rules": rules.json(),
-        "main_series": plan.main_series.to_string(),
-        "zone": policy.zone.name(),
-        "keep": keep,
-        "remove": remove,
-        "freed_bytes": plan.freed.freed_bytes,
-        "exclusive_bytes": plan.freed.file_bytes,
-        "directory_bytes": plan.freed.directory_bytes,
-        "freed_with_trash_bytes": plan.freed.freed_with_trash_bytes,
-        "is_enough": plan.free.map(|free| free.is_enough),
-        "stale_series": stale,
-        "guards": guards,
-        "cost": {
-            "asked_files": plan.cost.asked_files,
-            "seconds": {
-                "index": plan.cost.index.as_secs_f64(), "list": plan.cost.list.as_secs_f64(),
-                "stat": plan.cost.stat.as_secs_f64(), "sum": plan.cost.sum.as_secs_f64(),
+    let stale_row = |stale: &Stale| StaleRow {
+        series: stale.series.clone(),
+        newest: stale.newest,
+        snapshots: stale.snapshots.clone(),
+        freed_bytes: stale.freed_bytes,
+    };
+    PruneDocument {
+        state: verdict.name().to_owned(),
+        reason,
+        hint: hint.map(str::to_owned),
+        policy: policy.to_string(),
+        rules: rules.rows(),
+        main_series: plan.main_series.to_string(),
+        zone: policy.zone.name().to_owned(),
+        keep: plan.keep.iter().map(kept_row).collect(),
+        remove: plan.remove.iter().map(removed_row).collect(),
+        freed_bytes: plan.freed.freed_bytes,
+        exclusive_bytes: plan.freed.file_bytes,
+        directory_bytes: plan.freed.directory_bytes,
+        freed_with_trash_bytes: plan.freed.freed_with_trash_bytes,
+        is_enough: plan.free.map(|free| free.is_enough),
+        stale_series: plan.stale.iter().map(stale_row).collect(),
+        guards,
+        cost: CostRow {
+            asked_files: cost.asked_files,
+            listed_snapshots: None,
+            seconds: CostSeconds {
+                index: cost.index.as_secs_f64(),
+                list: cost.list.as_secs_f64(),
+                stat: cost.stat.as_secs_f64(),
+                sum: cost.sum.as_secs_f64(),
             },
         },
-    });
-    with_warnings(document, &plan.warnings)
+    }
 }

@@ -1,10 +1,12 @@
-//! Figures, times and tables as a person reads them.
+//! Figures, times and tables in readable form.
 
 use chrono::{DateTime, Utc};
-pub(super) use chsnap::model::{count, size as bytes, thousands};
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
+pub(super) use chsnap::model::{count, size as bytes, span, thousands};
 
-/// How long ago, in its largest unit; a time to come says so.
+pub(super) use super::layout::Align;
+use super::layout::{self, TextTable, Width};
+
+/// The age in its largest unit; a time in the future is marked as such.
 pub(super) fn age(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - time).num_seconds();
     let (number, unit) = match seconds.unsigned_abs() {
@@ -16,7 +18,7 @@ pub(super) fn age(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if seconds < 0 { format!("in {number} {unit}") } else { format!("{number} {unit}") }
 }
 
-/// Letters of a message that are shown. Its text may be from elsewhere, and of any length.
+/// Letters of a message that are shown. Its text may come from elsewhere, and have any length.
 pub(super) const MESSAGE_LIMIT: usize = 8192;
 
 /// The first `limit` letters of a text.
@@ -28,7 +30,7 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
     cut
 }
 
-/// Text from elsewhere, with what would garble a terminal escaped, and cut at `limit` letters.
+/// Text from elsewhere, with everything escaped that would garble a terminal, and cut at `limit` letters.
 pub(super) fn safe(text: &str, limit: usize) -> String {
     let mut safe = String::new();
     for letter in cut(text, limit).chars() {
@@ -45,7 +47,7 @@ pub(super) fn safe(text: &str, limit: usize) -> String {
 
 const BAR_WIDTH: u64 = 10;
 
-/// A bar of at most ten letters, as long as `part` is of `whole`.
+/// A bar of at most ten letters, whose length shows the share of `part` in `whole`.
 pub(super) fn bar(part: u64, whole: u64) -> String {
     let eighths = (u128::from(part) * u128::from(BAR_WIDTH) * 8).checked_div(u128::from(whole)).unwrap_or(0);
     let eighths = usize::try_from(eighths).unwrap_or(0);
@@ -53,38 +55,15 @@ pub(super) fn bar(part: u64, whole: u64) -> String {
     format!("{}{rest}", "█".repeat(eighths / 8))
 }
 
-/// A column's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
-    Left,
-    Right,
-}
-
-/// A table without lines, its header bold on a terminal.
-pub(super) fn table(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let side = |align: Align| match align {
-        Align::Left => CellAlignment::Left,
-        Align::Right => CellAlignment::Right,
+/// A table that is the same on every terminal, its header bold.
+pub(super) fn table(columns: &[(&'static str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let column = |(title, align): &(&'static str, Align)| match align {
+        Align::Left => layout::left(title),
+        Align::Right => layout::right(title),
     };
-    let mut table = Table::new();
-    // Styled whatever comfy-table thinks of the terminal: the output takes away what is not wanted.
-    table.enforce_styling();
-    table.load_style(comfy_table::presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(
-        columns.iter().map(|(name, align)| Cell::new(name).add_attribute(Attribute::Bold).set_alignment(side(*align))),
-    );
-    for (index, _) in columns.iter().enumerate() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_padding((0, 2));
-        }
-    }
-    for row in rows {
-        let cells = row.into_iter().zip(columns).map(|(text, (_, align))| Cell::new(text).set_alignment(side(*align)));
-        table.add_row(cells.collect::<Vec<_>>());
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n") + "\n"
+    let mut table = TextTable::new(columns.iter().map(column));
+    rows.into_iter().for_each(|row| table.add(row));
+    table.render(Width::Unlimited)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use chsnap::ops::usage::measure;
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::Repository;
-use serde_json::json;
 
+use super::documents::{RmDocument, texts};
 use super::globals::Globals;
 use super::opening;
-use super::output::{Output, with_warnings};
+use super::output::Output;
 use super::{CommandResult, DONE, WARNED, render};
 
 /// Move snapshots to the trash; undo brings them back, gc frees their space
@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    // It never asks: --yes is there so that a script may give it to every command that removes.
+    // rm never asks; it accepts --yes so that a script can pass it to every command that removes something.
     let Args { snapshots, force, dry_run, yes: _ } = args;
     let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
@@ -41,8 +41,13 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let locked = repository.lock("rm", now, globals.lock_wait).map_err(OpError::from)?;
     let ids = ops::remove(&locked, &references, *force, now)?;
     if output.is_json() {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        output.json(&json!({"schema": output.schema(), "removed": ids}));
+        let document = RmDocument {
+            state: "removed".to_owned(),
+            removed: texts(&ids),
+            freed_bytes: None,
+            freed_with_trash_bytes: None,
+        };
+        output.document(&document, &[]);
     } else {
         for id in &ids {
             output.text(&format!("removed {id}\n"));
@@ -58,11 +63,13 @@ fn would_remove(repository: &Repository, ids: &[SnapshotId], globals: &Globals, 
     let measured = measure(repository, &globals.paths(), globals.jobs_for(repository))?;
     let freed = measured.freed(ids);
     if output.is_json() {
-        let document = json!({
-            "schema": output.schema(), "state": "dry_run", "removed": ids, "freed_bytes": freed.freed_bytes,
-            "freed_with_trash_bytes": freed.freed_with_trash_bytes,
-        });
-        output.json(&with_warnings(document, &measured.warnings));
+        let document = RmDocument {
+            state: "dry_run".to_owned(),
+            removed: texts(ids),
+            freed_bytes: Some(freed.freed_bytes),
+            freed_with_trash_bytes: Some(freed.freed_with_trash_bytes),
+        };
+        output.document(&document, &measured.warnings);
     } else {
         for id in ids {
             output.text(&format!("would remove {id}\n"));

@@ -1,18 +1,18 @@
-//! The rules of retention as the command line and the configuration files give them.
+//! The rules of retention that the command line and the configuration files give.
 
 use chsnap::plan::retention::Policy;
 use clap::FromArgMatches as _;
 use clap::parser::ValueSource;
 
 use super::Cli;
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::policy::{GivenRule, PolicyArgs, RuleSources, is_of_policy};
 use super::settings::{self, Layer, Schema};
 
-/// The commands whose rules on the command line and in the files are told apart.
+/// The commands that distinguish rules on the command line from rules in the files.
 const BY_SOURCE: [&str; 2] = ["prune", "simulate"];
 
-/// Which rules a command line gives, and which the files.
+/// Determines which rules come from the command line, and which from the files.
 pub(super) fn sources(schema: &Schema, layer: &Layer, found: &clap::ArgMatches) -> RuleSources {
     let Some((name, found)) = found.subcommand().filter(|(name, _)| BY_SOURCE.contains(name)) else {
         return RuleSources::default();
@@ -43,10 +43,10 @@ pub(super) fn sources(schema: &Schema, layer: &Layer, found: &clap::ArgMatches) 
     sources
 }
 
-/// The policy, unless it has no rule: what nobody asked to keep must not go for that.
-pub(super) fn with_a_rule(policy: Policy) -> Result<Policy, Failure> {
+/// The policy, unless it has no rule: a missing rule must not remove snapshots.
+pub(super) fn with_a_rule(policy: Policy) -> Result<Policy, CommandFailure> {
     if policy.is_empty() {
-        return Err(Failure::usage("no rule says what to keep").with_hint(
+        return Err(CommandFailure::usage("no rule says what to keep").with_hint(
             "give one at least, for example --keep-daily 7 --keep-weekly 4 --keep-monthly 12; --min-keep and --min-age \
              are floors below the rules, and no rules themselves",
         ));

@@ -1,22 +1,23 @@
-use std::fmt::Write as _;
-
 use chrono::{DateTime, Utc};
-use chsnap::model::{Warning, WarningKind};
+use chsnap::model::{LackedMutation, PartName, Warning, WarningKind};
 use chsnap::ops::{self, Shown};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{TableEntry, TableState};
-use serde_json::{Map, Value, json};
 
 use super::access_text;
-use super::create::merge;
+use super::create::moment_text;
+use super::documents::{DrilledRow, PinRow, ShowDocument, ShownTable, VerifiedRow};
 use super::globals::Globals;
-use super::list::{verified, verified_text};
+use super::layout::{self, ENGINE, TextTable, Width, left, name, right};
+use super::list::verified_text;
 use super::opening;
-use super::output::{Output, insert_path, insert_warnings};
+use super::output::{Output, path_base64};
 use super::pin;
 use super::render;
-use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED, series};
+
+/// How many of the parts that lack a mutation are named.
+const NAMED_PARTS: usize = 3;
 
 /// Show one snapshot: its tables, where it is, what was noted when it was made
 #[derive(Debug, clap::Args)]
@@ -43,9 +44,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         return Ok(show_access(&access, args.secrets, &shown, output));
     }
     if output.is_json() {
-        output.json(&document(&shown, output));
+        output.document(&document(&shown), &shown.manifest.all_warnings());
     } else {
-        output.text(&text(&shown, now));
+        output.text(&text(&shown, now, output.width()));
         output.warnings(&shown.manifest.warnings);
     }
     Ok(DONE)
@@ -54,15 +55,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, output: &Output) -> u8 {
     let warnings = access_text::warnings(access);
     if output.is_json() {
-        let mut document = document(shown, output);
-        if let Value::Object(fields) = &mut document {
-            fields.insert("access".to_owned(), access_text::rows(access, with_secrets).into());
-            fields.insert("access_warnings".to_owned(), json!(warnings));
-            let own = warnings.iter().map(|message| Warning::new(WarningKind::AccessUnreadable, message));
-            let of_snapshot = shown.manifest.all_warnings();
-            insert_warnings(fields, &of_snapshot.into_iter().chain(own).collect::<Vec<_>>());
-        }
-        output.json(&document);
+        let own = warnings.iter().map(|message| Warning::new(WarningKind::AccessUnreadable, message));
+        let all: Vec<Warning> = shown.manifest.all_warnings().into_iter().chain(own).collect();
+        let document = ShowDocument {
+            access: Some(access_text::rows(access, with_secrets)),
+            access_warnings: Some(warnings.clone()),
+            ..document(shown)
+        };
+        output.document(&document, &all);
     } else {
         output.text(&access_text::statements(access, with_secrets));
         output.warnings(&warnings);
@@ -70,41 +70,45 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, out
     if warnings.is_empty() { DONE } else { WARNED }
 }
 
-fn document(shown: &Shown, output: &Output) -> Value {
-    let mut document = Map::new();
-    merge(&mut document, &shown.manifest);
-    for table in document.get_mut("tables").and_then(Value::as_array_mut).into_iter().flatten() {
-        // In the manifest it has a state that earlier versions know.
-        if let Some(fields) = table.as_object_mut().filter(|fields| fields.contains_key("dump")) {
-            fields.insert("state".to_owned(), "dumped".into());
-        }
+fn document(shown: &Shown) -> ShowDocument {
+    let manifest = shown.manifest.clone();
+    ShowDocument {
+        state: "complete".to_owned(),
+        format: manifest.format,
+        chsnap: manifest.chsnap,
+        id: manifest.id,
+        sequence: manifest.sequence,
+        time: manifest.time,
+        sealed: manifest.sealed,
+        label: manifest.label,
+        server: manifest.server,
+        settings: manifest.settings,
+        imported: manifest.imported,
+        moment: manifest.moment,
+        copied: manifest.copied,
+        previous: manifest.previous,
+        totals: manifest.totals,
+        placed: manifest.placed,
+        dumped: manifest.dumped,
+        databases: manifest.databases,
+        table_list: manifest.tables.iter().map(ShownTable::from).collect(),
+        metadata: manifest.metadata,
+        parts_blake3: manifest.parts_blake3,
+        series: shown.summary.series.as_ref().map(ToString::to_string),
+        series_label: series::label(&shown.summary, &shown.series.main),
+        incomplete: shown.summary.incomplete,
+        path: shown.path.to_string_lossy().into_owned(),
+        path_base64: path_base64(&shown.path),
+        pinned: shown.pin.is_some(),
+        pin: shown.pin.as_ref().map(PinRow::from),
+        verified: VerifiedRow::of(&shown.check),
+        drilled: shown.drill.as_ref().map(DrilledRow::from),
+        access: None,
+        access_warnings: None,
     }
-    let dumped = json!(shown.manifest.dumped);
-    document.insert("dumped".to_owned(), dumped);
-    // As in every answer, `tables` is how many were taken; the list of them has a name of its own.
-    if let Some(tables) = document.remove("tables") {
-        document.insert("table_list".to_owned(), tables);
-    }
-    document.remove("totals");
-    merge(&mut document, &shown.manifest.totals);
-    document.insert("schema".to_owned(), output.schema().into());
-    document.insert("state".to_owned(), "complete".into());
-    document.insert("series".to_owned(), json!(shown.summary.series.as_ref().map(ToString::to_string)));
-    series::insert_label(&mut document, &shown.summary, &shown.series);
-    if shown.summary.incomplete {
-        document.insert("incomplete".to_owned(), true.into());
-    }
-    insert_path(&mut document, "path", &shown.path);
-    document.insert("pinned".to_owned(), shown.pin.is_some().into());
-    document.insert("verified".to_owned(), verified(&shown.check));
-    if let Some(pin) = &shown.pin {
-        document.insert("pin".to_owned(), json!(pin));
-    }
-    document.insert("drilled".to_owned(), json!(shown.drill));
-    Value::Object(document)
 }
 
-fn text(shown: &Shown, now: DateTime<Utc>) -> String {
+fn text(shown: &Shown, now: DateTime<Utc>, width: Width) -> String {
     let manifest = &shown.manifest;
     let totals = &manifest.totals;
     let mut lines = vec![
@@ -141,6 +145,14 @@ fn text(shown: &Shown, now: DateTime<Utc>) -> String {
             ),
         ),
     ];
+    if let Some(copied) = &manifest.copied {
+        let (path, time) = (render::safe(&copied.path, 200), copied.time.format("%Y-%m-%d %H:%M:%S UTC"));
+        lines.push(("copied", format!("from {path}, {time}")));
+    }
+    if let Some(moment) = &manifest.moment {
+        let text = moment_text(moment, manifest.off_moment_tables());
+        lines.push(("moment", format!("{text}, at {}", moment.from.format("%Y-%m-%d %H:%M:%S%.3f UTC"))));
+    }
     if !manifest.dumped.is_empty() {
         let dumped = &manifest.dumped;
         let text = format!(
@@ -157,6 +169,11 @@ fn text(shown: &Shown, now: DateTime<Utc>) -> String {
     if let Some(label) = series::label(&shown.summary, &shown.series.main) {
         lines.push(("series", format!("[{}]", render::safe(&label, 200))));
     }
+    for table in &manifest.tables {
+        for mutation in &table.keeper_mutations {
+            lines.push(("mutation", keeper_mutation(table, mutation)));
+        }
+    }
     if shown.summary.incomplete {
         lines.push(("lacks", "a table that it could have had: it is incomplete".to_owned()));
     }
@@ -167,22 +184,20 @@ fn text(shown: &Shown, now: DateTime<Utc>) -> String {
     if let Some(drill) = &shown.drill {
         lines.push(("drilled", drilled(drill, now)));
     }
-    let mut text = String::new();
-    for (name, value) in lines {
-        writeln!(text, "{name:<9} {}", render::safe(&value, 400)).expect("writing to a String cannot fail");
+    let lines: Vec<(&str, String)> = lines.into_iter().map(|(name, value)| (name, render::safe(&value, 400))).collect();
+    let mut table = TextTable::new([
+        name("TABLE"),
+        left("ENGINE").cut_to(ENGINE).dropped(3),
+        right("PARTS").dropped(2),
+        right("FILES").dropped(1),
+        right("ROWS"),
+        right("TO RESTORE"),
+    ]);
+    for entry in &manifest.tables {
+        let (cells, notes) = row(entry);
+        table.add_with_notes(cells, notes);
     }
-    let columns = [
-        ("TABLE", Left),
-        ("ENGINE", Left),
-        ("PARTS", Right),
-        ("FILES", Right),
-        ("ROWS", Right),
-        ("TO RESTORE", Right),
-        ("NOTES", Left),
-    ];
-    text.push('\n');
-    text.push_str(&render::table(&columns, manifest.tables.iter().map(row)));
-    text
+    format!("{}\n{}", layout::facts(&lines, width), table.render(width))
 }
 
 fn drilled(drill: &ops::Drill, now: DateTime<Utc>) -> String {
@@ -199,7 +214,23 @@ fn drilled(drill: &ops::Drill, now: DateTime<Utc>) -> String {
     format!("{} ago: {outcome}", render::age(drill.time, now))
 }
 
-fn row(table: &TableEntry) -> Vec<String> {
+/// A mutation whose effect the snapshot does not contain.
+fn keeper_mutation(table: &TableEntry, mutation: &LackedMutation) -> String {
+    let lacking = match mutation.parts.as_slice() {
+        [] => "which of its parts lack it is not known".to_owned(),
+        parts => {
+            let of = render::thousands(table.parts);
+            let named: Vec<&str> = parts.iter().take(NAMED_PARTS).map(PartName::as_str).collect();
+            let more = if parts.len() > NAMED_PARTS { ", …" } else { "" };
+            format!("{} of {of} parts lack it ({}{more})", parts.len(), named.join(", "))
+        }
+    };
+    let command = if mutation.command.is_empty() { "(its statement is not known)" } else { &mutation.command };
+    format!("{} of {}, which only Keeper has: {lacking}: {command}", mutation.id, table.name())
+}
+
+/// The figures of a table, and the notes on it.
+fn row(table: &TableEntry) -> (Vec<String>, Vec<String>) {
     let is_taken = table.state == TableState::Taken;
     // The figures of a table without parts are those of its dump.
     let (files, rows, bytes) = match &table.dump {
@@ -220,6 +251,9 @@ fn row(table: &TableEntry) -> Vec<String> {
     if table.remote_parts > 0 {
         notes.push(format!("NOT WHOLE: {} on other disks not taken", render::count(table.remote_parts, "part")));
     }
+    if let Some(off_moment) = table.off_moment.as_ref() {
+        notes.push(format!("not of the moment: {}", off_moment.reason));
+    }
     if table.is_detached {
         notes.push("detached".to_owned());
     }
@@ -236,14 +270,13 @@ fn row(table: &TableEntry) -> Vec<String> {
     if table.detached_parts > 0 {
         notes.push(format!("{} not taken", render::count(table.detached_parts, "detached part")));
     }
-    let name = table.name();
-    vec![
-        render::safe(&name.to_string(), 100),
+    let cells = vec![
+        render::safe(&table.name().to_string(), 400),
         render::safe(&table.engine, 40),
         figure(render::thousands(table.parts)),
         of_files(render::thousands(files)),
         of_files(rows.map_or_else(|| "?".to_owned(), render::thousands)),
         of_files(render::bytes(bytes)),
-        render::safe(&notes.join("; "), 200),
-    ]
+    ];
+    (cells, notes.iter().map(|note| render::safe(note, 200)).collect())
 }

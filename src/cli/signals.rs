@@ -1,25 +1,24 @@
-//! SIGINT, SIGTERM and SIGHUP ask the engine to stop and undo; a second one ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP make the engine stop and undo its work; a second one ends the process at once.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// The last of them that came; 0 before the first.
+/// The last signal that arrived; 0 before the first.
 static LAST: AtomicI32 = AtomicI32::new(0);
 
-/// The signals that end a command: an interrupt, a stop, and the end of the terminal that it runs in, unless the command
-/// was started to outlive that (`nohup`).
+/// The signals that end a command: an interrupt, a termination request, and the hangup of its terminal, unless the
+/// command was started to outlive that (`nohup`).
 fn ending() -> impl Iterator<Item = i32> {
     let outlives = chsnap::fs::is_signal_ignored(SIGHUP.unsigned_abs());
     [SIGINT, SIGTERM].into_iter().chain((!outlives).then_some(SIGHUP))
 }
 
-/// A flag that becomes true at the first signal.
-/// `tell` says so to the person at the terminal.
+/// Returns a flag that becomes true at the first signal. With `tell`, a message at the terminal reports the signal.
 pub(super) fn watch(tell: bool) -> Arc<AtomicBool> {
     static WATCHED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    // A command that is a step of another one has the flag of that one.
+    // A command that is a step of another one shares its flag.
     Arc::clone(WATCHED.get_or_init(|| start_watching(tell)))
 }
 
@@ -28,7 +27,7 @@ fn start_watching(tell: bool) -> Arc<AtomicBool> {
     let signals: Vec<i32> = ending().collect();
     let caught = signals.iter().try_for_each(|signal| {
         let flag = Arc::clone(&interrupted);
-        // In this order: the second signal finds the flag set and ends the process with the code of that signal.
+        // The order matters: the second signal finds the flag set and ends the process with the code of that signal.
         signal_hook::flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&flag))
             .and_then(|_| signal_hook::flag::register(*signal, flag))
             .map(drop)
@@ -51,7 +50,7 @@ fn start_watching(tell: bool) -> Arc<AtomicBool> {
     interrupted
 }
 
-/// Ends the process at the first signal, with its exit code: for commands that a kill cannot hurt.
+/// Ends the process at the first signal, with that signal's exit code: for commands that a kill cannot harm.
 pub(super) fn end_at_once() {
     for signal in ending() {
         let always = Arc::new(AtomicBool::new(true));

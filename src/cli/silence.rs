@@ -1,18 +1,18 @@
-//! A repository behind a network whose server does not answer.
+//! Watches a repository on a network filesystem whose server may stop answering.
 
 use std::time::Duration;
 
 use chsnap::fs;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::globals::Globals;
 use super::output::Output;
 
-/// After so long without an answer the person is told, and again after each time twice as long.
+/// The user is notified after this time without an answer, and again each time the silence has doubled.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Tells when the repository's filesystem leaves questions unanswered, and ends the process when it has done so for as
-/// long as the person allows. That is a kill: nothing half stands, and the next run puts the rest right.
+/// Reports when the repository's filesystem leaves requests unanswered, and ends the process after the time that the
+/// user allows. That is like a kill: nothing is left half visible, and the next run cleans up.
 pub(super) fn watch(globals: &Globals, command: &str) {
     let Some(repository) = globals.repo.clone() else { return };
     let (output, limit) = (Output::new(globals, command), globals.storage_timeout);
@@ -20,7 +20,7 @@ pub(super) fn watch(globals: &Globals, command: &str) {
     let mut last = Duration::ZERO;
     let told = move |waited: Duration| {
         if !limit.is_zero() && waited >= limit {
-            let silent = Failure::failed(format!(
+            let silent = CommandFailure::failed(format!(
                 "the filesystem of {shown} has not answered for {} s",
                 waited.as_secs()
             ))
@@ -38,6 +38,6 @@ pub(super) fn watch(globals: &Globals, command: &str) {
         }
     };
     if let Err(error) = fs::watch_silence(&repository, told) {
-        tracing::debug!(%error, "nobody tells when the repository's filesystem does not answer");
+        tracing::debug!(%error, "a filesystem that does not respond will not be reported");
     }
 }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
 use chsnap::plan::retention::{Fate, Policy, Reason, decide, rehearse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::calendar::{Calendar, Mark};
+use super::calendar::{Calendar, DayMark};
+use super::documents::{SimulateDocument, SimulatedRow};
 use super::globals::{Globals, duration};
+use super::layout::{self, TextTable, left, right};
 use super::output::Output;
 use super::policy::PolicyArgs;
 use super::render;
-use super::render::Align::{Left, Right};
 use super::rules::with_a_rule;
-use super::times::{self, Listed};
-use super::{CommandResult, DONE, Failure};
+use super::times::{self, SimulatedSnapshot};
+use super::{CommandFailure, CommandResult, DONE};
 
 /// Show what rules would keep, over a calendar or of a list of times; touches nothing
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub(super) struct Args {
     /// A JSON array of RFC 3339 times, or of objects with time, series, name and tags, instead; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["days", "every"])]
     times: Option<PathBuf>,
-    /// The time that it is taken to be, RFC 3339 [default: now]
+    /// Time to use as the present, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     now: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -43,7 +44,7 @@ const EXAMPLES: &str = "Examples:
 
 It needs no repository and no server. Rules given here take the place of those of the configuration files.";
 
-/// Snapshots in a calendar: with rules that keep them all, more would take longer than anyone waits.
+/// Limit of snapshots in a calendar: with rules that keep them all, more would take too long.
 const CALENDAR_LIMIT: i64 = 20_000;
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -73,7 +74,22 @@ fn why(fate: &Fate) -> String {
     render::safe(&reasons(&fate.reasons).join(", "), 200)
 }
 
-fn of_list(list: &[Listed], policy: &Policy, now: DateTime<Utc>, output: &Output) {
+/// A snapshot of a list, with the reasons if it stays.
+fn listed_row(listed: &SimulatedSnapshot, reasons: Option<Vec<String>>) -> SimulatedRow {
+    let text = |name: &str| listed.given.get(name).and_then(Value::as_str).map(str::to_owned);
+    let tags = &listed.candidate.tags;
+    SimulatedRow {
+        time: text("time").unwrap_or_default(),
+        reasons,
+        removed: None,
+        id: text("id"),
+        name: text("name"),
+        tags: (!tags.is_empty()).then(|| tags.iter().map(ToString::to_string).collect()),
+        series: text("series"),
+    }
+}
+
+fn of_list(list: &[SimulatedSnapshot], policy: &Policy, now: DateTime<Utc>, output: &Output) {
     let candidates: Vec<_> = list.iter().map(|listed| listed.candidate.clone()).collect();
     let fates = decide(&candidates, policy, now);
     let listed = |fate: &Fate| list.get(fate.index);
@@ -81,33 +97,29 @@ fn of_list(list: &[Listed], policy: &Policy, now: DateTime<Utc>, output: &Output
         let (mut keep, mut remove) = (Vec::new(), Vec::new());
         for fate in &fates {
             let Some(listed) = listed(fate) else { continue };
-            let mut row = listed.given.clone();
-            if fate.is_kept() {
-                row.insert("reasons".to_owned(), json!(reasons(&fate.reasons)));
-                keep.push(Value::Object(row));
-            } else {
-                remove.push(Value::Object(row));
-            }
+            let row = listed_row(listed, fate.is_kept().then(|| reasons(&fate.reasons)));
+            if fate.is_kept() { keep.push(row) } else { remove.push(row) }
         }
-        output.json(&json!({
-            "schema": output.schema(), "now": now, "zone": policy.zone, "policy": policy, "keep": keep, "remove": remove,
-        }));
+        let (zone, policy) = (policy.zone.name().to_owned(), policy.clone());
+        output.document(&SimulateDocument { now, zone, policy, taken: None, most: None, keep, remove }, &[]);
         return;
     }
     let kept = fates.iter().filter(|fate| fate.is_kept()).count();
-    let columns = [("SNAPSHOT", Left), ("AGE", Right), ("", Left), ("WHY", Left)];
-    let rows = fates.iter().filter_map(|fate| {
-        let listed = listed(fate)?;
+    let mut table = TextTable::new([left("SNAPSHOT").cut_to(25), right("AGE"), left("")]).with_notes_named("WHY");
+    for fate in &fates {
+        let Some(listed) = listed(fate) else { continue };
         let given = listed.given.get("time").and_then(Value::as_str).unwrap_or_default();
         let candidate = &listed.candidate;
         let name = candidate.name.iter().chain(&candidate.tags).map(|text| render::safe(text, 40));
         let series = candidate.is_other.then(|| format!("[{}]", render::safe(&candidate.series, 60)));
         let shown = std::iter::once(render::safe(given, 60)).chain(name).chain(series).collect::<Vec<_>>().join("  ");
         let (what, why) = if fate.is_kept() { ("keep", why(fate)) } else { ("remove", "no rule keeps it".to_owned()) };
-        Some(vec![shown, render::age(listed.candidate.time, now), what.to_owned(), why])
-    });
-    output.text(&format!("{policy}\n\n{}", render::table(&columns, rows)));
-    output.text(&format!("\n{} kept, {} removed\n", render::thousands(kept as u64), fates.len() - kept));
+        table.add_with_notes(vec![shown, render::age(listed.candidate.time, now), what.to_owned()], vec![why]);
+    }
+    output.prose(&format!("{policy}\n\n"));
+    output.text(&table.render(output.width()));
+    let (kept, removed) = (render::thousands(kept as u64), render::thousands((fates.len() - kept) as u64));
+    output.text(&format!("\n{kept} kept, {removed} removed\n"));
 }
 
 fn of_calendar(
@@ -116,57 +128,67 @@ fn of_calendar(
     now: DateTime<Utc>,
     globals: &Globals,
     output: &Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let every = i64::try_from(args.every.as_secs()).unwrap_or(i64::MAX);
     let count = (i64::from(args.days) * 86_400 - 1) / every + 1;
     if count > CALENDAR_LIMIT {
-        return Err(Failure::usage(format!(
+        return Err(CommandFailure::usage(format!(
             "{count} snapshots are more than the {CALENDAR_LIMIT} that a calendar has at most"
         ))
         .with_hint("take fewer --days, or a longer --every"));
     }
     let past = |steps: i64| now.checked_sub_signed(TimeDelta::try_seconds(steps * every)?);
     let taken: Option<Vec<DateTime<Utc>>> = (0..count).rev().map(past).collect();
-    let taken = taken.ok_or_else(|| Failure::usage("the calendar begins before all time"))?;
+    let taken = taken.ok_or_else(|| CommandFailure::usage("the calendar begins before all time"))?;
     let rehearsal = rehearse(&taken, policy);
     let time = |place: usize| taken.get(place).copied().unwrap_or_default();
     let shown = |place: usize| time(place).to_rfc3339_opts(SecondsFormat::AutoSi, true);
     if output.is_json() {
-        let keep =
-            rehearsal.kept.iter().map(|fate| json!({"time": shown(fate.index), "reasons": reasons(&fate.reasons)}));
-        let remove = rehearsal.removed.iter().map(|(place, at)| json!({"time": shown(*place), "removed": at}));
-        output.json(&json!({
-            "schema": output.schema(), "now": now, "zone": policy.zone, "policy": policy, "taken": taken.len(),
-            "most": rehearsal.most, "keep": keep.collect::<Vec<_>>(), "remove": remove.collect::<Vec<_>>(),
-        }));
+        let row = |place: usize, reasons: Option<Vec<String>>, removed: Option<DateTime<Utc>>| SimulatedRow {
+            time: shown(place),
+            reasons,
+            removed,
+            ..SimulatedRow::default()
+        };
+        let keep = rehearsal.kept.iter().map(|fate| row(fate.index, Some(reasons(&fate.reasons)), None));
+        let document = SimulateDocument {
+            now,
+            zone: policy.zone.name().to_owned(),
+            policy: policy.clone(),
+            taken: Some(taken.len() as u64),
+            most: Some(rehearsal.most as u64),
+            keep: keep.collect(),
+            remove: rehearsal.removed.iter().map(|(place, at)| row(*place, None, Some(*at))).collect(),
+        };
+        output.document(&document, &[]);
         return Ok(());
     }
     let local = |place: usize| time(place).with_timezone(&policy.zone);
     let mut calendar = Calendar::default();
     for fate in &rehearsal.kept {
-        calendar.add(local(fate.index).date_naive(), Mark::of(&fate.reasons));
+        calendar.add(local(fate.index).date_naive(), DayMark::of(&fate.reasons));
     }
     for (place, _) in &rehearsal.removed {
-        calendar.add(local(*place).date_naive(), Mark::Removed);
+        calendar.add(local(*place).date_naive(), DayMark::Removed);
     }
-    let mut text = format!("{policy}\n");
+    let mut text = layout::prose(&format!("{policy}\n"), output.width());
     let _ = writeln!(
         text,
         "{} taken, one every {}; {} left at the end, {} at once at most\n",
         render::count(taken.len() as u64, "snapshot"),
-        humantime::format_duration(args.every),
+        render::span(args.every),
         render::thousands(rehearsal.kept.len() as u64),
         render::thousands(rehearsal.most as u64),
     );
     text += &calendar.picture();
     if !globals.quiet {
-        let columns = [("LEFT", Left), ("AGE", Right), ("WHY", Left)];
-        let rows = rehearsal.kept.iter().map(|fate| {
+        let mut table = TextTable::new([left("LEFT"), right("AGE")]).with_notes_named("WHY");
+        for fate in &rehearsal.kept {
             let taken = local(fate.index).format("%a %Y-%m-%d %H:%M").to_string();
-            vec![taken, render::age(time(fate.index), now), why(fate)]
-        });
+            table.add_with_notes(vec![taken, render::age(time(fate.index), now)], vec![why(fate)]);
+        }
         text += "\n";
-        text += &render::table(&columns, rows);
+        text += &table.render(output.width());
     }
     output.text(&text);
     Ok(())

@@ -1,4 +1,4 @@
-//! The two streams of the process, written to so that nobody listening is no trouble.
+//! Writes to the two output streams of the process; a missing reader is not an error.
 
 use std::io::Write as _;
 
@@ -16,10 +16,10 @@ pub(super) fn write_stdout(text: &str, color: bool) -> std::io::Result<()> {
     }
 }
 
-/// Writes to stderr, where nobody may be listening.
+/// Writes to stderr, which may have no reader.
 pub(super) fn write_stderr(text: &str) {
     let mut stderr = std::io::stderr().lock();
     if stderr.write_all(text.as_bytes()).is_err() {
-        // There is nowhere left to say so.
+        // There is nowhere left to report it.
     }
 }

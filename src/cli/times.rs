@@ -1,17 +1,17 @@
-//! Lists of snapshots that a person gives: times, or what `chsnap list --json` prints.
+//! Lists of snapshots that the user supplies: times, or the output of `chsnap list --json`.
 
 use std::io::Read as _;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use chsnap::plan::retention::{Candidate, Standing};
+use chsnap::plan::retention::{Candidate, SnapshotHealth};
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 use super::render;
 
 /// A snapshot of such a list.
-pub(super) struct Listed {
+pub(super) struct SimulatedSnapshot {
     pub(super) candidate: Candidate,
     /// Its time, name, tags and id as they were given.
     pub(super) given: Map<String, Value>,
@@ -21,10 +21,10 @@ pub(super) struct Listed {
 const ALL: &str = "all";
 const LIMIT_BYTES: u64 = 256 << 20;
 
-/// Reads a list from a file, or from stdin where it is `-`.
-pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
+/// Reads a list from a file, or from stdin if the path is `-`.
+pub(super) fn read(path: &Path) -> Result<Vec<SimulatedSnapshot>, CommandFailure> {
     let cannot = |error: std::io::Error| {
-        Failure::failed(format!("cannot read the times in {}", path.display())).caused_by(error.to_string())
+        CommandFailure::failed(format!("cannot read the times in {}", path.display())).caused_by(error.to_string())
     };
     let mut bytes = Vec::new();
     let read = if path.as_os_str() == "-" {
@@ -34,22 +34,23 @@ pub(super) fn read(path: &Path) -> Result<Vec<Listed>, Failure> {
     };
     read.map_err(cannot)?;
     parse(&bytes).map_err(|reason| {
-        Failure::usage(format!("{} is no list of times: {reason}", path.display())).with_hint(
+        CommandFailure::usage(format!("{} is no list of times: {reason}", path.display())).with_hint(
             "it is a JSON array of RFC 3339 times, or of objects with time, series, name and tags: [\"2026-11-22T02:00:00Z\", \
              {\"time\": \"2026-11-21T02:00:00Z\", \"name\": \"release\"}]; what chsnap list --json prints is one too",
         )
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Listed>, String> {
+fn parse(bytes: &[u8]) -> Result<Vec<SimulatedSnapshot>, String> {
     let mut document: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let main = document.get("main_series").and_then(Value::as_str).map(str::to_owned);
     let snapshots = document.get_mut("snapshots").map(Value::take);
     let Value::Array(elements) = snapshots.unwrap_or(document) else { return Err("it is no array".to_owned()) };
     let numbered =
         |(place, element): (usize, Value)| listed(element).map_err(|reason| format!("element {}: {reason}", place + 1));
-    let mut list: Vec<Listed> = elements.into_iter().enumerate().map(numbered).collect::<Result<_, _>>()?;
-    // Where it is not said, the main series is the one without a selection, if there is one, else the first that is named.
+    let mut list: Vec<SimulatedSnapshot> = elements.into_iter().enumerate().map(numbered).collect::<Result<_, _>>()?;
+    // If the list does not say which series is the main one, it is the one without a selection, if there is one, else
+    // the first that is named.
     let has_all = list.iter().any(|listed| listed.candidate.series == ALL);
     let first = || list.first().filter(|_| !has_all).map(|listed| listed.candidate.series.clone());
     let main = main.or_else(first).unwrap_or_else(|| ALL.to_owned());
@@ -59,7 +60,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Listed>, String> {
     Ok(list)
 }
 
-fn listed(element: Value) -> Result<Listed, String> {
+fn listed(element: Value) -> Result<SimulatedSnapshot, String> {
     let mut given = match element {
         Value::String(_) => Map::from_iter([("time".to_owned(), element)]),
         Value::Object(fields) => fields,
@@ -82,10 +83,10 @@ fn listed(element: Value) -> Result<Listed, String> {
     let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let is_damaged = is_true(given.get("verified").and_then(|verified| verified.get("damaged")));
     let standing = match text("state")?.filter(|state| state != "complete") {
-        Some(state) => Standing::Unreadable(state),
-        None if is_true(given.get("incomplete")) => Standing::Incomplete,
-        None if is_damaged => Standing::Damaged,
-        None => Standing::Good,
+        Some(state) => SnapshotHealth::Unreadable(state),
+        None if is_true(given.get("incomplete")) => SnapshotHealth::Incomplete,
+        None if is_damaged => SnapshotHealth::Damaged,
+        None => SnapshotHealth::Good,
     };
     let candidate = Candidate {
         time: time.with_timezone(&Utc),
@@ -98,5 +99,5 @@ fn listed(element: Value) -> Result<Listed, String> {
         is_other: false,
     };
     given.retain(|name, value| matches!(name.as_str(), "id" | "time" | "name" | "tags" | "series") && !value.is_null());
-    Ok(Listed { candidate, given })
+    Ok(SimulatedSnapshot { candidate, given })
 }

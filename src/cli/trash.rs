@@ -1,53 +1,70 @@
-//! The trash as `list --trash` and `undo --list` show it.
+//! Shows the trash, for `list --trash` and `undo --list`.
 
 use chrono::Utc;
+use chsnap::model::Warning;
 use chsnap::ops::{self, TrashedSnapshot};
-use serde_json::{Value, json};
 
+use super::documents::{ListDocument, TrashRow};
 use super::globals::Globals;
-use super::output::{Output, with_warnings};
-use super::render::Align::{Left, Right};
+use super::layout::{TextTable, left, right};
+use super::output::Output;
 use super::{CommandResult, DONE, WARNED, opening, render};
 
-pub(super) fn show(globals: &Globals, output: &Output) -> CommandResult {
+/// Shows the trash; `print` builds the command's document from it.
+pub(super) fn show(
+    globals: &Globals,
+    output: &Output,
+    print: impl FnOnce(ListDocument, &Output, &[Warning]),
+) -> CommandResult {
     let repository = opening::open(globals)?;
     let trash = ops::trash(&repository, &globals.paths(), globals.jobs_for(&repository))?;
     if output.is_json() {
-        let rows: Vec<Value> = trash.snapshots.iter().map(row).collect();
-        let document = json!({"schema": output.schema(), "trash": rows, "freed_bytes": trash.freed_bytes});
-        output.json(&with_warnings(document, &trash.warnings));
+        let rows = trash.snapshots.iter().map(row).collect();
+        let document =
+            ListDocument { trash: Some(rows), freed_bytes: Some(trash.freed_bytes), ..ListDocument::default() };
+        print(document, output, &trash.warnings);
     } else if trash.snapshots.is_empty() {
         output.text("nothing is in the trash that could be taken back\n");
     } else {
         let now = Utc::now();
-        let columns =
-            [("SNAPSHOT", Left), ("REMOVED", Right), ("BY", Left), ("ALONE", Right), ("WHY", Left), ("NAME", Left)];
-        let rows = trash.snapshots.iter().map(|snapshot| {
+        let mut table = TextTable::new([
+            left("SNAPSHOT"),
+            right("REMOVED"),
+            left("BY").dropped(1),
+            right("ALONE"),
+            left("NAME").cut_to(12).dropped(2),
+        ])
+        .with_notes_named("WHY");
+        for snapshot in &trash.snapshots {
             let text = |text: &Option<String>, width| {
                 text.as_deref().map(|text| render::safe(text, width)).unwrap_or_default()
             };
-            vec![
+            let cells = vec![
                 snapshot.id.to_string(),
                 render::age(snapshot.removed, now),
                 text(&snapshot.removal.by, 20),
                 render::bytes(snapshot.freed_bytes),
-                text(&snapshot.removal.why, 100),
                 text(&snapshot.name, 40),
-            ]
-        });
-        output.text(&render::table(&columns, rows));
+            ];
+            table.add_with_notes(cells, vec![text(&snapshot.removal.why, 100)]);
+        }
+        output.text(&table.render(output.width()));
         if !globals.quiet {
             let freed = render::bytes(trash.freed_bytes);
-            output.text(&format!("chsnap undo SNAPSHOT brings one back; chsnap gc unlinks all and frees {freed}\n"));
+            output.prose(&format!("chsnap undo SNAPSHOT brings one back; chsnap gc unlinks all and frees {freed}\n"));
         }
     }
     output.warnings(&trash.warnings);
     Ok(if trash.warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn row(snapshot: &TrashedSnapshot) -> Value {
-    json!({
-        "id": snapshot.id, "name": snapshot.name, "removed": snapshot.removed, "by": snapshot.removal.by,
-        "why": snapshot.removal.why, "freed_bytes": snapshot.freed_bytes,
-    })
+fn row(snapshot: &TrashedSnapshot) -> TrashRow {
+    TrashRow {
+        id: snapshot.id.to_string(),
+        name: snapshot.name.clone(),
+        removed: snapshot.removed,
+        by: snapshot.removal.by.clone(),
+        why: snapshot.removal.why.clone(),
+        freed_bytes: snapshot.freed_bytes,
+    }
 }

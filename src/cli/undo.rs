@@ -1,8 +1,8 @@
 use chrono::Utc;
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
-use serde_json::json;
 
+use super::documents::{UndoDocument, texts};
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
@@ -21,7 +21,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     if args.list {
-        return trash::show(globals, output);
+        return trash::show(globals, output, |document, output, warnings| {
+            let document =
+                UndoDocument { trash: document.trash, freed_bytes: document.freed_bytes, ..UndoDocument::default() };
+            output.document(&document, warnings);
+        });
     }
     let repository = opening::open(globals)?;
     let references: Vec<SnapshotReference> =
@@ -29,10 +33,13 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now();
     let locked = repository.lock("undo", now, globals.lock_wait).map_err(OpError::from)?;
     let undone = ops::undo(&locked, &references, now)?;
-    let texts = |ids: &[chsnap::model::SnapshotId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     if output.is_json() {
-        let (restored, remaining) = (texts(&undone.restored), texts(&undone.remaining));
-        output.json(&json!({"schema": output.schema(), "restored": restored, "remaining": remaining}));
+        let document = UndoDocument {
+            restored: Some(texts(&undone.restored)),
+            remaining: Some(texts(&undone.remaining)),
+            ..UndoDocument::default()
+        };
+        output.document(&document, &[]);
     } else {
         for id in texts(&undone.restored) {
             output.text(&format!("brought back {id}\n"));

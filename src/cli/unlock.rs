@@ -1,24 +1,23 @@
 use chrono::Utc;
 use chsnap::ops::OpError;
-use chsnap::repo::{Holder, HolderState, RepoError};
-use serde_json::{Value, json};
+use chsnap::repo::{HolderState, LockHolder, RepoError};
 
-use super::failure::Failure;
+use super::documents::{HolderRow, UnlockDocument};
+use super::failure::CommandFailure;
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE, render};
 
-/// Show who holds the lock, and with --break take it away from a holder that has died
+/// Show who holds the lock; with --break, break the lock of a dead holder
 ///
-/// A lock whose holder has ended on this host is no hindrance to any command, and one whose holder has died elsewhere is
-/// taken over by the next command that watches it for a minute: this is for those who know better.
+/// Seldom needed: commands ignore a lock whose holder on this host has ended, and take over a lock that its holder on another host has not renewed for a minute.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Take the lock from a holder that is dead; one elsewhere is watched first, and left alone if it lives
+    /// Break the lock of a dead holder; one on another host is watched first, and left alone if it is alive
     #[arg(long = "break")]
     is_break: bool,
-    /// Take it also from one that lives: it stops before it next changes anything that counts
+    /// Break the lock even if its holder is alive; the holder stops before its next write
     #[arg(long)]
     force: bool,
 }
@@ -48,7 +47,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     match taken {
         Ok(locked) => drop(locked),
         Err(error @ RepoError::Locked { .. }) => {
-            let refused = Failure::refused(error.to_string());
+            let refused = CommandFailure::refused(error.to_string());
             return Err(
                 refused.with_hint("its holder lives: wait for it, or stop it; --force takes the lock all the same")
             );
@@ -59,16 +58,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     Ok(DONE)
 }
 
-fn safe(holder: &Holder) -> String {
+fn safe(holder: &LockHolder) -> String {
     render::safe(&holder.to_string(), render::MESSAGE_LIMIT)
 }
 
-fn answer(output: &Output, state: &str, holder: Option<(&Holder, HolderState)>, text: &str) {
+fn answer(output: &Output, state: &str, holder: Option<(&LockHolder, HolderState)>, text: &str) {
     if output.is_json() {
-        let holder = holder.map_or(Value::Null, |(holder, life)| {
-            json!({"host": holder.host, "pid": holder.pid, "since": holder.since, "command": holder.command, "is": life})
-        });
-        output.json(&json!({"schema": output.schema(), "state": state, "holder": holder}));
+        let holder = holder.map(|(holder, life)| HolderRow::new(holder, life));
+        output.document(&UnlockDocument { state: state.to_owned(), holder }, &[]);
     } else {
         output.text(text);
     }

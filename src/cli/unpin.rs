@@ -1,8 +1,8 @@
 use chrono::Utc;
 use chsnap::ops::{self, OpError};
 use chsnap::plan::SnapshotReference;
-use serde_json::json;
 
+use super::documents::{UnpinDocument, texts};
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
@@ -11,7 +11,7 @@ use super::{CommandResult, DONE};
 /// Let the rules decide on pinned snapshots again
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Ids, beginnings of ids, latest, or latest~N
+    /// Ids, beginnings of ids, names, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
 }
@@ -24,8 +24,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let locked = repository.lock("unpin", now, globals.lock_wait).map_err(OpError::from)?;
     let done = ops::unpin(&locked, &references, now)?;
     if output.is_json() {
-        let (unpinned, not_pinned) = (&done.unpinned, &done.not_pinned);
-        output.json(&json!({"schema": output.schema(), "unpinned": unpinned, "not_pinned": not_pinned}));
+        let document = UnpinDocument { unpinned: texts(&done.unpinned), not_pinned: texts(&done.not_pinned) };
+        output.document(&document, &[]);
     } else {
         for id in &done.unpinned {
             output.text(&format!("unpinned {id}\n"));

@@ -1,38 +1,44 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use chsnap::model::SnapshotId;
 use chsnap::ops::OpError;
 use chsnap::ops::prune::reasons;
-use chsnap::ops::usage::{By, Freed, SnapshotUsage, Span, TableUsage, Usage, UsageRequest, usage};
+use chsnap::ops::usage::{
+    By, ForeignShadow, Freed, SnapshotRange, SnapshotUsage, TableUsage, Usage, UsageRequest, usage,
+};
 use chsnap::plan::SnapshotReference;
 use chsnap::plan::retention::{Policy, Reason};
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
 
+use super::documents::{
+    CostRow, CostSeconds, ExactRow, ForeignShadowRow, FreedRow, GrowthRow, PinRow, SpaceRow, TrashTotals,
+    UsageDocument, UsageSnapshot, UsageTable, UsageTotals, texts,
+};
 use super::globals::Globals;
+use super::layout::{self, TextTable, Width, left, name, right};
 use super::opening;
-use super::output::{Output, insert_path, insert_warnings};
+use super::output::{Output, path_base64};
 use super::policy::PolicyArgs;
 use super::render;
-use super::render::Align::{Left, Right};
 use super::{CommandResult, DONE, WARNED, series};
 
-/// Say what snapshots take, and what removing them would free
+/// Show how much space snapshots take, and what removing them would free
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// Ids, beginnings of ids, latest, or latest~N; all snapshots where none is named
+    /// Ids, beginnings of ids, names, latest, or latest~N; all snapshots where none is named
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
-    /// A row for each of what
+    /// What each row is about
     #[arg(long, value_name = "WHAT", default_value = "snapshot")]
     by: Each,
     /// What these would free together: A..C, A.., ..C, or A,B,C
     #[arg(long, value_name = "SNAPSHOTS", value_delimiter = ',')]
     freed: Vec<String>,
-    /// Look at every file instead of asking the index, and put the index right where it differs
+    /// Stat every file instead of reading the index, and repair the index where it differs
     #[arg(long)]
     exact: bool,
     /// With rules: why each snapshot stays, or that it would go
@@ -40,7 +46,7 @@ pub(super) struct Args {
     policy: PolicyArgs,
 }
 
-/// Why each snapshot stays by the rules, where there are any.
+/// Why the rules keep each snapshot, if there are rules.
 type Reasons = Option<BTreeMap<SnapshotId, Vec<Reason>>>;
 
 const HELP: &str =
@@ -65,29 +71,25 @@ enum Each {
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
-    let request = UsageRequest {
-        snapshots: args.snapshots.iter().map(|text| reference(text)).collect::<Result<_, _>>()?,
-        by: match args.by {
+    let request = UsageRequest::new()
+        .with_snapshots(args.snapshots.iter().map(|text| reference(text)).collect::<Result<_, _>>()?)
+        .with_by(match args.by {
             Each::Snapshot => By::Snapshot,
             Each::Table => By::Table,
             Each::Partition => By::Partition,
-        },
-        freed: args.freed.iter().map(|text| span(text)).collect::<Result<_, _>>()?,
-        exact: args.exact,
-        paths: globals.paths(),
-        jobs: globals.jobs_for(&repository),
-    };
+        })
+        .with_freed(args.freed.iter().map(|text| span(text)).collect::<Result<_, _>>()?)
+        .with_exact(args.exact)
+        .with_paths(globals.paths())
+        .with_jobs(globals.jobs_for(&repository));
     let now = Utc::now();
     let found = usage(&repository, &request, now)?;
     let policy = args.policy.over(Policy::default());
     let reasons = if policy.is_empty() { None } else { Some(reasons(&repository, &policy, now)?) };
     if output.is_json() {
-        let mut document = document(&found, args.by, &reasons);
-        document.insert("schema".to_owned(), output.schema().into());
-        insert_path(&mut document, "repository", repository.path());
-        output.json(&Value::Object(document));
+        output.document(&document(&found, args.by, &reasons, repository.path()), &found.warnings);
     } else {
-        output.text(&text(&found, &reasons, globals.quiet, now));
+        output.text(&text(&found, &reasons, globals.quiet, now, output.width()));
     }
     output.warnings(&found.warnings);
     Ok(if found.warnings.is_empty() { DONE } else { WARNED })
@@ -97,86 +99,73 @@ fn reference(text: &str) -> Result<SnapshotReference, OpError> {
     Ok(text.parse()?)
 }
 
-fn span(text: &str) -> Result<Span, OpError> {
-    let Some((from, to)) = text.split_once("..") else { return Ok(Span::One(reference(text)?)) };
+fn span(text: &str) -> Result<SnapshotRange, OpError> {
+    let Some((from, to)) = text.split_once("..") else { return Ok(SnapshotRange::One(reference(text)?)) };
     let end = |text: &str| (!text.is_empty()).then(|| reference(text)).transpose();
-    Ok(Span::FromTo(end(from)?, end(to)?))
+    Ok(SnapshotRange::FromTo(end(from)?, end(to)?))
 }
 
-fn document(found: &Usage, by: Each, reasons: &Reasons) -> Map<String, Value> {
-    let filesystem = &found.filesystem;
-    let totals = &found.totals;
-    let foreign: Vec<Value> = totals
-        .foreign_shadows
-        .iter()
-        .map(|shadow| {
-            let mut row = Map::new();
-            insert_path(&mut row, "path", &shadow.path);
-            row.insert("allocated_bytes".to_owned(), shadow.allocated_bytes.into());
-            row.insert("freed_bytes".to_owned(), shadow.freed_bytes.into());
-            Value::Object(row)
-        })
-        .collect();
-    let removed: Vec<String> = found.removed.iter().map(ToString::to_string).collect();
-    let growth = &found.growth;
-    let mut document = Map::new();
-    let mut put = |name: &str, value: Value| document.insert(name.to_owned(), value);
-    put("time", json!(found.time));
-    put(
-        "filesystem",
-        json!({
-            "size_bytes": filesystem.size_bytes, "free_bytes": filesystem.free_bytes,
-            "inodes": filesystem.inodes, "free_inodes": filesystem.free_inodes,
-        }),
-    );
-    put("snapshots", found.snapshots.iter().map(|row| snapshot_row(row, reasons)).collect());
-    if let Some(tables) = &found.tables {
-        put(if by == Each::Table { "tables" } else { "partitions" }, tables.iter().map(table_row).collect());
-    }
-    if let Some(freed) = &found.freed {
-        put("freed", freed_row(freed));
-    }
-    put("trash", json!({"snapshots": removed, "freed_bytes": totals.trash_bytes}));
-    put(
-        "totals",
-        json!({
-            "live_shared_bytes": totals.live_shared_bytes,
-            "pinned_by_snapshots_bytes": totals.pinned_bytes,
-            "metadata_bytes": totals.metadata_bytes,
-            "directory_bytes": totals.directory_bytes,
-            "index_bytes": totals.index_bytes,
-            "cost_bytes": totals.cost_bytes,
-            "incoming_bytes": totals.incoming_bytes,
-            "shadow_bytes": totals.shadow_bytes,
-            "foreign_shadows": foreign,
-        }),
-    );
-    put(
-        "growth",
-        json!({
-            "since": growth.period.map(|(since, _)| since), "until": growth.period.map(|(_, until)| until),
-            "written_bytes_per_day": growth.written_bytes_per_day.map(rounded),
-            "used_bytes_per_day": growth.used_bytes_per_day.map(rounded),
-            "days_until_full": growth.days_until_full,
-        }),
-    );
-    if let Some(exact) = &found.exact {
-        let differing: Vec<String> = exact.differing.iter().map(ToString::to_string).collect();
-        put("exact", json!({"agrees": differing.is_empty(), "differing": differing}));
-    }
-    let cost = &found.cost;
-    put(
-        "cost",
-        json!({
-            "asked_files": cost.asked_files, "listed_snapshots": cost.listed_snapshots,
-            "seconds": {
-                "index": cost.index.as_secs_f64(), "list": cost.list.as_secs_f64(),
-                "stat": cost.stat.as_secs_f64(), "sum": cost.sum.as_secs_f64(),
+fn document(found: &Usage, by: Each, reasons: &Reasons, repository: &Path) -> UsageDocument {
+    let (filesystem, totals, growth, cost) = (&found.filesystem, &found.totals, &found.growth, &found.cost);
+    let tables = found.tables.as_ref().map(|tables| tables.iter().map(table_row).collect());
+    let (tables, partitions) = if by == Each::Partition { (None, tables) } else { (tables, None) };
+    UsageDocument {
+        repository: repository.to_string_lossy().into_owned(),
+        repository_base64: path_base64(repository),
+        time: found.time,
+        filesystem: SpaceRow {
+            size_bytes: filesystem.size_bytes,
+            free_bytes: filesystem.free_bytes,
+            inodes: filesystem.inodes,
+            free_inodes: filesystem.free_inodes,
+        },
+        snapshots: found.snapshots.iter().map(|row| snapshot_row(row, reasons)).collect(),
+        tables,
+        partitions,
+        freed: found.freed.as_ref().map(freed_row),
+        trash: TrashTotals { snapshots: texts(&found.removed), freed_bytes: totals.trash_bytes },
+        totals: UsageTotals {
+            live_shared_bytes: totals.live_shared_bytes,
+            pinned_by_snapshots_bytes: totals.pinned_bytes,
+            metadata_bytes: totals.metadata_bytes,
+            directory_bytes: totals.directory_bytes,
+            index_bytes: totals.index_bytes,
+            cost_bytes: totals.cost_bytes,
+            incoming_bytes: totals.incoming_bytes,
+            shadow_bytes: totals.shadow_bytes,
+            foreign_shadows: totals.foreign_shadows.iter().map(shadow_row).collect(),
+        },
+        growth: GrowthRow {
+            since: growth.period.map(|(since, _)| since),
+            until: growth.period.map(|(_, until)| until),
+            written_bytes_per_day: growth.written_bytes_per_day.map(rounded),
+            used_bytes_per_day: growth.used_bytes_per_day.map(rounded),
+            days_until_full: growth.days_until_full,
+        },
+        exact: found
+            .exact
+            .as_ref()
+            .map(|exact| ExactRow { agrees: exact.differing.is_empty(), differing: texts(&exact.differing) }),
+        cost: CostRow {
+            asked_files: cost.asked_files,
+            listed_snapshots: Some(cost.listed_snapshots),
+            seconds: CostSeconds {
+                index: cost.index.as_secs_f64(),
+                list: cost.list.as_secs_f64(),
+                stat: cost.stat.as_secs_f64(),
+                sum: cost.sum.as_secs_f64(),
             },
-        }),
-    );
-    insert_warnings(&mut document, &found.warnings);
-    document
+        },
+    }
+}
+
+fn shadow_row(shadow: &ForeignShadow) -> ForeignShadowRow {
+    ForeignShadowRow {
+        path: shadow.path.to_string_lossy().into_owned(),
+        path_base64: path_base64(&shadow.path),
+        allocated_bytes: shadow.allocated_bytes,
+        freed_bytes: shadow.freed_bytes,
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a filesystem has less than 2^63 bytes")]
@@ -184,70 +173,62 @@ fn rounded(bytes: f64) -> i64 {
     bytes.round() as i64
 }
 
-fn snapshot_row(row: &SnapshotUsage, reasons: &Reasons) -> Value {
+fn snapshot_row(row: &SnapshotUsage, reasons: &Reasons) -> UsageSnapshot {
     let (summary, held) = (&row.summary, &row.held);
-    let mut value = json!({
-        "id": summary.id,
-        "time": summary.time,
-        "name": summary.label.text,
-        "state": summary.state,
-        "pinned": row.pin.is_some(),
-        "tables": summary.totals.tables,
-        "parts": summary.totals.parts,
-        "files": summary.totals.files,
-        "apparent_bytes": summary.totals.apparent_bytes,
-        "allocated_bytes": held.allocated_bytes,
-        "written_bytes": held.written_bytes,
-        "exclusive_bytes": held.exclusive_bytes,
-        "directory_bytes": held.directory_bytes,
-        "metadata_bytes": held.metadata_bytes,
-        "freed_bytes": row.freed_bytes,
-        "freed_with_older_bytes": row.freed_with_older_bytes,
-        "live_shared_bytes": held.live_shared_bytes,
-    });
-    if let Some(object) = value.as_object_mut() {
-        object.extend(row.pin.as_ref().map(|pin| ("pin".to_owned(), json!(pin))));
-        let told = reasons.as_ref().and_then(|reasons| reasons.get(&summary.id));
-        let told = told.map(|told| told.iter().map(ToString::to_string).collect::<Vec<_>>());
-        object.extend(told.map(|told| ("reasons".to_owned(), json!(told))));
+    let told = reasons.as_ref().and_then(|reasons| reasons.get(&summary.id));
+    UsageSnapshot {
+        id: summary.id.to_string(),
+        time: summary.time,
+        name: summary.label.text.clone(),
+        state: summary.state.clone(),
+        pinned: row.pin.is_some(),
+        pin: row.pin.as_ref().map(PinRow::from),
+        tables: summary.totals.tables,
+        parts: summary.totals.parts,
+        files: summary.totals.files,
+        apparent_bytes: summary.totals.apparent_bytes,
+        allocated_bytes: held.allocated_bytes,
+        written_bytes: held.written_bytes,
+        exclusive_bytes: held.exclusive_bytes,
+        directory_bytes: held.directory_bytes,
+        metadata_bytes: held.metadata_bytes,
+        freed_bytes: row.freed_bytes,
+        freed_with_older_bytes: row.freed_with_older_bytes,
+        live_shared_bytes: held.live_shared_bytes,
+        reasons: told.map(|told| told.iter().map(ToString::to_string).collect()),
     }
-    value
 }
 
-fn table_row(row: &TableUsage) -> Value {
-    let mut value = json!({
-        "database": row.table.database,
-        "table": row.table.table,
-        "parts": row.parts,
-        "apparent_bytes": row.apparent_bytes,
-        "allocated_bytes": row.allocated_bytes,
-        "live_shared_bytes": row.live_shared_bytes,
-        "exclusive_bytes": row.exclusive_bytes,
-        "directory_bytes": row.directory_bytes,
-        "freed_bytes": row.exclusive_bytes + row.directory_bytes,
-    });
-    if let (Some(partition), Some(object)) = (&row.partition, value.as_object_mut()) {
-        object.insert("partition".to_owned(), partition.as_str().into());
+fn table_row(row: &TableUsage) -> UsageTable {
+    UsageTable {
+        database: row.table.database.clone(),
+        table: row.table.table.clone(),
+        partition: row.partition.clone(),
+        parts: row.parts,
+        apparent_bytes: row.apparent_bytes,
+        allocated_bytes: row.allocated_bytes,
+        live_shared_bytes: row.live_shared_bytes,
+        exclusive_bytes: row.exclusive_bytes,
+        directory_bytes: row.directory_bytes,
+        freed_bytes: row.exclusive_bytes + row.directory_bytes,
     }
-    value
 }
 
-fn freed_row(freed: &Freed) -> Value {
-    json!({
-        "snapshots": freed.snapshots,
-        "exclusive_bytes": freed.file_bytes,
-        "directory_bytes": freed.directory_bytes,
-        "freed_bytes": freed.freed_bytes,
-        "freed_with_trash_bytes": freed.freed_with_trash_bytes,
-    })
+fn freed_row(freed: &Freed) -> FreedRow {
+    FreedRow {
+        snapshots: texts(&freed.snapshots),
+        exclusive_bytes: freed.file_bytes,
+        directory_bytes: freed.directory_bytes,
+        freed_bytes: freed.freed_bytes,
+        freed_with_trash_bytes: freed.freed_with_trash_bytes,
+    }
 }
 
 const WRITABLE: &str = "a String takes everything";
 
-fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> String {
+fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>, width: Width) -> String {
     let filesystem = &found.filesystem;
-    let used = filesystem.size_bytes.saturating_sub(filesystem.free_bytes);
-    let share = (used.saturating_mul(100)).checked_div(filesystem.size_bytes).unwrap_or(0);
+    let share = filesystem.used_percent();
     let mut text = format!(
         "filesystem {}, {share} % used, {} free",
         render::bytes(filesystem.size_bytes),
@@ -262,11 +243,11 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> St
         )
         .expect(WRITABLE);
     }
-    text.push_str("\n\n");
+    text = layout::prose(&(text + "\n"), width) + "\n";
     text.push_str(&match &found.tables {
-        Some(tables) => tables_text(tables),
+        Some(tables) => tables_text(tables, width),
         None if found.snapshots.is_empty() => "no snapshots yet: chsnap create takes one\n".to_owned(),
-        None => snapshots_text(found, reasons, now),
+        None => snapshots_text(found, reasons, now, width),
     });
     text.push('\n');
     if let Some(freed) = &found.freed {
@@ -276,41 +257,38 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>) -> St
         } else {
             String::new()
         };
-        writeln!(
-            text,
+        let line = format!(
             "removing {} frees {}: files {}, directories {}{trash}",
             render::count(freed.snapshots.len() as u64, "snapshot"),
             render::bytes(freed.freed_bytes),
             render::bytes(freed.file_bytes),
             render::bytes(freed.directory_bytes),
-        )
-        .expect(WRITABLE);
-    }
-    text.push_str(&footer(found));
-    if !quiet && found.tables.is_none() && !found.snapshots.is_empty() {
-        text.push_str(
-            "ALONE: what removing that snapshot frees; WITH OLDER: it and all before it; LIVE: still ClickHouse's too.\n\
-             What two snapshots share goes with the second, so ALONE does not add up (chsnap usage --help).\n",
         );
+        text.push_str(&layout::prose(&line, width));
+    }
+    text.push_str(&footer(found, width));
+    if !quiet && found.tables.is_none() && !found.snapshots.is_empty() {
+        let words = "ALONE: what removing that snapshot frees; WITH OLDER: it and all before it; LIVE: still ClickHouse's too.\n\
+             What two snapshots share goes with the second, so ALONE does not add up (chsnap usage --help).\n";
+        text.push_str(&layout::prose(words, width));
     }
     text
 }
 
-fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>) -> String {
+fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>, width: Width) -> String {
     let snapshots = &found.snapshots;
-    let columns = [
-        ("SNAPSHOT", Left),
-        ("AGE", Right),
-        ("TO RESTORE", Right),
-        ("NEW", Right),
-        ("LIVE", Right),
-        ("ALONE", Right),
-        ("WITH OLDER", Right),
-        ("", Left),
-        ("NOTES", Left),
-    ];
+    let mut table = TextTable::new([
+        left("SNAPSHOT"),
+        right("AGE"),
+        right("TO RESTORE").dropped(2),
+        right("NEW").dropped(4),
+        right("LIVE").dropped(3),
+        right("ALONE"),
+        right("WITH OLDER"),
+        left("").dropped(1),
+    ]);
     let most = snapshots.iter().map(|row| row.freed_with_older_bytes).max().unwrap_or(0);
-    let rows = snapshots.iter().map(|row| {
+    for row in snapshots {
         let (summary, held) = (&row.summary, &row.held);
         let mut notes = Vec::new();
         if let Some(label) = summary.label.text.as_deref().filter(|label| !label.is_empty()) {
@@ -325,7 +303,7 @@ fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>) -> Strin
         if !summary.is_complete() {
             notes.push(summary.state.replace('_', " "));
         }
-        vec![
+        let cells = vec![
             summary.id.to_string(),
             render::age(summary.time, now),
             if summary.is_complete() { render::bytes(summary.totals.apparent_bytes) } else { "?".to_owned() },
@@ -334,30 +312,31 @@ fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>) -> Strin
             render::bytes(row.freed_bytes),
             render::bytes(row.freed_with_older_bytes),
             render::bar(row.freed_with_older_bytes, most),
-            notes.join("; "),
-        ]
-    });
-    render::table(&columns, rows)
+        ];
+        table.add_with_notes(cells, notes);
+    }
+    table.render(width)
 }
 
-fn tables_text(tables: &[TableUsage]) -> String {
+fn tables_text(tables: &[TableUsage], width: Width) -> String {
     let by_partition = tables.iter().any(|row| row.partition.is_some());
-    let mut columns = vec![("TABLE", Left)];
+    let mut columns = vec![name("TABLE")];
     if by_partition {
-        columns.push(("PARTITION", Left));
+        columns.push(left("PARTITION").cut_to(12));
     }
     columns.extend([
-        ("PARTS", Right),
-        ("TO RESTORE", Right),
-        ("ON DISK", Right),
-        ("LIVE", Right),
-        ("FREES", Right),
-        ("", Left),
+        right("PARTS").dropped(2),
+        right("TO RESTORE").dropped(3),
+        right("ON DISK"),
+        right("LIVE").dropped(4),
+        right("FREES"),
+        left("").dropped(1),
     ]);
+    let mut table = TextTable::new(columns);
     let freed = |row: &TableUsage| row.exclusive_bytes + row.directory_bytes;
     let most = tables.iter().map(freed).max().unwrap_or(0);
-    let rows = tables.iter().map(|row| {
-        let mut cells = vec![render::safe(&row.table.to_string(), 100)];
+    for row in tables {
+        let mut cells = vec![render::safe(&row.table.to_string(), 400)];
         if by_partition {
             cells.push(render::safe(row.partition.as_deref().unwrap_or_default(), 60));
         }
@@ -369,14 +348,13 @@ fn tables_text(tables: &[TableUsage]) -> String {
             render::bytes(freed(row)),
             render::bar(freed(row), most),
         ]);
-        cells
-    });
-    let mut text = render::table(&columns, rows);
-    text.push_str("ON DISK: in all of these snapshots together; FREES: what they hold and nothing else does.\n");
-    text
+        table.add(cells);
+    }
+    let words = "ON DISK: in all of these snapshots together; FREES: what they hold and nothing else does.\n";
+    table.render(width) + &layout::prose(words, width)
 }
 
-fn footer(found: &Usage) -> String {
+fn footer(found: &Usage, width: Width) -> String {
     let totals = &found.totals;
     let data = totals.pinned_bytes.saturating_sub(totals.metadata_bytes);
     let mut lines = vec![
@@ -411,11 +389,11 @@ fn footer(found: &Usage) -> String {
     let figures: Vec<String> = lines.iter().map(|(_, bytes, _)| render::bytes(*bytes)).collect();
     let (names, widths) = (lines.iter().map(|(name, ..)| name.len()).max(), figures.iter().map(String::len).max());
     let (names, widths) = (names.unwrap_or(0), widths.unwrap_or(0));
-    let mut text = String::new();
-    for ((name, _, remark), figure) in lines.iter().zip(&figures) {
-        writeln!(text, "{name:names$}  {figure:>widths$}  {remark}").expect(WRITABLE);
-    }
-    text + &growth_text(found)
+    let figure = |((name, ..), figure): (&(&str, u64, String), &String)| format!("{name:names$}  {figure:>widths$}");
+    let heads: Vec<String> = lines.iter().zip(&figures).map(figure).collect();
+    let facts: Vec<(&str, String)> =
+        heads.iter().zip(lines).map(|(name, (.., remark))| (name.as_str(), remark)).collect();
+    layout::facts(&facts, width) + &layout::prose(&growth_text(found), width)
 }
 
 fn growth_text(found: &Usage) -> String {

@@ -10,45 +10,44 @@ use chsnap::ops::verify::{self, Damage, Drift, Repair, Report, Request};
 use chsnap::plan::{SliceChoice, SnapshotReference, TablePattern};
 use chsnap::repo::Repository;
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
 
-use super::failure::Failure;
+use super::documents::{CheckedTotals, DamageRow, DriftRow, IntactRow, UnverifiableRow, VerifyDocument, texts};
+use super::failure::CommandFailure;
 use super::globals::{Globals, duration};
+use super::layout::{self, TextTable, Width, left, name, right};
 use super::opening;
-use super::output::{Output, insert_path, with_warnings};
+use super::output::{Output, path_base64};
 use super::render;
-use super::render::Align::{Left, Right};
 use super::{CommandResult, DAMAGED, DONE, WARNED};
 
-/// Hold snapshots against their manifests and ClickHouse's own checksums
+/// Compare snapshots with their manifests and ClickHouse's own checksums
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Ids, beginnings of ids, latest, or latest~N [default: all snapshots]
+    /// Ids, beginnings of ids, names, latest, or latest~N [default: all snapshots]
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
-    /// How thoroughly
+    /// How much is checked
     #[arg(long, value_name = "LEVEL", default_value = "size")]
     level: LevelName,
     /// Tables to check, as 'database.glob' [default: all]
     #[arg(long, value_name = "DB.GLOB")]
     table: Vec<TablePattern>,
-    /// Read no more than this a second, for example 100MiB
+    /// Read no more than this per second, for example 100MiB
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u64>,
-    /// With --level data: read only what no check has read for so long, for example 30d
+    /// With --level data: read only what no check has read within this time, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
     /// Only the I-th of N shares of the parts, 1/30 to 30/30 being all; next/30 is the one checked longest ago
     #[arg(long, value_name = "I/N")]
     slice: Option<SliceChoice>,
-    /// Replace what is damaged by links of intact copies, where another snapshot has one
+    /// Replace damaged files with links to intact copies in other snapshots
     #[arg(long)]
     repair: bool,
 }
 
-const EXAMPLES: &str =
-    "Exit codes: 0 all is as it should be; 3 only owners or modes differ from the record (drift), or \
+const EXAMPLES: &str = "Exit codes: 0 no damage; 3 only owners or modes differ from the record (drift), or \
     something could not be checked or written down; 12 damage was found, repaired or not.
 
 Examples:
@@ -59,11 +58,11 @@ Examples:
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LevelName {
-    /// Manifest, every part, every file, none too many; kinds, owners, modes.
+    /// Manifest, parts and files: presence, kind, owner and mode.
     Structure,
-    /// Sizes too.
+    /// And sizes.
     Size,
-    /// Every byte too.
+    /// And every byte.
     Data,
 }
 
@@ -76,41 +75,46 @@ fn rate(text: &str) -> Result<u64, String> {
 }
 
 const WRITABLE: &str = "a String takes everything";
-/// Rows of damage that a person is shown.
+/// Rows of damage that are shown.
 const ROWS: usize = 200;
+
+impl Args {
+    pub(super) fn request(self, globals: &Globals, repository: &Repository) -> Result<Request, CommandFailure> {
+        let references: Vec<SnapshotReference> =
+            self.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
+        if self.since.is_some() && self.level != LevelName::Data {
+            return Err(CommandFailure::usage("--since spares reading, and only --level data reads")
+                .with_hint("give --level data, or leave --since out"));
+        }
+        Ok(Request::new()
+            .with_references(references)
+            .with_level(match self.level {
+                LevelName::Structure => Level::Structure,
+                LevelName::Size => Level::Size,
+                LevelName::Data => Level::Data,
+            })
+            .with_tables(self.table)
+            .with_since(self.since)
+            .with_slice(self.slice)
+            .with_bytes_per_second(self.rate)
+            .with_repair(self.repair)
+            .with_jobs(globals.jobs_for(repository))
+            .with_lock_wait(globals.lock_wait))
+    }
+}
 
 pub(super) fn run(args: Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
-    let references: Vec<SnapshotReference> =
-        args.snapshots.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(OpError::from)?;
-    if args.since.is_some() && args.level != LevelName::Data {
-        return Err(Failure::usage("--since spares reading, and only --level data reads")
-            .with_hint("give --level data, or leave --since out"));
-    }
-    let request = Request {
-        references,
-        level: match args.level {
-            LevelName::Structure => Level::Structure,
-            LevelName::Size => Level::Size,
-            LevelName::Data => Level::Data,
-        },
-        tables: args.table,
-        since: args.since,
-        slice: args.slice,
-        bytes_per_second: args.rate,
-        repair: args.repair,
-        jobs: globals.jobs_for(&repository),
-        lock_wait: globals.lock_wait,
-    };
+    let request = args.request(globals, &repository)?;
     let progress = output.progress();
     let result = verify::verify(&repository, &request, &Utc::now, &progress);
     progress.clear();
     let report = result?;
     output.warnings(&report.warnings);
     if output.is_json() {
-        output.json(&document(&repository, &request, &report, output));
+        output.document(&document(&repository, &request, &report), &report.warnings);
     } else {
-        output.text(&text(&repository, &request, &report));
+        output.text(&text(&repository, &request, &report, output.width()));
     }
     Ok(match (report.damage.is_empty(), report.warnings.is_empty()) {
         (false, _) => DAMAGED,
@@ -123,106 +127,123 @@ fn at(repository: &Repository, id: SnapshotId, path: &Path) -> PathBuf {
     repository.path().join("snapshots").join(id.to_string()).join(path)
 }
 
-fn document(repository: &Repository, request: &Request, report: &Report, output: &Output) -> Value {
+fn document(repository: &Repository, request: &Request, report: &Report) -> VerifyDocument {
     let tally = &report.tally;
-    let texts = |ids: &[SnapshotId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let unverifiable: Vec<Value> =
-        report.unverifiable.iter().map(|(reason, parts)| json!({"reason": reason, "parts": parts})).collect();
-    let document = json!({
-        "schema": output.schema(),
-        "state": state(report),
-        "level": request.level,
-        "slice": report.slice,
-        "checked": {
-            "snapshots": report.ids.len(), "parts": tally.parts, "files": tally.files, "bytes": tally.bytes,
-            "metadata_files": report.metadata_files, "read_files": tally.read_files, "read_bytes": tally.read_bytes,
-            "spared_parts": tally.spared_parts, "unverifiable_parts": tally.unverifiable_parts,
-            "unverifiable_files": tally.unverifiable_files, "unverifiable_bytes": tally.unverifiable_bytes,
+    let unverifiable = report.unverifiable.iter();
+    VerifyDocument {
+        state: state(report).to_owned(),
+        level: request.level,
+        slice: report.slice,
+        checked: CheckedTotals {
+            snapshots: report.ids.len() as u64,
+            parts: tally.parts,
+            files: tally.files,
+            bytes: tally.bytes,
+            metadata_files: report.metadata_files,
+            read_files: tally.read_files,
+            read_bytes: tally.read_bytes,
+            spared_parts: tally.spared_parts,
+            unverifiable_parts: tally.unverifiable_parts,
+            unverifiable_files: tally.unverifiable_files,
+            unverifiable_bytes: tally.unverifiable_bytes,
         },
-        "snapshots": texts(&report.ids),
-        "damage": report.damage.iter().map(|damage| damage_document(repository, damage)).collect::<Vec<_>>(),
-        "drift": report.drift.iter().map(|drift| drift_document(repository, drift)).collect::<Vec<_>>(),
-        "repaired": report.repaired,
-        "removed": texts(&report.removed),
-        "ids_not_compared": texts(&report.ids_not_kept),
-        "unverifiable": unverifiable,
-        "oldest": report.oldest,
-        "recorded": report.is_recorded,
-        "seconds": report.seconds,
-        "read_seconds": report.read_seconds,
-    });
-    with_warnings(document, &report.warnings)
+        snapshots: texts(&report.ids),
+        noted_damaged: texts(&report.noted_damaged),
+        damage: report.damage.iter().map(|damage| damage_row(repository, damage)).collect(),
+        drift: report.drift.iter().map(|drift| drift_row(repository, drift)).collect(),
+        repaired: report.repaired,
+        removed: texts(&report.removed),
+        ids_not_compared: texts(&report.ids_not_kept),
+        unverifiable: unverifiable
+            .map(|(reason, parts)| UnverifiableRow { reason: reason.clone(), parts: *parts })
+            .collect(),
+        oldest: report.oldest,
+        recorded: report.is_recorded,
+        seconds: report.seconds,
+        read_seconds: report.read_seconds,
+    }
 }
 
-/// `drifted` where owners or modes are all that differs.
+/// `drifted` if only owners or modes differ.
 fn state(report: &Report) -> &'static str {
-    match (report.damage.is_empty(), report.drift.is_empty()) {
-        (false, _) => "damaged",
-        (true, false) => "drifted",
-        (true, true) => "sound",
+    match (report.damage.is_empty(), report.noted_damaged.is_empty(), report.drift.is_empty()) {
+        (false, ..) => "damaged",
+        (true, false, _) => "noted_damaged",
+        (true, true, false) => "drifted",
+        (true, true, true) => "sound",
     }
 }
 
-fn drift_document(repository: &Repository, drift: &Drift) -> Value {
-    let mut document = Map::new();
-    if let Some(newest) = drift.ids.last() {
-        insert_path(&mut document, "path", &at(repository, *newest, &drift.path));
+fn drift_row(repository: &Repository, drift: &Drift) -> DriftRow {
+    let path = drift.ids.last().map(|newest| at(repository, *newest, &drift.path)).unwrap_or_default();
+    DriftRow {
+        path: path.to_string_lossy().into_owned(),
+        path_base64: path_base64(&path),
+        kind: drift.kind.name().to_owned(),
+        table: drift.table.to_string(),
+        part: drift.part.clone(),
+        snapshots: texts(&drift.ids),
+        expected: drift.expected.clone(),
+        found: drift.found.clone(),
+        inodes: drift.inodes,
     }
-    document.insert("kind".to_owned(), drift.kind.name().into());
-    document.insert("table".to_owned(), drift.table.to_string().into());
-    document.insert("part".to_owned(), json!(drift.part));
-    document.insert("snapshots".to_owned(), json!(drift.ids));
-    document.insert("expected".to_owned(), drift.expected.as_str().into());
-    document.insert("found".to_owned(), drift.found.as_str().into());
-    document.insert("inodes".to_owned(), drift.inodes.into());
-    Value::Object(document)
 }
 
-fn damage_document(repository: &Repository, damage: &Damage) -> Value {
-    let mut document = Map::new();
+fn damage_row(repository: &Repository, damage: &Damage) -> DamageRow {
     let mut ids: Vec<SnapshotId> = damage.places.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids.dedup();
-    if let Some((id, path)) = damage.places.first() {
-        insert_path(&mut document, "path", &at(repository, *id, path));
-    }
-    document.insert("kind".to_owned(), damage.kind.name().into());
-    document.insert("table".to_owned(), json!(damage.table.as_ref().map(ToString::to_string)));
-    document.insert("part".to_owned(), json!(damage.part));
-    document.insert("snapshots".to_owned(), json!(ids));
-    document.insert("expected".to_owned(), damage.expected.as_str().into());
-    document.insert("found".to_owned(), damage.found.as_str().into());
+    let path = damage.places.first().map(|(id, path)| at(repository, *id, path)).unwrap_or_default();
     let paths = |(id, path): &(SnapshotId, PathBuf)| at(repository, *id, path).to_string_lossy().into_owned();
-    document.insert("paths".to_owned(), damage.places.iter().map(paths).collect::<Vec<_>>().into());
-    document.insert("linked_outside".to_owned(), damage.is_linked_outside.into());
-    document.insert("damaged_when_taken".to_owned(), damage.noted.into());
     let intact = damage.intact.as_ref().map(|intact| {
-        let mut document = Map::new();
-        document.insert("snapshot".to_owned(), intact.id.to_string().into());
-        insert_path(&mut document, "path", &at(repository, intact.id, &intact.path));
-        document
-    });
-    document.insert("intact".to_owned(), json!(intact));
-    if let Some(repair) = &damage.repair {
-        document.insert("repaired".to_owned(), (*repair == Repair::Done).into());
-        if let Repair::Failed(reason) = repair {
-            document.insert("not_repaired".to_owned(), reason.as_str().into());
+        let path = at(repository, intact.id, &intact.path);
+        IntactRow {
+            snapshot: intact.id.to_string(),
+            path: path.to_string_lossy().into_owned(),
+            path_base64: path_base64(&path),
         }
+    });
+    DamageRow {
+        path: path.to_string_lossy().into_owned(),
+        path_base64: path_base64(&path),
+        kind: damage.kind.name().to_owned(),
+        table: damage.table.as_ref().map(ToString::to_string),
+        part: damage.part.clone(),
+        snapshots: texts(&ids),
+        expected: damage.expected.clone(),
+        found: damage.found.clone(),
+        paths: damage.places.iter().map(paths).collect(),
+        linked_outside: damage.is_linked_outside,
+        damaged_when_taken: damage.noted,
+        intact,
+        repaired: damage.repair.as_ref().map(|repair| *repair == Repair::Done),
+        not_repaired: match &damage.repair {
+            Some(Repair::Failed(reason)) => Some(reason.clone()),
+            _ => None,
+        },
     }
-    Value::Object(document)
 }
 
-fn text(repository: &Repository, request: &Request, report: &Report) -> String {
-    let tally = &report.tally;
+fn text(repository: &Repository, request: &Request, report: &Report, width: Width) -> String {
+    tables_text(repository, request, report, width) + &layout::prose(&verdict_text(request, report), width)
+}
+
+fn tables_text(repository: &Repository, request: &Request, report: &Report, width: Width) -> String {
     let mut text = String::new();
     if !report.damage.is_empty() {
-        text.push_str(&damage_table(repository, request, &report.damage));
+        text.push_str(&damage_table(repository, request, &report.damage, width));
         text.push('\n');
     }
     if !report.drift.is_empty() {
-        text.push_str(&drift_table(&report.drift));
+        text.push_str(&drift_table(&report.drift, width));
         text.push('\n');
     }
+    text
+}
+
+fn verdict_text(request: &Request, report: &Report) -> String {
+    let tally = &report.tally;
+    let mut text = String::new();
     let share = report.slice.map(|slice| format!(", slice {slice}")).unwrap_or_default();
     writeln!(
         text,
@@ -253,7 +274,7 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
     }
     for (reason, parts) in &report.unverifiable {
         let (parts, reason) = (render::count(*parts, "part"), render::safe(reason, 200));
-        writeln!(text, "{parts} cannot be held against ClickHouse's checksums: {reason}").expect(WRITABLE);
+        writeln!(text, "{parts} cannot be compared with ClickHouse's checksums: {reason}").expect(WRITABLE);
     }
     if tally.unverifiable_files > 0 && request.level == Level::Data {
         let (files, bytes) = (render::count(tally.unverifiable_files, "file"), render::bytes(tally.unverifiable_bytes));
@@ -271,11 +292,25 @@ fn text(repository: &Repository, request: &Request, report: &Report) -> String {
     }
     let verdict = match (report.ids.len() + report.removed.len(), report.damage.len() as u64) {
         (0, 0) => "there are no snapshots to check".to_owned(),
+        (_, 0) if !report.noted_damaged.is_empty() => format!(
+            "nothing new; {} noted as damaged by an earlier check of their data",
+            render::count(report.noted_damaged.len() as u64, "snapshot")
+        ),
         (_, 0) if report.drift.is_empty() => "no damage".to_owned(),
         (_, 0) => "no damage, but drift: owners or modes are not as recorded".to_owned(),
         (_, count) => format!("DAMAGE: {} wrong", render::count(count, "thing")),
     };
     writeln!(text, "{verdict}").expect(WRITABLE);
+    let lost = report.damage.iter().filter(|damage| damage.intact.is_none() && damage.part.is_some()).count() as u64;
+    if lost > 0 {
+        writeln!(
+            text,
+            "no snapshot has an intact copy of {}: the next chsnap create takes such a part from the server again where \
+             the live one is intact",
+            render::count(lost, "damaged thing"),
+        )
+        .expect(WRITABLE);
+    }
     if report.repaired > 0 {
         writeln!(text, "{} replaced by links of intact copies", render::count(report.repaired, "damaged file"))
             .expect(WRITABLE);
@@ -293,19 +328,20 @@ fn per_second(bytes: u64, seconds: f64) -> u64 {
     if seconds > 0.0 { (bytes as f64 / seconds) as u64 } else { bytes }
 }
 
-fn damage_table(repository: &Repository, request: &Request, damage: &[Damage]) -> String {
+fn damage_table(repository: &Repository, request: &Request, damage: &[Damage], width: Width) -> String {
     let mut columns = vec![
-        ("KIND", Left),
-        ("WHERE", Left),
-        ("SNAPSHOTS", Right),
-        ("EXPECTED", Left),
-        ("FOUND", Left),
-        ("INTACT", Left),
+        left("KIND"),
+        right("SNAPSHOTS"),
+        left("EXPECTED").cut_to(12).dropped(2),
+        left("FOUND").cut_to(12).dropped(3),
+        left("INTACT").dropped(4),
     ];
     if request.repair {
-        columns.push(("REPAIR", Left));
+        columns.push(left("REPAIR").cut_to(12));
     }
-    let rows = damage.iter().take(ROWS).map(|damage| {
+    // A path is never cut, so that it can be copied from there.
+    let mut table = TextTable::new(columns).with_notes_named("WHERE");
+    for damage in damage.iter().take(ROWS) {
         let place = damage.places.first();
         let path = place.map(|(id, path)| at(repository, *id, path).to_string_lossy().into_owned()).unwrap_or_default();
         let mut snapshots: Vec<&SnapshotId> = damage.places.iter().map(|(id, _)| id).collect();
@@ -313,8 +349,7 @@ fn damage_table(repository: &Repository, request: &Request, damage: &[Damage]) -
         let outside = if damage.is_linked_outside { " and elsewhere" } else { "" };
         let mut row = vec![
             damage.kind.to_string(),
-            render::safe(&path, 300),
-            format!("{}{outside}", snapshots.len()),
+            format!("{}{outside}", render::thousands(snapshots.len() as u64)),
             render::safe(&damage.expected, 40),
             render::safe(&damage.found, 60),
             damage.intact.as_ref().map_or_else(|| "none".to_owned(), |intact| format!("in {}", intact.id)),
@@ -326,22 +361,21 @@ fn damage_table(repository: &Repository, request: &Request, damage: &[Damage]) -
                 None => String::new(),
             });
         }
-        row
-    });
-    let mut text = render::table(&columns, rows);
+        table.add_with_notes(row, vec![render::safe(&path, 1000)]);
+    }
+    let mut text = table.render(width);
     if let Some(more) = damage.len().checked_sub(ROWS).filter(|more| *more > 0) {
         writeln!(text, "and {more} more, which --json shows").expect(WRITABLE);
     }
     if damage.iter().any(|damage| damage.is_linked_outside) {
-        text.push_str(
-            "elsewhere: an inode that no snapshot alone has; the live table most likely has the same damage\n",
-        );
+        let words = "elsewhere: an inode that no snapshot alone has; the live table most likely has the same damage\n";
+        text.push_str(&layout::prose(words, width));
     }
     text
 }
 
-/// Drift by table and kind: what `chown -R` has changed is one row a table.
-fn drift_table(drift: &[Drift]) -> String {
+/// Drift by table and kind: the effect of `chown -R` is one row per table.
+fn drift_table(drift: &[Drift], width: Width) -> String {
     let mut by_table: BTreeMap<(String, &str, &str, &str), DriftedTable> = BTreeMap::new();
     for drift in drift {
         let key = (drift.table.to_string(), drift.kind.name(), drift.expected.as_str(), drift.found.as_str());
@@ -350,30 +384,30 @@ fn drift_table(drift: &[Drift]) -> String {
         table.snapshots.extend(&drift.ids);
         table.inodes += drift.inodes;
     }
-    let columns = [
-        ("DRIFT", Left),
-        ("TABLE", Left),
-        ("PARTS", Left),
-        ("FILES", Right),
-        ("SNAPSHOTS", Right),
-        ("RECORDED", Left),
-        ("FOUND", Left),
-    ];
-    let rows = by_table.iter().take(ROWS).map(|((table, kind, expected, found), drifted)| {
+    let mut rows = TextTable::new([
+        left("DRIFT"),
+        name("TABLE"),
+        left("PARTS").cut_to(20).dropped(3),
+        right("FILES").dropped(1),
+        right("SNAPSHOTS").dropped(2),
+        left("RECORDED"),
+        left("FOUND"),
+    ]);
+    for ((table, kind, expected, found), drifted) in by_table.iter().take(ROWS) {
         let first = drifted.parts.first().copied().unwrap_or_default();
         let more = drifted.parts.len().saturating_sub(1) as u64;
         let parts = if more == 0 { first.to_owned() } else { format!("{first} and {} more", render::thousands(more)) };
-        vec![
+        rows.add(vec![
             (*kind).to_owned(),
             render::safe(table, 200),
             render::safe(&parts, 200),
             render::thousands(drifted.inodes),
-            drifted.snapshots.len().to_string(),
+            render::thousands(drifted.snapshots.len() as u64),
             (*expected).to_owned(),
             (*found).to_owned(),
-        ]
-    });
-    let mut text = render::table(&columns, rows);
+        ]);
+    }
+    let mut text = rows.render(width);
     if let Some(more) = by_table.len().checked_sub(ROWS).filter(|more| *more > 0) {
         writeln!(text, "and {more} more, which --json shows").expect(WRITABLE);
     }

@@ -1,4 +1,4 @@
-//! Which inodes were copied already, so that several links to one inode stay several links to one.
+//! Remembers which inodes were copied already, so that several links to one inode remain links to one inode.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
@@ -7,36 +7,36 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::fs::{Digest, Dir, ErrorKind, FsError, Stat, Unkept};
+use crate::fs::{ContentDigest, Dir, ErrorKind, FsError, LostMetadata, Stat};
 
 use super::join::LINK_LIMIT;
 
 /// The copies of one run, by the inodes of their sources.
 ///
-/// An entry takes some 50 bytes: directories and names, of which there are few, are kept once and numbered.
+/// An entry takes about 50 bytes: directories and names are few, so each is stored once and numbered.
 #[derive(Debug)]
 pub struct CopiedLinks {
     root: Dir,
     usual_links: u32,
     limit: usize,
-    known: Mutex<Known>,
+    known: Mutex<DirectoryNames>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct DirectoryNames {
     devices: Vec<u64>,
-    /// Relative to the root; none for one whose copies do not count any more.
+    /// Relative to the root; `None` for a directory whose copies no longer count.
     directories: Vec<Option<Box<Path>>>,
     names: Vec<Arc<OsStr>>,
     name_numbers: HashMap<Arc<OsStr>, u32>,
-    /// What copies lack of their sources.
-    lacks: Vec<Arc<[Unkept]>>,
-    copies: HashMap<(u32, u64), Copy>,
+    /// Metadata that copies lack, compared with their sources.
+    lacks: Vec<Arc<[LostMetadata]>>,
+    copies: HashMap<(u32, u64), CopiedLink>,
     passed_over: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Copy {
+struct CopiedLink {
     directory: u32,
     name: u32,
     lacks: u32,
@@ -48,16 +48,16 @@ struct Copy {
 pub(super) struct CopyPlace {
     directory: PathBuf,
     name: Arc<OsStr>,
-    /// What it lacks of its source.
-    pub unkept: Arc<[Unkept]>,
+    /// Metadata that the copy lacks, compared with its source.
+    pub unkept: Arc<[LostMetadata]>,
 }
 
-/// What came of linking to a copy.
+/// The outcome of linking to a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Linking {
-    /// There is one more link.
+    /// The copy has one more link.
     Linked,
-    /// It has as many links as it may have: the file must be copied, and its copy linked to from now on.
+    /// The copy has as many links as it may have: the file must be copied, and its new copy linked to from now on.
     Full,
     /// The file must be copied.
     Impossible,
@@ -66,50 +66,50 @@ pub(super) enum Linking {
 /// A file that was copied, as it is remembered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remembered<'a> {
-    /// What is looked for: the source, or a file that has too many links already.
+    /// The file to look up: the source, or a file that has too many links already.
     pub of: &'a Stat,
-    pub digest: Option<Digest>,
-    pub unkept: &'a [Unkept],
-    /// Whether it takes the place of another copy.
+    pub digest: Option<ContentDigest>,
+    pub unkept: &'a [LostMetadata],
+    /// Whether it replaces another copy.
     pub replaces: bool,
 }
 
-/// The number of a directory, once something in it was remembered.
+/// The number of a directory, assigned once something in it is remembered.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryNumber(Option<u32>);
 
-/// What a file is besides its inode number: that alone can come to stand for another file while the run goes on.
-fn stamp(stat: &Stat, digest: Option<Digest>) -> u64 {
+/// Identifies a file beyond its inode number, because that number can be reused for another file during the run.
+fn stamp(stat: &Stat, digest: Option<ContentDigest>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (stat.size_bytes, stat.modified).hash(&mut hasher);
     match digest {
         None => {}
-        Some(Digest::ClickHouse(hash)) => hash.hash(&mut hasher),
-        Some(Digest::Blake3(hash)) => hash.as_bytes().hash(&mut hasher),
+        Some(ContentDigest::ClickHouse(hash)) => hash.hash(&mut hasher),
+        Some(ContentDigest::Blake3(hash)) => hash.as_bytes().hash(&mut hasher),
     }
     hasher.finish()
 }
 
 impl CopiedLinks {
-    /// For copies that stand beneath `root`.
+    /// Creates an empty record of copies that stand beneath `root`.
     ///
-    /// Every file that a freeze left has a link in the shadow, and one in the live part until that is merged away. Those
-    /// with no more than `usual_links` (2 for them) are therefore taken to be alone and are not remembered; two whose
-    /// live parts have both gone are then copied twice, which costs space and nothing else. At most `limit` inodes are
-    /// remembered, and likewise.
+    /// Every file that a freeze left has a link in the shadow, and one in the live part until that part is merged away.
+    /// Files with no more than `usual_links` (2 for them) are therefore assumed to have no other link in the snapshot
+    /// and are not remembered. If the live parts of two such links have both gone, the file is copied twice, which
+    /// costs only space. At most `limit` inodes are remembered; files beyond the limit are likewise copied again.
     #[must_use]
     pub fn new(root: Dir, usual_links: u32, limit: usize) -> Self {
         Self { root, usual_links, limit, known: Mutex::default() }
     }
 
-    /// How many files with unusually many links were not remembered, because the limit was reached.
+    /// The number of files with unusually many links that were not remembered, because the limit was reached.
     #[must_use]
     pub fn passed_over(&self) -> u64 {
         self.lock().passed_over
     }
 
-    /// Links to copies at or beneath `path`, relative to the root, are made no more. To be called before it is removed
-    /// or done again.
+    /// Stops linking to copies at or beneath `path`, relative to the root. Call this before `path` is removed or copied
+    /// again.
     pub fn forget(&self, path: &Path) {
         for directory in &mut self.lock().directories {
             if directory.as_ref().is_some_and(|directory| directory.starts_with(path)) {
@@ -118,21 +118,21 @@ impl CopiedLinks {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, DirectoryNames> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a file is worth remembering, or looking for.
+    /// Whether a file is worth remembering or looking up.
     pub(super) fn concerns(&self, source: &Stat) -> bool {
         source.links > self.usual_links.max(1)
     }
 
-    /// The copy of the same inode, if there is one.
-    pub(super) fn find(&self, source: &Stat, digest: Option<Digest>) -> Option<CopyPlace> {
+    /// Returns the copy of the same inode, if there is one.
+    pub(super) fn find(&self, source: &Stat, digest: Option<ContentDigest>) -> Option<CopyPlace> {
         self.lock().find(source, stamp(source, digest))
     }
 
-    /// Takes up a copy, unless there is one of the same inode already, which is the answer.
+    /// Remembers a copy, unless there is already one of the same inode; that one is then returned.
     pub(super) fn remember(
         &self,
         copy: Remembered<'_>,
@@ -194,7 +194,7 @@ pub(super) fn link(
     }
 }
 
-impl Known {
+impl DirectoryNames {
     fn find(&self, source: &Stat, stamp: u64) -> Option<CopyPlace> {
         let device = number(self.devices.iter().position(|device| *device == source.device)?)?;
         let copy = self.copies.get(&(device, source.inode)).filter(|copy| copy.stamp == stamp)?;
@@ -209,11 +209,11 @@ impl Known {
             return;
         };
         let stamp = stamp(copy.of, copy.digest);
-        self.copies.insert((device, copy.of.inode), Copy { directory, name, lacks, stamp });
+        self.copies.insert((device, copy.of.inode), CopiedLink { directory, name, lacks, stamp });
     }
 
-    /// There are few different answers of one filesystem.
-    fn lack(&mut self, unkept: &[Unkept]) -> Option<u32> {
+    /// Gives the number of this list of losses. One filesystem produces only few different lists.
+    fn lack(&mut self, unkept: &[LostMetadata]) -> Option<u32> {
         let position = self.lacks.iter().position(|known| **known == *unkept);
         number(position.unwrap_or_else(|| {
             self.lacks.push(unkept.into());

@@ -1,26 +1,26 @@
-//! How one part is copied, and what comes of it.
+//! How one part is copied, and the result.
 
 use std::ops::AddAssign;
 use std::path::PathBuf;
 
-use crate::fs::{CopyError, Entry, FsError, Unkept};
+use crate::fs::{CopyError, Entry, FsError, LostMetadata};
 use crate::model::{Fingerprint, Placement};
 use crate::repo::PartFile;
 
 use super::ExecError;
-use super::join::Joins;
+use super::join::LinkSources;
 
 /// Which entries of a directory belong in a copy of it.
-pub(super) type Wanted<'a> = dyn Fn(&Entry) -> bool + Sync + 'a;
+pub(super) type WantedEntries<'a> = dyn Fn(&Entry) -> bool + Sync + 'a;
 
 /// How one part is copied.
 #[derive(Clone, Copy)]
 pub struct PartCopy<'a> {
     /// Which entries of its directories belong in the copy.
-    pub wanted: &'a Wanted<'a>,
-    /// The files that stand somewhere already.
-    pub joins: &'a Joins,
-    /// Whether it is held against its `checksums.txt` at all. A part that is damaged where it comes from cannot be.
+    pub wanted: &'a WantedEntries<'a>,
+    /// Where files of the part that exist already can be linked from.
+    pub joins: &'a LinkSources,
+    /// Whether the part is compared with its `checksums.txt` at all. A part that is damaged at its source cannot be.
     pub is_checked: bool,
 }
 
@@ -30,24 +30,24 @@ impl std::fmt::Debug for PartCopy<'_> {
     }
 }
 
-/// Why a part was not copied. What was made of it stays, and is the caller's to remove.
+/// Why a part was not copied. Whatever was created of it stays; the caller removes it.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyPartError {
     /// A file could not be copied.
     #[error(transparent)]
     Copy(#[from] CopyError),
-    /// A system call failed, or something in it is nothing that a part has.
+    /// A system call failed, or the part contains something that no part has.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// What was read is not what the part's own `checksums.txt` says: it is damaged on its disk, or on the way from
-    /// there.
+    /// The bytes that were read do not match the part's own `checksums.txt`: the part is damaged on its disk, or on the
+    /// way from there.
     #[error("{} is damaged: its checksums.txt says {expected}, read was {found}", .path.display())]
     Damaged {
         /// The file, or the directory of a projection.
         path: PathBuf,
-        /// Size and hash by the `checksums.txt` beside it.
+        /// Size and hash by the `checksums.txt` next to it.
         expected: String,
-        /// What it has.
+        /// Size and hash that were read.
         found: String,
     },
 }
@@ -77,25 +77,25 @@ pub struct CopiedPart {
     pub joined_files: u64,
     /// Sum of their sizes.
     pub joined_bytes: u64,
-    /// Of the files, those whose bytes were copied; empty ones are none.
+    /// Of the files, those whose bytes were copied; empty files do not count.
     pub copied_files: u64,
-    /// Files that were copied although there is a copy, because that has as many links as it may have.
+    /// Files that were copied although there is a copy, because that copy has as many links as it may have.
     pub afresh_files: u64,
-    /// Files whose inode changed while they were read, but neither size nor modification time.
+    /// Files whose inode changed while they were read, but not their size or modification time.
     pub touched_files: u64,
-    /// The fingerprint derived from its checksums, where they can be read.
+    /// The fingerprint derived from its checksums, if they can be read.
     pub fingerprint: Option<Fingerprint>,
-    /// Why its files could not be held against its checksums, where they could not.
+    /// Why its files could not be compared with its checksums, if they could not.
     pub unverifiable: Option<String>,
     /// The files that its checksums do not cover, in the order of their paths; none unless the copier verifies.
     pub uncovered: Vec<PartFile>,
-    /// What could not be kept, by paths relative to the part; its own is empty.
-    pub unkept: Vec<(String, Unkept)>,
+    /// Metadata that could not be preserved, by paths relative to the part; the part's own path is empty.
+    pub unkept: Vec<(String, LostMetadata)>,
 }
 
 impl CopiedPart {
-    /// How it was placed: one file that was copied makes it a copy, and one that was not joined keeps it from being
-    /// linked.
+    /// Determines how the part was placed: one copied file makes it a copy, and one file that was not joined keeps it
+    /// from counting as linked.
     #[must_use]
     pub fn placement(&self) -> Placement {
         if self.files > 0 && self.joined_files == self.files {
@@ -109,7 +109,7 @@ impl CopiedPart {
 }
 
 impl AddAssign for CopiedPart {
-    /// Adds what is below; what is said of the part as a whole stays.
+    /// Adds the figures of `other`; the fields about the part as a whole stay.
     fn add_assign(&mut self, other: Self) {
         self.files += other.files;
         self.bytes += other.bytes;

@@ -1,24 +1,26 @@
-//! Whole parts to another filesystem, held against their own checksums on the way.
+//! Copies whole parts to another filesystem and compares them with their own checksums on the way.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::checksums::{Checksums, FileChecksum, is_gin_index};
-use crate::fs::{CopiedFile, CopyError, CopyMeans, Digest, Dir, FileCopy, FsError, Hashing, Kind, Stat, Unkept};
+use crate::fs::{
+    ContentDigest, CopiedFile, CopyError, CopyMeans, Dir, EntryKind, FileCopy, FsError, Hashing, LostMetadata, Stat,
+};
 use crate::repo::PartFile;
 
 use super::ExecError;
 use super::copied_links::{CopiedLinks, DirectoryNumber, Linking, Remembered, link};
 pub(super) use super::copied_part::CopyPartError;
-use super::copied_part::{CopiedPart, PartCopy, Wanted};
+use super::copied_part::{CopiedPart, PartCopy, WantedEntries};
 use super::inspect::{CHECKSUMS, Read, read_checksums};
-use super::join::{Join, Joins, LINK_LIMIT};
+use super::join::{Join, LINK_LIMIT, LinkSources};
 
-/// From this size on several threads copy one file, where nothing is hashed: a hash is taken in order.
+/// From this size on, several threads copy one file if nothing is hashed: a hash must be computed in order.
 const SPLIT_BYTES: u64 = 256 << 20;
 const RANGE_BYTES: u64 = 64 << 20;
-/// What a link is called until it takes the place of a copy. One thread is at work in a directory: one name will do.
+/// The name of a link until it replaces a copy. Only one thread works in a directory, so one name suffices.
 const BESIDE: &str = ".chsnap-link";
 
 /// Copies the parts of one run from one disk.
@@ -26,9 +28,9 @@ const BESIDE: &str = ".chsnap-link";
 pub struct PartCopier<'a> {
     /// How bytes are copied.
     pub means: CopyMeans<'a>,
-    /// Whether every file is hashed on the way, and held against the part's `checksums.txt`.
+    /// Whether every file is hashed on the way and compared with the part's `checksums.txt`.
     pub verifies: bool,
-    /// What was copied already.
+    /// The inodes that were copied already.
     pub links: &'a CopiedLinks,
 }
 
@@ -37,9 +39,9 @@ pub struct PartCopier<'a> {
 struct Pair<'a> {
     from: &'a Dir,
     to: &'a Dir,
-    /// Of `to`, relative to the root of the links.
+    /// Path of `to`, relative to the root of the links.
     path: &'a Path,
-    /// Of both, relative to the part.
+    /// Path of both, relative to the part.
     inside: &'a str,
 }
 
@@ -50,34 +52,34 @@ impl Pair<'_> {
 }
 
 impl CopiedPart {
-    fn add_linked(&mut self, pair: Pair<'_>, name: &str, bytes: u64, unkept: &[Unkept]) {
+    fn add_linked(&mut self, pair: Pair<'_>, name: &str, bytes: u64, unkept: &[LostMetadata]) {
         self.linked_files += 1;
         self.linked_bytes += bytes;
         self.add_unkept(pair, name, unkept);
     }
 
-    fn add_unkept(&mut self, pair: Pair<'_>, name: &str, unkept: &[Unkept]) {
+    fn add_unkept(&mut self, pair: Pair<'_>, name: &str, unkept: &[LostMetadata]) {
         self.unkept.extend(unkept.iter().map(|unkept| (pair.inside(name), unkept.clone())));
     }
 }
 
-/// What is known of a directory's files before they are read.
-struct Expectations {
-    /// None where there is no `checksums.txt` to hold them against.
+/// What is known about a directory's files before they are read.
+struct CopyExpectations {
+    /// `None` if there is no `checksums.txt` to compare them with.
     checksums: Option<Checksums>,
     unverifiable: Option<String>,
 }
 
-/// What is known of a file before it is copied.
+/// What is known about a file before it is copied.
 #[derive(Clone, Copy)]
-struct Expected<'a> {
+struct ExpectedCopy<'a> {
     hashing: Hashing,
     recorded: Option<&'a FileChecksum>,
     /// An equal file that has as many links as it may have.
     full: Option<&'a Join>,
 }
 
-/// Links a file to an equal one of an earlier part, which must still be what it was found to be.
+/// Links a file to an equal one of an earlier part. That file must still be the one that was found.
 fn join_file(join: &Join, pair: Pair<'_>, name: &str) -> Result<Linking, FsError> {
     match join.dir.find(&join.name)? {
         Some(stat)
@@ -93,31 +95,31 @@ fn join_file(join: &Join, pair: Pair<'_>, name: &str) -> Result<Linking, FsError
 }
 
 impl PartCopier<'_> {
-    /// Copies the part in `from`, the directories in it too, into a new directory `name` of `table`, which stands at
-    /// `table_path` relative to the root of the links.
+    /// Copies the part in `from`, including the directories in it, into a new directory `name` of `table`, which stands
+    /// at `table_path` relative to the root of the links.
     ///
-    /// Directories are copied side by side, the files of one in turn. Whatever can be kept of owner, group, mode, times
-    /// and attributes is. Nothing is made durable.
+    /// Directories are copied concurrently, the files of one directory one after another. Owner, group, mode, times and
+    /// attributes are preserved if the target can hold them. Nothing is made durable.
     ///
     /// # Errors
-    /// If something cannot be read or written, if it changes meanwhile, if it is not what the part's checksums say, or
-    /// if something in it is nothing that a part has.
+    /// If something cannot be read or written, if it changes meanwhile, if it does not match the part's checksums, or
+    /// if the part contains something that no part has.
     pub fn copy_part(
         &self,
         from: &Dir,
         table: &Dir,
         table_path: &Path,
         name: &str,
-        wanted: &Wanted<'_>,
+        wanted: &WantedEntries<'_>,
     ) -> Result<CopiedPart, CopyPartError> {
-        let how = PartCopy { wanted, joins: &Joins::default(), is_checked: true };
+        let how = PartCopy { wanted, joins: &LinkSources::default(), is_checked: true };
         self.copy_part_with(from, table, table_path, name, how)
     }
 
-    /// [`PartCopier::copy_part`]; files that stand somewhere already are linked from there instead.
+    /// Works as [`PartCopier::copy_part`], but links files that exist already from where they stand.
     ///
     /// # Errors
-    /// As there.
+    /// As [`PartCopier::copy_part`].
     pub fn copy_part_with(
         &self,
         from: &Dir,
@@ -159,20 +161,20 @@ impl PartCopier<'_> {
             };
             match entry.kind {
                 _ if !(how.wanted)(&entry) => {}
-                Kind::File => files.push((entry.inode, name.to_owned())),
-                Kind::Directory => directories.push(name.to_owned()),
+                EntryKind::File => files.push((entry.inode, name.to_owned())),
+                EntryKind::Directory => directories.push(name.to_owned()),
                 _ => return Err(ExecError::Foreign { path: path(), what: "neither a file nor a directory" }.into()),
             }
         }
         let expectations = if how.is_checked {
             expectations(pair, recorded)?
         } else {
-            Expectations { checksums: None, unverifiable: None }
+            CopyExpectations { checksums: None, unverifiable: None }
         };
         if let Some(checksums) = &expectations.checksums {
             find_missing(pair, checksums, &files, &directories)?;
         }
-        // Inode numbers tend to follow the place on the disk: a disk that turns reads them in this order faster.
+        // Inode numbers tend to follow the place on the disk: a rotating disk reads files faster in this order.
         files.sort_unstable();
         let checksums = expectations.checksums.as_ref();
         let (own, below) = rayon::join(
@@ -231,7 +233,7 @@ impl PartCopier<'_> {
                 }
             }
             let recorded = checksums.and_then(|checksums| checksums.get(name.as_bytes()));
-            // Neither covered nor uncovered: its entry is there and says nothing.
+            // Neither covered nor uncovered: the file has an entry, but the entry says nothing about it.
             let is_gin_index = recorded.is_some() && is_gin_index(name.as_bytes());
             let recorded = recorded.filter(|_| !is_gin_index);
             let hashing = match recorded {
@@ -239,9 +241,9 @@ impl PartCopier<'_> {
                 Some(_) => Hashing::ClickHouse,
                 None => Hashing::Blake3,
             };
-            let expected = Expected { hashing, recorded, full };
+            let expected = ExpectedCopy { hashing, recorded, full };
             let (stat, digest) = self.copy_file(pair, name, expected, &mut number, &mut copied)?;
-            if let Some(Digest::Blake3(hash)) = digest {
+            if let Some(ContentDigest::Blake3(hash)) = digest {
                 let (path, blake3) = (pair.inside(name).into(), Some(hash.into()));
                 copied.uncovered.push(PartFile { path, bytes: stat.size_bytes, blake3 });
             }
@@ -251,16 +253,16 @@ impl PartCopier<'_> {
         Ok(copied)
     }
 
-    /// Copies or links one file, and counts it in `counts`. Gives the source and its hash.
+    /// Copies or links one file, and counts it in `counts`. Returns the source and its hash.
     fn copy_file(
         &self,
         pair: Pair<'_>,
         name: &str,
-        expected: Expected<'_>,
+        expected: ExpectedCopy<'_>,
         number: &mut DirectoryNumber,
         counts: &mut CopiedPart,
-    ) -> Result<(Stat, Option<Digest>), CopyPartError> {
-        let Expected { hashing, recorded, full } = expected;
+    ) -> Result<(Stat, Option<ContentDigest>), CopyPartError> {
+        let ExpectedCopy { hashing, recorded, full } = expected;
         let stat = pair.from.stat(name)?;
         if let Some(recorded) = recorded.filter(|recorded| recorded.size != stat.size_bytes) {
             let expected = format!("{} bytes", recorded.size);
@@ -268,13 +270,14 @@ impl PartCopier<'_> {
             return Err(CopyPartError::Damaged { path, expected, found: format!("{} bytes", stat.size_bytes) });
         }
         let of_source = self.links.concerns(&stat).then_some(&stat);
-        // What has too many links is looked for as if it were the source: its copy takes the links from now on.
+        // A file that has too many links is looked up as if it were the source: its copy takes the links from now on.
         let of = full.map(|join| &join.stat).or(of_source);
         let mut replaces = false;
         if let Some(of) = of {
-            // The copy of this inode was held against its hash: where the same hash is expected here, it is right here.
+            // The copy of this inode was compared with its hash: if the same hash is expected here, the copy is right
+            // here too.
             let digest = match recorded {
-                Some(recorded) if self.verifies => Some(Digest::ClickHouse(recorded.hash)),
+                Some(recorded) if self.verifies => Some(ContentDigest::ClickHouse(recorded.hash)),
                 _ => pair.from.hash_file(name, hashing)?,
             };
             if let Some(place) = self.links.find(of, digest) {
@@ -297,7 +300,7 @@ impl PartCopier<'_> {
             if let Some(other) = self.links.remember(copy, pair.path, number, name.as_ref())
                 && self.links.link(&other, &copied.source, pair.to, BESIDE)? == Linking::Linked
             {
-                // Another thread has copied the same inode meanwhile: its copy counts, and this one goes.
+                // Another thread has copied the same inode meanwhile: its copy counts, and this one is replaced.
                 pair.to.rename_from(pair.to, BESIDE, name)?;
                 counts.add_linked(pair, name, copied.source.size_bytes, &other.unkept);
                 return Ok((copied.source, copied.digest));
@@ -325,7 +328,7 @@ impl PartCopier<'_> {
     }
 }
 
-fn expectations(pair: Pair<'_>, recorded: Option<&FileChecksum>) -> Result<Expectations, CopyPartError> {
+fn expectations(pair: Pair<'_>, recorded: Option<&FileChecksum>) -> Result<CopyExpectations, CopyPartError> {
     let damaged = |path: PathBuf, expected: String, found| CopyPartError::Damaged { path, expected, found };
     match read_checksums(pair.from)? {
         Read::Found(checksums) => {
@@ -334,12 +337,12 @@ fn expectations(pair: Pair<'_>, recorded: Option<&FileChecksum>) -> Result<Expec
                 let path = pair.from.path().to_owned();
                 return Err(damaged(path, described(recorded.size, &recorded.hash), described(own.size, &own.hash)));
             }
-            Ok(Expectations { checksums: Some(checksums), unverifiable: None })
+            Ok(CopyExpectations { checksums: Some(checksums), unverifiable: None })
         }
-        // Of an archive the list of parts has a hash, or it is checked later.
-        Read::Packed(_) => Ok(Expectations { checksums: None, unverifiable: None }),
+        // For an archive, the list of parts has a hash, or the archive is checked later.
+        Read::Packed(_) => Ok(CopyExpectations { checksums: None, unverifiable: None }),
         Read::Unusable(reason) => match recorded {
-            None => Ok(Expectations { checksums: None, unverifiable: Some(reason) }),
+            None => Ok(CopyExpectations { checksums: None, unverifiable: Some(reason) }),
             Some(recorded) => {
                 Err(damaged(pair.from.path().to_owned(), described(recorded.size, &recorded.hash), reason))
             }
@@ -354,7 +357,7 @@ fn described(size_bytes: u64, hash: &dyn std::fmt::Display) -> String {
     format!("{size_bytes} bytes with the hash {hash}")
 }
 
-/// Every file and projection that the checksums list must be there.
+/// Checks that every file and projection that the checksums list is there.
 fn find_missing(
     pair: Pair<'_>,
     checksums: &Checksums,
@@ -382,7 +385,7 @@ fn find_missing(
 fn compare(pair: Pair<'_>, name: &str, recorded: &FileChecksum, copied: &CopiedFile) -> Result<(), CopyPartError> {
     let found_bytes = copied.source.size_bytes;
     let is_right = match copied.digest {
-        Some(Digest::ClickHouse(found)) => found == recorded.hash,
+        Some(ContentDigest::ClickHouse(found)) => found == recorded.hash,
         _ => true,
     };
     if found_bytes == recorded.size && is_right {

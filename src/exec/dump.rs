@@ -1,23 +1,23 @@
-//! The rows of one table as a file: written while the server sends them, read while the server takes them.
+//! Keeps the rows of one table as a file: written while the server sends them, read while the server receives them.
 
 use std::io::{self, Read, Write};
 
 use crate::fs::{Dir, FileReader, FsError, NewFile};
 
-/// What a dump's file came to be.
+/// The result of writing a dump's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenDump {
-    /// Bytes that were given.
+    /// Bytes that were written to it, before compression.
     pub bytes: u64,
-    /// Their BLAKE3.
+    /// BLAKE3 of those bytes.
     pub content: blake3::Hash,
-    /// Bytes of the file.
+    /// Bytes of the file as stored.
     pub stored_bytes: u64,
-    /// Its BLAKE3.
+    /// BLAKE3 of the file as stored.
     pub stored: blake3::Hash,
 }
 
-/// Compresses by zstd into a new file. No more than some hundred KiB of it are ever in memory.
+/// Compresses with zstd into a new file. It never holds more than some hundred KiB in memory.
 pub struct DumpWriter<'a> {
     encoder: zstd::Encoder<'static, Sink<'a>>,
     bytes: u64,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for DumpWriter<'_> {
     }
 }
 
-/// The file behind the compressor, which tells errors only as [`io::Error`].
+/// The file behind the compressor, which reports errors only as [`io::Error`].
 struct Sink<'a> {
     file: NewFile<'a>,
     bytes: u64,
@@ -51,7 +51,7 @@ impl Write for Sink<'_> {
 }
 
 impl<'a> DumpWriter<'a> {
-    /// Begins the file `name` in `dir`, where nothing stands. Only its owner may read it.
+    /// Creates the file `name` in `dir`, where no such entry exists. Only its owner may read it.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -60,18 +60,18 @@ impl<'a> DumpWriter<'a> {
         let sink = Sink { file, bytes: 0, hasher: blake3::Hasher::new() };
         let mut encoder =
             zstd::Encoder::new(sink, zstd::DEFAULT_COMPRESSION_LEVEL).map_err(|error| failed(dir, name, error))?;
-        // The end of the frame tells a file that was cut short.
+        // The end of the frame reveals a truncated file.
         encoder.include_checksum(true).map_err(|error| failed(dir, name, error))?;
         Ok(Self { encoder, bytes: 0, content: blake3::Hasher::new() })
     }
 
-    /// Bytes that were given so far.
+    /// Bytes that were written so far, before compression.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes what comes next.
+    /// Writes the next piece.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -82,7 +82,7 @@ impl<'a> DumpWriter<'a> {
         written.map_err(|error| self.encoder.get_ref().file.failed(error))
     }
 
-    /// Ends the file.
+    /// Finishes the file.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -97,7 +97,7 @@ impl<'a> DumpWriter<'a> {
     }
 }
 
-/// The error of the filesystem that a compressor was given, or its own.
+/// Returns the filesystem's error that the compressor passed on, or else the compressor's own.
 fn failed(dir: &Dir, name: &str, error: io::Error) -> FsError {
     match error.downcast::<FsError>() {
         Ok(error) => error,
@@ -118,7 +118,7 @@ impl DumpReader {
     /// Opens the file `name` in `dir`.
     ///
     /// # Errors
-    /// If it is not there, is no regular file, or cannot be read.
+    /// If it does not exist, is not a regular file, or cannot be read.
     pub fn open(dir: &Dir, name: &str) -> Result<Self, FsError> {
         let decoder = zstd::Decoder::new(dir.file_reader(name)?);
         decoder.map(Self).map_err(|error| FsError::new("decompress", &dir.path().join(name), error))
@@ -160,7 +160,7 @@ mod tests {
         let mut read = Vec::new();
         DumpReader::open(&dir, "two").expect("open").read_to_end(&mut read).expect("read");
         assert!(read == bytes, "other bytes came back");
-        // What was cut short is an error, not fewer rows.
+        // A truncated file is an error; it must not read as fewer rows.
         std::fs::write(folder.path().join("short"), stored.get(..stored.len() / 2).expect("half")).expect("written");
         let mut reader = DumpReader::open(&dir, "short").expect("open");
         reader.read_to_end(&mut Vec::new()).expect_err("it is cut short");

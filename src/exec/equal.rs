@@ -1,64 +1,75 @@
-//! Parts that are as an earlier snapshot has them, on another filesystem: by what is in them.
+//! Recognizes, on another filesystem, parts that are equal to those of an earlier snapshot, by their content.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, FsError, Kind, Stat};
+use crate::fs::{Dir, EntryKind, FsError, Stat};
 use crate::model::Ownership;
 use crate::repo::{PartFile, PartRecord};
 
 use super::inspect::hash;
-use super::inspect_files::{Contents, Listed, Names};
-use super::join::Keeping;
+use super::inspect_files::{Contents, InspectedFile, PartEntries};
+use super::join::PreservedMetadata;
 use super::left_out::{belongs_in_a_copy, has_left_out};
 
 /// A table in an earlier snapshot.
 #[derive(Clone, Copy, Debug)]
-pub struct HeldTable<'a> {
+pub struct EarlierTableDir<'a> {
     /// Its directory.
     pub dir: &'a Dir,
     /// When that snapshot was begun.
     pub since: DateTime<Utc>,
 }
 
-/// A part of an earlier snapshot that a live one is the same as.
-pub(super) struct HeldPart {
+/// How it is proven that the files which checksums do not cover are those of the earlier snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContentProof {
+    /// The files are read and compared with the BLAKE3 that was recorded.
+    Read,
+    /// Two records have the same BLAKE3.
+    Recorded,
+}
+
+/// A part of an earlier snapshot that is the same as a live one.
+pub(super) struct EqualPart {
     pub dir: Dir,
     pub contents: Contents,
-    /// The live part, where its files are the same inodes.
+    /// The live part, if its files are the same inodes.
     pub live: Option<Dir>,
     /// Whether it has files that a freeze leaves out.
     pub has_left_out: bool,
 }
 
-/// The part of `held` that `record` speaks of, if the live one of the table is as it stands there.
+/// Returns the part of `held` that `record` describes, if the live part of the table is equal to it.
 ///
-/// The same names, projections included; every file that checksums do not cover, `checksums.txt` itself first of all, has
-/// the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode, modification time and
-/// attributes of the one there, as far as copies keep them, else those that were recorded. No file of data is read.
+/// Equal means: the names are the same, projections included; every file that checksums do not cover, `checksums.txt`
+/// itself first of all, has the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode,
+/// modification time and attributes of the file there, if copies preserve them, or else those that were recorded. No
+/// file of data is read.
 ///
 /// # Errors
 /// If something is there and cannot be read.
 pub(super) fn equal_part(
     table: &Dir,
-    held: HeldTable<'_>,
+    held: EarlierTableDir<'_>,
     record: &PartRecord,
-    keeping: Keeping,
-) -> Result<Option<HeldPart>, FsError> {
+    (keeping, proof): (PreservedMetadata, ContentProof),
+) -> Result<Option<EqualPart>, FsError> {
     let name = record.part.as_str();
     let Some((live, entries)) = table.find_and_list(name)? else { return Ok(None) };
     let earlier = held.dir.open_dir(name)?;
     let has_left_out = has_left_out(&entries);
-    let (names, dirs) = Names::read(&live, entries, belongs_in_a_copy)?;
+    let (names, dirs) = PartEntries::read(&live, entries, belongs_in_a_copy)?;
     let Some(live) = names.clone().ask(&dirs, &[], |_, _| true)? else { return Ok(None) };
     if !live.is_as_recorded(record) {
         return Ok(None);
     }
-    let Some(contents) = names.ask_in(&earlier, |_, held| held.kind == Kind::File)? else { return Ok(None) };
+    let Some(contents) = names.ask_in(&earlier, |_, held| held.kind == EntryKind::File)? else { return Ok(None) };
     let is_equal = has_same_metadata(&live, &contents, held.since, record, keeping)?
-        && record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false));
-    Ok(is_equal.then_some(HeldPart { dir: earlier, contents, live: None, has_left_out }))
+        && (proof == ContentProof::Recorded
+            || record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false)));
+    Ok(is_equal.then_some(EqualPart { dir: earlier, contents, live: None, has_left_out }))
 }
 
 fn has_same_metadata(
@@ -66,7 +77,7 @@ fn has_same_metadata(
     earlier: &Contents,
     since: DateTime<Utc>,
     record: &PartRecord,
-    keeping: Keeping,
+    keeping: PreservedMetadata,
 ) -> Result<bool, FsError> {
     let exceptions: HashMap<&str, Ownership> =
         record.exceptions.iter().map(|(path, ownership)| (path.as_str(), *ownership)).collect();
@@ -74,7 +85,7 @@ fn has_same_metadata(
         record.unkept.iter().filter_map(|file| Some((file.path.as_str(), file.modified?))).collect();
     let has_recorded_xattrs = record.unkept.iter().any(|file| !file.xattrs.is_empty());
     if has_recorded_xattrs {
-        // Rare enough to be copied again.
+        // Rare enough that copying again is fine.
         return Ok(false);
     }
     for (file, held) in live.files.iter().zip(&earlier.files) {
@@ -89,8 +100,8 @@ fn has_same_metadata(
         if !is_same {
             return Ok(false);
         }
-        // What has not changed since before that snapshot was begun has the attributes that it had then: this saves to
-        // open each file. A second for the clock by which inodes are stamped, which is coarser.
+        // A file that has not changed since before that snapshot was begun has the attributes that it had then, so it
+        // need not be opened. One second allows for the coarser clock by which inodes are stamped.
         if file.stat.changed.0 >= since.timestamp() - 1
             && !keeping.has_same_xattrs((&file.dir, &file.name), (&held.dir, &held.name))?
         {
@@ -100,12 +111,12 @@ fn has_same_metadata(
     Ok(true)
 }
 
-/// What is said of a file by its path; mostly of none.
-fn of_file<T: Copy>(said: &HashMap<&str, T>, file: &Listed) -> Option<T> {
+/// Looks up the value for a file by its path; most files have none.
+fn of_file<T: Copy>(said: &HashMap<&str, T>, file: &InspectedFile) -> Option<T> {
     if said.is_empty() { None } else { said.get(file.path().as_str()).copied() }
 }
 
-/// Whether a live file has the size and the BLAKE3 that were recorded of it.
+/// Whether a live file has the recorded size and BLAKE3.
 fn is_recorded(live: &Contents, recorded: &PartFile) -> Result<bool, FsError> {
     let (directory, name) = recorded.path.rsplit_once('/').unwrap_or(("", &recorded.path));
     let (_, files) = live.below(directory);

@@ -1,4 +1,5 @@
-//! What snapshots hold, read off their directories: names and inodes by listing them, and a `stat` only where asked.
+//! Reads what snapshots hold off their directories: names and inodes by listing them, and a `stat` only where
+//! requested.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -6,25 +7,25 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
 use crate::model::{Link, Links, PartName, TableName};
-use crate::plan::Asked;
-use crate::repo::{self, Instance, Origin, PartRecord, Rest};
+use crate::plan::InodeStat;
+use crate::repo::{self, InstanceOrigin, PartInstance, PartRecord, Rest};
 
 /// What was found in a tree.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct TreeContents {
     /// Its files.
     pub links: Vec<Link>,
-    /// The same inodes as the system gave them.
-    pub asked: Vec<Asked>,
+    /// The same inodes as `stat` returned them.
+    pub asked: Vec<InodeStat>,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
     /// What could not be read.
     pub problems: Vec<String>,
 }
 
-impl Found {
+impl TreeContents {
     /// Adds what was found in another tree.
     pub fn add(&mut self, other: Self) {
         self.links.extend(other.links);
@@ -33,14 +34,15 @@ impl Found {
         self.problems.extend(other.problems);
     }
 
-    /// What of a snapshot is no part, as the index keeps it.
+    /// The files of a snapshot outside its parts, as the index keeps them.
     #[must_use]
     pub fn rest(&self) -> Rest {
         Rest { directory_bytes: self.directory_bytes, links: Links::new(self.links.clone()) }
     }
 
     fn note(&mut self, error: &FsError) {
-        // Gone between two calls: whoever counts sees afterwards that something was going on.
+        // The entry vanished between two calls: the caller that counts finds out afterwards that something changed
+        // meanwhile.
         if error.kind() != ErrorKind::NotFound {
             self.problems.push(crate::monitor::chain(error));
         }
@@ -51,24 +53,25 @@ impl Found {
             Ok(stat) => {
                 let (inode, blocks, links) = (stat.inode, stat.allocated_bytes / 512, u64::from(stat.links));
                 self.links.push(Link { inode, blocks, is_outside: links > 1 });
-                self.asked.push(Asked { inode, links, blocks });
+                self.asked.push(InodeStat { inode, links, blocks });
             }
             Err(error) => self.note(&error),
         }
     }
 }
 
-/// Directories deeper than this are said to be unreadable: nothing that chsnap made is half as deep.
+/// Directories deeper than this are reported as unreadable: nothing that chsnap creates is half as deep.
 const DEPTH: usize = 32;
 
-/// Stats everything in a tree of ours, but for what is not `wanted`, by its path below the tree.
+/// Stats everything in a tree of the repository except the entries that are not `wanted`, by their paths below the
+/// tree.
 #[must_use]
-pub fn look_at_tree(dir: &Dir, wanted: &(dyn Fn(&Path) -> bool + Sync)) -> Found {
+pub fn look_at_tree(dir: &Dir, wanted: &(dyn Fn(&Path) -> bool + Sync)) -> TreeContents {
     look(dir, Path::new(""), wanted, DEPTH)
 }
 
-fn look(dir: &Dir, path: &Path, wanted: &(dyn Fn(&Path) -> bool + Sync), depth: usize) -> Found {
-    let mut found = Found::default();
+fn look(dir: &Dir, path: &Path, wanted: &(dyn Fn(&Path) -> bool + Sync), depth: usize) -> TreeContents {
+    let mut found = TreeContents::default();
     let (stat, entries) = match dir.stat_self().and_then(|stat| Ok((stat, dir.entries_with_kind()?))) {
         Ok(read) => read,
         Err(error) => {
@@ -82,17 +85,17 @@ fn look(dir: &Dir, path: &Path, wanted: &(dyn Fn(&Path) -> bool + Sync), depth: 
         let path = path.join(&entry.name);
         match entry.kind {
             _ if !wanted(&path) => {}
-            Kind::Directory if depth == 0 => found.problems.push(format!("{} is too deep", path.display())),
-            Kind::Directory => below.push((entry.name, path)),
+            EntryKind::Directory if depth == 0 => found.problems.push(format!("{} is too deep", path.display())),
+            EntryKind::Directory => below.push((entry.name, path)),
             _ => found.add_file(dir, &entry.name),
         }
     }
-    let below: Vec<Found> = below
+    let below: Vec<TreeContents> = below
         .par_iter()
         .map(|(name, path)| match dir.open_dir(name) {
             Ok(dir) => look(&dir, path, wanted, depth - 1),
             Err(error) => {
-                let mut found = Found::default();
+                let mut found = TreeContents::default();
                 found.note(&error);
                 found
             }
@@ -122,16 +125,16 @@ pub fn table_path(database: &str, table: &str) -> PathBuf {
 
 /// A part of a snapshot as its directory has it.
 #[derive(Clone, Debug)]
-pub struct ListedPart {
-    /// Its files, each still to be asked what it takes and who links it.
-    pub instance: Instance,
+pub struct PartOnDisk {
+    /// Its files; for each, allocated size and link count are still to be requested.
+    pub instance: PartInstance,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
 }
 
-/// Lists the parts of a snapshot, and stats none of their files. The second list says what could not be read.
+/// Lists the parts of a snapshot without a `stat` of any of their files. The second list holds what could not be read.
 #[must_use]
-pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<ListedPart>, Vec<String>) {
+pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<PartOnDisk>, Vec<String>) {
     let mut listed = (Vec::new(), Vec::new());
     for found in by_table(
         snapshot,
@@ -147,7 +150,7 @@ pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<ListedPart>, 
     listed
 }
 
-/// Does something with each part, the parts of one table together, so that their directory is opened once.
+/// Applies a function to each part, and handles the parts of one table together so that their directory is opened once.
 fn by_table<T: Sync, R: Send>(
     snapshot: &Dir,
     parts: &[T],
@@ -168,17 +171,17 @@ fn by_table<T: Sync, R: Send>(
     results.collect::<Vec<Vec<_>>>().into_iter().flatten().collect()
 }
 
-fn list_part(table: &Dir, record: &PartRecord) -> Result<ListedPart, FsError> {
+fn list_part(table: &Dir, record: &PartRecord) -> Result<PartOnDisk, FsError> {
     let (mut links, mut directories, mut directory_bytes) = (Vec::new(), 0, 0);
     each_directory(table, OsStr::new(record.part.as_str()), DEPTH, &mut |dir, entries| {
         directories += 1;
         directory_bytes += dir.stat_self()?.allocated_bytes;
-        let files = entries.iter().filter(|entry| entry.kind != Kind::Directory);
+        let files = entries.iter().filter(|entry| entry.kind != EntryKind::Directory);
         links.extend(files.map(|file| Link { inode: file.inode, blocks: 0, is_outside: true }));
         Ok(())
     })?;
-    let instance = Instance::new(&Origin::of(record, directories - 1), Links::new(links));
-    Ok(ListedPart { instance, directory_bytes })
+    let instance = PartInstance::new(&InstanceOrigin::of(record, directories - 1), Links::new(links));
+    Ok(PartOnDisk { instance, directory_bytes })
 }
 
 type OnDirectory<'a> = dyn FnMut(&Dir, &[Entry]) -> Result<(), FsError> + 'a;
@@ -186,14 +189,14 @@ type OnDirectory<'a> = dyn FnMut(&Dir, &[Entry]) -> Result<(), FsError> + 'a;
 fn each_directory(parent: &Dir, name: &OsStr, depth: usize, on: &mut OnDirectory<'_>) -> Result<(), FsError> {
     let (dir, entries) = parent.open_and_list(name)?;
     on(&dir, &entries)?;
-    for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory && depth > 0) {
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory && depth > 0) {
         each_directory(&dir, &entry.name, depth - 1, on)?;
     }
     Ok(())
 }
 
-/// Allocated bytes of the directories of parts whose files are known already: a `stat` each for those that have no
-/// directories in them. In the order of the parts.
+/// Allocated bytes of the directories of parts whose files are known already, in the order of the parts. A part without
+/// subdirectories takes one `stat`.
 ///
 /// # Errors
 /// The first part that cannot be read.
@@ -222,29 +225,29 @@ pub fn directories_of_parts(snapshot: &Dir, parts: &[(&PartRecord, u64)]) -> Res
     Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
 }
 
-/// A part some of whose inodes are to be stat'ed again.
+/// A part of which some inodes are to be stat'ed again.
 #[derive(Clone, Debug)]
-pub struct Question<'a> {
-    /// Whose files they are.
-    pub origin: Origin,
-    /// Its links; those that are outside are asked.
+pub struct StatRequest<'a> {
+    /// The owner of the files.
+    pub origin: InstanceOrigin,
+    /// Its links; those marked as outside are stat'ed.
     pub links: &'a Links,
 }
 
-/// What came of a question.
+/// The outcome of a request.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub struct StatResult {
     /// The inodes that were stat'ed.
-    pub asked: Vec<Asked>,
-    /// The paths, below the snapshot, of parts that have not the files that they should have.
+    pub asked: Vec<InodeStat>,
+    /// The paths, below the snapshot, of parts that do not have the files that they should have.
     pub others: Vec<PathBuf>,
     /// What could not be read, and why.
     pub problems: Vec<FsError>,
 }
 
-/// Stats again, in one snapshot, the inodes that were last seen with links outside of the repository.
+/// Stats again, in one snapshot, the inodes that were last seen with links outside the repository.
 #[must_use]
-pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
+pub fn ask_again(snapshot: &Dir, questions: &[StatRequest<'_>]) -> StatResult {
     let results = by_table(
         snapshot,
         questions,
@@ -253,7 +256,7 @@ pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
             let mut rest: Vec<Link> = question.links.iter().collect();
             let (mut asked, mut is_other) = (Vec::new(), false);
             each_directory(table, OsStr::new(question.origin.part.as_str()), DEPTH, &mut |dir, entries| {
-                for entry in entries.iter().filter(|entry| entry.kind != Kind::Directory) {
+                for entry in entries.iter().filter(|entry| entry.kind != EntryKind::Directory) {
                     let Ok(at) = rest.binary_search_by_key(&entry.inode, |link| link.inode) else {
                         is_other = true;
                         continue;
@@ -270,7 +273,7 @@ pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
             Ok((asked, path))
         },
     );
-    let mut answers = Answers::default();
+    let mut answers = StatResult::default();
     for result in results {
         match result {
             Ok((asked, other)) => {
@@ -283,7 +286,7 @@ pub fn ask_again(snapshot: &Dir, questions: &[Question<'_>]) -> Answers {
     answers
 }
 
-fn ask(dir: &Dir, name: &OsString) -> Result<Asked, FsError> {
+fn ask(dir: &Dir, name: &OsString) -> Result<InodeStat, FsError> {
     let stat = dir.stat(name)?;
-    Ok(Asked { inode: stat.inode, links: u64::from(stat.links), blocks: stat.allocated_bytes / 512 })
+    Ok(InodeStat { inode: stat.inode, links: u64::from(stat.links), blocks: stat.allocated_bytes / 512 })
 }

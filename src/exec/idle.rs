@@ -1,4 +1,4 @@
-//! Live parts are read while the server freezes them, in time that it does not want.
+//! Reads live parts on idle cores while the server freezes them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use crate::fs::{self, Dir, FsError};
 use crate::model::PartName;
 
-use super::foreseen::{Foreseen, Look};
-use super::inspect::Known;
+use super::inspect::AlreadyRead;
 use super::live::{SavedPart, SavedParts, save, save_and_look, save_left_out};
+use super::prefetch::{Prefetch, Prefetched};
 
-/// Threads that read live parts whenever no other wants their core.
+/// Threads that read live parts whenever a core is otherwise idle.
 ///
-/// Nobody waits for them: what they have not read at the end is read by whoever checks the parts, and they end in their
-/// own time.
+/// They run in the background: whatever they have not read at the end is read by the code that checks the parts, and
+/// the threads end in their own time.
 #[derive(Debug)]
 pub struct IdleReading {
     task: Arc<Task>,
@@ -24,7 +24,7 @@ pub struct IdleReading {
 #[derive(Debug)]
 struct Task {
     slots: Vec<Slot>,
-    /// The next one to be read, and the next to be looked at ahead if it was not yet.
+    /// The next part to read, and the next one to prefetch if it was not prefetched yet.
     unread: AtomicUsize,
     unseen: AtomicUsize,
     is_over: AtomicBool,
@@ -34,18 +34,18 @@ struct Task {
 struct Slot {
     name: PartName,
     table: Arc<Dir>,
-    /// Held for moments, and by one idle thread alone until the end, which waits for none of them.
+    /// Locked for moments, and by one idle thread alone until the end; the end does not wait for those threads.
     saved: Mutex<Option<SavedPart>>,
 }
 
-/// So many parts are looked at ahead: what is known of more is not to be in memory beside what was read of them.
+/// The number of parts that are prefetched: the results for more should not be in memory in addition to what was read.
 const FORESEEN_PARTS: usize = 16_384;
 
-/// A freeze is waited for at a part that it has not come to.
+/// The pause before a part is tried again that the freeze has not reached yet.
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl IdleReading {
-    /// Begins to read parts, each given with the live directory that it is in.
+    /// Starts reading parts, each given with the live directory that it is in.
     #[must_use]
     pub fn begin(parts: Vec<(PartName, Arc<Dir>)>, threads: usize) -> Self {
         let slots = parts.into_iter().map(|(name, table)| Slot { name, table, saved: Mutex::default() }).collect();
@@ -58,14 +58,14 @@ impl IdleReading {
                 fs::run_in_idle_time();
                 task.work();
             };
-            // One that the system does not give is one less: all can be read at the end.
+            // If the system refuses a thread, there is one thread less: all parts can be read at the end.
             drop(thread::Builder::new().name(format!("chsnap-idle-{number}")).spawn(work));
         }
         Self { task }
     }
 
-    /// Ends it, and gives what was read. Where more parts are left over than `left_to_others`, they are read now, in the
-    /// current pool.
+    /// Ends the reading and returns what was read. If more than `left_to_others` parts are left, they are read now, in
+    /// the current pool.
     ///
     /// # Errors
     /// As [`save_left_out`].
@@ -74,7 +74,7 @@ impl IdleReading {
         let mut saved = SavedParts::with_capacity(self.task.slots.len());
         let mut unread = Vec::new();
         for slot in &self.task.slots {
-            // Whoever is at it this moment may not have a core for a while.
+            // The thread that holds the lock may not get a core for a while, so this does not wait for it.
             match slot.saved.try_lock().ok().and_then(|mut saved| saved.take()) {
                 Some(part) => drop(saved.insert(slot.name.clone(), part)),
                 None => unread.push((&slot.name, &*slot.table)),
@@ -97,7 +97,7 @@ impl Task {
     fn work(&self) {
         self.each(&self.unread, self.slots.len(), |number, slot| {
             let read = if number < FORESEEN_PARTS { save_and_look } else { save };
-            // What cannot be read is told by who reads it at the end.
+            // If this fails, the reader at the end reports the error.
             slot.keep(read(&slot.table, &slot.name).ok().flatten());
         });
         self.each(&self.unseen, FORESEEN_PARTS, |_, slot| {
@@ -107,7 +107,7 @@ impl Task {
         });
     }
 
-    /// Does this to the first so many, each with its number, until it is over.
+    /// Applies `act` to the first `count` parts, each with its number, until the reading is over.
     fn each(&self, next: &AtomicUsize, count: usize, act: impl Fn(usize, &Slot)) {
         while !self.is_over.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -124,24 +124,24 @@ impl Slot {
         }
     }
 
-    /// Looks ahead at a part that was read and not foreseen; true where its freeze is still to come.
+    /// Prefetches a part that was read but not yet prefetched; returns true if its freeze is still to come.
     fn look_again(&self) -> bool {
         let Some(read) = self.with_part(|part| part.foreseen.is_none().then(|| Arc::clone(&part.read))).flatten()
         else {
             return false;
         };
         let Ok(Some((part, entries))) = self.table.find_and_list(self.name.as_str()) else { return false };
-        match Foreseen::look(&part, entries, Known { read: &read, asked: &[] }) {
-            Ok(Look::Seen(foreseen)) => {
+        match Prefetched::look(&part, entries, AlreadyRead { read: &read, asked: &[] }) {
+            Ok(Prefetch::Seen(foreseen)) => {
                 self.with_part(|part| part.foreseen = Some(foreseen));
                 false
             }
-            Ok(Look::NotYet) => true,
-            Ok(Look::Never) | Err(_) => false,
+            Ok(Prefetch::NotYet) => true,
+            Ok(Prefetch::Never) | Err(_) => false,
         }
     }
 
-    /// Nothing where it was not read, or is no longer here.
+    /// `None` if the part was not read or is no longer here.
     fn with_part<T>(&self, act: impl FnOnce(&mut SavedPart) -> T) -> Option<T> {
         self.saved.try_lock().ok()?.as_mut().map(act)
     }
@@ -165,7 +165,7 @@ mod tests {
         PartName::try_from(format!("all_{number}_{number}_0")).expect("a part's name")
     }
 
-    /// As FREEZE does to each file that it links.
+    /// Does what FREEZE does to each file that it links.
     fn freeze(part: &Path) {
         for entry in std::fs::read_dir(part).expect("a part").flatten() {
             std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o440)).expect("a file of ours");
@@ -223,7 +223,7 @@ mod tests {
         let parts = table(folder.path());
         let begun = Instant::now();
         let is_foreseen = |part: &super::SavedPart| part.foreseen.is_some();
-        // On a busy machine idle threads have to wait: so they get more and more time.
+        // On a busy machine idle threads have to wait, so each turn gives them more time.
         for pause in (0..).map(|turn| Duration::from_millis(1 << turn)) {
             let idle = IdleReading::begin(parts.clone(), 2);
             std::thread::sleep(pause);

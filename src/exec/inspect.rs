@@ -1,4 +1,4 @@
-//! What stands in the snapshot of one part, held against the part's own checksums.
+//! Compares a part in the snapshot with its own checksums.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use crate::fs::{Dir, Entry, FsError, Stat};
 use crate::model::{ContentHash, Fingerprint, Links, Ownership};
 use crate::repo::{PartFile, UncoveredFiles};
 
-use super::inspect_files::{Contents, Listed, list};
+use super::inspect_files::{Contents, InspectedFile, list};
 use super::left_out::read_small;
-use super::packed::{Archive, PACKED, Unread, read_archive};
+use super::packed::{Archive, PACKED, UnreadableArchive, read_archive};
 use super::problems::Problems;
 use super::read_file::ReadFile;
 
 /// A part as it stands on disk.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// The fingerprint derived from its checksums; none where they cannot be read.
+    /// The fingerprint derived from its checksums; `None` if they cannot be read.
     pub fingerprint: Option<Fingerprint>,
     /// Its files, projections included.
     pub files: u64,
@@ -38,56 +38,57 @@ pub struct Inspected {
     pub uncovered: UncoveredFiles,
     /// Every file's inode.
     pub links: Links,
-    /// Why its files cannot be held against its checksums, where they cannot.
+    /// Why its files cannot be compared with its checksums, if they cannot.
     pub unverifiable: Option<String>,
-    /// What is missing, too many or of the wrong size. Empty for a sound part.
+    /// What is missing, unexpected or of the wrong size. Empty for a sound part.
     pub problems: Vec<String>,
 }
 
 pub(super) const CHECKSUMS: &str = "checksums.txt";
 pub(super) const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
-/// Of the files that checksums do not cover only packed data can be larger, and that is not read here.
+/// Of the files that checksums do not cover, only packed data can be larger; packed data is not read here.
 const UNCOVERED_LIMIT_BYTES: u64 = 16 << 20;
 
-/// Inspects the part in `dir`: every entry of its checksums is there with its size, projections too, and nothing is
-/// there that no part has. Files that the checksums do not cover are read and hashed.
+/// Inspects the part in `dir`: checks that every entry of its checksums is there with its size, projections too, and
+/// that nothing is there that no part has. Files that the checksums do not cover are read and hashed.
 ///
 /// # Errors
-/// If something cannot be read; what is wrong with the part itself is in the answer.
+/// If something cannot be read; whatever is wrong with the part itself is in the answer.
 pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
     inspect_listed(dir, dir.entries_with_kind()?)
 }
 
-/// [`inspect_part`] of a directory that is listed already.
+/// Works as [`inspect_part`], for a directory that is listed already.
 ///
 /// # Errors
-/// As there.
+/// As [`inspect_part`].
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
     let (read, asked) = read_small(dir, &entries);
-    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &asked })
+    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, asked: &asked })
 }
 
-/// What is known of a part before it is inspected.
+/// What is known about a part before it is inspected.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known<'a> {
-    /// What files of it held when they were read.
+pub(super) struct AlreadyRead<'a> {
+    /// The content of some of its files when they were read.
     pub read: &'a [ReadFile],
     /// Inodes of files directly in it, as they are now.
     pub asked: &'a [(&'static str, Stat)],
 }
 
-/// [`inspect_listed`] of a part of which something is known, and `checksums`, its `checksums.txt` as it is now.
+/// Works as [`inspect_listed`], for a part about which something is known, and with `checksums`, the present content of
+/// its `checksums.txt`.
 pub(super) fn inspect_known(
     dir: &Dir,
     entries: Vec<Entry>,
     checksums: Option<(Stat, Vec<u8>)>,
-    Known { read, asked }: Known<'_>,
+    AlreadyRead { read, asked }: AlreadyRead<'_>,
 ) -> Result<Inspected, FsError> {
     let (mut contents, text) = list_with(dir, entries, checksums, asked)?;
     inspect_contents(dir, &mut contents, text.as_deref(), read, None)
 }
 
-/// Lists a part without asking again for what was read of it, and gives the text of its checksums.
+/// Lists a part without another `stat` of the files that were read, and returns the text of its checksums.
 fn list_with(
     dir: &Dir,
     entries: Vec<Entry>,
@@ -99,12 +100,12 @@ fn list_with(
     Ok((list(dir, entries, &asked)?, text))
 }
 
-/// The `checksums.txt` of a part, and its inode; nothing where there is none.
+/// The `checksums.txt` of a part, and its inode; `None` if there is none.
 pub(super) fn read_checksums_file(dir: &Dir) -> Result<Option<(Stat, Vec<u8>)>, FsError> {
     dir.find_with_stat(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)
 }
 
-/// The files of a part that is to be copied, with what its checksums say of them.
+/// The files of a part that is to be copied, with what its checksums say about them.
 #[derive(Debug)]
 pub struct PartFiles {
     pub(super) contents: Contents,
@@ -114,17 +115,51 @@ pub struct PartFiles {
 
 type Recorded = HashMap<String, (u64, FileHash)>;
 
+/// A file of a part as it stands on disk, with what its checksums say about it.
+#[derive(Clone, Debug)]
+pub struct FileOnDisk<'a> {
+    /// The directory that it is in.
+    pub dir: &'a Dir,
+    /// Its name there.
+    pub name: &'a str,
+    /// Its path, relative to the part.
+    pub path: String,
+    /// Its inode.
+    pub stat: Stat,
+    /// Its size and hash by `checksums.txt`, if that covers the file.
+    pub recorded: Option<(u64, FileHash)>,
+}
+
 impl PartFiles {
-    /// Size and hash of the covered files of at least so many bytes.
+    /// The files, in the order of directories and names.
+    #[must_use]
+    pub fn on_disk(&self) -> Vec<FileOnDisk<'_>> {
+        let files = self.contents.files.iter();
+        files
+            .map(|listed| {
+                let path = listed.path();
+                let recorded = self.recorded.get(&path).copied();
+                FileOnDisk { dir: &listed.dir, name: &listed.name, path, stat: listed.stat, recorded }
+            })
+            .collect()
+    }
+
+    /// Directories below the part, by their paths.
+    #[must_use]
+    pub fn directories(&self) -> &[String] {
+        &self.contents.directories
+    }
+
+    /// Size and hash of the covered files of at least `least_bytes` bytes.
     pub fn recorded_from(&self, least_bytes: u64) -> impl Iterator<Item = (u64, FileHash)> {
         self.recorded.values().copied().filter(move |(bytes, _)| *bytes >= least_bytes)
     }
 }
 
-/// [`inspect_listed`] of a part that is to be copied.
+/// Works as [`inspect_listed`], for a part that is to be copied.
 ///
 /// # Errors
-/// As there.
+/// As [`inspect_listed`].
 pub fn inspect_to_copy(dir: &Dir, entries: Vec<Entry>) -> Result<(Inspected, PartFiles), FsError> {
     let (mut contents, text) = list_with(dir, entries, read_checksums_file(dir)?, &[])?;
     let mut recorded = Recorded::new();
@@ -198,18 +233,19 @@ fn inspect_contents(
 
 pub(super) enum Read {
     Found(Checksums),
-    /// The files that they cover are in an archive.
+    /// The covered files are in an archive.
     Packed(Fingerprint),
     Unusable(String),
     Damaged(String),
 }
 
-/// Compares the files of an archive with its checksums, and the part's projections with what these say of them.
-fn open_archive(dir: &Dir, archive: Result<Archive, Unread>, problems: &mut Problems) -> Read {
+/// Compares the files of an archive with its checksums, and the part's projections with what these checksums say about
+/// them.
+fn open_archive(dir: &Dir, archive: Result<Archive, UnreadableArchive>, problems: &mut Problems) -> Read {
     let archive = match archive {
         Ok(archive) => archive,
-        Err(Unread::Unusable(reason)) => return Read::Unusable(reason),
-        Err(Unread::Damaged(problem)) => return Read::Damaged(problem),
+        Err(UnreadableArchive::Unusable(reason)) => return Read::Unusable(reason),
+        Err(UnreadableArchive::Damaged(problem)) => return Read::Damaged(problem),
     };
     archive.compare_sizes(problems);
     for (name, entry) in archive.checksums.projections() {
@@ -218,9 +254,9 @@ fn open_archive(dir: &Dir, archive: Result<Archive, Unread>, problems: &mut Prob
         match nested {
             Ok(Ok(nested)) if nested.checksums.as_projection() == *entry => nested.compare_sizes(problems),
             Ok(Ok(_)) => problems.push(|| format!("its projection {name} is not the one that its checksums list")),
-            Ok(Err(Unread::Unusable(_))) => {}
-            Ok(Err(Unread::Damaged(reason))) => problems.push(|| format!("its projection {name}: {reason}")),
-            // Not packed, although the part is: it has a list of its own.
+            Ok(Err(UnreadableArchive::Unusable(_))) => {}
+            Ok(Err(UnreadableArchive::Damaged(reason))) => problems.push(|| format!("its projection {name}: {reason}")),
+            // Not packed, although the part is: the projection has its own list.
             Err(_) => match dir.open_dir(&name).and_then(|dir| read_checksums(&dir)) {
                 Ok(Read::Found(nested)) if nested.as_projection() == *entry => {}
                 _ => problems.push(|| format!("its projection {name} is missing")),
@@ -245,7 +281,7 @@ fn parse(text: Option<&[u8]>) -> Read {
     }
 }
 
-/// Which of the files are covered, for each of `contents.files` in turn.
+/// Determines which of the files are covered, for each of `contents.files` in turn.
 fn cover(
     dir: &Dir,
     contents: &Contents,
@@ -268,7 +304,7 @@ fn cover(
                     problems.push(|| format!("its projection {name} is not the one that its checksums.txt lists"));
                 }
             }
-            // No list says so: an archive is looked for elsewhere.
+            // No list names an archive as missing: it is looked for elsewhere.
             Read::Packed(_) => {}
             Read::Unusable(reason) | Read::Damaged(reason) => {
                 problems.push(|| format!("its projection {name}: {reason}"));
@@ -285,7 +321,7 @@ fn cover_directory(
     (covered, mut recorded): (&mut [bool], Option<&mut Recorded>),
     problems: &mut Problems,
 ) {
-    // Both are in the order of their names: one pass, and no search a file.
+    // Both are in the order of their names, so one pass suffices, without a search for each file.
     let (start, files) = contents.below(directory);
     let mut files = files.iter().enumerate().peekable();
     for (name, entry) in checksums.files() {
@@ -320,8 +356,8 @@ fn joined(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-/// The BLAKE3 of a file that checksums do not cover; none where it is too large to be read.
-pub(super) fn hash(file: &Listed) -> Result<Option<ContentHash>, FsError> {
+/// The BLAKE3 of a file that checksums do not cover; `None` if it is too large to be read.
+pub(super) fn hash(file: &InspectedFile) -> Result<Option<ContentHash>, FsError> {
     if file.stat.size_bytes > UNCOVERED_LIMIT_BYTES {
         return Ok(None);
     }

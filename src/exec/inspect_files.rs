@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::fs::{Dir, Entry, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, EntryKind, FsError, Stat};
 use crate::model::{Link, Links, Ownership};
 use crate::repo::PartRecord;
 
@@ -12,7 +12,7 @@ use super::problems::Problems;
 
 /// One file of a part.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(super) struct InspectedFile {
     /// The directory that it is in.
     pub dir: Arc<Dir>,
     /// That directory's path below the part; empty for the part itself.
@@ -23,7 +23,7 @@ pub(super) struct Listed {
     pub stat: Stat,
 }
 
-impl Listed {
+impl InspectedFile {
     pub(super) fn path(&self) -> String {
         if self.directory.is_empty() { self.name.clone() } else { format!("{}/{}", self.directory, self.name) }
     }
@@ -33,25 +33,25 @@ impl Listed {
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Files, directory by directory, those of each sorted by name.
-    pub files: Vec<Listed>,
+    pub files: Vec<InspectedFile>,
     /// Where the files of each directory stand among `files`; the part itself is the empty name.
     ranges: BTreeMap<String, Range<usize>>,
     /// Directories below the part.
     pub directories: Vec<String>,
     /// Allocated bytes of those.
     pub directory_bytes: u64,
-    /// What no part has.
+    /// Entries that no part has.
     pub foreign: Problems,
 }
 
 impl Contents {
     /// The files of one directory in the order of their names, with the position of the first.
-    pub(super) fn below(&self, directory: &str) -> (usize, &[Listed]) {
+    pub(super) fn below(&self, directory: &str) -> (usize, &[InspectedFile]) {
         let range = self.ranges.get(directory).cloned().unwrap_or_default();
         (range.start, self.files.get(range).unwrap_or_default())
     }
 
-    /// Sum of the files' sizes. Sizes of sparse files can be anything: they add up to the largest number and not beyond.
+    /// Sum of the files' sizes, saturating: sparse files can have any size.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.stat.size_bytes))
     }
@@ -61,7 +61,7 @@ impl Contents {
         self.foreign.is_empty() && self.files.len() as u64 == record.files && self.bytes() == record.bytes
     }
 
-    /// Every file's inode. Who else links them was not asked.
+    /// Every file's inode. Other links to them were not looked for.
     pub(super) fn links(&self) -> Links {
         let link = |stat: &Stat| Link::of(stat.inode, stat.allocated_bytes);
         Links::new(self.files.iter().map(|file| link(&file.stat)).collect())
@@ -86,23 +86,23 @@ impl Contents {
     }
 }
 
-/// Lists a part. Projections are directories one level below; parts have nothing deeper. Files directly in it that were
-/// `asked` for a moment ago, when they were opened, are not asked again.
+/// Lists a part. Projections are directories one level below; parts have nothing deeper. Files directly in the part
+/// whose inodes are in `asked`, because they were just opened, are not stat'ed again.
 pub(super) fn list(part: &Dir, entries: Vec<Entry>, asked: &[(&str, Stat)]) -> Result<Contents, FsError> {
-    let (names, dirs) = Names::read(part, entries, |_| true)?;
+    let (names, dirs) = PartEntries::read(part, entries, |_| true)?;
     Ok(names.ask(&dirs, asked, |_, _| true)?.unwrap_or_default())
 }
 
-/// What is in a part by its names; no inode was asked for yet.
+/// The names in a part, before any inode was requested.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(super) struct PartEntries {
     /// Its directories, itself first, by their paths below it, each with its files in the order of their names.
     directories: Vec<(String, Vec<Entry>)>,
     foreign: Problems,
 }
 
-impl Names {
-    /// The names that are `wanted` in a part and in its projections, and the directories that they are in.
+impl PartEntries {
+    /// Reads the `wanted` names in a part and in its projections, and the directories that they are in.
     pub(super) fn read(
         part: &Dir,
         entries: Vec<Entry>,
@@ -118,13 +118,13 @@ impl Names {
         Ok((names, dirs))
     }
 
-    /// Adds a directory, and gives the names of those in it.
+    /// Adds a directory, and returns the names of its subdirectories.
     fn add(&mut self, path: String, mut entries: Vec<Entry>, wanted: &impl Fn(&Entry) -> bool) -> Vec<String> {
         let mut below = Vec::new();
         entries.retain(|entry| match (entry.kind, entry.name.to_str()) {
             _ if !wanted(entry) => false,
-            (Kind::File, Some(_)) => true,
-            (Kind::Directory, Some(name)) if path.is_empty() => {
+            (EntryKind::File, Some(_)) => true,
+            (EntryKind::Directory, Some(name)) if path.is_empty() => {
                 below.push(name.to_owned());
                 false
             }
@@ -139,8 +139,8 @@ impl Names {
         below
     }
 
-    /// Asks for the inode of each name in another part; nothing if one is not the file meant, as `is_it` says. One that is
-    /// missing there is an error of the kind `NotFound`, and whatever else is there is not looked at.
+    /// Requests the inode of each name in another part; returns `None` if `is_it` rejects one of them. A name that is
+    /// missing there is an error of the kind `NotFound`. Other entries there are not looked at.
     pub(super) fn ask_in(self, part: &Dir, is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut dirs = vec![part.clone()];
         for (path, _) in self.directories.iter().skip(1) {
@@ -149,8 +149,8 @@ impl Names {
         self.ask(&dirs, &[], is_it)
     }
 
-    /// Asks for the inode of each name in these directories, in the order in which the names were read; as [`list`] does,
-    /// and [`Names::ask_in`].
+    /// Requests the inode of each name in these directories, in the order in which the names were read; serves [`list`]
+    /// and [`PartEntries::ask_in`].
     pub(super) fn ask(
         self,
         dirs: &[Dir],
@@ -166,12 +166,12 @@ impl Names {
             for entry in entries {
                 let known = asked.iter().find(|(name, stat)| entry.name == *name && entry.inode == stat.inode);
                 let stat = known.map_or_else(|| dir.stat(&entry.name), |(_, stat)| Ok(*stat))?;
-                // Only what is UTF-8 is among the names.
+                // All listed names are UTF-8.
                 let Some(name) = is_it(&entry, &stat).then(|| entry.name.into_string().ok()).flatten() else {
                     return Ok(None);
                 };
                 let (dir, directory) = (Arc::clone(&shared), path.clone());
-                contents.files.push(Listed { dir, directory, name, stat });
+                contents.files.push(InspectedFile { dir, directory, name, stat });
             }
             contents.ranges.insert(path.clone(), first..contents.files.len());
             if !path.is_empty() {

@@ -1,4 +1,5 @@
-//! Files of a new part that stand in an earlier one already, and are linked from there without their data being read.
+//! Finds the files of a new part that an earlier part has already, so that they are linked from there without reading
+//! their data.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -9,16 +10,16 @@ use crate::fs::{Dir, FsError, Stat};
 
 use super::inspect::{PartFiles, Read, read_checksums};
 
-/// No inode gets more links than this. ext4 allows 65,000, and where live data are on the same filesystem the server's
+/// No inode gets more links than this. ext4 allows 65,000, and if live data are on the same filesystem, the server's
 /// own FREEZE needs some of them.
 pub const LINK_LIMIT: u32 = 60_000;
-/// Smaller files are linked only from a part's own ancestor: some are the same in every part of a server.
+/// Smaller files are linked only from a part's own ancestor: some small files are the same in every part of a server.
 pub(super) const JOINED_BYTES: u64 = 4096;
 
-/// What copies keep of their sources, by what their filesystem can.
+/// The metadata that copies preserve of their sources, depending on what their filesystem can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is kept or not, whatever the others are")]
-pub struct Keeping {
+pub struct PreservedMetadata {
     /// Owner and group.
     pub owner: bool,
     /// Permission bits.
@@ -29,14 +30,14 @@ pub struct Keeping {
     pub xattrs: bool,
 }
 
-impl Keeping {
-    /// All of it.
+impl PreservedMetadata {
+    /// Preserves all of it.
     pub const ALL: Self = Self { owner: true, mode: true, time: true, xattrs: true };
 
-    /// Nothing of it.
+    /// Preserves nothing.
     pub const NONE: Self = Self { owner: false, mode: false, time: false, xattrs: false };
 
-    /// Whether a copy of `source` would have what `held` has, as far as it is kept at all.
+    /// Whether a copy of `source` would have the metadata of `held`; only preserved metadata counts.
     pub(super) fn is_same(self, source: &Stat, held: &Stat) -> bool {
         let (a, b) = (source.ownership, held.ownership);
         (!self.owner || (a.uid, a.gid) == (b.uid, b.gid))
@@ -44,7 +45,7 @@ impl Keeping {
             && (!self.time || source.modified == held.modified)
     }
 
-    /// The same of the attributes.
+    /// The same comparison for the attributes.
     pub(super) fn has_same_xattrs(
         self,
         (source, name): (&Dir, &str),
@@ -56,18 +57,18 @@ impl Keeping {
 
 /// A part whose files may be linked from.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct LinkablePart {
     /// Its directory.
     pub dir: Dir,
-    /// Whether equal size and hash are enough. If not, the bytes are compared: the hash is not cryptographic.
+    /// Whether equal size and hash are enough. If not, the bytes are compared, because the hash is not cryptographic.
     pub is_trusted: bool,
     /// Whether small files are linked too.
     pub of_any_size: bool,
 }
 
-/// Where each file of a new part that need not be copied stands.
+/// For each file of a new part that need not be copied, the file to link instead.
 #[derive(Clone, Debug, Default)]
-pub struct Joins {
+pub struct LinkSources {
     files: HashMap<String, Join>,
 }
 
@@ -80,14 +81,14 @@ pub(super) struct Join {
     candidate: usize,
 }
 
-impl Joins {
+impl LinkSources {
     /// How many files need not be copied.
     #[must_use]
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether all must be copied.
+    /// Whether all files must be copied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -100,14 +101,14 @@ impl Joins {
         candidates.next().is_some_and(|first| candidates.all(|other| other == first))
     }
 
-    /// The candidate, by its number, that most files are linked from.
+    /// The number of the candidate that most files are linked from.
     #[must_use]
     pub fn main_candidate(&self) -> Option<usize> {
         let mut counts: HashMap<usize, usize> = HashMap::new();
         for join in self.files.values() {
             *counts.entry(join.candidate).or_default() += 1;
         }
-        // Of equal ones the first, so that the answer does not depend on the order of a map.
+        // Among equals, the first one wins, so that the answer does not depend on the order of a map.
         counts
             .into_iter()
             .max_by_key(|(candidate, count)| (*count, usize::MAX - candidate))
@@ -126,34 +127,34 @@ impl Joins {
 }
 
 /// The files of a candidate by their size and hash.
-struct Held<'a> {
-    candidate: &'a Candidate,
+struct CandidateFiles<'a> {
+    candidate: &'a LinkablePart,
     by_hash: HashMap<(u64, FileHash), String>,
     recorded: HashMap<String, (u64, FileHash)>,
     directories: HashMap<String, Option<Dir>>,
 }
 
-/// Finds equal files for those of a new part that have none in `joins` yet; `first` is the number of the first of these
-/// candidates.
+/// Finds equal files for those files of a new part that have none in `joins` yet; `first` is the number of the first of
+/// these candidates.
 ///
-/// A file is equal that has the same size and hash in its part's checksums, and the same owner, group, mode,
-/// modification time and attributes; one that checksums do not cover also has the same name, and is compared.
+/// A file is equal if it has the same size and hash in its part's checksums, and the same owner, group, mode,
+/// modification time and attributes. A file that checksums do not cover must also have the same name, and is compared.
 ///
 /// # Errors
-/// If something of the new part cannot be read. A candidate that cannot be read is none.
+/// If something of the new part cannot be read. A candidate that cannot be read is skipped.
 pub fn find_joins(
     part: &PartFiles,
-    candidates: &[Candidate],
+    candidates: &[LinkablePart],
     first: usize,
-    keeping: Keeping,
-    joins: &mut Joins,
+    keeping: PreservedMetadata,
+    joins: &mut LinkSources,
 ) -> Result<(), FsError> {
     for (number, candidate) in candidates.iter().enumerate() {
         if joins.len() == part.contents.files.len() {
             break;
         }
-        // Removed meanwhile, or damaged: then nothing is linked from there.
-        let Ok(mut held) = Held::read(candidate) else { continue };
+        // Removed meanwhile, or damaged: nothing is linked from there.
+        let Ok(mut held) = CandidateFiles::read(candidate) else { continue };
         for file in &part.contents.files {
             let path = file.path();
             if joins.files.contains_key(&path) || (file.stat.size_bytes < JOINED_BYTES && !candidate.of_any_size) {
@@ -175,8 +176,8 @@ pub fn find_joins(
     Ok(())
 }
 
-impl<'a> Held<'a> {
-    fn read(candidate: &'a Candidate) -> Result<Self, FsError> {
+impl<'a> CandidateFiles<'a> {
+    fn read(candidate: &'a LinkablePart) -> Result<Self, FsError> {
         let mut held =
             Self { candidate, by_hash: HashMap::new(), recorded: HashMap::new(), directories: HashMap::new() };
         held.directories.insert(String::new(), Some(candidate.dir.clone()));
@@ -212,7 +213,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// The file that may be equal: of the same name if that has this hash, else another one that has it.
+    /// The file that may be equal: the one of the same name if it has this hash, else another one that has it.
     fn find(&mut self, path: &str, recorded: Option<(u64, FileHash)>) -> Option<(Dir, String, Stat)> {
         let own = self.recorded.get(path).copied();
         let found = match recorded {
@@ -224,6 +225,6 @@ impl<'a> Held<'a> {
         let (directory, name) = found.rsplit_once('/').unwrap_or(("", &found));
         let dir = self.directory(directory)?;
         let stat = dir.find(name).ok().flatten()?;
-        (stat.kind == crate::fs::Kind::File).then(|| (dir, name.to_owned(), stat))
+        (stat.kind == crate::fs::EntryKind::File).then(|| (dir, name.to_owned(), stat))
     }
 }

@@ -1,5 +1,5 @@
-//! What a freeze leaves out, from the live directories of a table: patch parts, and files of parts that are not
-//! covered by their checksums.
+//! Takes what a freeze leaves out from the live directories of a table: patch parts, and files of parts that their
+//! checksums do not cover.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
 use crate::model::PartName;
 
 use super::ExecError;
-use super::foreseen::{Foreseen, Look};
-use super::inspect::{CHECKSUMS, Inspected, Known, inspect_known, inspect_listed, read_checksums_file};
-use super::left_out::{Asked, LEFT_OUT, READ_EARLY, SMALL_BYTES, belongs, belongs_in_a_copy, read_those};
+use super::inspect::{AlreadyRead, CHECKSUMS, Inspected, inspect_known, inspect_listed, read_checksums_file};
+use super::left_out::{LEFT_OUT, READ_EARLY, SMALL_BYTES, StatsByName, belongs, belongs_in_a_copy, read_those};
 use super::packed::{PACKED, link_archives};
 use super::place::{PART_DEPTH, link_tree};
+use super::prefetch::{Prefetch, Prefetched};
 use super::read_file::ReadFile;
 
 /// The live directory of one table on one disk.
@@ -28,7 +28,7 @@ pub struct LiveTable {
     pub dir: Dir,
 }
 
-/// A small file as it was read before it could go away.
+/// A small file as it was read before it could vanish.
 #[derive(Clone, Debug)]
 pub(super) struct SavedFile {
     name: &'static str,
@@ -36,36 +36,36 @@ pub(super) struct SavedFile {
     bytes: Box<[u8]>,
 }
 
-/// A part as it was before it could go away.
+/// A part as it was before it could vanish.
 #[derive(Clone, Debug)]
 pub struct SavedPart {
     /// How many of its entries belong in a copy of it.
     entries: usize,
     /// Those that a freeze leaves out.
     left_out: Box<[SavedFile]>,
-    /// What small files of it held, those that a freeze leaves out among them.
+    /// The content of its small files, including those that a freeze leaves out.
     pub(super) read: Arc<[ReadFile]>,
-    /// What the frozen part will prove to be, where it was looked at ahead.
-    pub(super) foreseen: Option<Box<Foreseen>>,
+    /// The inspection predicted for the frozen part, if it was prefetched.
+    pub(super) foreseen: Option<Box<Prefetched>>,
 }
 
-/// Parts, as far as they were there when they were read.
+/// Parts that were there when they were read.
 pub type SavedParts = HashMap<PartName, SavedPart>;
 
-/// What came of the files that a freeze leaves out of a part.
+/// What happened to the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
     /// The part in the snapshot has them.
     Taken,
-    /// There are none: the part is of an old server.
+    /// There are none: an old server wrote the part.
     None,
-    /// The part had gone before it could be asked.
+    /// The part vanished before it could be listed.
     Unknown,
 }
 
 /// Reads what a freeze would leave out of each part.
 ///
-/// Parts are given with the live directory that they are in. One that has gone meanwhile is passed over.
+/// Parts are given with the live directory that they are in. A part that has vanished meanwhile is skipped.
 ///
 /// # Errors
 /// If a file is there and cannot be read.
@@ -76,44 +76,46 @@ pub fn save_left_out(parts: &[(&PartName, &Dir)]) -> Result<SavedParts, FsError>
         .collect()
 }
 
-/// Reads what a freeze would leave out of a part; nothing where it has gone.
+/// Reads what a freeze would leave out of a part; returns `None` if the part has vanished.
 pub(super) fn save(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
-    let mut names = Names::default();
+    let mut names = LivePartEntries::default();
     let Some(part) = table.find_and_visit(name.as_str(), |name| names.add(name))? else { return Ok(None) };
     Ok(names.save(&part)?.map(|(saved, _)| saved))
 }
 
-/// [`save`], and a look ahead at a part that is frozen already.
+/// Does the same as [`save`], and prefetches a part that is frozen already.
 pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<SavedPart>, FsError> {
     let Some((part, entries)) = table.find_and_list(name.as_str())? else { return Ok(None) };
-    let mut names = Names::default();
+    let mut names = LivePartEntries::default();
     for entry in &entries {
         names.add(&entry.name);
     }
     let Some((mut saved, asked)) = names.save(&part)? else { return Ok(None) };
-    if let Ok(Look::Seen(foreseen)) = Foreseen::look(&part, entries, Known { read: &saved.read, asked: &asked }) {
+    if let Ok(Prefetch::Seen(foreseen)) =
+        Prefetched::look(&part, entries, AlreadyRead { read: &saved.read, asked: &asked })
+    {
         saved.foreseen = Some(foreseen);
     }
     Ok(Some(saved))
 }
 
-/// What is in a live part, as far as it matters here.
+/// The entries of a live part that matter here.
 #[derive(Default)]
-struct Names {
+struct LivePartEntries {
     entries: usize,
     is_whole: bool,
     there: Vec<&'static str>,
 }
 
-impl Names {
+impl LivePartEntries {
     fn add(&mut self, name: &OsStr) {
         self.entries += usize::from(belongs(name));
         self.is_whole |= name == CHECKSUMS || name == PACKED;
         self.there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
     }
 
-    /// Reads what is to be saved, and gives the inodes of what was read beside it.
-    fn save(&self, part: &Dir) -> Result<Option<(SavedPart, Asked)>, FsError> {
+    /// Reads what is to be saved, and also returns the inodes of the files that were read.
+    fn save(&self, part: &Dir) -> Result<Option<(SavedPart, StatsByName)>, FsError> {
         let is_there = |name: &&str| self.there.contains(name);
         let (mut left_out, mut known) = (Vec::new(), Vec::new());
         for name in LEFT_OUT.into_iter().filter(is_there) {
@@ -123,20 +125,20 @@ impl Names {
             }
         }
         known.extend(read_those(part, READ_EARLY.into_iter().filter(is_there)));
-        let (read, asked): (Vec<_>, Asked) = known.into_iter().unzip();
+        let (read, asked): (Vec<_>, StatsByName) = known.into_iter().unzip();
         let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
-        // A listing without checksums was read while the part went away, and says nothing.
+        // A listing without checksums was read while the part was being removed, and proves nothing.
         Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, foreseen: None }, asked)))
     }
 }
 
-/// A part of a live table; `None` where the server has taken it away.
+/// A part of a live table; `None` if the server has removed it.
 fn find_part(table: &Dir, name: &PartName) -> Result<Option<Dir>, FsError> {
     table.find_beneath(Path::new(name.as_str()))
 }
 
-/// Links into a frozen part what its live part is known to have and its freeze to leave out, while the live part is
-/// there: for parts to which [`take_left_out`] comes only much later.
+/// Links into a frozen part the files that its live part is known to have and its freeze to leave out, while the live
+/// part is there. This is for parts that [`take_left_out`] reaches only much later.
 ///
 /// # Errors
 /// If a file is there and cannot be linked.
@@ -150,7 +152,7 @@ pub fn link_left_out(
     link_saved(live, &table.open_dir(name.as_str())?, name, &saved.left_out, |_| ())
 }
 
-/// Links saved files from the live part into this one, as far as they are there and not here, and tells which.
+/// Links saved files from the live part into this one, if they are there and not here, and returns which ones.
 fn link_saved(
     live: &[LiveTable],
     part: &Dir,
@@ -171,8 +173,8 @@ fn link_saved(
     Ok(())
 }
 
-/// Sees to it that a frozen part has everything that its freeze left out: linked from the live part while it is there,
-/// else written from what was saved of it. What it gets is added to `entries`, the listing of the part.
+/// Completes a frozen part with everything that its freeze left out: linked from the live part while that is there,
+/// else written from what was saved of it. Each file that it gets is added to `entries`, the listing of the part.
 ///
 /// # Errors
 /// If a file can be neither linked nor written.
@@ -183,23 +185,23 @@ pub fn take_left_out(
     name: &PartName,
     saved: Option<&SavedPart>,
 ) -> Result<LeftOut, FsError> {
-    // What a freeze leaves out of a packed part, it leaves out of its archive.
+    // For a packed part, a freeze leaves these files out of its archive.
     if entries.iter().any(|entry| entry.name == PACKED) {
         let is_linked = link_archives(&live.iter().map(|table| &table.dir).collect::<Vec<_>>(), part, entries, name)?;
         return Ok(if is_linked { LeftOut::Taken } else { LeftOut::Unknown });
     }
-    let mut taker = Taker { part, before: entries.len(), entries };
+    let mut taker = PartCompletion { part, before: entries.len(), entries };
     let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
     if left_out.iter().any(|file| !taker.has(OsStr::new(file.name))) {
         let linked = |file: &SavedFile| {
-            taker.entries.push(Entry { name: file.name.into(), inode: file.stat.inode, kind: Kind::File });
+            taker.entries.push(Entry { name: file.name.into(), inode: file.stat.inode, kind: EntryKind::File });
         };
         link_saved(live, part, name, left_out, linked)?;
     }
-    // Fewer than were frozen: it was read while the server took the part away, and what it lacks says nothing.
+    // Fewer entries than were frozen: the part was read while the server removed it, so what it lacks proves nothing.
     let mut was_there = saved.is_some_and(|saved| saved.entries >= taker.entries.len());
-    // A frozen part has nothing that the live one has not: with as many entries it has them all, and the live part
-    // need not be listed again.
+    // A frozen part has nothing that the live one lacks. If the numbers of entries are equal, it has all of them, and
+    // the live part need not be listed again.
     if saved.is_none_or(|saved| taker.entries.len() != saved.entries) {
         for table in live {
             was_there |= taker.link_all(&table.dir, name)?;
@@ -215,15 +217,15 @@ pub fn take_left_out(
     })
 }
 
-/// A part in the snapshot, and the listing of it, while it gets what its freeze left out.
-struct Taker<'a> {
+/// A part in the snapshot, and its listing, while it gets what its freeze left out.
+struct PartCompletion<'a> {
     part: &'a Dir,
     entries: &'a mut Vec<Entry>,
-    /// So many of them were there before.
+    /// How many of them were there before.
     before: usize,
 }
 
-impl Taker<'_> {
+impl PartCompletion<'_> {
     fn has(&self, name: &OsStr) -> bool {
         self.entries.iter().any(|entry| entry.name == name)
     }
@@ -232,13 +234,13 @@ impl Taker<'_> {
         self.entries.len() > self.before
     }
 
-    /// Lists the live part, and links all that is not here. Whether the live part is still there.
+    /// Lists the live part, and links everything that is not here. Returns whether the live part is still there.
     fn link_all(&mut self, table: &Dir, name: &PartName) -> Result<bool, FsError> {
         let Some((live_part, live_entries)) = table.find_and_list(name.as_str())? else { return Ok(false) };
         let is_whole = live_entries.iter().any(|entry| entry.name == CHECKSUMS || entry.name == PACKED);
         let here: HashSet<OsString> = self.entries.iter().map(|entry| entry.name.clone()).collect();
         for entry in live_entries {
-            if entry.kind == Kind::File && belongs_in_a_copy(&entry) && !here.contains(&entry.name) {
+            if entry.kind == EntryKind::File && belongs_in_a_copy(&entry) && !here.contains(&entry.name) {
                 self.link(&live_part, entry)?;
             }
         }
@@ -258,17 +260,17 @@ impl Taker<'_> {
         if !self.has(OsStr::new(file.name)) {
             self.part.write_copy(file.name, &file.stat, &file.bytes)?;
             let inode = self.part.stat(file.name)?.inode;
-            self.entries.push(Entry { name: file.name.into(), inode, kind: Kind::File });
+            self.entries.push(Entry { name: file.name.into(), inode, kind: EntryKind::File });
         }
         Ok(())
     }
 }
 
-/// [`inspect_listed`] of a frozen part that was read in its live directory, and perhaps looked at there: what is known is
-/// neither read nor asked again.
+/// Works as [`inspect_listed`], for a frozen part that was read, and perhaps prefetched, in its live directory: what is
+/// known is neither read nor stat'ed again.
 ///
 /// # Errors
-/// As there.
+/// As [`inspect_listed`].
 pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPart>) -> Result<Inspected, FsError> {
     let Some(SavedPart { read, foreseen, .. }) = saved else { return inspect_listed(dir, entries) };
     if let Some(foreseen) = foreseen
@@ -276,21 +278,38 @@ pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPar
     {
         return Ok(inspected);
     }
-    inspect_known(dir, entries, read_checksums_file(dir)?, Known { read: &read, asked: &[] })
+    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, asked: &[] })
 }
 
-/// Links a live part into the snapshot. `None` where it has gone meanwhile; then nothing of it stays.
+/// Links a live part into the snapshot. Returns `None` if it has vanished meanwhile; then nothing of it stays.
 ///
 /// # Errors
 /// If it is there and cannot be linked.
 pub fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<Dir>, ExecError> {
-    let Some(source) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
-    match link_tree(source, table, name.as_str(), PART_DEPTH, &belongs_in_a_copy) {
-        Ok(dir) => Ok(Some(dir)),
+    let Some((source, entries)) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
+    match link_tree((source.clone(), entries), table, name.as_str(), PART_DEPTH, &belongs_in_a_copy) {
+        Ok(dir) if is_still_there(live, &source, name)? => Ok(Some(dir)),
+        Ok(_) => {
+            super::remove_tree(table, name.as_str(), &|_| ())?;
+            Ok(None)
+        }
         Err(ExecError::Fs(error)) if error.kind() == ErrorKind::NotFound => {
             super::remove_tree(table, name.as_str(), &|_| ())?;
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether `part`, a directory that was opened as the part of this name, is still in its place.
+///
+/// Both engines rename a part before they remove a file of it. So if the part is still in its place after it was listed
+/// and linked or copied, the result is complete.
+///
+/// # Errors
+/// If the filesystem does not answer.
+pub fn is_still_there(live: &LiveTable, part: &Dir, name: &PartName) -> Result<bool, FsError> {
+    let Some(now) = live.dir.find(name.as_str())? else { return Ok(false) };
+    let listed = part.stat_self()?;
+    Ok((now.device, now.inode) == (listed.device, listed.inode))
 }

@@ -1,49 +1,49 @@
-//! Packed parts: their files are pieces of one file, which a freeze writes once more instead of linking it.
+//! Packed parts: their files are pieces of one file, which a freeze rewrites instead of linking it.
 
 use crate::checksums::{Checksums, ChecksumsError, FileChecksum, FileName, PackedIndex, is_cut_short};
-use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Kind, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
 use crate::model::PartName;
 
 use super::problems::Problems;
 
 /// The archive of a packed part or projection.
 pub(super) const PACKED: &str = "data.packed";
-/// The live archive, before it takes the place of the frozen one.
+/// The name of the link to the live archive until it replaces the frozen one.
 const LINKED: &str = "data.packed.linked";
 const CHECKSUMS: &str = "checksums.txt";
-/// So much of an archive is read for its index, and as often twice as much as it is longer.
+/// How many bytes of an archive are read for its index at first; the amount doubles until the index fits.
 const INDEX_BYTES: u64 = 64 << 10;
 const INDEX_LIMIT_BYTES: u64 = 64 << 20;
 
-/// An archive, with what its own `checksums.txt` says of its files.
+/// An archive, with what its own `checksums.txt` says about its files.
 #[derive(Debug)]
 pub(super) struct Archive {
     pub(super) index: PackedIndex,
     pub(super) checksums: Checksums,
 }
 
-/// Why an archive tells nothing of its files.
+/// Why an archive reveals nothing about its files.
 #[derive(Debug)]
-pub(super) enum Unread {
-    /// It is of a kind that is not known here, or encrypted.
+pub(super) enum UnreadableArchive {
+    /// It is of an unknown kind, or encrypted.
     Unusable(String),
     /// It is not as it was written.
     Damaged(String),
 }
 
-fn unread(what: &str, error: &ChecksumsError) -> Unread {
+fn unread(what: &str, error: &ChecksumsError) -> UnreadableArchive {
     let reason = format!("{what} cannot be used: {error}");
     match error {
-        ChecksumsError::Encrypted | ChecksumsError::UnsupportedVersion(_) => Unread::Unusable(reason),
-        _ => Unread::Damaged(reason),
+        ChecksumsError::Encrypted | ChecksumsError::UnsupportedVersion(_) => UnreadableArchive::Unusable(reason),
+        _ => UnreadableArchive::Damaged(reason),
     }
 }
 
 /// Reads the index of the archive `name` in `dir`, and its `checksums.txt`.
 ///
 /// # Errors
-/// If it cannot be read; what is wrong with it is in the answer.
-pub(super) fn read_archive(dir: &Dir, name: &str) -> Result<Result<Archive, Unread>, FsError> {
+/// If it cannot be read; whatever is wrong with it is in the answer.
+pub(super) fn read_archive(dir: &Dir, name: &str) -> Result<Result<Archive, UnreadableArchive>, FsError> {
     let bytes = dir.stat(name)?.size_bytes;
     let mut head_bytes = INDEX_BYTES;
     let index = loop {
@@ -59,7 +59,7 @@ pub(super) fn read_archive(dir: &Dir, name: &str) -> Result<Result<Archive, Unre
     };
     let Some(range) = index.find(CHECKSUMS.as_bytes()).filter(|range| range.end - range.start <= INDEX_LIMIT_BYTES)
     else {
-        return Ok(Err(Unread::Damaged("its data.packed has no checksums.txt".to_owned())));
+        return Ok(Err(UnreadableArchive::Damaged("its data.packed has no checksums.txt".to_owned())));
     };
     Ok(match Checksums::parse(&dir.read_range(name, range)?) {
         Ok(checksums) => Ok(Archive { index, checksums }),
@@ -68,7 +68,7 @@ pub(super) fn read_archive(dir: &Dir, name: &str) -> Result<Result<Archive, Unre
 }
 
 impl Archive {
-    /// Names what of the archive is missing, or has another size than its checksums say.
+    /// Names the files of the archive that are missing, or have another size than its checksums say.
     pub(super) fn compare_sizes(&self, problems: &mut Problems) {
         for (name, entry) in self.checksums.files() {
             let bytes = self.index.find(name.as_bytes()).map(|range| range.end - range.start);
@@ -81,7 +81,8 @@ impl Archive {
     }
 }
 
-/// Reads all files of an archive, and names those that are not what its checksums say; with the number of bytes read.
+/// Reads all files of an archive, and names those that do not match its checksums, together with the number of bytes
+/// read.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -92,8 +93,8 @@ pub(super) fn damage_in_archive(
 ) -> Result<(Vec<(String, String)>, u64), FsError> {
     let archive = match read_archive(dir, name)? {
         Ok(archive) => archive,
-        Err(Unread::Unusable(_)) => return Ok((Vec::new(), 0)),
-        Err(Unread::Damaged(reason)) => return Ok((vec![("an archive of files".to_owned(), reason)], 0)),
+        Err(UnreadableArchive::Unusable(_)) => return Ok((Vec::new(), 0)),
+        Err(UnreadableArchive::Damaged(reason)) => return Ok((vec![("an archive of files".to_owned(), reason)], 0)),
     };
     let (mut damage, mut read_bytes) = (Vec::new(), 0);
     let mut check = |name_in: &FileName, entry: &FileChecksum| -> Result<(), FsError> {
@@ -106,7 +107,7 @@ pub(super) fn damage_in_archive(
         };
         let (found, bytes) = dir.hash_range(name, range, Hashing::ClickHouse, means)?;
         read_bytes += bytes;
-        if let Some(found) = found.filter(|found| *found != Digest::ClickHouse(entry.hash)) {
+        if let Some(found) = found.filter(|found| *found != ContentDigest::ClickHouse(entry.hash)) {
             damage.push((expected, format!("the hash {found}")));
         }
         Ok(())
@@ -117,11 +118,12 @@ pub(super) fn damage_in_archive(
     Ok((damage, read_bytes))
 }
 
-/// Links the live archives of a frozen part, whose table has these `live` directories, over those that the freeze has written: they are the same files under the live
-/// inodes, with what the freeze left out of them. Whether the part's own archive is the live one now.
+/// Links the live archives of a frozen part, whose table has these `live` directories, over those that the freeze has
+/// written. They hold the same files under the live inodes, and also what the freeze left out of them. Returns whether
+/// the part's own archive is the live one now.
 ///
 /// # Errors
-/// If something cannot be read or linked for another reason than that the live part has gone.
+/// If something cannot be read or linked for another reason than that the live part has vanished.
 pub(super) fn link_archives(
     live: &[&Dir],
     part: &Dir,
@@ -136,7 +138,7 @@ pub(super) fn link_archives(
             continue;
         }
         is_linked = true;
-        for projection in entries.iter().filter(|entry| entry.kind == Kind::Directory) {
+        for projection in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
             let Some(projection) = projection.name.to_str() else { continue };
             if let (Some(from), Some(to)) = (
                 live_part.find_beneath(std::path::Path::new(projection))?,
@@ -153,7 +155,7 @@ pub(super) fn link_archives(
     Ok(is_linked)
 }
 
-/// Links the archive of a live directory over that of a frozen one, where both are of the same files.
+/// Links the archive of a live directory over that of a frozen one, if both contain the same files.
 fn link_archive(from: &Dir, to: &Dir) -> Result<bool, FsError> {
     let gone = |error: &FsError| {
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::CrossDevice | ErrorKind::TooManyLinks)
@@ -195,7 +197,7 @@ mod tests {
     use crate::exec::problems::Problems;
     use crate::fs::{Dir, ReadMeans, RealVerbs};
 
-    /// An archive of these files, with a list of their checksums.
+    /// Builds an archive of these files, with a list of their checksums.
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut list = format!("checksums format version: 2\n{} files:\n", files.len());
         for (name, bytes) in files {
@@ -250,7 +252,7 @@ mod tests {
             assert_eq!(damage(&wrong), (1, 0), "{at}");
         }
         assert_eq!(damage(&sound[..sound.len() - 1]).0, 1, "cut short");
-        // What is not known is no damage.
+        // An unknown format does not count as damage.
         let mut newer = sound.clone();
         newer[0] = 9;
         assert_eq!(damage(&newer), (0, 0));

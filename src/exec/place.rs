@@ -1,15 +1,15 @@
-//! Frozen parts into the snapshot: renamed where that works, else linked file by file.
+//! Places frozen parts in the snapshot: renamed where that works, else linked file by file.
 
 use std::ffi::OsStr;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
 use crate::model::{PartName, Placement};
 
 use super::ExecError;
 
-/// Which rungs of the ladder may be used.
+/// Which methods of placing may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaceMode {
     /// Rename, else link; on another filesystem reflink, else copy.
@@ -40,17 +40,17 @@ impl PlaceMode {
 pub struct PlacedPart {
     /// Its name.
     pub name: PartName,
-    /// How it came there.
+    /// How it was placed.
     pub placement: Placement,
 }
 
-/// Places a whole table at one stroke: the directory `shadow_name` of `shadow`, of one table on one disk in a shadow of
-/// ours, takes the place of the empty directory `name` of `database`, and its owner and mode.
+/// Places a whole table in one step: the directory `shadow_name` of `shadow`, of one table on one disk in a shadow of
+/// ours, replaces the empty directory `name` of `database`, and takes over its owner and mode.
 ///
-/// `None`, and nothing is changed, where that does not work and [`place_parts`] must find out what does.
+/// Returns `None`, and changes nothing, if that does not work and [`place_parts`] must find out what does.
 ///
 /// # Errors
-/// If something in the shadow is no part, or the filesystem fails otherwise.
+/// If something in the shadow is not a part, or the filesystem fails otherwise.
 pub fn place_table(
     shadow: &Dir,
     shadow_name: &OsStr,
@@ -59,7 +59,7 @@ pub fn place_table(
 ) -> Result<Option<(Dir, Vec<PlacedPart>)>, ExecError> {
     let (frozen, entries) = shadow.open_and_list(shadow_name)?;
     let (replaced, present) = database.open_and_list(name)?;
-    if !present.is_empty() || entries.iter().any(|entry| entry.kind != Kind::Directory) {
+    if !present.is_empty() || entries.iter().any(|entry| entry.kind != EntryKind::Directory) {
         return Ok(None);
     }
     let renamed = |entry| Ok(PlacedPart { name: part_name(&frozen, entry)?, placement: Placement::Renamed });
@@ -77,25 +77,26 @@ pub fn place_table(
     Ok(Some((table, placed)))
 }
 
-/// A rename moves the entry "..": it needs more rights than a link, and some mounts refuse it.
+/// Whether to try links after this error. A rename moves the entry "..": it needs more rights than a link, and some
+/// mounts refuse it.
 fn wants_links(error: &FsError) -> bool {
     matches!(error.kind(), ErrorKind::CrossDevice | ErrorKind::NoPermission)
 }
 
-/// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`. Parts that
-/// are linked are so in the current pool, each by one thread.
+/// Places every part of `shadow`, the directory of one table on one disk in a shadow of ours, into `table`. Parts are
+/// linked in the current pool, each by one thread.
 ///
 /// # Errors
-/// If a part can be neither renamed nor linked; those before it stand in the snapshot, the others in the shadow.
+/// If a part can be neither renamed nor linked; the parts before it stand in the snapshot, the others in the shadow.
 pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<PlacedPart>, ExecError> {
     let mut placed = Vec::new();
     let mut to_link = Vec::new();
     for entry in shadow.entries_with_kind()? {
-        if entry.kind != Kind::Directory {
+        if entry.kind != EntryKind::Directory {
             continue;
         }
         let name = part_name(shadow, &entry)?;
-        // What is copied goes another way: see `PartCopier`.
+        // Parts to copy are handled elsewhere: see `PartCopier`.
         let renames = matches!(mode, PlaceMode::Rename | PlaceMode::Auto) && to_link.is_empty();
         match renames.then(|| table.rename_from(shadow, &entry.name, &entry.name)) {
             Some(Ok(())) => placed.push(PlacedPart { name, placement: Placement::Renamed }),
@@ -113,7 +114,7 @@ pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<Pla
 /// The name of a part's directory in `dir`.
 ///
 /// # Errors
-/// If it is named like nothing that a server makes.
+/// If no server makes a part with this name.
 pub fn part_name(dir: &Dir, entry: &Entry) -> Result<PartName, ExecError> {
     let name = entry.name.to_str().and_then(|name| PartName::try_from(name.to_owned()).ok());
     name.ok_or_else(|| ExecError::Foreign { path: dir.path().join(&entry.name), what: "not named like a part" })
@@ -124,7 +125,7 @@ fn link_part(shadow: &Dir, table: &Dir, entry: &Entry) -> Result<Placement, Exec
     Ok(Placement::Linked)
 }
 
-/// Directories below a part: its projections, and room for what a newer server may nest in them.
+/// Directory levels below a part: its projections, and room for what a newer server may nest in them.
 pub(super) const PART_DEPTH: usize = 4;
 
 /// Links every file of the directory `from`, given with its listing, and of the directories `depth` levels below it, into a
@@ -146,11 +147,11 @@ pub(super) fn link_tree(
         };
         match entry.kind {
             _ if !wanted(&entry) => {}
-            Kind::File => target.link_from(&from, entry_name, entry_name)?,
-            Kind::Directory if depth == 0 => {
+            EntryKind::File => target.link_from(&from, entry_name, entry_name)?,
+            EntryKind::Directory if depth == 0 => {
                 return Err(ExecError::Foreign { path: from.path().join(entry_name), what: "a directory too deep" });
             }
-            Kind::Directory => {
+            EntryKind::Directory => {
                 drop(link_tree(from.open_and_list(entry_name)?, &target, entry_name, depth - 1, wanted)?);
             }
             _ => {
@@ -163,13 +164,13 @@ pub(super) fn link_tree(
     Ok(target)
 }
 
-/// Makes a directory `name` in `to` for the one whose inode is `source`, so that it can be filled.
+/// Creates a directory `name` in `to` for the one whose inode is `source`, so that it can be filled.
 pub(super) fn make_like(source: &Stat, to: &Dir, name: &str) -> Result<Dir, FsError> {
     to.create_dir(name, source.ownership.mode | 0o700)?;
     to.open_dir(name)
 }
 
-/// Gives a directory that was made here owner, group, mode and modification time of the one that it stands for.
+/// Gives a directory that was created here the owner, group, mode and modification time of its source.
 pub(super) fn dress(source: &Stat, target: &Dir) -> Result<(), FsError> {
     target.set_ownership(source.ownership)?;
     target.set_modified(source.modified)

@@ -1,6 +1,6 @@
-//! What is wrong with a part, in as many words as a person reads.
+//! The problems of a part, no more of them than a user can read.
 
-/// Problems of one part. The first are kept, the others counted: a list of millions helps nobody, and would not fit
+/// Problems of one part. The first are kept, the others counted: a list of millions helps no reader, and would not fit
 /// into a manifest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Problems {

@@ -1,4 +1,4 @@
-//! Parallel removal of a tree of ours.
+//! Removes a tree of the repository in parallel.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::fs::ErrorKind::{self, Exists, NotEmpty, WrongKind};
-use crate::fs::{Dir, Entry, FsError, Kind, is_network_filesystem};
+use crate::fs::{Dir, Entry, EntryKind, FsError, is_network_filesystem};
 
 /// What was unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// Files, and everything else that is no directory.
+    /// Files, and all other entries that are not directories.
     pub files: u64,
     /// Directories.
     pub directories: u64,
@@ -34,14 +34,14 @@ impl std::iter::Sum for Removed {
     }
 }
 
-/// Directories that stand deeper than this below the tree are raised to its top before they are emptied: neither the
-/// stack nor the descriptors of this process depend on how deep a tree is. No snapshot is half as deep.
+/// Directories that stand deeper than this below the tree are moved to its top before they are emptied, so that neither
+/// the stack nor the descriptors of this process depend on how deep a tree is. No snapshot is half as deep.
 const DEPTH_LIMIT: usize = 16;
 
 /// Removes `name` in `parent` and everything beneath it, directories in parallel, in the current pool.
 ///
-/// A symbolic link is unlinked, never followed. What is gone already is no error, so that an interrupted removal
-/// can be taken up again. `progress` is told of each directory that was emptied.
+/// A symbolic link is unlinked, never followed. An entry that has vanished already is not an error, so that an
+/// interrupted removal can be resumed. `progress` is notified of each directory that was emptied.
 ///
 /// # Errors
 /// If something cannot be removed; as much as possible of the rest is gone then.
@@ -52,13 +52,13 @@ pub fn remove_tree(
 ) -> Result<Removed, FsError> {
     let name = name.as_ref();
     let Some(stat) = parent.find(name)? else { return Ok(Removed::default()) };
-    if stat.kind != Kind::Directory {
+    if stat.kind != EntryKind::Directory {
         parent.remove_file(name)?;
         return Ok(Removed { files: 1, directories: 0 });
     }
     let Some((dir, mut entries)) = parent.find_and_list(name)? else { return Ok(Removed::default()) };
     let is_on_network = is_network_filesystem(&dir);
-    let tree = Tree { top: &dir, is_on_network, raised: AtomicU64::new(0), progress };
+    let tree = TreeRemoval { top: &dir, is_on_network, raised: AtomicU64::new(0), progress };
     let mut removed = Removed::default();
     loop {
         let before = tree.raised.load(Ordering::Relaxed);
@@ -77,21 +77,23 @@ pub fn remove_tree(
 
 /// Emptied directories in one directory.
 ///
-/// On this host's own disks whoever empties one takes it away while it is still open: Linux then frees its blocks when it is
-/// closed, all threads at once. Of one that nobody has open it frees them within `rmdir`, with the directory above locked,
-/// and on a filesystem that is mounted with `discard` that waits for the disk each time.
+/// On local disks, the thread that empties a directory removes it while it is still open: Linux then frees its blocks
+/// when it is closed, on all threads at once. The blocks of a directory that no process has open are freed within
+/// `rmdir`, with the directory above locked, and on a filesystem that is mounted with `discard` that waits for the disk
+/// each time.
 ///
-/// On a network each call is a journey, and those in one directory queue: there one thread takes away what others have left
-/// meanwhile, and nobody waits for it.
-struct Emptied<'a> {
+/// On a network filesystem each call is a round trip, and calls in one directory queue. There, one thread removes what
+/// others have left meanwhile, and the others do not wait for it.
+struct EmptiedDirectories<'a> {
     dir: &'a Dir,
     is_on_network: bool,
     names: Mutex<Vec<OsString>>,
     removed: Mutex<Removed>,
 }
 
-impl Emptied<'_> {
-    /// Takes away one that is empty, or leaves that to whoever is at it. What `removed` counts is not in the answer.
+impl EmptiedDirectories<'_> {
+    /// Removes an empty directory, or leaves that to the thread that is removing already. What `removed` counts is not
+    /// in the answer.
     fn take_away(&self, name: &OsStr) -> Result<Removed, FsError> {
         if !self.is_on_network {
             let was_there = if_present(self.dir.remove_dir(name))?;
@@ -124,18 +126,18 @@ impl Emptied<'_> {
 }
 
 /// A tree that is being removed.
-struct Tree<'a> {
+struct TreeRemoval<'a> {
     top: &'a Dir,
     is_on_network: bool,
-    /// How many directories were raised to its top.
+    /// How many directories were moved to its top.
     raised: AtomicU64,
     progress: &'a (dyn Fn(Removed) + Sync),
 }
 
-impl Tree<'_> {
+impl TreeRemoval<'_> {
     /// Empties a directory, given with its listing.
     fn empty(&self, dir: &Dir, entries: Vec<Entry>, depth: usize) -> Result<Removed, FsError> {
-        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
+        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == EntryKind::Directory);
         let mut first_error = None;
         let mut own = Removed::default();
         for entry in &files {
@@ -152,7 +154,7 @@ impl Tree<'_> {
             return first_error.map_or(Ok(own), Err);
         }
         let is_on_network = self.is_on_network;
-        let emptied = Emptied { dir, is_on_network, names: Mutex::default(), removed: Mutex::default() };
+        let emptied = EmptiedDirectories { dir, is_on_network, names: Mutex::default(), removed: Mutex::default() };
         let empty_one = |name: &OsStr| -> Result<Removed, FsError> {
             let (below, entries) = dir.open_and_list(name)?;
             let mut removed = self.empty(&below, entries, depth + 1)?;
@@ -174,7 +176,7 @@ impl Tree<'_> {
         first_error.map_or(Ok(own), Err)
     }
 
-    /// Moves a directory to the top, under a name that nothing has there.
+    /// Moves a directory to the top, under a name that does not exist there.
     fn raise(&self, dir: &Dir, name: &OsStr) -> Result<(), FsError> {
         loop {
             let number = self.raised.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,11 @@
-//! Parts out of a snapshot: linked where nothing can come of it, else copied.
+//! Takes parts out of a snapshot: linked where that is safe, else copied.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::fs::{CopyMeans, Dir, ErrorKind, FsError, Hashing, Kind, Stat, Unkept};
-use crate::model::{Placed, Placement, Tally};
+use crate::fs::{CopyMeans, Dir, EntryKind, ErrorKind, FsError, Hashing, LostMetadata, Stat};
+use crate::model::{PartTally, PlacedTotals, Placement};
 
 use super::ExecError;
 use super::copied_links::CopiedLinks;
@@ -13,12 +13,12 @@ use super::copied_part::CopyPartError;
 use super::copy::PartCopier;
 use super::place::PART_DEPTH;
 
-/// Which rungs of the ladder a restore may use.
+/// Which methods a restore may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreMode {
     /// Link, else share blocks, else copy.
     Auto,
-    /// Link only, but for single files that a server would change.
+    /// Link only, except for single files that a server would change.
     Link,
     /// A copy of every file, which may share blocks with the snapshot's.
     Copy,
@@ -36,13 +36,13 @@ impl RestoreMode {
     }
 }
 
-/// Why a part was not restored. What was made of it stays, and is the caller's to remove.
+/// Why a part was not restored. Whatever was created of it stays; the caller removes it.
 #[derive(Debug, thiserror::Error)]
 pub enum RestorePartError {
     /// A copy failed.
     #[error(transparent)]
     Copy(#[from] CopyPartError),
-    /// Links were asked for, and a link will not do.
+    /// Links were required, and a link does not work.
     #[error("{} can only be copied: {why}", .path.display())]
     NotLinked {
         /// The file.
@@ -75,12 +75,12 @@ pub struct RestoredPart {
     pub linked_files: u64,
     /// Of the files, those that share blocks with the snapshot's.
     pub cloned_files: u64,
-    /// What of the snapshot's files the copies do not have.
-    pub unkept: Vec<(String, Unkept)>,
+    /// Metadata of the snapshot's files that the copies do not have.
+    pub unkept: Vec<(String, LostMetadata)>,
 }
 
 impl RestoredPart {
-    /// How it was placed, by most of its files.
+    /// How it was placed, judged by most of its files.
     #[must_use]
     pub fn placement(&self) -> Placement {
         if self.linked_files * 2 >= self.files {
@@ -92,31 +92,32 @@ impl RestoredPart {
         }
     }
 
-    /// Counts it.
-    pub fn count(&self, placed: &mut Placed) {
-        placed.add(self.placement(), Tally { parts: 1, files: self.files, bytes: self.bytes });
+    /// Adds it to the totals.
+    pub fn count(&self, placed: &mut PlacedTotals) {
+        placed.add(self.placement(), PartTally { parts: 1, files: self.files, bytes: self.bytes });
     }
 }
 
 /// Puts parts of a snapshot where they are to be used.
 #[derive(Debug)]
 pub struct PartRestorer<'a> {
-    /// How files may come there.
+    /// How files may be placed there.
     pub mode: RestoreMode,
-    /// User and group of the server that will use them; none for a tree that no server uses.
+    /// User and group of the server that will use them; `None` for a tree that no server uses.
     pub owner: Option<(u32, u32)>,
     /// How bytes are copied.
     pub means: CopyMeans<'a>,
-    /// Links to this filesystem fail: found out once, and not tried again.
+    /// Whether links to this filesystem failed: found out once, and not tried again.
     links_refused: AtomicBool,
 }
 
-/// Any write bit. FREEZE and `DETACH PARTITION` take these from every file of a part, by `chmod`
-/// (`IDataPartStorage::freeze`, `localBackup.cpp`): on a file that has one they would change the snapshot's inode.
+/// Any write bit. FREEZE and `DETACH PARTITION` clear these on every file of a part, by `chmod`
+/// (`IDataPartStorage::freeze`, `localBackup.cpp`). On a file that has a write bit, they would change the snapshot's
+/// inode.
 const WRITABLE: u32 = 0o222;
 
 impl<'a> PartRestorer<'a> {
-    /// A restorer that has not yet learned whether links work.
+    /// Creates a restorer that has not yet learned whether links work.
     #[must_use]
     pub fn new(mode: RestoreMode, owner: Option<(u32, u32)>, means: CopyMeans<'a>) -> Self {
         Self { mode, owner, means, links_refused: AtomicBool::new(false) }
@@ -126,8 +127,8 @@ impl<'a> PartRestorer<'a> {
     /// set on a linked file.
     ///
     /// # Errors
-    /// If something cannot be read or written, or is not what the part's own checksums say, or a link is wanted and will
-    /// not do.
+    /// If something cannot be read or written, or does not match the part's own checksums, or if links are required and
+    /// do not work.
     pub fn restore_part(&self, from: &Dir, table: &Dir, name: &str) -> Result<RestoredPart, RestorePartError> {
         if self.mode == RestoreMode::Copy || self.links_refused.load(Ordering::Relaxed) {
             return self.copy_part(from, table, name);
@@ -135,25 +136,25 @@ impl<'a> PartRestorer<'a> {
         let mut restored = RestoredPart::default();
         match self.link_directory(from, table, name, (PART_DEPTH, ""), &mut restored) {
             Ok(()) => Ok(restored),
-            Err(Refused::Links) => {
-                // The same for every file of this disk: the part is begun anew as a copy.
+            Err(NotLinked::Links) => {
+                // The same holds for every file of this disk: the part is started again as a copy.
                 self.links_refused.store(true, Ordering::Relaxed);
                 super::remove_tree(table, name, &|_| ())?;
                 self.copy_part(from, table, name)
             }
-            Err(Refused::Failed(error)) => Err(error),
+            Err(NotLinked::Failed(error)) => Err(error),
         }
     }
 
     fn copy_part(&self, from: &Dir, table: &Dir, name: &str) -> Result<RestoredPart, RestorePartError> {
-        // Two links to one inode become two files: what a server does with one must not touch the other.
+        // Two links to one inode become two files: a server's change to one must not touch the other.
         let links = CopiedLinks::new(table.clone(), u32::MAX, 0);
         let means = self.means.again();
         let copier = PartCopier { means, verifies: true, links: &links };
         let mut part = copier.copy_part(from, table, Path::new(""), name, &|_| true)?;
         if let Some(owner) = self.owner {
             give(&table.open_dir(name)?, owner)?;
-            part.unkept.retain(|(_, unkept)| *unkept != Unkept::Owner);
+            part.unkept.retain(|(_, unkept)| *unkept != LostMetadata::Owner);
         }
         Ok(RestoredPart {
             files: part.files,
@@ -171,7 +172,7 @@ impl<'a> PartRestorer<'a> {
         name: &str,
         (depth, inside): (usize, &str),
         restored: &mut RestoredPart,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotLinked> {
         to.create_dir(name, 0o700)?;
         let target = to.open_dir(name)?;
         for entry in from.entries_with_kind()? {
@@ -181,19 +182,19 @@ impl<'a> PartRestorer<'a> {
             };
             let below = if inside.is_empty() { entry_name.to_owned() } else { format!("{inside}/{entry_name}") };
             match entry.kind {
-                Kind::File => self.restore_file(from, &target, entry_name, &below, restored)?,
-                Kind::Directory if depth > 0 => {
+                EntryKind::File => self.restore_file(from, &target, entry_name, &below, restored)?,
+                EntryKind::Directory if depth > 0 => {
                     let dir = from.open_dir(entry_name)?;
                     self.link_directory(&dir, &target, entry_name, (depth - 1, &below), restored)?;
                 }
-                Kind::Directory => {
+                EntryKind::Directory => {
                     return Err(ExecError::Foreign { path: path(), what: "a directory too deep" }.into());
                 }
                 _ => return Err(ExecError::Foreign { path: path(), what: "neither a file nor a directory" }.into()),
             }
         }
         let unkept = target.keep_metadata_of(from)?.into_iter();
-        let unkept = unkept.filter(|unkept| self.owner.is_none() || *unkept != Unkept::Owner);
+        let unkept = unkept.filter(|unkept| self.owner.is_none() || *unkept != LostMetadata::Owner);
         restored.unkept.extend(unkept.map(|unkept| (inside.to_owned(), unkept)));
         if let Some(owner) = self.owner {
             give_directory(&target, owner)?;
@@ -208,13 +209,13 @@ impl<'a> PartRestorer<'a> {
         name: &str,
         path: &str,
         restored: &mut RestoredPart,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotLinked> {
         let stat = from.stat(name)?;
         restored.files += 1;
         restored.bytes += stat.size_bytes;
         if let Some(why) = self.forbids_link(&stat) {
             if self.mode == RestoreMode::Link && why.is_hard() {
-                return Err(Refused::Failed(RestorePartError::NotLinked {
+                return Err(NotLinked::Failed(RestorePartError::NotLinked {
                     path: from.path().join(name),
                     why: why.text(),
                 }));
@@ -226,7 +227,7 @@ impl<'a> PartRestorer<'a> {
                     return Ok(());
                 }
                 Err(error) if self.mode == RestoreMode::Auto => match error.kind() {
-                    ErrorKind::CrossDevice | ErrorKind::NoPermission => return Err(Refused::Links),
+                    ErrorKind::CrossDevice | ErrorKind::NoPermission => return Err(NotLinked::Links),
                     ErrorKind::TooManyLinks => {}
                     _ => return Err(error.into()),
                 },
@@ -238,7 +239,7 @@ impl<'a> PartRestorer<'a> {
             to.give_file(name, owner)?;
         }
         restored.cloned_files += u64::from(copied.is_clone);
-        let unkept = copied.unkept.into_iter().filter(|unkept| self.owner.is_none() || *unkept != Unkept::Owner);
+        let unkept = copied.unkept.into_iter().filter(|unkept| self.owner.is_none() || *unkept != LostMetadata::Owner);
         restored.unkept.extend(unkept.map(|unkept| (path.to_owned(), unkept)));
         Ok(())
     }
@@ -272,23 +273,24 @@ impl Forbidden {
 }
 
 /// Why a part is not linked.
-enum Refused {
+enum NotLinked {
     /// Links do not work here at all.
     Links,
     Failed(RestorePartError),
 }
 
-impl<E: Into<RestorePartError>> From<E> for Refused {
+impl<E: Into<RestorePartError>> From<E> for NotLinked {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-/// Gives a copy, every file and directory of it, to the user of the server. Directories the server may write.
+/// Gives a copy, with all its files and directories, to the user of the server. The server may write to the
+/// directories.
 fn give(dir: &Dir, owner: (u32, u32)) -> Result<(), FsError> {
     for entry in dir.entries_with_kind()? {
         match entry.kind {
-            Kind::Directory => give(&dir.open_dir(&entry.name)?, owner)?,
+            EntryKind::Directory => give(&dir.open_dir(&entry.name)?, owner)?,
             _ => dir.give_file(OsStr::new(&entry.name), owner)?,
         }
     }

@@ -1,25 +1,25 @@
-//! Parts that stand unchanged in an earlier snapshot.
+//! Finds and links parts that stand unchanged in an earlier snapshot.
 
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
 use crate::model::{Ownership, PartName};
 use crate::repo::PartRecord;
 
 use super::ExecError;
-use super::equal::{HeldPart, HeldTable, equal_part};
+use super::equal::{ContentProof, EarlierTableDir, EqualPart, equal_part};
 use super::inspect::{Inspected, inspect_listed};
-use super::inspect_files::{Contents, Names, list};
-use super::join::{Keeping, LINK_LIMIT};
+use super::inspect_files::{Contents, PartEntries, list};
+use super::join::{LINK_LIMIT, PreservedMetadata};
 use super::left_out::{belongs_in_a_copy, has_left_out};
 use super::live::LeftOut;
 use super::place::{PART_DEPTH, dress, make_like};
 
-/// Of these parts, each with the live directory of its table, those whose every file is the one that the same part of
-/// the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so that none of their
-/// numbers can be another file's.
+/// Selects, from these parts, each with the live directory of its table, those whose every file is the one that the
+/// same part of the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so their
+/// numbers cannot be reused for other files.
 ///
 /// # Errors
 /// If a directory is there and cannot be read.
@@ -51,7 +51,7 @@ fn same_files(
             _ => return Ok(false),
         };
         let same = match (a.kind, b.kind) {
-            (Kind::Directory, Kind::Directory) if depth > 0 && a.name == b.name => {
+            (EntryKind::Directory, EntryKind::Directory) if depth > 0 && a.name == b.name => {
                 match (live.find_and_list(&a.name)?, held.find_and_list(&b.name)?) {
                     (Some((live, mut of_live)), Some((held, mut of_held))) => {
                         same_files((&live, &mut of_live), (&held, &mut of_held), depth - 1)?
@@ -59,7 +59,7 @@ fn same_files(
                     _ => false,
                 }
             }
-            (Kind::File, Kind::File) => a.name == b.name && a.inode == b.inode,
+            (EntryKind::File, EntryKind::File) => a.name == b.name && a.inode == b.inode,
             _ => false,
         };
         if !same {
@@ -68,64 +68,67 @@ fn same_files(
     }
 }
 
-/// How a live part is held against the one of an earlier snapshot.
+/// How a live part is compared with the one of an earlier snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Likeness {
+pub enum Comparison {
     /// On one filesystem: every file is the same inode.
     SameInodes,
-    /// Elsewhere: by what is in it, with all that copies keep; see [`super::equal`].
-    SameContent(Keeping),
+    /// Elsewhere: by content, and by all metadata that copies preserve; see [`super::equal`].
+    SameContent(PreservedMetadata),
+    /// The same, for a part whose record proves that it has the content of the earlier one: only its inodes are
+    /// requested.
+    SameRecord(PreservedMetadata),
 }
 
-impl Likeness {
+impl Comparison {
     /// Owner and mode that most files have, and the files that have others.
     ///
-    /// Copies were compared with the record, which has also what their inodes could not keep. Inodes that are shared with
-    /// the live part have the owner and mode of now, whatever the record says.
+    /// Copies were compared with the record, which also has what their inodes could not hold. Inodes that are shared
+    /// with the live part have their present owner and mode, whatever the record says.
     fn file_ownership(self, contents: &Contents, record: &PartRecord) -> FileOwnership {
         match self {
             Self::SameInodes => {
                 let common = contents.common_ownership();
                 (common, contents.exceptions(common))
             }
-            Self::SameContent(_) => (record.ownership, record.exceptions.clone()),
+            Self::SameContent(_) | Self::SameRecord(_) => (record.ownership, record.exceptions.clone()),
         }
     }
 }
 
-/// What came of a part that may stand unchanged in an earlier snapshot.
+/// The outcome for a part that may stand unchanged in an earlier snapshot.
 #[derive(Debug)]
 pub enum Relinked {
-    /// It does, and is linked from there.
+    /// It is unchanged, and is linked from there.
     Linked(Box<Inspected>, LeftOut),
-    /// It does, but one of its files has as many links as it may have. Nothing is linked.
+    /// It is unchanged, but one of its files has as many links as it may have. Nothing is linked.
     Full,
-    /// It does not, or has gone. Nothing is linked.
+    /// It has changed or vanished. Nothing is linked.
     Changed,
 }
 
-/// Holds a part of the live directory `live` against the same part of an earlier snapshot, of which that says `record`,
-/// and links it from there into `table` where it is the same: what is linked is what was compared.
+/// Compares a part of the live directory `live` with the same part of an earlier snapshot, whose record there is
+/// `record`, and links it from there into `table` if it is the same: exactly what was compared is linked.
 ///
-/// What is known of it then is what that snapshot says of it, with the inodes as they are now: a chown or chmod of live
-/// files since then has changed the snapshot's files too, so their owners and modes are taken from the inodes.
+/// The result combines what that snapshot says about the part with the inodes as they are now: a chown or chmod of live
+/// files since then has changed the snapshot's files too, so owners and modes are taken from the inodes.
 ///
 /// # Errors
 /// If something is there and can be neither read nor linked.
 pub fn relink(
     live: &Dir,
-    held: HeldTable<'_>,
+    held: EarlierTableDir<'_>,
     record: &PartRecord,
-    likeness: Likeness,
+    likeness: Comparison,
     table: &Dir,
 ) -> Result<Relinked, ExecError> {
     let name = &record.part;
     let Some(found) = unchanged_part(live, held, record, likeness)? else { return Ok(Relinked::Changed) };
-    let HeldPart { dir: part, contents, live, has_left_out } = found;
+    let EqualPart { dir: part, contents, live, has_left_out } = found;
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
-    // Directories are the snapshot's own: a chown of the live ones has not reached the earlier snapshot's.
+    // Directories are the snapshot's own: a chown of the live ones has not reached those of the earlier snapshot.
     let ownership = likeness.file_ownership(&contents, record);
     let owner = match live.filter(|_| ids(ownership.0) != ids(record.ownership)) {
         Some(live) => match live.stat_self() {
@@ -148,41 +151,80 @@ pub fn relink(
     }
 }
 
+/// Links a part that stands in the directory `held` of a table, and whose record in its snapshot is `record`, into
+/// `table`, if each of its files `is_wanted` by its path and inode.
+///
+/// # Errors
+/// If something is there and can be neither read nor linked.
+pub fn link_held(
+    held: &Dir,
+    record: &PartRecord,
+    is_wanted: &dyn Fn(&str, &Stat) -> bool,
+    table: &Dir,
+) -> Result<Relinked, ExecError> {
+    let name = &record.part;
+    let Some((part, entries)) = held.find_and_list(name.as_str())? else { return Ok(Relinked::Changed) };
+    let contents = list(&part, entries, &[])?;
+    if !contents.is_as_recorded(record) || !contents.files.iter().all(|file| is_wanted(&file.path(), &file.stat)) {
+        return Ok(Relinked::Changed);
+    }
+    if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
+        return Ok(Relinked::Full);
+    }
+    match link_contents(&part, &contents, table, name, None) {
+        Ok(made) => {
+            let ownership = (record.ownership, record.exceptions.clone());
+            Ok(Relinked::Linked(Box::new(recalled(&made, &contents, ownership, record)), LeftOut::None))
+        }
+        Err(error) if error.kind() == ErrorKind::TooManyLinks => {
+            super::remove_tree(table, name.as_str(), &|_| ())?;
+            Ok(Relinked::Full)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether [`relink`] would link a part of the live directory `live`.
 ///
 /// # Errors
 /// If something is there and cannot be read.
-pub fn is_unchanged(live: &Dir, held: HeldTable<'_>, record: &PartRecord, likeness: Likeness) -> Result<bool, FsError> {
+pub fn is_unchanged(
+    live: &Dir,
+    held: EarlierTableDir<'_>,
+    record: &PartRecord,
+    likeness: Comparison,
+) -> Result<bool, FsError> {
     Ok(unchanged_part(live, held, record, likeness)?.is_some())
 }
 
 fn unchanged_part(
     live: &Dir,
-    held: HeldTable<'_>,
+    held: EarlierTableDir<'_>,
     record: &PartRecord,
-    likeness: Likeness,
-) -> Result<Option<HeldPart>, FsError> {
+    likeness: Comparison,
+) -> Result<Option<EqualPart>, FsError> {
     let found = match likeness {
-        Likeness::SameInodes => same_part(live, held.dir, &record.part),
-        Likeness::SameContent(keeping) => equal_part(live, held, record, keeping),
+        Comparison::SameInodes => same_part(live, held.dir, &record.part),
+        Comparison::SameContent(keeping) => equal_part(live, held, record, (keeping, ContentProof::Read)),
+        Comparison::SameRecord(keeping) => equal_part(live, held, record, (keeping, ContentProof::Recorded)),
     };
     match found {
-        // The server takes parts away.
+        // The server removes parts at any time.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         result => Ok(result?.filter(|found| found.contents.is_as_recorded(record))),
     }
 }
 
-fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<HeldPart>, FsError> {
+fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<EqualPart>, FsError> {
     let Some((live, entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
     let held = held.open_dir(name.as_str())?;
     let has_left_out = has_left_out(&entries);
-    let (names, _) = Names::read(&live, entries, belongs_in_a_copy)?;
-    let contents = names.ask_in(&held, |live, held| held.kind == Kind::File && live.inode == held.inode)?;
-    Ok(contents.map(|contents| HeldPart { dir: held, contents, live: Some(live), has_left_out }))
+    let (names, _) = PartEntries::read(&live, entries, belongs_in_a_copy)?;
+    let contents = names.ask_in(&held, |live, held| held.kind == EntryKind::File && live.inode == held.inode)?;
+    Ok(contents.map(|contents| EqualPart { dir: held, contents, live: Some(live), has_left_out }))
 }
 
-/// Directories that were made for a part.
+/// Directories that were created for a part.
 struct Made {
     directory: Stat,
     directories: u64,
@@ -191,7 +233,7 @@ struct Made {
 }
 
 /// Links the files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
-/// group, mode and modification time of theirs, or this owner and group; nothing is set on a file.
+/// group, mode and modification time of their sources, or the given owner and group; nothing is set on a file.
 fn link_contents(
     part: &Dir,
     contents: &Contents,
@@ -246,9 +288,9 @@ fn recalled(made: &Made, contents: &Contents, ownership: FileOwnership, record: 
     }
 }
 
-/// What is known of a part that was linked and copied from an earlier snapshot, because some of its files have as many
-/// links as they may have: what [`relink`] would know of it. One that has not as many files
-/// and bytes as that says is inspected anew.
+/// Describes a part that was partly linked and partly copied from an earlier snapshot, because some of its files have
+/// as many links as they may have: the result is what [`relink`] would give. A part that does not have as many files
+/// and bytes as the record says is inspected from scratch.
 ///
 /// # Errors
 /// If something cannot be read.
@@ -256,7 +298,7 @@ pub fn recall_part(
     dir: &Dir,
     entries: Vec<Entry>,
     record: &PartRecord,
-    likeness: Likeness,
+    likeness: Comparison,
 ) -> Result<Inspected, FsError> {
     let contents = list(dir, entries, &[])?;
     if !contents.is_as_recorded(record) {
@@ -274,18 +316,18 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    use super::{HeldPart, same_part};
+    use super::{EqualPart, same_part};
     use crate::fs::{Dir, RealVerbs};
     use crate::model::PartName;
 
     const NAME: &str = "all_1_1_0";
 
-    struct Lab {
+    struct ComparisonLab {
         folder: tempfile::TempDir,
     }
 
-    impl Lab {
-        /// A live part with a projection, and the same files in a snapshot.
+    impl ComparisonLab {
+        /// Creates a live part with a projection, and the same files in a snapshot.
         fn new() -> Self {
             let lab = Self { folder: tempfile::tempdir().expect("a folder") };
             for path in ["checksums.txt", "data.bin", "metadata_version.txt", "p.proj/checksums.txt", "p.proj/data.bin"]
@@ -307,30 +349,30 @@ mod tests {
             self.folder.path().join("held").join(NAME)
         }
 
-        fn compare(&self) -> Option<HeldPart> {
+        fn compare(&self) -> Option<EqualPart> {
             let open = |side: PathBuf| {
                 Dir::open(side.parent().unwrap_or(Path::new("")), Arc::new(RealVerbs)).expect("a directory")
             };
             let name = PartName::try_from(NAME.to_owned()).expect("a name");
-            // What is missing in a snapshot is told as an error that says so: see `relink`.
+            // A file that is missing in a snapshot is reported as an error that names it: see `relink`.
             same_part(&open(self.live()), &open(self.held()), &name).unwrap_or_default()
         }
 
         /// The files by which they are the same, if they are.
         fn files(&self) -> Option<Vec<String>> {
             self.compare()
-                .map(|part| part.contents.files.iter().map(super::super::inspect_files::Listed::path).collect())
+                .map(|part| part.contents.files.iter().map(super::super::inspect_files::InspectedFile::path).collect())
         }
     }
 
     #[test]
     fn a_part_is_the_same_by_every_name_and_inode_of_the_live_one() {
-        let lab = Lab::new();
+        let lab = ComparisonLab::new();
         fs::write(lab.live().join("txn_version.txt"), "the server's own affair").expect("written");
         let all = ["checksums.txt", "data.bin", "metadata_version.txt", "p.proj/checksums.txt", "p.proj/data.bin"];
         assert_eq!(lab.files().expect("the same"), all);
         assert!(lab.compare().expect("the same").has_left_out);
-        // What nobody recorded is nobody's, and is not linked on.
+        // A file that nothing recorded belongs to no part, and is not linked on.
         fs::write(lab.held().join("put there"), "by somebody").expect("written");
         assert_eq!(lab.files().expect("the same"), all);
     }
@@ -338,7 +380,7 @@ mod tests {
     #[test]
     fn a_name_more_or_another_inode_is_another_part() {
         for path in ["data.bin", "p.proj/data.bin"] {
-            let lab = Lab::new();
+            let lab = ComparisonLab::new();
             fs::copy(lab.live().join(path), lab.held().join("copy")).expect("copied");
             fs::rename(lab.held().join("copy"), lab.held().join(path)).expect("replaced");
             assert_eq!(lab.files(), None, "{path} has another inode");
@@ -346,14 +388,14 @@ mod tests {
             assert_eq!(lab.files(), None, "{path} is missing");
         }
         for path in ["more.bin", "p.proj/more.bin"] {
-            let lab = Lab::new();
+            let lab = ComparisonLab::new();
             fs::write(lab.live().join(path), "new").expect("written");
             assert_eq!(lab.files(), None, "{path} is new");
         }
-        let lab = Lab::new();
+        let lab = ComparisonLab::new();
         fs::remove_dir_all(lab.held().join("p.proj")).expect("removed");
         assert_eq!(lab.files(), None, "the projection is missing");
-        let lab = Lab::new();
+        let lab = ComparisonLab::new();
         fs::remove_dir_all(lab.held()).expect("removed");
         assert_eq!(lab.files(), None, "the part is missing");
     }

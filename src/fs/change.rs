@@ -1,4 +1,4 @@
-//! The methods of [`Dir`] that change something, each by way of the verbs that it was opened with.
+//! The methods of [`Dir`] that change something, each through the [`Mutations`] that it was opened with.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,8 +12,8 @@ use crate::model::Ownership;
 
 use super::dir::{Dir, component, uninterrupted};
 use super::error::FsError;
+use super::mutations::Mutations;
 use super::stat::Stat;
-use super::verbs::Verbs;
 
 /// A new file that is being written; see [`Dir::begin_file`].
 #[derive(Debug)]
@@ -24,15 +24,16 @@ pub struct NewFile<'a> {
 }
 
 impl NewFile<'_> {
-    /// Writes what comes next.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// If the filesystem does not take all of it.
+    /// If the filesystem does not take all of them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), FsError> {
         self.dir.write_all(&self.file, &self.name, bytes)
     }
 
-    /// What a writer in front of the file says of its failure: the error of this file that it passes on, else its own.
+    /// Turns the error of a writer in front of the file into an [`FsError`]: this file's error that it passes on, else
+    /// its own.
     #[must_use]
     pub fn failed(&self, error: std::io::Error) -> FsError {
         match error.downcast::<FsError>() {
@@ -41,20 +42,30 @@ impl NewFile<'_> {
         }
     }
 
-    /// Ends the file.
+    /// Finishes the file, with this owner, group, mode and modification time.
     ///
     /// # Errors
-    /// If that tells that something could not be written.
+    /// As [`NewFile::close`]; also if this process may not give the file to that owner.
+    pub fn close_as(self, ownership: Ownership, modified: (i64, u32)) -> Result<(), FsError> {
+        let Self { dir, name, file } = self;
+        dir.dress_file(&file, &name, ownership, modified)?;
+        dir.close(file, &name)
+    }
+
+    /// Finishes the file.
+    ///
+    /// # Errors
+    /// If closing it reports that something could not be written.
     pub fn close(self) -> Result<(), FsError> {
         self.dir.close(self.file, &self.name)
     }
 }
 
 impl Dir {
-    /// Makes a directory.
+    /// Creates a directory.
     ///
     /// # Errors
-    /// If something stands there already, or the filesystem refuses.
+    /// If the entry exists already, or the filesystem refuses.
     pub fn create_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<(), FsError> {
         let name = name.as_ref();
         component(name)
@@ -62,10 +73,10 @@ impl Dir {
             .map_err(self.error("create directory", name))
     }
 
-    /// Opens a directory, made with `mode` if it is not there.
+    /// Opens a directory, which is created with `mode` if it does not exist.
     ///
     /// # Errors
-    /// If it can be neither made nor opened.
+    /// If it can be neither created nor opened.
     pub fn ensure_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<Self, FsError> {
         match self.create_dir(&name, mode) {
             Err(error) if error.kind() != super::ErrorKind::Exists => Err(error),
@@ -108,10 +119,10 @@ impl Dir {
             .map_err(|errno| FsError::between("rename", &from.path.join(from_name), &self.path.join(name), errno))
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     ///
     /// # Errors
-    /// If something stands there already, or the filesystem refuses.
+    /// If the entry exists already, or the filesystem refuses.
     pub fn symlink(&self, target: &Path, name: impl AsRef<OsStr>) -> Result<(), FsError> {
         let name = name.as_ref();
         component(name)
@@ -119,7 +130,7 @@ impl Dir {
             .map_err(self.error("create symbolic link", name))
     }
 
-    /// Unlinks what is not a directory.
+    /// Unlinks an entry that is not a directory.
     ///
     /// # Errors
     /// If it is missing or the filesystem refuses.
@@ -144,27 +155,27 @@ impl Dir {
     /// Writes a new file and makes its bytes durable; the entry itself needs [`Dir::sync`].
     ///
     /// # Errors
-    /// If something stands there already, or the filesystem refuses.
+    /// If the entry exists already, or the filesystem refuses.
     pub fn write_new(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = self.create_file(name, mode, bytes)?;
         uninterrupted(|| self.verbs.sync(file.as_fd())).map_err(self.error("sync", name))
     }
 
-    /// Writes a new file and leaves it to [`Dir::sync_filesystem`] to make it durable.
+    /// Writes a new file, which [`Dir::sync_filesystem`] makes durable later.
     ///
     /// # Errors
-    /// If something stands there already, or the filesystem refuses.
+    /// If the entry exists already, or the filesystem refuses.
     pub fn write_unsynced(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = self.create_file(name, mode, bytes)?;
         self.close(file, name)
     }
 
-    /// Begins a new file that is written piece by piece, and leaves it to [`Dir::sync_filesystem`] to make it durable.
+    /// Creates a file that is written piece by piece; [`Dir::sync_filesystem`] makes it durable later.
     ///
     /// # Errors
-    /// If something stands there already, or the filesystem refuses.
+    /// If the entry exists already, or the filesystem refuses.
     pub fn begin_file(&self, name: impl AsRef<OsStr>, mode: u32) -> Result<NewFile<'_>, FsError> {
         let name = name.as_ref();
         Ok(NewFile { dir: self, name: name.to_owned(), file: self.new_file(name, mode)? })
@@ -191,18 +202,28 @@ impl Dir {
     pub fn write_copy(&self, name: impl AsRef<OsStr>, like: &Stat, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = self.create_file(name, 0o600, bytes)?;
-        self.verbs.set_ownership(file.as_fd(), like.ownership).map_err(self.error("set the owner of", name))?;
-        let (seconds, nanoseconds) = like.modified;
-        self.verbs
-            .set_modified(file.as_fd(), seconds, nanoseconds)
-            .map_err(self.error("set the modification time of", name))?;
+        self.dress_file(&file, name, like.ownership, like.modified)?;
         self.close(file, name)
     }
 
-    /// Replaces a file at one stroke: written beside it, made durable, renamed over it.
+    /// Gives a file that was just created here an owner, a mode and a modification time.
+    fn dress_file(
+        &self,
+        file: &File,
+        name: &OsStr,
+        ownership: Ownership,
+        (seconds, nanoseconds): (i64, u32),
+    ) -> Result<(), FsError> {
+        self.verbs.set_ownership(file.as_fd(), ownership).map_err(self.error("set the owner of", name))?;
+        self.verbs
+            .set_modified(file.as_fd(), seconds, nanoseconds)
+            .map_err(self.error("set the modification time of", name))
+    }
+
+    /// Replaces a file atomically: the new one is written next to it, made durable, and renamed over it.
     ///
     /// # Errors
-    /// If the filesystem refuses; then the old file is as it was.
+    /// If the filesystem refuses; the old file is then unchanged.
     pub fn replace(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let new_name = format!("{name}.new");
         if self.find(&new_name)?.is_some() {
@@ -213,11 +234,11 @@ impl Dir {
         self.sync()
     }
 
-    /// Replaces a file at one stroke, whatever the umask: what everybody may read, such as a page or figures. Nothing
-    /// waits for the disk: it can be made again.
+    /// Replaces a file atomically, with this mode whatever the umask is. This is for files that all users may read,
+    /// such as a page or metrics. It does not wait for the disk: such a file can be generated again.
     ///
     /// # Errors
-    /// If the filesystem refuses; then the old file is as it was.
+    /// If the filesystem refuses; the old file is then unchanged.
     pub fn publish(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let new_name = format!("{name}.{}.new", std::process::id());
         if self.find(&new_name)?.is_some() {
@@ -233,10 +254,10 @@ impl Dir {
         written
     }
 
-    /// Appends to a file, made with `mode` if it is not there, and makes it durable.
+    /// Appends to a file, which is created with `mode` if it does not exist, and makes it durable.
     ///
     /// # Errors
-    /// If the filesystem refuses; then a part of the bytes may stand.
+    /// If the filesystem refuses; a part of the bytes may then have been written.
     pub fn append(&self, name: impl AsRef<OsStr>, mode: u32, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = component(name)
@@ -247,7 +268,7 @@ impl Dir {
         uninterrupted(|| self.verbs.sync(file.as_fd())).map_err(self.error("sync", name))
     }
 
-    /// Some filesystems, NFS among them, tell only here that there is no room, or no quota.
+    /// Some filesystems, NFS among them, report only here that there is no space or no quota left.
     fn close(&self, file: File, name: &OsStr) -> Result<(), FsError> {
         self.verbs.close(file.into()).map_err(self.error("close", name))
     }
@@ -274,7 +295,7 @@ impl Dir {
     /// Makes one of its files durable.
     ///
     /// # Errors
-    /// If it is no regular file, or the filesystem could not write it.
+    /// If it is not a regular file, or the filesystem could not write it.
     pub fn sync_file(&self, name: impl AsRef<OsStr>) -> Result<(), FsError> {
         let name = name.as_ref();
         let (_, file) = self.open_regular(name)?;
@@ -291,20 +312,20 @@ impl Dir {
             .map_err(|errno| FsError::new("sync the filesystem of", &self.path, errno))
     }
 
-    /// Gives this directory, which chsnap has made, an owner and a mode.
+    /// Gives this directory, which chsnap has created, an owner and a mode.
     ///
     /// # Errors
-    /// If this process may not.
+    /// If this process lacks the rights.
     pub fn set_ownership(&self, ownership: Ownership) -> Result<(), FsError> {
         self.verbs
             .set_ownership(self.fd(), ownership)
             .map_err(|errno| FsError::new("set the owner of", &self.path, errno))
     }
 
-    /// Gives a regular file, which chsnap has made, to a user and a group.
+    /// Gives a regular file, which chsnap has created, to a user and a group.
     ///
     /// # Errors
-    /// If this process may not, or if the file has another link (`EMLINK`): then it is not ours alone.
+    /// If this process lacks the rights, or if the file has another link (`EMLINK`): then it is not ours alone.
     pub fn give_file(&self, name: impl AsRef<OsStr>, (uid, gid): (u32, u32)) -> Result<(), FsError> {
         let name = name.as_ref();
         let (stat, file) = self.open_regular(name)?;
@@ -315,10 +336,10 @@ impl Dir {
         result.map_err(self.error("set the owner of", name))
     }
 
-    /// Gives this directory, which chsnap has made, a modification time.
+    /// Gives this directory, which chsnap has created, a modification time.
     ///
     /// # Errors
-    /// If this process may not.
+    /// If this process lacks the rights.
     pub fn set_modified(&self, (seconds, nanoseconds): (i64, u32)) -> Result<(), FsError> {
         self.verbs
             .set_modified(self.fd(), seconds, nanoseconds)
@@ -326,11 +347,11 @@ impl Dir {
     }
 }
 
-/// Makes a directory and those above it that are missing, durably.
+/// Creates a directory and the missing ones above it, durably.
 ///
 /// # Errors
-/// If one of them can be neither made nor opened, or the filesystem could not write it.
-pub fn create_path(path: &Path, mode: u32, verbs: &Arc<dyn Verbs>) -> Result<Dir, FsError> {
+/// If one of them can be neither created nor opened, or the filesystem could not write it.
+pub fn create_path(path: &Path, mode: u32, verbs: &Arc<dyn Mutations>) -> Result<Dir, FsError> {
     match Dir::open(path, Arc::clone(verbs)) {
         Err(error) if error.kind() == super::ErrorKind::NotFound => {}
         result => return result,

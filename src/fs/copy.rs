@@ -1,4 +1,4 @@
-//! One regular file from one directory to another, which may lie on another filesystem.
+//! Copies one regular file from one directory to another, which may lie on another filesystem.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::Advice;
 use rustix::io::Errno;
 
-use super::copy_hash::{BUFFER_BYTES, Digest, Hasher, Hashing};
+use super::copy_hash::{BUFFER_BYTES, ContentDigest, Hasher, Hashing};
 use super::copy_means::{CopiedFile, CopyError, CopyMeans, is_unsupported};
 use super::dir::{Dir, component, uninterrupted};
 use super::error::FsError;
 use super::extents::{advise, next_data, preallocates, read_at};
-use super::keep::{Side, keep};
+use super::keep::{OpenInode, keep};
 use super::rate::RateLimit;
 use super::stat::{Stat, stat_of_fd, stat_with_access};
 
-/// One call's worth of bytes that the kernel copies by itself.
+/// The number of bytes that the kernel copies by itself in one call.
 const PIECE_BYTES: u64 = 8 << 20;
-/// From this size on it is worth a call to say how a file will be read, and to ask for its holes.
+/// From this size on, it is worth a call to announce how a file will be read, and to look for its holes.
 const LARGE_BYTES: u64 = 128 << 10;
-/// From this size on the blocks are asked for at once, and written out while the copy goes on.
+/// From this size on, all blocks are allocated at once, and written out while the copy goes on.
 const HUGE_BYTES: u64 = 16 << 20;
 
-/// A copy under way. Dropped before it is finished, it removes what it has made.
+/// A copy under way. If it is dropped before it is finished, it removes what it has created.
 #[derive(Debug)]
 pub struct FileCopy<'a> {
     means: &'a CopyMeans<'a>,
@@ -47,11 +47,11 @@ pub struct FileCopy<'a> {
 }
 
 impl<'a> FileCopy<'a> {
-    /// Opens `from_name` of `from`, and makes `name` in `to`, which only this user can read until it is finished. Where
+    /// Opens `from_name` of `from`, and creates `name` in `to`, which only this user can read until it is finished. If
     /// clones are wanted and work, nothing remains to be copied.
     ///
     /// # Errors
-    /// If the source is not a regular file or may not be read, if something stands at `name`, or if there is no room.
+    /// If the source is not a regular file or may not be read, if the entry `name` exists, or if there is no room.
     pub fn begin(
         means: &'a CopyMeans<'a>,
         from: &'a Dir,
@@ -77,8 +77,8 @@ impl<'a> FileCopy<'a> {
             target: Some(target),
             target_path: to.path().join(name),
             is_clone: false,
-            // Blocks that were allocated ahead can hide holes in a large file. In a small one, attributes that have a
-            // block of their own can hide a hole of one block, which is then copied as zeros.
+            // In a large file, preallocated blocks can hide holes. In a small one, attributes that have a block of
+            // their own can hide a hole of one block, which is then copied as zeros.
             may_have_holes: stat.allocated_bytes < stat.size_bytes || stat.size_bytes >= LARGE_BYTES,
             covered_bytes: AtomicU64::new(0),
         };
@@ -101,9 +101,9 @@ impl<'a> FileCopy<'a> {
         self.is_clone
     }
 
-    fn target(&self) -> Side<'_> {
+    fn target(&self) -> OpenInode<'_> {
         let fd = self.target.as_ref().expect("it is open until the copy is finished").as_fd();
-        Side { fd, path: &self.target_path }
+        OpenInode { fd, path: &self.target_path }
     }
 
     fn failed(&self, errno: Errno) -> CopyError {
@@ -121,7 +121,7 @@ impl<'a> FileCopy<'a> {
         match uninterrupted(|| self.to.verbs.clone_file(self.source.as_fd(), self.target().fd)) {
             Ok(()) => Ok(true),
             Err(errno) if is_unsupported(errno) => {
-                // EINVAL and EPERM can be the matter of this one file.
+                // EINVAL and EPERM can concern this one file only.
                 if !matches!(errno, Errno::INVAL | Errno::PERM) {
                     self.means.clones_refused.store(true, Ordering::Relaxed);
                 }
@@ -131,8 +131,8 @@ impl<'a> FileCopy<'a> {
         }
     }
 
-    /// Asks for the blocks of a huge file at once: it is less scattered, and a full disk shows before it is half copied.
-    /// Sizes a file with holes, so that one at its end is there.
+    /// Allocates the blocks of a huge file at once: this scatters it less, and a full disk shows before half of it is
+    /// copied. Sets the size of a file with holes, so that a hole at its end is preserved.
     fn make_room(&mut self) -> Result<(), CopyError> {
         let size_bytes = self.stat.size_bytes;
         self.may_have_holes = self.may_have_holes
@@ -151,26 +151,26 @@ impl<'a> FileCopy<'a> {
         result.map_err(target.error("make room for"))?;
         if size_bytes >= LARGE_BYTES {
             advise(&self.source, 0..size_bytes, Advice::Sequential);
-            // Read once: these pages take no place from those that the server works with. They are not dropped
-            // afterwards, for they may be the server's own.
+            // Read once: these pages displace none of those that the server works with. They are not dropped
+            // afterwards, because they may be the server's own.
             advise(&self.source, 0..size_bytes, Advice::NoReuse);
         }
         Ok(())
     }
 
-    /// Copies a range of the bytes; several threads may, each its own, until together they have copied all of them.
+    /// Copies a range of the bytes; several threads may do so, each with its own range, until all bytes are copied.
     ///
     /// # Errors
-    /// If it cannot be read or written, if the source has become shorter, or if it is to stop.
+    /// If it cannot be read or written, if the source has become shorter, or if the copy is interrupted.
     pub fn copy_range(&self, range: Range<u64>) -> Result<(), CopyError> {
         self.pass(range, &mut Hasher::None)
     }
 
-    /// Copies all bytes, and hashes them on the way. A clone is only read, and only if there is something to hash.
+    /// Copies all bytes, and hashes them on the way. A clone is only read, and only if a hash is wanted.
     ///
     /// # Errors
     /// As [`FileCopy::copy_range`].
-    pub fn copy_all(&self, hashing: Hashing) -> Result<Option<Digest>, CopyError> {
+    pub fn copy_all(&self, hashing: Hashing) -> Result<Option<ContentDigest>, CopyError> {
         let mut hasher = Hasher::new(hashing);
         self.pass(0..self.stat.size_bytes, &mut hasher)?;
         Ok(hasher.finish())
@@ -204,7 +204,7 @@ impl<'a> FileCopy<'a> {
         Ok(())
     }
 
-    /// Copies the beginning of `data`, and says how much.
+    /// Copies the beginning of `data`, and returns how many bytes that was.
     fn copy_piece(&self, data: Range<u64>, hasher: &mut Hasher, buffer: &mut Vec<u8>) -> Result<u64, CopyError> {
         let most = self.means.rate.map_or(PIECE_BYTES, RateLimit::piece_bytes).min(PIECE_BYTES);
         let bytes = (data.end - data.start).min(most);
@@ -212,7 +212,7 @@ impl<'a> FileCopy<'a> {
             let (source, target) = (self.source.as_fd(), self.target());
             let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
             match uninterrupted(|| self.to.verbs.copy_range(source, target.fd, data.start, wanted)) {
-                // Some filesystems answer 0 where there is something to read: reading tells.
+                // Some filesystems answer 0 although there is something to read: reading shows which.
                 Ok(0) => {}
                 Ok(copied) => return Ok(copied as u64),
                 Err(errno) if is_unsupported(errno) => self.means.ranges_refused.store(true, Ordering::Relaxed),
@@ -247,8 +247,8 @@ impl<'a> FileCopy<'a> {
         Ok(())
     }
 
-    /// Has the kernel begin to write out what is behind, and forget what is written, so that a huge file neither fills
-    /// the memory with its copy nor leaves all the work to the sync at the end.
+    /// Has the kernel start writing out what was copied, and drop the pages that are written, so that a huge file
+    /// neither fills the memory with its copy nor leaves all the work to the sync at the end.
     fn start_writing(&self, at: u64, copied: u64) {
         let end = at + copied;
         if self.stat.size_bytes >= HUGE_BYTES && !self.is_clone && at / PIECE_BYTES != end / PIECE_BYTES {
@@ -266,13 +266,13 @@ impl<'a> FileCopy<'a> {
         }
     }
 
-    /// Checks that the source is what it was, gives the copy all that the source has besides its bytes, and closes it.
-    /// Nothing is made durable.
+    /// Checks that the source is unchanged, gives the copy the source's metadata, and closes it. Nothing is made
+    /// durable.
     ///
     /// # Errors
     /// If the source has changed, if not all of it was copied, or if the filesystem fails.
-    pub fn finish(mut self, digest: Option<Digest>) -> Result<CopiedFile, CopyError> {
-        let source = Side { fd: self.source.as_fd(), path: &self.source_path };
+    pub fn finish(mut self, digest: Option<ContentDigest>) -> Result<CopiedFile, CopyError> {
+        let source = OpenInode { fd: self.source.as_fd(), path: &self.source_path };
         let after = stat_of_fd(source.fd).map_err(source.error("stat"))?;
         if after.size_bytes != self.stat.size_bytes {
             return Err(self.changed("changed its size"));
@@ -303,7 +303,7 @@ impl<'a> FileCopy<'a> {
 
     fn discard(&self) {
         if let Err(error) = self.to.remove_file(&self.name) {
-            // The failure that led here is the one to tell.
+            // The failure that led here is the one to report.
             tracing::debug!(%error, "a copy that was not finished stays");
         }
     }
@@ -318,12 +318,12 @@ impl Drop for FileCopy<'_> {
 }
 
 impl Dir {
-    /// Copies the regular file `from_name` of `from` to `name` in this directory, with all that it has besides its bytes;
-    /// holes stay holes. See [`FileCopy`].
+    /// Copies the regular file `from_name` of `from` to `name` in this directory, with its metadata; holes stay holes.
+    /// See [`FileCopy`].
     ///
     /// # Errors
-    /// As [`FileCopy::begin`], [`FileCopy::copy_range`] and [`FileCopy::finish`]; then nothing stands at `name` that
-    /// was not there before.
+    /// As [`FileCopy::begin`], [`FileCopy::copy_range`] and [`FileCopy::finish`]; no new entry `name` is then left
+    /// behind.
     pub fn copy_from(
         &self,
         means: &CopyMeans<'_>,

@@ -1,4 +1,4 @@
-//! Hashes of a file, taken while it is copied.
+//! Hashes of a file, computed while it is copied.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::dir::{Dir, uninterrupted};
 use super::error::FsError;
 use super::extents::read_at;
 
-/// One read's worth: it stays in the processor's cache between reading, hashing and writing.
+/// The size of one read: it stays in the processor's cache between reading, hashing and writing.
 pub(super) const BUFFER_BYTES: u64 = 256 << 10;
 
 /// Which hash of a file is wanted.
@@ -17,15 +17,15 @@ pub(super) const BUFFER_BYTES: u64 = 256 << 10;
 pub enum Hashing {
     /// None: the bytes need not pass through this process.
     None,
-    /// That of a part's `checksums.txt`.
+    /// The hash that a part's `checksums.txt` uses.
     ClickHouse,
-    /// BLAKE3, for what no `checksums.txt` covers.
+    /// BLAKE3, for files that no `checksums.txt` covers.
     Blake3,
 }
 
 /// The hash of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Digest {
+pub enum ContentDigest {
     /// See [`Hashing::ClickHouse`].
     ClickHouse(FileHash),
     /// See [`Hashing::Blake3`].
@@ -33,7 +33,7 @@ pub enum Digest {
 }
 
 /// Prints hex digits.
-impl fmt::Display for Digest {
+impl fmt::Display for ContentDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClickHouse(hash) => hash.fmt(f),
@@ -71,7 +71,7 @@ impl Hasher {
         }
     }
 
-    /// As many zero bytes: a hole, which is not read.
+    /// Hashes this number of zero bytes: a hole, which is not read.
     pub(super) fn update_zeros(&mut self, mut bytes: u64) {
         while bytes > 0 && !self.is_none() {
             let zeros = ZEROS.get(..usize::try_from(bytes).unwrap_or(usize::MAX)).unwrap_or(&ZEROS);
@@ -80,11 +80,11 @@ impl Hasher {
         }
     }
 
-    pub(super) fn finish(self) -> Option<Digest> {
+    pub(super) fn finish(self) -> Option<ContentDigest> {
         match self {
             Self::None => None,
-            Self::ClickHouse(hasher) => Some(Digest::ClickHouse(hasher.finish())),
-            Self::Blake3(hasher) => Some(Digest::Blake3(hasher.finalize())),
+            Self::ClickHouse(hasher) => Some(ContentDigest::ClickHouse(hasher.finish())),
+            Self::Blake3(hasher) => Some(ContentDigest::Blake3(hasher.finalize())),
         }
     }
 }
@@ -94,7 +94,7 @@ impl Dir {
     ///
     /// # Errors
     /// If it is not a regular file, or cannot be read.
-    pub fn hash_file(&self, name: impl AsRef<OsStr>, hashing: Hashing) -> Result<Option<Digest>, FsError> {
+    pub fn hash_file(&self, name: impl AsRef<OsStr>, hashing: Hashing) -> Result<Option<ContentDigest>, FsError> {
         let name = name.as_ref();
         let (stat, file) = self.open_regular(name)?;
         let mut hasher = Hasher::new(hashing);
@@ -147,7 +147,7 @@ impl Dir {
     }
 }
 
-/// Reads as much as there is room for, or to the end of the file.
+/// Reads until `room` is full, or to the end of the file.
 fn fill(file: &std::fs::File, room: &mut [u8], at: u64) -> Result<usize, rustix::io::Errno> {
     let mut filled = 0;
     while let Some(rest) = room.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! How files are copied, and what comes of it.
+//! How files are copied, and the result.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::copy_hash::Digest;
+use super::copy_hash::ContentDigest;
 use super::error::FsError;
-use super::keep::Unkept;
+use super::keep::LostMetadata;
 use super::rate::RateLimit;
 use super::stat::Stat;
 
-/// Called with the bytes that were copied since the last call; stops the copy by its answer.
+/// Called with the bytes that were copied since the last call; its answer can stop the copy.
 pub type Advanced<'a> = dyn Fn(u64) -> ControlFlow<()> + Sync + 'a;
 
-/// How files are copied between two filesystems. What one copy learns of them, the next need not try.
+/// How files are copied between two filesystems. Later copies use what earlier ones found out about the two.
 pub struct CopyMeans<'a> {
     pub(super) wants_clones: bool,
     pub(super) rate: Option<&'a RateLimit>,
@@ -31,15 +31,15 @@ impl std::fmt::Debug for CopyMeans<'_> {
 }
 
 impl<'a> CopyMeans<'a> {
-    /// With `wants_clones`, blocks are shared (`FICLONE`) where the filesystem can. No more bytes a second than `rate`
-    /// allows are copied.
+    /// With `wants_clones`, blocks are shared (`FICLONE`) if the filesystem supports it. At most the bytes per second
+    /// that `rate` allows are copied.
     #[must_use]
     pub fn new(wants_clones: bool, rate: Option<&'a RateLimit>, advanced: &'a Advanced<'a>) -> Self {
         let (clones_refused, ranges_refused) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { wants_clones, rate, advanced, clones_refused, ranges_refused }
     }
 
-    /// The same means for another run, with what was learned so far.
+    /// The same means for another run, with what was found out so far.
     #[must_use]
     pub fn again(&self) -> Self {
         let known = |flag: &AtomicBool| AtomicBool::new(flag.load(Ordering::Relaxed));
@@ -54,12 +54,12 @@ pub enum CopyError {
     /// A system call failed.
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// Something wrote to the source, or replaced it, while it was read.
+    /// Another process wrote to the source, or replaced it, while it was read.
     #[error("cannot copy {}: it {what} meanwhile", .path.display())]
     Changed {
         /// The source.
         path: PathBuf,
-        /// What became of it.
+        /// How it changed.
         what: &'static str,
     },
     /// The copy was told to stop.
@@ -77,16 +77,16 @@ pub struct CopiedFile {
     pub source: Stat,
     /// Whether it shares its blocks with the source.
     pub is_clone: bool,
-    /// The hash of the bytes that were read, if one was asked for.
-    pub digest: Option<Digest>,
-    /// What of the source the copy does not have.
-    pub unkept: Vec<Unkept>,
-    /// Whether the inode of the source changed while it was read, but neither its size nor its modification time: links
-    /// to it were made or removed, as a merge does, or its owner, mode or attributes were set.
+    /// The hash of the bytes that were read, if one was requested.
+    pub digest: Option<ContentDigest>,
+    /// Metadata of the source that the copy does not have.
+    pub unkept: Vec<LostMetadata>,
+    /// Whether the inode of the source changed while it was read, but neither its size nor its modification time. This
+    /// happens if links to it are created or removed, as a merge does, or if its owner, mode or attributes are set.
     pub was_touched: bool,
 }
 
-/// What a system answers when it cannot do this on these files, although it could be done another way.
+/// Whether this error means that the system cannot do this on these files, although another way may work.
 pub(super) fn is_unsupported(errno: Errno) -> bool {
     matches!(
         errno,

@@ -1,5 +1,5 @@
-//! A directory held by its descriptor: everything beneath it is reached from there, one component at a time.
-//! What changes it is in `change.rs`.
+//! A directory held by its descriptor: everything beneath it is reached from there, one component at a time. Methods
+//! that change it are in `change.rs`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::entries::{self, Entry, Kind};
+use super::entries::{self, Entry, EntryKind};
 use super::error::{ErrorKind, FsError, if_found};
-use super::stat::{self, Stat};
-use super::verbs::Verbs;
+use super::mutations::Mutations;
+use super::stat::{self, DirectoryId, Stat};
 
 /// An open directory.
 ///
@@ -24,10 +24,10 @@ use super::verbs::Verbs;
 #[derive(Clone)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
-    /// The directory that a person named, beneath which this one is; a stale descriptor is opened again from there.
+    /// The directory that the user named, beneath which this one lies; a stale descriptor is opened again from there.
     root: Arc<Path>,
     pub(super) path: Arc<Path>,
-    pub(super) verbs: Arc<dyn Verbs>,
+    pub(super) verbs: Arc<dyn Mutations>,
 }
 
 impl std::fmt::Debug for Dir {
@@ -38,8 +38,8 @@ impl std::fmt::Debug for Dir {
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Opens to read, and leaves the time of the last access as it is where the system lets us: it does for the owner of a
-/// file, and for root.
+/// Opens a directory or file for reading, without updating the time of the last access if the system permits that: it
+/// does for the owner of a file, and for root.
 fn open_to_read(dir: &OwnedFd, name: impl rustix::path::Arg + Copy, flags: OFlags) -> Result<OwnedFd, Errno> {
     let open = |flags| uninterrupted(|| rustix::fs::openat(dir, name, flags, Mode::empty()));
     match open(flags | OFlags::NOATIME) {
@@ -49,7 +49,7 @@ fn open_to_read(dir: &OwnedFd, name: impl rustix::path::Arg + Copy, flags: OFlag
 }
 
 pub(super) fn component(name: &OsStr) -> Result<&OsStr, Errno> {
-    // Asked for every file: by its bytes, and not by the standard library's reading of paths.
+    // Called for every file, so it compares bytes and does not use the standard library's path parser.
     match name.as_bytes() {
         b"" | b"." | b".." => Err(Errno::INVAL),
         bytes if bytes.contains(&b'/') => Err(Errno::INVAL),
@@ -67,9 +67,10 @@ pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Re
     }
 }
 
-/// Reads a file to its end, or until it proves longer than `limit_bytes`.
+/// Reads a file to its end, or until it turns out to be longer than `limit_bytes`.
 ///
-/// One call where it has the size that its inode gave: room for a byte more shows whether it has grown since.
+/// One call suffices if the file has the size that its inode gave: room for one more byte shows whether it has grown
+/// since.
 fn read_all(mut file: &File, size_bytes: u64, limit_bytes: u64) -> std::io::Result<Vec<u8>> {
     let expected = usize::try_from(size_bytes).unwrap_or(usize::MAX);
     let mut bytes = vec![0; expected.saturating_add(1)];
@@ -94,24 +95,24 @@ fn read_all(mut file: &File, size_bytes: u64, limit_bytes: u64) -> std::io::Resu
 }
 
 impl Dir {
-    /// Opens the directory that a person or the server named; symbolic links on the way are theirs and followed.
+    /// Opens the directory that the user or the server named; symbolic links in the path are theirs and are followed.
     ///
     /// # Errors
     /// If there is no such directory, or it may not be read.
-    pub fn open(path: &Path, verbs: Arc<dyn Verbs>) -> Result<Self, FsError> {
+    pub fn open(path: &Path, verbs: Arc<dyn Mutations>) -> Result<Self, FsError> {
         let fd = uninterrupted(|| rustix::fs::open(path, DIRECTORY, Mode::empty()))
             .map_err(|errno| FsError::new("open directory", path, errno))?;
         let path: Arc<Path> = Arc::from(path);
         Ok(Self { fd: Arc::new(fd), root: Arc::clone(&path), path, verbs })
     }
 
-    /// The verbs by which this directory is changed.
+    /// The mutations through which this directory is changed.
     #[must_use]
-    pub fn verbs(&self) -> Arc<dyn Verbs> {
+    pub fn verbs(&self) -> Arc<dyn Mutations> {
         Arc::clone(&self.verbs)
     }
 
-    /// Opens a directory elsewhere, to be changed by the same verbs as this one.
+    /// Opens a directory elsewhere, with the same mutations as this one.
     ///
     /// # Errors
     /// As [`Dir::open`].
@@ -122,7 +123,7 @@ impl Dir {
     /// Opens one directory in this one.
     ///
     /// # Errors
-    /// If it is missing, not a directory (a symbolic link is not), or may not be read.
+    /// If it is missing, is not a directory (a symbolic link does not count as one), or may not be read.
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Self, FsError> {
         let name = name.as_ref();
         let open = |dir: &Self| open_to_read(&dir.fd, name, DIRECTORY | OFlags::NOFOLLOW);
@@ -147,19 +148,19 @@ impl Dir {
         Ok(dir)
     }
 
-    /// [`Dir::open_beneath`], or `None` where there is no such directory.
+    /// Works as [`Dir::open_beneath`], but returns `None` if there is no such directory.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn find_beneath(&self, relative: &Path) -> Result<Option<Self>, FsError> {
         if_found(self.open_beneath(relative))
     }
 
-    /// [`Dir::find_beneath`], but through symbolic links to directories, as a server follows them in its data path.
+    /// Works as [`Dir::find_beneath`], but follows symbolic links to directories, as a server does in its data path.
     /// `elsewhere` maps an absolute target to a path of this host.
     ///
     /// # Errors
-    /// Every error but that there is no such directory. A link that leads nowhere is one.
+    /// Every error except that there is no such directory. A dangling link is an error.
     pub fn find_following(
         &self,
         relative: &Path,
@@ -180,7 +181,7 @@ impl Dir {
         Ok(Some(dir))
     }
 
-    /// Where the directory was when it was opened; for messages and answers, never to reopen it.
+    /// The path of the directory when it was opened; for messages and answers, never to reopen it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -196,16 +197,16 @@ impl Dir {
     /// As [`Dir::open_dir`] and [`Dir::entries_with_kind`].
     pub fn open_and_list(&self, name: impl AsRef<OsStr>) -> Result<(Self, Vec<Entry>), FsError> {
         let dir = self.open_dir(name)?;
-        // Nobody shares its descriptor yet: it stands at the beginning.
+        // The descriptor is not shared yet, so its position is the beginning.
         let entries = entries::read(&dir.fd).map_err(|errno| FsError::new("read directory", &dir.path, errno))?;
         let entries = dir.with_kinds(entries)?;
         Ok((dir, entries))
     }
 
-    /// Opens one directory in this one, if it is there, and hands out the names in it.
+    /// Opens one directory in this one, if it exists, and passes on the names in it.
     ///
     /// # Errors
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub fn find_and_visit(
         &self,
         name: impl AsRef<OsStr>,
@@ -213,17 +214,17 @@ impl Dir {
     ) -> Result<Option<Self>, FsError> {
         let Some(dir) = if_found(self.open_dir(name))? else { return Ok(None) };
         match entries::visit(&dir.fd, |name, _, _| seen(name)) {
-            // It went away meanwhile.
+            // It vanished meanwhile.
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(FsError::new("read directory", &dir.path, errno)),
             Ok(()) => Ok(Some(dir)),
         }
     }
 
-    /// [`Dir::open_and_list`], or `None` where there is no such directory.
+    /// Works as [`Dir::open_and_list`], but returns `None` if there is no such directory.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn find_and_list(&self, name: impl AsRef<OsStr>) -> Result<Option<(Self, Vec<Entry>)>, FsError> {
         if_found(self.open_and_list(name))
     }
@@ -233,7 +234,7 @@ impl Dir {
     /// # Errors
     /// If the directory cannot be read to its end.
     pub fn entries(&self) -> Result<Vec<Entry>, FsError> {
-        // A descriptor of its own: the position in a directory belongs to the open file, which clones share.
+        // Uses a separate descriptor: the position in a directory belongs to the open file, which clones share.
         self.unless_stale(|dir| open_to_read(&dir.fd, c".", DIRECTORY).and_then(|fd| entries::read(&fd)))
             .map_err(|errno| FsError::new("read directory", &self.path, errno))
     }
@@ -248,26 +249,26 @@ impl Dir {
 
     fn with_kinds(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, FsError> {
         for entry in &mut entries {
-            if entry.kind == Kind::Unknown {
+            if entry.kind == EntryKind::Unknown {
                 entry.kind = self.stat(&entry.name)?.kind;
             }
         }
         Ok(entries)
     }
 
-    /// [`Dir::entries_with_kind`], or none where the directory has been removed since it was opened: a server at work
-    /// takes directories away.
+    /// Works as [`Dir::entries_with_kind`], but returns an empty list if the directory has been removed since it was
+    /// opened: a running server removes directories.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn entries_if_there(&self) -> Result<Vec<Entry>, FsError> {
         Ok(if_found(self.entries_with_kind())?.unwrap_or_default())
     }
 
-    /// What stands at `name`; a symbolic link is itself.
+    /// The inode at `name`; a symbolic link is not followed.
     ///
     /// # Errors
-    /// If nothing stands there.
+    /// If there is no such entry.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> Result<Stat, FsError> {
         let name = name.as_ref();
         component(name)
@@ -275,10 +276,10 @@ impl Dir {
             .map_err(self.error("stat", name))
     }
 
-    /// [`Dir::stat`], or `None` where nothing stands.
+    /// Works as [`Dir::stat`], but returns `None` if there is no such entry.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn find(&self, name: impl AsRef<OsStr>) -> Result<Option<Stat>, FsError> {
         if_found(self.stat(name))
     }
@@ -289,6 +290,14 @@ impl Dir {
     /// If the filesystem does not answer.
     pub fn stat_self(&self) -> Result<Stat, FsError> {
         self.unless_stale(|dir| stat::stat_of_fd(&dir.fd)).map_err(|errno| FsError::new("stat", &self.path, errno))
+    }
+
+    /// The identity of this directory: no other one has the same, before or after it.
+    ///
+    /// # Errors
+    /// If the filesystem does not answer.
+    pub fn identity(&self) -> Result<DirectoryId, FsError> {
+        self.unless_stale(|dir| stat::identity_of_fd(&dir.fd)).map_err(|errno| FsError::new("stat", &self.path, errno))
     }
 
     /// Reads a whole regular file of at most `limit_bytes`, and the inode that was read.
@@ -309,7 +318,7 @@ impl Dir {
         Ok((stat, bytes))
     }
 
-    /// Opens a regular file to be read, or locked.
+    /// Opens a regular file for reading or locking.
     pub(super) fn open_file(&self, name: &str) -> Result<File, FsError> {
         self.open_regular(OsStr::new(name)).map(|(_, file)| file)
     }
@@ -320,24 +329,24 @@ impl Dir {
             .and_then(|name| self.unless_stale(|dir| open_to_read(&dir.fd, name, flags)))
             .map_err(self.error("open", name))?;
         let stat = stat::stat_of_fd(&fd).map_err(self.error("stat", name))?;
-        if stat.kind != Kind::File {
+        if stat.kind != EntryKind::File {
             return Err(self.error("read what is not a regular file,", name)(Errno::INVAL));
         }
         Ok((stat, File::from(fd)))
     }
 
-    /// [`Dir::read_with_stat`] without the inode.
+    /// Works as [`Dir::read_with_stat`], without the inode.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Dir::read_with_stat`].
     pub fn read(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<Vec<u8>, FsError> {
         self.read_with_stat(name, limit_bytes).map(|(_, bytes)| bytes)
     }
 
-    /// [`Dir::read_with_stat`], or `None` where there is no such file.
+    /// Works as [`Dir::read_with_stat`], but returns `None` if there is no such file.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn find_with_stat(
         &self,
         name: impl AsRef<OsStr>,
@@ -346,18 +355,18 @@ impl Dir {
         if_found(self.read_with_stat(name, limit_bytes))
     }
 
-    /// [`Dir::read`], or `None` where there is no such file.
+    /// Works as [`Dir::read`], but returns `None` if there is no such file.
     ///
     /// # Errors
-    /// Every error but that one.
+    /// Every other error.
     pub fn find_and_read(&self, name: impl AsRef<OsStr>, limit_bytes: u64) -> Result<Option<Vec<u8>>, FsError> {
         if_found(self.read(name, limit_bytes))
     }
 
-    /// What the symbolic link at `name` points to.
+    /// The target of the symbolic link at `name`.
     ///
     /// # Errors
-    /// If it is missing or no symbolic link.
+    /// If it is missing or not a symbolic link.
     pub fn read_link(&self, name: impl AsRef<OsStr>) -> Result<PathBuf, FsError> {
         let name = name.as_ref();
         component(name)
@@ -366,10 +375,10 @@ impl Dir {
             .map_err(self.error("read link", name))
     }
 
-    /// Does something in this directory, and, where its descriptor proves stale, once more with a new one.
+    /// Calls `call` on this directory, and, if its descriptor turns out to be stale, again with a new one.
     ///
-    /// An NFS server that was restarted, or has moved its export, may not know the handle any more that a descriptor
-    /// stands for (ESTALE), although the directory is where it was.
+    /// An NFS server that was restarted, or has moved its export, may no longer know the handle behind a descriptor
+    /// (ESTALE), although the directory is where it was.
     pub(super) fn unless_stale<T>(&self, call: impl Fn(&Self) -> Result<T, Errno>) -> Result<T, Errno> {
         match call(self) {
             Err(Errno::STALE) => self.opened_again().map_or(Err(Errno::STALE), |dir| call(&dir)),
@@ -387,9 +396,9 @@ impl Dir {
         Some(Self { fd: Arc::new(fd), ..self.clone() })
     }
 
-    /// The same directory, changed by other verbs.
+    /// The same directory with other mutations.
     #[must_use]
-    pub fn with_verbs(self, verbs: Arc<dyn Verbs>) -> Self {
+    pub fn with_verbs(self, verbs: Arc<dyn Mutations>) -> Self {
         Self { verbs, ..self }
     }
 

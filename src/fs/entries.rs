@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -19,11 +19,11 @@ pub enum Kind {
     Symlink,
     /// A device, socket or pipe.
     Special,
-    /// The filesystem does not say; ask by `stat`.
+    /// The filesystem does not report it; `stat` does.
     Unknown,
 }
 
-impl From<FileType> for Kind {
+impl From<FileType> for EntryKind {
     fn from(file_type: FileType) -> Self {
         match file_type {
             FileType::RegularFile => Self::File,
@@ -42,11 +42,11 @@ pub struct Entry {
     pub name: OsString,
     /// Its inode number.
     pub inode: u64,
-    /// What it is.
-    pub kind: Kind,
+    /// Its kind.
+    pub kind: EntryKind,
 }
 
-/// Bytes asked of one `getdents64`: a part directory in one call, a directory of thousands of parts in a few.
+/// Bytes requested from one `getdents64`: a part directory takes one call, a directory of thousands of parts a few.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Room for the entries of most directories, so that a list of them is not moved as it grows.
@@ -58,16 +58,16 @@ pub(super) fn read(fd: &OwnedFd) -> Result<Vec<Entry>, Errno> {
     Ok(entries)
 }
 
-/// Hands out each entry's name, inode number and kind, and keeps none.
-pub(super) fn visit(fd: &OwnedFd, mut seen: impl FnMut(&OsStr, u64, Kind)) -> Result<(), Errno> {
-    // On the stack: the C library gives out pieces of this size slowly, for it tidies up before.
+/// Passes on each entry's name, inode number and kind, and stores none.
+pub(super) fn visit(fd: &OwnedFd, mut seen: impl FnMut(&OsStr, u64, EntryKind)) -> Result<(), Errno> {
+    // On the stack: the C library allocates pieces of this size slowly, because it consolidates its free memory first.
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
     let mut raw = RawDir::new(fd, &mut buffer);
     while let Some(entry) = raw.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            seen(OsStr::from_bytes(name), entry.ino(), Kind::from(entry.file_type()));
+            seen(OsStr::from_bytes(name), entry.ino(), EntryKind::from(entry.file_type()));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What went wrong with a system call, on what.
+//! The failure of a system call, and the paths that it concerns.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ struct Failed {
     source: io::Error,
 }
 
-/// Causes that callers decide on.
+/// Causes on which callers decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// `ENOENT`.
@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Exists,
     /// `ENOTEMPTY`.
     NotEmpty,
-    /// `ENOTDIR`, `ELOOP`: something else stands where a directory or file should.
+    /// `ENOTDIR`, `ELOOP`: an entry of another kind stands where a directory or file should.
     WrongKind,
     /// `EXDEV`: the two sides are not on one mount of one filesystem.
     CrossDevice,
@@ -65,7 +65,7 @@ impl FsError {
         &self.0.path
     }
 
-    /// The cause, as far as callers tell causes apart.
+    /// The cause, in the detail that callers distinguish.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match Errno::from_io_error(&self.0.source) {
@@ -83,10 +83,10 @@ impl FsError {
     }
 }
 
-/// Turns "it is not there" into `None`.
+/// Turns "not found" into `None`.
 ///
 /// # Errors
-/// Every other error stays one.
+/// Every other error is passed on.
 pub fn if_found<T>(result: Result<T, FsError>) -> Result<Option<T>, FsError> {
     match result {
         Ok(value) => Ok(Some(value)),

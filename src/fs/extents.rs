@@ -1,14 +1,16 @@
-//! Where the bytes of a file are, and what the kernel is told about them.
+//! The ranges of a file that hold data, and hints about them for the kernel.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
 use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
-/// The first stretch of data in `range`; none where all of it is a hole. Moves the position of `file`.
+/// Types of ext4 and XFS (`statfs(2)`, `linux/magic.h`).
+const PREALLOCATING: [i64; 2] = [0xEF53, 0x5846_5342];
+
+/// The first range of data within `range`; `None` if all of it is a hole. Moves the position of `file`.
 pub(super) fn next_data(file: impl AsFd, range: Range<u64>) -> Result<Option<Range<u64>>, Errno> {
     if range.is_empty() {
         return Ok(None);
@@ -18,12 +20,12 @@ pub(super) fn next_data(file: impl AsFd, range: Range<u64>) -> Result<Option<Ran
         Ok(start) => start,
         // No data from there to the end.
         Err(Errno::NXIO) => return Ok(None),
-        // A filesystem that cannot tell: all of it is data.
+        // The filesystem cannot report holes: all of it counts as data.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(range)),
         Err(errno) => return Err(errno),
     };
     let end = match rustix::fs::seek(&file, SeekFrom::Hole(start)) {
-        // A hole at the start of data: something is changing it. A step goes on.
+        // A hole at the start of data: another process is changing the file. One step ahead makes progress.
         Ok(end) if end <= start => range.end.min(start + 4096),
         Ok(end) => range.end.min(end),
         Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => range.end,
@@ -36,7 +38,7 @@ pub(super) fn read_at(file: impl AsFd, room: &mut [u8], offset: u64) -> Result<u
     rustix::io::pread(file, room, offset)
 }
 
-/// Tells the kernel how these bytes will be used; a kernel that does not care is as good.
+/// Tells the kernel how these bytes will be used; if the kernel ignores it, no harm is done.
 pub(super) fn advise(file: impl AsFd, range: Range<u64>, advice: Advice) {
     let Some(bytes) = NonZeroU64::new(range.end.saturating_sub(range.start)) else { return };
     if let Err(errno) = rustix::fs::fadvise(file, range.start, Some(bytes), advice) {
@@ -44,8 +46,8 @@ pub(super) fn advise(file: impl AsFd, range: Range<u64>, advice: Advice) {
     }
 }
 
-/// Whether blocks asked for ahead help on the filesystem of `file`. Those that write elsewhere than they were asked to,
-/// compress, or keep all in memory lose by it.
+/// Whether preallocating blocks helps on the filesystem of `file`. It hurts on filesystems that write to other places
+/// than those allocated, that compress, or that keep everything in memory.
 pub(super) fn preallocates(file: BorrowedFd<'_>) -> bool {
-    fstatfs(file).is_ok_and(|stat| [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&stat.filesystem_type()))
+    rustix::fs::fstatfs(file).is_ok_and(|stat| PREALLOCATING.contains(&stat.f_type))
 }

@@ -6,18 +6,19 @@ use super::dir::Dir;
 use super::error::FsError;
 
 impl Dir {
-    /// The names in the directory, those that are text, as they are now on a network filesystem too.
+    /// The names in the directory that are valid text, up to date on a network filesystem too.
     ///
-    /// An NFS client answers from what it has read before until a time of the directory proves to have changed, which it
-    /// asks the server for once a minute or so (`acdirmax` in `nfs(5)`): here it must ask.
+    /// An NFS client answers from its cache until a time of the directory turns out to have changed, which it asks the
+    /// server about once a minute or so (`acdirmax` in `nfs(5)`). This method makes it ask.
     ///
     /// # Errors
     /// As [`Dir::entries`].
     pub fn fresh_names(&self) -> Result<Vec<String>, FsError> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-        // Where the call is not known there is no NFS that caches either, or its names are late: a watcher only waits.
+        // If this call is unknown, either the NFS client does not cache, or its names are late: a watcher then only
+        // waits longer.
         if let Err(error) = rustix::fs::statx(self.fd(), c"", flags, StatxFlags::BASIC_STATS) {
-            tracing::debug!(%error, "a directory is not asked for anew");
+            tracing::debug!(%error, "a directory is not read again");
         }
         Ok(self.entries()?.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
     }

@@ -1,4 +1,4 @@
-//! Owner, group, mode, times and extended attributes of one inode, given to a copy of it and read back.
+//! Copies owner, group, mode, times and extended attributes of one inode to its copy, and reads them back.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
@@ -9,15 +9,15 @@ use rustix::io::Errno;
 
 use super::dir::{Dir, uninterrupted};
 use super::error::FsError;
+use super::mutations::{Mutations, VerbResult};
 use super::stat::{Stat, stat_of_fd, stat_with_access};
-use super::verbs::{VerbResult, Verbs};
 
-/// Something of an inode that its copy does not have.
+/// A piece of an inode's metadata that its copy does not have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unkept {
+pub enum LostMetadata {
     /// Owner or group, by number.
     Owner,
-    /// Permission bits, the set-user-id, set-group-id and sticky bit among them.
+    /// Permission bits, including the set-user-id, set-group-id and sticky bits.
     Mode,
     /// The time of the last modification, in nanoseconds.
     Time,
@@ -25,9 +25,9 @@ pub enum Unkept {
     Xattr(String),
 }
 
-impl Unkept {
-    /// Whether a copy lacks something by it. Labels of a security policy and ACLs of a filesystem's own kind are given to
-    /// each file by where it stands.
+impl LostMetadata {
+    /// Whether the copy lacks metadata of the file itself. Labels of a security policy, and ACLs specific to a
+    /// filesystem, depend on where a file stands.
     #[must_use]
     pub fn is_of_the_file(&self) -> bool {
         match self {
@@ -37,13 +37,14 @@ impl Unkept {
     }
 }
 
-/// Attributes that go with a file. Not `security.selinux` and its like, nor `system.nfs4_acl`, which files on NFS have.
+/// Whether an attribute belongs to the file itself. `security.selinux` and the like do not, nor does `system.nfs4_acl`,
+/// which every file on NFS has.
 fn is_of_the_file(name: &str) -> bool {
     let with_files = ["user.", "trusted.", "system.posix_acl_"];
     with_files.iter().any(|prefix| name.starts_with(prefix)) || name == "security.capability"
 }
 
-impl fmt::Display for Unkept {
+impl fmt::Display for LostMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Owner => f.write_str("owner"),
@@ -56,29 +57,29 @@ impl fmt::Display for Unkept {
 
 /// An open inode, and its path for messages.
 #[derive(Clone, Copy)]
-pub(super) struct Side<'a> {
+pub(super) struct OpenInode<'a> {
     pub fd: BorrowedFd<'a>,
     pub path: &'a Path,
 }
 
-impl Side<'_> {
+impl OpenInode<'_> {
     pub(super) fn error(&self, verb: &'static str) -> impl Fn(Errno) -> FsError + '_ {
         move |errno| FsError::new(verb, self.path, errno)
     }
 }
 
-/// A new file or directory can inherit these from its directory; all others come from the source alone, or from the
-/// target's own policy, which is not ours to undo.
+/// A new file or directory can inherit these from its directory. All others come from the source alone, or from the
+/// target's own policy, which chsnap must not undo.
 const INHERITED: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
 
-/// What a system answers when it cannot or may not keep something. Reading back tells what has come of it.
+/// Whether this error means that the system cannot or may not preserve something. Reading back shows the result.
 fn is_refusal(errno: Errno) -> bool {
     // EOVERFLOW: ids that the target's user namespace or mount does not map.
     let of_all = [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::OVERFLOW];
     of_all.contains(&errno)
 }
 
-/// The same of attributes, which can also be too large for the target; ext4 calls that a lack of space.
+/// The same for attributes, which can also be too large for the target; ext4 reports that as a lack of space.
 fn is_refusal_of_attribute(errno: Errno) -> bool {
     is_refusal(errno) || [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::NODATA].contains(&errno)
 }
@@ -90,12 +91,13 @@ fn attempted(result: VerbResult, is_refusal: fn(Errno) -> bool) -> VerbResult {
     }
 }
 
-/// What an NFS 4 client lists for every file: how its server puts owner, mode and ACL into words (`nfs4_acl(5)`). No file
-/// has them by itself, and no other filesystem takes them; mode and owner are compared as such.
+/// Attributes that an NFS 4 client lists for every file: the server's representation of owner, mode and ACL
+/// (`nfs4_acl(5)`). No file has them by itself, and no other filesystem takes them; mode and owner are compared
+/// directly.
 const WORDS_OF_NFS: [&CStr; 3] = [c"system.nfs4_acl", c"system.nfs4_dacl", c"system.nfs4_sacl"];
 
-/// The names of all extended attributes that a file has by itself; none where there are no such things.
-fn xattr_names(side: Side<'_>) -> Result<Vec<CString>, FsError> {
+/// The names of all extended attributes that belong to the file itself; empty if the filesystem has no attributes.
+fn xattr_names(side: OpenInode<'_>) -> Result<Vec<CString>, FsError> {
     let mut buffer = vec![0_u8; 1024];
     let bytes = loop {
         match uninterrupted(|| rustix::fs::flistxattr(side.fd, buffer.as_mut_slice())) {
@@ -111,7 +113,7 @@ fn xattr_names(side: Side<'_>) -> Result<Vec<CString>, FsError> {
 }
 
 /// The value of one attribute, if it is there and may be read.
-fn xattr(side: Side<'_>, name: &CStr) -> Result<Option<Vec<u8>>, FsError> {
+fn xattr(side: OpenInode<'_>, name: &CStr) -> Result<Option<Vec<u8>>, FsError> {
     let mut buffer = vec![0_u8; 1024];
     loop {
         match uninterrupted(|| rustix::fs::fgetxattr(side.fd, name, buffer.as_mut_slice())) {
@@ -126,17 +128,17 @@ fn xattr(side: Side<'_>, name: &CStr) -> Result<Option<Vec<u8>>, FsError> {
     }
 }
 
-/// An attribute of the source; `None` for one that is listed there and may not be read.
+/// An attribute of the source; `None` if it is listed there but may not be read.
 type Attribute = (CString, Option<Vec<u8>>);
 
-/// In the order in which they can be set: an ACL can take the right to set others away.
-fn attributes(source: Side<'_>) -> Result<Vec<Attribute>, FsError> {
+/// The attributes in the order in which they can be set: an ACL can revoke the right to set others.
+fn attributes(source: OpenInode<'_>) -> Result<Vec<Attribute>, FsError> {
     let mut names = xattr_names(source)?;
     names.sort_by_cached_key(|name| (INHERITED.contains(&name.as_c_str()), name.clone()));
     names.into_iter().map(|name| xattr(source, &name).map(|value| (name, value))).collect()
 }
 
-fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
+fn named(side: OpenInode<'_>) -> Result<Xattrs, FsError> {
     let named = attributes(side)?.into_iter();
     let mut named: Xattrs = named.map(|(name, value)| (name.to_string_lossy().into_owned(), value)).collect();
     named.retain(|(name, _)| is_of_the_file(name));
@@ -144,22 +146,23 @@ fn named(side: Side<'_>) -> Result<Xattrs, FsError> {
     Ok(named)
 }
 
-/// Gives `target`, which chsnap has made, all that `source` has, as `stat` and `accessed` say and as its attributes are
-/// now; then reads it back. Gives what it finds, and what is missing from that, in order.
+/// Gives `target`, which chsnap has created, all metadata of `source`, as `stat` and `accessed` describe it and with
+/// its present attributes; then reads it back. Returns the result, and everything that is missing from it, in order.
 ///
 /// # Errors
-/// If the filesystem fails; a refusal is no failure.
+/// If the filesystem fails; a refusal is not a failure.
 pub(super) fn keep(
-    verbs: &dyn Verbs,
-    source: Side<'_>,
+    verbs: &dyn Mutations,
+    source: OpenInode<'_>,
     (stat, accessed): (&Stat, (i64, u32)),
-    target: Side<'_>,
-) -> Result<(Stat, Vec<Unkept>), FsError> {
+    target: OpenInode<'_>,
+) -> Result<(Stat, Vec<LostMetadata>), FsError> {
     let attributes = attributes(source)?;
     let now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
     let wanted = stat.ownership;
-    // The order matters: a change of owner takes the set-user-id bits and file capabilities away, an ACL changes the
-    // group bits, a mode without write permission keeps an owner from setting attributes, and all of it may move times.
+    // The order matters: a change of owner clears the set-user-id bits and file capabilities, an ACL changes the group
+    // bits, a mode without write permission keeps an owner from setting attributes, and all of these may change the
+    // times.
     if (now.ownership.uid, now.ownership.gid) != (wanted.uid, wanted.gid) {
         let result = uninterrupted(|| verbs.set_owner(target.fd, wanted.uid, wanted.gid));
         attempted(result, is_refusal).map_err(target.error("set the owner of"))?;
@@ -175,15 +178,15 @@ pub(super) fn keep(
     Ok((found, unkept))
 }
 
-/// The names of what the target has inherited and its source has not.
-fn inherited(attributes: &[Attribute], target: Side<'_>) -> Result<Vec<CString>, FsError> {
+/// The names of the attributes that the target has inherited and its source does not have.
+fn inherited(attributes: &[Attribute], target: OpenInode<'_>) -> Result<Vec<CString>, FsError> {
     let mut names = xattr_names(target)?;
     names.retain(|name| INHERITED.contains(&name.as_c_str()) && !attributes.iter().any(|(wanted, _)| wanted == name));
     Ok(names)
 }
 
-/// Whether there was anything that the target had inherited and its source has not.
-fn give_attributes(verbs: &dyn Verbs, attributes: &[Attribute], target: Side<'_>) -> Result<bool, FsError> {
+/// Sets the attributes; returns whether the target had inherited any that its source does not have.
+fn give_attributes(verbs: &dyn Mutations, attributes: &[Attribute], target: OpenInode<'_>) -> Result<bool, FsError> {
     let inherited = inherited(attributes, target)?;
     for name in &inherited {
         let result = uninterrupted(|| verbs.remove_xattr(target.fd, name));
@@ -197,16 +200,16 @@ fn give_attributes(verbs: &dyn Verbs, attributes: &[Attribute], target: Side<'_>
     Ok(!inherited.is_empty())
 }
 
-fn compare(wanted: &Stat, found: &Stat) -> Vec<Unkept> {
+fn compare(wanted: &Stat, found: &Stat) -> Vec<LostMetadata> {
     let mut unkept = Vec::new();
     if (found.ownership.uid, found.ownership.gid) != (wanted.ownership.uid, wanted.ownership.gid) {
-        unkept.push(Unkept::Owner);
+        unkept.push(LostMetadata::Owner);
     }
     if found.ownership.mode != wanted.ownership.mode {
-        unkept.push(Unkept::Mode);
+        unkept.push(LostMetadata::Mode);
     }
     if found.modified != wanted.modified {
-        unkept.push(Unkept::Time);
+        unkept.push(LostMetadata::Time);
     }
     unkept
 }
@@ -214,35 +217,35 @@ fn compare(wanted: &Stat, found: &Stat) -> Vec<Unkept> {
 fn read_attributes_back(
     attributes: &[Attribute],
     had_inherited: bool,
-    target: Side<'_>,
-    unkept: &mut Vec<Unkept>,
+    target: OpenInode<'_>,
+    unkept: &mut Vec<LostMetadata>,
 ) -> Result<(), FsError> {
     for (name, value) in attributes {
         if value.is_none() || xattr(target, name)? != *value {
-            unkept.push(Unkept::Xattr(name.to_string_lossy().into_owned()));
+            unkept.push(LostMetadata::Xattr(name.to_string_lossy().into_owned()));
         }
     }
     if had_inherited {
         let stays = inherited(attributes, target)?.into_iter();
-        unkept.extend(stays.map(|name| Unkept::Xattr(name.to_string_lossy().into_owned())));
+        unkept.extend(stays.map(|name| LostMetadata::Xattr(name.to_string_lossy().into_owned())));
     }
     Ok(())
 }
 
-/// Extended attributes by name, POSIX ACLs among them, that go with a file: what its place gives it, as the label of a
-/// security policy, is left out. None for a value that may not be read.
+/// Extended attributes by name, including POSIX ACLs, that belong to the file itself. Attributes that depend on its
+/// place, such as the label of a security policy, are left out. `None` stands for a value that may not be read.
 pub type Xattrs = Vec<(String, Option<Vec<u8>>)>;
 
 impl Dir {
     /// The extended attributes of the regular file at `name`, in the order of their names.
     ///
     /// # Errors
-    /// If it is no regular file, or its attributes cannot be listed.
+    /// If it is not a regular file, or its attributes cannot be listed.
     pub fn xattrs_of(&self, name: impl AsRef<OsStr>) -> Result<Xattrs, FsError> {
         let name = name.as_ref();
         let (_, file) = self.open_regular(name)?;
         let path = self.path().join(name);
-        named(Side { fd: file.as_fd(), path: &path })
+        named(OpenInode { fd: file.as_fd(), path: &path })
     }
 
     /// The extended attributes of this directory.
@@ -250,18 +253,18 @@ impl Dir {
     /// # Errors
     /// If they cannot be listed.
     pub fn own_xattrs(&self) -> Result<Xattrs, FsError> {
-        named(Side { fd: self.fd(), path: self.path() })
+        named(OpenInode { fd: self.fd(), path: self.path() })
     }
 
-    /// Gives this directory, which chsnap has made, owner, group, mode, times and extended attributes of `source`, and
-    /// reads them back. To be done last: every new entry changes the modification time, and an ACL may be inherited.
+    /// Gives this directory, which chsnap has created, owner, group, mode, times and extended attributes of `source`,
+    /// and reads them back. This must come last: every new entry changes the modification time, and may inherit an ACL.
     ///
     /// # Errors
-    /// If the filesystem fails. What could not be kept is in the answer.
-    pub fn keep_metadata_of(&self, source: &Self) -> Result<Vec<Unkept>, FsError> {
-        let from = Side { fd: source.fd(), path: source.path() };
+    /// If the filesystem fails. Metadata that could not be preserved is in the answer.
+    pub fn keep_metadata_of(&self, source: &Self) -> Result<Vec<LostMetadata>, FsError> {
+        let from = OpenInode { fd: source.fd(), path: source.path() };
         let (stat, accessed) = stat_with_access(from.fd).map_err(from.error("stat"))?;
-        let to = Side { fd: self.fd(), path: self.path() };
+        let to = OpenInode { fd: self.fd(), path: self.path() };
         keep(&*self.verbs, from, (&stat, accessed), to).map(|(_, unkept)| unkept)
     }
 }

@@ -1,4 +1,4 @@
-//! An exclusive lock on a file, which the kernel drops when its holder ends, however it ends.
+//! An exclusive lock on a file, which the kernel releases when its holder ends, however that happens.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::dir::Dir;
-use super::entries::Kind;
+use super::entries::EntryKind;
 use super::error::FsError;
 use super::stat;
 
@@ -18,13 +18,13 @@ pub struct FileLock {
     file: File,
 }
 
-/// More than a holder writes of itself.
+/// More than a holder writes about itself.
 const HOLDER_LIMIT_BYTES: u64 = 64 << 10;
 
 impl FileLock {
-    /// Tries to take the lock on the file `name`, made if it is not there.
+    /// Tries to take the lock on the file `name`, which is created if it does not exist.
     ///
-    /// The inner `Err` is what the present holder wrote there.
+    /// The inner `Err` is the text that the present holder wrote there.
     ///
     /// # Errors
     /// If the file can be neither opened nor locked.
@@ -34,7 +34,8 @@ impl FileLock {
             Ok(()) => Ok(Ok(Self { file })),
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
-                // What a holder has not finished writing is no reason to fail: it is shown, not used.
+                // A text that the holder has not finished writing is no reason to fail: it is displayed, not
+                // interpreted.
                 drop((&file).take(HOLDER_LIMIT_BYTES).read_to_string(&mut holder));
                 Ok(Err(holder))
             }
@@ -42,32 +43,32 @@ impl FileLock {
         }
     }
 
-    /// Opens the file `name`, made if it is not there, and locks nothing.
+    /// Opens the file `name`, which is created if it does not exist, and locks nothing.
     ///
     /// # Errors
-    /// If it cannot be opened, or is no regular file.
+    /// If it cannot be opened, or is not a regular file.
     pub fn open(dir: &Dir, name: &str) -> Result<Self, FsError> {
         let error = |verb| move |errno: Errno| FsError::new(verb, &dir.path().join(name), errno);
-        // What is no regular file, a pipe say, is neither waited for nor read.
+        // Anything that is not a regular file, such as a pipe, is neither waited for nor read.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir.fd(), name, flags, Mode::from_raw_mode(0o640)).map_err(error("open"))?;
-        if stat::stat_of_fd(&fd).map_err(error("stat"))?.kind != Kind::File {
+        if stat::stat_of_fd(&fd).map_err(error("stat"))?.kind != EntryKind::File {
             return Err(error("lock what is not a regular file,")(Errno::INVAL));
         }
         Ok(Self { file: File::from(fd) })
     }
 
-    /// Tries to share the lock on a file that is there, with whoever shares it too; `None` while it is held alone.
+    /// Tries to take a shared lock on an existing file; `None` while another process holds it exclusively.
     ///
-    /// Reading the file is enough for it: nothing is made or written.
+    /// Read access to the file is enough: nothing is created or written.
     ///
     /// # Errors
-    /// If the file is not there, is no regular file, or can be neither opened nor locked.
+    /// If the file does not exist, is not a regular file, or can be neither opened nor locked.
     pub fn try_share(dir: &Dir, name: &str) -> Result<Option<Self>, FsError> {
         Self::try_existing(dir, name, FlockOperation::NonBlockingLockShared)
     }
 
-    /// Tries to hold the lock on a file that is there alone; `None` while others share or hold it.
+    /// Tries to take an exclusive lock on an existing file; `None` while others share or hold it.
     ///
     /// # Errors
     /// As [`FileLock::try_share`].
@@ -84,7 +85,7 @@ impl FileLock {
         }
     }
 
-    /// Writes who holds the lock, for those who find it taken.
+    /// Writes a description of the holder, for processes that find the lock taken.
     ///
     /// # Errors
     /// If the file cannot be written.

@@ -1,7 +1,7 @@
-//! System calls by directory descriptor, each error with the verb and the paths that it concerns.
+//! System calls relative to a directory descriptor; each error names the verb and the paths that it concerns.
 //!
-//! Nothing outside this module uses nix, rustix or jwalk. Every mutating call goes through [`Verbs`], so that
-//! a test can make the n-th one fail, or stop the program there.
+//! Nothing outside this module uses nix, rustix or jwalk. Every mutating call goes through [`Mutations`], so that a
+//! test can make the n-th one fail, or stop the program there.
 
 #![allow(clippy::disallowed_methods, reason = "this is the layer that changes the filesystem")]
 
@@ -17,6 +17,7 @@ mod fresh;
 mod keep;
 mod lock;
 mod mounts;
+mod mutations;
 mod network;
 mod probe;
 mod process;
@@ -27,38 +28,39 @@ mod scan;
 mod silence;
 mod space;
 mod stat;
-mod verbs;
+mod trust;
 
 pub use change::{NewFile, create_path};
 pub use copy::FileCopy;
-pub use copy_hash::{Digest, Hashing};
+pub use copy_hash::{ContentDigest, Hashing};
 pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
 pub use dir::Dir;
-pub use entries::{Entry, Kind};
+pub use entries::{Entry, EntryKind};
 pub use error::{ErrorKind, FsError, if_found};
-pub use keep::{Unkept, Xattrs};
+pub use keep::{LostMetadata, Xattrs};
 pub use lock::FileLock;
 pub use mounts::{Mount, are_on_one_mount, mount_of};
+pub use mutations::{Mutations, RealVerbs, VerbResult};
 pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};
 pub use process::{
-    Ending, boot_id, end_process_group, forbid_core_dumps, host_name, is_signal_ignored, kernel_release, machine_id,
-    own_ids, process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files,
+    StopSignal, boot_id, end_process_group, forbid_core_dumps, host_name, is_signal_ignored, kernel_release,
+    machine_id, own_ids, process_is_gone, process_namespace, process_start, raise_descriptor_limit, restrict_new_files,
     run_in_idle_time, user_id,
 };
 pub use rate::RateLimit;
 pub use read_hash::ReadMeans;
 pub use reader::FileReader;
-pub use scan::{Met, Scan, Unread, scan, walk};
+pub use scan::{Met, TreeScan, Unread, scan, walk};
 pub use silence::watch_silence;
 pub use space::{FilesystemSpace, is_fuse, is_network_filesystem, link_limit, space};
-pub use stat::Stat;
-pub use verbs::{RealVerbs, VerbResult, Verbs};
+pub use stat::{DirectoryId, Stat};
+pub use trust::{OtherWriter, other_writer};
 
 use std::sync::Arc;
 
-/// The verbs of the running system.
+/// The mutations of the running system.
 #[must_use]
-pub fn real() -> Arc<dyn Verbs> {
+pub fn real() -> Arc<dyn Mutations> {
     Arc::new(RealVerbs)
 }

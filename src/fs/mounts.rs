@@ -16,17 +16,17 @@ pub struct Mount {
     pub id: u64,
     /// Where it is mounted.
     pub point: PathBuf,
-    /// Which directory of its filesystem is mounted: not `/` for a bind mount.
+    /// The directory of its filesystem that is mounted: not `/` for a bind mount.
     pub root: PathBuf,
     /// The filesystem's type.
     pub filesystem: String,
-    /// What is mounted: a device, or an export.
+    /// The mounted device or export.
     pub source: String,
     /// The options of the mount and of its filesystem.
     pub options: Vec<String>,
 }
 
-/// The mount that `dir` lies in; `None` where `/proc` does not tell.
+/// The mount in which `dir` lies; `None` if `/proc` does not show it.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -39,7 +39,8 @@ pub fn mount_of(dir: &Dir) -> Result<Option<Mount>, FsError> {
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse).find(|mount| Some(mount.id) == id))
 }
 
-/// Whether files of one directory can be linked into the other, as far as their mounts show: both are reached over one.
+/// Whether files of one directory can be linked into the other, judging by their mounts: both must be reached through
+/// one mount.
 ///
 /// # Errors
 /// If `/proc` or a directory cannot be read.
@@ -65,7 +66,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     Some(Mount { id, point, root, filesystem, source, options })
 }
 
-/// A path in which spaces, tabs, line ends and backslashes are three octal digits behind a backslash.
+/// Decodes a path in which spaces, tabs, newlines and backslashes are written as a backslash and three octal digits.
 fn path(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

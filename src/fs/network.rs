@@ -1,8 +1,9 @@
-//! The mutating verbs on a network filesystem: what NFS may answer although it has done what it was asked, or only later.
+//! Mutations on a network filesystem: an NFS client may report an error although the call succeeded, or complete it
+//! only later.
 //!
-//! A client repeats a call whose answer it has not got. A server that has done it already, and does not remember that
-//! (after its restart, or where its memory of replies is too small), then answers what the second call deserves: EEXIST,
-//! ENOENT. What has come of it is told by the inodes. Local filesystems never see this module.
+//! A client repeats a call whose answer it has not received. A server that has already executed it, and does not
+//! remember that (after its restart, or because its reply cache is too small), then returns the error that a second
+//! call deserves: EEXIST, ENOENT. The inodes show what really happened. Local filesystems never use this module.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -15,22 +16,23 @@ use rustix::io::Errno;
 
 use crate::model::Ownership;
 
-use super::entries::{self, Kind};
+use super::entries::{self, EntryKind};
+use super::mutations::{Mutations, VerbResult};
 use super::stat::{Stat, stat_at};
-use super::verbs::{VerbResult, Verbs};
 
-/// Verbs for a network filesystem, by way of `verbs`.
+/// Wraps `verbs` for a network filesystem.
 #[must_use]
-pub fn network_verbs(verbs: Arc<dyn Verbs>) -> Arc<dyn Verbs> {
+pub fn network_verbs(verbs: Arc<dyn Mutations>) -> Arc<dyn Mutations> {
     Arc::new(NetworkVerbs { verbs })
 }
 
 struct NetworkVerbs {
-    verbs: Arc<dyn Verbs>,
+    verbs: Arc<dyn Mutations>,
 }
 
-/// How often, and how long altogether, a directory is asked again that still holds silly-renamed files: what the client
-/// makes of a file that is removed while somebody has it open (`.nfs…`), and removes with the last of them.
+/// How often a directory that still holds silly-renamed files is tried again, and for how long in total. An NFS client
+/// creates such a file (`.nfs…`) when a file is removed while some process has it open, and removes it when the last
+/// one closes it.
 const SILLY_PAUSE: Duration = Duration::from_millis(50);
 const SILLY_LIMIT: Duration = Duration::from_secs(10);
 const SILLY_PREFIX: &[u8] = b".nfs";
@@ -50,11 +52,11 @@ fn names_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Vec<std::ffi::OsString>
     Ok(entries::read(&fd)?.into_iter().map(|entry| entry.name).collect())
 }
 
-impl Verbs for NetworkVerbs {
+impl Mutations for NetworkVerbs {
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
         match self.verbs.create_dir(dir, name, mode) {
-            // An empty one is as good as new: nothing in it can be mistaken for what will be put there. Who must know
-            // whether it was there before looks before.
+            // An existing empty directory is as good as a new one: nothing in it can be mistaken for what will be put
+            // there. Callers that must know whether it existed check first.
             Err(Errno::EXIST) if names_in(dir, name).is_ok_and(|names| names.is_empty()) => Ok(()),
             result => result,
         }
@@ -71,7 +73,7 @@ impl Verbs for NetworkVerbs {
     }
 
     fn rename(&self, from: BorrowedFd<'_>, from_name: &OsStr, to: BorrowedFd<'_>, to_name: &OsStr) -> VerbResult {
-        // What is there before tells afterwards whether it has moved.
+        // The inode before the call shows afterwards whether it was moved.
         let before = stat_at(from, from_name);
         match self.verbs.rename(from, from_name, to, to_name) {
             Err(errno @ (Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY)) => match (before, stat_at(to, to_name)) {
@@ -96,14 +98,15 @@ impl Verbs for NetworkVerbs {
         let was_there = stat_at(dir, name).is_ok();
         match self.verbs.remove_file(dir, name) {
             Err(Errno::NOENT) if was_there => Ok(()),
-            // It goes with the last of those who have it open; the removal of its directory waits for that.
+            // It vanishes when the last process that has it open closes it; the removal of its directory waits for
+            // that.
             Err(Errno::BUSY) if is_silly(name) => Ok(()),
             result => result,
         }
     }
 
     fn remove_dir(&self, dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult {
-        let was_there = stat_at(dir, name).is_ok_and(|stat| stat.kind == Kind::Directory);
+        let was_there = stat_at(dir, name).is_ok_and(|stat| stat.kind == EntryKind::Directory);
         let begun = Instant::now();
         loop {
             match self.verbs.remove_dir(dir, name) {
@@ -120,7 +123,7 @@ impl Verbs for NetworkVerbs {
     }
 
     fn create_file(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult<OwnedFd> {
-        // O_EXCL is settled by the protocol itself: the server keeps a verifier with the file (RFC 1813, 3.3.8).
+        // The protocol itself guarantees O_EXCL: the server stores a verifier with the file (RFC 1813, 3.3.8).
         self.verbs.create_file(dir, name, mode)
     }
 

@@ -1,4 +1,4 @@
-//! What a filesystem can keep, asked by doing it to a scratch file.
+//! Determines which metadata a filesystem can hold by trying it on a scratch file.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,18 +7,18 @@ use rustix::io::Errno;
 
 use super::dir::{Dir, uninterrupted};
 use super::error::{FsError, if_found};
+use super::mutations::VerbResult;
 use super::stat::stat_of_fd;
-use super::verbs::VerbResult;
 
 const SCRATCH: &str = ".chsnap-probe";
 const SCRATCH_LINK: &str = ".chsnap-probe-link";
 const SCRATCH_CLONE: &str = ".chsnap-probe-clone";
 
-/// What a filesystem can keep of a file that is copied to it, for the user that this process acts as.
+/// The metadata that a filesystem can preserve for a file copied to it by the user of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the answer to a question of its own")]
 pub struct CanKeep {
-    /// The owner and group that were asked about, by number.
+    /// The owner and group passed in, by number.
     pub owner: bool,
     /// Permission bits.
     pub mode: bool,
@@ -35,7 +35,7 @@ pub struct CanKeep {
 }
 
 /// An ACL as `setxattr` takes it (`linux/posix_acl_xattr.h`): version 2, then entries of tag, permissions and id. It
-/// lets the user with number 1 read, which no mode can say.
+/// lets the user with number 1 read, which no mode can express.
 const ACL: [u8; 44] = [
     2, 0, 0, 0, // version
     1, 0, 6, 0, 255, 255, 255, 255, // the owner: rw-
@@ -44,15 +44,15 @@ const ACL: [u8; 44] = [
     16, 0, 4, 0, 255, 255, 255, 255, // mask: r--
     32, 0, 0, 0, 255, 255, 255, 255, // others: ---
 ];
-/// 2001-09-09, with nanoseconds that no coarser clock has.
+/// 2001-09-09, with nanoseconds that a coarser clock cannot represent.
 const TIME: (i64, u32) = (1_000_000_000, 123_456_789);
 const MODE: u32 = 0o751;
 
-/// Finds out what the filesystem under `dir` can keep, whether files of the owner and group `(uid, gid)` among it. It
-/// makes a few files whose names begin with `.chsnap-probe`, and removes them.
+/// Determines what the filesystem under `dir` can preserve, including files of the owner and group `(uid, gid)`. It
+/// creates a few files whose names begin with `.chsnap-probe`, and removes them.
 ///
 /// # Errors
-/// If a file can be neither made nor written nor removed. A refusal of anything else is an answer.
+/// If a file cannot be created, written or removed. A refusal of anything else is an answer.
 pub fn can_keep(dir: &Dir, owner: (u32, u32)) -> Result<CanKeep, FsError> {
     remove_scratch(dir)?;
     let answer = ask(dir, owner);
@@ -62,7 +62,7 @@ pub fn can_keep(dir: &Dir, owner: (u32, u32)) -> Result<CanKeep, FsError> {
     Ok(answer)
 }
 
-/// Also what an earlier probe left that was killed.
+/// Also removes files that an earlier, killed probe left.
 fn remove_scratch(dir: &Dir) -> Result<(), FsError> {
     for name in [SCRATCH, SCRATCH_LINK, SCRATCH_CLONE] {
         if_found(dir.remove_file(name))?;
@@ -96,7 +96,7 @@ fn ask(dir: &Dir, (uid, gid): (u32, u32)) -> Result<CanKeep, FsError> {
     let clone = create(SCRATCH_CLONE)?;
     let (_, source) = dir.open_regular(OsStr::new(SCRATCH))?;
     let clones = keeps(&|| verbs.clone_file(source.as_fd(), clone.as_fd()), &|| Ok(true));
-    // Last: without special rights nothing more can be done to what belongs to somebody else.
+    // Comes last: without special rights, nothing more can be done to a file that belongs to another user.
     let owner = keeps(&|| verbs.set_owner(fd, uid, gid), &|| {
         let found = stat_of_fd(fd)?.ownership;
         Ok((found.uid, found.gid) == (uid, gid))

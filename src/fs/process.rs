@@ -1,17 +1,17 @@
-//! This process and the machine that it runs on.
+//! This process and the machine on which it runs.
 
-/// Takes every permission of others, and the group's right to write, from files that are made from now on.
+/// Clears all permissions of others, and the group's write permission, on files created from now on.
 pub fn restrict_new_files() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o027));
 }
 
-/// The name of this host, empty where it cannot be told.
+/// The name of this host; empty if it cannot be determined.
 #[must_use]
 pub fn host_name() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }
 
-/// What tells this boot of this machine from every other, empty where it cannot be told.
+/// Distinguishes this boot of this machine from every other; empty if it cannot be determined.
 #[must_use]
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
@@ -24,8 +24,8 @@ pub fn forbid_core_dumps() {
     }
 }
 
-/// Lets this process open as many files as it may: each thread holds a few directories open, and each part that is
-/// checked a few more.
+/// Raises this process's limit of open files to the maximum: each thread holds a few directories open, and each part
+/// that is checked a few more.
 pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised =
@@ -35,8 +35,8 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Lets this thread run only while no other wants its core: the policy `SCHED_IDLE` (see `sched(7)`). Without privileges
-/// there is no way back.
+/// Lets this thread run only while no other thread wants its core: the policy `SCHED_IDLE` (see `sched(7)`). Without
+/// privileges this cannot be reverted.
 pub fn run_in_idle_time() {
     use thread_priority::ThreadPriority;
     use thread_priority::unix::{
@@ -48,26 +48,26 @@ pub fn run_in_idle_time() {
     }
 }
 
-/// The release of the running kernel, as `uname -r` tells it.
+/// The release of the running kernel, as in `uname -r`.
 #[must_use]
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// The user that this process acts as.
+/// The effective user of this process.
 #[must_use]
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// The owner and group that files have which this process makes, with this mode.
+/// The owner and group of files that this process creates, with this mode.
 #[must_use]
 pub fn own_ids(mode: u32) -> crate::model::Ownership {
     crate::model::Ownership { uid: user_id(), gid: nix::unistd::getegid().as_raw(), mode }
 }
 
-/// Whether this process was started with a signal ignored (`proc_pid_status(5)`), as `nohup` starts one; false where that
-/// cannot be told.
+/// Whether this process was started with a signal ignored (`proc_pid_status(5)`), as `nohup` does; false if that cannot
+/// be determined.
 #[must_use]
 pub fn is_signal_ignored(signal: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -76,28 +76,29 @@ pub fn is_signal_ignored(signal: u32) -> bool {
     signal.checked_sub(1).and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// How a process is told to end.
+/// The signal that ends a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// By `SIGTERM`, which it may answer in its own time.
+pub enum StopSignal {
+    /// By `SIGTERM`, on which it may end in its own time.
     Asked,
     /// By `SIGKILL`.
     Forced,
 }
 
-/// Ends a process group that this process has started; one that is gone is none to end.
-pub fn end_process_group(id: u32, ending: Ending) {
+/// Ends a process group that this process has started; a group that is gone is ignored.
+pub fn end_process_group(id: u32, ending: StopSignal) {
     let group = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw);
     let signal = match ending {
-        Ending::Asked => rustix::process::Signal::TERM,
-        Ending::Forced => rustix::process::Signal::KILL,
+        StopSignal::Asked => rustix::process::Signal::TERM,
+        StopSignal::Forced => rustix::process::Signal::KILL,
     };
     if let Some(Err(error)) = group.map(|group| rustix::process::kill_process_group(group, signal)) {
         tracing::debug!(%error, "a process group is not told to end");
     }
 }
 
-/// What tells this installation of an operating system from every other (`machine-id(5)`), empty where it cannot be told.
+/// Distinguishes this installation of an operating system from every other (`machine-id(5)`); empty if it cannot be
+/// determined.
 #[must_use]
 pub fn machine_id() -> String {
     let read = |path| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
@@ -105,26 +106,26 @@ pub fn machine_id() -> String {
     if of_systemd.is_empty() { read("/var/lib/dbus/machine-id") } else { of_systemd }
 }
 
-/// The number of the namespace that process numbers of this process are of; 0 where it cannot be told.
+/// The number of the PID namespace of this process; 0 if it cannot be determined.
 #[must_use]
 pub fn process_namespace() -> u64 {
     let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     link.to_string_lossy().chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
 }
 
-/// When a process of this namespace began, in the kernel's ticks since the boot; 0 where it cannot be told.
+/// The start of a process of this namespace, in the kernel's ticks since the boot; 0 if it cannot be determined.
 #[must_use]
 pub fn process_start(pid: u32) -> u64 {
     process_stat(pid).map_or(0, |(_, start)| start)
 }
 
-/// Whether no process of this number that began then is left here. One that has ended and waits for its parent is gone.
+/// Whether there is no process with this number and start any more. A zombie counts as gone.
 #[must_use]
 pub fn process_is_gone(pid: u32, start: u64) -> bool {
     if let Some((state, began)) = process_stat(pid) {
         return matches!(state, 'Z' | 'X') || (start != 0 && began != start);
     }
-    // `/proc` may hide other users' processes; the kernel answers all the same.
+    // `/proc` may hide other users' processes; the kernel answers nevertheless.
     let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     number.is_none_or(|number| rustix::process::test_kill_process(number) == Err(rustix::io::Errno::SRCH))
 }
@@ -132,7 +133,7 @@ pub fn process_is_gone(pid: u32, start: u64) -> bool {
 /// State and start, the third and the 22nd field of `/proc/<pid>/stat` (`proc_pid_stat(5)`).
 fn process_stat(pid: u32) -> Option<(char, u64)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is in brackets and may hold anything.
+    // The second field is in parentheses and may contain anything.
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))

@@ -1,21 +1,21 @@
-//! How fast bytes may be copied.
+//! Limits how fast bytes may be copied.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Saved up while nothing is copied: a pause is made good for this long, not more.
+/// The longest idle time that a later copy may make up for.
 const SAVED: Duration = Duration::from_millis(250);
 
 /// A token bucket that all copies of a run share.
 #[derive(Debug)]
 pub struct RateLimit {
     bytes_per_second: u64,
-    /// When all that was handed out so far is paid for.
+    /// The time at which everything handed out so far is paid for.
     paid: Mutex<Option<Instant>>,
 }
 
 impl RateLimit {
-    /// At most so many bytes a second, at least one.
+    /// Allows at most this many bytes per second, and at least one.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), paid: Mutex::new(None) }
@@ -26,7 +26,7 @@ impl RateLimit {
         std::thread::sleep(self.reserve(Instant::now(), bytes));
     }
 
-    /// The most bytes to ask for at once: a tenth of a second's worth, so that nobody waits for long in one piece.
+    /// The most bytes to request at once: a tenth of a second's worth, so that no single wait is long.
     #[must_use]
     pub fn piece_bytes(&self) -> u64 {
         (self.bytes_per_second / 10).max(4096)

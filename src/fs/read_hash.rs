@@ -1,11 +1,11 @@
-//! Whole files read once, from front to back, for their hash.
+//! Reads whole files once, from front to back, to hash them.
 
 use std::ffi::OsStr;
 use std::ops::Range;
 
 use rustix::fs::Advice;
 
-use super::copy_hash::{Digest, Hasher, Hashing};
+use super::copy_hash::{ContentDigest, Hasher, Hashing};
 use super::dir::{Dir, uninterrupted};
 use super::error::FsError;
 use super::extents::{advise, read_at};
@@ -17,7 +17,7 @@ use super::stat::Stat;
 pub struct ReadMeans<'a> {
     /// How fast, if there is a limit.
     pub rate: Option<&'a RateLimit>,
-    /// Is told of bytes as they are read.
+    /// Notified of bytes as they are read.
     pub advanced: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -27,13 +27,13 @@ impl std::fmt::Debug for ReadMeans<'_> {
     }
 }
 
-/// Bytes of one read. As much comes in one request where the kernel reads less than that ahead; where it reads more, it
-/// does so by itself and in larger pages than for who asks for a range in advance (`POSIX_FADV_WILLNEED`), which was
-/// measured to halve the rate.
+/// Bytes of one read. If the kernel reads ahead less than that, one request returns this much. If it reads ahead more,
+/// it does so by itself and in larger pieces than when a range is requested in advance (`POSIX_FADV_WILLNEED`), which
+/// was measured to halve the rate.
 const READ_BYTES: u64 = 1 << 20;
 
 impl Dir {
-    /// Reads some bytes of a regular file: fewer where it ends before.
+    /// Reads some bytes of a regular file: fewer if it ends before.
     ///
     /// # Errors
     /// If it is not a regular file, or cannot be read.
@@ -54,7 +54,7 @@ impl Dir {
         Ok(bytes)
     }
 
-    /// The hash of some bytes of a regular file, and how many there were.
+    /// The hash of some bytes of a regular file, and their number.
     ///
     /// # Errors
     /// As [`Dir::read_range`].
@@ -64,7 +64,7 @@ impl Dir {
         range: Range<u64>,
         hashing: Hashing,
         means: ReadMeans<'_>,
-    ) -> Result<(Option<Digest>, u64), FsError> {
+    ) -> Result<(Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
         let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES)).max(1);
         let (mut hasher, mut at) = (Hasher::new(hashing), range.start);
@@ -84,10 +84,10 @@ impl Dir {
         Ok((hasher.finish(), at - range.start))
     }
 
-    /// Reads a regular file to its end, and gives its inode, its hash, and how many bytes it has.
+    /// Reads a regular file to its end, and returns its inode, its hash, and its length in bytes.
     ///
-    /// Pages that are read this once are marked so, where the kernel knows of that (Linux 6.3): what the server keeps in
-    /// memory is not pushed out by a check.
+    /// Pages are marked as read only once, if the kernel supports that (Linux 6.3): a check does not displace what the
+    /// server keeps in memory.
     ///
     /// # Errors
     /// If it is not a regular file, or cannot be read.
@@ -96,7 +96,7 @@ impl Dir {
         name: impl AsRef<OsStr>,
         hashing: Hashing,
         means: ReadMeans<'_>,
-    ) -> Result<(Stat, Option<Digest>, u64), FsError> {
+    ) -> Result<(Stat, Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
         let (stat, file) = self.open_regular(name)?;
         let mut hasher = Hasher::new(hashing);
@@ -104,7 +104,7 @@ impl Dir {
             advise(&file, 0..stat.size_bytes, Advice::Sequential);
             advise(&file, 0..stat.size_bytes, Advice::NoReuse);
         }
-        // Room for a byte more than there is shows the end at the first read of a small file.
+        // Room for one more byte than expected shows the end of a small file at the first read.
         let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES));
         let room = stat.size_bytes.saturating_add(1).min(most);
         let mut buffer = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];

@@ -21,7 +21,7 @@ impl Dir {
     /// Opens a regular file to be read as a stream.
     ///
     /// # Errors
-    /// If it is not there, is no regular file, or cannot be opened.
+    /// If it does not exist, is not a regular file, or cannot be opened.
     pub fn file_reader(&self, name: impl AsRef<OsStr>) -> Result<FileReader, FsError> {
         self.open_regular(name.as_ref()).map(|(_, file)| FileReader(file))
     }

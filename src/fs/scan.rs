@@ -7,24 +7,24 @@ use std::path::Path;
 
 use jwalk::{Parallelism, WalkDirGeneric};
 
-/// What stands in a tree.
+/// The totals of a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scan {
+pub struct TreeScan {
     /// Entries that are not directories.
     pub files: u64,
-    /// Directories, the tree's own among them.
+    /// Directories, including the root of the tree.
     pub directories: u64,
     /// Allocated bytes of distinct inodes.
     pub allocated_bytes: u64,
-    /// The most links that one of its files has.
+    /// The most links of any of its files.
     pub most_links: u64,
-    /// Entries that could not be read: the figures above lack what is in them.
+    /// Entries that could not be read: the figures above do not include them.
     pub unreadable: u64,
-    /// What was said of the first of those.
+    /// The error of the first of those.
     pub first_error: Option<String>,
 }
 
-/// One entry of a tree, the tree's own among them.
+/// One entry of a tree; its root is one, too.
 #[derive(Clone, Copy, Debug)]
 pub struct Met<'a> {
     /// The directory that it is in.
@@ -43,19 +43,19 @@ pub struct Met<'a> {
     pub blocks: u64,
 }
 
-/// What a walk could not read.
+/// Entries that a walk could not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unread {
     /// Entries that could not be read.
     pub entries: u64,
-    /// What was said of the first of them.
+    /// The error of the first of them.
     pub first_error: Option<String>,
 }
 
-/// Walks the tree at `path` on so many threads of its own, and shows every entry to `on`, on this one. Symbolic links
-/// are entries and not followed.
+/// Walks the tree at `path` on `threads` threads of its own, and passes every entry to `on` in the calling thread.
+/// Symbolic links are entries and are not followed.
 ///
-/// Entries that go away meanwhile are passed over.
+/// Entries that vanish meanwhile are skipped.
 pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(Met<'_>)) -> Unread {
     type Found = Option<Result<Metadata, jwalk::Error>>;
     let walk = WalkDirGeneric::<((), Found)>::new(path)
@@ -70,7 +70,7 @@ pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(Met<'_>)) -> Unread 
     let mut unread = Unread::default();
     for entry in walk {
         let found = entry.and_then(|mut entry| {
-            // The tree's own entry is not the child of a directory that was read.
+            // The root of the tree does not come from a directory that was read.
             let metadata = entry.client_state.take().unwrap_or_else(|| entry.metadata())?;
             Ok((entry, metadata))
         });
@@ -107,8 +107,8 @@ impl Unread {
 
 /// Sums up the tree at `path`; see [`walk`].
 #[must_use]
-pub fn scan(path: &Path, threads: usize) -> Scan {
-    let mut scan = Scan::default();
+pub fn scan(path: &Path, threads: usize) -> TreeScan {
+    let mut scan = TreeScan::default();
     let mut seen = HashSet::new();
     let unread = walk(path, threads, &mut |met| {
         *(if met.is_directory { &mut scan.directories } else { &mut scan.files }) += 1;
@@ -119,7 +119,7 @@ pub fn scan(path: &Path, threads: usize) -> Scan {
             scan.allocated_bytes += met.blocks * 512;
         }
     });
-    Scan { unreadable: unread.entries, first_error: unread.first_error, ..scan }
+    TreeScan { unreadable: unread.entries, first_error: unread.first_error, ..scan }
 }
 
 #[cfg(test)]
@@ -143,6 +143,6 @@ mod tests {
             scan(&root, 1)
         };
         assert_eq!((one.files, one.allocated_bytes), (2, found.allocated_bytes));
-        assert_eq!(scan(&root.join("missing"), 1), super::Scan::default());
+        assert_eq!(scan(&root.join("missing"), 1), super::TreeScan::default());
     }
 }

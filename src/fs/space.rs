@@ -3,14 +3,16 @@
 use super::dir::Dir;
 use super::error::FsError;
 
-/// What a filesystem has left for this user.
+/// The space of a filesystem, as this user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilesystemSpace {
     /// Size in bytes.
     pub size_bytes: u64,
     /// Bytes that an ordinary user may still write.
     pub free_bytes: u64,
-    /// Inodes; 0 where the filesystem makes them as it needs them.
+    /// Bytes in use; together with the free ones they are less than the size if blocks are reserved for root.
+    pub used_bytes: u64,
+    /// Inodes; 0 if the filesystem creates them on demand.
     pub inodes: u64,
     /// Free inodes.
     pub free_inodes: u64,
@@ -25,9 +27,20 @@ pub fn space(dir: &Dir) -> Result<FilesystemSpace, FsError> {
     Ok(FilesystemSpace {
         size_bytes: stat.f_blocks * stat.f_frsize,
         free_bytes: stat.f_bavail * stat.f_frsize,
+        used_bytes: stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize,
         inodes: stat.f_files,
         free_inodes: stat.f_favail,
     })
+}
+
+impl FilesystemSpace {
+    /// Bytes in use as a share of the usable bytes, in percent, rounded up: the figure of `df`.
+    #[must_use]
+    pub fn used_percent(&self) -> u64 {
+        let can_be = u128::from(self.used_bytes) + u128::from(self.free_bytes);
+        let percent = (u128::from(self.used_bytes) * 100).div_ceil(can_be.max(1));
+        u64::try_from(percent).unwrap_or(100)
+    }
 }
 
 /// Filesystem types (`statfs(2)`, `linux/magic.h`) on which a database file does not belong: NFS, SMB/CIFS, FUSE,
@@ -38,24 +51,23 @@ const NETWORK_TYPES: [i64; 8] =
 /// Whether `dir` lies on a network filesystem; one that does not answer counts as one.
 #[must_use]
 pub fn is_network_filesystem(dir: &Dir) -> bool {
-    let stat = nix::sys::statfs::fstatfs(dir.fd());
-    stat.is_err() || stat.is_ok_and(|stat| NETWORK_TYPES.contains(&stat.filesystem_type().0))
+    rustix::fs::fstatfs(dir.fd()).map_or(true, |stat| NETWORK_TYPES.contains(&stat.f_type))
 }
 
 /// The type of FUSE.
 const FUSE: i64 = 0x6573_5546;
 
-/// Whether `dir` lies on a filesystem of a process (FUSE): there `syncfs` is never told to that process, and only what is
-/// synced by itself is durable.
+/// Whether `dir` lies on a filesystem that a user process provides (FUSE): that process is never notified of `syncfs`,
+/// so only files and directories that are synced individually are durable.
 #[must_use]
 pub fn is_fuse(dir: &Dir) -> bool {
-    nix::sys::statfs::fstatfs(dir.fd()).is_ok_and(|stat| stat.filesystem_type().0 == FUSE)
+    rustix::fs::fstatfs(dir.fd()).is_ok_and(|stat| stat.f_type == FUSE)
 }
 
-/// What the C library answers for a filesystem whose limit it does not know (`LINUX_LINK_MAX` in glibc).
+/// The C library's answer for a filesystem whose limit it does not know (`LINUX_LINK_MAX` in glibc).
 const UNKNOWN_LINK_LIMIT: u64 = 127;
 
-/// The most links that one inode may have on the filesystem of `dir`; `None` where it does not tell.
+/// The most links that one inode may have on the filesystem of `dir`; `None` if it is unknown.
 #[must_use]
 pub fn link_limit(dir: &Dir) -> Option<u64> {
     let limit = nix::unistd::fpathconf(dir.fd(), nix::unistd::PathconfVar::LINK_MAX).ok().flatten()?;

@@ -1,13 +1,13 @@
-//! What chsnap reads of an inode.
+//! The fields of an inode that chsnap reads.
 
 use std::os::fd::AsFd;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::model::Ownership;
 
-use super::entries::Kind;
+use super::entries::EntryKind;
 
 /// One inode's identity, kind, size and ownership, as `stat` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub struct Stat {
     pub device: u64,
     /// Inode number.
     pub inode: u64,
-    /// What it is.
-    pub kind: Kind,
+    /// Its kind.
+    pub kind: EntryKind,
     /// Size in bytes.
     pub size_bytes: u64,
     /// Allocated blocks in bytes (`st_blocks * 512`).
@@ -28,8 +28,8 @@ pub struct Stat {
     pub ownership: Ownership,
     /// Modification time: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// When the inode itself last changed, likewise: any write, link, rename, or change of owner, mode, times or
-    /// attributes sets it.
+    /// When the inode itself last changed, in the same form: any write, link, rename, or change of owner, mode, times
+    /// or attributes sets it.
     pub changed: (i64, u32),
 }
 
@@ -38,7 +38,7 @@ impl From<rustix::fs::Stat> for Stat {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
-            kind: Kind::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
+            kind: EntryKind::from(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
             allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
             links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
@@ -49,6 +49,28 @@ impl From<rustix::fs::Stat> for Stat {
     }
 }
 
+/// Identifies a directory: its inode number alone may be reused once it is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryId {
+    device: u64,
+    inode: u64,
+    /// When it was created: seconds since 1970, and nanoseconds; `None` if the filesystem does not record that.
+    born: Option<(i64, u32)>,
+}
+
+pub(super) fn identity_of_fd(fd: impl AsFd) -> Result<DirectoryId, Errno> {
+    let Stat { device, inode, .. } = stat_of_fd(&fd)?;
+    let mask = StatxFlags::BTIME;
+    let born = match rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask) {
+        Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(mask) => {
+            Some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
+        }
+        Ok(_) | Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => None,
+        Err(errno) => return Err(errno),
+    };
+    Ok(DirectoryId { device, inode, born })
+}
+
 pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Errno> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
 }
@@ -57,7 +79,7 @@ pub(super) fn stat_of_fd(fd: impl AsFd) -> Result<Stat, Errno> {
     rustix::fs::fstat(fd).map(Stat::from)
 }
 
-/// An inode, and when it was last read: seconds since 1970, and nanoseconds.
+/// An inode, and the time of its last access: seconds since 1970, and nanoseconds.
 pub(super) fn stat_with_access(fd: impl AsFd) -> Result<(Stat, (i64, u32)), Errno> {
     let stat = rustix::fs::fstat(fd)?;
     Ok((Stat::from(stat), (stat.st_atime, u32::try_from(stat.st_atime_nsec).unwrap_or(0))))

@@ -1,21 +1,23 @@
-//! What a server holds, as chsnap decides on it.
+//! The tables and parts of a server, as chsnap's decisions need them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 
 use super::{Fingerprint, PartName, PartitionId, TableKey, TableName, UnlistedDatabase, UnlistedTable};
 
 /// One active part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct CatalogPart {
     /// Its name.
     pub name: PartName,
     /// Its partition.
     pub partition: PartitionId,
-    /// The directory that its own stands in, as the server sees it.
+    /// The directory that contains the part's own, as the server sees it.
     pub parent: Arc<Path>,
     /// The name of its disk.
     pub disk: CompactString,
@@ -23,13 +25,13 @@ pub struct Part {
     pub rows: u64,
     /// Bytes on disk, as the server counts them.
     pub bytes: u64,
-    /// Files, as the server counts them; 0 where it does not.
+    /// Files, by the server's count; 0 if it has none.
     pub files: u64,
-    /// The server's own fingerprint, where it gives one.
+    /// The server's own fingerprint, if it gives one.
     pub fingerprint: Option<Fingerprint>,
 }
 
-impl Part {
+impl CatalogPart {
     /// Its directory, as the server sees it.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -39,15 +41,50 @@ impl Part {
 
 /// One mutation that the server still lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mutation {
+pub struct CatalogMutation {
     /// The name of its file, or of its node in Keeper for replicated tables.
     pub id: String,
-    /// Whether every part has it.
+    /// Whether it is applied to every part.
     pub is_done: bool,
+    /// Keeper's data about it, for an unfinished mutation of a replicated table.
+    pub in_keeper: Option<KeeperMutation>,
 }
 
-impl Mutation {
-    /// The version that parts carry once they have this mutation, if its id is a file's name.
+/// An unfinished mutation of a replicated table, as stored in Keeper. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeeperMutation {
+    /// The commands of the `ALTER TABLE`. They can contain values of any kind.
+    pub command: String,
+    /// The version that parts have once it is applied, by partition; it does not concern other partitions.
+    pub versions: BTreeMap<PartitionId, u64>,
+}
+
+impl KeeperMutation {
+    /// Selects those of these parts to which it is not applied yet.
+    ///
+    /// Source: `ReplicatedMergeTreeMutationStatus.parts_to_do`: parts whose data version is less than the block number.
+    pub fn lacking<'a>(&self, parts: impl IntoIterator<Item = &'a PartName>) -> Vec<PartName> {
+        let lacks = |part: &&PartName| {
+            let version = part.partition().and_then(|partition| self.versions.get(&partition));
+            !part.is_patch() && version.is_some_and(|version| part.data_version() < *version)
+        };
+        parts.into_iter().filter(lacks).cloned().collect()
+    }
+}
+
+/// An unfinished mutation that a snapshot does not carry, because only Keeper has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LackedMutation {
+    /// Its id.
+    pub id: String,
+    /// What `ALTER TABLE` was told to do; empty where that is not known. It can hold values of any kind.
+    pub command: String,
+    /// The parts in the snapshot that lack it.
+    pub parts: Vec<PartName>,
+}
+
+impl CatalogMutation {
+    /// The version that parts have once this mutation is applied, if its id is a file's name.
     ///
     /// Source: `mutation_<version>.txt` in `MergeTreeMutationEntry.cpp`.
     #[must_use]
@@ -56,14 +93,14 @@ impl Mutation {
     }
 }
 
-/// The version of the mutation in a file of this name; none if the name is not one of a mutation.
+/// The version of the mutation in a file of this name; `None` if the name is not one of a mutation.
 #[must_use]
 pub fn mutation_version(file_name: &str) -> Option<u64> {
     file_name.strip_prefix("mutation_")?.strip_suffix(".txt")?.parse().ok()
 }
 
-/// Whether one of these parts still lacks the mutation of this version. A server keeps the files of mutations that are done
-/// for a while, and says late that the last of them is.
+/// Whether one of these parts still lacks the mutation of this version. A server keeps the files of finished mutations
+/// for a while, and reports with a delay that the last of them is done.
 pub fn awaits_mutation<'a>(version: u64, parts: impl IntoIterator<Item = &'a PartName>) -> bool {
     parts.into_iter().any(|part| !part.is_patch() && part.data_version() < version)
 }
@@ -77,18 +114,18 @@ pub struct Table {
     pub engine: String,
     /// Definition, as the server prints it.
     pub definition: String,
-    /// Data directories, one a disk, as the server sees them.
+    /// Data directories, one for each disk, as the server sees them.
     pub data_paths: Vec<PathBuf>,
     /// The definition's file: absolute, or relative to the server's path.
     pub metadata_path: PathBuf,
-    /// Storage policy; empty where the server has none.
+    /// Storage policy; empty if the server has none.
     pub storage_policy: String,
-    /// Whether the engine stores data on disk, where the server says so.
+    /// Whether the engine stores data on disk, if the server reports it.
     pub has_own_data: Option<bool>,
     /// Active parts: many, and the same in every copy of the table.
-    pub parts: Arc<Vec<Part>>,
+    pub parts: Arc<Vec<CatalogPart>>,
     /// Mutations.
-    pub mutations: Vec<Mutation>,
+    pub mutations: Vec<CatalogMutation>,
 }
 
 impl Table {
@@ -98,23 +135,23 @@ impl Table {
         &self.key.name
     }
 
-    /// Whether the table is of the MergeTree family, which `FREEZE` takes.
+    /// Whether the table is of the MergeTree family, to which `FREEZE` applies.
     #[must_use]
     pub fn is_merge_tree(&self) -> bool {
         self.engine.ends_with("MergeTree")
     }
 }
 
-/// What a server lists of the parts of a table, in short: lists that have equal ones are equal.
+/// A summary of the parts that a server lists for a table: lists with equal summaries are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct PartListSummary {
     /// Parts.
     pub parts: u64,
-    /// A hash of each, added up modulo 2^64.
+    /// The hashes of all parts, added up modulo 2^64.
     pub sum: u64,
 }
 
-impl Listing {
+impl PartListSummary {
     /// Counts one more part, by its hash.
     pub fn add(&mut self, hash: u64) {
         self.parts += 1;
@@ -122,24 +159,42 @@ impl Listing {
     }
 }
 
-impl std::ops::AddAssign for Listing {
+impl std::ops::AddAssign for PartListSummary {
     fn add_assign(&mut self, other: Self) {
         self.parts += other.parts;
         self.sum = self.sum.wrapping_add(other.sum);
     }
 }
 
-/// Blocks that a `Distributed` table has accepted and not sent yet: files on the server's own disk.
+/// A summary of all parts of a table that a server has on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartStates {
+    /// Those that are active.
+    pub active: PartListSummary,
+    /// Those that were replaced or dropped, and are not removed yet.
+    pub inactive: PartListSummary,
+}
+
+/// When lists of parts were read: those of all tables after `begun` and before `ended`.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadingTime {
+    /// Before the first request.
+    pub begun: Instant,
+    /// After the last answer.
+    pub ended: Instant,
+}
+
+/// Blocks that a `Distributed` table has accepted but not sent yet: files on the server's own disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PendingBlocks {
-    /// Files, broken ones among them.
+    /// Files, including broken ones.
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
 }
 
-/// Database engines whose tables are on other servers, or in catalogs that another service keeps. Not among them:
-/// engines that keep copies of such tables here (`MaterializedPostgreSQL`, `MaterializedMySQL`).
+/// Database engines whose tables are on other servers, or in catalogs that another service keeps. Engines that keep
+/// copies of such tables here (`MaterializedPostgreSQL`, `MaterializedMySQL`) are not among them.
 const REMOTE_DATABASE_ENGINES: [&str; 14] = [
     "PostgreSQL",
     "MySQL",
@@ -157,15 +212,15 @@ const REMOTE_DATABASE_ENGINES: [&str; 14] = [
     "Paimon",
 ];
 
-/// Whether the tables of a database of this engine are elsewhere: to list them a server asks others, which may not
-/// answer, and none of them has data here.
+/// Whether the tables of a database of this engine are elsewhere: to list them, a server asks other servers, which may
+/// not answer, and none of the tables has data here.
 #[must_use]
 pub fn is_remote_database_engine(engine: &str) -> bool {
     REMOTE_DATABASE_ENGINES.contains(&engine)
 }
 
-/// Whether the tables of a database of this engine are the server's dictionaries, which have definitions of their own:
-/// none of them can be made there.
+/// Whether the tables of a database of this engine are the server's dictionaries, which are defined elsewhere: none of
+/// them can be created in this database.
 #[must_use]
 pub fn shows_dictionaries(engine: &str) -> bool {
     engine == "Dictionary"
@@ -176,48 +231,51 @@ pub fn shows_dictionaries(engine: &str) -> bool {
 pub struct Catalog {
     /// The tables, sorted by name. Those of remote databases are not listed.
     pub tables: Vec<Table>,
-    /// The engine of each database, the server's own left out.
+    /// The engine of each database, without the server's own.
     pub engines: BTreeMap<String, String>,
-    /// What `Distributed` tables have not sent yet, where the server lists it and there is something.
+    /// The blocks that `Distributed` tables have not sent yet; only tables that have any, and only if the server lists
+    /// them.
     pub pending: BTreeMap<TableName, PendingBlocks>,
-    /// Tables whose rows are in memory only, with the number of rows; none where the server does not tell.
+    /// Tables whose rows are in memory only, with the number of rows; `None` if the server does not give it.
     pub in_memory: BTreeMap<TableName, Option<u64>>,
-    /// Tables that chsnap cannot handle at all, with the reason.
+    /// Tables that chsnap cannot handle, with the reason.
     pub unusable: Vec<(TableName, String)>,
-    /// Tables that the server has and does not list.
+    /// Tables that the server has but does not list.
     pub unlisted: Vec<UnlistedTable>,
-    /// Databases that the server has and does not list.
+    /// Databases that the server has but does not list.
     pub unlisted_databases: Vec<UnlistedDatabase>,
-    /// The lists of parts that the server gave, by the table that it named with them.
-    pub listings: BTreeMap<TableName, Listing>,
+    /// Summaries of the lists of parts that the server gave, by the table that it named with them.
+    pub listings: BTreeMap<TableName, PartListSummary>,
+    /// When these lists were read.
+    pub parts_read: Option<ReadingTime>,
 }
 
-/// What is kept of one look at a server for the next: so that only what has changed is listed then, and no part is in
-/// memory twice.
+/// The data of one look at a server that the next one needs: so that only what has changed is listed then, and no part
+/// is in memory twice.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct CatalogFingerprint {
     /// The parts of each table.
-    pub parts: BTreeMap<TableKey, Arc<Vec<Part>>>,
+    pub parts: BTreeMap<TableKey, Arc<Vec<CatalogPart>>>,
     /// See [`Catalog::listings`].
-    pub listings: BTreeMap<TableName, Listing>,
+    pub listings: BTreeMap<TableName, PartListSummary>,
 }
 
 impl Catalog {
-    /// The names of everything that the server has, as far as it is known.
+    /// The names of all known tables of the server, listed or not.
     pub fn names(&self) -> impl Iterator<Item = &TableName> + Clone {
         let unlisted = self.unlisted.iter().map(|unlisted| unlisted.table.name());
         let unusable = self.unusable.iter().map(|(name, _)| name);
         self.tables.iter().map(Table::name).chain(unlisted).chain(unusable)
     }
 
-    /// What the next look wants to know of this one.
+    /// Extracts the data that the next look needs.
     #[must_use]
-    pub fn look(&self) -> Look {
+    pub fn look(&self) -> CatalogFingerprint {
         let parts = self.tables.iter().map(|table| (table.key.clone(), Arc::clone(&table.parts)));
-        Look { parts: parts.collect(), listings: self.listings.clone() }
+        CatalogFingerprint { parts: parts.collect(), listings: self.listings.clone() }
     }
 
-    /// The table that is the same one as `key` says: same name and same UUID.
+    /// Finds the table with this key: same name and same UUID.
     #[must_use]
     pub fn find(&self, key: &TableKey) -> Option<&Table> {
         let index = self.tables.binary_search_by(|table| table.key.name.cmp(&key.name)).ok()?;

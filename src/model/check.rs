@@ -1,11 +1,11 @@
-//! How much of a snapshot is checked, and what can be wrong with it.
+//! How thoroughly a snapshot is checked, and what can be wrong with it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 /// How much of a snapshot is checked; each level has all that is below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// The manifest and the list of parts by their digests; every part, every file, none too many; kinds, owners, modes.
@@ -34,23 +34,23 @@ impl fmt::Display for Level {
     }
 }
 
-/// What is wrong with something in a snapshot.
+/// The kind of damage of an entry in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DamageKind {
-    /// What the snapshot says of itself cannot be believed: `manifest.json`, or the list of parts.
+    /// The snapshot's own records cannot be trusted: `manifest.json`, or the list of parts.
     Manifest,
-    /// It is not there.
+    /// The entry does not exist.
     Missing,
-    /// It is there, and nothing says that it should be.
+    /// The entry exists, but no record mentions it.
     Extra,
-    /// Something else stands in its place: a directory for a file, a symbolic link for a directory …
+    /// It is of another kind: a directory instead of a file, a symbolic link instead of a directory …
     Type,
-    /// It has another number of bytes.
+    /// It has another size.
     Size,
     /// It has other bytes.
     Content,
-    /// The system does not give it.
+    /// The system cannot read it.
     Unreadable,
 }
 
@@ -69,7 +69,7 @@ impl DamageKind {
         }
     }
 
-    /// Whether bytes that should be there are not: such a part is no source of another snapshot.
+    /// Whether bytes are lost: such a part cannot be a source for another snapshot.
     #[must_use]
     pub fn loses_bytes(self) -> bool {
         !matches!(self, Self::Extra)
@@ -82,7 +82,7 @@ impl fmt::Display for DamageKind {
     }
 }
 
-/// What differs from the record although no byte is lost: a chown or a chmod of live files changes the inodes that
+/// A difference from the record without a loss of bytes: a chown or a chmod of live files changes the inodes that
 /// snapshots share with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

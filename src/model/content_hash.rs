@@ -23,7 +23,7 @@ impl ContentHash {
     }
 }
 
-/// A text is not the BLAKE3 of anything.
+/// A text is not a BLAKE3 hash.
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is no BLAKE3: that has 64 hex digits")]
 pub struct InvalidContentHash {

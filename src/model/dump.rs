@@ -1,11 +1,11 @@
-//! How the rows of tables are kept that `FREEZE` cannot take.
+//! How the rows of tables are stored to which `FREEZE` does not apply.
 
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
 /// How the rows of a table without parts are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DumpKind {
     /// The answer to one `SELECT` in the format `Native`, compressed by zstd.
@@ -15,7 +15,7 @@ pub enum DumpKind {
 }
 
 /// What the dumps of a snapshot hold together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DumpTotals {
     /// Tables.
     pub tables: u64,

@@ -19,7 +19,7 @@ pub fn escape_for_file_name(name: &str) -> String {
     escaped
 }
 
-/// The name that [`escape_for_file_name`] has escaped; none if it never writes this.
+/// The name whose escaped form is `escaped`; `None` if [`escape_for_file_name`] never writes this form.
 #[must_use]
 pub fn unescape_file_name(escaped: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(escaped.len());

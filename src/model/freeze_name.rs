@@ -1,4 +1,4 @@
-//! The names under which chsnap asks ClickHouse to freeze, and the repository id that they carry.
+//! The names of the freezes that chsnap requests, and the repository id that they contain.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// 128 random bits, as 32 lower-case hex digits, that tell one repository from another.
 ///
 /// It becomes part of file names and of statements, so nothing else is read as one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct RepositoryId(String);
 
@@ -20,16 +20,22 @@ pub struct ParseRepositoryIdError {
 }
 
 impl RepositoryId {
-    /// An id of the given random bits.
+    /// An id made from these random bits.
     #[must_use]
     pub fn from_bits(bits: u128) -> Self {
         Self(format!("{bits:032x}"))
     }
 
-    /// What freeze names of this repository begin with: `chsnap_<first 8 digits>_`.
+    /// Its first 8 digits, for places where the whole id is too long to read.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+
+    /// The prefix of all freeze names of this repository: `chsnap_<first 8 digits>_`.
     #[must_use]
     pub fn freeze_prefix(&self) -> String {
-        format!("chsnap_{}_", self.0.get(..8).unwrap_or(&self.0))
+        format!("chsnap_{}_", self.short())
     }
 }
 
@@ -61,7 +67,7 @@ impl fmt::Display for RepositoryId {
 #[serde(try_from = "String", into = "String")]
 pub struct FreezeName(String);
 
-/// A text is not a freeze name of chsnap's.
+/// A text is not one of chsnap's freeze names.
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is not a freeze name of chsnap's")]
 pub struct ParseFreezeNameError {

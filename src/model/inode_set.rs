@@ -2,12 +2,12 @@
 
 use roaring::RoaringTreemap;
 
-/// A set of inode numbers. What was made together has numbers near each other, so that it takes some bits a number.
+/// A set of inode numbers. Inodes that were created together have adjacent numbers, so each takes only some bits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InodeSet(RoaringTreemap);
 
 impl InodeSet {
-    /// Adds a number; whether the set did not have it.
+    /// Adds a number; returns whether it is new to the set.
     pub fn insert(&mut self, inode: u64) -> bool {
         self.0.insert(inode)
     }

@@ -1,4 +1,4 @@
-//! The label that a person gives a snapshot.
+//! The label that a user gives a snapshot.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 /// Any bytes that a command line can carry; never part of a path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Label {
     /// The label as text; bytes that are not UTF-8 are replaced.
     #[serde(rename = "name", default, skip_serializing_if = "Option::is_none")]

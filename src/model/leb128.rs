@@ -1,4 +1,4 @@
-//! Numbers as LEB128: seven bits a byte, the lowest first.
+//! Numbers as LEB128: seven bits per byte, the lowest first.
 
 /// Appends a number.
 pub fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
@@ -9,7 +9,7 @@ pub fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(u8::try_from(number).unwrap_or(0));
 }
 
-/// Takes a number off the beginning; `None` where there is none of 64 bits.
+/// Reads a number off the beginning; `None` if there is no valid 64-bit number.
 pub fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {

@@ -1,28 +1,28 @@
-//! The inodes behind the files of one directory tree, in few bytes.
+//! The inodes of the files of one directory tree, stored in few bytes.
 
 use std::fmt;
 
 use super::leb128::{read_number, write_number};
 
-/// One directory entry of a file, and what is known of its inode.
+/// One directory entry of a file, and what is known about its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
     /// Inode number.
     pub inode: u64,
     /// Blocks of 512 bytes that the inode takes (`st_blocks`).
     pub blocks: u64,
-    /// Whether the inode was last seen with a link outside of the repository, or was never asked.
+    /// Whether the inode last had a link outside the repository, or its link count was never read.
     pub is_outside: bool,
 }
 
 impl Link {
-    /// An inode that was just looked at: who else links it was not asked.
+    /// A link to an inode that was just stat'ed; its other links were not looked for.
     #[must_use]
     pub fn of(inode: u64, allocated_bytes: u64) -> Self {
         Self { inode, blocks: allocated_bytes / BLOCK_BYTES, is_outside: true }
     }
 
-    /// What the inode takes, in bytes.
+    /// The allocated bytes of the inode.
     #[must_use]
     pub fn allocated_bytes(self) -> u64 {
         self.blocks.saturating_mul(BLOCK_BYTES)
@@ -32,12 +32,13 @@ impl Link {
 /// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
-/// More blocks than any file has (2^60 bytes): what a damaged index says beyond that is refused.
+/// More blocks than any file has (2^60 bytes): larger values, which only a damaged index contains, are refused.
 pub const MAX_BLOCKS: u64 = 1 << 51;
 
-/// Links in ascending order of their inodes; an inode with two entries stands twice.
+/// Links in ascending order of their inodes; an inode with two entries occurs twice.
 ///
-/// For each, as LEB128: how far its inode is behind the last one's, and twice its blocks, plus one where it is outside.
+/// For each, as LEB128: the distance of its inode from the previous one, and twice its blocks, plus one if it is
+/// outside.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Links {
     bytes: Box<[u8]>,
@@ -51,7 +52,7 @@ impl fmt::Debug for Links {
 }
 
 impl Links {
-    /// These links.
+    /// Encodes these links.
     #[must_use]
     pub fn new(mut links: Vec<Link>) -> Self {
         links.sort_unstable();
@@ -65,7 +66,7 @@ impl Links {
         Self { bytes: bytes.into_boxed_slice(), count: links.len() }
     }
 
-    /// How many there are.
+    /// The number of links.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
@@ -87,7 +88,7 @@ impl Links {
         })
     }
 
-    /// Whether the other ones lead to the same inodes.
+    /// Whether the other links lead to the same inodes.
     #[must_use]
     pub fn has_inodes_of(&self, other: &Self) -> bool {
         self.count == other.count && self.iter().map(|link| link.inode).eq(other.iter().map(|link| link.inode))
@@ -105,7 +106,7 @@ impl Links {
         &self.bytes
     }
 
-    /// The links that [`Links::as_bytes`] has given; `None` if it has not.
+    /// Decodes the result of [`Links::as_bytes`]; `None` if the bytes are not such a result.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
         let (mut rest, mut last, mut count) = (bytes.as_slice(), 0_u64, 0);

@@ -12,22 +12,26 @@ mod inode_set;
 mod label;
 mod leb128;
 mod links;
+mod moment;
 mod part;
 mod path_map;
 mod quantities;
+mod replica;
 mod run_name;
+mod setters;
 mod snapshot_id;
 mod table;
 mod unlisted;
 mod warning;
 
 pub use catalog::{
-    Catalog, Listing, Look, Mutation, Part, PendingBlocks, Table, awaits_mutation, is_remote_database_engine,
-    mutation_version, shows_dictionaries,
+    Catalog, CatalogFingerprint, CatalogMutation, CatalogPart, KeeperMutation, LackedMutation, PartListSummary,
+    PartStates, PendingBlocks, ReadingTime, Table, awaits_mutation, is_remote_database_engine, mutation_version,
+    shows_dictionaries,
 };
 pub use check::{DamageKind, DriftKind, Level};
 pub use content_hash::{ContentHash, InvalidContentHash};
-pub use count::{count, size, thousands};
+pub use count::{count, size, span, thousands};
 pub use dump::{DumpKind, DumpTotals};
 pub use escape::{escape_for_file_name, unescape_file_name};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
@@ -36,14 +40,17 @@ pub use inode_set::InodeSet;
 pub use label::Label;
 pub use leb128::{read_number, write_number};
 pub use links::{Link, Links, MAX_BLOCKS};
+pub use moment::{Moment, OffMoment, OffMomentKind};
 pub use part::{Blocks, InvalidPartName, PartName, PartitionId};
 pub use path_map::{PathMap, PathRule, PathRuleError};
-pub use quantities::{Ownership, Placed, Placement, Tally, Totals};
+pub use quantities::{Ownership, PartTally, PlacedTotals, Placement, SnapshotTotals};
+pub use replica::{QueueEntry, Replica};
 pub use run_name::{
-    DRILL_PREFIX, RESTORE_PREFIX, TemporaryRole, is_drill_database, is_run_name, is_temporary_table, run_name,
-    temporary_table,
+    DRILL_PREFIX, RESTORE_PREFIX, TemporaryRole, is_drill_database, is_own_database, is_run_name, is_temporary_table,
+    run_name, temporary_table,
 };
+pub(crate) use setters::setters;
 pub use snapshot_id::{ParseSnapshotIdError, SnapshotId};
 pub use table::{InvalidTableUuid, TableKey, TableName, TableUuid};
-pub use unlisted::{Unlisted, UnlistedDatabase, UnlistedTable, standing_parts};
+pub use unlisted::{Detachment, Unlisted, UnlistedDatabase, UnlistedTable, standing_parts};
 pub use warning::{Warning, WarningKind};

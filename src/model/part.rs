@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The name of a part's directory, as the server gives it: one plain path component.
 ///
 /// There can be millions of them: most take no memory besides their own 24 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "CompactString", into = "CompactString")]
+#[schemars(with = "String")]
 pub struct PartName(CompactString);
 
 /// A part name that is not one plain path component.
@@ -34,14 +35,14 @@ impl PartName {
         self.0.starts_with("patch-")
     }
 
-    /// The mutation version that the name carries: the number behind its level, if there is one.
+    /// The mutation version in the name: the number after the level, if there is one.
     #[must_use]
     pub fn mutation_version(&self) -> u64 {
         self.number(3).unwrap_or(0)
     }
 
-    /// The newest version that the part has: of the last mutation, or of its first insert where there was none. A mutation
-    /// of a higher version has not come to the part.
+    /// The newest version that the part has: that of its last mutation, or of its first insert if it has none. A
+    /// mutation of a higher version is not applied to the part yet.
     ///
     /// Source: `MergeTreePartInfo::getDataVersion`.
     #[must_use]
@@ -52,14 +53,14 @@ impl PartName {
         }
     }
 
-    /// The blocks that the part holds; none where the name does not read as a part's.
+    /// The blocks that the part contains; `None` if the name does not have the form of a part name.
     #[must_use]
     pub fn blocks(&self) -> Option<Blocks> {
         let (min, max, level) = (self.number(0)?, self.number(1)?, self.number(2)?);
         Some(Blocks { min, max, level, mutation: self.mutation_version() })
     }
 
-    /// The id of the partition that the name begins with; none where it does not read as a part's.
+    /// The id of the partition with which the name begins; `None` if the name does not have the form of a part name.
     #[must_use]
     pub fn partition(&self) -> Option<PartitionId> {
         self.blocks()?;
@@ -70,16 +71,17 @@ impl PartName {
         Some(PartitionId(id.into()))
     }
 
-    /// The number at a place behind the partition: of `<partition>_<min block>_<max block>_<level>[_<mutation>]`.
+    /// The number at a position after the partition in `<partition>_<min block>_<max block>_<level>[_<mutation>]`.
     fn number(&self, place: usize) -> Option<u64> {
         let first = if OldMonthName::parse(&self.0).is_some() { 2 } else { 1 };
         self.0.split('_').nth(first + place)?.parse().ok()
     }
 }
 
-/// A name in the syntax `MergeTree(date, key, 8192)`: `<first day>_<last day>_<min block>_<max block>_<level>[_<mutation>]`.
+/// A name in the syntax `MergeTree(date, key, 8192)`: `<first day>_<last day>_<min block>_<max
+/// block>_<level>[_<mutation>]`.
 ///
-/// Source: `MergeTreePartInfo::tryParsePartName`. A name of five numbers of today's syntax can look like it, where the
+/// Source: `MergeTreePartInfo::tryParsePartName`. A name of five numbers in today's syntax can look like it, if the
 /// partition is a day and the blocks have eight digits: but then the third number, a block, is larger than the fourth,
 /// a level.
 struct OldMonthName<'a> {
@@ -106,21 +108,21 @@ impl<'a> OldMonthName<'a> {
     }
 }
 
-/// The insert blocks that a part holds, and how it came to hold them.
+/// The insert blocks that a part contains, and how they were merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Blocks {
     /// The first block.
     pub min: u64,
     /// The last block.
     pub max: u64,
-    /// How often parts were merged into it.
+    /// How often parts were merged to make it.
     pub level: u64,
-    /// The last mutation that it has.
+    /// The last mutation that was applied to it.
     pub mutation: u64,
 }
 
 impl Blocks {
-    /// Whether every block of the other is one of these.
+    /// Whether these blocks include every block of the other.
     #[must_use]
     pub fn cover(&self, other: &Self) -> bool {
         self.min <= other.min && other.max <= self.max
@@ -175,14 +177,16 @@ impl From<PartName> for CompactString {
 }
 
 /// The id of a partition, as `system.parts.partition_id` gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
+#[schemars(with = "String")]
 pub struct PartitionId(pub CompactString);
 
 impl PartitionId {
-    /// The partition whose rows it changes, of a patch part's; else itself.
+    /// For the partition of a patch part, the partition whose rows it changes; otherwise the partition itself.
     ///
-    /// Source: `getPartitionIdForPatch` in `PatchPartsUtils.cpp`: `patch-<hash of the columns, 32 hex digits>-<partition>`.
+    /// Source: `getPartitionIdForPatch` in `PatchPartsUtils.cpp`: `patch-<hash of the columns, 32 hex
+    /// digits>-<partition>`.
     #[must_use]
     pub fn of_data(&self) -> Self {
         let patched = self

@@ -1,4 +1,4 @@
-//! Paths of a server that are other paths here, as with a container.
+//! Translates a server's paths to paths on this host, as needed with a container.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,7 +10,7 @@ pub struct PathRule {
     here: PathBuf,
 }
 
-/// A text that is no rule.
+/// A text is not a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write SERVER=HERE, two absolute paths, as in /var/lib/clickhouse=/srv/clickhouse")]
 pub struct PathRuleError;
@@ -25,20 +25,20 @@ impl FromStr for PathRule {
     }
 }
 
-/// How the paths that a server names are to be read on this host.
+/// The translation of the paths that a server gives to paths on this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathMap {
     rules: Vec<PathRule>,
 }
 
 impl PathMap {
-    /// A map of these rules. Of several that fit a path the longest holds.
+    /// A map of these rules. If several match a path, the longest applies.
     #[must_use]
     pub fn new(rules: Vec<PathRule>) -> Self {
         Self { rules }
     }
 
-    /// The path on this host of a path of the server; the same path where no rule fits.
+    /// The path on this host for a path of the server; the same path if no rule matches.
     #[must_use]
     pub fn local(&self, path: &Path) -> PathBuf {
         let fitting = self.rules.iter().filter_map(|rule| Some((rule, path.strip_prefix(&rule.server).ok()?)));

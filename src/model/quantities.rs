@@ -15,7 +15,7 @@ pub struct Ownership {
     pub mode: u32,
 }
 
-/// How a part's files came to stand in a snapshot.
+/// How a part's files were placed in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Placement {
@@ -30,8 +30,8 @@ pub enum Placement {
 }
 
 /// Parts, files and apparent bytes of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PartTally {
     /// Parts.
     pub parts: u64,
     /// Files in them.
@@ -40,7 +40,7 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-impl AddAssign for Tally {
+impl AddAssign for PartTally {
     fn add_assign(&mut self, other: Self) {
         self.parts += other.parts;
         self.files += other.files;
@@ -49,19 +49,19 @@ impl AddAssign for Tally {
 }
 
 /// What was placed, by the way it was placed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PlacedTotals {
     /// See [`Placement::Renamed`].
-    pub renamed: Tally,
+    pub renamed: PartTally,
     /// See [`Placement::Linked`].
-    pub linked: Tally,
+    pub linked: PartTally,
     /// See [`Placement::Reflinked`].
-    pub reflinked: Tally,
+    pub reflinked: PartTally,
     /// See [`Placement::Copied`].
-    pub copied: Tally,
+    pub copied: PartTally,
 }
 
-impl AddAssign for Placed {
+impl AddAssign for PlacedTotals {
     fn add_assign(&mut self, other: Self) {
         self.renamed += other.renamed;
         self.linked += other.linked;
@@ -70,9 +70,9 @@ impl AddAssign for Placed {
     }
 }
 
-impl Placed {
+impl PlacedTotals {
     /// Counts `tally` under `placement`.
-    pub fn add(&mut self, placement: Placement, tally: Tally) {
+    pub fn add(&mut self, placement: Placement, tally: PartTally) {
         *match placement {
             Placement::Renamed => &mut self.renamed,
             Placement::Linked => &mut self.linked,
@@ -83,8 +83,8 @@ impl Placed {
 }
 
 /// What a whole snapshot holds. `docs/glossary.md` says what each kind of bytes means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SnapshotTotals {
     /// Tables whose parts are in the snapshot, empty ones included.
     pub tables: u64,
     /// Parts.

@@ -1,20 +1,21 @@
-//! Names of what a run makes on a server for itself: directories beside its data, databases, temporary tables.
+//! Names of objects that a run creates on a server for itself: directories next to the server's data, databases,
+//! temporary tables.
 
 use chrono::{DateTime, Utc};
 
-/// What names of a restore's staging directories begin with.
+/// The prefix of a restore's staging directories.
 pub const RESTORE_PREFIX: &str = "chsnap_restore_";
 
-/// What names of a drill's databases begin with.
+/// The prefix of a drill's databases.
 pub const DRILL_PREFIX: &str = "chsnap_drill_";
 
-/// The name of something that one run makes: `<prefix><UTC digits>_<8 hex digits>`.
+/// The name of an object that one run creates: `<prefix><UTC digits>_<8 hex digits>`.
 #[must_use]
 pub fn run_name(prefix: &str, now: DateTime<Utc>, random: u32) -> String {
     format!("{prefix}{}_{random:08x}", now.format("%Y%m%d%H%M%S"))
 }
 
-/// Whether a name is one that [`run_name`] gives with this prefix.
+/// Whether [`run_name`] can give this name with this prefix.
 #[must_use]
 pub fn is_run_name(prefix: &str, name: &str) -> bool {
     let rest = name.strip_prefix(prefix).and_then(|rest| rest.split_once('_'));
@@ -26,20 +27,27 @@ fn is_random(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a database is a drill's own: nothing in it is data of the server's users.
+/// Whether a database is a drill's own: it contains no data of the server's users.
 #[must_use]
 pub fn is_drill_database(name: &str) -> bool {
     is_run_name(DRILL_PREFIX, name)
 }
 
-/// What a temporary table of a restore is for.
+/// Whether a database is chsnap's own: a drill's, or that of a restore's temporary tables.
+#[must_use]
+pub fn is_own_database(name: &str) -> bool {
+    is_drill_database(name) || is_run_name(RESTORE_PREFIX, name)
+}
+
+/// The purpose of a temporary table of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemporaryRole {
-    /// A restored table until it has its own name. Exchanged with the table that it replaces, it is that one.
+    /// A restored table until it has its own name. After it was exchanged with the table that it replaces, this is the
+    /// replaced table.
     New,
-    /// A replaced table, where names cannot be exchanged.
+    /// A replaced table, if names cannot be exchanged.
     Old,
-    /// A table with the columns of the live one, through which partitions go.
+    /// A table with the columns of the live one, through which partitions pass.
     Fit,
 }
 
@@ -63,7 +71,7 @@ pub fn temporary_table(run: &str, role: TemporaryRole, number: usize) -> String 
     format!("chsnap_{random}_{}{number}", role.word())
 }
 
-/// Whether a table's name is one that [`temporary_table`] gives.
+/// Whether [`temporary_table`] can give this name.
 #[must_use]
 pub fn is_temporary_table(name: &str) -> bool {
     let Some((random, rest)) = name.strip_prefix("chsnap_").and_then(|rest| rest.split_once('_')) else { return false };

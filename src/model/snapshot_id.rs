@@ -11,7 +11,7 @@ const FORMAT: &str = "%Y-%m-%dT%H%M%SZ";
 /// `YYYY-MM-DDTHHMMSSZ`, with `-2`, `-3` … behind it for more than one in a second.
 ///
 /// Ordered by time, then by that serial; the text form sorts the same way up to `-9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotId {
     time: DateTime<Utc>,
@@ -69,7 +69,7 @@ impl FromStr for SnapshotId {
             };
             Some(Self { time, serial })
         };
-        // One spelling only: what does not print as it was read is not an id.
+        // Only one spelling is accepted: a text that does not print as it was read is not an id.
         parsed().filter(|id| id.to_string() == text).ok_or_else(|| ParseSnapshotIdError { text: text.to_owned() })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// A table by the names that its database and itself have.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TableName {
     /// The database.
     pub database: String,
@@ -22,7 +22,7 @@ impl TableName {
     }
 }
 
-/// `database.table`, with what would garble a line or a terminal escaped.
+/// Prints `database.table`, and escapes characters that would garble a line or a terminal.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = format!("{}.{}", self.database, self.table);
@@ -31,7 +31,7 @@ impl fmt::Display for TableName {
 }
 
 /// The UUID of a table in an Atomic database; tables of Ordinary databases have none.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct TableUuid(Arc<str>);
 
@@ -82,7 +82,7 @@ impl fmt::Display for TableUuid {
     }
 }
 
-/// What makes a table the same one through a run: its name and, where it has one, its UUID.
+/// The identity of a table during a run: its name and, if it has one, its UUID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableKey {
     /// The name.

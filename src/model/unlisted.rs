@@ -1,7 +1,9 @@
-//! Tables that a server has and does not list.
+//! Tables that a server has but does not list.
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::{Blocks, PartName, PartitionId, Table, Warning, WarningKind};
 
@@ -12,9 +14,9 @@ pub enum Unlisted {
     Detached,
     /// Its database is not in the list either.
     WithDatabase,
-    /// The server does not tell.
+    /// The server gives no reason.
     Unexplained,
-    /// The server lists it now: it was made or attached after the list was read.
+    /// The server lists it now: it was created or attached after the list was read.
     Since,
 }
 
@@ -33,13 +35,25 @@ impl fmt::Display for Unlisted {
     }
 }
 
-/// A table that the server does not list, as its definition file and its directories have it.
+/// For how long a table is detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Detachment {
+    /// Until the server starts the next time: `DETACH TABLE`.
+    UntilStart,
+    /// Until somebody attaches it: `DETACH TABLE … PERMANENTLY`.
+    Permanent,
+}
+
+/// A table that the server does not list, as described by its definition file and its directories.
 #[derive(Clone, Debug)]
 pub struct UnlistedTable {
-    /// The table. Its parts are those that its directories hold and that no other of them supersedes.
+    /// The table. Its parts are those in its directories that no other part there supersedes.
     pub table: Table,
     /// Why it is not listed.
     pub reason: Unlisted,
+    /// How permanently it is detached; `None` if that is unknown, or if it may not be detached at all.
+    pub detachment: Option<Detachment>,
     /// Why its parts cannot be read, if they cannot.
     pub trouble: Option<String>,
 }
@@ -48,7 +62,7 @@ impl UnlistedTable {
     /// The warning about it.
     #[must_use]
     pub fn warning(&self) -> Warning {
-        let Self { table, reason, trouble } = self;
+        let Self { table, reason, trouble, .. } = self;
         let what = match trouble {
             Some(trouble) if table.is_merge_tree() => format!("and {trouble}"),
             None if table.is_merge_tree() => "its parts are linked from its directory".to_owned(),
@@ -66,12 +80,12 @@ pub struct UnlistedDatabase {
     pub name: String,
     /// Its engine, by its definition.
     pub engine: String,
-    /// Its UUID, where it has one.
+    /// Its UUID, if it has one.
     pub uuid: String,
 }
 
-/// The parts that no other one of the list supersedes: those that are active once the table is attached. What does not
-/// read as a part's name is left out.
+/// The parts that no other part of the list supersedes: those that become active when the table is attached. Names that
+/// do not have the form of a part name are left out.
 pub fn standing_parts(names: impl IntoIterator<Item = PartName>) -> Vec<PartName> {
     let mut partitions: BTreeMap<PartitionId, Vec<(Blocks, PartName)>> = BTreeMap::new();
     for name in names {
@@ -81,7 +95,7 @@ pub fn standing_parts(names: impl IntoIterator<Item = PartName>) -> Vec<PartName
     }
     let mut standing = Vec::new();
     for mut parts in partitions.into_values() {
-        // A part comes before those that it supersedes, and those stand next to it.
+        // A part sorts before those that it supersedes, and those are next to it.
         parts.sort_by(|(a, _), (b, _)| (a.min, b.max, b.level, b.mutation).cmp(&(b.min, a.max, a.level, a.mutation)));
         let mut last: Option<Blocks> = None;
         for (blocks, name) in parts {
@@ -109,7 +123,7 @@ mod tests {
         let names = ["all_1_1_0", "all_2_2_0", "all_1_2_1", "all_3_3_0", "all_3_3_0_4", "b_1_1_0"];
         assert_eq!(standing(&names), ["all_1_2_1", "all_3_3_0_4", "b_1_1_0"]);
         assert_eq!(standing(&["all_1_4_2", "all_2_2_0", "all_3_4_1", "all_5_5_0"]), ["all_1_4_2", "all_5_5_0"]);
-        // A merge that a mutation has overtaken: neither is made from the other.
+        // A mutation has overtaken a merge: neither part is made from the other.
         assert_eq!(standing(&["all_1_1_0_5", "all_1_2_1"]), ["all_1_2_1", "all_1_1_0_5"]);
     }
 

@@ -1,4 +1,4 @@
-//! Warnings: what a person should know about something that was done all the same.
+//! Warnings: facts that the user should know about an operation that was completed nevertheless.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use super::TableName;
 /// In JSON it is an object of `kind`, `table` (`database.table`, or null) and `message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What kind of warning it is.
+    /// The kind of warning.
     pub kind: WarningKind,
     /// The table that it is about, if it is about one.
     pub table: Option<TableName>,
-    /// The sentence that a person reads. Its wording may change between versions.
+    /// The sentence for the user. Its wording may change between versions.
     pub message: String,
 }
 
 impl Warning {
-    /// A warning that is about no single table.
+    /// A warning that does not concern a single table.
     #[must_use]
     pub fn new(kind: WarningKind, message: impl Into<String>) -> Self {
         Self { kind, table: None, message: message.into() }
@@ -32,7 +32,7 @@ impl Warning {
         Self { kind, table: Some(table.clone()), message: message.into() }
     }
 
-    /// A warning that stands with its table, as one of the whole run: it names the table.
+    /// Turns a warning that is shown next to its table into one of the whole run: it then names the table.
     #[must_use]
     pub fn naming(&self, table: &TableName) -> Self {
         Self::of_table(self.kind, table, format!("{table}: {}", self.message))
@@ -53,7 +53,7 @@ impl fmt::Display for Warning {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct WarningRow {
     kind: WarningKind,
     table: Option<String>,
     message: String,
@@ -62,21 +62,22 @@ struct Row {
 impl Serialize for Warning {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let table = self.table.as_ref().map(ToString::to_string);
-        Row { kind: self.kind, table, message: self.message.clone() }.serialize(serializer)
+        WarningRow { kind: self.kind, table, message: self.message.clone() }.serialize(serializer)
     }
 }
 
-/// `database.table` does not say where a name with a dot ends: the first dot is taken. What was read prints as it was.
+/// `database.table` does not show where a name with a dot ends: the text is split at the first dot. A table that was
+/// read prints as it was.
 impl<'de> Deserialize<'de> for Warning {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Row { kind, table, message } = Row::deserialize(deserializer)?;
+        let WarningRow { kind, table, message } = WarningRow::deserialize(deserializer)?;
         let table = table.as_deref().and_then(|table| table.split_once('.'));
         Ok(Self { kind, table: table.map(|(database, table)| TableName::new(database, table)), message })
     }
 }
 
 /// The kinds of warnings. Their names, in `snake_case`, are stable: programs may go by them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningKind {
     // Of `create`: something of the server is not in the snapshot.
@@ -96,20 +97,36 @@ pub enum WarningKind {
     MutationsMoved,
     /// An unfinished mutation could not be read.
     MutationLost,
-    /// Unfinished mutations are in Keeper, which snapshots do not hold.
+    /// Unfinished mutations are in Keeper: the snapshot has their statements, and parts without them.
     MutationsInKeeper,
+    /// A replicated table was read-only or had lost its session with Keeper when it was taken, or may be so after a restore.
+    ReplicaReadOnly,
+    /// A replicated table was behind its peers when it was taken, or its peers are not active or behind after a restore.
+    ReplicaBehind,
+    /// The state of replicated tables could not be read.
+    ReplicasUnknown,
     /// A table or a database that the server does not list: it is detached, failed to load, or is hidden from the user.
     NotListed,
     /// A part is damaged on the server.
     DamagedOnServer,
     /// The rows of a table could not be summed.
     RowsNotSummed,
+    /// A table of a snapshot of one moment is of another moment.
+    OffMoment,
     /// The definition of a table is without the secrets that the server hides.
     SecretsHidden,
     /// Functions, access entities or named collections could not be read.
     ServerFilesUnreadable,
     /// Users, collections … are kept in Keeper, and not in the snapshot.
     InKeeper,
+
+    // Of `import`.
+    /// A tree has no definition of a table that can be read.
+    DefinitionMissing,
+    /// A tree does not say when it was made, or says a time in the future; the time of its directory is taken.
+    TimeUnknown,
+    /// Parts of a tree are not taken because another one of it holds their rows.
+    PartsCovered,
 
     // Of `create` and `gc`: the repository and its surroundings.
     /// Something of an interrupted run could not be cleaned up yet.
@@ -206,6 +223,8 @@ pub enum WarningKind {
     AccessUnreadable,
     /// Parts are noted as damaged, and are restored as they are.
     DamagedParts,
+    /// A table was restored without patch parts or mutations that ClickHouse's own RESTORE cannot bring back.
+    UpdatesLeftOut,
     /// A part is noted as damaged; an intact copy of another snapshot is restored instead.
     IntactCopy,
     /// Which parts are damaged is not known.
@@ -220,6 +239,8 @@ pub enum WarningKind {
     MergesHeld,
     /// A definition still names a table or a database by its old name.
     OldNameLeft,
+    /// A table that a view writes to or reads does not exist.
+    TableMissing,
     /// What the server has made differs from the definition that was meant.
     DefinitionChanged,
     /// A refreshable view overwrites what its target has.
@@ -232,8 +253,14 @@ pub enum WarningKind {
     ReplacedTableKept,
     /// A temporary table or database could not be dropped.
     TemporaryLeft,
-    /// A replicated table may be read-only.
-    ReplicaReadOnly,
+    /// A replicated table was made, and has the data of its other replicas, not of the snapshot.
+    ReplicaFetched,
+    /// A host of a cluster does not answer, or refuses, so that something is not there.
+    HostMissing,
+    /// A table was made and has some of its partitions; the next restore adds the others.
+    FilledInPart,
+    /// An option has no effect on what there is.
+    OptionUnused,
 
     /// A sentence whose kind is not known: an older version wrote it without one, or a newer one with a kind of its own.
     #[serde(other)]

@@ -1,13 +1,13 @@
 //! Users, roles, quotas, policies and settings profiles: those of a snapshot, and those of a server.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::fs::Dir;
 use crate::model::SnapshotId;
 use crate::plan::{
-    AccessEntity, AccessNames, AccessStep, Existing, LiveEntity, LiveList, ObjectKind, SourceAccess, TargetAccess,
-    UnreadableAccess, sequence,
+    AccessEntity, AccessNames, AccessStep, Existing, LiveEntity, LiveList, ObjectKind, ServerConfig, SourceAccess,
+    StateSources, TargetAccess, UnreadableAccess, sequence, state_places,
 };
 use crate::repo::{Manifest, Repository};
 use crate::server::{self, Server, ServerError, code};
@@ -28,14 +28,15 @@ const LISTS: [(ObjectKind, &str); 6] = [
 
 /// The users, roles … of a snapshot, as statements.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ShownAccess {
-    /// All statements, in an order in which a server takes them.
+    /// All statements, in an order in which a server accepts them.
     pub steps: Vec<AccessStep>,
     /// Kinds and names, in the order in which a person reads them.
     pub entities: Vec<(ObjectKind, String)>,
-    /// Files that are no such statements.
+    /// Files that hold no such statement.
     pub unreadable: Vec<UnreadableAccess>,
-    /// References in statements that have no name: kind and name of what refers, and the UUID.
+    /// References in statements that cannot be resolved to a name: kind and name of the referring entity, and the UUID.
     pub unresolved: Vec<(ObjectKind, String, String)>,
 }
 
@@ -59,7 +60,7 @@ pub fn show_access(repository: &Repository, id: SnapshotId, manifest: &Manifest)
     })
 }
 
-/// What the snapshot in `dir` has in `access/`.
+/// The entities below `access/` in the snapshot in `dir`.
 pub(super) fn source_access(dir: &Dir, manifest: &Manifest) -> SourceAccess {
     let files = manifest.metadata.iter().map(|file| file.path.clone()).filter(|path| path.starts_with("access/"));
     SourceAccess::from_files(files.map(|path| {
@@ -68,12 +69,15 @@ pub(super) fn source_access(dir: &Dir, manifest: &Manifest) -> SourceAccess {
     }))
 }
 
-/// The users, roles … of a server, with the definitions that stand in its `access/`.
+/// The users, roles … of a server, with the definitions in its directories of users.
 ///
 /// # Errors
-/// If the server does not answer. What it refuses to list is unknown.
+/// If the server does not answer. A list that the server refuses to give is unknown.
 pub(super) fn live_access(server: &Server, local: &LocalDisks) -> Result<TargetAccess, OpError> {
-    let mut definitions = live_definitions(local);
+    let mut definitions = BTreeMap::new();
+    for directory in access_directories(server, local)? {
+        definitions.extend(live_definitions(local, &directory));
+    }
     let mut target = TargetAccess::default();
     for (kind, table) in LISTS {
         let list = match server::access_entities(server, table) {
@@ -99,10 +103,36 @@ pub(super) fn live_access(server: &Server, local: &LocalDisks) -> Result<TargetA
     Ok(target)
 }
 
-/// The files in the server's `access/` that can be read here, by UUID.
-fn live_definitions(local: &LocalDisks) -> BTreeMap<String, AccessEntity> {
-    let found = local.own().and_then(|own| own.dir.find_beneath(Path::new("access")).ok().flatten());
-    let Some(dir) = found else { return BTreeMap::new() };
+/// Directories in which the server keeps users and roles: those that it lists or configures, else `access/`.
+fn access_directories(server: &Server, local: &LocalDisks) -> Result<Vec<PathBuf>, OpError> {
+    let Some(own) = local.own() else { return Ok(Vec::new()) };
+    let settings = known(server::state_settings(server))?;
+    let user_directories = known(server::user_directories(server))?;
+    let config = local.server_config().unwrap_or_else(|error| {
+        tracing::debug!(error = crate::monitor::chain(&error), "the server's configuration cannot be read here");
+        ServerConfig::default()
+    });
+    let places = state_places(StateSources {
+        data_path: &own.disk.path,
+        settings: &settings,
+        config: &config,
+        user_directories: &user_directories,
+    });
+    let of_access = places.directories.into_iter().filter(|(kept_as, _)| *kept_as == "access");
+    Ok(of_access.map(|(_, path)| path).collect())
+}
+
+/// The server's list, or an empty one if the server denies it to this user.
+fn known<T: Default>(listed: Result<T, ServerError>) -> Result<T, ServerError> {
+    match listed {
+        Err(ServerError::Exception { .. }) => Ok(T::default()),
+        listed => listed,
+    }
+}
+
+/// The definitions in a directory that are readable here, by UUID.
+fn live_definitions(local: &LocalDisks, directory: &Path) -> BTreeMap<String, AccessEntity> {
+    let Ok(dir) = local.open_anywhere(directory) else { return BTreeMap::new() };
     let names = dir.entries().unwrap_or_default().into_iter().filter_map(|entry| entry.name.into_string().ok());
     let read = |name: String| {
         let uuid = name.strip_suffix(".sql")?;

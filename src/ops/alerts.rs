@@ -1,46 +1,47 @@
-//! What a person should be called for: one answer, from what is known of all snapshots.
+//! Problems that need a person's attention, derived from everything known about all snapshots.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{SnapshotId, Warning, WarningKind};
+use crate::model::{SnapshotId, Warning, WarningKind, span};
 use crate::repo::{Event, LastCheck, Repository};
 
 use super::error::OpError;
-use super::read::Listing;
+use super::read::SnapshotList;
 
-/// How bad it is.
+/// How severe an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// It can wait for the morning.
     Warning,
-    /// A snapshot would not bring back what it should.
+    /// A snapshot would not restore everything that it should.
     Critical,
 }
 
-/// Something that a person should be called for.
+/// A problem that needs a person's attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Alert {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What it is, with its kind.
+    /// The warning, with its kind.
     pub warning: Warning,
 }
 
-/// The number of snapshots that are named.
+/// The largest number of snapshots that one alert names.
 const NAMED: usize = 5;
-/// A prune that was refused longer ago says nothing of today.
+/// A prune refused longer ago than this is no longer reported.
 const REFUSED_WITHIN: TimeDelta = TimeDelta::days(8);
 
-/// All there is, the worst first: damage and failed drills are critical; an incomplete newest snapshot, drift, what was not
-/// read for longer than `verified_within`, a refused prune and whatever else the listing warns of are warnings.
+/// All alerts, the worst first. Damage and failed drills are critical. An incomplete newest snapshot, drift, snapshots
+/// not read for longer than `verified_within`, a refused prune and all other warnings of the listing are warnings.
 ///
 /// # Errors
-/// If the journal is there and cannot be read.
+/// If the journal exists and cannot be read.
 pub fn alerts(
     repository: &Repository,
-    listing: &Listing,
+    listing: &SnapshotList,
     verified_within: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Alert>, OpError> {
@@ -79,7 +80,7 @@ fn severity(kind: WarningKind) -> Severity {
     }
 }
 
-/// One warning that names snapshots; none where there is none.
+/// One warning that names the snapshots, or `None` if there are none.
 fn naming(ids: impl Iterator<Item = SnapshotId>, kind: WarningKind, what: &str) -> Option<Warning> {
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
     let newest: Vec<&str> = ids.iter().rev().take(NAMED).map(String::as_str).collect();
@@ -88,8 +89,8 @@ fn naming(ids: impl Iterator<Item = SnapshotId>, kind: WarningKind, what: &str) 
     (!ids.is_empty()).then(|| Warning::new(kind, format!("{}{more} {what}", newest.join(", "))))
 }
 
-/// Snapshots that are old enough to have been read as a whole and were not.
-fn unverified(listing: &Listing, within: Option<Duration>, now: DateTime<Utc>) -> Option<Warning> {
+/// Snapshots old enough that they should have been read as a whole, and were not.
+fn unverified(listing: &SnapshotList, within: Option<Duration>, now: DateTime<Utc>) -> Option<Warning> {
     let within = TimeDelta::from_std(within?).ok()?;
     let since = now.checked_sub_signed(within)?;
     let is_late =
@@ -99,7 +100,7 @@ fn unverified(listing: &Listing, within: Option<Duration>, now: DateTime<Utc>) -
         .iter()
         .zip(&listing.checks)
         .filter(|((summary, _), check)| summary.is_complete() && is_late(summary.time, check));
-    let what = format!("were not read as a whole within {}", humantime::format_duration(within.to_std().ok()?));
+    let what = format!("were not read as a whole within {}", span(within.to_std().ok()?));
     naming(late.map(|((summary, _), _)| summary.id), WarningKind::NotVerified, &what)
 }
 

@@ -9,29 +9,34 @@ use rayon::prelude::*;
 use crate::exec;
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{
-    PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind, escape_for_file_name,
+    CatalogPart, PartName, PartitionId, PathMap, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind,
+    escape_for_file_name,
 };
-use crate::plan::diff::{Content, Diff, DumpedRows, Held, Pairs, Side, SidePart, SideTable, diff};
-use crate::plan::{CreatePlan, Definition, DumpOptions, Selection, SnapshotReference, plan_create, released_text};
-use crate::repo::{self, Manifest, PartRecord, Repository, Settings, TableEntry, TableState, read_parts};
-use crate::server::{self, DetachedRow, Server, ServerError};
+use crate::plan::diff::{ComparableContent, Diff, DiffSide, DumpedRows, Pairs, SideContent, SidePart, SideTable, diff};
+use crate::plan::{
+    CreatePlan, DumpOptions, ParsedDefinition, SnapshotReference, TableSelection, plan_create, released_text,
+};
+use crate::repo::{self, CreateSettings, Manifest, PartRecord, Repository, TableEntry, TableState, read_parts};
+use crate::server::{self, DetachedTableRow, Server, ServerError};
 
 use super::bound::{bound_server, same_server};
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, foreign_disk};
 use super::error::OpError;
 use super::read::show;
 use super::restore::held_tables;
+use super::unlisted::detached_table;
 
 /// Two states of the tables, and what changed from one to the other.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Compared {
     /// The earlier state.
     pub before: (SnapshotId, DateTime<Utc>),
-    /// The later state; the server as it is where it is none.
+    /// The later state; `None` for the server's present state.
     pub after: Option<(SnapshotId, DateTime<Utc>)>,
     /// What changed.
     pub diff: Diff,
-    /// Tables that one of the two was told to leave out.
+    /// Tables that the selection of one of the two excludes.
     pub not_compared: Vec<TableName>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
@@ -46,13 +51,13 @@ pub fn diff_snapshots(
     before: &SnapshotReference,
     after: &SnapshotReference,
 ) -> Result<Compared, OpError> {
-    let (before, after) = (Snapshot::read(repository, before)?, Snapshot::read(repository, after)?);
+    let (before, after) = (SnapshotToCompare::read(repository, before)?, SnapshotToCompare::read(repository, after)?);
     let names: Vec<TableName> = before.table_names().chain(after.table_names()).collect();
     let selections = [before.selection()?, after.selection()?].map(|selection| selection.resolved(&names.iter()));
     let mut not_compared = BTreeSet::new();
     let mut earlier = before.side(&selections, &mut not_compared)?;
     let later = after.side(&selections, &mut not_compared)?;
-    // Where no hash says it, the inodes may: the parts of neighbours are links of each other.
+    // If no hash proves equality, the inodes may: parts of neighboring snapshots are links to the same files.
     for (name, was) in pairs(&earlier, &later) {
         let Some(table) = earlier.tables.get_mut(&was) else { continue };
         mark_same_files(table, before.table_dir(&was)?.as_ref(), after.table_dir(&name)?.as_ref())?;
@@ -74,10 +79,10 @@ pub fn diff_snapshots(
     })
 }
 
-/// Compares a snapshot with what the server has now, within what the snapshot was told to take.
+/// Compares a snapshot with the server's present state, within the snapshot's selection.
 ///
 /// # Errors
-/// If there is no such snapshot, it is another server's, or the server does not answer.
+/// If there is no such snapshot, it belongs to another server, or the server does not answer.
 pub fn diff_live(
     repository: &Repository,
     before: &SnapshotReference,
@@ -85,7 +90,7 @@ pub fn diff_live(
     paths: &PathMap,
     jobs: usize,
 ) -> Result<Compared, OpError> {
-    let before = Snapshot::read(repository, before)?;
+    let before = SnapshotToCompare::read(repository, before)?;
     let identity = server::identity(server)?;
     let disks = server::disks(server)?;
     same_server(repository, &bound_server(&identity, &disks), false)?;
@@ -102,7 +107,7 @@ pub fn diff_live(
     let local = local.ok();
     let printed = server::definitions(server, selection.names_system())?;
     let held = local.as_ref().map(held_tables).transpose()?.unwrap_or_default();
-    // The definition that was meant, of a table that a restore holds.
+    // The intended definition of a table that a restore holds.
     let meant = |table: &Table, text: String| {
         let held = held.iter().find(|held| held.is(table.name(), table.key.uuid.as_ref()));
         held.and_then(|held| released_text(&text, &held.settings)).unwrap_or(text)
@@ -113,30 +118,31 @@ pub fn diff_live(
         let found = file.or_else(|| printed.get(table.name()).map(|text| (text.clone(), false)));
         found.map(|(text, is_file)| (meant(table, text), is_file))
     };
-    let side_table = |table: &Table, held: Held| {
+    let side_table = |table: &Table, held: SideContent| {
         let key = &table.key;
         (key.name.clone(), SideTable { uuid: key.uuid.clone(), definition: definition(table), held })
     };
     let mut not_compared = BTreeSet::new();
     let names: Vec<TableName> = before.table_names().chain(catalog.names().cloned()).collect();
     let mut earlier = before.side(&[selection.resolved(&names.iter())], &mut not_compared)?;
-    let mut later = Side { name: "live".to_owned(), tables: BTreeMap::new() };
+    let mut later = DiffSide { name: "live".to_owned(), tables: BTreeMap::new() };
     for freeze in &plan.freeze {
         let parts = freeze.parts().map(|part| SidePart {
             name: part.name.clone(),
             partition: part.partition.clone(),
             rows: Some(part.rows),
             bytes: part.bytes,
-            content: Content { fingerprint: part.fingerprint, ..Content::default() },
+            content: ComparableContent { fingerprint: part.fingerprint, ..ComparableContent::default() },
         });
-        let (name, side) = side_table(&freeze.table, Held::Parts(parts.collect()));
+        let (name, side) = side_table(&freeze.table, SideContent::Parts(parts.collect()));
         later.tables.insert(name, side);
     }
-    later.tables.extend(plan.definitions.iter().map(|table| side_table(table, Held::Nothing)));
-    let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, Held::Left(reason.to_string())));
+    later.tables.extend(plan.definitions.iter().map(|table| side_table(table, SideContent::Nothing)));
+    let left = plan.left_behind.iter().map(|(table, reason)| side_table(table, SideContent::Left(reason.to_string())));
     later.tables.extend(left);
-    let was_dumped = |name: &TableName| matches!(earlier.tables.get(name), Some(SideTable { held: Held::Dump(_), .. }));
-    // Of a table that was dumped by another choice, Memory say, the rows are counted as well.
+    let was_dumped =
+        |name: &TableName| matches!(earlier.tables.get(name), Some(SideTable { held: SideContent::Dump(_), .. }));
+    // The rows of a table that was dumped under another option, for example Memory, are counted as well.
     let left = plan.left_behind.iter().map(|(table, _)| table).filter(|table| was_dumped(table.name()));
     for table in plan.dumps.iter().map(|dump| &dump.table).chain(left) {
         let (name, side) = side_table(table, live_held(server, table)?);
@@ -150,7 +156,21 @@ pub fn diff_live(
         for name in &gone {
             let uuid = earlier.tables.get(name).and_then(|table| table.uuid.as_ref());
             match places.find(name, uuid) {
-                Ok(found) => later.tables.extend(found.filter(|(name, _)| !later.tables.contains_key(name))),
+                Ok(found) => {
+                    let found = found.filter(|(name, _)| !later.tables.contains_key(name));
+                    let was_detached =
+                        before.manifest.tables.iter().any(|entry| entry.is_detached && entry.name() == *name);
+                    let was_bare = earlier.tables.get(name).is_some_and(|table| table.held == SideContent::Nothing);
+                    later.tables.extend(found.map(|(name, side)| match &local {
+                        // A view has nothing but its definition.
+                        _ if was_detached && was_bare && side.definition.is_some() => {
+                            (name, SideTable { held: SideContent::Nothing, ..side })
+                        }
+                        // A table that was detached then as well is unchanged if its directories hold the same.
+                        Some(local) if was_detached => (name.clone(), still_detached(local, &name, side)),
+                        _ => (name, side),
+                    }));
+                }
                 Err(error) => {
                     let error = crate::monitor::chain(&error);
                     let message = format!("{name} is called dropped, and may be detached: {error}");
@@ -171,34 +191,69 @@ pub fn diff_live(
     })
 }
 
+/// A detached table with the parts in its directories, if they can be read here.
+fn still_detached(local: &LocalDisks, name: &TableName, side: SideTable) -> SideTable {
+    let parts = || {
+        let (text, _) = side.definition.as_ref()?;
+        let table = detached_table(local, name, text)?;
+        let mut parts = Vec::new();
+        for live in local.live(&table).ok()? {
+            let is_here = |part: &&CatalogPart| part.disk.as_str() == live.disk;
+            for part in table.parts.iter().filter(is_here) {
+                parts.push(standing_part(&live.dir, part)?);
+            }
+        }
+        Some(SideContent::Parts(parts))
+    };
+    let held = if side.definition.is_some() { parts() } else { None };
+    SideTable { held: held.unwrap_or(SideContent::Detached), ..side }
+}
+
+/// A part described from its files, or `None` if they cannot be read.
+fn standing_part(table: &Dir, part: &CatalogPart) -> Option<SidePart> {
+    let inspected = exec::inspect_part(&table.open_dir(part.name.as_str()).ok()?).ok()?;
+    let uncovered = inspected.uncovered.iter().map(|file| (file.path, file.bytes, file.blake3));
+    Some(SidePart {
+        name: part.name.clone(),
+        partition: part.partition.clone(),
+        rows: Some(part.rows),
+        bytes: inspected.bytes,
+        content: ComparableContent {
+            fingerprint: inspected.fingerprint,
+            uncovered: Some(uncovered.collect()),
+            is_the_same_files: false,
+        },
+    })
+}
+
 /// The rows that a live table without parts has.
-fn live_held(server: &Server, table: &Table) -> Result<Held, OpError> {
+fn live_held(server: &Server, table: &Table) -> Result<SideContent, OpError> {
     let rows = match table.engine.as_str() {
         "Set" => server::total_rows(server, table.name()),
         _ => server::count_rows(server, table.name()).map(Some),
     };
     Ok(match rows {
-        Ok(Some(0)) => Held::Nothing,
-        Ok(rows) => Held::Dump(DumpedRows { rows, digest: None }),
+        Ok(Some(0)) => SideContent::Nothing,
+        Ok(rows) => SideContent::Dump(DumpedRows { rows, digest: None }),
         Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. })) => {
-            Held::Left(crate::monitor::chain(&error))
+            SideContent::Left(crate::monitor::chain(&error))
         }
         Err(error) => return Err(error.into()),
     })
 }
 
 /// The tables that both sides have: the later name and the earlier one.
-fn pairs(before: &Side, after: &Side) -> Vec<(TableName, TableName)> {
+fn pairs(before: &DiffSide, after: &DiffSide) -> Vec<(TableName, TableName)> {
     let pairs = Pairs::new(before, after);
     after.tables.keys().filter_map(|name| Some((name.clone(), pairs.earlier(name)?.clone()))).collect()
 }
 
-/// Compares the files of live parts with those of the snapshot's, where the server's answers say less.
+/// Compares the files of live parts with those of the snapshot's parts, for what the server does not report.
 fn compare_files(
-    before: &Snapshot,
+    before: &SnapshotToCompare,
     local: &LocalDisks,
     plan: &CreatePlan,
-    (earlier, later): (&mut Side, &mut Side),
+    (earlier, later): (&mut DiffSide, &mut DiffSide),
     jobs: usize,
 ) -> Result<(), OpError> {
     let pool = exec::pool(jobs)?;
@@ -206,7 +261,7 @@ fn compare_files(
     for table in plan.freeze.iter().map(|freeze| &freeze.table) {
         let Some(was) = names.get(table.name()) else { continue };
         let (held, now) = (earlier.tables.get_mut(was), later.tables.get_mut(table.name()));
-        let (Some(held), Some(SideTable { held: Held::Parts(parts), .. })) = (held, now) else { continue };
+        let (Some(held), Some(SideTable { held: SideContent::Parts(parts), .. })) = (held, now) else { continue };
         let held_dir = before.table_dir(was)?;
         for live in local.live(table)? {
             pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
@@ -216,13 +271,13 @@ fn compare_files(
     Ok(())
 }
 
-/// Where a server may have tables that are detached.
+/// Where detached tables are looked for.
 struct DetachedTables<'a> {
-    /// What the server lists, of databases that are attached.
-    rows: Vec<DetachedRow>,
+    /// The server's list, for databases that are attached.
+    rows: Vec<DetachedTableRow>,
     /// The directories of the definitions of attached databases.
     metadata_paths: HashMap<String, PathBuf>,
-    /// The server's disks, where they are visible.
+    /// The server's disks, if they are visible.
     local: Option<&'a LocalDisks>,
 }
 
@@ -234,11 +289,11 @@ impl<'a> DetachedTables<'a> {
         Ok(Self { rows, metadata_paths, local })
     }
 
-    /// The table of this UUID or name, if it is detached: the server lists it, or its definition still stands where the
-    /// server reads it from.
+    /// The table of this UUID or name, if it is detached: the server lists it, or its definition is still where the
+    /// server reads it.
     fn find(&self, name: &TableName, uuid: Option<&TableUuid>) -> Result<Option<(TableName, SideTable)>, FsError> {
-        let has_uuid = |row: &&DetachedRow| uuid.is_some_and(|uuid| row.uuid == uuid.as_str());
-        let has_name = |row: &&DetachedRow| row.database == name.database && row.table == name.table;
+        let has_uuid = |row: &&DetachedTableRow| uuid.is_some_and(|uuid| row.uuid == uuid.as_str());
+        let has_name = |row: &&DetachedTableRow| row.database == name.database && row.table == name.table;
         let listed = self.rows.iter().find(has_uuid).or_else(|| self.rows.iter().find(has_name));
         let (name, path, uuid) = if let Some(row) = listed {
             let name = TableName::new(row.database.clone(), row.table.clone());
@@ -253,18 +308,18 @@ impl<'a> DetachedTables<'a> {
         };
         let text = self.local.and_then(|local| local.read_definition(&path));
         let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
-        let uuid = uuid.or_else(|| Definition::parse(text.as_deref()?).ok()?.uuid);
-        Ok(Some((name, SideTable { uuid, definition: text.map(|text| (text, true)), held: Held::Detached })))
+        let uuid = uuid.or_else(|| ParsedDefinition::parse(text.as_deref()?).ok()?.uuid);
+        Ok(Some((name, SideTable { uuid, definition: text.map(|text| (text, true)), held: SideContent::Detached })))
     }
 
-    /// Where the definitions of a database lie. That of a detached one still says its UUID.
+    /// The directory of a database's definitions. The definition of a detached database still states its UUID.
     fn metadata_path(&self, database: &str) -> PathBuf {
         if let Some(path) = self.metadata_paths.get(database) {
             return path.clone();
         }
         let (metadata, escaped) = (Path::new("metadata"), escape_for_file_name(database));
         let text = self.local.and_then(|local| local.read_definition(&metadata.join(format!("{escaped}.sql"))));
-        let definition = text.and_then(|text| Definition::parse(&String::from_utf8_lossy(&text)).ok());
+        let definition = text.and_then(|text| ParsedDefinition::parse(&String::from_utf8_lossy(&text)).ok());
         match definition.and_then(|definition| definition.uuid) {
             Some(uuid) => {
                 let prefix = uuid.as_str().get(..3).unwrap_or_default();
@@ -274,7 +329,7 @@ impl<'a> DetachedTables<'a> {
         }
     }
 
-    /// Whether a definition stands at this path of the server, or the mark of a table that is detached for good.
+    /// Whether this path of the server holds a definition, or the mark of a permanently detached table.
     fn is_there(&self, path: &Path) -> Result<bool, FsError> {
         let Some(own) = self.local.and_then(LocalDisks::own) else { return Ok(false) };
         let relative = if path.is_absolute() { own.disk.relative(path) } else { Some(path) };
@@ -291,9 +346,9 @@ impl<'a> DetachedTables<'a> {
     }
 }
 
-/// Notes of the parts of a table which of them have the very files of the part of their name in `other`.
+/// Marks the parts of a table that have the same inodes as the part of their name in `other`.
 fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>) -> Result<(), OpError> {
-    let (Some(own), Some(other), Held::Parts(parts)) = (own, other, &mut table.held) else { return Ok(()) };
+    let (Some(own), Some(other), SideContent::Parts(parts)) = (own, other, &mut table.held) else { return Ok(()) };
     let asked: Vec<(&PartName, &Dir)> = parts.iter().map(|part| (&part.name, other)).collect();
     let same = exec::unchanged_parts(&asked, own)?;
     for part in parts.iter_mut().filter(|part| same.contains(&part.name)) {
@@ -302,15 +357,16 @@ fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>
     Ok(())
 }
 
-/// Of live parts that the snapshot has under the same name and with other inodes, or may have under another name: what their own checksums and small
-/// files say, instead of what the server says. Files that the snapshot did not take are passed over.
+/// Describes live parts by their own checksums and small files instead of the server's answers: those that the snapshot
+/// has under the same name with other inodes, or may have under another name. Files that the snapshot did not take are
+/// ignored.
 fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Result<(), OpError> {
-    let Held::Parts(held) = &held.held else { return Ok(()) };
+    let SideContent::Parts(held) = &held.held else { return Ok(()) };
     let others: HashMap<&PartName, &SidePart> =
         held.iter().filter(|part| !part.content.is_the_same_files).map(|part| (&part.name, part)).collect();
     let names: HashSet<&PartName> = parts.iter().map(|part| &part.name).collect();
     let gone = held.iter().filter(|part| !names.contains(&part.name));
-    // One of these may have another name by now: then it has as many rows in the same partition.
+    // One of these may have another name by now: then it has the same number of rows in the same partition.
     let gone: HashSet<(PartitionId, Option<u64>)> = gone.map(|part| (part.partition.clone(), part.rows)).collect();
     let look = |part: &mut SidePart| -> Result<(), FsError> {
         let was = others.get(&part.name);
@@ -320,7 +376,7 @@ fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Resul
         }
         let Some(dir) = live.find_beneath(Path::new(part.name.as_str()))? else { return Ok(()) };
         let inspected = match exec::inspect_part(&dir) {
-            // A merge has taken it away meanwhile.
+            // A merge has removed it meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             inspected => inspected?,
         };
@@ -334,13 +390,13 @@ fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Resul
     Ok(parts.par_iter_mut().try_for_each(look)?)
 }
 
-struct Snapshot {
+struct SnapshotToCompare {
     manifest: Manifest,
     dir: Dir,
     parts: Vec<PartRecord>,
 }
 
-impl Snapshot {
+impl SnapshotToCompare {
     fn read(repository: &Repository, reference: &SnapshotReference) -> Result<Self, OpError> {
         let manifest = show(repository, reference)?.manifest;
         let dir = repository.snapshot_dir(manifest.id)?;
@@ -356,15 +412,15 @@ impl Snapshot {
         self.manifest.tables.iter().map(TableEntry::name)
     }
 
-    /// What `create` was told to take.
-    fn selection(&self) -> Result<Selection, OpError> {
-        let Settings { include, exclude, accept, partitions, .. } = &self.manifest.settings;
+    /// The selection given to `create`.
+    fn selection(&self) -> Result<TableSelection, OpError> {
+        let CreateSettings { include, exclude, accept, partitions, .. } = &self.manifest.settings;
         let patterns = |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
         let damaged = |error: crate::plan::InvalidTablePattern| crate::repo::RepoError::Damaged {
             path: self.dir.path().join("manifest.json"),
             reason: error.to_string(),
         };
-        Ok(Selection {
+        Ok(TableSelection {
             include: patterns(include).map_err(damaged)?,
             exclude: patterns(exclude).map_err(damaged)?,
             accept: patterns(accept).map_err(damaged)?,
@@ -386,8 +442,8 @@ impl Snapshot {
         Ok(Some((String::from_utf8_lossy(&text).into_owned(), table.definition_is_file)))
     }
 
-    /// The rows of a table without parts: those with the same files, or the same answer to the query that read them, are
-    /// the same.
+    /// The rows of a table without parts: rows are the same if they come from the same files, or are the same answer to
+    /// the query that read them.
     fn dumped_rows(&self, table: &TableEntry) -> DumpedRows {
         let Some(dump) = &table.dump else { return DumpedRows { rows: None, digest: None } };
         let of_files = || {
@@ -399,9 +455,9 @@ impl Snapshot {
         DumpedRows { rows: dump.rows, digest: Some(dump.content_blake3.clone().unwrap_or_else(of_files)) }
     }
 
-    /// What all selections take of the snapshot. Tables that one of them leaves out are noted.
-    fn side(&self, selections: &[Selection], left_out: &mut BTreeSet<TableName>) -> Result<Side, OpError> {
-        let mut side = Side { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
+    /// The tables of the snapshot that all selections include. Tables that one of them excludes are noted.
+    fn side(&self, selections: &[TableSelection], left_out: &mut BTreeSet<TableName>) -> Result<DiffSide, OpError> {
+        let mut side = DiffSide { name: self.manifest.id.to_string(), tables: BTreeMap::new() };
         for table in self.manifest.tables.iter().filter(|table| !self.manifest.shows_dictionaries(&table.database)) {
             let name = table.name();
             if !selections.iter().all(|selection| selection.wants(&name)) {
@@ -410,10 +466,10 @@ impl Snapshot {
             }
             let reason = || table.reason.clone().unwrap_or_else(|| "it was left out".to_owned());
             let held = match table.state {
-                _ if table.dump.is_some() => Held::Dump(self.dumped_rows(table)),
-                TableState::Taken => Held::default(),
-                TableState::Definition => Held::Nothing,
-                TableState::DataLeft | TableState::Skipped => Held::Left(reason()),
+                _ if table.dump.is_some() => SideContent::Dump(self.dumped_rows(table)),
+                TableState::Taken => SideContent::default(),
+                TableState::Definition => SideContent::Nothing,
+                TableState::DataLeft | TableState::Skipped => SideContent::Left(reason()),
             };
             let definition = self.definition(table)?;
             side.tables.insert(name, SideTable { uuid: table.uuid.clone(), definition, held });
@@ -422,7 +478,9 @@ impl Snapshot {
             let name = record.table_name();
             let wanted = record.part.is_patch()
                 || selections.iter().all(|selection| selection.wants_partition(&record.partition));
-            if let (true, Some(SideTable { held: Held::Parts(parts), .. })) = (wanted, side.tables.get_mut(&name)) {
+            if let (true, Some(SideTable { held: SideContent::Parts(parts), .. })) =
+                (wanted, side.tables.get_mut(&name))
+            {
                 parts.push(part_of(record));
             }
         }
@@ -437,7 +495,7 @@ fn part_of(record: &PartRecord) -> SidePart {
         partition: record.partition.clone(),
         rows: record.rows,
         bytes: record.bytes,
-        content: Content {
+        content: ComparableContent {
             fingerprint: record.fingerprint,
             uncovered: Some(uncovered.collect()),
             is_the_same_files: false,

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::exec::LiveTable;
 use crate::fs::{Dir, ErrorKind, FsError};
-use crate::model::{Part, PathMap, Table};
-use crate::plan::ForeignDisk;
+use crate::model::{CatalogPart, PathMap, Table};
+use crate::plan::{ForeignDisk, ServerConfig};
 use crate::repo::{Repository, ShadowPlace};
 use crate::server::Disk;
 
@@ -19,7 +19,7 @@ pub(super) struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// Opens a disk. `near` is any directory: the two share their means of making system calls.
+    /// Opens a disk. `near` is any directory: both use the same implementation of system calls.
     ///
     /// # Errors
     /// If it is not visible here.
@@ -36,18 +36,21 @@ impl LocalDisk {
 #[derive(Clone, Debug)]
 pub(super) struct LocalDisks {
     disks: Vec<LocalDisk>,
-    /// All disks of the server, its own path first: those that are not local or not visible here too.
+    /// All disks of the server, its own path first, including those that are not local or not visible here.
     all: Vec<Disk>,
     paths: PathMap,
 }
 
-/// The disk that holds a path of the server: of nested disks the innermost.
+/// The disk that holds a path of the server; the innermost of nested disks.
 pub(super) fn holding<'a>(disks: &'a [Disk], path: &Path) -> Option<&'a Disk> {
     disks.iter().filter(|disk| path.starts_with(&disk.path)).max_by_key(|disk| disk.path.as_os_str().len())
 }
 
 /// Larger than any definition, and than any file of users, roles and grants.
 pub(super) const DEFINITION_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The file that a server generates from its configuration: its directory below the server's own path, and its name.
+pub(super) const PREPROCESSED: (&str, &str) = ("preprocessed_configs", "config.xml");
 
 /// The disk that holds a path of the server, if it is not a plain local one.
 pub(super) fn foreign_disk<'a>(disks: &'a [Disk], path: &Path) -> Option<ForeignDisk<'a>> {
@@ -56,11 +59,11 @@ pub(super) fn foreign_disk<'a>(disks: &'a [Disk], path: &Path) -> Option<Foreign
 }
 
 impl LocalDisks {
-    /// Opens all local disks: a table can be made on any of them at any time.
+    /// Opens all local disks: a table can be created on any of them at any time.
     ///
     /// # Errors
-    /// If the server's own path, or a disk that one of these tables uses, is not visible here. Another one that is not is left
-    /// out: a table that comes to be there while a snapshot is made is skipped by name.
+    /// If the server's own path, or a disk that one of these tables uses, is not visible here. Any other invisible disk
+    /// is left out: a table that appears there while a snapshot is made is skipped with a warning that names it.
     pub(super) fn open<'a>(
         repository: &Repository,
         disks: &[Disk],
@@ -86,7 +89,7 @@ impl LocalDisks {
         Ok(local)
     }
 
-    /// Opens the server's own path, and of its other local disks those that are visible here.
+    /// Opens the server's own path, and those of its other local disks that are visible here.
     ///
     /// # Errors
     /// If the server's own path, or a part of its tables, is not visible here.
@@ -108,7 +111,7 @@ impl LocalDisks {
         Ok(local)
     }
 
-    /// Opens one disk, and sees that it is the server's.
+    /// Opens one disk, and checks that it is the server's.
     ///
     /// # Errors
     /// If it is not visible here.
@@ -123,13 +126,13 @@ impl LocalDisks {
         Ok(local)
     }
 
-    /// `all` are the server's disks: the first is that of its own path.
+    /// `all` are the server's disks; the first is the one of its own path.
     fn of(disks: Vec<LocalDisk>, all: &[Disk], paths: &PathMap) -> Self {
         Self { disks, all: all.to_vec(), paths: paths.clone() }
     }
 
-    /// A path can be there and be another server's, or the host's own beside a container's: so one part of each
-    /// disk must be there too. Merges may take some away meanwhile; not all.
+    /// Checks that one part of each disk is there too. A path can exist and still be another server's, or the host's
+    /// own instead of a container's. Merges may remove some parts meanwhile, but not all.
     fn check_that_parts_are_visible<'a>(&self, tables: impl Iterator<Item = &'a Table>) -> Result<(), OpError> {
         let parts: Vec<_> = tables.flat_map(|table| table.parts.iter()).collect();
         for local in &self.disks {
@@ -160,7 +163,7 @@ impl LocalDisks {
         self.disks.iter()
     }
 
-    /// Adds a disk that has come to be since the others were opened.
+    /// Adds a disk that appeared after the others were opened.
     pub(super) fn add(&mut self, disk: LocalDisk) {
         if self.named(&disk.disk.name).is_none() {
             self.all.push(disk.disk.clone());
@@ -173,13 +176,13 @@ impl LocalDisks {
         self.disks.iter().find(|local| local.disk.name == name)
     }
 
-    /// The server's own path; nothing where the first disk is not local: no other disk stands for it.
+    /// The server's own path; `None` if the first disk is not local: no other disk can replace it.
     pub(super) fn own(&self) -> Option<&LocalDisk> {
         self.all.first().and_then(|own| self.named(&own.name))
     }
 
-    /// The disk that holds a path of the server, and the path below it; nothing where that disk is not visible here, also
-    /// if another one is around it.
+    /// The disk that holds a path of the server, and the path below it. `None` if that disk is not visible here, even
+    /// if another disk encloses it.
     pub(super) fn locate(&self, path: &Path) -> Option<(&LocalDisk, PathBuf)> {
         let holder = self.named(&holding(&self.all, path)?.name)?;
         Some((holder, holder.disk.relative(path)?.to_owned()))
@@ -200,10 +203,10 @@ impl LocalDisks {
         })
     }
 
-    /// The live directories of a table, as far as they are there.
+    /// The live directories of a table that exist.
     ///
     /// # Errors
-    /// If one is there and cannot be opened.
+    /// If one exists and cannot be opened.
     pub(super) fn live(&self, table: &Table) -> Result<Vec<LiveTable>, FsError> {
         let mut live = Vec::new();
         for path in &table.data_paths {
@@ -215,11 +218,11 @@ impl LocalDisks {
         Ok(live)
     }
 
-    /// Opens a live directory of the server, of a database or a table that is a symbolic link too; `None` where it is not
-    /// there.
+    /// Opens a live directory of the server, including one of a database or a table that is a symbolic link. `None` if
+    /// it does not exist.
     ///
     /// # Errors
-    /// If it is there and cannot be opened.
+    /// If it exists and cannot be opened.
     pub(super) fn open_live(&self, path: &Path) -> Result<Option<Dir>, FsError> {
         let Some((local, relative)) = self.locate(path) else { return Ok(None) };
         local.dir.find_following(&relative, &|target| self.paths.local(target))
@@ -228,23 +231,34 @@ impl LocalDisks {
     /// Opens a directory anywhere, as the server sees it.
     ///
     /// # Errors
-    /// If it is not there, or cannot be opened.
+    /// If it does not exist, or cannot be opened.
     pub(super) fn open_anywhere(&self, path: &Path) -> Result<Dir, FsError> {
         let near = self.disks.first().map(|local| &local.dir);
         let path = self.paths.local(path);
         near.map_or_else(|| Dir::open(&path, crate::fs::real()), |near| near.open_elsewhere(&path))
     }
 
-    /// Opens a directory below the server's own path, through links too; `None` where there is none.
+    /// The configuration that the server generated from its files; an empty one if there is no such file.
     ///
     /// # Errors
-    /// If it is there and cannot be opened.
+    /// If it exists and cannot be read.
+    pub(super) fn server_config(&self) -> Result<ServerConfig, FsError> {
+        let (directory, file) = PREPROCESSED;
+        let dir = self.own().map(|own| own.dir.find_beneath(Path::new(directory))).transpose()?.flatten();
+        let text = dir.map(|dir| dir.find_and_read(file, DEFINITION_LIMIT_BYTES)).transpose()?.flatten();
+        Ok(ServerConfig::parse(&String::from_utf8_lossy(&text.unwrap_or_default())))
+    }
+
+    /// Opens a directory below the server's own path, through links too. `None` if it does not exist.
+    ///
+    /// # Errors
+    /// If it exists and cannot be opened.
     pub(super) fn find_own(&self, relative: &Path) -> Result<Option<Dir>, FsError> {
         let Some(own) = self.own() else { return Ok(None) };
         own.dir.find_following(relative, &|target| self.paths.local(target))
     }
 
-    /// Reads a definition's file below the server's own path; `None` where it is elsewhere or cannot be read here.
+    /// Reads a definition file below the server's own path. `None` if it is elsewhere or cannot be read here.
     pub(super) fn read_definition(&self, path: &Path) -> Option<Vec<u8>> {
         let own = self.own()?;
         let relative = if path.is_absolute() { own.disk.relative(path)? } else { path };
@@ -253,7 +267,7 @@ impl LocalDisks {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Where the server may put shadows.
+    /// The places in which the server may create shadows.
     pub(super) fn shadow_places(&self) -> Vec<ShadowPlace> {
         self.disks
             .iter()
@@ -264,23 +278,23 @@ impl LocalDisks {
 
 const PROBE: &str = "probe";
 
-/// Whether a file of this disk can be linked into `incoming`; false where no part was there to ask with.
+/// Whether a file of this disk can be linked into `incoming`; false if there was no part to probe with.
 ///
-/// Asked by linking one, and never by comparing device numbers: between two bind mounts of one filesystem a link
-/// fails although they are equal.
+/// Probes by linking a file, and never by comparing device numbers: between two bind mounts of one filesystem a link
+/// fails although the numbers are equal.
 ///
 /// # Errors
-/// If it cannot.
+/// If the probe fails.
 pub(super) fn probe_link<'a>(
     local: &LocalDisks,
     disk: &LocalDisk,
-    parts: impl Iterator<Item = &'a Part>,
+    parts: impl Iterator<Item = &'a CatalogPart>,
     incoming: &Dir,
 ) -> Result<bool, OpError> {
     let result = parts.filter(|part| part.disk == disk.disk.name).find_map(|part| {
         let live = local.open_live(&part.path()).ok().flatten()?;
         match incoming.link_from(&live, "checksums.txt", PROBE) {
-            // Merged away, or packed: ask with another part.
+            // Merged away, or packed: probe with another part.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             result => Some(result),
         }
@@ -295,7 +309,7 @@ pub(super) fn probe_link<'a>(
             let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
             let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
             Err(match source.kind() {
-                // As many links as there may be are on this filesystem, and the question was where it is.
+                // The filesystem holds as many links as it allows, which proves that the file is on this filesystem.
                 ErrorKind::TooManyLinks => return Ok(true),
                 ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
                 ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },

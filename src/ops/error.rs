@@ -1,32 +1,61 @@
-//! What ends a use case without its result.
+//! Errors that end a use case without its result.
 
 use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
 use crate::model::{PartName, SnapshotId, TableName, count, size};
-use crate::plan::{ReferenceError, Refusal, TableSkipReason};
+use crate::plan::{CopyRefusal, ReferenceError, TableRefusal, TableSkipReason};
+use crate::remote::RemoteError;
 use crate::repo::RepoError;
 use crate::server::ServerError;
 
 use super::gone::Gone;
+use super::import_error::ImportError;
 
-/// A use case that failed; what it had begun is undone, or stands for the next run to undo.
+/// The failure of a use case. What it had begun is undone, or left for the next run to undo.
 #[derive(Debug, thiserror::Error)]
 pub enum OpError {
-    /// The repository.
+    /// The repository failed.
     #[error(transparent)]
     Repo(#[from] RepoError),
-    /// The server.
+    /// The server failed.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The filesystem.
+    /// A remote repository failed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A snapshot that is to be pushed is damaged here.
+    #[error("cannot push {id}: {problem}")]
+    PushDamaged {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The repository refuses a snapshot that is to be pulled.
+    #[error("cannot pull {id}: {}", .refusal.to_string().replace("the target", "the repository"))]
+    PullRefused {
+        /// The snapshot.
+        id: SnapshotId,
+        /// The reason.
+        refusal: CopyRefusal,
+    },
+    /// What was pulled differs from what the snapshot recorded.
+    #[error("cannot pull {id}: {problem}")]
+    PullDamaged {
+        /// The snapshot.
+        id: SnapshotId,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The filesystem failed.
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// Something foreign in a shadow.
+    /// A shadow contains something foreign.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// The snapshot that was named.
+    /// The reference to a snapshot cannot be resolved.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// The repository belongs to another server.
@@ -37,7 +66,25 @@ pub enum OpError {
         /// The server that answered.
         found: String,
     },
-    /// The repository lies where ClickHouse deletes.
+    /// A repository to copy to belongs to another server than the source repository.
+    #[error(
+        "the target repository belongs to the server with {bound}, and the snapshots are of the server with {found}"
+    )]
+    CopyOfOtherServer {
+        /// The server of the target.
+        bound: String,
+        /// The server of the source.
+        found: String,
+    },
+    /// A repository was to be copied into itself.
+    #[error("cannot copy {} to {}: that is the same repository, or one of them lies in the other", .source_path.display(), .target.display())]
+    CopyIntoItself {
+        /// The target repository.
+        target: PathBuf,
+        /// The source repository.
+        source_path: PathBuf,
+    },
+    /// The repository lies in a directory in which ClickHouse deletes files.
     #[error("the repository {} lies in {}, where ClickHouse itself makes and deletes directories", .path.display(), .inside.display())]
     RepositoryInside {
         /// The repository.
@@ -45,14 +92,14 @@ pub enum OpError {
         /// The server's directory.
         inside: PathBuf,
     },
-    /// There is less free space than what is to be copied needs, or than must stay free.
+    /// There is less free space than the copies need, or than must stay free.
     #[error("{} has {} free: {}", .path.display(), size(*.free_bytes), missing_space(.copies.as_deref(), *.min_free_bytes))]
     LowSpace {
         /// The repository.
         path: PathBuf,
         /// Free bytes.
         free_bytes: u64,
-        /// What is to be copied, where that is what does not fit.
+        /// The copies, if they are what does not fit.
         copies: Option<Box<Copies>>,
         /// Bytes that must stay free.
         min_free_bytes: u64,
@@ -64,25 +111,25 @@ pub enum OpError {
         disk: String,
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: FsError,
     },
-    /// The directory is there, but it is another one than the server's.
+    /// The directory exists, but it is not the server's.
     #[error("{} is not there, although the server lists the part as active", .path.display())]
     PartNotVisible {
         /// The part's path.
         path: PathBuf,
     },
-    /// A freeze there can be neither found nor released from this host.
+    /// A freeze on that disk can be neither found nor released from this host.
     #[error("the disk {disk:?}, which the server has, is not visible here at {}", .path.display())]
     ShadowOutOfSight {
         /// The disk.
         disk: String,
-        /// Where it was when the freeze began.
+        /// Its path when the freeze began.
         path: PathBuf,
     },
-    /// What FREEZE puts there would stand elsewhere.
+    /// FREEZE would put its links in another place than the disk's own `shadow`.
     #[error("{} of the disk {disk:?} is not a directory", .path.display())]
     ShadowElsewhere {
         /// The disk.
@@ -99,16 +146,16 @@ pub enum OpError {
         path: PathBuf,
         /// The repository.
         repository: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: FsError,
     },
-    /// The repository's filesystem cannot keep something that a copy must have.
+    /// The repository's filesystem cannot keep metadata that a copy must have.
     #[error("the filesystem of the repository cannot keep the {what} of {}", .path.display())]
     CannotKeep {
         /// The file.
         path: PathBuf,
-        /// What of it.
+        /// The metadata.
         what: String,
     },
     /// The repository's filesystem has no hard links.
@@ -120,38 +167,46 @@ pub enum OpError {
     /// A part could not be copied.
     #[error("cannot copy a part")]
     Copy(#[source] Box<CopyPartError>),
-    /// A probe link was refused for want of rights.
+    /// The system refused a probe link for lack of permission.
     #[error("this user may not link files of the disk {disk:?} at {}", .path.display())]
     LinkRefused {
         /// The disk.
         disk: String,
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: FsError,
     },
-    /// Names that nothing on the server has.
+    /// Nothing on the server has these names.
     #[error("the server has no {}", .names.join(", no "))]
     NothingNamed {
-        /// What was asked for.
+        /// The requested names.
         names: Vec<String>,
     },
-    /// Names that nothing in the snapshot has.
+    /// Nothing in the snapshot has these names.
     #[error("the snapshot has no {}", .names.join(", no "))]
     NotInSnapshot {
-        /// What was asked for.
+        /// The requested names.
         names: Vec<String>,
     },
-    /// Parts of the snapshot are not as they were taken.
+    /// The server does not know the cluster.
+    #[error("the server knows no cluster {cluster}; it knows {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
+    NoCluster {
+        /// The requested cluster.
+        cluster: String,
+        /// The clusters that it knows.
+        known: Vec<String>,
+    },
+    /// Parts of the snapshot are not as they were when it was made.
     #[error("the snapshot {id} is damaged: {}", damage_of(.damage))]
     SnapshotDamaged {
         /// The snapshot.
         id: SnapshotId,
         /// What is wrong with it.
-        damage: Vec<Damage>,
+        damage: Vec<FoundDamage>,
     },
-    /// A part could not be placed.
+    /// A part could not be placed in a restore.
     #[error(transparent)]
     RestorePart(RestorePartError),
     /// A directory to restore into lies in the repository.
@@ -160,7 +215,7 @@ pub enum OpError {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory to restore into holds something.
+    /// A directory to restore into is not empty.
     #[error("{} is not empty: it holds {entry:?}", .path.display())]
     TargetNotEmpty {
         /// The directory.
@@ -168,25 +223,25 @@ pub enum OpError {
         /// One of its entries.
         entry: String,
     },
-    /// A disk is needed that is not here.
+    /// A restore needs a disk that is not here.
     #[error("the disk {disk:?} of the server is not visible here, or is no local one")]
     NoDisk {
         /// The disk.
         disk: String,
     },
-    /// A restore would lose data, or break a replica, and was not told to.
+    /// A restore would lose data, or break a replica, and no option allows that.
     #[error("{}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     RestoreRefused {
         /// The tables, with what would be lost.
-        refusals: Vec<Refusal>,
+        refusals: Vec<TableRefusal>,
     },
     /// Two tables would get one name.
     #[error("{}", .conflicts.join("; "))]
     NameConflict {
-        /// Which.
+        /// The conflicts.
         conflicts: Vec<String>,
     },
-    /// The files of the server belong to a user whom this one may not give files to.
+    /// The server's files belong to a user to whom this user may not give files.
     #[error("the server's data belong to user {uid}, and this is user {user}, who may not give files away")]
     CannotGive {
         /// The server's user.
@@ -194,7 +249,26 @@ pub enum OpError {
         /// This user.
         user: u32,
     },
-    /// Another restore is at work there.
+    /// A foreign tree cannot become a snapshot.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Parts of a foreign tree are not intact.
+    #[error("the tree is damaged: {}", damage_of(.damage))]
+    ImportDamaged {
+        /// Every damaged part.
+        damage: Vec<FoundDamage>,
+    },
+    /// ClickHouse's own RESTORE could not distinguish two files.
+    #[error(
+        "{one} and {other} have the same size and hash, and different bytes: one of them is damaged, or RESTORE would take one for the other"
+    )]
+    SameHash {
+        /// One file, by its path in the tree.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// Another restore is working in the directory.
     #[error("another restore is at work in {}", .path.display())]
     TargetInUse {
         /// The directory.
@@ -206,17 +280,17 @@ pub enum OpError {
         /// The directory.
         path: PathBuf,
     },
-    /// Not one table could be taken.
+    /// No table could be taken.
     #[error("none of the {count} tables could be taken; the first: {table}: {reason}")]
     NothingTaken {
-        /// How many were tried.
+        /// The number of tables that were tried.
         count: usize,
         /// The first of them.
         table: TableName,
-        /// Why it could not.
+        /// Why it could not be taken.
         reason: TableSkipReason,
     },
-    /// A snapshot that may only be removed knowingly.
+    /// The snapshot may only be removed with confirmation.
     #[error("the snapshot {id} is {why}")]
     Guarded {
         /// The snapshot.
@@ -224,19 +298,19 @@ pub enum OpError {
         /// Why it is kept.
         why: String,
     },
-    /// What a plan was made from is not so any more.
+    /// The state that a plan was made from has changed.
     #[error("snapshots or pins have changed since the plan was made; nothing was removed")]
     PlanIsOld,
-    /// There is nothing to take back.
+    /// No removal can be undone.
     #[error("there is no removed snapshot in the trash{}", .emptied.as_ref().map(|gone| format!(": {gone}")).unwrap_or_default())]
     NothingToUndo {
-        /// What was unlinked last.
+        /// The snapshot that was unlinked last.
         emptied: Option<Box<Gone>>,
     },
-    /// A snapshot that was named cannot be taken back any more.
+    /// A snapshot that was named cannot be brought back any more.
     #[error("{0}")]
     Gone(Box<Gone>),
-    /// It failed, and then not all of it could be undone.
+    /// A use case failed, and not all of it could be undone.
     #[error("{error}")]
     Unfinished {
         /// Why it failed.
@@ -272,10 +346,11 @@ impl From<CopyPartError> for OpError {
     }
 }
 
-/// Files that are to be copied into a repository.
+/// Files to be copied into a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copies {
-    /// How many parts they are of.
+    /// The number of their parts.
     pub parts: u64,
     /// Sum of their sizes.
     pub bytes: u64,
@@ -285,7 +360,7 @@ pub struct Copies {
     pub largest_bytes: u64,
 }
 
-/// What does not fit, and what must stay free.
+/// Describes what does not fit, and what must stay free.
 fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
     let Some(Copies { parts, bytes, largest: (table, part), largest_bytes }) = copies else {
         return format!("less than the {} of --min-free", size(min_free_bytes));
@@ -302,18 +377,19 @@ fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
     }
 }
 
-/// What is wrong with one part, or with a whole table.
+/// Damage of one part, or of a whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
+#[non_exhaustive]
+pub struct FoundDamage {
     /// The table.
     pub table: TableName,
-    /// The part, where it is one.
+    /// The part, if it is one.
     pub part: Option<PartName>,
     /// What is wrong.
     pub problem: String,
 }
 
-impl std::fmt::Display for Damage {
+impl std::fmt::Display for FoundDamage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.part {
             Some(part) => write!(f, "part {part} of {}: {}", self.table, self.problem),
@@ -322,13 +398,13 @@ impl std::fmt::Display for Damage {
     }
 }
 
-fn damage_of(damage: &[Damage]) -> String {
+fn damage_of(damage: &[FoundDamage]) -> String {
     let first = damage.first().map(ToString::to_string).unwrap_or_default();
     if damage.len() > 1 { format!("{first}, and {} more", damage.len() - 1) } else { first }
 }
 
 impl OpError {
-    /// Whether there was no room for it.
+    /// Whether the failure is a lack of space.
     #[must_use]
     pub fn is_full_disk(&self) -> bool {
         match self {
@@ -340,12 +416,13 @@ impl OpError {
         }
     }
 
-    /// Whether a guard refused, which a person may override knowingly.
+    /// Whether a guard refused, which a person may override deliberately.
     #[must_use]
     pub fn is_guard(&self) -> bool {
         matches!(
             self,
             Self::OtherServer { .. }
+                | Self::CopyOfOtherServer { .. }
                 | Self::RepositoryInside { .. }
                 | Self::LowSpace { .. }
                 | Self::Guarded { .. }

@@ -7,14 +7,15 @@ use chrono::{DateTime, Utc};
 use crate::model::SnapshotId;
 use crate::repo::Removal;
 
-/// A snapshot that cannot be taken back any more.
+/// A snapshot that cannot be brought back any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gone {
-    /// The snapshot; of several the newest.
+    /// The snapshot; the newest if there are several.
     pub id: SnapshotId,
     /// When `gc` unlinked it.
     pub emptied: DateTime<Utc>,
-    /// When it had been removed, by what and why, as far as that is known.
+    /// When, how and why it was removed, if known.
     pub removed: Option<(DateTime<Utc>, Removal)>,
 }
 

@@ -1,23 +1,24 @@
-//! Making a repository.
+//! Creation of a repository.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::Verbs;
+use crate::fs::Mutations;
 use crate::repo::Repository;
 
 use super::error::OpError;
 
-/// Directories of a ClickHouse data path in which the server makes and deletes what it likes.
+/// Directories of a ClickHouse data path in which the server creates and deletes as it likes.
 pub(super) const SERVER_DIRECTORIES: [&str; 6] = ["shadow", "store", "data", "metadata", "tmp", "detached"];
 
-/// Makes a repository at `path`.
+/// Creates a repository at `path`.
 ///
 /// # Errors
-/// If there is one, the directory holds something else, or it lies inside a ClickHouse data path's own directories.
-pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Verbs>) -> Result<Repository, OpError> {
+/// If a repository exists there, the directory has other contents, or it lies inside one of ClickHouse's own
+/// directories.
+pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Mutations>) -> Result<Repository, OpError> {
     let whole = resolved(path);
     if let Some(inside) = inside_clickhouse(&whole) {
         return Err(OpError::RepositoryInside { path: whole, inside });
@@ -25,7 +26,7 @@ pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Verbs>) -> Result<R
     Ok(Repository::init(path, now, verbs)?)
 }
 
-/// The path with every symbolic link and `..` in it resolved, as far as it is there already.
+/// The path with all symbolic links and `..` resolved, up to the last component that exists.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut above = whole.ancestors();
@@ -36,8 +37,8 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     )
 }
 
-/// The server directory that `path` lies in, if one above it looks like a data path of ClickHouse: the server is not
-/// asked here, so it is told by two of its directories standing side by side.
+/// The server directory that contains `path`, if a directory above it looks like a data path of ClickHouse. The server
+/// is not asked here; two of its directories next to each other are the sign.
 fn inside_clickhouse(path: &Path) -> Option<PathBuf> {
     path.ancestors()
         .filter(|above| above.file_name().is_some_and(|name| SERVER_DIRECTORIES.iter().any(|own| name == *own)))

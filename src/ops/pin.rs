@@ -1,4 +1,4 @@
-//! Snapshots that stay whatever the rules say, and may go again.
+//! Pins: snapshots that stay whatever the rules say, until they are unpinned.
 
 use chrono::{DateTime, Utc};
 
@@ -11,14 +11,15 @@ use super::read::resolve;
 
 /// A snapshot that was pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pinned {
     /// The snapshot.
     pub id: SnapshotId,
-    /// The pin that it had before, if it had one that held.
+    /// The pin that it had before, if that was still in force.
     pub replaced: Option<Pin>,
 }
 
-/// Pins a snapshot; a pin that it has is replaced.
+/// Pins a snapshot. Replaces a pin that it already has.
 ///
 /// # Errors
 /// If there is no such snapshot, or the pin or the journal cannot be written.
@@ -31,19 +32,20 @@ pub fn pin(locked: &Locked<'_>, reference: &SnapshotReference, pin: &Pin) -> Res
     Ok(Pinned { id, replaced })
 }
 
-/// What became of the pins of some snapshots.
+/// The outcome of unpinning some snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unpinned {
-    /// Snapshots that are pinned no longer.
+    /// Snapshots that were unpinned.
     pub unpinned: Vec<SnapshotId>,
     /// Snapshots that were not pinned.
     pub not_pinned: Vec<SnapshotId>,
 }
 
-/// Takes the pins of snapshots away. Every one is found before any pin goes.
+/// Removes the pins of snapshots. Resolves all references before it removes any pin.
 ///
 /// # Errors
-/// If one is not there, or a pin cannot be removed.
+/// If a snapshot does not exist, or a pin cannot be removed.
 pub fn unpin(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime<Utc>) -> Result<Unpinned, OpError> {
     let repository = locked.repository();
     let index = Index::open(repository)?;
@@ -54,7 +56,7 @@ pub fn unpin(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTim
     let mut done = Unpinned::default();
     for id in ids {
         let held = repository.pin(id)?.is_some_and(|pin| pin.holds(now));
-        // One that has ended goes as well, though it says nothing any more.
+        // An expired pin is removed as well, though it has no effect any more.
         locked.forget_pin(id)?;
         if held { &mut done.unpinned } else { &mut done.not_pinned }.push(id);
     }

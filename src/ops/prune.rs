@@ -1,13 +1,14 @@
-//! Retention, carried out: a plan that says what stays, what goes, why, and what that frees; then that plan and no other.
+//! Retention: makes a plan of what stays, what goes, why, and what that frees; then carries out exactly that plan.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::exec;
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind, size};
 use crate::plan::retention::{
-    Candidate, Fate, FreePlan, Guard, Limits, Policy, Reason, Standing, decide, free_the_oldest, guards, limit_to_free,
-    stale,
+    Candidate, Fate, FreePlan, Guard, GuardLimits, Policy, Reason, SnapshotHealth, decide, free_the_oldest, guards,
+    limit_to_free, stale,
 };
 use crate::plan::{Holders, SeriesKey};
 use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
@@ -16,47 +17,74 @@ use super::error::OpError;
 use super::read::journal_gap;
 use super::usage::{Cost, Freed, Measured, measure};
 
-/// What is asked.
+/// The request of a prune.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PruneRequest {
-    /// What stays.
+    /// The retention policy.
     pub policy: Policy,
-    /// No more goes than frees so many bytes, if that is said.
+    /// The number of bytes to free, if given: no more snapshots are removed than that takes.
     pub free_bytes: Option<u64>,
-    /// Whether snapshots go that cannot be read; never those of a newer format.
+    /// Whether unreadable snapshots are removed too; never those of a newer format.
     pub forgets_unreadable: bool,
-    /// What looks like a mistake.
-    pub limits: Limits,
-    /// How the server's paths are to be read here.
+    /// The limits beyond which a plan looks like a mistake.
+    pub limits: GuardLimits,
+    /// How the server's paths map to paths on this host.
     pub paths: PathMap,
     /// Threads that work on the filesystem.
     pub jobs: usize,
 }
 
+impl PruneRequest {
+    /// What this policy asks for, with the defaults of `chsnap prune`.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            free_bytes: None,
+            forgets_unreadable: false,
+            limits: GuardLimits::default(),
+            paths: PathMap::default(),
+            jobs: exec::local_jobs(),
+        }
+    }
+}
+
+crate::model::setters! { PruneRequest {
+    with_free_bytes => free_bytes: Option<u64>,
+    with_forgets_unreadable => forgets_unreadable: bool,
+    with_limits => limits: GuardLimits,
+    with_paths => paths: PathMap,
+    with_jobs => jobs: usize,
+} }
+
 /// A snapshot that stays.
 #[derive(Clone, Debug)]
-pub struct Kept {
+#[non_exhaustive]
+pub struct RetainedSnapshot {
     /// The snapshot.
     pub summary: Summary,
-    /// Every reason for it.
+    /// All reasons to keep it.
     pub reasons: Vec<Reason>,
 }
 
 /// A snapshot that goes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Leaving {
     /// The snapshot.
     pub summary: Summary,
     /// What removing it alone frees.
     pub freed_bytes: u64,
-    /// What removing it and those of the plan that are older frees.
+    /// What removing it together with the older ones of the plan frees.
     pub freed_with_older_bytes: u64,
-    /// Whether its whole series is let go, because it has had nothing new for long.
+    /// Whether its whole series goes, because nothing was added to it for a long time.
     pub is_of_ended_series: bool,
 }
 
-/// A series other than the main one that has had nothing new for long and stays all the same.
+/// A series other than the main one to which nothing was added for a long time, and which stays all the same.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Stale {
     /// The series.
     pub series: String,
@@ -68,40 +96,40 @@ pub struct Stale {
     pub freed_bytes: u64,
 }
 
-/// What a prune does, or would do. It is made once, shown, and carried out as it is.
+/// The plan of a prune. It is made once, shown, and carried out as it is.
 #[derive(Clone, Debug)]
 pub struct PrunePlan {
     /// What stays, the newest first.
-    pub keep: Vec<Kept>,
+    pub keep: Vec<RetainedSnapshot>,
     /// What goes, the oldest first.
     pub remove: Vec<Leaving>,
-    /// What goes together frees.
+    /// What removing all of these together frees.
     pub freed: Freed,
-    /// Whether that is as much as was asked for, if that was said.
+    /// Whether that reaches the number of bytes to free, if one was given.
     pub free: Option<FreePlan>,
-    /// Series that nothing is added to any more.
+    /// Series to which nothing is added any more.
     pub stale: Vec<Stale>,
     /// The main series.
     pub main_series: SeriesKey,
-    /// What speaks against it.
+    /// The guards that refuse it.
     pub guards: Vec<Guard>,
-    /// What could not be counted, and what was noticed.
+    /// Warnings, among them what could not be counted.
     pub warnings: Vec<Warning>,
-    /// What it has cost to find out.
+    /// The work spent on making the plan.
     pub cost: Cost,
     /// The rules, for the journal.
     policy: String,
-    state: State,
+    state: PruneInputs,
 }
 
-/// What a plan was made from: with another one it is another plan.
+/// The inputs of a plan: if they change, the plan changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct State {
+struct PruneInputs {
     snapshots: BTreeMap<SnapshotId, (Option<u64>, String)>,
     pins: BTreeMap<SnapshotId, Pin>,
 }
 
-impl State {
+impl PruneInputs {
     fn of(repository: &Repository, summaries: &[Summary]) -> Result<Self, OpError> {
         let snapshots = summaries.iter().map(|summary| (summary.id, (summary.sequence, summary.state.clone())));
         let mut pins = BTreeMap::new();
@@ -112,13 +140,13 @@ impl State {
     }
 }
 
-/// Decides what stays and what goes, and says what that frees. Changes nothing but the index; needs no lock.
+/// Decides what stays and what goes, and computes what that frees. Changes nothing but the index; needs no lock.
 ///
 /// # Errors
 /// If the repository cannot be read.
 pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime<Utc>) -> Result<PrunePlan, OpError> {
     let measured = measure(repository, &request.paths, request.jobs)?;
-    let as_it_is = State::of(repository, &measured.summaries)?;
+    let as_it_is = PruneInputs::of(repository, &measured.summaries)?;
     let main = measured.series.main.clone();
     let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now)?;
     let policy = request.policy.clone().sparing_the_last();
@@ -155,10 +183,11 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
         Some(free) => format!("free {}; {policy}", size(free)),
         None => policy.to_string(),
     };
-    Ok(plan(&measured, &fates, Outcome { free, guards, warnings, state: as_it_is, stale, policy }))
+    Ok(plan(&measured, &fates, PrunePlanning { free, guards, warnings, state: as_it_is, stale, policy }))
 }
 
-/// Takes away what keeps snapshots only because they cannot be read, but for those that a newer chsnap reads.
+/// Removes the reason that keeps snapshots only because they are unreadable, except for those that a newer chsnap can
+/// read.
 fn forget_unreadable(fates: &mut [Fate], summaries: &[Summary]) {
     for fate in fates {
         if summaries.get(fate.index).is_some_and(|summary| summary.state == "damaged") {
@@ -167,7 +196,7 @@ fn forget_unreadable(fates: &mut [Fate], summaries: &[Summary]) {
     }
 }
 
-/// Writes down that an unattended prune was refused, for `monitor`.
+/// Records that an unattended prune was refused, for `monitor`.
 ///
 /// # Errors
 /// If the journal cannot be written.
@@ -177,7 +206,7 @@ pub fn record_refusal(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>)
     Ok(())
 }
 
-/// Why each snapshot stays by a policy. One without a reason would go.
+/// The reasons for which a policy keeps each snapshot. A snapshot without a reason would go.
 ///
 /// # Errors
 /// If the repository cannot be read.
@@ -189,24 +218,26 @@ pub fn reasons(
     let index = Index::open(repository)?;
     let summaries = index.summaries();
     let main = &index.series().main;
-    let candidates = candidates(repository, summaries, &State::of(repository, summaries)?, main, now)?;
+    let candidates = candidates(repository, summaries, &PruneInputs::of(repository, summaries)?, main, now)?;
     let fates = decide(&candidates, &policy.clone().sparing_the_last(), now);
     Ok(fates.into_iter().filter_map(|fate| Some((summaries.get(fate.index)?.id, fate.reasons))).collect())
 }
 
-struct Outcome {
+struct PrunePlanning {
     free: Option<FreePlan>,
     guards: Vec<Guard>,
     warnings: Vec<Warning>,
-    state: State,
+    state: PruneInputs,
     stale: Vec<Stale>,
     policy: String,
 }
 
-fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
+fn plan(measured: &Measured, fates: &[Fate], outcome: PrunePlanning) -> PrunePlan {
     let summary = |fate: &Fate| measured.summaries.get(fate.index).cloned();
     let keep = fates.iter().filter(|fate| fate.is_kept());
-    let keep = keep.filter_map(|fate| Some(Kept { summary: summary(fate)?, reasons: fate.reasons.clone() })).collect();
+    let keep = keep
+        .filter_map(|fate| Some(RetainedSnapshot { summary: summary(fate)?, reasons: fate.reasons.clone() }))
+        .collect();
     let leaving: Vec<&Fate> = fates.iter().rev().filter(|fate| !fate.is_kept()).collect();
     let order: Vec<usize> = leaving.iter().map(|fate| fate.index).collect();
     let together = measured.space.freed_in_order(&order);
@@ -220,7 +251,7 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
         })
         .collect();
     let ids: Vec<SnapshotId> = remove.iter().map(|leaving| leaving.summary.id).collect();
-    let Outcome { free, guards, warnings, state, stale, policy } = outcome;
+    let PrunePlanning { free, guards, warnings, state, stale, policy } = outcome;
     let (freed, main_series) = (measured.freed(&ids), measured.series.main.clone());
     let cost = measured.cost;
     PrunePlan { keep, remove, freed, free, stale, main_series, guards, warnings, cost, policy, state }
@@ -229,7 +260,7 @@ fn plan(measured: &Measured, fates: &[Fate], outcome: Outcome) -> PrunePlan {
 fn candidates(
     repository: &Repository,
     summaries: &[Summary],
-    state: &State,
+    state: &PruneInputs,
     main: &SeriesKey,
     now: DateTime<Utc>,
 ) -> Result<Vec<Candidate>, OpError> {
@@ -241,14 +272,14 @@ fn candidates(
     Ok(summaries.iter().zip(&checks).map(of).collect())
 }
 
-/// A snapshot as the rules see it, with the pin that holds.
+/// A snapshot as the rules see it, with the pin that is in force.
 #[must_use]
 pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &SeriesKey) -> Candidate {
     let standing = match &summary.problem {
-        Some(problem) => Standing::Unreadable(problem.clone()),
-        None if summary.incomplete => Standing::Incomplete,
-        None if is_damaged => Standing::Damaged,
-        None => Standing::Good,
+        Some(problem) => SnapshotHealth::Unreadable(problem.clone()),
+        None if summary.incomplete => SnapshotHealth::Incomplete,
+        None if is_damaged => SnapshotHealth::Damaged,
+        None => SnapshotHealth::Good,
     };
     Candidate {
         time: summary.time,
@@ -262,22 +293,22 @@ pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &
     }
 }
 
-/// The times that the journal has since a removal was last carried out, that removal's own first.
+/// The times recorded in the journal since the last removal that was carried out, that removal's own first.
 fn recorded(repository: &Repository) -> Result<Vec<DateTime<Utc>>, OpError> {
     let events = repository.events()?;
     let last = events.iter().rposition(|(_, event)| matches!(event, Event::Removed { .. })).unwrap_or(0);
     Ok(events.iter().skip(last).map(|(time, _)| *time).collect())
 }
 
-/// Carries a plan out: what goes is moved to the trash, the oldest first, each by one rename.
+/// Carries a plan out: moves the snapshots to the trash, the oldest first, each by one rename.
 ///
 /// # Errors
-/// If the repository is not as it was when the plan was made: then nothing is moved. If a snapshot cannot be moved,
-/// those before it are in the trash.
+/// If the repository has changed since the plan was made: then nothing is moved. If a snapshot cannot be moved, those
+/// before it are in the trash.
 pub fn carry_out(locked: &Locked<'_>, plan: &PrunePlan, now: DateTime<Utc>) -> Result<(), OpError> {
     let repository = locked.repository();
     let index = Index::open(repository)?;
-    if State::of(repository, index.summaries())? != plan.state {
+    if PruneInputs::of(repository, index.summaries())? != plan.state {
         return Err(OpError::PlanIsOld);
     }
     let ids: Vec<SnapshotId> = plan.remove.iter().map(|leaving| leaving.summary.id).collect();

@@ -1,17 +1,17 @@
-//! What is there: without a lock, and without a server.
+//! Reads a repository, without a lock and without a server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::fs::Dir;
-use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind};
+use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference, TablePattern};
 use crate::repo::{
     Event, Index, IndexPlace, JournalGap, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
-    Summary, line,
+    Summary, TableEntry, TableState, line,
 };
 
 use super::disks::DEFINITION_LIMIT_BYTES;
@@ -19,16 +19,17 @@ use super::error::OpError;
 
 /// All snapshots of a repository.
 #[derive(Debug)]
-pub struct Listing {
+#[non_exhaustive]
+pub struct SnapshotList {
     /// The snapshots with their pins, in the order in which they were made.
     pub snapshots: Vec<(Summary, Option<Pin>)>,
-    /// When each of them was last verified, as far as the journal can be read.
+    /// When each of them was last verified, according to the readable months of the journal.
     pub checks: Vec<LastCheck>,
     /// Snapshots in the trash that `undo` can bring back.
     pub removed: Vec<SnapshotId>,
-    /// The last trial of each snapshot that had one.
+    /// The last drill of each snapshot that had one.
     pub drills: BTreeMap<SnapshotId, Drill>,
-    /// Which series there are.
+    /// The series of the repository.
     pub series: SeriesOf,
     /// Where the index is kept.
     pub index: IndexPlace,
@@ -36,17 +37,22 @@ pub struct Listing {
     pub warnings: Vec<Warning>,
 }
 
-impl Listing {
-    /// Leaves only the snapshots of one series, with what was found of them.
+impl SnapshotList {
+    /// Keeps only the snapshots of one series, with the facts about them.
     pub fn keep_series(&mut self, series: &SeriesKey) {
-        let is_of: Vec<bool> = self.snapshots.iter().map(|(summary, _)| summary.is_of(series)).collect();
-        let mut flags = is_of.iter();
+        self.keep(|summary| summary.is_of(series));
+    }
+
+    /// Keeps only the snapshots for which `is_wanted` is true, with the facts about them.
+    pub fn keep(&mut self, mut is_wanted: impl FnMut(&Summary) -> bool) {
+        let is_kept: Vec<bool> = self.snapshots.iter().map(|(summary, _)| is_wanted(summary)).collect();
+        let mut flags = is_kept.iter();
         self.snapshots.retain(|_| flags.next().copied().unwrap_or(false));
-        let mut flags = is_of.iter();
+        let mut flags = is_kept.iter();
         self.checks.retain(|_| flags.next().copied().unwrap_or(false));
     }
 
-    /// The newest snapshot of the chosen series that can be read, lacks nothing and is not dated in the future.
+    /// The newest snapshot of the chosen series that is readable, complete in its tables and not dated in the future.
     #[must_use]
     pub fn newest_good(&self, now: DateTime<Utc>) -> Option<&Summary> {
         let good = self.snapshots.iter().map(|(summary, _)| summary).filter(|summary| summary.is_good());
@@ -59,7 +65,7 @@ impl Listing {
 ///
 /// # Errors
 /// If the repository cannot be read.
-pub fn list(repository: &Repository) -> Result<Listing, OpError> {
+pub fn list(repository: &Repository) -> Result<SnapshotList, OpError> {
     let index = Index::open(repository)?;
     let mut warnings = Vec::new();
     if repository.format() > crate::repo::FORMAT {
@@ -93,7 +99,7 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
         warnings.push(journal_gap(&gap));
     }
     warnings.extend(found_by_checks(index.summaries(), &checks));
-    Ok(Listing {
+    Ok(SnapshotList {
         snapshots,
         checks,
         drills: drills(&repository.events()?),
@@ -104,7 +110,29 @@ pub fn list(repository: &Repository) -> Result<Listing, OpError> {
     })
 }
 
-/// The warnings of what verification has found, with what is to be done.
+/// The listed snapshots that have data of a table that matches one of the patterns. Reads their manifests.
+///
+/// # Errors
+/// If the repository cannot be read.
+pub fn snapshots_with(
+    repository: &Repository,
+    listing: &SnapshotList,
+    patterns: &[TablePattern],
+) -> Result<BTreeSet<SnapshotId>, OpError> {
+    let mut found = BTreeSet::new();
+    for (summary, _) in listing.snapshots.iter().filter(|(summary, _)| summary.is_complete()) {
+        let SnapshotState::Complete(manifest) = repository.snapshot(summary.id)? else { continue };
+        let is_taken = |entry: &&TableEntry| entry.state == TableState::Taken || entry.dump.is_some();
+        let names: Vec<TableName> = manifest.tables.iter().filter(is_taken).map(TableEntry::name).collect();
+        let patterns = TablePattern::resolve(patterns, &names.iter());
+        if names.iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name))) {
+            found.insert(summary.id);
+        }
+    }
+    Ok(found)
+}
+
+/// The warnings about findings of verification, with the remedy.
 fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
     let ids = |is_found: fn(&LastCheck) -> bool| {
         let found = summaries.iter().zip(checks).filter(|(_, check)| is_found(check));
@@ -113,7 +141,7 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     let (damaged, drifted) = (ids(|check| check.damaged), ids(|check| check.drifted));
     let mut warnings = Vec::new();
     if !damaged.is_empty() {
-        let message = format!("verification found damage in {damaged}: chsnap verify shows where");
+        let message = format!("verification found damage in {damaged}: chsnap verify --level data shows where");
         warnings.push(Warning::new(WarningKind::DamageFound, message));
     }
     if !drifted.is_empty() {
@@ -126,7 +154,7 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     warnings
 }
 
-/// The warning of a month of the journal that cannot be read.
+/// The warning about a month of the journal that cannot be read.
 pub(super) fn journal_gap(gap: &JournalGap) -> Warning {
     let message = format!(
         "journal/{} cannot be read, and what it held is not known (which snapshots were verified, drilled or removed then): {}",
@@ -136,29 +164,30 @@ pub(super) fn journal_gap(gap: &JournalGap) -> Warning {
     Warning::new(WarningKind::JournalUnreadable, message)
 }
 
-/// The warning of a snapshot that cannot be read.
+/// The warning about a snapshot that cannot be read.
 pub(super) fn unreadable(id: SnapshotId, problem: &str) -> Warning {
     Warning::new(WarningKind::SnapshotUnreadable, format!("snapshot {id}: {problem}"))
 }
 
-/// A trial of a snapshot, as the journal has it.
+/// A drill of a snapshot, as recorded in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Drill {
-    /// When.
+    /// When it took place.
     pub time: DateTime<Utc>,
     /// Tables that were tried.
     pub tables: u64,
     /// Tables with parts that the snapshot has.
     pub of_tables: u64,
-    /// Tables that were not what the snapshot says.
+    /// Tables that did not match the snapshot.
     pub failed: u64,
     /// Rows that were read.
     pub rows: u64,
-    /// Parts whose sums were those that were recorded.
+    /// Parts whose sums equaled the recorded ones.
     pub digests: u64,
 }
 
-/// The last trial of each snapshot, by the events of the journal.
+/// The last drill of each snapshot, according to the events of the journal.
 #[must_use]
 pub fn drills(events: &[(DateTime<Utc>, Event)]) -> BTreeMap<SnapshotId, Drill> {
     let mut drills = BTreeMap::new();
@@ -172,30 +201,31 @@ pub fn drills(events: &[(DateTime<Utc>, Event)]) -> BTreeMap<SnapshotId, Drill> 
 
 /// One snapshot.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Shown {
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// What lists say of it.
+    /// Its summary, as in lists.
     pub summary: Summary,
-    /// Which series there are.
+    /// The series of the repository.
     pub series: SeriesOf,
     /// Its pin.
     pub pin: Option<Pin>,
-    /// When it was last verified, as far as the journal can be read.
+    /// When it was last verified, according to the readable months of the journal.
     pub check: LastCheck,
-    /// Its last trial.
+    /// Its last drill.
     pub drill: Option<Drill>,
     /// Where it is.
     pub path: std::path::PathBuf,
 }
 
-/// The snapshot that a person named.
+/// Resolves a reference to a snapshot.
 ///
 /// # Errors
-/// If the reference names none, or more than one.
+/// If the reference matches no snapshot, or more than one.
 pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<SnapshotId, OpError> {
     let known = |summary: &'_ Summary| KnownSnapshot { id: summary.id, name: None };
-    // `latest` is one of a series that can be used; by its id or its name any can be meant.
+    // `latest` means a usable snapshot of a series; an id or a name can mean any snapshot.
     if let SnapshotReference::Latest(_) = reference {
         let line = line(index.summaries(), &index.series().chosen);
         return Ok(reference.resolve(&line.into_iter().map(known).collect::<Vec<_>>())?);
@@ -238,10 +268,10 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     }
 }
 
-/// A file that the manifest lists, compared with what it says.
+/// Reads a file that the manifest lists, and compares it with its entry.
 ///
 /// # Errors
-/// If it is missing, cannot be read, or is another one.
+/// If it is missing, cannot be read, or differs.
 pub(super) fn metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec<u8>, OpError> {
     let damaged = |reason: &str| {
         let path = dir.path().join(path);

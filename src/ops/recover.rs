@@ -1,4 +1,4 @@
-//! Putting in order what an earlier run has left, and releasing our own shadows.
+//! Repairs what an earlier run left, and releases our own shadows.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 use crate::exec::{self, Removed};
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{FreezeName, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work};
-use crate::repo::{Intent, Locked, ShadowPlace};
+use crate::monitor::{Monitor, Stage, StageWork};
+use crate::repo::{CreateIntent, Locked, ShadowPlace};
 use crate::server::{self, Server};
 
 use super::error::OpError;
 
-/// What was put in order.
+/// The result of a recovery.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Recovery {
-    /// What was unlinked.
+    /// The number of entries that were unlinked.
     pub removed: Removed,
     /// What could not be done now, and why.
     pub pending: Vec<String>,
@@ -28,45 +29,45 @@ impl Recovery {
     }
 }
 
-/// How often the server is asked whether it still freezes.
+/// The interval at which the server is asked whether it still freezes.
 const POLL: Duration = Duration::from_millis(200);
 
 /// Discards what interrupted runs were building and releases their shadows.
 ///
-/// A shadow is released only once the server, which must be asked for that, is at no freeze of that name any more;
-/// with no server at hand the intent stays, and a later run does it.
+/// A shadow is released only once the server, which must be asked, no longer runs a freeze of that name. If no server
+/// is available the intent stays, and a later run releases the shadow.
 ///
 /// # Errors
-/// If the repository itself cannot be put in order.
+/// If the repository itself cannot be repaired.
 pub fn recover(locked: &Locked<'_>, server: Option<&Server>, monitor: &dyn Monitor) -> Result<Recovery, OpError> {
-    put_in_order(locked, server, monitor, false).map(|(recovery, _)| recovery)
+    recover_interrupted(locked, server, monitor, false).map(|(recovery, _)| recovery)
 }
 
-/// What an interrupted run has copied, kept to be linked from.
+/// The copies of an interrupted run, kept to be linked from.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) intent: Intent,
+pub(super) struct InterruptedRun {
+    pub(super) intent: CreateIntent,
     /// Whether its shadows are gone, so that the intent may go too.
     is_released: bool,
 }
 
-/// [`recover`], but parts that were copied stay until [`discard_kept`].
+/// As [`recover`], but keeps copied parts until [`discard_kept`].
 ///
 /// # Errors
-/// As there.
+/// As [`recover`].
 pub(super) fn recover_and_keep(
     locked: &Locked<'_>,
     server: Option<&Server>,
     monitor: &dyn Monitor,
-) -> Result<(Recovery, Vec<Kept>), OpError> {
-    put_in_order(locked, server, monitor, true)
+) -> Result<(Recovery, Vec<InterruptedRun>), OpError> {
+    recover_interrupted(locked, server, monitor, true)
 }
 
-/// Removes what was kept of interrupted runs.
+/// Removes the kept copies of interrupted runs.
 ///
 /// # Errors
-/// If it cannot be removed.
-pub(super) fn discard_kept(locked: &Locked<'_>, kept: &[Kept], monitor: &dyn Monitor) -> Result<(), OpError> {
+/// If they cannot be removed.
+pub(super) fn discard_kept(locked: &Locked<'_>, kept: &[InterruptedRun], monitor: &dyn Monitor) -> Result<(), OpError> {
     for kept in kept {
         locked.discard_incoming(kept.intent.id)?;
         if kept.is_released {
@@ -77,12 +78,12 @@ pub(super) fn discard_kept(locked: &Locked<'_>, kept: &[Kept], monitor: &dyn Mon
     Ok(())
 }
 
-fn put_in_order(
+fn recover_interrupted(
     locked: &Locked<'_>,
     server: Option<&Server>,
     monitor: &dyn Monitor,
     keeps: bool,
-) -> Result<(Recovery, Vec<Kept>), OpError> {
+) -> Result<(Recovery, Vec<InterruptedRun>), OpError> {
     let mut kept = Vec::new();
     let mut recovery = Recovery::default();
     locked.remove_torn_files()?;
@@ -92,8 +93,14 @@ fn put_in_order(
     }
     for leftover in &leftovers {
         if !locked.repository().has_snapshot(leftover.id)? {
-            // Never a snapshot: its pin must not fall to a later one of the same id.
+            // It never became a snapshot: its pin must not pass to a later one of the same id.
             locked.forget_pin(leftover.id)?;
+        }
+        let copied = leftover.intent.as_ref().and_then(|intent| intent.commits_as);
+        if let Some(copied) = copied
+            && !locked.repository().has_snapshot(copied)?
+        {
+            locked.forget_pin(copied)?;
         }
         let intent = leftover.intent.as_ref().filter(|intent| keeps && intent.copies);
         let is_kept = leftover.has_tree && intent.is_some() && locked.leftover_data(leftover.id)?.is_some();
@@ -135,16 +142,16 @@ fn put_in_order(
                 leftover.id
             )),
         }
-        kept.extend(intent.filter(|_| is_kept).map(|intent| Kept { intent: intent.clone(), is_released }));
+        kept.extend(intent.filter(|_| is_kept).map(|intent| InterruptedRun { intent: intent.clone(), is_released }));
     }
     recovery.removed += remove_discarded(locked, monitor)?;
     Ok((recovery, kept))
 }
 
-/// Whether the shadows of an intent can be looked for at this server: another host may have one of its own, where they
-/// never were, and the intent must not be forgotten for that. A server that cannot be asked is not known for another; one
-/// that has no id of its own is told by its disks.
-fn is_its_server(locked: &Locked<'_>, server: &Server, intent: &Intent) -> bool {
+/// Whether the shadows of an intent can be looked for on this server. Another host may run another server, which
+/// never had them, and the intent must not be forgotten because of that. A server that cannot be asked is not taken for
+/// another one; a server without an id is recognized by its disks.
+fn is_its_server(locked: &Locked<'_>, server: &Server, intent: &CreateIntent) -> bool {
     let bound = locked.repository().server().and_then(|bound| bound.uuid.clone());
     let asked = bound.and_then(|bound| {
         let identity = server::identity(server).ok()?;
@@ -154,7 +161,7 @@ fn is_its_server(locked: &Locked<'_>, server: &Server, intent: &Intent) -> bool 
     asked.unwrap_or_else(|| intent.host == crate::fs::host_name() || intent.disks.iter().all(is_here))
 }
 
-/// Unlinks what was moved to the trash without ever having been a snapshot.
+/// Unlinks trees that were moved to the trash without ever having been snapshots.
 pub(super) fn remove_discarded(locked: &Locked<'_>, monitor: &dyn Monitor) -> Result<Removed, OpError> {
     let (trash, names) = locked.discarded()?;
     let mut removed = Removed::default();
@@ -166,25 +173,25 @@ pub(super) fn remove_discarded(locked: &Locked<'_>, monitor: &dyn Monitor) -> Re
 }
 
 pub(super) fn report(monitor: &dyn Monitor, done: Removed) {
-    monitor.advanced(Stage::Remove, Work { parts: 1, files: done.files, ..Work::default() });
+    monitor.advanced(Stage::Remove, StageWork { parts: 1, files: done.files, ..StageWork::default() });
 }
 
-/// Makes sure that the server is at no freeze of this intent, then removes its shadows.
+/// Ensures that the server runs no freeze of this intent, then removes its shadows.
 ///
 /// # Errors
 /// If the server cannot be asked, does not stop in time, or a shadow cannot be removed.
-pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &Intent) -> Result<Removed, OpError> {
+pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &CreateIntent) -> Result<Removed, OpError> {
     for name in &intent.freezes {
         stop(server, name)?;
     }
     if let Some(ShadowPlace { disk, path }) = out_of_sight(locked, server, &intent.disks)? {
         return Err(OpError::ShadowOutOfSight { disk: disk.clone(), path: path.clone() });
     }
-    Ok(sweep(locked, &intent.disks, &intent.freezes)?)
+    Ok(remove_shadows(locked, &intent.disks, &intent.freezes)?)
 }
 
-/// The first disk that the server still has and that is not visible on this host. What is missing there, or is another
-/// directory under the same path, says nothing of the shadows.
+/// The first disk that the server still has and that is not visible on this host. A missing directory, or another one
+/// under the same path, proves nothing about the shadows.
 ///
 /// # Errors
 /// If the server cannot be asked.
@@ -196,7 +203,7 @@ fn out_of_sight<'a>(
     let is_in_sight = |place: &&ShadowPlace| {
         let found = |dir: &Dir, name: &str| dir.find(name).is_ok_and(|found| found.is_some());
         let dir = locked.repository().dir().open_elsewhere(&place.path);
-        // Where a server has frozen something it has tables.
+        // A server that has frozen something has tables.
         dir.is_ok_and(|dir| ["shadow", "store", "data"].iter().any(|name| found(&dir, name)))
     };
     let unseen: Vec<&ShadowPlace> = disks.iter().filter(|place| !is_in_sight(place)).collect();
@@ -216,7 +223,7 @@ fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
         }
         if !asked {
             asked = true;
-            // A user who may not stop it can still wait for its end.
+            // A user who may not kill the freeze can still wait for its end.
             if let Err(error) = server::kill_freezes(server, name) {
                 tracing::warn!(%error, freeze = %name, "cannot stop the freeze; waiting for its end");
             }
@@ -229,12 +236,16 @@ fn stop(server: &Server, name: &FreezeName) -> Result<(), OpError> {
     }
 }
 
-/// Removes `shadow/<name>` of these names, and nothing else, on these disks, durably: the intent goes next, and a shadow
-/// that came back after it would be nobody's.
+/// Durably removes `shadow/<name>` for these names, and nothing else, on these disks. The intent is removed next, so a
+/// shadow that reappeared after that would have no owner.
 ///
 /// # Errors
-/// If one of them is there and cannot be removed.
-pub(super) fn sweep(locked: &Locked<'_>, disks: &[ShadowPlace], names: &[FreezeName]) -> Result<Removed, FsError> {
+/// If one of them exists and cannot be removed.
+pub(super) fn remove_shadows(
+    locked: &Locked<'_>,
+    disks: &[ShadowPlace],
+    names: &[FreezeName],
+) -> Result<Removed, FsError> {
     let mut removed = Removed::default();
     for disk in disks {
         let shadow = match locked

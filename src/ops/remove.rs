@@ -1,13 +1,13 @@
-//! To the trash, back from it, and out of it.
+//! Moves snapshots to the trash, brings them back, and empties the trash.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::exec::{self, Removed};
 use crate::fs;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, StageAtWork, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
 use crate::plan::{KnownSnapshot, SnapshotReference};
-use crate::repo::{Condemned, Event, Index, Locked, Removal, Repository, Summary};
+use crate::repo::{Event, Index, Locked, Removal, Repository, Summary, ToRemove};
 use crate::server::Server;
 
 use super::error::OpError;
@@ -15,10 +15,10 @@ use super::read::resolve;
 use super::recover::{recover, report};
 use super::trash::{TrashHistory, name_of, young};
 
-/// The snapshots that are to be moved to the trash.
+/// Finds the snapshots that are to be moved to the trash.
 ///
 /// # Errors
-/// If one is not there, or, without `force`, is pinned or the last complete one.
+/// If one does not exist or, without `force`, is pinned or the last complete one.
 pub fn plan_removal(
     repository: &Repository,
     references: &[SnapshotReference],
@@ -43,7 +43,7 @@ pub fn plan_removal(
     Ok(ids)
 }
 
-/// Moves snapshots to the trash. The plan is made whole before anything is moved.
+/// Moves snapshots to the trash. The plan is complete before anything is moved.
 ///
 /// # Errors
 /// As [`plan_removal`], or if one cannot be moved.
@@ -61,7 +61,7 @@ pub fn remove(
     Ok(ids)
 }
 
-/// The newest of these if no good snapshot of the main series, or no readable one at all, would be left without them.
+/// The newest of these, if removing them would leave no good snapshot of the main series, or no readable one at all.
 fn last_of(index: &Index, ids: &[SnapshotId]) -> Option<SnapshotId> {
     let main = &index.series().main;
     let last = |is_meant: &dyn Fn(&Summary) -> bool| {
@@ -72,20 +72,21 @@ fn last_of(index: &Index, ids: &[SnapshotId]) -> Option<SnapshotId> {
     last(&|summary| summary.is_good() && summary.is_of(main)).or_else(|| last(&|summary| summary.is_complete()))
 }
 
-/// What was taken back.
+/// The result of an undo.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Undone {
-    /// The snapshots that are back.
+    /// The snapshots that were brought back.
     pub restored: Vec<SnapshotId>,
     /// The snapshots that are still in the trash.
     pub remaining: Vec<SnapshotId>,
 }
 
-/// Takes back from the trash what the last removal put there, or the snapshots that are named.
+/// Brings back from the trash what the last removal put there, or the snapshots that are named.
 ///
 /// # Errors
-/// If there is nothing to take back, or a named one is not in the trash; where the journal knows when and why it went, that
-/// is said.
+/// If there is nothing to bring back, or a named snapshot is not in the trash. The error then states when and why it
+/// was removed, if the journal records that.
 pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime<Utc>) -> Result<Undone, OpError> {
     let repository = locked.repository();
     let in_trash = repository.removed_ids()?;
@@ -94,7 +95,7 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
         if in_trash.is_empty() {
             return Err(OpError::NothingToUndo { emptied: history.last_emptied.map(Box::new) });
         }
-        // A journal that was lost does not say which went last: then the newest is meant.
+        // Without its journal the repository does not record the last removal: then the newest snapshot is taken.
         let last = history.last_removed(&in_trash);
         last.or_else(|| in_trash.last().map(|id| vec![*id])).unwrap_or_default()
     } else {
@@ -115,46 +116,47 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
     Ok(Undone { restored, remaining })
 }
 
-/// What emptying the trash did.
+/// The result of emptying the trash.
 #[derive(Clone, Debug, Default)]
-pub struct Emptied {
+#[non_exhaustive]
+pub struct EmptiedTrash {
     /// The snapshots that are gone for good.
     pub snapshots: Vec<SnapshotId>,
-    /// The snapshots that stay in the trash, because they have not been there for long enough.
+    /// The snapshots that stay in the trash because they have not been there long enough.
     pub spared: Vec<SnapshotId>,
-    /// What was unlinked.
+    /// The number of entries that were unlinked.
     pub removed: Removed,
-    /// By how much the filesystem's free space grew; others may have written meanwhile.
+    /// How much the filesystem's free space grew, including the effect of concurrent writes.
     pub freed_bytes: u64,
     /// What could not be done now, and why.
     pub warnings: Vec<Warning>,
 }
 
-/// Empties the trash, after putting in order what interrupted runs have left.
+/// Empties the trash, after repairing what interrupted runs left.
 ///
 /// # Errors
-/// If something cannot be removed; the next call goes on where this one stopped.
+/// If something cannot be removed. The next call continues from there.
 pub fn collect_garbage(
     locked: &Locked<'_>,
     connect: impl FnOnce() -> Option<Server>,
     monitor: &dyn Monitor,
     jobs: usize,
     now: DateTime<Utc>,
-) -> Result<Emptied, OpError> {
+) -> Result<EmptiedTrash, OpError> {
     collect_older_garbage(locked, connect, monitor, jobs, (TimeDelta::zero(), now))
 }
 
-/// The same, but for snapshots that were removed less than so long before now.
+/// As [`collect_garbage`], except for snapshots that were removed within this time before now.
 ///
 /// # Errors
-/// As there.
+/// As [`collect_garbage`].
 pub fn collect_older_garbage(
     locked: &Locked<'_>,
     connect: impl FnOnce() -> Option<Server>,
     monitor: &dyn Monitor,
     jobs: usize,
     (older_than, now): (TimeDelta, DateTime<Utc>),
-) -> Result<Emptied, OpError> {
+) -> Result<EmptiedTrash, OpError> {
     let spared = young(locked.repository(), older_than, now)?;
     let pool = exec::pool(jobs)?;
     let before = fs::space(locked.repository().dir())?;
@@ -163,7 +165,7 @@ pub fn collect_older_garbage(
     let server = if needs_server { connect() } else { None };
     let recovery = pool.install(|| recover(locked, server.as_ref(), monitor))?;
     let removing = StageAtWork::start(monitor, Stage::Remove, None);
-    let Condemned { trash, names, ids, leased } = locked.condemn_trash(&spared)?;
+    let ToRemove { trash, names, ids, leased } = locked.condemn_trash(&spared)?;
     let emptied = Event::Emptied { ids: ids.clone() };
     let is_recorded = ids.is_empty() || locked.record_if_there_is_room(now, &emptied)?;
     let mut removed = recovery.removed;
@@ -171,13 +173,13 @@ pub fn collect_older_garbage(
         for name in &names {
             locked.confirm()?;
             removed += exec::remove_tree(&trash, name, &|done| report(monitor, done))?;
-            monitor.advanced(Stage::Remove, Work { tables: 1, ..Work::default() });
+            monitor.advanced(Stage::Remove, StageWork { tables: 1, ..StageWork::default() });
         }
         Ok(())
     })?;
     trash.sync()?;
     if !is_recorded {
-        // Now there may be room.
+        // Now there may be space for it.
         locked.record_if_there_is_room(now, &emptied)?;
     }
     trash.sync_filesystem()?;
@@ -189,11 +191,8 @@ pub fn collect_older_garbage(
     };
     let warnings = recovery.warnings().chain(leased.iter().map(in_use)).collect();
     let spared = spared.into_iter().collect();
-    Ok(Emptied {
-        snapshots: ids,
-        spared,
-        removed,
-        freed_bytes: after.free_bytes.saturating_sub(before.free_bytes),
-        warnings,
-    })
+    // Other processes write and remove files meanwhile, which this command must not count as its own effect.
+    let grown = after.free_bytes.saturating_sub(before.free_bytes);
+    let freed_bytes = if removed.files == 0 && removed.directories == 0 { 0 } else { grown };
+    Ok(EmptiedTrash { snapshots: ids, spared, removed, freed_bytes, warnings })
 }

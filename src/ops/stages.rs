@@ -4,44 +4,44 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::monitor::{Monitor, Stage, StageAtWork, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
 
 /// Reports and times stages, which may overlap each other and themselves.
 ///
 /// The time of a stage is the time during which at least one thread was in it.
 pub struct Stages<'a> {
     monitor: &'a dyn Monitor,
-    clocks: Mutex<BTreeMap<Stage, Clock>>,
+    clocks: Mutex<BTreeMap<Stage, StageClock>>,
 }
 
 #[derive(Default)]
-struct Clock {
+struct StageClock {
     inside: usize,
     since: Option<Instant>,
     spent: Duration,
 }
 
-/// A thread is in a stage until this is dropped.
+/// Counts a thread into a stage until it is dropped.
 pub struct Inside<'a> {
     stages: &'a Stages<'a>,
     stage: Stage,
 }
 
 impl<'a> Stages<'a> {
-    /// Stages that report to `monitor`.
+    /// Creates stages that report to `monitor`.
     #[must_use]
     pub fn new(monitor: &'a dyn Monitor) -> Self {
         Self { monitor, clocks: Mutex::default() }
     }
 
-    /// Who is reported to.
+    /// The monitor that stages are reported to.
     #[must_use]
     pub fn monitor(&self) -> &'a dyn Monitor {
         self.monitor
     }
 
-    /// Says that a stage begins; it ends when the answer is dropped.
-    pub fn start(&self, stage: Stage, total: Option<Work>) -> StageAtWork<'a> {
+    /// Reports that a stage begins; it ends when the returned value is dropped.
+    pub fn start(&self, stage: Stage, total: Option<StageWork>) -> StageAtWork<'a> {
         StageAtWork::start(self.monitor, stage, total)
     }
 
@@ -55,7 +55,7 @@ impl<'a> Stages<'a> {
         Inside { stages: self, stage }
     }
 
-    /// Runs a whole stage: says that it begins, times it, says that it has ended.
+    /// Runs a whole stage: reports its begin, times it, and reports its end.
     pub fn run<T>(&'a self, stage: Stage, body: impl FnOnce() -> T) -> T {
         let _at_work = self.start(stage, None);
         let _inside = self.enter(stage);

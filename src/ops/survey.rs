@@ -1,60 +1,67 @@
-//! The repositories of several servers side by side, on one export say.
+//! The repositories of several servers, for example on one export.
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, ErrorKind, FsError, Kind, real};
+use crate::fs::{Dir, EntryKind, ErrorKind, FsError, real};
 use crate::model::RepositoryId;
 use crate::repo::{BoundServer, Repository};
 
 use super::error::OpError;
-use super::read::{Listing, list};
+use super::read::{SnapshotList, list};
 use super::usage::{Usage, UsageRequest, usage};
 
 /// One of several repositories.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Surveyed {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is, as far as it opens.
-    pub found: Result<Found, OpError>,
+    /// The repository, or why it cannot be opened.
+    pub found: Result<OpenedRepository, OpError>,
 }
 
-/// A repository that opens.
+/// An opened repository.
 #[derive(Debug)]
-pub struct Found {
+#[non_exhaustive]
+pub struct OpenedRepository {
     /// Its id.
     pub id: RepositoryId,
-    /// The server that it is of.
+    /// The server that it belongs to.
     pub server: Option<BoundServer>,
-    /// What it holds.
-    pub listing: Listing,
-    /// What that takes.
+    /// Its snapshots.
+    pub listing: SnapshotList,
+    /// The space that it takes.
     pub usage: Result<Usage, OpError>,
 }
 
-/// What was found beneath a directory.
+/// The repositories beneath a directory.
 #[derive(Debug)]
-pub struct Survey {
-    /// Repositories, those that cannot be read among them, by path.
+#[non_exhaustive]
+pub struct RepositorySurvey {
+    /// Repositories by path, including unreadable ones.
     pub repositories: Vec<Surveyed>,
-    /// Directories that could not be looked into.
+    /// Directories that could not be read.
     pub unread: Vec<(PathBuf, FsError)>,
 }
 
-/// How many directories below the one that is named a repository is still found.
+/// The depth below the given directory up to which repositories are found.
 pub const SURVEY_DEPTH: usize = 5;
-/// What makes a directory a repository.
+/// The file that marks a directory as a repository.
 const CONFIG: &str = "chsnap.json";
 
-/// Lists the repositories beneath `path`, the directory itself among them; what lies inside one is not looked at, and no
-/// symbolic link is followed. What each takes is found out as `asked` of it, from this host's index.
+/// Lists the repositories beneath `path`, including the directory itself. Does not look inside a repository, and
+/// follows no symbolic link. The space of each is computed from this host's index, according to `asked`.
 ///
 /// # Errors
 /// If the directory itself cannot be read.
-pub fn survey(path: &Path, asked: impl Fn(&Repository) -> UsageRequest, now: DateTime<Utc>) -> Result<Survey, OpError> {
-    let mut survey = Survey { repositories: Vec::new(), unread: Vec::new() };
+pub fn survey(
+    path: &Path,
+    asked: impl Fn(&Repository) -> UsageRequest,
+    now: DateTime<Utc>,
+) -> Result<RepositorySurvey, OpError> {
+    let mut survey = RepositorySurvey { repositories: Vec::new(), unread: Vec::new() };
     let mut level = vec![Dir::open(path, real())?];
     for depth in 0..=SURVEY_DEPTH {
         let mut below = Vec::new();
@@ -71,10 +78,10 @@ pub fn survey(path: &Path, asked: impl Fn(&Repository) -> UsageRequest, now: Dat
                 survey.repositories.push(look(dir.path(), &asked, now));
                 continue;
             }
-            for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory && depth < SURVEY_DEPTH) {
+            for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory && depth < SURVEY_DEPTH) {
                 match dir.open_dir(&entry.name) {
                     Ok(dir) => below.push(dir),
-                    // It went meanwhile.
+                    // It was removed meanwhile.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => survey.unread.push((dir.path().join(&entry.name), error)),
                 }
@@ -91,7 +98,7 @@ fn look(path: &Path, asked: impl Fn(&Repository) -> UsageRequest, now: DateTime<
     let found = Repository::open(path, &real()).map_err(OpError::from).and_then(|repository| {
         let listing = list(&repository)?;
         let (id, server) = (repository.id().clone(), repository.server().cloned());
-        Ok(Found { id, server, listing, usage: usage(&repository, &asked(&repository), now) })
+        Ok(OpenedRepository { id, server, listing, usage: usage(&repository, &asked(&repository), now) })
     });
     Surveyed { path: path.to_owned(), found }
 }

@@ -1,4 +1,5 @@
-//! What is in the trash: since when, why, and what emptying it frees; and what is no longer there.
+//! The contents of the trash: when and why snapshots were removed, and what emptying frees. Also what was unlinked
+//! already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +15,15 @@ use super::usage::measure;
 
 /// A snapshot in the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrashedSnapshot {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Its name, if it has one and can be read.
+    /// Its label, if it has one that is readable.
     pub name: Option<String>,
     /// When it was removed.
     pub removed: DateTime<Utc>,
-    /// By which command, and why, as far as the journal knows.
+    /// The command that removed it, and why, as recorded in the journal.
     pub removal: Removal,
     /// What unlinking it alone frees.
     pub freed_bytes: u64,
@@ -29,8 +31,9 @@ pub struct TrashedSnapshot {
 
 /// The trash.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Trash {
-    /// What can be taken back, the oldest removal first.
+    /// Snapshots that can be brought back, the oldest removal first.
     pub snapshots: Vec<TrashedSnapshot>,
     /// What unlinking all of it frees.
     pub freed_bytes: u64,
@@ -60,7 +63,7 @@ pub fn trash(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Tr
     Ok(Trash { snapshots, freed_bytes, warnings: measured.warnings })
 }
 
-/// The name of a snapshot in the trash.
+/// The label of a snapshot in the trash.
 pub(super) fn name_of(repository: &Repository, id: SnapshotId) -> Option<String> {
     match repository.removed_snapshot(id) {
         Ok(SnapshotState::Complete(manifest)) => manifest.label.text,
@@ -68,13 +71,13 @@ pub(super) fn name_of(repository: &Repository, id: SnapshotId) -> Option<String>
     }
 }
 
-/// When a directory in the trash was moved there, by its inode: the journal may have had no room.
+/// When a directory was moved into the trash, according to its inode: the disk may have been too full for the journal.
 fn moved(repository: &Repository, id: SnapshotId) -> Result<DateTime<Utc>, OpError> {
     let (seconds, nanoseconds) = repository.removed_dir(id)?.stat_self()?.changed;
     Ok(DateTime::from_timestamp(seconds, nanoseconds).unwrap_or_default())
 }
 
-/// The snapshots in the trash that have not been there for so long.
+/// The snapshots in the trash that have been there for less than this time.
 pub(super) fn young(
     repository: &Repository,
     older_than: TimeDelta,
@@ -94,21 +97,21 @@ pub(super) fn young(
     Ok(young)
 }
 
-/// What the journal knows of removals.
+/// The removals recorded in the journal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TrashHistory {
     /// The last removal of each snapshot.
     removals: BTreeMap<SnapshotId, (DateTime<Utc>, Removal)>,
     /// When each snapshot was last unlinked.
     emptied: BTreeMap<SnapshotId, DateTime<Utc>>,
-    /// The removals in their order.
+    /// The removals in chronological order.
     order: Vec<Vec<SnapshotId>>,
-    /// The last time that the trash was emptied of something.
+    /// The last snapshot that was unlinked from the trash.
     pub(super) last_emptied: Option<Gone>,
 }
 
 impl TrashHistory {
-    /// What these events, in their order, say of removals.
+    /// The history of removals in these events, which are in chronological order.
     pub(super) fn of(events: &[(DateTime<Utc>, Event)]) -> Self {
         let mut history = Self::default();
         for (time, event) in events {
@@ -130,7 +133,7 @@ impl TrashHistory {
         history
     }
 
-    /// What is left in the trash of the last removal of which anything is.
+    /// The snapshots of one removal that are still in the trash: of the last removal that has any there.
     pub(super) fn last_removed(&self, in_trash: &[SnapshotId]) -> Option<Vec<SnapshotId>> {
         let left = |ids: &Vec<SnapshotId>| -> Vec<SnapshotId> {
             ids.iter().copied().filter(|id| in_trash.contains(id)).collect()
@@ -138,7 +141,7 @@ impl TrashHistory {
         self.order.iter().rev().map(left).find(|ids| !ids.is_empty())
     }
 
-    /// When and why the snapshot of this id went for good.
+    /// The error about a snapshot that is gone for good, with when and why.
     pub(super) fn gone(&self, reference: &SnapshotReference) -> Option<OpError> {
         let SnapshotReference::Id(id) = reference else { return None };
         let emptied = *self.emptied.get(id)?;

@@ -1,28 +1,28 @@
-//! Finds tables and databases that a server has and does not list: by the definition files below `metadata/`.
+//! Finds tables and databases that a server has and does not list, by the definition files below `metadata/`.
 //!
-//! The server's lists are shorter than what it has: detached tables and databases are not in them, nor tables that failed
-//! to load, nor those that the user has no grant for.
+//! The server's lists do not contain detached tables and databases, tables that failed to load, or tables for which the
+//! user has no grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, EntryKind, FsError};
 use crate::model::{
-    Catalog, Part, PartName, Table, TableKey, TableName, TableUuid, Unlisted, UnlistedDatabase, UnlistedTable, Warning,
-    WarningKind, escape_for_file_name, is_drill_database, standing_parts, unescape_file_name,
+    Catalog, CatalogPart, Detachment, PartName, Table, TableKey, TableName, TableUuid, Unlisted, UnlistedDatabase,
+    UnlistedTable, Warning, WarningKind, escape_for_file_name, is_own_database, standing_parts, unescape_file_name,
 };
-use crate::plan::{Definition, DefinitionKind, StorageChoice};
+use crate::plan::{DefinitionKind, ParsedDefinition, StorageChoice};
 use crate::server::{self, Server};
 
 use super::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 use super::error::OpError;
 
-/// Databases whose tables have no definition files, or are none of the user's.
+/// Databases whose tables have no definition files, or do not belong to the user.
 const WITHOUT_FILES: [&str; 3] = ["system", "information_schema", "INFORMATION_SCHEMA"];
 
-/// Adds the tables and databases that the server does not list to a catalog; `databases` are those that it lists. The
-/// answer is a warning where the files cannot be read here.
+/// Adds tables and databases that the server does not list to a catalog; `databases` are the listed ones. Returns a
+/// warning if the files cannot be read here.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -69,8 +69,8 @@ fn add(
             catalog.unusable.extend(problem.map(|problem| (TableName::new(name, "*"), problem)));
             continue;
         };
-        let definition = Definition::parse(&String::from_utf8_lossy(&text)).ok();
-        let engine = definition.as_ref().and_then(Definition::engine).unwrap_or_default();
+        let definition = ParsedDefinition::parse(&String::from_utf8_lossy(&text)).ok();
+        let engine = definition.as_ref().and_then(ParsedDefinition::engine).unwrap_or_default();
         let uuid = definition.and_then(|definition| definition.uuid).map(|uuid| uuid.to_string()).unwrap_or_default();
         catalog.unlisted_databases.push(UnlistedDatabase { name, engine, uuid });
     }
@@ -86,6 +86,7 @@ fn add(
             () if !listed.contains(file.name.database.as_str()) => Unlisted::WithDatabase,
             () => Unlisted::Unexplained,
         };
+        let detachment = detachment(local, &file.path, reason);
         let mut table = table(local, file, &String::from_utf8_lossy(&text));
         let mut trouble = None;
         if table.is_merge_tree() {
@@ -97,19 +98,32 @@ fn add(
                 }
             }
         }
-        catalog.unlisted.push(UnlistedTable { table, reason, trouble });
+        catalog.unlisted.push(UnlistedTable { table, reason, detachment, trouble });
     }
     catalog.unlisted.sort_by(|a, b| a.table.key.cmp(&b.table.key));
     Ok(())
 }
 
-/// Why a definition file tells nothing; `None` where it has gone meanwhile.
+/// How a table is detached. A permanently detached table has a mark next to its definition. Without the mark it is
+/// detached until the next start, if the server lists it as detached.
+///
+/// Source: `detached_suffix` in ClickHouse's `src/Databases/DatabaseOnDisk.cpp`.
+fn detachment(local: &LocalDisks, definition: &Path, reason: Unlisted) -> Option<Detachment> {
+    let mut mark = definition.file_name()?.to_owned();
+    mark.push(".detached");
+    match local.find_own(definition.parent()?).ok()??.find(mark).ok()? {
+        Some(_) => Some(Detachment::Permanent),
+        None => (reason == Unlisted::Detached).then_some(Detachment::UntilStart),
+    }
+}
+
+/// Why a definition file cannot be used, or `None` if it has gone meanwhile.
 fn unreadable(local: &LocalDisks, path: &Path) -> Option<String> {
     let dir = local.find_own(path.parent()?).ok()??;
     let found = dir.find(path.file_name()?).ok()??;
     let what = match found.kind {
-        Kind::Symlink => "is a symbolic link, and is not followed",
-        Kind::File if found.size_bytes == 0 => "is empty",
+        EntryKind::Symlink => "is a symbolic link, and is not followed",
+        EntryKind::File if found.size_bytes == 0 => "is empty",
         _ => "cannot be read here",
     };
     Some(format!("the server does not list it, and its definition file {} {what}", path.display()))
@@ -122,7 +136,7 @@ struct DefinitionFile {
 }
 
 #[derive(Default)]
-struct Found {
+struct UnlistedFiles {
     /// Databases that are not listed, with their files.
     databases: Vec<(String, PathBuf)>,
     tables: Vec<DefinitionFile>,
@@ -133,31 +147,31 @@ fn find_files(
     metadata: &Dir,
     catalog: &Catalog,
     listed: &BTreeSet<&str>,
-) -> Result<Found, OpError> {
-    let mut found = Found::default();
-    // Where the definitions of each database lie.
+) -> Result<UnlistedFiles, OpError> {
+    let mut found = UnlistedFiles::default();
+    // The directory with the definitions of each database.
     let mut directories: BTreeMap<String, PathBuf> = BTreeMap::new();
     for entry in metadata.entries_with_kind()? {
         let Some(file) = entry.name.to_str() else { continue };
         let path = Path::new("metadata").join(file);
         match entry.kind {
-            Kind::Directory | Kind::Symlink => {
+            EntryKind::Directory | EntryKind::Symlink => {
                 directories.extend(unescape_file_name(file).map(|database| (database, path)));
             }
-            Kind::File => {
+            EntryKind::File => {
                 let Some(database) = file.strip_suffix(".sql").and_then(unescape_file_name) else { continue };
                 if listed.contains(database.as_str()) || is_left_out(&database) {
                     continue;
                 }
                 found.databases.push((database, path));
             }
-            Kind::Special | Kind::Unknown => {}
+            EntryKind::Special | EntryKind::Unknown => {}
         }
     }
-    // The link of a database goes when it is detached; its directory is named by its UUID.
+    // The link of a database is removed when it is detached; its directory is named by its UUID.
     for (database, file) in &found.databases {
         let text = local.read_definition(file).unwrap_or_default();
-        let uuid = Definition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
+        let uuid = ParsedDefinition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
         if let (Some(uuid), false) = (uuid, directories.contains_key(database)) {
             directories.insert(database.clone(), in_store(&uuid));
         }
@@ -176,11 +190,11 @@ fn find_files(
             }
         }
     }
-    // What a database of the engine Overlay shows stands in the files of another database.
+    // Tables that a database of the engine Overlay shows are defined in the files of another database.
     let uuids: BTreeSet<&TableUuid> = catalog.tables.iter().filter_map(|table| table.key.uuid.as_ref()).collect();
     let is_shown = |file: &DefinitionFile| {
         let text = local.read_definition(&file.path).unwrap_or_default();
-        let uuid = Definition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
+        let uuid = ParsedDefinition::parse(&String::from_utf8_lossy(&text)).ok().and_then(|definition| definition.uuid);
         uuid.is_some_and(|uuid| uuids.contains(&uuid))
     };
     found.tables.retain(|file| !is_shown(file));
@@ -188,24 +202,25 @@ fn find_files(
 }
 
 fn is_left_out(database: &str) -> bool {
-    WITHOUT_FILES.contains(&database) || is_drill_database(database)
+    WITHOUT_FILES.contains(&database) || is_own_database(database)
 }
 
-/// `store/<first 3 digits>/<UUID>`: where Atomic databases keep a table's data, and their own definitions.
+/// `store/<first 3 digits>/<UUID>`: the directory in which Atomic databases keep a table's data, and their own
+/// definitions.
 fn in_store(uuid: &TableUuid) -> PathBuf {
     Path::new("store").join(uuid.as_str().get(..3).unwrap_or_default()).join(uuid.as_str())
 }
 
 /// The table of a definition file, without its parts.
 fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Table {
-    let definition = Definition::parse(text).ok();
+    let definition = ParsedDefinition::parse(text).ok();
     let uuid = definition.as_ref().and_then(|definition| definition.uuid.clone());
     let relative = match &uuid {
         Some(uuid) => in_store(uuid),
         None => (Path::new("data").join(escape_for_file_name(&file.name.database)))
             .join(escape_for_file_name(&file.name.table)),
     };
-    let storage_policy = match definition.as_ref().map(Definition::storage) {
+    let storage_policy = match definition.as_ref().map(ParsedDefinition::storage) {
         Some(StorageChoice::Policy(policy)) => policy,
         _ => "default".to_owned(),
     };
@@ -222,8 +237,8 @@ fn table(local: &LocalDisks, file: DefinitionFile, text: &str) -> Table {
     }
 }
 
-/// The engine as `system.tables` has it: a materialized view's definition may name that of its inner table.
-fn engine(definition: &Definition) -> String {
+/// The engine as `system.tables` reports it: a materialized view's definition may name that of its inner table.
+fn engine(definition: &ParsedDefinition) -> String {
     match definition.kind {
         DefinitionKind::View => "View".to_owned(),
         DefinitionKind::MaterializedView => "MaterializedView".to_owned(),
@@ -234,9 +249,9 @@ fn engine(definition: &Definition) -> String {
     }
 }
 
-/// The parts of a table by its directories; `None` where it has no directory. A part whose rows are not known is left
-/// out: it is linked all the same.
-fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsError> {
+/// The parts of a table according to its directories; `None` if it has no directory. A part whose rows are unknown is
+/// left out of this list; it is linked all the same.
+fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<CatalogPart>>, FsError> {
     let mut parts = Vec::new();
     let mut has_directory = false;
     for path in &table.data_paths {
@@ -245,7 +260,7 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsEr
         let parent: Arc<Path> = path.as_path().into();
         for name in standing_parts(directory_names(&dir)?) {
             let Some(rows) = rows_of(&dir, &name) else { continue };
-            parts.push(Part {
+            parts.push(CatalogPart {
                 partition: name.partition().expect("a part that stands has a partition in its name"),
                 parent: Arc::clone(&parent),
                 disk: disk.disk.name.as_str().into(),
@@ -263,13 +278,21 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<Part>>, FsEr
     Ok(has_directory.then_some(parts))
 }
 
-/// The directories of a table that can be parts by their names.
+/// A detached table according to its definition, with the parts in its directories. `None` if these cannot be read
+/// here.
+pub(super) fn detached_table(local: &LocalDisks, name: &TableName, definition: &str) -> Option<Table> {
+    let mut table = table(local, DefinitionFile { name: name.clone(), path: PathBuf::new() }, definition);
+    table.parts = Arc::new(parts_of(local, &table).ok()??);
+    Some(table)
+}
+
+/// The directories of a table whose names are those of parts.
 pub(super) fn directory_names(table: &Dir) -> Result<impl Iterator<Item = PartName>, FsError> {
-    let directories = table.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+    let directories = table.entries_with_kind()?.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
     Ok(directories.filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok()))
 }
 
-/// What `count.txt` of a part says. Parts of the oldest kind have none.
+/// The number in a part's `count.txt`, which parts of the oldest kind lack.
 fn rows_of(table: &Dir, part: &PartName) -> Option<u64> {
     let dir = table.open_dir(part.as_str()).ok()?;
     let text = dir.find_and_read("count.txt", DEFINITION_LIMIT_BYTES).ok()??;

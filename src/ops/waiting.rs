@@ -1,4 +1,4 @@
-//! Telling what a server is waited for.
+//! Notes about what a server is waiting for.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use crate::monitor::Monitor;
 use crate::server::{self, Server};
 
-/// How often a wait that goes on and on is spoken of.
+/// The interval of notes about a wait that continues.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Runs `body`. Once that has taken longer than `patience`, and then every minute, `ask` is asked what it waits for, and
-/// `tell` gets the answer with the time that has passed.
-pub(super) fn telling<T>(
+/// Runs `body`. Once it has taken longer than `patience`, and every minute after that, calls `ask` to find out what it
+/// waits for, and passes the answer to `tell` together with the elapsed time.
+pub(super) fn with_progress_notes<T>(
     patience: Duration,
     ask: impl Fn() -> Vec<String> + Send,
     tell: impl Fn(Duration, Vec<String>) + Send,
@@ -26,7 +26,7 @@ pub(super) fn telling<T>(
                 patience = AGAIN_AFTER;
                 let waited = begun.elapsed();
                 let answer = ask();
-                // It may have ended while the server was asked.
+                // `body` may have ended while the server was asked.
                 if end.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
                     tell(waited, answer);
                 }
@@ -38,15 +38,20 @@ pub(super) fn telling<T>(
     })
 }
 
-/// Asks a server for its tables, and says what it is busy with where it takes its time: old servers list tables under the
-/// same locks that their `ALTER` waits for.
-pub(super) fn patiently<T>(server: &Server, patience: Duration, monitor: &dyn Monitor, ask: impl FnOnce() -> T) -> T {
+/// Asks a server for its tables, and reports what the server is busy with if it is slow: old servers list tables under
+/// the same locks that their `ALTER` waits for.
+pub(super) fn notify_slow_list<T>(
+    server: &Server,
+    patience: Duration,
+    monitor: &dyn Monitor,
+    ask: impl FnOnce() -> T,
+) -> T {
     let tell = |waited: Duration, lines: Vec<String>| {
         for line in lines {
             monitor.note(&format!("the list of tables has taken {} s; {line}", waited.as_secs()));
         }
     };
-    telling(patience, || server::runs(server), tell, ask)
+    with_progress_notes(patience, || server::runs(server), tell, ask)
 }
 
 #[cfg(test)]
@@ -55,13 +60,13 @@ mod tests {
     use std::thread::sleep;
     use std::time::Duration;
 
-    use super::telling;
+    use super::with_progress_notes;
 
     fn told_after(patience: u64, work: u64) -> usize {
         let told = Mutex::new(Vec::new());
         let ask = || vec!["it is busy".to_owned()];
         let tell = |waited: Duration, answer| told.lock().expect("no panic").push((waited, answer));
-        let result = telling(Duration::from_millis(patience), ask, tell, || {
+        let result = with_progress_notes(Duration::from_millis(patience), ask, tell, || {
             sleep(Duration::from_millis(work));
             7
         });

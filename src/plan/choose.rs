@@ -1,4 +1,4 @@
-//! Which tables a snapshot takes, and why the others are not in it.
+//! Decides which tables a snapshot takes, and why the others are not in it.
 
 use std::fmt;
 
@@ -7,35 +7,50 @@ use crate::model::{
     shows_dictionaries,
 };
 
-use super::definition::Definition;
+use super::definition::ParsedDefinition;
 use super::pattern::TablePattern;
 
-/// What the command line asks for.
+/// The selection of the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// Tables to take; all where empty.
+#[non_exhaustive]
+pub struct TableSelection {
+    /// Tables to take; all if empty.
     pub include: Vec<TablePattern>,
     /// Tables to leave out.
     pub exclude: Vec<TablePattern>,
-    /// Tables whose data may stay behind without a warning.
+    /// Tables whose data may be left out without a warning.
     pub accept: Vec<TablePattern>,
-    /// Partitions to take; all where empty.
+    /// Partitions to take; all if empty.
     pub partitions: Vec<PartitionId>,
     /// Which rows are read that `FREEZE` cannot take.
     pub dumps: DumpOptions,
 }
 
+crate::model::setters! { TableSelection {
+    with_include => include: Vec<TablePattern>,
+    with_exclude => exclude: Vec<TablePattern>,
+    with_accept => accept: Vec<TablePattern>,
+    with_partitions => partitions: Vec<PartitionId>,
+    with_dumps => dumps: DumpOptions,
+} }
+
 /// Which rows are read that `FREEZE` cannot take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DumpOptions {
-    /// Bytes of one table's dump at most, before it is compressed; 0 where nothing is dumped.
+    /// The largest dump of one table in bytes before compression; 0 turns dumps off.
     pub limit_bytes: u64,
     /// Whether tables of the engine `Memory` are dumped.
     pub memory: bool,
 }
 
+crate::model::setters! { DumpOptions {
+    with_limit_bytes => limit_bytes: u64,
+    with_memory => memory: bool,
+} }
+
 impl DumpOptions {
-    /// The limit that a command line without one stands for.
+    /// The limit if the command line gives none.
     pub const DEFAULT_LIMIT_BYTES: u64 = 256 << 20;
 }
 
@@ -45,8 +60,8 @@ impl Default for DumpOptions {
     }
 }
 
-impl Selection {
-    /// The selection as it applies to these tables: the name of one wins over what it says as a pattern.
+impl TableSelection {
+    /// The selection as it applies to these tables: an exact name takes precedence over the same text as a pattern.
     #[must_use]
     pub fn resolved<'a>(&self, names: &(impl Iterator<Item = &'a TableName> + Clone)) -> Self {
         let resolve = |patterns: &[TablePattern]| TablePattern::resolve(patterns, names);
@@ -59,17 +74,17 @@ impl Selection {
         }
     }
 
-    /// Whether the server's own database is asked for by name.
+    /// Whether the server's own database is selected by name.
     #[must_use]
     pub fn names_system(&self) -> bool {
         self.include.iter().any(TablePattern::names_system)
     }
 
-    /// Whether this table is asked for, whatever it is.
+    /// Whether this table is selected, whatever its kind.
     #[must_use]
     pub fn wants(&self, name: &TableName) -> bool {
         let named = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(name));
-        // What an interrupted drill has left is none of the server's data.
+        // Databases left by interrupted drills are not the server's data.
         if is_drill_database(&name.database) {
             return false;
         }
@@ -82,33 +97,33 @@ impl Selection {
         included && !named(&self.exclude)
     }
 
-    /// Whether this table's data may stay behind without a warning.
+    /// Whether this table's data may be left out without a warning.
     #[must_use]
     pub fn accepts(&self, table: &Table) -> bool {
         self.accept.iter().any(|pattern| pattern.matches(table.name()))
     }
 
-    /// Whether this partition is asked for.
+    /// Whether this partition is selected.
     #[must_use]
     pub fn wants_partition(&self, partition: &PartitionId) -> bool {
         self.partitions.is_empty() || self.partitions.contains(partition)
     }
 }
 
-/// What becomes of one table.
+/// The decision about one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// Its parts and its definition are taken.
     Take,
-    /// Its definition is taken; there is nothing that `FREEZE` could take.
+    /// Its definition is taken; it has nothing that `FREEZE` could take.
     DefinitionOnly,
-    /// Its definition is taken, and its rows in another way than by `FREEZE`.
+    /// Its definition is taken, and its rows by other means than `FREEZE`.
     Dump(DumpKind),
-    /// Its definition is taken; it holds data that cannot be.
+    /// Its definition is taken; its data cannot be.
     DataStays(StayReason),
-    /// A restore that is running, or that was killed, has made it or has replaced it. Nothing of it is taken.
+    /// A running or killed restore has created or replaced it. Nothing of it is taken.
     Temporary,
-    /// It was not asked for, or is nothing that anyone has made.
+    /// It was not selected, or no user has created it.
     LeftOut,
 }
 
@@ -127,23 +142,23 @@ pub enum StayReason {
         /// Its type.
         kind: String,
     },
-    /// Its engine stores data and has no `FREEZE`.
+    /// Its engine stores data and does not support `FREEZE`.
     Engine {
         /// The engine.
         engine: String,
     },
-    /// It is shown by a database of the engine `Backup`, whose tables cannot be frozen (774).
+    /// A database of the engine `Backup` shows it, whose tables cannot be frozen (774).
     InBackup,
     /// It has a `UNIQUE KEY`, and `FREEZE` refuses such tables (344).
     UniqueKey,
-    /// Its rows are in memory only. Their number, where the server tells it.
+    /// Its rows are in memory only. Their number, if the server reports it.
     InMemory {
         /// Rows.
         rows: Option<u64>,
     },
     /// Its rows are in Keeper.
     InKeeper,
-    /// Its dump would be larger than it may be.
+    /// Its dump would exceed the limit.
     OverDumpLimit {
         /// The limit.
         limit_bytes: u64,
@@ -152,15 +167,15 @@ pub enum StayReason {
     NotReadable {
         /// The engine.
         engine: String,
-        /// What the server, or the filesystem, said.
+        /// The error of the server or the filesystem.
         reason: String,
     },
-    /// It has accepted blocks that it has not sent to where they belong.
+    /// It has accepted blocks that it has not sent to their destination yet.
     Pending(PendingBlocks),
 }
 
 impl StayReason {
-    /// What kind of warning it makes.
+    /// The kind of its warning.
     #[must_use]
     pub fn kind(&self) -> WarningKind {
         match self {
@@ -208,33 +223,34 @@ pub struct ForeignDisk<'a> {
     pub kind: &'a str,
 }
 
-/// What a choice takes into account besides the table itself.
+/// The facts besides the table itself that a choice depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Around<'a> {
-    /// The disks of the table's that are not plain local ones.
+    /// The table's disks that are not plain local ones.
     pub foreign_disks: &'a [ForeignDisk<'a>],
-    /// The engine of the table's database; empty where it is not known.
+    /// The engine of the table's database; empty if unknown.
     pub database_engine: &'a str,
-    /// What the table has not sent yet.
+    /// The blocks that the table has not sent yet.
     pub pending: Option<PendingBlocks>,
-    /// If the table's rows are in memory only: their number, where the server tells it.
+    /// For a table whose rows are in memory only: their number, if the server reports it.
     pub in_memory: Option<Option<u64>>,
 }
 
-/// Engines outside the MergeTree family that store data on the server's own disks (`storesDataOnDisk` in
-/// ClickHouse's storages): asked only of servers that do not say so themselves (`system.tables.has_own_data`).
+/// Engines outside the MergeTree family that store data on the server's own disks (`storesDataOnDisk` in ClickHouse's
+/// storages). Used only for servers that do not report it themselves (`system.tables.has_own_data`).
 const OTHERS_WITH_DATA: [&str; 9] =
     ["Log", "TinyLog", "StripeLog", "Set", "Join", "File", "EmbeddedRocksDB", "SQLite", "FileLog"];
 
 /// Engines outside the MergeTree family whose rows are dumped.
 const DUMPED: [&str; 4] = ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB"];
 
-/// Engines that keep their rows in files that are replaced and never written into. Measured on 18.16 and 26.9: an INSERT
-/// adds `N.bin` by a rename, and a mutation or TRUNCATE makes new files (`SetOrJoinSink`, `StorageJoin::mutate`).
+/// Engines that keep their rows in files that are replaced and never written into. Measured on 18.16 and 26.9: an
+/// INSERT adds `N.bin` by a rename, and a mutation or TRUNCATE makes new files (`SetOrJoinSink`,
+/// `StorageJoin::mutate`).
 const FILES: [&str; 2] = ["Set", "Join"];
 
-/// How the rows of a table are taken whose engine has no `FREEZE`, where that is possible.
-fn dump_kind(selection: &Selection, table: &Table, around: Around<'_>) -> Option<DumpKind> {
+/// How to take the rows of a table whose engine does not support `FREEZE`, if that is possible.
+fn dump_kind(selection: &TableSelection, table: &Table, around: Around<'_>) -> Option<DumpKind> {
     let engine = table.engine.as_str();
     let is_dumped = DUMPED.contains(&engine) || engine == "Memory" && selection.dumps.memory;
     if FILES.contains(&engine) && around.foreign_disks.is_empty() {
@@ -244,24 +260,25 @@ fn dump_kind(selection: &Selection, table: &Table, around: Around<'_>) -> Option
     }
 }
 
-/// Whether the definition says that a `Set` or `Join` keeps its rows in memory alone.
+/// Whether the definition makes a `Set` or `Join` keep its rows only in memory.
 fn is_not_persistent(definition: &str) -> bool {
     let may_say = definition.contains("persistent");
-    let setting = |definition: Definition| definition.setting("persistent").is_some_and(|value| value.trim() == "0");
-    may_say && Definition::parse(definition).is_ok_and(setting)
+    let setting =
+        |definition: ParsedDefinition| definition.setting("persistent").is_some_and(|value| value.trim() == "0");
+    may_say && ParsedDefinition::parse(definition).is_ok_and(setting)
 }
 
-/// Whether a table of the server's own database is made by the server at each start, out of nothing: it has no data and
-/// no definition of anyone's.
+/// Whether the server creates this table of its own database at each start: then it contains no data and no definition
+/// of a user's.
 fn is_virtual(table: &Table) -> bool {
     table.name().database == "system"
         && !table.is_merge_tree()
         && (table.engine.starts_with("System") || table.metadata_path.as_os_str().is_empty())
 }
 
-/// Decides what becomes of `table`.
+/// Decides about `table`.
 #[must_use]
-pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choice {
+pub fn choose(selection: &TableSelection, table: &Table, around: Around<'_>) -> Choice {
     if !selection.wants(table.name()) || is_virtual(table) || shows_dictionaries(around.database_engine) {
         return Choice::LeftOut;
     }
@@ -286,7 +303,7 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
         return Choice::DataStays(StayReason::InKeeper);
     }
     if table.engine == "Distributed" {
-        // It stores nothing but what waits to be sent, and says that it stores data all the same.
+        // It stores only blocks that wait to be sent, and nevertheless reports that it stores data.
         let pending = around.pending.filter(|pending| pending.files > 0);
         return pending.map_or(Choice::DefinitionOnly, |pending| Choice::DataStays(StayReason::Pending(pending)));
     }
@@ -308,7 +325,7 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
         return Choice::DataStays(StayReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() });
     }
     let stores_data = table.has_own_data.unwrap_or_else(|| OTHERS_WITH_DATA.contains(&table.engine.as_str()));
-    // A view's own data lies in its inner table, which is a table of its own.
+    // A view's own data is in its inner table, which is a table of its own.
     if stores_data && !table.engine.ends_with("View") {
         Choice::DataStays(StayReason::Engine { engine: engine() })
     } else {
@@ -316,7 +333,8 @@ pub fn choose(selection: &Selection, table: &Table, around: Around<'_>) -> Choic
     }
 }
 
-/// A disk that is not local, of a table that has nothing on any other: by its parts, or, without parts, by its directories.
+/// The disk that is not local, for a table entirely on such disks, judged by its parts or, without parts, by its
+/// directories.
 fn only_disk_abroad<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option<&'a ForeignDisk<'a>> {
     let is_abroad = |disk: &str| foreign.iter().any(|other| other.name == disk);
     let has_none_here = if table.parts.is_empty() {
@@ -327,19 +345,21 @@ fn only_disk_abroad<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option
     foreign.first().filter(|_| has_none_here)
 }
 
-/// Whether a definition, as the server prints it, has the clause `UNIQUE KEY`. One that cannot be read has none: `FREEZE`
-/// then says so itself.
+/// Whether a definition, as the server prints it, has the clause `UNIQUE KEY`. A definition that cannot be parsed
+/// counts as one without: `FREEZE` then reports the problem itself.
 fn has_unique_key(definition: &str) -> bool {
-    // Most definitions need not be read for that.
+    // Most definitions need not be parsed for that.
     let may_have = definition.as_bytes().windows(6).any(|word| word.eq_ignore_ascii_case(b"UNIQUE"));
-    may_have && Definition::parse(definition).is_ok_and(|definition| definition.has_unique_key())
+    may_have && ParsedDefinition::parse(definition).is_ok_and(|definition| definition.has_unique_key())
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Around, Choice, DumpOptions, ForeignDisk, PendingBlocks, Selection, StayReason, WarningKind, choose};
+    use super::{
+        Around, Choice, DumpOptions, ForeignDisk, PendingBlocks, StayReason, TableSelection, WarningKind, choose,
+    };
     use crate::model::{DumpKind, Table, TableKey, TableName};
 
     fn table(name: (&str, &str), engine: &str) -> Table {
@@ -358,7 +378,7 @@ mod tests {
 
     fn choice(table: &Table, around: Around<'_>) -> Choice {
         let include = ["system.*", "a.*"].map(|pattern| pattern.parse().expect("a pattern")).to_vec();
-        choose(&Selection { include, ..Selection::default() }, table, around)
+        choose(&TableSelection { include, ..TableSelection::default() }, table, around)
     }
 
     #[test]
@@ -368,7 +388,7 @@ mod tests {
         assert_eq!(choice(&table(("system", "one"), "SystemOne"), none), Choice::LeftOut);
         let without_file = Table { metadata_path: PathBuf::new(), ..table(("system", "series"), "GenerateSeries") };
         assert_eq!(choice(&without_file, none), Choice::LeftOut);
-        // What somebody has made there has a definition.
+        // A table that a user has created there has a definition.
         assert_eq!(choice(&table(("system", "mine"), "View"), none), Choice::DefinitionOnly);
         let in_keeper = choice(&Table { has_own_data: Some(false), ..table(("a", "k"), "KeeperMap") }, none);
         assert_eq!(in_keeper, Choice::DataStays(StayReason::InKeeper));
@@ -381,7 +401,7 @@ mod tests {
     #[test]
     fn rows_that_cannot_be_frozen_are_dumped_as_far_as_that_is_allowed() {
         let all = |engine: &str, dumps: DumpOptions, around: Around<'_>| {
-            choose(&Selection { dumps, ..Selection::default() }, &table(("a", "t"), engine), around)
+            choose(&TableSelection { dumps, ..TableSelection::default() }, &table(("a", "t"), engine), around)
         };
         let (usual, none) = (DumpOptions::default(), Around::default());
         let off = DumpOptions { limit_bytes: 0, memory: true };
@@ -414,7 +434,7 @@ mod tests {
         let definition = "CREATE TABLE a.t (`k` UInt64) ENGINE = Join(ANY, LEFT, k) SETTINGS persistent = 0";
         let in_memory = Table { definition: definition.to_owned(), ..table(("a", "t"), "Join") };
         let stays = Choice::DataStays(StayReason::InMemory { rows: None });
-        assert_eq!(choose(&Selection::default(), &in_memory, none), stays);
+        assert_eq!(choose(&TableSelection::default(), &in_memory, none), stays);
     }
 
     #[test]

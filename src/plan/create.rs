@@ -1,79 +1,87 @@
-//! The plan of one `create`: what is frozen, what only has its definition kept, what stays behind.
+//! The plan of one `create`: which tables are frozen, which keep only their definition, and which data is left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    Catalog, DumpKind, Part, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase, UnlistedTable,
-    Warning, WarningKind, is_remote_database_engine,
+    Catalog, CatalogPart, Detachment, DumpKind, PartName, PartitionId, Table, TableName, Unlisted, UnlistedDatabase,
+    UnlistedTable, Warning, WarningKind, is_remote_database_engine,
 };
 
 use super::changed::split_freeze;
-use super::choose::{Around, Choice, ForeignDisk, Selection, StayReason, choose};
-use super::freeze::{RemoteParts, Scope, TableFreeze};
+use super::choose::{Around, Choice, ForeignDisk, StayReason, TableSelection, choose};
+use super::freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 use super::nearest::nearest;
 
-/// What one `create` does.
+/// The plan of one `create`.
 #[derive(Clone, Debug, Default)]
 pub struct CreatePlan {
     /// Tables whose parts are taken, by name.
     pub freeze: Vec<TableFreeze>,
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
-    /// Tables whose rows are taken in another way than by `FREEZE`, by name.
+    /// Tables whose rows are taken by other means than `FREEZE`, by name.
     pub dumps: Vec<TableDump>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
     pub left_behind: Vec<(Table, StayReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
     pub unlisted: Vec<UnlistedTable>,
-    /// All tables that the server does not list, those of which only the definition is kept too.
-    pub detached: BTreeSet<TableName>,
+    /// All tables that the server does not list, with how they are detached. Includes those of which only the
+    /// definition is kept.
+    pub detached: BTreeMap<TableName, Option<Detachment>>,
     /// Databases that the server does not list, of which the definition is kept.
     pub unlisted_databases: Vec<UnlistedDatabase>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
-    /// Names that were asked for and that nothing on the server has: patterns of tables, ids of partitions.
+    /// Requested names that match nothing on the server: patterns of tables, ids of partitions.
     pub unmatched: Vec<String>,
 }
 
 impl CreatePlan {
-    /// Adds what `create` says of a table once it is taken.
+    /// Requests the listed state of all tables.
+    pub fn want_listed(&mut self) {
+        for freeze in &mut self.freeze {
+            freeze.wants = WantedState::Listed;
+        }
+    }
+
+    /// Adds the warnings that `create` reports about a table once it is taken.
     pub fn foresee(&mut self) {
         self.warnings.extend(self.freeze.iter().filter_map(TableFreeze::warning));
     }
 }
 
-/// A table whose rows are taken in another way than by `FREEZE`.
+/// A table whose rows are taken by other means than `FREEZE`.
 #[derive(Clone, Debug)]
 pub struct TableDump {
     /// The table.
     pub table: Table,
-    /// How.
+    /// How they are taken.
     pub kind: DumpKind,
 }
 
-/// The warning about a table whose data stays behind; none where the selection accepts that.
+/// The warning about a table whose data is left out; `None` if the selection accepts that.
 #[must_use]
-pub fn data_left_warning(selection: &Selection, table: &Table, reason: &StayReason) -> Option<Warning> {
+pub fn data_left_warning(selection: &TableSelection, table: &Table, reason: &StayReason) -> Option<Warning> {
     let name = table.name();
     let message = format!("the data of {name} is not in the snapshot: {reason} (--accept takes this warning away)");
     (!selection.accepts(table)).then(|| Warning::of_table(reason.kind(), name, message))
 }
 
-/// Makes the plan. `foreign_disk` answers on which disk a directory is, if that is not a plain local one; `knows`, whether
-/// the last snapshot has a part of this name of the table.
+/// Makes the plan. `foreign_disk` returns the disk of a directory if it is not a plain local one. `knows` reports
+/// whether the last snapshot has a part of this name of the table.
 #[must_use]
 pub fn plan_create<'a>(
     catalog: &Catalog,
-    selection: &Selection,
+    selection: &TableSelection,
     foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
     knows: impl Fn(&Table, &PartName) -> bool,
 ) -> CreatePlan {
     let selection = &selection.resolved(&catalog.names());
     let mut plan = CreatePlan::default();
     for (name, reason) in catalog.unusable.iter().filter(|(name, _)| selection.wants(name)) {
-        // Such a name may be of any length.
+        // Such a name can have any length.
         let message = format!("{name:.400} is not in the snapshot: {reason}");
         plan.warnings.push(Warning::of_table(WarningKind::UnusableName, name, message));
     }
@@ -89,12 +97,14 @@ pub fn plan_create<'a>(
             Choice::Take if foreign.is_empty() => {
                 let scope = scope(selection, table);
                 let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
-                plan.freeze.push(TableFreeze { scope, freeze, remote: None, table: table.clone() });
+                let wants = WantedState::Current;
+                plan.freeze.push(TableFreeze { scope, freeze, remote: None, table: table.clone(), wants });
             }
             Choice::Take => {
                 let (table, remote) = split_tiers(selection, table, &foreign, &foreign_disk);
                 let scope = scope(selection, &table);
-                plan.freeze.push(TableFreeze { scope, freeze: Scope::Nothing, remote: Some(remote), table });
+                let (freeze, wants) = (FreezeScope::Nothing, WantedState::Current);
+                plan.freeze.push(TableFreeze { scope, freeze, remote: Some(remote), table, wants });
             }
             Choice::DefinitionOnly => plan.definitions.push(table.clone()),
             Choice::Dump(kind) => plan.dumps.push(TableDump { table: table.clone(), kind }),
@@ -123,14 +133,14 @@ pub fn plan_create<'a>(
     plan
 }
 
-fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan) {
+fn plan_unlisted(catalog: &Catalog, selection: &TableSelection, plan: &mut CreatePlan) {
     for unlisted in catalog.unlisted.iter().filter(|unlisted| selection.wants(unlisted.table.name())) {
         let UnlistedTable { table, reason, .. } = unlisted;
-        // What the server lists by now is looked at again before anything is said of it.
+        // A table that the server lists by now is read again before anything is reported about it.
         if !selection.accepts(table) && *reason != Unlisted::Since {
             plan.warnings.push(unlisted.warning());
         }
-        plan.detached.insert(table.name().clone());
+        plan.detached.insert(table.name().clone(), unlisted.detachment);
         if table.is_merge_tree() {
             plan.unlisted.push(unlisted.clone());
         } else {
@@ -163,11 +173,11 @@ fn plan_unlisted(catalog: &Catalog, selection: &Selection, plan: &mut CreatePlan
     }
 }
 
-fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec<String> {
+fn unmatched(catalog: &Catalog, selection: &TableSelection, plan: &CreatePlan) -> Vec<String> {
     let patterns = selection.include.iter().filter(|pattern| {
         let named = |table: &Table| pattern.matches(table.name());
         let is_unlisted = || catalog.unlisted.iter().any(|unlisted| named(&unlisted.table));
-        // What tables a remote database has is not known.
+        // The tables of a remote database are unknown.
         let remote = catalog.engines.iter().filter(|(_, engine)| is_remote_database_engine(engine));
         !catalog.tables.iter().any(named)
             && !is_unlisted()
@@ -181,16 +191,16 @@ fn unmatched(catalog: &Catalog, selection: &Selection, plan: &CreatePlan) -> Vec
     });
     let names: Vec<String> = catalog.tables.iter().map(|table| table.name().to_string()).collect();
     let patterns = patterns.map(|pattern| match nearest(pattern.as_str(), &names) {
-        // A name of the server's may be of any length.
+        // A name of the server's can have any length.
         Some(near) => format!("table {:?} (did you mean {near:.400}?)", pattern.as_str()),
         None => format!("table {:?}", pattern.as_str()),
     });
     patterns.chain(partitions.map(|partition| format!("partition {:?}", partition.0))).collect()
 }
 
-/// The table as far as it is on local disks, and the rest of it.
+/// The share of the table on local disks, and the rest.
 fn split_tiers<'a>(
-    selection: &Selection,
+    selection: &TableSelection,
     table: &Table,
     foreign: &[ForeignDisk<'_>],
     foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
@@ -200,7 +210,7 @@ fn split_tiers<'a>(
         is_accepted: selection.accepts(table),
         ..RemoteParts::default()
     };
-    let (local, there): (Vec<&Part>, Vec<&Part>) =
+    let (local, there): (Vec<&CatalogPart>, Vec<&CatalogPart>) =
         table.parts.iter().partition(|part| !foreign.iter().any(|disk| disk.name == part.disk));
     for part in there.into_iter().filter(|part| selection.wants_partition(&part.partition.of_data())) {
         remote.partitions.insert(part.partition.of_data());
@@ -216,15 +226,15 @@ fn split_tiers<'a>(
     (Table { data_paths, parts, ..table.clone() }, remote)
 }
 
-fn scope(selection: &Selection, table: &Table) -> Scope {
+fn scope(selection: &TableSelection, table: &Table) -> FreezeScope {
     let plain = || table.parts.iter().filter(|part| !part.name.is_patch());
     if plain().next().is_none() {
-        return Scope::Nothing;
+        return FreezeScope::Nothing;
     }
     if selection.partitions.is_empty() {
-        return Scope::Whole;
+        return FreezeScope::Whole;
     }
     let wanted: BTreeSet<PartitionId> =
         plain().map(|part| &part.partition).filter(|id| selection.wants_partition(id)).cloned().collect();
-    if wanted.is_empty() { Scope::Nothing } else { Scope::Partitions(wanted) }
+    if wanted.is_empty() { FreezeScope::Nothing } else { FreezeScope::Partitions(wanted) }
 }

@@ -1,23 +1,33 @@
-//! What of a table is to be in a snapshot, and what of that is frozen.
+//! Decides what of a table goes into a snapshot, and how much of that is frozen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Part, PartName, PartitionId, Table, Warning, WarningKind, count, size};
+use crate::model::{CatalogPart, PartName, PartitionId, Table, Warning, WarningKind, count, size};
 
-/// How much of a table is frozen.
+/// The state of a table that goes into the snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WantedState {
+    /// The state that its freeze finds, with the patch parts that exist right afterwards.
+    #[default]
+    Current,
+    /// The listed state: these parts, and no others.
+    Listed,
+}
+
+/// The scope of a freeze.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum FreezeScope {
     /// The whole table, by one statement.
     Whole,
-    /// These partitions, by a statement each.
+    /// These partitions, with one statement each.
     Partitions(BTreeSet<PartitionId>),
-    /// It has no part to freeze.
+    /// Nothing: it has no part to freeze.
     Nothing,
 }
 
-impl Scope {
-    /// Whether a part of this partition is to be in the snapshot.
+impl FreezeScope {
+    /// Whether parts of this partition go into the snapshot.
     #[must_use]
     pub fn covers(&self, partition: &PartitionId) -> bool {
         match self {
@@ -28,22 +38,22 @@ impl Scope {
     }
 }
 
-/// What a table has on disks that are not local: it is not taken.
+/// The share of a table on disks that are not local, which is not taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoteParts {
     /// The disks that the table may use, each with its type.
     pub disks: BTreeMap<String, String>,
-    /// The partitions of the parts there.
+    /// The partitions of those parts.
     pub partitions: BTreeSet<PartitionId>,
-    /// Parts, patch parts among them.
+    /// The number of parts, including patch parts.
     pub parts: u64,
-    /// Bytes in them, as the server counts them.
+    /// Their bytes, as reported by the server.
     pub bytes: u64,
-    /// Whether they may stay behind without a warning.
+    /// Whether they may be left out without a warning.
     pub is_accepted: bool,
 }
 
-/// Partitions that are named; of more the number is given.
+/// The largest number of partitions that a warning names; of more it gives only the number.
 const NAMED_PARTITIONS: usize = 10;
 
 impl fmt::Display for RemoteParts {
@@ -66,26 +76,34 @@ impl fmt::Display for RemoteParts {
 /// One table to take.
 #[derive(Clone, Debug)]
 pub struct TableFreeze {
-    /// The table as it was when the plan was made; of its parts and directories those on local disks.
+    /// The table as it was when the plan was made, with only those parts and directories that are on local disks.
     pub table: Table,
-    /// What it has besides, where it may use disks that are not local. Such a table is never frozen, for `FREEZE` would
-    /// make a shadow on those disks too, if only of a part that was moved there just then: its parts are linked from the
-    /// last snapshot or from their live directories.
+    /// Its other parts, if it may use disks that are not local. Such a table is never frozen, because `FREEZE` would
+    /// create a shadow on those disks too, even if only for a part that was moved there just then. Its parts are linked
+    /// from the last snapshot or from their live directories.
     pub remote: Option<RemoteParts>,
-    /// How much of it is to be in the snapshot.
-    pub scope: Scope,
-    /// What of that the server is asked to freeze; the other parts are linked from the last snapshot.
-    pub freeze: Scope,
+    /// The scope that goes into the snapshot.
+    pub scope: FreezeScope,
+    /// The scope that the server is asked to freeze; the other parts are linked from the last snapshot.
+    pub freeze: FreezeScope,
+    /// The state that goes into the snapshot.
+    pub wants: WantedState,
 }
 
 impl TableFreeze {
     /// A table whose parts are linked from its directories, and not frozen.
     #[must_use]
     pub fn linked(table: Table) -> Self {
-        Self { table, remote: None, scope: Scope::Whole, freeze: Scope::Nothing }
+        Self {
+            table,
+            remote: None,
+            scope: FreezeScope::Whole,
+            freeze: FreezeScope::Nothing,
+            wants: WantedState::Current,
+        }
     }
 
-    /// What the person should know of parts that are not taken.
+    /// The warning about parts that are not taken.
     #[must_use]
     pub fn warning(&self) -> Option<Warning> {
         let remote = self.remote.as_ref().filter(|remote| remote.parts > 0 && !remote.is_accepted)?;
@@ -94,15 +112,17 @@ impl TableFreeze {
         Some(Warning::of_table(WarningKind::DataLeftBehind, name, message))
     }
 
-    /// The parts that are to be taken, patch parts among them.
-    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+    /// The parts to take, including patch parts.
+    pub fn parts(&self) -> impl Iterator<Item = &CatalogPart> {
         self.table.parts.iter().filter(|part| self.covers(&part.name, &part.partition))
     }
 
-    /// Whether a patch part is to be taken: it belongs to the partition that it changes.
+    /// Whether to take a patch part that was not listed with the table: it belongs to the partition that it changes.
     #[must_use]
-    pub fn takes_patch(&self, name: &PartName) -> bool {
-        name.is_patch() && name.partition().is_none_or(|partition| self.covers(name, &partition))
+    pub fn takes_later_patch(&self, name: &PartName) -> bool {
+        self.wants == WantedState::Current
+            && name.is_patch()
+            && name.partition().is_none_or(|partition| self.covers(name, &partition))
     }
 
     fn covers(&self, name: &PartName, partition: &PartitionId) -> bool {
@@ -111,12 +131,12 @@ impl TableFreeze {
 
     /// Whether a part is linked from the last snapshot. A patch part never is: it is linked from the live table.
     #[must_use]
-    pub fn is_linked(&self, part: &Part) -> bool {
+    pub fn is_linked(&self, part: &CatalogPart) -> bool {
         !part.name.is_patch() && self.scope.covers(&part.partition) && !self.freeze.covers(&part.partition)
     }
 
     /// The parts that are linked from the last snapshot.
-    pub fn linked_parts(&self) -> impl Iterator<Item = &Part> {
+    pub fn linked_parts(&self) -> impl Iterator<Item = &CatalogPart> {
         self.table.parts.iter().filter(|part| self.is_linked(part))
     }
 }

@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// What was known when a snapshot was made.
+/// The figures recorded when a snapshot was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// When.
     pub time: DateTime<Utc>,
     /// Allocated bytes of its files that the snapshot before it did not have.
     pub written_bytes: u64,
-    /// Bytes taken on the filesystem, by whomever.
+    /// Bytes in use on the filesystem, by anyone.
     pub used_bytes: Option<u64>,
 }
 
@@ -18,21 +18,21 @@ pub struct Sample {
 pub struct Growth {
     /// The first and the last sample that it is made from.
     pub period: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// What snapshots had anew in a day.
+    /// Bytes per day that were new in snapshots.
     pub written_bytes_per_day: Option<f64>,
-    /// By how much the space that is taken grew in a day; less than 0 where it shrank.
+    /// Growth of the used space per day; negative if it shrank.
     pub used_bytes_per_day: Option<f64>,
-    /// Days until nothing is free, if that goes on; none where it does not grow.
+    /// Days until the filesystem is full at this rate; `None` if it does not grow.
     pub days_until_full: Option<f64>,
 }
 
-/// Older samples say little of today.
+/// Older samples are ignored.
 const WINDOW: TimeDelta = TimeDelta::days(30);
-/// A shorter time says nothing of a day.
+/// A shorter period is too short for a daily rate.
 const LEAST: TimeDelta = TimeDelta::hours(12);
 const SECONDS_A_DAY: f64 = 86_400.0;
 
-/// Growth as these samples show it, in whatever order they are. Those of the future count for nothing.
+/// The growth shown by these samples, in any order. Samples from the future are ignored.
 #[must_use]
 pub fn growth(samples: &[Sample], free_bytes: u64, now: DateTime<Utc>) -> Growth {
     let mut recent: Vec<Sample> = samples.iter().copied().filter(|sample| sample.time <= now).collect();
@@ -44,7 +44,7 @@ pub fn growth(samples: &[Sample], free_bytes: u64, now: DateTime<Utc>) -> Growth
         return Growth::default();
     }
     let day_of = |time: DateTime<Utc>| (time - first.time).as_seconds_f64() / SECONDS_A_DAY;
-    // The first one's were written before the period began.
+    // The bytes of the first sample were written before the period began.
     let written: f64 = recent.iter().skip(1).map(|sample| to_f64(sample.written_bytes)).sum();
     let used: Vec<(f64, f64)> =
         recent.iter().filter_map(|sample| Some((day_of(sample.time), to_f64(sample.used_bytes?)))).collect();
@@ -62,7 +62,7 @@ fn to_f64(bytes: u64) -> f64 {
     bytes as f64
 }
 
-/// The slope of the straight line that is nearest to these points (least squares).
+/// The slope of the regression line through these points (least squares).
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return None };
     if last.0 - first.0 < LEAST.as_seconds_f64() / SECONDS_A_DAY {
@@ -111,7 +111,7 @@ mod tests {
         let shrinking = [sample(0, 1, Some(100)), sample(2, 1, Some(50))];
         let found = growth(&shrinking, 1, at(3));
         assert!(found.used_bytes_per_day.is_some_and(|slope| slope < 0.0) && found.days_until_full.is_none());
-        // Without the journal: what the snapshots themselves say.
+        // Without the journal, from the snapshots themselves.
         let unused = [sample(0, 1, None), sample(1, 9, None)];
         let found = growth(&unused, 1, at(1));
         assert!(found.written_bytes_per_day.is_some() && found.used_bytes_per_day.is_none());

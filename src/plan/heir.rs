@@ -1,4 +1,4 @@
-//! What stands in the place of a table that is gone.
+//! Finds the successor of a table that is gone.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use crate::model::{Table, TableName};
 use super::create::CreatePlan;
 use super::freeze::TableFreeze;
 
-/// The table that a new plan has in the place of one that was dropped or renamed: of the same UUID, or of the same name
-/// (it was dropped and made again), or, where tables have no UUIDs, of the same engine under a name that was not
-/// `planned` before. Names that are known (`is_known`) are taken already.
+/// The table in a new plan that replaces one that was dropped or renamed: the one with the same UUID, or with the same
+/// name (it was recreated), or, for tables without UUIDs, with the same engine and a name that was not `planned`
+/// before. Names for which `is_known` is true are taken already.
 #[must_use]
 pub fn heir<'a>(
     gone: &Table,

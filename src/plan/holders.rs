@@ -1,11 +1,11 @@
-//! Sets of holders, each kept once.
+//! Interned sets of holders.
 
 use std::collections::HashMap;
 
-/// A set of holders: snapshots, or whatever else holds links, by their numbers.
+/// A set of holders, by number: snapshots, and everything else that holds links.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holders {
-    /// 64 holders a word; no zero word at the end.
+    /// 64 holders in each word, without zero words at the end.
     words: Vec<u64>,
 }
 
@@ -34,7 +34,7 @@ impl Holders {
         self.words.iter().zip(others).all(|(mine, others)| mine & !others == 0)
     }
 
-    /// The holders of both.
+    /// The union of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let (long, short) = if self.words.len() < other.words.len() { (other, self) } else { (self, other) };
@@ -45,13 +45,13 @@ impl Holders {
         union
     }
 
-    /// How many there are.
+    /// The number of holders.
     #[must_use]
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether there are none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)
@@ -88,7 +88,7 @@ impl SetId {
     }
 }
 
-/// Every set of holders that was met, once: millions of inodes have a few thousand of them between them.
+/// Every distinct set of holders, stored once: millions of inodes share a few thousand sets.
 #[derive(Clone, Debug, Default)]
 pub struct HolderSets {
     sets: Vec<Holders>,
@@ -98,7 +98,7 @@ pub struct HolderSets {
 }
 
 impl HolderSets {
-    /// The number of this set.
+    /// The number of this set; adds it if it is new.
     pub fn id(&mut self, holders: &Holders) -> SetId {
         if let Some(id) = self.ids.get(holders) {
             return *id;
@@ -109,7 +109,7 @@ impl HolderSets {
         id
     }
 
-    /// The set of that number.
+    /// The set with this number.
     #[must_use]
     pub fn set(&self, id: SetId) -> Option<&Holders> {
         self.sets.get(id.index())
@@ -119,12 +119,12 @@ impl HolderSets {
         self.sets.len()
     }
 
-    /// All of them, in the order of their numbers.
+    /// All sets, in the order of their numbers.
     pub(super) fn all(&self) -> &[Holders] {
         &self.sets
     }
 
-    /// The set with one holder more.
+    /// The set with one more holder.
     pub fn with(&mut self, id: SetId, holder: usize) -> SetId {
         if let Some(grown) = self.grown.get(&(id, holder)) {
             return *grown;

@@ -1,19 +1,19 @@
-//! What a person may have meant by a name that nothing has.
+//! Suggests a name that a person may have meant by one that does not exist.
 
-/// How alike two names must be, from 0 to 1, for one to be suggested for the other.
+/// The similarity, from 0 to 1, from which one name is suggested for another.
 const ALIKE: f64 = 0.82;
-/// Of names that one slip turns into each other: a letter wrong, missing, too many, or swapped with its neighbour.
-/// Nothing is more alike.
+/// The similarity of names that differ by one slip: a wrong, missing, additional or transposed letter. This is the
+/// highest similarity.
 const ONE_SLIP: f64 = 1.0;
 
-/// From 0 to 1, without regard to case.
+/// The similarity of two names, from 0 to 1, ignoring case.
 fn likeness(one: &str, other: &str) -> f64 {
     let (one, other) = (one.to_lowercase(), other.to_lowercase());
     let is_slip = one.len() > 2 && strsim::osa_distance(&one, &other) == 1;
     if is_slip { ONE_SLIP } else { strsim::jaro_winkler(&one, &other) }
 }
 
-/// The candidate that `name` is most like, if one is like it at all.
+/// The candidate most similar to `name`, if any is similar enough.
 #[must_use]
 pub fn nearest<T: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = T>) -> Option<T> {
     let rated = candidates.into_iter().map(|candidate| (likeness(name, candidate.as_ref()), candidate));

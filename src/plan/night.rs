@@ -1,10 +1,13 @@
-//! Decisions of an unattended run: which exit code it has, whether nights were missed, how long to wait for a server.
+//! Decisions of an unattended run: its exit code, whether nights were missed, how long to wait for a server.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// Exit codes from the worst to the best. An unknown one is as bad as a failure.
+/// The exit code of a plan that a guard refused.
+pub const GUARD_REFUSED: u8 = 13;
+
+/// Exit codes from the worst to the best. An unknown one counts as a failure.
 const SEVERITY: [u8; 11] = [143, 130, 129, 12, 1, 10, 11, 2, 13, 3, 0];
 
 fn rank(code: u8) -> usize {
@@ -12,7 +15,7 @@ fn rank(code: u8) -> usize {
     of(code).or_else(|| of(1)).unwrap_or(0)
 }
 
-/// The exit code of a run of several steps: that of the worst of them, 0 where there was none.
+/// The exit code of a run of several steps: that of the worst step, or 0 without steps.
 #[must_use]
 pub fn worst_code(codes: impl IntoIterator<Item = u8>) -> u8 {
     codes.into_iter().min_by_key(|code| rank(*code)).unwrap_or(0)
@@ -21,14 +24,14 @@ pub fn worst_code(codes: impl IntoIterator<Item = u8>) -> u8 {
 /// Nights without a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// When the newest snapshot was made before this run.
+    /// When the newest snapshot before this run was made.
     pub since: DateTime<Utc>,
-    /// How many runs should have made one since then, this one not counted.
+    /// The number of runs that should have made one since then, not counting this one.
     pub runs: u64,
 }
 
-/// Tells whether runs were missed, where one is expected `every` so often. A run that is late by less than half of
-/// that was not missed.
+/// Returns the missed runs, if one is expected every `every`. A run that is late by less than half of that was not
+/// missed.
 #[must_use]
 pub fn missed(newest: Option<DateTime<Utc>>, now: DateTime<Utc>, every: Duration) -> Option<Missed> {
     let since = newest?;
@@ -41,8 +44,8 @@ pub fn missed(newest: Option<DateTime<Utc>>, now: DateTime<Utc>, every: Duration
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// How long to wait before the next attempt: twice as long each time, a minute at most. `None` once `waited` has used
-/// up the `patience`.
+/// How long to wait before the next attempt: twice as long each time, at most a minute. `None` once `waited` exceeds
+/// the `patience`.
 #[must_use]
 pub fn next_wait(attempt: u32, waited: Duration, patience: Duration) -> Option<Duration> {
     let wait = FIRST_WAIT.saturating_mul(1 << attempt.min(6)).min(LONGEST_WAIT);

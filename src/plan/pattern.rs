@@ -1,4 +1,4 @@
-//! Patterns that name tables: `database.table`, with globs on both sides of a dot.
+//! Patterns for table names: `database.table`, with globs on both sides of a dot.
 
 use std::str::FromStr;
 
@@ -6,33 +6,34 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::model::TableName;
 
-/// `db.glob`. `*`, `?`, `[…]` and `{…}` as in a shell; `*` also matches dots and slashes.
+/// A pattern `db.glob`, with `*`, `?`, `[…]` and `{…}` as in a shell; `*` also matches dots and slashes.
 ///
-/// Names of databases and of tables may have dots themselves: the text is split at each of its dots in turn, and names the
-/// tables of all these readings. A backslash before a dot, and backquotes around a name, say that the dot is none to split
-/// at: `a\.b.c` and `` `a.b`.c `` are the table `c` of the database `a.b`. What stands in backquotes is a name and no glob.
+/// Names of databases and of tables may contain dots themselves: the text is split at each of its dots in turn, and
+/// matches the tables of all these readings. A backslash before a dot, and backquotes around a name, prevent a split at
+/// that dot: `a\.b.c` and `` `a.b`.c `` are the table `c` of the database `a.b`. Text in backquotes is a name and no
+/// glob.
 #[derive(Clone, Debug)]
 pub struct TablePattern {
     text: String,
-    readings: Vec<Reading>,
+    readings: Vec<PatternSplit>,
 }
 
 /// One way to split a pattern.
 #[derive(Clone, Debug)]
-struct Reading {
-    database: Side,
-    table: Side,
+struct PatternSplit {
+    database: NamePattern,
+    table: NamePattern,
 }
 
-/// What a pattern says of a database's name, or of a table's.
+/// The pattern for the name of a database or a table.
 #[derive(Clone, Debug)]
-struct Side {
-    /// As it was given.
+struct NamePattern {
+    /// The original text.
     text: String,
     glob: GlobMatcher,
 }
 
-/// A text is not a pattern for tables.
+/// A text is not a table pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} does not name tables: {reason}")]
 pub struct InvalidTablePattern {
@@ -40,7 +41,7 @@ pub struct InvalidTablePattern {
     reason: String,
 }
 
-impl Side {
+impl NamePattern {
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("both the database and the table must be named".to_owned());
@@ -60,7 +61,7 @@ impl Side {
         Self { text: format!("`{}`", name.replace('\\', r"\\").replace('`', r"\`")), glob }
     }
 
-    /// The text with a backslash before each dot of it.
+    /// The text with a backslash before each of its dots.
     fn without_plain_dots(&self) -> String {
         if quoted(&self.text).is_some_and(|quoted| quoted.len() == self.text.len()) {
             return self.text.clone();
@@ -79,30 +80,31 @@ impl Side {
 }
 
 impl TablePattern {
-    /// Whether the pattern names this table.
+    /// Whether the pattern matches this table.
     #[must_use]
     pub fn matches(&self, name: &TableName) -> bool {
-        let is_named = |reading: &Reading| {
+        let is_named = |reading: &PatternSplit| {
             reading.database.glob.is_match(&name.database) && reading.table.glob.is_match(&name.table)
         };
         self.readings.iter().any(is_named)
     }
 
-    /// Whether the pattern names tables of this database.
+    /// Whether the pattern matches tables of this database.
     #[must_use]
     pub fn matches_database(&self, database: &str) -> bool {
         self.readings.iter().any(|reading| reading.database.glob.is_match(database))
     }
 
-    /// The pattern of this one table, whatever stands in its name.
+    /// The pattern that matches exactly this table, whatever its name contains.
     #[must_use]
     pub fn exactly(name: &TableName) -> Self {
-        let reading = Reading { database: Side::exactly(&name.database), table: Side::exactly(&name.table) };
+        let reading =
+            PatternSplit { database: NamePattern::exactly(&name.database), table: NamePattern::exactly(&name.table) };
         Self { text: format!("{}.{}", reading.database.text, reading.table.text), readings: vec![reading] }
     }
 
-    /// The patterns as they apply to these tables: a text that is the name of one, or of several, names these alone, whatever
-    /// it says as a glob. `t[1]` can be a table.
+    /// The patterns as they apply to these tables: a text that is the exact name of one or several tables matches only
+    /// these, even if it is a glob. `t[1]` can be a table.
     #[must_use]
     pub fn resolve<'a>(patterns: &[Self], names: &(impl Iterator<Item = &'a TableName> + Clone)) -> Vec<Self> {
         let resolve = |pattern: &Self| {
@@ -113,37 +115,38 @@ impl TablePattern {
         patterns.iter().flat_map(resolve).collect()
     }
 
-    /// Whether the pattern asks for the server's own database by name.
+    /// Whether the pattern contains the name of the server's own database.
     #[must_use]
     pub fn names_system(&self) -> bool {
         self.text.starts_with("system.") || self.text.starts_with("`system`.")
     }
 
-    /// The pattern as it was given.
+    /// The original text of the pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The pattern as texts that can be split in one way only: for records, which [`TablePattern::recorded`] reads.
+    /// The pattern as texts that can be split in only one way: for records, which [`TablePattern::recorded`] reads.
     #[must_use]
     pub fn to_record(&self) -> Vec<String> {
-        let text = |reading: &Reading| {
+        let text = |reading: &PatternSplit| {
             format!("{}.{}", reading.database.without_plain_dots(), reading.table.without_plain_dots())
         };
         self.readings.iter().map(text).collect()
     }
 
-    /// Reads a pattern of a record: it is split at its first dot only, as records have always been.
+    /// Parses a pattern from a record: it is split only at its first dot, as records have always been.
     ///
     /// # Errors
-    /// If it names no tables.
+    /// If it is not a table pattern.
     pub fn recorded(text: &str) -> Result<Self, InvalidTablePattern> {
         let dot = dots(text).next();
         Self::split_at(text, dot.into_iter())
     }
 
-    /// Reads a text that is split at these bytes of it. Ways to split it that are no globs are none; there must be another.
+    /// Parses a text that is split at these byte offsets. Splits that give no valid globs are ignored; at least one
+    /// must remain.
     fn split_at(text: &str, dots: impl Iterator<Item = usize>) -> Result<Self, InvalidTablePattern> {
         let invalid = |reason: String| InvalidTablePattern { text: text.to_owned(), reason };
         if is_nested_too_deeply(text) {
@@ -155,8 +158,8 @@ impl TablePattern {
                 return Err(invalid(format!("it has more than {DOTS_LIMIT} dots: write names in backquotes")));
             }
             let (database, table) = (text.get(..dot).unwrap_or_default(), text.get(dot + 1..).unwrap_or_default());
-            match (Side::parse(database), Side::parse(table)) {
-                (Ok(database), Ok(table)) => readings.push(Reading { database, table }),
+            match (NamePattern::parse(database), NamePattern::parse(table)) {
+                (Ok(database), Ok(table)) => readings.push(PatternSplit { database, table }),
                 (Err(reason), _) | (_, Err(reason)) => {
                     refused.get_or_insert(reason);
                 }
@@ -170,10 +173,10 @@ impl TablePattern {
     }
 }
 
-/// More dots than anyone's names have: each is another way to read a pattern.
+/// More dots than names have in practice: each adds one reading of a pattern.
 const DOTS_LIMIT: usize = 32;
 
-/// The name in backquotes with which a text begins, quotes included: nothing where no dot and no end follows it.
+/// The backquoted name at the start of a text, including the quotes; `None` unless a dot or the end follows it.
 fn quoted(text: &str) -> Option<&str> {
     let mut escaped = false;
     let end = text.strip_prefix('`')?.char_indices().find_map(|(index, letter)| {
@@ -196,7 +199,7 @@ fn unquote(quoted: &str) -> String {
     name
 }
 
-/// Where a text can be split: its dots, but those behind a backslash and those in backquotes.
+/// The offsets at which a text can be split: its dots, except those after a backslash and in backquotes.
 fn dots(text: &str) -> impl Iterator<Item = usize> {
     let (mut position, mut is_begin) = (0, true);
     std::iter::from_fn(move || {
@@ -221,10 +224,10 @@ fn dots(text: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Braces in braces: more than anyone writes, and few enough for what reads them one within the other.
+/// The largest nesting depth of braces: more than people write, and little enough for a recursive parser.
 const NESTING_LIMIT: usize = 32;
 
-/// How many braces stand open at once, at most.
+/// The largest number of braces open at the same time.
 fn nesting(text: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for letter in text.bytes() {
@@ -238,7 +241,7 @@ fn nesting(text: &str) -> usize {
     most
 }
 
-/// Whether braces stand in each other more often than anyone writes it.
+/// Whether braces are nested too deeply.
 pub(super) fn is_nested_too_deeply(text: &str) -> bool {
     nesting(text) > NESTING_LIMIT
 }
@@ -278,7 +281,7 @@ mod tests {
         {
             assert_eq!(matches("a.b.c", database, table), is_named, "{database} {table}");
         }
-        // What says where the dot is names one of them.
+        // A pattern that marks the separating dot means one of them.
         for (pattern, database, table) in [
             (r"a\.b.c", "a.b", "c"),
             (r"a.b\.c", "a", "b.c"),

@@ -1,4 +1,4 @@
-//! What a person writes to name a snapshot: an id, an unambiguous beginning of one, a name, `latest`, `latest~N`.
+//! The ways to name a snapshot: an id, an unambiguous prefix of one, a label, `latest`, `latest~N`.
 
 use std::str::FromStr;
 
@@ -11,46 +11,46 @@ use super::nearest::nearest;
 pub enum SnapshotReference {
     /// The N-th made before the newest; 0 is the newest.
     Latest(usize),
-    /// A complete id. It matches itself alone.
+    /// A complete id. It matches only itself.
     Id(SnapshotId),
     /// The beginning of an id.
     Prefix(String),
-    /// A name that one snapshot has.
+    /// The label of exactly one snapshot.
     Name(String),
 }
 
-/// A snapshot that may be meant.
+/// A candidate snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
+pub struct NamedSnapshot<'a> {
     /// Its id.
     pub id: SnapshotId,
-    /// Its name, if it has one.
+    /// Its label, if it has one.
     pub name: Option<&'a str>,
 }
 
-/// A SNAPSHOT argument names no snapshot, or more than one.
+/// A SNAPSHOT argument matches no snapshot, or more than one.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    /// The text can be no reference.
+    /// The text cannot be a reference.
     #[error("{text:?} names no snapshot: write an id, the beginning of one, a name, latest or latest~N")]
     Invalid {
         /// What was given.
         text: String,
     },
-    /// No snapshot has such an id.
+    /// No snapshot has this id.
     #[error("no snapshot {text:?}")]
     NotFound {
         /// What was given.
         text: String,
-        /// The id that is most like it, if one is.
+        /// The most similar id, if one is similar enough.
         nearest: Option<SnapshotId>,
     },
-    /// No snapshot has such a name.
+    /// No snapshot has this label.
     #[error("no snapshot has the name {text:?}")]
     NoSuchName {
         /// What was given.
         text: String,
-        /// The name that is most like it, if one is.
+        /// The most similar label, if one is similar enough.
         nearest: Option<String>,
     },
     /// The snapshot was removed.
@@ -59,30 +59,30 @@ pub enum ReferenceError {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// There is none at all.
+    /// The repository has no snapshots.
     #[error("there are no snapshots yet")]
     None,
-    /// There are fewer snapshots.
+    /// The repository has too few snapshots.
     #[error("latest~{back} goes further back than the {count} snapshots that there are")]
     TooFarBack {
-        /// How far back was asked.
+        /// The requested distance.
         back: usize,
-        /// How many snapshots there are.
+        /// The number of snapshots.
         count: usize,
     },
-    /// More than one snapshot begins so.
+    /// More than one snapshot id begins with this text.
     #[error("{text:?} is the beginning of {count} snapshots, {first} and {second} among them")]
     Ambiguous {
         /// What was given.
         text: String,
-        /// How many snapshots begin so.
+        /// The number of such snapshots.
         count: usize,
         /// One of them.
         first: SnapshotId,
         /// Another one.
         second: SnapshotId,
     },
-    /// More than one snapshot has this name.
+    /// More than one snapshot has this label.
     #[error("{text:?} is the name of {} snapshots: {}", .ids.len(), listed(.ids))]
     AmbiguousName {
         /// What was given.
@@ -92,7 +92,7 @@ pub enum ReferenceError {
     },
 }
 
-/// So many ids are listed, the newest.
+/// The number of ids that are listed, the newest.
 const LISTED: usize = 10;
 
 fn listed(ids: &[SnapshotId]) -> String {
@@ -101,7 +101,7 @@ fn listed(ids: &[SnapshotId]) -> String {
     format!("{older}{}", newest.join(", "))
 }
 
-/// Whether an id can begin so.
+/// Whether an id can begin with this text.
 fn begins_an_id(text: &str) -> bool {
     const SHAPE: &[u8] = b"dddd-dd-ddTddddddZ-";
     let is_as = |(byte, shape): (u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == *shape };
@@ -109,14 +109,13 @@ fn begins_an_id(text: &str) -> bool {
     !text.is_empty() && head.bytes().zip(SHAPE).all(is_as) && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What follows `latest` in a text that is `latest` or begins with `latest~`: nothing, or what stands behind the tilde.
+/// The rest of a text that is `latest` or begins with `latest~`: empty, or the text after the tilde.
 fn latest(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("latest")?;
     if rest.is_empty() { Some("0") } else { rest.strip_prefix('~') }
 }
 
-/// Whether a name could not be told from another way to name a snapshot: it reads as `latest`, as an id, or as the beginning
-/// of one.
+/// Whether a label could be mistaken for another way to name a snapshot: for `latest`, an id, or a prefix of one.
 #[must_use]
 pub fn is_reserved_name(text: &str) -> bool {
     latest(text).is_some() || begins_an_id(text)
@@ -140,12 +139,12 @@ impl FromStr for SnapshotReference {
 }
 
 impl SnapshotReference {
-    /// Finds the snapshot among those that may be meant, which stand in the order in which they were made, the newest last.
+    /// Finds the snapshot among these candidates, which are in the order in which they were made, the newest last.
     ///
     /// # Errors
-    /// If the reference names none or more than one of them.
-    pub fn resolve(&self, known: &[Known<'_>]) -> Result<SnapshotId, ReferenceError> {
-        let matching = |is_meant: &dyn Fn(&Known<'_>) -> bool| -> Vec<SnapshotId> {
+    /// If the reference matches none or more than one of them.
+    pub fn resolve(&self, known: &[NamedSnapshot<'_>]) -> Result<SnapshotId, ReferenceError> {
+        let matching = |is_meant: &dyn Fn(&NamedSnapshot<'_>) -> bool| -> Vec<SnapshotId> {
             known.iter().filter(|known| is_meant(known)).map(|known| known.id).collect()
         };
         match self {
@@ -177,17 +176,17 @@ impl SnapshotReference {
     }
 }
 
-fn not_found(text: &str, known: &[Known<'_>]) -> ReferenceError {
+fn not_found(text: &str, known: &[NamedSnapshot<'_>]) -> ReferenceError {
     ReferenceError::NotFound { text: text.to_owned(), nearest: nearest_id(text, known) }
 }
 
-fn no_such_name(text: &str, known: &[Known<'_>]) -> ReferenceError {
+fn no_such_name(text: &str, known: &[NamedSnapshot<'_>]) -> ReferenceError {
     let names = known.iter().filter_map(|known| known.name).chain(["latest"]);
     ReferenceError::NoSuchName { text: text.to_owned(), nearest: nearest(text, names).map(ToOwned::to_owned) }
 }
 
-fn nearest_id(text: &str, known: &[Known<'_>]) -> Option<SnapshotId> {
-    // A beginning that fits none is compared with as much of each id.
+fn nearest_id(text: &str, known: &[NamedSnapshot<'_>]) -> Option<SnapshotId> {
+    // A prefix that matches no id is compared with the beginning of each id.
     let beginning = |id: SnapshotId| id.to_string().chars().take(text.chars().count().max(4)).collect::<String>();
     let found = nearest(text, known.iter().map(|known| beginning(known.id)))?;
     known.iter().rev().map(|known| known.id).find(|id| beginning(*id) == found)
@@ -195,7 +194,7 @@ fn nearest_id(text: &str, known: &[Known<'_>]) -> Option<SnapshotId> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Known, ReferenceError, SnapshotReference, is_reserved_name};
+    use super::{NamedSnapshot, ReferenceError, SnapshotReference, is_reserved_name};
 
     const SNAPSHOTS: [(&str, Option<&str>); 4] = [
         ("2026-11-21T020000Z", Some("release")),
@@ -206,8 +205,8 @@ mod tests {
 
     fn resolve_without(gone: &str, text: &str) -> Result<String, ReferenceError> {
         let known = SNAPSHOTS.iter().filter(|(id, _)| *id != gone);
-        let known: Vec<Known<'_>> =
-            known.map(|(id, name)| Known { id: id.parse().expect("a valid id"), name: *name }).collect();
+        let known: Vec<NamedSnapshot<'_>> =
+            known.map(|(id, name)| NamedSnapshot { id: id.parse().expect("a valid id"), name: *name }).collect();
         text.parse::<SnapshotReference>()?.resolve(&known).map(|id| id.to_string())
     }
 

@@ -1,11 +1,11 @@
-//! `--rename 'a.b=c.d'` and `--rename-db a=b`: the names that tables get when they come back.
+//! `--rename 'a.b=c.d'` and `--rename-db a=b`: the new names of restored tables.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::model::TableName;
 
-/// A text is no rename.
+/// A text is not a rename.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} renames nothing: write {wanted}; a backslash stands before a dot or an equals sign that is part of a name"
@@ -15,14 +15,14 @@ pub struct InvalidRename {
     wanted: &'static str,
 }
 
-/// One table under another name.
+/// A new name for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableRename {
     from: TableName,
     to: TableName,
 }
 
-/// All tables of a database in another one.
+/// A new database for all tables of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseRename {
     from: String,
@@ -30,14 +30,20 @@ pub struct DatabaseRename {
 }
 
 impl TableRename {
-    /// This table under that name.
+    /// Creates a rename from one name to another.
     #[must_use]
     pub fn new(from: TableName, to: TableName) -> Self {
         Self { from, to }
     }
 }
 
-/// Splits at the first `mark` that no backslash precedes, and takes the backslashes away.
+/// The two sides of a rename. A second equals sign must have a backslash: which of the two separates the sides would be
+/// a guess.
+fn sides(text: &str) -> Option<(&str, &str)> {
+    split(text, '=').filter(|(_, to)| split(to, '=').is_none())
+}
+
+/// Splits at the first `mark` without a preceding backslash, and removes the backslashes.
 fn split(text: &str, mark: char) -> Option<(&str, &str)> {
     let mut escaped = false;
     let at = text.char_indices().find_map(|(index, letter)| {
@@ -52,7 +58,7 @@ fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        // Before any other letter a backslash is one of the name's.
+        // Before any other letter a backslash belongs to the name.
         let is_escape = letter == '\\' && letters.as_str().starts_with(['.', '=', '\\']);
         plain.push(if is_escape { letters.next().unwrap_or(letter) } else { letter });
     }
@@ -68,7 +74,7 @@ impl FromStr for TableRename {
     type Err = InvalidRename;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = split(text, '=').and_then(|(from, to)| Some(Self { from: table(from)?, to: table(to)? }));
+        let parsed = sides(text).and_then(|(from, to)| Some(Self { from: table(from)?, to: table(to)? }));
         parsed.ok_or_else(|| InvalidRename { text: text.to_owned(), wanted: "database.table=database.table" })
     }
 }
@@ -77,7 +83,7 @@ impl FromStr for DatabaseRename {
     type Err = InvalidRename;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = split(text, '=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+        let parsed = sides(text).filter(|(from, to)| !from.is_empty() && !to.is_empty());
         parsed
             .map(|(from, to)| Self { from: plain(from), to: plain(to) })
             .ok_or_else(|| InvalidRename { text: text.to_owned(), wanted: "database=database" })
@@ -92,7 +98,7 @@ pub struct Renames {
 }
 
 impl Renames {
-    /// These renames; that of a table goes before that of its database.
+    /// Combines these renames; that of a table takes precedence over that of its database.
     #[must_use]
     pub fn new(tables: Vec<TableRename>, databases: Vec<DatabaseRename>) -> Self {
         Self {
@@ -113,26 +119,26 @@ impl Renames {
         self.tables.is_empty() && self.databases.is_empty()
     }
 
-    /// Whether a table is renamed by itself.
+    /// Whether this table itself is renamed.
     #[must_use]
     pub fn names_table(&self, table: &TableName) -> bool {
         self.tables.contains_key(table)
     }
 
-    /// The name that a database gets.
+    /// The new name of a database.
     #[must_use]
     pub fn database(&self, name: &str) -> String {
         self.databases.get(name).cloned().unwrap_or_else(|| name.to_owned())
     }
 
-    /// The name that a table gets.
+    /// The new name of a table.
     #[must_use]
     pub fn table(&self, name: &TableName) -> TableName {
         let renamed = self.tables.get(name).cloned();
         renamed.unwrap_or_else(|| TableName::new(self.database(&name.database), name.table.clone()))
     }
 
-    /// The names that are to be renamed and that nothing among `tables` and `databases` has.
+    /// The names to be renamed that match nothing in `tables` and `databases`.
     #[must_use]
     pub fn unmatched(&self, tables: &[TableName], databases: &[&str]) -> Vec<String> {
         let of_tables = self.tables.keys().filter(|name| !tables.contains(name)).map(|name| format!("table {name}"));
@@ -171,11 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn names_with_equals_signs_are_written_with_backslashes_on_either_side() {
+        let rename: TableRename = r"a\=b.c\=d=e\=f.g\.h\=\=".parse().expect("a rename");
+        assert_eq!((&rename.from, &rename.to), (&TableName::new("a=b", "c=d"), &TableName::new("e=f", "g.h==")));
+        let rename: DatabaseRename = r"a\=b=c\=".parse().expect("a rename");
+        assert_eq!((rename.from.as_str(), rename.to.as_str()), ("a=b", "c="));
+    }
+
+    #[test]
     fn other_texts_are_refused() {
-        for text in ["", "a.b", "a=b", "a.b=", "=a.b", ".b=c.d", "a.=c.d", r"a\.b=c.d"] {
+        for text in ["", "a.b", "a=b", "a.b=", "=a.b", ".b=c.d", "a.=c.d", r"a\.b=c.d", "a.b=x=c.d", "a.b=c.d=e"] {
             assert!(text.parse::<TableRename>().is_err(), "{text}");
         }
-        for text in ["", "a", "=a", "a="] {
+        for text in ["", "a", "=a", "a=", "a=b=c"] {
             assert!(text.parse::<DatabaseRename>().is_err(), "{text}");
         }
     }

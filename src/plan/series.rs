@@ -1,4 +1,4 @@
-//! Series: the snapshots of one selection, which ones of them lack a table, and which series is the main one.
+//! Series: the snapshots of one selection, which of them are incomplete, and which series is the main one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::TableName;
 
-use super::choose::Selection;
+use super::choose::TableSelection;
 use super::pattern::TablePattern;
 
-/// A selection, normalised: equal for selections that differ only in order, in repetition, or by a pattern for all tables.
+/// A normalized selection: equal for selections that differ only in order, in repetition, or by a pattern for all
+/// tables.
 ///
-/// Its text is the name of the series: `all`, `only shop.customers`, `without *.tmp`,
-/// `only shop.* without shop.log partition 202611`.
+/// Its text is the name of the series: `all`, `only shop.customers`, `without *.tmp`, `only shop.* without shop.log
+/// partition 202611`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesKey {
     include: Vec<String>,
@@ -21,7 +22,7 @@ pub struct SeriesKey {
     partitions: Vec<String>,
 }
 
-/// What a pattern for all tables looks like. It stands for no table of the server's own database.
+/// The pattern for all tables. It matches no table of the server's own database.
 const EVERY_TABLE: &str = "*.*";
 
 fn sorted<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
@@ -32,7 +33,7 @@ fn sorted<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
 }
 
 impl SeriesKey {
-    /// The series of what was asked for: patterns of tables to take and to leave out, and ids of partitions.
+    /// The series of a selection: patterns of tables to include and to exclude, and ids of partitions.
     #[must_use]
     pub fn new<T: Into<String>>(
         include: impl IntoIterator<Item = T>,
@@ -49,22 +50,22 @@ impl SeriesKey {
         Self { include, exclude: sorted(exclude), partitions: sorted(partitions) }
     }
 
-    /// Whether nothing was selected: all tables with all partitions are in its snapshots.
+    /// Whether nothing was selected, so that its snapshots have all tables with all partitions.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether snapshots of this series have all that those of the other one have of a table: not where only some
-    /// partitions were asked for, unless the same ones were.
+    /// Whether snapshots of this series have everything of a table that those of the other one have: not if only some
+    /// partitions were selected, unless the same ones were.
     #[must_use]
     pub fn has_whole_tables_of(&self, other: &Self) -> bool {
         self.partitions.is_empty() || self.partitions == other.partitions
     }
 }
 
-impl From<&Selection> for SeriesKey {
-    fn from(selection: &Selection) -> Self {
+impl From<&TableSelection> for SeriesKey {
+    fn from(selection: &TableSelection) -> Self {
         Self::new(
             selection.include.iter().map(TablePattern::as_str),
             selection.exclude.iter().map(TablePattern::as_str),
@@ -73,7 +74,7 @@ impl From<&Selection> for SeriesKey {
     }
 }
 
-/// The name of the series: equal for equal series only.
+/// The name of the series; only equal series have equal names.
 impl fmt::Display for SeriesKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut texts = Vec::new();
@@ -87,32 +88,32 @@ impl fmt::Display for SeriesKey {
     }
 }
 
-/// A pattern with quotes around it where it has something that stands between patterns.
+/// A pattern, quoted if it contains a separator of patterns.
 fn quoted(pattern: &str) -> String {
     let is_plain = |letter: char| !letter.is_whitespace() && !letter.is_control() && !matches!(letter, ',' | '"');
     if !pattern.is_empty() && pattern.chars().all(is_plain) { pattern.to_owned() } else { format!("{pattern:?}") }
 }
 
-/// A snapshot that can be read, as far as its series is concerned.
+/// The facts about a readable snapshot that concern its series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
     /// Its series.
     pub key: &'a SeriesKey,
-    /// How many tables it has with their data.
+    /// The number of its tables with data.
     pub tables: u64,
-    /// How many tables it was to have and has not: they were skipped.
+    /// The number of tables that were skipped.
     pub skipped: u64,
-    /// The tables of which it has the definition only because their data could not be taken, but for those that were
-    /// accepted so.
+    /// The tables of which it has only the definition because their data could not be taken, except for those for which
+    /// that was accepted.
     pub left: &'a [TableName],
 }
 
-/// Which snapshots are incomplete, of all that can be read, in the order in which they were made.
+/// Decides which snapshots are incomplete, among all readable ones in the order in which they were made.
 ///
-/// A snapshot is incomplete if a table was skipped; if the newest complete one of its series has the data of a table whose
-/// data was left behind; or if it has no table at all and that one has some. A table that is gone from the server makes
-/// none incomplete, nor does one whose data never could be taken. `took` answers whether the snapshot at a place in the list
-/// has the data of a table; it is asked seldom.
+/// A snapshot is incomplete if a table was skipped; if it left out the data of a table that the newest complete one of
+/// its series has; or if it has no table at all while that one has some. A table that was removed from the server makes
+/// none incomplete, nor does one whose data could never be taken. `took` returns whether the snapshot at an index has
+/// the data of a table; it is called rarely.
 #[must_use]
 pub fn incomplete(members: &[Member<'_>], mut took: impl FnMut(usize, &TableName) -> bool) -> Vec<bool> {
     let mut newest: BTreeMap<&SeriesKey, usize> = BTreeMap::new();
@@ -132,18 +133,18 @@ pub fn incomplete(members: &[Member<'_>], mut took: impl FnMut(usize, &TableName
     lacks
 }
 
-/// A series as the choice of the main one sees it.
-struct Standing<'a> {
+/// A series as a candidate for the main one.
+struct SeriesStanding<'a> {
     key: &'a SeriesKey,
     /// Tables of its newest complete snapshot.
     tables: u64,
-    /// Where that stands in the list.
+    /// The index of that snapshot in the list.
     place: usize,
 }
 
-/// The main series: that of the configured selection, or, where none is configured, the one without a selection. As long as
-/// it has no complete snapshot, the one before it: that of `latest`, the snapshot that the link of this name names, where a
-/// selection is configured; else the one without a selection, else the one whose newest complete snapshot has the most
+/// The main series: that of the configured selection, or, if none is configured, the one without a selection. While it
+/// has no complete snapshot, the previous one remains: if a selection is configured, the series of the snapshot that
+/// the `latest` link names; else the one without a selection, else the one whose newest complete snapshot has the most
 /// tables.
 #[must_use]
 pub fn main_series(
@@ -152,10 +153,10 @@ pub fn main_series(
     configured: Option<&SeriesKey>,
     latest: Option<usize>,
 ) -> SeriesKey {
-    let mut standing: BTreeMap<&SeriesKey, Standing<'_>> = BTreeMap::new();
+    let mut standing: BTreeMap<&SeriesKey, SeriesStanding<'_>> = BTreeMap::new();
     for (place, (member, lacks)) in members.iter().zip(incomplete).enumerate() {
         if !lacks {
-            standing.insert(member.key, Standing { key: member.key, tables: member.tables, place });
+            standing.insert(member.key, SeriesStanding { key: member.key, tables: member.tables, place });
         }
     }
     let everything = SeriesKey::default();
@@ -166,21 +167,21 @@ pub fn main_series(
     found.or_else(largest).or(configured).cloned().unwrap_or_default()
 }
 
-/// A snapshot that parts may be linked from.
+/// A snapshot from which parts may be linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkCandidate<'a> {
     /// Its series.
     pub key: &'a SeriesKey,
-    /// Whether it lacks no table that it could have had.
+    /// Whether it is complete.
     pub is_complete: bool,
 }
 
-/// From which snapshots the parts of a new one of `series` are linked, by their places in the order in which they were made:
-/// each table from the first of these that has it.
+/// The snapshots from which the parts of a new one of `series` are linked, by their indices in the order in which they
+/// were made: each table is linked from the first of these that has it.
 ///
-/// The newest come first, whatever their series; those that may have some partitions of a table only come last. Of each
-/// series no more is asked than its newest complete snapshot and what is newer, and nothing older than the newest complete
-/// one of the own series or of the one without a selection.
+/// The newest come first, whatever their series; those that may have only some partitions of a table come last. Of each
+/// series, only its newest complete snapshot and newer ones are used, and none older than the newest complete one of
+/// the new snapshot's own series or of the one without a selection.
 #[must_use]
 pub fn link_order(candidates: &[LinkCandidate<'_>], series: &SeriesKey) -> Vec<usize> {
     let (mut whole, mut partial) = (Vec::new(), Vec::new());

@@ -1,20 +1,20 @@
-//! The configuration file of a server, as far as it says where state is kept.
+//! The configuration of a server, for finding the places of its state.
 
 use std::collections::BTreeMap;
 
-/// The texts of a configuration in XML, by their places: `named_collections_storage.path`. Of several at one place the
-/// last one counts.
+/// The texts of an XML configuration by key, for example `named_collections_storage.path`. If a key occurs several
+/// times, the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerConfig(BTreeMap<String, String>);
 
 impl ServerConfig {
-    /// Reads what a server has made of its configuration files (`preprocessed_configs/config.xml`): XML without a document
-    /// type. What is none is passed over, for nothing but paths is taken from it.
+    /// Parses the configuration that a server generated from its files (`preprocessed_configs/config.xml`): XML without
+    /// a document type. Anything else is ignored, because only paths are taken from it.
     #[must_use]
     pub fn parse(xml: &str) -> Self {
         let (mut config, mut place, mut rest) = (Self::default(), Vec::<&str>::new(), xml);
         while let Some((text, tag)) = rest.split_once('<') {
-            // The root element, `clickhouse` or `yandex`, is no part of a place.
+            // The root element, `clickhouse` or `yandex`, is not part of a key.
             let key = place.get(1..).filter(|key| !key.is_empty() && !text.trim().is_empty());
             if let Some(key) = key {
                 config.0.insert(key.join("."), unescape(text.trim()));
@@ -34,17 +34,17 @@ impl ServerConfig {
         config
     }
 
-    /// The text at a place.
+    /// The text of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 }
 
-/// Deeper than any configuration.
+/// The largest nesting depth; configurations are flatter.
 const DEPTH: usize = 64;
 
-/// What follows a comment, a section of text or an instruction that begins so.
+/// The text after a comment, a text section or an instruction with this beginning.
 fn skip<'a>(tag: &'a str, begin: &str) -> Option<&'a str> {
     let end = match begin {
         "!--" => "-->",

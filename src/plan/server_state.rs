@@ -1,56 +1,56 @@
-//! Where a server keeps what it has besides tables: functions, users, named collections, workloads.
+//! The places of a server's state besides tables: functions, users, named collections, workloads.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::server_config::ServerConfig;
 
-/// A place in which a server keeps users, roles and what belongs to them.
+/// A storage in which a server keeps users, roles and related entities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserDirectory {
     /// Its name.
     pub name: String,
     /// Its type.
     pub kind: String,
-    /// Where it is: a directory or a file, or a path in Keeper.
+    /// Its location: a directory or a file, or a path in Keeper.
     pub path: Option<String>,
 }
 
-/// What a server says of where its state is.
+/// What a server reports about the places of its state.
 #[derive(Clone, Copy, Debug)]
 pub struct StateSources<'a> {
     /// The server's own path.
     pub data_path: &'a Path,
-    /// Its settings (`system.server_settings`), where it lists them.
+    /// Its settings (`system.server_settings`), if it lists them.
     pub settings: &'a BTreeMap<String, String>,
-    /// Its configuration, where that can be read here.
+    /// Its configuration, if readable here.
     pub config: &'a ServerConfig,
-    /// Its places of users, where it lists them.
+    /// Its storages of users, if it lists them.
     pub user_directories: &'a [UserDirectory],
 }
 
-/// What an object in Keeper is.
+/// The kind of objects in Keeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InKeeper {
-    /// Users, roles … of this place of users.
+    /// Users, roles … of this storage.
     Access {
-        /// The place's name.
+        /// The name of the storage.
         storage: String,
     },
     /// Named collections.
     NamedCollections,
-    /// Functions that were made by `CREATE FUNCTION`.
+    /// Functions created with `CREATE FUNCTION`.
     Functions,
     /// Workloads and resources.
     Workloads,
 }
 
-/// Where the state of a server is.
+/// The places of a server's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatePlaces {
-    /// Directories of statements, as the server sees them, each with the directory of the snapshot that it goes to.
+    /// Directories of statements, as the server sees them, each with its directory in the snapshot.
     pub directories: Vec<(&'static str, PathBuf)>,
-    /// What is in Keeper, with its path there, where that is known.
+    /// Objects in Keeper, with their path there, if known.
     pub in_keeper: Vec<(InKeeper, Option<String>)>,
     /// Files that describe executable functions, by directory and glob.
     pub executable: Vec<(PathBuf, String)>,
@@ -58,10 +58,10 @@ pub struct StatePlaces {
     pub scripts: PathBuf,
 }
 
-/// Where the packages of ClickHouse put its configuration.
+/// The directory in which ClickHouse's packages put the configuration.
 const CONFIG_DIRECTORY: &str = "/etc/clickhouse-server";
 
-/// Finds out where a server keeps its state. What it does not say is where it is by default.
+/// Determines where a server keeps its state. Default places apply to what it does not report.
 #[must_use]
 pub fn state_places(sources: StateSources<'_>) -> StatePlaces {
     let said = |key: &str| sources.config.get(key).or_else(|| Some(sources.settings.get(key)?.as_str()));

@@ -1,4 +1,4 @@
-//! One share of the parts, so that a full check can be spread over nights.
+//! One share of the parts, so that a complete check can be spread over several nights.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,38 +9,38 @@ use crate::model::{PartName, TableName};
 
 /// `I/N`: the I-th of N shares of all parts.
 ///
-/// A part is in one share for as long as it keeps its name and its table's, in every snapshot: what stands in many
+/// A part is always in the same share while it keeps its name and its table's, in every snapshot: a part in many
 /// snapshots is read in one night.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Slice {
     index: u32,
     count: u32,
 }
 
-/// A text that is no slice.
+/// A text that is not a slice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no slice: write I/N with I from 1 to N, as in 1/30, or next/30")]
 pub struct InvalidSlice {
     text: String,
 }
 
-/// More nights than anyone spreads a check over.
+/// The largest number of shares: more than anyone needs.
 const MOST: u32 = 100_000;
 
 impl Slice {
-    /// All shares of so many; none where that is no number of shares.
+    /// All shares for this number of shares; empty if the number is invalid.
     pub fn all(count: u32) -> impl Iterator<Item = Self> {
         (1..=if count <= MOST { count } else { 0 }).map(move |index| Self { index, count })
     }
 
-    /// Which of the shares, from 1.
+    /// The number of this share, from 1.
     #[must_use]
     pub fn index(self) -> u32 {
         self.index
     }
 
-    /// How many shares there are.
+    /// The number of shares.
     #[must_use]
     pub fn count(self) -> u32 {
         self.count
@@ -60,12 +60,12 @@ impl Slice {
     }
 }
 
-/// Which share is asked for.
+/// The choice of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SliceChoice {
     /// This one.
     At(Slice),
-    /// Of so many the one that was checked longest ago.
+    /// Of this many shares, the one that was checked longest ago.
     Next(u32),
 }
 
@@ -152,7 +152,7 @@ mod tests {
             }
         }
         assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
-        // A part must be in the same slice for every version of chsnap: half a month of nights would count for nothing.
+        // A part must be in the same slice for every version of chsnap; otherwise half a month of nights would be lost.
         let part = PartName::try_from("all_1_1_0".to_owned()).expect("a part's name");
         let at =
             (1..=30).find(|index| format!("{index}/30").parse::<Slice>().expect("a slice").contains(&table, &part));

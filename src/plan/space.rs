@@ -1,8 +1,8 @@
-//! What snapshots hold, alone and together: the arithmetic of hard links.
+//! The space that snapshots take, alone and together: the arithmetic of hard links.
 //!
-//! Inodes are summed up in classes: all that the same holders link, and whether something outside the repository links
-//! them too. Removing a set of holders frees the classes whose every holder is in the set and that nothing outside
-//! links. That is no sum over the holders: what two of them share is freed with the second.
+//! Inodes are summed up in classes: all inodes with the same holders, with or without links from outside the
+//! repository. Removing a set of holders frees the classes whose holders are all in the set and that have no links from
+//! outside. This is not additive over the holders: inodes shared by two of them are freed with the second.
 
 use crate::model::{InodeSet, Links};
 
@@ -11,36 +11,36 @@ use super::holders::{HolderSets, Holders, SetId};
 /// All inodes that the same holders link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Class {
-    /// Who links them.
+    /// The holders.
     pub holders: Holders,
-    /// Whether something outside of the repository links them too.
+    /// Whether something outside the repository links them too.
     pub is_outside: bool,
-    /// Whether they are files of parts; the others are manifests, definitions and the like.
+    /// Whether they are files of parts, and not manifests, definitions and the like.
     pub is_part: bool,
-    /// How many there are.
+    /// The number of inodes.
     pub inodes: u64,
-    /// What they take.
+    /// Their allocated bytes.
     pub allocated_bytes: u64,
 }
 
-/// What one holder has.
+/// The bytes of one holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct HolderBytes {
     /// Allocated bytes of its files of parts, each inode once.
     pub allocated_bytes: u64,
-    /// Those of them that the holder before it does not have.
+    /// The share of them that the holder before it does not have.
     pub written_bytes: u64,
-    /// Those of them that something outside of the repository links.
+    /// The share of them that something outside the repository links.
     pub live_shared_bytes: u64,
     /// Allocated bytes of all its inodes that nothing else links.
     pub exclusive_bytes: u64,
-    /// Allocated bytes of its files that are no part's.
+    /// Allocated bytes of its files outside parts.
     pub metadata_bytes: u64,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
 }
 
-/// Who holds what.
+/// The holders of all inodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     classes: Vec<Class>,
@@ -48,7 +48,7 @@ pub struct Space {
 }
 
 impl Space {
-    /// The classes, in no order.
+    /// The classes, unordered.
     #[must_use]
     pub fn classes(&self) -> &[Class] {
         &self.classes
@@ -73,7 +73,7 @@ impl Space {
         self.freed_file_bytes(set) + self.directory_bytes(set)
     }
 
-    /// For each of these holders, what removing it and all before it in this order frees, with their directories.
+    /// For each of these holders, the bytes freed by removing it and all before it in this order, directories included.
     #[must_use]
     pub fn freed_in_order(&self, order: &[usize]) -> Vec<u64> {
         let mut freed = vec![0; order.len()];
@@ -95,11 +95,11 @@ impl Space {
         freed
     }
 
-    /// What a holder has, and what of it is not in the holder `before` it.
+    /// The bytes of a holder, and the share of them that the holder `before` it does not have.
     #[must_use]
-    pub fn held(&self, holder: usize, before: Option<usize>) -> Held {
+    pub fn held(&self, holder: usize, before: Option<usize>) -> HolderBytes {
         let directory_bytes = self.directory_bytes.get(holder).copied().unwrap_or(0);
-        let mut held = Held { directory_bytes, ..Held::default() };
+        let mut held = HolderBytes { directory_bytes, ..HolderBytes::default() };
         for class in self.classes.iter().filter(|class| class.holders.contains(holder)) {
             let bytes = class.allocated_bytes;
             if !class.is_outside && class.holders.len() == 1 {
@@ -120,24 +120,24 @@ impl Space {
         held
     }
 
-    /// Whether both speak of as many holders.
+    /// Whether both have the same number of holders.
     #[must_use]
     pub fn is_of_as_many(&self, other: &Self) -> bool {
         self.directory_bytes.len() == other.directory_bytes.len()
     }
 
-    /// The sum of the classes that this is true of.
+    /// The sum of the classes for which `wanted` is true.
     pub fn sum(&self, wanted: impl Fn(&Class) -> bool) -> u64 {
         self.classes.iter().filter(|class| wanted(class)).map(|class| class.allocated_bytes).sum()
     }
 }
 
-/// Links that stand in the same holders together, once in each.
+/// Links that occur together in the same holders, once in each.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
-    /// In whose name they are counted.
+    /// The holders that they are counted for.
     pub holders: SetId,
-    /// In how many trees they stand.
+    /// The number of trees that contain them.
     pub copies: u64,
     /// Whether they are files of a part.
     pub is_part: bool,
@@ -145,50 +145,50 @@ pub struct Piece<'a> {
     pub links: &'a Links,
 }
 
-/// An inode that was stat'ed again.
+/// The result of a new stat of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asked {
+pub struct InodeStat {
     /// Inode number.
     pub inode: u64,
-    /// Its links, wherever they are.
+    /// Its link count, wherever the links are.
     pub links: u64,
-    /// Blocks of 512 bytes that it takes.
+    /// Its allocated blocks of 512 bytes.
     pub blocks: u64,
 }
 
-/// The sum, and what was learnt on the way.
+/// The sum, and additional findings.
 #[derive(Clone, Debug, Default)]
 pub struct Summed {
-    /// Who holds what.
+    /// The holders of all inodes.
     pub space: Space,
-    /// The inodes that something outside of the repository links.
+    /// The inodes that something outside the repository links.
     pub outside: InodeSet,
-    /// Inodes that have fewer links than the pieces say: somebody has removed some.
+    /// Inodes with fewer links than the pieces contain: some have been removed.
     pub too_few: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
-struct Row {
+struct InodeRow {
     inode: u64,
     blocks: u64,
     piece: u32,
     is_outside: bool,
 }
 
-/// Sums up pieces. `asked`, in ascending order of inodes, decides for its inodes whether something outside links them;
-/// for others it is as their links say.
+/// Sums up pieces. For the inodes in `asked`, which is sorted by inode, the stat decides whether something outside
+/// links them; for all others their recorded links do.
 #[must_use]
-pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[Asked], directory_bytes: Vec<u64>) -> Summed {
+pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[InodeStat], directory_bytes: Vec<u64>) -> Summed {
     let mut rows = Vec::with_capacity(pieces.iter().map(|piece| piece.links.len()).sum());
     for (number, piece) in (0..).zip(pieces) {
-        rows.extend(piece.links.iter().map(|link| Row {
+        rows.extend(piece.links.iter().map(|link| InodeRow {
             inode: link.inode,
             blocks: link.blocks,
             piece: number,
             is_outside: link.is_outside,
         }));
     }
-    // Stable: it makes use of the long ascending runs that pieces made together consist of.
+    // A stable sort uses the long ascending runs of pieces that were created together.
     rows.sort_by_key(|row| row.inode);
     let mut asked = asked.iter().peekable();
     let (mut sums, mut outside, mut too_few) = (Sums::default(), InodeSet::default(), Vec::new());
@@ -223,7 +223,7 @@ pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[Asked], dire
     Summed { space, outside, too_few }
 }
 
-/// Inodes and blocks of each class, at four times the number of its set, and its two marks.
+/// Inodes and blocks of each class, at four times the number of its set plus its two flags.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums(Vec<(u64, u64)>);
 

@@ -1,4 +1,4 @@
-//! The same sums from a walk over every entry, with no index in between.
+//! The same sums from a walk over every entry, without the index.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use super::space::{Space, Sums};
 pub struct WalkedFile {
     /// Inode number.
     pub inode: u64,
-    /// Its links, wherever they are.
+    /// Its link count, wherever the links are.
     pub links: u64,
-    /// Blocks of 512 bytes that it takes.
+    /// Its allocated blocks of 512 bytes.
     pub blocks: u64,
     /// Whether it is a file of a part.
     pub is_part: bool,
@@ -27,7 +27,7 @@ struct Inode {
     is_part: bool,
 }
 
-/// Every inode that a walk has met.
+/// Every inode that a walk has found.
 #[derive(Clone, Debug, Default)]
 pub struct Walked {
     sets: HolderSets,
@@ -36,7 +36,7 @@ pub struct Walked {
 }
 
 impl Walked {
-    /// Counts a file of a holder.
+    /// Adds a file of a holder.
     pub fn add_file(&mut self, holder: usize, file: WalkedFile) {
         let alone = self.sets.id(&Holders::default());
         let WalkedFile { inode, links, blocks, is_part } = file;
@@ -44,12 +44,12 @@ impl Walked {
         known.seen += 1;
         known.set = self.sets.with(known.set, holder);
         known.is_part |= is_part;
-        // The later look is the truer one.
+        // The later stat is more accurate.
         known.links = links;
         known.blocks = blocks;
     }
 
-    /// Counts a directory of a holder.
+    /// Adds a directory of a holder.
     pub fn add_directory(&mut self, holder: usize, allocated_bytes: u64) {
         if self.directory_bytes.len() <= holder {
             self.directory_bytes.resize(holder + 1, 0);

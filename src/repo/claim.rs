@@ -1,4 +1,4 @@
-//! The lock between hosts: one mark in `lock.d/`, which is either free or somebody's.
+//! The lock between hosts: one mark in `lock.d/`, which is either free or held.
 //!
 //! See `mark.rs` for how it changes hands, and `docs/decisions/0022-lock-between-hosts.md` for why.
 
@@ -7,22 +7,23 @@ use std::time::{Duration, Instant};
 use crate::fs::{Dir, ErrorKind, FsError};
 
 use super::error::RepoError;
-use super::identity::{Identity, Life};
-use super::mark::{Ending, Hold, Mark, Watch, swap};
+use super::identity::{Life, ProcessIdentity};
+use super::mark::{Hold, LockMark, MarkRelease, Watch, swap};
 use super::repository::Repository;
 
 const DIRECTORY: &str = "lock.d";
 const TAG: &str = "held";
-/// Looks at an empty directory before it is taken for a new one: it may be read in the middle of a rename.
+/// How often an empty directory is read before it is taken for a new one: it may have been read in the middle of a
+/// rename.
 const LOOKS_AT_NOTHING: u32 = 3;
 
-/// What stands in `lock.d/`.
+/// The state of `lock.d/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClaimState {
-    /// Nobody's, since so many changes.
+    /// Free, with the number of changes so far.
     Free(u64),
-    /// Somebody's.
-    Held(Mark),
+    /// Held by a process.
+    Held(LockMark),
 }
 
 impl ClaimState {
@@ -30,7 +31,7 @@ impl ClaimState {
         if let Some(number) = name.strip_prefix("free.") {
             return number.parse().ok().map(Self::Free);
         }
-        name.parse().ok().filter(|mark: &Mark| mark.tag == TAG).map(Self::Held)
+        name.parse().ok().filter(|mark: &LockMark| mark.tag == TAG).map(Self::Held)
     }
 
     fn number(&self) -> u64 {
@@ -52,52 +53,52 @@ fn free_name(number: u64) -> String {
     format!("free.{number}")
 }
 
-/// How a claim came into its present hands.
+/// How a claim passed to its present holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TakenAs {
     /// Its holder has ended on this machine.
     Gone,
-    /// Its holder, elsewhere, was silent for too long.
+    /// Its holder, on another machine or in another container, was silent for too long.
     Silent,
-    /// A person said so.
+    /// A user broke the lock.
     Broken,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug)]
-pub(super) enum Attempt {
-    /// The claim is held, and who held it before, unless it was free.
-    Taken(Hold, Option<(Mark, TakenAs)>),
-    /// Its holder lives, or may live.
-    Held(Mark, IsSure),
-    /// Somebody else was faster.
+pub(super) enum ClaimAttempt {
+    /// This process now holds the claim; with its previous holder, unless it was free.
+    Taken(Hold, Option<(LockMark, TakenAs)>),
+    /// Its holder is alive, or may be.
+    Held(LockMark, IsSure),
+    /// Another process was faster.
     Again,
 }
 
-/// Whether a holder is known to live.
+/// Whether a holder is known to be alive.
 pub(super) type IsSure = bool;
 
 /// A process that wants the claim.
 #[derive(Debug)]
 pub(super) struct Claimant {
     dir: Dir,
-    own: Identity,
+    own: ProcessIdentity,
     watch: Option<Watch>,
-    /// Time that may count between two looks.
+    /// The longest time between two looks that counts as silence.
     most: Duration,
 }
 
 impl Claimant {
-    /// Who looks every `pause`.
+    /// Creates a claimant that looks every `pause`.
     ///
     /// # Errors
-    /// If `lock.d` can be neither made nor opened.
+    /// If `lock.d` can be neither created nor opened.
     pub(super) fn new(repository: &Repository, pause: Duration) -> Result<Self, RepoError> {
         let dir = repository.find_dir(DIRECTORY)?.map_or_else(|| repository.ensure(DIRECTORY), Ok)?;
-        Ok(Self { dir, own: Identity::own(), watch: None, most: pause * 5 })
+        Ok(Self { dir, own: ProcessIdentity::own(), watch: None, most: pause * 5 })
     }
 
-    /// What stands there now; the newest, where a process that was too late has left another.
+    /// Reads the present state; if a late process has left another one, the newest counts.
     fn state(&self) -> Result<ClaimState, FsError> {
         for look in 0..LOOKS_AT_NOTHING {
             if look > 0 {
@@ -114,30 +115,30 @@ impl Claimant {
     }
 
     /// Tries to take the claim: a free one, one whose holder is gone, or, with `by_force`, any.
-    pub(super) fn attempt(&mut self, by_force: bool) -> Result<Attempt, RepoError> {
+    pub(super) fn attempt(&mut self, by_force: bool) -> Result<ClaimAttempt, RepoError> {
         let state = self.state()?;
         let before = match &state {
             ClaimState::Free(_) => None,
             ClaimState::Held(mark) if by_force => Some((mark.clone(), TakenAs::Broken)),
             ClaimState::Held(mark) => match self.judge(mark) {
                 Ok(taken_as) => Some((mark.clone(), taken_as)),
-                Err(is_sure) => return Ok(Attempt::Held(mark.clone(), is_sure)),
+                Err(is_sure) => return Ok(ClaimAttempt::Held(mark.clone(), is_sure)),
             },
         };
-        let mark = Mark::new(TAG.to_owned(), state.number() + 1, self.own.clone())?;
+        let mark = LockMark::new(TAG.to_owned(), state.number() + 1, self.own.clone())?;
         if !swap(&self.dir, &state.name(), &mark.to_string())? {
-            return Ok(Attempt::Again);
+            return Ok(ClaimAttempt::Again);
         }
-        // A process that saw an empty directory long ago may have put a new mark beside the one that counts.
+        // A process that saw an empty directory long ago may have put a new mark next to the one that counts.
         if newest(&self.dir)? != Some(ClaimState::Held(mark.clone())) {
             self.dir.remove_file(mark.to_string())?;
-            return Ok(Attempt::Again);
+            return Ok(ClaimAttempt::Again);
         }
         self.remove_others(&mark)?;
-        Ok(Attempt::Taken(Hold::begin(self.dir.clone(), mark, Ending::Free(free_name)), before))
+        Ok(ClaimAttempt::Taken(Hold::begin(self.dir.clone(), mark, MarkRelease::Free(free_name)), before))
     }
 
-    fn remove_others(&self, mine: &Mark) -> Result<(), FsError> {
+    fn remove_others(&self, mine: &LockMark) -> Result<(), FsError> {
         let mine = mine.to_string();
         for name in self.dir.fresh_names()? {
             if name != mine && ClaimState::parse(&name).is_some() {
@@ -147,8 +148,8 @@ impl Claimant {
         Ok(())
     }
 
-    /// Whether the holder is dead, and how that is known; else whether it is known to live.
-    fn judge(&mut self, mark: &Mark) -> Result<TakenAs, IsSure> {
+    /// Determines whether the holder is dead and how that is known; otherwise, whether it is known to be alive.
+    fn judge(&mut self, mark: &LockMark) -> Result<TakenAs, IsSure> {
         if mark.owner.is_same_process(&self.own) {
             return if mark.is_held_here(&self.dir) { Err(true) } else { Ok(TakenAs::Gone) };
         }
@@ -175,10 +176,10 @@ fn newest(dir: &Dir) -> Result<Option<ClaimState>, FsError> {
     Ok(names.iter().filter_map(|name| ClaimState::parse(name)).max_by_key(ClaimState::number))
 }
 
-/// Looks, and changes nothing; the second is whether the holder is known to live or to be dead.
-pub(super) fn look(repository: &Repository) -> Result<Option<(Mark, Life)>, RepoError> {
+/// Reads the state without changing anything; the second value says whether the holder is known to be alive or dead.
+pub(super) fn look(repository: &Repository) -> Result<Option<(LockMark, Life)>, RepoError> {
     let Some(dir) = repository.find_dir(DIRECTORY)? else { return Ok(None) };
     let Some(ClaimState::Held(mark)) = newest(&dir)? else { return Ok(None) };
-    let life = mark.owner.life(&Identity::own());
+    let life = mark.owner.life(&ProcessIdentity::own());
     Ok(Some((mark, life)))
 }

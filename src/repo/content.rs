@@ -1,4 +1,4 @@
-//! What a snapshot was asked to hold, and the series that a command goes by.
+//! The tables that a snapshot was to hold, and the series that a command uses.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,23 +7,23 @@ use crate::plan::{SeriesKey, TablePattern};
 
 use super::manifest::{Manifest, TableState};
 
-/// What a snapshot was asked to hold, and what of that it does not.
+/// The scope that was requested of a snapshot, and what it lacks of that.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct SnapshotScope {
     /// Its series.
     pub key: SeriesKey,
     /// How many tables were skipped.
     pub skipped: u64,
-    /// Tables whose data was left behind, but for those that were accepted so.
+    /// Tables whose data was left behind, except those for which that was accepted.
     pub left: Vec<TableName>,
 }
 
-impl From<&Manifest> for Content {
+impl From<&Manifest> for SnapshotScope {
     fn from(manifest: &Manifest) -> Self {
         let settings = &manifest.settings;
         let texts = |texts: &[String]| texts.to_vec();
         let key = SeriesKey::new(texts(&settings.include), texts(&settings.exclude), texts(&settings.partitions));
-        // A pattern that does not read here accepts nothing.
+        // A pattern that cannot be parsed here accepts nothing.
         let accepted: Vec<TablePattern> = settings.accept.iter().filter_map(|text| text.parse().ok()).collect();
         let tables = |state: TableState| manifest.tables.iter().filter(move |entry| entry.state == state);
         let names = tables(TableState::DataLeft).map(|entry| TableName::new(&entry.database, &entry.table));
@@ -32,20 +32,20 @@ impl From<&Manifest> for Content {
     }
 }
 
-/// The series that a command goes by.
+/// The series that a command uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesChoice {
-    /// The selection that is configured for `create`, if one is: its series is the main one.
+    /// The selection that is configured for `create`, if any: its series is the main one.
     pub configured: Option<SeriesKey>,
-    /// The series that a person has named instead of the main one: by its name, or by a snapshot of it.
+    /// The series that the user has named instead of the main one: by its name, or by a snapshot of it.
     pub named: Option<String>,
 }
 
-/// Which series there are.
+/// The series of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesOf {
     /// The main one.
     pub main: SeriesKey,
-    /// The one that `latest` and the reports speak of: the main one, unless another one was named.
+    /// The one that `latest` and the reports use: the main one, unless another one was named.
     pub chosen: SeriesKey,
 }

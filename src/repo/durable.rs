@@ -1,24 +1,24 @@
-//! A snapshot made durable before it is committed.
+//! Makes a snapshot durable before it is committed.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::fs::{self, Dir, FsError, Kind};
+use crate::fs::{self, Dir, EntryKind, FsError};
 use crate::model::{Placement, TableName};
 
 use super::layout::part_path;
 use super::parts::PartRecord;
 
-/// Makes the snapshot in `dir` durable, whose parts are these.
+/// Makes the snapshot in `dir`, which consists of these parts, durable.
 ///
 /// # Errors
 /// If the filesystem could not write something.
 pub(super) fn sync_snapshot(dir: &Dir, records: &[PartRecord]) -> Result<(), FsError> {
     dir.sync_filesystem()?;
     if fs::is_fuse(dir) {
-        // What is linked as a whole from a sealed snapshot was synced with that one.
+        // A part that is linked as a whole from a sealed snapshot was synced with that snapshot.
         let linked = records.iter().filter(|record| record.placed == Placement::Linked && record.from.is_some());
         let path = |record: &PartRecord| {
             part_path(&TableName::new(record.database.as_str(), record.table.as_str()), &record.part)
@@ -38,8 +38,8 @@ fn sync_each(
 ) -> Result<(), FsError> {
     let is_synced = above_is_durable || is_durable(path);
     dir.entries_with_kind()?.par_iter().try_for_each(|entry| match entry.kind {
-        Kind::Directory => sync_each(&dir.open_dir(&entry.name)?, &path.join(&entry.name), is_durable, is_synced),
-        Kind::File if !is_synced => dir.sync_file(&entry.name),
+        EntryKind::Directory => sync_each(&dir.open_dir(&entry.name)?, &path.join(&entry.name), is_durable, is_synced),
+        EntryKind::File if !is_synced => dir.sync_file(&entry.name),
         _ => Ok(()),
     })?;
     dir.sync()

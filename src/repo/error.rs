@@ -1,13 +1,13 @@
-//! What can be wrong with a repository.
+//! Errors of a repository.
 
 use std::path::PathBuf;
 
 use crate::fs::FsError;
 use crate::model::SnapshotId;
 
-use super::holder::Holder;
+use super::holder::LockHolder;
 
-fn taken_by(taker: Option<&Holder>) -> String {
+fn taken_by(taker: Option<&LockHolder>) -> String {
     taker.map(|holder| format!(" by {holder}")).unwrap_or_default()
 }
 
@@ -15,7 +15,7 @@ fn known_series(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(": there are {}", known.join("; ")) }
 }
 
-/// An operation on a repository that failed; the repository is as it was.
+/// An operation on a repository that failed; the repository is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
     /// There is no repository there.
@@ -38,30 +38,30 @@ pub enum RepoError {
         /// One of its entries.
         entry: String,
     },
-    /// Made by a newer chsnap.
+    /// A newer chsnap has written it.
     #[error("{} has format {format}, and this chsnap writes format {known}", .path.display())]
     NewerFormat {
-        /// The file that says so.
+        /// The file with the format number.
         path: PathBuf,
         /// Its format.
         format: u32,
         /// The newest format known here.
         known: u32,
     },
-    /// A file of the repository does not read as what it should be.
+    /// A file of the repository cannot be read as what it should be.
     #[error("cannot read {}: {reason}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// No snapshot is of a series of this name.
+    /// No snapshot belongs to a series of this name.
     #[error("no snapshot is of the series {text:?}{}", known_series(.known))]
     NoSeries {
-        /// What was given.
+        /// The name that was given.
         text: String,
-        /// The series that there are.
+        /// The existing series.
         known: Vec<String>,
     },
     /// Another process is writing.
@@ -69,23 +69,23 @@ pub enum RepoError {
     Locked {
         /// The repository.
         path: PathBuf,
-        /// Who holds the lock.
-        holder: Box<Holder>,
+        /// The holder of the lock.
+        holder: Box<LockHolder>,
     },
-    /// This process was taken for dead, and another has the lock.
+    /// This process was taken for dead, and another one has the lock.
     #[error("the lock of {} was taken over{}", .path.display(), taken_by(.taker.as_deref()))]
     LockLost {
         /// The repository.
         path: PathBuf,
-        /// Who has it now.
-        taker: Option<Box<Holder>>,
+        /// The process that has it now.
+        taker: Option<Box<LockHolder>>,
     },
     /// The snapshot is not there.
     #[error("there is no snapshot {id} in {place}")]
     NoSnapshot {
         /// The snapshot.
         id: SnapshotId,
-        /// Where it was looked for.
+        /// Where the snapshot was looked for.
         place: &'static str,
     },
     /// The snapshot is there already.
@@ -97,10 +97,10 @@ pub enum RepoError {
     /// A system call failed.
     #[error(transparent)]
     Fs(#[from] FsError),
-    /// No random number could be had.
+    /// No random number could be obtained.
     #[error("the system gives no random numbers: {reason}")]
     Random {
-        /// What it said.
+        /// The system's reason.
         reason: String,
     },
 }

@@ -1,14 +1,14 @@
-//! What the journal records.
-
-use std::collections::BTreeMap;
+//! The events that the journal records.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Level, PartName, SnapshotId, TableName};
+use crate::model::{Level, PartName, SnapshotId};
 use crate::plan::Slice;
 
-/// Something that happened.
+use super::part_ranges::TableRanges;
+
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -19,7 +19,7 @@ pub enum Event {
         /// Allocated bytes of its files that the snapshot before it did not have.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         written_bytes: Option<u64>,
-        /// Bytes that were taken on the repository's filesystem then, by whomever.
+        /// Bytes in use on the repository's filesystem then, by any user.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         used_bytes: Option<u64>,
     },
@@ -27,7 +27,7 @@ pub enum Event {
     Removed {
         /// The snapshots.
         ids: Vec<SnapshotId>,
-        /// By which command, and why.
+        /// The command, and the reason.
         #[serde(flatten)]
         removal: Removal,
     },
@@ -40,11 +40,11 @@ pub enum Event {
     TakenOver {
         /// The holder's host.
         host: String,
-        /// The holder's process.
+        /// The holder's process id.
         pid: u32,
-        /// What it was doing.
+        /// The command that it was running.
         command: String,
-        /// `gone`: it has ended; `silent`: it has not renewed its mark for long; `broken`: a person said so.
+        /// `gone`: it has ended; `silent`: it has not renewed its mark for too long; `broken`: a user broke the lock.
         reason: String,
     },
     /// A snapshot was pinned.
@@ -53,30 +53,30 @@ pub enum Event {
         id: SnapshotId,
         /// Why.
         reason: String,
-        /// Until when; for ever where there is none.
+        /// The end of the pin; `None` means forever.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<DateTime<Utc>>,
     },
-    /// Snapshots are pinned no longer.
+    /// Snapshots were unpinned.
     Unpinned {
         /// The snapshots.
         ids: Vec<SnapshotId>,
     },
-    /// Tables of a snapshot were restored for a trial, read and compared.
+    /// Tables of a snapshot were restored in a drill, read and compared.
     Drilled {
         /// The snapshot.
         id: SnapshotId,
         /// Tables that were tried.
         tables: u64,
-        /// Tables with parts that it has.
+        /// All tables of the snapshot that have parts.
         of_tables: u64,
-        /// Those that were not what the snapshot says.
+        /// Tables that differed from what the snapshot records.
         failed: u64,
         /// Parts of the tables that were tried.
         parts: u64,
         /// Rows in them.
         rows: u64,
-        /// Parts whose sums are those that were recorded.
+        /// Parts whose digests match the recorded ones.
         digests: u64,
     },
     /// Snapshots in the trash can no longer be taken back.
@@ -86,12 +86,12 @@ pub enum Event {
     },
     /// An unattended prune was refused, for these reasons.
     PruneRefused {
-        /// What spoke against it.
+        /// The guards that refused it.
         guards: Vec<String>,
     },
     /// Snapshots were verified.
-    Verified(Box<Verified>),
-    /// Damaged entries were replaced by links of intact copies.
+    Verified(Box<VerifiedEvent>),
+    /// Damaged entries were replaced by links to intact copies.
     Repaired {
         /// The snapshots.
         ids: Vec<SnapshotId>,
@@ -100,19 +100,19 @@ pub enum Event {
     },
 }
 
-/// By which command snapshots were removed, and why. The first versions wrote neither.
+/// The command that removed snapshots, and the reason. The first versions wrote neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
     /// The command: `rm` or `prune`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The rules that kept them not, or what a person gave.
+    /// Why no rule kept them, or the reason that the user gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
 impl Removal {
-    /// A removal by a command.
+    /// Describes a removal by a command.
     #[must_use]
     pub fn by(command: &str, why: impl Into<String>) -> Self {
         Self { by: Some(command.to_owned()), why: Some(why.into()) }
@@ -139,20 +139,20 @@ pub struct DamagedPart {
     pub table: String,
     /// Its name.
     pub part: PartName,
-    /// The snapshots in which it is damaged, also those that were not looked at and share the inode.
+    /// The snapshots in which it is damaged, including those that were not checked and share the inode.
     pub ids: Vec<SnapshotId>,
-    /// Whether something outside of the snapshots, the live table most likely, links the inode too: then later snapshots may
-    /// have it. The first versions did not say.
+    /// Whether something outside the snapshots, most likely the live table, links the inode too: then later snapshots
+    /// may have the damage. The first versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<bool>,
 }
 
 /// One run of `verify`, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verified {
+pub struct VerifiedEvent {
     /// The snapshots that were checked.
     pub ids: Vec<SnapshotId>,
-    /// When the run began; the first versions did not say. Snapshots that were made later are not of it.
+    /// When the run began; the first versions did not record it. The run does not cover snapshots that were made later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<DateTime<Utc>>,
     /// The snapshots that could not be checked, because their list of parts could not be read.
@@ -160,35 +160,40 @@ pub struct Verified {
     pub unreadable: Vec<SnapshotId>,
     /// How thoroughly.
     pub level: Level,
-    /// Patterns of the tables that were checked; none for all.
+    /// Patterns of the tables that were checked; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
-    /// The share of the parts that was checked; none for all.
+    /// The share of the parts that was checked; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
-    /// True if something could not be checked: then it is no proof of anything but the damage.
+    /// True if something could not be checked: then the run proves nothing except the damage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// When the oldest of the checks was made that spared a part its reading; none if no part was spared.
+    /// The time of the oldest check because of which a part was spared; `None` if no part was spared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<DateTime<Utc>>,
-    /// The parts whose bytes were not read, because an earlier check has; see `read`.
+    /// The parts whose bytes were not read, because an earlier check has read them. The first versions wrote this list
+    /// if it was the shorter one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<TableParts>,
-    /// Where most were spared: the parts whose bytes were read, all others being spared.
+    /// The parts whose bytes were read; all others were spared. Written empty if `read_ranges` has them: a reader that
+    /// does not know `read_ranges` then takes every part for spared, which never claims more than is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<TableParts>>,
+    /// The same as ranges among the parts that the run covered; absent if none was spared, and in old lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ranges: Option<Vec<TableRanges>>,
     /// How many bytes were read.
     pub read_bytes: u64,
     /// How much damage was found.
     pub damage: u64,
-    /// The snapshots that it is in.
+    /// The snapshots that have the damage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_ids: Vec<SnapshotId>,
-    /// How many inodes have another owner or mode than is recorded: no damage.
+    /// How many inodes have another owner or mode than is recorded, which is not damage.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drift: u64,
-    /// The snapshots that they are in.
+    /// The snapshots that have the drift.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drifted_ids: Vec<SnapshotId>,
     /// The parts that have lost bytes.
@@ -199,18 +204,4 @@ pub struct Verified {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-impl TableParts {
-    /// Gathers parts by their tables.
-    #[must_use]
-    pub fn gather(parts: impl IntoIterator<Item = (TableName, PartName)>) -> Vec<Self> {
-        let mut tables: BTreeMap<TableName, Vec<PartName>> = BTreeMap::new();
-        for (table, part) in parts {
-            tables.entry(table).or_default().push(part);
-        }
-        let list =
-            |(table, parts): (TableName, Vec<PartName>)| Self { database: table.database, table: table.table, parts };
-        tables.into_iter().map(list).collect()
-    }
 }

@@ -1,4 +1,4 @@
-//! Who holds the lock of a repository.
+//! The holder of a repository's lock.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs;
 
-/// Who holds a lock, as the holder wrote it.
+/// The holder of a lock, as the holder described itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub struct LockHolder {
     /// Host.
     pub host: String,
     /// The boot of that host.
     pub boot: String,
-    /// Process.
+    /// Process id.
     pub pid: u32,
-    /// Since when, by the holder's clock.
+    /// Start of the hold, by the holder's clock.
     pub since: DateTime<Utc>,
     /// Command.
     pub command: String,
-    /// The random number in the name of its mark, in hexadecimal: says which hold this text is of.
+    /// The random number in the name of its mark, in hexadecimal: it identifies the hold that this text describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
 }
 
-/// What can be told of a holder from here, without watching it.
+/// What can be determined about a holder from here, without watching it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HolderState {
@@ -37,14 +37,14 @@ pub enum HolderState {
     Elsewhere,
 }
 
-impl Holder {
+impl LockHolder {
     pub(super) fn own(since: DateTime<Utc>, command: &str, nonce: Option<u64>) -> Self {
         let nonce = nonce.map(|nonce| format!("{nonce:016x}"));
         let (host, boot, pid) = (fs::host_name(), fs::boot_id(), std::process::id());
         Self { host, boot, pid, since, command: command.to_owned(), nonce }
     }
 
-    /// One that has not said who it is.
+    /// A holder that has not described itself.
     pub(super) fn unknown() -> Self {
         Self {
             host: "unknown".to_owned(),
@@ -61,7 +61,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "chsnap {} (host {}, pid {}", self.command, self.host, self.pid)?;
         if self.since != DateTime::UNIX_EPOCH {

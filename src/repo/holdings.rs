@@ -1,7 +1,7 @@
-//! What each snapshot holds, by inodes: the part of the index that space reports are made from.
+//! The inodes that each snapshot holds: the part of the index from which space reports are made.
 //!
-//! A part that stays as it is has the same files in snapshot after snapshot: the same names, the same inodes. That is
-//! one *instance*, kept once; a snapshot is a list of the numbers of its instances, most of which follow each other.
+//! A part that stays unchanged has the same files in snapshot after snapshot: the same names, the same inodes. That is
+//! one *instance*, stored once. A snapshot is a list of the numbers of its instances, most of which are consecutive.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -16,9 +16,9 @@ use super::parts::PartRecord;
 /// The number of an instance in one index.
 pub type InstanceId = u32;
 
-/// Whose files an instance has.
+/// The part to which the files of an instance belong.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Origin {
+pub struct InstanceOrigin {
     /// The part's database.
     pub database: CompactString,
     /// Its table.
@@ -36,8 +36,8 @@ pub struct Origin {
     pub directories: u64,
 }
 
-impl Origin {
-    /// That of a listed part which has so many directories in it.
+impl InstanceOrigin {
+    /// The origin of a listed part that contains `directories` directories.
     #[must_use]
     pub fn of(record: &PartRecord, directories: u64) -> Self {
         Self {
@@ -52,18 +52,18 @@ impl Origin {
     }
 }
 
-/// The files of a part, as one snapshot has them or many do.
+/// The files of a part, as one or many snapshots have them.
 #[derive(Clone, Debug)]
-pub struct Instance {
-    /// [`Origin`] as JSON: most questions need none of it.
+pub struct PartInstance {
+    /// [`InstanceOrigin`] as JSON: most queries do not need it.
     origin: Box<str>,
     links: Links,
 }
 
-impl Instance {
-    /// An instance that was just looked at.
+impl PartInstance {
+    /// Creates an instance from files that were just stat'ed.
     #[must_use]
-    pub fn new(origin: &Origin, links: Links) -> Self {
+    pub fn new(origin: &InstanceOrigin, links: Links) -> Self {
         let origin = serde_json::to_string(origin).expect("an origin has only string keys");
         Self { origin: origin.into(), links }
     }
@@ -76,9 +76,9 @@ impl Instance {
         &self.origin
     }
 
-    /// Whose files they are; `None` where the index is damaged.
+    /// The part to which its files belong; `None` if the index is damaged.
     #[must_use]
-    pub fn origin(&self) -> Option<Origin> {
+    pub fn origin(&self) -> Option<InstanceOrigin> {
         serde_json::from_str(&self.origin).ok()
     }
 
@@ -88,30 +88,30 @@ impl Instance {
         &self.links
     }
 
-    /// Whether it is the same one: whose files, and which inodes.
+    /// Whether both are the same instance: same origin, same inodes.
     fn is(&self, other: &Self) -> bool {
         self.origin == other.origin && self.links.has_inodes_of(&other.links)
     }
 }
 
-/// What makes a part the same one in two snapshots that follow each other, as long as its files were linked.
+/// Identifies a part across two consecutive snapshots, provided that its files were linked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct PartKey {
-    /// A table that has a UUID may be renamed.
+    /// The UUID, if there is one, because the table may be renamed.
     table: Result<TableUuid, (String, String)>,
     part: PartName,
 }
 
 impl PartKey {
-    /// That of a listed part.
+    /// The key of a listed part.
     #[must_use]
     pub fn of(record: &PartRecord) -> Self {
         Self::new(record.uuid.as_ref(), &record.database, &record.table, &record.part)
     }
 
-    /// That of a part which an instance was made of.
+    /// The key of the part from which an instance was made.
     #[must_use]
-    pub fn of_origin(origin: &Origin) -> Self {
+    pub fn of_origin(origin: &InstanceOrigin) -> Self {
         Self::new(origin.uuid.as_ref(), &origin.database, &origin.table, &origin.part)
     }
 
@@ -121,27 +121,27 @@ impl PartKey {
     }
 }
 
-/// A part of a snapshot that is about to be taken up.
+/// A part of a snapshot that is about to be added to the index.
 #[derive(Clone, Debug)]
-pub enum HeldPart {
-    /// Its files are those of the same part in the last snapshot: nobody has to look at them.
-    Unchanged(Origin),
-    /// Its files were looked at.
-    Seen(Instance),
+pub enum RetainedPart {
+    /// Its files are those of the same part in the last snapshot, so they need no `stat`.
+    Unchanged(InstanceOrigin),
+    /// Its files were stat'ed.
+    Seen(PartInstance),
 }
 
-/// Instances with numbers that follow each other, in parts whose directories take the same.
+/// Consecutively numbered instances whose parts' directories have the same allocated bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRun {
     /// The first instance.
     pub first: InstanceId,
     /// How many there are.
     pub count: u32,
-    /// Allocated bytes of the directories of each.
+    /// Allocated bytes of the directories of each part.
     pub directory_bytes: u64,
 }
 
-/// What of a snapshot is no part: manifest, definitions, and the directories that lead to its parts.
+/// The files of a snapshot outside its parts: manifest, definitions, and the directories above its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rest {
     /// Allocated bytes of the directories.
@@ -155,12 +155,12 @@ pub struct Rest {
 pub struct Holding {
     /// Its parts.
     pub parts: Vec<PartRun>,
-    /// All else; none where nobody has looked yet.
+    /// Everything else; `None` if it was not examined yet.
     pub rest: Option<Rest>,
 }
 
 impl Holding {
-    /// These instances, each with the allocated bytes of its directories.
+    /// Builds a holding from these instances, each with the allocated bytes of its directories.
     #[must_use]
     pub fn new(mut parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) -> Self {
         parts.sort_unstable();
@@ -192,16 +192,16 @@ impl Holding {
     }
 }
 
-/// What all snapshots hold, as far as somebody has looked, those in the trash among them.
+/// What all snapshots hold, including those in the trash, if they were examined already.
 #[derive(Debug, Default)]
 pub struct Holdings {
     pub(super) snapshots: BTreeMap<SnapshotId, (String, Holding)>,
-    pub(super) instances: BTreeMap<InstanceId, Instance>,
-    /// Instances that the index does not have in this state.
+    pub(super) instances: BTreeMap<InstanceId, PartInstance>,
+    /// Instances whose present state is not in the index yet.
     pub(super) changed: BTreeSet<InstanceId>,
-    /// Snapshots that the index does not have in this state.
+    /// Snapshots whose present state is not in the index yet.
     pub(super) changed_snapshots: BTreeSet<SnapshotId>,
-    /// Which state of the index this was read from.
+    /// The generation of the index from which this was read.
     pub(super) generation: i64,
     /// The instances by hashes of their origins.
     by_origin: Option<HashMap<u64, Vec<InstanceId>>>,
@@ -213,25 +213,25 @@ impl Holdings {
         Self { generation, ..Self::default() }
     }
 
-    /// What a snapshot holds.
+    /// Returns what a snapshot holds.
     #[must_use]
     pub fn get(&self, id: SnapshotId) -> Option<&Holding> {
         self.snapshots.get(&id).map(|(_, holding)| holding)
     }
 
     /// The instances of all snapshots.
-    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceId, &PartInstance)> {
         self.instances.iter().map(|(id, instance)| (*id, instance))
     }
 
     /// An instance.
     #[must_use]
-    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+    pub fn instance(&self, id: InstanceId) -> Option<&PartInstance> {
         self.instances.get(&id)
     }
 
-    /// The instance with the origin and the inodes of this one, if there is one.
-    pub fn find(&mut self, instance: &Instance) -> Option<InstanceId> {
+    /// Returns the instance with the same origin and inodes as this one, if there is one.
+    pub fn find(&mut self, instance: &PartInstance) -> Option<InstanceId> {
         let hash = self.hashes.hash_one(&instance.origin);
         let instances = &self.instances;
         let is_it = |id: &&InstanceId| instances.get(*id).is_some_and(|known| known.is(instance));
@@ -245,8 +245,8 @@ impl Holdings {
         by_origin.get(&hash)?.iter().find(is_it).copied()
     }
 
-    /// Takes an instance up, and what its links say now for one that is known.
-    pub fn add(&mut self, instance: Instance) -> InstanceId {
+    /// Adds an instance, or updates the links of the equal one that is known.
+    pub fn add(&mut self, instance: PartInstance) -> InstanceId {
         if let Some(id) = self.find(&instance) {
             if self.instances.get(&id).is_some_and(|known| known.links != instance.links) {
                 self.set_links(id, instance.links);
@@ -262,7 +262,7 @@ impl Holdings {
         id
     }
 
-    /// Says anew what the inodes of an instance, which are the same ones, take and who links them.
+    /// Updates allocated bytes and link counts of an instance; its inodes stay the same.
     pub fn set_links(&mut self, id: InstanceId, links: Links) {
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.links = links;
@@ -270,14 +270,14 @@ impl Holdings {
         }
     }
 
-    /// Says what the snapshot whose manifest has this stamp holds: its instances, each with the allocated bytes of its
+    /// Sets what the snapshot whose manifest has this stamp holds: its instances, each with the allocated bytes of its
     /// directories.
     pub fn set(&mut self, id: SnapshotId, stamp: String, parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) {
         self.snapshots.insert(id, (stamp, Holding::new(parts, rest)));
         self.changed_snapshots.insert(id);
     }
 
-    /// Says what of a snapshot is no part.
+    /// Sets the files of a snapshot outside its parts.
     pub fn set_rest(&mut self, id: SnapshotId, rest: Rest) {
         if let Some((_, holding)) = self.snapshots.get_mut(&id) {
             holding.rest = Some(rest);
@@ -285,12 +285,12 @@ impl Holdings {
         }
     }
 
-    /// Leaves it to the next reader to look again at a snapshot that could not be read to its end.
+    /// Marks a snapshot that could not be read completely, so that the next reader examines it again.
     pub fn keep_not(&mut self, id: SnapshotId) {
         self.changed_snapshots.remove(&id);
     }
 
-    /// Has everything asked again that a snapshot is said to hold.
+    /// Marks everything that a snapshot is recorded to hold, so that it is stat'ed again.
     pub fn suspect(&mut self, id: SnapshotId) {
         let instances: Vec<InstanceId> =
             self.get(id).into_iter().flat_map(Holding::instances).map(|(instance, _)| instance).collect();
@@ -306,7 +306,7 @@ impl Holdings {
         }
     }
 
-    /// Forgets what a snapshot was said to hold.
+    /// Forgets what a snapshot holds.
     pub fn forget(&mut self, id: SnapshotId) {
         self.snapshots.remove(&id);
         self.changed_snapshots.insert(id);
@@ -317,7 +317,7 @@ impl Holdings {
         self.snapshots.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.forget(id));
     }
 
-    /// Whether the index has all of this.
+    /// Whether the index contains all of this.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.changed.is_empty() && self.changed_snapshots.is_empty()
@@ -335,7 +335,8 @@ impl Holdings {
         Some(inodes)
     }
 
-    /// The numbers of the instances that snapshots hold, in ascending order: where each run begins, and where it ends.
+    /// The numbers of the instances that snapshots hold, in ascending order, as runs: the beginning and the end of
+    /// each.
     pub(super) fn held_runs(&self) -> Vec<(u64, u64)> {
         let runs = self.snapshots.values().flat_map(|(_, holding)| &holding.parts);
         let mut runs: Vec<(u64, u64)> =

@@ -1,5 +1,5 @@
-//! A new snapshot's rows in the index. What it has unchanged from the last one costs a look at that one's rows by part,
-//! and none at its inodes.
+//! Adds a new snapshot's rows to the index. A part that is unchanged from the last snapshot costs a lookup of that
+//! snapshot's row for the part, and no access to its inodes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,34 +8,34 @@ use serde::Serialize;
 
 use crate::model::{Links, SnapshotId};
 
-use super::holdings::{HeldPart, Holding, Instance, InstanceId, Origin, PartKey};
+use super::holdings::{Holding, InstanceId, InstanceOrigin, PartInstance, PartKey, RetainedPart};
 use super::holdings_rows::{
     BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
 };
 
-/// Parts that are about to be taken up: the same ones whenever they are asked for.
-pub type HeldParts<'a> = dyn Fn() -> Box<dyn Iterator<Item = (HeldPart, u64)> + 'a> + 'a;
+/// Parts that are about to be added: each call returns the same ones.
+pub type HeldParts<'a> = dyn Fn() -> Box<dyn Iterator<Item = (RetainedPart, u64)> + 'a> + 'a;
 
 /// A new snapshot.
 pub(super) struct Added<'a> {
     pub(super) id: SnapshotId,
     pub(super) stamp: String,
-    /// Its parts, each with the allocated bytes of its directories; made when they are asked for, for together they would
-    /// take much memory.
+    /// Its parts, each with the allocated bytes of its directories. They are produced on demand, because all of them
+    /// together would take much memory.
     pub(super) parts: &'a HeldParts<'a>,
-    /// The snapshot whose parts the unchanged ones are, and its stamp.
+    /// The snapshot from which the unchanged parts come, and its stamp.
     pub(super) last: Option<(SnapshotId, String)>,
 }
 
-/// Writes what a new snapshot holds. Nothing, and false, where the index does not know an unchanged part: the next who
-/// asks looks at the snapshot then.
+/// Writes what a new snapshot holds. Writes nothing and returns false if the index does not know an unchanged part; the
+/// next query then examines the snapshot.
 pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut has_unchanged, mut origins) = (false, HashSet::new());
     for (part, _) in (added.parts)() {
         match part {
-            HeldPart::Seen(seen) => drop(origins.insert(digest(seen.origin_text()))),
-            HeldPart::Unchanged(_) => has_unchanged = true,
+            RetainedPart::Seen(seen) => drop(origins.insert(digest(seen.origin_text()))),
+            RetainedPart::Unchanged(_) => has_unchanged = true,
         }
     }
     let last = match &added.last {
@@ -54,13 +54,13 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     let mut parts = Vec::new();
     for (part, directory_bytes) in (added.parts)() {
         let id = match &part {
-            HeldPart::Unchanged(origin) => match last.get(&digest_of(&PartKey::of_origin(origin))) {
+            RetainedPart::Unchanged(origin) => match last.get(&digest_of(&PartKey::of_origin(origin))) {
                 Some(was) if was.origin == digest_of(origin) => was.id,
-                // Its table has another name now.
+                // Its table has been renamed.
                 Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
                 _ => return Ok(false),
             },
-            HeldPart::Seen(seen) => {
+            RetainedPart::Seen(seen) => {
                 let id = same_as(&transaction, seen, known.get(&digest(seen.origin_text())))?
                     .unwrap_or_else(&mut take_number);
                 put_instance(&transaction, id, seen)?;
@@ -78,27 +78,27 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     Ok(true)
 }
 
-/// The first 128 bits of a BLAKE3. What is looked for is known by these alone: of hundreds of thousands of parts the texts
-/// take much memory.
-type Digest = [u8; 16];
+/// The first 128 bits of a BLAKE3. They serve as keys instead of the texts, which take much memory for hundreds of
+/// thousands of parts.
+type TextDigest = [u8; 16];
 
-fn digest(text: &str) -> Digest {
+fn digest(text: &str) -> TextDigest {
     blake3::hash(text.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn digest_of(value: &impl Serialize) -> Digest {
+fn digest_of(value: &impl Serialize) -> TextDigest {
     digest(&serde_json::to_string(value).expect("neither an origin nor a key has other keys than strings"))
 }
 
 /// A part of the last snapshot.
 struct Last {
     id: InstanceId,
-    origin: Digest,
+    origin: TextDigest,
     bytes: u64,
 }
 
 /// The parts of a snapshot by their keys, without their inodes.
-fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<Digest, Last>> {
+fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<TextDigest, Last>> {
     let sql = "SELECT id, origin FROM instance WHERE id >= ?1 AND id < ?2 AND octet_length(origin) <= ?4 LIMIT ?3";
     let mut rows_of = transaction.prepare(sql)?;
     let mut parts = HashMap::new();
@@ -107,7 +107,7 @@ fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<Has
         let mut rows = rows_of.query(params![number(first), number(first + count), number(count), BLOB_LIMIT_BYTES])?;
         while let Some(row) = rows.next()? {
             let text: String = row.get(1)?;
-            if let Ok(origin) = serde_json::from_str::<Origin>(&text) {
+            if let Ok(origin) = serde_json::from_str::<InstanceOrigin>(&text) {
                 let last = Last { id: row.get(0)?, origin: digest_of(&origin), bytes: origin.bytes };
                 parts.insert(digest_of(&PartKey::of_origin(&origin)), last);
             }
@@ -116,12 +116,12 @@ fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<Has
     Ok(parts)
 }
 
-/// The instances with one of these origins.
+/// Returns the instances with one of these origins.
 fn with_origins(
     transaction: &Connection,
-    origins: &HashSet<Digest>,
-) -> rusqlite::Result<HashMap<Digest, Vec<InstanceId>>> {
-    let mut found: HashMap<Digest, Vec<InstanceId>> = HashMap::new();
+    origins: &HashSet<TextDigest>,
+) -> rusqlite::Result<HashMap<TextDigest, Vec<InstanceId>>> {
+    let mut found: HashMap<TextDigest, Vec<InstanceId>> = HashMap::new();
     if origins.is_empty() {
         return Ok(found);
     }
@@ -137,10 +137,10 @@ fn with_origins(
     Ok(found)
 }
 
-/// Which of these instances has the inodes of this one.
+/// Finds the one of these instances that has the same inodes.
 fn same_as(
     transaction: &Connection,
-    seen: &Instance,
+    seen: &PartInstance,
     known: Option<&Vec<InstanceId>>,
 ) -> rusqlite::Result<Option<InstanceId>> {
     let mut links_of =
@@ -154,8 +154,13 @@ fn same_as(
     Ok(None)
 }
 
-/// The same inodes under another name.
-fn copy(transaction: &Connection, id: InstanceId, to: InstanceId, origin: &Origin) -> rusqlite::Result<InstanceId> {
+/// Stores the same inodes under another name.
+fn copy(
+    transaction: &Connection,
+    id: InstanceId,
+    to: InstanceId,
+    origin: &InstanceOrigin,
+) -> rusqlite::Result<InstanceId> {
     let origin = serde_json::to_string(origin).expect("an origin has only string keys");
     let sql = "INSERT INTO instance (id, origin, links) SELECT ?2, ?3, links FROM instance WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute(params![id, to, origin])?;
@@ -167,11 +172,11 @@ mod tests {
     use rusqlite::Connection;
 
     use super::super::holdings_rows::{SCHEMA, read};
-    use super::{Added, HeldPart, Instance, Links, Origin, add};
+    use super::{Added, InstanceOrigin, Links, PartInstance, RetainedPart, add};
     use crate::model::{Link, PartName, PartitionId, SnapshotId, TableUuid};
 
-    fn origin(table: &str, part: &str) -> Origin {
-        Origin {
+    fn origin(table: &str, part: &str) -> InstanceOrigin {
+        InstanceOrigin {
             database: "d".into(),
             table: table.into(),
             uuid: TableUuid::from_server("00000000-0000-4000-8000-000000000001").expect("a UUID"),
@@ -186,25 +191,25 @@ mod tests {
         Links::new(inodes.iter().map(|inode| Link { inode: *inode, blocks: 8, is_outside }).collect())
     }
 
-    fn seen(part: &str, inodes: &[u64]) -> (HeldPart, u64) {
-        (HeldPart::Seen(Instance::new(&origin("t", part), links(inodes, true))), 4096)
+    fn seen(part: &str, inodes: &[u64]) -> (RetainedPart, u64) {
+        (RetainedPart::Seen(PartInstance::new(&origin("t", part), links(inodes, true))), 4096)
     }
 
-    fn unchanged(table: &str, part: &str) -> (HeldPart, u64) {
-        (HeldPart::Unchanged(origin(table, part)), 4096)
+    fn unchanged(table: &str, part: &str) -> (RetainedPart, u64) {
+        (RetainedPart::Unchanged(origin(table, part)), 4096)
     }
 
     fn id(second: u32) -> SnapshotId {
         format!("2026-11-22T0200{second:02}Z").parse().expect("an id")
     }
 
-    fn put(index: &mut Connection, second: u32, parts: &[(HeldPart, u64)], last: Option<u32>) -> bool {
+    fn put(index: &mut Connection, second: u32, parts: &[(RetainedPart, u64)], last: Option<u32>) -> bool {
         let last = last.map(|last| (id(last), "stamp".to_owned()));
         let parts = || -> Box<dyn Iterator<Item = _>> { Box::new(parts.iter().cloned()) };
         add(index, &Added { id: id(second), stamp: "stamp".into(), parts: &parts, last }).expect("the index works")
     }
 
-    /// The inodes of a snapshot, and how many instances it has, numbered how.
+    /// The inodes of a snapshot, and the number of its instances with their numbers.
     fn held(index: &Connection, second: u32) -> Vec<(u32, String, Vec<u64>)> {
         let stamps: Vec<_> = (1..9).map(|second| (id(second), "stamp".to_owned())).collect();
         let holdings = read(index, &stamps).expect("the index works");

@@ -6,18 +6,19 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::model::{Links, SnapshotId, read_number, write_number};
 
-use super::holdings::{Holding, Holdings, Instance, InstanceId, PartRun, Rest};
+use super::holdings::{Holding, Holdings, InstanceId, PartInstance, PartRun, Rest};
 
 pub(super) const SCHEMA: &str =
     "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
     CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL);";
 
-/// Longer than those of any snapshot: a few bytes for each of some million parts.
+/// More than any snapshot needs: a few bytes for each of some million parts.
 pub(super) const BLOB_LIMIT_BYTES: i64 = 64 << 20;
-/// Numbers of instances of one index: more than ten million parts. Beyond it the index is made anew.
+/// Highest number of instances in one index: more than ten million parts. Beyond it the index is rebuilt from scratch.
 pub(super) const INSTANCE_LIMIT: u64 = 1 << 24;
 
-/// Reads what these snapshots hold. One that the index does not have, or has damaged, is missing from the answer.
+/// Reads what these snapshots hold. A snapshot that the index lacks, or whose rows are damaged, is missing from the
+/// answer.
 pub(super) fn read(connection: &Connection, stamps: &[(SnapshotId, String)]) -> rusqlite::Result<Holdings> {
     let mut holdings = Holdings::of(generation_of(connection)?);
     for (id, stamp) in stamps {
@@ -31,7 +32,7 @@ pub(super) fn read(connection: &Connection, stamps: &[(SnapshotId, String)]) -> 
     Ok(holdings)
 }
 
-/// What one snapshot holds, unless the index does not have it or has it damaged.
+/// Reads what one snapshot holds; `None` if the index lacks it or its rows are damaged.
 pub(super) fn read_holding(connection: &Connection, id: SnapshotId, stamp: &str) -> rusqlite::Result<Option<Holding>> {
     let sql = "SELECT parts, rest FROM holding WHERE id = ?1 AND stamp = ?2 AND length(parts) <= ?3
         AND coalesce(length(rest), 0) <= ?3";
@@ -41,16 +42,20 @@ pub(super) fn read_holding(connection: &Connection, id: SnapshotId, stamp: &str)
     Ok(row.optional()?.and_then(|(parts, rest)| decode(&parts, rest)))
 }
 
-fn read_instances(connection: &Connection, holdings: &Holdings) -> rusqlite::Result<BTreeMap<InstanceId, Instance>> {
+fn read_instances(
+    connection: &Connection,
+    holdings: &Holdings,
+) -> rusqlite::Result<BTreeMap<InstanceId, PartInstance>> {
     let sql = "SELECT id, origin, links FROM instance WHERE id >= ?1 AND id < ?2 AND length(links) <= ?4
         AND octet_length(origin) <= ?4 LIMIT ?3";
     let mut rows_of = connection.prepare(sql)?;
     let mut instances = Vec::new();
     for (first, end) in holdings.held_runs() {
-        // A number of rows is asked for: pages that name each other in circles have no last one.
+        // The number of rows is limited: in a damaged database, pages that refer to each other in circles have no last
+        // row.
         let mut rows = rows_of.query(params![number(first), number(end), number(end - first), BLOB_LIMIT_BYTES])?;
         while let Some(row) = rows.next()? {
-            if let (Ok(id), Some(instance)) = (row.get(0), Instance::stored(row.get(1)?, row.get(2)?)) {
+            if let (Ok(id), Some(instance)) = (row.get(0), PartInstance::stored(row.get(1)?, row.get(2)?)) {
                 instances.push((id, instance));
             }
         }
@@ -62,7 +67,7 @@ pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Writes what has changed; nothing where the index has changed since it was read. Whether it was written.
+/// Writes what has changed, or nothing if the index has changed since it was read. Returns whether it was written.
 pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if generation_of(&transaction)? != holdings.generation {
@@ -104,14 +109,14 @@ fn generation_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT generation FROM repository", [], |row| row.get(0))
 }
 
-/// Makes the index another one for all who have read it. The number of that.
+/// Advances the generation of the index, so that all earlier readings are outdated. Returns the new generation.
 pub(super) fn count_on(transaction: &Connection) -> rusqlite::Result<i64> {
     let next = generation_of(transaction)?.wrapping_add(1);
     transaction.execute("UPDATE repository SET generation = ?1", params![next])?;
     Ok(next)
 }
 
-pub(super) fn put_instance(transaction: &Connection, id: InstanceId, instance: &Instance) -> rusqlite::Result<()> {
+pub(super) fn put_instance(transaction: &Connection, id: InstanceId, instance: &PartInstance) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)";
     let mut put = transaction.prepare_cached(sql)?;
     put.execute(params![id, instance.origin_text(), instance.links().as_bytes()]).map(|_| ())
@@ -128,7 +133,7 @@ pub(super) fn put_holding(
     transaction.prepare_cached(sql)?.execute(params![id.to_string(), stamp, parts, rest]).map(|_| ())
 }
 
-/// Takes away the instances between those that a snapshot holds, some of which were never read.
+/// Deletes the instances between those that a snapshot holds; some of them were never read.
 fn drop_unheld(connection: &Connection, holdings: &Holdings) -> rusqlite::Result<()> {
     let mut rows_of = connection.prepare("SELECT id FROM instance WHERE id >= ?1 AND id < ?2 LIMIT ?3")?;
     let mut delete = connection.prepare("DELETE FROM instance WHERE id = ?1")?;
@@ -146,11 +151,11 @@ fn drop_unheld(connection: &Connection, holdings: &Holdings) -> rusqlite::Result
     Ok(())
 }
 
-/// Rows of snapshots that are gone, taken away at once.
+/// How many rows of snapshots that are gone are deleted at once.
 const GONE_LIMIT: u64 = 10_000;
 
-/// For each run, as LEB128: how far it begins behind the last one's end, how long it is, and the blocks of 512 bytes of
-/// each directory. Of the rest: the blocks of its directories, and its links.
+/// Encodes as LEB128, for each run: its distance from the end of the previous one, its length, and the blocks of 512
+/// bytes of each directory. For the rest: the blocks of its directories, and its links.
 fn encode(holding: &Holding) -> (Vec<u8>, Option<Vec<u8>>) {
     let (mut parts, mut end) = (Vec::new(), 0);
     for run in &holding.parts {

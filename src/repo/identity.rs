@@ -1,42 +1,42 @@
-//! Who holds a mark, as others can judge it: written into the name of a file.
+//! The holder of a mark in a form that others can judge: encoded in the name of a file.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::fs;
 
-/// A process, and the machine that it runs on.
+/// A process, and the machine on which it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    /// Machine id and host name together: machines that were cloned share the first.
+pub(super) struct ProcessIdentity {
+    /// Machine id and host name together, because cloned machines share the machine id.
     machine: String,
     boot: String,
-    /// Of its process number; containers of one machine have their own.
+    /// The namespace of its process number; containers on one machine have their own.
     namespace: u64,
     pub pid: u32,
-    /// When it began, in the kernel's own ticks: a later process of the same number has another one.
+    /// Its start in the kernel's own ticks: a later process with the same number has another start.
     start: u64,
-    /// For people.
+    /// For display.
     pub host: String,
 }
 
-/// What is known of a process elsewhere.
+/// What is known about the life of another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     /// It runs on this machine.
     Runs,
     /// It has ended: it is not in this machine's table, or this machine has booted since.
     Gone,
-    /// Another machine's, or another container's: only watching tells.
+    /// It belongs to another machine or container: only watching its mark shows whether it is alive.
     Unknown,
 }
 
 const HOST_LIMIT: usize = 63;
 
-impl Identity {
+impl ProcessIdentity {
     pub(super) fn own() -> Self {
         let (machine, boot, host) = (fs::machine_id(), fs::boot_id(), fs::host_name());
-        // Without an id nothing but this boot proves that it is the same machine.
+        // Without an id, only the boot proves that it is the same machine.
         let machine = if machine.is_empty() { format!("boot {boot}") } else { machine };
         let pid = std::process::id();
         Self {
@@ -49,7 +49,7 @@ impl Identity {
         }
     }
 
-    /// What `own` can tell of this process.
+    /// What `own` can determine about this process.
     pub(super) fn life(&self, own: &Self) -> Life {
         if self.machine != own.machine {
             Life::Unknown
@@ -64,7 +64,7 @@ impl Identity {
         }
     }
 
-    /// Whether both are one process.
+    /// Whether both are the same process.
     pub(super) fn is_same_process(&self, other: &Self) -> bool {
         Self { host: String::new(), ..self.clone() } == Self { host: String::new(), ..other.clone() }
     }
@@ -74,18 +74,18 @@ fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.')
 }
 
-/// 64 bits as text: names are no secret, and short.
+/// 64 bits as text: names are not secret, and this keeps them short.
 fn short(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
 }
 
-impl fmt::Display for Identity {
+impl fmt::Display for ProcessIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}.{}.{}.{}", self.machine, self.boot, self.namespace, self.pid, self.start, self.host)
     }
 }
 
-impl FromStr for Identity {
+impl FromStr for ProcessIdentity {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -108,23 +108,23 @@ impl FromStr for Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Life};
+    use super::{Life, ProcessIdentity};
 
     #[test]
     fn an_identity_reads_back_as_it_was_written() {
-        let own = Identity::own();
+        let own = ProcessIdentity::own();
         assert_eq!(own.to_string().parse(), Ok(own.clone()));
-        let dotted = Identity { host: "ch7.example.org".to_owned(), ..own };
+        let dotted = ProcessIdentity { host: "ch7.example.org".to_owned(), ..own };
         assert_eq!(dotted.to_string().parse(), Ok(dotted));
-        assert_eq!("garbage".parse::<Identity>(), Err(()));
-        assert_eq!("0.0.0.0.0.x".parse::<Identity>(), Err(()));
+        assert_eq!("garbage".parse::<ProcessIdentity>(), Err(()));
+        assert_eq!("0.0.0.0.0.x".parse::<ProcessIdentity>(), Err(()));
     }
 
     #[test]
     fn only_what_this_machine_knows_is_called_gone() {
-        let own = Identity::own();
-        let gone = Identity { start: own.start + 1, ..own.clone() };
-        let other = |change: fn(&mut Identity)| {
+        let own = ProcessIdentity::own();
+        let gone = ProcessIdentity { start: own.start + 1, ..own.clone() };
+        let other = |change: fn(&mut ProcessIdentity)| {
             let mut other = gone.clone();
             change(&mut other);
             other.life(&own)

@@ -1,4 +1,4 @@
-//! A snapshot being built, up to the one rename that makes it one.
+//! A snapshot being built, up to the one rename that commits it.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::model::{FreezeName, SnapshotId};
 
 use super::durable::sync_snapshot;
 use super::error::RepoError;
-use super::intent::{self, Intent, ShadowPlace};
+use super::intent::{self, CreateIntent, ShadowPlace};
 use super::lock::Locked;
 use super::manifest::{Manifest, MetadataFile};
 use super::manifest_digest;
@@ -22,30 +22,51 @@ pub struct Incoming<'a> {
     locked: &'a Locked<'a>,
     parent: Dir,
     dir: Dir,
-    intent: Intent,
+    intent: CreateIntent,
 }
 
 const METADATA_MODE: u32 = 0o600;
 
 impl<'a> Locked<'a> {
-    /// Begins a snapshot: writes its intent, then makes its directory.
+    /// Begins a snapshot: writes its intent, then creates its directory.
     ///
-    /// The id is that of `now`, or the next of the same second that was never used here.
+    /// The id is that of `now`, or the next one of the same second that was never used here.
     ///
     /// # Errors
     /// If the repository cannot be written.
     pub fn begin(&'a self, now: DateTime<Utc>, url: &str, disks: Vec<ShadowPlace>) -> Result<Incoming<'a>, RepoError> {
+        let query_id_prefix = format!("chsnap-{:016x}", random()? >> 64);
+        self.begin_with(intent::new(self.unused_id(now)?, now, url, disks, query_id_prefix))
+    }
+
+    /// Begins a copy of the snapshot `id` of another repository. Until it is committed, it has its own id, like every
+    /// snapshot that is being built.
+    ///
+    /// # Errors
+    /// If there is a snapshot of this id, or the repository cannot be written.
+    pub fn begin_copy(&'a self, id: SnapshotId, now: DateTime<Utc>) -> Result<Incoming<'a>, RepoError> {
+        if self.repository().has_snapshot(id)? {
+            return Err(RepoError::SnapshotExists { id });
+        }
+        let intent = intent::new(self.unused_id(now)?, now, "", Vec::new(), String::new());
+        self.begin_with(CreateIntent { copies: true, commits_as: Some(id), ..intent })
+    }
+
+    fn begin_with(&'a self, intent: CreateIntent) -> Result<Incoming<'a>, RepoError> {
         let incoming = self.incoming_dir()?;
+        intent::write(&incoming, &intent)?;
+        let dir = incoming.ensure_dir(intent.id.to_string(), 0o750)?;
+        incoming.sync()?;
+        Ok(Incoming { locked: self, parent: incoming, dir, intent })
+    }
+
+    /// The id of `now`, or the next one of the same second that was never used here.
+    fn unused_id(&self, now: DateTime<Utc>) -> Result<SnapshotId, RepoError> {
         let mut id = SnapshotId::at(now);
         while self.is_used(id)? {
             id = id.next();
         }
-        let query_id_prefix = format!("chsnap-{:016x}", random()? >> 64);
-        let intent = intent::new(id, now, url, disks, query_id_prefix);
-        intent::write(&incoming, &intent)?;
-        let dir = incoming.ensure_dir(id.to_string(), 0o750)?;
-        incoming.sync()?;
-        Ok(Incoming { locked: self, parent: incoming, dir, intent })
+        Ok(id)
     }
 
     fn is_used(&self, id: SnapshotId) -> Result<bool, RepoError> {
@@ -64,15 +85,21 @@ impl<'a> Locked<'a> {
 }
 
 impl Incoming<'_> {
-    /// The snapshot's id.
+    /// Its id in `incoming/`: the snapshot's own, unless it is a copy.
     #[must_use]
     pub fn id(&self) -> SnapshotId {
         self.intent.id
     }
 
-    /// What was written down before anything outside was touched.
+    /// The id that the snapshot has once it is committed.
     #[must_use]
-    pub fn intent(&self) -> &Intent {
+    pub fn snapshot(&self) -> SnapshotId {
+        self.intent.snapshot()
+    }
+
+    /// The intent that was written before anything outside the repository was touched.
+    #[must_use]
+    pub fn intent(&self) -> &CreateIntent {
         &self.intent
     }
 
@@ -82,7 +109,7 @@ impl Incoming<'_> {
         &self.dir
     }
 
-    /// Writes down that parts will be copied: a later run need not copy again what is whole of them.
+    /// Records in the intent that parts will be copied, so that a later run need not copy complete parts again.
     ///
     /// # Errors
     /// If the intent cannot be written.
@@ -91,7 +118,7 @@ impl Incoming<'_> {
         intent::write(&self.parent, &self.intent)
     }
 
-    /// Makes up a new freeze name and writes it down, durably, before anyone can ask for that freeze.
+    /// Generates a new freeze name and writes it to the intent, durably, before the freeze can be requested.
     ///
     /// # Errors
     /// If the intent cannot be written.
@@ -103,7 +130,7 @@ impl Incoming<'_> {
         Ok(name)
     }
 
-    /// Writes a file that is no part's, readable by its owner alone, and makes the directories on its way.
+    /// Writes a file outside the parts, readable by its owner alone, and creates the directories above it.
     ///
     /// # Errors
     /// If it is there already, or cannot be written.
@@ -116,11 +143,11 @@ impl Incoming<'_> {
         Ok(MetadataFile::of(relative, bytes))
     }
 
-    /// Writes the manifest, makes everything durable, and commits. `beside` runs while that goes to the disk, in the current
-    /// pool; nothing is committed where it fails.
+    /// Writes the manifest, makes everything durable, and commits. `beside` runs concurrently with the sync, in the
+    /// current pool; if it fails, nothing is committed.
     ///
-    /// After an error nothing stands under `snapshots/` that did not before. An answer that is not empty says why the
-    /// snapshot, which stands, might not survive a power cut.
+    /// After an error, `snapshots/` is unchanged. A non-empty answer says why the snapshot, although it is committed,
+    /// might not survive a power cut.
     ///
     /// # Errors
     /// If anything cannot be written or made durable.
@@ -138,22 +165,22 @@ impl Incoming<'_> {
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
         let text = manifest_digest::seal(&text);
         if text.len() as u64 > MANIFEST_LIMIT_BYTES {
-            // What nobody could read back must not be sealed.
+            // A manifest that cannot be read back must not be sealed.
             let reason = format!("its manifest would have {} bytes, too many to be read again", text.len());
             return Err(RepoError::Damaged { path: self.dir.path().to_owned(), reason });
         }
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
-        // FREEZE makes nothing durable: all of the filesystem is synced, then the directory that will be renamed.
+        // FREEZE makes nothing durable: the whole filesystem is synced, then the directory that will be renamed.
         let (synced, beside) = rayon::join(|| sync_snapshot(&self.dir, records), beside);
         synced.and(beside)?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;
-        let name = self.id().to_string();
+        let name = self.snapshot().to_string();
         if snapshots.find(&name)?.is_some() {
-            return Err(RepoError::SnapshotExists { id: self.id() });
+            return Err(RepoError::SnapshotExists { id: self.snapshot() });
         }
         self.locked.confirm()?;
-        snapshots.rename_from(&self.parent, &name, &name)?;
+        snapshots.rename_from(&self.parent, self.id().to_string(), &name)?;
         let synced = [snapshots.sync(), self.parent.sync()];
         let failed = synced.into_iter().filter_map(Result::err);
         Ok(failed

@@ -1,7 +1,7 @@
 //! `index.sqlite`: a cache over all manifests. It is never the truth, and losing it loses nothing.
 //!
-//! Opening it brings it up to date: manifests that it lacks, or whose file is another one now, are read; snapshots
-//! that are gone are dropped; a file that is no such database is thrown away and made anew.
+//! Opening it brings it up to date: manifests that it lacks, or whose file has been replaced, are read; snapshots that
+//! are gone are dropped; a file that is not such a database is deleted and created again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{self, Dir};
 use crate::model::{InodeSet, SnapshotId};
 
-use super::content::{Content, SeriesOf};
+use super::content::{SeriesOf, SnapshotScope};
 use super::error::RepoError;
 use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
+use super::host;
 use super::repository::Repository;
 use super::series::line;
 use super::summary::Summary;
@@ -37,14 +38,14 @@ pub enum IndexPlace {
 pub struct Index {
     summaries: Vec<Summary>,
     series: SeriesOf,
-    /// What is in the trash and can be taken back.
+    /// Snapshots in the trash that can be restored.
     removed: Vec<SnapshotId>,
     place: IndexPlace,
 }
 
 const FILE: &str = "index.sqlite";
-/// Of the tables below; another version is thrown away. Those before 4 were not synced, so that a power cut may have torn
-/// them.
+/// Version of the tables below; an index of another version is deleted. Versions before 4 were not synced, so a power
+/// cut may have torn them.
 const VERSION: i64 = 4;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
     CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
@@ -58,18 +59,17 @@ impl Index {
     /// Opens the index of a repository and brings it up to date.
     ///
     /// # Errors
-    /// If the repository cannot be read; trouble with the index itself never is an error.
+    /// If the repository cannot be read; a problem with the index itself is never an error.
     pub fn open(repository: &Repository) -> Result<Self, RepoError> {
         for place in places(repository) {
-            let Some(mut connection) = connect(repository, &place) else { continue };
-            if let Some(summaries) = refresh(repository, &mut connection)? {
-                return Self::judged(repository, summaries, place);
+            let read = || with_database(repository, &place, |connection| refresh(repository, connection)).transpose();
+            let Some(mut summaries) = read()? else { continue };
+            if summaries.is_none() {
+                // It opened and then failed: retry with a new file, then elsewhere.
+                throw_away(repository, &place);
+                summaries = read()?.flatten();
             }
-            // It opened and then failed: once more with a new file, then elsewhere.
-            drop(connection);
-            throw_away(repository, &place);
-            let Some(mut connection) = connect(repository, &place) else { continue };
-            if let Some(summaries) = refresh(repository, &mut connection)? {
+            if let Some(summaries) = summaries {
                 return Self::judged(repository, summaries, place);
             }
         }
@@ -80,7 +80,7 @@ impl Index {
 
     fn judged(repository: &Repository, mut summaries: Vec<Summary>, place: IndexPlace) -> Result<Self, RepoError> {
         let series = repository.judge_series(&mut summaries)?;
-        // Only to say more of what is not found.
+        // Used only to give more detail about snapshots that are not found.
         let removed = repository.removed_ids().unwrap_or_default();
         Ok(Self { summaries, series, removed, place })
     }
@@ -91,7 +91,7 @@ impl Index {
         &self.removed
     }
 
-    /// Which series there are.
+    /// The series of the repository.
     #[must_use]
     pub fn series(&self) -> &SeriesOf {
         &self.series
@@ -109,43 +109,44 @@ impl Index {
         &self.summaries
     }
 
-    /// What the snapshots hold, those in the trash too, as far as [`Index::keep_holdings`] has kept it. It is that of the
-    /// trees where they stand now: another manifest file there, as after the repository was copied, disowns it.
+    /// What the snapshots hold, including those in the trash, if [`Index::keep_holdings`] has stored it. It describes
+    /// the trees that stand there now: a different manifest file, as after the repository was copied, invalidates it.
     #[must_use]
     pub fn holdings(&self, repository: &Repository) -> Holdings {
-        let Some(connection) = connect(repository, &self.place) else { return Holdings::default() };
-        holdings_rows::read(&connection, &stamps(repository)).unwrap_or_else(|error| {
-            tracing::debug!(%error, "the index does not tell what snapshots hold");
-            Holdings::default()
-        })
+        let read = |connection: &mut Connection| {
+            holdings_rows::read(connection, &stamps(repository)).unwrap_or_else(|error| {
+                tracing::debug!(%error, "the index does not tell what snapshots hold");
+                Holdings::default()
+            })
+        };
+        with_database(repository, &self.place, read).unwrap_or_default()
     }
 
-    /// Keeps what has changed in `holdings`, unless the index has changed since they were read: the next who asks then
+    /// Stores what has changed in `holdings`, unless the index has changed since they were read; the next query then
     /// finds out what is missing.
     pub fn keep_holdings(&self, repository: &Repository, holdings: &mut Holdings) {
         if holdings.is_kept() {
             return;
         }
-        let Some(mut connection) = connect(repository, &self.place) else { return };
-        match holdings_rows::write(&mut connection, holdings) {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!("another process has written the index meanwhile"),
-            Err(error) => tracing::debug!(%error, "the index does not keep what snapshots hold"),
+        match with_database(repository, &self.place, |connection| holdings_rows::write(connection, holdings)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => tracing::debug!("another process has written the index meanwhile"),
+            Some(Err(error)) => tracing::debug!(%error, "the index does not keep what snapshots hold"),
         }
     }
 
-    /// The inodes of the parts of one snapshot, as far as [`Index::keep_holdings`] has kept what it holds.
+    /// The inodes of the parts of one snapshot, if [`Index::keep_holdings`] has stored what it holds.
     #[must_use]
     pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
         let stamp = stamp(repository, id).ok().flatten()?;
-        let connection = connect(repository, &self.place)?;
-        let holdings = holdings_rows::read(&connection, &[(id, stamp)]);
+        let holdings =
+            with_database(repository, &self.place, |connection| holdings_rows::read(connection, &[(id, stamp)]))?;
         holdings.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?.inodes(id)
     }
 
-    /// Keeps what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
-    /// whose parts the unchanged ones are. Its manifest is written, and has this stamp; whether it stands already is the
-    /// same: what the index has of others is disowned.
+    /// Stores what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
+    /// from which the unchanged ones come. Its manifest is written, and has this stamp. The snapshot need not be
+    /// committed yet: rows of snapshots with another stamp are invalid anyway.
     pub fn keep_snapshot<'a>(
         &self,
         repository: &Repository,
@@ -155,15 +156,15 @@ impl Index {
     ) {
         let stamp_of = |id| self::stamp(repository, id).ok().flatten();
         let last = last.and_then(|last| Some((last, stamp_of(last)?)));
-        let Some(mut connection) = connect(repository, &self.place) else { return };
-        match holdings_added::add(&mut connection, &Added { id, stamp, parts, last }) {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!("the index does not know the last snapshot: it will look at this one"),
-            Err(error) => tracing::debug!(%error, "the index does not keep what the snapshot holds"),
+        let added = Added { id, stamp, parts, last };
+        match with_database(repository, &self.place, |connection| holdings_added::add(connection, &added)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => tracing::debug!("the index does not know the last snapshot: it will look at this one"),
+            Some(Err(error)) => tracing::debug!(%error, "the index does not keep what the snapshot holds"),
         }
     }
 
-    /// Size of the index; 0 where it is not in the repository.
+    /// Size of the index; 0 if it is not in the repository.
     #[must_use]
     pub fn bytes(&self, repository: &Repository) -> u64 {
         let is_here = self.place == IndexPlace::Repository;
@@ -171,21 +172,22 @@ impl Index {
         stat.map_or(0, |stat| stat.allocated_bytes)
     }
 
-    /// What tells the manifest in this directory of a snapshot from every other; none where there is none.
+    /// Distinguishes the manifest in this directory of a snapshot from every other; `None` if there is no manifest.
     #[must_use]
     pub fn stamp(snapshot: &Dir) -> Option<String> {
         stamp_in(snapshot).ok().flatten()
     }
 
-    /// Has who links the files of a snapshot asked again: somebody has linked, or will link, some of them elsewhere.
+    /// Has the link counts of a snapshot's files read again, because some of the files have been, or will be, linked
+    /// elsewhere.
     pub fn suspect(&self, repository: &Repository, id: SnapshotId) {
         let mut holdings = self.holdings(repository);
         holdings.suspect(id);
         self.keep_holdings(repository, &mut holdings);
     }
 
-    /// Forgets the inodes of a snapshot of which entries were replaced; the journal says that they were, so that what its
-    /// manifest says of where they came from is not believed any more.
+    /// Forgets the inodes of a snapshot whose entries were replaced. The journal records the replacement, so the
+    /// manifest's statement of their origin is no longer trusted.
     pub fn forget_inodes(&self, repository: &Repository, id: SnapshotId) {
         let mut holdings = self.holdings(repository);
         holdings.forget(id);
@@ -204,9 +206,7 @@ pub(super) fn places(repository: &Repository) -> Vec<IndexPlace> {
     if !fs::is_network_filesystem(repository.dir()) {
         places.push(IndexPlace::Repository);
     }
-    let directory = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || directory("HOME").map(|home| home.join(".local/state"));
-    if let Some(state) = directory("XDG_STATE_HOME").or_else(home) {
+    if let Some(state) = host::state_dir() {
         places.push(IndexPlace::Host(state.join("chsnap").join(format!("{}.sqlite", repository.id()))));
     }
     places
@@ -214,26 +214,35 @@ pub(super) fn places(repository: &Repository) -> Vec<IndexPlace> {
 
 fn file(repository: &Repository, place: &IndexPlace) -> Option<PathBuf> {
     match place {
-        // Resolved, because SQLite is told to follow no link, not even one on the way.
+        // Resolved, because SQLite is configured to follow no link, not even one in a parent path.
         IndexPlace::Repository => Some(std::fs::canonicalize(repository.path()).ok()?.join(FILE)),
         IndexPlace::Host(path) => Some(path.clone()),
         IndexPlace::Memory => None,
     }
 }
 
-fn connect(repository: &Repository, place: &IndexPlace) -> Option<Connection> {
+/// Runs `work` with the database of the index, which a command opens once. Returns `None` if it cannot be opened.
+fn with_database<T>(repository: &Repository, place: &IndexPlace, work: impl FnOnce(&mut Connection) -> T) -> Option<T> {
+    let path = file(repository, place)?;
+    repository.database().with(&path, || connect(repository, place, &path), work)
+}
+
+fn connect(repository: &Repository, place: &IndexPlace, path: &Path) -> Option<Connection> {
     if let IndexPlace::Host(path) = place {
         fs::create_path(path.parent()?, 0o700, &fs::real()).ok()?;
     }
     for _ in 0..2 {
-        match open(&file(repository, place)?, repository) {
-            Ok(connection) => return Some(connection),
+        match open(path, repository) {
+            Ok(connection) => {
+                tracing::debug!(?place, "the index is opened");
+                return Some(connection);
+            }
             Err(error) => {
                 tracing::debug!(%error, ?place, "the index does not open");
                 if !is_garbage(&error) {
                     return None;
                 }
-                throw_away(repository, place);
+                remove(path);
             }
         }
     }
@@ -244,13 +253,19 @@ fn is_garbage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SchemaChanged};
     match error.sqlite_error_code() {
         Some(code) => matches!(code, DatabaseCorrupt | NotADatabase | SchemaChanged),
-        // What is no SQLite error is one of ours: another version, or another repository's.
+        // Errors that are not SQLite's are ours: another version, or another repository's index.
         None => true,
     }
 }
 
 fn throw_away(repository: &Repository, place: &IndexPlace) {
-    let Some(path) = file(repository, place) else { return };
+    repository.database().close();
+    if let Some(path) = file(repository, place) {
+        remove(&path);
+    }
+}
+
+fn remove(path: &Path) {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
     let Ok(dir) = Dir::open(parent, fs::real()) else { return };
     for suffix in ["", "-journal", "-wal", "-shm"] {
@@ -264,12 +279,12 @@ fn throw_away(repository: &Repository, place: &IndexPlace) {
 
 /// Larger than the index of any repository.
 const FILE_LIMIT_BYTES: u64 = 256 << 20;
-/// Longest summary taken from the index; one with a longer label is read from its manifest.
+/// Longest summary taken from the index; a snapshot with a longer label is read from its manifest.
 const SUMMARY_LIMIT_BYTES: i64 = 1 << 20;
-/// Rows of snapshots that are gone, taken away at one opening.
+/// How many rows of snapshots that are gone are deleted at one opening.
 const GONE_LIMIT: i64 = 10_000;
 
-/// SQLite waits for whoever opens the other end of a pipe: only plain files are handed to it.
+/// Checks that only plain files are handed to SQLite, which would block on a pipe until its other end is opened.
 fn check_files(path: &Path) -> rusqlite::Result<()> {
     let unusable = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), None);
     for suffix in ["", "-journal", "-wal", "-shm"] {
@@ -277,7 +292,7 @@ fn check_files(path: &Path) -> rusqlite::Result<()> {
         file.push(suffix);
         match std::fs::symlink_metadata(file) {
             Ok(stat) if !stat.is_file() && suffix.is_empty() => return Err(unusable()),
-            // Ours by its name, and by its size or kind none of ours: garbage.
+            // Its name is ours, but its size or kind is not: garbage.
             Ok(stat) if !stat.is_file() || stat.len() > FILE_LIMIT_BYTES => return Err(rusqlite::Error::InvalidQuery),
             _ => {}
         }
@@ -285,7 +300,8 @@ fn check_files(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The tables are those of [`SCHEMA`], and there is nothing beside them: a view in their place could have no end.
+/// Checks that the tables are those of [`SCHEMA`], and that there is nothing else: a view instead of a table could be
+/// endless.
 fn check_schema(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT substr(sql, 1, 400) FROM sqlite_schema LIMIT 9")?;
     let found: BTreeSet<Option<String>> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -301,8 +317,8 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    // A power cut takes a whole transaction or nothing: a file of some pages of one and some of another could be read
-    // without an error, and say what is not so.
+    // A power cut preserves a whole transaction or nothing of it. A file with pages of two transactions could be read
+    // without an error, and give false answers.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -322,21 +338,21 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What tells one `manifest.json` from another without reading it.
+/// Distinguishes one `manifest.json` from another without reading it.
 fn stamp(repository: &Repository, id: SnapshotId) -> Result<Option<String>, RepoError> {
     repository.snapshot_dir(id).map_or(Ok(None), |dir| stamp_in(&dir))
 }
 
-/// What tells the manifest in this snapshot from every other.
+/// Distinguishes the manifest in this snapshot from every other.
 ///
 /// # Errors
-/// If it cannot be asked.
+/// If it cannot be stat'ed.
 fn stamp_in(dir: &Dir) -> Result<Option<String>, RepoError> {
     let stat = dir.find(Repository::manifest_file_name())?;
     Ok(stat.map(|stat| format!("{}:{}:{}.{}", stat.inode, stat.size_bytes, stat.modified.0, stat.modified.1)))
 }
 
-/// The snapshots and what is in the trash, each with its stamp.
+/// The snapshots and those in the trash, each with its stamp.
 fn stamps(repository: &Repository) -> Vec<(SnapshotId, String)> {
     let ids = repository.snapshot_ids().map(|(ids, _)| ids).unwrap_or_default();
     let removed = repository.removed_ids().unwrap_or_default();
@@ -345,22 +361,22 @@ fn stamps(repository: &Repository) -> Vec<(SnapshotId, String)> {
     present.chain(removed).filter_map(|(id, dir)| Some((id, stamp_in(&dir?).ok()??))).collect()
 }
 
-/// A summary as the index has it: with what it is judged by.
+/// A summary as stored in the index, with the values that decide whether it is still valid.
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct IndexRow {
     #[serde(flatten)]
     summary: Summary,
-    content: Content,
+    content: SnapshotScope,
 }
 
-impl Row {
+impl IndexRow {
     fn into_summary(self) -> Summary {
         let Self { summary, content } = self;
         Summary { series: summary.is_complete().then(|| content.key.clone()), content, ..summary }
     }
 }
 
-/// `None` where the database fails.
+/// Brings the index up to date; returns `None` if the database fails.
 fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Option<Vec<Summary>>, RepoError> {
     let (ids, _) = repository.snapshot_ids()?;
     let (known, gone) = match read(connection, &ids) {
@@ -375,7 +391,8 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
     for id in &ids {
         let stamp = stamp(repository, *id)?;
         let cached = known.get(id).filter(|(known, _)| Some(known) == stamp.as_ref());
-        let cached = cached.and_then(|(_, text)| serde_json::from_str::<Row>(text).ok()).map(Row::into_summary);
+        let cached =
+            cached.and_then(|(_, text)| serde_json::from_str::<IndexRow>(text).ok()).map(IndexRow::into_summary);
         if let Some(summary) = cached.filter(|summary| summary.id == *id) {
             summaries.push(summary);
             continue;
@@ -391,20 +408,21 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
         summaries.push(summary);
     }
     if let Err(error) = write(connection, &fresh, &gone) {
-        // The answer is complete all the same; the next opening writes what this one could not.
+        // The answer is complete nevertheless; the next opening writes what this one could not.
         tracing::debug!(%error, "the index is not written");
     }
     Summary::sort(&mut summaries);
     Ok(Some(summaries))
 }
 
-/// The rows of these snapshots, stamp and summary, and the ids of others.
+/// Reads the rows of these snapshots, stamp and summary, and the ids of other rows.
 ///
-/// Each is asked for by its id, and the others up to a number: pages that name each other in circles have no last row.
-fn read(connection: &Connection, ids: &[SnapshotId]) -> rusqlite::Result<(Known, Vec<String>)> {
+/// Each row is queried by its id, and the number of the others is limited: in a damaged database, pages that refer to
+/// each other in circles have no last row.
+fn read(connection: &Connection, ids: &[SnapshotId]) -> rusqlite::Result<(IndexedSummaries, Vec<String>)> {
     let sql = "SELECT stamp, summary FROM snapshot WHERE id = ?1 AND octet_length(summary) <= ?2";
     let mut row_of = connection.prepare(sql)?;
-    let mut known = Known::new();
+    let mut known = IndexedSummaries::new();
     for id in ids {
         let row = row_of.query_row(params![id.to_string(), SUMMARY_LIMIT_BYTES], |row| Ok((row.get(0)?, row.get(1)?)));
         if let Some(row) = row.optional()? {
@@ -420,7 +438,7 @@ fn read(connection: &Connection, ids: &[SnapshotId]) -> rusqlite::Result<(Known,
 }
 
 /// Stamp and summary of each snapshot that the index has.
-type Known = BTreeMap<SnapshotId, (String, String)>;
+type IndexedSummaries = BTreeMap<SnapshotId, (String, String)>;
 
 fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[String]) -> rusqlite::Result<()> {
     if fresh.is_empty() && gone.is_empty() {
@@ -428,7 +446,7 @@ fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[Strin
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for (stamp, summary) in fresh {
-        let row = Row { summary: summary.clone(), content: summary.content.clone() };
+        let row = IndexRow { summary: summary.clone(), content: summary.content.clone() };
         let text = serde_json::to_string(&row).expect("a summary has only string keys");
         transaction.execute(
             "INSERT OR REPLACE INTO snapshot (id, stamp, summary) VALUES (?1, ?2, ?3)",

@@ -1,16 +1,16 @@
-//! The intent: what a run is about to do outside the repository, written down before it does it.
+//! The intent: what a run is about to do outside the repository, written before it does so.
 
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, Dir, Kind};
+use crate::fs::{self, Dir, EntryKind};
 use crate::model::{FreezeName, RepositoryId, SnapshotId};
 
 use super::error::RepoError;
 use super::lock::Locked;
-use super::repository::Repository;
+use super::repository::{Repository, is_torn_config};
 
 /// A directory under which the server puts a shadow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +23,9 @@ pub struct ShadowPlace {
 
 /// Stands as `incoming/<id>.intent.json` from before the first freeze until the last shadow is gone.
 ///
-/// It stands beside the snapshot's directory and not in it, so that the commit takes the directory as it is.
+/// It stands next to the snapshot's directory and not in it, so that the commit renames the directory as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Intent {
+pub struct CreateIntent {
     /// Format version.
     pub format: u32,
     /// The snapshot.
@@ -34,34 +34,45 @@ pub struct Intent {
     pub started: DateTime<Utc>,
     /// Host of the run.
     pub host: String,
-    /// Process of the run.
+    /// Process id of the run.
     pub pid: u32,
     /// The address of the server that freezes.
     pub url: String,
     /// Where shadows may stand.
     pub disks: Vec<ShadowPlace>,
-    /// Names of the freezes that were asked for, or are about to be.
+    /// Names of the freezes that were requested, or are about to be.
     pub freezes: Vec<FreezeName>,
     /// Query ids begin with this.
     pub query_id_prefix: String,
-    /// The boot of the host: what was written before another one may not be on the disk.
+    /// The boot of the host: data written before another boot may not have reached the disk.
     #[serde(default)]
     pub boot: String,
-    /// Whether parts are copied, so that what is whole of them is worth keeping.
+    /// Whether parts are copied, so that complete parts are worth keeping.
     #[serde(default)]
     pub copies: bool,
+    /// The id that the snapshot gets when it is committed, if it differs: for a copy, the id of the original.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commits_as: Option<SnapshotId>,
 }
 
-/// What a run that ended early has left.
+impl CreateIntent {
+    /// The id that the snapshot gets when it is committed.
+    #[must_use]
+    pub fn snapshot(&self) -> SnapshotId {
+        self.commits_as.unwrap_or(self.id)
+    }
+}
+
+/// The leftover of a run that ended early.
 #[derive(Clone, Debug)]
-pub struct Leftover {
+pub struct CreateLeftover {
     /// The snapshot that it was building.
     pub id: SnapshotId,
     /// Whether it has written an intent.
     pub has_intent: bool,
-    /// The intent, where it can be read and is this repository's.
-    pub intent: Option<Intent>,
-    /// Whether `incoming/<id>` stands, a directory or something else.
+    /// The intent, if it can be read and is this repository's.
+    pub intent: Option<CreateIntent>,
+    /// Whether `incoming/<id>` exists, as a directory or something else.
     pub has_tree: bool,
 }
 
@@ -72,24 +83,24 @@ pub(super) fn file_name(id: SnapshotId) -> String {
     format!("{id}{SUFFIX}")
 }
 
-pub(super) fn write(incoming: &Dir, intent: &Intent) -> Result<(), RepoError> {
+pub(super) fn write(incoming: &Dir, intent: &CreateIntent) -> Result<(), RepoError> {
     let bytes = serde_json::to_vec_pretty(intent).expect("an intent has only string keys");
     incoming.replace(&file_name(intent.id), 0o640, &bytes)?;
     Ok(())
 }
 
-/// Reads an intent; one that names freezes of another repository is not ours to act on.
-pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) -> Option<Intent> {
-    // What is there and cannot be read is said, and keeps nobody from the rest.
+/// Reads an intent. An intent that names freezes of another repository is ignored.
+pub(super) fn read(incoming: &Dir, id: SnapshotId, repository: &RepositoryId) -> Option<CreateIntent> {
+    // An entry that cannot be read is reported, and does not prevent work on the rest.
     let bytes = incoming.read(file_name(id), LIMIT_BYTES).ok()?;
-    let intent: Intent = serde_json::from_slice(&bytes).ok()?;
+    let intent: CreateIntent = serde_json::from_slice(&bytes).ok()?;
     let prefix = repository.freeze_prefix();
     let is_ours = intent.id == id && intent.freezes.iter().all(|freeze| freeze.as_str().starts_with(&prefix));
     is_ours.then_some(intent)
 }
 
 impl Repository {
-    /// The directories of the disks that runs which are not over have written down.
+    /// The directories of the disks that unfinished runs have recorded.
     ///
     /// # Errors
     /// If `incoming/` cannot be read.
@@ -103,20 +114,20 @@ impl Repository {
 }
 
 impl Locked<'_> {
-    /// What earlier runs have left in `incoming/`, oldest first.
+    /// The leftovers of earlier runs in `incoming/`, oldest first.
     ///
     /// # Errors
     /// If `incoming/` cannot be read.
-    pub fn leftovers(&self) -> Result<Vec<Leftover>, RepoError> {
+    pub fn leftovers(&self) -> Result<Vec<CreateLeftover>, RepoError> {
         let incoming = self.incoming_dir()?;
-        let mut leftovers: std::collections::BTreeMap<SnapshotId, Leftover> = std::collections::BTreeMap::new();
+        let mut leftovers: std::collections::BTreeMap<SnapshotId, CreateLeftover> = std::collections::BTreeMap::new();
         for entry in incoming.entries()? {
             let name = entry.name.to_string_lossy();
-            // Whatever stands there under an id goes as the tree would: a link is unlinked, and never followed.
+            // Any entry under an id is treated like the tree: a link is unlinked, and never followed.
             let (text, is_tree) = name.strip_suffix(SUFFIX).map_or((name.as_ref(), true), |text| (text, false));
             let Ok(id) = text.parse::<SnapshotId>() else { continue };
             let leftover =
-                leftovers.entry(id).or_insert(Leftover { id, has_intent: false, intent: None, has_tree: false });
+                leftovers.entry(id).or_insert(CreateLeftover { id, has_intent: false, intent: None, has_tree: false });
             leftover.has_tree |= is_tree;
             if !is_tree {
                 leftover.has_intent = true;
@@ -126,20 +137,21 @@ impl Locked<'_> {
         Ok(leftovers.into_values().collect())
     }
 
-    /// Removes what a kill in the middle of replacing a file has left beside it.
+    /// Removes temporary files that a kill in the middle of replacing a file has left.
     ///
     /// # Errors
-    /// If it is there and cannot be removed.
+    /// If such a file is there and cannot be removed.
     pub fn remove_torn_files(&self) -> Result<(), RepoError> {
         let root = self.repository().dir().clone();
         for dir in [root, self.incoming_dir()?, self.repository().ensure("pins")?] {
             for entry in dir.entries_with_kind()? {
                 let name = entry.name.to_string_lossy();
-                let ours = ["chsnap.json.new", "latest.new"].contains(&name.as_ref())
+                let ours = name == "latest.new"
+                    || is_torn_config(&name)
                     || name
                         .strip_suffix(".json.new")
                         .is_some_and(|rest| rest.strip_suffix(".intent").unwrap_or(rest).parse::<SnapshotId>().is_ok());
-                if ours && entry.kind != Kind::Directory {
+                if ours && entry.kind != EntryKind::Directory {
                     dir.remove_file(&entry.name)?;
                 }
             }
@@ -160,7 +172,7 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// The parts that an interrupted run has placed, where it has come so far.
+    /// The parts that an interrupted run has placed, if it got that far.
     ///
     /// # Errors
     /// If they are there and cannot be opened.
@@ -168,7 +180,8 @@ impl Locked<'_> {
         Ok(self.incoming_dir()?.find_beneath(&std::path::Path::new(&id.to_string()).join(super::layout::DATA))?)
     }
 
-    /// Moves what was built of a snapshot that will not be to the trash, where it cannot be taken for one.
+    /// Moves the tree of a snapshot that will not be completed to the trash, where it cannot be mistaken for a
+    /// snapshot.
     ///
     /// # Errors
     /// If it cannot be moved.
@@ -184,8 +197,8 @@ pub(super) fn new(
     url: &str,
     disks: Vec<ShadowPlace>,
     query_id_prefix: String,
-) -> Intent {
-    Intent {
+) -> CreateIntent {
+    CreateIntent {
         format: super::FORMAT,
         id,
         started,
@@ -197,5 +210,6 @@ pub(super) fn new(
         query_id_prefix,
         boot: fs::boot_id(),
         copies: false,
+        commits_as: None,
     }
 }

@@ -1,4 +1,4 @@
-//! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not say.
+//! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not record.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, Dir, ErrorKind, FsError, Kind};
+use crate::fs::{self, Dir, EntryKind, ErrorKind, FsError};
 
 use super::error::RepoError;
 use super::event::Event;
@@ -22,42 +22,47 @@ struct Line {
     event: Event,
 }
 
-/// What every line has, those of a newer chsnap too: its number is taken, whatever the event is.
+/// The member that every line has, even lines of a newer chsnap: its number counts, whatever the event is.
 #[derive(Deserialize)]
-struct Head {
+struct LineNumber {
     number: u64,
 }
 
 const LIMIT_BYTES: u64 = 256 << 20;
 
+/// Once a file of the journal is this long, it gets no more lines: the month continues in the next file, so that no
+/// file grows beyond what is read of it.
+const FULL_BYTES: u64 = 64 << 20;
+const FILES_A_MONTH: u32 = 1000;
+/// No line is shorter: `{"number":1}` and its newline.
+const SHORTEST_LINE_BYTES: u64 = 13;
+
+/// The file that the next line goes to.
+struct JournalFile {
+    name: String,
+    is_new: bool,
+    /// Whether the last line has its newline; a line that a crash cut short has none.
+    ends_well: bool,
+}
+
 impl Locked<'_> {
-    /// Appends an event, durably.
+    /// Appends an event, durably. Its number exceeds every number in the journal, including those in files that cannot
+    /// be read.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
-        let name = format!("{}.jsonl", now.format("%Y-%m"));
-        let number = self.repository().numbers()?.max().map_or(1, |number: u64| number.saturating_add(1));
-        let line = Line { number, time: now, event: event.clone() };
+        let target = self.repository().target(&journal, now)?;
+        let line = Line { number: self.repository().next_number(now)?, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
-        // A line that a crash cut short has no end: ours begins on a new one, and so it does where that is not known. What is no
-        // file is never opened to be written: the other end of a pipe may be nobody's.
-        let is_new = match journal.find(&name)? {
-            None => true,
-            Some(stat) if stat.kind != Kind::File => {
-                journal.find_and_read(&name, LIMIT_BYTES)?;
-                false
-            }
-            Some(_) => false,
-        };
-        let ends_well = |bytes: Option<Arc<[u8]>>| bytes.is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
-        if !self.repository().journal_file(&journal, OsStr::new(&name)).is_ok_and(ends_well) {
+        if !target.ends_well {
             text.insert(0, '\n');
         }
-        journal.append(&name, 0o640, text.as_bytes())?;
-        if is_new {
+        journal.append(&target.name, 0o640, text.as_bytes())?;
+        self.repository().extend_read(&journal, &target.name, text.as_bytes());
+        if target.is_new {
             journal.sync()?;
         }
         Ok(())
@@ -65,8 +70,8 @@ impl Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// [`Locked::record`], but a full filesystem is no failure: what makes room must not need any. Whether it is
-    /// recorded is the answer.
+    /// Works as [`Locked::record`], but a full filesystem is not a failure: operations that make room must not need
+    /// any. Returns whether the event was recorded.
     ///
     /// # Errors
     /// If it cannot be written for another reason.
@@ -83,9 +88,9 @@ impl Locked<'_> {
 }
 
 impl Repository {
-    /// The events that the journal holds, in the order in which they happened. Lines that cannot be read are passed over,
-    /// and so are months that cannot ([`Repository::journal_gaps`] has them), and what is no file of a journal. A line that
-    /// stands there twice is one event.
+    /// The events that the journal holds, in the order in which they happened. Skips lines that cannot be read, months
+    /// that cannot be read ([`Repository::journal_gaps`] lists them), and entries that are not files of a journal. A
+    /// line that occurs twice is one event.
     ///
     /// # Errors
     /// If the directory of the journal is there and cannot be read.
@@ -96,7 +101,7 @@ impl Repository {
         Ok(lines.into_iter().map(|line| (line.time, line.event)).collect())
     }
 
-    /// The months of the journal that cannot be read: what they held is not known, and nothing else is lost by it.
+    /// The months of the journal that cannot be read: their events are unknown, and nothing else is lost.
     ///
     /// # Errors
     /// If the directory of the journal is there and cannot be read.
@@ -104,16 +109,50 @@ impl Repository {
         Ok(self.read_lines(|_| None::<()>)?.1)
     }
 
-    fn numbers(&self) -> Result<impl Iterator<Item = u64> + use<>, RepoError> {
-        let (heads, _) = self.read_lines(|text| serde_json::from_slice::<Head>(text).ok())?;
-        Ok(heads.into_iter().map(|head| head.number))
+    /// Returns a number above all that were given. The size of an unreadable file limits how many lines it can hold;
+    /// but not how high their numbers are, because other files may have been unreadable when they were written. So if
+    /// any file is unreadable, the number is at least the milliseconds since 1970, which is far above every count.
+    fn next_number(&self, now: DateTime<Utc>) -> Result<u64, RepoError> {
+        let (numbers, gaps) =
+            self.read_lines(|text| serde_json::from_slice::<LineNumber>(text).ok().map(|head| head.number))?;
+        let largest = numbers.into_iter().max().unwrap_or(0);
+        let hidden = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.size_bytes / SHORTEST_LINE_BYTES + 1));
+        let least = if gaps.is_empty() { 0 } else { u64::try_from(now.timestamp_millis()).unwrap_or(0) };
+        Ok(largest.saturating_add(hidden).saturating_add(1).max(least))
     }
 
-    /// A file of the journal, read once as long as it stays the same: lines are only ever appended. `None` where it has gone.
+    /// The first file of a month that has room and can be read: lines appended to another one may never be read. An
+    /// entry that is not a file is never opened: opening a pipe could block forever.
+    fn target(&self, journal: &Dir, now: DateTime<Utc>) -> Result<JournalFile, RepoError> {
+        let month = now.format("%Y-%m").to_string();
+        for count in 1..=FILES_A_MONTH {
+            let name = if count == 1 { format!("{month}.jsonl") } else { format!("{month}-{count}.jsonl") };
+            let Some(stat) = journal.find(&name)? else {
+                return Ok(JournalFile { name, is_new: true, ends_well: true });
+            };
+            if stat.kind != EntryKind::File || stat.size_bytes >= FULL_BYTES {
+                continue;
+            }
+            match self.journal_file(journal, OsStr::new(&name)) {
+                Ok(bytes) => {
+                    let ends_well = bytes.as_ref().is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
+                    return Ok(JournalFile { name, is_new: bytes.is_none(), ends_well });
+                }
+                Err(error) => {
+                    tracing::debug!(name, error = crate::monitor::chain(&error), "the line goes to another file");
+                }
+            }
+        }
+        let reason = format!("no file of {month} in it can be appended to");
+        Err(RepoError::Damaged { path: journal.path().to_owned(), reason })
+    }
+
+    /// Returns a file of the journal, read once as long as it stays the same: lines are only ever appended. Returns
+    /// `None` if it is gone.
     fn journal_file(&self, journal: &Dir, name: &OsStr) -> Result<Option<Arc<[u8]>>, FsError> {
         let Some(now) = journal.find(name)? else { return Ok(None) };
         let state = (now.device, now.inode, now.size_bytes, now.modified);
-        // What a network filesystem says of a file may be seconds old.
+        // On a network filesystem, the attributes of a file may be seconds old.
         if fs::is_network_filesystem(journal) {
             return Ok(journal.find_and_read(name, LIMIT_BYTES)?.map(Arc::from));
         }
@@ -123,6 +162,7 @@ impl Repository {
         {
             return Ok(Some(Arc::clone(bytes)));
         }
+        tracing::debug!(name = name.to_string_lossy().as_ref(), "a file of the journal is read");
         let Some((stat, bytes)) = journal.find_with_stat(name, LIMIT_BYTES)? else { return Ok(None) };
         let bytes: Arc<[u8]> = bytes.into();
         let state = (stat.device, stat.inode, stat.size_bytes, stat.modified);
@@ -130,16 +170,31 @@ impl Repository {
         Ok(Some(bytes))
     }
 
+    /// Adds a line that was just appended to the cached content of a file, so that it need not be read again.
+    fn extend_read(&self, journal: &Dir, name: &str, line: &[u8]) {
+        let mut read = self.journal_read().lock().unwrap_or_else(PoisonError::into_inner);
+        let before = read.remove(OsStr::new(name)).map(|(_, bytes)| bytes).unwrap_or_default();
+        let Ok(Some(stat)) = journal.find(name) else { return };
+        let bytes: Arc<[u8]> = [&before, line].concat().into();
+        // Another length means that another process has written.
+        if stat.size_bytes == bytes.len() as u64 {
+            read.insert(name.into(), ((stat.device, stat.inode, stat.size_bytes, stat.modified), bytes));
+        }
+    }
+
     fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<(Vec<T>, Vec<JournalGap>), RepoError> {
         let (mut lines, mut gaps) = (Vec::new(), Vec::new());
         let Some(journal) = self.find_dir("journal")? else { return Ok((lines, gaps)) };
         for entry in journal.entries_with_kind()? {
             let file = entry.name.to_string_lossy().into_owned();
-            if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
+            if entry.kind == EntryKind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
                 match self.journal_file(&journal, &entry.name) {
                     Ok(None) => {}
                     Ok(Some(bytes)) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
-                    Err(error) => gaps.push(JournalGap { file, reason: crate::monitor::chain(&error) }),
+                    Err(error) => {
+                        let size_bytes = journal.find(&entry.name).ok().flatten().map_or(0, |stat| stat.size_bytes);
+                        gaps.push(JournalGap { file, reason: crate::monitor::chain(&error), size_bytes });
+                    }
                 }
             }
         }
@@ -154,4 +209,6 @@ pub struct JournalGap {
     pub file: String,
     /// Why it cannot be read.
     pub reason: String,
+    /// Its size.
+    pub size_bytes: u64,
 }

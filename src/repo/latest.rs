@@ -12,8 +12,8 @@ use super::series::{LATEST, line};
 use super::summary::Summary;
 
 impl Repository {
-    /// Summaries of all snapshots, read from their manifests, in the order in which they were made, and which series there
-    /// are.
+    /// Summaries of all snapshots, read from their manifests, in the order in which they were made, and the series of
+    /// the repository.
     ///
     /// # Errors
     /// If `snapshots/` cannot be read.
@@ -33,7 +33,7 @@ impl Repository {
 }
 
 impl Locked<'_> {
-    /// Points `latest` at the snapshot of the main series that was made last, or removes it where there is none.
+    /// Points `latest` at the newest snapshot of the main series, or removes it if there is none.
     ///
     /// # Errors
     /// If the link cannot be replaced.

@@ -1,4 +1,4 @@
-//! Where the files of a snapshot stand, relative to its directory: `docs/format.md` is the source.
+//! The paths of a snapshot's files, relative to its directory: `docs/format.md` is the source.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn table_below_data(name: &TableName) -> PathBuf {
     Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table))
 }
 
-/// `data/<database>/<table>`: the directory of a table's parts and of the mutations that it carries.
+/// `data/<database>/<table>`: the directory of a table's parts and of the mutation files stored with them.
 #[must_use]
 pub fn table_path(name: &TableName) -> PathBuf {
     Path::new(DATA).join(table_below_data(name))

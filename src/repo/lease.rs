@@ -1,10 +1,10 @@
 //! A reader's hold on a snapshot: while it lasts, nothing unlinks the snapshot.
 //!
-//! On a local filesystem a lease is a shared `flock` on the snapshot's `manifest.json`: nothing is written, a repository
-//! that is mounted read-only will do, and the kernel ends it with its holder, however that ends. On a network filesystem
-//! it is a mark in `readers/` that the reader renews (`mark.rs`), for there a lock of the kernel's may be this host's
-//! alone; a reader that may not write there has none. A snapshot that is leased can be moved to the trash, where its
-//! reader still has it by descriptor, but it is not unlinked from there.
+//! On a local filesystem a lease is a shared `flock` on the snapshot's `manifest.json`. Nothing is written, so a
+//! repository that is mounted read-only works too, and the kernel releases the lock when its holder ends, however that
+//! happens. On a network filesystem it is a mark in `readers/` that the reader renews (`mark.rs`), because a kernel
+//! lock may be visible only on this host there; a reader that may not write there has no lease. A leased snapshot can
+//! be moved to the trash, where its reader still has it by descriptor, but it is not unlinked from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use crate::fs::{self, Dir, ErrorKind, FileLock};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
-use super::identity::{Identity, Life};
+use super::identity::{Life, ProcessIdentity};
 use super::manifest_digest::{ManifestDigest, check_manifest};
-use super::mark::{Ending, Hold, Mark, Watch};
+use super::mark::{Hold, LockMark, MarkRelease, Watch};
 use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState};
 
-/// A snapshot that stays as long as this value.
+/// A snapshot that is not unlinked as long as this value lives.
 #[derive(Debug)]
 pub struct Lease {
     id: SnapshotId,
@@ -35,7 +35,7 @@ impl Repository {
     /// Takes a lease on a snapshot, before it is restored, verified or drilled.
     ///
     /// # Errors
-    /// If the snapshot is not there, or being unlinked, or its manifest cannot be opened.
+    /// If the snapshot is not there, or is being unlinked, or its manifest cannot be opened.
     pub fn lease(&self, id: SnapshotId) -> Result<Lease, RepoError> {
         let removed = || RepoError::NoSnapshot { id, place: "snapshots/" };
         let dir = self.snapshot_dir(id)?;
@@ -44,19 +44,19 @@ impl Repository {
         } else {
             (Some(FileLock::try_share(&dir, Self::manifest_file_name())?.ok_or_else(removed)?), None)
         };
-        // It may have gone, and another one of its name have come, between the two calls above.
+        // Between the two calls above, the snapshot may have been removed and replaced by another one of its name.
         let is_same = self.snapshot_dir(id)?.stat_self()?.inode == dir.stat_self()?.inode;
         if is_same { Ok(Lease { id, dir, _lock: lock, _hold: hold }) } else { Err(removed()) }
     }
 
     fn announce_reader(&self, id: SnapshotId) -> Result<Option<Hold>, RepoError> {
-        let mark = Mark::new(format!("{TAG}{id}"), 1, Identity::own())?;
+        let mark = LockMark::new(format!("{TAG}{id}"), 1, ProcessIdentity::own())?;
         let announced = self.ensure(DIRECTORY).and_then(|dir| {
             dir.write_unsynced(mark.to_string(), 0o640, &[])?;
             Ok(dir)
         });
         match announced {
-            Ok(dir) => Ok(Some(Hold::begin(dir, mark, Ending::Removed))),
+            Ok(dir) => Ok(Some(Hold::begin(dir, mark, MarkRelease::Removed))),
             Err(RepoError::Fs(error))
                 if matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::NoPermission | ErrorKind::NoSpace) =>
             {
@@ -68,17 +68,17 @@ impl Repository {
         }
     }
 
-    /// The snapshots that marks say somebody reads. A mark whose reader has ended is removed; one from another host is
-    /// watched until it moves, or has stood still for as long as it allows.
+    /// The snapshots that have readers, according to marks. A mark whose reader has ended is removed; a mark from
+    /// another host is watched until it moves, or has not moved for as long as it allows.
     pub(super) fn marked_readers(&self, of: &BTreeSet<SnapshotId>) -> Result<BTreeSet<SnapshotId>, RepoError> {
         let mut reading = BTreeSet::new();
         let Some(dir) = self.find_dir(DIRECTORY)? else { return Ok(reading) };
-        let own = Identity::own();
+        let own = ProcessIdentity::own();
         let mut watches: BTreeMap<u64, Watch> = BTreeMap::new();
         loop {
             let mut is_open = false;
             for name in dir.fresh_names()? {
-                let Ok(mark) = name.parse::<Mark>() else { continue };
+                let Ok(mark) = name.parse::<LockMark>() else { continue };
                 let id = mark.tag.strip_prefix(TAG).and_then(|id| id.parse().ok());
                 let Some(id) = id.filter(|id| of.contains(id) && !reading.contains(id)) else { continue };
                 let is_own = mark.owner.is_same_process(&own);
@@ -111,13 +111,13 @@ impl Repository {
 }
 
 impl Lease {
-    /// The snapshot's directory, wherever it is meanwhile.
+    /// The snapshot's directory, even if it was moved meanwhile.
     #[must_use]
     pub fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// Reads what the snapshot says of itself, wherever it is meanwhile, and holds it against the digest in it.
+    /// Reads the snapshot's manifest, even if the snapshot was moved meanwhile, and compares it with the digest in it.
     ///
     /// # Errors
     /// If its manifest cannot be read at all.
@@ -127,11 +127,12 @@ impl Lease {
     }
 }
 
-/// Whether somebody reads a snapshot that is to be unlinked.
+/// Whether a snapshot that is to be unlinked has readers.
 pub(super) enum Readers {
-    /// A lease lasts.
+    /// A lease is held.
     Reading,
-    /// None does, and none can be taken while this value lasts. One whose manifest cannot be opened cannot be leased.
+    /// It has none, and no lease can be taken while this value lives. A snapshot whose manifest cannot be opened cannot
+    /// be leased.
     None(#[expect(dead_code, reason = "it is held, not looked at")] Option<FileLock>),
 }
 

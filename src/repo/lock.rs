@@ -1,42 +1,61 @@
-//! One writer at a time: on one host by a lock of the kernel's, between hosts by a mark that its holder renews.
+//! One writer at a time: on one host through a kernel lock, between hosts through a mark that its holder renews.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use crate::fs::{self, Dir, ErrorKind, FileLock};
+use crate::model::span;
 
-use super::claim::{self, Attempt, Claimant, TakenAs};
+use super::claim::{self, ClaimAttempt, Claimant, TakenAs};
 use super::error::RepoError;
 use super::event::Event;
-use super::holder::{Holder, HolderState};
+use super::holder::{HolderState, LockHolder};
 use super::identity::Life;
 
-use super::mark::{Hold, Mark};
+use super::mark::{Hold, LockMark};
 use super::repository::{BoundServer, Repository};
 
-/// A repository that this process, and no other, may change. The lock ends with the value, or with the process.
+/// A repository that only this process may change. The lock ends with the value, or with the process.
 #[derive(Debug)]
 pub struct Locked<'a> {
     repository: &'a Repository,
-    /// None where there was no room for it: then the kernel's lock is all there is.
+    /// `None` if there was no room for the mark: then the kernel lock is the only protection.
     hold: Option<Hold>,
     _file: FileLock,
 }
 
-/// What was taken, unless there was no room for it, and from whom, unless it was free.
-type Claim = (Option<Hold>, Option<(Mark, TakenAs)>);
+/// The hold that was taken, unless there was no room for it, and its previous holder, unless it was free.
+type Claim = (Option<Hold>, Option<(LockMark, TakenAs)>);
 
 const FILE: &str = "lock";
 const RETRY: Duration = Duration::from_millis(100);
-/// On a network filesystem, where a look is a question to the server.
+/// The interval on a network filesystem, where each look is a request to the server.
 const RETRY_FAR: Duration = Duration::from_millis(500);
+
+/// The holders that this process has waited for so far.
+#[derive(Debug, Default)]
+struct Waiting {
+    holder: Option<String>,
+}
+
+impl Waiting {
+    /// Notes once for each holder that this process waits for it. The line that a holder writes comes a moment after
+    /// its lock.
+    fn note(&mut self, holder: &LockHolder, wait: Duration) {
+        let text = holder.to_string();
+        if holder.pid != 0 && self.holder.as_ref() != Some(&text) {
+            tracing::warn!("waiting up to {} for the lock, which {text} holds", span(wait));
+            self.holder = Some(text);
+        }
+    }
+}
 
 impl Repository {
     /// Takes the lock, waiting for at most `wait` while another process holds it.
     ///
-    /// A holder on this host that has ended is no hindrance. One on another host is watched, whatever `wait` says,
-    /// until it proves to live by renewing its mark, or has been silent for as long as the mark allows.
+    /// A holder on this host that has ended does not matter. A holder on another host is watched, whatever `wait` is,
+    /// until it proves to be alive by renewing its mark, or has been silent for as long as the mark allows.
     ///
     /// # Errors
     /// If it is held for longer, cannot be taken at all, or the repository is of a newer format.
@@ -44,12 +63,13 @@ impl Repository {
         self.check_writable_format()?;
         let is_far = fs::is_network_filesystem(self.dir());
         let begun = Instant::now();
-        // A lock of the server's can outlive a host that died with it, so there the mark alone decides.
-        let file = if is_far { FileLock::open(self.dir(), FILE)? } else { self.lock_file(begun, wait)? };
+        // A lock on the server can outlive a host that died with it, so there the mark alone decides.
+        let mut waiting = Waiting::default();
+        let file = if is_far { FileLock::open(self.dir(), FILE)? } else { self.lock_file(begun, wait, &mut waiting)? };
         let pause = if is_far { RETRY_FAR } else { RETRY };
         let (hold, before) = match Claimant::new(self, pause) {
-            Ok(mut claimant) => self.claim(&mut claimant, begun, wait, pause)?,
-            // A full disk must not keep `gc` from making room.
+            Ok(mut claimant) => self.claim(&mut claimant, begun, wait, &mut waiting)?,
+            // A full disk must not prevent `gc` from making room.
             Err(RepoError::Fs(error)) if error.kind() == ErrorKind::NoSpace && !is_far => {
                 tracing::warn!(error = crate::monitor::chain(&error), "other hosts are not told of the lock");
                 (None, None)
@@ -59,7 +79,7 @@ impl Repository {
         self.locked(command, now, file, hold, before)
     }
 
-    /// Takes the lock from whoever has it. The one that loses it finds out before it next changes anything that counts.
+    /// Takes the lock from its holder. The previous holder finds out before its next write that matters.
     ///
     /// # Errors
     /// If it cannot be taken.
@@ -68,19 +88,23 @@ impl Repository {
         let file = FileLock::open(self.dir(), FILE)?;
         let mut claimant = Claimant::new(self, RETRY)?;
         loop {
-            if let Attempt::Taken(hold, before) = claimant.attempt(true)? {
+            if let ClaimAttempt::Taken(hold, before) = claimant.attempt(true)? {
                 return self.locked(command, now, file, Some(hold), before);
             }
         }
     }
 
-    fn lock_file(&self, begun: Instant, wait: Duration) -> Result<FileLock, RepoError> {
+    fn lock_file(&self, begun: Instant, wait: Duration, waiting: &mut Waiting) -> Result<FileLock, RepoError> {
         loop {
             match FileLock::try_acquire(self.dir(), FILE)? {
                 Ok(file) => return Ok(file),
-                Err(_) if begun.elapsed() < wait => std::thread::sleep(RETRY),
                 Err(text) => {
-                    return Err(self.held_by(serde_json::from_str(&text).unwrap_or_else(|_| Holder::unknown())));
+                    let holder = serde_json::from_str(&text).unwrap_or_else(|_| LockHolder::unknown());
+                    if begun.elapsed() >= wait {
+                        return Err(self.held_by(holder));
+                    }
+                    waiting.note(&holder, wait);
+                    std::thread::sleep(RETRY);
                 }
             }
         }
@@ -91,22 +115,27 @@ impl Repository {
         claimant: &mut Claimant,
         begun: Instant,
         wait: Duration,
-        pause: Duration,
+        waiting: &mut Waiting,
     ) -> Result<Claim, RepoError> {
         let mut is_told = false;
         loop {
             match claimant.attempt(false)? {
-                Attempt::Taken(hold, before) => return Ok((Some(hold), before)),
-                Attempt::Held(mark, true) if begun.elapsed() >= wait => return Err(self.held_by(self.holder_of(&mark))),
-                Attempt::Held(mark, is_sure) => {
+                ClaimAttempt::Taken(hold, before) => return Ok((Some(hold), before)),
+                ClaimAttempt::Held(mark, true) if begun.elapsed() >= wait => {
+                    return Err(self.held_by(self.holder_of(&mark)));
+                }
+                ClaimAttempt::Held(mark, is_sure) => {
                     if !is_sure && !is_told {
                         is_told = true;
                         let (holder, seconds) = (self.holder_of(&mark), mark.silence.as_secs());
                         tracing::warn!("watching whether {holder} still lives, for at most {seconds} s");
                     }
-                    std::thread::sleep(pause);
+                    if is_sure {
+                        waiting.note(&self.holder_of(&mark), wait);
+                    }
+                    std::thread::sleep(if fs::is_network_filesystem(self.dir()) { RETRY_FAR } else { RETRY });
                 }
-                Attempt::Again => {}
+                ClaimAttempt::Again => {}
             }
         }
     }
@@ -117,12 +146,12 @@ impl Repository {
         now: DateTime<Utc>,
         mut file: FileLock,
         hold: Option<Hold>,
-        before: Option<(Mark, TakenAs)>,
+        before: Option<(LockMark, TakenAs)>,
     ) -> Result<Locked<'_>, RepoError> {
         let previous = before.as_ref().map(|(mark, _)| self.holder_of(mark));
-        let holder = Holder::own(now, command, hold.as_ref().map(Hold::nonce));
+        let holder = LockHolder::own(now, command, hold.as_ref().map(Hold::nonce));
         let text = serde_json::to_string(&holder).expect("a holder has only string keys");
-        // Only those who find the lock taken read it: a full disk must not keep `gc` from making room.
+        // Only processes that find the lock taken read this text: a full disk must not prevent `gc` from making room.
         if let Err(error) = file.describe(&text) {
             tracing::warn!(%error, "cannot write the lock's holder");
         }
@@ -133,26 +162,26 @@ impl Repository {
         Ok(locked)
     }
 
-    fn held_by(&self, holder: Holder) -> RepoError {
+    fn held_by(&self, holder: LockHolder) -> RepoError {
         RepoError::Locked { path: self.path().to_owned(), holder: Box::new(holder) }
     }
 
-    /// Who a mark belongs to: as it has said in the file `lock`, else as far as the mark's own name tells.
-    fn holder_of(&self, mark: &Mark) -> Holder {
+    /// The holder of a mark: as described in the file `lock`, or else by the mark's own name.
+    fn holder_of(&self, mark: &LockMark) -> LockHolder {
         let text = self.dir().read(FILE, 64 << 10).unwrap_or_default();
-        let said = serde_json::from_slice::<Holder>(&text).ok();
-        said.filter(|holder| holder.is_of(mark.nonce)).unwrap_or_else(|| Holder {
+        let said = serde_json::from_slice::<LockHolder>(&text).ok();
+        said.filter(|holder| holder.is_of(mark.nonce)).unwrap_or_else(|| LockHolder {
             host: mark.owner.host.clone(),
             pid: mark.owner.pid,
-            ..Holder::unknown()
+            ..LockHolder::unknown()
         })
     }
 
-    /// Who holds the lock, if anyone does. Nothing is waited for, and nothing changed.
+    /// The present holder of the lock, if any. This does not wait, and changes nothing.
     ///
     /// # Errors
     /// If that cannot be read.
-    pub fn lock_holder(&self) -> Result<Option<(Holder, HolderState)>, RepoError> {
+    pub fn lock_holder(&self) -> Result<Option<(LockHolder, HolderState)>, RepoError> {
         if let Some((mark, life)) = claim::look(self)? {
             let state = match life {
                 Life::Runs => HolderState::Runs,
@@ -165,7 +194,7 @@ impl Repository {
             return Ok(None);
         }
         let text = FileLock::try_acquire(self.dir(), FILE)?.err();
-        Ok(text.map(|text| (serde_json::from_str(&text).unwrap_or_else(|_| Holder::unknown()), HolderState::Runs)))
+        Ok(text.map(|text| (serde_json::from_str(&text).unwrap_or_else(|_| LockHolder::unknown()), HolderState::Runs)))
     }
 }
 
@@ -176,11 +205,11 @@ impl<'a> Locked<'a> {
         self.repository
     }
 
-    /// Makes sure, by asking the filesystem, that this process still holds the lock. To be called before each step that
-    /// cannot be taken back: a process that was stopped, or cut off from its server, may have been taken for dead.
+    /// Checks, by asking the filesystem, that this process still holds the lock. Call this before each step that cannot
+    /// be reverted: a process that was stopped, or cut off from its server, may have been taken for dead.
     ///
     /// # Errors
-    /// If another process has the lock, or it cannot be told.
+    /// If another process has the lock, or this cannot be determined.
     pub fn confirm(&self) -> Result<(), RepoError> {
         let Some(hold) = &self.hold else { return Ok(()) };
         if hold.confirm()? {
@@ -190,15 +219,15 @@ impl<'a> Locked<'a> {
         Err(RepoError::LockLost { path: self.repository.path().to_owned(), taker: taker.map(Box::new) })
     }
 
-    /// Fences off who held the lock before, and writes down that it was taken over.
-    fn take_over(&self, previous: &Holder, taken_as: TakenAs, now: DateTime<Utc>) -> Result<(), RepoError> {
+    /// Fences off the previous holder, and records that the lock was taken over.
+    fn take_over(&self, previous: &LockHolder, taken_as: TakenAs, now: DateTime<Utc>) -> Result<(), RepoError> {
         if taken_as != TakenAs::Gone {
-            // It may only have been slow. What it was building goes to the trash, so that its commit, the rename of
-            // `incoming/<id>`, finds nothing there, however late it comes.
+            // The previous holder may only have been slow. The tree that it was building goes to the trash, so that its
+            // commit, the rename of `incoming/<id>`, finds nothing there, however late it comes.
             let incoming = self.incoming_dir()?;
             for entry in incoming.entries_with_kind()? {
                 let name = entry.name.to_string_lossy();
-                if entry.kind == fs::Kind::Directory && name.parse::<crate::model::SnapshotId>().is_ok() {
+                if entry.kind == fs::EntryKind::Directory && name.parse::<crate::model::SnapshotId>().is_ok() {
                     self.discard(&incoming, &name)?;
                 }
             }
@@ -208,7 +237,7 @@ impl<'a> Locked<'a> {
             TakenAs::Silent => "silent",
             TakenAs::Broken => "broken",
         };
-        let Holder { host, pid, command, .. } = previous.clone();
+        let LockHolder { host, pid, command, .. } = previous.clone();
         self.record_if_there_is_room(now, &Event::TakenOver { host, pid, command, reason: reason.to_owned() })?;
         Ok(())
     }
@@ -225,7 +254,7 @@ impl<'a> Locked<'a> {
         self.repository.ensure("trash")
     }
 
-    /// Writes down the server that the repository belongs to.
+    /// Records the server that the repository belongs to.
     ///
     /// # Errors
     /// If `chsnap.json` cannot be replaced, or the lock is lost.

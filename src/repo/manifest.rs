@@ -1,19 +1,21 @@
-//! `manifest.json`: what a snapshot says of itself.
+//! `manifest.json`: a snapshot's description of itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DumpKind, DumpTotals, Label, Placed, SnapshotId, TableName, TableUuid, Totals, Warning, WarningKind,
-    shows_dictionaries,
+    Detachment, DumpKind, DumpTotals, Label, LackedMutation, Moment, OffMoment, PlacedTotals, RepositoryId, SnapshotId,
+    SnapshotTotals, TableName, TableUuid, Warning, WarningKind, shows_dictionaries,
 };
+use crate::plan::ImportKind;
 
 /// The format of repositories and manifests that this chsnap writes.
 pub const FORMAT: u32 = 1;
 
-/// What a snapshot says of itself; `parts.jsonl.zst` beside it lists its parts.
+/// A snapshot's description of itself; `parts.jsonl.zst` next to it lists its parts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
     /// Format version; see [`FORMAT`].
@@ -22,7 +24,7 @@ pub struct Manifest {
     pub chsnap: String,
     /// The snapshot.
     pub id: SnapshotId,
-    /// Counts the snapshots of the repository in the order in which they were made, whatever the clock said.
+    /// Counts the snapshots of the repository in the order in which they were made, whatever the clock showed.
     pub sequence: u64,
     /// When it was begun.
     pub time: DateTime<Utc>,
@@ -31,36 +33,71 @@ pub struct Manifest {
     /// The label given to it.
     #[serde(flatten)]
     pub label: Label,
-    /// The server that it is of.
+    /// The server from which it was taken.
     pub server: ServerEntry,
     /// How it was made.
-    pub settings: Settings,
-    /// The newest snapshot when it was made: `written_bytes` compares with that one.
+    pub settings: CreateSettings,
+    /// The tree from which `import` made it, if it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportedFrom>,
+    /// The moment of its tables, if one was requested: every table then is of it, or records why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
+    /// Where it was copied from; absent if the snapshot was made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<CopiedFrom>,
+    /// The newest snapshot when it was made: `written_bytes` is relative to that one.
     pub previous: Option<SnapshotId>,
     /// What it holds.
-    pub totals: Totals,
-    /// How its parts came there.
-    pub placed: Placed,
-    /// What it holds of tables without parts; absent where that is nothing.
+    pub totals: SnapshotTotals,
+    /// How its parts were placed.
+    pub placed: PlacedTotals,
+    /// What it holds of tables without parts; absent if nothing.
     #[serde(default, skip_serializing_if = "DumpTotals::is_empty")]
     pub dumped: DumpTotals,
     /// The databases.
     pub databases: Vec<DatabaseEntry>,
-    /// Every table that was asked for, with what became of it.
+    /// Every selected table, with its outcome.
     pub tables: Vec<TableEntry>,
     /// Files of definitions and of unfinished mutations.
     pub metadata: Vec<MetadataFile>,
-    /// What the person was told when it was made.
+    /// The warnings that were printed when it was made.
     pub warnings: Vec<String>,
-    /// The same, each with its kind and its table; the first versions wrote none.
+    /// The same, each with its kind and its table; the first versions did not write them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warning_list: Vec<Warning>,
     /// BLAKE3 of `parts.jsonl.zst`, 64 hex digits.
     pub parts_blake3: String,
 }
 
+/// Where a snapshot was copied from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CopiedFrom {
+    /// The repository that it was made in, and what its list of parts was there.
+    pub origin: SnapshotOrigin,
+    /// The repository that it was copied from: the origin's, or one that had a copy.
+    pub repository: RepositoryId,
+    /// Where that was, on the host that copied.
+    pub path: String,
+    /// The host that copied.
+    pub host: String,
+    /// The chsnap version that copied.
+    pub chsnap: String,
+    /// When the copy was begun.
+    pub time: DateTime<Utc>,
+}
+
+/// The snapshot that all copies of it go back to: equal where the content is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SnapshotOrigin {
+    /// The repository that it was made in.
+    pub repository: RepositoryId,
+    /// BLAKE3 of its `parts.jsonl.zst` there, 64 hex digits.
+    pub parts_blake3: String,
+}
+
 /// The server of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ServerEntry {
     /// Its version.
     pub version: String,
@@ -72,11 +109,25 @@ pub struct ServerEntry {
     pub host_name: String,
     /// Its time zone.
     pub timezone: String,
+    /// What stood for the names in braces in definitions, of a server with replicated tables; absent where there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub macros: BTreeMap<String, String>,
+}
+
+/// A tree that others made, of which a snapshot was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ImportedFrom {
+    /// Who made it.
+    pub kind: ImportKind,
+    /// The name that it had for who made it.
+    pub name: String,
+    /// Where it was.
+    pub path: String,
 }
 
 /// How a snapshot was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CreateSettings {
     /// `all`: everything was frozen.
     pub freeze: String,
     /// `auto`, `rename`, `link` or `copy`.
@@ -95,7 +146,7 @@ pub struct Settings {
 }
 
 /// A database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DatabaseEntry {
     /// Its name.
     pub database: String,
@@ -107,17 +158,17 @@ pub struct DatabaseEntry {
     pub definition: String,
 }
 
-/// What became of a table.
+/// The outcome for a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableState {
-    /// Its parts and its definition are here.
+    /// The snapshot has its parts and its definition.
     Taken,
-    /// Its definition is here; it has nothing that could be taken.
+    /// The snapshot has its definition; there were no data to take.
     Definition,
-    /// Its definition is here; its data could not be taken.
+    /// The snapshot has its definition; its data could not be taken.
     DataLeft,
-    /// It is not here: see its reason.
+    /// The snapshot does not have it: see its reason.
     Skipped,
 }
 
@@ -132,15 +183,16 @@ pub struct TableEntry {
     pub uuid: Option<TableUuid>,
     /// Its engine.
     pub engine: String,
-    /// What became of it.
+    /// The outcome for it.
     pub state: TableState,
-    /// Why, where it is not `taken` or not whole.
+    /// The reason, if it is not `taken` or not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Its definition's file, relative to the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
-    /// Whether the definition is the server's own file, with UUIDs and secrets in clear, rather than what it prints.
+    /// Whether the definition is the server's own file, with UUIDs and secrets in clear text, rather than the server's
+    /// printed statement.
     pub definition_is_file: bool,
     /// Its storage policy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -159,27 +211,85 @@ pub struct TableEntry {
     pub patch_parts: u64,
     /// Parts in `detached/`, which are not taken.
     pub detached_parts: u64,
-    /// Parts on disks that are not local, which are not taken: the table is not whole.
+    /// Parts on disks that are not local, which are not taken: the table is then not complete.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub remote_parts: u64,
-    /// Whether the server had it and did not list it: it was detached, say.
+    /// Whether the server had it but did not list it, for example because it was detached.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_detached: bool,
-    /// Parts among `parts` whose files cannot be held against checksums: their list says why.
+    /// How permanently it was detached, if the server reported that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detachment: Option<Detachment>,
+    /// Parts among `parts` whose files cannot be compared with checksums; the list of parts gives the reasons.
     #[serde(default)]
     pub unverifiable_parts: u64,
-    /// Why the first of those cannot.
+    /// The reason for the first of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<String>,
     /// Files of unfinished mutations that were taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mutations: Vec<String>,
-    /// How its rows are kept, of a table without parts: its state is then `data_left`, which earlier versions know.
+    /// Its unfinished mutations that only Keeper has: the snapshot does not have them, and a restore does not run them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeper_mutations: Vec<LackedMutation>,
+    /// Where Keeper has it, for a replicated table; the first versions did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaEntry>,
+    /// How its rows are stored, for a table without parts: its state is then `data_left`, which earlier versions know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dump: Option<Dump>,
+    /// Why it is not of the snapshot's moment, if the snapshot has one and the table is not of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_moment: Option<OffMoment>,
+}
+
+impl TableState {
+    /// Its stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Definition => "definition",
+            Self::DataLeft => "data_left",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 impl TableEntry {
+    /// Creates the entry of a table that has no part and no definition yet.
+    #[must_use]
+    pub fn without_parts(name: &TableName, engine: &str, state: TableState) -> Self {
+        Self {
+            database: name.database.clone(),
+            table: name.table.clone(),
+            uuid: None,
+            engine: engine.to_owned(),
+            state,
+            reason: None,
+            definition: None,
+            definition_is_file: false,
+            storage_policy: String::new(),
+            parts: 0,
+            files: 0,
+            rows: 0,
+            apparent_bytes: 0,
+            freezes: 0,
+            patch_parts: 0,
+            detached_parts: 0,
+            remote_parts: 0,
+            is_detached: false,
+            detachment: None,
+            unverifiable_parts: 0,
+            unverifiable: None,
+            mutations: Vec::new(),
+            keeper_mutations: Vec::new(),
+            replica: None,
+            dump: None,
+            off_moment: None,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> TableName {
@@ -187,8 +297,23 @@ impl TableEntry {
     }
 }
 
+/// Where Keeper has a replicated table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ReplicaEntry {
+    /// Its path as its definition has it, macros and all; none where that leaves it to the server.
+    pub path: Option<String>,
+    /// The replica's name, likewise.
+    pub name: Option<String>,
+    /// Its path as the server expanded it; none where it did not say.
+    pub zookeeper_path: Option<String>,
+    /// The replica's name, likewise.
+    pub replica_name: Option<String>,
+    /// What stood for `{shard}` in the path, where that has it.
+    pub shard: Option<String>,
+}
+
 /// The rows of a table that `FREEZE` cannot take.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Dump {
     /// How they are kept.
     pub kind: DumpKind,
@@ -209,7 +334,7 @@ pub struct Dump {
 }
 
 /// A column of a dump.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DumpColumn {
     /// Its name.
     pub name: String,
@@ -224,7 +349,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// A file that is no part's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct MetadataFile {
     /// Its path, relative to the snapshot.
     pub path: String,
@@ -235,7 +360,7 @@ pub struct MetadataFile {
 }
 
 impl Manifest {
-    /// The warnings with their kinds; those of earlier versions have none.
+    /// The warnings with their kinds; warnings of earlier versions have no kind.
     #[must_use]
     pub fn all_warnings(&self) -> Vec<Warning> {
         if self.warning_list.is_empty() {
@@ -245,8 +370,31 @@ impl Manifest {
         self.warning_list.clone()
     }
 
-    /// Whether the tables of a database are dictionaries that have their definitions elsewhere. Snapshots of earlier
-    /// versions list such tables.
+    /// The original of this snapshot, which stands in `repository`.
+    #[must_use]
+    pub fn origin(&self, repository: &RepositoryId) -> SnapshotOrigin {
+        let own = || SnapshotOrigin { repository: repository.clone(), parts_blake3: self.parts_blake3.clone() };
+        self.copied.as_ref().map_or_else(own, |copied| copied.origin.clone())
+    }
+
+    /// Whether both describe the same server and tables, wherever they stand and however their files were placed.
+    #[must_use]
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        let whole = |manifest: &Self| {
+            let Self { format, id, time, server, databases, tables, metadata, .. } = manifest.clone();
+            (format, id, time, server, databases, tables, metadata)
+        };
+        whole(self) == whole(other)
+    }
+
+    /// How many tables are not of the moment of the snapshot, if it has one.
+    #[must_use]
+    pub fn off_moment_tables(&self) -> u64 {
+        self.tables.iter().filter(|table| table.off_moment.is_some()).count() as u64
+    }
+
+    /// Whether the tables of a database are dictionaries that are defined elsewhere. Snapshots of earlier versions list
+    /// such tables.
     #[must_use]
     pub fn shows_dictionaries(&self, database: &str) -> bool {
         let mut databases = self.databases.iter();

@@ -1,32 +1,32 @@
-//! The digest that `manifest.json` carries of itself.
+//! The digest of `manifest.json` that the file itself contains.
 //!
-//! It is the last member of the object: BLAKE3 of the whole file, in which the digits of the digest are zeros. What
-//! reads the manifest need not know of it, so it is no field of [`Manifest`](super::Manifest).
+//! It is the last member of the object: BLAKE3 of the whole file with the digits of the digest replaced by zeros.
+//! Readers of the manifest need not know it, so it is not a field of [`Manifest`](super::Manifest).
 
-/// How the digest stands in the text: a string of JSON cannot hold these quotes.
+/// How the digest stands in the text: these quotes cannot occur within a JSON string.
 const KEY: &str = "  \"manifest_blake3\": \"";
 const DIGITS: usize = 64;
-/// How a manifest ends that was made before manifests had one.
+/// The end of a manifest that was made before manifests had a digest.
 const KEY_BEFORE: &str = "  \"parts_blake3\": \"";
 const END: &str = "\"\n}";
 
-/// What a manifest's digest says of it.
+/// The result of checking a manifest's digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestDigest {
-    /// It is as it was written.
+    /// The manifest is as it was written.
     Right,
-    /// It was made by a chsnap that did not know of the digest.
+    /// It was written by a chsnap that had no digest.
     None,
-    /// It is not.
+    /// The manifest has changed.
     Wrong {
-        /// The digest that it carries, as far as one can be found.
+        /// The digest that it contains, if one can be found.
         expected: String,
-        /// The digest that it has.
+        /// The digest of its actual content.
         found: String,
     },
 }
 
-/// The text with its digest, which takes as many bytes whatever it is.
+/// Adds the digest to the text; it takes the same number of bytes whatever its value.
 pub(super) fn seal(text: &[u8]) -> Vec<u8> {
     let body = text.strip_suffix(b"\n}").unwrap_or(text);
     let with = |digits: &str| [body, b",\n", KEY.as_bytes(), digits.as_bytes(), END.as_bytes()].concat();
@@ -34,7 +34,7 @@ pub(super) fn seal(text: &[u8]) -> Vec<u8> {
     with(&digest)
 }
 
-/// Holds the bytes of a `manifest.json` against the digest in them.
+/// Compares the bytes of a `manifest.json` with the digest in them.
 #[must_use]
 pub fn check_manifest(bytes: &[u8]) -> ManifestDigest {
     let member = |key: &str| {

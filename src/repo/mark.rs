@@ -1,10 +1,10 @@
-//! An empty file whose *name* says who holds something, and which only its holder renames, again and again.
+//! An empty file whose *name* identifies a holder, and which only its holder renames, again and again.
 //!
-//! All that is done to a mark is `rename(2)` of its present name to the next. That is one step on every filesystem, NFS
-//! of any version among them: of several processes that rename the same name one has it, and the others are told that it
-//! is not there. A name holds a counter and, while it is held, a random number, so none ever comes twice, and whether a
-//! rename has happened whose answer was lost can be read off the directory. It needs no room, no lock of the kernel or
-//! the server, and no clock but the watcher's own.
+//! The only operation on a mark is `rename(2)` of its present name to the next. That is atomic on every filesystem, NFS
+//! of any version included: if several processes rename the same name, one succeeds, and the others get the error that
+//! it does not exist. A name holds a counter and, while it is held, a random number, so no name ever recurs. If the
+//! answer to a rename was lost, the directory shows whether it happened. A mark needs no disk space, no lock of the
+//! kernel or the server, and no clock but the watcher's own.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,31 +17,32 @@ use std::time::{Duration, Instant};
 use crate::fs::{Dir, ErrorKind, FsError};
 
 use super::error::RepoError;
-use super::identity::Identity;
+use super::host;
+use super::identity::ProcessIdentity;
 use super::repository::random;
 
 /// The name of a mark while it is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// What is held.
+pub(super) struct LockMark {
+    /// The object that is held.
     pub tag: String,
     /// Grows with each renewal.
     pub number: u64,
-    /// Of this hold.
+    /// Random number of this hold.
     pub nonce: u64,
-    /// After so long without a renewal, others may take its holder for dead.
+    /// After this time without a renewal, others may take its holder for dead.
     pub silence: Duration,
-    pub owner: Identity,
+    pub owner: ProcessIdentity,
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for LockMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tag, number, nonce, silence, owner } = self;
         write!(f, "{tag}.{number}.{nonce:016x}.{}.{owner}", silence.as_millis())
     }
 }
 
-impl FromStr for Mark {
+impl FromStr for LockMark {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -50,38 +51,33 @@ impl FromStr for Mark {
         let tag = next()?.to_owned();
         let number = next()?.parse().map_err(drop)?;
         let nonce = u64::from_str_radix(next()?, 16).map_err(drop)?;
-        // A name can say anything; nobody waits for ever for it.
+        // A name can contain any number; no process should wait forever because of it.
         let silence = Duration::from_millis(next()?.parse().map_err(drop)?).clamp(SHORTEST_SILENCE, LONGEST_SILENCE);
         Ok(Self { tag, number, nonce, silence, owner: next()?.parse()? })
     }
 }
 
-/// A holder renews its mark so many times before others may give it up.
+/// How often a holder renews its mark within the time after which others may take over.
 const RENEWALS_IN_SILENCE: u32 = 12;
 const SHORTEST_SILENCE: Duration = Duration::from_millis(200);
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 const USUAL_SILENCE: Duration = Duration::from_secs(60);
 
-/// How long a holder here may be silent, in seconds, for tests and for people who know their server.
-const SILENCE_VARIABLE: &str = "CHSNAP_LOCK_SILENCE";
-
 fn silence() -> Duration {
-    let seconds = std::env::var(SILENCE_VARIABLE).ok().and_then(|text| text.parse::<f64>().ok());
-    let asked = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    asked.unwrap_or(USUAL_SILENCE).clamp(SHORTEST_SILENCE, LONGEST_SILENCE)
+    host::lock_silence().unwrap_or(USUAL_SILENCE).clamp(SHORTEST_SILENCE, LONGEST_SILENCE)
 }
 
-/// The marks that this process holds, by directory and nonce: another one of its number is left over from work that has
-/// failed, or stands in a copy of a repository that was made while it was locked.
+/// The marks that this process holds, by directory and nonce. Another mark with its process number is left over from
+/// work that failed, or stands in a copy of a repository that was made while it was locked.
 static HELD_HERE: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 fn held_here() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
     HELD_HERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Mark {
-    /// A mark of this process.
-    pub(super) fn new(tag: String, number: u64, owner: Identity) -> Result<Self, RepoError> {
+impl LockMark {
+    /// Creates a mark of this process.
+    pub(super) fn new(tag: String, number: u64, owner: ProcessIdentity) -> Result<Self, RepoError> {
         let nonce = u64::try_from(random()? >> 64).expect("64 bits are left");
         Ok(Self { tag, number, nonce, silence: silence(), owner })
     }
@@ -96,59 +92,60 @@ impl Mark {
     }
 }
 
-/// Renames `from` to `to`, and says whether it is this call that has done it.
+/// Renames `from` to `to`, and returns whether this call did it.
 pub(super) fn swap(dir: &Dir, from: &str, to: &str) -> Result<bool, FsError> {
     let Err(error) = dir.rename_from(dir, from, to) else { return Ok(true) };
-    // The answer may have been lost and the call repeated: then it found its own work done. The name is ours alone.
+    // The answer may have been lost and the call repeated: then it found its own work done. The name is unique to this
+    // process.
     if dir.fresh_names()?.iter().any(|name| name == to) {
         return Ok(true);
     }
     if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) }
 }
 
-/// What becomes of a mark in the end.
+/// What happens to a mark in the end.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
+pub(super) enum MarkRelease {
     /// It gets a name by which others may take it.
     Free(fn(u64) -> String),
     /// It is removed.
     Removed,
 }
 
-/// A mark that this process holds, renewed by a thread as long as the value lasts.
+/// A mark that this process holds; a thread renews it as long as the value lives.
 #[derive(Debug)]
 pub(super) struct Hold {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    ending: Ending,
+    ending: MarkRelease,
 }
 
 #[derive(Debug)]
 struct Shared {
     dir: Dir,
-    state: Mutex<State>,
+    state: Mutex<MarkState>,
     ended: Condvar,
-    /// Somebody else has it: to be read while the lock above is held by a call that waits for a server.
+    /// Whether another process has it: can be read even while the lock above is held by a call that waits for a server.
     is_lost: AtomicBool,
 }
 
 #[derive(Debug)]
-struct State {
-    mark: Mark,
+struct MarkState {
+    mark: LockMark,
     is_ended: bool,
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MarkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the mark is still this process's, proven by renewing it.
-    fn renew(&self, state: &mut State) -> Result<bool, FsError> {
+    /// Proves, by renewing the mark, whether it is still this process's.
+    fn renew(&self, state: &mut MarkState) -> Result<bool, FsError> {
         if self.is_lost.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let next = Mark { number: state.mark.number + 1, ..state.mark.clone() };
+        let next = LockMark { number: state.mark.number + 1, ..state.mark.clone() };
         let is_ours = swap(&self.dir, &state.mark.to_string(), &next.to_string())?;
         if is_ours {
             state.mark = next;
@@ -180,21 +177,21 @@ impl Shared {
 }
 
 impl Hold {
-    /// Holds `mark`, whose name stands in `dir`.
-    pub(super) fn begin(dir: Dir, mark: Mark, ending: Ending) -> Self {
+    /// Starts holding `mark`, whose name stands in `dir`.
+    pub(super) fn begin(dir: Dir, mark: LockMark, ending: MarkRelease) -> Self {
         held_here().extend(mark.key(&dir));
-        let state = Mutex::new(State { mark, is_ended: false });
+        let state = Mutex::new(MarkState { mark, is_ended: false });
         let shared = Arc::new(Shared { dir, state, ended: Condvar::new(), is_lost: AtomicBool::new(false) });
         let renewing = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("chsnap-hold".to_owned()).spawn(move || renewing.keep_renewing());
         if let Err(error) = &thread {
-            // It is asked before each step that counts whether it still holds: others can only take it over sooner.
+            // Each step that matters checks the hold first, so without the thread others can only take it over sooner.
             tracing::warn!(%error, "no thread renews a hold");
         }
         Self { shared, thread: thread.ok(), ending }
     }
 
-    /// Whether it is still held, asked of the filesystem.
+    /// Asks the filesystem whether it is still held.
     pub(super) fn confirm(&self) -> Result<bool, FsError> {
         let mut state = self.shared.state();
         self.shared.renew(&mut state)
@@ -213,8 +210,8 @@ impl Drop for Hold {
         let (name, next) = (state.mark.to_string(), state.mark.number + 1);
         let ended = match self.ending {
             _ if self.shared.is_lost.load(Ordering::Relaxed) => Ok(()),
-            Ending::Free(free_name) => swap(&self.shared.dir, &name, &free_name(next)).map(drop),
-            Ending::Removed => self.shared.dir.remove_file(&name),
+            MarkRelease::Free(free_name) => swap(&self.shared.dir, &name, &free_name(next)).map(drop),
+            MarkRelease::Removed => self.shared.dir.remove_file(&name),
         };
         if let Some(key) = state.mark.key(&self.shared.dir) {
             held_here().remove(&key);
@@ -231,7 +228,7 @@ impl Drop for Hold {
     }
 }
 
-/// How long a name has not changed, by the watcher's own clock.
+/// Measures how long a name has not changed, by the watcher's own clock.
 #[derive(Debug)]
 pub(super) struct Watch {
     name: String,
@@ -241,13 +238,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(mark: &Mark, at: Instant) -> Self {
+    pub(super) fn new(mark: &LockMark, at: Instant) -> Self {
         Self { name: mark.to_string(), looked: at, quiet: Duration::ZERO, has_moved: false }
     }
 
-    /// Looks again. Time counts up to `most` between two looks: while the server does not answer, nobody can renew
+    /// Looks again. At most `most` is counted between two looks: while the server does not answer, no process can renew
     /// anything, and the watcher itself may have been stopped.
-    pub(super) fn look(&mut self, mark: &Mark, at: Instant, most: Duration) {
+    pub(super) fn look(&mut self, mark: &LockMark, at: Instant, most: Duration) {
         let name = mark.to_string();
         if name == self.name {
             self.quiet += at.saturating_duration_since(self.looked).min(most);
@@ -271,19 +268,19 @@ impl Watch {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Mark, Watch};
-    use crate::repo::identity::Identity;
+    use super::{LockMark, Watch};
+    use crate::repo::identity::ProcessIdentity;
 
-    fn mark(number: u64) -> Mark {
-        let (tag, silence, owner) = ("held".to_owned(), Duration::from_secs(60), Identity::own());
-        Mark { tag, number, nonce: 7, silence, owner }
+    fn mark(number: u64) -> LockMark {
+        let (tag, silence, owner) = ("held".to_owned(), Duration::from_secs(60), ProcessIdentity::own());
+        LockMark { tag, number, nonce: 7, silence, owner }
     }
 
     #[test]
     fn a_mark_reads_back_as_it_was_written() {
         assert_eq!(mark(1).to_string().parse(), Ok(mark(1)));
         for text in ["", "held.1", "free.7", "held.x.0.1.2", "held.1.00.60000.a.b.1.2.3.h"] {
-            assert_eq!(text.parse::<Mark>(), Err(()), "{text}");
+            assert_eq!(text.parse::<LockMark>(), Err(()), "{text}");
         }
         assert!(mark(u64::MAX).to_string().len() < 255, "it is a file name");
     }
@@ -298,7 +295,7 @@ mod tests {
             watch.look(&mark(1), at(second), most);
         }
         assert_eq!(watch.quiet(), Duration::from_secs(10));
-        // The server was away for an hour.
+        // The server was unreachable for an hour.
         watch.look(&mark(1), at(3610), most);
         assert_eq!(watch.quiet(), Duration::from_secs(15));
         assert!(!watch.has_moved());

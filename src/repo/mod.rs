@@ -1,11 +1,11 @@
-//! A repository on disk: the only code that knows its format, which `docs/format.md` states.
+//! A repository on disk: the only code that knows its format, which `docs/format.md` specifies.
 //!
-//! Reading needs no lock. Whatever changes a repository is a method of [`Locked`], so that it cannot be called
-//! without the lock; a snapshot comes to be by [`Incoming::seal`], whose rename is the only commit point.
+//! Reading needs no lock. Every change to a repository is a method of [`Locked`], so that it cannot be called without
+//! the lock. Only [`Incoming::seal`] creates a snapshot; its rename is the only commit point.
 
-mod beside;
 mod claim;
 mod content;
+mod database;
 mod durable;
 mod error;
 mod event;
@@ -13,6 +13,7 @@ mod holder;
 mod holdings;
 mod holdings_added;
 mod holdings_rows;
+mod host;
 mod identity;
 mod incoming;
 mod index;
@@ -25,6 +26,8 @@ mod lock;
 mod manifest;
 mod manifest_digest;
 mod mark;
+mod other_trees;
+mod part_ranges;
 mod parts;
 mod pins;
 mod repository;
@@ -36,16 +39,16 @@ mod trash;
 mod uncovered;
 mod verified;
 
-pub use beside::Beside;
-pub use content::{Content, SeriesChoice, SeriesOf};
+pub use content::{SeriesChoice, SeriesOf, SnapshotScope};
 pub use error::RepoError;
-pub use event::{DamagedPart, Event, Removal, TableParts, Verified};
-pub use holder::{Holder, HolderState};
-pub use holdings::{HeldPart, Holding, Holdings, Instance, InstanceId, Origin, PartKey, PartRun, Rest};
+pub use event::{DamagedPart, Event, Removal, TableParts, VerifiedEvent};
+pub use holder::{HolderState, LockHolder};
+pub use holdings::{Holding, Holdings, InstanceId, InstanceOrigin, PartInstance, PartKey, PartRun, Rest, RetainedPart};
 pub use holdings_added::HeldParts;
+pub use host::HostSettings;
 pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
-pub use intent::{Intent, Leftover, ShadowPlace};
+pub use intent::{CreateIntent, CreateLeftover, ShadowPlace};
 pub use journal::JournalGap;
 pub use layout::{
     DATA, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
@@ -54,15 +57,18 @@ pub use layout::{
 pub use lease::Lease;
 pub use lock::Locked;
 pub use manifest::{
-    DatabaseEntry, Dump, DumpColumn, FORMAT, Manifest, MetadataFile, ServerEntry, Settings, TableEntry, TableState,
+    CopiedFrom, CreateSettings, DatabaseEntry, Dump, DumpColumn, FORMAT, ImportedFrom, Manifest, MetadataFile,
+    ReplicaEntry, ServerEntry, SnapshotOrigin, TableEntry, TableState,
 };
 pub use manifest_digest::{ManifestDigest, check_manifest};
+pub use other_trees::OtherTrees;
+pub use part_ranges::{PartRange, TableRanges};
 pub use parts::{Joined, PartDigest, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;
-pub use repository::{BoundServer, Repository, SnapshotState};
+pub use repository::{BoundServer, Repository, SnapshotState, is_torn_config};
 pub use series::line;
-pub use sources::{FileKey, NewPart, Source, Sources};
+pub use sources::{FileKey, NewPart, PartSource, Sources};
 pub use summary::Summary;
-pub use trash::{Condemned, Scratch};
+pub use trash::{ScratchDir, ToRemove};
 pub use uncovered::{PartFile, UncoveredFiles};
-pub use verified::{Checks, Covered, LastCheck, Note};
+pub use verified::{Checks, DamageNote, LastCheck, PartCoverage};

@@ -16,7 +16,7 @@ pub(super) const FILE: &str = "parts.jsonl.zst";
 
 /// One part of a snapshot.
 ///
-/// There can be hundreds of thousands of them, so that each takes few bytes: what is rare is kept elsewhere.
+/// There can be hundreds of thousands of them, so each must take few bytes: rare values are stored separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRecord {
     /// Its table's database.
@@ -31,9 +31,9 @@ pub struct PartRecord {
     pub partition: PartitionId,
     /// Its name.
     pub part: PartName,
-    /// Its fingerprint; none where its checksums cannot be read.
+    /// Its fingerprint; `None` if its checksums cannot be read.
     pub fingerprint: Option<Fingerprint>,
-    /// Rows, where the server listed the part.
+    /// Its rows, if the server listed the part.
     pub rows: Option<u64>,
     /// Sum of its files' sizes.
     pub bytes: u64,
@@ -41,8 +41,8 @@ pub struct PartRecord {
     pub files: u64,
     /// How it was placed.
     pub placed: Placement,
-    /// The snapshot that its files were linked from, if it was one: of a part that was linked, where it is the same part
-    /// of the same table under the same inodes; of one that was copied, where its unchanged files are.
+    /// The snapshot from which its files were linked, if there is one. For a linked part, this snapshot has the same
+    /// part of the same table under the same inodes; for a copied part, it has the unchanged files.
     pub from: Option<SnapshotId>,
     /// Owner, group and mode of its directory.
     pub directory: Ownership,
@@ -55,19 +55,19 @@ pub struct PartRecord {
     pub exceptions: Vec<(String, Ownership)>,
     /// The files that its `checksums.txt` does not cover.
     pub uncovered: UncoveredFiles,
-    /// Why its files cannot be checked against its `checksums.txt`, where they cannot.
+    /// Why its files cannot be checked against its `checksums.txt`, if they cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<String>,
-    /// A sum over its rows, where one was asked for and could be had.
+    /// A digest of its rows, if one was requested and could be computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Box<PartDigest>>,
-    /// What was wrong with it on the server already.
+    /// The problems that it had on the server already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
-    /// The files that were linked from other parts, where not all are from the same part of `from`.
+    /// The files that were linked from other parts, if not all come from the same part of `from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Box<Joined>>,
-    /// What the inodes in the snapshot do not hold, though their sources did.
+    /// Metadata that the inodes in the snapshot do not hold, though their sources did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unkept: Vec<UnkeptOf>,
 }
@@ -80,10 +80,41 @@ impl PartRecord {
     }
 }
 
+/// The fields that decide whether two parts have the same content, wherever they stand.
+type PartContent<'a> = (&'a PartName, Option<Fingerprint>, u64, u64, &'a UncoveredFiles, &'a [String]);
+
+impl PartRecord {
+    fn content(&self) -> PartContent<'_> {
+        (&self.part, self.fingerprint, self.bytes, self.files, &self.uncovered, &self.damage)
+    }
+
+    /// Whether both lists record the same content for this part of this table, including owners and modes.
+    #[must_use]
+    pub fn is_recorded_alike(&self, other: &Self) -> bool {
+        let names = |record: &Self| (record.database.clone(), record.table.clone(), record.uuid.clone());
+        let metadata = |record: &Self| (record.directory, record.ownership, record.exceptions.clone());
+        names(self) == names(other) && self.content() == other.content() && metadata(self) == metadata(other)
+    }
+
+    /// Whether the two records prove that both parts have the same bytes: by a fingerprint, and by the BLAKE3 of every
+    /// file that the fingerprint does not cover, including `checksums.txt`. A part that is damaged, or cannot be
+    /// compared with its checksums, proves nothing.
+    #[must_use]
+    pub fn proves_content_of(&self, other: &Self) -> bool {
+        self.fingerprint.is_some()
+            && self.unverifiable.is_none()
+            && self.damage.is_empty()
+            && self.content() == other.content()
+            && self.uncovered.iter().all(|file| file.blake3.is_some())
+            && self.uncovered.find("checksums.txt").is_some()
+    }
+}
+
 /// Files of a part that were linked from other parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
-    /// The part that most of them are from, as a path below the repository; none for what an interrupted run had copied.
+    /// The part from which most of them come, as a path below the repository; `None` for files that an interrupted run
+    /// had copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// How many.
@@ -92,11 +123,11 @@ pub struct Joined {
     pub bytes: u64,
 }
 
-/// What the inode of a file, or of a directory, in the snapshot does not hold. Owners, groups and modes the list of parts
-/// has anyway, and always the source's.
+/// Metadata that the inode of a file or directory in the snapshot does not hold. Owners, groups and modes are not among
+/// them: the list of parts has them anyway, and always those of the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnkeptOf {
-    /// Its path, relative to the part, whose own is empty.
+    /// Its path, relative to the part; the part's own path is empty.
     pub path: String,
     /// Its modification time: seconds since 1970, and nanoseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,32 +137,32 @@ pub struct UnkeptOf {
     pub xattrs: Vec<(String, String)>,
 }
 
-/// A sum over the rows of a part.
+/// A digest of the rows of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartDigest {
     /// Rows, less those that a lightweight deletion hides.
     pub rows: u64,
     /// The sum modulo 2^64, in decimal.
     pub sum: String,
-    /// What it is the sum of: 16 hex digits over the server's version and the expression.
+    /// What the sum covers: 16 hex digits over the server's version and the expression.
     pub of: String,
 }
 
-/// Compression level: the listing is small, and level 3 costs less than the system calls around it.
+/// Compression level: the listing is small, and level 3 costs less than the system calls for writing it.
 const LEVEL: i32 = 3;
 
-/// Writes the list of parts into the snapshot in `dir`, and gives its BLAKE3 in hex digits. To be made durable by whoever
-/// syncs the filesystem.
+/// Writes the list of parts into the snapshot in `dir`, and returns its BLAKE3 in hex digits. The caller's sync of the
+/// filesystem makes it durable.
 pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoError> {
     let unwritable =
         |error: std::io::Error| RepoError::Damaged { path: dir.path().to_owned(), reason: error.to_string() };
-    // For pieces of a known size: what a compressor of streams needs is several megabytes.
+    // Compresses pieces of a known size, because a stream compressor needs several megabytes.
     let frame = |records: &[PartRecord]| {
         let mut frame = zstd::bulk::compress(&to_lines(records)?, LEVEL)?;
         frame.shrink_to_fit();
         Ok(frame)
     };
-    // A list of nothing is a frame all the same.
+    // An empty list is a frame nevertheless.
     let batches = if records.is_empty() { vec![records] } else { records.chunks(LINES_OF_A_BATCH).collect() };
     let mut hasher = blake3::Hasher::new();
     let mut file = dir.begin_file(FILE, 0o640)?;
@@ -148,12 +179,12 @@ pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoErr
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Frames that follow each other are one stream to whoever reads it; each is made by a thread of its own.
+/// Consecutive frames are one stream to a reader; each frame is compressed by its own thread.
 const LINES_OF_A_FRAME: usize = 512;
-/// So many lines are in memory at once.
+/// How many lines are in memory at once.
 const LINES_OF_A_BATCH: usize = 64 * LINES_OF_A_FRAME;
 
-/// What a line usually takes.
+/// The usual size of a line.
 const USUAL_LINE_BYTES: usize = 1024;
 
 fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
@@ -162,7 +193,7 @@ fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
         let before = lines.len();
         serde_json::to_writer(&mut lines, record)?;
         lines.push(b'\n');
-        // What nobody could read back must not be sealed.
+        // A line that cannot be read back must not be sealed.
         if (lines.len() - before) as u64 > LINE_LIMIT_BYTES {
             return Err(std::io::Error::other(format!("there is too much to say of the part {}", record.part)));
         }
@@ -170,19 +201,19 @@ fn to_lines(records: &[PartRecord]) -> std::io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-/// Longest line taken for a part: a name of 255 bytes, and a few hundred files that checksums do not cover.
+/// Longest accepted line of a part: a name of 255 bytes, and a few hundred files that checksums do not cover.
 const LINE_LIMIT_BYTES: u64 = 16 << 20;
-/// Ten million parts.
+/// Enough for ten million parts.
 const FILE_LIMIT_BYTES: u64 = 1 << 30;
-/// What a file may always expand to, and how often its own size. The name, the times and the fingerprint of each part
-/// are its own: a list of parts shrinks to a twentieth, and never to a thousandth.
+/// The size to which a file may always expand, and the factor of its own size. The name, the times and the fingerprint
+/// of each part are unique: a list of parts shrinks to a twentieth, and never to a thousandth.
 const EXPANDED_BYTES: u64 = 64 << 20;
 const EXPANSION: u64 = 1000;
 
 /// Reads the parts of the snapshot in `snapshot`, whose `parts.jsonl.zst` must have this BLAKE3.
 ///
 /// # Errors
-/// If the file is missing, is not the one that the manifest speaks of, does not read as a list of parts, or expands to
+/// If the file is missing, is not the one that the manifest names, cannot be parsed as a list of parts, or expands to
 /// more than any list of parts does.
 pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoError> {
     let damaged = |reason: String| RepoError::Damaged { path: snapshot.path().join(FILE), reason };
@@ -208,7 +239,7 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
         let mut record: PartRecord =
             serde_json::from_slice(&line).map_err(|error| damaged(format!("line {}: {error}", records.len() + 1)))?;
         if let Some(last) = records.last().filter(|last| last.uuid == record.uuid) {
-            // One text for all parts of a table.
+            // All parts of a table share one text.
             record.uuid.clone_from(&last.uuid);
         }
         records.push(record);
@@ -267,7 +298,7 @@ mod tests {
         assert!(refused(&bomb).contains("expand to more than any list of parts"));
         let one_line = zstd::encode_all(std::io::repeat(b'x').take(1 << 30), 1).expect("it shrinks");
         assert!(one_line.len() < 200_000 && refused(&one_line).contains("line 1"));
-        // What the test itself took is free again: reading needs less than that, so the peak stays.
+        // The memory of the test itself is free again: reading needs less than that, so the peak stays.
         assert!(peak_bytes() - made < 300 << 20, "{before} {made} {}", peak_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! `pins/<id>.json`: snapshots that stay whatever the rules say.
+//! `pins/<id>.json`: snapshots that are kept whatever the rules decide.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,9 @@ use super::repository::Repository;
 pub struct Pin {
     /// The reason given.
     pub reason: String,
-    /// Since when.
+    /// When the snapshot was pinned.
     pub since: DateTime<Utc>,
-    /// Until when; for ever where there is none.
+    /// The end of the pin; `None` means forever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
 }
@@ -36,7 +36,7 @@ fn file_name(id: SnapshotId) -> String {
 }
 
 impl Repository {
-    /// The pin of a snapshot, also one that has ended ([`Pin::holds`]). One that cannot be read pins all the same.
+    /// The pin of a snapshot, even if it has expired ([`Pin::holds`]). A pin that cannot be read still counts as a pin.
     ///
     /// # Errors
     /// If `pins/` itself cannot be read.
@@ -56,7 +56,7 @@ impl Repository {
 }
 
 impl Locked<'_> {
-    /// Pins a snapshot, one that is being built too.
+    /// Pins a snapshot, which may still be being built.
     ///
     /// # Errors
     /// If the pin cannot be written.
@@ -66,8 +66,8 @@ impl Locked<'_> {
         Ok(pins.replace(&file_name(id), 0o640, &bytes)?)
     }
 
-    /// Removes the pin of a snapshot, durably: where the snapshot is gone for good, what says that it was there goes
-    /// next.
+    /// Removes the pin of a snapshot, durably. This comes after the snapshot itself is gone for good, because the pin
+    /// is evidence that it existed.
     ///
     /// # Errors
     /// If it cannot be removed.
@@ -76,7 +76,7 @@ impl Locked<'_> {
         if pins.find(file_name(id))?.is_some() {
             pins.remove_file(file_name(id))?;
         }
-        // Even where there is none: a run that was killed may have removed it and not come as far as this.
+        // Synced even if there is no pin: a run that was killed may have removed it without reaching this sync.
         Ok(pins.sync()?)
     }
 }

@@ -1,4 +1,4 @@
-//! Making, opening and reading a repository.
+//! Creating, opening and reading a repository.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -8,19 +8,20 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{self, Dir, ErrorKind, Kind, Verbs};
+use crate::fs::{self, Dir, EntryKind, ErrorKind, Mutations};
 use crate::model::{RepositoryId, SnapshotId};
 
 use super::content::SeriesChoice;
+use super::database::DatabaseSlot;
 use super::error::RepoError;
-use super::manifest::{FORMAT, Manifest};
+use super::manifest::{CopiedFrom, FORMAT, Manifest, SnapshotOrigin};
 
 const CONFIG: &str = "chsnap.json";
 const MANIFEST: &str = "manifest.json";
 const DIRECTORIES: [&str; 5] = ["snapshots", "incoming", "trash", "pins", "journal"];
 const DIRECTORY_MODE: u32 = 0o750;
 const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
-/// A manifest has a few hundred bytes a table; a hundred thousand tables fit.
+/// A manifest takes a few hundred bytes for each table; a hundred thousand tables fit.
 pub(super) const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
 
 /// `chsnap.json`.
@@ -37,7 +38,7 @@ struct Config {
 pub struct BoundServer {
     /// Its data path.
     pub data_path: String,
-    /// Its UUID, where it has one that is not zero.
+    /// Its UUID, if it is not zero.
     pub uuid: Option<String>,
 }
 
@@ -54,9 +55,11 @@ pub struct Repository {
     config: Config,
     series: SeriesChoice,
     journal: JournalRead,
+    /// The database of the index.
+    database: DatabaseSlot,
 }
 
-/// What stands under `snapshots/` by an id.
+/// The state of an entry under `snapshots/`.
 #[derive(Clone, Debug)]
 pub enum SnapshotState {
     /// A snapshot of this format.
@@ -67,33 +70,51 @@ pub enum SnapshotState {
     Damaged(String),
 }
 
+/// Whether a file of this name is a `chsnap.json` that was never renamed into its place.
+#[must_use]
+pub fn is_torn_config(name: &str) -> bool {
+    name.strip_prefix(CONFIG).is_some_and(|rest| rest.starts_with('.') && rest.strip_suffix(".new").is_some())
+}
+
 #[derive(Deserialize)]
 struct FormatOnly {
     format: u32,
 }
 
+#[derive(Deserialize)]
+struct OriginOnly {
+    parts_blake3: String,
+    #[serde(default)]
+    copied: Option<CopiedFrom>,
+}
+
 impl Repository {
-    /// What was read of the journal.
+    /// The cached content of the journal.
     pub(super) fn journal_read(&self) -> &JournalRead {
         &self.journal
     }
 
-    /// Makes a repository at `path`, whose directory may be there and empty, or missing.
+    /// The database of the index.
+    pub(super) fn database(&self) -> &DatabaseSlot {
+        &self.database
+    }
+
+    /// Creates a repository at `path`, whose directory may be missing, or exist and be empty.
     ///
     /// # Errors
     /// If there is one already, the directory holds something else, or cannot be written.
-    pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Verbs>) -> Result<Self, RepoError> {
+    pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Mutations>) -> Result<Self, RepoError> {
         let dir = suited(fs::create_path(path, DIRECTORY_MODE, verbs)?, verbs);
         if dir.find(CONFIG)?.is_some() {
             return Err(RepoError::AlreadyARepository { path: path.to_owned() });
         }
-        // An init that was cut short has made some of our directories, all empty; a new filesystem has lost+found.
+        // An interrupted init has created some of our directories, all empty; a new filesystem has lost+found.
         for entry in dir.entries_with_kind()? {
             let name = entry.name.to_string_lossy().into_owned();
             let ours = DIRECTORIES.contains(&name.as_str())
-                && entry.kind == Kind::Directory
+                && entry.kind == EntryKind::Directory
                 && dir.open_dir(&entry.name)?.entries()?.is_empty();
-            if !ours && name != "lost+found" && name != format!("{CONFIG}.new") {
+            if !ours && name != "lost+found" && !is_torn_config(&name) {
                 return Err(RepoError::NotEmpty { path: path.to_owned(), entry: name });
             }
         }
@@ -101,8 +122,14 @@ impl Repository {
             dir.ensure_dir(name, DIRECTORY_MODE)?;
         }
         let config = Config { format: FORMAT, id: RepositoryId::from_bits(random()?), created: now, server: None };
-        let repository = Self { dir, config, series: SeriesChoice::default(), journal: Mutex::default() };
-        repository.write_config(&repository.config)?;
+        let repository = Self {
+            dir,
+            config,
+            series: SeriesChoice::default(),
+            journal: Mutex::default(),
+            database: DatabaseSlot::default(),
+        };
+        repository.write_first_config(path)?;
         Ok(repository)
     }
 
@@ -110,7 +137,7 @@ impl Repository {
     ///
     /// # Errors
     /// If there is none, or its `chsnap.json` cannot be read.
-    pub fn open(path: &Path, verbs: &Arc<dyn Verbs>) -> Result<Self, RepoError> {
+    pub fn open(path: &Path, verbs: &Arc<dyn Mutations>) -> Result<Self, RepoError> {
         let none = || RepoError::NotARepository { path: path.to_owned() };
         let dir = match Dir::open(path, Arc::clone(verbs)) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongKind) => return Err(none()),
@@ -124,10 +151,16 @@ impl Repository {
                 None => RepoError::Damaged { path, reason: error.to_string() },
             }
         })?;
-        Ok(Self { dir, config, series: SeriesChoice::default(), journal: Mutex::default() })
+        Ok(Self {
+            dir,
+            config,
+            series: SeriesChoice::default(),
+            journal: Mutex::default(),
+            database: DatabaseSlot::default(),
+        })
     }
 
-    /// The same, with the series that a command goes by.
+    /// The same repository, with the series that a command uses.
     #[must_use]
     pub fn with_series(self, series: SeriesChoice) -> Self {
         Self { series, ..self }
@@ -137,7 +170,7 @@ impl Repository {
         &self.series
     }
 
-    /// Where it is, as it was named.
+    /// Its path, as the user named it.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -167,7 +200,8 @@ impl Repository {
         self.config.format
     }
 
-    /// A repository of a newer format is read as far as it can be, and never written.
+    /// Checks that the repository may be written. A repository of a newer format is read where possible, and never
+    /// written.
     ///
     /// # Errors
     /// If its format is newer than [`FORMAT`].
@@ -183,14 +217,40 @@ impl Repository {
         Ok(self.dir.ensure_dir(name, DIRECTORY_MODE)?)
     }
 
-    /// A directory of ours, or `None` where it is missing: a reader makes nothing.
+    /// Opens a directory of the repository; returns `None` if it is missing: a reader creates nothing.
     pub(super) fn find_dir(&self, name: &str) -> Result<Option<Dir>, RepoError> {
         Ok(self.dir.find_beneath(Path::new(name))?)
     }
 
-    /// Writes down the server that the repository belongs to; only who holds the lock may.
+    /// Records the server that the repository belongs to; the caller must hold the lock.
     pub(super) fn write_server(&self, server: BoundServer) -> Result<(), RepoError> {
         self.write_config(&Config { server: Some(server), ..self.config.clone() })
+    }
+
+    /// Writes `chsnap.json` if there is none: if several processes create a repository here at once, exactly one
+    /// succeeds.
+    fn write_first_config(&self, path: &Path) -> Result<(), RepoError> {
+        let bytes = serde_json::to_vec_pretty(&self.config).expect("a configuration has only string keys");
+        let new_name = format!("{CONFIG}.{}.new", self.config.id);
+        self.dir.write_new(&new_name, 0o640, &bytes)?;
+        let linked = self.dir.link_from(&self.dir, &new_name, CONFIG);
+        // If the answer was lost on the way, the call is repeated, and then reports that the link exists.
+        let inode = |name: &str| self.dir.find(name).map(|found| found.map(|stat| stat.inode));
+        let is_own = inode(CONFIG)?.is_some_and(|found| inode(&new_name).is_ok_and(|own| own == Some(found)));
+        fs::if_found(self.dir.remove_file(&new_name))?;
+        match linked {
+            Ok(()) => Ok(self.dir.sync()?),
+            Err(_) if is_own => Ok(self.dir.sync()?),
+            // Not found: the process that created the repository meanwhile has also cleaned up.
+            Err(error) if matches!(error.kind(), ErrorKind::Exists | ErrorKind::NotFound) => {
+                Err(RepoError::AlreadyARepository { path: path.to_owned() })
+            }
+            // A filesystem without hard links, which `create` refuses with its reason.
+            Err(error) if matches!(error.kind(), ErrorKind::NoPermission | ErrorKind::Other) => {
+                self.write_config(&self.config)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_config(&self, config: &Config) -> Result<(), RepoError> {
@@ -198,7 +258,7 @@ impl Repository {
         Ok(self.dir.replace(CONFIG, 0o640, &bytes)?)
     }
 
-    /// The ids that stand under `snapshots/`, oldest first. Other names there are not snapshots: the second list.
+    /// The ids under `snapshots/`, oldest first. Other names there are not snapshots; they are the second list.
     ///
     /// # Errors
     /// If the directory cannot be read.
@@ -208,7 +268,7 @@ impl Repository {
         for entry in snapshots.entries_with_kind()? {
             let name = entry.name.to_string_lossy().into_owned();
             match name.parse() {
-                Ok(id) if entry.kind == Kind::Directory => ids.push(id),
+                Ok(id) if entry.kind == EntryKind::Directory => ids.push(id),
                 _ => others.push(name),
             }
         }
@@ -216,14 +276,14 @@ impl Repository {
         Ok((ids, others))
     }
 
-    /// Whether a snapshot stands under `snapshots/`. What belongs to one that does not may be removed, so an answer that
-    /// the filesystem does not give, if only for now, is an error and never a no.
+    /// Whether a snapshot stands under `snapshots/`. If it does not, what belongs to it may be removed; so if the
+    /// filesystem gives no answer, even temporarily, that is an error and never a no.
     ///
     /// # Errors
     /// If the filesystem does not answer.
     pub fn has_snapshot(&self, id: SnapshotId) -> Result<bool, RepoError> {
         let Some(snapshots) = self.find_dir("snapshots")? else { return Ok(false) };
-        Ok(snapshots.find(id.to_string())?.is_some_and(|stat| stat.kind == Kind::Directory))
+        Ok(snapshots.find(id.to_string())?.is_some_and(|stat| stat.kind == EntryKind::Directory))
     }
 
     /// The directory of a snapshot.
@@ -235,7 +295,7 @@ impl Repository {
         self.dir.find_beneath(&relative)?.ok_or(RepoError::NoSnapshot { id, place: "snapshots/" })
     }
 
-    /// Reads what a snapshot says of itself.
+    /// Reads a snapshot's manifest.
     ///
     /// # Errors
     /// If there is no such snapshot; a manifest that cannot be read is a state, not an error.
@@ -244,7 +304,7 @@ impl Repository {
         let bytes = match dir.read(MANIFEST, MANIFEST_LIMIT_BYTES) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // Removed under the reader's eyes is removed, not damaged.
+                // A snapshot that is removed while it is read is removed, not damaged.
                 self.snapshot_dir(id)?;
                 return Ok(SnapshotState::Damaged(crate::monitor::chain(&error)));
             }
@@ -252,7 +312,20 @@ impl Repository {
         Ok(Self::state(id, &bytes))
     }
 
-    /// What the bytes of a `manifest.json` say of the snapshot that they stand in.
+    /// The original of this snapshot; `None` if its manifest cannot be read. No other part of the manifest is kept.
+    ///
+    /// # Errors
+    /// If there is no such snapshot.
+    pub fn snapshot_origin(&self, id: SnapshotId) -> Result<Option<SnapshotOrigin>, RepoError> {
+        let Ok(bytes) = self.snapshot_dir(id)?.read(MANIFEST, MANIFEST_LIMIT_BYTES) else { return Ok(None) };
+        let read = serde_json::from_slice::<OriginOnly>(&bytes).ok();
+        Ok(read.map(|OriginOnly { parts_blake3, copied }| match copied {
+            Some(copied) => copied.origin,
+            None => SnapshotOrigin { repository: self.id().clone(), parts_blake3 },
+        }))
+    }
+
+    /// The state of a snapshot by the bytes of its `manifest.json`.
     pub(super) fn state(id: SnapshotId, bytes: &[u8]) -> SnapshotState {
         match serde_json::from_slice::<Manifest>(bytes) {
             Ok(manifest) if manifest.format <= FORMAT && manifest.id == id => {
@@ -274,15 +347,15 @@ impl Repository {
     }
 }
 
-/// With verbs that know what a network filesystem does, where `dir` lies on one.
-fn suited(dir: Dir, verbs: &Arc<dyn Verbs>) -> Dir {
+/// Returns `dir` with mutations suited to a network filesystem, if it lies on one.
+fn suited(dir: Dir, verbs: &Arc<dyn Mutations>) -> Dir {
     if !fs::is_network_filesystem(&dir) {
         return dir;
     }
     dir.with_verbs(fs::network_verbs(Arc::clone(verbs)))
 }
 
-/// The format of a file that a newer chsnap has written, whatever else of it can be read here.
+/// The format of a file that a newer chsnap has written, even if the rest of it cannot be read here.
 fn newer_format(bytes: &[u8]) -> Option<u32> {
     let FormatOnly { format } = serde_json::from_slice(bytes).ok()?;
     (format > FORMAT).then_some(format)

@@ -1,11 +1,12 @@
-//! What a repository's snapshots have in common: their series, which ones are incomplete, and which series is the main one.
+//! The relations between a repository's snapshots: their series, which ones are incomplete, and which series is the
+//! main one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{SnapshotId, TableName};
 use crate::plan::{Member, SeriesKey, incomplete, main_series};
 
-use super::content::{Content, SeriesOf};
+use super::content::{SeriesOf, SnapshotScope};
 use super::error::RepoError;
 use super::manifest::TableState;
 use super::repository::{Repository, SnapshotState};
@@ -20,15 +21,15 @@ impl Summary {
         self.is_complete() && !self.incomplete
     }
 
-    /// Whether the snapshot belongs to this series. One that cannot be read belongs to none.
+    /// Whether the snapshot belongs to this series. A snapshot that cannot be read belongs to none.
     #[must_use]
     pub fn is_of(&self, series: &SeriesKey) -> bool {
         self.series.as_ref() == Some(series)
     }
 }
 
-/// The snapshots that `latest` counts, the newest last: those of a series, but for the ones that have no table because none
-/// could be taken.
+/// The snapshots that `latest` counts, the newest last: those of a series, except the ones that have no table because
+/// none could be taken.
 #[must_use]
 pub fn line<'a>(summaries: &'a [Summary], series: &SeriesKey) -> Vec<&'a Summary> {
     let has_some = |summary: &&Summary| !(summary.incomplete && summary.totals.tables == 0);
@@ -38,17 +39,17 @@ pub fn line<'a>(summaries: &'a [Summary], series: &SeriesKey) -> Vec<&'a Summary
 }
 
 impl Repository {
-    /// Marks the incomplete ones of all snapshots, which are in the order in which they were made, and says which series
-    /// there are.
+    /// Marks the incomplete ones of all snapshots, which are in the order in which they were made, and returns the
+    /// series.
     ///
     /// # Errors
-    /// If a manifest cannot be asked, or the series that was named is none.
+    /// If a manifest cannot be read, or the named series does not exist.
     pub(super) fn judge_series(&self, summaries: &mut [Summary]) -> Result<SeriesOf, RepoError> {
         let readable: Vec<usize> =
             (0..summaries.len()).filter(|place| summaries.get(*place).is_some_and(Summary::is_complete)).collect();
         let of = |place: &usize| {
             let summary = summaries.get(*place)?;
-            let Content { key, skipped, left } = &summary.content;
+            let SnapshotScope { key, skipped, left } = &summary.content;
             Some((summary.id, Member { key, tables: summary.totals.tables, skipped: *skipped, left }))
         };
         let (ids, members): (Vec<SnapshotId>, Vec<Member<'_>>) = readable.iter().filter_map(of).unzip();
@@ -72,14 +73,14 @@ impl Repository {
         Ok(SeriesOf { main, chosen })
     }
 
-    /// The tables whose data a snapshot has; none if it cannot be read.
+    /// The tables whose data a snapshot has; empty if it cannot be read.
     fn taken_tables(&self, id: SnapshotId) -> BTreeSet<TableName> {
         let Ok(SnapshotState::Complete(manifest)) = self.snapshot(id) else { return BTreeSet::new() };
         let taken = manifest.tables.iter().filter(|entry| entry.state == TableState::Taken);
         taken.map(|entry| TableName::new(&entry.database, &entry.table)).collect()
     }
 
-    /// The snapshot that the link `latest` names, there or not.
+    /// The snapshot that the link `latest` names, whether it exists or not.
     fn linked_latest(&self) -> Option<SnapshotId> {
         let target = self.dir().read_link(LATEST).ok()?;
         target.file_name()?.to_str()?.parse().ok()

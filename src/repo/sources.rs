@@ -1,11 +1,11 @@
-//! `sources.sqlite`: where parts and files that may be linked again stand, by what is in them. A cache like the index:
-//! it is never the truth, and losing it costs time.
+//! `sources.sqlite`: finds parts and files that can be linked again, by their content. A cache like the index: it is
+//! never the truth, and losing it costs only time.
 //!
-//! A part that stands in many snapshots has one row, with the newest of them. Names and hashes of files are not kept:
-//! a number of 64 bits made of each leads to the part, whose own `checksums.txt` tells the rest. So 10 million files of
-//! 4 KiB and more take some 200 MB on disk, and none in memory.
+//! A part that stands in many snapshots has one row, with the newest of them. Names and hashes of files are not stored:
+//! a 64-bit number made from each leads to the part, whose own `checksums.txt` has the rest. So 10 million files of 4
+//! KiB and more take some 200 MB on disk, and nothing in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,18 +21,19 @@ use super::parts::{PartRecord, read_parts};
 use super::repository::{Repository, SnapshotState};
 use super::sources_file::{FILE, connect, paths, prepare, throw_away};
 
-/// Files of fewer bytes are found by their part alone.
+/// Smaller files are found only through their part.
 const LEAST_BYTES: u64 = 4096;
-/// More candidates than this are not looked at: the first ones are the newest.
+/// At most this many candidates are examined: the first ones are the newest.
 const CANDIDATES: i64 = 8;
 const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
 
-/// A file's size and hash in few bits: equal files have equal keys, and nearly all others have not.
+/// A file's size and hash in few bits: equal files have equal keys, and different files nearly always have different
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileKey(i64);
 
 impl FileKey {
-    /// The key of a file that `checksums.txt` covers, if it is large enough to have one.
+    /// The key of a file that `checksums.txt` covers, if the file is large enough to have one.
     #[must_use]
     pub fn of(bytes: u64, hash: FileHash) -> Option<Self> {
         let low = first_bits(&hash.to_bytes());
@@ -43,21 +44,21 @@ impl FileKey {
 
 /// A part in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct PartSource {
     /// The snapshot.
     pub snapshot: SnapshotId,
     /// The part's directory, relative to that of the snapshot.
     pub path: PathBuf,
     /// Its name.
     pub part: PartName,
-    /// Whether it is of the table that was asked for.
+    /// Whether it belongs to the requested table.
     pub is_of_table: bool,
 }
 
 /// A part of a new snapshot, with the keys of its files if they are known.
 #[derive(Clone, Copy, Debug)]
 pub struct NewPart<'a> {
-    /// What the snapshot says of it.
+    /// The record of the part in the snapshot.
     pub record: &'a PartRecord,
     /// The keys of its files.
     pub keys: Option<&'a [FileKey]>,
@@ -68,11 +69,11 @@ pub struct NewPart<'a> {
 pub struct Sources {
     connection: Mutex<Connection>,
     has_parts: bool,
-    /// What verifications have found damaged is no source, wherever the cache has it.
+    /// Parts that verifications have found damaged are not sources, whatever the cache says.
     damaged: BTreeSet<(SnapshotId, PathBuf)>,
 }
 
-/// The part of a name that a mutation leaves as it is.
+/// The portion of a name that a mutation does not change.
 fn stem(name: &PartName) -> &str {
     match name.mutation_version() {
         0 => name.as_str(),
@@ -80,7 +81,7 @@ fn stem(name: &PartName) -> &str {
     }
 }
 
-/// What a table is known by: its UUID, or its name where it has none.
+/// The identity of a table: its UUID, or its name if it has none.
 fn owner(name: &TableName, uuid: Option<&TableUuid>) -> String {
     uuid.map_or_else(|| format!("{}\n{}", name.database, name.table), |uuid| uuid.as_str().to_owned())
 }
@@ -96,18 +97,18 @@ fn first_bits(hash: &[u8]) -> i64 {
 }
 
 impl Sources {
-    /// Opens the cache and brings it up to date; what it lacks is read from the snapshots.
+    /// Opens the cache and brings it up to date; missing entries are read from the snapshots.
     ///
     /// # Errors
-    /// If the repository cannot be read. Trouble with the cache itself is no error: then it is made anew, in memory
-    /// where nothing can be written.
+    /// If the repository cannot be read. A problem with the cache itself is not an error: it is then created again, or
+    /// kept in memory if nothing can be written.
     pub fn open(repository: &Repository) -> Result<Self, RepoError> {
         for path in paths(repository) {
             for _ in 0..2 {
                 match connect(&path, repository).and_then(|connection| Self::refreshed(connection, repository)) {
                     Ok(sources) => return sources,
                     Err(error) => {
-                        tracing::debug!(%error, path = %path.display(), "the cache of sources is made anew");
+                        tracing::debug!(%error, path = %path.display(), "the cache of sources is rebuilt");
                         throw_away(&path);
                     }
                 }
@@ -130,7 +131,7 @@ impl Sources {
         Ok(damaged.map(|damaged| Self { connection: Mutex::new(connection), has_parts, damaged }))
     }
 
-    fn sound(&self, mut sources: Vec<Source>) -> Vec<Source> {
+    fn sound(&self, mut sources: Vec<PartSource>) -> Vec<PartSource> {
         sources.retain(|source| !self.damaged.contains(&(source.snapshot, source.path.clone())));
         sources
     }
@@ -139,37 +140,38 @@ impl Sources {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parts that may be equal to this one, and those that it may be a later version of, the most likely first.
+    /// Parts that may be equal to this one, and parts of which it may be a later version, the most likely first.
     #[must_use]
     pub fn of_part(
         &self,
         table: (&TableName, Option<&TableUuid>),
         name: &PartName,
         fingerprint: Option<Fingerprint>,
-    ) -> Vec<Source> {
+    ) -> Vec<PartSource> {
         if !self.has_parts {
             return Vec::new();
         }
         let owner = owner(table.0, table.1);
-        let found = (|| -> rusqlite::Result<Vec<Source>> {
+        let found = (|| -> rusqlite::Result<Vec<PartSource>> {
             let connection = self.lock();
             let select = "SELECT snapshot.id, part.path, part.owner, part.name FROM part JOIN snapshot ON snapshot.number = \
                           part.snapshot WHERE";
             let mut rows = Vec::new();
             if let Some(fingerprint) = fingerprint {
-                // Those of the same table first: their bytes need not be compared.
+                // Parts of the same table come first: their bytes need not be compared.
                 let sql = format!("{select} fingerprint = ?1 ORDER BY part.owner <> ?2, sequence DESC LIMIT ?3");
                 let mut statement = connection.prepare_cached(&sql)?;
-                let found = statement.query_map(params![fingerprint.to_bytes(), owner, CANDIDATES], Row::read)?;
+                let found = statement.query_map(params![fingerprint.to_bytes(), owner, CANDIDATES], SourceRow::read)?;
                 rows.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
             }
             let sql =
                 format!("{select} stem = ?1 AND part.owner = ?2 ORDER BY sequence DESC, part.number DESC LIMIT ?3");
             let mut statement = connection.prepare_cached(&sql)?;
-            let found = statement.query_map(params![stem_key(&owner, name), owner, CANDIDATES], Row::read)?;
-            let is_older =
-                |row: &Row| row.name.as_ref().is_some_and(|row| row.mutation_version() <= name.mutation_version());
-            let mut versions: Vec<Row> = found.collect::<rusqlite::Result<_>>()?;
+            let found = statement.query_map(params![stem_key(&owner, name), owner, CANDIDATES], SourceRow::read)?;
+            let is_older = |row: &SourceRow| {
+                row.name.as_ref().is_some_and(|row| row.mutation_version() <= name.mutation_version())
+            };
+            let mut versions: Vec<SourceRow> = found.collect::<rusqlite::Result<_>>()?;
             versions.retain(is_older);
             rows.extend(versions);
             Ok(self.sound(to_sources(rows, &owner)))
@@ -180,14 +182,14 @@ impl Sources {
         })
     }
 
-    /// Parts that may have files with these keys, those with most of them first.
+    /// Parts that may have files with these keys, those with most matches first.
     #[must_use]
-    pub fn of_files(&self, table: (&TableName, Option<&TableUuid>), keys: &[FileKey]) -> Vec<Source> {
+    pub fn of_files(&self, table: (&TableName, Option<&TableUuid>), keys: &[FileKey]) -> Vec<PartSource> {
         if !self.has_parts || keys.is_empty() {
             return Vec::new();
         }
         let owner = owner(table.0, table.1);
-        let found = (|| -> rusqlite::Result<Vec<Source>> {
+        let found = (|| -> rusqlite::Result<Vec<PartSource>> {
             let connection = self.lock();
             let mut counts: HashMap<i64, usize> = HashMap::new();
             let mut with_key =
@@ -205,7 +207,7 @@ impl Sources {
             )?;
             let mut rows = Vec::new();
             for (part, _) in ranked.into_iter().take(2 * usize::try_from(CANDIDATES).unwrap_or(0)) {
-                rows.extend(part_of.query_row([part], Row::read).optional()?);
+                rows.extend(part_of.query_row([part], SourceRow::read).optional()?);
             }
             Ok(self.sound(to_sources(rows, &owner)))
         })();
@@ -215,10 +217,10 @@ impl Sources {
         })
     }
 
-    /// Takes up the parts of a snapshot that was just sealed.
+    /// Adds the parts of a snapshot that was just sealed.
     ///
     /// # Errors
-    /// If the snapshot cannot be read. Trouble with the cache is no error: the next opening does it.
+    /// If the snapshot cannot be read. A problem with the cache is not an error: the next opening makes up for it.
     pub fn add(
         &self,
         repository: &Repository,
@@ -241,25 +243,25 @@ impl Sources {
 }
 
 /// A part as the cache has it.
-struct Row {
+struct SourceRow {
     snapshot: String,
     path: String,
     owner: String,
     name: Option<PartName>,
 }
 
-impl Row {
+impl SourceRow {
     fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         let name: String = row.get(3)?;
         Ok(Self { snapshot: row.get(0)?, path: row.get(1)?, owner: row.get(2)?, name: PartName::try_from(name).ok() })
     }
 }
 
-fn to_sources(rows: Vec<Row>, owner: &str) -> Vec<Source> {
-    let mut sources: Vec<Source> = Vec::new();
+fn to_sources(rows: Vec<SourceRow>, owner: &str) -> Vec<PartSource> {
+    let mut sources: Vec<PartSource> = Vec::new();
     for row in rows {
         let (Ok(snapshot), Some(part)) = (row.snapshot.parse(), row.name) else { continue };
-        let source = Source { snapshot, path: PathBuf::from(row.path), part, is_of_table: row.owner == owner };
+        let source = PartSource { snapshot, path: PathBuf::from(row.path), part, is_of_table: row.owner == owner };
         if !sources.contains(&source) {
             sources.push(source);
         }
@@ -267,14 +269,15 @@ fn to_sources(rows: Vec<Row>, owner: &str) -> Vec<Source> {
     sources
 }
 
-/// Drops what is gone, and reads what is missing. A part whose newest snapshot is gone may stand in the one before that:
-/// so that one is read again.
+/// Drops snapshots that are gone, and reads missing ones. A part whose newest snapshot is gone may stand in the one
+/// before, so that one is read again.
 fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Result<Result<(), RepoError>> {
     let index = match Index::open(repository) {
         Ok(index) => index,
         Err(error) => return Ok(Err(error)),
     };
-    let complete: BTreeMap<u64, SnapshotId> = (index.summaries().iter())
+    // Copied snapshots can have the sequence number of another one: the id then decides, as everywhere.
+    let complete: BTreeSet<(u64, SnapshotId)> = (index.summaries().iter())
         .filter(|summary| summary.is_complete())
         .filter_map(|summary| Some((summary.sequence?, summary.id)))
         .collect();
@@ -284,15 +287,16 @@ fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Re
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    let standing: BTreeSet<String> = complete.values().map(ToString::to_string).collect();
-    let mut missing: BTreeMap<u64, SnapshotId> = complete.clone();
-    missing.retain(|_, id| !known.iter().any(|(_, known, _)| *known == id.to_string()));
-    for (number, _, sequence) in known.iter().filter(|(_, id, _)| !standing.contains(id)) {
+    let standing: BTreeSet<String> = complete.iter().map(|(_, id)| id.to_string()).collect();
+    let mut missing = complete.clone();
+    missing.retain(|(_, id)| !known.iter().any(|(_, known, _)| *known == id.to_string()));
+    for (number, id, sequence) in known.iter().filter(|(_, id, _)| !standing.contains(id)) {
         let lost = transaction.execute("DELETE FROM part WHERE snapshot = ?1", [number])?;
         transaction.execute("DELETE FROM snapshot WHERE number = ?1", [number])?;
         if lost > 0 {
-            let before = complete.range(..u64::try_from(*sequence).unwrap_or(0)).next_back();
-            missing.extend(before.map(|(sequence, id)| (*sequence, *id)));
+            let Ok(id) = id.parse::<SnapshotId>() else { continue };
+            let before = complete.range(..(u64::try_from(*sequence).unwrap_or(0), id)).next_back();
+            missing.extend(before);
         }
     }
     for (sequence, id) in missing {
@@ -334,7 +338,7 @@ fn add(
     let mut made = transaction
         .prepare("INSERT INTO part (snapshot, owner, path, name, fingerprint, stem) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut held = transaction.prepare("INSERT OR IGNORE INTO file (key, part) VALUES (?1, ?2)")?;
-    // A part that was damaged then is never a source.
+    // A part that was damaged when the snapshot was made is never a source.
     for part in parts.iter().filter(|part| part.record.damage.is_empty()) {
         let record = part.record;
         let name = record.table_name();
@@ -374,7 +378,7 @@ fn add(
     Ok(())
 }
 
-/// The keys of the files of a part that stands in a snapshot; none where its checksums cannot be read.
+/// The keys of the files of a part that stands in a snapshot; empty if its checksums cannot be read.
 fn keys_in(snapshot: &Dir, path: &Path) -> Vec<FileKey> {
     let Ok(dir) = snapshot.open_beneath(path) else { return Vec::new() };
     let read = |dir: &Dir| Checksums::parse(&dir.read("checksums.txt", CHECKSUMS_LIMIT_BYTES).ok()?).ok();

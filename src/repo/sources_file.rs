@@ -1,4 +1,4 @@
-//! The file of the cache of sources: where it is, and whether it is one.
+//! The file of the cache of sources: its place, and the check that it is such a cache.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use super::index::{IndexPlace, places};
 use super::repository::Repository;
 
 pub(super) const FILE: &str = "sources.sqlite";
-/// Of the tables below; another version is thrown away. The first was not synced, so that a power cut may have torn it.
+/// Version of the tables below; a cache of another version is deleted. The first version was not synced, so a power cut
+/// may have torn it.
 const VERSION: i64 = 2;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
     CREATE TABLE snapshot (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL);
@@ -22,7 +23,7 @@ const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
     CREATE TABLE file (key INTEGER NOT NULL, part INTEGER NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID;";
 pub(super) fn paths(repository: &Repository) -> Vec<PathBuf> {
     let path = |place: IndexPlace| match place {
-        // Resolved, because SQLite is told to follow no link, not even one on the way.
+        // Resolved, because SQLite is configured to follow no link, not even one in a parent path.
         IndexPlace::Repository => Some(std::fs::canonicalize(repository.path()).ok()?.join(FILE)),
         IndexPlace::Host(index) => {
             fs::create_path(index.parent()?, 0o700, &fs::real()).ok()?;
@@ -46,7 +47,7 @@ pub(super) fn throw_away(path: &Path) {
 }
 
 pub(super) fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
-    // SQLite waits for whoever opens the other end of a pipe: only plain files are handed to it.
+    // SQLite would block on a pipe until its other end is opened: only plain files are handed to it.
     for suffix in ["", "-journal", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
@@ -63,7 +64,7 @@ pub(super) fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<
 
 pub(super) fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    // As the index: a power cut takes a whole transaction or nothing.
+    // As in the index: a power cut preserves a whole transaction or nothing of it.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -72,7 +73,7 @@ pub(super) fn prepare(mut connection: Connection, repository: &Repository) -> ru
         transaction.execute("INSERT INTO repository VALUES (?1)", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    // Nothing beside these tables: a view in their place could have no end.
+    // There must be nothing besides these tables: a view instead of a table could be endless.
     let strange: i64 = transaction.query_row(
         "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')",
         [],

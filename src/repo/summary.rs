@@ -1,13 +1,13 @@
-//! What lists say of a snapshot.
+//! A snapshot as lists show it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Label, SnapshotId, Totals};
+use crate::model::{Label, Moment, SnapshotId, SnapshotTotals};
 
 use crate::plan::SeriesKey;
 
-use super::content::Content;
+use super::content::SnapshotScope;
 use super::manifest::Manifest;
 use super::repository::SnapshotState;
 
@@ -16,33 +16,36 @@ use super::repository::SnapshotState;
 pub struct Summary {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Its place in the order in which snapshots were made; none where its manifest cannot be read.
+    /// Its place in the order in which snapshots were made; `None` if its manifest cannot be read.
     pub sequence: Option<u64>,
     /// When it was begun.
     pub time: DateTime<Utc>,
     /// Its label.
     #[serde(flatten)]
     pub label: Label,
+    /// The moment of its tables, if one was requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
     /// `complete`, `newer_format` or `damaged`.
     pub state: String,
-    /// What is wrong with it, where something is.
+    /// The problem with it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// What it holds.
     #[serde(flatten)]
-    pub totals: Totals,
-    /// Its series; none where its manifest cannot be read.
+    pub totals: SnapshotTotals,
+    /// Its series; `None` if its manifest cannot be read.
     #[serde(skip_deserializing, serialize_with = "as_name", skip_serializing_if = "Option::is_none")]
     pub series: Option<SeriesKey>,
-    /// Whether it lacks a table that it could have had: what other snapshots of its series have decides.
+    /// Whether it lacks a table that it could have had, judged by the other snapshots of its series.
     #[serde(skip_deserializing, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// What it was asked to hold, and what of that it does not.
+    /// The scope that was requested of it, and what it lacks of that.
     #[serde(skip)]
-    pub content: Content,
+    pub content: SnapshotScope,
     /// How many warnings there were when it was made.
     pub warning_count: u64,
-    /// The version of the server that it is of.
+    /// The version of the server from which it was taken.
     pub server_version: String,
 }
 
@@ -53,7 +56,7 @@ fn as_name<S: serde::Serializer>(series: &Option<SeriesKey>, serializer: S) -> R
 
 impl From<&Manifest> for Summary {
     fn from(manifest: &Manifest) -> Self {
-        let content = Content::from(manifest);
+        let content = SnapshotScope::from(manifest);
         Self {
             series: Some(content.key.clone()),
             incomplete: false,
@@ -62,6 +65,7 @@ impl From<&Manifest> for Summary {
             sequence: Some(manifest.sequence),
             time: manifest.time,
             label: manifest.label.clone(),
+            moment: manifest.moment,
             state: "complete".to_owned(),
             problem: None,
             totals: manifest.totals,
@@ -72,7 +76,7 @@ impl From<&Manifest> for Summary {
 }
 
 impl Summary {
-    /// The summary of what stands at `id`.
+    /// Summarizes the snapshot `id`, whose state is given.
     #[must_use]
     pub fn of(id: SnapshotId, state: &SnapshotState) -> Self {
         let (state, problem) = match state {
@@ -87,12 +91,13 @@ impl Summary {
             sequence: None,
             time: id.time(),
             label: Label::default(),
+            moment: None,
             state: state.to_owned(),
             problem: Some(problem),
-            totals: Totals::default(),
+            totals: SnapshotTotals::default(),
             series: None,
             incomplete: false,
-            content: Content::default(),
+            content: SnapshotScope::default(),
             warning_count: 0,
             server_version: String::new(),
         }

@@ -1,13 +1,13 @@
-//! Snapshots on their way out: renamed into `trash/`, taken back from there, or unlinked.
+//! Snapshots on their way out: renamed into `trash/`, restored from there, or unlinked.
 //!
-//! `trash/<id>` can be taken back. Anything with more behind the id is being unlinked and cannot.
+//! `trash/<id>` can be restored. A name with a suffix after the id is being unlinked and cannot.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, ErrorKind, Kind};
+use crate::fs::{Dir, EntryKind, ErrorKind};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
@@ -19,28 +19,28 @@ use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState, random}
 const CONDEMNED: &str = ".deleting";
 const DISCARDED: &str = ".discarded";
 
-/// What is to be unlinked.
+/// Entries to be unlinked.
 #[derive(Debug)]
-pub struct Condemned {
+pub struct ToRemove {
     /// The directory that it is in.
     pub trash: Dir,
     /// Its names there.
     pub names: Vec<String>,
-    /// The snapshots among them that could still be taken back until now.
+    /// The snapshots among them that could be restored until now.
     pub ids: Vec<SnapshotId>,
-    /// The snapshots that are left, because somebody reads them.
+    /// The snapshots that stay because they have readers.
     pub leased: Vec<SnapshotId>,
 }
 
 /// A directory for probes. Dropping it removes it with the files and empty directories in it.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct ScratchDir {
     parent: Dir,
     name: String,
     dir: Dir,
 }
 
-impl Scratch {
+impl ScratchDir {
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Dir {
@@ -57,11 +57,11 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         let removed = (|| {
             for entry in self.dir.entries_with_kind()? {
-                if entry.kind == Kind::Directory {
+                if entry.kind == EntryKind::Directory {
                     self.dir.remove_dir(&entry.name)?;
                 } else {
                     self.dir.remove_file(&entry.name)?;
@@ -76,7 +76,7 @@ impl Drop for Scratch {
 }
 
 impl Repository {
-    /// The removed snapshots that can be taken back.
+    /// The removed snapshots that can be restored.
     ///
     /// # Errors
     /// If `trash/` cannot be read.
@@ -85,14 +85,14 @@ impl Repository {
         let mut ids: Vec<SnapshotId> = trash
             .entries_with_kind()?
             .iter()
-            .filter(|entry| entry.kind == Kind::Directory)
+            .filter(|entry| entry.kind == EntryKind::Directory)
             .filter_map(|entry| entry.name.to_str()?.parse().ok())
             .collect();
         ids.sort_unstable();
         Ok(ids)
     }
 
-    /// The directory of a removed snapshot that can be taken back.
+    /// The directory of a removed snapshot that can be restored.
     ///
     /// # Errors
     /// If there is no such snapshot in the trash.
@@ -101,7 +101,7 @@ impl Repository {
         self.dir().find_beneath(&relative)?.ok_or(RepoError::NoSnapshot { id, place: "trash/" })
     }
 
-    /// Reads what a snapshot in the trash says of itself.
+    /// Reads the manifest of a snapshot in the trash.
     ///
     /// # Errors
     /// If there is no such snapshot in the trash.
@@ -115,8 +115,8 @@ impl Repository {
 }
 
 impl Locked<'_> {
-    /// Moves snapshots to the trash. The journal says so first, unless it has no room: a run that is cut short in
-    /// between has removed less than the journal says, never more.
+    /// Moves snapshots to the trash. The event is journaled first, unless the journal has no room: an interrupted run
+    /// has removed at most what the journal says, never more.
     ///
     /// # Errors
     /// If one of them is not there, or cannot be moved; those before it are in the trash.
@@ -135,7 +135,7 @@ impl Locked<'_> {
         self.sync_both(&snapshots, &trash)
     }
 
-    /// Takes snapshots back from the trash.
+    /// Restores snapshots from the trash.
     ///
     /// # Errors
     /// If one of them is not there, or cannot be moved; those before it are back.
@@ -161,14 +161,14 @@ impl Locked<'_> {
     fn sync_both(&self, a: &Dir, b: &Dir) -> Result<(), RepoError> {
         a.sync()?;
         b.sync()?;
-        // The snapshots are where they belong: a link that cannot follow is a nuisance, not a failure.
+        // The snapshots are where they belong: a link that cannot be updated is a nuisance, not a failure.
         if let Err(error) = self.update_latest() {
             tracing::warn!(error = crate::monitor::chain(&error), "latest is not updated");
         }
         Ok(())
     }
 
-    /// Moves `from/name`, which is no snapshot, to where the next emptying of the trash removes it.
+    /// Moves `from/name`, which is not a snapshot, to where the next emptying of the trash removes it.
     ///
     /// # Errors
     /// If it cannot be moved.
@@ -180,18 +180,18 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// A directory for probes, which the next emptying of the trash removes if this process does not come to it.
+    /// Creates a directory for probes; the next emptying of the trash removes it if this process does not.
     ///
     /// # Errors
-    /// If it cannot be made.
-    pub fn scratch(&self, now: DateTime<Utc>) -> Result<Scratch, RepoError> {
+    /// If it cannot be created.
+    pub fn scratch(&self, now: DateTime<Utc>) -> Result<ScratchDir, RepoError> {
         let parent = self.trash_dir()?;
         let name = format!("{}{DISCARDED}-{:08x}", SnapshotId::at(now), random()? >> 96);
         let dir = parent.ensure_dir(&name, 0o700)?;
-        Ok(Scratch { parent, name, dir })
+        Ok(ScratchDir { parent, name, dir })
     }
 
-    /// What is in the trash without ever having been a snapshot, with the directory that it is in.
+    /// The entries of the trash that never were snapshots, with the directory that they are in.
     ///
     /// # Errors
     /// If the trash cannot be read.
@@ -203,12 +203,12 @@ impl Locked<'_> {
         Ok((trash, names))
     }
 
-    /// Names everything in the trash, durably, so that nothing of it can be taken back any more, and takes its pins away;
-    /// but for snapshots that are to be spared, and those that a reader has a lease on.
+    /// Renames everything in the trash, durably, so that nothing of it can be restored any more, and removes its pins.
+    /// Snapshots in `spared`, and those that a reader has leased, are left alone.
     ///
     /// # Errors
     /// If the trash cannot be read or renamed in, or a pin cannot be removed.
-    pub fn condemn_trash(&self, spared: &BTreeSet<SnapshotId>) -> Result<Condemned, RepoError> {
+    pub fn condemn_trash(&self, spared: &BTreeSet<SnapshotId>) -> Result<ToRemove, RepoError> {
         let trash = self.trash_dir()?;
         let (mut names, mut ids, mut leased) = (Vec::new(), Vec::new(), Vec::new());
         let marked = self.repository().marked_readers(&self.repository().removed_ids()?.into_iter().collect())?;
@@ -218,7 +218,7 @@ impl Locked<'_> {
                 if spared.contains(&id) {
                     continue;
                 }
-                // What is no directory was never a snapshot, and is removed as what it is.
+                // An entry that is not a directory was never a snapshot, and is removed as what it is.
                 let readers = match trash.open_dir(&name) {
                     Ok(snapshot) => readers(&snapshot),
                     Err(error) if error.kind() == ErrorKind::WrongKind => Readers::None(None),
@@ -240,22 +240,22 @@ impl Locked<'_> {
         }
         ids.sort_unstable();
         if !names.is_empty() {
-            // Also for names that are not of this call: the one that gave them may have been killed before its sync.
+            // Synced even if this call renamed nothing: the process that did may have been killed before its sync.
             trash.sync()?;
         }
-        // Now, while a name in the trash still says whose pins these are.
+        // Pins are removed now, while a name in the trash still shows to which snapshot they belong.
         for id in names.iter().filter_map(|name| name.split_once(CONDEMNED)?.0.parse().ok()) {
-            // The same id may stand again: undone, or made within one second of a clock that was set back.
+            // The same id may exist again: restored, or made within one second of a clock that was set back.
             if !self.repository().has_snapshot(id)? {
                 self.forget_pin(id)?;
             }
         }
         leased.sort_unstable();
-        Ok(Condemned { trash, names, ids, leased })
+        Ok(ToRemove { trash, names, ids, leased })
     }
 }
 
-/// Whether a name in the trash is one that chsnap gave: an id with a suffix of ours.
+/// Whether chsnap gave this name in the trash: an id with one of our suffixes.
 pub(super) fn is_ours(name: &str) -> bool {
     has_suffix(name, CONDEMNED) || has_suffix(name, DISCARDED)
 }

@@ -1,4 +1,5 @@
-//! The files of a part that its checksums do not cover, in few bytes: there can be a million of them in one snapshot.
+//! The files of a part that its checksums do not cover, stored in few bytes: there can be a million of them in one
+//! snapshot.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ pub struct PartFile {
     pub path: CompactString,
     /// Its size.
     pub bytes: u64,
-    /// BLAKE3 of it; none for a file of data that is too large to be read while the snapshot is made.
+    /// Its BLAKE3; `None` for a file of data that is too large to be read while the snapshot is made.
     pub blake3: Option<ContentHash>,
 }
 
 /// Files of a part, in the order in which they were given.
 ///
-/// For each: the place of its path among the usual ones, from 1 on, or 0 and the path behind its length; its size; and 1
-/// and the BLAKE3, or 0. Numbers are LEB128. Copies share the bytes.
+/// For each: the position of its path among the usual ones, counted from 1, or 0 followed by the length of the path and
+/// the path; its size; and 1 followed by the BLAKE3, or 0. Numbers are LEB128. Copies share the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct UncoveredFiles(Arc<[u8]>);
 
@@ -40,7 +41,7 @@ impl UncoveredFiles {
     /// The files.
     pub fn iter(&self) -> impl Iterator<Item = PartFile> {
         let mut rest = &*self.0;
-        // Only what `from_iter` has written is ever read here.
+        // The bytes here always come from `from_iter`.
         std::iter::from_fn(move || read(&mut rest))
     }
 

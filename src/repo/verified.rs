@@ -1,4 +1,4 @@
-//! What the journal knows of checks: which snapshots were verified when, how thoroughly, and what was damaged.
+//! What the journal records about checks: which snapshots were verified when and how thoroughly, and what was damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -11,76 +11,80 @@ use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::plan::{Slice, TablePattern};
 
 use super::error::RepoError;
-use super::event::{Event, TableParts, Verified};
+use super::event::{Event, TableParts, VerifiedEvent};
 use super::layout::part_path;
+use super::part_ranges::PartRanges;
 use super::repository::Repository;
 
 /// When a snapshot was last verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LastCheck {
-    /// The level of the newest whole check; a round of slices is one when its last slice is done.
+    /// The level of the newest whole check; a round of slices becomes one when its last slice is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
-    /// When that was: of a round of slices, its first.
+    /// The time of that check; for a round of slices, the time of its first slice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<DateTime<Utc>>,
-    /// Since when every byte has been read.
+    /// The time since which every byte has been read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_time: Option<DateTime<Utc>>,
     /// When any of its bytes were last read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_data_time: Option<DateTime<Utc>>,
-    /// The newest slice, where a round is under way.
+    /// The newest slice, if a round is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice: Option<Slice>,
-    /// Whether damage was found that no check since has found gone.
+    /// Whether damage was found that no later check has found gone.
     pub damaged: bool,
-    /// Whether owners or modes were found that are not as recorded, and no check since has found them right.
+    /// Whether owners or modes differed from the record, and no later check has found them right.
     pub drifted: bool,
 }
 
-/// What the journal knows of checks.
+/// What the journal records about checks.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
-    events: Vec<(DateTime<Utc>, Kind)>,
+    events: Vec<(DateTime<Utc>, KnownEventKind)>,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum KnownEventKind {
     Created(SnapshotId),
-    Verified(Box<Prepared>),
+    Verified(Box<PreparedRun>),
+    /// These can no longer be restored.
+    Emptied(Vec<SnapshotId>),
 }
 
-/// A run with what is looked up in it.
+/// A run, prepared for lookups.
 #[derive(Clone, Debug)]
-struct Prepared {
-    run: Verified,
+struct PreparedRun {
+    run: VerifiedEvent,
     ids: HashSet<SnapshotId>,
     patterns: Vec<TablePattern>,
     spared: HashSet<(TableName, PartName)>,
     read: Option<HashSet<(TableName, PartName)>>,
-    /// The snapshots that each damaged part is in, and whether something outside of them may link the damage.
+    read_ranges: Option<PartRanges>,
+    /// The snapshots that have each damaged part, and whether something outside them may link the damage.
     damaged: BTreeMap<(TableName, PartName), (BTreeSet<SnapshotId>, bool)>,
 }
 
 /// A part by its table and its name.
 type PartOfTable = (TableName, PartName);
 
-/// What is known of a damaged part of a snapshot.
+/// What is known about a damaged part of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether something outside of the snapshots, the live table most likely, may link the damage.
+pub struct DamageNote {
+    /// Whether something outside the snapshots, most likely the live table, may link the damage.
     pub may_be_live: bool,
-    /// Whether the snapshot was made after the damage was found in others, so that it may have it.
+    /// Whether the snapshot was made after the damage was found in others, so that it may have the damage.
     pub is_inherited: bool,
 }
 
 /// The snapshots in which a part's bytes were read, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Covered {
-    /// When; none if never.
+pub struct PartCoverage {
+    /// The time; `None` if never.
     pub time: Option<DateTime<Utc>>,
-    /// For each of the snapshots asked about.
+    /// One entry for each of the requested snapshots.
     pub snapshots: Vec<bool>,
 }
 
@@ -91,8 +95,8 @@ fn each(lists: &[TableParts]) -> impl Iterator<Item = (TableName, PartName)> {
     })
 }
 
-impl Prepared {
-    fn new(run: &Verified) -> Self {
+impl PreparedRun {
+    fn new(run: &VerifiedEvent) -> Self {
         let mut damaged: BTreeMap<_, (BTreeSet<SnapshotId>, bool)> = BTreeMap::new();
         for part in &run.damaged {
             let table = TableName::new(part.database.clone(), part.table.clone());
@@ -102,32 +106,37 @@ impl Prepared {
         }
         Self {
             ids: run.ids.iter().copied().collect(),
-            // One that does not read here names nothing.
+            // A pattern that cannot be parsed here matches nothing.
             patterns: run.tables.iter().filter_map(|text| TablePattern::recorded(text).ok()).collect(),
             spared: each(&run.spared).collect(),
             read: run.read.as_ref().map(|lists| each(lists).collect()),
+            read_ranges: run.read_ranges.as_deref().map(PartRanges::of),
             damaged,
             run: run.clone(),
         }
     }
 
-    /// Whether the run was about this part.
+    /// Whether the run covered this part.
     fn concerns(&self, key: &(TableName, PartName)) -> bool {
         let named = self.run.tables.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(&key.0));
         named && self.run.slice.is_none_or(|slice| slice.contains(&key.0, &key.1))
     }
 
     fn has_read(&self, key: &(TableName, PartName)) -> bool {
-        self.read.as_ref().map_or_else(|| !self.spared.contains(key), |read| read.contains(key))
+        match (&self.read_ranges, &self.read) {
+            (Some(ranges), _) => ranges.contain(key),
+            (None, Some(read)) => read.contains(key),
+            (None, None) => !self.spared.contains(key),
+        }
     }
 
-    /// Whether damage that the other run has found would have been found by this one.
-    fn supersedes(&self, other: &Verified) -> bool {
+    /// Whether this run would have found the damage that the other run has found.
+    fn supersedes(&self, other: &VerifiedEvent) -> bool {
         self.run.level >= other.level && self.supersedes_drift(other)
     }
 
-    /// The same of drift: every level compares owners and modes.
-    fn supersedes_drift(&self, other: &Verified) -> bool {
+    /// The same for drift: every level compares owners and modes.
+    fn supersedes_drift(&self, other: &VerifiedEvent) -> bool {
         let same_share = self.run.slice.is_none() || self.run.slice == other.slice;
         let same_tables = self.run.tables.is_empty() || self.run.tables == other.tables;
         !self.run.incomplete && same_share && same_tables
@@ -135,35 +144,37 @@ impl Prepared {
 }
 
 impl Checks {
-    /// What these events, in their order, say of checks.
+    /// Collects what these events, in their order, record about checks.
     #[must_use]
     pub fn of(events: &[(DateTime<Utc>, Event)]) -> Self {
         let known = events.iter().filter_map(|(time, event)| match event {
-            Event::Created { id, .. } => Some((*time, Kind::Created(*id))),
-            Event::Verified(run) => Some((*time, Kind::Verified(Box::new(Prepared::new(run))))),
+            Event::Created { id, .. } => Some((*time, KnownEventKind::Created(*id))),
+            Event::Verified(run) => Some((*time, KnownEventKind::Verified(Box::new(PreparedRun::new(run))))),
+            Event::Emptied { ids } => Some((*time, KnownEventKind::Emptied(ids.clone()))),
             _ => None,
         });
         Self { events: known.collect() }
     }
 
-    fn runs(&self) -> impl Iterator<Item = (DateTime<Utc>, &Prepared)> {
+    fn runs(&self) -> impl Iterator<Item = (DateTime<Utc>, &PreparedRun)> {
         self.events.iter().filter_map(|(time, kind)| match kind {
-            Kind::Verified(run) => Some((*time, run.as_ref())),
-            Kind::Created(_) => None,
+            KnownEventKind::Verified(run) => Some((*time, run.as_ref())),
+            KnownEventKind::Created(_) | KnownEventKind::Emptied(_) => None,
         })
     }
 
     /// When the bytes of a part were last read, and in which of these snapshots.
     ///
-    /// A run that spared a part has found that every inode which it has in the run's snapshots is one that was read: so
-    /// it is known of those snapshots too, and as old as it was. A run that found the part damaged takes all away.
+    /// A run that spared a part has confirmed that all inodes of the part in the run's snapshots were read before. The
+    /// earlier reading therefore counts for those snapshots too, with its own time. A run that found the part damaged
+    /// cancels everything.
     #[must_use]
-    pub fn covered(&self, table: &TableName, part: &PartName, snapshots: &[SnapshotId]) -> Covered {
+    pub fn covered(&self, table: &TableName, part: &PartName, snapshots: &[SnapshotId]) -> PartCoverage {
         let key = (table.clone(), part.clone());
-        let mut covered = Covered { time: None, snapshots: vec![false; snapshots.len()] };
+        let mut covered = PartCoverage { time: None, snapshots: vec![false; snapshots.len()] };
         for (time, run) in self.runs() {
             if run.damaged.contains_key(&key) {
-                covered = Covered { time: None, snapshots: vec![false; snapshots.len()] };
+                covered = PartCoverage { time: None, snapshots: vec![false; snapshots.len()] };
                 continue;
             }
             if run.run.level < Level::Data || run.run.incomplete || !run.concerns(&key) {
@@ -182,24 +193,31 @@ impl Checks {
         covered
     }
 
-    /// What was found damaged in each snapshot, or may have come into it since, and was not found whole since.
+    /// The parts of each snapshot that were found damaged, or may have become so since, and were not found intact
+    /// since.
     ///
-    /// A snapshot that was made while a part was damaged may have it too, if something outside of the snapshots linked the
-    /// damaged inode: such a note is inherited, and holds where the snapshot has that part.
+    /// A snapshot that was made while a part was damaged may have the damage too, if something outside the snapshots
+    /// linked the damaged inode: such a note is inherited, and applies if the snapshot has that part. A note about a
+    /// snapshot that is gone for good does not affect later ones: that snapshot is not a source any more, and newer
+    /// notes record whether the live table has the damage.
     #[must_use]
-    pub fn damaged(&self) -> BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), Note>> {
-        let mut noted: BTreeMap<&PartOfTable, BTreeMap<SnapshotId, (Level, Note)>> = BTreeMap::new();
+    pub fn damaged(&self) -> BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), DamageNote>> {
+        let mut noted: BTreeMap<&PartOfTable, BTreeMap<SnapshotId, (Level, DamageNote)>> = BTreeMap::new();
         for (_, kind) in &self.events {
             match kind {
-                Kind::Created(id) => {
+                KnownEventKind::Created(id) => {
                     for snapshots in noted.values_mut() {
                         let live = snapshots.values().filter(|(_, note)| note.may_be_live).map(|(level, _)| *level);
                         if let Some(level) = live.max() {
-                            snapshots.insert(*id, (level, Note { may_be_live: true, is_inherited: true }));
+                            snapshots.insert(*id, (level, DamageNote { may_be_live: true, is_inherited: true }));
                         }
                     }
                 }
-                Kind::Verified(run) => {
+                KnownEventKind::Emptied(ids) => noted.retain(|_, snapshots| {
+                    snapshots.retain(|id, _| !ids.contains(id));
+                    !snapshots.is_empty()
+                }),
+                KnownEventKind::Verified(run) => {
                     noted.retain(|key, snapshots| {
                         let proves =
                             |level: Level| run.run.level >= level && (level < Level::Data || run.has_read(key));
@@ -209,13 +227,13 @@ impl Checks {
                         !snapshots.is_empty()
                     });
                     for (key, (ids, may_be_live)) in &run.damaged {
-                        let note = Note { may_be_live: *may_be_live, is_inherited: false };
+                        let note = DamageNote { may_be_live: *may_be_live, is_inherited: false };
                         noted.entry(key).or_default().extend(ids.iter().map(|id| (*id, (run.run.level, note))));
                     }
                 }
             }
         }
-        let mut damaged: BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), Note>> = BTreeMap::new();
+        let mut damaged: BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), DamageNote>> = BTreeMap::new();
         for (key, snapshots) in noted {
             for (id, (_, note)) in snapshots {
                 damaged.entry(id).or_default().insert(key.clone(), note);
@@ -224,22 +242,22 @@ impl Checks {
         damaged
     }
 
-    /// Of so many slices the one that was checked longest ago, by runs that had all of these snapshots which stood when they
-    /// began and could be read; none where there are no slices.
+    /// Of `count` slices, the one that was checked longest ago, by runs that covered all of these snapshots that
+    /// existed when they began and could be read; `None` if there are no slices.
     ///
-    /// What could not be checked then is no reason to check the same share again: every share comes round, and with it
+    /// A failure to check something then is no reason to repeat that slice: every slice comes round again, and with it
     /// whatever can be read by then.
     #[must_use]
     pub fn next_slice(&self, level: Level, count: u32, snapshots: &[SnapshotId]) -> Option<Slice> {
         let created: BTreeMap<SnapshotId, usize> = (self.events.iter().enumerate())
             .filter_map(|(place, (_, kind))| match kind {
-                Kind::Created(id) => Some((*id, place)),
-                Kind::Verified(_) => None,
+                KnownEventKind::Created(id) => Some((*id, place)),
+                KnownEventKind::Verified(_) | KnownEventKind::Emptied(_) => None,
             })
             .collect();
         let mut last: BTreeMap<Slice, usize> = BTreeMap::new();
         for (place, (time, kind)) in self.events.iter().enumerate() {
-            let Kind::Verified(run) = kind else { continue };
+            let KnownEventKind::Verified(run) = kind else { continue };
             let begun = run.run.begun.unwrap_or(*time);
             let came_later =
                 |id: &SnapshotId| id.time() > begun || created.get(id).is_some_and(|created| *created > place);
@@ -249,17 +267,17 @@ impl Checks {
                 last.insert(slice, place);
             }
         }
-        // The order in which they were recorded, whatever the clock said.
+        // The order in which they were recorded, whatever the clock showed.
         Slice::all(count).min_by_key(|slice| last.get(slice).copied())
     }
 
-    /// When a snapshot was last verified as a whole. Whether it is damaged is by what runs have found in it as a whole; of its
-    /// parts [`Checks::damaged`] knows more ([`Repository::last_checks`] has both).
+    /// When a snapshot was last verified as a whole. Its damage is judged by what runs have found in the whole
+    /// snapshot; [`Checks::damaged`] knows more about its parts ([`Repository::last_checks`] combines both).
     #[must_use]
     pub fn last(&self, id: SnapshotId) -> LastCheck {
         let mut rounds: BTreeMap<(Level, u32), BTreeMap<u32, DateTime<Utc>>> = BTreeMap::new();
         let mut last = LastCheck::default();
-        let (mut damage, mut drift): (Vec<&Verified>, Vec<&Verified>) = (Vec::new(), Vec::new());
+        let (mut damage, mut drift): (Vec<&VerifiedEvent>, Vec<&VerifiedEvent>) = (Vec::new(), Vec::new());
         for (time, run) in self.runs() {
             if run.ids.contains(&id) {
                 damage.retain(|other| !run.supersedes(other));
@@ -302,7 +320,7 @@ impl Checks {
 }
 
 impl Repository {
-    /// What the journal knows of checks.
+    /// Reads from the journal what it records about checks.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
@@ -310,7 +328,7 @@ impl Repository {
         Ok(Checks::of(&self.events()?))
     }
 
-    /// When each of these snapshots was last verified, and whether it is damaged: the one answer for all who ask.
+    /// When each of these snapshots was last verified, and whether it is damaged; all callers share this one answer.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
@@ -325,7 +343,7 @@ impl Repository {
         Ok(ids.iter().map(last).collect())
     }
 
-    /// The same of all snapshots, as paths relative to each.
+    /// The damaged parts of all snapshots, as paths relative to each.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
@@ -337,8 +355,8 @@ impl Repository {
         Ok(paths)
     }
 
-    /// The parts of a snapshot that are damaged, or may be: see [`Checks::damaged`]. None of them is a source of another
-    /// snapshot.
+    /// The parts of a snapshot that are damaged, or may be: see [`Checks::damaged`]. None of them serves as a source
+    /// for another snapshot.
     ///
     /// # Errors
     /// If the journal is there and cannot be read.
@@ -347,18 +365,18 @@ impl Repository {
         Ok(noted.map(|noted| self.in_snapshot(id, noted)).unwrap_or_default())
     }
 
-    /// Those of the noted parts that a snapshot has: an inherited note holds only where the part is there. Where that cannot
-    /// be read, all of them.
+    /// Selects those of the noted parts that a snapshot has: an inherited note applies only if the part is there. If
+    /// that cannot be read, all are returned.
     fn in_snapshot(
         &self,
         id: SnapshotId,
-        noted: BTreeMap<(TableName, PartName), Note>,
+        noted: BTreeMap<(TableName, PartName), DamageNote>,
     ) -> BTreeSet<(TableName, PartName)> {
         let has = |dir: &Dir, (table, part): &(TableName, PartName)| {
             dir.find_beneath(&part_path(table, part)).map_or(true, |found| found.is_some())
         };
         let dir = self.snapshot_dir(id).ok();
-        let holds = |key: &(TableName, PartName), note: &Note| {
+        let holds = |key: &(TableName, PartName), note: &DamageNote| {
             !note.is_inherited || dir.as_ref().is_none_or(|dir| has(dir, key))
         };
         noted.into_iter().filter(|(key, note)| holds(key, note)).map(|(key, _)| key).collect()

@@ -6,16 +6,16 @@ use super::error::ServerError;
 use super::sql;
 use super::transport::Server;
 
-/// One of them.
+/// A user, role, quota, policy or settings profile.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AccessRow {
     /// Its UUID.
     pub id: String,
-    /// Its name; of a policy `name ON database.table`.
+    /// Its name; for a policy, `name ON database.table`.
     pub name: String,
 }
 
-/// All that a system table lists, such as `users`; `None` where the server has no such table.
+/// All rows of a system table such as `users`; `None` if the server has no such table.
 ///
 /// # Errors
 /// If the user may not read it, or the server does not answer.

@@ -1,4 +1,4 @@
-//! From options to a connected client.
+//! Builds a connected client from options.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::connector::{system_roots, tcp, tls_config, tls_over};
 use super::error::{ServerError, UrlProblem};
 use super::limited::Connector;
 
@@ -26,16 +26,17 @@ impl fmt::Debug for Password {
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ConnectOptions {
     /// `http://` or `https://` address.
     pub url: String,
-    /// User, where the server's default user will not do.
+    /// User, if not the server's default user.
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Password>,
     /// PEM file of the certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Deadline of every statement but `FREEZE`.
+    /// Deadline of every statement except `FREEZE`.
     pub query_deadline: Duration,
     /// Deadline of one `FREEZE`.
     pub freeze_deadline: Duration,
@@ -43,20 +44,55 @@ pub struct ConnectOptions {
     pub interrupted: Arc<AtomicBool>,
 }
 
+impl ConnectOptions {
+    /// The default user of the server at this address, with the deadlines of the command line.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: None,
+            password: None,
+            ca_file: None,
+            query_deadline: QUERY_DEADLINE,
+            freeze_deadline: FREEZE_DEADLINE,
+            interrupted: Arc::default(),
+        }
+    }
+}
+
+crate::model::setters! { ConnectOptions {
+    with_user => user: Option<String>,
+    with_password => password: Option<Password>,
+    with_ca_file => ca_file: Option<PathBuf>,
+    with_query_deadline => query_deadline: Duration,
+    with_freeze_deadline => freeze_deadline: Duration,
+    with_interrupted => interrupted: Arc<AtomicBool>,
+} }
+
+/// The deadline of a statement where nothing else is said.
+const QUERY_DEADLINE: Duration = Duration::from_secs(60);
+/// The deadline of a `FREEZE` where nothing else is said.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(3600);
 /// Idle connections are dropped before ClickHouse's own `keep_alive_timeout` (3 s in old configurations) does it.
 const IDLE: Duration = Duration::from_secs(2);
 
+impl ConnectOptions {
+    /// The host to which the password would be sent without encryption, if there is a password and the host is not this
+    /// one.
+    #[must_use]
+    pub fn clear_text_host(&self) -> Option<String> {
+        self.password.as_ref().filter(|password| !password.0.is_empty())?;
+        let uri: http::Uri = self.url.parse().ok()?;
+        let host = uri.host()?.trim_matches(['[', ']']);
+        let is_loopback = host.eq_ignore_ascii_case("localhost")
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        (uri.scheme_str() == Some("http") && !is_loopback).then(|| host.to_owned())
+    }
+}
+
 pub(super) fn client(options: &ConnectOptions) -> Result<clickhouse::Client, ServerError> {
     check_url(&options.url).map_err(ServerError::Url)?;
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_connect_timeout(Some(Duration::from_secs(10)));
-    http.set_keepalive(Some(Duration::from_secs(60)));
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls(options)?)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(http);
+    let connector = tls_over(tls(options)?, tcp());
     let transport = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .build(Connector(connector));
@@ -73,16 +109,16 @@ pub(super) fn client(options: &ConnectOptions) -> Result<clickhouse::Client, Ser
     Ok(client)
 }
 
-/// Whether a server can be reached by this URL, and it says nothing else: what is in it is shown, logged and kept with
-/// snapshots, and settings in it would hold for some statements only.
+/// Checks that a server can be reached by this URL, and that the URL contains nothing else. Its content is displayed,
+/// logged and stored with snapshots, and settings in it would apply to some statements only.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem with the URL.
 pub fn check_url(url: &str) -> Result<(), UrlProblem> {
     let known = ["http://", "https://"].into_iter().find_map(|scheme| {
         url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and(url.get(scheme.len()..))
     });
-    // Wherever it stands: a password may have any letter in it, and there may be no scheme in front.
+    // Wherever it stands: a password may contain any character, and the scheme may be missing.
     if url.contains('@') {
         return Err(UrlProblem::UserInfo);
     }
@@ -91,11 +127,6 @@ pub fn check_url(url: &str) -> Result<(), UrlProblem> {
 }
 
 fn tls(options: &ConnectOptions) -> Result<rustls::ClientConfig, ServerError> {
-    let setup = |reason: String| ServerError::Setup { reason };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| setup(error.to_string()))?;
     let mut roots = rustls::RootCertStore::empty();
     if let Some(path) = &options.ca_file {
         for certificate in certificates(path)? {
@@ -104,10 +135,9 @@ fn tls(options: &ConnectOptions) -> Result<rustls::ClientConfig, ServerError> {
                 .map_err(|error| ServerError::Certificates { path: path.clone(), reason: error.to_string() })?;
         }
     } else if options.url.to_ascii_lowercase().starts_with("https://") {
-        // A certificate of the system's store that cannot be read is not trusted; the rest still are.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots = system_roots();
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    tls_config(roots).map_err(|error| ServerError::Setup { reason: error.to_string() })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError> {

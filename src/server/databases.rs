@@ -15,17 +15,17 @@ pub struct DatabaseRow {
     pub name: String,
     /// Its engine.
     pub engine: String,
-    /// Its engine with arguments, where the server gives them.
+    /// Its engine with arguments, if the server gives them.
     pub engine_full: String,
     /// Its data directory.
     pub data_path: String,
     /// Its metadata directory.
     pub metadata_path: String,
-    /// Its UUID; empty or zero where it has none.
+    /// Its UUID; empty or zero if it has none.
     pub uuid: String,
 }
 
-/// Reads the databases, the server's own left out.
+/// Reads the databases, without the server's own.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -33,8 +33,8 @@ pub fn databases(server: &Server) -> Result<Vec<DatabaseRow>, ServerError> {
     server.list(&sql::databases(server.features()))
 }
 
-/// The names of databases whose tables are on other servers: a server that is asked for those asks the others, and
-/// waits for them where they do not answer.
+/// The names of databases whose tables are on other servers. If a server is asked for those tables, it asks the other
+/// servers, and waits if they do not answer.
 pub(super) fn remote(databases: &[DatabaseRow]) -> Vec<&str> {
     let remote = databases.iter().filter(|database| is_remote_database_engine(&database.engine));
     remote.map(|database| database.name.as_str()).collect()

@@ -1,4 +1,4 @@
-//! A sum over all values of a part: what a restored part must give again.
+//! A digest of all values of a part, which a restored part must reproduce.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,12 +10,12 @@ use super::rows::number;
 use super::sql;
 use super::transport::{Request, Server};
 
-/// The sum of one part.
+/// The digest of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartSum {
     /// The part.
     pub part: PartName,
-    /// Its rows, less those that a lightweight deletion hides.
+    /// Its rows, without those that a lightweight deletion hides.
     pub rows: u64,
     /// The sum over its rows, modulo 2^64, of a hash of all values of a row.
     pub sum: String,
@@ -36,12 +36,12 @@ struct TableSumRow {
 }
 
 #[derive(Deserialize)]
-struct ColumnRow {
+struct DigestColumnRow {
     name: String,
     default_kind: String,
 }
 
-/// Codes with which a server says that it cannot read data on its disk, or that they are not what was written.
+/// Codes with which a server reports that it cannot read data on its disk, or that the data are not what was written.
 ///
 /// Source: `src/Common/ErrorCodes.cpp` in ClickHouse.
 const UNREADABLE_DATA: [i32; 24] = [
@@ -71,23 +71,24 @@ const UNREADABLE_DATA: [i32; 24] = [
     740, // POTENTIALLY_BROKEN_DATA_PART
 ];
 
-/// How the rows of one table are summed.
+/// How the rows of one table are summed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowSum {
-    /// All columns, those without values of their own too.
+    /// All columns, including those without stored values.
     columns: Vec<String>,
     expression: String,
 }
 
 impl RowSum {
-    /// The expression that a table's rows are summed by: the same for a table with the same columns, on every server.
+    /// The expression by which a table's rows are summed up: it is the same for a table with the same columns, on every
+    /// server.
     #[must_use]
     pub fn expression(&self) -> &str {
         &self.expression
     }
 
-    /// Whether the table has a column with the name of the virtual one that tells the part of a row: then there are no
-    /// sums by part.
+    /// Whether the table has a column with the same name as the virtual column that gives the part of a row: then there
+    /// are no sums by part.
     #[must_use]
     pub fn hides_parts(&self) -> bool {
         self.columns.iter().any(|column| column == "_part")
@@ -98,14 +99,14 @@ impl RowSum {
     }
 }
 
-/// Whether the server said that it cannot read data, or that they are not what was written; other errors tell nothing
-/// about the data.
+/// Whether the server reported that it cannot read data, or that the data are not what was written; other errors reveal
+/// nothing about the data.
 #[must_use]
 pub fn is_unreadable_data(error: &ServerError) -> bool {
     error.code().is_some_and(is_unreadable_code)
 }
 
-/// [`is_unreadable_data`] of an error's code alone.
+/// Works as [`is_unreadable_data`], on an error's code alone.
 #[must_use]
 pub fn is_unreadable_code(code: i32) -> bool {
     UNREADABLE_DATA.contains(&code)
@@ -116,15 +117,16 @@ pub fn is_unreadable_code(code: i32) -> bool {
 /// # Errors
 /// If the server does not answer.
 pub fn row_sum(server: &Server, table: &TableName) -> Result<RowSum, ServerError> {
-    let columns: Vec<ColumnRow> = server.list(&sql::columns_of(table))?;
-    // These two have no values of their own.
+    let columns: Vec<DigestColumnRow> = server.list(&sql::columns_of(table))?;
+    // These two kinds of columns have no stored values.
     let stored = columns.iter().filter(|column| !matches!(column.default_kind.as_str(), "ALIAS" | "EPHEMERAL"));
     let names: Vec<&str> = stored.map(|column| column.name.as_str()).collect();
     let expression = sql::digest_expression(&names);
     Ok(RowSum { columns: columns.into_iter().map(|column| column.name).collect(), expression })
 }
 
-/// Reads a table, every value of every active part, and sums it by part; `parts` alone, where there are some.
+/// Reads every value of every active part of a table, and sums them up by part; only those in `parts`, unless it is
+/// empty.
 ///
 /// # Errors
 /// If the server refuses, or cannot read the data.
@@ -142,7 +144,7 @@ pub fn part_sums(
     Ok(sums.collect())
 }
 
-/// Reads a table, every value of every active part, and counts its rows.
+/// Reads every value of every active part of a table, and counts its rows.
 ///
 /// # Errors
 /// If the server refuses, or cannot read the data.

@@ -32,7 +32,7 @@ impl Disk {
         self.disk_type.eq_ignore_ascii_case("local")
     }
 
-    /// The path below this disk's directory, if `path` lies there.
+    /// The path relative to this disk's directory, if `path` lies there.
     #[must_use]
     pub fn relative<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         path.strip_prefix(&self.path).ok()
@@ -42,7 +42,7 @@ impl Disk {
 /// Reads the disks, the server's own path (`default`) first.
 ///
 /// # Errors
-/// If the server does not answer, or does not say where its data is.
+/// If the server does not answer, or does not report where its data are.
 pub fn disks(server: &Server) -> Result<Vec<Disk>, ServerError> {
     if server.features().has_table("disks") {
         let mut disks: Vec<Disk> = server.list(&sql::disks(server.features()))?;

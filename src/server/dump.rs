@@ -13,7 +13,7 @@ use super::sql;
 use super::transport::{Request, Server};
 
 #[derive(Deserialize)]
-struct ColumnRow {
+struct DumpColumnRow {
     name: String,
     default_kind: String,
 }
@@ -32,7 +32,7 @@ struct TotalRow {
     is_known: bool,
 }
 
-/// A column that has values of its own.
+/// A column whose values are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredColumn {
     /// Its name.
@@ -44,29 +44,32 @@ pub struct StoredColumn {
 /// How the reading of a table ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DumpStream {
-    /// All of it was handed out.
+    /// Everything was passed on.
     Whole,
-    /// It was broken off.
+    /// The caller stopped it.
     BrokenOff,
-    /// What was handed out may end with the words of a server that failed: to be read again, buffered.
+    /// The data that were passed on may end with the error message of a server that failed: the table must be read
+    /// again, buffered.
     Doubtful,
 }
 
-/// The columns of a table that have values of their own, in their order.
+/// The columns of a table whose values are stored, in their order.
 ///
 /// # Errors
 /// If the server does not answer.
 pub fn stored_columns(server: &Server, table: &TableName) -> Result<Vec<StoredColumn>, ServerError> {
-    let rows: Vec<ColumnRow> = server.list(&sql::columns_of(table))?;
+    let rows: Vec<DumpColumnRow> = server.list(&sql::columns_of(table))?;
     let stored = rows.into_iter().filter(|row| !matches!(row.default_kind.as_str(), "ALIAS" | "EPHEMERAL"));
-    let column = |row: ColumnRow| StoredColumn { name: row.name, is_materialized: row.default_kind == "MATERIALIZED" };
+    let column =
+        |row: DumpColumnRow| StoredColumn { name: row.name, is_materialized: row.default_kind == "MATERIALIZED" };
     Ok(stored.map(column).collect())
 }
 
-/// Fails if row policies hide rows of a table from this user, as far as the server lists them: no query would give all.
+/// Checks that no row policy hides rows of a table from this user, if the server lists the policies: otherwise no query
+/// would return all rows.
 ///
 /// # Errors
-/// Then.
+/// If a row policy hides rows.
 pub fn check_rows_are_visible(server: &Server, table: &TableName) -> Result<(), ServerError> {
     let policies = server.hidden_by(table);
     if policies.is_empty() { Ok(()) } else { Err(ServerError::Hidden { list: table.to_string(), policies }) }
@@ -89,7 +92,7 @@ fn missing(table: &TableName) -> ServerError {
     ServerError::Short { list: format!("tables ({table})"), rows: 0, count: 1 }
 }
 
-/// The rows that the server itself counts of a table that cannot be read, a `Set` say; `None` where it does not.
+/// The server's own count of rows for a table that cannot be read, such as a `Set`; `None` if it has no count.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -99,15 +102,15 @@ pub fn total_rows(server: &Server, table: &TableName) -> Result<Option<u64>, Ser
     Ok(rows.first().filter(|row| row.is_known).map(|row| row.count))
 }
 
-/// Rows in all tables of the engine `Buffer`, where the server counts them.
+/// Rows in all tables of the engine `Buffer`, if the server counts them.
 pub(super) fn buffered_rows(server: &Server) -> Result<Option<u64>, ServerError> {
     let rows: Vec<NumberRow> = server.rows(sql::BUFFERED_ROWS)?;
     Ok(rows.first().map(|row| row.count))
 }
 
-/// Reads these columns of a table by one query and hands out its answer, `Native` and not compressed, as it comes.
+/// Reads these columns of a table by one query and passes on its answer, in `Native` and not compressed, as it arrives.
 ///
-/// With `is_buffered` the server sends nothing before it has read everything, and so says by its status whether it
+/// With `is_buffered` the server sends nothing before it has read everything, so that its status shows whether it
 /// failed.
 ///
 /// # Errors
@@ -120,7 +123,7 @@ pub fn read_native(
     mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<DumpStream, ServerError> {
     let sql = sql::select_columns(table, columns);
-    // One thread reads in one order: equal rows make equal dumps.
+    // One thread reads in a fixed order: equal rows make equal dumps.
     let mut settings = vec![("max_threads", "1".to_owned())];
     if is_buffered {
         settings.push(("wait_end_of_query", "1".to_owned()));
@@ -136,7 +139,7 @@ pub fn read_native(
         })
     };
     let ended = match read(&settings) {
-        // A user who may change no setting. Nothing was handed out yet.
+        // This user may not change settings. Nothing was passed on yet.
         Err(error) if error.code().is_some_and(|code| code::SETTING_REFUSED.contains(&code)) => {
             read(settings.get(1..).unwrap_or_default())?
         }
@@ -153,7 +156,7 @@ pub fn read_native(
 #[derive(Debug, Default)]
 struct Tail(Vec<u8>);
 
-/// Longer than what a server says of an error.
+/// Longer than a server's error message.
 const TAIL_BYTES: usize = 16 << 10;
 
 impl Tail {
@@ -164,7 +167,7 @@ impl Tail {
         self.0.drain(..surplus);
     }
 
-    /// Whether a server that fails while it answers may have written this. Rows may hold the same words.
+    /// Whether this may be the message of a server that failed while it answered. Rows may contain the same words.
     fn may_be_an_error(&self) -> bool {
         let has = |words: &[u8]| self.0.windows(words.len()).any(|window| window == words);
         has(b"DB::Exception") || has(b"Code: ")
@@ -188,7 +191,7 @@ pub fn insert_native<E>(
     if columns.iter().any(|column| column.is_materialized) {
         settings.push(("insert_allow_materialized_columns", "1".to_owned()));
     }
-    // What is inserted is counted right away.
+    // The inserted rows are counted right away.
     for (name, value) in [("async_insert", "0"), ("insert_deduplicate", "0")] {
         if has_settings(server, &[name])? {
             settings.push((name, value.to_owned()));

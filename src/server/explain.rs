@@ -1,4 +1,5 @@
-//! What a server says of itself: why parts stand in `detached/`, its last errors, the statements of its objects.
+//! Information that a server gives about itself: why parts stand in `detached/`, its last errors, the statements of its
+//! objects.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +15,13 @@ use super::sql::{column, is_table};
 use super::transport::Server;
 
 #[derive(Deserialize)]
-struct DetachedRow {
+struct DetachedPartRow {
     name: String,
     reason: String,
 }
 
-/// Parts of a table in `detached/`: the reasons that the server gives, by the names of their directories. Empty where
-/// the server has no list of them.
+/// Parts of a table in `detached/`: the reasons that the server gives, by the names of their directories. Empty if the
+/// server does not list them.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -28,20 +29,20 @@ pub fn detached_parts(server: &Server, table: &TableName) -> Result<BTreeMap<Str
     if !server.features().has_column("detached_parts", "reason") {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<DetachedRow> = server.list(&detached_parts_list(table))?;
+    let rows: Vec<DetachedPartRow> = server.list(&detached_parts_list(table))?;
     Ok(rows.into_iter().map(|row| (row.name, row.reason)).collect())
 }
 
-/// The last error of one kind that came up on the server.
+/// The last error of one kind that occurred on the server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LoggedError {
     /// Its kind: `FILE_DOESNT_EXIST`.
     pub name: String,
-    /// What it said. It can be of any statement, and may hold secrets.
+    /// Its message. Any statement may have caused it, and it may contain secrets.
     pub message: String,
 }
 
-/// Errors that came up in the last seconds, newest first. Empty where the server does not list them.
+/// Errors that occurred within the last `seconds`, newest first. Empty if the server does not list them.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -52,8 +53,9 @@ pub fn errors_of_last(server: &Server, seconds: u64) -> Result<Vec<LoggedError>,
     server.listed(&errors_list(seconds), server.asking(&[]))
 }
 
-/// Names that a system table lists, each with the statement that makes the object, empty where the server does not say
-/// it. Nothing if the server lacks the table, or does not let this user read named collections.
+/// Names that a system table lists, each with the statement that creates the object; the statement is empty if the
+/// server does not give it. The list is empty if the server lacks the table, or does not let this user read named
+/// collections.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -73,14 +75,14 @@ fn detached_parts_list(table: &TableName) -> List {
     List::of("detached_parts", "name, ifNull(reason, '') AS reason").only(is_table(table))
 }
 
-/// Errors that came up in the last seconds.
+/// Errors that occurred within the last `seconds`.
 fn errors_list(seconds: u64) -> List {
     List::of("errors", "name, last_error_message AS message")
         .only(format!("last_error_time >= now() - {seconds}"))
         .ending("ORDER BY last_error_time DESC")
 }
 
-/// Names that a system table lists, with the statements that make the objects.
+/// Names that a system table lists, with the statements that create the objects.
 fn statements_list(features: &Features, system_table: &str) -> List {
     let statement = column(features, system_table, "create_query", "''");
     List::of(system_table, format!("name, {statement}"))

@@ -1,4 +1,4 @@
-//! Asking a server to freeze, and making sure that it has stopped.
+//! Asks a server to freeze, and makes sure that it has stopped.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::error::ServerError;
 use super::sql;
 use super::transport::{Asking, Request, Server};
 
-/// How long a statement that cleans up may take: it runs after a deadline or a signal.
+/// The deadline of a statement that cleans up: it runs after a deadline or a signal.
 pub(super) const CLEANING: Duration = Duration::from_secs(15);
 
-/// A statement that the server is still at.
+/// A statement that the server is still executing.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct RunningQuery {
     /// Its id.
     pub query_id: String,
-    /// Seconds that it has run.
+    /// Seconds that it has been running.
     pub elapsed: f64,
 }
 
@@ -29,33 +29,33 @@ pub struct FreezeQuery<'a> {
     pub name: &'a FreezeName,
     /// The statement's id.
     pub query_id: &'a str,
-    /// The server's threads for it, none for what it is set to. Since November 2024 servers freeze the parts of a table
-    /// on so many (ClickHouse#71743); older ones know the setting and take one.
+    /// The server's threads for it; `None` for the server's own setting. Since November 2024, servers freeze the parts
+    /// of a table on this many threads (ClickHouse#71743); older ones know the setting but use one thread.
     pub threads: Option<u16>,
 }
 
-/// Whether this server knows a number of threads for a statement.
+/// Whether this server supports a number of threads for a statement.
 ///
 /// # Errors
 /// If the server does not answer.
 pub fn knows_threads(server: &Server) -> Result<bool, ServerError> {
     #[derive(Deserialize)]
-    struct Setting {
+    struct SettingExistsRow {
         #[expect(dead_code, reason = "that there is a row is the answer")]
         value: String,
     }
-    Ok(!server.list::<Setting>(&sql::setting("max_threads"))?.is_empty())
+    Ok(!server.list::<SettingExistsRow>(&sql::setting("max_threads"))?.is_empty())
 }
 
 /// Freezes a whole table.
 ///
 /// # Errors
-/// If the server refuses, or has not finished within its deadline: then it may still be at it.
+/// If the server refuses, or has not finished within its deadline: then it may still be freezing.
 pub fn freeze_table(server: &Server, table: &TableName, query: FreezeQuery<'_>) -> Result<(), ServerError> {
     run(server, &sql::freeze_table(table, query.name), query)
 }
 
-/// Partitions that one statement freezes: it stays far below the 256 KiB that a server takes as one.
+/// Partitions that one statement freezes: this keeps it far below the 256 KiB that a server accepts as one statement.
 pub const PARTITIONS_OF_A_STATEMENT: usize = 100;
 
 /// Freezes some partitions of a table, at most [`PARTITIONS_OF_A_STATEMENT`].
@@ -79,7 +79,7 @@ fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerE
     server.execute(&Request { sql, settings: &settings, query_id, deadline, interruptible: true, label: None })
 }
 
-/// The statements that still freeze under `name`.
+/// The statements that are still freezing under `name`.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -87,7 +87,7 @@ pub fn running_freezes(server: &Server, name: &FreezeName) -> Result<Vec<Running
     server.list_by(&sql::running_freezes(name), Asking { settings: &[], deadline: CLEANING, interruptible: false })
 }
 
-/// Asks the server to stop every statement that freezes under `name`; it may take its time.
+/// Asks the server to stop every statement that freezes under `name`; the server may take its time.
 ///
 /// # Errors
 /// If the server does not answer, or this user may not stop queries.

@@ -1,4 +1,4 @@
-//! A connection that takes in no answer without an end.
+//! A connection that does not accept an endless answer.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// Longest answer to one statement: the list of a million parts has less than half of this.
+/// Longest answer to one statement: the list of a million parts takes less than half of this.
 const ANSWER_LIMIT_BYTES: u64 = 1 << 30;
 
 type Plain = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// Connects as the connector in it does.
+/// Connects as the inner connector does.
 #[derive(Clone)]
 pub(super) struct Connector(pub(super) HttpsConnector<HttpConnector>);
 
@@ -40,10 +40,10 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection on which so many bytes may still come before the next request is written.
+/// A connection with the number of bytes that may still arrive before the next request is written.
 ///
-/// Here, and not where answers are collected: what a server says with a status of failure, and its headers, are
-/// collected elsewhere, without a limit.
+/// The limit is here, and not where answers are collected, because error messages and headers are collected elsewhere,
+/// without a limit.
 pub(super) struct Limited {
     stream: TokioIo<Plain>,
     left_bytes: u64,

@@ -1,4 +1,4 @@
-//! Lists that a server gives of itself: the rows of one of its system tables.
+//! Lists that a server gives about itself: the rows of one of its system tables.
 
 /// One list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +16,14 @@ impl List {
         Self { table: table.to_owned(), columns: columns.into(), conditions: Vec::new(), tail: "" }
     }
 
-    /// Those rows alone for which this holds too.
+    /// Restricts the list to rows that also meet this condition.
     #[must_use]
     pub fn only(mut self, condition: impl Into<String>) -> Self {
         self.conditions.push(condition.into());
         self
     }
 
-    /// What follows the conditions: `GROUP BY …` or `ORDER BY …`.
+    /// Adds text after the conditions: `GROUP BY …` or `ORDER BY …`.
     #[must_use]
     pub fn ending(self, tail: &'static str) -> Self {
         Self { tail, ..self }
@@ -42,7 +42,14 @@ impl List {
         format!("SELECT {} FROM system.{}{}{tail}", self.columns, self.table, self.filter())
     }
 
-    /// The statement that counts the rows that the list is made of: before any `GROUP BY`.
+    /// The statement that reads the list from other servers: `source` replaces `system.<table>`, and each row begins
+    /// with these columns.
+    #[must_use]
+    pub fn rows_from(&self, source: &str, columns: &str) -> String {
+        format!("SELECT {columns}, {} FROM {source}{}", self.columns, self.filter())
+    }
+
+    /// The statement that counts the rows from which the list is made: before any `GROUP BY`.
     #[must_use]
     pub fn count(&self) -> String {
         format!("SELECT count() AS count FROM system.{}{}", self.table, self.filter())

@@ -1,12 +1,13 @@
-//! The ClickHouse adapter: a synchronous face over the `clickhouse` crate.
+//! The ClickHouse adapter: a synchronous interface to the `clickhouse` crate.
 //!
-//! What a server has is asked of `system.columns`, never of its version number: [`Features`] holds the answer and
-//! [`sql`] writes each statement from it. Statements end with their `FORMAT`, use no session and need no setting,
-//! so that they also pass through a plain bridge that only forwards SQL. Whatever lists something goes through
-//! [`Server::list`], which sees to it that the list is whole.
+//! The features of a server are read from `system.columns`, never derived from its version number: [`Features`] holds
+//! the answer and [`sql`] builds each statement from it. Statements end with their `FORMAT`, use no session and need no
+//! setting, so that they also pass through a plain bridge that only forwards SQL. Every list goes through
+//! [`Server::list`], which makes sure that it is complete.
 
 mod access;
 mod connect;
+mod connector;
 mod databases;
 mod digest;
 mod disks;
@@ -15,10 +16,13 @@ mod error;
 mod explain;
 mod features;
 mod freeze;
+mod hosts;
+mod keeper;
 mod limited;
 mod list;
 mod neutral;
 mod policies;
+mod replicas;
 mod restore;
 mod rights;
 mod rows;
@@ -27,6 +31,7 @@ mod state;
 mod survey;
 mod transport;
 mod waiting;
+mod web;
 
 pub use access::{AccessRow, access_entities};
 pub use connect::{ConnectOptions, Password, check_url};
@@ -44,17 +49,26 @@ pub use freeze::{
     FreezeQuery, PARTITIONS_OF_A_STATEMENT, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads,
     running_freezes,
 };
+pub use hosts::{
+    HostAnswers, HostReplica, databases_on_hosts, replicas_on_hosts, rows_on_hosts, tables_on_hosts, uuids_on_hosts,
+};
+pub use keeper::{
+    DroppedRow, KeeperNode, ReplicaStatus, clusters, default_replica, dropped_elsewhere, dropped_tables,
+    drops_replicas, is_reachable, keeper_nodes, own_clusters, replica_status, tells_keeper,
+};
 pub use list::List;
+pub use replicas::{SyncMode, macros, mutations_in_keeper, replicas, replication_queue, sync_mode, sync_replica};
 pub use restore::{
-    Change, ListedPart, Shape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
+    ListedPart, ServerChange, TableShape, change, definition_settings, has_settings, hidden_uuids, merge_tree_settings,
     named_collections, parts_of, running_with, shape_of, storage_policies, table_uuids, unfinished_mutations,
 };
 pub use rights::{FreezeRight, freeze_right};
 pub use rows::FunctionRow;
 pub use state::{access_names, executable_functions, state_settings, user_directories};
 pub use survey::{
-    Definitions, DetachedRow, Identity, definitions, detached_tables, functions, identity, survey, survey_again,
-    survey_table,
+    DetachedTableRow, ServerDefinitions, ServerIdentity, StatesOfParts, definitions, detached_tables, functions,
+    identity, old_parts_lifetime, states_of_parts, survey, survey_again, survey_table,
 };
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};
+pub use web::{HttpClient, WebError};

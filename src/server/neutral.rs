@@ -1,8 +1,8 @@
-//! Settings that make an answer shorter without an error, and those that take their effect away.
+//! Settings that shorten an answer without an error, and the values that neutralize them.
 //!
-//! A settings profile, or a proxy, may give any of them to each statement. What a statement says itself wins, unless the
-//! user is readonly or a constraint forbids it. So a server is asked once which of them are in force, and each list then
-//! carries the neutral values of those alone: an ordinary server is sent none.
+//! A settings profile, or a proxy, may add any of them to each statement. The statement's own settings win, unless the
+//! user is readonly or a constraint forbids it. So a server is asked once which of these settings are in force, and
+//! each list then carries the neutral values of those alone: an ordinary server receives none.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::error::ServerError;
 
 /// A setting and a value.
-pub(super) type Setting = (&'static str, String);
+pub(super) type NeutralSetting = (&'static str, String);
 
-/// Settings that shorten, divert or outdate an answer whatever its length, with their neutral values.
+/// Settings that shorten, redirect or outdate an answer of any length, with their neutral values.
 const ALWAYS: [(&str, &str); 8] = [
     ("limit", "0"),
     ("offset", "0"),
@@ -25,18 +25,19 @@ const ALWAYS: [(&str, &str); 8] = [
     ("select", ""),
 ];
 
-/// How many of [`ALWAYS`] servers know, by their age. With any of them in force a server may not say which are.
+/// How many of [`ALWAYS`] servers know, by their age. If any of them is in force, a server may be unable to list its
+/// settings.
 const KNOWN: [usize; 4] = [8, 5, 4, 2];
 
-/// Servers take these out of a statement's settings once they have read them: in the list of settings they always have
-/// the value 0, and are known to be in force by being changed.
+/// Servers remove these from a statement's settings once they have read them: the list of settings always shows them as
+/// 0, but marks them as changed if they are in force.
 const UNSHOWN: [&str; 2] = ["limit", "offset"];
 
 /// The value of one of [`UNSHOWN`] that may be in force.
 const UNKNOWN: &str = "?";
 
-/// A limit that a statement reaches ends it with an error, where its mode is `throw`; in other modes with a part of the
-/// answer.
+/// A statement that reaches a limit fails with an error if the limit's mode is `throw`; in other modes it returns a
+/// part of the answer.
 const MODES: [(&str, &[&str]); 11] = [
     ("read_overflow_mode", &["max_rows_to_read", "max_bytes_to_read"]),
     ("read_overflow_mode_leaf", &["max_rows_to_read_leaf", "max_bytes_to_read_leaf"]),
@@ -51,17 +52,17 @@ const MODES: [(&str, &[&str]); 11] = [
     ("transfer_overflow_mode", &["max_rows_to_transfer", "max_bytes_to_transfer"]),
 ];
 
-/// The value of each mode under which no answer is cut.
+/// The value of each mode with which no answer is cut.
 const THROW: &str = "throw";
 
-// An administrator's limits of time are kept: with `throw` they cut nothing.
+// An administrator's time limits are kept: with `throw` they cut nothing.
 const MAX_TIME: &str = "max_execution_time";
 const MAX_TIME_LEAF: &str = "max_execution_time_leaf";
 
-/// What shows databases that `system.databases` may hide.
+/// Settings that show databases which `system.databases` may hide.
 const SHOWING: [&str; 2] = ["show_data_lake_catalogs_in_system_tables", "show_remote_databases_in_system_tables"];
 
-/// The values that a server has for these settings; one row, so that most of them cannot cut it.
+/// The values of these settings on a server; a single row, so that most of them cannot cut it.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ProbeRow {
     names: Vec<String>,
@@ -69,7 +70,7 @@ pub(super) struct ProbeRow {
     changed: Vec<u8>,
 }
 
-/// Asks for the values of all settings that matter here.
+/// The statement that reads the values of all settings that matter here.
 pub(super) fn probe_sql() -> String {
     let modes = MODES.iter().flat_map(|(mode, limits)| std::iter::once(mode).chain(*limits));
     let names = ALWAYS.iter().map(|(name, _)| name).chain(modes).chain(&SHOWING);
@@ -83,34 +84,36 @@ pub(super) fn probe_sql() -> String {
 
 type Values = BTreeMap<String, String>;
 
-/// What is in force on a server, and what is sent with statements because of that.
+/// The settings that are in force on a server, and the ones that statements therefore carry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Neutral {
-    /// Goes with every list.
-    lists: Vec<Setting>,
-    /// Goes with reads of tables that are the user's: without those that lift an administrator's limits.
-    reads: Vec<Setting>,
-    /// Goes with lists of databases as well.
-    databases: Vec<Setting>,
-    /// What may cut lists all the same, as `name = value`.
+    /// Sent with every list.
+    lists: Vec<NeutralSetting>,
+    /// Sent with reads of the user's own tables: without those that lift an administrator's limits.
+    reads: Vec<NeutralSetting>,
+    /// Sent with lists of databases in addition.
+    databases: Vec<NeutralSetting>,
+    /// Settings that may cut lists nevertheless, as `name = value`.
     cut_lists: Vec<String>,
-    /// What may cut reads.
+    /// Settings that may cut reads.
     cut_reads: Vec<String>,
 }
 
 impl Neutral {
-    /// Finds out. `ask` runs [`probe_sql`] with settings.
+    /// Determines the settings. `ask` runs [`probe_sql`] with settings.
     ///
     /// # Errors
-    /// If the server does not answer, or does not say which settings are in force.
-    pub(super) fn find(ask: impl Fn(&[Setting]) -> Result<Option<ProbeRow>, ServerError>) -> Result<Self, ServerError> {
-        let ask = |settings: &[Setting]| ask(settings).map(|row| row.map(|row| values(row, settings)));
+    /// If the server does not answer, or does not report which settings are in force.
+    pub(super) fn find(
+        ask: impl Fn(&[NeutralSetting]) -> Result<Option<ProbeRow>, ServerError>,
+    ) -> Result<Self, ServerError> {
+        let ask = |settings: &[NeutralSetting]| ask(settings).map(|row| row.map(|row| values(row, settings)));
         let (mut forced, mut found) = (Vec::new(), ask(&[]));
         for count in KNOWN {
             if !hides(&found) {
                 break;
             }
-            let neutral: Vec<Setting> =
+            let neutral: Vec<NeutralSetting> =
                 ALWAYS.iter().take(count).map(|(name, value)| (*name, (*value).to_owned())).collect();
             let again = ask(&neutral);
             if !hides(&again) {
@@ -122,7 +125,7 @@ impl Neutral {
         if wanted.is_empty() {
             return Ok(Self::default());
         }
-        let accepts = |settings: &[Setting]| {
+        let accepts = |settings: &[NeutralSetting]| {
             Ok(match ask(settings) {
                 Ok(values) => values,
                 Err(ServerError::Exception { .. }) => None,
@@ -141,13 +144,13 @@ impl Neutral {
             sent = accepted;
             after = accepts(&sent)?;
         }
-        // As the server has them under what is sent: a bridge in between may not hand it on.
+        // Uses the server's values while these settings are sent: a bridge in between may not forward them.
         Ok(Self::of(sent, &before, &after.unwrap_or_else(|| before.clone())))
     }
 
-    fn of(sent: Vec<Setting>, before: &Values, after: &Values) -> Self {
+    fn of(sent: Vec<NeutralSetting>, before: &Values, after: &Values) -> Self {
         let (databases, lists): (Vec<_>, Vec<_>) = sent.into_iter().partition(|(name, _)| SHOWING.contains(name));
-        let reads: Vec<Setting> = lists.iter().filter(|(name, _)| !is_limit(name)).cloned().collect();
+        let reads: Vec<NeutralSetting> = lists.iter().filter(|(name, _)| !is_limit(name)).cloned().collect();
         let value = |name: &String, value: &String| {
             (name.clone(), if is_limit(name) { before.get(name).unwrap_or(value).clone() } else { value.clone() })
         };
@@ -155,11 +158,11 @@ impl Neutral {
         Self { lists, reads, databases, cut_lists: cutting(after), cut_reads: cutting(&under_limits) }
     }
 
-    /// What a list of this system table is asked with.
+    /// The settings to send with a list of this system table.
     ///
     /// # Errors
-    /// If settings may cut it short that the server does not let be changed.
-    pub(super) fn for_list(&self, table: &str) -> Result<Vec<Setting>, ServerError> {
+    /// If it may be cut short by settings that this user may not change.
+    pub(super) fn for_list(&self, table: &str) -> Result<Vec<NeutralSetting>, ServerError> {
         if !self.cut_lists.is_empty() {
             return Err(ServerError::Cut { list: format!("system.{table}"), settings: self.cut_lists.clone() });
         }
@@ -167,11 +170,11 @@ impl Neutral {
         Ok(self.lists.iter().chain(databases).cloned().collect())
     }
 
-    /// What a read of rows of the user's own is asked with.
+    /// The settings to send with a read of rows of the user's own.
     ///
     /// # Errors
     /// As [`Neutral::for_list`].
-    pub(super) fn for_reads(&self) -> Result<Vec<Setting>, ServerError> {
+    pub(super) fn for_reads(&self) -> Result<Vec<NeutralSetting>, ServerError> {
         if !self.cut_reads.is_empty() {
             return Err(ServerError::Cut { list: "rows of a table".to_owned(), settings: self.cut_reads.clone() });
         }
@@ -179,13 +182,13 @@ impl Neutral {
     }
 }
 
-/// Whether settings that are in force may be the reason for this answer.
+/// Whether settings in force may be the reason for this answer.
 fn hides(found: &Result<Option<Values>, ServerError>) -> bool {
     matches!(found, Ok(None) | Err(ServerError::Exception { .. } | ServerError::Answer { .. }))
 }
 
-/// What the settings have been while these were sent.
-fn values(row: ProbeRow, sent: &[Setting]) -> Values {
+/// The values of the settings while `sent` was sent.
+fn values(row: ProbeRow, sent: &[NeutralSetting]) -> Values {
     let value = |((name, value), changed): ((String, String), u8)| {
         let is_unshown = changed != 0 && UNSHOWN.contains(&name.as_str());
         let is_sent = sent.iter().any(|(sent, _)| *sent == name);
@@ -198,8 +201,8 @@ fn is_limit(name: &str) -> bool {
     MODES.iter().any(|(_, limits)| limits.contains(&name))
 }
 
-/// Neutral values for what is in force, and for what had to be sent to learn that.
-fn wanted(values: &Values, forced: Vec<Setting>) -> Vec<Setting> {
+/// Neutral values for the settings in force, and for those that had to be sent to find out.
+fn wanted(values: &Values, forced: Vec<NeutralSetting>) -> Vec<NeutralSetting> {
     let mut wanted = forced;
     let mut want = |name: &'static str, neutral: &str| {
         let is_in_force = values.get(name).is_some_and(|value| !is_neutral(value, neutral));
@@ -226,7 +229,7 @@ fn is_neutral(value: &str, neutral: &str) -> bool {
     value == neutral || matches!((value, neutral), ("", "0" | "{}") | ("false", "0") | ("true", "1"))
 }
 
-/// What can cut an answer under these values, as `name = value`.
+/// The settings that can cut an answer under these values, as `name = value`.
 fn cutting(values: &Values) -> Vec<String> {
     let shown = |name: &str| {
         let text = |value: &String| if value == UNKNOWN { name.to_owned() } else { format!("{name} = {value}") };
@@ -247,7 +250,7 @@ fn cutting(values: &Values) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Neutral, ProbeRow, Setting};
+    use super::{Neutral, NeutralSetting, ProbeRow};
     use crate::server::error::ServerError;
 
     /// A server with these values, which lets a statement change those that are not in `fixed`.
@@ -257,7 +260,7 @@ mod tests {
     }
 
     impl Profile<'_> {
-        fn answer(&self, settings: &[Setting]) -> Result<Option<ProbeRow>, ServerError> {
+        fn answer(&self, settings: &[NeutralSetting]) -> Result<Option<ProbeRow>, ServerError> {
             let mut values: BTreeMap<&str, &str> = self.values.iter().copied().collect();
             for (name, value) in settings {
                 if !values.contains_key(name) || self.fixed.contains(name) {
@@ -285,7 +288,7 @@ mod tests {
         }
     }
 
-    fn names(settings: &[Setting]) -> Vec<&str> {
+    fn names(settings: &[NeutralSetting]) -> Vec<&str> {
         settings.iter().map(|(name, _)| *name).collect()
     }
 

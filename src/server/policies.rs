@@ -9,11 +9,11 @@ use super::list::List;
 use super::rows::flag;
 use super::sql;
 
-/// A row policy on a system table, and whom it is asked as.
+/// A row policy on a system table, and the user as whom this client connects.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct PolicyRow {
+pub(super) struct RowPolicyRow {
     short_name: String,
-    /// Empty of a policy for the whole database.
+    /// Empty for a policy on the whole database.
     table: String,
     select_filter: Option<String>,
     #[serde(deserialize_with = "flag")]
@@ -24,7 +24,7 @@ pub(super) struct PolicyRow {
     roles: Vec<String>,
 }
 
-/// The row policies on system tables; `None` where the server does not list them. A user may not be allowed to see them.
+/// The row policies on system tables; `None` if the server does not list them. A user may not be allowed to see them.
 pub(super) fn list(features: &Features) -> Option<List> {
     policies(features).map(|list| list.only("database = 'system'"))
 }
@@ -43,9 +43,9 @@ pub(super) fn list_of(features: &Features, name: &TableName) -> Option<List> {
     policies(features).map(|list| list.only(format!("database = {database}")).only(format!("table IN ({table}, '')")))
 }
 
-/// Those that hide rows of `system.<table>` from this user, by name.
-pub(super) fn hiding(policies: &[PolicyRow], table: &str) -> Vec<String> {
-    let hides = |policy: &&PolicyRow| {
+/// The policies that hide rows of `system.<table>` from this user, by name.
+pub(super) fn hiding(policies: &[RowPolicyRow], table: &str) -> Vec<String> {
+    let hides = |policy: &&RowPolicyRow| {
         let is_me = |names: &[String]| names.iter().any(|name| *name == policy.user || policy.roles.contains(name));
         let applies = is_me(&policy.apply_to_list) || (policy.apply_to_all && !is_me(&policy.apply_to_except));
         let is_here = policy.table.is_empty() || policy.table == table;
@@ -59,12 +59,12 @@ pub(super) fn hiding(policies: &[PolicyRow], table: &str) -> Vec<String> {
 mod tests {
     use serde_json::json;
 
-    use super::{PolicyRow, hiding, list};
+    use super::{RowPolicyRow, hiding, list};
     use crate::server::features::Features;
 
     #[test]
     fn a_policy_hides_rows_of_its_table_from_those_that_it_applies_to() {
-        let policy = |name: &str, change: serde_json::Value| -> PolicyRow {
+        let policy = |name: &str, change: serde_json::Value| -> RowPolicyRow {
             let mut row = json!({
                 "short_name": name, "table": "tables", "select_filter": "database = 'x'", "apply_to_all": 0,
                 "apply_to_list": [], "apply_to_except": [], "user": "backup", "roles": ["reader"],

@@ -1,4 +1,4 @@
-//! What a restore asks of a server, and tells it.
+//! The queries and statements of a restore.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::sql;
 use super::transport::{Asking, Request, Server};
 
 #[derive(Deserialize)]
-struct PolicyRow {
+struct StoragePolicyRow {
     policy_name: String,
     disks: Vec<String>,
 }
@@ -35,7 +35,7 @@ pub struct ListedPart {
     pub rows: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// The server's own fingerprint of it, where it gives one.
+    /// The server's own fingerprint of it, if it gives one.
     pub fingerprint: Option<Fingerprint>,
     /// Whether its rows count.
     pub is_active: bool,
@@ -54,7 +54,7 @@ struct ListedRow {
     active: bool,
 }
 
-/// The disks of each storage policy in the order of its volumes; `None` where the server has no such things.
+/// The disks of each storage policy in the order of its volumes; `None` if the server has no storage policies.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -63,13 +63,13 @@ pub fn storage_policies(server: &Server) -> Result<Option<BTreeMap<String, Vec<S
         return Ok(None);
     }
     let mut policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in server.list::<PolicyRow>(&sql::storage_policies())? {
+    for row in server.list::<StoragePolicyRow>(&sql::storage_policies())? {
         policies.entry(row.policy_name).or_default().extend(row.disks);
     }
     Ok(Some(policies))
 }
 
-/// UUIDs of tables that were dropped and are not gone yet, or that are detached.
+/// UUIDs of tables that were dropped but still exist internally, or that are detached.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -83,7 +83,7 @@ pub fn hidden_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
     Ok(uuids)
 }
 
-/// Names of named collections; none where the server has no such things, or does not tell.
+/// Names of named collections; empty if the server has none, or does not list them.
 #[must_use]
 pub fn named_collections(server: &Server) -> Vec<String> {
     if !server.features().has_table("named_collections") {
@@ -112,12 +112,12 @@ pub fn parts_of(server: &Server, table: &TableName) -> Result<Vec<ListedPart>, S
     Ok(listed.collect())
 }
 
-/// What parts of a table must fit.
+/// The properties of a table that its parts must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Types of the columns that parts hold, by name.
+pub struct TableShape {
+    /// Types of the columns that parts store, by name.
     pub columns: BTreeMap<String, String>,
-    /// What they are divided by, sorted by, and indexed by, as the server prints it.
+    /// The partition key, the sorting key and the primary key, as the server prints them.
     pub keys: [String; 3],
     /// The table's engine.
     pub engine: String,
@@ -132,31 +132,32 @@ struct KeysRow {
 }
 
 #[derive(Deserialize)]
-struct ColumnRow {
+struct TableColumnRow {
     name: String,
     r#type: String,
     default_kind: String,
 }
 
-/// What parts of a table must fit; `None` where the server has no such table, or does not tell its keys.
+/// The properties of a table that its parts must match; `None` if the server has no such table, or does not report its
+/// keys.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<Shape>, ServerError> {
+pub fn shape_of(server: &Server, table: &TableName) -> Result<Option<TableShape>, ServerError> {
     if !server.features().has_column("tables", "sorting_key") {
         return Ok(None);
     }
     let Some(keys) = server.list::<KeysRow>(&sql::keys_of(table))?.pop() else { return Ok(None) };
-    let columns = server.list::<ColumnRow>(&sql::columns_of(table))?.into_iter();
+    let columns = server.list::<TableColumnRow>(&sql::columns_of(table))?.into_iter();
     let stored = columns.filter(|column| !matches!(&*column.default_kind, "ALIAS" | "EPHEMERAL"));
-    Ok(Some(Shape {
+    Ok(Some(TableShape {
         columns: stored.map(|column| (column.name, column.r#type)).collect(),
         keys: [keys.partition_key, keys.sorting_key, keys.primary_key],
         engine: keys.engine,
     }))
 }
 
-/// How many mutations of a table are not done.
+/// The number of a table's mutations that are not done.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -164,7 +165,7 @@ pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, S
     server.count(&sql::undone_mutations(table), server.asking(&[]))
 }
 
-/// How many statements still run in which this word stands.
+/// The number of running statements that contain this word.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -174,23 +175,23 @@ pub fn running_with(server: &Server, word: &str) -> Result<u64, ServerError> {
 
 /// A statement that changes the server.
 #[derive(Clone, Copy, Debug)]
-pub struct Change<'a> {
+pub struct ServerChange<'a> {
     /// The statement.
     pub sql: &'a str,
     /// Settings of this statement alone.
     pub settings: &'a [(&'a str, String)],
-    /// What errors and logs call it, of one whose text may hold secrets.
+    /// The name for errors and logs, if the statement's text may contain secrets.
     pub label: Option<&'a str>,
 }
 
-/// Runs a statement that makes, attaches, renames or drops something; it may take as long as a freeze.
+/// Runs a statement that creates, attaches, renames or drops something; it may take as long as a freeze.
 ///
 /// # Errors
-/// If the server refuses, or does not answer in time: then it may still be at it.
-pub fn change(server: &Server, change: Change<'_>) -> Result<(), ServerError> {
-    let Change { sql, settings, label } = change;
+/// If the server refuses, or does not answer in time: then it may still be executing the statement.
+pub fn change(server: &Server, change: ServerChange<'_>) -> Result<(), ServerError> {
+    let ServerChange { sql, settings, label } = change;
     let deadline = server.freeze_deadline();
-    // Not to be left in the middle: a statement that goes on without us could not be undone.
+    // Not interruptible: a statement that goes on without us could not be reverted.
     server.execute(&Request { sql, settings, query_id: None, deadline, interruptible: false, label })
 }
 
@@ -202,8 +203,8 @@ pub fn has_settings(server: &Server, names: &[&str]) -> Result<bool, ServerError
     Ok(server.count(&sql::settings(names), server.asking(&[]))? == names.len() as u64)
 }
 
-/// UUIDs of all tables, those of the server's own databases too; empty if tables have no UUIDs. Tables of remote
-/// databases have none.
+/// UUIDs of all tables, including those of the server's own databases; empty if tables have no UUIDs. Tables of remote
+/// databases are left out.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -216,7 +217,7 @@ pub fn table_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
     Ok(server.list::<TextRow>(&list)?.into_iter().map(|row| row.text).collect())
 }
 
-/// Those of these settings of MergeTree tables that the server knows.
+/// The given settings of MergeTree tables that the server knows.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -229,13 +230,13 @@ pub fn merge_tree_settings(server: &Server, names: &[&str]) -> Result<BTreeSet<S
 }
 
 #[derive(Deserialize)]
-struct SettingRow {
+struct ChangedSettingRow {
     name: String,
     value: String,
 }
 
-/// Settings under which a server takes any definition that another one took: without limits on its size, and with all
-/// that is suspicious, experimental or deprecated allowed. Those alone that the server knows.
+/// Settings under which a server accepts any definition that another one accepted: without limits on its size, and with
+/// everything suspicious, experimental or deprecated allowed. Only those that the server knows.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -252,7 +253,7 @@ pub fn definition_settings(server: &Server) -> Result<Vec<(String, String)>, Ser
         ("allow_materialized_view_with_bad_select", "1"),
     ];
     let mut settings = Vec::new();
-    for row in server.list::<SettingRow>(&sql::definition_settings())? {
+    for row in server.list::<ChangedSettingRow>(&sql::definition_settings())? {
         if let Some((_, value)) = VALUES.iter().find(|(name, _)| *name == row.name) {
             settings.push((row.name, (*value).to_owned()));
         } else if matches!(row.value.as_str(), "0" | "1") && !VALUES.iter().any(|(name, _)| *name == row.name) {

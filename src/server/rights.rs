@@ -1,4 +1,4 @@
-//! Whether this user may do what a snapshot needs, as far as the server says so without being asked to do it.
+//! Whether this user has the rights that a snapshot needs, if the server reports that without an attempt.
 
 use serde::Deserialize;
 
@@ -6,34 +6,34 @@ use super::error::ServerError;
 use super::sql;
 use super::transport::Server;
 
-/// What the server says of this user's right to freeze.
+/// The server's answer about this user's right to freeze.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezeRight {
     /// It is granted on everything.
     Granted,
-    /// It is not, or not on everything.
+    /// It is not granted, or not on everything.
     NotGranted,
-    /// The user may only read.
+    /// The user has only read access.
     ReadOnly,
-    /// The server cannot be asked: only a freeze will tell.
+    /// The server cannot answer: only a freeze will show it.
     Unknown,
 }
 
 #[derive(Deserialize)]
-struct Setting {
+struct SettingValueRow {
     value: String,
 }
 
-/// Asks for this user's right to freeze any table.
+/// Queries this user's right to freeze any table.
 ///
 /// # Errors
-/// If the server does not answer at all; one that does not know the question is [`FreezeRight::Unknown`].
+/// If the server does not answer at all; a server that does not know the query gives [`FreezeRight::Unknown`].
 pub fn freeze_right(server: &Server) -> Result<FreezeRight, ServerError> {
-    let readonly: Vec<Setting> = server.list(&sql::setting("readonly"))?;
+    let readonly: Vec<SettingValueRow> = server.list(&sql::setting("readonly"))?;
     if readonly.first().is_some_and(|setting| setting.value != "0") {
         return Ok(FreezeRight::ReadOnly);
     }
-    // This statement takes no format of its own.
+    // This statement does not accept a format.
     match server.text(sql::CHECK_FREEZE_GRANT) {
         Ok(answer) => Ok(match answer.trim() {
             "1" => FreezeRight::Granted,

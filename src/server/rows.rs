@@ -14,17 +14,17 @@ pub(super) struct TableRow {
     pub name: String,
     /// Its engine.
     pub engine: String,
-    /// Its UUID; empty or zero where it has none.
+    /// Its UUID; empty or zero if it has none.
     pub uuid: String,
-    /// Its data directories, one a disk; absolute, as the server sees them.
+    /// Its data directories, one for each disk; absolute, as the server sees them.
     pub data_paths: Vec<String>,
     /// Its definition's file: absolute on old servers, relative to the server's path on new ones.
     pub metadata_path: String,
     /// Its definition.
     pub create_table_query: String,
-    /// The name of its storage policy, where the server has such.
+    /// The name of its storage policy, if the server has storage policies.
     pub storage_policy: String,
-    /// Whether its engine stores data on disk, where the server says so.
+    /// Whether its engine stores data on disk, if the server reports it.
     #[serde(deserialize_with = "optional_flag")]
     pub has_own_data: Option<bool>,
 }
@@ -50,24 +50,24 @@ pub(super) struct PartRow {
     /// Sum of its files' sizes.
     #[serde(deserialize_with = "number")]
     pub bytes_on_disk: u64,
-    /// When it was made: seconds since 1970.
+    /// When it was created: seconds since 1970.
     #[serde(deserialize_with = "number")]
     pub modified: u64,
-    /// Files, as the server counts them; 0 where it does not.
+    /// Files, by the server's count; 0 if it has none.
     #[serde(deserialize_with = "number")]
     pub files: u64,
-    /// The server's own fingerprint of it; empty where it gives none.
+    /// The server's own fingerprint of it; empty if it gives none.
     pub hash_of_all_files: String,
 }
 
 impl PartRow {
-    /// The table that the server names with it.
+    /// The table that the server gives for it.
     pub(super) fn table_name(&self) -> TableName {
         TableName::new(self.database.as_str(), self.table.as_str())
     }
 }
 
-/// What `system.parts` has of one table, in short.
+/// A summary of one table's rows in `system.parts`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct ListingRow {
     /// Its database.
@@ -82,6 +82,27 @@ pub(super) struct ListingRow {
     pub sum: u64,
 }
 
+/// A summary of one table's rows in `system.parts`, including parts that are not active.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct StatesRow {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// Active parts.
+    #[serde(deserialize_with = "number")]
+    pub active_parts: u64,
+    /// See [`super::sql::states_of_parts`].
+    #[serde(deserialize_with = "number")]
+    pub active_sum: u64,
+    /// The others.
+    #[serde(deserialize_with = "number")]
+    pub inactive_parts: u64,
+    /// The same sum over them.
+    #[serde(deserialize_with = "number")]
+    pub inactive_sum: u64,
+}
+
 /// A mutation of `system.mutations`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct MutationRow {
@@ -91,9 +112,49 @@ pub(super) struct MutationRow {
     pub table: String,
     /// Its id: the name of its file, or of its node in Keeper for replicated tables.
     pub mutation_id: String,
-    /// Whether every part has it.
+    /// Whether it is applied to every part.
     #[serde(deserialize_with = "flag")]
     pub is_done: bool,
+    /// The command, for an unfinished mutation of a replicated table.
+    pub command: String,
+    /// The partitions that it concerns.
+    pub partitions: Vec<String>,
+    /// The version that parts of each of these partitions have once the mutation is applied.
+    pub versions: Vec<String>,
+}
+
+/// A replicated table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct ReplicaRow {
+    pub database: String,
+    pub table: String,
+    pub zookeeper_path: String,
+    pub replica_name: String,
+    #[serde(deserialize_with = "flag")]
+    pub is_readonly: bool,
+    #[serde(deserialize_with = "flag")]
+    pub is_session_expired: bool,
+    #[serde(deserialize_with = "number")]
+    pub delay: u64,
+}
+
+/// An entry of the queue of a replicated table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct QueueRow {
+    pub database: String,
+    pub table: String,
+    pub node_name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub new_part_name: String,
+    pub last_exception: String,
+}
+
+/// A macro.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct MacroRow {
+    pub name: String,
+    pub substitution: String,
 }
 
 /// A number of rows.
@@ -103,7 +164,7 @@ pub(super) struct CountRow {
     pub(super) count: u64,
 }
 
-/// What a `Distributed` table has not sent to one place yet.
+/// The data that a `Distributed` table has not yet sent to one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct PendingRow {
     /// Its database.
@@ -127,10 +188,10 @@ pub(super) struct MemoryRow {
     pub table: String,
     /// Its engine.
     pub engine: String,
-    /// Its rows; of a `Buffer` with those of the table that it writes to.
+    /// Its rows; for a `Buffer`, including those of the table that it writes to.
     #[serde(deserialize_with = "number")]
     pub rows: u64,
-    /// Bytes of what is in memory.
+    /// Bytes in memory.
     #[serde(deserialize_with = "number")]
     pub bytes: u64,
 }
@@ -141,7 +202,7 @@ pub(super) struct FunctionName {
     pub(super) name: String,
 }
 
-/// A function made by `CREATE FUNCTION`.
+/// A function created by `CREATE FUNCTION`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct FunctionRow {
     /// Its name.
@@ -181,7 +242,7 @@ impl Visitor<'_> for NumberVisitor {
     }
 }
 
-/// 64-bit integers stand in quotes or not, depending on the version and its settings.
+/// 64-bit integers are quoted or not, depending on the version and its settings.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Number::deserialize(deserializer).map(|Number(value)| value)
 }

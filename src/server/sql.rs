@@ -1,4 +1,4 @@
-//! Every statement that chsnap sends, in one place; those that ask only for explanations stand in `explain.rs`.
+//! Every statement that chsnap sends, in one place; those that only explain something are in `explain.rs`.
 
 use crate::model::{FreezeName, PartName, PartitionId, TableName};
 
@@ -47,7 +47,7 @@ pub fn quote_table(name: &TableName) -> String {
     format!("{}.{}", quote_name(&name.database), quote_name(&name.table))
 }
 
-/// The column where the server has it, else `otherwise` under its name.
+/// The column if the server has it, else the expression `otherwise` under its name.
 pub(super) fn column(features: &Features, table: &str, name: &str, otherwise: &str) -> String {
     if features.has_column(table, name) { name.to_owned() } else { format!("{otherwise} AS {name}") }
 }
@@ -61,11 +61,11 @@ fn left_out(with_system: bool) -> String {
     not_in(if with_system { &SYSTEM_DATABASES[1..] } else { &SYSTEM_DATABASES })
 }
 
-/// All tables with their definitions, but those of the remote databases.
+/// All tables with their definitions, except those of the remote databases.
 #[must_use]
 pub fn tables(features: &Features, with_system: bool, remote: &[&str]) -> List {
     let tables = tables_with(features).only(left_out(with_system));
-    // The server asks only databases that this lets pass for their tables.
+    // The server queries only the databases that pass this condition for their tables.
     if remote.is_empty() { tables } else { tables.only(not_in(remote)) }
 }
 
@@ -88,7 +88,7 @@ fn tables_with(features: &Features) -> List {
     List::of("tables", columns).only("database != ''")
 }
 
-/// The active parts of these tables; of all where none is named.
+/// The active parts of these tables; of all tables if `only` is empty.
 #[must_use]
 pub fn parts(features: &Features, with_system: bool, only: &[TableName]) -> List {
     let columns = format!(
@@ -106,21 +106,44 @@ fn active_parts(columns: &str, with_system: bool) -> List {
     List::of("parts", columns).only("active").only(left_out(with_system))
 }
 
-/// When a part was made, as far as a server tells; in seconds since 1970.
+/// When a part was created, to the precision that a server gives; in seconds since 1970.
 const MODIFIED: &str = "toUInt32(modification_time)";
 
-/// How many active parts each table has, and a sum over them: [`listed`] says of what.
+/// The number of active parts of each table, and a sum over them: [`listed`] defines its content.
 #[must_use]
 pub fn listings(features: &Features, with_system: bool) -> List {
-    let disk = if features.has_column("parts", "disk_name") { "disk_name" } else { "'default'" };
-    let columns = format!(
-        "database, table, toString(count()) AS parts, toString(sum(cityHash64(concat(name, '\\n', {disk}, '\\n', \
-         toString(rows), '\\n', toString(bytes_on_disk), '\\n', toString({MODIFIED}))))) AS sum"
-    );
+    let columns =
+        format!("database, table, toString(count()) AS parts, toString(sum({})) AS sum", hash_of_part(features));
     active_parts(&columns, with_system).ending("GROUP BY database, table")
 }
 
-/// What [`listings`] has the server hash of a part.
+/// The same for the active parts of each table, and for those that are not active.
+#[must_use]
+pub fn states_of_parts(features: &Features, with_system: bool) -> List {
+    let hash = hash_of_part(features);
+    let columns = format!(
+        "database, table, toString(countIf(active = 1)) AS active_parts, toString(sumIf({hash}, active = 1)) AS active_sum, \
+         toString(countIf(active = 0)) AS inactive_parts, toString(sumIf({hash}, active = 0)) AS inactive_sum"
+    );
+    List::of("parts", columns).only(left_out(with_system)).ending("GROUP BY database, table")
+}
+
+/// A hash of the text that [`listed`] builds for a part.
+fn hash_of_part(features: &Features) -> String {
+    let disk = if features.has_column("parts", "disk_name") { "disk_name" } else { "'default'" };
+    format!(
+        "cityHash64(concat(name, '\\n', {disk}, '\\n', toString(rows), '\\n', toString(bytes_on_disk), '\\n', \
+         toString({MODIFIED})))"
+    )
+}
+
+/// One setting of MergeTree tables, which applies unless a table overrides it.
+#[must_use]
+pub fn merge_tree_setting(name: &str) -> List {
+    List::of("merge_tree_settings", "value").only(format!("name = {}", quote_text(name)))
+}
+
+/// The text that [`listings`] and [`states_of_parts`] have the server hash for a part.
 #[must_use]
 pub(super) fn listed(row: &PartRow) -> String {
     let PartRow { name, disk_name, rows, bytes_on_disk, modified, .. } = row;
@@ -129,21 +152,82 @@ pub(super) fn listed(row: &PartRow) -> String {
 
 /// All mutations that the server still lists.
 #[must_use]
-pub fn mutations(with_system: bool) -> List {
-    listed_mutations().only(left_out(with_system))
+pub fn mutations(features: &Features, with_system: bool) -> List {
+    listed_mutations(features).only(left_out(with_system))
 }
 
 /// The mutations of one table that the server still lists.
 #[must_use]
-pub fn mutations_of(table: &TableName) -> List {
-    listed_mutations().only(is_table(table))
+pub fn mutations_of(features: &Features, table: &TableName) -> List {
+    listed_mutations(features).only(is_table(table))
 }
 
-fn listed_mutations() -> List {
-    List::of("mutations", "database, table, mutation_id, is_done")
+/// Unfinished mutations for which the server has no file.
+#[must_use]
+pub fn mutations_in_keeper(features: &Features) -> List {
+    listed_mutations(features).only("is_done = 0").only("mutation_id NOT LIKE 'mutation_%'")
 }
 
-/// Tables of these engines with their rows; `None` where the server does not count them.
+/// Keeper's data about a mutation is listed only for unfinished mutations of replicated tables: servers list the last
+/// hundred mutations of each table, with every partition.
+fn listed_mutations(features: &Features) -> List {
+    let is_carried = "is_done != 0 OR mutation_id LIKE 'mutation_%'";
+    let in_keeper = if features.has_column("mutations", "block_numbers.number") {
+        format!(
+            "if({is_carried}, '', command) AS command, \
+             if({is_carried}, emptyArrayString(), block_numbers.partition_id) AS partitions, \
+             if({is_carried}, emptyArrayString(), arrayMap(number -> toString(number), block_numbers.number)) AS versions"
+        )
+    } else {
+        "'' AS command, emptyArrayString() AS partitions, emptyArrayString() AS versions".to_owned()
+    };
+    List::of("mutations", format!("database, table, mutation_id, is_done, {in_keeper}"))
+}
+
+/// The replicated tables, with the columns that a server knows by itself: for other columns it asks Keeper, which may
+/// be unreachable.
+#[must_use]
+pub fn replicas() -> List {
+    List::of(
+        "replicas",
+        "database, table, zookeeper_path, replica_name, is_readonly, is_session_expired, toString(absolute_delay) AS delay",
+    )
+}
+
+/// The queues of all replicated tables.
+#[must_use]
+pub fn replication_queue() -> List {
+    List::of("replication_queue", "database, table, node_name, type, new_part_name, last_exception")
+}
+
+/// The values of the names in braces in the definitions of replicated tables.
+#[must_use]
+pub fn macros() -> List {
+    List::of("macros", "macro AS name, substitution")
+}
+
+/// Lets a replicated table catch up with its peers.
+#[must_use]
+pub fn sync_replica(table: &TableName) -> String {
+    format!("SYSTEM SYNC REPLICA {}", quote_table(table))
+}
+
+/// The same without waiting for merges and mutations.
+#[must_use]
+pub fn sync_replica_lightweight(table: &TableName) -> String {
+    sync_replica(table) + " LIGHTWEIGHT"
+}
+
+/// Makes a server that supports EXPLAIN parse a [`sync_replica_lightweight`] statement without running it.
+pub const KNOWS_LIGHTWEIGHT_SYNC: &str = "EXPLAIN AST SYSTEM SYNC REPLICA a.b LIGHTWEIGHT";
+
+/// Asks the server to stop the statements of this id.
+#[must_use]
+pub fn kill_query(query_id: &str) -> String {
+    format!("KILL QUERY WHERE query_id = {} ASYNC", quote_text(query_id))
+}
+
+/// Tables of these engines with their rows; `None` if the server does not count them.
 #[must_use]
 pub fn rows_in_memory(features: &Features, with_system: bool, engines: &[&str]) -> Option<List> {
     features.has_column("tables", "total_rows").then(|| {
@@ -153,7 +237,7 @@ pub fn rows_in_memory(features: &Features, with_system: bool, engines: &[&str]) 
     })
 }
 
-/// What tables of the engine `Distributed` have not sent yet; `None` where the server does not list it.
+/// The data that tables of the engine `Distributed` have not sent yet; `None` if the server does not list them.
 #[must_use]
 pub fn distribution_queue(features: &Features, with_system: bool) -> Option<List> {
     let broken = |name: &str| {
@@ -193,7 +277,7 @@ pub fn databases(features: &Features) -> List {
     List::of("databases", columns).only(format!("name NOT IN ({})", list.join(", ")))
 }
 
-/// Detached tables; `None` where the server does not list them.
+/// Detached tables; `None` if the server does not list them.
 #[must_use]
 pub fn detached_tables(features: &Features) -> Option<List> {
     features.has_table("detached_tables").then(|| {
@@ -202,14 +286,14 @@ pub fn detached_tables(features: &Features) -> Option<List> {
     })
 }
 
-/// Where the server keeps its own tables: tells its data path where `system.disks` does not.
+/// Where the server keeps its own tables: this gives its data path on servers without `system.disks`.
 #[must_use]
 pub fn system_database() -> List {
     List::of("databases", "name, engine, data_path, metadata_path, '' AS uuid, engine AS engine_full")
         .only("name = 'system'")
 }
 
-/// What the server is, told by those of [`IDENTITY_FUNCTIONS`] that it has.
+/// The identity of the server, from those of [`IDENTITY_FUNCTIONS`] that it has.
 #[must_use]
 pub fn identity(functions: &[&str]) -> String {
     let call = |name: &str| if functions.contains(&name) { format!("toString({name}())") } else { "''".to_owned() };
@@ -225,13 +309,13 @@ pub fn identity(functions: &[&str]) -> String {
 pub const IDENTITY_FUNCTIONS: [&str; 3] = ["hostName", "timezone", "serverUUID"];
 
 /// Those of [`IDENTITY_FUNCTIONS`] that the server has. The list of functions is long, and takes a server longer than
-/// all else that is asked here: only one that lacks one of them is asked for it.
+/// all other queries here, so only a server that lacks one of them is asked for it.
 #[must_use]
 pub fn known_functions() -> List {
     List::of("functions", "name").only("name IN ('hostName', 'timezone', 'serverUUID')")
 }
 
-/// Functions that were made by `CREATE FUNCTION`; `None` where the server has none such.
+/// Functions that were created by `CREATE FUNCTION`; `None` if the server has no such functions.
 #[must_use]
 pub fn functions(features: &Features) -> Option<List> {
     (features.has_column("functions", "origin") && features.has_column("functions", "create_query"))
@@ -254,12 +338,12 @@ pub fn freeze_partitions(table: &TableName, partitions: &[&PartitionId], name: &
 }
 
 fn freezing(name: &FreezeName) -> String {
-    // By the statement and not by its query id alone: a bridge in between may not hand the id on. LIKE takes `_`
-    // for any letter; `position` does not.
+    // By the statement and not by its query id alone: a bridge in between may not forward the id. LIKE takes `_` for
+    // any letter; `position` does not.
     format!("position(query, 'FREEZE') > 0 AND position(query, '{name}') > 0 AND position(query, 'ALTER TABLE') = 1")
 }
 
-/// Statements that still freeze under this name.
+/// Statements that are still freezing under this name.
 #[must_use]
 pub fn running_freezes(name: &FreezeName) -> List {
     List::of("processes", "query_id, elapsed").only(freezing(name))
@@ -271,12 +355,12 @@ pub fn kill_freezes(name: &FreezeName) -> String {
     format!("KILL QUERY WHERE {} ASYNC", freezing(name))
 }
 
-/// A word of a statement that speaks of this table, by its name alone: it may stand without its database.
+/// A word of every statement that refers to this table: its name alone, because it may stand without its database.
 fn speaks_of(table: &TableName) -> String {
     format!("position(query, {}) > 0", quote_text(&table.table))
 }
 
-/// Other statements that speak of a table, the longest first.
+/// Other statements that refer to a table, the longest-running first.
 #[must_use]
 pub fn queries_on(table: &TableName, name: &FreezeName) -> List {
     List::of("processes", QUERY)
@@ -286,10 +370,11 @@ pub fn queries_on(table: &TableName, name: &FreezeName) -> List {
         .ending("ORDER BY elapsed DESC")
 }
 
-/// What is shown of a statement that runs.
+/// The columns that are shown of a running statement.
 const QUERY: &str = "user, elapsed, substring(query, 1, 200) AS text";
 
-/// Statements that have run for a second, the longest first; our own lists of tables are not among them.
+/// Statements that have been running for at least a second, the longest-running first; our own lists of tables are left
+/// out.
 #[must_use]
 pub fn long_queries() -> List {
     List::of("processes", QUERY)
@@ -305,7 +390,7 @@ pub fn unfinished_mutations(features: &Features, table: &TableName) -> List {
     List::of("mutations", format!("mutation_id, {reason}")).only("is_done = 0").only(is_table(table))
 }
 
-/// DDL for a table that waits in the queue of a cluster.
+/// DDL statements for a table that wait in the queue of a cluster.
 #[must_use]
 pub fn queued_ddl(table: &TableName) -> List {
     List::of("distributed_ddl_queue", "entry, toString(host) AS host, toString(status) AS status")
@@ -313,8 +398,8 @@ pub fn queued_ddl(table: &TableName) -> List {
         .only(speaks_of(table))
 }
 
-/// Where the threads of a table's freeze stand, innermost first: the frames that have a symbol. A freeze of many
-/// partitions is several statements, numbered behind the same id.
+/// Where the threads of a table's freeze stand, innermost frame first: only frames that have a symbol. A freeze of many
+/// partitions is several statements, whose ids are the same id followed by a number.
 #[must_use]
 pub fn stack_traces(query_id: &str) -> List {
     let columns = "thread_name AS thread, arrayStringConcat(arraySlice(arrayFilter(name -> name != '', \
@@ -347,7 +432,7 @@ pub fn access_entities(system_table: &str, is_policy: bool) -> List {
     List::of(system_table, format!("toString(id) AS id, {name} AS name")).ending("ORDER BY name")
 }
 
-/// UUIDs of a system table that lists tables, but those of the remote databases.
+/// UUIDs of a system table that lists tables, except those of the remote databases.
 #[must_use]
 pub fn uuids(system_table: &str, remote: &[&str]) -> List {
     let uuids = List::of(system_table, "toString(uuid) AS text");
@@ -383,7 +468,7 @@ pub fn count_rows(table: &TableName) -> String {
     format!("SELECT toUInt64(count()) AS count FROM {}", quote_table(table))
 }
 
-/// The rows of a table that the server counts itself; `None` where it does not.
+/// The server's own count of the rows of a table; `None` if it has none.
 #[must_use]
 pub fn total_rows(features: &Features, table: &TableName) -> Option<List> {
     features.has_column("tables", "total_rows").then(|| {
@@ -399,7 +484,7 @@ pub fn total_rows(features: &Features, table: &TableName) -> Option<List> {
 pub const BUFFERED_ROWS: &str =
     "SELECT toUInt64(value) AS count FROM system.metrics WHERE metric = 'StorageBufferRows'";
 
-/// What adds rows with these columns to a table.
+/// The statement that adds rows with these columns to a table.
 #[must_use]
 pub fn insert_columns(table: &TableName, columns: &[&str]) -> String {
     format!("INSERT INTO {} ({}) FORMAT Native", quote_table(table), quoted(columns))
@@ -409,7 +494,7 @@ fn quoted(columns: &[&str]) -> String {
     columns.iter().map(|column| quote_name(column)).collect::<Vec<_>>().join(", ")
 }
 
-/// What parts of a table are divided and sorted by, and its engine.
+/// The partition key and the sorting key of a table, and its engine.
 #[must_use]
 pub fn keys_of(table: &TableName) -> List {
     List::of("tables", "engine, partition_key, sorting_key, primary_key")
@@ -417,20 +502,20 @@ pub fn keys_of(table: &TableName) -> List {
         .only(format!("name = {}", quote_text(&table.table)))
 }
 
-/// A hash of all values of a row. As text, because the hash takes neither every type nor NULL; `ifNull` is not of the
-/// value's own type then, so that a NULL is told from every text but this one.
+/// A hash of all values of a row. The values are converted to text, because the hash accepts neither every type nor
+/// NULL; `ifNull` then yields text for every type, so that a NULL differs from every text except this one.
 #[must_use]
 pub fn digest_expression(columns: &[&str]) -> String {
     let value = |name: &&str| format!("ifNull(toString({}), '\\\\N')", quote_name(name));
     let values: Vec<String> = columns.iter().map(value).collect();
-    // A statement of earlier versions gave `_part` the alias `part`, and summed that instead of a column of this name.
+    // Earlier versions gave `_part` the alias `part`, and summed that up instead of a column of this name.
     let mark = if columns.contains(&"part") { "'columns', " } else { "" };
     format!("cityHash64({mark}{})", values.join(", "))
 }
 
-/// Names for the results of a statement over a table, none of which is the name of a column.
+/// Names for the results of a statement over a table that differ from the names of all columns.
 ///
-/// An alias stands for its expression everywhere in a statement, also where a column of its name is meant.
+/// An alias replaces its name everywhere in a statement, even where a column of that name is meant.
 fn free_names<const N: usize>(columns: &[&str], wanted: [&str; N]) -> [String; N] {
     wanted.map(|name| {
         let mut name = format!("chsnap_{name}");
@@ -441,8 +526,8 @@ fn free_names<const N: usize>(columns: &[&str], wanted: [&str; N]) -> [String; N
     })
 }
 
-/// Sums an expression over the rows of each active part of a table with these columns; of `parts` alone, where there are
-/// some.
+/// Sums up an expression over the rows of each active part of a table with these columns; only over `parts`, unless it
+/// is empty.
 #[must_use]
 pub fn part_sums(table: &TableName, columns: &[&str], expression: &str, parts: &[&PartName]) -> String {
     let names: Vec<String> = parts.iter().map(|part| quote_text(part.as_str())).collect();
@@ -455,7 +540,7 @@ pub fn part_sums(table: &TableName, columns: &[&str], expression: &str, parts: &
     )
 }
 
-/// Sums an expression over all rows of a table with these columns, and counts them.
+/// Sums up an expression over all rows of a table with these columns, and counts them.
 #[must_use]
 pub fn table_sum(table: &TableName, columns: &[&str], expression: &str) -> String {
     let [rows, sum] = free_names(columns, ["rows", "sum"]);
@@ -465,19 +550,19 @@ pub fn table_sum(table: &TableName, columns: &[&str], expression: &str) -> Strin
     )
 }
 
-/// Takes away merges from a table: what is restored for a trial is to stay as it came.
+/// Stops merges of a table: tables that a drill restores must stay as they are.
 #[must_use]
 pub fn stop_merges(table: &TableName) -> String {
     format!("SYSTEM STOP MERGES {}", quote_table(table))
 }
 
-/// Mutations of a table that are not done: to be counted.
+/// Mutations of a table that are not done; only their count is used.
 #[must_use]
 pub fn undone_mutations(table: &TableName) -> List {
     List::of("mutations", "mutation_id").only("is_done = 0").only(is_table(table))
 }
 
-/// Statements that run in which this word stands: to be counted. This one is not among them.
+/// Running statements that contain this word, without this one; only their count is used.
 #[must_use]
 pub fn running_with(word: &str) -> List {
     List::of("processes", "query_id")
@@ -491,7 +576,7 @@ pub fn names(system_table: &str) -> List {
     List::of(system_table, "name AS text")
 }
 
-/// Settings of the server that say where it keeps what it has besides tables.
+/// Settings of the server that define where it keeps state other than tables.
 #[must_use]
 pub fn state_settings() -> List {
     List::of("server_settings", "name, value").only(
@@ -502,25 +587,25 @@ pub fn state_settings() -> List {
     )
 }
 
-/// The places of the server's users.
+/// The places where the server keeps its users.
 #[must_use]
 pub fn user_directories() -> List {
     List::of("user_directories", "name, type AS kind, toString(params) AS params")
 }
 
-/// The names of what one place of users has in a system table.
+/// The names in a system table that come from one of the server's places of users.
 #[must_use]
 pub fn access_names(system_table: &str, storage: &str) -> List {
     names(system_table).only(format!("storage = {}", quote_text(storage)))
 }
 
-/// Functions that run a program; `None` where the server does not tell what a function is.
+/// Functions that run a program; `None` if the server does not report the kind of a function.
 #[must_use]
 pub fn executable_functions(features: &Features) -> Option<List> {
     features.has_column("functions", "origin").then(|| names("functions").only("origin = 'ExecutableUserDefined'"))
 }
 
-/// Settings that decide whether a definition is taken, with their values.
+/// Settings that decide whether a definition is accepted, with their values.
 #[must_use]
 pub fn definition_settings() -> List {
     List::of("settings", "name, value").only(
@@ -532,14 +617,148 @@ pub fn definition_settings() -> List {
     )
 }
 
-/// Settings of these names: to be counted.
+/// Settings of these names; only their count is used.
 #[must_use]
 pub fn settings(names: &[&str]) -> List {
     let names: Vec<String> = names.iter().map(|name| quote_text(name)).collect();
     List::of("settings", "name").only(format!("name IN ({})", names.join(", ")))
 }
 
-/// Whether the user may freeze everything; servers before 24 do not know the question.
+/// The path and the name of a replicated table whose engine names none.
+#[must_use]
+pub fn default_replica() -> List {
+    List::of("server_settings", "name, value").only("name IN ('default_replica_path', 'default_replica_name')")
+}
+
+/// The state of a replicated table relative to its other replicas.
+#[must_use]
+pub fn replica_status(table: &TableName) -> List {
+    List::of("replicas", "is_readonly, total_replicas, active_replicas, queue_size").only(is_table(table))
+}
+
+/// The nodes below a node of Keeper: `/a/b`, or `keeper:/a/b` for another Keeper than the server's own.
+#[must_use]
+pub fn keeper_nodes(path: &str) -> List {
+    let nodes = List::of("zookeeper", "name, value, toString(czxid) AS created");
+    match path.split_once(":/") {
+        Some((keeper, path)) => nodes
+            .only(format!("zookeeperName = {}", quote_text(keeper)))
+            .only(format!("path = {}", quote_text(&format!("/{path}")))),
+        None => nodes.only(format!("path = {}", quote_text(path))),
+    }
+}
+
+/// A right of this name, if the server knows it.
+#[must_use]
+pub fn privilege(name: &str) -> List {
+    List::of("privileges", "privilege").only(format!("toString(privilege) = {}", quote_text(name)))
+}
+
+/// Tables that were dropped but still exist internally.
+#[must_use]
+pub fn dropped_tables() -> List {
+    List::of("dropped_tables", DROPPED)
+}
+
+const DROPPED: &str = "hostName() AS host, database, table, toString(uuid) AS uuid, engine, \
+                       toUInt64(toUnixTimestamp(table_dropped_time)) AS gone_at";
+
+/// A table function of this name; only the count is used.
+#[must_use]
+pub fn table_function(name: &str) -> List {
+    List::of("table_functions", "name").only(format!("name = {}", quote_text(name)))
+}
+
+/// The cluster of each host that the server is configured with.
+#[must_use]
+pub fn clusters() -> List {
+    List::of("clusters", "cluster AS text")
+}
+
+/// The clusters that have several hosts and of which this server is one.
+#[must_use]
+pub fn own_clusters() -> List {
+    List::of("clusters", "cluster AS text").ending("GROUP BY cluster HAVING max(is_local) = 1 AND count() > 1")
+}
+
+/// [`dropped_tables`] of all hosts of a cluster.
+#[must_use]
+pub fn dropped_in_cluster(cluster: &str) -> String {
+    format!("SELECT {DROPPED} FROM clusterAllReplicas({}, system.dropped_tables)", quote_text(cluster))
+}
+
+/// The hosts of a cluster.
+#[must_use]
+pub fn cluster_hosts(cluster: &str) -> List {
+    List::of("clusters", "host_name, port").only(format!("cluster = {}", quote_text(cluster)))
+}
+
+/// The table function that reads a system table of all hosts of a cluster.
+#[must_use]
+pub fn all_replicas(cluster: &str, table: &str) -> String {
+    format!("clusterAllReplicas({}, system.{table})", quote_text(cluster))
+}
+
+/// The table function that reads a system table of one host.
+#[must_use]
+pub fn remote(address: &str, table: &str) -> String {
+    format!("remote({}, system.{table})", quote_text(address))
+}
+
+/// The hosts of a cluster that answer.
+#[must_use]
+pub fn answering_hosts(cluster: &str) -> String {
+    format!("SELECT {HOST} FROM {}", all_replicas(cluster, "one"))
+}
+
+/// A host's own name when it answers together with others.
+pub const HOST: &str = "concat(hostName(), ':', toString(tcpPort())) AS host";
+
+fn is_one_of(column: &str, tables: &[TableName]) -> String {
+    let names: Vec<String> =
+        tables.iter().map(|table| format!("({}, {})", quote_text(&table.database), quote_text(&table.table))).collect();
+    format!("(database, {column}) IN ({})", names.join(", "))
+}
+
+/// The databases of a server.
+#[must_use]
+pub fn database_names() -> List {
+    List::of("databases", "name")
+}
+
+/// Which of these tables a server has.
+#[must_use]
+pub fn tables_among(tables: &[TableName]) -> List {
+    List::of("tables", "database, name AS table").only(is_one_of("name", tables))
+}
+
+/// The UUIDs of those of these tables that a server has.
+#[must_use]
+pub fn uuids_among(tables: &[TableName]) -> List {
+    List::of("tables", "database, name AS table, toString(uuid) AS uuid").only(is_one_of("name", tables))
+}
+
+/// The tables of a server at these paths in Keeper.
+#[must_use]
+pub fn replicas_at(paths: &[String]) -> List {
+    let paths: Vec<String> = paths.iter().map(|path| quote_text(path)).collect();
+    List::of("replicas", "database, table, zookeeper_path, replica_name")
+        .only(format!("zookeeper_path IN ({})", paths.join(", ")))
+}
+
+/// The active parts of these tables, with their rows.
+#[must_use]
+pub fn active_rows(tables: &[TableName]) -> List {
+    List::of("parts", "database, table, toString(rows) AS rows").only("active").only(is_one_of("table", tables))
+}
+
+/// Removes an inactive replica from a table's path in Keeper; with the last replica, the path is removed as well.
+#[must_use]
+pub fn drop_replica(name: &str, path: &str) -> String {
+    format!("SYSTEM DROP REPLICA {} FROM ZKPATH {}", quote_text(name), quote_text(path))
+}
+
+/// Whether the user may freeze everything; servers before 24 do not know the statement.
 pub const CHECK_FREEZE_GRANT: &str = "CHECK GRANT ALTER FREEZE PARTITION ON *.*";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a server says of where it keeps its state, and what it has of that.
+//! Where a server keeps its state, and what that contains.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::sql;
 use super::transport::Server;
 
 #[derive(Deserialize)]
-struct SettingRow {
+struct ServerSettingRow {
     name: String,
     value: String,
 }
@@ -25,7 +25,7 @@ struct UserDirectoryRow {
     params: String,
 }
 
-/// The settings of the server that say where it keeps its state; empty where it does not list them.
+/// The settings of the server that define where it keeps its state; empty if it does not list them.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -33,11 +33,11 @@ pub fn state_settings(server: &Server) -> Result<BTreeMap<String, String>, Serve
     if !server.features().has_column("server_settings", "value") {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<SettingRow> = server.list(&sql::state_settings())?;
+    let rows: Vec<ServerSettingRow> = server.list(&sql::state_settings())?;
     Ok(rows.into_iter().map(|row| (row.name, row.value)).collect())
 }
 
-/// The places of the server's users; empty where it does not list them.
+/// The places where the server keeps its users; empty if it does not list them.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -57,7 +57,7 @@ pub fn user_directories(server: &Server) -> Result<Vec<UserDirectory>, ServerErr
 /// System tables of users and what belongs to them.
 const ACCESS_TABLES: [&str; 6] = ["users", "roles", "quotas", "row_policies", "settings_profiles", "masking_policies"];
 
-/// The names of users, roles … that are kept in this place.
+/// The names of users, roles and so on that are kept in this place.
 ///
 /// # Errors
 /// If the user may not read them, or the server does not answer.
@@ -69,7 +69,7 @@ pub fn access_names(server: &Server, storage: &str) -> Result<Vec<String>, Serve
     Ok(names)
 }
 
-/// The names of functions that run a program; empty where the server does not list them.
+/// The names of functions that run a program; empty if the server does not list them.
 ///
 /// # Errors
 /// If the server does not answer.

@@ -1,42 +1,44 @@
-//! Reading a server's state in a constant number of queries, whatever the number of tables.
+//! Reads a server's state in a constant number of queries, whatever the number of tables.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 use naive_cityhash::cityhash64;
 use serde::Deserialize;
 
 use crate::model::{
-    Catalog, Fingerprint, Listing, Look, Mutation, Part, PartName, PartitionId, PendingBlocks, Table, TableKey,
-    TableName, TableUuid, escape_for_file_name,
+    Catalog, CatalogFingerprint, CatalogMutation, CatalogPart, Fingerprint, KeeperMutation, PartListSummary, PartName,
+    PartStates, PartitionId, PendingBlocks, ReadingTime, Table, TableKey, TableName, TableUuid, escape_for_file_name,
 };
 
 use super::databases::{DatabaseRow, databases, remote};
 use super::dump;
 use super::error::{ServerError, code};
 use super::list::List;
-use super::rows::{FunctionName, FunctionRow, ListingRow, MemoryRow, MutationRow, PartRow, PendingRow, TableRow};
+use super::rows::{
+    FunctionName, FunctionRow, ListingRow, MemoryRow, MutationRow, PartRow, PendingRow, StatesRow, TableRow,
+};
 use super::sql;
 use super::transport::Server;
 
-/// What a server is.
+/// The identity of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Identity {
+pub struct ServerIdentity {
     /// Its version.
     pub version: String,
     /// Its host's name.
     pub host_name: String,
     /// Its time zone.
     pub timezone: String,
-    /// Its UUID; empty or zero where it has none.
+    /// Its UUID; empty or zero if it has none.
     pub uuid: String,
 }
 
-impl Identity {
-    /// The server's UUID, where it has one that is not zero.
+impl ServerIdentity {
+    /// The server's UUID, if it is not zero.
     #[must_use]
     pub fn stable_uuid(&self) -> Option<&str> {
         let zero = self.uuid.bytes().all(|byte| byte == b'0' || byte == b'-');
@@ -44,12 +46,12 @@ impl Identity {
     }
 }
 
-/// Asks what the server is.
+/// Queries the identity of the server.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn identity(server: &Server) -> Result<Identity, ServerError> {
-    let rows: Vec<Identity> = match server.rows(&sql::identity(&sql::IDENTITY_FUNCTIONS)) {
+pub fn identity(server: &Server) -> Result<ServerIdentity, ServerError> {
+    let rows: Vec<ServerIdentity> = match server.rows(&sql::identity(&sql::IDENTITY_FUNCTIONS)) {
         Err(error) if error.code() == Some(code::UNKNOWN_FUNCTION) => {
             let known: Vec<FunctionName> = server.list(&sql::known_functions())?;
             let known: Vec<&str> = known.iter().map(|row| row.name.as_str()).collect();
@@ -71,37 +73,41 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
     look(server, with_system, None)
 }
 
-/// [`survey`] once more: parts are listed only of tables of which the server now lists others than at the earlier look.
+/// Repeats [`survey`]: parts are listed only for tables whose list has changed on the server since the earlier look.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn survey_again(server: &Server, with_system: bool, earlier: &Look) -> Result<Catalog, ServerError> {
+pub fn survey_again(server: &Server, with_system: bool, earlier: &CatalogFingerprint) -> Result<Catalog, ServerError> {
     look(server, with_system, Some(earlier))
 }
 
 /// Engines whose rows are in memory only.
 const IN_MEMORY: [&str; 2] = ["Memory", "Buffer"];
 
-/// The engine of tables that hand rows on to others.
+/// The engine of tables that pass rows on to other servers.
 const DISTRIBUTED: &str = "Distributed";
 
-/// Of more tables than this the parts are listed all at once.
+/// If more tables than this are requested, the parts of all tables are listed.
 const TABLES_LISTED_BY_NAME: usize = 100;
 
-fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Catalog, ServerError> {
+fn look(server: &Server, with_system: bool, earlier: Option<&CatalogFingerprint>) -> Result<Catalog, ServerError> {
     let features = server.features();
     let databases = databases(server)?;
     let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system, &remote(&databases)), &[])?;
     let mutations: Vec<MutationRow> =
-        if features.has_table("mutations") { server.list(&sql::mutations(with_system))? } else { Vec::new() };
+        if features.has_table("mutations") { server.list(&sql::mutations(features, with_system))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
     if earlier.is_none() {
         catalog.pending = pending(server, &catalog, with_system)?;
         catalog.in_memory = in_memory(server, &catalog, with_system)?;
     }
     let known = match earlier {
-        Some(earlier) => Known::of(&catalog, listings(server, with_system)?, earlier),
-        None => Known::default(),
+        Some(earlier) => {
+            let (listings, read) = listings(server, with_system)?;
+            catalog.parts_read = Some(read);
+            EarlierLists::of(&catalog, listings, earlier)
+        }
+        None => EarlierLists::default(),
     };
     if earlier.is_none() || !known.moved.is_empty() {
         if earlier.is_some() {
@@ -121,7 +127,7 @@ fn look(server: &Server, with_system: bool, earlier: Option<&Look>) -> Result<Ca
     Ok(catalog)
 }
 
-/// Reads one table, with its mutations and active parts; `None` where there is none of this name.
+/// Reads one table, with its mutations and active parts; `None` if there is none of this name.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -129,7 +135,7 @@ pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, 
     let features = server.features();
     let tables: Vec<TableRow> = tables(server, &sql::table(features, name), &[])?;
     let mutations: Vec<MutationRow> =
-        if features.has_table("mutations") { server.list(&sql::mutations_of(name))? } else { Vec::new() };
+        if features.has_table("mutations") { server.list(&sql::mutations_of(features, name))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
     list_parts(server, &mut catalog, true, std::slice::from_ref(name))?;
     let databases = if is_behind_overlay(&catalog) { databases(server)? } else { Vec::new() };
@@ -137,7 +143,7 @@ pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, 
     Ok(catalog.tables.into_iter().next())
 }
 
-/// Gives the parts of `only`, or of all where none is named, to the tables of a catalog.
+/// Assigns the parts of `only`, or of all tables if it is empty, to the tables of a catalog.
 fn list_parts(
     server: &Server,
     catalog: &mut Catalog,
@@ -145,20 +151,24 @@ fn list_parts(
     only: &[TableName],
 ) -> Result<(), ServerError> {
     let list = sql::parts(server.features(), with_system, only);
-    let unusable = catalog.unusable.len();
+    let (unusable, read_before) = (catalog.unusable.len(), catalog.parts_read);
     server.counted(&list, server.asking(&[]), || {
-        // What an earlier attempt, cut short, has handed out.
+        // Clears what an earlier, interrupted attempt has assigned.
         catalog.tables.iter_mut().for_each(|table| table.parts = Arc::default());
         catalog.listings.clear();
         catalog.unusable.truncate(unusable);
-        let mut hand_out = HandOut::of(catalog);
+        let asked = Instant::now();
+        let mut hand_out = PartAssigner::of(catalog);
         let rows = server.each_listed(&list, |row| hand_out.give(&row, catalog))?;
         hand_out.end(catalog);
+        // The parts that are not listed again were read before.
+        let begun = read_before.map_or(asked, |read| read.begun);
+        catalog.parts_read = Some(ReadingTime { begun, ended: Instant::now() });
         Ok(((), rows))
     })
 }
 
-/// What tables of the engine `Distributed` have not sent yet.
+/// The data that tables of the engine `Distributed` have not sent yet.
 fn pending(
     server: &Server,
     catalog: &Catalog,
@@ -176,7 +186,7 @@ fn pending(
     Ok(pending)
 }
 
-/// The tables whose rows are in memory only, with their number where that can be known.
+/// The tables whose rows are in memory only, with the number of rows if it can be known.
 fn in_memory(
     server: &Server,
     catalog: &Catalog,
@@ -192,7 +202,7 @@ fn in_memory(
         return catalog.tables.iter().filter(|table| is_in_memory(table)).map(|table| counted(server, table)).collect();
     };
     let rows: Vec<MemoryRow> = server.list(&list)?;
-    // A server counts the rows of the table behind a Buffer too, and only its bytes tell whether it is empty.
+    // A server also counts the rows of the table behind a Buffer; only the bytes show whether the Buffer is empty.
     let count = |row: &MemoryRow| match row.engine.as_str() {
         "Buffer" => (row.bytes == 0).then_some(0),
         _ => Some(row.rows),
@@ -200,14 +210,15 @@ fn in_memory(
     Ok(rows.into_iter().map(|row| (TableName::new(row.database.as_str(), row.table.as_str()), count(&row))).collect())
 }
 
-/// The rows of a table in memory, of a server that does not list them. Those of all `Buffer` tables it counts together.
+/// The rows of a table in memory, on a server that does not list them. The server counts the rows of all `Buffer`
+/// tables together.
 fn counted(server: &Server, table: &Table) -> Result<(TableName, Option<u64>), ServerError> {
     let rows = match table.engine.as_str() {
         "Buffer" => dump::buffered_rows(server).map(|rows| rows.filter(|rows| *rows == 0)),
         _ => dump::count_rows(server, table.name()).map(Some),
     };
     let rows = match rows {
-        // It may not be read: that it may hold rows is known all the same.
+        // It may not be read: it may hold rows nevertheless.
         Err(ServerError::Exception { .. } | ServerError::Cut { .. }) => None,
         rows => rows?,
     };
@@ -218,7 +229,7 @@ fn is_behind_overlay(catalog: &Catalog) -> bool {
     catalog.tables.iter().any(|table| table.metadata_path.as_os_str().is_empty() && table.is_merge_tree())
 }
 
-/// Leaves out what cannot be used, and completes what an Overlay database does not show.
+/// Removes unusable tables, and completes the data that an Overlay database does not show.
 fn finish(catalog: &mut Catalog, databases: Vec<DatabaseRow>) {
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
@@ -229,19 +240,19 @@ fn finish(catalog: &mut Catalog, databases: Vec<DatabaseRow>) {
     catalog.engines = databases.into_iter().map(|database| (database.name, database.engine)).collect();
 }
 
-/// What an earlier look knows of the parts that a server has now.
+/// The parts that a server has now and that an earlier look has listed.
 #[derive(Default)]
-struct Known {
-    /// The parts of tables that have the same ones still.
-    parts: BTreeMap<TableKey, Arc<Vec<Part>>>,
-    /// What the server lists of them.
-    listings: BTreeMap<TableName, Listing>,
-    /// The others that have parts.
+struct EarlierLists {
+    /// The parts of tables whose parts have not changed.
+    parts: BTreeMap<TableKey, Arc<Vec<CatalogPart>>>,
+    /// The server's summary of their lists.
+    listings: BTreeMap<TableName, PartListSummary>,
+    /// The other tables that have parts.
     moved: Vec<TableName>,
 }
 
-impl Known {
-    fn of(catalog: &Catalog, now: BTreeMap<TableName, Listing>, earlier: &Look) -> Self {
+impl EarlierLists {
+    fn of(catalog: &Catalog, now: BTreeMap<TableName, PartListSummary>, earlier: &CatalogFingerprint) -> Self {
         let mut known = Self { parts: BTreeMap::new(), listings: now, moved: Vec::new() };
         for table in &catalog.tables {
             let listing = known.listings.get(table.name());
@@ -259,25 +270,83 @@ impl Known {
     }
 }
 
-fn listings(server: &Server, with_system: bool) -> Result<BTreeMap<TableName, Listing>, ServerError> {
+fn listings(
+    server: &Server,
+    with_system: bool,
+) -> Result<(BTreeMap<TableName, PartListSummary>, ReadingTime), ServerError> {
     let list = sql::listings(server.features(), with_system);
     let asking = server.asking(&[]);
-    let rows = server.counted(&list, asking, || {
+    let (rows, read) = server.counted(&list, asking, || {
+        let begun = Instant::now();
         let rows: Vec<ListingRow> = server.listed(&list, asking)?;
+        let read = ReadingTime { begun, ended: Instant::now() };
         let parts = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.parts));
-        Ok((rows, parts))
+        Ok(((rows, read), parts))
     })?;
     let listing =
-        |row: ListingRow| (TableName::new(row.database, row.table), Listing { parts: row.parts, sum: row.sum });
-    Ok(rows.into_iter().map(listing).collect())
+        |row: ListingRow| (TableName::new(row.database, row.table), PartListSummary { parts: row.parts, sum: row.sum });
+    Ok((rows.into_iter().map(listing).collect(), read))
 }
 
-/// How often the list of tables is asked for while tables are being dropped or renamed, and the pause in between.
+/// Summaries of all parts that a server has on disk, and the time of reading.
+#[derive(Clone, Debug)]
+pub struct StatesOfParts {
+    /// By table.
+    pub tables: BTreeMap<TableName, PartStates>,
+    /// The time of reading.
+    pub read: ReadingTime,
+}
+
+/// Reads a summary of the parts of each table, active or not, in one statement.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn states_of_parts(server: &Server, with_system: bool) -> Result<StatesOfParts, ServerError> {
+    let list = sql::states_of_parts(server.features(), with_system);
+    let asking = server.asking(&[]);
+    let (rows, read) = server.counted(&list, asking, || {
+        let begun = Instant::now();
+        let rows: Vec<StatesRow> = server.listed(&list, asking)?;
+        let read = ReadingTime { begun, ended: Instant::now() };
+        let of_row = |row: &StatesRow| row.active_parts.saturating_add(row.inactive_parts);
+        let parts = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(of_row(row)));
+        Ok(((rows, read), parts))
+    })?;
+    let states = |row: StatesRow| {
+        let active = PartListSummary { parts: row.active_parts, sum: row.active_sum };
+        let inactive = PartListSummary { parts: row.inactive_parts, sum: row.inactive_sum };
+        (TableName::new(row.database, row.table), PartStates { active, inactive })
+    };
+    Ok(StatesOfParts { tables: rows.into_iter().map(states).collect(), read })
+}
+
+/// The seconds for which the server keeps parts that were replaced, unless a table overrides it; `None` if the server
+/// does not report it, or not to this user.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn old_parts_lifetime(server: &Server) -> Result<Option<u64>, ServerError> {
+    if !server.features().has_table("merge_tree_settings") {
+        return Ok(None);
+    }
+    let rows: Vec<SettingValue> = match server.list(&sql::merge_tree_setting("old_parts_lifetime")) {
+        Err(ServerError::Exception { .. } | ServerError::Cut { .. }) => return Ok(None),
+        rows => rows?,
+    };
+    Ok(rows.first().and_then(|row| row.value.parse().ok()))
+}
+
+#[derive(Deserialize)]
+struct SettingValue {
+    value: String,
+}
+
+/// How often the list of tables is requested while tables are being dropped or renamed, and the pause in between.
 const LISTINGS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Reads `system.tables`. Old servers look at each table in turn, and fail the whole query when one of them is dropped
-/// or renamed meanwhile: then they are asked again.
+/// Reads `system.tables`. Old servers examine each table in turn, and fail the whole query when one of them is dropped
+/// or renamed meanwhile: the query is then retried.
 fn tables(server: &Server, list: &List, settings: &[(&str, String)]) -> Result<Vec<TableRow>, ServerError> {
     for _ in 1..LISTINGS {
         match server.list_by(list, server.asking(settings)) {
@@ -288,11 +357,11 @@ fn tables(server: &Server, list: &List, settings: &[(&str, String)]) -> Result<V
     server.list_by(list, server.asking(settings))
 }
 
-/// Longest name of a file, less the `.sql` of a definition's.
+/// Longest name of a file, minus the `.sql` of a definition file.
 const FILE_NAME_LIMIT_BYTES: usize = 251;
 
-/// Why a table of this name cannot stand in a snapshot, if it cannot. Only tables that are in no file of the server's
-/// can have a name that is too long for one.
+/// Why a table of this name cannot stand in a snapshot, if it cannot. Only tables for which the server has no file can
+/// have a name that is too long for one.
 fn unusable(name: &TableName) -> Option<&'static str> {
     let any = |is_so: fn(&str) -> bool| is_so(&name.database) || is_so(&name.table);
     if any(|name| name.contains('\u{fffd}')) {
@@ -306,9 +375,15 @@ fn unusable(name: &TableName) -> Option<&'static str> {
 
 fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>) -> Catalog {
     let mut catalog = Catalog::default();
-    let mut mutations_of: HashMap<TableName, Vec<Mutation>> = HashMap::new();
+    let mut mutations_of: HashMap<TableName, Vec<CatalogMutation>> = HashMap::new();
     for row in mutations {
-        let mutation = Mutation { id: row.mutation_id, is_done: row.is_done };
+        let versions = row.partitions.iter().zip(&row.versions);
+        let version = |(partition, version): (&String, &String)| {
+            Some((PartitionId(partition.as_str().into()), version.parse().ok()?))
+        };
+        let in_keeper = (!row.command.is_empty())
+            .then(|| KeeperMutation { versions: versions.filter_map(version).collect(), command: row.command.clone() });
+        let mutation = CatalogMutation { id: row.mutation_id, is_done: row.is_done, in_keeper };
         mutations_of.entry(TableName::new(row.database, row.table)).or_default().push(mutation);
     }
     for row in tables {
@@ -335,8 +410,9 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>) -> Catalog {
     catalog
 }
 
-/// A table that is seen through a database of the engine Overlay shows neither its UUID nor the file of its definition,
-/// although it has both: the one is in its data path, the other below the UUID of the database.
+/// Completes tables that are seen through a database of the engine Overlay. They show neither their UUID nor their
+/// definition file, although they have both: the UUID is in the data path, and the file is stored under the UUID of the
+/// database.
 fn look_behind_overlays(catalog: &mut Catalog, databases: &[DatabaseRow]) {
     for table in catalog.tables.iter_mut().filter(|table| table.metadata_path.as_os_str().is_empty()) {
         let name = table.key.name.clone();
@@ -358,27 +434,27 @@ fn look_behind_overlays(catalog: &mut Catalog, databases: &[DatabaseRow]) {
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
-/// Gives parts to their tables: by the directory that they lie in, which a table renamed between the two queries
-/// keeps in an Atomic database, else by name.
-struct HandOut {
+/// Assigns parts to their tables: by the directory in which they lie, which a table in an Atomic database keeps if it
+/// is renamed between the two queries, else by name.
+struct PartAssigner {
     by_path: HashMap<PathBuf, usize>,
     by_name: HashMap<TableName, usize>,
-    /// The directory of the last part: the next one is mostly in it too.
+    /// The directory of the last part: the next one mostly lies in it too.
     parent: Parent,
-    /// Its table, as the server named it, with what was counted of that.
-    listing: Option<(TableName, Listing)>,
+    /// Its table, as the server named it, with the counts for it so far.
+    listing: Option<(TableName, PartListSummary)>,
 }
 
 /// A directory of parts.
 struct Parent {
-    /// As the server wrote it.
+    /// The path as the server wrote it.
     text: String,
     path: Arc<Path>,
-    /// The table that it is the directory of.
+    /// The table to which the directory belongs.
     position: Option<usize>,
 }
 
-impl HandOut {
+impl PartAssigner {
     fn of(catalog: &Catalog) -> Self {
         let parent = Parent { text: String::new(), path: Arc::from(Path::new("")), position: None };
         let mut hand_out = Self { by_path: HashMap::new(), by_name: HashMap::new(), parent, listing: None };
@@ -408,17 +484,17 @@ impl HandOut {
         }
     }
 
-    /// Counts a part into what its server lists of the table that it names.
+    /// Counts a part for the table that the server names.
     fn count(&mut self, row: &PartRow, catalog: &mut Catalog) {
         let is_of = |name: &TableName| name.database == row.database && name.table == row.table;
         if !self.listing.as_ref().is_some_and(|(name, _)| is_of(name)) {
             self.end(catalog);
         }
-        let (_, listing) = self.listing.get_or_insert_with(|| (row.table_name(), Listing::default()));
+        let (_, listing) = self.listing.get_or_insert_with(|| (row.table_name(), PartListSummary::default()));
         listing.add(cityhash64(sql::listed(row).as_bytes()));
     }
 
-    /// Writes down what was counted of the last table.
+    /// Records the counts of the last table.
     fn end(&mut self, catalog: &mut Catalog) {
         if let Some((name, listing)) = self.listing.take() {
             *catalog.listings.entry(name).or_default() += listing;
@@ -426,12 +502,12 @@ impl HandOut {
     }
 }
 
-fn part(row: &PartRow, parent: &Arc<Path>) -> Result<Part, String> {
+fn part(row: &PartRow, parent: &Arc<Path>) -> Result<CatalogPart, String> {
     let fingerprint = match row.hash_of_all_files.as_str() {
         "" => None,
         text => Some(text.parse::<Fingerprint>().map_err(|error| error.to_string())?),
     };
-    Ok(Part {
+    Ok(CatalogPart {
         name: PartName::try_from(CompactString::from(row.name.as_str())).map_err(|error| error.to_string())?,
         partition: PartitionId(row.partition_id.as_str().into()),
         parent: Arc::clone(parent),
@@ -445,14 +521,14 @@ fn part(row: &PartRow, parent: &Arc<Path>) -> Result<Part, String> {
 
 /// A table that the server lists as detached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct DetachedRow {
+pub struct DetachedTableRow {
     /// Its database.
     pub database: String,
     /// Its name.
     pub table: String,
     /// Its definition's file: absolute, or relative to the server's path.
     pub metadata_path: String,
-    /// Its UUID; empty or zero where it has none.
+    /// Its UUID; empty or zero if it has none.
     pub uuid: String,
 }
 
@@ -460,11 +536,11 @@ pub struct DetachedRow {
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn detached_tables(server: &Server) -> Result<Vec<DetachedRow>, ServerError> {
+pub fn detached_tables(server: &Server) -> Result<Vec<DetachedTableRow>, ServerError> {
     sql::detached_tables(server.features()).map_or_else(|| Ok(Vec::new()), |list| server.list(&list))
 }
 
-/// Reads the functions that were made by `CREATE FUNCTION`.
+/// Reads the functions that were created by `CREATE FUNCTION`.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -473,13 +549,13 @@ pub fn functions(server: &Server) -> Result<Vec<FunctionRow>, ServerError> {
 }
 
 /// The definitions of tables as the server prints them.
-pub type Definitions = HashMap<TableName, String>;
+pub type ServerDefinitions = HashMap<TableName, String>;
 
-/// Reads all definitions again with the tables' UUIDs in them, for those whose file cannot be read.
+/// Reads all definitions again with the tables' UUIDs in them, for tables whose file cannot be read.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn definitions(server: &Server, with_system: bool) -> Result<Definitions, ServerError> {
+pub fn definitions(server: &Server, with_system: bool) -> Result<ServerDefinitions, ServerError> {
     let features = server.features();
     let setting = ("show_table_uuid_in_table_create_query_if_not_nil", "1".to_owned());
     let settings = if features.has_column("tables", "uuid") { vec![setting] } else { Vec::new() };
@@ -493,7 +569,7 @@ pub fn definitions(server: &Server, with_system: bool) -> Result<Definitions, Se
 mod tests {
     use std::sync::Arc;
 
-    use super::{Known, Listing, Look};
+    use super::{CatalogFingerprint, EarlierLists, PartListSummary};
     use crate::model::{Catalog, Table, TableKey, TableName, TableUuid};
 
     fn table(name: &str, uuid: Option<&str>) -> Table {
@@ -511,9 +587,9 @@ mod tests {
         }
     }
 
-    /// A look at these tables, each with the sum over its parts; without one it has none.
+    /// Builds a look at these tables, each with the sum over its parts; a table without a sum has no parts.
     fn look(tables: &[(&str, Option<&str>, Option<u64>)]) -> Catalog {
-        let listing = |sum| Listing { parts: 1, sum };
+        let listing = |sum| PartListSummary { parts: 1, sum };
         let listed = tables.iter().filter_map(|(name, _, sum)| Some((TableName::new("d", *name), listing((*sum)?))));
         Catalog {
             tables: tables.iter().map(|(name, uuid, _)| table(name, *uuid)).collect(),
@@ -542,14 +618,14 @@ mod tests {
             ("renamed", Some("7"), Some(7)),
             ("new", Some("8"), Some(8)),
         ];
-        let earlier: Look = look(&before).look();
+        let earlier: CatalogFingerprint = look(&before).look();
         let now = look(&after);
-        let known = Known::of(&now, now.listings.clone(), &earlier);
+        let known = EarlierLists::of(&now, now.listings.clone(), &earlier);
         let names =
             |names: &mut dyn Iterator<Item = &TableName>| names.map(|name| name.table.clone()).collect::<Vec<_>>();
         assert_eq!(names(&mut known.parts.keys().map(|key| &key.name)), ["plain", "same"]);
         assert_eq!(names(&mut known.moved.iter()), ["another", "more", "new", "renamed"]);
-        // What is listed again is counted again.
+        // A table that is listed again is counted again.
         assert_eq!(names(&mut known.listings.keys()), ["plain", "same"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Statements to a server and rows back, each under a deadline.
+//! Sends statements to a server and reads rows back, each under a deadline.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::error::{ServerError, code};
 use super::features::{self, Features};
 use super::list::List;
 use super::neutral::{self, Neutral};
-use super::policies::{self, PolicyRow};
+use super::policies::{self, RowPolicyRow};
 use super::rows::CountRow;
 
 /// One ClickHouse server, reached over HTTP. May be shared between threads.
@@ -25,10 +25,10 @@ pub struct Server {
     options: ConnectOptions,
     features: Features,
     neutral: Neutral,
-    policies: Vec<PolicyRow>,
+    policies: Vec<RowPolicyRow>,
 }
 
-/// A statement with what goes beside it.
+/// A statement with its settings and options.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The statement, without its `FORMAT`.
@@ -39,13 +39,13 @@ pub struct Request<'a> {
     pub query_id: Option<&'a str>,
     /// How long to wait for the whole answer.
     pub deadline: Duration,
-    /// Whether the wait ends when the program is asked to stop; what cleans up after it must not.
+    /// Whether an interruption ends the wait; statements that clean up must not be interrupted.
     pub interruptible: bool,
-    /// What errors and logs call the statement, of one whose text may hold secrets; without it, its beginning.
+    /// The name for errors and logs, if the statement's text may contain secrets; without it, they show its beginning.
     pub label: Option<&'a str>,
 }
 
-/// How a list is asked for.
+/// How a list is requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking<'a> {
     /// Settings of these statements alone.
@@ -56,7 +56,7 @@ pub(super) struct Asking<'a> {
     pub(super) interruptible: bool,
 }
 
-/// What a statement reads: settings that would cut its answer short are taken away accordingly.
+/// What a statement reads: decides which settings that would cut its answer short are neutralized.
 #[derive(Clone, Copy, Debug)]
 enum Reads<'a> {
     /// The settings themselves.
@@ -67,8 +67,9 @@ enum Reads<'a> {
     Rows,
 }
 
-/// How often a list is asked for that is shorter than its count, how often in a row it may be so in the same way, and
-/// the pause in between. While parts come and go, one look may find fewer than the counts before and after it.
+/// How often a list is requested while it is shorter than its count, how often in a row it may be short in the same
+/// way, and the pause in between. While parts come and go, one reading may find fewer than the counts before and after
+/// it.
 const LISTINGS: u32 = 12;
 const SAME_LISTINGS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -82,7 +83,7 @@ impl Request<'_> {
     }
 }
 
-/// How often a waiting statement looks whether the program was asked to stop.
+/// How often a waiting statement checks whether the program was told to stop.
 const POLL: Duration = Duration::from_millis(50);
 
 impl std::fmt::Debug for Server {
@@ -92,10 +93,10 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Connects, and asks the server what it has.
+    /// Connects, and queries the server's features.
     ///
     /// # Errors
-    /// If the options cannot be used, or no ClickHouse answers them.
+    /// If the options cannot be used, or no ClickHouse server answers.
     pub fn connect(options: ConnectOptions) -> Result<Self, ServerError> {
         let client = connect::client(&options)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,7 +119,7 @@ impl Server {
         })?;
         server.features = Features::new(server.list(&features::columns())?);
         if let Some(list) = policies::list(&server.features) {
-            // Users who may not see policies are many, and most servers have none.
+            // Many users may not see policies, and most servers have none.
             let policies = server.listed(&list, server.asking(&[]));
             let policies = policies.inspect_err(|error| tracing::debug!(%error, "row policies are not known"));
             server.policies = policies.unwrap_or_default();
@@ -126,7 +127,7 @@ impl Server {
         Ok(server)
     }
 
-    /// What this server has.
+    /// The features of this server.
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
@@ -150,11 +151,11 @@ impl Server {
         &self.options.interrupted
     }
 
-    /// Runs a query that lists nothing, and reads its rows.
+    /// Runs a query that is not a list, and reads its rows.
     ///
     /// # Errors
-    /// If the server does not answer in time, refuses, or answers something else than such rows, and if settings may cut
-    /// the answer that the server does not let be changed.
+    /// If the server does not answer in time, refuses, or answers something else than such rows, and if the answer may
+    /// be cut by settings that this user may not change.
     pub(super) fn rows<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, ServerError> {
         self.answers(&self.request(sql, &[]), Reads::Rows)
     }
@@ -162,23 +163,23 @@ impl Server {
     /// Runs a query over tables of the user's own, and reads its rows.
     ///
     /// # Errors
-    /// As [`Server::rows`], and if settings may cut the answer that the server does not let be changed.
+    /// As [`Server::rows`], and if the answer may be cut by settings that this user may not change.
     pub(super) fn rows_of<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<Vec<T>, ServerError> {
         self.answers(request, Reads::Rows)
     }
 
-    /// Reads a list, whole: settings that would cut it are taken away, and its rows are counted.
+    /// Reads a complete list: settings that would cut it are neutralized, and its rows are counted.
     ///
     /// # Errors
-    /// As [`Server::rows`], and if it is not whole.
+    /// As [`Server::rows`], and if it is not complete.
     pub fn list<T: DeserializeOwned>(&self, list: &List) -> Result<Vec<T>, ServerError> {
         self.list_by(list, self.asking(&[]))
     }
 
-    /// [`Server::list`], asked for in another way.
+    /// Works as [`Server::list`], with other options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Server::list`].
     pub(super) fn list_by<T: DeserializeOwned>(&self, list: &List, asking: Asking<'_>) -> Result<Vec<T>, ServerError> {
         self.counted(list, asking, || {
             let rows: Vec<T> = self.listed(list, asking)?;
@@ -187,7 +188,7 @@ impl Server {
         })
     }
 
-    /// Reads a list that only explains something: it is not counted.
+    /// Reads a list that only explains something, so it is not counted.
     ///
     /// # Errors
     /// As [`Server::list`].
@@ -195,7 +196,7 @@ impl Server {
         self.answers(&asked(&list.rows(), asking), Reads::List(list.table()))
     }
 
-    /// How many rows a list is made of.
+    /// The number of rows from which a list is made.
     ///
     /// # Errors
     /// As [`Server::list`].
@@ -205,7 +206,8 @@ impl Server {
         rows.first().map(|row| row.count).ok_or_else(none)
     }
 
-    /// Reads a list with `read`, which also says of how many rows it is made, and compares those with the list's count.
+    /// Reads a list with `read`, which also returns the number of rows from which it is made, and compares that with
+    /// the list's count.
     ///
     /// # Errors
     /// As [`Server::list`].
@@ -218,7 +220,7 @@ impl Server {
         whole(list.table(), read, || self.count(list, asking))
     }
 
-    /// How lists are asked for that nothing speaks against.
+    /// The usual options for lists.
     pub(super) fn asking<'a>(&self, settings: &'a [(&'a str, String)]) -> Asking<'a> {
         Asking { settings, deadline: self.options.query_deadline, interruptible: true }
     }
@@ -227,18 +229,19 @@ impl Server {
         asked(sql, self.asking(settings))
     }
 
-    /// Reads a list, each row handed out as it comes and none kept: of parts there can be hundreds of thousands. The
-    /// answer is how many there were; they are not counted otherwise.
+    /// Reads a list and passes on each row as it arrives, without storing any: there can be hundreds of thousands of
+    /// parts. Returns the number of rows, which is not compared with a count.
     ///
     /// # Errors
-    /// As [`Server::list`]; what was handed out before an error is a part of an answer and nothing more.
+    /// As [`Server::list`]; rows that were passed on before an error are only a part of the answer.
     pub(super) fn each_listed<T: DeserializeOwned>(
         &self,
         list: &List,
         mut take: impl FnMut(T),
     ) -> Result<u64, ServerError> {
         let sql = list.rows();
-        // The answer is read to its end whatever is in it: an error of the server's own, there, tells more.
+        // The answer is read to its end whatever it contains, because an error message of the server at its end
+        // explains more.
         let (mut parsed, mut line, mut count) = (Ok(()), Vec::new(), 0);
         let mut parse = |line: &[u8]| parse_row(&sql, line).map(&mut take);
         self.receive(&self.request(&sql, &[]), Reads::List(list.table()), |piece| {
@@ -262,16 +265,16 @@ impl Server {
     }
 
     fn answers<T: DeserializeOwned>(&self, request: &Request<'_>, reads: Reads<'_>) -> Result<Vec<T>, ServerError> {
-        // Into one buffer, and rows made of it when its end is there: an endless answer is no list of endless rows.
+        // Collected in one buffer and parsed after its end: an endless answer must not become a list of endless rows.
         let mut answer = Vec::new();
         self.receive(request, reads, |piece| answer.extend_from_slice(piece))?;
         let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| parse_row(request.sql, line)).collect()
     }
 
-    /// Hands out an answer as it comes.
+    /// Passes on an answer as it arrives.
     fn receive(&self, request: &Request<'_>, reads: Reads<'_>, mut take: impl FnMut(&[u8])) -> Result<(), ServerError> {
-        // The format stands in the statement for plain bridges, and beside it because the crate puts it there.
+        // The format is part of the statement for plain bridges, and is also sent separately because the crate does so.
         let sql = format!("{} FORMAT JSONEachRow", request.sql);
         let client = self.client_for(request, &self.neutral_for(reads)?);
         self.wait(request, async {
@@ -283,12 +286,12 @@ impl Server {
         })
     }
 
-    /// Hands out the answer to a query over a table of the user's own, in this format, as it comes, until `take` breaks:
-    /// then the connection is closed, and a server ends the query at its next write.
+    /// Passes on the answer to a query over a table of the user's own, in this format, as it arrives, until `take`
+    /// breaks: then the connection is closed, and a server ends the query at its next write.
     ///
     /// # Errors
-    /// As [`Server::rows_of`]. An old server says in the midst of an answer, and not by its status, that it failed:
-    /// what `take` has got may end with the server's words.
+    /// As [`Server::rows_of`]. An old server reports a failure in the middle of an answer, and not by its status: the
+    /// data passed to `take` may end with the server's error message.
     pub(super) fn stream(
         &self,
         request: &Request<'_>,
@@ -308,12 +311,12 @@ impl Server {
         })
     }
 
-    /// Sends an INSERT, whose text ends with its format, and the rows that `next` reads into a buffer, piece by piece, until
-    /// it reads none.
+    /// Sends an INSERT, whose text ends with its format, and the rows that `next` reads into a buffer, piece by piece,
+    /// until `next` reads none.
     ///
     /// # Errors
     /// If the server refuses, or does not answer in time, or `next` fails; the server then keeps nothing, or only what
-    /// it had taken until then.
+    /// it had received until then.
     pub(super) fn insert<E>(
         &self,
         request: &Request<'_>,
@@ -324,7 +327,7 @@ impl Server {
             let mut buffer = vec![0; INSERT_BYTES];
             loop {
                 match next(&mut buffer) {
-                    // Without its end the server takes the statement for broken off.
+                    // Without its end, the server treats the statement as aborted.
                     Err(error) => return Ok(Err(error)),
                     Ok(0) => break,
                     Ok(count) => {
@@ -338,16 +341,16 @@ impl Server {
         })
     }
 
-    /// Row policies that hide rows of one table of the user's own from this user, by name; none where the server does not
-    /// say.
+    /// Row policies that hide rows of one table of the user's own from this user, by name; empty if the server does not
+    /// list them.
     pub(super) fn hidden_by(&self, table: &TableName) -> Vec<String> {
         let list = policies::list_of(&self.features, table);
-        let rows: Option<Vec<PolicyRow>> = list.and_then(|list| self.listed(&list, self.asking(&[])).ok());
+        let rows: Option<Vec<RowPolicyRow>> = list.and_then(|list| self.listed(&list, self.asking(&[])).ok());
         policies::hiding(&rows.unwrap_or_default(), &table.table)
     }
 
-    /// Settings without which an answer may be cut.
-    fn neutral_for(&self, reads: Reads<'_>) -> Result<Vec<neutral::Setting>, ServerError> {
+    /// The settings without which an answer may be cut.
+    fn neutral_for(&self, reads: Reads<'_>) -> Result<Vec<neutral::NeutralSetting>, ServerError> {
         match reads {
             Reads::Settings => Ok(Vec::new()),
             Reads::Rows => self.neutral.for_reads(),
@@ -361,7 +364,7 @@ impl Server {
         }
     }
 
-    /// Runs a statement that takes no format, and reads its answer as tab-separated text.
+    /// Runs a statement that does not accept a format, and reads its answer as tab-separated text.
     ///
     /// # Errors
     /// As [`Server::rows`].
@@ -374,7 +377,7 @@ impl Server {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Runs a statement that answers no rows.
+    /// Runs a statement that returns no rows.
     ///
     /// # Errors
     /// If the server does not answer in time, or refuses.
@@ -384,7 +387,7 @@ impl Server {
         self.wait(request, async move { client.query_raw(&sql).execute().await })
     }
 
-    fn client_for(&self, request: &Request<'_>, neutral: &[neutral::Setting]) -> clickhouse::Client {
+    fn client_for(&self, request: &Request<'_>, neutral: &[neutral::NeutralSetting]) -> clickhouse::Client {
         let mut client = self.client.clone();
         let own = request.settings.iter().map(|(name, value)| (*name, value));
         for (name, value) in neutral.iter().map(|(name, value)| (*name, value)).chain(own) {
@@ -436,6 +439,7 @@ impl Server {
             Some(number) if code::AUTHENTICATION.contains(&number) => ServerError::Authentication {
                 url,
                 user: self.options.user.clone().unwrap_or_else(|| "default".to_owned()),
+                has_password: self.options.password.is_some(),
                 message,
             },
             Some(number) => ServerError::Exception { code: number, query: request.name(), message },
@@ -444,12 +448,12 @@ impl Server {
     }
 }
 
-fn asked<'a>(sql: &'a str, asking: Asking<'a>) -> Request<'a> {
+pub(super) fn asked<'a>(sql: &'a str, asking: Asking<'a>) -> Request<'a> {
     let Asking { settings, deadline, interruptible } = asking;
     Request { sql, settings, query_id: None, deadline, interruptible, label: None }
 }
 
-/// Asks until what is read has no fewer rows than were counted before or after it.
+/// Retries until at least as many rows are read as were counted before or after.
 fn whole<T>(
     table: &str,
     mut read: impl FnMut() -> Result<(T, u64), ServerError>,
@@ -470,7 +474,7 @@ fn whole<T>(
         }
         tracing::debug!(table, rows, count = after, "a list is shorter than its count");
         (before, last) = (after, Some((rows, after)));
-        // Longer each time: what comes and goes at one pace is met at another moment.
+        // Longer each time, so that rows that come and go at a regular pace are read at another moment.
         std::thread::sleep(PAUSE * listings.min(4));
     }
 }
@@ -513,7 +517,7 @@ mod tests {
     use super::{beginning, exception_code, whole};
     use crate::server::error::ServerError;
 
-    /// Reads lists of these lengths, and these counts; the last of each again and again.
+    /// Reads lists of these lengths, and these counts; the last of each is repeated.
     fn listed(rows: &[u64], counts: &[u64]) -> Result<u64, ServerError> {
         let (asked, counted) = (Cell::new(0), Cell::new(0));
         let next = |values: &[u64], at: &Cell<usize>| {
@@ -527,12 +531,12 @@ mod tests {
     #[test]
     fn a_list_that_only_moves_is_no_short_one() {
         assert_eq!(listed(&[8], &[8]).expect("whole"), 1);
-        // A part was made after the list, or merged away.
+        // A part was created after the list, or merged away.
         assert_eq!(listed(&[8, 9], &[9]).expect("whole"), 2);
         assert_eq!(listed(&[8], &[7]).expect("whole"), 1);
-        // Parts come all the time: each list has what was counted before it.
+        // New parts appear all the time: each list has as many as were counted before it.
         assert_eq!(listed(&[8, 9, 10], &[9, 11, 13]).expect("whole"), 2);
-        // They come and go.
+        // Parts appear and vanish.
         assert_eq!(listed(&[5, 6, 7], &[9, 9, 7]).expect("whole"), 3);
     }
 

@@ -1,4 +1,4 @@
-//! What a statement that does not end may be waiting for.
+//! The reasons for which a statement that does not end may be waiting.
 
 use serde::Deserialize;
 
@@ -18,13 +18,13 @@ struct QueryRow {
 }
 
 #[derive(Deserialize)]
-struct MutationRow {
+struct FailedMutationRow {
     mutation_id: String,
     latest_fail_reason: String,
 }
 
 #[derive(Deserialize)]
-struct QueueRow {
+struct DdlQueueRow {
     entry: String,
     host: String,
     status: String,
@@ -38,20 +38,20 @@ struct TraceRow {
     depth: u64,
 }
 
-/// More than this many of one kind are counted, not told.
+/// More than this many of one kind are counted, not listed.
 const TOLD: usize = 5;
 
-/// Says what a freeze of this table may be waiting for: other statements that speak of the table, their users and
-/// ages; mutations that are not done; DDL that is queued for the cluster; where the freeze itself stands, on servers
-/// that tell.
+/// Lists what a freeze of this table may be waiting for: other statements that refer to the table, their users and
+/// ages; mutations that are not done; DDL that is queued for the cluster; and where the freeze itself stands, if the
+/// server shows that.
 ///
-/// A server tells what it can: what it refuses to say is left out.
+/// Information that the server refuses to give is left out.
 #[must_use]
 pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let queries: Vec<QueryRow> = ask(server, &sql::queries_on(table, name), &[]).unwrap_or_default();
     tell(&mut lines, &queries, describe);
-    let mutations: Vec<MutationRow> =
+    let mutations: Vec<FailedMutationRow> =
         ask(server, &sql::unfinished_mutations(server.features(), table), &[]).unwrap_or_default();
     tell(&mut lines, &mutations, |mutation| {
         let reason = match one_line(&mutation.latest_fail_reason) {
@@ -61,7 +61,7 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
         format!("mutation {} is not done{reason}", mutation.mutation_id)
     });
     if server.features().has_table("distributed_ddl_queue") {
-        let queued: Vec<QueueRow> = ask(server, &sql::queued_ddl(table), &[]).unwrap_or_default();
+        let queued: Vec<DdlQueueRow> = ask(server, &sql::queued_ddl(table), &[]).unwrap_or_default();
         tell(&mut lines, &queued, |ddl| format!("{} is {} on {}", ddl.entry, ddl.status, ddl.host));
     }
     if server.features().has_table("stack_trace") {
@@ -75,7 +75,7 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
     lines
 }
 
-/// Says which statements run on the server, the longest first.
+/// Lists the statements that run on the server, the longest-running first.
 #[must_use]
 pub fn runs(server: &Server) -> Vec<String> {
     let mut lines = Vec::new();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::chsnap_command::Run;
-use crate::support::Lab;
+use crate::cli::support::Lab;
 
 /// A repository, and somewhere to configure it.
 struct Configured {
@@ -154,7 +154,8 @@ fn config_check_opens_the_files_that_are_named_and_says_what_it_read() {
     assert!(run.stderr.contains(&format!("{}:2: password_file cannot be read", file.display())), "{}", run.stderr);
     configured.system("config.toml", "[profile.a]\n[profile.a.create]\nfreeze = \"all\"\n");
     let run = configured.run(0, &[], &["config", "check"]);
-    assert_eq!(run.stdout, format!("{} can be used\nprofiles: a\n", file.display()));
+    let note = "note: profile a: no [prune]: nothing is ever removed\n";
+    assert_eq!(run.stdout, format!("{} can be used\nprofiles: a\n{note}", file.display()));
     let shown = configured.run(0, &[], &["config", "show", "--origin", "--profile", "a"]).stdout;
     assert!(shown.contains("[create]") && shown.contains(&format!("{}:3", file.display())), "{shown}");
 }
@@ -191,4 +192,113 @@ fn an_address_with_a_secret_or_a_setting_in_it_is_refused_and_shown_nowhere() {
     }
     let stored = crate::tree::tree(&configured.lab.repo());
     assert!(!format!("{stored:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_first_configuration_has_what_was_given_and_overwrites_nothing() {
+    let configured = Configured::new();
+    let repo = configured.lab.repo().display().to_string();
+    let file = configured.lab.repo().with_extension("etc").join("config.toml");
+    let environment =
+        [("CHSNAP_REPO", repo.as_str()), ("CHSNAP_URL", "http://ch:8123"), ("CHSNAP_PASSWORD", "hunter2")];
+    let arguments =
+        ["config", "init", "--user", "snap \"x\"", "--jobs", "3", "--path-map", "/a=/b,/c=/d", "--lock-wait", "1h"];
+    let run =
+        configured.run(0, &environment, &[&arguments[..], &["--output", file.to_str().expect("a path")]].concat());
+    assert!(run.stdout.starts_with(&format!("wrote {}\n", file.display())), "{}", run.stdout);
+    assert!(run.stdout.contains("CHSNAP_PASSWORD is not in it"), "{}", run.stdout);
+    assert!(run.stdout.contains("next: chsnap config check, chsnap init, chsnap doctor, chsnap systemd\n"));
+    let text = fs::read_to_string(&file).expect("a file");
+    assert!(!text.contains("hunter2"));
+    assert!(text.lines().filter(|line| line.starts_with('#')).count() > 10, "it explains itself: {text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).expect("it is there").permissions());
+    assert_eq!(mode & 0o777, 0o640);
+    let run = configured.run(0, &[], &["config", "check"]);
+    assert_eq!(run.stdout, format!("{} can be used\n", file.display()));
+    for (key, value) in [
+        ("repo", repo.as_str()),
+        ("url", "http://ch:8123"),
+        ("user", "snap \"x\""),
+        ("jobs", "3"),
+        ("lock_wait", "1h"),
+        ("path_map", "/a=/b"),
+    ] {
+        let (found, origin) = configured.setting(&[], &[], key);
+        assert!(found == value && origin.starts_with(&format!("{}:", file.display())), "{key}: {found} of {origin}");
+    }
+    let before = fs::read_to_string(&file).expect("a file");
+    let path = file.display().to_string();
+    for arguments in [&["config", "init", "--output", &path][..], &["--config", &path, "config", "init"]] {
+        let run = configured.run(2, &[("CHSNAP_REPO", "/other")], arguments);
+        assert!(run.stderr.contains("is there already, and is not overwritten"), "{}", run.stderr);
+    }
+    assert_eq!(fs::read_to_string(&file).expect("a file"), before);
+    // Without anything it is what the packages bring, and --config names a file that is not there yet.
+    let shown = configured.run(0, &[], &["config", "init", "--output", "-"]).stdout;
+    assert_eq!(shown, include_str!("../../packaging/config.toml"));
+    let new = configured.lab.path().join("new/chsnap.toml").display().to_string();
+    configured.run(0, &[], &["--config", &new, "config", "init"]);
+    configured.run(0, &[], &["--config", &new, "config", "check"]);
+}
+
+#[test]
+fn what_a_night_could_not_use_is_refused_by_the_check() {
+    let configured = Configured::new();
+    let file = configured.system(
+        "config.toml",
+        "repo = \"backup/chsnap\"\n[run]\nping = \"hc.example.com/secret\"\nping_failure = \"https://\"\n[profile.x]\nrepo = \"./y\"\npassword_file = \"secret\"\n",
+    );
+    let run = configured.run(2, &[], &["config", "check"]);
+    for (line, message) in [
+        (1, "repo is \"backup/chsnap\""),
+        (3, "ping is no address: it begins with neither http:// nor https://"),
+        (4, "ping_failure is no address"),
+        (6, "repo is \"./y\""),
+        (7, "password_file is \"secret\""),
+    ] {
+        assert!(run.stderr.contains(&format!("{}:{line}: {message}", file.display())), "{message}: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("com/secret"), "{}", run.stderr);
+    let run =
+        configured.run(2, &[("CHSNAP_REPO", "/nowhere")], &["--config", "/dev/null", "run", "--ping", "x/secret"]);
+    assert!(run.stderr.contains("--ping is no address") && !run.stderr.contains("secret"), "{}", run.stderr);
+    configured.system("config.toml", "repo = \"/r\"\n[prune]\nmin_keep = 3\n");
+    let run = configured.run(0, &[], &["config", "check"]);
+    assert!(run.stdout.contains("note: no [prune]: nothing is ever removed"), "floors alone: {}", run.stdout);
+    let run = configured.run(0, &[], &["--json", "config", "check"]);
+    assert!(run.stdout.contains("\"notes\":[\"no [prune]: nothing is ever removed\"]"), "{}", run.stdout);
+    configured.system("config.toml", "repo = \"/r\"\n[prune]\nkeep_daily = 3\n");
+    assert!(!configured.run(0, &[], &["config", "check"]).stdout.contains("note"));
+}
+
+#[test]
+fn every_value_in_force_is_shown_with_its_origin() {
+    let configured = Configured::new();
+    let file = configured.system("config.toml", "[prune]\nkeep_daily = 3\n[create]\nexclude = [\"a.*\"]\n");
+    let run = configured.run(0, &[], &["--json", "config", "show"]);
+    let shown: serde_json::Value = serde_json::from_str(&run.stdout).expect("a document");
+    let rows = shown["settings"].as_array().expect("settings");
+    let row = |section: &str, key: &str| {
+        let row = rows.iter().find(|row| row["section"] == section && row["key"] == key);
+        let row = row.unwrap_or_else(|| panic!("{section} {key}"));
+        (row["values"][0].as_str().expect("a text").to_owned(), row["origin"].as_str().expect("a text").to_owned())
+    };
+    let built_in = |value: &str| (value.to_owned(), "built in".to_owned());
+    assert_eq!(row("create", "freeze"), built_in("changed"));
+    assert_eq!(row("create", "digest"), built_in("false"));
+    assert_eq!(row("run", "verify_slices"), built_in("30"));
+    assert_eq!(row("prune", "max_share"), built_in("50"));
+    assert_eq!(row("create", "exclude"), ("a.*".to_owned(), format!("{}:4", file.display())));
+    for section in ["prune", "simulate", "usage", "report"] {
+        assert_eq!(row(section, "keep_daily"), ("3".to_owned(), format!("{}:2", file.display())), "{section}");
+    }
+    assert_eq!(row("", "password"), ("none".to_owned(), "built in".to_owned()));
+    let secret = configured.run(0, &[("CHSNAP_PASSWORD", "hunter2")], &["config", "show"]).stdout;
+    let line = secret.lines().find(|line| line.starts_with("password ")).expect("a line");
+    assert!(
+        line.contains(" set ") && line.contains("environment CHSNAP_PASSWORD") && !secret.contains("hunter2"),
+        "{secret}"
+    );
+    let text = configured.run(0, &[], &["config", "show"]).stdout;
+    assert!(text.contains("ORIGIN") && text.contains("[run]") && text.contains("built in"), "{text}");
 }

@@ -7,7 +7,7 @@ use chsnap::model::{Fingerprint, PartName, PartitionId};
 use chsnap::repo::PartRecord;
 use serde_json::{Value, json};
 
-use crate::support::{Lab, ids, manifest, part_record, time};
+use crate::cli::support::{Lab, ids, manifest, part_record, time};
 
 /// Makes a snapshot of the table `shop.orders` with these parts, each of ten rows, and a number for what it holds.
 fn snapshot(lab: &Lab, sequence: u64, parts: &[(&str, u8)], definition: &str) -> String {
@@ -88,10 +88,10 @@ fn parts_rows_bytes_and_definitions_are_compared() {
     assert_eq!(
         table["partitions"][0]["parts"],
         json!([
-            {"part": "a_1_1_0", "change": "merged", "into": "a_1_2_1", "rows": 10, "bytes": 100},
-            {"part": "a_1_2_1", "change": "added", "from": ["a_1_1_0", "a_2_2_0"], "rows": 10, "bytes": 100},
-            {"part": "a_2_2_0", "change": "merged", "into": "a_1_2_1", "rows": 10, "bytes": 100},
-            {"part": "a_3_3_0", "change": "added", "rows": 10, "bytes": 100},
+            {"part": "a_1_1_0", "change": "merged", "into": "a_1_2_1", "from": [], "rows": 10, "bytes": 100},
+            {"part": "a_1_2_1", "change": "added", "into": null, "from": ["a_1_1_0", "a_2_2_0"], "rows": 10, "bytes": 100},
+            {"part": "a_2_2_0", "change": "merged", "into": "a_1_2_1", "from": [], "rows": 10, "bytes": 100},
+            {"part": "a_3_3_0", "change": "added", "into": null, "from": [], "rows": 10, "bytes": 100},
         ])
     );
     assert_eq!(table["partitions"][3]["parts"], json!([]));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
-use crate::support::{Lab, PART, ids, names, tree};
+use crate::cli::support::{Lab, PART, ids, names, tree};
 
 #[test]
 fn gc_empties_the_trash_and_says_what_it_unlinked() {

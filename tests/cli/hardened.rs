@@ -1,7 +1,7 @@
 //! Cases that were wrong once: paths through links, clocks set back, text from elsewhere, full disks.
 use crate::chsnap_command::Chsnap;
-use crate::lock::waiting_gc;
-use crate::support::{Lab, ids, names, time};
+use crate::cli::lock::waiting_gc;
+use crate::cli::support::{Lab, ids, names, time};
 use chsnap::ops;
 use chsnap::plan::SnapshotReference;
 use std::ffi::OsStr;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, names};
+use crate::cli::support::{Lab, names};
 
 /// How long a holder may be silent here.
 const SILENCE: f64 = 1.2;
@@ -165,7 +165,7 @@ fn a_lock_that_is_broken_by_force_is_lost_to_its_holder_and_what_it_was_building
 #[test]
 fn a_holder_of_this_host_that_was_killed_is_taken_over_at_once_and_the_journal_says_so() {
     let (lab, nights) = Lab::with_nights(2);
-    let (mut child, _server) = crate::lock::waiting_gc(&lab);
+    let (mut child, _server) = crate::cli::lock::waiting_gc(&lab);
     assert_eq!(lab.chsnap().json(0, &["unlock"])["holder"]["is"], "runs");
     child.kill().expect("killed");
     child.wait().expect("it has ended");
@@ -187,7 +187,11 @@ fn a_process_that_loses_the_lock_stops_before_it_changes_anything() {
         fs::rename(dir.join(&stolen), dir.join("free.1000000")).expect("taken away");
         let id = nights[0].parse().expect("an id");
         let error = locked
-            .remove_snapshots(&[id], &chsnap::repo::Removal::default(), crate::support::time("2026-12-01T00:00:00Z"))
+            .remove_snapshots(
+                &[id],
+                &chsnap::repo::Removal::default(),
+                crate::cli::support::time("2026-12-01T00:00:00Z"),
+            )
             .expect_err("it is lost");
         assert!(error.to_string().contains("taken over"), "{error}");
     });

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::support::{Lab, names};
+use crate::cli::support::{Lab, names};
 
 fn index(lab: &Lab) -> PathBuf {
     lab.repo().join("index.sqlite")
@@ -221,7 +221,7 @@ fn many_readers_at_once_make_one_index() {
         .collect();
     for reader in readers {
         let document = reader.join().expect("no reader panics");
-        assert_eq!(crate::support::ids(&document["snapshots"], "id"), nights);
+        assert_eq!(crate::cli::support::ids(&document["snapshots"], "id"), nights);
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::support::{Lab, names};
+use crate::cli::support::{Lab, names};
 
 fn mode(path: &Path) -> u32 {
     path.symlink_metadata().expect("it is there").permissions().mode() & 0o7777

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chsnap::repo::ShadowPlace;
 use serde_json::{Value, json};
 
-use crate::support::{Lab, ids, names, time, tree};
+use crate::cli::support::{Lab, ids, names, time, tree};
 
 const ID: &str = "2026-12-01T020000Z";
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chsnap::repo::ShadowPlace;
 
-use crate::support::{Lab, names, time};
+use crate::cli::support::{Lab, names, time};
 
 /// The lock file, locked as another process would.
 fn hold(lab: &Lab, text: &str) -> File {

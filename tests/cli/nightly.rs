@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::chsnap_command::{Chsnap, Run};
+use crate::cli::support::{Lab, names};
 use crate::freezer::{Freezer, SLOW};
-use crate::support::{Lab, names};
 use crate::tls::tls;
 
 /// A server, a repository and a configuration.
@@ -169,8 +169,242 @@ fn a_hook_that_hangs_is_ended_with_all_that_it_started() {
     assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }
 
+#[test]
+fn a_signal_ends_the_first_hook_at_once() {
+    let night = Night::new("[run]\nbefore = 'echo $$ > $D/pid; sleep 300'\n");
+    let config = night.path("config.toml").display().to_string();
+    let mut running =
+        night.chsnap.command(&["--config", &config, "--progress", "none", "run"]).spawn().expect("it starts");
+    let pid = night.path("pid");
+    let begun = Instant::now();
+    while !pid.exists() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let begun = Instant::now();
+    let sent = std::process::Command::new("kill").arg(running.id().to_string()).status().expect("kill runs");
+    assert!(sent.success());
+    let ended = running.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(143));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let state = fs::read_to_string(format!("/proc/{}/stat", fs::read_to_string(pid).expect("a pid").trim()));
+    assert!(state.is_err() || state.is_ok_and(|state| state.contains(") Z ")));
+}
+
+/// However much there is to say: the variable is cut, and a file has all of it.
+#[test]
+fn the_last_hook_starts_however_long_the_warnings_are() {
+    let night = Night::new(
+        "[run]\nverify_slices = 0\nafter = 'cp \"$CHSNAP_RUN_WARNINGS_FILE\" $D/warnings; cp \"$CHSNAP_RUN_SUMMARY_FILE\" $D/summary; \
+         printf %s \"$CHSNAP_RUN_WARNINGS\" > $D/cut; ls -l \"$CHSNAP_RUN_WARNINGS_FILE\" > $D/mode; \
+         echo \"$CHSNAP_RUN_WARNINGS_FILE\" > $D/path'\n",
+    );
+    let data = night.path("ch").display().to_string();
+    let row = |name: &str, engine: &str, definition: &str| {
+        serde_json::json!({
+            "database": "d", "name": name, "engine": engine, "uuid": "", "storage_policy": "", "has_own_data": 1,
+            "metadata_path": format!("{data}/metadata/d/{name}.sql"), "create_table_query": definition,
+            "data_paths": [format!("{data}/data/d/{name}/")],
+        })
+    };
+    let map = "CREATE TABLE d.map (k UInt8) ENGINE = KeeperMap('/x') PRIMARY KEY k";
+    let mut rows = vec![row("events", "MergeTree", "CREATE TABLE d.events (k UInt8)")];
+    rows.extend((0..3000).map(|number| row(&format!("{}{number}", "m".repeat(100)), "KeeperMap", map)));
+    night.freezer.lie("tables", rows);
+    let summary = night.summary(3, &["run"]);
+    let warnings = summary["warnings"].as_array().expect("warnings");
+    assert!(
+        warnings.len() >= 3000 && warnings.iter().all(|text| !text.to_string().contains("hook")),
+        "{}",
+        warnings.len()
+    );
+    let read = |name: &str| fs::read_to_string(night.path(name)).expect("the hook ran");
+    let all = read("warnings");
+    assert!(all.len() > 256 << 10, "longer than any variable can be");
+    assert_eq!(all.lines().map(Value::from).collect::<Vec<_>>(), *warnings);
+    let cut = read("cut");
+    assert!(cut.len() < 16 << 10 && cut.contains("… and "), "{}", cut.len());
+    let told: Value = serde_json::from_str(&read("summary")).expect("a document");
+    assert_eq!((&told["schema"], &told["snapshot"]), (&"chsnap.run.v1".into(), &summary["snapshot"]));
+    assert!(read("mode").starts_with("-rw-------"));
+    assert!(!Path::new(read("path").trim()).exists(), "the files go with the run");
+}
+
+#[test]
+fn a_refused_prune_reaches_the_hook_and_the_watcher_with_its_reason_and_the_command() {
+    let (url, asked) = listener();
+    let night = Night::new(&format!(
+        "[run]\nverify_slices = 0\nping = \"{url}/id\"\nafter = 'env | grep ^CHSNAP_RUN_ > $D/after'\n[prune]\nkeep_last = 1\n"
+    ));
+    for _ in 0..5 {
+        night.chsnap.expect(0, &["create"]);
+    }
+    let summary = night.summary(13, &["run"]);
+    let hint = summary["hint"].as_str().expect("a hint");
+    assert!(hint.contains(" prune --yes-really applies the plan once"), "{hint}");
+    let after = fs::read_to_string(night.path("after")).expect("the hook ran");
+    assert!(after.contains("CHSNAP_RUN_ERROR=prune: refused, nothing was removed: 5 of 6 snapshots"), "{after}");
+    assert!(
+        after.contains(&format!("CHSNAP_RUN_HINT={hint}\n")) && after.contains("CHSNAP_RUN_STATE=failure"),
+        "{after}"
+    );
+    let asked = asked.lock().expect("no panic").clone();
+    assert_eq!(asked, ["/id/start", "/id/fail"]);
+}
+
+/// The text of the failure is posted; what takes no text gets the address as before.
+#[test]
+fn a_watcher_reads_what_failed_and_one_that_takes_no_text_is_asked_all_the_same() {
+    for (answer, requests) in [("200 OK", 1), ("405 Method Not Allowed", 2)] {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", socket.local_addr().expect("an address"));
+        let heard = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            for number in 0..requests {
+                let (mut stream, _) = socket.accept().expect("a connection");
+                let mut request = Vec::new();
+                let mut piece = [0; 4096];
+                let is_whole = |request: &[u8]| {
+                    let text = String::from_utf8_lossy(request).to_lowercase();
+                    let Some((fields, body)) = text.split_once("\r\n\r\n") else { return false };
+                    let length = fields.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                    body.len() >= length.unwrap_or(0)
+                };
+                while !is_whole(&request) {
+                    let read = stream.read(&mut piece).expect("a request");
+                    request.extend_from_slice(&piece[..read]);
+                }
+                let answer = if number == 0 { answer } else { "200 OK" };
+                let text = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(text.as_bytes()).expect("an answer");
+                heard.push(String::from_utf8_lossy(&request).into_owned());
+            }
+            heard
+        });
+        let night = Night::new(&format!("[run]\nping_failure = \"{url}/alarm\"\nbefore = \"exit 7\"\n"));
+        let run = night.run(1, &["run"]);
+        assert!(!run.stderr.contains("ping address"), "{}", run.stderr);
+        let heard = heard.join().expect("it listens");
+        assert!(heard[0].starts_with("POST /alarm ") && heard[0].contains("before: the hook"), "{heard:?}");
+        assert!(heard.get(1).is_none_or(|second| second.starts_with("GET /alarm ")), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_configuration_a_password_or_a_hook_that_others_may_write_is_refused_with_the_remedy() {
+    let night = Night::new("");
+    let config = night.path("config.toml");
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    set(&config, 0o666);
+    for command in [&["run"][..], &["list"], &["create"], &["config", "check"], &["config", "show"], &["doctor"]] {
+        let run = night.run(2, command);
+        assert!(
+            run.stderr.contains("someone else may change it") && run.stderr.contains("mode 0666"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains(&format!("chmod go-w {}", config.display())), "{}", run.stderr);
+    }
+    assert!(night.run(3, &["monitor"]).stdout.contains("someone else may change it"));
+    set(&config, 0o644);
+    set(night.folder.path(), 0o777);
+    assert!(night.run(2, &["list"]).stderr.contains("others can replace it"));
+    set(night.folder.path(), 0o755);
+    let password = night.path("password");
+    fs::write(&password, "hunter2\n").expect("a file");
+    set(&password, 0o602);
+    let run = night.run(2, &["create", "--password-file", &password.display().to_string()]);
+    assert!(run.stderr.contains("the password file") && !run.stderr.contains("hunter2"), "{}", run.stderr);
+    set(&password, 0o600);
+    night.run(0, &["create", "--password-file", &password.display().to_string()]);
+    let hook = night.path("hook");
+    fs::write(&hook, "#!/bin/sh\ntouch \"$(dirname \"$0\")/was-run\"\n").expect("a file");
+    set(&hook, 0o775);
+    for phase in ["before", "after"] {
+        night.configure(&format!("[run]\n{phase} = \"$D/hook\"\n"));
+        let summary = night.summary(2, &["run"]);
+        assert_eq!(states(&summary), [(phase.to_owned(), "failed".to_owned())]);
+        assert!(summary["steps"][0]["hint"].as_str().expect("a hint").contains("chmod go-w "), "{summary}");
+        assert!(!night.path("was-run").exists());
+        night.run(2, &["config", "check"]);
+    }
+    set(&hook, 0o755);
+    night.run(0, &["run"]);
+    assert!(night.path("was-run").exists());
+}
+
+/// Which file such a program is shows only when the shell runs it, so that it could be anyone's.
+#[test]
+fn a_hook_whose_program_is_not_named_by_a_plain_absolute_path_is_not_run() {
+    let night = Night::new("");
+    let folder = night.path("ow");
+    fs::create_dir(&folder).expect("a directory");
+    for name in ["h.sh", "hx.sh"] {
+        let hook = folder.join(name);
+        fs::write(&hook, "#!/bin/sh\ntouch \"$(dirname \"$0\")/was-run\"\n").expect("a file");
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o777)).expect("a mode");
+    }
+    for phase in ["before", "after"] {
+        for line in [
+            "ow/h.sh",
+            "cd $D/ow && ./h.sh",
+            "D=$D/ow; $X/h.sh",
+            "$D/ow/h\\.sh",
+            "h\\.sh",
+            "cd $D/ow; sh h.sh",
+            "`echo $D`/ow/h.sh",
+            "echo \"$(cd $D/ow; ./h.sh)\"",
+            "sh -c 'cd $D/ow; ./h.sh'",
+            "$D/ow/h*.sh",
+        ] {
+            night.configure(&format!("[run]\n{phase} = '''{line}'''\n"));
+            let summary = night.summary(2, &["run"]);
+            assert_eq!(states(&summary), [(phase.to_owned(), "failed".to_owned())], "{line}");
+            assert!(summary["steps"][0]["hint"].as_str().expect("a hint").contains("absolute path"), "{summary}");
+            for command in [&["config", "check"][..], &["doctor"]] {
+                let run = night.run(2, command);
+                assert!(run.stderr.contains("write the absolute path"), "{line}: {}", run.stderr);
+            }
+        }
+    }
+    assert!(!folder.join("was-run").exists());
+    let hook = format!("cd / && {}", night.path("good").display());
+    fs::write(night.path("good"), "#!/bin/sh\necho well > \"$(dirname \"$0\")/was-good\"\n").expect("a file");
+    fs::set_permissions(night.path("good"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    night.configure(&format!("[run]\nafter = '{hook} \"$CHSNAP_RUN_STATE\" ./x && true'\n"));
+    night.run(0, &["run"]);
+    assert!(night.path("was-good").exists());
+}
+
+/// Who may rename a directory above decides what stands below it.
+#[test]
+fn a_configuration_below_a_directory_that_others_may_write_is_refused() {
+    let night = Night::new("");
+    let below = night.path("open/a/b");
+    fs::create_dir_all(&below).expect("directories");
+    let config = below.join("config.toml");
+    fs::write(&config, "").expect("a file");
+    let config = config.to_str().expect("a path");
+    let set = |mode| fs::set_permissions(night.path("open"), fs::Permissions::from_mode(mode)).expect("a mode");
+    for (code, mode) in [(2, 0o777), (0, 0o1777), (0, 0o755)] {
+        set(mode);
+        let run = night.chsnap.expect(code, &["--config", config, "config", "check"]);
+        if code == 2 {
+            let remedy = format!("chmod go-w {} lets", night.path("open").display());
+            assert!(run.stderr.contains(&remedy) && run.stderr.contains("others can replace it"), "{}", run.stderr);
+        }
+    }
+}
+
 /// Listens for pings and keeps the paths that were asked for.
 fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
+    web(|line| line.split(' ').nth(1).expect("a path").to_owned(), |_| "200 OK".to_owned())
+}
+
+/// Answers each request line with a status and further headers, and keeps of it what `kept` makes of it.
+fn web(
+    kept: fn(&str) -> String,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", socket.local_addr().expect("an address"));
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -185,13 +419,75 @@ fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
                 request.extend_from_slice(&piece[..read]);
             }
             let line = String::from_utf8_lossy(&request).lines().next().expect("a line").to_owned();
-            keep.lock().expect("no panic").push(line.split(' ').nth(1).expect("a path").to_owned());
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK")
-                .expect("an answer");
+            keep.lock().expect("no panic").push(kept(&line));
+            let answer = format!("HTTP/1.1 {}\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK", answer(&line));
+            stream.write_all(answer.as_bytes()).expect("an answer");
         }
     });
     (url, asked)
+}
+
+/// Method and target of a request line.
+fn method_and_target(line: &str) -> String {
+    line.trim_end_matches(" HTTP/1.1").to_owned()
+}
+
+#[test]
+fn a_ping_follows_redirects_and_posts_again_only_where_it_is_asked_to() {
+    let (url, asked) = web(method_and_target, |line| {
+        let leads_to = |status: &str, path: &str| format!("{status} Elsewhere\r\nlocation: {path}");
+        match line.split(' ').nth(1).expect("a path") {
+            "/moved" => leads_to("302", "there?key=1"),
+            "/kept" => leads_to("307", "/there"),
+            "/round" => leads_to("301", "/round"),
+            "/picky" if line.starts_with("POST") => "405 Method Not Allowed".to_owned(),
+            _ => "204 No Content".to_owned(),
+        }
+    });
+    let night = Night::new("");
+    let pings = |path: &str, code: i32, line: &str| {
+        night.configure(&format!(
+            "[run]\nping_start = \"{url}/x\"\nping_failure = \"{url}{path}\"\nbefore = \"false\"\n"
+        ));
+        let run = night.run(code, &["run"]);
+        assert!(!run.stderr.contains(&url), "{}", run.stderr);
+        assert!(run.stderr.contains(line), "{line}: {}", run.stderr);
+        std::mem::take(&mut *asked.lock().expect("no panic"))
+    };
+    assert_eq!(pings("/moved", 1, ""), ["GET /x", "POST /moved", "GET /there?key=1"]);
+    assert_eq!(pings("/kept", 1, ""), ["GET /x", "POST /kept", "POST /there"]);
+    assert_eq!(pings("/picky", 1, ""), ["GET /x", "POST /picky", "GET /picky"]);
+    let round = pings("/round", 1, "there were more than 10 redirects");
+    assert_eq!(round.len(), 1 + 3 * 11, "{round:?}");
+    assert_eq!(round[..3], ["GET /x", "POST /round", "GET /round"]);
+}
+
+#[test]
+fn a_ping_goes_through_the_proxy_of_the_environment() {
+    let (proxy, asked) = web(method_and_target, |line| {
+        let is_tunnel = line.starts_with("CONNECT");
+        if is_tunnel { "407 Proxy Authentication Required" } else { "200 OK" }.to_owned()
+    });
+    let (direct, seen) = listener();
+    let mut night = Night::new("");
+    for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        night.chsnap = night.chsnap.clone().env(variable, &proxy);
+    }
+    for variable in ["no_proxy", "NO_PROXY"] {
+        night.chsnap = night.chsnap.clone().env(variable, "127.0.0.1");
+    }
+    night.configure("[run]\nping_success = \"http://watcher.invalid/id?a=b\"\n");
+    night.run(0, &["run"]);
+    assert_eq!(std::mem::take(&mut *asked.lock().expect("no panic")), ["GET http://watcher.invalid/id?a=b"]);
+    night.configure("[run]\nping_success = \"https://watcher.invalid/secret-token\"\n");
+    let run = night.run(3, &["run"]);
+    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(!run.stderr.contains("secret-token"), "{}", run.stderr);
+    assert_eq!(std::mem::take(&mut *asked.lock().expect("no panic")), ["CONNECT watcher.invalid:443"; 3]);
+    night.configure(&format!("[run]\nping_success = \"{direct}/id\"\n"));
+    night.run(0, &["run"]);
+    assert_eq!(*seen.lock().expect("no panic"), ["/id"]);
+    assert!(asked.lock().expect("no panic").is_empty());
 }
 
 #[test]
@@ -207,6 +503,39 @@ fn a_watcher_elsewhere_is_told_of_start_success_and_failure() {
     let run = night.run(3, &["run"]);
     assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
     assert!(!run.stderr.contains("secret-token") && !run.stdout.contains("secret-token"));
+}
+
+#[test]
+fn the_word_for_a_watcher_stands_behind_the_path_and_its_address_is_shown_nowhere() {
+    let (url, asked) = listener();
+    let night = Night::new(&format!("[run]\nping = \"{url}/id/?key=hunter2\"\n"));
+    night.run(0, &["run"]);
+    night.run(1, &["run", "--before", "false"]);
+    let asked = asked.lock().expect("no panic").clone();
+    assert_eq!(asked, ["/id/start?key=hunter2", "/id/?key=hunter2", "/id/start?key=hunter2", "/id/fail?key=hunter2"]);
+    for command in [&["config", "show"][..], &["--json", "config", "show"], &["run", "--help"]] {
+        let shown = night.run(0, command).stdout;
+        assert!(!shown.contains("hunter2") && !shown.contains("/id"), "{shown}");
+        assert!(command[0] == "run" || shown.contains(&format!("{url}/…")), "{shown}");
+    }
+    for bad in ["/id#hunter2", "/id?x=y#hunter2", "@user:hunter2"] {
+        let address = match bad.strip_prefix('@') {
+            Some(user) => url.replace("http://", &format!("http://{user}@")),
+            None => format!("{url}{bad}"),
+        };
+        for key in ["ping", "ping_start", "ping_success", "ping_failure"] {
+            night.configure(&format!("[run]\n{key} = \"{address}\"\n"));
+            for command in [&["config", "check"][..], &["config", "show"], &["run"]] {
+                let run = night.run(2, command);
+                assert!(run.stderr.contains(&format!("{key} is no address: it has a ")), "{}", run.stderr);
+                assert!(!run.stderr.contains("hunter2") && !run.stdout.contains("hunter2"), "{}", run.stderr);
+            }
+            night.configure("");
+            let option = format!("--{}", key.replace('_', "-"));
+            let run = night.run(2, &["run", &option, &address]);
+            assert!(run.stderr.contains(&option) && !run.stderr.contains("hunter2"), "{}", run.stderr);
+        }
+    }
 }
 
 #[test]
@@ -433,6 +762,11 @@ fn a_panic_ends_a_run_and_is_reported_like_every_failure() {
         }
         // Before the run has begun there is nothing to report.
         let Some(after) = after.filter(|_| run.code != 101) else {
+            // A ping needs no thread, but the hook is a process, which could not be started either.
+            if run.stderr.contains("the hook \"after\" failed: it does not start") {
+                assert_eq!((run.code, pings.contains(&"/x/fail".to_owned())), (1, true), "{nth}: {}", run.stderr);
+                continue;
+            }
             assert_eq!((run.code, pings.contains(&"/x/fail".to_owned())), (101, false), "{nth}: {}", run.stderr);
             continue;
         };
@@ -566,8 +900,69 @@ fn what_the_policy_lets_go_goes_after_a_good_night_and_only_then() {
 }
 
 #[test]
+fn what_was_removed_stays_in_the_trash_for_trash_keep() {
+    let night = Night::new("[run]\ntrash_keep = \"30d\"\n[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n");
+    for _ in 0..3 {
+        night.chsnap.expect(0, &["create"]);
+    }
+    let in_trash = |expected: usize| {
+        let trash: Vec<PathBuf> = names(&night.path("repo/trash")).into_iter().map(PathBuf::from).collect();
+        assert_eq!(trash.len(), expected, "{trash:?}");
+    };
+    // Each run lets one go, and the next empties nothing of it.
+    for nights in 1..=3 {
+        let summary = night.summary(0, &["run"]);
+        let emptied = &summary["steps"][1];
+        assert_eq!(emptied["step"], "gc");
+        assert_eq!(emptied["result"]["spared"].as_array().map(Vec::len), Some(nights - 1), "{summary}");
+        assert_eq!(emptied["result"]["removed"].as_array().map(Vec::len), Some(0), "{summary}");
+        in_trash(nights);
+    }
+    let oldest = names(&night.path("repo/trash"))[0].clone().into_string().expect("text");
+    assert_eq!(night.chsnap.json(0, &["undo", &oldest])["restored"], serde_json::json!([oldest]));
+    night.chsnap.expect(0, &["rm", &oldest]);
+    // As soon as it is over, and before anything else where the disk is short.
+    night.configure("[run]\ntrash_keep = \"1s\"\n[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n");
+    std::thread::sleep(Duration::from_millis(2100));
+    let summary = night.summary(0, &["run"]);
+    assert_eq!(summary["steps"][1]["result"]["removed"].as_array().map(Vec::len), Some(3), "{summary}");
+    in_trash(1);
+    night.configure(
+        "[run]\ntrash_keep = \"30d\"\nmin_free = \"7EiB\"\n[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n",
+    );
+    let summary = night.summary(3, &["run"]);
+    assert_eq!(
+        (&summary["steps"][0]["step"], &summary["steps"][0]["result"]["spared"]),
+        (&"gc".into(), &Value::Array(Vec::new()))
+    );
+    assert_eq!(summary["steps"][0]["result"]["removed"].as_array().map(Vec::len), Some(1), "{summary}");
+}
+
+#[test]
 fn simulate_shows_the_policy_of_the_nights() {
     let night = Night::new("[prune]\nkeep_daily = 5\n");
     assert!(night.run(0, &["simulate", "--days", "30"]).stdout.contains("keep 5 daily"));
     assert!(night.run(0, &["simulate", "--days", "30", "--keep-daily", "2"]).stdout.contains("keep 2 daily"));
+}
+
+#[test]
+fn a_night_copies_to_the_other_repositories_and_tells_of_one_that_fails() {
+    let night = Night::new("repo = \"$D/repo\"\n[run]\nverify_slices = 0\ncopy_to = [\"$D/second\", \"$D/third\"]\n");
+    let copies = |summary: &Value| -> Vec<String> {
+        states(summary).into_iter().filter(|(step, _)| step == "copy").map(|(_, state)| state).collect()
+    };
+    let summary = night.summary(0, &["run"]);
+    assert_eq!(copies(&summary), ["done", "done"]);
+    let id = summary["snapshot"].as_str().expect("an id").to_owned();
+    for name in ["second", "third"] {
+        assert_eq!(names(&night.path(name).join("snapshots")), [id.as_str()]);
+    }
+    // One that cannot be used is no reason not to copy to the other.
+    fs::remove_dir_all(night.path("second")).expect("removed");
+    fs::write(night.path("second"), "in the way").expect("written");
+    let summary = night.summary(1, &["run"]);
+    assert_eq!(copies(&summary), ["failed", "done"]);
+    assert_eq!(names(&night.path("third").join("snapshots")).len(), 2);
+    let text = night.run(1, &["run"]).stdout;
+    assert!(text.contains("1 snapshot to ") && text.contains("failed: "), "{text}");
 }

@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Lab, ids, names};
+use crate::chsnap_command::Chsnap;
+use crate::cli::support::{Lab, ids, names};
+use crate::freezer::Freezer;
 
 fn pinned(lab: &Lab) -> Vec<bool> {
     let document = lab.chsnap().json(0, &["list"]);
@@ -162,4 +164,48 @@ fn a_pin_needs_no_reason_and_can_last_for_a_while() {
     assert!((29 * 24..=30 * 24).contains(&days), "{until}");
     assert_eq!(document["pin"]["reason"], "");
     assert!(lab.run(2, &["create", "--until", "30d"]).stderr.contains("add --pin"));
+}
+
+#[test]
+fn a_snapshot_is_pinned_as_it_is_made_until_a_day_a_time_or_for_as_long_as_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let created = |arguments: &[&str]| {
+        let document = chsnap.json(0, &[&["create", "--pin", "year end"], arguments].concat());
+        let id = document["id"].as_str().expect("an id").to_owned();
+        let path = chsnap.repo().join("pins").join(format!("{id}.json"));
+        let pin: Value = serde_json::from_slice(&fs::read(path).expect("a pin")).expect("JSON");
+        assert_eq!(pin["reason"], "year end");
+        (id, pin["until"].as_str().map(|until| until.parse::<chrono::DateTime<chrono::Utc>>().expect("a time")))
+    };
+    let (_, until) = created(&["--until", "2199-12-31"]);
+    assert_eq!(until, Some("2200-01-01T00:00:00Z".parse().expect("the end of that day")));
+    let (_, until) = created(&["--until", "2199-12-31T18:00:00Z"]);
+    assert_eq!(until, Some("2199-12-31T18:00:00Z".parse().expect("a time")));
+    let (_, until) = created(&[]);
+    assert_eq!(until, None);
+    let before = chrono::Utc::now();
+    let (id, until) = created(&["--until", "30d"]);
+    let left = until.expect("an end") - before;
+    assert!(left >= chrono::TimeDelta::days(30) - chrono::TimeDelta::seconds(1), "{left}");
+    assert!(left < chrono::TimeDelta::days(30) + chrono::TimeDelta::minutes(5), "{left}");
+    let refused = chsnap.json(13, &["rm", &id]);
+    assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("pinned: year end")), "{refused}");
+    // One that has ended holds nothing.
+    let (short, _) = created(&["--until", "1s"]);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    chsnap.expect(0, &["rm", &short]);
+    let made = names(&chsnap.repo().join("snapshots")).len();
+    for (arguments, said) in [
+        (&["--pin", "x", "--until", "2020-01-01"][..], "a pin cannot end in the past"),
+        (&["--until", "30d"], "--until says when a pin ends, and there is none"),
+        (&["--pin", "x", "--until", "soon"], "no date, no time and no duration"),
+    ] {
+        let run = chsnap.expect(2, &[&["create"], arguments].concat());
+        assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
+    }
+    assert_eq!(names(&chsnap.repo().join("snapshots")).len(), made);
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::support::{Lab, ids};
+use crate::cli::support::{Lab, ids};
 
 #[test]
 fn an_empty_repository_lists_nothing_and_has_no_latest() {
@@ -169,7 +169,7 @@ fn foreign_names_are_warned_of_and_are_no_snapshots() {
 fn what_is_being_built_is_never_listed_nor_latest() {
     let (lab, nights) = Lab::with_nights(1);
     lab.locked(|locked| {
-        let incoming = locked.begin(crate::support::time("2026-12-01T02:00:00Z"), "http://x", Vec::new());
+        let incoming = locked.begin(crate::cli::support::time("2026-12-01T02:00:00Z"), "http://x", Vec::new());
         let incoming = incoming.expect("a snapshot begins");
         fs::copy(lab.at(&nights[0]).join("manifest.json"), incoming.dir().path().join("manifest.json"))
             .expect("a copy");

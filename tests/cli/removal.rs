@@ -5,7 +5,7 @@ use std::fs;
 use chsnap::ops;
 use chsnap::plan::SnapshotReference;
 
-use crate::support::{Lab, ids, names, time, tree};
+use crate::cli::support::{Lab, ids, names, time, tree};
 
 #[test]
 fn rm_moves_a_snapshot_to_the_trash_and_undo_brings_back_the_same_inodes() {

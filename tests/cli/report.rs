@@ -7,7 +7,7 @@ use std::process::Command;
 use chsnap::repo::Event;
 use serde_json::Value;
 
-use crate::support::Lab;
+use crate::cli::support::Lab;
 
 fn page_of(lab: &Lab, arguments: &[&str]) -> String {
     let path = lab.path().join("page.html");
@@ -34,7 +34,9 @@ fn the_page_says_first_whether_all_is_well() {
     assert!(page_of(&lab, &[]).contains("All is well. The newest snapshot is 1 h old."));
     let late = page_of(&lab, &["--warn", "30m"]);
     assert!(late.contains("class=\"verdict warning\"") && late.contains("the last night was missed"));
-    assert!(page_of(&lab, &["--warn", "10m", "--crit", "30m"]).contains("class=\"verdict bad\""));
+    assert!(late.contains("What to do next") && late.contains(" doctor"), "what to do");
+    let bad = page_of(&lab, &["--warn", "10m", "--crit", "30m"]);
+    assert!(bad.contains("class=\"verdict bad\"") && bad.contains("Act now"));
     let lab = Lab::new();
     let empty = page_of(&lab, &[]);
     assert!(empty.contains("There is no good snapshot.") && empty.contains("chsnap create"), "{empty}");
@@ -47,16 +49,31 @@ fn the_page_needs_no_other_file_and_no_network_and_can_be_listened_to() {
     for outside in ["http://", "https://", "src=", "url(", "<script", "@import", "<link"] {
         assert!(!page.contains(outside), "{outside}");
     }
-    assert!(page.starts_with("<!doctype html><html lang=\"en\">") && page.contains("name=\"viewport\""));
+    assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">") && page.contains("name=\"viewport\""));
     assert!(page.contains("prefers-color-scheme:dark"));
     // Each picture says what it shows, and a table of its figures stands below it.
     let (pictures, figures) = (page.matches("role=\"img\"").count(), page.matches("<details>").count());
     assert!(pictures >= 3 && figures >= 3, "{pictures} {figures}");
     assert_eq!(page.matches("<title id=").count(), pictures);
     assert_eq!(page.matches("<desc id=").count(), pictures);
-    for open in ["section", "table", "svg", "details", "div", "dl", "ul"] {
-        assert_eq!(page.matches(&format!("<{open}")).count(), page.matches(&format!("</{open}>")).count(), "{open}");
+    for open in ["section", "table", "svg", "details", "div", "dl", "ul", "ol", "g", "rect", "line", "polyline"] {
+        let opened = [" ", ">"].map(|end| page.matches(&format!("<{open}{end}")).count()).iter().sum::<usize>();
+        assert_eq!(opened, page.matches(&format!("</{open}>")).count(), "{open}");
     }
+    // No id stands twice: a picture for a telephone has its own.
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    // Whatever color a chart has stands in a legend, and a table that scrolls says so.
+    for class in ["new", "own", "shared", "live", "keep", "go", "pin", "none"] {
+        assert!(page.contains(&format!("class=\"k {class}\"")), "{class} is in no legend");
+    }
+    let scroll = page.matches("class=\"scroll\"").count();
+    assert_eq!(page.matches(", scrolls sideways\"").count(), scroll);
+    assert_eq!(page.matches("⇄ scrolls sideways").count(), scroll);
+    assert_eq!(page.matches("tabindex=\"0\" role=\"region\"").count(), scroll);
     for night in nights {
         assert!(page.contains(&night), "{night}");
     }
@@ -65,6 +82,66 @@ fn the_page_needs_no_other_file_and_no_network_and_can_be_listened_to() {
         "what stays, and why"
     );
     assert!(!page.contains("NaN") && !page.contains(">inf"));
+}
+
+#[test]
+fn the_title_names_host_server_and_repository_and_the_newest_month_is_first() {
+    let (lab, _) = recent(70);
+    let page = page_of(&lab, &["--keep-daily", "70"]);
+    let title = page.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).expect("a title");
+    let shown = lab.chsnap().json(0, &["show"]);
+    for part in [&shown["server"]["host_name"], &shown["server"]["version"]] {
+        assert!(title.contains(part.as_str().expect("a text")), "{title} has no {part}");
+    }
+    assert!(title.contains(lab.chsnap().repo().to_str().expect("a path")), "{title}");
+    let months: Vec<&str> = page
+        .split("<div class=\"month\"><table><caption>")
+        .skip(1)
+        .filter_map(|rest| rest.split("</caption>").next())
+        .collect();
+    let now = chrono::Utc::now() - chrono::TimeDelta::hours(1);
+    assert_eq!(months[0], now.format("%B %Y").to_string());
+    assert!(months.len() >= 3, "{months:?}");
+}
+
+#[test]
+fn the_document_has_the_figures_of_the_page() {
+    let (lab, nights) = recent(5);
+    let document = lab.chsnap().json(0, &["report", "--keep-daily", "3"]);
+    assert_eq!((&document["file"], &document["bytes"]), (&Value::Null, &Value::Null));
+    let figures = &document["figures"];
+    let rows = figures["snapshots"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(|row| row["id"].as_str().expect("an id")).collect::<Vec<_>>(), nights);
+    assert_eq!((&rows[0]["keeps"], &rows[0]["why"]), (&false.into(), &"no rule keeps it".into()));
+    assert_eq!(figures["coverage"]["never"], 5);
+    let page = page_of(&lab, &["--keep-daily", "3"]);
+    assert!(page.contains(figures["verdict"]["text"].as_str().expect("a verdict")));
+    for row in rows {
+        let wrote = humansize::format_size(row["written_bytes"].as_u64().expect("bytes"), humansize::BINARY);
+        let id = row["id"].as_str().expect("an id");
+        assert!(page.contains(&format!("{id}: wrote {wrote}")), "{id} {wrote}");
+    }
+    let usage = lab.chsnap().json(0, &["usage"]);
+    for (row, of_usage) in rows.iter().zip(usage["snapshots"].as_array().expect("rows")) {
+        assert_eq!(row["freed_bytes"], of_usage["freed_bytes"]);
+    }
+    // Neither a page nor a document was asked for.
+    lab.run(2, &["report"]);
+}
+
+#[test]
+fn a_refused_prune_and_a_freeze_of_another_tool_say_what_to_do() {
+    let (lab, _) = recent(3);
+    let refused = Event::PruneRefused { guards: vec!["it would remove 10 of 12 snapshots".to_owned()] };
+    lab.locked(|locked| locked.record(chrono::Utc::now(), &refused).expect("recorded"));
+    let page = page_of(&lab, &[]);
+    assert!(page.contains("prune was refused at") && page.contains(" prune --yes-really"), "{page}");
+    let document = lab.chsnap().json(0, &["report"]);
+    let findings = document["figures"]["verdict"]["findings"].as_array().expect("findings");
+    assert_eq!(findings[0]["kind"], "prune_refused");
+    let repository = lab.repo().display().to_string();
+    let commands = format!("chsnap --repo {repository} prune --dry-run; chsnap --repo {repository} prune --yes-really");
+    assert_eq!(findings[0]["command"], commands.as_str());
 }
 
 #[test]
@@ -93,8 +170,8 @@ fn trials_are_told_and_one_that_failed_comes_first() {
     assert!(page.contains("All is well") && page.contains("2 of 3 tables came back"), "{page}");
     tried(&nights[2], 1);
     let page = page_of(&lab, &[]);
-    assert!(page.contains("did not come back as it was") && page.contains("class=\"verdict bad\""), "{page}");
-    assert!(page.contains("FAILED: 1 of 2 tables") && page.contains(&format!("1 table of {}", nights[2])), "{page}");
+    assert!(page.contains("Trial restore failed for 1 snapshot.") && page.contains("class=\"verdict bad\""), "{page}");
+    assert!(page.contains("FAILED: 1 of 2 tables") && page.contains(&format!(" drill {}", nights[2])), "{page}");
     // The last trial of a snapshot counts.
     tried(&nights[2], 0);
     assert!(page_of(&lab, &[]).contains("All is well"));
@@ -134,13 +211,43 @@ fn browsed(page: &Path, width: u32, by_night: bool, picture: &Path) -> Option<Ve
     }
 }
 
+/// The width that the page takes in a window of this width: no more, unless something does not fit.
+fn taken_width(page: &Path, width: u32) -> u32 {
+    let text = fs::read_to_string(page).expect("the page");
+    // A page in a frame of this width: a window of a browser has a least width of its own.
+    let inner = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'").replace(
+        "</body>",
+        "<script>parent.postMessage(Math.max(document.documentElement.scrollWidth, document.body.scrollWidth), '*')\
+         </script></body>",
+    );
+    let (framed, outer) = (page.with_extension("inner.html"), page.with_extension("outer.html"));
+    fs::write(&framed, inner).expect("a file");
+    let frame = format!(
+        "<body><script>onmessage = event => {{ document.body.innerHTML = '<p id=w>' + event.data + '</p>' }}</script>\
+         <iframe width={width} height=3000 style=border:0 src='{}'></iframe>",
+        framed.file_name().expect("a name").to_string_lossy()
+    );
+    fs::write(&outer, frame).expect("a file");
+    let output = Command::new("chromium")
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
+        .args(["--virtual-time-budget=5000", "--allow-file-access-from-files"])
+        .arg(format!("--user-data-dir={}", page.with_extension("profile").display()))
+        .arg(format!("file://{}", outer.display()))
+        .output()
+        .expect("chromium");
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found = dom.split("<p id=\"w\">").nth(1).and_then(|rest| rest.split('<').next());
+    found.unwrap_or_else(|| panic!("no width: {dom}")).parse().expect("a number")
+}
+
 #[test]
-fn a_browser_draws_the_page_at_the_width_of_a_desk_and_of_a_telephone() {
-    let (lab, _) = recent(30);
+fn a_browser_draws_the_page_at_the_width_of_a_desk_a_tablet_and_a_telephone() {
+    let (lab, _) = recent(70);
     page_of(&lab, &["--keep-daily", "7", "--keep-weekly", "2"]);
     let page = lab.path().join("page.html");
     let mut pictures = Vec::new();
-    for (width, by_night) in [(1280_u32, false), (500, false), (1280, true)] {
+    // A window of Chromium has at least 500 pixels; narrower ones are measured in a frame.
+    for (width, by_night) in [(1280_u32, false), (768, false), (500, false), (1280, true)] {
         let name = format!("{width}{}.png", if by_night { "-dark" } else { "" });
         let picture = lab.path().join(&name);
         let Some(bytes) = browsed(&page, width, by_night, &picture) else { return };
@@ -150,8 +257,13 @@ fn a_browser_draws_the_page_at_the_width_of_a_desk_and_of_a_telephone() {
         assert!(bytes.len() > 30_000, "{name}: {} bytes", bytes.len());
         if let Some(keep) = std::env::var_os("CHSNAP_TEST_PICTURES") {
             fs::copy(&picture, Path::new(&keep).join(&name)).expect("kept");
+            fs::copy(&page, Path::new(&keep).join("page.html")).expect("kept");
         }
         pictures.push(bytes);
     }
-    assert!(pictures[0] != pictures[2], "by night it has other colours");
+    assert!(pictures[0] != pictures[3], "by night it has other colours");
+    for width in [1280, 768, 390] {
+        let taken = taken_width(&page, width);
+        assert!(taken <= width, "at {width} pixels it takes {taken}");
+    }
 }

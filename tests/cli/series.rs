@@ -5,7 +5,7 @@ use std::fs;
 use chsnap::repo::{Manifest, TableState};
 use serde_json::{Value, json};
 
-use crate::support::{Lab, ids};
+use crate::cli::support::{Lab, ids};
 
 fn of_table(manifest: &mut Manifest) {
     manifest.settings.include = vec!["shop.customers".to_owned()];
@@ -127,7 +127,7 @@ fn an_incomplete_snapshot_is_marked_and_pushes_no_complete_one_out() {
     let bad: Vec<String> = (3..=5).map(|number| lab.snapshot_with(&night(number), skipping)).collect();
     let listed = lab.chsnap().json(0, &["list"]);
     for id in &good {
-        assert_eq!(row(&listed, id).get("incomplete"), None);
+        assert_eq!(row(&listed, id)["incomplete"], false);
     }
     for id in &bad {
         assert_eq!(row(&listed, id)["incomplete"], true);
@@ -294,7 +294,7 @@ fn monitor_names_every_kind_of_trouble() {
         let id = nights[5].parse().expect("an id");
         let drilled =
             chsnap::repo::Event::Drilled { id, tables: 1, of_tables: 1, failed: 1, parts: 1, rows: 0, digests: 0 };
-        locked.record(crate::support::time("2026-11-20T00:00:00Z"), &drilled).expect("recorded");
+        locked.record(crate::cli::support::time("2026-11-20T00:00:00Z"), &drilled).expect("recorded");
     });
     assert_eq!(monitor(2, &[]), ["drill_failed"]);
     lab.snapshot_with("2026-11-07T02:00:00Z", skipping);

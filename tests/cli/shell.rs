@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Lab, names};
+use crate::cli::support::{Lab, names};
 
 /// What bash offers behind these words, by the script that `completions bash` prints.
 fn offered(lab: &Lab, words: &[&str]) -> Vec<String> {
@@ -89,7 +89,9 @@ fn man_writes_a_page_for_every_command() {
         let name = format!("chsnap-{command}.1");
         assert!(pages.contains(&name.clone().into()), "{name} in {pages:?}");
         let page = std::fs::read_to_string(directory.join(&name)).expect("a page");
-        assert!(page.contains(".TH ") && page.contains("Examples:"), "{name}: {page}");
+        assert!(page.contains(".TH ") && page.contains("\n.SH EXAMPLES\n"), "{name}: {page}");
+        let (_, repository) = page.split_once("\\-\\-repo\\fR \\fI<DIR>\\fR\n").expect("a global option");
+        assert!(repository.starts_with("The repository"), "{name}: {repository}");
     }
     assert!(pages.contains(&"chsnap.1".into()) && pages.contains(&"chsnap-config-show.1".into()));
     let printed = lab.run(0, &["man"]).stdout;

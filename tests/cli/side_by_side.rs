@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::chsnap_command::Chsnap;
-use crate::support::{Lab, ids};
+use crate::cli::support::{Lab, ids};
 
 fn all(lab: &Lab, code: i32, directory: &Path) -> serde_json::Value {
     lab.chsnap().json(code, &["list", "--all", directory.to_str().expect("text")])
@@ -31,7 +31,7 @@ fn the_repositories_of_several_servers_are_listed_together() {
     fs::write(export.path().join("one/snapshots/inner/chsnap.json"), "{}").expect("a file");
     symlink(export.path().join("one"), export.path().join("link")).expect("a link");
     let listed = all(&lab, 3, export.path());
-    assert_eq!(listed["schema"], "chsnap.list.v1");
+    assert_eq!(listed["schema"], "chsnap.list.v2");
     let paths = ids(&listed["repositories"], "repository");
     let path = |name: &str| export.path().join(name).to_str().expect("text").to_owned();
     assert_eq!(paths, [path("ch/two/repo"), path("one")]);

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::{DumpTotals, Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals};
+use chsnap::model::{
+    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals,
+};
 use chsnap::repo::{
-    FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState, UncoveredFiles,
+    CreateSettings, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, TableEntry, TableState,
+    UncoveredFiles,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::chsnap_command::{Chsnap, Run};
+use crate::folders::memory_folder;
 pub(crate) use crate::tree::tree;
 
 /// Where the part of every snapshot here stands in it.
@@ -30,13 +34,20 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
-        let lab = Self::without_repository();
+        Self::with_repository(Self::without_repository())
+    }
+
+    fn with_repository(lab: Self) -> Self {
         Repository::init(&lab.repo(), time("2026-11-01T00:00:00Z"), &chsnap::fs::real()).expect("a new repository");
         lab
     }
 
     pub(crate) fn without_repository() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(place: &Path) -> Self {
+        let dir = tempfile::tempdir_in(place).expect("a temporary directory");
         let chsnap = Chsnap::new(&dir.path().join("repo"));
         fs::create_dir(dir.path().join("live")).expect("a directory");
         Self { dir, chsnap, sequence: Cell::new(0) }
@@ -44,7 +55,16 @@ impl Lab {
 
     /// A repository with a snapshot a night, the oldest first.
     pub(crate) fn with_nights(count: u32) -> (Self, Vec<String>) {
-        let lab = Self::new();
+        Self::new().and_nights(count)
+    }
+
+    /// The same in memory, for tests that run commands by the hundred.
+    pub(crate) fn in_memory_with_nights(count: u32) -> (Self, Vec<String>) {
+        Self::with_repository(Self::within(&memory_folder())).and_nights(count)
+    }
+
+    fn and_nights(self, count: u32) -> (Self, Vec<String>) {
+        let lab = self;
         let ids = (1..=count).map(|night| lab.snapshot(&format!("2026-11-{night:02}T02:00:00Z"))).collect();
         (lab, ids)
     }
@@ -190,10 +210,14 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             data_path: "/var/lib/clickhouse/".to_owned(),
             host_name: "ch1".to_owned(),
             timezone: "UTC".to_owned(),
+            macros: std::collections::BTreeMap::new(),
         },
-        settings: Settings::default(),
+        settings: CreateSettings::default(),
+        imported: None,
+        moment: None,
+        copied: None,
         previous: None,
-        totals: Totals {
+        totals: SnapshotTotals {
             tables: 1,
             parts: 1,
             files: part.files,
@@ -201,32 +225,16 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             allocated_bytes: 8192,
             written_bytes: 8192,
         },
-        placed: Placed::default(),
+        placed: PlacedTotals::default(),
         dumped: DumpTotals::default(),
         databases: Vec::new(),
         tables: vec![TableEntry {
-            database: part.database.to_string(),
-            table: part.table.to_string(),
-            uuid: None,
-            engine: "MergeTree".to_owned(),
-            state: TableState::Taken,
-            reason: None,
-            definition: None,
-            definition_is_file: false,
-            storage_policy: String::new(),
             parts: 1,
             files: part.files,
             rows: 3,
             apparent_bytes: part.bytes,
             freezes: 1,
-            patch_parts: 0,
-            detached_parts: 0,
-            remote_parts: 0,
-            is_detached: false,
-            unverifiable_parts: 0,
-            unverifiable: None,
-            mutations: Vec::new(),
-            dump: None,
+            ..TableEntry::without_parts(&part.table_name(), "MergeTree", TableState::Taken)
         }],
         metadata: Vec::new(),
         warnings: Vec::new(),

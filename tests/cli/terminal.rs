@@ -5,8 +5,8 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
+use crate::cli::support::Lab;
 use crate::freezer::{Freezer, SLOW};
-use crate::support::Lab;
 
 #[test]
 fn a_closed_pipe_ends_quietly() {
@@ -79,6 +79,7 @@ fn progress_in_json_is_an_event_a_line() {
     let run = lab.chsnap().expect(0, &["--json", "--progress", "json", "gc"]);
     let events: Vec<Value> =
         run.stderr.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+    events.iter().for_each(testkit::schemas::check);
     let of = |what: &str| events.iter().filter(|event| event["event"] == what).collect::<Vec<_>>();
     assert_eq!((of("started").len(), of("finished").len(), of("note").len()), (1, 1, 1), "{events:?}");
     let finished = of("finished").remove(0);
@@ -195,6 +196,7 @@ fn tables_that_are_frozen_are_events_too() {
     let events: Vec<Value> =
         run.stderr.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
     assert!(events.iter().all(|event| event["schema"] == "chsnap.progress.v1"), "{events:?}");
+    events.iter().for_each(testkit::schemas::check);
     let of = |what: &str| events.iter().find(|event| event["event"] == what && event["item"] == "d.slow");
     let (started, finished) = (of("item_started").expect("it starts"), of("item_finished").expect("it ends"));
     assert_eq!((&started["stage"], &started["total"]["parts"]), (&"freeze".into(), &1.into()));

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chsnap::exec::{CopiedLinks, CopiedPart, CopyPartError, PartCopier};
-use chsnap::fs::{CopyMeans, Hashing, Unkept, can_keep};
+use chsnap::fs::{CopyMeans, Hashing, LostMetadata, can_keep};
 use rustix::io::Errno;
 
+use crate::copy::support::{Made, Seen, dress, make, onward, open, open_with, places, see_tree, write_checksums};
 use crate::faulty::{ERRNOS, Fault, FaultyVerbs};
-use crate::support::{Made, Seen, dress, make, onward, open, open_with, places, see_tree, write_checksums};
 
 /// A part in which every verb of a copy has something to do, but for `allocate`.
 fn make_part(part: &Path) {
@@ -49,12 +49,12 @@ fn run(from: &Path, to: &Path, verifies: bool, at: usize, fault: Fault) -> Run {
     let to = to.join("to");
     fs::create_dir(&to).expect("a directory");
     // The target's directory hands an ACL down, so that there is one to be removed.
-    let acl = crate::support::acl();
+    let acl = crate::copy::support::acl();
     if rustix::fs::setxattr(&to, "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty()).is_err() {
-        crate::support::skipped("no ACLs here");
+        crate::copy::support::skipped("no ACLs here");
     }
     let verbs = Arc::new(FaultyVerbs::new(at, fault));
-    let dir = open_with(&to, Arc::clone(&verbs) as Arc<dyn chsnap::fs::Verbs>);
+    let dir = open_with(&to, Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
     let links = CopiedLinks::new(dir.clone(), 1, 10);
     let copier = PartCopier { means: CopyMeans::new(true, None, &onward), verifies, links: &links };
     let result = copier.copy_part(&open(from), &dir, Path::new(""), "part", &|_| true);
@@ -62,7 +62,7 @@ fn run(from: &Path, to: &Path, verifies: bool, at: usize, fault: Fault) -> Run {
 }
 
 /// What a copy lacks of its source, as the answer of the copier should say it.
-fn lacking(wanted: &BTreeMap<PathBuf, Seen>, found: &BTreeMap<PathBuf, Seen>) -> Vec<(String, Unkept)> {
+fn lacking(wanted: &BTreeMap<PathBuf, Seen>, found: &BTreeMap<PathBuf, Seen>) -> Vec<(String, LostMetadata)> {
     assert_eq!(wanted.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
     let mut lacking = Vec::new();
     for (path, wanted) in wanted {
@@ -75,13 +75,13 @@ fn lacking(wanted: &BTreeMap<PathBuf, Seen>, found: &BTreeMap<PathBuf, Seen>) ->
         );
         let mut add = |unkept| lacking.push((path.display().to_string(), unkept));
         if wanted.owner != found.owner {
-            add(Unkept::Owner);
+            add(LostMetadata::Owner);
         }
         if wanted.mode != found.mode {
-            add(Unkept::Mode);
+            add(LostMetadata::Mode);
         }
         if wanted.modified != found.modified {
-            add(Unkept::Time);
+            add(LostMetadata::Time);
         }
         let names = wanted.attributes.keys().chain(found.attributes.keys());
         let mut names: Vec<_> =
@@ -89,7 +89,7 @@ fn lacking(wanted: &BTreeMap<PathBuf, Seen>, found: &BTreeMap<PathBuf, Seen>) ->
         names.sort();
         names.dedup();
         for name in names {
-            add(Unkept::Xattr(name.clone()));
+            add(LostMetadata::Xattr(name.clone()));
         }
     }
     lacking.sort();
@@ -149,7 +149,7 @@ fn a_fault_at_any_call_leaves_the_source_alone_and_is_told() {
         "close",
     ] {
         let needs_root = matches!(verb, "set_owner");
-        assert!(met_verbs.contains(verb) || needs_root && !crate::support::is_root(), "{verb} of {met_verbs:?}");
+        assert!(met_verbs.contains(verb) || needs_root && !crate::copy::support::is_root(), "{verb} of {met_verbs:?}");
     }
 }
 
@@ -160,7 +160,7 @@ fn a_disk_too_full_for_a_huge_file_is_told_before_it_is_copied() {
     let mut met_allocate = false;
     for at in 1..4 {
         let verbs = Arc::new(FaultyVerbs::new(at, Fault::Error(Errno::NOSPC)));
-        let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Verbs>);
+        let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
         let means = CopyMeans::new(false, None, &onward);
         let result = dir.copy_from(&means, &dir, "source", "target", Hashing::None);
         let error = result.expect_err("the disk is full").to_string();
@@ -169,7 +169,7 @@ fn a_disk_too_full_for_a_huge_file_is_told_before_it_is_copied() {
         met_allocate |= verbs.met().starts_with("allocate");
     }
     if !met_allocate {
-        crate::support::skipped("the temporary directory is neither on ext4 nor on XFS");
+        crate::copy::support::skipped("the temporary directory is neither on ext4 nor on XFS");
     }
 }
 
@@ -179,7 +179,7 @@ fn a_probe_leaves_nothing_whatever_fails() {
     for errno in [Errno::IO, Errno::PERM, Errno::OPNOTSUPP, Errno::NOSPC, Errno::INTR] {
         for at in 1.. {
             let verbs = Arc::new(FaultyVerbs::new(at, Fault::Error(errno)));
-            let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Verbs>);
+            let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
             let answer = can_keep(&dir, (7, 8));
             let met = verbs.met();
             if met.is_empty() {

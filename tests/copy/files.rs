@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chsnap::checksums::hash_bytes;
-use chsnap::fs::{CopyError, CopyMeans, Digest, FileCopy, Hashing, RateLimit, can_keep};
+use chsnap::fs::{ContentDigest, CopyError, CopyMeans, FileCopy, Hashing, RateLimit, can_keep};
 use proptest::prelude::*;
 use rustix::fs::XattrFlags;
 
-use crate::support::{Made, acl, attributes, is_root, made, make, onward, open, places, see, skipped};
+use crate::copy::support::{Made, acl, attributes, is_root, made, make, onward, open, places, see, skipped};
 
 fn hashing() -> impl Strategy<Value = Hashing> {
     prop_oneof![Just(Hashing::None), Just(Hashing::ClickHouse), Just(Hashing::Blake3)]
@@ -44,8 +44,8 @@ proptest! {
             let bytes = fs::read(&source).expect("readable");
             let expected = match hashing {
                 Hashing::None => None,
-                Hashing::ClickHouse => Some(Digest::ClickHouse(hash_bytes(&bytes))),
-                Hashing::Blake3 => Some(Digest::Blake3(blake3::hash(&bytes))),
+                Hashing::ClickHouse => Some(ContentDigest::ClickHouse(hash_bytes(&bytes))),
+                Hashing::Blake3 => Some(ContentDigest::Blake3(blake3::hash(&bytes))),
             };
             prop_assert_eq!(copied.digest, expected);
             prop_assert_eq!(open(from.path()).hash_file("source", hashing).expect("it is hashed"), expected);
@@ -245,7 +245,7 @@ fn where_the_filesystem_can_blocks_are_shared() {
         assert!(copied.is_clone && copied.unkept.is_empty());
         assert_eq!(see(&folder.path().join(name)), see(&folder.path().join("source")));
         let bytes = fs::read(folder.path().join("source")).expect("readable");
-        let expected = (hashing == Hashing::ClickHouse).then(|| Digest::ClickHouse(hash_bytes(&bytes)));
+        let expected = (hashing == Hashing::ClickHouse).then(|| ContentDigest::ClickHouse(hash_bytes(&bytes)));
         assert_eq!(copied.digest, expected);
     }
 }

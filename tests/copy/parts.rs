@@ -9,7 +9,7 @@ use chsnap::model::Placement;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use crate::support::{Made, dress, made, make, onward, open, places, see_tree, write_checksums};
+use crate::copy::support::{Made, dress, made, make, onward, open, places, see_tree, write_checksums};
 
 const MANY: usize = 1000;
 

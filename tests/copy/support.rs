@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, cho
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chsnap::fs::{Dir, Verbs};
+use chsnap::fs::{Dir, Mutations};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{SeekFrom, Timespec, Timestamps, XattrFlags};
@@ -214,7 +214,7 @@ pub(crate) fn open(path: &Path) -> Dir {
     open_with(path, chsnap::fs::real())
 }
 
-pub(crate) fn open_with(path: &Path, verbs: Arc<dyn Verbs>) -> Dir {
+pub(crate) fn open_with(path: &Path, verbs: Arc<dyn Mutations>) -> Dir {
     Dir::open(path, verbs).expect("it opens")
 }
 

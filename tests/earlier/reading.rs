@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{ALL, Unpacked, digest, owns_files, row};
+use crate::earlier::fixture::{ALL, Unpacked, digest, owns_files, row};
 
 #[test]
 fn their_snapshots_are_listed_with_names_pins_checks_and_drills() {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::earlier::fixture::{ALL, Facts, Unpacked, V18, V26, digest, owns_files, row};
 use crate::engine::{Engine, Kind};
-use crate::fixture::{ALL, Facts, Unpacked, V18, V26, digest, owns_files, row};
 
 #[test]
 fn their_files_are_restored_into_a_directory_by_link_and_by_copy() {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -220,8 +221,22 @@ struct Proxy {
     taken: Arc<Mutex<Vec<String>>>,
 }
 
+/// What becomes of a statement that holds `refused`.
+#[derive(Clone)]
+enum Refusal {
+    /// The server refuses it.
+    Error,
+    /// This process is killed before the server gets it.
+    Kill(Arc<Mutex<Option<u32>>>),
+}
+
 impl Proxy {
     fn start(engine: &Engine, refused: &'static str) -> Self {
+        Self::start_with(engine, refused, &Refusal::Error)
+    }
+
+    fn start_with(engine: &Engine, refused: &'static str, refusal: &Refusal) -> Self {
+        let refusal = refusal.clone();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (taken, upstream) = (Arc::new(Mutex::new(Vec::new())), engine.url().replace("http://", ""));
@@ -229,7 +244,8 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, upstream, notes) = (client.expect("a client"), upstream.clone(), Arc::clone(&notes));
-                thread::spawn(move || answer(client, &upstream, refused, &notes));
+                let refusal = refusal.clone();
+                thread::spawn(move || answer(client, &upstream, (refused, &refusal), &notes));
             }
         });
         Self { url, taken }
@@ -240,7 +256,7 @@ impl Proxy {
     }
 }
 
-fn answer(mut client: TcpStream, upstream: &str, refused: &str, notes: &Mutex<Vec<String>>) {
+fn answer(mut client: TcpStream, upstream: &str, (refused, refusal): (&str, &Refusal), notes: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(client.try_clone().expect("a stream"));
     let (mut head, mut length, mut is_chunked) = (String::new(), 0, false);
     loop {
@@ -282,7 +298,18 @@ fn answer(mut client: TcpStream, upstream: &str, refused: &str, notes: &Mutex<Ve
     let verbs = ["USER", "ROLE", "QUOTA", "ROW POLICY", "SETTINGS PROFILE"];
     let is_about = |verb: &str| verbs.iter().any(|kind| statement.starts_with(&format!("{verb} {kind} ")));
     if is_about("CREATE") || is_about("ALTER") || statement.starts_with("GRANT ") || statement.starts_with("REVOKE ") {
-        let response = if !refused.is_empty() && statement.contains(refused) {
+        let is_refused = !refused.is_empty() && statement.contains(refused);
+        if let (true, Refusal::Kill(process)) = (is_refused, refusal) {
+            let pid = loop {
+                match *process.lock().expect("no panic") {
+                    Some(pid) => break pid,
+                    None => thread::sleep(std::time::Duration::from_millis(1)),
+                }
+            };
+            Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+            return;
+        }
+        let response = if is_refused {
             let text = format!("Code: 36. DB::Exception: no to {HASH} (BAD_ARGUMENTS)");
             format!(
                 "HTTP/1.1 500 No\r\nX-ClickHouse-Exception-Code: 36\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}",
@@ -369,6 +396,82 @@ fn users_and_roles_that_the_server_lacks_are_made_in_an_order_that_it_takes() {
     );
 }
 
+/// A user whose grants an interrupted restore has not made gets them from the next one that makes users, and from no other.
+#[test]
+fn a_user_that_a_killed_restore_was_making_gets_the_rest_of_their_grants() {
+    let engine = Engine::start(Kind::V26);
+    let chsnap = snapshot(&engine, &FILES[..6]);
+    list(&engine, &[]);
+    fs::remove_dir_all(engine.data_path().join("access")).expect("removed");
+    let victim: Arc<Mutex<Option<u32>>> = Arc::default();
+    let proxy = Proxy::start_with(&engine, "GRANT `analyst`", &Refusal::Kill(Arc::clone(&victim)));
+    let restore = ["restore", "latest", "--access", "missing", "--yes"];
+    let mut command = Chsnap::new(chsnap.repo()).url(&proxy.url).command(&restore);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    *victim.lock().expect("no panic") = Some(child.id());
+    assert!(!child.wait().expect("it ends").success(), "it was killed");
+    assert!(proxy.taken().iter().any(|statement| statement.starts_with("GRANT SELECT(k)")));
+    // What the server has now.
+    let (first, _) = FILES[0].1.rsplit_once("ATTACH GRANT").expect("grants");
+    let made = [(FILES[0].0, first), FILES[1], FILES[2], FILES[3], FILES[4], FILES[5]];
+    write(&engine, &made);
+    list(
+        &engine,
+        &[
+            ("users", FILES[0].0, "alice"),
+            ("roles", FILES[1].0, "analyst"),
+            ("users", FILES[2].0, "bob@10.%"),
+            ("settings_profiles", FILES[3].0, "careful"),
+            ("quotas", FILES[4].0, "hourly"),
+        ],
+    );
+    engine.query(&format!("INSERT INTO fake.row_policies VALUES ('{}', 'even', 'lab', 't')", FILES[5].0));
+    let proxy = Proxy::start(&engine, "");
+    let chsnap = Chsnap::new(chsnap.repo()).url(&proxy.url);
+    let bare = chsnap.run(&["restore", "latest", "--yes"]);
+    assert!(bare.code == 3 && bare.stderr.contains("restore --access missing"), "{}{}", bare.stdout, bare.stderr);
+    assert_eq!(proxy.taken(), [""; 0]);
+    let plan = chsnap.expect(0, &["restore", "latest", "--access", "missing", "--dry-run"]).stdout;
+    assert!(plan.contains("complete user alice, which an interrupted restore was making"), "{plan}");
+    let report = chsnap.json(0, &restore);
+    assert!(states(&report, "state").contains("alice made"), "{report:#}");
+    let taken = proxy.taken();
+    assert!(taken.iter().all(|statement| statement.contains("alice")), "{taken:?}");
+    assert!(taken.contains(&"GRANT `analyst` TO alice".to_owned()), "{taken:?}");
+    write(&engine, &FILES[..1]);
+    let entries = fs::read_dir(engine.data_path()).expect("a directory");
+    let notes =
+        entries.filter(|entry| entry.as_ref().expect("an entry").file_name().to_string_lossy().starts_with("chsnap_"));
+    assert_eq!(notes.count(), 0, "the note is gone");
+    assert_eq!(chsnap.json(0, &restore)["state"], "nothing_to_do");
+    assert_eq!(proxy.taken(), [""; 0]);
+}
+
+#[test]
+fn a_grant_of_a_role_that_is_nowhere_is_left_out_and_named() {
+    let engine = Engine::start(Kind::V26);
+    let gone = "0a1b2c3d-0009-4000-8000-000000000009";
+    let text = format!("ATTACH USER carol;\nATTACH GRANT ID('{}'), ID('{gone}') TO carol;\n", FILES[1].0);
+    let carol = ("0a1b2c3d-0008-4000-8000-000000000008", text.as_str());
+    let chsnap = snapshot(&engine, &[FILES[1], carol]);
+    list(&engine, &[("roles", FILES[1].0, "analyst")]);
+    let proxy = Proxy::start(&engine, "");
+    let chsnap = Chsnap::new(chsnap.repo()).url(&proxy.url);
+    let report = chsnap.json(3, &["restore", "latest", "--access", "missing", "--yes"]);
+    assert_eq!(states(&report, "state"), "analyst present, carol incomplete");
+    assert!(report["warnings"].to_string().contains(gone), "{report:#}");
+    assert_eq!(proxy.taken(), ["CREATE USER IF NOT EXISTS carol", "GRANT `analyst` TO carol"]);
+    // Made so, it is not made again.
+    let made = format!("ATTACH USER carol;\nATTACH GRANT ID('{}') TO carol;\n", FILES[1].0);
+    write(&engine, &[(carol.0, &made)]);
+    list(&engine, &[("roles", FILES[1].0, "analyst"), ("users", carol.0, "carol")]);
+    for access in ["missing", "all"] {
+        let report = chsnap.json(0, &["restore", "latest", "--access", access, "--yes"]);
+        assert_eq!(states(&report, "state"), "analyst present, carol present");
+    }
+    assert_eq!(proxy.taken(), [""; 0]);
+}
+
 #[test]
 fn a_user_that_differs_is_replaced_if_that_is_asked_for() {
     let engine = Engine::start(Kind::V26);
@@ -399,6 +502,33 @@ fn a_user_that_differs_is_replaced_if_that_is_asked_for() {
         "CREATE USER OR REPLACE `bob@10.%` IDENTIFIED WITH plaintext_password BY '{PASSWORD}' HOST LIKE '10.%' GRANTEES NONE"
     );
     assert_eq!(proxy.taken(), [bob]);
+}
+
+/// `access_control_path` says where users are kept, and what stands in `access/` is an old copy.
+#[test]
+fn users_are_compared_with_those_in_the_directory_that_the_server_keeps_them_in() {
+    let engine = Engine::start(Kind::V26);
+    let chsnap = snapshot(&engine, &[FILES[1], FILES[2]]);
+    list(&engine, &[("users", FILES[2].0, "bob@10.%"), ("roles", FILES[1].0, "analyst")]);
+    let proxy = Proxy::start(&engine, "");
+    let chsnap = Chsnap::new(chsnap.repo()).url(&proxy.url);
+    assert_eq!(states(&chsnap.json(0, &["restore", "latest", "--dry-run"]), "action"), "analyst keep, bob@10.% keep");
+    let (own, elsewhere) = (engine.data_path().join("access"), engine.root().join("users of the server"));
+    fs::rename(&own, &elsewhere).expect("moved");
+    write(&engine, &[FILES[2]]);
+    let other =
+        "ATTACH USER `bob@10.%` IDENTIFIED WITH plaintext_password BY 'another' HOST LIKE '10.%' GRANTEES NONE;\n";
+    fs::write(elsewhere.join(format!("{}.sql", FILES[2].0)), other).expect("written");
+    let configured = engine.data_path().join("preprocessed_configs");
+    fs::create_dir_all(&configured).expect("a folder");
+    let config =
+        format!("<clickhouse><access_control_path>{}/</access_control_path></clickhouse>", elsewhere.display());
+    fs::write(configured.join("config.xml"), config).expect("a file");
+    let run = chsnap.run(&["restore", "latest", "--access", "missing", "--yes"]);
+    let said = "user bob@10.% exists, DIFFERS: stays; --access all replaces it";
+    assert!(run.stdout.contains(said), "{}{}", run.stdout, run.stderr);
+    chsnap.json(0, &["restore", "latest", "--access", "all", "--yes"]);
+    assert_eq!(proxy.taken().len(), 1);
 }
 
 #[test]

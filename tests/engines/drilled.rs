@@ -140,6 +140,21 @@ both_engines! {
         assert_eq!(failed.len(), 1, "{proof:#}");
         assert_eq!(failed[0]["from"]["table"], "plain");
         assert_eq!((&failed[0]["verdict"], &failed[0]["reason_kind"]), (&"failed".into(), &"unreadable".into()));
+        // A night says of which snapshot and table. What the server has is damaged here, and so is the new snapshot.
+        let path = engine.query("SELECT path FROM system.parts WHERE database = 'lab' AND table = 'plain' AND active LIMIT 1");
+        let file = fs::read_dir(&path).expect("a part").map(|entry| entry.expect("an entry").path()).find(|path| is_data(path));
+        let file = file.expect("a file");
+        let mut bytes = fs::read(&file).expect("it reads");
+        *bytes.last_mut().expect("a byte") ^= 1;
+        fs::write(&file, bytes).expect("written in place");
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let night = chsnap.json(12, &["run", "--verify-slices", "0", "--drill-every", "1s"]);
+        let id = night["snapshot"].as_str().expect("an id");
+        let error = format!("drill: the trial restore of {id} failed for 1 table: lab.plain");
+        assert_eq!(night["error"], error.as_str(), "{night:#}");
+        let drill = night["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "drill").expect("a drill");
+        assert_eq!((&drill["outcome"], &drill["reason"]), (&"damaged".into(), &error.replace("drill: ", "").into()));
+        assert!(night["hint"].as_str().expect("a hint").contains(&format!(" drill {id} says of each table")), "{night:#}");
         nothing_is_left(&engine);
     }
 

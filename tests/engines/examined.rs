@@ -79,3 +79,31 @@ fn repository_id(chsnap: &Chsnap) -> String {
         serde_json::from_slice(&fs::read(chsnap.repo().join("chsnap.json")).expect("there")).expect("JSON");
     config["id"].as_str().expect("an id").to_owned()
 }
+
+/// The repository is on a filesystem of its own that is too small: by hard links it would have cost nothing.
+#[test]
+fn a_first_copy_that_has_no_room_is_foretold() {
+    let engine = Engine::start(crate::engine::Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.big (k UInt64, s String) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.big SELECT number, randomString(200) FROM numbers(100000)");
+    let memory = engine.root().join("memory");
+    fs::create_dir(&memory).expect("a directory");
+    let repo = memory.join("repo");
+    let chsnap = Chsnap::new(&repo).url(&engine.url());
+    let run = |size: &str, arguments: &[&str]| {
+        let prepare = format!("mount -t tmpfs -o size={size} none \"$DATA\"; \"$1\" init >/dev/null");
+        chsnap.in_namespace(&prepare, &memory, arguments)
+    };
+    let Some(small) = run("8m", &["doctor"]) else {
+        eprintln!("SKIPPED: this user may not make mount namespaces");
+        return;
+    };
+    assert_eq!(small.code, 1, "{}\n{}", small.stdout, small.stderr);
+    let line = small.stdout.lines().find(|line| line.starts_with("fail     room ")).expect("a line");
+    assert!(line.contains("there is no room for a copy of part ") && line.contains("lab.big"), "{line}");
+    assert_eq!(run("8m", &["create"]).expect("it was possible before").code, 13);
+    let large = run("512m", &["doctor"]).expect("it was possible before");
+    assert_eq!(large.code, 3, "in memory, but with room: {}", large.stdout);
+    assert!(large.stdout.lines().any(|line| line.starts_with("ok       room ")), "{}", large.stdout);
+}

@@ -1,7 +1,7 @@
 //! Killed by SIGKILL, or refused by the system, at system calls of whole commands over real data: older snapshots keep
 //! their bytes and inodes, the new one is absent or complete, live data is untouched, and the next run converges.
 //!
-//! Some thirty calls, drawn by the seed `CHSNAP_SEED`; with `CHSNAP_FULL` every one. `tests/crash.rs` does the same from
+//! Some thirty calls, drawn by the seed `CHSNAP_SEED`; with `CHSNAP_FULL` every one. `tests/faults/crash.rs` does the same from
 //! within, where it can place a fault at every call of chsnap's own without strace, but not in SQLite or HTTP.
 
 use std::fs;

@@ -3,18 +3,13 @@
 #![expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
 
-#[path = "../support/chsnap.rs"]
-mod chsnap_command;
-#[path = "../support/engine.rs"]
-mod engine;
-#[path = "../support/strace.rs"]
-mod strace;
-#[path = "../support/tls.rs"]
-mod tls;
-#[path = "../support/tree.rs"]
-mod tree;
+use testkit::{chsnap_command, cluster_lab, engine, front, keeper, strace, tls, tree};
 
 mod access;
+mod between;
+mod cluster;
+mod cluster_restore;
+mod copied;
 mod differing;
 mod disks;
 mod drifted;
@@ -25,11 +20,14 @@ mod dumps;
 mod elsewhere;
 mod examined;
 mod faithful;
+mod imported;
 mod killed;
 mod listed;
 mod moving;
 mod mutating;
 mod names;
+mod native;
+mod one_moment;
 mod packed;
 mod refused;
 mod repeated;
@@ -44,7 +42,9 @@ mod restore_losses;
 mod restore_named;
 mod restore_server;
 mod restore_versions;
+mod restore_views;
 mod restored;
+mod scripted;
 mod secured;
 mod server_gone;
 mod space;

@@ -26,13 +26,19 @@ fn while_disturbed(chsnap: &Chsnap, snapshots: usize, disturb: impl Fn(usize) + 
         });
         // Also when an assertion fails: the scope waits for its threads.
         let _stop = StopAtTheEnd(&stop);
-        (0..snapshots)
-            .map(|_| {
+        let answers: Vec<serde_json::Value> = (0..snapshots)
+            .filter_map(|_| {
                 let run = chsnap.run(&["--json", "--progress", "none", "create"]);
+                if run.code == 1 && run.stderr.contains("none of the") {
+                    // Every table moved in every round: then there is no snapshot, which is never a wrong one.
+                    return None;
+                }
                 assert!(matches!(run.code, 0 | 3), "{} {} {}", run.code, run.stdout, run.stderr);
-                serde_json::from_str(&run.stdout).expect("a document")
+                Some(serde_json::from_str(&run.stdout).expect("a document"))
             })
-            .collect()
+            .collect();
+        assert!(!answers.is_empty(), "none of {snapshots} snapshots could be made");
+        answers
     })
 }
 

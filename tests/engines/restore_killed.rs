@@ -92,6 +92,27 @@ fn leftovers_now(engine: &Engine) -> Vec<String> {
     left
 }
 
+/// Tables whose rows are dumped, or whose files are linked, with the queries that tell whether they are whole.
+const DUMPED: [(&str, &str); 3] = [
+    ("log", "SELECT count(), sum(k), sum(cityHash64(s)) FROM lab.log"),
+    ("tiny", "SELECT count(), sum(k), sum(cityHash64(s)) FROM lab.tiny"),
+    ("pairs", "SELECT count(), sum(k), sum(cityHash64(s)) FROM lab.pairs"),
+];
+
+fn make_dumped(engine: &Engine) {
+    engine.query("CREATE DATABASE lab");
+    for (table, definition) in [("log", "Log"), ("tiny", "TinyLog"), ("pairs", "Join(ANY, LEFT, k)")] {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, s String) ENGINE = {definition}"));
+    }
+}
+
+fn load_dumped(engine: &Engine) {
+    make_dumped(engine);
+    for (table, _) in DUMPED {
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, toString(number) FROM numbers(1000)"));
+    }
+}
+
 both_engines! {
     fn killed_anywhere_no_half_table_stands_and_a_rerun_brings_the_rest(engine: Engine) {
         load(&engine);
@@ -178,6 +199,61 @@ both_engines! {
             }
         }
         assert!(kills > 8, "{kills} kills hit");
+        assert!(tree(&snapshot) == contents);
+    }
+
+    fn killed_in_the_restore_of_a_dump_no_half_table_stands_and_a_rerun_brings_the_rest(engine: Engine) {
+        load_dumped(&engine);
+        let chsnap = repository(&engine);
+        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+        let contents = tree(&snapshot);
+        let rows = |table: &str| engine.try_query(DUMPED.iter().find(|(name, _)| *name == table).expect("known").1);
+        let before: Vec<String> = DUMPED.iter().map(|(table, _)| rows(table).expect("rows")).collect();
+        let arguments = ["restore", "latest", "--yes"];
+        let mut kills = 0;
+        // Into nothing, then in the place of empty tables.
+        for is_empty in [false, true] {
+            for (call, nths) in [
+                ("linkat,openat", vec![150, 200]),
+                ("mkdirat", vec![1, 3]),
+                ("renameat,renameat2", vec![1, 2]),
+                ("fsync,syncfs", vec![1, 2]),
+                ("sendto,write,writev", (16..64).step_by(4).collect()),
+            ] {
+                let nths: Vec<u32> = if is_full() { (1..250).collect() } else { nths };
+                let mut missed = 0;
+                for nth in nths {
+                    if missed > 1 {
+                        break;
+                    }
+                    engine.query("DROP DATABASE IF EXISTS lab");
+                    if is_empty {
+                        make_dumped(&engine);
+                    }
+                    let empty: Vec<Option<String>> = DUMPED.iter().map(|(table, _)| rows(table).ok()).collect();
+                    let when = format!("{call} {nth}, in the place of empty tables: {is_empty}");
+                    let mut strace = Command::new("strace");
+                    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+                    let status = chsnap.under(strace, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+                    let is_killed = !status.expect("strace runs").success();
+                    kills += u32::from(is_killed);
+                    missed = if is_full() && !is_killed { missed + 1 } else { 0 };
+                    // A table that is there has all its rows, or is as it was.
+                    for (((table, _), whole), empty) in DUMPED.iter().zip(&before).zip(&empty) {
+                        let now = rows(table).ok();
+                        assert!(now.is_none() || now.as_ref() == Some(whole) || now == *empty, "{when}: {table}: {now:?}");
+                    }
+                    let rerun = chsnap.run(&arguments);
+                    assert_eq!(rerun.code, 0, "{when}\n{}{}", rerun.stdout, rerun.stderr);
+                    for ((table, _), whole) in DUMPED.iter().zip(&before) {
+                        assert_eq!(rows(table).as_ref(), Ok(whole), "{when}: {table}");
+                    }
+                    assert_eq!(engine.query("SELECT count() FROM system.tables WHERE name LIKE 'chsnap%'"), "0", "{when}");
+                    assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}");
+                }
+            }
+        }
+        assert!(kills > 15, "{kills} kills hit");
         assert!(tree(&snapshot) == contents);
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::support::repository;
 use crate::tree::{Tree, tree};
 
@@ -522,8 +522,128 @@ fn a_replaced_table_that_has_gained_rows_survives_the_restore_that_was_killed() 
     engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
     note_of_an_exchange(&engine, "20261122020002", Some("another state"));
     let report = chsnap.json(3, &["restore", "latest", "--yes"]);
-    assert!(report["warnings"].to_string().contains("is not as it was when that was agreed to"), "{report:#}");
+    assert!(report["warnings"].to_string().contains("has changed since the plan was confirmed"), "{report:#}");
     assert_eq!(engine.query("SELECT count() FROM lab.t_replaced_20261122020002"), "5");
+}
+
+/// An exchange by two renames that was cut in the middle: recovery gives the live table its name back, and the plan knows what
+/// is in it before anything changes.
+#[test]
+fn a_table_that_recovery_renames_is_planned_with_all_that_it_holds() {
+    let engine = Engine::start(Kind::V18);
+    engine.query("CREATE DATABASE lab");
+    for (table, engine_name) in [("t", "MergeTree ORDER BY k"), ("l", "Log")] {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64) ENGINE = {engine_name}"));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number FROM numbers(30)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let cut = |digits: &str| {
+        let names = [
+            ("t", "chsnap_0badcafe_old0", "chsnap_0badcafe_new0"),
+            ("l", "chsnap_0badcafe_old1", "chsnap_0badcafe_new1"),
+        ];
+        let entries = names.map(|(table, old, new)| {
+            engine.query(&format!("INSERT INTO lab.{table} SELECT number + 100 FROM numbers(7)"));
+            engine.query(&format!("RENAME TABLE lab.{table} TO lab.{old}"));
+            let name = |table: &str| serde_json::json!({"database": "lab", "table": table});
+            serde_json::json!({"name": name(new), "uuid": null, "places": [], "is_temporary": true, "replaces": name(table),
+                "old_name": name(old), "keeps_old": false})
+        });
+        let note = engine.data_path().join(format!("chsnap_restore_{digits}_0badcafe"));
+        fs::create_dir(&note).expect("a directory");
+        fs::write(note.join("lock"), b"").expect("a lock");
+        let intent = serde_json::json!({
+            "snapshot": "2026-11-22T020000Z", "host": "h", "pid": 1, "started": "2026-11-22T02:00:00Z", "tables": entries,
+        });
+        fs::write(note.join("intent.json"), intent.to_string()).expect("an intent");
+    };
+    let rows = |table: &str| engine.query(&format!("SELECT count() FROM lab.{table}"));
+    cut("20261122020000");
+    let refused = chsnap.run(&["restore", "latest", "--table", "lab.t", "--yes"]);
+    assert!(refused.code == 13 && refused.stderr.contains("7 rows in 1 part"), "{}{}", refused.stdout, refused.stderr);
+    assert_eq!(rows("chsnap_0badcafe_old0"), "37", "nothing has changed before the answer");
+    // What stays is named with its rows, and is whole.
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!((rows("t"), rows("l")), ("37".to_owned(), "37".to_owned()), "{report:#}");
+    let warnings = report["warnings"].to_string();
+    for table in ["lab.t", "lab.l"] {
+        let stays = format!("{table}: it exists and stays: it has 37 rows, the snapshot has 30 rows");
+        assert!(warnings.contains(&stays), "{warnings}");
+    }
+    // Replaced, it is replaced at once.
+    cut("20261122020001");
+    let report = chsnap.json(0, &["restore", "latest", "--table", "lab.t", "--replace", "--yes"]);
+    assert_eq!((rows("t"), rows("l")), ("30".to_owned(), "44".to_owned()), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "2");
+}
+
+/// A server that lets nothing be dropped of more than a few rows, and a snapshot of its one table `lab.t`.
+fn with_drop_limits(kind: Kind) -> (Engine, Chsnap) {
+    let config = "<max_table_size_to_drop>2000</max_table_size_to_drop>\
+                  <max_partition_size_to_drop>2000</max_partition_size_to_drop>";
+    let engine = Engine::start_with(kind, &Options { config: config.to_owned(), ..Options::default() });
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (d Date, k UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY k");
+    for month in 1..=3 {
+        engine.query(&format!(
+            "INSERT INTO lab.t SELECT toDate('2026-0{month}-01'), number * 1234567 FROM numbers(5000)"
+        ));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    (engine, chsnap)
+}
+
+#[test]
+fn a_limit_on_what_is_dropped_is_lifted_by_the_statements_where_they_may() {
+    let (engine, chsnap) = with_drop_limits(Kind::V26);
+    assert!(engine.try_query("DROP TABLE lab.t").is_err(), "the limit holds");
+    for more in [&[][..], &["--partition", "202601"]] {
+        engine.query("INSERT INTO lab.t SELECT toDate('2026-01-01'), number FROM numbers(7)");
+        chsnap.json(0, &[&["restore", "latest", "--table", "lab.t", "--replace", "--yes"][..], more].concat());
+        assert_eq!(engine.query("SELECT count() FROM lab.t"), "15000");
+        assert_eq!(engine.query("SELECT name FROM system.tables WHERE database = 'lab'"), "t");
+    }
+}
+
+/// 18.16 tells no statement its limits, and lets none lift them: nothing is lost, and the remedy is named.
+#[test]
+fn a_limit_on_what_is_dropped_loses_nothing_and_is_named_with_its_remedy() {
+    let (engine, chsnap) = with_drop_limits(Kind::V18);
+    let change = || engine.query("INSERT INTO lab.t SELECT toDate('2026-01-01'), number FROM numbers(7)");
+    let rows = |table: &str| engine.query(&format!("SELECT count() FROM lab.`{table}`"));
+    change();
+    let report = chsnap.json(3, &["restore", "latest", "--table", "lab.t", "--replace", "--yes"]);
+    let kept =
+        report["tables"][0]["replaced_table"]["table"].as_str().unwrap_or_else(|| panic!("{report:#}")).to_owned();
+    assert_eq!((rows("t"), rows(&kept)), ("15000".to_owned(), "15007".to_owned()));
+    let remedy = |document: &Value| {
+        let warnings = document["warnings"].to_string();
+        assert!(
+            warnings.contains("max_table_size_to_drop") && warnings.contains("flags/force_drop_table"),
+            "{warnings}"
+        );
+    };
+    remedy(&report);
+    // By partitions the server refuses the first, and the temporary table stays until it may be dropped.
+    change();
+    let by_partition =
+        ["--json", "restore", "latest", "--table", "lab.t", "--partition", "202601", "--replace", "--yes"];
+    let failed = chsnap.run(&by_partition);
+    let report: Value = serde_json::from_str(&failed.stdout).expect("a document");
+    assert_eq!((failed.code, rows("t"), &report["tables"][0]["state"]), (1, "15007".to_owned(), &"failed".into()));
+    assert!(report["tables"][0]["reason"].as_str().expect("a reason").contains("max_table_size_to_drop"), "{report:#}");
+    remedy(&report);
+    let temporary =
+        || engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name LIKE 'chsnap_%'");
+    assert_eq!(temporary(), "1");
+    remedy(&chsnap.json(3, &["restore", "latest", "--yes"]));
+    let flag = engine.data_path().join("flags/force_drop_table");
+    fs::create_dir_all(flag.parent().expect("a folder")).expect("made");
+    fs::write(&flag, b"").expect("made");
+    chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!((temporary(), rows("t"), rows(&kept)), ("0".to_owned(), "15007".to_owned(), "15007".to_owned()));
 }
 
 #[test]

@@ -69,6 +69,59 @@ fn a_ttl_that_a_restore_left_out_is_named_by_doctor_and_diff_until_it_is_back() 
     }
     assert_eq!(check(&chsnap, "ttl"), None);
     assert_eq!(chsnap.json(0, &["diff", "latest", "live"])["identical"], true);
+    // Under another name as well, as long as no snapshot has that table.
+    let report = chsnap.json(0, &["restore", "latest", "--rename", "lab.log=lab.copy", "--hold-ttl", "--yes"]);
+    let statements = table(&report, "copy")["ttl_statements"].as_array().expect("a list").clone();
+    let found = check(&chsnap, "ttl").expect("it is named");
+    assert!(found["message"].as_str().expect("text").ends_with(": lab.copy"), "{found:#}");
+    for statement in &statements {
+        let remedy = found["remedy"].as_str().expect("text");
+        assert!(remedy.contains(statement.as_str().expect("text")), "{statement} in {remedy}");
+    }
+    chsnap.json(0, &["create"]);
+    assert_eq!(check(&chsnap, "ttl"), None);
+}
+
+both_engines! {
+    fn a_view_that_is_named_is_replaced_by_permission_and_never_lost(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+        engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("CREATE VIEW lab.v AS SELECT k FROM lab.t");
+        engine.query("CREATE VIEW lab.w AS SELECT k FROM lab.u");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        for (view, select) in [("v", "SELECT k + 1 AS k FROM lab.t"), ("w", "SELECT k + 2 AS k FROM lab.t")] {
+            engine.query(&format!("DROP TABLE lab.{view}"));
+            engine.query(&format!("CREATE VIEW lab.{view} AS {select}"));
+        }
+        let sum = |view: &str| engine.query(&format!("SELECT sum(k) FROM lab.{view}"));
+        let views = || engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND engine = 'View'");
+        // Not without permission, and not where it is not named.
+        for arguments in [&["--table", "lab.v"][..], &["--all", "--replace"]] {
+            let report = chsnap.json(3, &[&["restore", "latest", "--yes"], arguments].concat());
+            assert_eq!((&table(&report, "v")["state"], sum("v")), (&"present".into(), "55".to_owned()), "{report:#}");
+        }
+        let replace = ["restore", "latest", "--yes", "--replace", "--table"];
+        let plan = chsnap.expect(0, &["restore", "latest", "--replace", "--table", "lab.v", "--dry-run"]).stdout;
+        assert!(plan.contains("REPLACE the view") && plan.contains("LOSES another definition"), "{plan}");
+        let report = chsnap.json(0, &[&replace[..], &["lab.v"]].concat());
+        assert_eq!((&table(&report, "v")["state"], sum("v")), (&"replaced".into(), "45".to_owned()), "{report:#}");
+        assert_eq!(views(), "2", "the old one is gone");
+        // What it reads has gone: 18.16 takes no such view, and the one that is there stays. 26.9 takes it.
+        if engine.kind() == Kind::V18 {
+            engine.query("DROP TABLE lab.u");
+            let report = restore_nothing(&chsnap, &["--replace", "--table", "lab.w"]);
+            assert_eq!((&table(&report, "w")["state"], sum("w")), (&"failed".into(), "65".to_owned()), "{report:#}");
+            assert_eq!(views(), "2");
+            engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+        }
+        let report = chsnap.json(0, &[&replace[..], &["lab.w", "--keep-replaced"]].concat());
+        let kept = table(&report, "w")["replaced_table"].clone();
+        let kept = kept["table"].as_str().unwrap_or_else(|| panic!("{report:#}"));
+        assert_eq!((sum("w"), sum(&format!("`{kept}`"))), ("0".to_owned(), "65".to_owned()));
+    }
 }
 
 #[test]

@@ -98,6 +98,22 @@ both_engines! {
         assert_eq!(engine.query("SELECT count(), sum(k) FROM lab.away"), rows);
         let drill = chsnap.json(0, &["drill", "latest"]);
         assert_eq!(drill["state"], "proven", "{drill:#}");
+        // For as long as it was detached: until the server starts, or for good.
+        for (table, is_permanent) in [("away", "0"), ("for_good", "1")] {
+            if table == "for_good" {
+                engine.query("ATTACH TABLE lab.for_good");
+            }
+            engine.query(&format!("DROP TABLE lab.{table}"));
+            chsnap.json(0, &["restore", "latest", "--yes"]);
+            assert_eq!(engine.query(&format!("EXISTS TABLE lab.{table}")), "0");
+            if engine.kind() == Kind::V26 {
+                let listed = format!("SELECT is_permanently FROM system.detached_tables WHERE table = '{table}'");
+                assert_eq!(engine.query(&listed), is_permanent, "{table}");
+            }
+            let diff = chsnap.json(0, &["diff", "latest", "live"]);
+            assert_eq!(diff["identical"], true, "{diff:#}");
+        }
+        engine.query("ATTACH TABLE lab.away");
         // Attached again, it is a table like any other.
         let (created, snapshot) = create(&chsnap, 3);
         assert!(!warned(&created, "lab.away") && warned(&created, "lab.for_good"), "{created:#}");
@@ -138,7 +154,10 @@ both_engines! {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     engine.query("DETACH TABLE lab.moving");
                     std::thread::sleep(std::time::Duration::from_millis(7));
-                    engine.query("ATTACH TABLE lab.moving");
+                    // A query that still reads it keeps it from coming back for a moment.
+                    while engine.try_query("ATTACH TABLE lab.moving").is_err_and(|error| error.contains("Retry later")) {
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
             });

@@ -1,5 +1,5 @@
 # Runs in the emulated machine, in the host's root, which is read-only there. CHSNAP is the program, TESTS the test program
-# of whole commands. Each check prints one line "check NAME: ok" or "check NAME: failed: WHY"; tests/nfs/main.rs reads them.
+# of whole commands. Each check prints one line "check NAME: ok" or "check NAME: failed: WHY"; tests/faults/nfs.rs reads them.
 set -u
 export PATH=$PATH:/sbin:/usr/sbin HOME=/mnt/local XDG_STATE_HOME=/mnt/local/state
 # What is written by one holder stays good for 3 s there: other hosts take a silent one for dead then.

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 
-use crate::support::Lab;
-use crate::transcript::{Transcripts, transcripts};
+use crate::cli::support::Lab;
+use crate::output::transcript::{Transcripts, transcripts};
 
 const HOLDER: &str = r#"{"host":"ch7","boot":"b","pid":4711,"since":"2025-11-22T02:00:00Z","command":"create"}"#;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::chsnap_command::Chsnap;
-use crate::transcript::{folder, transcripts};
+use crate::output::transcript::{folder, transcripts};
 
 fn chsnap() -> Chsnap {
     Chsnap::new("/repository".as_ref())
@@ -53,6 +53,42 @@ fn the_help_of_every_command_is_as_recorded() {
             all.compare_unmasked(&name_of(&path), &text);
         }
     });
+}
+
+fn answer(line: &[&str]) -> (String, String) {
+    let output = chsnap().command(line).env("COLUMNS", "100").output().expect("chsnap starts");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_short_help_is_of_the_command_alone_and_says_where_the_rest_is() {
+    for (path, _) in commands().into_iter().filter(|(path, _)| path.len() < 2) {
+        let line: Vec<&str> = path.iter().map(String::as_str).chain(["-h"]).collect();
+        let (short, _) = answer(&line);
+        assert!(!short.contains("--query-timeout") && !short.contains("Global options"), "{line:?}: {short}");
+        assert!(short.contains("chsnap help options"), "{line:?}: {short}");
+        assert!(short.lines().count() < 100, "{line:?}: {}", short.lines().count());
+    }
+    let (options, _) = answer(&["help", "options"]);
+    for wanted in ["--repo <DIR>", "--url <URL>", "--json", "--lock-wait", "CHSNAP_REPO"] {
+        assert!(options.contains(wanted), "{options}");
+    }
+}
+
+#[test]
+fn a_usage_error_shows_nothing_of_the_environment_as_if_it_were_required() {
+    // CHSNAP_REPO is set for every command of these tests.
+    for (line, usage) in [
+        (&["rm"][..], "Usage: chsnap rm [OPTIONS] <SNAPSHOT>..."),
+        (&["diff"], "Usage: chsnap diff [OPTIONS] <SNAPSHOT> [SNAPSHOT|live]"),
+        (&["list", "--last"], ""),
+        (&["config", "check", "more"], "Usage: chsnap config"),
+        (&["nonsense"], "Usage: chsnap [OPTIONS] <COMMAND>"),
+    ] {
+        let (_, error) = answer(line);
+        assert!(!error.contains("--repo") && !error.contains("--url"), "{line:?}: {error}");
+        assert!(error.contains(usage), "{line:?}: {error}");
+    }
 }
 
 /// The names of the transcripts.

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::support::Lab;
-use crate::transcript::{Transcripts, transcripts};
+use crate::cli::support::Lab;
+use crate::output::transcript::{Transcripts, transcripts};
 
 #[test]
 fn the_answers_of_commands_that_only_read_are_as_recorded() {
@@ -52,6 +52,75 @@ fn the_answers_of_commands_that_only_read_are_as_recorded() {
 }
 
 #[test]
+fn tables_fit_terminals_of_several_widths() {
+    let (lab, ids) = nights_with_long_names();
+    transcripts(|all| {
+        words(all, &lab);
+        let chsnap = lab.chsnap();
+        lab.run(0, &["pin", &ids[1], "--reason", "the audit of the year 2025", "--until", "2199-12-31"]);
+        all.show_widths("list-widths", chsnap, &[&["list"]]);
+        all.show_widths("show-widths", chsnap, &[&["show"]]);
+        all.show_widths("usage-widths", chsnap, &[&["usage"], &["usage", "--by", "partition", "--quiet"]]);
+        all.show_widths("diff-widths", chsnap, &[&["diff", &ids[1], &ids[2]]]);
+        all.show_widths("prune-widths", chsnap, &[&["prune", "--keep-daily", "2", "--dry-run"]]);
+    });
+}
+
+#[test]
+fn a_list_can_be_of_some_snapshots() {
+    let (lab, ids) = nights_with_long_names();
+    let listed = |line: &[&str]| {
+        let document = lab.chsnap().json(0, &[&["ls"], line].concat());
+        crate::cli::support::ids(&document["snapshots"], "id")
+    };
+    assert_eq!(listed(&[]), ids);
+    assert_eq!(listed(&["--last", "2"]), ids[1..]);
+    assert_eq!(listed(&["--last", "9"]), ids);
+    assert_eq!(listed(&["--name", "before-*"]), [ids[0].as_str()]);
+    assert_eq!(listed(&["--since", "2025-11-02"]), ids[1..]);
+    assert_eq!(listed(&["--since", "2025-11-02T02:00:01Z"]), ids[2..]);
+    assert_eq!(listed(&["--since", "1h"]), Vec::<String>::new());
+    assert_eq!(listed(&["--table", "posthog.*"]), ids[2..]);
+    assert_eq!(listed(&["--table", "shop.orders", "--last", "1"]), ids[2..]);
+    let run = lab.run(0, &["list", "--table", "no.such"]);
+    assert_eq!(run.stdout, "no snapshot is like that\n");
+    assert!(lab.run(2, &["list", "--since", "yesterday"]).stderr.contains("30d"));
+}
+
+/// Three nights; the last has tables whose names and engines no narrow terminal has room for.
+fn nights_with_long_names() -> (Lab, Vec<String>) {
+    let lab = Lab::new();
+    let snapshot = |night: u32| {
+        lab.snapshot_with(&format!("2025-11-{night:02}T02:00:00Z"), |manifest| {
+            if night == 1 {
+                manifest.label = chsnap::model::Label::new("before-the-upgrade-to-26.9".as_ref());
+            }
+            if night < 3 {
+                return;
+            }
+            manifest.warnings = vec!["lab.log is not in the snapshot: it is a Log".to_owned()];
+            let first = manifest.tables[0].clone();
+            for (database, table, engine) in [
+                ("posthog", "sharded_session_replay_events_of_all_teams", "ReplicatedAggregatingMergeTree"),
+                ("posthog", ".inner_id.0123abcd-0000-4000-8000-333344445555", "SummingMergeTree"),
+                ("posthog", "person_distinct_id_overrides_join_view", "View"),
+            ] {
+                let mut entry = first.clone();
+                (entry.database, entry.table, entry.engine) = (database.into(), table.into(), engine.into());
+                (entry.parts, entry.files, entry.rows, entry.apparent_bytes) = (1234, 56_789, 3_690_000, 5_000_000_000);
+                entry.detached_parts = 3;
+                if engine == "View" {
+                    entry.state = chsnap::repo::TableState::Definition;
+                }
+                manifest.tables.push(entry);
+            }
+        })
+    };
+    let ids = (1..=3).map(snapshot).collect();
+    (lab, ids)
+}
+
+#[test]
 fn the_answers_of_commands_that_change_the_repository_are_as_recorded() {
     let (lab, ids) = nights();
     transcripts(|all| {
@@ -89,6 +158,140 @@ fn the_answers_of_commands_that_change_the_repository_are_as_recorded() {
             ],
         );
         all.show("gc", chsnap, &[&["gc"], &["gc"], &["gc", "--json"]]);
+    });
+}
+
+/// A local backup of clickhouse-backup: a table with a part that was made long ago, a Log table, a table whose part is gone.
+fn backup(lab: &Lab) -> std::path::PathBuf {
+    let backup = lab.path().join("backup");
+    let part = backup.join("shadow/shop/orders/default/202511_1_1_0");
+    fs::create_dir_all(backup.join("metadata/shop")).expect("a directory");
+    fs::create_dir_all(&part).expect("a directory");
+    fs::write(
+        backup.join("metadata.json"),
+        r#"{"backup_name": "monday", "creation_date": "2025-11-03T02:00:00Z", "clickhouse_version": "24.8.1"}"#,
+    )
+    .expect("a file");
+    let table = |name: &str, engine: &str, parts: &str| {
+        let text = format!(
+            r#"{{"table": "{name}", "database": "shop", "query": "CREATE TABLE shop.{name} (k UInt8) ENGINE = {engine}", "parts": {parts}}}"#
+        );
+        fs::write(backup.join(format!("metadata/shop/{name}.json")), text).expect("a file");
+    };
+    table("orders", "MergeTree ORDER BY k", r#"{"default": [{"name": "202511_1_1_0"}]}"#);
+    table("tags", "Set", "{}");
+    table("visits", "MergeTree ORDER BY k", r#"{"cold": [{"name": "202511_4_4_0"}]}"#);
+    for (file, content) in [
+        ("checksums.txt", "checksums format version: 2\n0 files:\n"),
+        ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
+    ] {
+        fs::write(part.join(file), content).expect("a file");
+    }
+    backup
+}
+
+#[test]
+fn the_answers_of_import_are_as_recorded() {
+    let lab = Lab::new();
+    let backup = backup(&lab);
+    transcripts(|all| {
+        words(all, &lab);
+        let backup = backup.to_str().expect("a path");
+        all.show(
+            "import",
+            lab.chsnap(),
+            &[
+                &["import", backup, "--dry-run"],
+                &["import", backup, "--dry-run", "--json"],
+                &["import", backup, "--table", "shop.orders"],
+                &["import", backup, "--json"],
+                &["import", backup, "--table", "shop.nothing"],
+                &["import", lab.path().join("repo/snapshots").to_str().expect("a path")],
+            ],
+        );
+    });
+}
+
+#[test]
+fn the_answers_of_copy_are_as_recorded() {
+    let (lab, ids) = nights();
+    transcripts(|all| {
+        words(all, &lab);
+        let chsnap = lab.chsnap();
+        let id = ids[1].as_str();
+        lab.run(0, &["pin", id, "--reason", "audit of 2025"]);
+        let second = lab.path().join("second");
+        let to = second.to_str().expect("a path");
+        let own = lab.repo();
+        all.show(
+            "copy",
+            chsnap,
+            &[
+                &["copy", id, "--to", to, "--dry-run"],
+                &["copy", id, "--to", to],
+                &["copy", "release", "--to", to],
+                &["copy", "latest~1", "latest", "--to", to, "--dry-run", "--json"],
+                &["copy", "latest", "--to", to, "--json"],
+                &["copy", "--new", "--to", to],
+                &["copy", "--new", "--to", to, "--json"],
+                &["show", id, "--repo", to],
+                &["copy", "latest", "--to", own.to_str().expect("a path")],
+                &["copy", "--to", to],
+            ],
+        );
+    });
+}
+
+/// Object stores, as far as a directory shows them.
+#[cfg(feature = "remote")]
+#[test]
+fn the_answers_about_object_stores_are_as_recorded() {
+    let (lab, ids) = nights();
+    transcripts(|all| {
+        words(all, &lab);
+        all.word(lab.open().id().short(), "[repository]");
+        let chsnap = lab.chsnap();
+        let id = ids[1].as_str();
+        let store = lab.path().join("store");
+        let address = format!("file://{}", store.display());
+        let address = address.as_str();
+        all.show(
+            "push",
+            chsnap,
+            &[
+                &["push", id, "--to", address],
+                &["push", id, "--to", address],
+                &["push", "--new", "--to", address, "--json"],
+                &["push", "--to", address],
+                &["push", "latest", "--to", "s3://key:secret@bucket/prefix"],
+            ],
+        );
+        all.show(
+            "remote",
+            chsnap,
+            &[
+                &["remote", "list", address],
+                &["remote", "list", address, "--json"],
+                &["remote", "usage", address],
+                &["remote", "check", address],
+                &["remote", "verify", address, "--data"],
+                &["remote", "rm", address, id, "--dry-run"],
+                &["remote", "gc", address, "--dry-run"],
+                &["remote", "list", "file:///nothing/here"],
+            ],
+        );
+        let clean = lab.path().join("clean");
+        let clean = clean.to_str().expect("a path");
+        all.show(
+            "pull",
+            chsnap,
+            &[
+                &["pull", "latest", "--from", address],
+                &["pull", id, "--from", address, "--repo", clean],
+                &["pull", "latest", "--from", address, "--repo", clean, "--json"],
+                &["pull", "2019-01-01", "--from", address],
+            ],
+        );
     });
 }
 
@@ -156,8 +359,8 @@ fn the_answers_of_commands_that_need_no_repository_are_as_recorded() {
         );
         let units = lab.path().join("units");
         let units = units.to_str().expect("a path");
-        let systemd = ["systemd", "--program", "/usr/bin/chsnap"];
-        let profile = ["systemd", "--program", "/usr/bin/chsnap", "--config", config, "--profile", "nfs"];
+        let systemd = ["systemd", "--program", "/usr/bin/env"];
+        let profile = ["systemd", "--program", "/usr/bin/env", "--config", config, "--profile", "nfs"];
         all.show(
             "systemd",
             chsnap,

@@ -3,9 +3,9 @@
 use std::fs;
 
 use crate::chsnap_command::Chsnap;
+use crate::cli::support::ids;
 use crate::engine::{Engine, Kind};
-use crate::support::ids;
-use crate::transcript::{Transcripts, transcripts};
+use crate::output::transcript::{Transcripts, transcripts};
 
 fn load(engine: &Engine) {
     engine.query("CREATE DATABASE lab");
@@ -73,6 +73,24 @@ fn the_answers_of_create_and_what_reads_its_snapshots_are_as_recorded() {
         let run = ["run", "--config", config];
         all.show("run", &chsnap, &[&run, &[&run[..], &["--json"]].concat()]);
         all.show("monitor-of-a-server", &chsnap, &[&["monitor"], &["monitor", "--json"]]);
+    });
+}
+
+#[test]
+fn plans_fit_terminals_of_several_widths() {
+    transcripts(|all| {
+        let (engine, chsnap) = prepared(all);
+        let long = "sharded_session_replay_events_of_all_teams_by_month";
+        engine.query(&format!(
+            "CREATE TABLE lab.{long} (k UInt32) ENGINE = ReplacingMergeTree ORDER BY k PARTITION BY k % 3"
+        ));
+        engine.query(&format!("INSERT INTO lab.{long} SELECT number FROM numbers(1000)"));
+        engine.query("CREATE MATERIALIZED VIEW lab.per_day ENGINE = SummingMergeTree ORDER BY month POPULATE AS SELECT month, count() AS n FROM lab.events GROUP BY month");
+        all.show_widths("create-dry-run-widths", &chsnap, &[&["create", "--dry-run"]]);
+        chsnap.expect(0, &["create", "--accept", "lab.log"]);
+        engine.query(&format!("INSERT INTO lab.{long} SELECT number FROM numbers(10)"));
+        all.show_widths("diff-live-widths", &chsnap, &[&["diff", "latest"]]);
+        all.show_widths("restore-dry-run-widths", &chsnap, &[&["restore", "latest", "--dry-run"]]);
     });
 }
 

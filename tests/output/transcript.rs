@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::chsnap_command::{Chsnap, Run};
 
 /// Pattern and mask, applied in this order. Times before 2026 are those of made-up snapshots, and stay.
-const MASKS: [(&str, &str); 29] = [
+const MASKS: [(&str, &str); 30] = [
     (r"20(?:2[6-9]|[3-9]\d)-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d| UTC)?", "[time]"),
     (r"20(?:2[6-9]|[3-9]\d)-\d\d-\d\d\b", "[date]"),
     // JSON: what depends on the filesystem, the time, or the process.
@@ -29,6 +29,7 @@ const MASKS: [(&str, &str); 29] = [
     (r"127\.0\.0\.1:\d{2,}", "127.0.0.1:[port]"),
     (r"chsnap_drill_\d{14}_[0-9a-f]{8}", "chsnap_drill_[time]_[random]"),
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[uuid]"),
+    (r"\.inner_id\.[0-9a-f]{8}…", ".inner_id.[uuid]…"),
     (r"\b[0-9a-f]{64}\b", "[hash]"),
     (r"\b[0-9a-f]{32}\b", "[uuid]"),
     // The host, as doctor sees it.
@@ -36,13 +37,13 @@ const MASKS: [(&str, &str); 29] = [
     (r"this is (?:root|the user \d+, who must be the server's own \(the probes below tell\))", "this is [user]"),
     (r"lies on \S+ \(\S+ at [^\s)]+\)", "lies on [filesystem]"),
     (r#", on \S+ at [^\s"]+"#, ", on [filesystem]"),
-    (r"its filesystem allows \d+", "its filesystem allows [number]"),
-    (r"[\d,]+ of [\d,]+ inodes", "[inodes] of [inodes] inodes"),
+    (r"its filesystem allows [\d,]+", "its filesystem allows [number]"),
+    (r"[\d,]+\s+of\s+[\d,]+\s+inodes", "[inodes] of [inodes] inodes"),
     (r"\b\d+ % used", "[percent] used"),
     (r"free \(\d+ %\)", "free ([percent])"),
     // Figures in text.
     (r"[-+]?\b\d+(?:\.\d+)? (?:B|KiB|MiB|GiB|TiB)\b", "[size]"),
-    (r"\b(freeze|place|check|seal) \d+\.\d\b", "$1 [seconds]"),
+    (r"\bfreeze \d+\.\d, place \d+\.\d, .*", "[stages]"),
     (r"\b\d+\.\d s\b", "[seconds]"),
     (r"\b(?:in )?\d+ (?:s|min|h|d)\b", "[age]"),
     (r"\b(free|age)=\d+", "$1=[figure]"),
@@ -78,6 +79,24 @@ impl Transcripts {
     /// Runs the command lines in order and compares what they wrote with the transcript of this name.
     pub(crate) fn show(&self, name: &str, chsnap: &Chsnap, lines: &[&[&str]]) {
         let texts: Vec<String> = lines.iter().map(|line| transcript(line, &run(chsnap, line), None)).collect();
+        self.compare(name, &texts.join("\n"));
+    }
+
+    /// What a command line answers on terminals of several widths. No line is wider than its terminal, or ends with a blank.
+    pub(crate) fn show_widths(&self, name: &str, chsnap: &Chsnap, lines: &[&[&str]]) {
+        let mut texts = Vec::new();
+        for (line, columns) in lines.iter().flat_map(|line| WIDTHS.map(|columns| (line, columns))) {
+            let run = run_at(chsnap, &[&["--progress", "none"], *line].concat(), columns);
+            for text in run.stdout.lines() {
+                assert!(text.chars().count() <= columns, "{line:?} at {columns}: {text:?}");
+                assert!(!text.ends_with(' '), "{line:?} at {columns}: {text:?}");
+            }
+            // Where its lines are wrapped depends on the figures of this filesystem.
+            let is_of_filesystem = |text: &str| text.starts_with("filesystem ") || text.starts_with("shared with live");
+            let kept: Vec<&str> = run.stdout.split("\n\n").filter(|text| !is_of_filesystem(text)).collect();
+            let run = Run { stdout: kept.join("\n\n"), ..run };
+            texts.push(format!("{columns} columns: {}", transcript(line, &run, None)));
+        }
         self.compare(name, &texts.join("\n"));
     }
 
@@ -154,9 +173,20 @@ fn settings() -> insta::Settings {
 fn run(chsnap: &Chsnap, line: &[&str]) -> Run {
     let line = [&["--progress", "none"], line].concat();
     // The width of the terminal that runs the tests must not matter.
-    let output = chsnap.command(&line).env("COLUMNS", "100").env_remove("NO_COLOR").output().expect("chsnap starts");
+    run_at(chsnap, &line, WIDE)
+}
+
+/// Wide enough for every table.
+const WIDE: usize = 400;
+
+fn run_at(chsnap: &Chsnap, line: &[&str], columns: usize) -> Run {
+    let mut command = chsnap.command(line);
+    let output = command.env("COLUMNS", columns.to_string()).env_remove("NO_COLOR").output().expect("chsnap starts");
     Run::of(&output)
 }
+
+/// The terminals that tables are recorded for.
+const WIDTHS: [usize; 4] = [60, 80, 100, 140];
 
 /// A command line and its answer: stdout, stderr where there is any, and the exit code.
 fn transcript(line: &[&str], run: &Run, head: Option<usize>) -> String {
@@ -220,6 +250,7 @@ fn pretty(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(document) => {
             check_warnings(&document);
+            testkit::schemas::check(&document);
             format!("{document:#}\n")
         }
         Err(_) => text.lines().map(|line| without_padding(line) + "\n").collect(),

@@ -6,7 +6,7 @@ use chrono::{
     DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc,
 };
 use chrono_tz::Tz;
-use chsnap::plan::retention::{Candidate, Count, Fate, Policy, Rule, Span, Standing, decide};
+use chsnap::plan::retention::{CalendarSpan, Candidate, Count, Fate, Policy, Rule, SnapshotHealth, decide};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -65,10 +65,10 @@ fn time() -> impl Strategy<Value = DateTime<Utc>> {
 
 fn candidate() -> impl Strategy<Value = Candidate> {
     let standing = prop_oneof![
-        8 => Just(Standing::Good),
-        1 => Just(Standing::Damaged),
-        2 => Just(Standing::Incomplete),
-        1 => Just(Standing::Unreadable("no manifest".to_owned())),
+        8 => Just(SnapshotHealth::Good),
+        1 => Just(SnapshotHealth::Damaged),
+        2 => Just(SnapshotHealth::Incomplete),
+        1 => Just(SnapshotHealth::Unreadable("no manifest".to_owned())),
     ];
     let name = option::weighted(0.3, "[ab][12]?");
     let tags = vec("[ab]", 0..2);
@@ -90,14 +90,14 @@ fn count() -> impl Strategy<Value = Count> {
     prop_oneof![4 => Just(Count::Of(0)), 3 => (1_u32..6).prop_map(Count::Of), 1 => Just(Count::Unlimited)]
 }
 
-fn span() -> impl Strategy<Value = Span> {
-    let some = (0_u32..3, 0_u32..15, 0_u32..40, 0_u32..60).prop_map(|(years, months, days, hours)| Span {
+fn span() -> impl Strategy<Value = CalendarSpan> {
+    let some = (0_u32..3, 0_u32..15, 0_u32..40, 0_u32..60).prop_map(|(years, months, days, hours)| CalendarSpan {
         years,
         months,
         days,
         hours,
     });
-    prop_oneof![3 => Just(Span::default()), 2 => some, 1 => (0_u32..4).prop_map(|days| Span { days, ..Span::default() })]
+    prop_oneof![3 => Just(CalendarSpan::default()), 2 => some, 1 => (0_u32..4).prop_map(|days| CalendarSpan { days, ..CalendarSpan::default() })]
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
@@ -128,7 +128,7 @@ fn count_of(policy: &mut Policy, rule: Rule) -> &mut Count {
     }
 }
 
-fn span_of(policy: &mut Policy, rule: Rule) -> &mut Span {
+fn span_of(policy: &mut Policy, rule: Rule) -> &mut CalendarSpan {
     match rule {
         Rule::Last => &mut policy.keep_within,
         Rule::Hourly => &mut policy.keep_within_hourly,
@@ -176,7 +176,7 @@ fn first_shown(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     shown.copied().unwrap_or(moments[0])
 }
 
-fn moment_before(span: Span, moment: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+fn moment_before(span: CalendarSpan, moment: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
     let local = moment.with_timezone(&zone).naive_local();
     let days = days_from_civil(
         i64::from(local.year()) - i64::from(span.years),
@@ -192,7 +192,7 @@ fn moment_before(span: Span, moment: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
 /// Which snapshots stay, said rule by rule and snapshot by snapshot, without walking a list and counting.
 fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
     let later = |one: usize, other: usize| candidates[one].cmp(&candidates[other]).then(other.cmp(&one)).is_gt();
-    let unreadable = |index: &usize| matches!(candidates[*index].standing, Standing::Unreadable(_));
+    let unreadable = |index: &usize| matches!(candidates[*index].standing, SnapshotHealth::Unreadable(_));
     let (counting, others): (Vec<usize>, Vec<usize>) =
         (0..candidates.len()).partition(|index| !unreadable(index) && candidates[*index].time <= now());
     let pinned = (0..candidates.len()).filter(|index| candidates[*index].pin.is_some());
@@ -205,16 +205,20 @@ fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
         let within = policy.keep_other_within;
         let has_ended = series != MAIN && !within.is_zero() && newest <= moment_before(within, now(), policy.zone);
         if !has_ended {
-            let is_whole = |index: &usize| candidates[*index].standing != Standing::Incomplete;
+            let is_whole = |index: &usize| candidates[*index].standing != SnapshotHealth::Incomplete;
             let (whole, incomplete): (Vec<usize>, Vec<usize>) = members.iter().copied().partition(is_whole);
             let among_all = by_rules(candidates, &members, policy);
             kept.extend(among_all.iter().filter(|index| incomplete.contains(index)));
             kept.extend(by_rules(candidates, &whole, policy));
         }
         for index in &members {
-            let is_good = |index: usize| candidates[index].standing == Standing::Good;
+            let rank = |index: usize| match candidates[index].standing {
+                SnapshotHealth::Good => 0,
+                SnapshotHealth::Damaged => 1,
+                _ => 2,
+            };
             let ahead = members.iter().filter(|other| {
-                is_good(**other) && !is_good(*index) || is_good(**other) == is_good(*index) && later(**other, *index)
+                rank(**other) < rank(*index) || rank(**other) == rank(*index) && later(**other, *index)
             });
             let is_young = || candidates[*index].time > moment_before(policy.min_age, now(), policy.zone);
             let is_spared = !has_ended && ahead.count() < policy.min_keep as usize;
@@ -315,11 +319,11 @@ proptest! {
             }
             1 => {
                 let span = span_of(&mut wider, rule);
-                *span = Span { years: span.years + more, ..*span };
+                *span = CalendarSpan { years: span.years + more, ..*span };
             }
             2 => {
                 let span = span_of(&mut wider, rule);
-                *span = Span { months: span.months + more, days: span.days + more, hours: span.hours + more, ..*span };
+                *span = CalendarSpan { months: span.months + more, days: span.days + more, hours: span.hours + more, ..*span };
             }
             3 => wider.keep_name.push("a*".parse().expect("a valid pattern")),
             4 => wider.min_keep += more,
@@ -365,7 +369,7 @@ proptest! {
 
     #[test]
     fn incomplete_snapshots_push_no_complete_one_out(candidates in vec(candidate(), 0..60), policy in policy()) {
-        let is_whole = |candidate: &&Candidate| candidate.standing != Standing::Incomplete;
+        let is_whole = |candidate: &&Candidate| candidate.standing != SnapshotHealth::Incomplete;
         let whole: Vec<Candidate> = candidates.iter().filter(is_whole).cloned().collect();
         let sorted = |list: &[Candidate], policy: &Policy| {
             let kept = kept(&decide(list, policy, now()));
@@ -374,7 +378,7 @@ proptest! {
             kept
         };
         // Whether a series has ended is known by all that it has.
-        let policy = Policy { keep_other_within: Span::default(), ..policy };
+        let policy = Policy { keep_other_within: CalendarSpan::default(), ..policy };
         prop_assert_eq!(sorted(&candidates, &policy), sorted(&whole, &policy));
     }
 
@@ -383,10 +387,10 @@ proptest! {
         candidates in vec(candidate(), 0..60),
         policy in policy(),
     ) {
-        let all_are = |standing: Standing| -> Vec<Candidate> {
+        let all_are = |standing: SnapshotHealth| -> Vec<Candidate> {
             candidates.iter().map(|one| Candidate { standing: standing.clone(), ..one.clone() }).collect()
         };
-        let [good, incomplete] = [Standing::Good, Standing::Incomplete].map(all_are);
+        let [good, incomplete] = [SnapshotHealth::Good, SnapshotHealth::Incomplete].map(all_are);
         prop_assert_eq!(kept(&decide(&good, &policy, now())), kept(&decide(&incomplete, &policy, now())));
     }
 
@@ -395,10 +399,10 @@ proptest! {
         candidates in vec(candidate(), 0..60),
         policy in policy(),
     ) {
-        let policy = Policy { keep_other_within: Span::default(), ..policy.sparing_the_last() };
+        let policy = Policy { keep_other_within: CalendarSpan::default(), ..policy.sparing_the_last() };
         let kept = kept(&decide(&candidates, &policy, now()));
         let mut newest: BTreeMap<&str, &Candidate> = BTreeMap::new();
-        for candidate in candidates.iter().filter(|one| one.standing == Standing::Good && one.time <= now()) {
+        for candidate in candidates.iter().filter(|one| one.standing == SnapshotHealth::Good && one.time <= now()) {
             let best = newest.entry(&candidate.series).or_insert(candidate);
             *best = (*best).max(candidate);
         }

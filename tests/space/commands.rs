@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
 use chsnap::model::{Warning, WarningKind};
-use chsnap::ops::usage::{UsageRequest, usage};
+use chsnap::ops::usage::usage;
 use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::figures::request;
 use crate::hoard::{Hoard, Numbers, Walk};
+use crate::space::figures::request;
 
 pub(crate) fn lab(nights: usize) -> (tempfile::TempDir, Hoard, Chsnap) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -224,7 +224,7 @@ fn ask_while_snapshots_come_and_go(every: usize) {
                 }
                 // Whatever was learnt while things came and went is true.
                 let _still = turn.lock().expect("no panic");
-                let exactly = UsageRequest { exact: true, ..request() };
+                let exactly = request().with_exact(true);
                 let exactly = usage(&repository, &exactly, Utc::now()).expect("an answer");
                 assert!(exactly.exact.is_some_and(|exact| exact.differing.is_empty()), "{:?}", exactly.warnings);
             }
@@ -252,6 +252,6 @@ fn ask_while_snapshots_come_and_go(every: usize) {
         over.store(true, Ordering::Relaxed);
         assert!(asking.join().expect("no panic") > 3);
     });
-    let exactly = usage(&repository, &UsageRequest { exact: true, ..request() }, Utc::now()).expect("an answer");
+    let exactly = usage(&repository, &request().with_exact(true), Utc::now()).expect("an answer");
     assert!(exactly.exact.is_some_and(|exact| exact.differing.is_empty()), "{:?}", exactly.warnings);
 }

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 use chsnap::model::{SnapshotId, WarningKind};
-use chsnap::ops::usage::{By, Span, Usage, UsageRequest, usage};
+use chsnap::ops::usage::{By, SnapshotRange, Usage, UsageRequest, usage};
 
 use crate::hoard::{Hoard, Numbers, Walk};
 
 pub(crate) fn request() -> UsageRequest {
-    UsageRequest { jobs: 2, ..UsageRequest::default() }
+    UsageRequest::new().with_jobs(2)
 }
 
 pub(crate) fn ask(hoard: &Hoard) -> Usage {
@@ -19,12 +19,12 @@ pub(crate) fn ask(hoard: &Hoard) -> Usage {
 }
 
 fn exact(hoard: &Hoard) -> Usage {
-    usage(&hoard.open(), &UsageRequest { exact: true, ..request() }, Utc::now()).expect("an answer")
+    usage(&hoard.open(), &request().with_exact(true), Utc::now()).expect("an answer")
 }
 
 fn freed(hoard: &Hoard, ids: &[SnapshotId]) -> u64 {
-    let freed = ids.iter().map(|id| Span::One(id.to_string().parse().expect("a reference"))).collect();
-    let found = usage(&hoard.open(), &UsageRequest { freed, ..request() }, Utc::now()).expect("an answer");
+    let freed = ids.iter().map(|id| SnapshotRange::One(id.to_string().parse().expect("a reference"))).collect();
+    let found = usage(&hoard.open(), &request().with_freed(freed), Utc::now()).expect("an answer");
     found.freed.expect("it was asked").freed_bytes
 }
 
@@ -132,7 +132,7 @@ fn tables_and_partitions_are_counted_like_snapshots() {
     hoard.drop_everything();
     let tables = |by, snapshots: &[&str]| {
         let snapshots = snapshots.iter().map(|text| text.parse().expect("a reference")).collect();
-        let request = UsageRequest { by, snapshots, ..request() };
+        let request = request().with_by(by).with_snapshots(snapshots);
         usage(&hoard.open(), &request, Utc::now()).expect("an answer").tables.expect("it was asked")
     };
     for by in [By::Table, By::Partition] {

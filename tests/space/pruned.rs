@@ -4,14 +4,14 @@ use std::fs;
 use std::time::Duration;
 
 use chrono::Utc;
-use chsnap::model::{PathMap, SnapshotId};
+use chsnap::model::SnapshotId;
 use chsnap::ops::OpError;
 use chsnap::ops::prune::{PrunePlan, PruneRequest, carry_out, plan_prune};
-use chsnap::plan::retention::{Count, Limits, Policy};
+use chsnap::plan::retention::{Count, GuardLimits, Policy};
 use serde_json::Value;
 
-use crate::commands::lab;
 use crate::hoard::{Hoard, Walk};
+use crate::space::commands::lab;
 
 fn ids(rows: &Value) -> Vec<String> {
     rows.as_array().expect("rows").iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
@@ -26,9 +26,8 @@ fn policy(last: u32) -> Policy {
 }
 
 fn plan(hoard: &Hoard, policy: Policy, free_bytes: Option<u64>) -> PrunePlan {
-    let limits = Limits { removed_percent: 100, ..Limits::default() };
-    let request =
-        PruneRequest { policy, free_bytes, forgets_unreadable: false, limits, paths: PathMap::default(), jobs: 2 };
+    let limits = GuardLimits::default().with_removed_percent(100);
+    let request = PruneRequest::new(policy).with_free_bytes(free_bytes).with_limits(limits).with_jobs(2);
     plan_prune(&hoard.open(), &request, Utc::now()).expect("a plan")
 }
 

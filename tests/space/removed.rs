@@ -5,16 +5,16 @@ use std::os::unix::fs::MetadataExt as _;
 
 use chrono::Utc;
 use chsnap::model::SnapshotId;
-use chsnap::ops::usage::{Freed, Span, UsageRequest, usage};
+use chsnap::ops::usage::{Freed, SnapshotRange, usage};
 
 use crate::chsnap_command::Chsnap;
-use crate::figures::request;
 use crate::hoard::{Hoard, Numbers, Walk};
 use crate::small_disk::SmallDisk;
+use crate::space::figures::request;
 
 fn freed(hoard: &Hoard, ids: &[SnapshotId]) -> Freed {
-    let freed = ids.iter().map(|id| Span::One(id.to_string().parse().expect("a reference"))).collect();
-    let found = usage(&hoard.open(), &UsageRequest { freed, ..request() }, Utc::now()).expect("an answer");
+    let freed = ids.iter().map(|id| SnapshotRange::One(id.to_string().parse().expect("a reference"))).collect();
+    let found = usage(&hoard.open(), &request().with_freed(freed), Utc::now()).expect("an answer");
     assert_eq!(found.warnings, []);
     found.freed.expect("it was asked")
 }

@@ -1,9 +1,7 @@
 //! Real ClickHouse engines for tests: 18.16 and 26.9, eight years apart.
 //!
 //! ```ignore
-//! #[path = "../support/engine.rs"]
-//! mod engine;
-//! use engine::{Engine, Kind, Options, both_engines};
+//! use testkit::engine::{Engine, Kind, Options, both_engines};
 //!
 //! both_engines! {
 //!     fn counts_rows(engine: Engine) {
@@ -12,18 +10,16 @@
 //! }
 //! ```
 //!
-//! 18.16 is Debian's server. 26.9 is chDB behind `engines/chdb_bridge.py`, whose head says what it does
-//! as a server does and what not. `tests/support/engines/install` fetches both. An engine is a process of
-//! its own that dies with the test process, whatever that dies of.
+//! `CHSNAP_TEST_CLICKHOUSE` names a server's binary that replaces one of them: see `real_server.rs`.
+//!
+//! 18.16 is Debian's server. 26.9 is chDB behind `engines/chdb_bridge.py`; the comment at the top of that file says in
+//! which respects it behaves like a server and in which it does not. `tests/support/engines/install` fetches both. An
+//! engine is a separate process that ends when the test process ends, for whatever reason.
 
-#![allow(dead_code, reason = "each test program uses its own share of this file")]
-#![allow(unreachable_pub, reason = "a test program exports nothing; `pub` marks what tests are to use")]
-#![allow(
-    clippy::disallowed_methods,
-    clippy::doc_markdown,
-    clippy::missing_panics_doc,
-    reason = "test support prepares folders itself, fails in a panic, and speaks of ClickHouse"
-)]
+#[path = "real_server.rs"]
+mod real_server;
+
+pub use real_server::{RealServer, free_port};
 
 use std::fmt::Write as _;
 use std::fs;
@@ -41,15 +37,17 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(5);
+const RESTARTS: usize = 3;
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
 const BRIDGE: &str = include_str!("engines/chdb_bridge.py");
 const CHDB_CONFIG: &str = include_str!("engines/chdb.xml");
 const SERVER18_CONFIG: &str = include_str!("engines/server18.xml");
 const SERVER18_USERS: &str = include_str!("engines/users18.xml");
 
-/// A user who may only read (`readonly=1`); no password. There with [`Options::users`].
+/// A user with read access only (`readonly=1`); no password. Exists with [`Options::users`].
 pub const READONLY_USER: &str = "readonly";
-/// A user with a password. There with [`Options::users`].
+/// A user with a password. Exists with [`Options::users`].
 pub const SECRET_USER: &str = "secret";
 /// The password of [`SECRET_USER`].
 pub const SECRET_PASSWORD: &str = "open-sesame-7";
@@ -59,7 +57,7 @@ pub const LIMITED_USER: &str = "limited";
 /// The same for a user who cannot change settings: readonly (18.16), or with a constraint on each of them (26.9).
 pub const BOUND_USER: &str = "bound";
 
-/// Which ClickHouse.
+/// The version of ClickHouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// 18.16: no Atomic databases, no disks, no verbose FREEZE, no UNFREEZE.
@@ -77,29 +75,35 @@ impl Kind {
         self.program().exists()
     }
 
-    /// What runs it: the server's wrapper, or the Python that has chDB.
+    /// The program that runs it: the server that replaces it, its wrapper, or the Python that has chDB.
     pub fn program(self) -> PathBuf {
-        let cache = std::env::var_os("CHSNAP_ENGINES")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".engines"), PathBuf::from);
+        if let Some(server) = RealServer::as_kind(self) {
+            return server.program.clone();
+        }
         match self {
-            Kind::V18 => cache.join("clickhouse-18/run"),
-            Kind::V26 => cache.join("venv/bin/python"),
+            Kind::V18 => cache().join("clickhouse-18/run"),
+            Kind::V26 => cache().join("venv/bin/python"),
         }
     }
 }
 
-/// How an engine is to run.
+/// The directory in which `install` puts what it fetches.
+pub fn cache() -> PathBuf {
+    std::env::var_os("CHSNAP_ENGINES").map_or_else(|| crate::root().join(".engines"), PathBuf::from)
+}
+
+/// How an engine runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Run as this numeric user and group, which need have no name. The data path and the disks (the
-    /// folders alone) are handed to it. Needs root.
+    /// Runs as this numeric user and group, which need not have a name. The data path and the disks (only the
+    /// directories) are given to that user. Needs root.
     pub uid: Option<u32>,
-    /// Make [`READONLY_USER`] and [`SECRET_USER`] beside `default`, who has no password.
+    /// Creates [`READONLY_USER`] and [`SECRET_USER`] in addition to `default`, who has no password.
     pub users: bool,
-    /// Settings of [`LIMITED_USER`] and [`BOUND_USER`], who are there with them.
+    /// Settings of [`LIMITED_USER`] and [`BOUND_USER`], which exist if there are any settings.
     pub profile: Vec<(&'static str, &'static str)>,
-    /// Disks `disk1`, `disk2` … beside the disk `default`; [`Engine::disk_path`] says where. Each has a
-    /// storage policy of its name; the policy `jbod` is one volume of all of them, `default` too. 26.9 only.
+    /// Disks `disk1`, `disk2` … in addition to the disk `default`; [`Engine::disk_path`] gives their paths. Each has a
+    /// storage policy of its name; the policy `jbod` is one volume of all of them, including `default`. 26.9 only.
     pub extra_disks: usize,
     /// More disks: name and definition (XML, in which `{root}` is [`Engine::root`]), each with a storage policy
     /// of its name. 26.9 only. `("coded", "<type>encrypted</type><disk>default</disk><path>coded/</path>
@@ -111,11 +115,13 @@ pub struct Options {
     /// More server configuration, in XML, for instance
     /// `<merge_tree><old_parts_lifetime>480</old_parts_lifetime></merge_tree>` (0 in chDB, 480 in a server).
     pub config: String,
-    /// Take no notice of `query_id`, as a bridge or proxy may. 26.9 only.
+    /// Answers on this port of the loopback, and on no other. Without it, it takes any free port. Not for chDB.
+    pub http_port: Option<u16>,
+    /// Ignores `query_id`, as a bridge or proxy may. 26.9 only.
     pub ignore_query_id: bool,
 }
 
-/// A running ClickHouse with a data directory. Dropping it stops it, and removes what it made.
+/// A running ClickHouse with a data directory. Dropping it stops it, and removes its files.
 #[derive(Debug)]
 pub struct Engine {
     kind: Kind,
@@ -125,7 +131,7 @@ pub struct Engine {
     data_path: PathBuf,
     port: u16,
     child: Option<Child>,
-    // Last, so that it is removed after the process is gone.
+    // The last field, so that it is removed after the process is gone.
     _folder: tempfile::TempDir,
 }
 
@@ -135,13 +141,13 @@ impl Engine {
     /// See [`Kind::V26`].
     pub const V26: Kind = Kind::V26;
 
-    /// An engine with an empty data directory.
+    /// Starts an engine with an empty data directory.
     #[track_caller]
     pub fn start(kind: Kind) -> Engine {
         Engine::start_with(kind, &Options::default())
     }
 
-    /// An engine with an empty data directory.
+    /// Starts an engine with an empty data directory and options.
     #[track_caller]
     pub fn start_with(kind: Kind, options: &Options) -> Engine {
         let folder = folder_for(kind);
@@ -151,8 +157,8 @@ impl Engine {
         Engine::start_at(kind, options, folder, root, home, data_path)
     }
 
-    /// An engine over the data directory `dir`, which may have data, and stays when the engine goes.
-    /// [`Engine::root`] is then the folder that holds `dir`.
+    /// Starts an engine over the data directory `dir`, which may contain data, and stays when the engine ends.
+    /// [`Engine::root`] is then the directory that contains `dir`.
     #[track_caller]
     pub fn start_in(kind: Kind, dir: &Path, options: &Options) -> Engine {
         let folder = folder_for(kind);
@@ -163,8 +169,35 @@ impl Engine {
         Engine::start_at(kind, options, folder, root, home, data_path)
     }
 
+    /// [`Engine::start_with`] for `options` that name ports which another process may have taken by now.
+    ///
+    /// # Errors
+    /// Why it did not start.
+    pub fn try_start_with(kind: Kind, options: &Options) -> Result<Engine, String> {
+        let folder = folder_for(kind);
+        let root = folder.path().to_path_buf();
+        let (home, data_path) = (root.join("server"), root.join("data"));
+        let mut engine = Engine::prepared(kind, options, folder, root, home, data_path);
+        engine.try_launch().map_err(|why| format!("engine {kind:?} {why}\n{}", engine.log()))?;
+        Ok(engine)
+    }
+
     #[track_caller]
     fn start_at(
+        kind: Kind,
+        options: &Options,
+        folder: tempfile::TempDir,
+        root: PathBuf,
+        home: PathBuf,
+        data_path: PathBuf,
+    ) -> Engine {
+        let mut engine = Engine::prepared(kind, options, folder, root, home, data_path);
+        engine.launch();
+        engine
+    }
+
+    #[track_caller]
+    fn prepared(
         kind: Kind,
         options: &Options,
         folder: tempfile::TempDir,
@@ -177,10 +210,10 @@ impl Engine {
             kind == Kind::V26 || (options.extra_disks == 0 && options.disks.is_empty()),
             "ClickHouse 18.16 has no disks"
         );
-        let mut engine =
-            Engine { kind, options: options.clone(), root, home, data_path, port: 0, child: None, _folder: folder };
+        let port = options.http_port.unwrap_or(0);
+        let engine =
+            Engine { kind, options: options.clone(), root, home, data_path, port, child: None, _folder: folder };
         engine.prepare();
-        engine.launch();
         engine
     }
 
@@ -189,18 +222,18 @@ impl Engine {
         self.kind
     }
 
-    /// Where it answers: `http://127.0.0.1:PORT`. The same after a restart, unless that port was taken meanwhile.
+    /// Its address: `http://127.0.0.1:PORT`. It stays the same after a restart, unless that port was taken meanwhile.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The server's process; of a stopped one there is none.
+    /// The server's process id; a stopped server has none.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the engine is running").id()
     }
 
-    /// The folder that holds everything, [`Engine::data_path`] too: a good place for a repository.
+    /// The directory that contains everything, including [`Engine::data_path`]: a good place for a repository.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -210,14 +243,14 @@ impl Engine {
         &self.data_path
     }
 
-    /// The folder of the disk `disk<number>`, from 1 on. See [`Options::extra_disks`].
+    /// The directory of the disk `disk<number>`, counted from 1. See [`Options::extra_disks`].
     pub fn disk_path(&self, number: usize) -> PathBuf {
         self.root.join(format!("disk{number}"))
     }
 
-    /// The folder with the server's configuration and logs. 18.16 makes a dictionary of each file
-    /// `*_dictionary.xml` in it (`SYSTEM RELOAD DICTIONARIES` to do so at once). One whose source is a table of
-    /// the server itself has `<host>localhost</host><port>0</port>`: this server has no TCP port.
+    /// The directory with the server's configuration and logs. 18.16 creates a dictionary from each file
+    /// `*_dictionary.xml` in it (`SYSTEM RELOAD DICTIONARIES` does so at once). A dictionary whose source is a table of
+    /// the server itself needs `<host>localhost</host><port>0</port>`: this server has no TCP port.
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -225,7 +258,7 @@ impl Engine {
     /// The answer without its last line feed.
     ///
     /// # Panics
-    /// With the statement and the server's error.
+    /// If the statement fails; the message has the statement and the server's error.
     #[track_caller]
     pub fn query(&self, sql: &str) -> String {
         match self.try_query(sql) {
@@ -237,7 +270,7 @@ impl Engine {
     /// The answer, or the server's error.
     ///
     /// # Errors
-    /// What the server answered, or why it did not.
+    /// The server's error, or why there was no answer.
     pub fn try_query(&self, sql: &str) -> Result<String, String> {
         self.query_with(sql, &[])
     }
@@ -245,7 +278,7 @@ impl Engine {
     /// As [`Engine::try_query`], with settings (and HTTP's own parameters) in the URL.
     ///
     /// # Errors
-    /// What the server answered, or why it did not.
+    /// The server's error, or why there was no answer.
     pub fn query_with(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String, String> {
         self.query_bytes(sql.as_bytes(), settings).map(text)
     }
@@ -253,7 +286,7 @@ impl Engine {
     /// As [`Engine::try_query`], as that user.
     ///
     /// # Errors
-    /// What the server answered, or why it did not.
+    /// The server's error, or why there was no answer.
     pub fn query_as(&self, user: &str, password: &str, sql: &str) -> Result<String, String> {
         let request = agent()
             .post(format!("{}/", self.url()))
@@ -263,12 +296,12 @@ impl Engine {
         answer(request.send(sql.as_bytes())).map(text)
     }
 
-    /// A statement and an answer that need not be UTF-8: names are bytes, and so are values.
+    /// Sends a statement and returns an answer that need not be UTF-8: names are bytes, and so are values.
     ///
     /// # Errors
-    /// What the server answered, or why it did not.
+    /// The server's error, or why there was no answer.
     pub fn query_bytes(&self, sql: &[u8], settings: &[(&str, &str)]) -> Result<Vec<u8>, String> {
-        // Otherwise an error in the middle of an answer comes with status 200.
+        // Otherwise an error in the middle of an answer arrives with status 200.
         let mut request = agent().post(format!("{}/", self.url())).query("wait_end_of_query", "1");
         for (name, value) in settings {
             request = request.query(name, value);
@@ -276,7 +309,7 @@ impl Engine {
         answer(request.send(sql))
     }
 
-    /// Asks it to end (SIGTERM), and makes it (SIGKILL) after ten seconds.
+    /// Tells it to end (SIGTERM), and kills it (SIGKILL) after ten seconds.
     pub fn stop(&mut self) {
         let Some(child) = self.child.as_mut() else {
             return;
@@ -310,7 +343,7 @@ impl Engine {
         self.launch();
     }
 
-    /// The end of everything that the engine logged.
+    /// The end of the engine's log.
     pub fn log(&self) -> String {
         let mut all = String::new();
         for name in ["output.log", "log/error.log", "log/server.log", "log/bridge.log"] {
@@ -336,13 +369,21 @@ impl Engine {
                     .unwrap_or_else(|e| panic!("cannot give {} to user {uid} (are you root?): {e}", folder.display()));
             }
         }
-        if self.kind == Kind::V18 {
+        if self.is_own_server() {
+            let users = real_server::USERS.replace("@USERS@", &self.users_xml());
+            self.write("users26.xml", &users.replace("@PROFILES@", &self.profiles_xml()));
+        } else if self.kind == Kind::V18 {
             let users = SERVER18_USERS.replace("@USERS@", &self.users_xml());
             self.write("users18.xml", &users.replace("@PROFILES@", &self.profiles_xml()));
         } else {
             self.write("chdb_bridge.py", BRIDGE);
             self.write("chdb.xml", &self.chdb_config());
         }
+    }
+
+    /// Whether it is a modern server in its own process, and not chDB behind its bridge.
+    fn is_own_server(&self) -> bool {
+        self.kind == Kind::V26 && RealServer::as_kind(Kind::V26).is_some()
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -372,12 +413,28 @@ impl Engine {
         for (name, value) in &self.options.profile {
             write!(settings, "<{name}>{value}</{name}>").expect("a String takes everything");
         }
-        format!(
-            "<{LIMITED_USER}>{settings}</{LIMITED_USER}><{BOUND_USER}>{settings}<readonly>1</readonly></{BOUND_USER}>"
-        )
+        let bound = if self.is_own_server() {
+            let readonly = |(name, _): &(&str, &str)| format!("<{name}><readonly/></{name}>");
+            let constraints: String = self.options.profile.iter().map(readonly).collect();
+            format!("<constraints>{constraints}</constraints>")
+        } else {
+            "<readonly>1</readonly>".to_owned()
+        };
+        format!("<{LIMITED_USER}>{settings}</{LIMITED_USER}><{BOUND_USER}>{settings}{bound}</{BOUND_USER}>")
     }
 
     fn chdb_config(&self) -> String {
+        self.with_disks(CHDB_CONFIG).replace("@LOG@", &xml(&self.home.join("log/server.log")))
+    }
+
+    fn server26_config(&self) -> String {
+        self.with_disks(real_server::SERVER_CONFIG)
+            .replace("@HOME@", &xml(&self.home))
+            .replace("@DATA@", &xml(&self.data_path))
+            .replace("@PORT@", &self.port.to_string())
+    }
+
+    fn with_disks(&self, template: &str) -> String {
         let mut disks: Vec<(String, String)> = (1..=self.options.extra_disks)
             .map(|number| {
                 let path = xml(&self.disk_path(number));
@@ -399,8 +456,7 @@ impl Engine {
             policies += &volume(name, &format!("<disk>{name}</disk>"));
             writeln!(definitions, "<{name}>{definition}</{name}>").expect("a String takes everything");
         }
-        CHDB_CONFIG
-            .replace("@LOG@", &xml(&self.home.join("log/server.log")))
+        template
             .replace("@DISKS@", &definitions)
             .replace("@POLICIES@", &policies)
             .replace("@EXTRA@", &self.options.config)
@@ -414,13 +470,20 @@ impl Engine {
             .replace("@EXTRA@", &self.options.config)
     }
 
-    /// Starts the process and waits until it answers; on the port it had, if it had one and that is free.
+    /// Starts the process and waits until it answers; on its earlier port, if it had one and that is free.
     #[track_caller]
     fn launch(&mut self) {
         let mut failure = self.try_launch();
-        if failure.is_err() && self.port != 0 {
+        if failure.is_err() && self.port != 0 && self.options.http_port.is_none() {
             self.port = 0;
             failure = self.try_launch();
+        }
+        // Ports that its configuration sets: another process's connection may use one of them for a moment.
+        for _ in 0..RESTARTS {
+            if failure.is_err() && self.options.http_port.is_some() {
+                thread::sleep(RESTART_PAUSE);
+                failure = self.try_launch();
+            }
         }
         if let Err(why) = failure {
             panic!("engine {:?} {why}\n{}", self.kind, self.log());
@@ -428,6 +491,9 @@ impl Engine {
     }
 
     fn try_launch(&mut self) -> Result<(), String> {
+        if self.is_own_server() && self.port == 0 {
+            self.port = free_port();
+        }
         let command = self.command();
         let child = spawn(command).map_err(|e| format!("cannot be run (setpriv of util-linux is needed): {e}"))?;
         self.child = Some(child);
@@ -455,16 +521,23 @@ impl Engine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         match self.kind {
-            Kind::V18 => {
-                self.write("server18.xml", &self.server18_config());
+            kind if kind == Kind::V18 || self.is_own_server() => {
+                let (name, config) = match kind {
+                    Kind::V18 => ("server18.xml", self.server18_config()),
+                    Kind::V26 => ("server26.xml", self.server26_config()),
+                };
+                self.write(name, &config);
                 if let Some(uid) = self.options.uid {
                     command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}"));
                     command.arg("--clear-groups");
                 }
-                command.arg(Kind::V18.program());
-                command.arg(format!("--config-file={}", self.home.join("server18.xml").display()));
+                match RealServer::as_kind(kind) {
+                    Some(server) => server.start(&mut command, "server"),
+                    None => drop(command.arg(kind.program())),
+                }
+                command.arg(format!("--config-file={}", self.home.join(name).display()));
             }
-            Kind::V26 => {
+            _ => {
                 drop(fs::remove_file(self.home.join("port")));
                 command.arg(Kind::V26.program()).arg(self.home.join("chdb_bridge.py"));
                 command.arg("--path").arg(&self.data_path);
@@ -499,24 +572,26 @@ impl Engine {
         command
     }
 
-    /// The port on which this very process answers. It is found, not chosen: a port that was free a
-    /// moment ago may be another engine's by now.
+    /// The port on which this very process answers. It is found, not chosen: a port that was free a moment ago may be
+    /// taken by another engine by now.
     fn answering_port(&self, pid: u32) -> Option<u16> {
         match self.kind {
-            Kind::V18 => {
-                let port = listening_port(pid)?;
+            kind if kind == Kind::V18 || self.is_own_server() => {
+                // A process that belongs to a cluster has other ports too.
+                let ports = listening_ports(pid)?;
+                let port = *ports.iter().find(|port| self.port == 0 || **port == self.port)?;
                 TcpStream::connect(("127.0.0.1", port)).ok()?;
                 let pong = agent().get(format!("http://127.0.0.1:{port}/ping")).call();
                 answer(pong).is_ok().then_some(port)
             }
-            Kind::V26 => fs::read_to_string(self.home.join("port")).ok()?.trim().parse().ok(),
+            _ => fs::read_to_string(self.home.join("port")).ok()?.trim().parse().ok(),
         }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Its data go with it, so there is nothing to end in order.
+        // Its data are removed with it, so it need not shut down in order.
         self.kill();
     }
 }
@@ -530,7 +605,7 @@ impl Drop for Engine {
 ///     fn freezes_as_another_user(mut engine: Engine, Options { uid: Some(54321), ..Options::default() }) { … }
 /// }
 /// ```
-#[allow(unused_macros, reason = "a test program may start its engines itself")]
+#[macro_export]
 macro_rules! both_engines {
     ($(
         $(#[$attribute:meta])*
@@ -545,21 +620,20 @@ macro_rules! both_engines {
             #[test]
             $(#[$attribute])*
             fn v18() {
-                run(both_engines!(@start $type, <$type>::V18 $(, $options)?));
+                run($crate::both_engines!(@start $type, <$type>::V18 $(, $options)?));
             }
 
             #[test]
             $(#[$attribute])*
             fn v26() {
-                run(both_engines!(@start $type, <$type>::V26 $(, $options)?));
+                run($crate::both_engines!(@start $type, <$type>::V26 $(, $options)?));
             }
         }
     )+};
     (@start $type:ty, $kind:expr) => { <$type>::start($kind) };
     (@start $type:ty, $kind:expr, $options:expr) => { <$type>::start_with($kind, &$options) };
 }
-#[allow(unused_imports, reason = "a test program may start its engines itself")]
-pub(crate) use both_engines;
+pub use crate::both_engines;
 
 fn folder_for(kind: Kind) -> tempfile::TempDir {
     let folder = tempfile::Builder::new()
@@ -581,7 +655,7 @@ fn text(bytes: Vec<u8>) -> String {
     text.trim_end_matches('\n').to_owned()
 }
 
-/// A connection for each request: one that was kept would not outlive a restart.
+/// A connection for each request: one that is kept open would not outlive a restart.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -603,10 +677,10 @@ fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Re
     if response.status().is_success() { Ok(body) } else { Err(String::from_utf8_lossy(&body).trim_end().to_owned()) }
 }
 
-/// The loopback port that the process listens on.
-fn listening_port(pid: u32) -> Option<u16> {
+/// The loopback ports on which the process listens.
+fn listening_ports(pid: u32) -> Option<Vec<u16>> {
     let listening = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
-    let mut sockets = listening.lines().skip(1).filter_map(|line| {
+    let sockets = listening.lines().skip(1).filter_map(|line| {
         // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
         let fields: Vec<&str> = line.split_whitespace().collect();
         let port = fields.get(1)?.strip_prefix("0100007F:")?;
@@ -618,22 +692,22 @@ fn listening_port(pid: u32) -> Option<u16> {
         .ok()?
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .collect();
-    sockets
-        .find(|(inode, _)| own.iter().any(|target| *target == Path::new(&format!("socket:[{inode}]"))))
-        .map(|(_, port)| port)
+    let is_own = |inode: &str| own.iter().any(|target| *target == Path::new(&format!("socket:[{inode}]")));
+    Some(sockets.filter(|(inode, _)| is_own(inode)).map(|(_, port)| port).collect())
 }
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts a process from a thread that lives as long as this program. The kernel sends the death
-/// signal when the *thread* ends that started a child, and a test is a thread.
-fn spawn(command: Command) -> io::Result<Child> {
+/// Starts a process from a thread that lives as long as this program. The kernel sends the death signal when the
+/// *thread* ends that started a child, and each test runs in its own thread.
+pub fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (orders, incoming) = channel::<Order>();
         thread::spawn(move || {
             for (mut command, reply) in incoming {
-                // Nobody waits any more when the test that asked has failed; the child then dies with us.
+                // If the requesting test has failed, the reply has no receiver any more; the child then ends with this
+                // process.
                 drop(reply.send(command.spawn()));
             }
         });

@@ -1,6 +1,4 @@
-//! Mutating calls of which one fails, or at one of which the process dies.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! Mutating calls of which one fails, or during one of which the process dies.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -8,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chsnap::fs::{RealVerbs, VerbResult, Verbs};
+use chsnap::fs::{Mutations, RealVerbs, VerbResult};
 use chsnap::model::Ownership;
 use rustix::io::Errno;
 
@@ -17,11 +15,11 @@ use rustix::io::Errno;
 pub enum Fault {
     /// This call fails with this error; the others do not.
     Error(Errno),
-    /// Neither this call nor any later one has an effect: so it looks from outside when the process is killed there,
+    /// Neither this call nor any later one has an effect: this looks from outside as if the process were killed there,
     /// whatever the program still tries.
     Kill,
-    /// This call is done twice, and the answer is that of the second: so it looks to a program when the answer of an NFS
-    /// server is lost and the client repeats the call.
+    /// This call is executed twice, and the answer is that of the second: a program sees the same if the answer of an
+    /// NFS server is lost and the client repeats the call.
     Repeated,
     /// These verbs fail with this error whenever they are called.
     Refuse(&'static [&'static str], Errno),
@@ -31,11 +29,11 @@ pub enum Fault {
     Links(u64),
 }
 
-/// What can come back from a mutating call.
+/// The errors that a mutating call can return.
 pub const ERRNOS: [Errno; 8] =
     [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::MLINK, Errno::XDEV, Errno::STALE, Errno::INTR, Errno::ACCESS];
 
-/// The verbs of the system, with a fault at the n-th call.
+/// The system's mutations, with a fault at the n-th call.
 #[derive(Debug)]
 pub struct FaultyVerbs {
     calls: AtomicUsize,
@@ -50,12 +48,12 @@ impl FaultyVerbs {
         Self { calls: AtomicUsize::new(0), at, fault, met: Mutex::default(), firsts: AtomicUsize::new(0) }
     }
 
-    /// The call that met the fault; empty while none has.
+    /// The call that met the fault; empty if none has.
     pub fn met(&self) -> String {
         self.met.lock().expect("no thread panics with it").clone()
     }
 
-    /// How many calls there were.
+    /// The number of calls.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -65,7 +63,7 @@ impl FaultyVerbs {
         self.firsts.load(Ordering::SeqCst)
     }
 
-    /// Whether the call that was just passed is to be done twice.
+    /// Whether the call that was just counted must be executed twice.
     fn is_repeated(&self) -> bool {
         self.fault == Fault::Repeated && self.calls() == self.at
     }
@@ -87,7 +85,7 @@ impl FaultyVerbs {
     }
 }
 
-impl Verbs for FaultyVerbs {
+impl Mutations for FaultyVerbs {
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
         self.pass("create_dir", name)?;
         if self.is_repeated() {
@@ -154,7 +152,7 @@ impl Verbs for FaultyVerbs {
 
     fn write(&self, file: &File, bytes: &[u8]) -> VerbResult<usize> {
         self.pass("write", OsStr::new(""))?;
-        // A write may always be a short one.
+        // A write may always be short.
         let part = bytes.get(..bytes.len().div_ceil(2)).unwrap_or(bytes);
         RealVerbs.write(file, part)
     }
@@ -211,7 +209,7 @@ impl Verbs for FaultyVerbs {
 
     fn copy_range(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, bytes: usize) -> VerbResult<usize> {
         self.pass("copy_range", OsStr::new(""))?;
-        // A copy may always be a short one.
+        // A copy may always be short.
         RealVerbs.copy_range(from, to, offset, bytes.div_ceil(2))
     }
 

@@ -1,7 +1,5 @@
-//! A server that freezes by hard links as ClickHouse does, and knows nothing else: for tests that need a thousand of
-//! them. It answers the queries of `src/server/sql.rs` as an old server without disks, UUIDs and fingerprints.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! A server that freezes by hard links as ClickHouse does, and can do nothing else: for tests that need a thousand
+//! servers. It answers the queries of `src/server/sql.rs` like an old server without disks, UUIDs and fingerprints.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chsnap::fs::{Dir, FsError, Verbs, real};
+use chsnap::fs::{Dir, FsError, Mutations, real};
 use serde_json::{Value, json};
 
 /// A data path with tables, behind HTTP. The thread that answers ends with the process.
@@ -19,31 +17,31 @@ use serde_json::{Value, json};
 pub struct Freezer {
     data_path: PathBuf,
     url: String,
-    /// By which it makes its shadows.
-    verbs: Arc<Mutex<Arc<dyn Verbs>>>,
-    /// Freezes that are under way; like an old server this one finishes them whatever becomes of the client.
+    /// The mutations with which it creates its shadows.
+    verbs: Arc<Mutex<Arc<dyn Mutations>>>,
+    /// Freezes in progress; like an old server, this one finishes them whatever happens to the client.
     running: Arc<Mutex<Vec<String>>>,
-    /// What it answers instead of the truth about a system table.
+    /// False answers to queries of a system table.
     lies: Arc<Mutex<Vec<Lie>>>,
-    /// What becomes of the shadow of a name once it is frozen.
+    /// What happens to a shadow after its freeze.
     prank: Arc<Mutex<Option<Prank>>>,
-    /// Whose its shadows are, where they are not this user's.
+    /// The owner of its shadows, if it is not this user.
     owner: Arc<Mutex<Option<u32>>>,
 }
 
 /// The name of a system table, and its rows.
 type Lie = (&'static str, Vec<Value>);
 
-/// Is given the directory of the shadow.
+/// Receives the directory of the shadow.
 pub type Prank = fn(&Path);
 
-/// A freeze of this table takes its time.
+/// A freeze of this table takes a while.
 pub const SLOW: &str = "slow";
 
 /// A whole part of a real server.
 const PART: &str = "src/checksums/fixtures/18.16-tiny";
 
-/// The files of the smallest part that is one, beside `k.bin`.
+/// The files of the smallest valid part, except `k.bin`.
 const SMALL_PART: [(&str, &str); 2] = [
     ("checksums.txt", "checksums format version: 2\n1 files:\nk.bin\n\tsize: 4\n\thash: LOW HIGH\n\tcompressed: 0\n"),
     ("columns.txt", "columns format version: 1\n1 columns:\n`k` UInt8\n"),
@@ -77,8 +75,8 @@ impl Freezer {
         &self.url
     }
 
-    /// From now on shadows are made by these verbs.
-    pub fn freeze_by(&self, verbs: &Arc<dyn Verbs>) {
+    /// Creates shadows with these mutations from now on.
+    pub fn freeze_by(&self, verbs: &Arc<dyn Mutations>) {
         *self.verbs.lock().expect("no thread panics with it") = Arc::clone(verbs);
     }
 
@@ -86,14 +84,14 @@ impl Freezer {
         self.data_path.join("shadow")
     }
 
-    /// Answers these rows from now on to whoever asks for `system.<table>`.
+    /// Answers every query of `system.<table>` with these rows from now on.
     pub fn lie(&self, table: &'static str, rows: Vec<Value>) {
         let mut lies = self.lies.lock().expect("no thread panics with it");
         lies.retain(|(about, _)| *about != table);
         lies.push((table, rows));
     }
 
-    /// Does this to each shadow from now on.
+    /// Applies this to each shadow from now on.
     pub fn play(&self, prank: Prank) {
         *self.prank.lock().expect("no thread panics with it") = Some(prank);
     }
@@ -103,16 +101,16 @@ impl Freezer {
         *self.owner.lock().expect("no thread panics with it") = Some(uid);
     }
 
-    /// Makes a table, or one more part of it.
+    /// Creates a table, or adds a part to it.
     pub fn add_part(&self, table: &str, part: &str) {
         let dir = self.add_empty_part(table, part);
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(PART)).expect("a fixture") {
+        for entry in fs::read_dir(crate::root().join(PART)).expect("a fixture") {
             let entry = entry.expect("an entry");
             fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
         }
     }
 
-    /// The same with a part of few files, for tests that make every state of it.
+    /// The same with a part of few files, for tests that create every state of it.
     pub fn add_small_part(&self, table: &str, part: &str) {
         self.add_small_part_of(table, part, [1, 2, 3, 4]);
     }
@@ -174,7 +172,7 @@ impl Freezer {
         if let Some(list) = sql.strip_prefix("SELECT count() AS count FROM ") {
             let mut count = self.answer(&format!("SELECT * FROM {list}"))?.len();
             if from("parts") {
-                // The list of tables with their parts is true, whatever is said of the parts themselves.
+                // The list of tables with their parts is true, whatever the answers about the parts themselves are.
                 let parts = |table: &String| names(&self.data_path.join("data/d").join(table)).len();
                 count = count.min(self.tables().iter().map(parts).sum());
             }
@@ -187,7 +185,7 @@ impl Freezer {
                    "data_path": format!("{data}/data/{name}/"), "metadata_path": metadata})
         };
         for (table, rows) in self.lies.lock().expect("no thread panics with it").iter() {
-            // The server's own database is asked for to learn the data path.
+            // The query of the server's own database serves to find the data path.
             if from(table) && !sql.contains("name = 'system'") && !sql.contains("GROUP BY") {
                 return Ok(rows.clone());
             }
@@ -205,7 +203,9 @@ impl Freezer {
             return Ok(found.map(|_| json!({"query_id": "", "elapsed": 1.0})).collect());
         }
         Ok(if from("settings") {
-            vec![json!({"names": [], "values": [], "changed": []})]
+            vec![json!({"names": [], "values": [], "changed": [], "value": "0"})]
+        } else if sql.starts_with("CHECK GRANT") {
+            vec![json!({"result": 1})]
         } else if from("columns") || from("functions") || sql.starts_with("KILL") {
             Vec::new()
         } else if sql.starts_with("SELECT version()") {
@@ -226,7 +226,7 @@ impl Freezer {
                 })
                 .collect()
         } else if from("parts") && sql.contains("GROUP BY") {
-            // Never what was listed before, so that everything is listed again.
+            // Differs from every earlier list, so that everything is listed again.
             let row = |table: &String| {
                 let parts = names(&self.data_path.join("data/d").join(table)).len();
                 json!({"database": "d", "table": table, "parts": parts, "sum": "0"})
@@ -254,7 +254,8 @@ impl Freezer {
         names(&self.data_path.join("data/d"))
     }
 
-    /// As `DataPartStorageOnDiskBase::freeze`: new directories, a link and a chmod for every file, nothing synced.
+    /// Works as `DataPartStorageOnDiskBase::freeze`: new directories, a link and a chmod for every file, nothing
+    /// synced.
     fn freeze(&self, sql: &str) -> Result<(), String> {
         let mut quoted = sql.split('`');
         let table = quoted.nth(3).ok_or("Code: 62. DB::Exception: Syntax error")?;
@@ -300,7 +301,7 @@ fn is_part(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name != "detached") && path.symlink_metadata().is_ok_and(|stat| stat.is_dir())
 }
 
-/// As the server says what the system has told it.
+/// Formats an error of the system as the server does.
 fn exception(error: impl std::fmt::Display) -> String {
     format!("Code: 1001. DB::Exception: {error}")
 }

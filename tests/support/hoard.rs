@@ -1,8 +1,7 @@
 //! A repository whose snapshots share files as those of a busy server do: parts that stay, parts that a mutation has
-//! rewritten but for some files, partitions attached to another table. No server is needed: snapshots are sealed by the
-//! library, and their files are links of live ones.
+//! rewritten except for some files, partitions attached to another table. No server is needed: the library seals the
+//! snapshots, and their files are links to live ones.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 #![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,23 +13,24 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chsnap::fs::real;
 use chsnap::model::{
-    DumpTotals, Label, Ownership, PartName, PartitionId, Placed, Placement, SnapshotId, Totals, escape_for_file_name,
+    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals,
+    TableName, escape_for_file_name,
 };
 use chsnap::monitor::Silent;
 use chsnap::ops;
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{
-    BoundServer, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, Settings, TableEntry, TableState,
+    BoundServer, CreateSettings, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, TableEntry, TableState,
     UncoveredFiles,
 };
 
-/// Numbers that look random and are the same for one seed.
+/// Numbers that look random and are the same for the same seed.
 #[derive(Clone, Debug)]
 pub struct Numbers(pub u64);
 
 impl Numbers {
     pub fn below(&mut self, limit: u64) -> u64 {
-        // Knuth's constants for a linear congruential generator of 64 bits; the low bits are the poor ones.
+        // Knuth's constants for a 64-bit linear congruential generator; its low bits are the poor ones.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
@@ -40,7 +40,7 @@ impl Numbers {
     }
 }
 
-/// A server's live directory and a repository beside it.
+/// A server's live directory and a repository next to it.
 pub struct Hoard {
     root: PathBuf,
     /// Live parts: table and name, with the snapshot that last had exactly these files.
@@ -141,7 +141,7 @@ impl Hoard {
         self.parts.remove(&(table.to_owned(), part.to_owned()));
     }
 
-    /// The server is stopped and its data lost: nothing outside the repository links anything.
+    /// The server is stopped and its data are lost: nothing outside the repository links any file.
     pub fn drop_everything(&mut self) {
         for (table, part) in self.parts() {
             self.drop_part(&table, &part);
@@ -179,7 +179,7 @@ impl Hoard {
         id
     }
 
-    /// Something that a server or a person does, drawn at random.
+    /// A random action of a server or a user.
     pub fn step(&mut self, numbers: &mut Numbers) -> String {
         let parts = self.parts();
         let some = (!parts.is_empty()).then(|| parts[numbers.index(parts.len())].clone());
@@ -295,11 +295,21 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
             data_path: String::new(),
             host_name: "ch1".to_owned(),
             timezone: "UTC".to_owned(),
+            macros: std::collections::BTreeMap::new(),
         },
-        settings: Settings::default(),
+        settings: CreateSettings::default(),
+        imported: None,
+        moment: None,
+        copied: None,
         previous: None,
-        totals: Totals { tables: 3, parts: records.len() as u64, files, apparent_bytes, ..Totals::default() },
-        placed: Placed::default(),
+        totals: SnapshotTotals {
+            tables: 3,
+            parts: records.len() as u64,
+            files,
+            apparent_bytes,
+            ..SnapshotTotals::default()
+        },
+        placed: PlacedTotals::default(),
         dumped: DumpTotals::default(),
         databases: Vec::new(),
         tables: TABLES.iter().map(|table| table_entry(table)).collect(),
@@ -311,33 +321,12 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
 }
 
 fn table_entry(table: &str) -> TableEntry {
-    TableEntry {
-        database: "d".into(),
-        table: table.into(),
-        uuid: None,
-        engine: "MergeTree".to_owned(),
-        state: TableState::Taken,
-        reason: None,
-        definition: None,
-        definition_is_file: false,
-        storage_policy: String::new(),
-        parts: 0,
-        files: 0,
-        rows: 0,
-        apparent_bytes: 0,
-        freezes: 1,
-        patch_parts: 0,
-        detached_parts: 0,
-        remote_parts: 0,
-        is_detached: false,
-        unverifiable_parts: 0,
-        unverifiable: None,
-        mutations: Vec::new(),
-        dump: None,
-    }
+    let entry = TableEntry::without_parts(&TableName::new("d", table), "MergeTree", TableState::Taken);
+    TableEntry { freezes: 1, ..entry }
 }
 
-/// Every inode below some directories, by walking them: how often it was met, how many links it has, what it takes.
+/// Every inode below some directories, found by walking them: how often it was met, its link count, and its allocated
+/// bytes.
 #[derive(Debug, Default)]
 pub struct Walk {
     pub files: BTreeMap<u64, (u64, u64, u64)>,
@@ -364,7 +353,7 @@ impl Walk {
         }
     }
 
-    /// Allocated bytes of the files that nothing else links.
+    /// Allocated bytes of the files that have no other links.
     pub fn alone(&self) -> u64 {
         self.files.values().filter(|(met, links, _)| met == links).map(|(.., bytes)| bytes).sum()
     }
@@ -373,7 +362,7 @@ impl Walk {
         self.files.values().map(|(.., bytes)| bytes).sum()
     }
 
-    /// What removing all of it frees.
+    /// The bytes that removing all of it frees.
     pub fn freed(&self) -> u64 {
         self.alone() + self.directory_bytes
     }

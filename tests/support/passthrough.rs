@@ -1,7 +1,5 @@
-//! A filesystem that hands every call on to a directory of another one, and can be told to be slow, to fail, or to lose
-//! an answer at one of them. The kernel takes it for a filesystem like any other, and chsnap for one that is remote.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! A filesystem that forwards every call to a directory of another one, and can be told to be slow, to fail, or to lose
+//! an answer at one of them. The kernel treats it as an ordinary filesystem, and chsnap as a remote one.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -25,37 +23,37 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NO
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with this error (`errno(3)`), and does nothing.
+    /// It fails with this error (`errno(3)`), and has no effect.
     Error(i32),
-    /// It is done twice, and the second answer is given: that of the first was lost. A call that answers the same when
-    /// it is repeated ([`REPEATED`] has the others) is done once.
+    /// It is executed twice, and returns the second answer, as if that of the first were lost. A call that gives the
+    /// same answer when it is repeated ([`REPEATED`] lists the others) is executed once.
     Repeated,
-    /// It is done, and then said to have failed with this error: as when a server goes away behind it.
+    /// It is executed, and then reported as failed with this error: as when a server goes away after it.
     DoneThenError(i32),
-    /// The process that calls is killed, and nothing is done.
+    /// The calling process is killed, and the call has no effect.
     Kill,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Behaviour {
     delay: Duration,
-    /// At the how manieth call from now on.
+    /// The number of calls until the fault, counted from now on.
     fault: Option<(usize, Fault)>,
-    /// Whose everything seems to be that is not root's.
+    /// The owner that is shown for everything that does not belong to root.
     nobody: Option<u32>,
 }
 
-/// Calls that change something, or say whether something was changed: those that are counted and struck.
+/// Calls that change something, or report whether something was changed: only these are counted and can fail.
 const COUNTED: [&str; 15] = [
     "setattr", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "write", "flush", "fsync", "fsyncdir",
     "setxattr", "create", "readdir", "open",
 ];
 
-/// Calls that answer something else the second time. Not `create`: a server knows the exclusive create that it has done
-/// by its verifier (RFC 8881, 18.16.3), and gives the same file.
+/// Calls that give another answer the second time. `create` is not among them: a server recognizes an exclusive create
+/// that it has executed by its verifier (RFC 8881, 18.16.3), and returns the same file.
 pub const REPEATED: [&str; 6] = ["mkdir", "unlink", "rmdir", "symlink", "rename", "link"];
 
-/// The filesystem while it is mounted, for the thread that mounted it and what that starts.
+/// The filesystem while it is mounted, visible to the thread that mounted it and the processes that the thread starts.
 pub struct Passthrough {
     shared: Arc<Shared>,
     session: Option<BackgroundSession>,
@@ -64,7 +62,7 @@ pub struct Passthrough {
 }
 
 impl Passthrough {
-    /// Mounts one above an empty directory.
+    /// Mounts one over an empty directory.
     #[track_caller]
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -73,7 +71,7 @@ impl Passthrough {
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace of its own (are you root?)");
         let status = std::process::Command::new("mount").args(["--make-rprivate", "/"]).status();
         assert!(status.expect("mount starts").success(), "mounts of one's own");
-        // Modes are asked for by the kernel, which has taken the caller's mask off already.
+        // The modes in the kernel's requests already take the caller's umask into account.
         rustix::process::umask(Mode::empty());
         let root = open_path(CWD, below.as_os_str()).expect("a directory");
         let shared = Arc::new(Shared::new(root));
@@ -90,36 +88,36 @@ impl Passthrough {
         &self.mount
     }
 
-    /// Every call takes this long from now on.
+    /// Delays every call by this time from now on.
     pub fn delay(&self, delay: Duration) {
         self.shared.behaviour().delay = delay;
     }
 
-    /// This happens at the `at`-th counted call from now on, the first being 0.
+    /// Injects this fault at the `at`-th counted call from now on, the first being 0.
     pub fn strike(&self, at: usize, fault: Fault) {
         self.shared.calls.store(0, Ordering::SeqCst);
         self.shared.behaviour().fault = Some((at, fault));
         *lock(&self.shared.struck) = None;
     }
 
-    /// Owners and groups but root's are shown as this one from now on: what an NFSv4 client does with names that it has no
-    /// number for. Setting them is answered as if it were done.
+    /// Shows this id instead of all owners and groups except root's from now on, as an NFSv4 client does with names for
+    /// which it has no number. Setting an owner is reported as successful.
     pub fn map_ids_to(&self, nobody: Option<u32>) {
         self.shared.behaviour().nobody = nobody;
     }
 
-    /// No call is struck from now on. The kind of the one that was, if one was.
+    /// Injects no fault from now on. Returns the kind of the call that got one, if any did.
     pub fn spare(&self) -> Option<&'static str> {
         self.shared.behaviour().fault = None;
         lock(&self.shared.struck).take()
     }
 
-    /// The kinds of the counted calls, one by one, since this was last asked.
+    /// The kinds of the counted calls, in order, since this method was last called.
     pub fn take_kinds(&self) -> Vec<&'static str> {
         std::mem::take(&mut lock(&self.shared.kinds))
     }
 
-    /// The most calls that were under way at one moment since this was last asked.
+    /// The highest number of concurrent calls since this method was last called.
     pub fn take_most_at_once(&self) -> usize {
         self.shared.most_at_once.swap(0, Ordering::SeqCst)
     }
@@ -134,7 +132,7 @@ impl Drop for Passthrough {
 }
 
 struct Node {
-    /// Opened with `O_PATH`; as long as it is, its number is no other inode's.
+    /// Opened with `O_PATH`; while it is open, its number is not reused for another inode.
     fd: Arc<OwnedFd>,
     lookups: u64,
 }
@@ -163,7 +161,7 @@ fn open_path(dir: impl std::os::fd::AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// A name of what a descriptor is open on.
+/// A path of the file that a descriptor has open.
 fn path_of(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
@@ -189,7 +187,7 @@ impl Shared {
         lock(&self.behaviour)
     }
 
-    /// Makes a call, unless something is to happen at it.
+    /// Executes a call, unless a fault is due at it.
     fn call<T>(&self, kind: &'static str, request: &Request, body: impl Fn() -> io::Result<T>) -> Result<T, Errno> {
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -240,7 +238,7 @@ impl Shared {
         FileHandle(handle)
     }
 
-    /// What a name is, which the kernel then knows by the inode's number.
+    /// The attributes of a name, whose inode number the kernel uses from then on.
     fn look(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
         let fd = open_path(&*self.fd(parent)?, name)?;
         let attributes = self.shown(attributes(&fd)?);
@@ -280,7 +278,7 @@ fn kind_of(kind: fs::FileType) -> FileType {
 }
 
 fn attributes(fd: &OwnedFd) -> io::Result<FileAttr> {
-    // By the descriptor itself: the name in /proc would be followed through a symbolic link's target.
+    // Uses the descriptor itself: its name in /proc would be followed through a symbolic link's target.
     let stat = File::from(fd.try_clone()?).metadata()?;
     let time = |seconds: i64, nanoseconds: i64| -> SystemTime {
         let seconds = u64::try_from(seconds).unwrap_or(0);
@@ -305,7 +303,7 @@ fn attributes(fd: &OwnedFd) -> io::Result<FileAttr> {
     })
 }
 
-/// Nothing is remembered by the kernel: as on NFS without caching, every look is a call.
+/// The kernel caches nothing: as on NFS without caching, every lookup is a call.
 const TTL: Duration = Duration::ZERO;
 
 struct Handler(Arc<Shared>);
@@ -425,7 +423,7 @@ impl Filesystem for Handler {
         reply: ReplyEmpty,
     ) {
         let rename = || {
-            // NFS has none of them.
+            // NFS supports none of these flags.
             if !flags.is_empty() {
                 return Err(io::Error::from_raw_os_error(22));
             }
@@ -549,7 +547,7 @@ impl Filesystem for Handler {
     fn readdir(&self, request: &Request, number: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let read = || {
             if offset == 0 {
-                // Who rewinds, or reads a directory that was opened before, sees what is there now.
+                // A reader that rewinds, or reads a directory that was opened before, sees its present content.
                 lock(&self.0.listings).insert(handle.0, Arc::new(self.0.list(number)?));
             }
             let listings = lock(&self.0.listings);

@@ -1,6 +1,5 @@
-//! Mutating calls as they are made, each on the system itself, and the tree that they began with.
+//! Records mutating calls as they are made on the real system, and the tree with which they began.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 #![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use chsnap::fs::{VerbResult, Verbs};
+use chsnap::fs::{Mutations, VerbResult};
 use chsnap::model::Ownership;
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
@@ -22,7 +21,7 @@ pub type Id = usize;
 pub struct Inode {
     pub body: Body,
     pub mode: u32,
-    /// Where chsnap has set it.
+    /// The modification time, if chsnap has set it.
     pub modified: Option<(i64, u32)>,
 }
 
@@ -31,8 +30,8 @@ pub enum Body {
     Directory(BTreeMap<OsString, Id>),
     File(Vec<u8>),
     Symlink(PathBuf),
-    /// A durable file that nothing may change: kept by a link in the vault, so that it is the same inode in every
-    /// tree that is made of the record.
+    /// A durable file that nothing may change: a link in the vault keeps it, so that it is the same inode in every tree
+    /// that is made from the record.
     Kept,
 }
 
@@ -42,7 +41,7 @@ impl Body {
     }
 }
 
-/// What a call has changed, or made durable.
+/// The effect of a call, including what it made durable.
 #[derive(Clone, Debug)]
 pub enum Change {
     Enter {
@@ -85,7 +84,7 @@ pub enum Change {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub change: Change,
-    /// For people.
+    /// For display.
     pub text: String,
 }
 
@@ -93,16 +92,17 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Record {
     pub root: PathBuf,
-    /// Where the kept files are.
+    /// The directory of the kept files.
     pub vault: tempfile::TempDir,
-    /// As they were when the record began; those that came later are empty.
+    /// The inodes as they were when the record began; later ones are empty.
     pub inodes: Vec<Inode>,
     pub calls: Vec<Call>,
     known: HashMap<u64, Id>,
 }
 
 impl Record {
-    /// Begins a record of the tree at `root`, which is on disk whole. Files below the paths `keep` are never changed.
+    /// Begins a record of the tree at `root`, which is completely on disk. Files below the paths `keep` are never
+    /// changed.
     pub fn begin(root: &Path, keep: &[&str]) -> Self {
         let beside = root.parent().expect("a folder in a folder");
         let vault = tempfile::tempdir_in(beside).expect("a vault");
@@ -141,12 +141,13 @@ impl Record {
         id
     }
 
-    /// Where a kept file is.
+    /// The path of a kept file.
     pub fn kept(&self, id: Id) -> PathBuf {
         self.vault.path().join(id.to_string())
     }
 
-    /// Takes out every sync whose text this chooses, as if the program had not made it; how many there were.
+    /// Removes every sync whose text this function chooses, as if the program had not made it; returns how many there
+    /// were.
     pub fn leave_out(&mut self, is_chosen: impl Fn(&str) -> bool) -> usize {
         let is_sync = |call: &&mut Call| matches!(call.change, Change::Sync { .. } | Change::SyncAll);
         let chosen = self.calls.iter_mut().filter(is_sync).filter(|call| is_chosen(&call.text));
@@ -180,7 +181,7 @@ impl Record {
         self.push(Change::Date { inode, modified }, text);
     }
 
-    /// A name has come: of what was made there, or of what was there already.
+    /// Records a new name: of an inode that was just created, or of an existing one.
     fn enters(&mut self, verb: &str, dir: BorrowedFd<'_>, name: &OsStr, made: Option<Body>) {
         let stat = stat_at(dir, name).expect("it was just made");
         let inode = match made {
@@ -191,7 +192,7 @@ impl Record {
         self.push(Change::Enter { dir: self.id_of(dir), name: name.to_owned(), inode }, text);
     }
 
-    /// A name has gone, and with the last name of an inode its number, which the next one may get.
+    /// Records that a name is gone. With the last name of an inode, its number becomes free for the next inode.
     fn leaves(&mut self, dir: BorrowedFd<'_>, name: &OsStr, was: &Stat) {
         let (inode, text) = (self.id(was.st_ino), self.text("unlink", dir, name));
         self.push(Change::Leave { dir: self.id_of(dir), name: name.to_owned(), inode }, text);
@@ -209,18 +210,18 @@ fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> VerbResult<Stat> {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-/// Verbs that are recorded where they succeed.
+/// Mutations that are recorded if they succeed.
 pub struct Recorder {
     record: Arc<Mutex<Record>>,
-    verbs: Arc<dyn Verbs>,
+    verbs: Arc<dyn Mutations>,
 }
 
 impl Recorder {
-    pub fn over(verbs: Arc<dyn Verbs>, record: &Arc<Mutex<Record>>) -> Arc<dyn Verbs> {
+    pub fn over(verbs: Arc<dyn Mutations>, record: &Arc<Mutex<Record>>) -> Arc<dyn Mutations> {
         Arc::new(Self { record: Arc::clone(record), verbs })
     }
 
-    /// Held while the call is made: the record has the order in which they took effect.
+    /// Held while the call is made, so that the record has the order in which the calls took effect.
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().expect("no thread panics with it")
     }
@@ -228,7 +229,7 @@ impl Recorder {
 
 const NOT_RECORDED: &str = "the model of power cuts knows small files without holes, copied through this process";
 
-impl Verbs for Recorder {
+impl Mutations for Recorder {
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
         let mut record = self.record();
         self.verbs.create_dir(dir, name, mode)?;
@@ -373,7 +374,7 @@ impl Verbs for Recorder {
         self.verbs.close(fd)
     }
 
-    // What is not recorded must not be passed over. A clone is tried by the probe; here it must fail.
+    // A call that is not recorded must not pass unnoticed. The probe tries a clone; here it must fail.
     fn clone_file(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> VerbResult {
         self.verbs.clone_file(from, to)?;
         panic!("{NOT_RECORDED}")

@@ -1,8 +1,8 @@
-//! What a disk may hold after a power cut: every state that a record of calls leaves possible, and trees made of them.
+//! The possible states of a disk after a power cut: every state that a record of calls allows, and trees made from
+//! them.
 //!
-//! Two models; `tests/power_cut.rs` says why these.
+//! There are two models; `tests/faults/power_cut.rs` explains why these.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 #![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,7 +14,7 @@ use rustix::fs::AtFlags;
 
 use crate::recorder::{Body, Change, Id, Inode, Record};
 
-/// A stream of numbers that are as good as random, and the same for the same seed.
+/// A stream of pseudo-random numbers, the same for the same seed.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -32,16 +32,16 @@ impl Dice {
     }
 }
 
-/// What became of bytes that no sync covered.
+/// What happened to bytes that no sync covered.
 #[derive(Clone, Copy, Debug)]
 pub enum Unsynced {
     Written,
     Lost,
-    /// Half of them are there.
+    /// Half of them are on disk.
     Torn,
     /// The size was written, the bytes were not.
     Zeros,
-    /// Each file one of these.
+    /// One of the other two for each file.
     Mixed(u64),
 }
 
@@ -60,25 +60,25 @@ impl Unsynced {
     }
 }
 
-/// What a disk may hold.
+/// A possible state of the disk.
 #[derive(Debug)]
 pub struct State {
     pub model: &'static str,
-    /// So many calls had been made; whatever they promised must hold.
+    /// How many calls had been made; the guarantees of these calls must hold.
     pub calls: usize,
     kept: Vec<bool>,
     data: Unsynced,
     inodes: Vec<Inode>,
 }
 
-/// The states of a record, each once: all of the journalled model, and of the other one those in which one directory
-/// is ahead of all others or behind them, and `samples` more for every sync. The power is on for the first calls, `since`
-/// of them.
+/// The states of a record, each once: all states of the journaled model, and those of the other model in which one
+/// directory is ahead of all others or behind them, and `samples` more for every sync. The power stays on for the first
+/// `since` calls.
 pub fn states(record: &Record, since: usize, seed: u64, samples: usize) -> Vec<State> {
     let mut dice = Dice::new(seed);
     let mut found: HashMap<blake3::Hash, State> = HashMap::new();
     let mut order = Vec::new();
-    // A cut just before a sync leaves whatever one since the sync before leaves.
+    // A cut just before a sync leaves the same states as any cut since the previous sync.
     let is_sync = |calls: &usize| matches!(record.calls[*calls].change, Change::Sync { .. } | Change::SyncAll);
     let cuts: Vec<usize> = (since..record.calls.len()).filter(is_sync).chain([record.calls.len()]).collect();
     let mut add = |model, calls, kept: Vec<bool>, data| {
@@ -105,7 +105,7 @@ pub fn states(record: &Record, since: usize, seed: u64, samples: usize) -> Vec<S
     order.iter().filter_map(|key| found.remove(key)).collect()
 }
 
-/// The inodes that a change of names or attributes belongs to: the changes of one of them keep their order.
+/// The inodes that a change of names or attributes concerns: the changes to one of them keep their order.
 fn touched(change: &Change) -> impl Iterator<Item = Id> {
     let (one, other) = match change {
         Change::Enter { dir, .. } | Change::Leave { dir, .. } => (Some(*dir), None),
@@ -116,7 +116,7 @@ fn touched(change: &Change) -> impl Iterator<Item = Id> {
     one.into_iter().chain(other)
 }
 
-/// The inodes whose sync forces a journal up to this change.
+/// The inodes whose sync forces a journal to be written up to this change.
 fn logged(change: &Change) -> impl Iterator<Item = Id> {
     let inode = match change {
         Change::Enter { inode, .. } | Change::Leave { inode, .. } | Change::Move { inode, .. } => Some(*inode),
@@ -125,7 +125,7 @@ fn logged(change: &Change) -> impl Iterator<Item = Id> {
     touched(change).chain(inode)
 }
 
-/// How many calls a journal that is written in order must hold.
+/// How many calls a journal that is written in order must contain.
 fn journal_floor(record: &Record, calls: usize) -> usize {
     let mut floor = 0;
     for (at, call) in record.calls[..calls].iter().enumerate() {
@@ -141,7 +141,7 @@ fn journal_floor(record: &Record, calls: usize) -> usize {
     floor
 }
 
-/// For every inode: the calls before this one that concern it are durable.
+/// For every inode, the number of the call before which all calls that concern it are durable.
 fn synced(record: &Record, calls: usize) -> Vec<usize> {
     let mut floors = vec![0; record.inodes.len()];
     for (at, call) in record.calls[..calls].iter().enumerate() {
@@ -154,7 +154,7 @@ fn synced(record: &Record, calls: usize) -> Vec<usize> {
     floors
 }
 
-/// For every inode how many calls of those that concern it have reached the disk, in the weak model.
+/// For every inode, how many of the calls that concern it have reached the disk, in the weak model.
 fn weak_limits(record: &Record, calls: usize, samples: usize, dice: &mut Dice) -> Vec<Vec<usize>> {
     let mut floors = synced(record, calls);
     settle(record, calls, &mut floors, Settle::Forward);
@@ -187,14 +187,14 @@ fn weak_limits(record: &Record, calls: usize, samples: usize, dice: &mut Dice) -
     found
 }
 
-/// Which way a rename that has reached the disk in one directory and not in the other is made whole.
+/// How to complete a rename that has reached the disk in one of the two directories only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settle {
     Forward,
     Back,
 }
 
-/// A rename is whole or not at all.
+/// Makes each rename complete, or undoes it.
 fn settle(record: &Record, calls: usize, limits: &mut [usize], way: Settle) {
     loop {
         let before = limits.to_vec();
@@ -217,7 +217,7 @@ fn settle(record: &Record, calls: usize, limits: &mut [usize], way: Settle) {
     }
 }
 
-/// The tree as it is on disk when the changes that are `kept` have reached it.
+/// The tree on disk after the changes that are `kept` have reached it.
 fn inodes(record: &Record, calls: usize, kept: &[bool], data: Unsynced) -> Vec<Inode> {
     let mut inodes = record.inodes.clone();
     let synced = synced(record, calls);
@@ -329,14 +329,14 @@ impl State {
         }
     }
 
-    /// Where the power was cut, and what had not reached the disk.
+    /// Describes where the power was cut, and what had not reached the disk.
     pub fn story(&self, record: &Record) -> String {
         let before = &record.calls[..self.calls];
         let end = before.last().map_or("nothing", |call| call.text.as_str());
         let is_missing =
             |(at, call): &(usize, &crate::recorder::Call)| !self.kept[*at] && touched(&call.change).next().is_some();
         let missing: Vec<_> = before.iter().enumerate().filter(is_missing).collect();
-        // The middle of a long list says little.
+        // The middle of a long list is not informative.
         let is_shown = |at: usize| at < 20 || at + 20 >= missing.len();
         let shown = missing.iter().enumerate().filter(|(at, _)| is_shown(*at));
         let lines = shown.map(|(_, (at, call))| format!("\n  {at}: {}", call.text));

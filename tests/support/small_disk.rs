@@ -1,6 +1,4 @@
-//! A small filesystem in a file, seen by the thread that made it and by what it starts, and by nobody else.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! A small filesystem in a file, visible only to the thread that created it and the processes that the thread starts.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 
-/// The mount ends with this value, at the latest with the process: its namespace then goes, however that ends.
+/// The mount ends with this value, or at the latest with the process: its namespace ends with it, for whatever reason.
 #[derive(Debug)]
 pub struct SmallDisk {
     mount: PathBuf,
@@ -18,14 +16,14 @@ pub struct SmallDisk {
     _folder: tempfile::TempDir,
 }
 
-/// How long xfs may take to let go of what was unlinked: it does so behind the caller's back.
+/// How long xfs may take to release the space of unlinked files, which it does in the background.
 const LATER: Duration = Duration::from_secs(20);
 
 impl SmallDisk {
-    /// An ext4 of so many blocks of 1 KiB, and so many inodes.
+    /// Creates an ext4 of this size with blocks of 1 KiB, and this number of inodes.
     #[track_caller]
     pub fn new(mebibytes: u64, inodes: u64) -> Self {
-        // Nothing is kept back for root, so that full is full.
+        // No blocks are reserved for root, so that full means full.
         let options = ["-q", "-F", "-m", "0", "-b", "1024", "-N", &inodes.to_string()].map(str::to_owned);
         Self::made_by("mkfs.ext4", &options, mebibytes)
     }
@@ -33,11 +31,11 @@ impl SmallDisk {
     /// A filesystem of 4 KiB blocks made by `mkfs.ext4` or `mkfs.xfs`.
     #[track_caller]
     pub fn plain(tool: &str) -> Self {
-        // The smallest that mkfs.xfs makes today has 300 MiB. It is sparse.
+        // The smallest filesystem that a current mkfs.xfs creates has 300 MiB. The file is sparse.
         Self::sized(tool, 400)
     }
 
-    /// The same, of so many MiB.
+    /// The same with the given size in MiB.
     #[track_caller]
     pub fn sized(tool: &str, mebibytes: u64) -> Self {
         let made: &[&str] = if tool == "mkfs.ext4" { &["-q", "-F", "-b", "4096"] } else { &["-q"] };
@@ -62,14 +60,14 @@ impl SmallDisk {
         &self.mount
     }
 
-    /// Mounts a directory of it, named from its root, once more elsewhere.
+    /// Mounts one of its directories, named from its root, at a second place.
     #[track_caller]
     pub fn bind(&self, directory: &str, elsewhere: &Path) -> Bound {
         run(Command::new("mount").arg("--bind").arg(self.mount.join(directory)).arg(elsewhere));
         Bound(elsewhere.to_owned())
     }
 
-    /// Bytes that are taken, once everything is written and everything unlinked is let go of.
+    /// Bytes in use, once everything is written and the space of all unlinked files is released.
     pub fn taken_bytes(&self) -> u64 {
         let taken = || {
             run(Command::new("sync").arg("-f").arg(&self.mount));
@@ -95,11 +93,11 @@ impl SmallDisk {
         statvfs(&self.mount).expect("its space")
     }
 
-    /// Takes all blocks of 1 KiB but so many.
+    /// Fills all blocks of 1 KiB except `count`.
     pub fn leave_blocks(&self, count: u64) {
         self.free();
         let file = File::create(&self.filler).expect("a file");
-        // A large file needs blocks to find its blocks: so it comes near by steps.
+        // A large file needs further blocks for its block map, so the target is approached in steps.
         for _ in 0..20 {
             let over = self.space().f_bavail.saturating_sub(count);
             let length = file.metadata().expect("its length").len();
@@ -107,17 +105,17 @@ impl SmallDisk {
                 break;
             }
         }
-        // And the last ones singly: an attempt to take too many at once takes none.
+        // The last blocks are taken one by one: an attempt to take too many at once takes none.
         while self.space().f_bavail > count {
             let length = file.metadata().expect("its length").len();
-            // The last one may be needed to find the others.
+            // The last block may be needed for the block map.
             if fallocate(&file, FallocateFlags::empty(), length, 1 << 10).is_err() {
                 break;
             }
         }
     }
 
-    /// Takes all inodes but so many.
+    /// Uses up all inodes except `count`.
     pub fn leave_inodes(&self, count: u64) {
         self.free();
         fs::create_dir(&self.filler).expect("a directory");
@@ -125,7 +123,7 @@ impl SmallDisk {
         (0..taken).for_each(|number| drop(File::create(self.filler.join(number.to_string())).expect("an inode")));
     }
 
-    /// Gives back what was taken.
+    /// Releases what was used up.
     pub fn free(&self) {
         match fs::symlink_metadata(&self.filler) {
             Ok(found) if found.is_dir() => fs::remove_dir_all(&self.filler).expect("removed"),
@@ -136,7 +134,7 @@ impl SmallDisk {
     }
 }
 
-/// A second mount, while it is kept.
+/// A second mount, which lasts as long as this value.
 #[derive(Debug)]
 pub struct Bound(PathBuf);
 

@@ -1,9 +1,8 @@
-//! Runs `chsnap` under strace: once to list its system calls, then again and again with a fault at one of them.
+//! Runs `chsnap` under strace: once to list its system calls, then repeatedly with a fault at one of them.
 //!
-//! strace counts `when=` for each thread on its own. A call is therefore met by a *set* of system calls of which its
-//! thread, and no other before it, makes that many; the list of calls says which set does that.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! strace counts `when=` for each thread separately. A call is therefore identified by a *set* of system calls: its
+//! thread reaches that count of them with this call, and no other thread reaches it earlier. The list of calls shows
+//! which set qualifies.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +11,7 @@ use std::process::Command;
 
 use crate::chsnap_command::{Chsnap, Run};
 
-/// By these `chsnap` and its SQLite change a filesystem.
+/// The calls with which `chsnap` and its SQLite change a filesystem.
 const CHANGES: [&str; 19] = [
     "mkdir",
     "mkdirat",
@@ -35,18 +34,18 @@ const CHANGES: [&str; 19] = [
     "utimensat",
 ];
 
-/// By these it speaks with the server.
+/// The calls with which it talks to the server.
 const TALK: [&str; 3] = ["sendto", "writev", "recvfrom"];
 
-/// They change nothing, and help to tell threads apart.
+/// Calls that change nothing, but help to distinguish threads.
 const BESIDE: [&str; 6] = ["newfstatat", "statx", "fstat", "close", "read", "getdents64"];
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; the call itself is not made any more.
+    /// SIGKILL; the call itself is not executed.
     Kill,
-    /// It fails with this error and does nothing.
+    /// It fails with this error and has no effect.
     Error(&'static str),
 }
 
@@ -59,7 +58,7 @@ pub struct Call {
     pub text: String,
 }
 
-/// All system calls of a run that count.
+/// All relevant system calls of a run.
 #[derive(Debug)]
 pub struct Trace {
     calls: Vec<Call>,
@@ -72,7 +71,7 @@ pub struct Strike {
     when: usize,
 }
 
-/// A run with a fault in its way.
+/// A run with an injected fault.
 #[derive(Debug)]
 pub struct Struck {
     pub run: Run,
@@ -87,7 +86,7 @@ impl Trace {
     fn read(path: &Path) -> Self {
         let text = String::from_utf8_lossy(&fs::read(path).expect("strace's output")).into_owned();
         let mut calls: Vec<Call> = Vec::new();
-        // strace cuts a call in two where another thread makes one meanwhile.
+        // strace splits a call into two lines if another thread makes a call meanwhile.
         let mut unfinished: BTreeMap<u32, usize> = BTreeMap::new();
         for line in text.lines() {
             let Some((thread, rest)) = line.split_once(' ') else { continue };
@@ -111,7 +110,7 @@ impl Trace {
         Self { calls }
     }
 
-    /// The calls by which it changed something below `root`, by their numbers.
+    /// The calls with which it changed something below `root`, by their numbers.
     pub fn changes(&self, root: &Path) -> Vec<usize> {
         let root = root.to_string_lossy();
         self.numbers(|call| {
@@ -121,7 +120,7 @@ impl Trace {
         })
     }
 
-    /// The calls by which it spoke with a server, by their numbers.
+    /// The calls with which it talked to a server, by their numbers.
     pub fn talk(&self) -> Vec<usize> {
         self.numbers(|call| TALK.contains(&call.kind.as_str()) && call.text.contains("<socket:"))
     }
@@ -134,7 +133,7 @@ impl Trace {
         &self.calls[number]
     }
 
-    /// How to meet a call, and no other one if that can be.
+    /// How to hit a call, and if possible no other one.
     pub fn strike(&self, number: usize, fault: Fault) -> Strike {
         let target = self.call(number);
         let is_alone = |set: &[&str]| {
@@ -166,7 +165,7 @@ impl Trace {
             }
             first.get_or_insert(strike);
         }
-        // It then meets the first thread that comes so far.
+        // It then hits the first thread that gets that far.
         first.expect("there is always the set of one")
     }
 
@@ -191,7 +190,7 @@ impl Chsnap {
         struck.trace
     }
 
-    /// Runs it with a fault in its way.
+    /// Runs it with an injected fault.
     pub fn struck(&self, arguments: &[&str], strike: &Strike, fault: Fault) -> Struck {
         self.under_strace(arguments, Some((strike, fault)))
     }
@@ -213,7 +212,7 @@ impl Chsnap {
         let trace = Trace::read(&log);
         let injected = trace.calls.iter().map(|call| &call.text).filter(|text| text.contains("(INJECTED)"));
         Struck {
-            // strace ends as its command did, by the same signal too.
+            // strace ends as its command did, including by the same signal.
             killed: std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9),
             injected: injected.cloned().collect(),
             run: Run::of(&output),
@@ -227,7 +226,8 @@ impl Chsnap {
 pub struct Dice(u64);
 
 impl Dice {
-    /// From `CHSNAP_SEED`, with which a failure is repeated; and from what tells tests with one seed apart.
+    /// Seeded with `CHSNAP_SEED`, which reproduces a failure, and with a text that distinguishes tests with the same
+    /// seed.
     pub fn new(salt: &str) -> (Self, String) {
         let seed = std::env::var("CHSNAP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
         let salt = salt.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -242,7 +242,7 @@ impl Dice {
         usize::try_from((bits ^ (bits >> 31)) % bound as u64).expect("less than a usize")
     }
 
-    /// `count` of these calls, of as many kinds as there are; all of them with `CHSNAP_FULL`.
+    /// `count` of these calls, of as many kinds as possible; all of them with `CHSNAP_FULL`.
     pub fn choose(&mut self, trace: &Trace, mut calls: Vec<usize>, count: usize) -> Vec<usize> {
         if is_full() {
             return calls;
@@ -265,7 +265,7 @@ impl Dice {
     }
 }
 
-/// Whether every call is to be tried, not a few.
+/// Whether every call is tried, not only a few.
 pub fn is_full() -> bool {
     std::env::var_os("CHSNAP_FULL").is_some()
 }

@@ -1,12 +1,10 @@
-//! TLS in front of a plain port, with a certificate that nobody knows.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
+//! TLS in front of a plain port, with a certificate that no client trusts by default.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// It ends with this value.
+/// A proxy that ends with this value.
 pub struct Tls {
     proxy: Child,
     pub url: String,
@@ -21,7 +19,7 @@ impl Drop for Tls {
     }
 }
 
-/// In front of a plain address; certificate and key are files in `folder`.
+/// Starts the proxy in front of a plain address; certificate and key are files in `folder`.
 pub fn tls(plain: &str, folder: &Path) -> Tls {
     let (certificate, key) = (folder.join("tls.pem"), folder.join("tls.key"));
     let made = Command::new("openssl")
@@ -35,7 +33,7 @@ pub fn tls(plain: &str, folder: &Path) -> Tls {
         .expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let port = plain.rsplit(':').next().expect("a port").trim_matches('/').to_owned();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls_proxy.py");
+    let script = crate::root().join("tests/support/tls_proxy.py");
     let mut proxy = Command::new("python3")
         .arg(script)
         .arg(&certificate)

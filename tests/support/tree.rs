@@ -1,13 +1,11 @@
 //! Directory trees as values, with the identity of every inode.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What a test compares of an inode. ctime and link count are not in it: any link changes those.
+/// The properties of an inode that a test compares. ctime and link count are left out: any link changes those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub inode: u64,
@@ -23,12 +21,12 @@ pub struct Node {
 /// Relative path to inode.
 pub type Tree = BTreeMap<PathBuf, Node>;
 
-/// Reads a whole tree, symbolic links as themselves.
+/// Reads a whole tree; symbolic links are not followed.
 pub fn tree(root: &Path) -> Tree {
     read(root, |path| fs::read(path).unwrap_or_default())
 }
 
-/// The same without what stands in the files: each seems to be empty.
+/// The same without the content of the files: each appears empty.
 pub fn unread_tree(root: &Path) -> Tree {
     read(root, |_| Vec::new())
 }
@@ -46,7 +44,7 @@ fn walk(root: &Path, relative: &Path, content: &dyn Fn(&Path) -> Vec<u8>, found:
         let entry = entry.expect("the entry can be read");
         let path = relative.join(entry.file_name());
         let whole = root.join(&path);
-        // A server at work takes files away under the reader's eyes.
+        // A running server removes files while they are read.
         let Ok(metadata) = fs::symlink_metadata(&whole) else { continue };
         let bytes = if metadata.is_file() { content(&whole) } else { Vec::new() };
         found.insert(

@@ -1,6 +1,5 @@
-//! A server, a repository with snapshots of it, and what must hold of both after anything.
+//! A server, a repository with snapshots of it, and the invariants that must hold for both after any event.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its own share, and exports nothing")]
 #![allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 
 use std::cell::Cell;
@@ -13,25 +12,25 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chsnap::exec::PlaceMode;
-use chsnap::fs::{Verbs, real};
-use chsnap::model::{Label, PathMap};
+use chsnap::fs::{Mutations, real};
+use chsnap::model::Label;
 use chsnap::monitor::Silent;
-use chsnap::ops::create::{FreezeMode, IdsMode, Report, Request, RequestedPin, create};
+use chsnap::ops::create::{FreezeMode, Replicas, Report, Request, RequestedPin, create};
 use chsnap::ops::{self, OpError};
-use chsnap::plan::{Selection, SnapshotReference};
+use chsnap::plan::SnapshotReference;
 use chsnap::repo::{Repository, SnapshotState, read_parts};
 use chsnap::server::{ConnectOptions, Server};
 
 use crate::freezer::Freezer;
 use crate::tree::{Node, Tree, files, tree, unread_tree};
 
-/// A server, a repository with one snapshot of it or none, and what both looked like then.
+/// A server, a repository with one snapshot of it or none, and the initial state of both.
 pub struct World {
     pub folder: tempfile::TempDir,
     pub freezer: Freezer,
     pub older: Tree,
     pub live: BTreeMap<PathBuf, Node>,
-    /// How the run that puts everything right places parts.
+    /// How the run that repairs everything places parts.
     pub place: Cell<PlaceMode>,
 }
 
@@ -42,7 +41,7 @@ pub fn now() -> DateTime<Utc> {
 }
 
 impl World {
-    /// With one snapshot, and a part that is not in it.
+    /// Creates a world with one snapshot, and a part that is not in it.
     pub fn new() -> Self {
         Self::with_snapshot(Freezer::add_part)
     }
@@ -62,7 +61,7 @@ impl World {
         world
     }
 
-    /// With as much live data of parts with few files, and no repository yet.
+    /// Creates the same amount of live data, in parts with few files, without a repository.
     pub fn without_repository() -> Self {
         let mut world = Self::start(Freezer::add_small_part);
         world.freezer.add_small_part("two", "all_3_3_0");
@@ -71,7 +70,7 @@ impl World {
     }
 
     fn start(add_part: AddPart) -> Self {
-        // In memory where there is such a place: these tests sync some ten thousand times.
+        // In memory if there is such a directory: these tests sync some ten thousand times.
         let memory = Path::new("/dev/shm");
         let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let folder = tempfile::tempdir_in(place).expect("a folder");
@@ -91,71 +90,60 @@ impl World {
         self.repository().join("snapshots")
     }
 
-    /// Without the mode: FREEZE changes it.
+    /// The files without their modes: FREEZE changes those.
     fn live_files(&self) -> BTreeMap<PathBuf, Node> {
         let live = tree(&self.folder.path().join("ch/data"));
         files(&live).into_iter().map(|(path, node)| (path.to_owned(), Node { mode: 0, ..node.clone() })).collect()
     }
 
-    pub fn open(&self, verbs: &Arc<dyn Verbs>) -> Repository {
+    pub fn open(&self, verbs: &Arc<dyn Mutations>) -> Repository {
         Repository::open(&self.repository(), verbs).expect("a repository")
     }
 
     pub fn server(&self) -> Server {
-        Server::connect(ConnectOptions {
-            url: self.freezer.url().to_owned(),
-            user: None,
-            password: None,
-            ca_file: None,
-            query_deadline: Duration::from_secs(10),
-            freeze_deadline: Duration::from_secs(10),
-            interrupted: Arc::new(AtomicBool::new(false)),
-        })
+        Server::connect(
+            ConnectOptions::new(self.freezer.url().to_owned())
+                .with_query_deadline(Duration::from_secs(10))
+                .with_freeze_deadline(Duration::from_secs(10))
+                .with_interrupted(Arc::new(AtomicBool::new(false))),
+        )
         .expect("connected")
     }
 
-    pub fn create(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode) -> Result<Report, OpError> {
+    pub fn create(&self, verbs: &Arc<dyn Mutations>, place: PlaceMode) -> Result<Report, OpError> {
         self.create_of(verbs, place, FreezeMode::All)
     }
 
-    pub fn create_of(&self, verbs: &Arc<dyn Verbs>, place: PlaceMode, freeze: FreezeMode) -> Result<Report, OpError> {
+    pub fn create_of(
+        &self,
+        verbs: &Arc<dyn Mutations>,
+        place: PlaceMode,
+        freeze: FreezeMode,
+    ) -> Result<Report, OpError> {
         self.create_with(verbs, place, freeze, |_| ())
     }
 
     pub fn create_with(
         &self,
-        verbs: &Arc<dyn Verbs>,
+        verbs: &Arc<dyn Mutations>,
         place: PlaceMode,
         freeze: FreezeMode,
         change: impl FnOnce(&mut Request),
     ) -> Result<Report, OpError> {
-        let mut request = Request {
-            digest: false,
-            selection: Selection::default(),
-            label: Label::new(OsStr::new("lab")),
-            pin: Some(RequestedPin { reason: "kept".to_owned(), until: None }),
-            freeze,
-            place,
-            ids: IdsMode::Keep,
-            verifies_copies: true,
-            trusts_hash: false,
-            relinks: false,
-            copy_rate: None,
-            freeze_threads: None,
-            configs: Vec::new(),
-            jobs: 1,
-            freeze_jobs: 1,
-            min_free_bytes: 0,
-            allow_other_server: false,
-            paths: PathMap::default(),
-            patience: Duration::from_secs(10),
-            lock_wait: Duration::ZERO,
-        };
+        let mut request = Request::new()
+            .with_label(Label::new(OsStr::new("lab")))
+            .with_pin(Some(RequestedPin::new("kept".to_owned())))
+            .with_freeze(freeze)
+            .with_place(place)
+            .with_jobs(1)
+            .with_freeze_jobs(1)
+            .with_replicas(Replicas::default())
+            .with_patience(Duration::from_secs(10));
         change(&mut request);
         create(&self.open(verbs), &self.server(), &request, &now, &Silent)
     }
 
-    /// Everything that must hold at any moment after anything.
+    /// Checks everything that must hold at any time after any event.
     pub fn check(&self, context: &str) {
         assert_eq!(self.live_files(), self.live, "live data: {context}");
         let repository = self.open(&real());
@@ -168,7 +156,7 @@ impl World {
             let dir = repository.snapshot_dir(id).expect("there");
             let parts = read_parts(&dir, &manifest.parts_blake3).expect("its list of parts");
             assert_eq!(parts.len() as u64, manifest.totals.parts, "{context}");
-            // The same inode as the live file's has the same contents. A copy is read.
+            // A file with the same inode as the live one has the same content. A copy is read.
             let root = dir.path().join("data");
             let data = unread_tree(&root);
             let found = files(&data);
@@ -191,7 +179,7 @@ impl World {
         }
     }
 
-    /// The next run, with nothing in its way, puts everything right.
+    /// Checks that the next run, without any fault, repairs everything.
     pub fn check_that_the_next_run_converges(&self, context: &str) {
         let report = self.create(&real(), self.place.get()).unwrap_or_else(|error| panic!("{error}: {context}"));
         assert!(report.warnings.is_empty(), "{:?}: {context}", report.warnings);

@@ -83,6 +83,15 @@ fn damage_is_exit_code_12_and_told_to_programs_and_persons() {
     let monitor = chsnap.expect(2, &["monitor", "--warn", "100000h", "--crit", "100000h"]);
     assert!(monitor.stdout.starts_with("CHSNAP CRITICAL") && monitor.stdout.contains("damage"), "{}", monitor.stdout);
     assert_eq!(chsnap.json(0, &["show"])["verified"]["damaged"], true);
+    // What is known stays known where no data is read.
+    let noted = chsnap.json(3, &["verify", "--level", "size"]);
+    assert_eq!((&noted["state"], &noted["noted_damaged"]), (&"noted_damaged".into(), &serde_json::json!(ids)));
+    let noted = chsnap.expect(3, &["verify"]);
+    assert!(noted.stdout.contains("2 snapshots noted as damaged") && !noted.stdout.contains("no damage"), "{noted:?}");
+    let doctor: Value = serde_json::from_str(&chsnap.run(&["--json", "doctor"]).stdout).expect("a document");
+    let found = doctor["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "damage");
+    let remedy = text(&found.expect("a finding")["remedy"]);
+    assert!(remedy.contains("--repair") && remedy.contains("the next chsnap create takes the part"), "{remedy}");
     // Another snapshot of the journal's own words.
     assert!(chsnap.json(12, &["verify", "--level", "data", "--repair"])["damage"][0]["not_repaired"].is_string());
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use chsnap::model::{Level, SnapshotId};
-use chsnap::ops::verify::{Repair, Request};
+use chsnap::ops::verify::Repair;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
@@ -170,7 +170,7 @@ fn damage_is_repaired_from_a_copy_that_has_drifted_in_the_same_way_and_drift_is_
     }
     flip(&store.at(first).join(FILE));
     fs::remove_file(store.at(first).join("data/d/one/all_1_1_0/c5.bin")).expect("removed");
-    let report = store.verify(&Request { repair: true, ..request(Level::Data) });
+    let report = store.verify(&request(Level::Data).with_repair(true));
     let outcomes: Vec<_> = report.damage.iter().map(|damage| (damage.kind.name(), damage.repair.clone())).collect();
     assert_eq!(outcomes, [("content", Some(Repair::Done)), ("missing", Some(Repair::Done))], "{report:?}");
     assert_eq!(report.repaired, 2);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chsnap::model::{Level, PartName, SnapshotId, TableName};
 use chsnap::ops::verify::Request;
 use chsnap::plan::{Slice, SliceChoice};
-use chsnap::repo::{Checks, Event, Verified};
+use chsnap::repo::{Checks, Event, VerifiedEvent};
 use proptest::prelude::*;
 
 use crate::store::{Store, found, part, request, time};
@@ -27,7 +27,7 @@ fn many_parts(count: u64) -> Store {
 }
 
 fn since(days: u32) -> Request {
-    Request { since: Some(DAY * days), ..request(Level::Data) }
+    request(Level::Data).with_since(Some(DAY * days))
 }
 
 proptest! {
@@ -41,7 +41,7 @@ proptest! {
         let mut sums = (0, 0, 0, 0);
         for index in 1..=count {
             let slice: Slice = format!("{index}/{count}").parse().expect("a slice");
-            let tally = store.verify(&Request { slice: Some(slice.into()), ..request(Level::Data) }).tally;
+            let tally = store.verify(&request(Level::Data).with_slice(Some(slice.into()))).tally;
             sums = (sums.0 + tally.parts, sums.1 + tally.files, sums.2 + tally.bytes, sums.3 + tally.read_bytes);
         }
         prop_assert_eq!(sums, (first.parts, first.files, first.bytes, first.read_bytes));
@@ -56,9 +56,8 @@ fn damage_is_found_by_the_slice_that_its_part_is_in() {
     let damaged = store.at(id).join("data/d/one/all_1_1_0/c1.bin");
     fs::write(&damaged, "damage").expect("written");
     let slices = (1..=5).map(|index| format!("{index}/5").parse::<Slice>().expect("a slice"));
-    let hits = slices.filter(|slice| {
-        !found(&store.verify(&Request { slice: Some((*slice).into()), ..request(Level::Data) })).is_empty()
-    });
+    let hits = slices
+        .filter(|slice| !found(&store.verify(&request(Level::Data).with_slice(Some((*slice).into())))).is_empty());
     assert_eq!(hits.count(), 1);
 }
 
@@ -164,15 +163,15 @@ fn a_snapshot_is_verified_when_the_last_slice_of_a_round_is_done() {
     assert_eq!(last().level, None);
     for (night, slice) in [(10, "1/3"), (11, "2/3")] {
         let slice: Slice = slice.parse().expect("a slice");
-        store.verify_at(&Request { slice: Some(slice.into()), ..request(Level::Data) }, time(night));
+        store.verify_at(&request(Level::Data).with_slice(Some(slice.into())), time(night));
         assert_eq!((last().level, last().slice), (None, Some(slice)));
     }
     store.verify_at(&request(Level::Size), time(12));
     assert_eq!((last().level, last().time, last().data_time), (Some(Level::Size), Some(time(12)), None));
-    store.verify_at(&Request { slice: Some("3/3".parse().expect("a slice")), ..request(Level::Data) }, time(13));
+    store.verify_at(&request(Level::Data).with_slice(Some("3/3".parse().expect("a slice"))), time(13));
     assert_eq!((last().level, last().data_time), (Some(Level::Data), Some(time(10))));
     // A check of some tables is none of the snapshot.
-    store.verify_at(&Request { tables: vec!["d.one".parse().expect("a pattern")], ..request(Level::Data) }, time(14));
+    store.verify_at(&request(Level::Data).with_tables(vec!["d.one".parse().expect("a pattern")]), time(14));
     assert_eq!(last().data_time, Some(time(10)));
     fs::remove_file(store.at(id).join("data/d/one/all_1_1_0/c1.bin")).expect("removed");
     store.verify_at(&request(Level::Structure), time(15));
@@ -186,8 +185,7 @@ fn only_the_tables_that_are_named_are_checked() {
     fs::write(store.at(id).join("data/d/one/all_1_1_0/c1.bin"), "x").expect("written");
     fs::write(store.at(id).join("metadata/d/one.sql"), "x").expect("written");
     let of = |table: &str| {
-        store
-            .verify(&Request { tables: vec![format!("d.{table}").parse().expect("a pattern")], ..request(Level::Data) })
+        store.verify(&request(Level::Data).with_tables(vec![format!("d.{table}").parse().expect("a pattern")]))
     };
     let (one, two) = (of("one"), of("two"));
     assert_eq!((found(&one).len(), found(&two).len()), (2, 0));
@@ -200,7 +198,7 @@ fn the_next_slice_is_the_one_that_was_checked_longest_ago() {
     let first = store.snapshot();
     let next = |night| {
         let slice = Some(SliceChoice::Next(3));
-        let report = store.verify_at(&Request { slice, ..request(Level::Data) }, time(night));
+        let report = store.verify_at(&request(Level::Data).with_slice(slice), time(night));
         report.slice.expect("one").to_string()
     };
     assert_eq!([10, 11].map(next), ["1/3", "2/3"]);
@@ -208,8 +206,8 @@ fn the_next_slice_is_the_one_that_was_checked_longest_ago() {
     store.snapshot();
     let only = vec![first.to_string().parse().expect("an id")];
     let slice = Some("3/3".parse::<SliceChoice>().expect("a slice"));
-    store.verify_at(&Request { references: only, slice, ..request(Level::Data) }, time(12));
-    store.verify_at(&Request { slice, ..request(Level::Size) }, time(13));
+    store.verify_at(&request(Level::Data).with_references(only).with_slice(slice), time(12));
+    store.verify_at(&request(Level::Size).with_slice(slice), time(13));
     // The second snapshot is dated before the first two nights, which did not have it: they count for nothing.
     assert_eq!([14, 15, 16, 17].map(next), ["1/3", "2/3", "3/3", "1/3"]);
 }
@@ -257,7 +255,7 @@ fn a_snapshot_that_cannot_be_read_does_not_hold_up_the_round() {
     fs::write(store.at(first).join("manifest.json"), "garbage").expect("written");
     let next = |night| {
         let slice = Some(SliceChoice::Next(4));
-        store.verify_at(&Request { slice, ..request(Level::Data) }, time(night)).slice.expect("one").to_string()
+        store.verify_at(&request(Level::Data).with_slice(slice), time(night)).slice.expect("one").to_string()
     };
     assert_eq!([10, 11, 12, 13, 14].map(next), ["1/4", "2/4", "3/4", "4/4", "1/4"]);
 }
@@ -318,7 +316,7 @@ fn verified(
     unreadable: &[SnapshotId],
     slice: Slice,
 ) -> Event {
-    Event::Verified(Box::new(Verified {
+    Event::Verified(Box::new(VerifiedEvent {
         ids: ids.to_vec(),
         begun: Some(begun),
         unreadable: unreadable.to_vec(),
@@ -329,6 +327,7 @@ fn verified(
         oldest: None,
         spared: Vec::new(),
         read: None,
+        read_ranges: None,
         read_bytes: 1,
         damage: 0,
         damaged_ids: Vec::new(),
@@ -336,4 +335,186 @@ fn verified(
         drifted_ids: Vec::new(),
         damaged: Vec::new(),
     }))
+}
+
+/// The last line of the journal.
+fn last_line(store: &Store) -> serde_json::Value {
+    let journal = store.repo().join("journal");
+    let text: String = crate::store::names(&journal)
+        .iter()
+        .map(|name| fs::read_to_string(journal.join(name)).expect("lines"))
+        .collect();
+    serde_json::from_str(text.lines().next_back().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn a_night_of_new_parts_is_one_range_in_the_journal_and_an_older_chsnap_claims_no_more_than_is_true() {
+    let store = many_parts(20);
+    let first = store.snapshot();
+    store.verify_at(&since(30), time(10));
+    let line = last_line(&store);
+    assert!(["read", "read_ranges", "spared"].iter().all(|field| line.get(field).is_none()), "{line}");
+    for number in 95..125 {
+        store.put("one", &format!("all_{number}_{number}_0"), &part(number, 1, false));
+    }
+    let second = store.snapshot();
+    store.verify_at(&since(30), time(11));
+    let line = last_line(&store);
+    let ranges = serde_json::json!([{"database": "d", "table": "one", "parts": [["all_95_95_0", "all_124_124_0"]]}]);
+    assert_eq!((&line["read_ranges"], &line["read"]), (&ranges, &serde_json::json!([])));
+    assert!(line.get("spared").is_none(), "{line}");
+    assert_eq!(store.verify_at(&since(30), time(12)).tally.spared_parts, 70);
+    assert_eq!(last_line(&store)["read_ranges"], serde_json::json!([]));
+    // A chsnap that does not know the field.
+    let events = store.open().events().expect("a journal");
+    let mut old = events.clone();
+    for (_, event) in &mut old {
+        if let Event::Verified(run) = event {
+            run.read_ranges = None;
+        }
+    }
+    let (now, old) = (Checks::of(&events), Checks::of(&old));
+    for (part, read) in
+        [("all_1_1_0", Some(time(10))), ("all_95_95_0", Some(time(11))), ("all_124_124_0", Some(time(11)))]
+    {
+        let (table, part) = key("one", part);
+        let [new, old] = [&now, &old].map(|checks| checks.covered(&table, &part, &[first, second]));
+        assert_eq!(new.time, read, "{part}");
+        assert!(old.time <= new.time, "{part}: {old:?}");
+        assert!(old.snapshots.iter().zip(&new.snapshots).all(|(old, new)| !old || *new), "{part}: {old:?}");
+    }
+}
+
+fn removal(store: &Store, work: impl FnOnce(&chsnap::repo::Locked<'_>, chrono::DateTime<chrono::Utc>)) {
+    let (repository, now) = (store.open(), time(11));
+    let locked = repository.lock("test", now, Duration::from_secs(5)).expect("the lock");
+    work(&locked, now);
+}
+
+#[test]
+fn damage_is_known_of_a_snapshot_that_was_in_the_trash_when_it_was_found() {
+    let store = many_parts(3);
+    let before = store.snapshot();
+    // From here on the part has other inodes.
+    store.put("one", "all_1_1_0", &part(1, 2, false));
+    let (removed, stays) = (store.snapshot(), store.snapshot());
+    removal(&store, |locked, now| {
+        locked.remove_snapshots(&[before, removed], &chsnap::repo::Removal::default(), now).expect("removed");
+    });
+    let file = store.at(stays).join("data/d/one/all_1_1_0/c1.bin");
+    let sound = fs::read(&file).expect("read");
+    fs::write(&file, bytes_of(&store, stays)).expect("written");
+    let report = store.verify_at(&request(Level::Data), time(12));
+    assert_eq!(report.damage.iter().flat_map(|damage| &damage.places).count(), 1, "the trash is not reported");
+    removal(&store, |locked, now| locked.restore_snapshots(&[before, removed], now).expect("taken back"));
+    let damaged = || {
+        let checks = store.open().last_checks(&[before, removed, stays]).expect("the journal");
+        checks.iter().map(|check| check.damaged).collect::<Vec<_>>()
+    };
+    assert_eq!(damaged(), [false, true, true]);
+    assert_eq!(store.open().damaged_parts(removed).expect("the journal"), BTreeSet::from([key("one", "all_1_1_0")]));
+    // A reading that spares what was read lately does not spare this.
+    assert_eq!(found(&store.verify_at(&since(30), time(13))).len(), 2);
+    fs::write(&file, &sound).expect("written");
+    store.verify_at(&since(30), time(14));
+    assert_eq!(damaged(), [false, false, false]);
+}
+
+/// Links a live part under another name, with the files that a mutation has written again.
+fn derive(store: &Store, from: &str, to: &str, rewritten: &[(&str, Vec<u8>)]) {
+    let (from, to) = (store.live().join(from), store.live().join(to));
+    fs::create_dir_all(&to).expect("made");
+    for name in crate::store::names(&from) {
+        match rewritten.iter().find(|(rewritten, _)| *rewritten == name) {
+            None => fs::hard_link(from.join(&name), to.join(&name)).expect("linked"),
+            Some((_, content)) => fs::write(to.join(&name), content).expect("written"),
+        }
+    }
+}
+
+/// A mutation links the columns that it leaves alone, ATTACH PARTITION … FROM all files of a part, a renamed table keeps its
+/// parts: the damaged inode is known of each, and of nothing else.
+#[test]
+fn damage_is_known_of_mutated_attached_and_renamed_parts_by_their_inode() {
+    let store = Store::new();
+    let column = |seed: u64| crate::store::bytes(seed, 3000);
+    let files = |seed: u64| vec![("a.bin".to_owned(), column(1)), ("b.bin".to_owned(), column(seed))];
+    store.put("one", "all_1_1_0", &crate::store::part_of(files(2)));
+    store.put("one", "all_2_2_0", &part(7, 2, false));
+    let first = store.snapshot();
+    let mutated = crate::store::part_of(files(3));
+    derive(
+        &store,
+        "one/all_1_1_0",
+        "one/all_1_1_0_5",
+        &[("b.bin", column(3)), ("checksums.txt", mutated["checksums.txt"].clone())],
+    );
+    derive(&store, "one/all_1_1_0", "copy/all_9_9_0", &[]);
+    fs::remove_dir_all(store.live().join("one/all_1_1_0")).expect("merged away");
+    let second = store.snapshot();
+    fs::rename(store.live().join("one"), store.live().join("renamed")).expect("renamed");
+    let third = store.snapshot();
+    assert!(found(&store.verify_at(&request(Level::Data), time(9))).is_empty());
+
+    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    let spoil = |name: &str| {
+        let path = store.live().join("renamed/all_1_1_0_5").join(name);
+        let sound = fs::read(&path).expect("read");
+        fs::write(&path, sound.iter().map(|byte| !byte).collect::<Vec<u8>>()).expect("written");
+        move || fs::write(&path, &sound).expect("written")
+    };
+    // The column that all of them share.
+    let mend = spoil("a.bin");
+    let report = store.verify_at(&request(Level::Data), time(10));
+    assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
+    assert_eq!(noted(first), BTreeSet::from([key("one", "all_1_1_0")]));
+    assert_eq!(noted(second), BTreeSet::from([key("one", "all_1_1_0_5"), key("copy", "all_9_9_0")]));
+    assert_eq!(noted(third), BTreeSet::from([key("renamed", "all_1_1_0_5"), key("copy", "all_9_9_0")]));
+    mend();
+    store.verify_at(&request(Level::Data), time(11));
+    assert!([first, second, third].into_iter().all(|id| noted(id).is_empty()));
+    // The one that the mutation has written.
+    let mend = spoil("b.bin");
+    store.verify_at(&request(Level::Data), time(12));
+    assert_eq!((noted(first), noted(second).len(), noted(third).len()), (BTreeSet::new(), 1, 1));
+    mend();
+}
+
+/// A repository that was copied, with its links and without: what is known goes with it, and from then on each has its own inodes.
+#[test]
+fn known_damage_of_a_copied_repository_is_its_own() {
+    for (arguments, inodes) in [("-a", 1), ("-r", 2)] {
+        let store = many_parts(3);
+        let ids = [store.snapshot(), store.snapshot()];
+        let file = store.at(ids[0]).join("data/d/one/all_1_1_0/c1.bin");
+        let sound = fs::read(&file).expect("read");
+        fs::write(&file, bytes_of(&store, ids[0])).expect("written");
+        store.verify_at(&request(Level::Data), time(10));
+        let copy = store.repo().with_file_name("copy");
+        let status = std::process::Command::new("cp").arg(arguments).arg(store.repo()).arg(&copy).status();
+        assert!(status.expect("cp").success());
+        let open = || chsnap::repo::Repository::open(&copy, &chsnap::fs::real()).expect("a repository");
+        let damaged = |repository: &chsnap::repo::Repository| {
+            let checks = repository.last_checks(&ids).expect("the journal");
+            checks.iter().map(|check| check.damaged).collect::<Vec<_>>()
+        };
+        assert_eq!(damaged(&open()), [true, true], "{arguments}");
+        // Mended in the one is not mended in the other.
+        fs::write(&file, &sound).expect("written");
+        store.verify_at(&request(Level::Data), time(11));
+        assert_eq!((damaged(&store.open()), damaged(&open())), (vec![false, false], vec![true, true]), "{arguments}");
+        let verify = |night| {
+            chsnap::ops::verify::verify(&open(), &since(30), &|| time(night), &chsnap::monitor::Silent)
+                .expect("verified")
+        };
+        let report = verify(12);
+        assert_eq!(report.damage.len(), inodes, "{arguments}: {:?}", report.damage);
+        assert_eq!(report.damage.iter().flat_map(|damage| &damage.places).count(), 2, "{arguments}");
+        for id in ids {
+            let path = copy.join("snapshots").join(id.to_string()).join("data/d/one/all_1_1_0/c1.bin");
+            fs::write(path, &sound).expect("written");
+        }
+        assert!(verify(13).damage.is_empty());
+        assert_eq!(damaged(&open()), [false, false], "{arguments}");
+    }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chsnap::fs::Verbs;
+use chsnap::fs::Mutations;
 use chsnap::model::{Level, SnapshotId};
 use chsnap::ops::verify::{Repair, Report, Request};
 
@@ -26,7 +26,7 @@ fn store() -> (Store, Vec<SnapshotId>) {
 }
 
 fn repair() -> Request {
-    Request { repair: true, ..request(Level::Data) }
+    request(Level::Data).with_repair(true)
 }
 
 /// Bytes of another value: of the inode, and so wherever it is linked.
@@ -50,7 +50,7 @@ fn a_damaged_inode_is_replaced_in_every_snapshot_that_shares_it_and_is_itself_le
     fs::hard_link(store.at(ids[0]).join(FILE), &aside).expect("a link");
     let before = tree(store.live().parent().expect("a folder"));
     // One snapshot is named; the other that shares the inode is repaired too.
-    let report = store.verify(&Request { references: vec![ids[1].to_string().parse().expect("an id")], ..repair() });
+    let report = store.verify(&repair().with_references(vec![ids[1].to_string().parse().expect("an id")]));
     assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
     let damaged = &report.damage[0];
     assert_eq!((damaged.places.len(), damaged.is_linked_outside, &damaged.repair), (2, true, &Some(Repair::Done)));
@@ -153,7 +153,7 @@ fn a_repair_killed_or_refused_at_any_call_leaves_each_entry_old_or_new_and_is_ta
             damage(&store, ids[0]);
             let before = snapshots(&store);
             let faulty = Arc::new(FaultyVerbs::new(call, fault));
-            let verbs: Arc<dyn Verbs> = Arc::clone(&faulty) as Arc<dyn Verbs>;
+            let verbs: Arc<dyn Mutations> = Arc::clone(&faulty) as Arc<dyn Mutations>;
             let report: Report = store.verify_by(&verbs, &repair(), time(50));
             let context = format!("{fault:?} at call {call} ({})", faulty.met());
             check(&store, &before, &ids, &context);

@@ -13,7 +13,7 @@ fn parse(version: u8, rest: &[u8]) -> Result<Checksums, ChecksumsError> {
     Checksums::parse(&[line.as_bytes(), rest].concat())
 }
 
-/// The most address space this process ever had, in bytes.
+/// The peak address space of this process, in bytes.
 fn peak_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).expect("VmPeak");

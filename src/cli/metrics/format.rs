@@ -1,5 +1,5 @@
-//! The text format of Prometheus (its `docs/instrumenting/exposition_formats.md`, version 0.0.4), as far as gauges need
-//! it.
+//! The part of the Prometheus text format (its `docs/instrumenting/exposition_formats.md`, version 0.0.4) that gauges
+//! need.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ fn escaped(value: &str) -> String {
 }
 
 impl Page {
-    /// A page all of whose figures carry this label.
+    /// A page on which every figure carries this label.
     pub(super) fn new(label: &str, value: &str) -> Self {
         Self { text: String::new(), label: format!("{label}=\"{}\"", escaped(value)) }
     }
@@ -27,7 +27,7 @@ impl Page {
         self.gauges(name, help, "", [(String::new(), value)]);
     }
 
-    /// A gauge of as many figures as there are values of the label `by`; none at all leaves it out.
+    /// A gauge with one figure for each value of the label `by`; it is left out if there are none.
     pub(super) fn gauges(
         &mut self,
         name: &str,
@@ -52,7 +52,7 @@ impl Page {
     }
 }
 
-/// The figures of one name on a page that was written before: the text between braces, and the value.
+/// The figures of one name on a page that was written earlier: the text between braces, and the value.
 pub(super) fn figures<'a>(page: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     page.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?.strip_prefix('{')?;

@@ -1,14 +1,15 @@
-//! Figures for Prometheus, in a file that its node exporter reads. docs/monitoring/ says what each is.
+//! Figures for Prometheus, in a file that its node exporter reads. docs/monitoring/ describes each of them.
 
 mod format;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use chsnap::fs;
-use chsnap::ops::usage::{By, UsageRequest};
-use chsnap::ops::{self, Listing};
+use chsnap::model::WarningKind;
+use chsnap::ops::usage::UsageRequest;
+use chsnap::ops::{self, SnapshotList};
 use chsnap::repo::{Event, Manifest, Repository, SnapshotState, Summary};
 
 use super::globals::Globals;
@@ -17,7 +18,7 @@ use format::{Page, figures};
 
 /// How a run ended.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct RunOutcome {
     pub(super) profile: Option<String>,
     pub(super) started: DateTime<Utc>,
     pub(super) finished: DateTime<Utc>,
@@ -26,18 +27,21 @@ pub(super) struct Outcome {
     pub(super) missed: u64,
     /// Seconds of each step.
     pub(super) steps: BTreeMap<String, f64>,
+    /// The steps that were started or due, and whether each failed.
+    pub(super) failed: BTreeMap<String, bool>,
     /// Seconds of each stage of `create`.
     pub(super) stages: BTreeMap<String, f64>,
 }
 
-/// Figures of the last run, which a page without a run of its own keeps as they were.
-const OF_THE_RUN: [(&str, &str, &str); 7] = [
+/// Figures of the last run; a page that is written outside a run keeps them unchanged.
+const OF_THE_RUN: [(&str, &str, &str); 8] = [
     ("chsnap_run_last_start_timestamp_seconds", "", "When the last run began."),
     ("chsnap_run_last_end_timestamp_seconds", "", "When the last run ended."),
     ("chsnap_run_exit_code", "", "Exit code of the last run: 0 done, 3 done with warnings, 11 locked, others failed."),
     ("chsnap_run_warnings", "", "Warnings of the last run."),
     ("chsnap_run_missed", "", "Runs that were missed before the last one."),
     ("chsnap_run_step_duration_seconds", "step", "How long each step of the last run took."),
+    ("chsnap_run_step_failed", "step", "Whether a step of the last run failed: create, prune, a copy …"),
     (
         "chsnap_create_stage_duration_seconds",
         "stage",
@@ -49,14 +53,14 @@ const LAST_SUCCESS: &str = "chsnap_run_last_success_timestamp_seconds";
 /// Larger than any page of ours.
 const LIMIT_BYTES: u64 = 1 << 20;
 
-/// Writes the page, whole or not at all.
+/// Writes the page, completely or not at all.
 ///
 /// # Errors
-/// Why it is not written. What cannot be read of the repository is left out, and `chsnap_up` is 0.
+/// Why it is not written. Figures that cannot be read from the repository are left out, and `chsnap_up` is 0.
 pub(super) fn write(
     path: &Path,
     globals: &Globals,
-    outcome: Option<&Outcome>,
+    outcome: Option<&RunOutcome>,
     now: DateTime<Utc>,
 ) -> Result<(), String> {
     let text = |error: fs::FsError| chsnap::monitor::chain(&error);
@@ -66,7 +70,7 @@ pub(super) fn write(
     let before = directory.find_and_read(name, LIMIT_BYTES).ok().flatten().unwrap_or_default();
     let profile = outcome.map_or(globals.profile.as_deref(), |outcome| outcome.profile.as_deref());
     let page = page(globals, profile, outcome, &String::from_utf8_lossy(&before), now);
-    // Readable for whoever the exporter runs as: there are no secrets in it.
+    // Readable for any user, because the exporter may run as any: it contains no secrets.
     directory.publish(name, 0o644, page.as_bytes()).map_err(text)
 }
 
@@ -84,7 +88,7 @@ fn number(number: impl TryInto<u64>) -> f64 {
 fn page(
     globals: &Globals,
     profile: Option<&str>,
-    outcome: Option<&Outcome>,
+    outcome: Option<&RunOutcome>,
     before: &str,
     now: DateTime<Utc>,
 ) -> String {
@@ -103,12 +107,13 @@ fn page(
         snapshots(&mut page, repository, listing);
         space(&mut page, repository);
         checks(&mut page, repository, listing);
+        refused(&mut page, repository, listing, now);
         usage(&mut page, repository, globals, now);
     }
     page.text().to_owned()
 }
 
-fn run(page: &mut Page, outcome: Option<&Outcome>, before: &str) {
+fn run(page: &mut Page, outcome: Option<&RunOutcome>, before: &str) {
     for (name, by, help) in OF_THE_RUN {
         let new: Vec<(String, f64)> = outcome.map(|outcome| of_run(outcome, name)).unwrap_or_default();
         let figures = if new.is_empty() { kept(before, name, by) } else { new };
@@ -124,7 +129,7 @@ fn run(page: &mut Page, outcome: Option<&Outcome>, before: &str) {
     );
 }
 
-fn of_run(outcome: &Outcome, name: &str) -> Vec<(String, f64)> {
+fn of_run(outcome: &RunOutcome, name: &str) -> Vec<(String, f64)> {
     let one = |value: f64| vec![(String::new(), value)];
     let all = |figures: &BTreeMap<String, f64>| figures.clone().into_iter().collect();
     match name {
@@ -134,12 +139,15 @@ fn of_run(outcome: &Outcome, name: &str) -> Vec<(String, f64)> {
         "chsnap_run_warnings" => one(number(outcome.warnings)),
         "chsnap_run_missed" => one(number(outcome.missed)),
         "chsnap_run_step_duration_seconds" => all(&outcome.steps),
+        "chsnap_run_step_failed" => {
+            outcome.failed.iter().map(|(step, failed)| (step.clone(), f64::from(u8::from(*failed)))).collect()
+        }
         "chsnap_create_stage_duration_seconds" => all(&outcome.stages),
         _ => Vec::new(),
     }
 }
 
-/// The figures of the page before, by the value of their label.
+/// The figures of the previous page, by the value of their label.
 fn kept(before: &str, name: &str, by: &str) -> Vec<(String, f64)> {
     let label = |labels: &str| {
         let value = labels.rsplit_once(&format!(",{by}=\""))?.1.strip_suffix('"')?;
@@ -150,7 +158,7 @@ fn kept(before: &str, name: &str, by: &str) -> Vec<(String, f64)> {
         .collect()
 }
 
-fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
+fn snapshots(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
     let mut states = BTreeMap::from([("complete", 0_u64), ("damaged", 0), ("newer_format", 0)]);
     for (summary, _) in &listing.snapshots {
         *states.entry(summary.state.as_str()).or_default() += 1;
@@ -217,6 +225,15 @@ fn snapshots(page: &mut Page, repository: &Repository, listing: &Listing) {
     page.gauge("chsnap_newest_snapshot_warnings", "Warnings when it was made.", number(newest.warning_count));
     if let Ok(SnapshotState::Complete(manifest)) = repository.snapshot(newest.id) {
         placed(page, &manifest);
+        let of_replica = [WarningKind::ReplicaBehind, WarningKind::ReplicaReadOnly];
+        let warnings = manifest.all_warnings();
+        let behind = warnings.iter().filter(|warning| of_replica.contains(&warning.kind));
+        let tables: BTreeSet<_> = behind.filter_map(|warning| warning.table.as_ref()).collect();
+        page.gauge(
+            "chsnap_newest_snapshot_replicas_behind",
+            "Replicated tables that were read-only or behind their peers when they were taken.",
+            number(tables.len()),
+        );
     }
 }
 
@@ -228,7 +245,7 @@ fn placed(page: &mut Page, manifest: &Manifest) {
         ("reflinked", placed.reflinked),
         ("copied", placed.copied),
     ];
-    let by = |figure: fn(&chsnap::model::Tally) -> u64| {
+    let by = |figure: fn(&chsnap::model::PartTally) -> u64| {
         how.iter().map(move |(how, tally)| ((*how).to_owned(), number(figure(tally))))
     };
     page.gauges(
@@ -251,8 +268,8 @@ fn placed(page: &mut Page, manifest: &Manifest) {
     );
 }
 
-/// What the journal knows of verifications.
-fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
+/// The verifications that the journal records.
+fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
     let Ok(events) = repository.events() else { return };
     let last = events.into_iter().rev().find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
     if let Some((time, _)) = last {
@@ -273,6 +290,9 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
         let help = "Tables that were not what the snapshot says, in the last trial.";
         page.gauge("chsnap_last_drill_failed_tables", help, number(failed));
     }
+    let ids = listing.snapshots.iter().map(|(summary, _)| summary.id);
+    let failed = ids.filter(|id| listing.drills.get(id).is_some_and(|drill| drill.failed > 0)).count();
+    page.gauge("chsnap_snapshots_with_failed_drill", "Snapshots whose last trial restore failed.", number(failed));
     let damaged = listing.checks.iter().filter(|check| check.damaged).count();
     page.gauge(
         "chsnap_snapshots_with_damage",
@@ -295,16 +315,20 @@ fn checks(page: &mut Page, repository: &Repository, listing: &Listing) {
     }
 }
 
-/// The figures of `chsnap usage`, by the same code.
+/// Whether prune is refused, by the same criteria as `monitor`.
+fn refused(page: &mut Page, repository: &Repository, listing: &SnapshotList, now: DateTime<Utc>) {
+    let Ok(alerts) = ops::alerts(repository, listing, None, now) else { return };
+    let is_refused = alerts.iter().any(|alert| alert.warning.kind == WarningKind::PruneRefused);
+    page.gauge(
+        "chsnap_prune_refused",
+        "Whether the last unattended prune was refused, and nothing was removed since.",
+        f64::from(u8::from(is_refused)),
+    );
+}
+
+/// The figures of `chsnap usage`, computed by the same code.
 fn usage(page: &mut Page, repository: &Repository, globals: &Globals, now: DateTime<Utc>) {
-    let request = UsageRequest {
-        snapshots: Vec::new(),
-        by: By::Snapshot,
-        freed: Vec::new(),
-        exact: false,
-        paths: globals.paths(),
-        jobs: globals.jobs_for(repository),
-    };
+    let request = UsageRequest::new().with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
     let Ok(found) = ops::usage::usage(repository, &request, now) else { return };
     let totals = &found.totals;
     for (name, help, value) in [
@@ -329,6 +353,11 @@ fn usage(page: &mut Page, repository: &Repository, globals: &Globals, now: DateT
     ] {
         page.gauge(name, help, number(value));
     }
+    page.gauge(
+        "chsnap_foreign_freezes",
+        "Freezes in shadow/ that are not chsnap's.",
+        number(totals.foreign_shadows.len()),
+    );
     let is_of_main = |summary: &Summary| summary.is_good() && summary.is_of(&found.series.chosen);
     if let Some(newest) = found.snapshots.iter().rev().find(|row| is_of_main(&row.summary)) {
         page.gauge(

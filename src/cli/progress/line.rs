@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use chsnap::monitor::{Stage, Work};
-use unicode_width::UnicodeWidthChar as _;
+use chsnap::monitor::{Stage, StageWork};
 use unicode_width::UnicodeWidthStr as _;
 
+use super::super::layout::fit;
 use super::super::render;
 
-/// How far a stage, or one table in it, has come.
+/// The progress of a stage, or of one table in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extent {
-    pub(super) done: Work,
-    pub(super) total: Option<Work>,
+    pub(super) done: StageWork,
+    pub(super) total: Option<StageWork>,
     pub(super) elapsed: Duration,
 }
 
-/// Below this time nothing is said of a rate or of what is left: it would be guessed.
+/// Before this time, neither a rate nor the time left is shown: both would be guesses.
 const KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 impl Extent {
-    /// What has been done and what there is to do, in whatever tells the most of this stage.
+    /// The work done and the total, in the unit that is most meaningful for this stage.
     fn position(&self) -> (u64, Option<u64>, &'static str) {
         let total = self.total.unwrap_or_default();
         let is_known = |total: u64| (total > 0).then_some(total);
@@ -43,7 +43,7 @@ impl Extent {
         total.map(|total| (done as f64 / total as f64).min(1.0))
     }
 
-    /// How long it will take from now on, if it goes on as it went so far.
+    /// The time left, if the work continues at the same pace.
     pub(super) fn left(&self) -> Option<Duration> {
         let share = self.share().filter(|share| *share > 0.005 && *share < 1.0)?;
         (self.elapsed >= KNOWN_AFTER)
@@ -62,7 +62,7 @@ impl Extent {
             reason = "a rate"
         )]
         let per_second = |done: u64| (done as f64 / seconds) as u64;
-        let Work { tables, parts, files, bytes } = self.done;
+        let StageWork { tables, parts, files, bytes } = self.done;
         if bytes > 0 {
             return Some(format!("{}/s", render::bytes(per_second(bytes))));
         }
@@ -80,30 +80,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A text cut to at most `width` columns, in the middle, where two names differ the least.
-pub(super) fn fit(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let room = width.saturating_sub(1);
-    let take = |letters: &mut dyn Iterator<Item = char>, room: usize| {
-        let mut used = 0;
-        let mut taken = Vec::new();
-        for letter in letters {
-            used += letter.width().unwrap_or(0);
-            if used > room {
-                break;
-            }
-            taken.push(letter);
-        }
-        taken
-    };
-    let head: String = take(&mut text.chars(), room.div_ceil(2)).into_iter().collect();
-    let tail: String = take(&mut text.chars().rev(), room / 2).into_iter().rev().collect();
-    if width == 0 { String::new() } else { format!("{head}…{tail}") }
-}
-
-/// Pieces of a line in their order, each with how soon it is left out where there is no room: 0 never.
+/// Pieces of a line in their order, each with its rank for being left out if there is no room; 0 means never.
 fn join(pieces: Vec<(String, u8)>, width: usize) -> String {
     let mut pieces: Vec<(String, u8)> = pieces.into_iter().filter(|(text, _)| !text.is_empty()).collect();
     loop {
@@ -144,11 +121,15 @@ pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
         60..110 => 20,
         _ => 30,
     };
+    // A stage that counts smaller units may not count tables.
+    let StageWork { tables: done_tables, parts, files, bytes: done_bytes } = come.done;
+    let counts_others = done_tables == 0 && (parts, files, done_bytes) != (0, 0, 0);
+    let tables = if counts_others { String::new() } else { of(done_tables, total.tables, "table") };
     let pieces = vec![
         (format!("{:>8}", stage.name()), 0),
         (share.map(|share| bar(share, columns)).unwrap_or_default(), 5),
         (percent, 1),
-        (of(come.done.tables, total.tables, "table"), 7),
+        (tables, 7),
         (of(come.done.parts, total.parts, "part"), 3),
         (of(come.done.files, total.files, "file"), 8),
         (bytes, 4),
@@ -167,7 +148,7 @@ fn bar(share: f64, columns: usize) -> String {
 }
 
 /// The line of one table in a stage, below that of the stage.
-pub(super) fn item(name: &str, total: Work, elapsed: Duration, width: usize) -> String {
+pub(super) fn item(name: &str, total: StageWork, elapsed: Duration, width: usize) -> String {
     let figures = join(
         vec![
             (if total.parts > 0 { render::count(total.parts, "part") } else { String::new() }, 2),
@@ -186,8 +167,8 @@ mod tests {
 
     fn state(seconds: u64) -> Extent {
         Extent {
-            done: Work { tables: 3, parts: 812, files: 40_312, bytes: 6_012_954_214 },
-            total: Some(Work { tables: 12, parts: 1000, ..Work::default() }),
+            done: StageWork { tables: 3, parts: 812, files: 40_312, bytes: 6_012_954_214 },
+            total: Some(StageWork { tables: 12, parts: 1000, ..StageWork::default() }),
             elapsed: Duration::from_secs(seconds),
         }
     }
@@ -212,10 +193,25 @@ mod tests {
                 assert!(stage(Stage::Remove, &Extent::default(), width).width() <= width, "{width}");
             }
             let name = "データベース.a_table_with_a_very_long_name_that_no_terminal_shows_in_one_line_of_its_own";
-            let line =
-                item(name, Work { parts: 1234, bytes: 1 << 40, ..Work::default() }, Duration::from_secs(75), width);
+            let line = item(
+                name,
+                StageWork { parts: 1234, bytes: 1 << 40, ..StageWork::default() },
+                Duration::from_secs(75),
+                width,
+            );
             assert!(width < 30 || line.width() <= width, "{width}: {line}");
         }
+    }
+
+    #[test]
+    fn a_stage_that_counts_parts_alone_says_nothing_of_tables() {
+        let done = StageWork { parts: 9, ..StageWork::default() };
+        let total = Some(StageWork { tables: 8, parts: 9, ..StageWork::default() });
+        let come = Extent { done, total, elapsed: Duration::from_secs(1) };
+        assert_eq!(
+            stage(Stage::Verify, &come, 60),
+            format!("{:>8}  [====================]  100%  9/9 parts  1 s", Stage::Verify.name())
+        );
     }
 
     #[test]
@@ -226,16 +222,5 @@ mod tests {
         let unknown = Extent { total: None, ..state(100) };
         assert_eq!(unknown.left(), None);
         assert!(!stage(Stage::Remove, &unknown, 80).contains('['));
-    }
-
-    #[test]
-    fn a_long_name_keeps_its_beginning_and_its_end() {
-        assert_eq!(
-            fit("posthog.sharded_events", 12),
-            "posthog…ents".chars().take(6).chain("…vents".chars()).collect::<String>()
-        );
-        assert_eq!(fit("short", 12), "short");
-        assert_eq!(fit("データ", 4).width(), 3);
-        assert_eq!(fit("x", 0), "");
     }
 }

@@ -1,4 +1,4 @@
-//! Progress on stderr: bars on a terminal, lines off it, events for programs.
+//! Progress on stderr: bars on a terminal, lines elsewhere, events for programs.
 
 mod line;
 
@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
-use chsnap::monitor::{Monitor, Stage, Work};
+use chsnap::monitor::{Monitor, Stage, StageWork};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
-use serde_json::{Value, json};
 
+use super::documents::{self, ProgressAmounts, ProgressDocument};
 use super::globals::ProgressMode;
 use super::render;
 use super::streams::write_stderr;
@@ -27,7 +27,7 @@ enum Face {
         bars: MultiProgress,
         color: bool,
     },
-    /// `told_at_start` also has a line where a stage begins, and one for each however short it was.
+    /// With `told_at_start`, there is also a line when a stage begins, and one for each stage however short it was.
     Plain {
         told_at_start: bool,
     },
@@ -37,11 +37,11 @@ enum Face {
 
 struct Running {
     since: Instant,
-    total: Option<Work>,
-    /// Shared with what draws the bar.
-    done: Arc<Mutex<Work>>,
+    total: Option<StageWork>,
+    /// Shared with the code that draws the bar.
+    done: Arc<Mutex<StageWork>>,
     bar: Option<ProgressBar>,
-    /// What is worked on just now, by name.
+    /// The items in progress, by name.
     items: BTreeMap<String, Item>,
     /// When the last event or line was written.
     told: Instant,
@@ -59,15 +59,13 @@ impl Running {
     }
 }
 
-/// The schema of the events; docs/operations.md describes it.
-const SCHEMA: &str = "chsnap.progress.v1";
-/// Between two events of one stage.
+/// The interval between two events of one stage; docs/operations.md describes the schema of the events.
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two lines of one stage.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
-/// A stage that did nothing and took no longer is not spoken of off a terminal.
+/// A stage that did nothing and took no longer is not reported outside a terminal.
 const WORTH_A_LINE: Duration = Duration::from_secs(1);
-/// Tables that have a line of their own at once; a terminal has a last line.
+/// How many tables have a line of their own at once; the height of a terminal is limited.
 const ITEM_LINES: usize = 8;
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -83,7 +81,7 @@ impl Progress {
         Self { face, stages: Mutex::default() }
     }
 
-    /// Takes the bars off the terminal, so that results stand alone.
+    /// Removes the bars from the terminal, so that results stand alone.
     pub(super) fn clear(&self) {
         if let Face::Bars { bars, .. } = &self.face
             && bars.clear().is_err()
@@ -92,7 +90,7 @@ impl Progress {
         }
     }
 
-    fn bar(&self, stage: Stage, total: Option<Work>, done: &Arc<Mutex<Work>>) -> Option<ProgressBar> {
+    fn bar(&self, stage: Stage, total: Option<StageWork>, done: &Arc<Mutex<StageWork>>) -> Option<ProgressBar> {
         let Face::Bars { bars, color } = &self.face else { return None };
         let (done, color) = (Arc::clone(done), *color);
         let draw = move |state: &ProgressState| {
@@ -100,13 +98,13 @@ impl Progress {
             let text = line::stage(stage, &line::Extent { done, total, elapsed: state.elapsed() }, columns());
             coloured(&text, color)
         };
-        // In its place before anything draws it: a bar that draws on its own leaves a line behind.
+        // Put in its place before anything draws it: a bar that draws on its own leaves a line behind.
         let bar = bars.add(ProgressBar::no_length());
         start(&bar, draw);
         Some(bar)
     }
 
-    fn item_bar(&self, running: &Running, name: &str, total: Work) -> Option<ProgressBar> {
+    fn item_bar(&self, running: &Running, name: &str, total: StageWork) -> Option<ProgressBar> {
         let Face::Bars { bars, .. } = &self.face else { return None };
         let shown: Vec<&ProgressBar> = running.items.values().filter_map(|item| item.bar.as_ref()).collect();
         let after = shown.last().copied().or(running.bar.as_ref()).filter(|_| shown.len() < ITEM_LINES)?;
@@ -121,13 +119,13 @@ impl Progress {
     }
 }
 
-/// A terminal on which bars can be drawn.
+/// Whether bars can be drawn on the terminal.
 fn can_move_the_cursor() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Columns of the terminal, asked anew for each line: a window may change. The last one stays free, where some
-/// terminals would go on to the next line.
+/// Columns of the terminal, read again for each line, because a window may be resized. The last column stays free,
+/// because some terminals would wrap there.
 fn columns() -> usize {
     console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns).saturating_sub(1))
 }
@@ -135,7 +133,7 @@ fn columns() -> usize {
 fn start(bar: &ProgressBar, draw: impl Fn(&ProgressState) -> String + Clone + Send + Sync + 'static) {
     let write = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         if out.write_str(&draw(state)).is_err() {
-            // Only a String is ever written to.
+            // Writing to a String cannot fail.
         }
     };
     let style = ProgressStyle::with_template("{line}").expect("the template is valid").with_key("line", write);
@@ -143,7 +141,7 @@ fn start(bar: &ProgressBar, draw: impl Fn(&ProgressState) -> String + Clone + Se
     bar.enable_steady_tick(REDRAW);
 }
 
-/// The bar of a line in colour.
+/// The bar of a line in color.
 fn coloured(text: &str, color: bool) -> String {
     let ends = text.find('[').zip(text.find(']'));
     let Some((before, bar, behind)) = ends
@@ -156,30 +154,30 @@ fn coloured(text: &str, color: bool) -> String {
     format!("{before}{style}{bar}{style:#}{behind}")
 }
 
-fn amounts(work: Work) -> Value {
-    json!({"tables": work.tables, "parts": work.parts, "files": work.files, "bytes": work.bytes})
+fn amounts(work: StageWork) -> ProgressAmounts {
+    ProgressAmounts { tables: work.tables, parts: work.parts, files: work.files, bytes: work.bytes }
 }
 
-fn event(mut fields: Value) {
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("schema".to_owned(), SCHEMA.into());
-    }
-    write_stderr(&format!("{fields}\n"));
+fn event(document: &ProgressDocument) {
+    write_stderr(&format!("{}\n", documents::value(document, &[])));
+}
+
+fn of_stage(what: &str, stage: Stage) -> ProgressDocument {
+    ProgressDocument { event: what.to_owned(), stage: Some(stage.name().to_owned()), ..ProgressDocument::default() }
 }
 
 fn stage_event(stage: Stage, what: &str, running: &Running) {
     let come = running.extent();
-    event(json!({
-        "event": what,
-        "stage": stage.name(),
-        "done": amounts(come.done),
-        "total": come.total.map(amounts),
-        "seconds": come.elapsed.as_secs_f64(),
-        "seconds_left": come.left().map(|left| left.as_secs()),
-    }));
+    event(&ProgressDocument {
+        done: Some(amounts(come.done)),
+        total: come.total.map(amounts),
+        seconds: Some(come.elapsed.as_secs_f64()),
+        seconds_left: come.left().map(|left| left.as_secs()),
+        ..of_stage(what, stage)
+    });
 }
 
-fn described(work: Work) -> String {
+fn described(work: StageWork) -> String {
     let mut words = Vec::new();
     for (number, noun) in [(work.tables, "table"), (work.parts, "part"), (work.files, "file")] {
         if number > 0 {
@@ -192,7 +190,7 @@ fn described(work: Work) -> String {
     words.join(", ")
 }
 
-/// A stage that goes on, off a terminal.
+/// The line for a stage in progress, outside a terminal.
 fn line_between(stage: Stage, running: &Running) -> String {
     let come = running.extent();
     let total = come.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
@@ -208,9 +206,9 @@ fn line_between(stage: Stage, running: &Running) -> String {
 }
 
 impl Monitor for Progress {
-    fn stage_started(&self, stage: Stage, total: Option<Work>) {
+    fn stage_started(&self, stage: Stage, total: Option<StageWork>) {
         let now = Instant::now();
-        let done = Arc::new(Mutex::new(Work::default()));
+        let done = Arc::new(Mutex::new(StageWork::default()));
         let bar = self.bar(stage, total, &done);
         let running = Running { since: now, total, done, bar, items: BTreeMap::new(), told: now };
         match self.face {
@@ -224,7 +222,7 @@ impl Monitor for Progress {
         self.stages().insert(stage, running);
     }
 
-    fn advanced(&self, stage: Stage, done: Work) {
+    fn advanced(&self, stage: Stage, done: StageWork) {
         if matches!(self.face, Face::Silent) {
             return;
         }
@@ -250,11 +248,12 @@ impl Monitor for Progress {
         }
     }
 
-    fn item_started(&self, stage: Stage, item: &str, total: Work) {
+    fn item_started(&self, stage: Stage, item: &str, total: StageWork) {
         match self.face {
             Face::Silent | Face::Plain { .. } => return,
             Face::Json => {
-                event(json!({"event": "item_started", "stage": stage.name(), "item": item, "total": amounts(total)}));
+                let (item, total) = (Some(item.to_owned()), Some(amounts(total)));
+                event(&ProgressDocument { item, total, ..of_stage("item_started", stage) });
             }
             Face::Bars { .. } => {}
         }
@@ -267,8 +266,8 @@ impl Monitor for Progress {
     fn item_finished(&self, stage: Stage, item: &str) {
         let Some(found) = self.stages().get_mut(&stage).and_then(|running| running.items.remove(item)) else { return };
         if matches!(self.face, Face::Json) {
-            let seconds = found.since.elapsed().as_secs_f64();
-            event(json!({"event": "item_finished", "stage": stage.name(), "item": item, "seconds": seconds}));
+            let (item, seconds) = (Some(item.to_owned()), Some(found.since.elapsed().as_secs_f64()));
+            event(&ProgressDocument { item, seconds, ..of_stage("item_finished", stage) });
         }
         self.remove(found.bar);
     }
@@ -299,7 +298,11 @@ impl Monitor for Progress {
         match &self.face {
             Face::Bars { bars, .. } => bars.suspend(|| write_stderr(&line)),
             Face::Plain { .. } => write_stderr(&line),
-            Face::Json => event(json!({"event": "note", "message": message})),
+            Face::Json => event(&ProgressDocument {
+                event: "note".to_owned(),
+                message: Some(message.to_owned()),
+                ..ProgressDocument::default()
+            }),
             Face::Silent => {}
         }
     }

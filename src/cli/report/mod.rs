@@ -1,11 +1,14 @@
-//! One page that shows a repository to whoever never saw one.
+//! One page that presents a repository to a reader who never saw one, and the same figures as a document.
 
 mod calendar;
 mod chart;
-mod html;
+mod checked;
+mod figures;
 mod page;
 mod pictures;
+mod pieces;
 mod tables;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,28 +21,29 @@ use chsnap::ops::prune::candidate;
 use chsnap::ops::usage::{By, TableUsage, Usage, UsageRequest, usage};
 use chsnap::ops::{self, Drill, OpError};
 use chsnap::plan::retention::{Candidate, Fate, Policy, decide};
-use chsnap::repo::{Event, LastCheck, Repository, SnapshotState};
-use serde_json::json;
+use chsnap::repo::{Event, LastCheck, Manifest, Repository, SnapshotState};
 
-use super::failure::Failure;
+use super::documents::ReportDocument;
+use super::documents::report::Figures;
+use super::failure::CommandFailure;
 use super::globals::{Globals, duration};
+use super::invocation::Invocation;
 use super::opening;
-use super::output::{Output, with_warnings};
+use super::output::{Output, path_base64};
 use super::policy::PolicyArgs;
-use super::render;
 use super::{CommandResult, DONE, WARNED};
 
-/// Write a page about the repository: what is there, what it costs, what stays, what was checked
+/// Write a report on the repository: snapshots, space, retention, checks
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where the page goes: one file that needs no other, and no network
+    /// Where the page goes: one file that needs no other, and no network. Without it, --json prints the same figures
     #[arg(long, value_name = "FILE")]
-    html: PathBuf,
-    /// The newest good snapshot should not be older
+    html: Option<PathBuf>,
+    /// Warn if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration)]
     warn: Duration,
-    /// It must not be older
+    /// It is critical if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "50h", value_parser = duration)]
     crit: Duration,
     #[command(flatten)]
@@ -48,14 +52,17 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "Examples:
   chsnap report --html /var/www/html/chsnap.html
-  chsnap report --html ./chsnap.html --keep-daily 7 --keep-weekly 4 --keep-monthly 12";
+  chsnap report --html ./chsnap.html --keep-daily 7 --keep-weekly 4 --keep-monthly 12
+  chsnap report --json | jq -r .figures.verdict.text";
 
-/// Snapshots of which the history of tables is read.
+/// How many snapshots are read for the history of tables.
 const HISTORY: usize = 60;
 
-/// What the page is made of.
+/// The facts from which the page is made.
 struct Facts {
     repository: PathBuf,
+    /// How a command on this repository begins.
+    commands: String,
     profile: Option<String>,
     now: DateTime<Utc>,
     warn: Duration,
@@ -63,58 +70,76 @@ struct Facts {
     /// By table.
     usage: Usage,
     partitions: Vec<TableUsage>,
-    /// What was taken on the filesystem, by whomever, when snapshots were made.
+    /// Bytes in use on the filesystem, by any user, when snapshots were made.
     used: Vec<(DateTime<Utc>, u64)>,
     policy: Policy,
-    /// What the policy says of each snapshot; nothing where there is no rule.
+    /// The policy's decision on each snapshot; empty if there is no rule.
     fates: BTreeMap<SnapshotId, Fate>,
     checks: BTreeMap<SnapshotId, LastCheck>,
-    /// The last trial of each snapshot that is there and had one.
+    /// The last drill of each existing snapshot that had one.
     drills: BTreeMap<SnapshotId, Drill>,
-    /// Bytes that each table took to restore, the oldest first.
-    history: BTreeMap<(String, String), Vec<f64>>,
+    /// The bytes that a restore of each table took, the oldest first.
+    history: BTreeMap<(String, String), Vec<u64>>,
 }
 
-impl Facts {
-    /// How long ago something was, if it ever was.
-    fn ago(&self, time: Option<DateTime<Utc>>) -> String {
-        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, self.now)))
+pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &Output) -> CommandResult {
+    if args.html.is_none() && !output.is_json() {
+        return Err(CommandFailure::usage("neither --html nor --json says where the figures go".to_owned())
+            .with_hint("chsnap report --html FILE"));
     }
-}
-
-pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
-    let facts = gather(args, globals, &repository, Utc::now())?;
-    let page = page::page(&facts);
-    write(&args.html, page.as_bytes())?;
+    let now = Utc::now();
+    let facts = gather(args, globals, early, &repository, now)?;
+    let listing = ops::list(&repository)?;
+    let alerts = ops::alerts(&repository, &listing, None, now)?;
+    let newest = newest_manifest(&repository, &facts.usage);
+    let figures = Figures::new(&facts, newest.as_ref().map(|manifest| &manifest.server), &alerts);
+    let page = args.html.as_ref().map(|path| (path, page::page(&figures)));
+    if let Some((path, page)) = &page {
+        write(path, page.as_bytes())?;
+    }
     let (count, warnings) = (facts.usage.snapshots.len(), &facts.usage.warnings);
     if output.is_json() {
-        let document = json!({"schema": output.schema(), "file": args.html, "bytes": page.len(), "snapshots": count});
-        output.json(&with_warnings(document, warnings));
-    } else {
-        output.text(&format!("wrote {}\n", args.html.display()));
+        let document = ReportDocument {
+            file: page.as_ref().map(|(path, _)| path.to_string_lossy().into_owned()),
+            file_base64: page.as_ref().and_then(|(path, _)| path_base64(path)),
+            bytes: page.as_ref().map(|(_, page)| page.len() as u64),
+            snapshots: count as u64,
+            figures,
+        };
+        output.document(&document, warnings);
+    } else if let Some((path, _)) = &page {
+        output.text(&format!("wrote {}\n", path.display()));
     }
     output.warnings(warnings);
     Ok(if warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn write(path: &Path, page: &[u8]) -> Result<(), Failure> {
+/// The manifest of the newest snapshot that can be read.
+fn newest_manifest(repository: &Repository, found: &Usage) -> Option<Manifest> {
+    found.snapshots.iter().rev().find_map(|row| match repository.snapshot(row.summary.id) {
+        Ok(SnapshotState::Complete(manifest)) => Some(*manifest),
+        _ => None,
+    })
+}
+
+fn write(path: &Path, page: &[u8]) -> Result<(), CommandFailure> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Failure::usage(format!("{} is no name for a file", path.display())))?;
+    let name = name.ok_or_else(|| CommandFailure::usage(format!("{} is no name for a file", path.display())))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = fs::Dir::open(parent, fs::real()).and_then(|dir| dir.publish(name, 0o640, page));
     Ok(written.map_err(OpError::from)?)
 }
 
-fn gather(args: &Args, globals: &Globals, repository: &Repository, now: DateTime<Utc>) -> Result<Facts, Failure> {
-    let request = |by| UsageRequest {
-        snapshots: Vec::new(),
-        by,
-        freed: Vec::new(),
-        exact: false,
-        paths: globals.paths(),
-        jobs: globals.jobs_for(repository),
-    };
+fn gather(
+    args: &Args,
+    globals: &Globals,
+    early: &Invocation,
+    repository: &Repository,
+    now: DateTime<Utc>,
+) -> Result<Facts, CommandFailure> {
+    let request =
+        |by| UsageRequest::new().with_by(by).with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
     let found = usage(repository, &request(By::Table), now)?;
     let partitions = usage(repository, &request(By::Partition), now)?.tables.unwrap_or_default();
     let events = repository.events().map_err(OpError::from)?;
@@ -130,6 +155,7 @@ fn gather(args: &Args, globals: &Globals, repository: &Repository, now: DateTime
     let policy = args.policy.over(Policy::default());
     Ok(Facts {
         repository: repository.path().to_owned(),
+        commands: early.command_words(globals),
         profile: globals.profile.clone(),
         now,
         warn: args.warn,
@@ -163,12 +189,12 @@ fn fates(
     fates.filter_map(|fate| Some((found.snapshots.get(fate.index)?.summary.id, fate))).collect()
 }
 
-/// How large each table was in the last snapshots; one that cannot be read is passed over.
-fn history(repository: &Repository, found: &Usage) -> BTreeMap<(String, String), Vec<f64>> {
+/// The size of each table in the last snapshots; a snapshot that cannot be read is skipped.
+fn history(repository: &Repository, found: &Usage) -> BTreeMap<(String, String), Vec<u64>> {
     let of_series = |row: &&chsnap::ops::usage::SnapshotUsage| row.summary.is_of(&found.series.chosen);
     let complete = found.snapshots.iter().filter(|row| row.summary.is_complete()).filter(of_series);
     let ids: Vec<SnapshotId> = complete.map(|row| row.summary.id).collect();
-    let mut history: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    let mut history: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
     let manifests =
         ids.iter().skip(ids.len().saturating_sub(HISTORY)).filter_map(|id| match repository.snapshot(*id) {
             Ok(SnapshotState::Complete(manifest)) => Some(manifest),
@@ -177,9 +203,8 @@ fn history(repository: &Repository, found: &Usage) -> BTreeMap<(String, String),
     for (number, manifest) in manifests.enumerate() {
         for table in &manifest.tables {
             let figures = history.entry((table.database.clone(), table.table.clone())).or_default();
-            figures.resize(number, 0.0);
-            #[expect(clippy::cast_precision_loss, reason = "a point of a picture")]
-            figures.push(table.apparent_bytes as f64);
+            figures.resize(number, 0);
+            figures.push(table.apparent_bytes);
         }
     }
     history

@@ -1,26 +1,53 @@
-//! Telling a watcher elsewhere that a run has begun or ended: it raises the alarm when nothing comes.
+//! Notifies an external watcher that a run has begun or ended: it raises the alarm when no message arrives.
 
-use std::sync::Arc;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use chsnap::monitor::chain;
+use chsnap::server::{HttpClient, WebError};
+use http::StatusCode;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Gets an address; its answer does not matter beyond that it is a good one.
+/// Sends a GET request to an address; only the status of the answer matters.
 ///
 /// # Errors
-/// Why not, without the address: it may hold a secret.
-pub(super) fn ping(url: &str) -> Result<(), String> {
-    let agent = agent(url);
-    let mut last = String::new();
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            std::thread::sleep(PAUSE);
+/// Why it failed, without the address: it may contain a secret.
+pub(super) fn get(url: &str) -> Result<(), String> {
+    let client = HttpClient::from_env(TIMEOUT);
+    again(|| client.get(url))
+}
+
+/// Posts a text to an address, or sends a GET request if the address does not accept a text.
+///
+/// # Errors
+/// As [`get`].
+pub(super) fn post(url: &str, text: &str) -> Result<(), String> {
+    let client = HttpClient::from_env(TIMEOUT);
+    let posted = || match client.post(url, text) {
+        Err(WebError::Status(StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)) => {
+            client.get(url)
         }
-        match agent.get(url).call() {
+        answer => answer,
+    };
+    again(posted)
+}
+
+/// Whether the address accepts connections. No request is sent: a watcher would take it for a run.
+///
+/// # Errors
+/// Why it does not, without the address.
+pub(in super::super) fn reach(url: &str) -> Result<(), String> {
+    let uri: http::Uri = url.parse().map_err(|_| "it is no address".to_owned())?;
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let usual = if uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) { 443 } else { 80 };
+    let places = (host, uri.port_u16().unwrap_or(usual)).to_socket_addrs().map_err(|error| error.to_string())?;
+    let mut last = "its host has no address".to_owned();
+    for place in places {
+        match TcpStream::connect_timeout(&place, REACH_TIMEOUT) {
             Ok(_) => return Ok(()),
             Err(error) => last = error.to_string(),
         }
@@ -28,17 +55,16 @@ pub(super) fn ping(url: &str) -> Result<(), String> {
     Err(last)
 }
 
-fn agent(url: &str) -> ureq::Agent {
-    let mut tls =
-        TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    if url.starts_with("https://") {
-        let found = rustls_native_certs::load_native_certs().certs;
-        let trusted = found.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
-        tls = tls.root_certs(RootCerts::Specific(Arc::new(trusted.collect())));
+fn again(ask: impl Fn() -> Result<(), WebError>) -> Result<(), String> {
+    let mut last = String::new();
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        match ask() {
+            Ok(()) => return Ok(()),
+            Err(error) => last = chain(&error),
+        }
     }
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .user_agent(concat!("chsnap/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls.build());
-    config.build().new_agent()
+    Err(last)
 }

@@ -1,40 +1,21 @@
-//! What a run did, in one answer.
+//! The outcome of a run, in one answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use chsnap::model::Warning;
-use chsnap::plan::Missed;
-use serde_json::{Value, json};
+use chsnap::model::SnapshotId;
+use chsnap::ops::nightly::{NightReport, Step, StepFailure, StepFindings, StepResult};
+use serde_json::Value;
 
-use super::super::failure::Failure;
-use super::super::metrics::Outcome;
-use super::super::output::{Output, with_warnings};
+use super::super::documents::{self, MissedRow, RunDocument, StepRow};
+use super::super::failure::{CommandFailure, GUARD};
+use super::super::layout::{self, Width};
+use super::super::metrics::RunOutcome;
+use super::super::output::Output;
 use super::super::{CommandResult, DONE, WARNED, render};
-use super::step::{State, Step};
 
-/// A run, as far as it has come.
-#[derive(Clone, Debug)]
-pub(super) struct Summary {
-    pub(super) profile: Option<String>,
-    pub(super) repo: Option<PathBuf>,
-    pub(super) started: DateTime<Utc>,
-    pub(super) finished: DateTime<Utc>,
-    pub(super) seconds: f64,
-    pub(super) snapshot: Option<String>,
-    pub(super) steps: Vec<Step>,
-    /// Of the run itself; those of a step stand in its document.
-    pub(super) warnings: Vec<Warning>,
-    pub(super) notes: Vec<String>,
-    pub(super) missed: Option<Missed>,
-    pub(super) retries: u32,
-    pub(super) free_before: Option<u64>,
-    /// Tables of the last complete snapshot of the main series before this run.
-    pub(super) tables_before: u64,
-    pub(super) free_after: Option<u64>,
-}
+type Report = NightReport<Value>;
 
 const WRITABLE: &str = "a String takes everything";
 
@@ -50,200 +31,276 @@ fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-impl Summary {
-    pub(super) fn begin(profile: Option<String>, repo: Option<PathBuf>, now: DateTime<Utc>) -> Self {
-        Self {
-            profile,
-            repo,
-            started: now,
-            finished: now,
-            seconds: 0.0,
-            snapshot: None,
-            steps: Vec::new(),
-            warnings: Vec::new(),
-            notes: Vec::new(),
-            missed: None,
-            retries: 0,
-            free_before: None,
-            tables_before: 0,
-            free_after: None,
+fn missed_text(report: &Report) -> Option<String> {
+    let missed = report.missed?;
+    let runs = if missed.runs == 1 { "one run was".to_owned() } else { format!("{} runs were", missed.runs) };
+    Some(format!("{runs} missed: there was no snapshot since {}", rfc3339(missed.since)))
+}
+
+fn words(ids: &[SnapshotId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// The environment variables of a hook.
+pub(super) fn environment(report: &Report, phase: &str, code: u8) -> Vec<(&'static str, String)> {
+    let mut environment = vec![
+        ("CHSNAP_RUN_PHASE", phase.to_owned()),
+        ("CHSNAP_RUN_PROFILE", report.profile.clone().unwrap_or_default()),
+        ("CHSNAP_RUN_STARTED", rfc3339(report.started)),
+    ];
+    if let Some(repo) = &report.repository {
+        environment.push(("CHSNAP_REPO", repo.to_string_lossy().into_owned()));
+    }
+    if phase == "after" {
+        let messages: Vec<String> = report.all_warnings().into_iter().map(|warning| warning.message).collect();
+        let problem = problem(report, code);
+        let (error, hint) = problem.map_or_else(Default::default, |(error, hint)| (error, hint.unwrap_or_default()));
+        environment.extend([
+            ("CHSNAP_RUN_STATE", state(code).to_owned()),
+            ("CHSNAP_RUN_EXIT_CODE", code.to_string()),
+            ("CHSNAP_RUN_SNAPSHOT", report.created().map(|created| created.id.to_string()).unwrap_or_default()),
+            ("CHSNAP_RUN_REMOVED", words(&report.removed())),
+            ("CHSNAP_RUN_SECONDS", format!("{:.0}", report.seconds)),
+            ("CHSNAP_RUN_ERROR", error),
+            ("CHSNAP_RUN_HINT", hint),
+            ("CHSNAP_RUN_WARNINGS", messages.join("\n")),
+        ]);
+    }
+    environment
+}
+
+/// The worst problem and what to do about it; `None` after a success.
+fn problem(report: &Report, code: u8) -> Option<(String, Option<String>)> {
+    if matches!(code, DONE | WARNED) {
+        return None;
+    }
+    let problem = report.problem(code);
+    Some(
+        problem.map_or_else(|| ("the run was interrupted".to_owned(), None), |problem| (problem.message, problem.hint)),
+    )
+}
+
+/// The text that is posted to the ping address after a failure.
+pub(super) fn problem_text(report: &Report, code: u8) -> String {
+    let mut lines = vec![format!("chsnap run: {}, exit code {code}", state(code))];
+    if let Some((error, hint)) = problem(report, code) {
+        lines.push(error);
+        lines.extend(hint);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The data for the figures.
+pub(super) fn outcome(report: &Report, code: u8) -> RunOutcome {
+    let mut steps: BTreeMap<String, f64> = BTreeMap::new();
+    for step in report.begun() {
+        *steps.entry(step.name.to_string()).or_default() += step.seconds;
+    }
+    let failed = report.begun().map(|step| (step.name.to_string(), !step.is_done())).collect();
+    RunOutcome {
+        profile: report.profile.clone(),
+        started: report.started,
+        finished: report.finished,
+        code,
+        warnings: report.all_warnings().len() as u64,
+        missed: report.missed.map_or(0, |missed| missed.runs),
+        steps,
+        failed,
+        stages: report.created().map(|created| created.seconds.clone()).unwrap_or_default(),
+    }
+}
+
+/// The document of `--json`.
+pub(super) fn document(report: &Report, code: u8) -> Value {
+    let (error, hint) = problem(report, code).unzip();
+    let document = RunDocument {
+        profile: report.profile.clone(),
+        repository: report.repository.as_ref().map(|repo| repo.to_string_lossy().into_owned()),
+        state: state(code).to_owned(),
+        exit_code: code,
+        error,
+        hint: hint.flatten(),
+        started: rfc3339(report.started),
+        finished: rfc3339(report.finished),
+        seconds: report.seconds,
+        snapshot: report.created().map(|created| created.id),
+        removed: report.removed(),
+        deleted: report.deleted(),
+        steps: report.steps.iter().map(step_row).collect(),
+        notes: report.notes.clone(),
+        missed: report.missed.map(|missed| MissedRow { since: rfc3339(missed.since), runs: missed.runs }),
+        retries: report.retries,
+        free_bytes_before: report.free_bytes_before,
+        free_bytes_after: report.free_bytes_after,
+    };
+    documents::value(&document, &report.all_warnings())
+}
+
+/// A step as a row: `state` has four values; `outcome` distinguishes refusals and damage from failures.
+fn step_row(step: &Step<Value>) -> StepRow {
+    let (state, outcome) = match &step.result {
+        StepResult::Done => ("done", "done"),
+        StepResult::Warned => ("warnings", "warnings"),
+        StepResult::Refused { .. } | StepResult::Failed(StepFailure { code: GUARD, .. }) => ("failed", "refused"),
+        StepResult::Damaged { .. } => ("failed", "damaged"),
+        StepResult::Failed(_) => ("failed", "failed"),
+        StepResult::Skipped(_) => ("skipped", "skipped"),
+    };
+    let (error, hint, reason) = match &step.result {
+        StepResult::Done | StepResult::Warned => (None, None, None),
+        StepResult::Refused { reason, remedy } => {
+            let error = format!("refused, nothing was removed: {reason}");
+            (Some(error), remedy.clone(), Some(reason.clone()))
+        }
+        StepResult::Damaged { message, hint } => (Some(message.clone()), hint.clone(), Some(message.clone())),
+        StepResult::Failed(failure) => (Some(failure.message.clone()), failure.hint.clone(), None),
+        StepResult::Skipped(reason) => (None, None, Some(reason.to_string())),
+    };
+    StepRow {
+        step: step.name.name().to_owned(),
+        state: state.to_owned(),
+        outcome: outcome.to_owned(),
+        exit_code: step.code(),
+        seconds: step.seconds,
+        error,
+        hint,
+        reason,
+        result: step.document.clone(),
+    }
+}
+
+/// Prints the summary; a failure is the command's own.
+pub(super) fn show(report: &Report, code: u8, output: &Output) -> CommandResult {
+    let document = document(report, code);
+    if !output.is_json() {
+        output.text(&text(report, code, output.width()));
+        output.warnings(&report.all_warnings());
+    } else if matches!(code, DONE | WARNED | 12 | 13) {
+        output.json(&document);
+        return Ok(code);
+    }
+    let Some((message, hint)) = problem(report, code) else { return Ok(code) };
+    let failure = CommandFailure::with_code(message, code).with_document("run", document);
+    Err(hint.into_iter().fold(failure, CommandFailure::with_hint))
+}
+
+/// Columns before the text about a step.
+const STEP_INDENT: usize = 11;
+
+/// A line about a step, wrapped between words; the first line names the step.
+fn step_line(name: &str, line: &str, width: Width) -> String {
+    let wrapped = layout::paragraph(&render::safe(line, 400), width, STEP_INDENT, STEP_INDENT);
+    format!("  {name:<8} {}", wrapped.get(STEP_INDENT..).unwrap_or("\n"))
+}
+
+fn text(report: &Report, code: u8, width: Width) -> String {
+    let mut text = String::new();
+    let profile = report.profile.as_deref().map(|name| format!(" of {}", render::safe(name, 100))).unwrap_or_default();
+    writeln!(text, "run{profile}: {} in {:.1} s", state(code), report.seconds).expect(WRITABLE);
+    for step in &report.steps {
+        for (position, line) in lines(report, step).iter().enumerate() {
+            text += &step_line(if position == 0 { step.name.name() } else { "" }, line, width);
         }
     }
-
-    /// The worst failure in a line, where there was one.
-    fn error(&self, code: u8) -> Option<(String, Option<String>)> {
-        let failed = |step: &&Step| !matches!(step.code(), DONE | WARNED);
-        let worst = self.steps.iter().filter(failed).find(|step| step.code() == code);
-        let step = worst.or_else(|| self.steps.iter().find(failed))?;
-        Some(match &step.state {
-            State::Failed { message, hint, .. } => (format!("{}: {message}", step.name), hint.clone()),
-            _ => (format!("{} ended with {}", step.name, step.code()), None),
-        })
+    if let (Some(before), Some(after)) = (report.free_bytes_before, report.free_bytes_after) {
+        text += &step_line("space", &format!("{} free, {} before", render::bytes(after), render::bytes(before)), width);
     }
-
-    fn missed_text(&self) -> Option<String> {
-        let missed = self.missed?;
-        let runs = if missed.runs == 1 { "one run was".to_owned() } else { format!("{} runs were", missed.runs) };
-        Some(format!("{runs} missed: there was no snapshot since {}", rfc3339(missed.since)))
+    for note in missed_text(report).iter().chain(&report.notes) {
+        text += &step_line("note", note, width);
     }
+    text
+}
 
-    /// What a hook finds in its environment.
-    pub(super) fn environment(&self, phase: &str, code: u8) -> Vec<(&'static str, String)> {
-        let mut environment = vec![
-            ("CHSNAP_RUN_PHASE", phase.to_owned()),
-            ("CHSNAP_RUN_PROFILE", self.profile.clone().unwrap_or_default()),
-            ("CHSNAP_RUN_STARTED", rfc3339(self.started)),
-        ];
-        if let Some(repo) = &self.repo {
-            environment.push(("CHSNAP_REPO", repo.to_string_lossy().into_owned()));
+/// Ids per line.
+const IDS_A_LINE: usize = 3;
+/// Ids that are shown; `--json` lists all.
+const IDS_SHOWN: usize = 30;
+
+fn ids(all: &[SnapshotId]) -> Vec<String> {
+    let shown = all.get(..IDS_SHOWN.min(all.len())).unwrap_or_default();
+    let mut lines: Vec<String> = shown.chunks(IDS_A_LINE).map(|ids| format!("  {}", words(ids))).collect();
+    if all.len() > IDS_SHOWN {
+        lines.push(format!("  and {} more, which --json names", all.len() - IDS_SHOWN));
+    }
+    lines
+}
+
+fn lines(report: &Report, step: &Step<Value>) -> Vec<String> {
+    let seconds = format!("{:.1} s", step.seconds);
+    match &step.result {
+        StepResult::Failed(failure) => vec![format!("failed: {}", failure.message)],
+        StepResult::Skipped(reason) => vec![format!("left out: {reason}")],
+        StepResult::Refused { reason, remedy } => {
+            let remedy = remedy.as_ref().map(|command| format!("to apply the plan once: {command}"));
+            [format!("REFUSED, nothing was removed: {reason}")].into_iter().chain(remedy).collect()
         }
-        if phase == "after" {
-            let messages: Vec<String> = self.all_warnings().into_iter().map(|warning| warning.message).collect();
-            environment.extend([
-                ("CHSNAP_RUN_STATE", state(code).to_owned()),
-                ("CHSNAP_RUN_EXIT_CODE", code.to_string()),
-                ("CHSNAP_RUN_SNAPSHOT", self.snapshot.clone().unwrap_or_default()),
-                ("CHSNAP_RUN_SECONDS", format!("{:.0}", self.seconds)),
-                ("CHSNAP_RUN_ERROR", self.error(code).map(|(error, _)| error).unwrap_or_default()),
-                ("CHSNAP_RUN_WARNINGS", messages.join("\n")),
-            ]);
+        StepResult::Damaged { message, hint } => {
+            [format!("{}, {seconds}", damaged(step, message))].into_iter().chain(hint.clone()).collect()
         }
-        environment
+        StepResult::Done | StepResult::Warned => done(report, step, &seconds),
     }
+}
 
-    fn all_warnings(&self) -> Vec<Warning> {
-        let of_steps = self
-            .steps
-            .iter()
-            .flat_map(|step| step.warnings().into_iter().map(move |warning| warning.from_origin(&step.name)));
-        self.warnings.iter().cloned().chain(of_steps).collect()
+fn damaged(step: &Step<Value>, message: &str) -> String {
+    match &step.found {
+        Some(StepFindings::Verified(verified)) => format!(
+            "share {}: {} read, {} DAMAGED",
+            verified.share,
+            render::bytes(verified.read_bytes),
+            render::count(verified.damaged.len() as u64, "file"),
+        ),
+        _ => format!("FAILED: {message}"),
     }
+}
 
-    /// What the figures are made of.
-    pub(super) fn outcome(&self, code: u8) -> Outcome {
-        let create = self.steps.iter().rev().find(|step| step.name == "create");
-        let stages = create.and_then(|step| step.document.as_ref()?.get("seconds")?.as_object().cloned());
-        let stages: BTreeMap<String, f64> =
-            stages.into_iter().flatten().filter_map(|(stage, seconds)| Some((stage, seconds.as_f64()?))).collect();
-        let mut steps: BTreeMap<String, f64> = BTreeMap::new();
-        for step in self.steps.iter().filter(|step| !matches!(step.state, State::Skipped(_))) {
-            *steps.entry(step.name.clone()).or_default() += step.seconds;
+fn done(report: &Report, step: &Step<Value>, seconds: &str) -> Vec<String> {
+    let is_warned = step.result == StepResult::Warned;
+    match &step.found {
+        Some(StepFindings::Created(created)) => {
+            let again =
+                if report.retries > 0 { format!(", after {} attempts", report.retries + 1) } else { String::new() };
+            vec![format!(
+                "{}: {}, {}, {} new, {seconds}{again}",
+                created.id,
+                render::count(created.tables, "table"),
+                render::count(created.parts, "part"),
+                render::bytes(created.written_bytes),
+            )]
         }
-        Outcome {
-            profile: self.profile.clone(),
-            started: self.started,
-            finished: self.finished,
-            code,
-            warnings: self.all_warnings().len() as u64,
-            missed: self.missed.map_or(0, |missed| missed.runs),
-            steps,
-            stages,
+        Some(StepFindings::Reclaimed(reclaimed)) => {
+            let count = render::count(reclaimed.deleted.len() as u64, "snapshot");
+            let freed = render::bytes(reclaimed.freed_bytes);
+            let first = format!("{count} for good, {freed} freed, {seconds}");
+            [first].into_iter().chain(ids(&reclaimed.deleted)).collect()
         }
-    }
-
-    fn document(&self, code: u8, output: &Output) -> Value {
-        let document = json!({
-            "schema": output.schema(),
-            "profile": self.profile,
-            "repository": self.repo.as_ref().map(|repo| repo.to_string_lossy().into_owned()),
-            "state": state(code),
-            "exit_code": code,
-            "started": rfc3339(self.started),
-            "finished": rfc3339(self.finished),
-            "seconds": self.seconds,
-            "snapshot": self.snapshot,
-            "steps": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
-            "notes": self.notes,
-            "missed": self.missed.map(|missed| json!({"since": rfc3339(missed.since), "runs": missed.runs})),
-            "retries": self.retries,
-            "free_bytes_before": self.free_before,
-            "free_bytes_after": self.free_after,
-        });
-        with_warnings(document, &self.all_warnings())
-    }
-
-    /// Prints the summary; a failure is the command's own.
-    pub(super) fn tell(self, code: u8, output: &Output) -> CommandResult {
-        let is_failure = !matches!(code, DONE | WARNED);
-        let document = self.document(code, output);
-        if !output.is_json() {
-            output.text(&self.text(code));
-            output.warnings(&self.all_warnings());
-        } else if matches!(code, DONE | WARNED | 12 | 13) {
-            output.json(&document);
-            return Ok(code);
+        Some(StepFindings::Pruned(pruned)) => {
+            let count = render::count(pruned.remove.len() as u64, "snapshot");
+            let first = format!("{count} to the trash, {} kept, {seconds}", pruned.kept);
+            [first].into_iter().chain(ids(&pruned.remove)).collect()
         }
-        if !is_failure {
-            return Ok(code);
-        }
-        let (message, hint) = self.error(code).unwrap_or_else(|| ("the run was interrupted".to_owned(), None));
-        let failure = Failure::with_code(message, code).with_document("run", document);
-        Err(hint.into_iter().fold(failure, Failure::with_hint))
-    }
-
-    fn text(&self, code: u8) -> String {
-        let mut text = String::new();
-        let profile =
-            self.profile.as_deref().map(|name| format!(" of {}", render::safe(name, 100))).unwrap_or_default();
-        writeln!(text, "run{profile}: {} in {:.1} s", state(code), self.seconds).expect(WRITABLE);
-        for step in &self.steps {
-            let told = match &step.state {
-                State::Ended(_) => self.told(step),
-                State::Failed { message, .. } => format!("failed: {message}"),
-                State::Skipped(reason) => format!("left out: {reason}"),
+        Some(StepFindings::Verified(verified)) => {
+            let found = match verified.drifted {
+                0 => "no damage".to_owned(),
+                drift => format!("owners or modes of {} drifted", render::count(drift, "part")),
             };
-            writeln!(text, "  {:<8} {}", step.name, render::safe(&told, 400)).expect(WRITABLE);
+            vec![format!("share {}: {} read, {found}, {seconds}", verified.share, render::bytes(verified.read_bytes))]
         }
-        if let (Some(before), Some(after)) = (self.free_before, self.free_after) {
-            writeln!(text, "  {:<8} {} free, {} before", "space", render::bytes(after), render::bytes(before))
-                .expect(WRITABLE);
+        Some(StepFindings::Drilled(drilled)) if !is_warned => {
+            vec![format!(
+                "{}: {} restored and proven, {seconds}",
+                drilled.snapshot,
+                render::count(drilled.tried, "table")
+            )]
         }
-        for note in self.missed_text().iter().chain(&self.notes) {
-            writeln!(text, "  {:<8} {}", "note", render::safe(note, 400)).expect(WRITABLE);
+        Some(StepFindings::Drilled(drilled)) => {
+            let tables = render::count(drilled.tried, "table");
+            vec![format!("{}: {tables} restored and proven, with warnings, {seconds}", drilled.snapshot)]
         }
-        text
-    }
-
-    fn told(&self, step: &Step) -> String {
-        let seconds = format!("{:.1} s", step.seconds);
-        let count = |field: &str, noun: &str| render::count(step.number_of(field).unwrap_or(0), noun);
-        let bytes = |field: &str| step.number_of(field).map(render::bytes).unwrap_or_default();
-        let listed = |field: &str| {
-            let list = step.document.as_ref().and_then(|document| document.get(field)?.as_array());
-            list.map_or(0, Vec::len) as u64
-        };
-        match step.name.as_str() {
-            "create" => format!(
-                "{}: {}, {}, {} new, {seconds}{}",
-                self.snapshot.as_deref().unwrap_or("?"),
-                count("tables", "table"),
-                count("parts", "part"),
-                bytes("written_bytes"),
-                if self.retries > 0 { format!(", after {} attempts", self.retries + 1) } else { String::new() },
-            ),
-            "gc" => format!(
-                "{} for good, {} freed, {seconds}",
-                render::count(listed("removed"), "snapshot"),
-                bytes("freed_bytes")
-            ),
-            "prune" => format!(
-                "{} to the trash, {} kept, {seconds}",
-                render::count(listed("remove"), "snapshot"),
-                listed("keep"),
-            ),
-            "verify" => {
-                let checked = step.document.as_ref().and_then(|document| document.get("checked"));
-                let read = checked.and_then(|checked| checked.get("read_bytes")?.as_u64()).unwrap_or(0);
-                let slice = step.text_of("slice").unwrap_or_default();
-                let found = match (listed("damage"), listed("drift")) {
-                    (0, 0) => "no damage".to_owned(),
-                    (0, drift) => format!("owners or modes of {} drifted", render::count(drift, "part")),
-                    (damage, _) => format!("{} DAMAGED", render::count(damage, "file")),
-                };
-                format!("share {slice}: {} read, {found}, {seconds}", render::bytes(read))
-            }
-            _ if step.code() == DONE => format!("well, {seconds}"),
-            _ => format!("ended with {}, {seconds}", step.code()),
+        Some(StepFindings::Copied(copied)) => {
+            let snapshots = render::count(copied.copied, "snapshot");
+            vec![format!("{snapshots} to {}, {seconds}", copied.to)]
         }
+        None if is_warned => vec![format!("done with warnings, {seconds}")],
+        None => vec![format!("well, {seconds}")],
     }
 }

@@ -1,7 +1,7 @@
-//! Configuration files: where they are, what they say, and how that becomes defaults of the command line.
+//! Configuration files: their places, their content, and how they become defaults of the command line.
 //!
-//! A key of a file is a long option, written with `_`. So the command line says what there is to be set, its own
-//! parsers say what is valid, and an option of a new command can be set without a word here.
+//! A key of a file is a long option, written with `_`. So the command line defines what can be set, its own parsers
+//! decide what is valid, and an option of a new command can be set without any change here.
 
 mod apply;
 mod files;
@@ -13,21 +13,21 @@ use std::path::PathBuf;
 
 use chsnap::plan::nearest;
 
-use super::failure::Failure;
+use super::failure::CommandFailure;
 
-pub(super) use apply::defaults;
-pub(super) use files::Search;
+pub(super) use apply::{BY_POLICY, POLICY, defaults};
+pub(super) use files::{ConfigSearch, SearchDirectory, first_file};
 pub(super) use schema::Schema;
 
-/// Where a value stands.
+/// The place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct ValueOrigin {
     pub(super) file: PathBuf,
     /// Counted from 1.
     pub(super) line: usize,
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
     }
@@ -35,19 +35,19 @@ impl std::fmt::Display for Origin {
 
 /// The value of one key.
 #[derive(Clone, Debug)]
-pub(super) struct Setting {
-    /// As they would stand on a command line; one, unless the option may be given more than once.
+pub(super) struct ConfiguredValue {
+    /// In the form for a command line; one value, unless the option may be given more than once.
     pub(super) values: Vec<String>,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
 /// The settings of one command, or of all of them, by key.
-pub(super) type Section = BTreeMap<String, Setting>;
+pub(super) type Section = BTreeMap<String, ConfiguredValue>;
 
 /// The section of the options that stand before any command.
 pub(super) const GLOBAL: &str = "";
 
-/// What one profile says, or what holds for all: sections by the name of their command, [`GLOBAL`] among them.
+/// The settings of one profile, or those for all: sections by the name of their command, including [`GLOBAL`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) sections: BTreeMap<String, Section>,
@@ -64,47 +64,51 @@ impl Layer {
 
 /// Something in a file that cannot be used.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
-    pub(super) origin: Origin,
+pub(super) struct ConfigProblem {
+    pub(super) origin: ValueOrigin,
     pub(super) message: String,
 }
 
-/// Everything that the configuration files say.
+/// The content of all configuration files.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct Configuration {
     /// The files that were read, the weakest first.
     pub(super) files: Vec<PathBuf>,
     base: Layer,
     profiles: BTreeMap<String, Layer>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ConfigProblem>,
+    /// Directories of files that were read in which a process of root's with an empty environment would not look.
+    pub(super) private_places: Vec<SearchDirectory>,
 }
 
-impl Settings {
+impl Configuration {
     /// Reads all files of a search.
     ///
     /// # Errors
-    /// If one is there, or was named, and cannot be read; what is wrong inside is in [`Settings::problems`].
-    pub(super) fn load(search: &Search, schema: &Schema) -> Result<Self, Failure> {
+    /// If one exists, or was named, and cannot be read; problems inside a file are in [`Configuration::problems`].
+    pub(super) fn load(search: &ConfigSearch, schema: &Schema) -> Result<Self, CommandFailure> {
         let mut settings = Self::default();
         for (path, text) in search.read()? {
             read::file(&path, &text, schema, &mut settings);
             settings.files.push(path);
         }
-        let position = |origin: &Origin| (settings.files.iter().position(|file| *file == origin.file), origin.line);
+        let position =
+            |origin: &ValueOrigin| (settings.files.iter().position(|file| *file == origin.file), origin.line);
         let mut problems = std::mem::take(&mut settings.problems);
         problems.sort_by_key(|problem| position(&problem.origin));
         settings.problems = problems;
+        settings.private_places = search.private_places(&settings.files);
         Ok(settings)
     }
 
     /// Fails if anything in the files cannot be used.
     ///
     /// # Errors
-    /// That failure, which names each line.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    /// A failure that names each line.
+    pub(super) fn check(&self) -> Result<(), CommandFailure> {
         let Some(first) = self.problems.first() else { return Ok(()) };
         let others = self.problems.len() - 1;
-        let failure = Failure::usage(format!("{}: {}", first.origin, first.message));
+        let failure = CommandFailure::usage(format!("{}: {}", first.origin, first.message));
         let failure = self
             .problems
             .iter()
@@ -119,11 +123,11 @@ impl Settings {
         self.profiles.keys().map(String::as_str).collect()
     }
 
-    /// What holds for a profile: its own settings over those for all.
+    /// The settings in force for a profile: its own settings override those for all.
     ///
     /// # Errors
     /// If there is no such profile.
-    pub(super) fn layer(&self, profile: Option<&str>) -> Result<Layer, Failure> {
+    pub(super) fn layer(&self, profile: Option<&str>) -> Result<Layer, CommandFailure> {
         let mut layer = self.base.clone();
         if let Some(name) = profile {
             let own = self.profiles.get(name).ok_or_else(|| self.no_profile(name))?;
@@ -132,9 +136,9 @@ impl Settings {
         Ok(layer)
     }
 
-    fn no_profile(&self, name: &str) -> Failure {
+    fn no_profile(&self, name: &str) -> CommandFailure {
         let profiles = self.profiles();
-        let failure = Failure::usage(format!("no profile {name:?} is configured"));
+        let failure = CommandFailure::usage(format!("no profile {name:?} is configured"));
         if let Some(nearest) = nearest(name, &profiles) {
             return failure.with_hint(format!("did you mean {nearest}?"));
         }

@@ -1,4 +1,4 @@
-//! One file: TOML into settings, each with its line.
+//! Parses one TOML file into settings, each with its line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,23 +7,23 @@ use chsnap::plan::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::schema::{Key, Schema, Shape, only_by_hand};
-use super::{GLOBAL, Layer, Origin, Problem, Section, Setting, Settings};
+use super::schema::{KeyShape, OptionKey, Schema, only_by_hand};
+use super::{ConfigProblem, Configuration, ConfiguredValue, GLOBAL, Layer, Section, ValueOrigin};
 
-/// What a password in a file is answered.
+/// The answer to a password in a file.
 const NO_PASSWORD: &str = "a password never stands in a configuration file: name a file with password_file, or set \
     CHSNAP_PASSWORD, or let systemd load the credential clickhouse-password";
 
-struct Reader<'a> {
+struct ConfigReader<'a> {
     path: &'a Path,
     text: &'a str,
     schema: &'a Schema,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
-/// Reads a file over what weaker ones have said.
-pub(super) fn file(path: &Path, text: &str, schema: &Schema, settings: &mut Settings) {
-    let mut reader = Reader { path, text, schema, problems: Vec::new() };
+/// Reads a file; its settings override those of weaker files.
+pub(super) fn file(path: &Path, text: &str, schema: &Schema, settings: &mut Configuration) {
+    let mut reader = ConfigReader { path, text, schema, problems: Vec::new() };
     match DeTable::parse(text) {
         Ok(table) => reader.top(table.get_ref(), settings),
         Err(error) => reader.problem(error.span().map_or(0, |span| span.start), error.message().to_owned()),
@@ -31,18 +31,18 @@ pub(super) fn file(path: &Path, text: &str, schema: &Schema, settings: &mut Sett
     settings.problems.append(&mut reader.problems);
 }
 
-impl Reader<'_> {
-    fn origin(&self, at: usize) -> Origin {
+impl ConfigReader<'_> {
+    fn origin(&self, at: usize) -> ValueOrigin {
         let before = self.text.as_bytes().iter().take(at);
-        Origin { file: self.path.to_owned(), line: 1 + before.filter(|byte| **byte == b'\n').count() }
+        ValueOrigin { file: self.path.to_owned(), line: 1 + before.filter(|byte| **byte == b'\n').count() }
     }
 
     fn problem(&mut self, at: usize, message: String) {
-        let problem = Problem { origin: self.origin(at), message };
+        let problem = ConfigProblem { origin: self.origin(at), message };
         self.problems.push(problem);
     }
 
-    fn top(&mut self, table: &DeTable<'_>, settings: &mut Settings) {
+    fn top(&mut self, table: &DeTable<'_>, settings: &mut Configuration) {
         let mut layer = Layer::default();
         for (key, value) in table {
             if key.get_ref() != "profile" {
@@ -117,14 +117,14 @@ impl Reader<'_> {
             Ok(values) => match values.iter().find_map(|value| key.refusal(value)) {
                 Some(refusal) => self.problem(value.span().start, refusal),
                 None => {
-                    section.insert(name.to_owned(), Setting { values, origin: self.origin(at) });
+                    section.insert(name.to_owned(), ConfiguredValue { values, origin: self.origin(at) });
                 }
             },
             Err(expected) => self.problem(value.span().start, format!("{name} takes {expected}")),
         }
     }
 
-    fn unknown(&self, section: &str, profile: Option<&str>, name: &str, keys: &BTreeMap<String, Key>) -> String {
+    fn unknown(&self, section: &str, profile: Option<&str>, name: &str, keys: &BTreeMap<String, OptionKey>) -> String {
         if name == "password" {
             return NO_PASSWORD.to_owned();
         }
@@ -163,19 +163,19 @@ fn section_name(section: &str, profile: Option<&str>) -> String {
     profile.map_or_else(|| section.to_owned(), |profile| format!("profile.{profile}.{section}"))
 }
 
-/// The values as they would stand on a command line, or what the key takes instead.
-fn values(key: &Key, value: &DeValue<'_>) -> Result<Vec<String>, &'static str> {
+/// The values in the form for a command line; the error says what the key accepts instead.
+fn values(key: &OptionKey, value: &DeValue<'_>) -> Result<Vec<String>, &'static str> {
     match (key.shape(), value) {
-        (Shape::Switch, DeValue::Boolean(value)) => Ok(vec![value.to_string()]),
-        (Shape::Switch, _) => Err("true or false"),
-        (Shape::Count, DeValue::Integer(_)) => one(value).ok_or("a number").map(|one| vec![one]),
-        (Shape::Count, _) => Err("a number"),
-        (Shape::One, value) => one(value).ok_or("one text or number").map(|one| vec![one]),
-        (Shape::Many, DeValue::Array(values)) => {
+        (KeyShape::Switch, DeValue::Boolean(value)) => Ok(vec![value.to_string()]),
+        (KeyShape::Switch, _) => Err("true or false"),
+        (KeyShape::Count, DeValue::Integer(_)) => one(value).ok_or("a number").map(|one| vec![one]),
+        (KeyShape::Count, _) => Err("a number"),
+        (KeyShape::One, value) => one(value).ok_or("one text or number").map(|one| vec![one]),
+        (KeyShape::Many, DeValue::Array(values)) => {
             let all: Option<Vec<String>> = values.iter().map(|value| one(value.get_ref())).collect();
             all.ok_or("texts, or an array of them")
         }
-        (Shape::Many, value) => one(value).ok_or("texts, or an array of them").map(|one| vec![one]),
+        (KeyShape::Many, value) => one(value).ok_or("texts, or an array of them").map(|one| vec![one]),
     }
 }
 

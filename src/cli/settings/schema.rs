@@ -1,4 +1,4 @@
-//! What can be set: the long options of the command line.
+//! The settings that exist: the long options of the command line.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
 use super::GLOBAL;
+use crate::cli::address;
 use crate::cli::failure::url_hint;
 
-/// Options that say yes to something once and must not say it every night, and those that choose the files themselves.
+/// Options that confirm something once and must not do so every night, and those that select the files themselves.
 const NEVER: [&str; 14] = [
     "allow-other-server",
     "config",
@@ -26,12 +27,13 @@ const NEVER: [&str; 14] = [
     "yes-really",
 ];
 
-/// Commands of which nothing can be set.
-const WITHOUT_SETTINGS: [&str; 8] = ["completions", "config", "help", "init", "man", "pin", "systemd", "unpin"];
+/// Commands without any settings.
+const WITHOUT_SETTINGS: [&str; 9] =
+    ["completions", "config", "help", "init", "man", "pin", "remote", "systemd", "unpin"];
 
 /// One option, as a key.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Key {
+pub(in super::super) struct OptionKey {
     /// The option's id in clap.
     pub(in super::super) id: String,
     long: String,
@@ -39,31 +41,33 @@ pub(in super::super) struct Key {
     parser: ValueParser,
     delimiter: Option<char>,
     placeholder: String,
-    /// The variable of the environment that says the same.
+    /// The environment variable for the same setting.
     pub(in super::super) variable: Option<String>,
+    /// The values in force if no other source sets them, if there are any.
+    pub(in super::super) built_in: Vec<String>,
 }
 
-/// What a key takes.
+/// The values that a key accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum KeyShape {
     /// `true` or `false`.
     Switch,
     /// A number.
     Count,
     /// A text or a number.
     One,
-    /// One of these, or an array of them.
+    /// One value of the kind above, or an array of them.
     Many,
 }
 
-/// All keys by section, [`GLOBAL`] among them.
+/// All keys by section, including [`GLOBAL`].
 #[derive(Clone, Debug)]
 pub(in super::super) struct Schema {
-    sections: BTreeMap<String, BTreeMap<String, Key>>,
+    sections: BTreeMap<String, BTreeMap<String, OptionKey>>,
 }
 
 impl Schema {
-    /// What the command line has.
+    /// Collects the keys from the command line.
     pub(in super::super) fn of(command: &Command) -> Self {
         let mut sections = BTreeMap::new();
         sections.insert(GLOBAL.to_owned(), keys(command.get_arguments()));
@@ -73,7 +77,7 @@ impl Schema {
         Self { sections }
     }
 
-    pub(in super::super) fn section(&self, name: &str) -> Option<&BTreeMap<String, Key>> {
+    pub(in super::super) fn section(&self, name: &str) -> Option<&BTreeMap<String, OptionKey>> {
         self.sections.get(name)
     }
 
@@ -93,15 +97,29 @@ pub(super) fn only_by_hand(key: &str) -> bool {
     NEVER.contains(&key.replace('_', "-").as_str())
 }
 
-fn keys<'a>(arguments: impl Iterator<Item = &'a Arg>) -> BTreeMap<String, Key> {
+fn keys<'a>(arguments: impl Iterator<Item = &'a Arg>) -> BTreeMap<String, OptionKey> {
     let named = arguments.filter_map(|arg| Some((arg.get_long()?, arg)));
     named
         .filter(|(long, _)| !NEVER.contains(long))
-        .map(|(long, arg)| (long.replace('-', "_"), Key::of(long, arg)))
+        .map(|(long, arg)| (long.replace('-', "_"), OptionKey::of(long, arg)))
         .collect()
 }
 
-impl Key {
+/// Options whose paths must be absolute in a file: a timer starts chsnap in another directory than a user does.
+const ABSOLUTE: [&str; 5] = ["ca-file", "copy-to", "metrics-file", "password-file", "repo"];
+
+/// The built-in value: a switch that is not given is off.
+fn built_in(arg: &Arg) -> Vec<String> {
+    let given: Vec<String> =
+        arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    match arg.get_action() {
+        ArgAction::SetTrue if given.is_empty() => vec!["false".to_owned()],
+        ArgAction::Count if given.is_empty() => vec!["0".to_owned()],
+        _ => given,
+    }
+}
+
+impl OptionKey {
     fn of(long: &str, arg: &Arg) -> Self {
         Self {
             id: arg.get_id().to_string(),
@@ -114,28 +132,43 @@ impl Key {
                 .and_then(|names| names.first())
                 .map_or("VALUE".to_owned(), ToString::to_string),
             variable: arg.get_env().map(|name| name.to_string_lossy().into_owned()),
+            built_in: built_in(arg),
         }
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> KeyShape {
         match self.action {
-            ArgAction::SetTrue | ArgAction::SetFalse => Shape::Switch,
-            ArgAction::Count => Shape::Count,
-            ArgAction::Append => Shape::Many,
-            _ if self.delimiter.is_some() => Shape::Many,
-            _ => Shape::One,
+            ArgAction::SetTrue | ArgAction::SetFalse => KeyShape::Switch,
+            ArgAction::Count => KeyShape::Count,
+            ArgAction::Append => KeyShape::Many,
+            _ if self.delimiter.is_some() => KeyShape::Many,
+            _ => KeyShape::One,
         }
     }
 
-    /// What the option's own parser says of a value, where it refuses it.
+    /// The error of the option's own parser about a value, if it refuses it.
     pub(super) fn refusal(&self, value: &str) -> Option<String> {
-        if matches!(self.shape(), Shape::Switch | Shape::Count) {
+        if matches!(self.shape(), KeyShape::Switch | KeyShape::Count) {
             return None;
         }
         if self.long == "url" {
-            // Its value is not repeated: there may be a secret in it.
+            // The value is not repeated: it may contain a secret.
             let problem = if value.is_empty() { None } else { chsnap::server::check_url(value).err() };
             return problem.map(|problem| format!("url {problem}: {}", url_hint(problem)));
+        }
+        if self.long == "push-to" {
+            return value.parse::<chsnap::remote::RemoteAddress>().err().map(|problem| format!("push_to: {problem}"));
+        }
+        if ABSOLUTE.contains(&self.long.as_str()) && !std::path::Path::new(value).is_absolute() {
+            return Some(format!(
+                "{} is {value:?}, which is another place for each directory that chsnap is started in: write an absolute path",
+                self.long.replace('-', "_")
+            ));
+        }
+        if self.long.starts_with("ping") {
+            // This value is not repeated either: it often is a secret.
+            return address::refusal(value)
+                .map(|problem| format!("{} is no address: {problem}", self.long.replace('-', "_")));
         }
         let mut arg = Arg::new("value").long(self.long.clone()).value_name(self.placeholder.clone());
         arg = arg.action(ArgAction::Append).value_parser(self.parser.clone());

@@ -6,40 +6,41 @@ use std::sync::Arc;
 
 use crate::checksums::{Checksums, FileName};
 use crate::exec::inspect::CHECKSUMS;
-use crate::fs::{Digest, FsError};
+use crate::fs::{ContentDigest, FsError};
 use crate::model::Ownership;
 use crate::repo::{PartFile, PartRecord};
 
 use super::finding::InodeKey;
-use super::listing::{Listing, joined};
+use super::listing::{PartListing, joined};
 
-/// What is known of a file.
+/// What is known about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Expected {
+pub(super) struct ExpectedFile {
     pub size_bytes: Option<u64>,
-    pub digest: Option<Digest>,
+    pub digest: Option<ContentDigest>,
 }
 
 /// What a part must have.
 #[derive(Debug, Default)]
-pub(super) struct Expectations {
-    pub files: BTreeMap<String, Expected>,
+pub(super) struct PartExpectations {
+    pub files: BTreeMap<String, ExpectedFile>,
     /// Directories in the part.
     pub directories: BTreeSet<String>,
-    /// Directories of whose files not all are known, because their `checksums.txt` is damaged; the part is the empty one.
+    /// Directories in which some files are unknown, because their `checksums.txt` is damaged; the empty name is the
+    /// part itself.
     pub unknown: BTreeSet<String>,
     /// Files with another owner or mode than most.
     exceptions: HashMap<String, Ownership>,
     ownership: Option<Ownership>,
-    /// What the list of parts says of it and cannot be: what should be, what is.
+    /// Statements of the list of parts about it that cannot be true: the expected value, and the actual one.
     pub contradictions: Vec<(String, String)>,
 }
 
-/// The `checksums.txt` files of one part wherever it stands, each inode read once.
+/// The `checksums.txt` files of one part wherever it stands; each inode is read once.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     by_digest: HashMap<blake3::Hash, Option<Arc<Checksums>>>,
-    /// What was read of each inode.
+    /// The result of reading each inode.
     pub by_inode: HashMap<InodeKey, Result<(blake3::Hash, u64), FsError>>,
 }
 
@@ -47,8 +48,8 @@ pub(super) struct Lists {
 const LIST_LIMIT_BYTES: u64 = 64 << 20;
 
 impl Lists {
-    /// Reads those of one listing that no other has had.
-    pub(super) fn read(&mut self, listing: &Listing) {
+    /// Reads the files of one listing that no other listing had.
+    pub(super) fn read(&mut self, listing: &PartListing) {
         for directory in listing.directories.keys() {
             let Some((dir, file)) = listing.find(directory, CHECKSUMS) else { continue };
             let by_digest = &mut self.by_digest;
@@ -61,16 +62,16 @@ impl Lists {
         }
     }
 
-    /// The list with this digest: none where no copy has it, or where it is no list that can be used.
-    fn get(&self, digest: Option<Digest>) -> Option<&Option<Arc<Checksums>>> {
+    /// The list with this digest; `None` if no copy has it, or if it is not a usable list.
+    fn get(&self, digest: Option<ContentDigest>) -> Option<&Option<Arc<Checksums>>> {
         match digest {
-            Some(Digest::Blake3(digest)) => self.by_digest.get(&digest),
+            Some(ContentDigest::Blake3(digest)) => self.by_digest.get(&digest),
             _ => None,
         }
     }
 }
 
-impl Expectations {
+impl PartExpectations {
     pub(super) fn of(record: &PartRecord, lists: &Lists) -> Self {
         let mut expectations = Self {
             ownership: Some(record.ownership),
@@ -86,7 +87,7 @@ impl Expectations {
         }
         match lists.get(own) {
             None => drop(expectations.unknown.insert(String::new())),
-            // Nobody could read it when the snapshot was made either: all files are uncovered then.
+            // It could not be read when the snapshot was made either: all files are uncovered then.
             Some(None) => {}
             Some(Some(checksums)) => {
                 let fingerprint = checksums.fingerprint();
@@ -111,20 +112,20 @@ impl Expectations {
         if !is_name(first) || !second.is_none_or(is_name) || more.is_some() {
             return self.contradict("paths of files in it".to_owned(), format!("{:?}", file.path));
         }
-        let digest = file.blake3.map(|hash| Digest::Blake3(hash.into()));
+        let digest = file.blake3.map(|hash| ContentDigest::Blake3(hash.into()));
         if second.is_some() {
             self.directories.insert(first.to_owned());
         }
-        self.files.insert(file.path.to_string(), Expected { size_bytes: Some(file.bytes), digest });
+        self.files.insert(file.path.to_string(), ExpectedFile { size_bytes: Some(file.bytes), digest });
     }
 
     fn add_covered(&mut self, directory: &str, checksums: &Checksums) {
         for (name, entry) in checksums.files() {
             // ClickHouse records no valid size or hash for these.
             let expected = if name.is_gin_index() {
-                Expected { size_bytes: None, digest: None }
+                ExpectedFile { size_bytes: None, digest: None }
             } else {
-                Expected { size_bytes: Some(entry.size), digest: Some(Digest::ClickHouse(entry.hash)) }
+                ExpectedFile { size_bytes: Some(entry.size), digest: Some(ContentDigest::ClickHouse(entry.hash)) }
             };
             let name = String::from_utf8_lossy(name.as_bytes());
             self.files.insert(joined(directory, &name), expected);
@@ -151,12 +152,12 @@ impl Expectations {
         }
     }
 
-    /// Whether the files of a directory, or what is in the part beside them, can be told right from too many.
+    /// Whether expected and unexpected files of a directory, or of the part itself, can be told apart.
     pub(super) fn knows(&self, directory: &str) -> bool {
         !self.unknown.contains("") && !self.unknown.contains(directory)
     }
 
-    /// Owner, group and mode that a file should have.
+    /// Expected owner, group and mode of a file.
     pub(super) fn ownership(&self, path: &str) -> Option<Ownership> {
         self.exceptions.get(path).copied().or(self.ownership)
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Digest, Stat};
+use crate::fs::{ContentDigest, Stat};
 use crate::model::{DamageKind, DriftKind, Ownership, PartName, TableName};
 
-/// An inode by its numbers, which mean something only while something holds it.
+/// An inode by its numbers, which are meaningful only while something holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeKey {
     /// Device.
@@ -20,21 +20,21 @@ impl From<&Stat> for InodeKey {
     }
 }
 
-/// What should stand in a place: enough to know a copy of it.
+/// The file that should stand in a place: enough to recognize a copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedFile {
     /// Its size.
     pub size_bytes: u64,
     /// Its hash.
-    pub digest: Digest,
-    /// Its owner, group and mode, where they are recorded.
+    pub digest: ContentDigest,
+    /// Its owner, group and mode, if they are recorded.
     pub ownership: Option<Ownership>,
-    /// Those that its inode has now, or where it is missing the first file of its part: a chown of the live data gives
-    /// them to every copy.
+    /// Those that its inode has now, or, if it is missing, those of the first file of its part: a chown of the live
+    /// data gives them to every copy.
     pub present: Option<Ownership>,
 }
 
-impl Wanted {
+impl WantedFile {
     /// Whether a copy with this owner, group and mode can stand in the place.
     pub(super) fn accepts(&self, found: Ownership) -> bool {
         let is_same =
@@ -45,31 +45,31 @@ impl Wanted {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct PartFinding {
     /// The snapshots in which it was found, as positions among those of the run; not empty.
     pub snapshots: Vec<usize>,
     /// Where, relative to the first of them.
     pub path: PathBuf,
-    /// The table that it is of.
+    /// The table that it concerns.
     pub table: Option<TableName>,
-    /// The part that it is of.
+    /// The part that it concerns.
     pub part: Option<PartName>,
-    /// What is wrong.
+    /// The kind of damage.
     pub kind: DamageKind,
-    /// What should be.
+    /// The expected state.
     pub expected: String,
-    /// What is.
+    /// The actual state.
     pub found: String,
-    /// The inode that is wrong, where it is one that others can share.
+    /// The inode that is wrong, if others can share it.
     pub inode: Option<InodeKey>,
-    /// What should stand there, where that is a file and known.
-    pub wanted: Option<Wanted>,
-    /// Whether this was so on the server already, when the snapshot was made.
+    /// The file that should stand there, if it is a file and is known.
+    pub wanted: Option<WantedFile>,
+    /// Whether the server had the same problem already when the snapshot was made.
     pub noted: bool,
 }
 
-impl Finding {
-    /// Something wrong in one snapshot, and with no part of it.
+impl PartFinding {
+    /// Describes a problem of one snapshot that concerns no part.
     #[must_use]
     pub fn new(
         snapshot: usize,
@@ -93,18 +93,18 @@ impl Finding {
     }
 }
 
-/// Files and directories of one part whose owner or mode is not the one of its record, and whose bytes may be right.
+/// Files and directories of one part whose owner or mode differs from its record; their bytes may be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
-    /// What differs.
+pub struct PartDrift {
+    /// The kind of drift.
     pub kind: DriftKind,
     /// The table.
     pub table: TableName,
     /// The part.
     pub part: PartName,
-    /// What is recorded.
+    /// The recorded owner or mode.
     pub expected: String,
-    /// What is found.
+    /// The actual owner or mode.
     pub found: String,
     /// The snapshots in which it was found, as positions among those of the run; sorted, not empty.
     pub snapshots: Vec<usize>,
@@ -121,7 +121,7 @@ pub(super) struct DriftedInode {
     pub(super) expected: String,
     pub(super) found: String,
     pub(super) snapshots: Vec<usize>,
-    /// In the part; the empty path is the part's directory.
+    /// Path in the part; the empty path is the part's directory.
     pub(super) path: String,
 }
 
@@ -153,13 +153,18 @@ impl DriftedInode {
 
 /// Adds the drift of one inode to the list of its part.
 ///
-/// Inodes that differ in the same way in the same snapshots are one entry, and so is the same path in several snapshots:
-/// `chown -R` makes one entry a part, however many files and snapshots there are.
-pub(super) fn add_drift(list: &mut Vec<Drift>, (table, part): (&TableName, &PartName), at: &Path, inode: DriftedInode) {
+/// Inodes that differ in the same way in the same snapshots form one entry, and so does the same path in several
+/// snapshots: after `chown -R` there is one entry for each part, however many files and snapshots there are.
+pub(super) fn add_drift(
+    list: &mut Vec<PartDrift>,
+    (table, part): (&TableName, &PartName),
+    at: &Path,
+    inode: DriftedInode,
+) {
     let DriftedInode { kind, expected, found, mut snapshots, path } = inode;
     let path = if path.is_empty() { at.to_owned() } else { at.join(path) };
     snapshots.sort_unstable();
-    let is_alike = |known: &&mut Drift| {
+    let is_alike = |known: &&mut PartDrift| {
         (known.kind, &known.expected, &known.found) == (kind, &expected, &found)
             && (known.snapshots == snapshots || known.path == path)
     };
@@ -171,13 +176,13 @@ pub(super) fn add_drift(list: &mut Vec<Drift>, (table, part): (&TableName, &Part
         return;
     }
     let (table, part) = (table.clone(), part.clone());
-    list.push(Drift { kind, table, part, expected, found, snapshots, path, inodes: 1 });
+    list.push(PartDrift { kind, table, part, expected, found, snapshots, path, inodes: 1 });
 }
 
 /// Whether a mode is the recorded one, or what the server itself makes of that later.
 ///
-/// FREEZE and DETACH take the write bits from a live file that a snapshot may have had before them: an inode has one
-/// mode for all its links (ClickHouse's `localBackup.cpp`).
+/// FREEZE and DETACH clear the write bits of a live file that a snapshot may have taken before: an inode has one mode
+/// for all its links (ClickHouse's `localBackup.cpp`).
 pub(super) fn is_mode(recorded: u32, found: u32) -> bool {
     found == recorded || found == recorded & !0o222
 }

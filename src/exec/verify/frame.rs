@@ -1,29 +1,29 @@
-//! A snapshot down to its parts: its directories, its definitions.
+//! Checks a snapshot down to its parts: its directories and its definitions.
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Digest, Dir, Entry, ErrorKind, FsError, Hashing, Kind, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
 use crate::model::{DamageKind, Level};
-use crate::plan::{Frame, Place};
+use crate::plan::{ExpectedEntry, ExpectedTree};
 use crate::repo::MetadataFile;
 
-use super::finding::{Finding, InodeKey, Wanted, size};
-use super::unread::{Unread, reason};
+use super::finding::{InodeKey, PartFinding, WantedFile, size};
+use super::unread::{UnreadPaths, reason};
 
-/// What an entry is, in words.
-pub(super) fn kind_name(kind: Kind) -> &'static str {
+/// Names the kind of an entry, in words.
+pub(super) fn kind_name(kind: EntryKind) -> &'static str {
     match kind {
-        Kind::File => "a file",
-        Kind::Directory => "a directory",
-        Kind::Symlink => "a symbolic link",
-        Kind::Special => "a device, socket or pipe",
-        Kind::Unknown => "nothing known",
+        EntryKind::File => "a file",
+        EntryKind::Directory => "a directory",
+        EntryKind::Symlink => "a symbolic link",
+        EntryKind::Special => "a device, socket or pipe",
+        EntryKind::Unknown => "nothing known",
     }
 }
 
-/// Holds a snapshot's directories against its frame: what is missing, what is something else, what is too much.
+/// Compares a snapshot's directories with the expected tree: finds what is missing, of another kind, or unexpected.
 #[must_use]
-pub fn check_frame(snapshot: &Dir, position: usize, frame: &Frame, unread: &Unread) -> Vec<Finding> {
+pub fn check_frame(snapshot: &Dir, position: usize, frame: &ExpectedTree, unread: &UnreadPaths) -> Vec<PartFinding> {
     let mut findings = Vec::new();
     Walk { position, frame, unread }.directory(snapshot, Path::new(""), &mut findings);
     findings
@@ -31,12 +31,12 @@ pub fn check_frame(snapshot: &Dir, position: usize, frame: &Frame, unread: &Unre
 
 struct Walk<'a> {
     position: usize,
-    frame: &'a Frame,
-    unread: &'a Unread,
+    frame: &'a ExpectedTree,
+    unread: &'a UnreadPaths,
 }
 
 impl Walk<'_> {
-    fn directory(&self, dir: &Dir, path: &Path, findings: &mut Vec<Finding>) {
+    fn directory(&self, dir: &Dir, path: &Path, findings: &mut Vec<PartFinding>) {
         let Some(expected) = self.frame.entries(path) else { return };
         let mut entries = match dir.entries_with_kind() {
             Ok(entries) => entries,
@@ -50,42 +50,54 @@ impl Walk<'_> {
                 there.insert(name, (entry.kind, place));
             } else if self.frame.is_whole(path) && !is_left_behind(dir, path, entry) {
                 let path = path.join(&entry.name);
-                findings.push(Finding::new(self.position, path, DamageKind::Extra, "nothing", kind_name(entry.kind)));
+                findings.push(PartFinding::new(
+                    self.position,
+                    path,
+                    DamageKind::Extra,
+                    "nothing",
+                    kind_name(entry.kind),
+                ));
             }
         }
         for (name, place) in expected {
-            let wanted = if *place == Place::File { Kind::File } else { Kind::Directory };
+            let wanted = if *place == ExpectedEntry::File { EntryKind::File } else { EntryKind::Directory };
             let path = path.join(name);
             match there.get(name.as_str()) {
                 None => {
-                    findings.push(Finding::new(self.position, path, DamageKind::Missing, kind_name(wanted), "nothing"));
+                    findings.push(PartFinding::new(
+                        self.position,
+                        path,
+                        DamageKind::Missing,
+                        kind_name(wanted),
+                        "nothing",
+                    ));
                 }
                 Some((kind, _)) if *kind != wanted => {
                     let (expected, found) = (kind_name(wanted), kind_name(*kind));
-                    findings.push(Finding::new(self.position, path, DamageKind::Type, expected, found));
+                    findings.push(PartFinding::new(self.position, path, DamageKind::Type, expected, found));
                 }
-                Some((_, Place::Directory)) => match dir.open_dir(name) {
+                Some((_, ExpectedEntry::Directory)) => match dir.open_dir(name) {
                     Ok(below) => self.directory(&below, &path, findings),
                     Err(error) => self.unreadable(&path, "a directory", &error, findings),
                 },
-                Some((_, Place::File | Place::Part)) => {}
+                Some((_, ExpectedEntry::File | ExpectedEntry::Part)) => {}
             }
         }
     }
 
-    fn unreadable(&self, path: &Path, expected: &str, error: &FsError, findings: &mut Vec<Finding>) {
+    fn unreadable(&self, path: &Path, expected: &str, error: &FsError, findings: &mut Vec<PartFinding>) {
         if !self.unread.takes(error) {
             let kind = DamageKind::Unreadable;
-            findings.push(Finding::new(self.position, path, kind, expected, reason(error)));
+            findings.push(PartFinding::new(self.position, path, kind, expected, reason(error)));
         }
     }
 }
 
-/// A database of which no table could be taken has left its empty directory in `data/`, and a snapshot without tables
-/// that one.
+/// Whether this is an empty directory that `create` leaves: a database of which no table could be taken leaves its
+/// directory in `data/`, and a snapshot without tables leaves `data/` itself.
 fn is_left_behind(dir: &Dir, path: &Path, entry: &Entry) -> bool {
     let is_data = path == Path::new("") && entry.name == "data";
-    if entry.kind != Kind::Directory || !(is_data || path == Path::new("data")) {
+    if entry.kind != EntryKind::Directory || !(is_data || path == Path::new("data")) {
         return false;
     }
     let below = dir.open_dir(&entry.name).and_then(|below| Ok((below.entries_with_kind()?, below)));
@@ -94,8 +106,8 @@ fn is_left_behind(dir: &Dir, path: &Path, entry: &Entry) -> bool {
     })
 }
 
-/// Holds a file that is no part's against what the manifest says of it. One that is not there, or no file, is the
-/// frame's affair.
+/// Compares a file outside the parts with what the manifest says about it. [`check_frame`] reports one that is missing
+/// or is not a file.
 #[must_use]
 pub fn check_metadata(
     snapshot: &Dir,
@@ -103,22 +115,29 @@ pub fn check_metadata(
     file: &MetadataFile,
     level: Level,
     means: ReadMeans<'_>,
-    unread: &Unread,
-) -> Vec<Finding> {
+    unread: &UnreadPaths,
+) -> Vec<PartFinding> {
     let path = PathBuf::from(&file.path);
     let Some(name) = path.file_name() else { return Vec::new() };
     let parent = path.parent().unwrap_or(Path::new(""));
     let Ok(digest) = blake3::Hash::from_hex(&file.blake3) else {
         let found = format!("{:?} as the digest of {}", file.blake3, file.path);
-        return vec![Finding::new(position, "manifest.json", DamageKind::Manifest, "BLAKE3 as 64 hex digits", found)];
+        return vec![PartFinding::new(
+            position,
+            "manifest.json",
+            DamageKind::Manifest,
+            "BLAKE3 as 64 hex digits",
+            found,
+        )];
     };
-    let wanted = Wanted { size_bytes: file.bytes, digest: Digest::Blake3(digest), ownership: None, present: None };
+    let wanted =
+        WantedFile { size_bytes: file.bytes, digest: ContentDigest::Blake3(digest), ownership: None, present: None };
     let with = |kind, expected: String, found: String, inode| {
-        vec![Finding { inode, wanted: Some(wanted), ..Finding::new(position, &path, kind, expected, found) }]
+        vec![PartFinding { inode, wanted: Some(wanted), ..PartFinding::new(position, &path, kind, expected, found) }]
     };
     let checked = snapshot.find_beneath(parent).and_then(|dir| {
         let Some(dir) = dir else { return Ok(None) };
-        let Some(stat) = dir.find(name)?.filter(|stat| stat.kind == Kind::File) else { return Ok(None) };
+        let Some(stat) = dir.find(name)?.filter(|stat| stat.kind == EntryKind::File) else { return Ok(None) };
         let inode = Some(InodeKey::from(&stat));
         if level == Level::Structure {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A part in all the snapshots that have it, and what came of checking it.
+//! A part in all the snapshots that have it, and the result of checking it.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use crate::model::{PartName, TableName};
 use crate::repo::PartRecord;
 
-use super::finding::{Drift, Finding};
+use super::finding::{PartDrift, PartFinding};
 
 /// A part in one snapshot.
 #[derive(Clone, Debug)]
-pub struct Instance {
+pub struct PartInSnapshot {
     /// The snapshot, as its position among those of the run.
     pub snapshot: usize,
-    /// What the snapshot says of it.
+    /// The record of the part in the snapshot.
     pub record: Arc<PartRecord>,
     /// Whether its bytes need not be read again.
     pub covered: bool,
-    /// Whether its inodes have the owners and modes of the record: a filesystem may not have let them be kept.
+    /// Whether its inodes have the owners and modes of the record: the filesystem may be unable to preserve them.
     pub keeps_ids: bool,
 }
 
@@ -29,12 +29,12 @@ pub struct PartGroup {
     /// Its name.
     pub part: PartName,
     /// Where it stands.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<PartInSnapshot>,
 }
 
-/// What was checked. A part or file counts once for each snapshot that has it, what was read once.
+/// Counts of what was checked. A part or file counts once for each snapshot that has it; reads count once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct CheckTally {
     /// Parts.
     pub parts: u64,
     /// Files in them.
@@ -45,17 +45,17 @@ pub struct Tally {
     pub read_files: u64,
     /// Bytes in those.
     pub read_bytes: u64,
-    /// Parts whose bytes were not read, because an earlier check has.
+    /// Parts whose bytes were not read, because an earlier check has read them.
     pub spared_parts: u64,
-    /// Parts without checksums that can be used.
+    /// Parts without usable checksums.
     pub unverifiable_parts: u64,
-    /// Files of which only name, owner, mode and, where it is recorded, size can be checked.
+    /// Files of which only name, owner, mode and, if it is recorded, size can be checked.
     pub unverifiable_files: u64,
     /// Sum of their sizes.
     pub unverifiable_bytes: u64,
 }
 
-impl AddAssign for Tally {
+impl AddAssign for CheckTally {
     fn add_assign(&mut self, other: Self) {
         self.parts += other.parts;
         self.files += other.files;
@@ -69,15 +69,15 @@ impl AddAssign for Tally {
     }
 }
 
-/// What came of checking a part.
+/// The result of checking a part.
 #[derive(Debug, Default)]
-pub struct PartOutcome {
+pub struct PartVerification {
     /// What was checked.
-    pub tally: Tally,
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// What has another owner or mode.
-    pub drift: Vec<Drift>,
-    /// Whether its bytes were not read, because an earlier check has.
+    pub tally: CheckTally,
+    /// Everything that is wrong.
+    pub findings: Vec<PartFinding>,
+    /// Owners and modes that differ.
+    pub drift: Vec<PartDrift>,
+    /// Whether its bytes were not read, because an earlier check has read them.
     pub spared: bool,
 }

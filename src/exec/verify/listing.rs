@@ -1,15 +1,15 @@
-//! The files of one part where it stands in one snapshot, with what cannot be listed.
+//! Lists the files of one part where it stands in one snapshot, and what cannot be listed.
 
 use std::collections::BTreeMap;
 
-use crate::fs::{Dir, Entry, ErrorKind, FsError, Kind, Stat};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
 use crate::model::DamageKind;
 
-use super::unread::{Unread, reason};
+use super::unread::{UnreadPaths, reason};
 
 /// One file of a part.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(super) struct ListedFile {
     /// Its name.
     pub name: String,
     /// Its inode.
@@ -18,18 +18,18 @@ pub(super) struct Listed {
 
 /// A directory of a part: the part itself, or one in it.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct ListedDirectory {
     pub dir: Dir,
-    pub files: Vec<Listed>,
+    pub files: Vec<ListedFile>,
 }
 
-/// Everything in a part's directory. Names are as they stand there, with what is no UTF-8 replaced.
+/// Everything in a part's directory. Names are as they stand there; bytes that are not UTF-8 are replaced.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct PartListing {
     /// The part itself is the empty name.
-    pub directories: BTreeMap<String, Directory>,
-    /// What is no file and no directory where one may be: path and kind.
-    pub others: Vec<(String, Kind)>,
+    pub directories: BTreeMap<String, ListedDirectory>,
+    /// Entries that are neither a file nor an expected directory: path and kind.
+    pub others: Vec<(String, EntryKind)>,
     /// What could not be read: path, kind of damage, why.
     pub troubles: Vec<(String, DamageKind, String)>,
 }
@@ -38,9 +38,9 @@ pub(super) fn joined(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-impl Listing {
+impl PartListing {
     /// Lists a part that was opened and read already.
-    pub(super) fn of(part: &Dir, entries: Vec<Entry>, unread: &Unread) -> Self {
+    pub(super) fn of(part: &Dir, entries: Vec<Entry>, unread: &UnreadPaths) -> Self {
         let mut listing = Self::default();
         let below = listing.add(part.clone(), entries, "", unread);
         for name in below {
@@ -48,7 +48,7 @@ impl Listing {
                 Ok((dir, entries)) => {
                     let deeper = listing.add(dir, entries, &name, unread);
                     // Parts have nothing deeper than the files of a projection.
-                    listing.others.extend(deeper.into_iter().map(|deep| (joined(&name, &deep), Kind::Directory)));
+                    listing.others.extend(deeper.into_iter().map(|deep| (joined(&name, &deep), EntryKind::Directory)));
                 }
                 Err(error) => listing.trouble(&name, &error, unread),
             }
@@ -56,7 +56,7 @@ impl Listing {
         listing
     }
 
-    fn trouble(&mut self, path: &str, error: &FsError, unread: &Unread) {
+    fn trouble(&mut self, path: &str, error: &FsError, unread: &UnreadPaths) {
         if unread.takes(error) {
             return;
         }
@@ -64,8 +64,8 @@ impl Listing {
         self.troubles.push((path.to_owned(), kind, reason(error)));
     }
 
-    /// Adds one directory; gives the names of those in it.
-    fn add(&mut self, dir: Dir, mut entries: Vec<Entry>, path: &str, unread: &Unread) -> Vec<String> {
+    /// Adds one directory; returns the names of its subdirectories.
+    fn add(&mut self, dir: Dir, mut entries: Vec<Entry>, path: &str, unread: &UnreadPaths) -> Vec<String> {
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let (mut files, mut directories) = (Vec::with_capacity(entries.len()), Vec::new());
         for entry in entries {
@@ -77,27 +77,27 @@ impl Listing {
                 }
             };
             match entry.kind {
-                Kind::File => match dir.stat(&name) {
-                    Ok(stat) => files.push(Listed { name, stat }),
+                EntryKind::File => match dir.stat(&name) {
+                    Ok(stat) => files.push(ListedFile { name, stat }),
                     Err(error) => self.trouble(&joined(path, &name), &error, unread),
                 },
-                Kind::Directory => directories.push(name),
+                EntryKind::Directory => directories.push(name),
                 kind => self.others.push((joined(path, &name), kind)),
             }
         }
-        self.directories.insert(path.to_owned(), Directory { dir, files });
+        self.directories.insert(path.to_owned(), ListedDirectory { dir, files });
         directories
     }
 
     /// All files, with the directory that each is in.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Dir, &Listed)> {
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Dir, &ListedFile)> {
         self.directories
             .iter()
             .flat_map(|(path, level)| level.files.iter().map(move |file| (path.as_str(), &level.dir, file)))
     }
 
     /// The file at a path.
-    pub(super) fn find(&self, directory: &str, name: &str) -> Option<(&Dir, &Listed)> {
+    pub(super) fn find(&self, directory: &str, name: &str) -> Option<(&Dir, &ListedFile)> {
         let level = self.directories.get(directory)?;
         let at = level.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok()?;
         Some((&level.dir, level.files.get(at)?))

@@ -1,7 +1,7 @@
-//! Snapshots held against what they say of themselves, and damaged entries replaced by intact ones.
+//! Compares snapshots with their own records, and replaces damaged entries by intact ones.
 //!
-//! Reading changes nothing and needs no lock. What is found is told as it is: what it means for other snapshots, and
-//! what is to be done about it, is decided elsewhere.
+//! Reading changes nothing and needs no lock. Findings are reported as they are: other modules decide what they mean
+//! for other snapshots and what to do about them.
 
 mod expectations;
 mod finding;
@@ -14,10 +14,10 @@ mod repair;
 mod search;
 mod unread;
 
-pub use finding::{Drift, Finding, InodeKey, Wanted};
+pub use finding::{InodeKey, PartDrift, PartFinding, WantedFile};
 pub use frame::{check_frame, check_metadata};
-pub use group::{Instance, PartGroup, PartOutcome, Tally};
+pub use group::{CheckTally, PartGroup, PartInSnapshot, PartVerification};
 pub use part::Verifier;
 pub use repair::{RepairError, relink};
-pub use search::{Copy, IntactSearch, Sharer, find_sharers};
-pub use unread::Unread;
+pub use search::{IntactFile, IntactSearch, Sharer, find_sharers};
+pub use unread::UnreadPaths;

@@ -1,4 +1,4 @@
-//! One part in all the snapshots that have it: names, kinds, owners, modes, sizes, bytes.
+//! Checks one part in all the snapshots that have it: names, kinds, owners, modes, sizes, bytes.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,84 +8,84 @@ use rayon::prelude::*;
 
 use crate::exec::inspect::CHECKSUMS;
 use crate::exec::packed::{PACKED, damage_in_archive};
-use crate::fs::{Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans, Stat};
+use crate::fs::{ContentDigest, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans, Stat};
 use crate::model::{DamageKind, Level, Ownership};
 use crate::repo::{self, PartRecord};
 
-use super::expectations::{Expectations, Expected, Lists, directory_of};
-use super::finding::{DriftedInode, Finding, InodeKey, Wanted, add_drift, is_mode, size};
+use super::expectations::{ExpectedFile, Lists, PartExpectations, directory_of};
+use super::finding::{DriftedInode, InodeKey, PartFinding, WantedFile, add_drift, is_mode, size};
 use super::frame::kind_name;
-use super::group::{Instance, PartGroup, PartOutcome, Tally};
+use super::group::{CheckTally, PartGroup, PartInSnapshot, PartVerification};
 use super::inodes::Inodes;
-use super::listing::{Listing, joined};
-use super::unread::{Unread, reason};
+use super::listing::{PartListing, joined};
+use super::unread::{UnreadPaths, reason};
 
-/// Checks parts, each with all the snapshots that have it.
+/// Checks parts, each together with all the snapshots that have it.
 #[derive(Debug)]
 pub struct Verifier<'a> {
     /// The snapshots of the run.
     snapshots: &'a [Dir],
     level: Level,
     means: ReadMeans<'a>,
-    unread: &'a Unread,
+    unread: &'a UnreadPaths,
     seen: Inodes,
 }
 
 /// The end of the path of a projection's archive.
 const PACKED_BELOW: &str = "/data.packed";
 
-/// From this size on the files of one part are read side by side.
+/// From this size on, the files of one part are read concurrently.
 const SPLIT_BYTES: u64 = 32 << 20;
 
-/// One inode of the part, with all that it should be.
-struct Checked {
+/// One inode of the part, with everything that is expected of it.
+struct InodeExpectations {
     stat: Stat,
     dir: Dir,
     name: String,
-    /// Entries of the part that have it.
+    /// The number of entries of the part that link it.
     entries: u64,
-    asked: Vec<Asked>,
+    asked: Vec<ExpectedAtPath>,
 }
 
-/// What an inode should be at a path in the part, in the snapshots that have it there.
-struct Asked {
+/// What is expected of an inode at a path in the part, in the snapshots that have it there.
+struct ExpectedAtPath {
     path: String,
-    expected: Expected,
+    expected: ExpectedFile,
     ownership: Option<Ownership>,
     snapshots: Vec<usize>,
     noted: bool,
 }
 
-/// What was found of one inode.
+/// What was found about one inode.
 #[derive(Default)]
 struct CheckedInode {
-    findings: Vec<Finding>,
+    findings: Vec<PartFinding>,
     drift: Vec<DriftedInode>,
-    tally: Tally,
+    tally: CheckTally,
 }
 
 impl<'a> Verifier<'a> {
-    /// For parts of these snapshots.
+    /// Creates a verifier for parts of these snapshots.
     #[must_use]
-    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadMeans<'a>, unread: &'a Unread) -> Self {
+    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadMeans<'a>, unread: &'a UnreadPaths) -> Self {
         Self { snapshots, level, means, unread, seen: Inodes::new() }
     }
 
     /// Checks one part.
     #[must_use]
-    pub fn check(&self, group: &PartGroup) -> PartOutcome {
-        Check { verifier: self, group, outcome: PartOutcome::default() }.run()
+    pub fn check(&self, group: &PartGroup) -> PartVerification {
+        PartCheck { verifier: self, group, outcome: PartVerification::default() }.run()
     }
 }
 
-struct Check<'a> {
+struct PartCheck<'a> {
     verifier: &'a Verifier<'a>,
     group: &'a PartGroup,
-    outcome: PartOutcome,
+    outcome: PartVerification,
 }
 
-impl Check<'_> {
-    fn run(mut self) -> PartOutcome {
+impl PartCheck<'_> {
+    fn run(mut self) -> PartVerification {
         let mut listings = Vec::new();
         for instance in &self.group.instances {
             self.outcome.tally.parts += 1;
@@ -97,17 +97,17 @@ impl Check<'_> {
         for (_, listing) in &listings {
             lists.read(listing);
         }
-        // Records that are equal are one: what they ask for is worked out once.
-        let mut expectations: HashMap<*const PartRecord, Expectations> = HashMap::new();
-        let mut inodes: HashMap<InodeKey, Checked> = HashMap::new();
+        // Equal records are shared: their expectations are computed once.
+        let mut expectations: HashMap<*const PartRecord, PartExpectations> = HashMap::new();
+        let mut inodes: HashMap<InodeKey, InodeExpectations> = HashMap::new();
         for (instance, listing) in &listings {
             let expected = expectations
                 .entry(Arc::as_ptr(&instance.record))
-                .or_insert_with(|| Expectations::of(&instance.record, &lists));
+                .or_insert_with(|| PartExpectations::of(&instance.record, &lists));
             self.compare_names(instance, listing, expected);
             self.collect(instance, listing, expected, &mut inodes);
         }
-        let mut inodes: Vec<Checked> = inodes.into_values().collect();
+        let mut inodes: Vec<InodeExpectations> = inodes.into_values().collect();
         // Inode numbers tend to follow the place on the disk.
         inodes.sort_unstable_by_key(|checked| (checked.stat.device, checked.stat.inode));
         self.outcome.spared = self.verifier.level == Level::Data && is_covered(&listings, &inodes);
@@ -115,7 +115,7 @@ impl Check<'_> {
             self.outcome.tally.spared_parts += listings.len() as u64;
         }
         let bytes = inodes.iter().fold(0_u64, |sum, checked| sum.saturating_add(checked.stat.size_bytes));
-        let check = |checked: &Checked| self.check_inode(checked, &lists);
+        let check = |checked: &InodeExpectations| self.check_inode(checked, &lists);
         let results: Vec<CheckedInode> = if bytes >= SPLIT_BYTES && self.verifier.level == Level::Data {
             inodes.par_iter().map(check).collect()
         } else {
@@ -138,19 +138,26 @@ impl Check<'_> {
         self.table_path().join(self.group.part.as_str())
     }
 
-    /// A finding about a path in the part; the empty one is the part's own directory.
-    fn finding(&self, instance: &Instance, path: &str, kind: DamageKind, expected: String, found: String) -> Finding {
+    /// Creates a finding about a path in the part; the empty path is the part's own directory.
+    fn finding(
+        &self,
+        instance: &PartInSnapshot,
+        path: &str,
+        kind: DamageKind,
+        expected: String,
+        found: String,
+    ) -> PartFinding {
         let own = self.part_path();
         let path = if path.is_empty() { own } else { own.join(path) };
-        Finding {
+        PartFinding {
             table: Some(self.group.table.clone()),
             part: Some(self.group.part.clone()),
             noted: !instance.record.damage.is_empty(),
-            ..Finding::new(instance.snapshot, path, kind, expected, found)
+            ..PartFinding::new(instance.snapshot, path, kind, expected, found)
         }
     }
 
-    fn add(&mut self, instance: &Instance, path: &str, kind: DamageKind, expected: &str, found: &str) {
+    fn add(&mut self, instance: &PartInSnapshot, path: &str, kind: DamageKind, expected: &str, found: &str) {
         let finding = self.finding(instance, path, kind, expected.to_owned(), found.to_owned());
         self.outcome.findings.push(finding);
     }
@@ -162,8 +169,8 @@ impl Check<'_> {
         }
     }
 
-    /// Opens and lists the part in one snapshot, and looks at its directory; none where that cannot be.
-    fn list(&mut self, instance: &Instance) -> Option<Listing> {
+    /// Opens and lists the part in one snapshot, and checks its directory; returns `None` if that is impossible.
+    fn list(&mut self, instance: &PartInSnapshot) -> Option<PartListing> {
         let snapshot = self.verifier.snapshots.get(instance.snapshot)?;
         let table = match snapshot.find_beneath(&self.table_path()) {
             Ok(Some(table)) => table,
@@ -173,7 +180,7 @@ impl Check<'_> {
             }
             Err(error) if self.verifier.unread.takes(&error) => return None,
             Err(error) if error.kind() == ErrorKind::WrongKind => {
-                // Which of the directories on its way it is, the frame says.
+                // `check_frame` reports which of the directories above it is at fault.
                 return None;
             }
             Err(error) => {
@@ -194,7 +201,7 @@ impl Check<'_> {
             Ok(_) => {}
             Err(error) => self.add(instance, "", DamageKind::Unreadable, "a directory", &reason(&error)),
         }
-        let listing = Listing::of(&dir, entries, self.verifier.unread);
+        let listing = PartListing::of(&dir, entries, self.verifier.unread);
         for (path, kind, why) in &listing.troubles {
             self.add(instance, path, *kind, "what the part has", why);
         }
@@ -204,14 +211,14 @@ impl Check<'_> {
         Some(listing)
     }
 
-    /// The whole table is gone: one finding for it, and none for each part.
-    fn missing_table(&mut self, instance: &Instance, kind: DamageKind, found: &str) {
+    /// Adds one finding for a whole table that is gone, instead of one for each part.
+    fn missing_table(&mut self, instance: &PartInSnapshot, kind: DamageKind, found: &str) {
         let mut finding = self.finding(instance, "", kind, "a directory".to_owned(), found.to_owned());
         (finding.path, finding.part) = (self.table_path(), None);
         self.outcome.findings.push(finding);
     }
 
-    fn no_part(&mut self, instance: &Instance, table: &Dir, error: &FsError) {
+    fn no_part(&mut self, instance: &PartInSnapshot, table: &Dir, error: &FsError) {
         let (kind, found) = match error.kind() {
             ErrorKind::NotFound => (DamageKind::Missing, "nothing".to_owned()),
             ErrorKind::WrongKind => {
@@ -221,24 +228,25 @@ impl Check<'_> {
             _ if self.verifier.unread.takes(error) => return,
             _ => (DamageKind::Unreadable, reason(error)),
         };
-        self.add(instance, "", kind, kind_name(Kind::Directory), &found);
+        self.add(instance, "", kind, kind_name(EntryKind::Directory), &found);
     }
 
-    /// The directory is the snapshot's own: nobody else changes its mode.
-    fn check_directory(&mut self, instance: &Instance, found: Ownership) {
+    /// Checks the directory, which is the snapshot's own: nothing else changes its mode.
+    fn check_directory(&mut self, instance: &PartInSnapshot, found: Ownership) {
         let recorded = instance.record.directory;
         let is_mode = |recorded: u32, found: u32| recorded == found;
         self.add_drift(DriftedInode::compare(recorded, found, is_mode, ("", &[instance.snapshot])));
     }
 
-    /// What is missing, what is something else, what is too much.
-    fn compare_names(&mut self, instance: &Instance, listing: &Listing, expected: &Expectations) {
+    /// Finds what is missing, of another kind, or unexpected.
+    fn compare_names(&mut self, instance: &PartInSnapshot, listing: &PartListing, expected: &PartExpectations) {
         for (should, is) in &expected.contradictions {
             let mut finding = self.finding(instance, "", DamageKind::Manifest, should.clone(), is.clone());
             finding.path = PathBuf::from("parts.jsonl.zst");
             self.outcome.findings.push(finding);
         }
-        let others: HashMap<&str, Kind> = listing.others.iter().map(|(path, kind)| (path.as_str(), *kind)).collect();
+        let others: HashMap<&str, EntryKind> =
+            listing.others.iter().map(|(path, kind)| (path.as_str(), *kind)).collect();
         let is_trouble = |path: &str| listing.troubles.iter().any(|(trouble, ..)| trouble == path);
         for directory in &expected.directories {
             if listing.directories.contains_key(directory) || is_trouble(directory) {
@@ -246,15 +254,15 @@ impl Check<'_> {
             }
             let found = match others.get(directory.as_str()) {
                 Some(kind) => Some(kind_name(*kind)),
-                None => listing.find("", directory).map(|_| kind_name(Kind::File)),
+                None => listing.find("", directory).map(|_| kind_name(EntryKind::File)),
             };
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
-            self.add(instance, directory, kind, kind_name(Kind::Directory), found.unwrap_or("nothing"));
+            self.add(instance, directory, kind, kind_name(EntryKind::Directory), found.unwrap_or("nothing"));
         }
         for (path, file) in &expected.files {
             let directory = directory_of(path);
             let name = path.rsplit('/').next().unwrap_or(path);
-            // Of a directory that is not there the directory is what is missing.
+            // If a directory is missing, the directory itself is the finding, not its files.
             if !listing.directories.contains_key(directory)
                 || listing.find(directory, name).is_some()
                 || is_trouble(path)
@@ -263,11 +271,11 @@ impl Check<'_> {
             }
             let found = match others.get(path.as_str()) {
                 Some(kind) => Some(kind_name(*kind)),
-                None => listing.directories.contains_key(path).then(|| kind_name(Kind::Directory)),
+                None => listing.directories.contains_key(path).then(|| kind_name(EntryKind::Directory)),
             };
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
             let found = found.unwrap_or("nothing").to_owned();
-            let mut finding = self.finding(instance, path, kind, kind_name(Kind::File).to_owned(), found);
+            let mut finding = self.finding(instance, path, kind, kind_name(EntryKind::File).to_owned(), found);
             let present = listing.files().next().map(|(_, _, first)| first.stat.ownership);
             finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids), present);
             self.outcome.findings.push(finding);
@@ -275,7 +283,7 @@ impl Check<'_> {
         for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
             let is_known = expected.directories.contains(directory) || expected.files.contains_key(directory);
             if !is_known && expected.knows("") {
-                self.add(instance, directory, DamageKind::Extra, "nothing", kind_name(Kind::Directory));
+                self.add(instance, directory, DamageKind::Extra, "nothing", kind_name(EntryKind::Directory));
             }
         }
         for (path, kind) in &listing.others {
@@ -289,10 +297,10 @@ impl Check<'_> {
     /// Counts the files of one listing and gathers them by their inodes.
     fn collect(
         &mut self,
-        instance: &Instance,
-        listing: &Listing,
-        expected: &Expectations,
-        inodes: &mut HashMap<InodeKey, Checked>,
+        instance: &PartInSnapshot,
+        listing: &PartListing,
+        expected: &PartExpectations,
+        inodes: &mut HashMap<InodeKey, InodeExpectations>,
     ) {
         for (directory, dir, file) in listing.files() {
             self.outcome.tally.files += 1;
@@ -300,12 +308,12 @@ impl Check<'_> {
             let path = joined(directory, &file.name);
             let known = match expected.files.get(&path) {
                 Some(known) => *known,
-                None if !expected.knows(directory) => Expected { size_bytes: None, digest: None },
+                None if !expected.knows(directory) => ExpectedFile { size_bytes: None, digest: None },
                 None => {
                     let is_elsewhere = expected.directories.contains(&path)
                         || !(directory.is_empty() || expected.directories.contains(directory));
                     if !is_elsewhere {
-                        self.add(instance, &path, DamageKind::Extra, "nothing", kind_name(Kind::File));
+                        self.add(instance, &path, DamageKind::Extra, "nothing", kind_name(EntryKind::File));
                     }
                     continue;
                 }
@@ -317,7 +325,7 @@ impl Check<'_> {
                     self.outcome.tally.unverifiable_bytes.saturating_add(file.stat.size_bytes);
             }
             let ownership = expected.ownership(&path).filter(|_| instance.keeps_ids);
-            let checked = inodes.entry(InodeKey::from(&file.stat)).or_insert_with(|| Checked {
+            let checked = inodes.entry(InodeKey::from(&file.stat)).or_insert_with(|| InodeExpectations {
                 stat: file.stat,
                 dir: dir.clone(),
                 name: file.name.clone(),
@@ -326,24 +334,24 @@ impl Check<'_> {
             });
             checked.entries += 1;
             let is_asked =
-                |asked: &Asked| asked.path == path && asked.expected == known && asked.ownership == ownership;
+                |asked: &ExpectedAtPath| asked.path == path && asked.expected == known && asked.ownership == ownership;
             if let Some(asked) = checked.asked.iter_mut().find(|asked| is_asked(asked)) {
                 asked.snapshots.push(instance.snapshot);
             } else {
                 let (snapshots, noted) = (vec![instance.snapshot], !instance.record.damage.is_empty());
-                checked.asked.push(Asked { path, expected: known, ownership, snapshots, noted });
+                checked.asked.push(ExpectedAtPath { path, expected: known, ownership, snapshots, noted });
             }
         }
     }
 
-    fn check_inode(&self, checked: &Checked, lists: &Lists) -> CheckedInode {
+    fn check_inode(&self, checked: &InodeExpectations, lists: &Lists) -> CheckedInode {
         let CheckedInode { mut findings, mut drift, mut tally } = CheckedInode::default();
         let found = checked.stat.ownership;
-        // What is asked of one inode at several paths is nearly always the same: it is read once for that.
-        let mut read: Vec<(Digest, Result<Option<Digest>, FsError>)> = Vec::new();
+        // The expectations of one inode at several paths are nearly always the same, so it is read once for them.
+        let mut read: Vec<(ContentDigest, Result<Option<ContentDigest>, FsError>)> = Vec::new();
         for asked in &checked.asked {
             let mut add = |kind, should: String, is: String| {
-                findings.push(Finding {
+                findings.push(PartFinding {
                     snapshots: asked.snapshots.clone(),
                     path: self.part_path().join(&asked.path),
                     table: Some(self.group.table.clone()),
@@ -360,7 +368,7 @@ impl Check<'_> {
                 drift.extend(DriftedInode::compare(recorded, found, is_mode, (&asked.path, &asked.snapshots)));
             }
             let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
-            // A list of checksums is read whatever the level: that its size is another one is said, too.
+            // A list of checksums is read at every level, so a wrong size of it is reported, too.
             if !has_size && (self.verifier.level >= Level::Size || asked.path.ends_with(CHECKSUMS)) {
                 let bytes = asked.expected.size_bytes.unwrap_or_default();
                 add(DamageKind::Size, size(bytes), size(checked.stat.size_bytes));
@@ -382,7 +390,7 @@ impl Check<'_> {
                 Some(Ok(Some(found))) => add(DamageKind::Content, digest.to_string(), found.to_string()),
                 Some(Err(error)) if self.verifier.unread.takes(error) => {}
                 Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
-                    add(DamageKind::Missing, kind_name(Kind::File).to_owned(), "nothing".to_owned());
+                    add(DamageKind::Missing, kind_name(EntryKind::File).to_owned(), "nothing".to_owned());
                 }
                 Some(Err(error)) => add(DamageKind::Unreadable, digest.to_string(), reason(error)),
             }
@@ -390,9 +398,13 @@ impl Check<'_> {
         CheckedInode { findings, drift, tally }
     }
 
-    /// What of an archive is not as its own checksums say: what should be, what is. Of larger ones the list of parts has no
-    /// hash.
-    fn read_archive(&self, checked: &Checked, tally: &mut Tally) -> Result<Vec<(String, String)>, FsError> {
+    /// The difference between an archive and its own checksums: expected and found. For larger archives, the list of
+    /// parts has no hash.
+    fn read_archive(
+        &self,
+        checked: &InodeExpectations,
+        tally: &mut CheckTally,
+    ) -> Result<Vec<(String, String)>, FsError> {
         if self.verifier.level < Level::Data || self.outcome.spared {
             return Ok(Vec::new());
         }
@@ -402,22 +414,22 @@ impl Check<'_> {
         Ok(damage)
     }
 
-    /// The hash that a file has, where it is another one than it should be.
+    /// Reads a file and returns its hash, if it differs from the expected one.
     fn read(
         &self,
-        checked: &Checked,
-        digest: Digest,
+        checked: &InodeExpectations,
+        digest: ContentDigest,
         lists: &Lists,
-        tally: &mut Tally,
-    ) -> Result<Option<Digest>, FsError> {
+        tally: &mut CheckTally,
+    ) -> Result<Option<ContentDigest>, FsError> {
         let key = InodeKey::from(&checked.stat);
-        if let (Digest::Blake3(expected), Some(read)) = (digest, lists.by_inode.get(&key)) {
-            // Read already, for the list that it is, whatever the level.
+        if let (ContentDigest::Blake3(expected), Some(read)) = (digest, lists.by_inode.get(&key)) {
+            // Already read, at every level, because it is a list of checksums.
             return match read {
                 Ok((found, bytes)) => {
                     tally.read_files += 1;
                     tally.read_bytes += bytes;
-                    Ok((*found != expected).then_some(Digest::Blake3(*found)))
+                    Ok((*found != expected).then_some(ContentDigest::Blake3(*found)))
                 }
                 Err(error) => Err(error.clone()),
             };
@@ -426,14 +438,14 @@ impl Check<'_> {
             return Ok(None);
         }
         let hashing = match digest {
-            Digest::ClickHouse(_) => Hashing::ClickHouse,
-            Digest::Blake3(_) => Hashing::Blake3,
+            ContentDigest::ClickHouse(_) => Hashing::ClickHouse,
+            ContentDigest::Blake3(_) => Hashing::Blake3,
         };
         let (_, found, bytes) = checked.dir.hash_whole(&checked.name, hashing, self.verifier.means)?;
         tally.read_files += 1;
         tally.read_bytes += bytes;
         if found == Some(digest) {
-            // One that has no other links can be met only here.
+            // An inode that has no other links can be met only here.
             if u64::from(checked.stat.links) > checked.entries {
                 self.verifier.seen.add(key, digest);
             }
@@ -443,12 +455,12 @@ impl Check<'_> {
     }
 }
 
-fn wanted(expected: &Expected, ownership: Option<Ownership>, present: Option<Ownership>) -> Option<Wanted> {
-    Some(Wanted { size_bytes: expected.size_bytes?, digest: expected.digest?, ownership, present })
+fn wanted(expected: &ExpectedFile, ownership: Option<Ownership>, present: Option<Ownership>) -> Option<WantedFile> {
+    Some(WantedFile { size_bytes: expected.size_bytes?, digest: expected.digest?, ownership, present })
 }
 
-/// Whether every inode of the part is one that an earlier check has read.
-fn is_covered(listings: &[(&Instance, Listing)], inodes: &[Checked]) -> bool {
+/// Whether an earlier check has read every inode of the part.
+fn is_covered(listings: &[(&PartInSnapshot, PartListing)], inodes: &[InodeExpectations]) -> bool {
     let covered: std::collections::HashSet<InodeKey> = listings
         .iter()
         .filter(|(instance, _)| instance.covered)

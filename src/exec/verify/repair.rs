@@ -1,22 +1,22 @@
-//! A damaged entry of a snapshot replaced by a link of an intact copy.
+//! Replaces a damaged entry of a snapshot by a link to an intact copy.
 
 use std::path::Path;
 
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, EntryKind, FsError};
 
 use super::finding::InodeKey;
-use super::search::Copy;
+use super::search::IntactFile;
 
-/// Why an entry was not replaced. It is as it was.
+/// Why an entry was not replaced. The entry is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// The directory that it should stand in is not there.
     #[error("the directory that it should stand in is not there")]
     NoDirectory,
-    /// What stands there is not what was found damaged.
+    /// The entry there is no longer the one that was found damaged.
     #[error("it is not what was found there before")]
     Changed,
-    /// A directory cannot be replaced at one stroke, and what is in it is not known.
+    /// A directory cannot be replaced in one step, and its content is unknown.
     #[error("a directory stands in its place: look what is in it, and move it away")]
     Directory,
     /// A system call failed.
@@ -24,23 +24,23 @@ pub enum RepairError {
     Fs(#[from] FsError),
 }
 
-/// What a link is called until it takes its place.
+/// The name of the link until it replaces the entry.
 const LINK: &str = "intact";
 
-/// Replaces the entry at `path` in a snapshot by a link of `copy`, at one stroke: the link is made in `scratch`, which is
-/// the repository's own, and renamed over the entry. `damaged` is the inode that stands there; none where nothing does, or
-/// something that is no file.
+/// Replaces the entry at `path` in a snapshot by a link to `copy`, atomically: the link is created in `scratch`, which
+/// is the repository's own, and renamed over the entry. `damaged` is the inode that stands there; `None` if nothing is
+/// there, or something that is not a file.
 ///
 /// The damaged inode itself is not touched: others may link it. The directory keeps its modification time.
 ///
 /// # Errors
-/// If something else stands there by now, or the filesystem refuses; then the entry is as it was, or, where only the last
-/// sync failed, replaced and not durable.
+/// If something else stands there by now, or the filesystem refuses. The entry is then unchanged; if only the last sync
+/// failed, the entry is replaced but not durable.
 pub fn relink(
     snapshot: &Dir,
     path: &Path,
     damaged: Option<InodeKey>,
-    copy: &Copy,
+    copy: &IntactFile,
     scratch: &Dir,
 ) -> Result<(), RepairError> {
     let parent = path.parent().unwrap_or(Path::new(""));
@@ -49,11 +49,11 @@ pub fn relink(
     };
     let dir = snapshot.find_beneath(parent)?.ok_or(RepairError::NoDirectory)?;
     match (dir.find(name)?, damaged) {
-        // Two things were wrong with it, and this was done for the first.
+        // Two things were wrong with the entry, and repairing the first has replaced it already.
         (Some(there), _) if InodeKey::from(&there) == copy.inode => return Ok(()),
         (Some(there), Some(damaged)) if InodeKey::from(&there) == damaged => {}
-        (Some(there), None) if there.kind == Kind::Directory => return Err(RepairError::Directory),
-        (Some(there), None) if there.kind != Kind::File => {}
+        (Some(there), None) if there.kind == EntryKind::Directory => return Err(RepairError::Directory),
+        (Some(there), None) if there.kind != EntryKind::File => {}
         (None, None) => {}
         _ => return Err(RepairError::Changed),
     }

@@ -1,4 +1,4 @@
-//! Where damage was found: which other entries have the same inode, and where a copy is intact.
+//! Searches after damage was found: which other entries have the same inode, and where a copy is intact.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -7,46 +7,47 @@ use rayon::prelude::*;
 
 use crate::checksums::Checksums;
 use crate::exec::inspect::CHECKSUMS;
-use crate::fs::{Digest, Dir, Entry, FsError, Hashing, Kind, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, FsError, Hashing, ReadMeans};
 use crate::model::{ContentHash, TableName};
 use crate::repo::{self, MetadataFile, PartRecord};
 
-use super::finding::{InodeKey, Wanted};
+use super::finding::{InodeKey, WantedFile};
 use super::listing::joined;
 
-/// An entry that has one of the inodes asked for.
+/// An entry that has one of the requested inodes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sharer {
     /// Where, relative to the directory that was searched.
     pub path: PathBuf,
     /// Which inode.
     pub inode: InodeKey,
-    /// How many entries it has in all.
+    /// The number of entries that the inode has in all.
     pub links: u32,
 }
 
-/// Databases, tables, parts, projections, and what a newer server may nest in them. What stands deeper nobody made.
+/// Databases, tables, parts, projections, and what a newer server may nest in them. Nothing that chsnap creates is
+/// deeper.
 const DEPTH: usize = 9;
 
-/// Finds the entries beneath a directory that have one of these inodes. What cannot be read has none.
+/// Finds the entries beneath a directory that have one of these inodes. Directories that cannot be read are skipped.
 #[must_use]
 #[expect(clippy::implicit_hasher, reason = "callers have the usual one")]
 pub fn find_sharers(root: &Dir, inodes: &HashSet<InodeKey>) -> Vec<Sharer> {
     let numbers = inodes.iter().map(|key| key.inode).collect();
-    let mut found = Search { inodes, numbers }.below(root, Path::new(""), DEPTH);
+    let mut found = InodeSearch { inodes, numbers }.below(root, Path::new(""), DEPTH);
     found.sort_unstable();
     found
 }
 
-struct Search<'a> {
+struct InodeSearch<'a> {
     inodes: &'a HashSet<InodeKey>,
     numbers: HashSet<u64>,
 }
 
-impl Search<'_> {
+impl InodeSearch<'_> {
     fn below(&self, dir: &Dir, path: &Path, depth: usize) -> Vec<Sharer> {
         let Ok(entries) = dir.entries_with_kind() else { return Vec::new() };
-        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == Kind::Directory);
+        let (directories, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.kind == EntryKind::Directory);
         let deeper = |entry: &Entry| match (depth.checked_sub(1), dir.open_dir(&entry.name)) {
             (Some(depth), Ok(below)) => self.below(&below, &path.join(&entry.name), depth),
             _ => Vec::new(),
@@ -63,9 +64,9 @@ impl Search<'_> {
     }
 }
 
-/// A copy that was read and is as it should be.
+/// A copy that was read and is sound.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct IntactFile {
     /// The snapshot, as its position among those that were searched.
     pub snapshot: usize,
     /// Where, relative to it.
@@ -76,28 +77,28 @@ pub struct Copy {
     pub inode: InodeKey,
 }
 
-/// A search for copies of what is damaged, through one snapshot after the other.
+/// A search for intact copies of damaged files, through one snapshot after the other.
 #[derive(Debug)]
 pub struct IntactSearch<'a> {
     means: ReadMeans<'a>,
-    /// What is looked for, with what was found of it.
-    wanted: Vec<(Wanted, Option<Copy>)>,
-    by_digest: HashMap<Digest, Vec<usize>>,
-    /// Inodes that are no answer: the damaged ones, and those that were tried.
-    tried: HashSet<(InodeKey, Digest)>,
+    /// What is looked for, with the copy if one was found.
+    wanted: Vec<(WantedFile, Option<IntactFile>)>,
+    by_digest: HashMap<ContentDigest, Vec<usize>>,
+    /// Inodes that do not qualify: the damaged ones, and those that were tried.
+    tried: HashSet<(InodeKey, ContentDigest)>,
     damaged: &'a HashSet<InodeKey>,
-    /// Which paths of a part have a hash that is looked for, by the digest of the part's `checksums.txt`.
-    lists: HashMap<ContentHash, Vec<(String, Digest)>>,
+    /// The paths of a part that have a wanted hash, by the digest of the part's `checksums.txt`.
+    lists: HashMap<ContentHash, Vec<(String, ContentDigest)>>,
 }
 
-/// As the inspection of parts has it.
+/// The same limit as in the inspection of parts.
 const LIST_LIMIT_BYTES: u64 = 64 << 20;
 
 impl<'a> IntactSearch<'a> {
-    /// A search for these, under other inodes than the damaged ones.
+    /// Creates a search for these files, under inodes other than the damaged ones.
     #[must_use]
-    pub fn new(wanted: Vec<Wanted>, damaged: &'a HashSet<InodeKey>, means: ReadMeans<'a>) -> Self {
-        let mut by_digest: HashMap<Digest, Vec<usize>> = HashMap::new();
+    pub fn new(wanted: Vec<WantedFile>, damaged: &'a HashSet<InodeKey>, means: ReadMeans<'a>) -> Self {
+        let mut by_digest: HashMap<ContentDigest, Vec<usize>> = HashMap::new();
         for (position, wanted) in wanted.iter().enumerate() {
             by_digest.entry(wanted.digest).or_default().push(position);
         }
@@ -117,24 +118,24 @@ impl<'a> IntactSearch<'a> {
         self.wanted.iter().all(|(_, copy)| copy.is_some())
     }
 
-    /// What was found, in the order of what was asked for.
+    /// The copies that were found, in the order of the requests.
     #[must_use]
-    pub fn into_copies(self) -> Vec<Option<Copy>> {
+    pub fn into_copies(self) -> Vec<Option<IntactFile>> {
         self.wanted.into_iter().map(|(_, copy)| copy).collect()
     }
 
-    /// Looks through one part of a snapshot. What cannot be read is no copy.
+    /// Searches one part of a snapshot. A file that cannot be read is not a copy.
     pub fn look_at_part(&mut self, snapshot: &Dir, position: usize, record: &PartRecord) {
-        let mut hits: Vec<(String, Digest)> = Vec::new();
+        let mut hits: Vec<(String, ContentDigest)> = Vec::new();
         for file in record.uncovered.iter() {
-            let digest = file.blake3.map(|hash| Digest::Blake3(hash.into()));
+            let digest = file.blake3.map(|hash| ContentDigest::Blake3(hash.into()));
             if let Some(digest) = digest.filter(|digest| self.by_digest.contains_key(digest)) {
                 hits.push((file.path.to_string(), digest));
             }
         }
         let name = TableName::new(record.database.as_str(), record.table.as_str());
         let path = repo::part_path(&name, &record.part);
-        let wants_covered = self.by_digest.keys().any(|digest| matches!(digest, Digest::ClickHouse(_)));
+        let wants_covered = self.by_digest.keys().any(|digest| matches!(digest, ContentDigest::ClickHouse(_)));
         if hits.is_empty() && !wants_covered {
             return;
         }
@@ -149,9 +150,9 @@ impl<'a> IntactSearch<'a> {
         }
     }
 
-    /// Looks at a definition or a mutation's file.
+    /// Searches a definition or a mutation's file.
     pub fn look_at_metadata(&mut self, snapshot: &Dir, position: usize, file: &MetadataFile) {
-        let Ok(digest) = blake3::Hash::from_hex(&file.blake3).map(Digest::Blake3) else { return };
+        let Ok(digest) = blake3::Hash::from_hex(&file.blake3).map(ContentDigest::Blake3) else { return };
         if !self.by_digest.contains_key(&digest) {
             return;
         }
@@ -164,14 +165,14 @@ impl<'a> IntactSearch<'a> {
         }
     }
 
-    /// The files of a part that its checksums cover and that have a hash which is looked for.
-    fn covered_hits(&mut self, part: &Dir, record: &PartRecord) -> Vec<(String, Digest)> {
+    /// The files of a part that its checksums cover and that have a wanted hash.
+    fn covered_hits(&mut self, part: &Dir, record: &PartRecord) -> Vec<(String, ContentDigest)> {
         let own = record.uncovered.find(CHECKSUMS).and_then(|file| file.blake3);
         let Some(own) = own else { return Vec::new() };
         if let Some(known) = self.lists.get(&own) {
             return known.clone();
         }
-        // From a copy of the list that is as it was recorded; another one may be sound where this one is not.
+        // Uses a copy of the list that is as recorded; if this one is not, another one may be sound.
         let sound = |dir: &Dir, digest: ContentHash| {
             let bytes = dir.read(CHECKSUMS, LIST_LIMIT_BYTES).ok()?;
             (ContentHash::from(blake3::hash(&bytes)) == digest).then(|| Checksums::parse(&bytes).ok()).flatten()
@@ -192,23 +193,23 @@ impl<'a> IntactSearch<'a> {
         hits
     }
 
-    fn hits_in(&self, directory: &str, checksums: &Checksums) -> Vec<(String, Digest)> {
+    fn hits_in(&self, directory: &str, checksums: &Checksums) -> Vec<(String, ContentDigest)> {
         let hit = |(name, entry): (&crate::checksums::FileName, &crate::checksums::FileChecksum)| {
-            let digest = Digest::ClickHouse(entry.hash);
+            let digest = ContentDigest::ClickHouse(entry.hash);
             let is_wanted = self.by_digest.contains_key(&digest);
             is_wanted.then(|| (joined(directory, &String::from_utf8_lossy(name.as_bytes())), digest))
         };
         checksums.files().filter_map(hit).collect()
     }
 
-    fn try_copy(&mut self, dir: &Dir, name: &str, digest: Digest, snapshot: usize, path: &Path) {
+    fn try_copy(&mut self, dir: &Dir, name: &str, digest: ContentDigest, snapshot: usize, path: &Path) {
         let Ok(Some(stat)) = dir.find(name) else { return };
         let inode = InodeKey::from(&stat);
-        if stat.kind != Kind::File || self.damaged.contains(&inode) || !self.tried.insert((inode, digest)) {
+        if stat.kind != EntryKind::File || self.damaged.contains(&inode) || !self.tried.insert((inode, digest)) {
             return;
         }
         let positions = self.by_digest.get(&digest).cloned().unwrap_or_default();
-        let suits = |wanted: &Wanted| wanted.size_bytes == stat.size_bytes && wanted.accepts(stat.ownership);
+        let suits = |wanted: &WantedFile| wanted.size_bytes == stat.size_bytes && wanted.accepts(stat.ownership);
         let mut is_intact: Option<bool> = None;
         for position in positions {
             let Some((wanted, copy)) = self.wanted.get_mut(position) else { continue };
@@ -217,16 +218,16 @@ impl<'a> IntactSearch<'a> {
             }
             let means = self.means;
             if *is_intact.get_or_insert_with(|| read(dir, name, digest, means).unwrap_or(false)) {
-                *copy = Some(Copy { snapshot, path: path.to_owned(), dir: dir.clone(), inode });
+                *copy = Some(IntactFile { snapshot, path: path.to_owned(), dir: dir.clone(), inode });
             }
         }
     }
 }
 
-fn read(dir: &Dir, name: &str, digest: Digest, means: ReadMeans<'_>) -> Result<bool, FsError> {
+fn read(dir: &Dir, name: &str, digest: ContentDigest, means: ReadMeans<'_>) -> Result<bool, FsError> {
     let hashing = match digest {
-        Digest::ClickHouse(_) => Hashing::ClickHouse,
-        Digest::Blake3(_) => Hashing::Blake3,
+        ContentDigest::ClickHouse(_) => Hashing::ClickHouse,
+        ContentDigest::Blake3(_) => Hashing::Blake3,
     };
     dir.hash_whole(name, hashing, means).map(|(_, found, _)| found == Some(digest))
 }

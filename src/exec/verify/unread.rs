@@ -1,20 +1,20 @@
-//! What could not be checked, and is no damage for that.
+//! Paths that could not be checked, which does not make them damaged.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::fs::{ErrorKind, FsError};
 use crate::monitor::chain;
 
-/// What this user may not read. The first few are kept in words, all are counted.
+/// Paths that this user may not read. The first few are kept in words, all are counted.
 #[derive(Debug, Default)]
-pub struct Unread {
+pub struct UnreadPaths {
     inner: Mutex<(u64, Vec<String>)>,
 }
 
 const KEPT: usize = 10;
 
-impl Unread {
-    /// Whether an error is only this user's want of rights; then it is taken up here.
+impl UnreadPaths {
+    /// Whether an error is only a lack of this user's rights; if so, it is recorded here.
     pub fn takes(&self, error: &FsError) -> bool {
         let is_refusal = error.kind() == ErrorKind::NoPermission;
         if is_refusal {
@@ -27,14 +27,14 @@ impl Unread {
         is_refusal
     }
 
-    /// How many things were not checked, and why the first few were not.
+    /// The number of paths that were not checked, and the reasons for the first few.
     #[must_use]
     pub fn into_parts(self) -> (u64, Vec<String>) {
         self.inner.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the system said, without the path: that stands beside it.
+/// The system's reason without the path, which stands next to it.
 pub(super) fn reason(error: &FsError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -1,4 +1,4 @@
-//! A table of a snapshot in the making: where it stands, and what was taken of it.
+//! A table of a snapshot being made: its place, and what one freeze of it gave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,30 +8,30 @@ use crate::fs::{Dir, FsError};
 use crate::model::{PartName, Table, TableName, escape_for_file_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{self, BrokenPart, DefinitionRead, TableFreeze};
+use crate::plan::{self, BrokenPart, DefinitionRead, ListedDirectories, TableFreeze};
 use crate::repo::{DATA, PartDigest};
 use crate::server;
 
-use super::copying::Copying;
-use super::taken::TakenPart;
+use super::snapshot_part::SnapshotPart;
+use crate::ops::copying::Copying;
 
 /// The definition of a table.
 #[derive(Clone, Debug)]
-pub(super) struct Definition {
+pub(super) struct DefinitionText {
     pub(super) text: Vec<u8>,
-    /// Whether it is the server's own file rather than what the server prints.
+    /// Whether it is the server's own file instead of text that the server printed.
     pub(super) is_file: bool,
 }
 
-/// Where a table stands in the snapshot. It keeps no directory of its own open: a server has thousands of tables.
+/// The place of a table in the snapshot. It keeps no open directory: a server has thousands of tables.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(super) struct SnapshotTableDir {
     pub(super) data: Dir,
     pub(super) database: String,
     pub(super) table: String,
 }
 
-impl Target {
+impl SnapshotTableDir {
     /// The place of a table below `data`, the snapshot's directory of tables.
     pub(super) fn new(data: &Dir, name: &TableName) -> Self {
         let (database, table) = (escape_for_file_name(&name.database), escape_for_file_name(&name.table));
@@ -48,7 +48,7 @@ impl Target {
         self.data.open_dir(&self.database)?.open_dir(&self.table)
     }
 
-    /// Takes away what stands of the table, so that it can be taken again or left out.
+    /// Removes the table's directory, so that the table can be taken again or left out.
     pub(super) fn clear(&self) -> Result<(), ExecError> {
         if let Some(database) = self.data.find_beneath(Path::new(&self.database))? {
             exec::remove_tree(&database, &self.table, &|_| ())?;
@@ -56,7 +56,7 @@ impl Target {
         Ok(())
     }
 
-    /// Makes the table's directory, owned as the live one is.
+    /// Creates the table's directory, with the owner and mode of the live one.
     pub(super) fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
         let database = self.data.ensure_dir(&self.database, 0o750)?;
         let dir = database.ensure_dir(&self.table, 0o750)?;
@@ -72,38 +72,40 @@ impl Target {
     }
 }
 
-/// What was taken of a table in one round.
+/// The result of taking a table in one round.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct TableAttempt {
     pub(super) freeze: TableFreeze,
     /// Its directory in the snapshot.
-    pub(super) target: Target,
-    pub(super) parts: Vec<TakenPart>,
+    pub(super) target: SnapshotTableDir,
+    pub(super) parts: Vec<SnapshotPart>,
     pub(super) detached_parts: u64,
     /// Its definition, read after the freeze and before the next look at the server.
-    pub(super) definition: Option<Definition>,
-    /// Sums over the rows of its parts, where they were asked for.
+    pub(super) definition: Option<DefinitionText>,
+    /// Sums over the rows of its parts, if they were requested.
     pub(super) digests: BTreeMap<PartName, PartDigest>,
-    /// Why there are none although they were.
+    /// Why there are no digests although they were requested.
     pub(super) digests_failed: Option<String>,
     /// Why it was not frozen.
-    pub(super) refused: Option<Refusal>,
+    pub(super) refused: Option<FreezeFailure>,
+    /// The identities of its directories, if its listed state is wanted.
+    pub(super) directories: ListedDirectories,
 }
 
 /// Why a table was not frozen.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum FreezeFailure {
     /// The server refused.
     Server(server::ServerError),
-    /// Its directory is there and cannot be opened.
+    /// Its directory exists and cannot be opened.
     Directory(FsError),
     /// It is on a disk that is not visible here.
     OutOfReach(String),
 }
 
-impl Attempt {
-    /// A table of which nothing is taken yet.
-    pub(super) fn new(freeze: TableFreeze, target: Target) -> Self {
+impl TableAttempt {
+    /// A table of which nothing has been taken yet.
+    pub(super) fn new(freeze: TableFreeze, target: SnapshotTableDir) -> Self {
         Self {
             freeze,
             target,
@@ -113,27 +115,34 @@ impl Attempt {
             digests: BTreeMap::new(),
             digests_failed: None,
             refused: None,
+            directories: ListedDirectories::Same,
         }
     }
 
     /// A table that was not frozen.
-    pub(super) fn refused(freeze: TableFreeze, target: Target, refusal: Refusal) -> Self {
+    pub(super) fn refused(freeze: TableFreeze, target: SnapshotTableDir, refusal: FreezeFailure) -> Self {
         Self { refused: Some(refusal), ..Self::new(freeze, target) }
     }
 
-    /// The parts that the freeze gave, without those linked from the live directory.
+    /// The parts that came from the freeze, without those linked from the live directory.
     pub(super) fn frozen(&self) -> BTreeSet<PartName> {
         self.parts.iter().map(|part| &part.name).filter(|name| !name.is_patch()).cloned().collect()
     }
 
-    /// A part that came and went so fast that its metadata version could not be had, in a table whose parts have one.
+    /// A listed part that is missing.
+    pub(super) fn missing(&self) -> Option<&PartName> {
+        let taken: BTreeSet<&PartName> = self.parts.iter().map(|part| &part.name).collect();
+        self.freeze.parts().map(|part| &part.name).find(|name| !taken.contains(name))
+    }
+
+    /// A part that came and went too fast for its metadata version to be read, in a table whose parts have one.
     pub(super) fn lost_version(&self) -> Option<&PartName> {
         let with = |left_out| self.parts.iter().find(move |part| !part.name.is_patch() && part.left_out == left_out);
         with(LeftOut::Taken)?;
         with(LeftOut::Unknown).map(|part| &part.name)
     }
 
-    /// The parts that are not whole.
+    /// The parts that are not intact.
     pub(super) fn broken(&self) -> Vec<BrokenPart> {
         let broken = self.parts.iter().map(|part| BrokenPart {
             part: part.name.clone(),
@@ -143,10 +152,11 @@ impl Attempt {
         broken.filter(|broken| !(broken.problems.is_empty() && broken.copied_damage.is_empty())).collect()
     }
 
-    /// Whose definition was read: an exchange there and back in the middle would leave another table's.
+    /// Which table's definition was read: after an exchange and an exchange back in between, it would be another
+    /// table's.
     pub(super) fn definition_read(&self) -> DefinitionRead {
         let Some(definition) = &self.definition else { return DefinitionRead::Missing };
-        let read = plan::Definition::parse(&String::from_utf8_lossy(&definition.text)).ok();
+        let read = plan::ParsedDefinition::parse(&String::from_utf8_lossy(&definition.text)).ok();
         match (read.and_then(|read| read.uuid), &self.freeze.table.key.uuid) {
             (Some(read), Some(own)) if read != *own => DefinitionRead::OfAnother,
             _ => DefinitionRead::Own,
@@ -154,5 +164,5 @@ impl Attempt {
     }
 }
 
-/// What is said of a table once it is frozen: whether the file of its definition was read.
+/// The progress note for a frozen table: whether its definition file was read.
 pub(super) struct IsDefined(pub(super) bool);

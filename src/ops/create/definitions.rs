@@ -1,84 +1,87 @@
-//! Definitions of everything, and the mutations that a restored table has to finish.
+//! Definitions of all objects, and the mutations that a restored table has to finish.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::fs::{self, Stat};
-use crate::model::{Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, is_drill_database};
+use crate::model::{Table, TableName, TableUuid, UnlistedDatabase, Warning, WarningKind, is_own_database};
 use crate::ops::error::OpError;
-use crate::ops::restore::HeldTable;
+use crate::ops::restore::TableOnHold;
 use crate::plan::{CreatePlan, TableSkipReason, is_held, released_text};
 use crate::repo::{self, DatabaseEntry, Incoming, MetadataFile};
 use crate::server::{self, DatabaseRow, FunctionRow, Server, sql};
 
-use super::attempt::Definition;
-use super::copying::Copying;
+use super::attempt::DefinitionText;
 use super::request::Request;
 use super::server_state::StateWriter;
-use super::tree::{SkippedTable, Tree};
+use super::tree::{SkippedTable, TriedTables};
+use crate::ops::copying::Copying;
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
 
 /// Writes definitions into a snapshot.
-pub(super) struct Definitions<'a> {
+pub(super) struct DefinitionWriter<'a> {
     pub(super) server: &'a Server,
     pub(super) local: &'a LocalDisks,
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) request: &'a Request,
     pub(super) copying: &'a Copying<'a>,
-    /// Tables that a restore holds, or has held since the first of them was frozen.
-    pub(super) held: Vec<HeldTable>,
+    /// Tables that a restore holds, or held at some time since the first of them was frozen.
+    pub(super) held: Vec<TableOnHold>,
 }
 
-/// What was written.
+/// The definitions that were written.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WrittenDefinitions {
     pub(super) files: Vec<MetadataFile>,
     pub(super) databases: Vec<DatabaseEntry>,
     /// The path of each table's definition in the snapshot, and whether it is the server's own file.
     pub(super) tables: BTreeMap<TableName, (String, bool)>,
-    /// Tables whose definitions are kept without the settings by which a restore holds them.
-    released: Vec<TableName>,
-    /// Tables whose definitions have such settings, and no restore has noted that it holds them.
-    held: Vec<TableName>,
 }
 
-/// Whether a snapshot has all databases, and what the server has beside them.
+/// The warning about a table that a restore holds. `is_released` if the restore noted the settings of the hold, so that
+/// they were removed from the definition.
+fn hold_warning(name: &TableName, definition: &[u8], is_released: bool) -> Option<Warning> {
+    let what = if is_released {
+        "is held by a restore that is running or was interrupted: its definition is kept without the settings that hold it"
+    } else if is_held(&String::from_utf8_lossy(definition)) {
+        "has the settings by which a restore holds a table until it is compared, and no restore has noted it: it does not \
+         merge (chsnap doctor names the statement that ends it)"
+    } else {
+        return None;
+    };
+    Some(Warning::of_table(WarningKind::LeftoverPending, name, format!("{name} {what}")))
+}
+
+/// Whether a snapshot has all databases, and with them what the server has besides databases.
 fn keeps_everything(request: &Request) -> bool {
     request.selection.include.is_empty()
 }
 
-/// The server's functions, where they belong in the snapshot. The server takes its time to list them: they are read while
+/// The server's functions, if they belong in the snapshot. The server takes long to list them, so they are read while
 /// parts are checked.
 pub(super) fn functions(server: &Server, request: &Request) -> Result<Vec<FunctionRow>, server::ServerError> {
     if keeps_everything(request) { server::functions(server) } else { Ok(Vec::new()) }
 }
 
-impl Definitions<'_> {
+impl DefinitionWriter<'_> {
     pub(super) fn write(
         &self,
         databases: &[DatabaseRow],
         plan: &CreatePlan,
-        tree: &Tree,
+        tree: &TriedTables,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Written, OpError> {
-        let mut written = Written::default();
-        for name in self.write_tables(plan, tree, &mut written)? {
-            let message =
-                format!("the definition of {name} has secrets that the server hides, and its file cannot be read here");
-            warnings.push(Warning::of_table(WarningKind::SecretsHidden, &name, message));
-        }
-        for name in written.released.drain(..) {
+    ) -> Result<WrittenDefinitions, OpError> {
+        let mut written = WrittenDefinitions::default();
+        self.write_tables(plan, tree, &mut written, warnings)?;
+        let is_filled = |table: &Table| {
+            let key = (table.name(), table.key.uuid.as_ref());
+            self.held.iter().any(|held| held.is_filled && held.is(key.0, key.1))
+        };
+        for table in tree.taken.values().map(|taken| &taken.after).filter(|table| is_filled(table)) {
+            let name = table.name();
             let message = format!(
-                "{name} is held by a restore that is running or was interrupted: its definition is kept without the \
-                 settings that hold it"
+                "{name} is being filled by a restore that is running or was interrupted: it may lack partitions"
             );
-            warnings.push(Warning::of_table(WarningKind::LeftoverPending, &name, message));
-        }
-        for name in written.held.drain(..) {
-            let message = format!(
-                "{name} has the settings by which a restore holds a table until it is compared, and no restore has noted \
-                 it: it does not merge (chsnap doctor names the statement that ends it)"
-            );
-            warnings.push(Warning::of_table(WarningKind::LeftoverPending, &name, message));
+            warnings.push(Warning::of_table(WarningKind::LeftoverPending, name, message));
         }
         self.write_databases(databases, &mut written)?;
         self.write_unlisted_databases(&plan.unlisted_databases, &mut written)?;
@@ -87,21 +90,27 @@ impl Definitions<'_> {
         Ok(written)
     }
 
-    /// The definitions of tables that were taken stand fixed since their freeze; the others are read now, those of tables
-    /// that were skipped too. The answer is the tables whose secrets the server hides.
-    fn write_tables(&self, plan: &CreatePlan, tree: &Tree, written: &mut Written) -> Result<Vec<TableName>, OpError> {
-        let mut hidden = Vec::new();
-        let mut write = |table: &Table, definition: &Definition| -> Result<(), OpError> {
+    /// Definitions of tables that were taken are fixed since their freeze. The others, including those of skipped
+    /// tables, are read now.
+    fn write_tables(
+        &self,
+        plan: &CreatePlan,
+        tree: &TriedTables,
+        written: &mut WrittenDefinitions,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
+        let mut write = |table: &Table, definition: &DefinitionText| -> Result<(), OpError> {
             let name = table.name();
             if !definition.is_file && String::from_utf8_lossy(&definition.text).contains("[HIDDEN]") {
-                hidden.push(name.clone());
+                let message = format!(
+                    "the definition of {name} has secrets that the server hides, and its file cannot be read here"
+                );
+                warnings.push(Warning::of_table(WarningKind::SecretsHidden, name, message));
             }
             let path = repo::definition_path(name);
             let released = self.released(table, &definition.text);
             let file = self.incoming.write_metadata(&path, released.as_deref().unwrap_or(&definition.text))?;
-            let is_held = released.is_none() && is_held(&String::from_utf8_lossy(&definition.text));
-            written.held.extend(is_held.then(|| name.clone()));
-            written.released.extend(released.map(|_| name.clone()));
+            warnings.extend(hold_warning(name, &definition.text, released.is_some()));
             written.tables.insert(name.clone(), (file.path.clone(), definition.is_file));
             written.files.push(file);
             Ok(())
@@ -115,8 +124,8 @@ impl Definitions<'_> {
         let skipped =
             || tree.skipped.iter().filter(|(name, _)| !tree.taken.contains_key(*name)).map(|(_, table)| table);
         for SkippedTable { table, .. } in skipped().filter(gone) {
-            // Its file may be another table's by now.
-            write(table, &Definition { text: table.definition.clone().into_bytes(), is_file: false })?;
+            // Its file may belong to another table by now.
+            write(table, &DefinitionText { text: table.definition.clone().into_bytes(), is_file: false })?;
         }
         let skipped = skipped().filter(|skipped| !gone(skipped)).map(|skipped| &skipped.table);
         let left_behind = plan.left_behind.iter().map(|(table, _)| table);
@@ -124,7 +133,7 @@ impl Definitions<'_> {
         let dumped = plan.dumps.iter().map(|dump| &dump.table);
         for table in plan.definitions.iter().chain(left_behind).chain(dumped).chain(skipped) {
             if let Some(text) = self.local.read_definition(&table.metadata_path) {
-                write(table, &Definition { text, is_file: true })?;
+                write(table, &DefinitionText { text, is_file: true })?;
                 continue;
             }
             if printed.is_none() {
@@ -132,20 +141,21 @@ impl Definitions<'_> {
             }
             let known = printed.as_ref().and_then(|definitions| definitions.get(table.name()));
             let text = known.unwrap_or(&table.definition).clone().into_bytes();
-            write(table, &Definition { text, is_file: false })?;
+            write(table, &DefinitionText { text, is_file: false })?;
         }
-        Ok(hidden)
+        Ok(())
     }
 
-    /// The text of a definition without the settings by which a restore holds the table at this moment.
+    /// The text of a definition without the settings by which a restore holds the table right now.
     fn released(&self, table: &Table, text: &[u8]) -> Option<Vec<u8>> {
-        let held = self.held.iter().find(|held| held.is(table.name(), table.key.uuid.as_ref()))?;
+        let is_it = |held: &&TableOnHold| !held.settings.is_empty() && held.is(table.name(), table.key.uuid.as_ref());
+        let held = self.held.iter().find(is_it)?;
         released_text(std::str::from_utf8(text).ok()?, &held.settings).map(String::into_bytes)
     }
 
-    fn write_databases(&self, databases: &[DatabaseRow], written: &mut Written) -> Result<(), OpError> {
+    fn write_databases(&self, databases: &[DatabaseRow], written: &mut WrittenDefinitions) -> Result<(), OpError> {
         let all = keeps_everything(self.request);
-        for database in databases.iter().filter(|database| !is_drill_database(&database.name)) {
+        for database in databases.iter().filter(|database| !is_own_database(&database.name)) {
             if !all && !written.tables.keys().any(|table| table.database == database.name) {
                 continue;
             }
@@ -166,7 +176,11 @@ impl Definitions<'_> {
         Ok(())
     }
 
-    fn write_unlisted_databases(&self, databases: &[UnlistedDatabase], written: &mut Written) -> Result<(), OpError> {
+    fn write_unlisted_databases(
+        &self,
+        databases: &[UnlistedDatabase],
+        written: &mut WrittenDefinitions,
+    ) -> Result<(), OpError> {
         for database in databases {
             let path = repo::database_definition_path(&database.name);
             // Dropped meanwhile.
@@ -183,7 +197,12 @@ impl Definitions<'_> {
         Ok(())
     }
 
-    fn write_state(&self, tree: &Tree, written: &mut Written, warnings: &mut Vec<Warning>) -> Result<(), OpError> {
+    fn write_state(
+        &self,
+        tree: &TriedTables,
+        written: &mut WrittenDefinitions,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
         let files = &mut written.files;
         let Self { server, local, incoming, request, .. } = self;
         let mut writer = StateWriter { server, local, incoming, files, kept: BTreeSet::new(), warnings };
@@ -195,11 +214,11 @@ impl Definitions<'_> {
     }
 }
 
-/// Copies, never links: the server appends to these files in place when it uses transactions.
+/// Copies these files and never links them: the server appends to them in place when it uses transactions.
 fn write_mutations(
-    tree: &Tree,
+    tree: &TriedTables,
     local: &LocalDisks,
-    written: &mut Written,
+    written: &mut WrittenDefinitions,
     copying: &Copying<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), OpError> {

@@ -1,8 +1,8 @@
 //! `--digest`: a sum over the rows of each part, taken from the live part right after its freeze.
 //!
-//! The sum must be that of the snapshot's state. A part never changes, and a query reads only active ones: so a part that
-//! is still listed gives what the frozen one holds, and one that was merged away meanwhile gives nothing and stays
-//! without a digest. What patches and mutations will change is left out for the same reason.
+//! The sum must match the snapshot's state. A part never changes, and a query reads only active parts. So a part that
+//! is still listed gives the sum of the frozen one, and a part that was merged away meanwhile gives none and stays
+//! without a digest. For the same reason, changes by pending patches and mutations are left out.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,14 @@ use crate::plan::TableFreeze;
 use crate::repo::{PartDigest, PartRecord};
 use crate::server::{self, Server, ServerError};
 
-/// What an expression is known by: two digests can be compared only if they are of the same one.
+/// The identity of an expression: two digests are comparable only if they are of the same expression.
 pub(in crate::ops) fn kind(version: &str, expression: &str) -> String {
     let hash = blake3::hash(format!("{version}\n{expression}").as_bytes()).to_hex();
     hash.as_str().chars().take(16).collect()
 }
 
-/// Digests of the parts of one table that are active now. Those of `earlier` records stand for parts that are the same.
+/// Digests of the parts of one table that are active now. Digests of `earlier` records are reused for parts that are
+/// the same.
 pub(super) fn take(
     server: &Server,
     version: &str,
@@ -26,12 +27,12 @@ pub(super) fn take(
 ) -> Result<BTreeMap<PartName, PartDigest>, ServerError> {
     let table: &TableName = freeze.table.name();
     let mut digests = BTreeMap::new();
-    // A query applies patches to what it reads; the frozen part alone is without them.
+    // A query applies patches to the rows that it reads; the frozen part alone lacks them.
     if freeze.parts().any(|part| part.name.is_patch()) || freeze.parts().next().is_none() {
         return Ok(digests);
     }
     let row_sum = server::row_sum(server, table)?;
-    // No statement can ask for the part of a row there.
+    // There, no statement can ask for the part of a row.
     if row_sum.hides_parts() {
         return Ok(digests);
     }

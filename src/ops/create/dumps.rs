@@ -1,4 +1,4 @@
-//! Tables without parts: their rows are read by one query, or their files linked.
+//! Tables without parts: one query reads their rows, or their files are linked.
 //!
 //! See docs/decisions/0030-dumps.md.
 
@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::exec::{DumpWriter, PlaceMode, WrittenDump, remove_tree};
-use crate::fs::{CopyError, CopyMeans, Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans, Stat};
+use crate::fs::{ContentDigest, CopyError, CopyMeans, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans, Stat};
 use crate::model::{DumpKind, Table, TableName, TableUuid, count as count_of};
-use crate::monitor::{Stage, Work};
+use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{StayReason, TableDump};
@@ -39,10 +39,10 @@ pub(super) struct Dumps {
     pub(super) files: Vec<MetadataFile>,
 }
 
-/// How often a table is looked at that changes meanwhile.
+/// The number of times that a table which keeps changing is read.
 const LOOKS: u32 = 3;
 
-/// The name of what is not whole yet, in the snapshot that is being built.
+/// The name of an unfinished dump in the snapshot being built.
 const UNFINISHED: &str = "dump.new";
 
 const DIRECTORY_MODE: u32 = 0o750;
@@ -65,32 +65,32 @@ pub(super) struct LastDumps {
     files: HashMap<String, MetadataFile>,
 }
 
-/// Why a table is not taken, or is looked at again.
-enum Trouble {
-    /// It stays behind, for this reason.
+/// Why a table is not taken, or is read again.
+enum DumpFailure {
+    /// The table is left out, for this reason.
     Left(StayReason),
-    /// Nothing can be taken any more.
+    /// Nothing more can be taken.
     All(OpError),
 }
 
-impl From<FsError> for Trouble {
+impl From<FsError> for DumpFailure {
     fn from(error: FsError) -> Self {
         Self::All(error.into())
     }
 }
 
-/// The answer to one query as a file.
+/// The result of one query as a file.
 enum ReadOnce {
     Whole(WrittenDump),
     OverLimit,
     Doubtful,
 }
 
-/// What identifies a file of a table.
+/// The identity of a table's file.
 type FileIdentity = (String, u64, u64);
 
 impl LastDumps {
-    /// Reads the last snapshot's. One that cannot be read has none: then everything is written again.
+    /// Reads the dumps of the last snapshot. If it cannot be read there are none, and everything is written again.
     pub(super) fn read(repository: &Repository, previous: Option<&Previous>) -> Self {
         let read = |previous: &Previous| -> Result<Self, RepoError> {
             let SnapshotState::Complete(manifest) = repository.snapshot(previous.id)? else {
@@ -110,7 +110,7 @@ impl LastDumps {
         previous.map(read).transpose().ok().flatten().unwrap_or_default()
     }
 
-    /// The dump of the same table: of the same UUID where it has one, else of the same name.
+    /// The dump of the same table: of the same UUID if it has one, else of the same name.
     fn of(&self, table: &Table) -> Option<&Dump> {
         let is_it = |(name, uuid, _): &&(TableName, Option<TableUuid>, Dump)| match &table.key.uuid {
             Some(own) => uuid.as_ref() == Some(own),
@@ -119,7 +119,7 @@ impl LastDumps {
         self.dumps.iter().find(is_it).map(|(_, _, dump)| dump)
     }
 
-    /// The directory of a file, its name there, and what the manifest says of it.
+    /// The directory of a file, its name there, and its entry in the manifest.
     fn file(&self, path: &str) -> Result<Option<(Dir, String, &MetadataFile)>, FsError> {
         let (Some(dir), Some(file)) = (&self.dir, self.files.get(path)) else { return Ok(None) };
         let relative = Path::new(path);
@@ -130,8 +130,8 @@ impl LastDumps {
         Ok(dir.find_beneath(parent)?.map(|dir| (dir, name.to_owned(), file)))
     }
 
-    /// Links a file as `name` into `to`, if its bytes are what the manifest says of them; false if not, or if it cannot
-    /// be linked.
+    /// Links a file as `name` into `to` if its bytes match the manifest. Returns false if they do not, or if the file
+    /// cannot be linked.
     fn link(&self, path: &str, to: &Dir, name: &str) -> Result<bool, FsError> {
         let Some((dir, own_name, file)) = self.file(path)? else { return Ok(false) };
         match hash(&dir, &own_name) {
@@ -155,7 +155,7 @@ fn hash(dir: &Dir, name: &str) -> Result<(Stat, String), FsError> {
     let means = ReadMeans { rate: None, advanced: &|_| () };
     let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
     let hash = match digest {
-        Some(Digest::Blake3(hash)) => hash.to_hex().to_string(),
+        Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),
         _ => String::new(),
     };
     Ok((stat, hash))
@@ -165,8 +165,9 @@ impl Dumper<'_> {
     /// Takes these tables, one after the other.
     ///
     /// # Errors
-    /// If the snapshot cannot be written, or the program was asked to stop. A table that cannot be taken is an outcome.
-    pub(super) fn take(&self, tables: &[TableDump], advanced: &dyn Fn(Stage, Work)) -> Result<Dumps, OpError> {
+    /// If the snapshot cannot be written, or the program is asked to stop. A table that cannot be taken is an outcome,
+    /// not an error.
+    pub(super) fn take(&self, tables: &[TableDump], advanced: &dyn Fn(Stage, StageWork)) -> Result<Dumps, OpError> {
         let mut dumps = Dumps::default();
         for TableDump { table, kind } in tables {
             let taken = match kind {
@@ -177,11 +178,11 @@ impl Dumper<'_> {
             let outcome = match taken {
                 Ok(Some(dump)) => DumpOutcome::Dumped(dump),
                 Ok(None) => DumpOutcome::Empty,
-                Err(Trouble::Left(reason)) => DumpOutcome::Left(reason),
-                Err(Trouble::All(error)) => return Err(error),
+                Err(DumpFailure::Left(reason)) => DumpOutcome::Left(reason),
+                Err(DumpFailure::All(error)) => return Err(error),
             };
             let bytes = if let DumpOutcome::Dumped(dump) = &outcome { dump.stored_bytes } else { 0 };
-            advanced(Stage::Dump, Work { tables: 1, bytes, ..Work::default() });
+            advanced(Stage::Dump, StageWork { tables: 1, bytes, ..StageWork::default() });
             dumps.outcomes.insert(table.name().clone(), outcome);
         }
         Ok(dumps)
@@ -191,7 +192,7 @@ impl Dumper<'_> {
         let dir = self.incoming.dir();
         match dir.find(UNFINISHED)?.map(|stat| stat.kind) {
             None => {}
-            Some(Kind::Directory) => drop(remove_tree(dir, UNFINISHED, &|_| ())?),
+            Some(EntryKind::Directory) => drop(remove_tree(dir, UNFINISHED, &|_| ())?),
             Some(_) => dir.remove_file(UNFINISHED)?,
         }
         Ok(())
@@ -206,19 +207,19 @@ impl Dumper<'_> {
         Ok(dir)
     }
 
-    /// A server's refusal costs the table; that nothing can be asked any more costs the snapshot.
-    fn refused(table: &Table, error: ServerError) -> Trouble {
+    /// A refusal by the server costs the table; a server that cannot be asked any more costs the snapshot.
+    fn refused(table: &Table, error: ServerError) -> DumpFailure {
         match error {
-            error @ ServerError::Interrupted => Trouble::All(error.into()),
+            error @ ServerError::Interrupted => DumpFailure::All(error.into()),
             error => not_readable(table, crate::monitor::chain(&error)),
         }
     }
 
     /// Reads the rows of a table.
     ///
-    /// One `SELECT` sees one state of the table: these engines hold a lock on it, or read a snapshot. The rows are counted
-    /// before and after; where the counts differ, the table is read again.
-    fn read(&self, table: &Table, files: &mut Vec<MetadataFile>) -> Result<Option<Dump>, Trouble> {
+    /// One `SELECT` sees one state of the table: these engines hold a lock on it, or read a snapshot. The rows are
+    /// counted before and after; if the counts differ, the table is read again.
+    fn read(&self, table: &Table, files: &mut Vec<MetadataFile>) -> Result<Option<Dump>, DumpFailure> {
         let name = table.name();
         let path = repo::dump_path(name);
         if path.file_name().is_some_and(|name| name.len() > FILE_NAME_LIMIT_BYTES) {
@@ -228,7 +229,7 @@ impl Dumper<'_> {
         server::check_rows_are_visible(self.server, name).map_err(refused)?;
         let columns = || server::stored_columns(self.server, name).map_err(refused);
         let count = || server::count_rows(self.server, name).map_err(refused);
-        // What the server itself counts knows no row policy. Asked first: these tables only grow.
+        // The server's own count ignores row policies. It is read first: these tables only grow.
         let total = server::total_rows(self.server, name).map_err(refused)?;
         let (mut before, mut looks) = (count()?, 0);
         if let Some(total) = total.filter(|total| *total > before) {
@@ -250,7 +251,7 @@ impl Dumper<'_> {
                 return Err(not_readable(table, "its columns change while it is read".to_owned()));
             }
             before = after;
-            self.remove_unfinished().map_err(Trouble::All)?;
+            self.remove_unfinished().map_err(DumpFailure::All)?;
         };
         let (dir, text) = (self.ensure_parent(&path)?, path.to_string_lossy().into_owned());
         let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -279,10 +280,11 @@ impl Dumper<'_> {
         }))
     }
 
-    /// Reads a table once; if there is doubt whether all of it came, once more so that the server says whether it failed.
-    fn read_whole(&self, table: &Table, columns: &[StoredColumn]) -> Result<WrittenDump, Trouble> {
+    /// Reads a table once. If the result may be incomplete, reads it once more so that the server reports whether it
+    /// failed.
+    fn read_whole(&self, table: &Table, columns: &[StoredColumn]) -> Result<WrittenDump, DumpFailure> {
         let over =
-            || Trouble::Left(StayReason::OverDumpLimit { limit_bytes: self.request.selection.dumps.limit_bytes });
+            || DumpFailure::Left(StayReason::OverDumpLimit { limit_bytes: self.request.selection.dumps.limit_bytes });
         let streamed = self.read_once(table, columns, false);
         match streamed {
             Ok(ReadOnce::Whole(written)) => return Ok(written),
@@ -290,7 +292,7 @@ impl Dumper<'_> {
             Ok(ReadOnce::Doubtful) | Err(Broken::Server(ServerError::Unreachable { .. })) => {}
             Err(broken) => return Err(broken.trouble(table)),
         }
-        self.remove_unfinished().map_err(Trouble::All)?;
+        self.remove_unfinished().map_err(DumpFailure::All)?;
         match self.read_once(table, columns, true) {
             Ok(ReadOnce::Whole(written)) => Ok(written),
             Ok(ReadOnce::OverLimit) => Err(over()),
@@ -329,9 +331,9 @@ impl Dumper<'_> {
         })
     }
 
-    /// Links the files of a `Set` or `Join` table. The server makes each by a rename and never writes into it; if one comes
-    /// or goes meanwhile, all are linked again.
-    fn link(&self, table: &Table, files: &mut Vec<MetadataFile>) -> Result<Option<Dump>, Trouble> {
+    /// Links the files of a `Set` or `Join` table. The server creates each by a rename and never writes into it. If a
+    /// file appears or disappears meanwhile, all are linked again.
+    fn link(&self, table: &Table, files: &mut Vec<MetadataFile>) -> Result<Option<Dump>, DumpFailure> {
         let name = table.name();
         let Some(live) = self.live(table)? else {
             return Err(not_readable(table, "its directory is not visible here".to_owned()));
@@ -342,19 +344,19 @@ impl Dumper<'_> {
             if listed.is_empty() {
                 return match before {
                     None | Some(0) => Ok(None),
-                    rows => Err(Trouble::Left(StayReason::InMemory { rows })),
+                    rows => Err(DumpFailure::Left(StayReason::InMemory { rows })),
                 };
             }
             if before == Some(0) {
                 return Ok(None);
             }
-            self.remove_unfinished().map_err(Trouble::All)?;
+            self.remove_unfinished().map_err(DumpFailure::All)?;
             self.incoming.dir().create_dir(UNFINISHED, DIRECTORY_MODE)?;
             let to = self.incoming.dir().open_dir(UNFINISHED)?;
             let linked = self.link_files(table, &live, &to, &listed);
             let linked = match linked {
-                // One has gone meanwhile.
-                Err(Trouble::All(OpError::Fs(error))) if error.kind() == ErrorKind::NotFound => continue,
+                // One of the files has gone meanwhile.
+                Err(DumpFailure::All(OpError::Fs(error))) if error.kind() == ErrorKind::NotFound => continue,
                 linked => linked?,
             };
             if list(&live)? != listed || self.rows(table)? != before {
@@ -379,15 +381,15 @@ impl Dumper<'_> {
         Err(not_readable(table, "its files change while they are linked".to_owned()))
     }
 
-    /// Links these files into a directory that becomes the table's, or copies them; a copy that the last snapshot has is
-    /// linked from there.
+    /// Links these files into a directory that becomes the table's, or copies them. A copy that the last snapshot has
+    /// is linked from there.
     fn link_files(
         &self,
         table: &Table,
         live: &Dir,
         to: &Dir,
         listed: &[FileIdentity],
-    ) -> Result<Vec<MetadataFile>, Trouble> {
+    ) -> Result<Vec<MetadataFile>, DumpFailure> {
         let mut linked = Vec::new();
         let last = self.last.of(table).filter(|last| last.kind == DumpKind::Files);
         for (name, _, _) in listed {
@@ -433,14 +435,14 @@ impl Dumper<'_> {
         Ok(linked)
     }
 
-    /// The live directory of a `Set` or `Join` table. Servers name it relative to their own path.
-    fn live(&self, table: &Table) -> Result<Option<Dir>, Trouble> {
+    /// The live directory of a `Set` or `Join` table, which servers report relative to their own path.
+    fn live(&self, table: &Table) -> Result<Option<Dir>, DumpFailure> {
         let Some(path) = table.data_paths.first() else { return Ok(None) };
         Ok(if path.is_absolute() { self.local.open_live(path)? } else { self.local.find_own(path)? })
     }
 
-    /// Rows of a `Set` or `Join` table, where they can be counted: no query reads a `Set`.
-    fn rows(&self, table: &Table) -> Result<Option<u64>, Trouble> {
+    /// Rows of a `Set` or `Join` table, if they can be counted: no query reads a `Set`.
+    fn rows(&self, table: &Table) -> Result<Option<u64>, DumpFailure> {
         let name = table.name();
         let rows = match table.engine.as_str() {
             "Join" => server::check_rows_are_visible(self.server, name)
@@ -449,7 +451,7 @@ impl Dumper<'_> {
             _ => server::total_rows(self.server, name),
         };
         match rows {
-            // Its files can be linked all the same.
+            // Its files can be linked even so.
             Err(ServerError::Exception { .. } | ServerError::Cut { .. } | ServerError::Hidden { .. }) => Ok(None),
             rows => rows.map_err(|error| Self::refused(table, error)),
         }
@@ -459,7 +461,7 @@ impl Dumper<'_> {
 /// Longest name of a file.
 const FILE_NAME_LIMIT_BYTES: usize = 255;
 
-/// What broke the reading of a table off.
+/// Why reading a table broke off.
 enum Broken {
     Server(ServerError),
     Fs(FsError),
@@ -478,7 +480,7 @@ impl From<FsError> for Broken {
 }
 
 impl Broken {
-    fn trouble(self, table: &Table) -> Trouble {
+    fn trouble(self, table: &Table) -> DumpFailure {
         match self {
             Self::Server(error) => Dumper::refused(table, error),
             Self::Fs(error) => error.into(),
@@ -486,8 +488,8 @@ impl Broken {
     }
 }
 
-fn not_readable(table: &Table, reason: String) -> Trouble {
-    Trouble::Left(StayReason::NotReadable { engine: table.engine.clone(), reason })
+fn not_readable(table: &Table, reason: String) -> DumpFailure {
+    DumpFailure::Left(StayReason::NotReadable { engine: table.engine.clone(), reason })
 }
 
 fn dump_column(column: StoredColumn) -> DumpColumn {
@@ -495,11 +497,11 @@ fn dump_column(column: StoredColumn) -> DumpColumn {
 }
 
 /// The files `N.bin` of a directory, by name, with their inodes and sizes.
-fn list(dir: &Dir) -> Result<Vec<FileIdentity>, Trouble> {
+fn list(dir: &Dir) -> Result<Vec<FileIdentity>, DumpFailure> {
     let mut listed = Vec::new();
-    for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::File) {
+    for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::File) {
         let Some(name) = entry.name.to_str().filter(|name| repo::is_data_file(name)) else { continue };
-        // One that has gone meanwhile is missed by the next look.
+        // The next pass notices a file that has gone meanwhile.
         if let Some(stat) = dir.find(name)? {
             listed.push((name.to_owned(), stat.inode, stat.size_bytes));
         }

@@ -6,8 +6,8 @@ use rayon::ThreadPool;
 
 use crate::model::{FreezeName, PartitionId, TableName};
 use crate::ops::stages::Stages;
-use crate::ops::waiting::telling;
-use crate::plan::Scope;
+use crate::ops::waiting::with_progress_notes;
+use crate::plan::FreezeScope;
 use crate::server::{self, FreezeQuery, Server};
 
 /// Sends freezes.
@@ -16,21 +16,21 @@ pub(super) struct Freezer<'a> {
     pub(super) server: &'a Server,
     pub(super) stages: &'a Stages<'a>,
     pub(super) pool: &'a ThreadPool,
-    /// The server's threads for one freeze, where it can be told.
+    /// The server's threads for one freeze, on servers that allow setting it.
     pub(super) threads: Option<u16>,
-    /// How long a freeze runs before the person hears what it waits for.
+    /// How long a freeze runs before the person is notified what it waits for.
     pub(super) patience: Duration,
 }
 
 impl Freezer<'_> {
-    /// Freezes a table; `beside` runs meanwhile, and reads what the freeze leaves out of its parts.
+    /// Freezes a table. `beside` runs concurrently and reads the files that the freeze leaves out of its parts.
     ///
-    /// The server takes no part away that a freeze is at. One that goes right after, before it was read here, is
-    /// known by that (see [`LeftOut::Unknown`]), and its table is frozen again.
+    /// The server does not remove a part while FREEZE is processing it. A part removed right afterwards, before it was
+    /// read here, is recognized by that (see [`LeftOut::Unknown`]), and its table is frozen again.
     pub(super) fn freeze<T: Send>(
         &self,
         table: &TableName,
-        scope: &Scope,
+        scope: &FreezeScope,
         name: &FreezeName,
         query_id: &str,
         beside: impl FnOnce() -> T + Send,
@@ -47,9 +47,9 @@ impl Freezer<'_> {
         };
         let threads = self.threads;
         let freeze = || match scope {
-            Scope::Nothing => Ok(()),
-            Scope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
-            Scope::Partitions(partitions) => {
+            FreezeScope::Nothing => Ok(()),
+            FreezeScope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
+            FreezeScope::Partitions(partitions) => {
                 let partitions: Vec<&PartitionId> = partitions.iter().collect();
                 let mut statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
                 statements.try_for_each(|(number, some)| {
@@ -60,7 +60,7 @@ impl Freezer<'_> {
         };
         std::thread::scope(|scope| {
             let beside = scope.spawn(|| self.pool.install(beside));
-            let frozen = telling(self.patience, ask, tell, freeze);
+            let frozen = with_progress_notes(self.patience, ask, tell, freeze);
             (frozen, beside.join().expect("neither reading small files nor linking panics"))
         })
     }

@@ -1,21 +1,27 @@
-//! What must hold before anything is frozen.
+//! Checks that must pass before anything is frozen.
 
 use std::collections::BTreeSet;
 
-use crate::exec::{Keeping, PlaceMode};
-use crate::fs::{self, Dir, Kind};
-use crate::model::{Part, PathMap, Table, TableName};
+use crate::exec::PlaceMode;
+use crate::fs::{self, Dir, EntryKind};
+use crate::model::{CatalogPart, PathMap, Table};
+use crate::ops::copy_rules::IdsMode;
+use crate::ops::copying::InterruptedCopy;
 use crate::ops::error::{Copies, OpError};
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
+use crate::ops::kept_metadata::{KeptMetadata, MetadataSample};
 use crate::plan::{CreatePlan, TableFreeze};
 use crate::repo::{Repository, Sources};
 use crate::server::Disk;
 
-use super::request::IdsMode;
 use crate::ops::disks::{LocalDisks, probe_link};
 
-/// The repository lies in none of the directories in which ClickHouse deletes what it does not know.
-pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk], paths: &PathMap) -> Result<(), OpError> {
+/// Checks that the repository lies in no directory in which ClickHouse deletes unknown files.
+pub(in crate::ops) fn repository_is_outside(
+    repository: &Repository,
+    disks: &[Disk],
+    paths: &PathMap,
+) -> Result<(), OpError> {
     let path = resolved(repository.path());
     for disk in disks.iter().filter(|disk| disk.is_local()) {
         for name in SERVER_DIRECTORIES {
@@ -28,8 +34,8 @@ pub(super) fn repository_is_outside(repository: &Repository, disks: &[Disk], pat
     Ok(())
 }
 
-/// The repository's filesystem has at least this much space left.
-pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result<(), OpError> {
+/// Checks that the repository's filesystem has at least this much space left.
+pub(in crate::ops) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result<(), OpError> {
     let free_bytes = fs::space(repository.dir())?.free_bytes;
     if free_bytes < wanted_bytes {
         let path = repository.path().to_owned();
@@ -38,11 +44,11 @@ pub(super) fn enough_space(repository: &Repository, wanted_bytes: u64) -> Result
     Ok(())
 }
 
-/// The `shadow` of each disk is a directory, or missing: behind a symbolic link nothing would be taken or released, so
-/// nothing must be frozen either.
-pub(super) fn shadows_are_directories(local: &LocalDisks) -> Result<(), OpError> {
+/// Checks that the `shadow` of each disk is a directory or missing. Nothing behind a symbolic link would be taken or
+/// released, so nothing may be frozen there either.
+pub(in crate::ops) fn shadows_are_directories(local: &LocalDisks) -> Result<(), OpError> {
     for disk in local.iter() {
-        if disk.dir.find("shadow")?.is_some_and(|stat| stat.kind != Kind::Directory) {
+        if disk.dir.find("shadow")?.is_some_and(|stat| stat.kind != EntryKind::Directory) {
             let path = disk.dir.path().join("shadow");
             return Err(OpError::ShadowElsewhere { disk: disk.disk.name.clone(), path });
         }
@@ -50,9 +56,9 @@ pub(super) fn shadows_are_directories(local: &LocalDisks) -> Result<(), OpError>
     Ok(())
 }
 
-/// The disks whose parts are copied: all of them if that was asked for; else, with `--place auto`, those from which no file
-/// can be linked into the repository.
-pub(super) fn copied_disks(
+/// The disks whose parts are copied: all if requested; else, with `--place auto`, those from which no file can be
+/// linked into the repository.
+pub(in crate::ops) fn copied_disks(
     local: &LocalDisks,
     plan: &CreatePlan,
     incoming: &Dir,
@@ -63,7 +69,7 @@ pub(super) fn copied_disks(
         let is_copied = place == PlaceMode::Copy
             || match probe_link(local, disk, parts(plan), incoming) {
                 Ok(true) => false,
-                // It has no part to ask with, but may have one soon: mounts tell what a link would.
+                // No part exists to probe with yet, though one may soon: mounts show whether a link would work.
                 Ok(false) => place == PlaceMode::Auto && fs::mount_of(&disk.dir)? != fs::mount_of(incoming)?,
                 Err(OpError::OtherFilesystem { .. }) if place == PlaceMode::Auto => true,
                 Err(error) => return Err(error),
@@ -75,93 +81,81 @@ pub(super) fn copied_disks(
     Ok(copied)
 }
 
-fn parts(plan: &CreatePlan) -> impl Iterator<Item = &Part> {
+fn parts(plan: &CreatePlan) -> impl Iterator<Item = &CatalogPart> {
     let unlisted = plan.unlisted.iter().flat_map(|unlisted| unlisted.table.parts.iter());
     plan.freeze.iter().flat_map(TableFreeze::parts).chain(unlisted)
 }
 
-/// What the repository's filesystem keeps of files from these disks, asked with a scratch file before anything is frozen.
+/// The metadata that the repository's filesystem keeps of files from these disks, probed with a scratch file before
+/// anything is frozen.
 ///
-/// With `--ids keep` all must be kept. What only some files have, attributes and ACLs, is looked for in one part of each
-/// disk here, and seen again with each file.
-pub(super) fn what_is_kept(
+/// With `--ids keep` all of it must be kept. Attributes and ACLs, which only some files have, are checked here with one
+/// part of each disk, and later with each file.
+pub(in crate::ops) fn what_is_kept(
     local: &LocalDisks,
     plan: &CreatePlan,
     copied: &BTreeSet<String>,
     incoming: &Dir,
     ids: IdsMode,
-) -> Result<(Keeping, bool), OpError> {
-    let (mut keeping, mut clones) = (Keeping::ALL, false);
+) -> Result<KeptMetadata, OpError> {
+    let mut kept = KeptMetadata::default();
     for disk in local.iter().filter(|disk| copied.contains(&disk.disk.name)) {
-        let sample = parts(plan).filter(|part| part.disk == disk.disk.name).find_map(|part| {
+        let of_part = parts(plan).filter(|part| part.disk == disk.disk.name).find_map(|part| {
             let dir = local.open_live(&part.path()).ok().flatten()?;
             let stat = dir.find("checksums.txt").ok().flatten()?;
-            Some((dir, stat.ownership))
+            Some(MetadataSample::OfFiles { dir, ownership: stat.ownership })
         });
-        let ownership = match &sample {
-            Some((_, ownership)) => *ownership,
-            None => disk.dir.stat_self()?.ownership,
-        };
-        let can = fs::can_keep(incoming, (ownership.uid, ownership.gid))?;
-        if !can.hard_links {
-            return Err(OpError::NoHardLinks {
-                path: incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned(),
-            });
-        }
-        clones |= can.clones;
-        keeping.owner &= can.owner;
-        keeping.mode &= can.mode;
-        keeping.time &= can.nanoseconds;
-        if ids == IdsMode::Record {
-            keeping.xattrs &= can.user_xattrs && can.acls;
-            continue;
-        }
-        let dir = sample.as_ref().map_or(&disk.dir, |(dir, _)| dir);
-        let cannot = |what: String| Err(OpError::CannotKeep { path: dir.path().to_owned(), what });
-        if !can.owner {
-            return cannot(format!("owner and group {}:{}", ownership.uid, ownership.gid));
-        }
-        if !can.mode {
-            return cannot("permissions".to_owned());
-        }
-        if !can.nanoseconds {
-            return cannot("modification times to the nanosecond".to_owned());
-        }
-        if let Some((dir, _)) = &sample {
-            for entry in dir.entries_if_there()?.iter().filter(|entry| entry.kind == Kind::File) {
-                let Ok(xattrs) = dir.xattrs_of(&entry.name) else { continue };
-                let is_unkept = |name: &str| {
-                    (!can.acls && name.starts_with("system.posix_acl"))
-                        || (!can.user_xattrs && name.starts_with("user."))
-                };
-                if let Some((name, _)) = xattrs.iter().find(|(name, _)| is_unkept(name)) {
-                    return cannot(format!("attribute {name}"));
-                }
-            }
-        }
+        kept.ask(incoming, ids, &of_part.unwrap_or_else(|| MetadataSample::OfDirectory { dir: disk.dir.clone() }))?;
     }
-    Ok((keeping, clones))
+    Ok(kept)
 }
 
-/// There is room for what will be copied, as far as that is known before: parts for which there is nothing to link from.
-pub(super) fn room_for_copies(
+/// Parts on these disks that `counts` accepts.
+fn copied_parts<'a>(
+    plan: &'a CreatePlan,
+    copied: &'a BTreeSet<String>,
+    counts: impl Fn(&Table, &CatalogPart) -> bool + 'a,
+) -> impl Iterator<Item = (&'a Table, &'a CatalogPart)> {
+    let parts = plan.freeze.iter().flat_map(|freeze| freeze.parts().map(|part| (&freeze.table, part)));
+    parts.filter(|(_, part)| copied.contains(part.disk.as_str())).filter(move |(table, part)| counts(table, part))
+}
+
+/// Whether a part cannot be linked: no earlier snapshot has it, and no interrupted run copied it.
+fn is_new(sources: &Sources, leftovers: &[InterruptedCopy], table: &Table, part: &CatalogPart) -> bool {
+    let owner = (table.name(), table.key.uuid.as_ref());
+    !leftovers.iter().any(|leftover| leftover.has(table.name(), &part.name))
+        && sources.of_part(owner, &part.name, part.fingerprint).is_empty()
+}
+
+/// Bytes to be copied, estimated beforehand: some single files may turn out to be in the repository. This total scales
+/// the progress of placing while files are copied, because one part may be most of it.
+pub(super) fn copied_bytes(
+    plan: &CreatePlan,
+    copied: &BTreeSet<String>,
+    sources: Option<&Sources>,
+    leftovers: &[InterruptedCopy],
+) -> u64 {
+    let Some(sources) = sources else { return 0 };
+    let parts = copied_parts(plan, copied, |table, part| is_new(sources, leftovers, table, part));
+    // The server's figures, which may have any value.
+    parts.fold(0, |sum, (_, part)| sum.saturating_add(part.bytes))
+}
+
+/// Checks that the copies fit, judged by the parts that are known to have nothing to link from.
+pub(in crate::ops) fn room_for_copies(
     repository: &Repository,
     plan: &CreatePlan,
     copied: &BTreeSet<String>,
-    (sources, is_left): (&Sources, impl Fn(&TableName, &Part) -> bool),
+    (sources, leftovers): (&Sources, &[InterruptedCopy]),
     min_free_bytes: u64,
 ) -> Result<(), OpError> {
     let free_bytes = fs::space(repository.dir())?.free_bytes;
-    let wanted = |counts: &dyn Fn(&Table, &Part) -> bool| -> Option<Copies> {
-        let parts = plan.freeze.iter().flat_map(|freeze| freeze.parts().map(|part| (&freeze.table, part)));
-        let parts: Vec<(&Table, &Part)> = parts
-            .filter(|(_, part)| copied.contains(part.disk.as_str()))
-            .filter(|(table, part)| counts(table, part))
-            .collect();
+    let wanted = |counts: &dyn Fn(&Table, &CatalogPart) -> bool| -> Option<Copies> {
+        let parts: Vec<(&Table, &CatalogPart)> = copied_parts(plan, copied, counts).collect();
         let (table, largest) = parts.iter().max_by_key(|(_, part)| part.bytes)?;
         Some(Copies {
             parts: parts.len() as u64,
-            // Figures of a server's, which may be any.
+            // The server's figures, which may have any value.
             bytes: parts.iter().fold(0, |sum, (_, part)| sum.saturating_add(part.bytes)),
             largest: (table.name().clone(), largest.name.clone()),
             largest_bytes: largest.bytes,
@@ -174,11 +168,7 @@ pub(super) fn room_for_copies(
     if fits(&wanted(&|_, _| true)) {
         return Ok(());
     }
-    let is_new = |table: &Table, part: &Part| {
-        let owner = (table.name(), table.key.uuid.as_ref());
-        !is_left(table.name(), part) && sources.of_part(owner, &part.name, part.fingerprint).is_empty()
-    };
-    let needed = wanted(&is_new);
+    let needed = wanted(&|table, part| is_new(sources, leftovers, table, part));
     if fits(&needed) {
         return Ok(());
     }

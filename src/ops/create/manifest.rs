@@ -6,49 +6,54 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{
-    DumpKind, DumpTotals, Links, Part, PartName, PartitionId, Placed, SnapshotId, Table, TableName, Totals, Warning,
+    CatalogPart, DumpKind, DumpTotals, Links, Moment, OffMoment, PartName, PartitionId, PlacedTotals, SnapshotId,
+    SnapshotTotals, Table, TableName, Warning,
 };
-use crate::plan::{CreatePlan, TableDump, TablePattern};
+use crate::ops::written::Allocated;
+use crate::plan::{CreatePlan, OffMomentReason, ParsedDefinition, TableDump, TablePattern};
 use crate::repo::{
-    BoundServer, FORMAT, HeldPart, Incoming, Index, Instance, Manifest, Origin, PartDigest, PartRecord, ServerEntry,
-    Settings, TableEntry, TableState,
+    BoundServer, CreateSettings, FORMAT, Incoming, Index, InstanceOrigin, Manifest, PartDigest, PartInstance,
+    PartRecord, ReplicaEntry, RetainedPart, ServerEntry, TableEntry, TableState,
 };
-use crate::server::Identity;
+use crate::server::ServerIdentity;
 
-use super::definitions::Written;
+use super::definitions::WrittenDefinitions;
 use super::dumps::DumpOutcome;
 use super::previous::Previous;
+use super::replication::Replication;
 use super::request::Request;
-use super::taken::TakenPart;
-use super::tree::{TakenTable, Tree};
-use super::written::Allocated;
+use super::snapshot_part::SnapshotPart;
+use super::tree::{TakenTable, TriedTables};
 
-/// Everything that the manifest speaks of.
-pub(super) struct Parts<'a> {
-    pub(super) identity: Identity,
+/// Everything that goes into the manifest.
+pub(super) struct ManifestInputs<'a> {
+    pub(super) identity: ServerIdentity,
     pub(super) bound: BoundServer,
+    pub(super) replication: Replication,
     pub(super) plan: &'a CreatePlan,
-    pub(super) tree: Tree,
-    /// What became of the tables that were to be dumped.
+    pub(super) tree: TriedTables,
+    /// The moment of the tables, if they share one.
+    pub(super) moment: Option<Moment>,
+    /// The outcomes of the tables that were to be dumped.
     pub(super) dumps: BTreeMap<TableName, DumpOutcome>,
     pub(super) previous: Option<&'a Previous>,
-    /// The snapshot by which the index knows unchanged parts.
+    /// The snapshot by which the index recognizes unchanged parts.
     pub(super) source: Option<SnapshotId>,
-    pub(super) metadata: Written,
+    pub(super) metadata: WrittenDefinitions,
     pub(super) warnings: &'a [Warning],
 }
 
-/// What is to be written of a snapshot.
-pub(super) struct Described {
+/// The manifest, part records and index notes of a snapshot.
+pub(super) struct DescribedSnapshot {
     pub(super) manifest: Manifest,
-    /// In the order of database, table and part.
+    /// The part records, ordered by database, table and part.
     pub(super) records: Vec<PartRecord>,
-    /// Of each of them.
-    pub(super) notes: Vec<Note>,
+    /// One note for each record.
+    pub(super) notes: Vec<PartIndexNote>,
 }
 
-/// What the index wants to know of a part beside its record.
-pub(super) struct Note {
+/// What the index stores about a part besides its record.
+pub(super) struct PartIndexNote {
     links: Links,
     directories: u64,
     directory_bytes: u64,
@@ -56,8 +61,8 @@ pub(super) struct Note {
     is_whole: bool,
 }
 
-impl Note {
-    /// Adds the links of the part. An unchanged one's are those that the index has.
+impl PartIndexNote {
+    /// Adds the links of the part. The index already has the links of an unchanged part.
     fn keep(&mut self, links: Links) {
         if !self.is_unchanged {
             self.links = links;
@@ -65,26 +70,27 @@ impl Note {
     }
 }
 
-impl Parts<'_> {
+impl ManifestInputs<'_> {
     pub(super) fn manifest(
         mut self,
         index: &Index,
         incoming: &Incoming<'_>,
         request: &Request,
         sealed: DateTime<Utc>,
-    ) -> Described {
+    ) -> DescribedSnapshot {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
-        let mut totals = Totals { tables: self.tree.taken.len() as u64, ..Totals::default() };
-        let mut placed = Placed::default();
-        let mut allocated = Allocated::beside(self.previous.map(|previous| &previous.inodes));
+        let mut totals = SnapshotTotals { tables: self.tree.taken.len() as u64, ..SnapshotTotals::default() };
+        let mut placed = PlacedTotals::default();
+        let mut allocated = Allocated::since(self.previous.map(|previous| &previous.inodes));
         let count = self.tree.taken.values().map(|taken| taken.attempt.parts.len()).sum();
-        let mut described: (Vec<PartRecord>, Vec<Note>) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut described: (Vec<PartRecord>, Vec<PartIndexNote>) =
+            (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut tables = Vec::new();
-        // Each part's own account goes when it is written down: of a large server, both do not fit.
+        // Each part's own data is dropped as soon as it is recorded: on a large server both do not fit in memory.
         for mut taken in std::mem::take(&mut self.tree.taken).into_values() {
             let mut parts = std::mem::take(&mut taken.attempt.parts);
             parts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            let listed: HashMap<&PartName, &Part> = (taken.attempt.freeze.table.parts.iter())
+            let listed: HashMap<&PartName, &CatalogPart> = (taken.attempt.freeze.table.parts.iter())
                 .chain(taken.after.parts.iter())
                 .map(|part| (&part.name, part))
                 .collect();
@@ -101,7 +107,7 @@ impl Parts<'_> {
                 entry.patch_parts += u64::from(part.name.is_patch());
                 entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
                 entry.unverifiable = entry.unverifiable.or_else(|| part.inspected.unverifiable.clone());
-                // A patch part's rows are changes of rows that other parts have.
+                // The rows of a patch part are changes to rows of other parts.
                 let known = listed.get(&part.name).filter(|_| !part.name.is_patch());
                 entry.rows = entry.rows.saturating_add(known.map_or(0, |part| part.rows));
             }
@@ -109,12 +115,12 @@ impl Parts<'_> {
             totals.files += entry.files;
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
-            let describe = |part: TakenPart| {
+            let describe = |part: SnapshotPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
                 (record(&taken.after, &part, known, digest), note(&part, self.source))
             };
-            // Piece by piece, the first names from the end of the list: so the list gets shorter meanwhile.
+            // Chunk by chunk, the first names from the end of the list, so that the list shrinks meanwhile.
             parts.reverse();
             while !parts.is_empty() {
                 let mut some = parts.split_off(parts.len().saturating_sub(PARTS_OF_A_PIECE));
@@ -155,8 +161,12 @@ impl Parts<'_> {
                 data_path: self.bound.data_path,
                 host_name: self.identity.host_name,
                 timezone: self.identity.timezone,
+                macros: self.replication.macros,
             },
             settings: settings(request),
+            imported: None,
+            moment: self.moment,
+            copied: None,
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
@@ -169,7 +179,7 @@ impl Parts<'_> {
             parts_blake3: String::new(),
         };
         let (records, notes) = described;
-        Described { manifest, records, notes }
+        DescribedSnapshot { manifest, records, notes }
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {
@@ -178,12 +188,14 @@ impl Parts<'_> {
             freezes: taken.freezes,
             detached_parts: taken.attempt.detached_parts,
             mutations: taken.mutations.clone(),
+            keeper_mutations: taken.in_keeper.clone(),
             remote_parts: remote.map_or(0, |remote| remote.parts),
+            off_moment: taken.off_moment.as_ref().map(OffMoment::from),
             ..self.entry(&taken.after, TableState::Taken, remote.map(ToString::to_string))
         }
     }
 
-    /// Adds the tables without parts, and says what there is of them.
+    /// Adds the tables without parts, and returns their totals.
     fn add_dumps(&self, tables: &mut Vec<TableEntry>) -> DumpTotals {
         let mut dumped = DumpTotals::default();
         for TableDump { table, .. } in &self.plan.dumps {
@@ -207,6 +219,7 @@ impl Parts<'_> {
                 TableEntry {
                     rows: dump.rows.unwrap_or(0),
                     dump: Some(dump.clone()),
+                    off_moment: self.moment.map(|_| OffMoment::from(&OffMomentReason::Dumped)),
                     ..self.entry(table, TableState::DataLeft, Some(reason))
                 }
             }
@@ -215,73 +228,86 @@ impl Parts<'_> {
         }
     }
 
+    /// Where Keeper has a replicated table, according to its definition and to the server.
+    fn replica(&self, table: &Table) -> Option<ReplicaEntry> {
+        if !table.engine.starts_with("Replicated") {
+            return None;
+        }
+        let definition = ParsedDefinition::parse(&table.definition).ok();
+        let arguments = definition.and_then(|definition| definition.replica());
+        let (path, name) = arguments.map(|arguments| (arguments.path, arguments.replica)).unzip();
+        let found = self.replication.replicas.get(table.name());
+        // A table in a database of the engine Replicated may take its shard from there.
+        let names_shard = path.as_ref().is_some_and(|path| path.contains("{shard}"));
+        let shard = self.replication.macros.get("shard").filter(|_| names_shard);
+        Some(ReplicaEntry {
+            path,
+            name,
+            zookeeper_path: found.map(|replica| replica.keeper_path.clone()),
+            replica_name: found.map(|replica| replica.name.clone()),
+            shard: shard.cloned(),
+        })
+    }
+
     fn entry(&self, table: &Table, state: TableState, reason: Option<String>) -> TableEntry {
         let definition = self.metadata.tables.get(table.name());
+        let detached =
+            [&self.plan.detached, &self.tree.detached].iter().find_map(|detached| detached.get(table.name()));
         TableEntry {
-            database: table.name().database.clone(),
-            table: table.name().table.clone(),
             uuid: table.key.uuid.clone(),
-            engine: table.engine.clone(),
-            state,
             reason,
             definition: definition.map(|(path, _)| path.clone()),
             definition_is_file: definition.is_some_and(|(_, is_file)| *is_file),
             storage_policy: table.storage_policy.clone(),
-            parts: 0,
-            files: 0,
-            rows: 0,
-            apparent_bytes: 0,
-            freezes: 0,
-            patch_parts: 0,
-            detached_parts: 0,
-            remote_parts: 0,
-            is_detached: self.plan.detached.contains(table.name()) || self.tree.detached.contains(table.name()),
-            unverifiable_parts: 0,
-            unverifiable: None,
-            mutations: Vec::new(),
-            dump: None,
+            is_detached: detached.is_some(),
+            detachment: detached.copied().flatten(),
+            replica: self.replica(table),
+            ..TableEntry::without_parts(table.name(), &table.engine, state)
         }
     }
 }
 
-/// So many parts have their own account beside what was written down of them.
+/// The number of parts whose own data and record are in memory at the same time.
 const PARTS_OF_A_PIECE: usize = 16_384;
 
-/// Whether all these parts are whole.
-pub(super) fn are_whole(notes: &[Note]) -> bool {
+/// Whether all these parts are intact.
+pub(super) fn are_whole(notes: &[PartIndexNote]) -> bool {
     notes.iter().all(|note| note.is_whole)
 }
 
 /// The parts for the index, each with the allocated bytes of its directories.
-pub(super) fn held<'a>(records: &'a [PartRecord], notes: &'a [Note]) -> impl Iterator<Item = (HeldPart, u64)> + 'a {
+pub(super) fn held<'a>(
+    records: &'a [PartRecord],
+    notes: &'a [PartIndexNote],
+) -> impl Iterator<Item = (RetainedPart, u64)> + 'a {
     records.iter().zip(notes).map(|(record, note)| (hold(record, note), note.directory_bytes))
 }
 
-/// The part as the index keeps it. Who else links its files, and what the youngest take once they are written, is not
-/// settled yet: they are asked again.
-fn hold(record: &PartRecord, note: &Note) -> HeldPart {
-    let origin = Origin::of(record, note.directories);
+/// The part as the index keeps it. Which other links its files have, and the space of the youngest files, which are
+/// still being written, are not final yet: they are read again later.
+fn hold(record: &PartRecord, note: &PartIndexNote) -> RetainedPart {
+    let origin = InstanceOrigin::of(record, note.directories);
     if note.is_unchanged {
-        HeldPart::Unchanged(origin)
+        RetainedPart::Unchanged(origin)
     } else {
-        HeldPart::Seen(Instance::new(&origin, note.links.clone()))
+        RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()))
     }
 }
 
-/// What is noted of a part, its links aside.
-fn note(part: &TakenPart, source: Option<SnapshotId>) -> Note {
+/// The note about a part, without its links.
+fn note(part: &SnapshotPart, source: Option<SnapshotId>) -> PartIndexNote {
     let inspected = &part.inspected;
-    Note {
+    PartIndexNote {
         links: Links::default(),
         directories: inspected.directories,
         directory_bytes: inspected.directory_bytes,
-        // One that another snapshot has is looked for by its inodes.
+        // A part that another snapshot has is looked up by its inodes.
         is_unchanged: part.is_unchanged && part.from == source,
         is_whole: inspected.problems.is_empty(),
     }
 }
 
-fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<&PartDigest>) -> PartRecord {
+fn record(table: &Table, part: &SnapshotPart, known: Option<&CatalogPart>, digest: Option<&PartDigest>) -> PartRecord {
     let inspected = &part.inspected;
     PartRecord {
         database: table.name().database.as_str().into(),
@@ -309,15 +335,15 @@ fn record(table: &Table, part: &TakenPart, known: Option<&Part>, digest: Option<
     }
 }
 
-/// The partition that a part's name begins with, for parts that lived so shortly that no list has them.
+/// The partition at the start of a part's name, for parts that lived so briefly that no list has them.
 fn partition_of(name: &PartName) -> PartitionId {
     name.partition().unwrap_or_else(|| PartitionId(name.as_str().split('_').next().unwrap_or_default().into()))
 }
 
-fn settings(request: &Request) -> Settings {
+fn settings(request: &Request) -> CreateSettings {
     let texts = |patterns: &[TablePattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
     let selection = &request.selection;
-    Settings {
+    CreateSettings {
         freeze: request.freeze.name().to_owned(),
         place: request.place.name().to_owned(),
         ids: request.ids.name().to_owned(),

@@ -1,40 +1,41 @@
-//! The main job: discover, decide, freeze, place, seal, index, release.
+//! The `create` job: discover, decide, freeze, place, seal, index, release.
 
 mod attempt;
-mod bring;
-mod copying;
+mod background_sync;
+mod copy_or_link;
 mod definitions;
 pub(in crate::ops) mod digest;
 mod dumps;
-mod early;
 mod freezer;
-mod guards;
-mod landing;
+pub(in crate::ops) mod guards;
 mod manifest;
+mod moment;
+mod part_means;
 mod previous;
+mod replication;
 mod request;
 mod round;
 mod rounds;
 mod run;
 mod server_state;
 mod shadow;
+mod snapshot_part;
 mod survey;
 mod table;
-mod taken;
-mod taker;
+mod table_dir;
+mod table_freezer;
 mod tree;
 mod unchanged;
 mod unlisted;
-mod written;
 
 use chrono::{DateTime, Utc};
 
 use crate::exec;
-use crate::model::{SnapshotId, Table, Warning, WarningKind};
+use crate::model::{Moment, SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::plan::{CreatePlan, SeriesKey};
 use crate::repo::{BoundServer, Index, Repository};
-use crate::server::{Identity, Server};
+use crate::server::{Server, ServerIdentity};
 
 use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
@@ -43,31 +44,50 @@ use super::read::journal_gap;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::unlisted::add_unlisted;
-use super::waiting::patiently;
+use super::waiting::notify_slow_list;
 
+pub use super::copy_rules::IdsMode;
+use moment::{ListedTables, list_tables};
 use previous::Previous;
-pub use request::{Clock, FreezeMode, IdsMode, Report, Request, RequestedPin};
-use run::{Run, Sealed, Source};
-use survey::{Survey, plan, survey};
+use replication::{replication, synchronize};
+pub use request::{Clock, FreezeMode, MAX_REPLICA_DELAY, Replicas, Report, Request, RequestedPin, TableTime};
+use run::{CreateInputs, CreateRun, Sealed};
+use survey::{ServerSurvey, plan, survey};
 use unchanged::compare_all;
 
-/// What a `create` would do, with nothing touched.
+/// The plan of a `create`, with nothing changed.
 #[derive(Clone, Debug)]
-pub struct DryRun {
+#[non_exhaustive]
+pub struct CreateDryRun {
     /// The plan.
     pub plan: CreatePlan,
     /// The server that it is for.
-    pub server: Identity,
+    pub server: ServerIdentity,
+    /// The moment of its tables, if they share one.
+    pub moment: Option<Moment>,
 }
 
-/// What must hold before anything is changed, for a dry run too; then what the server does not list is added to the survey.
-/// The answer is the server as the repository knows it, its disks as this host sees them, and warnings.
+/// The results of the checks that precede any change.
+struct Preflight {
+    /// The server as the repository knows it.
+    bound: BoundServer,
+    /// Its disks as this host sees them.
+    local: LocalDisks,
+    /// The tables at their moment, if they share one.
+    listed: Option<ListedTables>,
+    /// What a person should know.
+    warning: Option<Warning>,
+}
+
+/// Makes the checks that precede any change, for a dry run too. Then lists the tables again if they are to share one
+/// moment, and adds the tables that the server does not list to the survey.
 fn check(
     repository: &Repository,
     server: &Server,
-    survey: &mut Survey,
+    survey: &mut ServerSurvey,
     request: &Request,
-) -> Result<(BoundServer, LocalDisks, Option<Warning>), OpError> {
+    now: Clock<'_>,
+) -> Result<Preflight, OpError> {
     let bound = bound_server(&survey.identity, &survey.disks);
     same_server(repository, &bound, request.allow_other_server)?;
     guards::repository_is_outside(repository, &survey.disks, &request.paths)?;
@@ -77,16 +97,25 @@ fn check(
     let tables = survey.catalog.tables.iter().filter(is_frozen);
     let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;
     guards::shadows_are_directories(&local)?;
+    let listed = match request.time {
+        TableTime::Each => None,
+        TableTime::OneMoment => Some(list_tables(server, &local, &mut survey.catalog, &request.selection, now)?),
+    };
     let warning = add_unlisted(server, &local, &survey.databases, &mut survey.catalog)?;
-    Ok((bound, local, warning))
+    Ok(Preflight { bound, local, listed, warning })
 }
 
-/// Plans a `create`, and compares the parts that are to be linked with the last snapshot, as `create` does while the
-/// server freezes. Reads the server and the repository; changes nothing.
+/// Plans a `create`. Compares the parts that are to be linked with the last snapshot, as `create` does while the server
+/// freezes. Reads the server and the repository; changes nothing.
 ///
 /// # Errors
 /// As [`create`], for whatever can be known before anything is changed.
-pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> Result<DryRun, OpError> {
+pub fn dry_run(
+    repository: &Repository,
+    server: &Server,
+    request: &Request,
+    now: Clock<'_>,
+) -> Result<CreateDryRun, OpError> {
     let mut survey = survey(server, &request.selection)?;
     let mut unread = Vec::new();
     let pool = exec::pool(request.jobs)?;
@@ -95,7 +124,8 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
         FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &series, &mut unread))?,
         FreezeMode::All => None,
     };
-    let (_, local, warning) = check(repository, server, &mut survey, request)?;
+    unread.extend(replication(server, request)?.warnings);
+    let Preflight { local, listed, warning, .. } = check(repository, server, &mut survey, request, now)?;
     unread.extend(warning);
     let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
     if let Some(previous) = &previous {
@@ -103,14 +133,14 @@ pub fn dry_run(repository: &Repository, server: &Server, request: &Request) -> R
     }
     plan.foresee();
     plan.warnings.extend(unread);
-    Ok(DryRun { plan, server: survey.identity })
+    Ok(CreateDryRun { plan, server: survey.identity, moment: listed.map(|listed| listed.moment) })
 }
 
 /// Makes a snapshot.
 ///
 /// # Errors
-/// If no snapshot could be made: then none stands, our shadows are gone or noted for the next run, and the live data
-/// is as it was. Tables that could not be taken are warnings in the report, unless they are all there was.
+/// If no snapshot could be made. Then none is added, our shadows are gone or noted for the next run, and the live data
+/// is unchanged. Tables that could not be taken are warnings in the report, unless no table could be taken.
 pub fn create(
     repository: &Repository,
     server: &Server,
@@ -124,28 +154,36 @@ pub fn create(
     let pool = &exec::pool(request.jobs)?;
     let (recovery, kept) =
         stages.run(Stage::Recover, || pool.install(|| recover_and_keep(locked, Some(server), monitor)))?;
-    let run = Run { repository, locked, server, request, now, monitor, stages, pool, kept: &kept };
+    let run = CreateRun { repository, locked, server, request, now, monitor, stages, pool, kept: &kept };
 
-    // The last snapshot is read while the server makes its list of parts: neither needs the other.
+    // The last snapshot is read while the server lists its parts: neither needs the other.
     let with_parts = request.freeze == FreezeMode::Changed;
     let mut unread = Vec::new();
     let series = SeriesKey::from(&request.selection);
-    let (survey, previous) = std::thread::scope(|scope| {
+    let query_id = format!("{}{}", repository.id().freeze_prefix(), now().format("%Y%m%d%H%M%S%6f"));
+    let ((survey, replication), previous) = std::thread::scope(|scope| {
         let read = || -> Result<_, OpError> {
             let index = Index::open(repository)?;
             let previous = pool.install(|| Previous::read(repository, &index, &series, with_parts, &mut unread));
             Ok((index, previous))
         };
         let previous = scope.spawn(|| stages.run(Stage::Previous, read));
+        let replication = synchronize(server, request, &query_id, stages);
         let survey = stages.run(Stage::Discover, || {
-            patiently(server, request.patience, monitor, || survey(server, &request.selection))
+            notify_slow_list(server, request.patience, monitor, || survey(server, &request.selection))
         });
-        (survey, previous.join().expect("reading a snapshot does not panic"))
+        ((survey, replication), previous.join().expect("reading a snapshot does not panic"))
     });
-    let (mut survey, (index, previous)) = (survey?, previous?);
-    let (bound, local, warning) = check(repository, server, &mut survey, request)?;
+    let (mut survey, replication, (index, previous)) = (survey?, replication?, previous?);
+    let Preflight { bound, local, listed, warning } = {
+        let _inside = stages.enter(Stage::Discover);
+        check(repository, server, &mut survey, request, now)?
+    };
     unread.extend(warning);
-    let plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    if listed.is_some() {
+        plan.want_listed();
+    }
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);
@@ -154,20 +192,24 @@ pub fn create(
         locked.bind(bound.clone())?;
     }
     warnings.extend(unread);
+    warnings.extend(replication.warnings.iter().cloned());
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
-    let source = Source { survey, plan, bound, local, index, previous, warnings };
+    let source = CreateInputs { survey, replication, plan, bound, local, listed, index, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
         Ok(sealed) => sealed,
         Err(error) => return Err(run.undo(error, &incoming)),
     };
-    run.settle(&mut sealed, &incoming);
+    run.finish_commit(&mut sealed, &incoming);
     let Sealed { manifest, counts, warnings, .. } = sealed;
     let mut seconds = stages.seconds();
+    let off_moment_tables = manifest.off_moment_tables();
     seconds.insert("total", begun.elapsed().as_secs_f64());
     Ok(Report {
         id: incoming.id(),
         time: manifest.time,
         label: manifest.label,
+        moment: manifest.moment,
+        off_moment_tables,
         totals: manifest.totals,
         placed: manifest.placed,
         dumped: manifest.dumped,

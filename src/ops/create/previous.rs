@@ -1,32 +1,32 @@
-//! The earlier snapshots, as far as the next one is made from them.
+//! The earlier snapshots that the next one is made from.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
-use rayon::prelude::*;
-
-use crate::fs::{Dir, Entry, FsError, Kind};
+use crate::fs::{Dir, FsError};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
 use crate::ops::error::OpError;
+use crate::ops::inodes::inodes_of;
 use crate::plan::{LinkCandidate, SeriesKey, link_order};
 use crate::repo::{self, Index, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts};
+use chrono::{DateTime, Utc};
 
-/// The snapshot that the next one is compared with, and those that its parts are linked from.
+/// The snapshot that the next one is compared with, and the snapshots that its parts are linked from.
 #[derive(Debug)]
 pub(super) struct Previous {
     /// The newest snapshot of the series, or of the main one.
     pub(super) id: SnapshotId,
     pub(super) inodes: InodeSet,
-    /// What parts can be linked from, of each table in the first one that has it; nothing where everything is frozen.
+    /// The snapshots that parts can be linked from, each with the tables that no newer one has. Empty if everything is
+    /// frozen.
     earlier: Vec<Earlier>,
 }
 
-/// The parts of a table, by name. In one piece: there can be hundreds of thousands, and they go together.
+/// The parts of a table, by name, in one allocation: there can be hundreds of thousands, and they are freed together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TableParts(Vec<PartRecord>);
+pub(super) struct PreviousParts(Vec<PartRecord>);
 
-impl TableParts {
+impl PreviousParts {
     pub(super) fn iter(&self) -> impl Iterator<Item = &PartRecord> {
         self.0.iter()
     }
@@ -44,7 +44,7 @@ struct Earlier {
     /// When it was begun.
     time: DateTime<Utc>,
     data: Dir,
-    parts: HashMap<TableName, TableParts>,
+    parts: HashMap<TableName, PreviousParts>,
     names: HashMap<TableUuid, TableName>,
 }
 
@@ -56,12 +56,12 @@ pub(super) struct EarlierTable<'a> {
     /// When that was begun.
     pub(super) time: DateTime<Utc>,
     pub(super) dir: Dir,
-    pub(super) parts: &'a TableParts,
+    pub(super) parts: &'a PreviousParts,
 }
 
 impl Previous {
-    /// Reads the snapshot that one of `series` is compared with, and, `with_parts`, those that parts are linked from. One
-    /// that cannot be read is a warning, and no reason to have none of tonight: its tables are frozen.
+    /// Reads the snapshot that one of `series` is compared with, and, if `with_parts`, those that parts are linked
+    /// from. A snapshot that cannot be read is a warning and does not prevent a new one: its tables are frozen.
     pub(super) fn read(
         repository: &Repository,
         index: &Index,
@@ -84,7 +84,7 @@ impl Previous {
         Some(previous)
     }
 
-    /// The same without the index, and with nothing but the parts: for a comparison that changes no file.
+    /// Reads the same without the index, and only the parts: for a comparison that changes no file.
     pub(super) fn read_parts(
         repository: &Repository,
         series: &SeriesKey,
@@ -96,22 +96,17 @@ impl Previous {
         Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier }))
     }
 
-    /// The snapshot with the inodes of its parts; nothing if it has gone.
+    /// The snapshot with the inodes of its parts, or `None` if it has gone.
     fn look(repository: &Repository, index: &Index, newest: &Summary) -> Result<Option<Self>, RepoError> {
         let snapshot = match repository.snapshot_dir(newest.id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
-        let data = snapshot.find_beneath(Path::new(repo::DATA))?;
-        let inodes = match (index.inodes(repository, newest.id), &data) {
-            (Some(inodes), _) => inodes,
-            (None, Some(data)) => inodes_below(data)?,
-            (None, None) => InodeSet::default(),
-        };
+        let inodes = inodes_of(repository, index, newest.id, &snapshot)?;
         Ok(Some(Self { id: newest.id, inodes, earlier: Vec::new() }))
     }
 
-    /// Without its parts, once nothing is linked from it any more: they take much memory.
+    /// Drops the parts once nothing is linked from them any more: they take much memory.
     pub(super) fn without_parts(self) -> Self {
         Self { earlier: Vec::new(), ..self }
     }
@@ -122,13 +117,13 @@ impl Previous {
         self.earlier.iter().max_by_key(parts).map(|earlier| earlier.id)
     }
 
-    /// Whether it has a part of this name of a table, which can be linked.
+    /// Whether it has a part of this name of a table that can be linked.
     pub(super) fn knows(&self, table: &Table, part: &PartName) -> bool {
         let parts = self.earlier.iter().find_map(|earlier| earlier.parts.get(earlier.name_of(table)?));
         parts.is_some_and(|parts| parts.get(part).is_some())
     }
 
-    /// The table as the newest snapshot has it that has it at all.
+    /// The table in the newest snapshot that has it.
     pub(super) fn table(&self, table: &Table) -> Result<Option<EarlierTable<'_>>, FsError> {
         let of = |earlier: &Earlier| Some(earlier.name_of(table)?.clone());
         let found = self.earlier.iter().find_map(|earlier| {
@@ -149,7 +144,7 @@ fn compared<'a>(summaries: &'a [Summary], of: &SeriesOf, series: &SeriesKey) -> 
     [own, main].into_iter().flatten().max_by_key(|summary| (summary.sequence, summary.id))
 }
 
-/// The snapshots that parts of a new one of `series` are linked from, as [`link_order`] has it.
+/// The snapshots that parts of a new one of `series` are linked from, in the order of [`link_order`].
 fn read_earlier(
     repository: &Repository,
     summaries: &[Summary],
@@ -170,14 +165,14 @@ fn read_earlier(
     all
 }
 
-type DamagedParts = BTreeSet<(TableName, PartName)>;
+type NotedDamage = BTreeSet<(TableName, PartName)>;
 
-/// The parts of the snapshot that verifications have found damaged.
-fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> DamagedParts {
+/// The parts of the snapshot that verifications found damaged.
+fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> NotedDamage {
     repository.damaged_parts(id).unwrap_or_else(|error| {
         let message = format!("what verifications have found damaged is not known: {}", crate::monitor::chain(&error));
         warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
-        DamagedParts::new()
+        NotedDamage::new()
     })
 }
 
@@ -191,7 +186,8 @@ fn unread(id: SnapshotId, error: &dyn std::error::Error) -> Warning {
 }
 
 impl Earlier {
-    /// The parts of a snapshot, but for tables that newer ones have; nothing if it has no others or has gone.
+    /// The parts of a snapshot, without tables that newer ones have. `None` if no parts are left or the snapshot has
+    /// gone.
     fn read(
         repository: &Repository,
         summary: &Summary,
@@ -225,7 +221,7 @@ impl Earlier {
         Ok(Some(Self::new(summary, data, records, &noted(repository, id, warnings))))
     }
 
-    /// The name that a table has in the snapshot: in Atomic databases that of the table of the same UUID.
+    /// The name that a table has in the snapshot; in Atomic databases, the name of the table with the same UUID.
     fn name_of<'a>(&'a self, table: &'a Table) -> Option<&'a TableName> {
         match &table.key.uuid {
             Some(uuid) => self.names.get(uuid),
@@ -233,7 +229,7 @@ impl Earlier {
         }
     }
 
-    /// Whether a table is in it, by its UUID or, where it has none, by its name.
+    /// Whether it has a table, by its UUID or, if it has none, by its name.
     fn has(&self, uuid: Option<&TableUuid>, name: &TableName) -> bool {
         match uuid {
             Some(uuid) => self.names.contains_key(uuid),
@@ -241,16 +237,16 @@ impl Earlier {
         }
     }
 
-    fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &DamagedParts) -> Self {
+    fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &NotedDamage) -> Self {
         let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
         let mut counts: HashMap<TableName, usize> = HashMap::new();
         for record in &records {
             *counts.entry(name_of(record)).or_default() += 1;
         }
-        let of_table = |(name, count)| (name, TableParts(Vec::with_capacity(count)));
-        let mut parts: HashMap<TableName, TableParts> = counts.into_iter().map(of_table).collect();
+        let of_table = |(name, count)| (name, PreviousParts(Vec::with_capacity(count)));
+        let mut parts: HashMap<TableName, PreviousParts> = counts.into_iter().map(of_table).collect();
         let mut names = HashMap::new();
-        // A part that was damaged then, or that a verification has found damaged since, is never a source.
+        // A part damaged when it was taken, or found damaged by a verification since, is never a source.
         for record in records.into_iter().filter(|record| record.damage.is_empty()) {
             let key = (name_of(&record), record.part.clone());
             if damaged.contains(&key) {
@@ -267,26 +263,4 @@ impl Earlier {
         }
         Self { id: summary.id, time: summary.time, data, parts, names }
     }
-}
-
-/// Reads the inode numbers of a snapshot off its directories, without touching a file of it.
-fn inodes_below(data: &Dir) -> Result<InodeSet, FsError> {
-    Ok(files_below(data, DEPTH)?.into_iter().collect())
-}
-
-/// Databases, tables, parts, projections, and what a newer server may nest in them. What stands deeper nobody made.
-const DEPTH: usize = 8;
-
-fn files_below(dir: &Dir, depth: usize) -> Result<Vec<u64>, FsError> {
-    let (directories, files): (Vec<_>, Vec<_>) =
-        dir.entries_with_kind()?.into_iter().partition(|entry| entry.kind == Kind::Directory);
-    let deeper = depth.checked_sub(1).map(|depth| (depth, directories));
-    let below = |(depth, directories): (usize, Vec<Entry>)| {
-        let below = directories.par_iter().map(|entry| files_below(&dir.open_dir(&entry.name)?, depth));
-        below.collect::<Result<Vec<Vec<u64>>, FsError>>()
-    };
-    let below = deeper.map_or(Ok(Vec::new()), below)?;
-    let mut inodes: Vec<u64> = files.iter().map(|entry| entry.inode).collect();
-    inodes.extend(below.into_iter().flatten());
-    Ok(inodes)
 }

@@ -1,4 +1,4 @@
-//! One round of freezes: all its tables at once, and another look at the server when the last of them is frozen.
+//! One round of freezes: all its tables concurrently, and another look at the server when the last of them is frozen.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -7,74 +7,74 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use crate::fs::Dir;
-use crate::model::{Catalog, FreezeName, Look};
+use crate::model::{Catalog, CatalogFingerprint, FreezeName};
 use crate::ops::error::OpError;
-use crate::ops::waiting::patiently;
-use crate::plan::{Scope, TableFreeze};
+use crate::ops::waiting::notify_slow_list;
+use crate::plan::{FreezeScope, TableFreeze};
 use crate::repo::Incoming;
-use crate::server::{self, Definitions, FunctionRow};
+use crate::server::{self, FunctionRow, ServerDefinitions};
 
-use super::attempt::{Attempt, Definition, IsDefined, Target};
+use super::attempt::{DefinitionText, IsDefined, SnapshotTableDir, TableAttempt};
 use super::definitions::functions;
 use super::table::Statement;
-use super::taker::Taker;
+use super::table_freezer::TableFreezer;
 use crate::ops::disks::LocalDisk;
 
-/// What a round gave.
+/// The result of a round.
 pub(super) struct Round {
     /// Its tables.
-    pub(super) attempts: Vec<Attempt>,
-    /// The server after the last of them was frozen.
+    pub(super) attempts: Vec<TableAttempt>,
+    /// The server's catalog after the last of them was frozen.
     pub(super) after: Catalog,
-    /// Its functions then, where they belong in the snapshot.
+    /// Its functions at that time, if they belong in the snapshot.
     pub(super) functions: Vec<FunctionRow>,
 }
 
-/// The server after a round, as far as it was asked.
+/// What was read from the server after a round.
 struct SecondLook {
-    /// The definitions as the server prints them, where a file of one could not be read.
-    printed: Definitions,
+    /// The definitions as the server prints them, if a definition file could not be read.
+    printed: ServerDefinitions,
     catalog: Catalog,
     functions: Vec<FunctionRow>,
 }
 
 /// A table to be taken.
-struct Job {
+struct FreezeJob {
     freeze: TableFreeze,
-    target: Target,
+    target: SnapshotTableDir,
     query_id: String,
     frozen: Sender<IsDefined>,
 }
 
-impl Taker<'_> {
-    /// Takes tables, as many at once as `--freeze-jobs` says.
+impl TableFreezer<'_> {
+    /// Takes tables, as many concurrently as `--freeze-jobs` allows.
     ///
     /// # Errors
-    /// If one of them fails for another reason than the server's refusal, or the server cannot be asked again.
+    /// If one of them fails for a reason other than a refusal by the server, or the server cannot be asked again.
     pub(super) fn round(
         &self,
         freezes: Vec<TableFreeze>,
         data: &Dir,
         name: &FreezeName,
         incoming: &Incoming<'_>,
-        earlier: &Look,
+        earlier: &CatalogFingerprint,
     ) -> Result<Round, OpError> {
         let count = freezes.len();
         let (sender, frozen) = mpsc::channel();
         let mut queue = VecDeque::new();
         for (number, freeze) in freezes.into_iter().enumerate() {
-            let target = Target::new(data, freeze.table.name());
+            let target = SnapshotTableDir::new(data, freeze.table.name());
             let query_id = format!("{}-{}-{number}", incoming.intent().query_id_prefix, name.as_str());
-            queue.push_back(Job { freeze, target, query_id, frozen: sender.clone() });
+            queue.push_back(FreezeJob { freeze, target, query_id, frozen: sender.clone() });
         }
         drop(sender);
         let queue = Mutex::new(queue);
         let done = Mutex::new((Vec::new(), None));
-        // Takes the next table; whether that asked the server for a freeze.
+        // Takes the next table; returns whether that sent a freeze to the server.
         let take_next = || -> Option<bool> {
-            let Job { freeze, target, query_id, frozen } =
+            let FreezeJob { freeze, target, query_id, frozen } =
                 queue.lock().expect("no thread panics with the queue").pop_front()?;
-            let asks = freeze.scope != Scope::Nothing;
+            let asks = freeze.scope != FreezeScope::Nothing;
             let result = if self.server.interrupted().load(Ordering::Relaxed) {
                 Err(OpError::Interrupted)
             } else {
@@ -107,38 +107,43 @@ impl Taker<'_> {
         let SecondLook { mut printed, catalog, functions } = look?;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.definition.is_none()) {
             let text = printed.remove(attempt.freeze.table.name());
-            attempt.definition = text.map(|text| Definition { text: text.into_bytes(), is_file: false });
+            attempt.definition = text.map(|text| DefinitionText { text: text.into_bytes(), is_file: false });
         }
         Ok(Round { attempts, after: catalog, functions })
     }
 
-    /// Waits until all of `count` tables are frozen, and looks at the server again, while the parts are checked.
+    /// Waits until all `count` tables are frozen, and looks at the server again while the parts are checked.
     ///
-    /// Definitions whose files cannot be read here are asked for first: one that is the same at both looks is then the
-    /// one that was in force when its table was frozen. Where a table failed nobody will look at the answer.
-    fn look_again(&self, count: usize, frozen: Receiver<IsDefined>, earlier: &Look) -> Result<SecondLook, OpError> {
+    /// Definitions whose files cannot be read here are read first: a definition that is the same at both looks was in
+    /// force when its table was frozen. If a table failed, the answer will not be used.
+    fn look_again(
+        &self,
+        count: usize,
+        frozen: Receiver<IsDefined>,
+        earlier: &CatalogFingerprint,
+    ) -> Result<SecondLook, OpError> {
         let frozen: Vec<IsDefined> = frozen.into_iter().collect();
         if frozen.len() < count {
             return Err(OpError::Interrupted);
         }
         let names_system = self.request.selection.names_system();
         let printed = if frozen.iter().all(|IsDefined(is_defined)| *is_defined) {
-            Definitions::default()
+            ServerDefinitions::default()
         } else {
             server::definitions(self.server, names_system)?
         };
         let survey = || server::survey_again(self.server, names_system, earlier);
-        let catalog = patiently(self.server, self.request.patience, self.stages.monitor(), survey)?;
+        let catalog = notify_slow_list(self.server, self.request.patience, self.means.stages.monitor(), survey)?;
         let functions = functions(self.server, self.request)?;
         Ok(SecondLook { printed, catalog, functions })
     }
 
-    /// Whether the server has the counter of its freezes already. The freeze that makes it must be alone: another one
-    /// at that moment finds it empty, and fails.
+    /// Whether the server already has the counter of its freezes. The freeze that creates it must be alone: a
+    /// concurrent one finds it empty, and fails.
     fn has_counter(&self) -> bool {
         let counter = |own: &LocalDisk| {
             own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
         };
-        self.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
+        self.means.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
     }
 }

@@ -1,30 +1,35 @@
-//! Freezing table by table, and again what moved meanwhile.
+//! Freezes table by table, and again the tables that changed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::exec::LiveTable;
 use crate::fs::Dir;
-use crate::model::{Catalog, Look, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind};
+use crate::model::{
+    Catalog, CatalogFingerprint, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind,
+};
 use crate::ops::error::OpError;
 use crate::ops::unlisted::add_unlisted;
 use crate::plan::{
-    BrokenPart, Caveat, Evidence, ROUNDS, Refused, TableFreeze, TableSkipReason, Taken, Verdict, heir, judge,
+    BrokenPart, Caveat, CreatePlan, Evidence, FreezeRefusal, ListedEvidence, OffMomentReason, ROUNDS, TableFreeze,
+    TableSkipReason, Taken, Verdict, WantedState, heir, judge,
 };
 use crate::repo::{DATA, Incoming};
 use crate::server::{self, Disk, code};
 
-use super::attempt::{Attempt, Refusal, Target};
-use super::landing::Landing;
+use super::attempt::{FreezeFailure, SnapshotTableDir, TableAttempt};
+use super::moment::ListedTables;
+use super::part_means::PartMeans;
 use super::request::Clock;
 use super::round::Round;
 use super::survey::plan_again;
-use super::taker::Taker;
-use super::tree::{SkippedTable, TakenTable, Tree};
+use super::table_dir::TableDir;
+use super::table_freezer::TableFreezer;
+use super::tree::{SkippedTable, TakenTable, TriedTables};
 
-/// Takes the planned tables, each as often as it needs.
+/// Takes the planned tables, each as often as necessary.
 pub(super) struct Rounds<'a> {
-    pub(super) taker: Taker<'a>,
+    pub(super) taker: TableFreezer<'a>,
     pub(super) now: Clock<'a>,
     /// All disks of the server.
     pub(super) disks: &'a [Disk],
@@ -40,79 +45,50 @@ impl Rounds<'_> {
         incoming: &mut Incoming<'_>,
         planned: Vec<TableFreeze>,
         unlisted: &[UnlistedTable],
-        first_look: Look,
+        first_look: CatalogFingerprint,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Tree, OpError> {
+    ) -> Result<TriedTables, OpError> {
         let count = planned.len();
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
         let data = incoming.dir().ensure_dir(DATA, 0o750)?;
-        if let Some(own) = self.taker.local.own() {
-            self.taker.copying.give(&data, own.dir.stat_self()?.ownership)?;
+        if let Some(own) = self.taker.means.local.own() {
+            self.taker.means.copying.give(&data, own.dir.stat_self()?.ownership)?;
         }
-        let mut tree = Tree::default();
-        let mut next = planned;
-        let mut look = first_look;
+        let mut so_far = RoundsSoFar { next: planned, look: first_look, ..RoundsSoFar::default() };
         let mut last = None;
         if !unlisted.is_empty() {
-            self.taker.take_unlisted(unlisted, &data, &mut tree, warnings)?;
-            look = self.look_for_attached(unlisted, &data, &mut tree, &mut next, (&look, warnings))?;
+            let RoundsSoFar { tree, next, look, .. } = &mut so_far;
+            self.taker.take_unlisted(unlisted, &data, tree, warnings)?;
+            *look = self.look_for_attached(unlisted, &data, tree, next, (&*look, warnings))?;
         }
-        for round in 1..=ROUNDS {
-            if next.is_empty() {
-                break;
-            }
+        while !so_far.next.is_empty() {
+            so_far.rounds += 1;
             let name = incoming.announce_freeze((self.now)())?;
-            let Round { attempts, after, functions } =
-                self.taker.round(std::mem::take(&mut next), &data, &name, incoming, &look)?;
-            look = after.look();
+            let next = std::mem::take(&mut so_far.next);
+            let Round { attempts, after, functions } = self.taker.round(next, &data, &name, incoming, &so_far.look)?;
+            so_far.look = after.look();
             last = Some(after);
             let after = last.as_ref().expect("it was just put there");
-            tree.functions = Some(functions);
+            so_far.tree.functions = Some(functions);
             let plan = plan_again(after, self.disks, self.taker.previous, &self.taker.request.selection);
-            let mut gathered: Vec<Gathered> = attempts
-                .into_iter()
-                .map(|attempt| self.gather(attempt, after, round))
-                .collect::<Result<_, OpError>>()?;
-            // What is gone comes last: its heir is a table that none of the others is.
+            let gather = |attempt: TableAttempt| {
+                let round = so_far.round_of(attempt.freeze.table.name());
+                self.gather(attempt, after, round)
+            };
+            let mut gathered: Vec<Gathered> = attempts.into_iter().map(gather).collect::<Result<_, OpError>>()?;
+            // Tables that are gone come last: their heir is a table that none of the others is.
             gathered.sort_by_key(|gathered| gathered.is_gone(after));
             for gathered in gathered {
-                let is_known = |name: &TableName| {
-                    let is_next = next.iter().any(|freeze: &TableFreeze| freeze.table.name() == name);
-                    is_next || tree.taken.contains_key(name) || tree.skipped.contains_key(name)
-                };
-                let is_gone = gathered.is_gone(after);
-                let heir =
-                    is_gone.then(|| heir(&gathered.attempt.freeze.table, &plan, &planned_names, is_known)).flatten();
+                let gone = Some(&gathered.attempt.freeze.table).filter(|_| gathered.is_gone(after));
+                let heir = gone.and_then(|table| heir(table, &plan, &planned_names, |name| so_far.is_known(name)));
                 let heir = heir.map(|heir| heir.table.name().clone());
-                let (verdict, table) = gathered.judge(after, heir.as_ref(), round);
-                let (attempt, name) = (gathered.attempt, table.name().clone());
-                match verdict {
-                    Verdict::Taken(Taken { mutations, caveats }) => {
-                        let warning =
-                            |caveat: &Caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"));
-                        warnings.extend(caveats.iter().map(warning));
-                        warnings.extend(attempt.freeze.warning());
-                        tree.taken.insert(name, TakenTable { attempt, after: table, freezes: round, mutations });
-                    }
-                    Verdict::Retry(reason) => {
-                        tracing::info!(table = %name, %reason, round, "freezing again");
-                        self.clear(&attempt.target)?;
-                        // Whatever it was, its parts are listed again and not taken for the same ones.
-                        look.parts.remove(&table.key);
-                        let again = heir.as_ref().unwrap_or(&name);
-                        if let Some(freeze) = plan.freeze.iter().find(|freeze| freeze.table.name() == again) {
-                            next.push(freeze.clone());
-                        } else {
-                            tree.skipped.insert(name, SkippedTable { table, reason: TableSkipReason::Gone });
-                        }
-                    }
-                    Verdict::Skipped(reason) => {
-                        self.clear(&attempt.target)?;
-                        tree.skipped.insert(name, SkippedTable { table, reason });
-                    }
-                }
+                let (verdict, table) = gathered.judge(after, heir.as_ref(), self.taker.listed);
+                let Gathered { attempt, round, .. } = gathered;
+                let judged = JudgedTable { attempt, table, heir, round };
+                self.carry_out(verdict, judged, &plan, &mut so_far, warnings)?;
             }
         }
+        let mut tree = so_far.tree;
         if let Some(last) = last {
             self.take_detached(last, &data, &mut tree, warnings)?;
         }
@@ -128,16 +104,62 @@ impl Rounds<'_> {
         }
     }
 
-    /// Looks at the server once the parts of unlisted tables are linked. A table that was attached meanwhile is frozen as any
-    /// other. The answer is what the server lists now.
+    /// Carries out the verdict on a table.
+    fn carry_out(
+        &self,
+        verdict: Verdict,
+        JudgedTable { attempt, table, heir, round }: JudgedTable,
+        plan: &CreatePlan,
+        so_far: &mut RoundsSoFar,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), OpError> {
+        let name = table.name().clone();
+        if !matches!(verdict, Verdict::Taken(_)) {
+            self.clear(&attempt.target)?;
+        }
+        match verdict {
+            Verdict::Taken(Taken { mutations, in_keeper, caveats }) => {
+                let warning = |caveat: &Caveat| Warning::of_table(caveat.kind(), &name, format!("{name}: {caveat}"));
+                warnings.extend(caveats.iter().map(warning));
+                warnings.extend(attempt.freeze.warning());
+                let off_moment = self.off_moment(&attempt.freeze, so_far.fallen.remove(&name));
+                warnings.extend(off_moment.iter().map(|reason| off_moment_warning(&name, reason)));
+                let taken =
+                    TakenTable { attempt, after: table, freezes: so_far.rounds, mutations, in_keeper, off_moment };
+                so_far.tree.taken.insert(name, taken);
+            }
+            Verdict::Retry(reason) if attempt.freeze.wants == WantedState::Listed => {
+                tracing::info!(table = %name, %reason, round, "freezing the listed state again");
+                so_far.look.parts.remove(&table.key);
+                so_far.next.push(attempt.freeze);
+            }
+            Verdict::Retry(reason) => {
+                tracing::info!(table = %name, %reason, round, "freezing again");
+                let fallen = so_far.fallen.remove(&name);
+                so_far.freeze_again(table, heir, plan, fallen);
+            }
+            Verdict::FallBack(reason) => {
+                tracing::info!(table = %name, %reason, round, "its listed state cannot be had");
+                let fallen = FallenBack { reason, after_round: so_far.rounds };
+                so_far.freeze_again(table, heir, plan, Some(fallen));
+            }
+            Verdict::Skipped(reason) => {
+                so_far.tree.skipped.insert(name, SkippedTable { table, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the server after the parts of unlisted tables are linked. A table that was attached meanwhile is frozen
+    /// like any other. Returns the server's present catalog.
     fn look_for_attached(
         &self,
         unlisted: &[UnlistedTable],
         data: &Dir,
-        tree: &mut Tree,
+        tree: &mut TriedTables,
         next: &mut Vec<TableFreeze>,
-        (earlier, warnings): (&Look, &mut Vec<Warning>),
-    ) -> Result<Look, OpError> {
+        (earlier, warnings): (&CatalogFingerprint, &mut Vec<Warning>),
+    ) -> Result<CatalogFingerprint, OpError> {
         let selection = &self.taker.request.selection;
         let now = server::survey_again(self.taker.server, selection.names_system(), earlier)?;
         let is_away = |table: &&UnlistedTable| {
@@ -152,22 +174,22 @@ impl Rounds<'_> {
             let name = freeze.table.name();
             let was_linked = tree.taken.remove(name).is_some();
             if was_linked || tree.skipped.remove(name).is_some() {
-                self.clear(&Target::new(data, name))?;
+                self.clear(&SnapshotTableDir::new(data, name))?;
                 next.push(freeze);
             }
         }
         Ok(now.look())
     }
 
-    /// Takes those of the tables that are gone which are only detached, as any detached table. `last` is the last look.
+    /// Takes the tables that are gone only because they were detached, as any detached table. `last` is the last look.
     fn take_detached(
         &self,
         mut last: Catalog,
         data: &Dir,
-        tree: &mut Tree,
+        tree: &mut TriedTables,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), OpError> {
-        let Taker { server, local, request, .. } = self.taker;
+        let TableFreezer { server, request, means: PartMeans { local, .. }, .. } = self.taker;
         let is_gone = |table: &SkippedTable| table.reason == TableSkipReason::Gone;
         if !tree.skipped.values().any(is_gone) {
             return Ok(());
@@ -175,7 +197,7 @@ impl Rounds<'_> {
         warnings.extend(add_unlisted(server, local, &server::databases(server)?, &mut last)?);
         let selection = request.selection.resolved(&last.names());
         for unlisted in &last.unlisted {
-            let UnlistedTable { table, reason, trouble } = unlisted;
+            let UnlistedTable { table, reason, detachment, trouble } = unlisted;
             let same = tree.skipped.get(table.name()).filter(|skipped| is_gone(skipped));
             let is_it = same.is_some_and(|skipped| skipped.table.key.uuid == table.key.uuid);
             if !is_it || *reason == Unlisted::Since || trouble.is_some() || !table.is_merge_tree() {
@@ -183,63 +205,145 @@ impl Rounds<'_> {
             }
             tree.skipped.remove(table.name());
             self.taker.take_unlisted(std::slice::from_ref(unlisted), data, tree, warnings)?;
-            if tree.taken.contains_key(table.name()) {
-                tree.detached.insert(table.name().clone());
+            if let Some(taken) = tree.taken.get_mut(table.name()) {
+                tree.detached.insert(table.name().clone(), *detachment);
+                taken.off_moment = self.off_moment(&taken.attempt.freeze, None);
+                let off_moment = taken.off_moment.iter();
+                warnings.extend(off_moment.map(|reason| off_moment_warning(table.name(), reason)));
                 warnings.extend((!selection.accepts(table)).then(|| unlisted.warning()));
             }
         }
         Ok(())
     }
 
-    /// Takes away what stands of a table, and what is remembered of it.
-    fn clear(&self, target: &Target) -> Result<(), OpError> {
-        self.taker.copying.links.forget(&target.path());
+    /// Why a table that was taken is not of the moment, if one was requested and it is not.
+    fn off_moment(&self, freeze: &TableFreeze, fallen: Option<FallenBack>) -> Option<OffMomentReason> {
+        let is_off = self.taker.listed.is_some() && freeze.wants == WantedState::Current;
+        is_off.then(|| fallen.map_or(OffMomentReason::NotListed, |fallen| fallen.reason))
+    }
+
+    /// Removes a table's directory, and what is remembered of it.
+    fn clear(&self, target: &SnapshotTableDir) -> Result<(), OpError> {
+        self.taker.means.copying.links.forget(&target.path());
         Ok(target.clear()?)
     }
 
-    /// Completes the evidence on a table: its patch parts of the last look, and what is broken in it.
+    /// Completes the evidence on a table: its patch parts at the last look, and its broken parts.
     ///
     /// # Errors
-    /// If the server refused for a reason that is not about this table, or something cannot be read.
-    fn gather(&self, mut attempt: Attempt, after: &Catalog, round: u32) -> Result<Gathered, OpError> {
+    /// If the server refused for a reason that does not concern only this table, or something cannot be read.
+    fn gather(&self, mut attempt: TableAttempt, after: &Catalog, round: u32) -> Result<Gathered, OpError> {
         let refused = attempt.refused.take().map(refused).transpose()?;
-        let mut gathered = Gathered { refused, broken: Vec::new(), is_broken_on_server: false, attempt };
+        let mut gathered = Gathered { refused, broken: Vec::new(), is_broken_on_server: false, attempt, round };
         let before = gathered.attempt.freeze.table.clone();
         let Some(found) = after.find(&before.key).filter(|_| gathered.refused.is_none()) else { return Ok(gathered) };
         let freeze = &gathered.attempt.freeze;
         let names = found.parts.iter().map(|part| &part.name);
-        let patches: Vec<PartName> = names.filter(|name| freeze.takes_patch(name)).cloned().collect();
+        let patches: Vec<PartName> = names.filter(|name| freeze.takes_later_patch(name)).cloned().collect();
         if !patches.is_empty() {
-            let (live, dir) = (self.taker.local.live(&before)?, gathered.attempt.target.dir()?);
+            let (live, dir) = (self.taker.means.local.live(&before)?, gathered.attempt.target.dir()?);
             let path = gathered.attempt.target.path();
-            let landing = Landing { table: &before, dir: &dir, path: &path };
-            let more = self.taker.pool.install(|| self.taker.live_parts().take(patches.iter(), &live, landing))?;
+            let landing = TableDir { table: &before, dir: &dir, path: &path };
+            let more =
+                self.taker.means.pool.install(|| self.taker.live_parts().take(patches.iter(), &live, landing))?;
             gathered.attempt.parts.extend(more);
         }
-        mark_foreign_fingerprints(&mut gathered.attempt, &before, found);
+        mark_foreign_fingerprints(&mut gathered.attempt, found);
         gathered.broken = gathered.attempt.broken();
         if round == ROUNDS && !gathered.broken.is_empty() {
             gathered.is_broken_on_server =
-                is_damaged_on_the_server(&gathered.attempt, &self.taker.local.live(&before)?);
+                is_damaged_on_the_server(&gathered.attempt, &self.taker.means.local.live(&before)?);
         }
         Ok(gathered)
     }
 }
 
-/// A table after a freeze, with what was found of it.
+/// A table after a freeze, with the evidence on it.
 struct Gathered {
-    attempt: Attempt,
-    refused: Option<Refused>,
+    attempt: TableAttempt,
+    refused: Option<FreezeRefusal>,
     broken: Vec<BrokenPart>,
     is_broken_on_server: bool,
+    /// The number of this freeze of the table, from 1.
+    round: u32,
+}
+
+/// A table with a verdict.
+struct JudgedTable {
+    attempt: TableAttempt,
+    /// The table after the freeze, if it still existed.
+    table: Table,
+    /// The table that has its name now, if it is gone.
+    heir: Option<TableName>,
+    /// The number of this freeze of the table, from 1.
+    round: u32,
+}
+
+/// The results of the rounds so far.
+#[derive(Default)]
+struct RoundsSoFar {
+    tree: TriedTables,
+    /// The tables to freeze in the next round.
+    next: Vec<TableFreeze>,
+    /// What the next look need not list again.
+    look: CatalogFingerprint,
+    /// Tables that are taken as a freeze finds them, because their listed state is unavailable.
+    fallen: BTreeMap<TableName, FallenBack>,
+    /// The number of rounds begun.
+    rounds: u32,
+}
+
+impl RoundsSoFar {
+    /// The number of this freeze of a table. A table that fell back starts over.
+    fn round_of(&self, table: &TableName) -> u32 {
+        self.rounds - self.fallen.get(table).map_or(0, |fallen| fallen.after_round)
+    }
+
+    fn is_known(&self, name: &TableName) -> bool {
+        let is_next = self.next.iter().any(|freeze| freeze.table.name() == name);
+        is_next || self.tree.taken.contains_key(name) || self.tree.skipped.contains_key(name)
+    }
+
+    /// Freezes a table, or its heir, again according to the new plan. A table without a plan is skipped.
+    fn freeze_again(&mut self, table: Table, heir: Option<TableName>, plan: &CreatePlan, fallen: Option<FallenBack>) {
+        // In any case its parts are listed again, instead of being taken for the same ones.
+        self.look.parts.remove(&table.key);
+        let name = table.name().clone();
+        let again = heir.unwrap_or_else(|| name.clone());
+        let Some(freeze) = plan.freeze.iter().find(|freeze| *freeze.table.name() == again) else {
+            self.tree.skipped.insert(name, SkippedTable { table, reason: TableSkipReason::Gone });
+            return;
+        };
+        self.next.push(freeze.clone());
+        if let Some(fallen) = fallen {
+            self.fallen.insert(again, fallen);
+        }
+    }
+}
+
+/// A table whose listed state is unavailable.
+struct FallenBack {
+    reason: OffMomentReason,
+    /// The last round that tried to get it.
+    after_round: u32,
+}
+
+fn off_moment_warning(name: &TableName, reason: &OffMomentReason) -> Warning {
+    let message = format!("{name} is not of the snapshot's moment but of the time of its freeze: {reason}");
+    Warning::of_table(WarningKind::OffMoment, name, message)
 }
 
 impl Gathered {
-    /// The verdict, and what the verdict is about: the table as it was after the freeze, where it was there.
-    fn judge(&self, after: &Catalog, heir: Option<&TableName>, round: u32) -> (Verdict, Table) {
-        let Self { attempt, refused, broken, is_broken_on_server } = self;
+    /// The verdict, and its subject: the table after the freeze, if it still existed.
+    fn judge(&self, after: &Catalog, heir: Option<&TableName>, listed: Option<&ListedTables>) -> (Verdict, Table) {
+        let Self { attempt, refused, broken, is_broken_on_server, round } = self;
         let before = &attempt.freeze.table;
         let found = after.find(&before.key);
+        let listed = listed.filter(|_| attempt.freeze.wants == WantedState::Listed).map(|listed| ListedEvidence {
+            missing: attempt.missing(),
+            directories: attempt.directories,
+            lifetime_secs: listed.lifetime_secs(before),
+        });
         let verdict = judge(&Evidence {
             before,
             after: found,
@@ -253,45 +357,50 @@ impl Gathered {
             is_broken_on_server: *is_broken_on_server,
             is_linked_live: attempt.freeze.remote.is_some(),
             not_summed: attempt.digests_failed.as_deref(),
-            round,
+            listed,
+            round: *round,
         });
         (verdict, found.unwrap_or(before).clone())
     }
 
-    /// Whether the table is not there any more under its name and UUID.
+    /// Whether the table no longer exists under its name and UUID.
     fn is_gone(&self, after: &Catalog) -> bool {
-        self.refused == Some(Refused::NoTable) || after.find(&self.attempt.freeze.table.key).is_none()
+        self.refused == Some(FreezeRefusal::NoTable) || after.find(&self.attempt.freeze.table.key).is_none()
     }
 }
 
 /// # Errors
-/// If the refusal is not about one table: a snapshot without it, and perhaps without the rest, is not what was asked for.
-fn refused(refusal: Refusal) -> Result<Refused, OpError> {
+/// If the refusal concerns more than one table: a snapshot without it, and perhaps without the rest, is not what was
+/// requested.
+fn refused(refusal: FreezeFailure) -> Result<FreezeRefusal, OpError> {
     let error = match refusal {
-        Refusal::Server(error) => error,
-        Refusal::OutOfReach(reason) => return Ok(Refused::Table(reason)),
-        Refusal::Directory(error) => {
+        FreezeFailure::Server(error) => error,
+        FreezeFailure::OutOfReach(reason) => return Ok(FreezeRefusal::Table(reason)),
+        FreezeFailure::Directory(error) => {
             let error = crate::monitor::chain(&error);
-            return Ok(Refused::Table(format!("its directory cannot be opened: {error}")));
+            return Ok(FreezeRefusal::Table(format!("its directory cannot be opened: {error}")));
         }
     };
     if error.code() == Some(code::READONLY) || error.is_full_disk() {
         return Err(error.into());
     }
     Ok(if error.is_table_gone() {
-        Refused::NoTable
+        FreezeRefusal::NoTable
     } else if error.code() == Some(code::ACCESS_DENIED) {
-        Refused::Forbidden(error.to_string())
+        FreezeRefusal::Forbidden(error.to_string())
     } else if error.is_counter_race() {
-        Refused::CounterRace(error.to_string())
+        FreezeRefusal::CounterRace(error.to_string())
     } else {
-        Refused::Table(error.to_string())
+        FreezeRefusal::Table(error.to_string())
     })
 }
 
-/// The fingerprint derived from a part's checksums must be the one that the server gives for it.
-fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Table) {
-    let later = if Arc::ptr_eq(&before.parts, &after.parts) { &[] } else { after.parts.as_slice() };
+/// Marks parts whose fingerprint, derived from their checksums, differs from the one that the server reports.
+fn mark_foreign_fingerprints(attempt: &mut TableAttempt, after: &Table) {
+    let before = &attempt.freeze.table;
+    // The part that the server now has under a listed name may be another one.
+    let is_same = attempt.freeze.wants == WantedState::Listed || Arc::ptr_eq(&before.parts, &after.parts);
+    let later = if is_same { &[] } else { after.parts.as_slice() };
     let listed: BTreeMap<_, _> =
         (before.parts.iter().chain(later)).filter_map(|part| Some((&part.name, part.fingerprint?))).collect();
     for part in &mut attempt.parts {
@@ -305,7 +414,7 @@ fn mark_foreign_fingerprints(attempt: &mut Attempt, before: &Table, after: &Tabl
 }
 
 /// Whether every part with a problem has the same problem in the live directory.
-fn is_damaged_on_the_server(attempt: &Attempt, live: &[LiveTable]) -> bool {
+fn is_damaged_on_the_server(attempt: &TableAttempt, live: &[LiveTable]) -> bool {
     attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()).all(|part| {
         let same = |table: &LiveTable| {
             let live = table.dir.open_dir(part.name.as_str()).and_then(|dir| crate::exec::inspect_part(&dir));

@@ -1,4 +1,4 @@
-//! One run: what is built, what is undone where that fails, and what follows the commit.
+//! One run: building a snapshot, undoing it after a failure, and the work after the commit.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use crate::exec;
 use crate::fs;
-use crate::model::{Part, SnapshotId, TableName, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work};
+use crate::model::{Catalog, CatalogFingerprint, SnapshotId, Warning, WarningKind};
+use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
+use crate::ops::copying::{self, Copying, InterruptedCopy, PlacementCounts};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::ops::recover::{self, Kept, discard_kept};
+use crate::ops::recover::{self, InterruptedRun, discard_kept};
 use crate::ops::restore;
 use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, TableDump, data_left_warning};
@@ -19,20 +20,23 @@ use crate::repo::{
 };
 use crate::server::{self, Server};
 
-use super::copying::{self, Copying, Counts, Leftover};
+use super::background_sync::BackgroundSync;
 use super::definitions;
 use super::dumps::{DumpOutcome, Dumper, Dumps, LastDumps};
-use super::early::EarlySync;
+use super::freezer::Freezer;
 use super::guards;
-use super::manifest::{self, Described};
+use super::manifest::{self, DescribedSnapshot};
+use super::moment::ListedTables;
+use super::part_means::PartMeans;
 use super::previous::Previous;
+use super::replication::Replication;
 use super::request::{Clock, Request};
 use super::rounds::Rounds;
-use super::survey::Survey;
-use super::taker::Taker;
+use super::survey::ServerSurvey;
+use super::table_freezer::TableFreezer;
 
-/// One run, with what all its stages need.
-pub(super) struct Run<'a> {
+/// One run, with the state that all its stages need.
+pub(super) struct CreateRun<'a> {
     pub(super) repository: &'a Repository,
     pub(super) locked: &'a Locked<'a>,
     pub(super) server: &'a Server,
@@ -41,88 +45,87 @@ pub(super) struct Run<'a> {
     pub(super) monitor: &'a dyn Monitor,
     pub(super) stages: &'a Stages<'a>,
     pub(super) pool: &'a rayon::ThreadPool,
-    /// What interrupted runs have copied, which this one may take up.
-    pub(super) kept: &'a [Kept],
+    /// Copies left by interrupted runs, which this run may resume.
+    pub(super) kept: &'a [InterruptedRun],
 }
 
-/// What a snapshot is made of.
-pub(super) struct Source {
-    pub(super) survey: Survey,
+/// The inputs of a snapshot.
+pub(super) struct CreateInputs {
+    pub(super) survey: ServerSurvey,
+    pub(super) replication: Replication,
     pub(super) plan: CreatePlan,
     pub(super) bound: BoundServer,
     pub(super) local: LocalDisks,
-    /// As it was when the run began: nobody else makes a snapshot meanwhile.
+    /// The tables at their moment, if they share one.
+    pub(super) listed: Option<ListedTables>,
+    /// The index as of the start of the run: under the lock, no other run makes a snapshot.
     pub(super) index: Index,
     pub(super) previous: Option<Previous>,
     pub(super) warnings: Vec<Warning>,
 }
 
-/// A snapshot that stands.
+/// A committed snapshot.
 pub(super) struct Sealed {
     pub(super) manifest: Manifest,
     pub(super) records: Vec<PartRecord>,
     pub(super) sources: Option<Sources>,
-    pub(super) counts: Counts,
-    /// Those of the manifest, and what went wrong after the commit.
+    pub(super) counts: PlacementCounts,
+    /// Warnings of the manifest, and failures after the commit.
     pub(super) warnings: Vec<Warning>,
 }
 
-impl Run<'_> {
+impl CreateRun<'_> {
     fn is_interrupted(&self) -> bool {
         self.server.interrupted().load(Ordering::Relaxed)
     }
 
     /// Freezes, places, checks and commits.
-    pub(super) fn build(&self, source: Source, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
+    pub(super) fn build(&self, source: CreateInputs, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
-        let Source { survey, plan, bound, local, index, previous, mut warnings } = source;
-        let Survey { identity, databases, disks, catalog } = survey;
-        let look = catalog.look();
-        drop(catalog);
+        let CreateInputs { survey, replication, plan, bound, local, listed, index, previous, mut warnings } = source;
+        let ServerSurvey { identity, databases, disks, catalog } = survey;
+        let look = look_of(catalog);
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let links = exec::CopiedLinks::new(incoming.dir().clone(), copying::USUAL_LINKS, copying::REMEMBERED);
         let advanced = |bytes| {
-            self.monitor.advanced(Stage::Place, Work { bytes, ..Work::default() });
+            self.monitor.advanced(Stage::Place, StageWork { bytes, ..StageWork::default() });
             if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
-        let (keeping, clones) = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
-        let leftovers = if copied.is_empty() { Vec::new() } else { leftovers(self.locked, self.kept)? };
-        let sources = self.sources(&plan, &copied, &leftovers, clones)?;
+        let kept = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
+        let leftovers = if copied.is_empty() { Vec::new() } else { copying::leftovers(self.locked, self.kept)? };
+        let sources = self.sources(&plan, &copied, &leftovers, kept.clones)?;
+        let bytes = guards::copied_bytes(&plan, &copied, sources.as_ref().filter(|_| !kept.clones), &leftovers);
         if !copied.is_empty() {
             incoming.announce_copies()?;
         }
-        let new_copier = || copying::copier(request, rate.as_ref(), &advanced, &links);
+        let new_copier = || copying::copier(request.copy_rules(), rate.as_ref(), &advanced, &links);
         let copying = Copying {
             copiers: copied.into_iter().map(|disk| (disk, new_copier())).collect(),
             joiner: new_copier(),
-            keeping,
+            keeping: kept.keeping,
             sources,
             leftovers: &leftovers,
             repository,
             links: &links,
-            request,
-            counts: Counts::default(),
+            rules: request.copy_rules(),
+            counts: PlacementCounts::default(),
         };
-        let early = EarlySync::default();
-        let taker = Taker {
+        let early = BackgroundSync::default();
+        let means = PartMeans { stages, pool, local: &local, copying: &copying, early: &early };
+        let threads = self.freeze_threads()?;
+        let taker = TableFreezer {
             server,
-            stages,
-            pool,
-            local: &local,
             request,
-            freeze_threads: self.freeze_threads()?,
+            means,
+            freezer: Freezer { server, stages, pool, threads, patience: request.patience },
             previous: previous.as_ref(),
-            copying: &copying,
+            listed: listed.as_ref(),
             version: &identity.version,
-            early: &early,
         };
-        // A definition is read between these two looks at the notes of restores.
+        // A definition is read between these two readings of the restores' notes.
         let mut held = restore::held_tables(&local)?;
-        let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
-        let total = Work { tables: plan.freeze.len() as u64, parts: parts as u64, ..Work::default() };
-        let [freezing, placing, checking] =
-            [Stage::Freeze, Stage::Place, Stage::Check].map(|stage| stages.start(stage, Some(total)));
+        let rounds = start_rounds(stages, work_of(&plan), bytes);
         let tree = Rounds { taker, now, disks: &disks }.run(
             incoming,
             plan.freeze.clone(),
@@ -130,8 +133,8 @@ impl Run<'_> {
             look,
             &mut warnings,
         )?;
-        drop((freezing, placing, checking));
-        warnings.extend(link_limit_warning(copying.counts.afresh_files()));
+        drop(rounds);
+        warnings.extend(copying::link_limit_warning(copying.counts.afresh_files()));
         let means = fs::CopyMeans::new(true, rate.as_ref(), &advanced);
         let around = (&local, previous.as_ref());
         let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, means, &mut warnings)?;
@@ -139,26 +142,27 @@ impl Run<'_> {
         let seal = stages.enter(Stage::Seal);
         held.extend(restore::held_tables(&local)?);
         let definitions =
-            definitions::Definitions { server, local: &local, incoming, request, copying: &copying, held };
+            definitions::DefinitionWriter { server, local: &local, incoming, request, copying: &copying, held };
         let mut metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         metadata.files.extend(files);
         // Nothing is linked from them any more.
         let source = previous.as_ref().and_then(Previous::main_source);
         let previous = previous.map(Previous::without_parts);
-        let previous = previous.as_ref();
-        let parts = manifest::Parts {
+        let parts = manifest::ManifestInputs {
             identity,
             bound,
+            replication,
             plan: &plan,
             tree,
+            moment: listed.map(|listed| listed.moment),
             dumps,
-            previous,
+            previous: previous.as_ref(),
             source,
             metadata,
             warnings: &warnings,
         };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
-        let Described { mut manifest, records, notes } = described;
+        let DescribedSnapshot { mut manifest, records, notes } = described;
         self.pin(incoming.id())?;
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
@@ -166,7 +170,8 @@ impl Run<'_> {
         let keep = || {
             let _inside = stages.enter(Stage::Index);
             let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
-            // Not of what is not whole: there may be more in it than is listed, and who wants to know looks at the tree.
+            // Only if all parts are intact: the tree of a damaged part may contain more than its list, so readers must
+            // inspect it.
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
                 index.keep_snapshot(repository, (incoming.id(), stamp), &held, source);
             }
@@ -179,7 +184,7 @@ impl Run<'_> {
         Ok(Sealed { manifest, records, sources, counts, warnings })
     }
 
-    /// The server's threads for one freeze, where it can be told.
+    /// The server's threads for one freeze, on servers that allow setting it.
     fn freeze_threads(&self) -> Result<Option<u16>, OpError> {
         Ok(match self.request.freeze_threads {
             Some(threads) if server::knows_threads(self.server)? => Some(threads),
@@ -187,12 +192,13 @@ impl Run<'_> {
         })
     }
 
-    /// What earlier snapshots have for parts that are copied or linked anew, if any are. Fails if copies would not fit.
+    /// Sources in earlier snapshots for parts that are copied or linked again, if there are such parts. Fails if copies
+    /// would not fit.
     fn sources(
         &self,
         plan: &CreatePlan,
         copied: &BTreeSet<String>,
-        leftovers: &[Leftover],
+        leftovers: &[InterruptedCopy],
         clones: bool,
     ) -> Result<Option<Sources>, OpError> {
         let Self { repository, request, stages, .. } = *self;
@@ -201,21 +207,19 @@ impl Run<'_> {
         }
         let sources = stages.run(Stage::Previous, || Sources::open(repository))?;
         if !clones {
-            let is_left =
-                |table: &TableName, part: &Part| leftovers.iter().any(|leftover| leftover.has(table, &part.name));
-            guards::room_for_copies(repository, plan, copied, (&sources, is_left), request.min_free_bytes)?;
+            guards::room_for_copies(repository, plan, copied, (&sources, leftovers), request.min_free_bytes)?;
         }
         Ok(Some(sources))
     }
 
-    /// Before the commit: a snapshot that is to be pinned never stands without its pin.
+    /// Pins before the commit: a snapshot that is to be pinned never exists without its pin.
     fn pin(&self, id: SnapshotId) -> Result<(), OpError> {
         let Some(pin) = &self.request.pin else { return Ok(()) };
         let pin = Pin { reason: pin.reason.clone(), since: (self.now)(), until: pin.until };
         Ok(self.locked.set_pin(id, &pin)?)
     }
 
-    /// Takes the tables without parts. Those that stay behind are warnings.
+    /// Takes the tables without parts. Those that are left out are warnings.
     fn take_dumps(
         &self,
         plan: &CreatePlan,
@@ -228,7 +232,7 @@ impl Run<'_> {
             return Ok(Dumps::default());
         }
         let Self { repository, server, request, stages, .. } = *self;
-        let total = Work { tables: plan.dumps.len() as u64, ..Work::default() };
+        let total = StageWork { tables: plan.dumps.len() as u64, ..StageWork::default() };
         let _at_work = stages.start(Stage::Dump, Some(total));
         let _inside = stages.enter(Stage::Dump);
         let last = LastDumps::read(repository, previous);
@@ -242,7 +246,7 @@ impl Run<'_> {
         Ok(dumps)
     }
 
-    /// Undoes what was begun, and says what came of that.
+    /// Undoes an unfinished snapshot, and reports the outcome.
     pub(super) fn undo(&self, error: OpError, incoming: &Incoming<'_>) -> OpError {
         let Self { locked, server, monitor, .. } = *self;
         if error.is_full_disk()
@@ -260,8 +264,8 @@ impl Run<'_> {
         }
     }
 
-    /// What follows the commit: the snapshot stands, so what goes wrong is a warning, and the next run puts it right.
-    pub(super) fn settle(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
+    /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.
+    pub(super) fn finish_commit(&self, sealed: &mut Sealed, incoming: &Incoming<'_>) {
         let Self { repository, locked, now, stages, .. } = *self;
         let id = incoming.id();
         let Sealed { manifest, records, sources, counts, warnings } = sealed;
@@ -296,7 +300,7 @@ impl Run<'_> {
         });
         stages.run(Stage::Release, || {
             let released = self.pool.install(|| {
-                recover::sweep(locked, &incoming.intent().disks, &incoming.intent().freezes)?;
+                recover::remove_shadows(locked, &incoming.intent().disks, &incoming.intent().freezes)?;
                 locked.forget_intent(id)?;
                 discard_kept(locked, self.kept, self.monitor)
             });
@@ -305,30 +309,26 @@ impl Run<'_> {
     }
 }
 
-/// What interrupted runs have copied.
-fn leftovers(locked: &Locked<'_>, kept: &[Kept]) -> Result<Vec<Leftover>, OpError> {
-    let open = |kept: &Kept| -> Result<Option<Leftover>, OpError> {
-        let Kept { intent, .. } = kept;
-        // What was written before the host was started anew may never have come to the disk.
-        let is_trusted = intent.host == fs::host_name() && !intent.boot.is_empty() && intent.boot == fs::boot_id();
-        Ok(locked.leftover_data(intent.id)?.map(|data| Leftover { data, is_trusted }))
-    };
-    // The newest first.
-    kept.iter().rev().map(open).filter_map(Result::transpose).collect()
+/// Keeps what the next look needs, and drops the rest of the catalog.
+fn look_of(catalog: Catalog) -> CatalogFingerprint {
+    let look = catalog.look();
+    drop(catalog);
+    look
 }
 
-fn link_limit_warning(afresh_files: u64) -> Option<Warning> {
-    let limit = exec::LINK_LIMIT;
-    (afresh_files > 0).then(|| {
-        let message = format!(
-            "{afresh_files} files were copied although the repository has equal ones: those have {limit} links, or as many \
-             as their filesystem allows; what comes next is linked to the new copies"
-        );
-        Warning::new(WarningKind::LinkLimit, message)
-    })
+/// The stages of the rounds, which run concurrently. `bytes` is the amount to be copied.
+fn start_rounds<'a>(stages: &Stages<'a>, total: StageWork, bytes: u64) -> [StageAtWork<'a>; 3] {
+    [(Stage::Freeze, total), (Stage::Place, StageWork { bytes, ..total }), (Stage::Check, total)]
+        .map(|(stage, total)| stages.start(stage, Some(total)))
 }
 
-/// Undoes what was begun. What cannot be undone now stays with its intent for the next run.
+/// The tables to freeze, with all their parts.
+fn work_of(plan: &CreatePlan) -> StageWork {
+    let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
+    StageWork { tables: plan.freeze.len() as u64, parts: parts as u64, ..StageWork::default() }
+}
+
+/// Undoes an unfinished snapshot. What cannot be undone now stays with its intent for the next run.
 fn abandon(
     locked: &Locked<'_>,
     server: &Server,
@@ -355,7 +355,7 @@ fn abandon(
         }
         Ok(())
     };
-    // Each as far as it goes: a tree that cannot be discarded is no reason to leave a shadow.
+    // Both are attempted: a tree that cannot be discarded is no reason to leave a shadow.
     let discarded = discard();
     release().and(discarded)
 }

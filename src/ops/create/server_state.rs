@@ -1,13 +1,13 @@
-//! What a server has besides tables: functions, users, named collections, workloads, and folders of configuration.
+//! A server's state besides tables: functions, users, named collections, workloads, and directories of configuration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::fs::{Dir, ErrorKind, FsError, Kind};
+use crate::fs::{Dir, EntryKind, ErrorKind, FsError};
 use crate::model::{Warning, WarningKind, escape_for_file_name};
-use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
+use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks, PREPROCESSED};
 use crate::ops::error::OpError;
 use crate::plan::{InKeeper, ServerConfig, StatePlaces, StateSources, state_places};
 use crate::repo::{Incoming, MetadataFile};
@@ -19,25 +19,23 @@ pub(super) struct StateWriter<'a> {
     pub(super) local: &'a LocalDisks,
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) files: &'a mut Vec<MetadataFile>,
-    /// The paths of those that it has written.
+    /// The paths of the files that it wrote.
     pub(super) kept: BTreeSet<PathBuf>,
     pub(super) warnings: &'a mut Vec<Warning>,
 }
 
-/// The file that a server makes of its configuration.
-const PREPROCESSED: (&str, &str) = ("preprocessed_configs", "config.xml");
-/// The directories of the snapshot for executable functions and for their scripts.
+/// The directories in the snapshot for executable functions and for their scripts.
 const EXECUTABLE: &str = "executable_functions";
 const SCRIPTS: &str = "user_scripts";
-/// The directory of the snapshot for folders of configuration.
+/// The directory in the snapshot for directories of configuration.
 const CONFIGS: &str = "configs";
-/// Directories in each other that are kept; more is no configuration.
+/// The nesting depth up to which directories are kept; deeper trees are no configuration.
 const DEPTH: usize = 16;
-/// Names that a warning has; of more it gives the number.
+/// The largest number of names in a warning, which counts the rest.
 const NAMED: usize = 5;
 
 impl StateWriter<'_> {
-    /// Keeps what the server has, and says what cannot be kept.
+    /// Keeps the server's state, and warns about what cannot be kept.
     ///
     /// # Errors
     /// If the snapshot cannot be written, or the server does not answer.
@@ -59,7 +57,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Keeps folders of configuration whole: copies, readable by their owner alone.
+    /// Keeps directories of configuration as a whole: as copies, readable by their owner alone.
     ///
     /// # Errors
     /// If the snapshot cannot be written.
@@ -76,16 +74,10 @@ impl StateWriter<'_> {
         let Some(own) = self.local.own() else { return Ok(StatePlaces::default()) };
         let settings = self.listed("settings", server::state_settings(self.server))?;
         let user_directories = self.listed("places of users", server::user_directories(self.server))?;
-        let config = match own.dir.find_beneath(Path::new(PREPROCESSED.0)) {
-            Ok(Some(dir)) => dir.find_and_read(PREPROCESSED.1, DEFINITION_LIMIT_BYTES),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        let config = config.unwrap_or_else(|error| {
+        let config = self.local.server_config().unwrap_or_else(|error| {
             self.warn_unreadable(&format!("{}/{}", PREPROCESSED.0, PREPROCESSED.1), &error);
-            None
+            ServerConfig::default()
         });
-        let config = ServerConfig::parse(&String::from_utf8_lossy(&config.unwrap_or_default()));
         Ok(state_places(StateSources {
             data_path: &own.disk.path,
             settings: &settings,
@@ -94,7 +86,7 @@ impl StateWriter<'_> {
         }))
     }
 
-    /// What the server lists; where it refuses to this user, a warning.
+    /// The server's list; a warning if the server denies it to this user.
     fn listed<T: Default>(&mut self, what: &str, listed: Result<T, ServerError>) -> Result<T, OpError> {
         match listed {
             Err(error @ ServerError::Exception { .. }) => {
@@ -112,7 +104,7 @@ impl StateWriter<'_> {
         self.warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
     }
 
-    /// Opens a directory, as the server sees it. One that is missing is a warning where it `must_be` there.
+    /// Opens a directory, as the server sees it. A missing one is a warning if it `must_be` there.
     fn open(&mut self, path: &Path, must_be: bool) -> Option<Dir> {
         match self.local.open_anywhere(path) {
             Err(error) if error.kind() == ErrorKind::NotFound && !must_be => None,
@@ -131,7 +123,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Keeps a statement that the server lists, where no file of it was kept.
+    /// Keeps a statement that the server lists, unless a file of it was kept.
     fn keep_listed(&mut self, kept_as: &str, name: &str, statement: &str) -> Result<(), OpError> {
         if statement.is_empty() { Ok(()) } else { self.keep(&Path::new(kept_as).join(name), statement.as_bytes()) }
     }
@@ -139,7 +131,7 @@ impl StateWriter<'_> {
     /// Keeps the files of a directory of statements.
     fn keep_statements(&mut self, kept_as: &str, path: &Path) -> Result<(), OpError> {
         let Some(dir) = self.open(path, false) else { return Ok(()) };
-        // Of a directory that is not the server's own, only what can be of it.
+        // Of a directory that is not the server's own, only files that can be statements.
         let is_own = self.local.own().is_some_and(|own| own.disk.path.join(kept_as) == path);
         let is_kind = |name: &str| is_own || has_suffix(name, &["sql", "list"]);
         for (name, bytes) in self.files_of(&dir, path, &is_kind) {
@@ -148,7 +140,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// The files of a directory, through links too.
+    /// The files of a directory, including those behind links.
     fn files_of(&mut self, dir: &Dir, shown: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Vec<u8>)> {
         let entries = match dir.entries_with_kind() {
             Ok(entries) => entries,
@@ -158,28 +150,28 @@ impl StateWriter<'_> {
             }
         };
         let mut files = Vec::new();
-        for entry in entries.iter().filter(|entry| matches!(entry.kind, Kind::File | Kind::Symlink)) {
+        for entry in entries.iter().filter(|entry| matches!(entry.kind, EntryKind::File | EntryKind::Symlink)) {
             let Some(name) = entry.name.to_str().filter(|name| is_wanted(name)) else { continue };
             match read_through(dir, name, LINKS) {
                 Ok(bytes) => files.push((name.to_owned(), bytes)),
                 // A link to a directory.
-                Err(error) if entry.kind == Kind::Symlink && error.kind() == ErrorKind::WrongKind => {}
+                Err(error) if entry.kind == EntryKind::Symlink && error.kind() == ErrorKind::WrongKind => {}
                 Err(error) => self.warn_unreadable(&shown.join(name).display().to_string(), &error),
             }
         }
         files
     }
 
-    /// Keeps a directory with all that is in it.
+    /// Keeps a directory with everything in it.
     fn keep_tree(&mut self, dir: &Dir, kept_as: &Path, depth: usize) -> Result<(), OpError> {
         let shown = dir.path().to_owned();
-        // What Kubernetes has beside the links to it.
+        // Kubernetes keeps these next to the links to them.
         let is_wanted = |name: &str| !name.starts_with("..");
         for (name, bytes) in self.files_of(dir, &shown, &is_wanted) {
             self.keep(&kept_as.join(name), &bytes)?;
         }
         let entries = dir.entries_with_kind().unwrap_or_default();
-        let directories = entries.iter().filter(|entry| entry.kind == Kind::Directory);
+        let directories = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
         for name in directories.filter_map(|entry| entry.name.to_str()).filter(|name| is_wanted(name)) {
             match dir.open_dir(name) {
                 Ok(inner) if depth > 0 => self.keep_tree(&inner, &kept_as.join(name), depth - 1)?,
@@ -193,7 +185,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Keeps what describes executable functions, and their scripts where there are any such functions.
+    /// Keeps the files that describe executable functions, and their scripts if there are any such functions.
     fn keep_executable(&mut self, places: &StatePlaces) -> Result<(), OpError> {
         let functions = self.listed("executable functions", server::executable_functions(self.server))?;
         let before = self.files.len();
@@ -221,7 +213,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Workloads and resources that have no file here: the server keeps them elsewhere, in Keeper say.
+    /// Workloads and resources without a file here: the server keeps them elsewhere, for example in Keeper.
     fn keep_workloads(&mut self) -> Result<(), OpError> {
         for (table, kind) in [("workloads", "workload"), ("resources", "resource")] {
             for (name, statement) in self.listed(table, server::statements_in(self.server, table))? {
@@ -232,7 +224,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Names what is in Keeper and of which the snapshot has nothing.
+    /// Warns about objects in Keeper that are not in the snapshot.
     fn say_what_is_in_keeper(&mut self, what: &InKeeper, path: Option<&str>) -> Result<(), OpError> {
         let (what, names) = match what {
             InKeeper::Access { storage } => {
@@ -257,7 +249,7 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Objects that a system table lists and of which no statement was kept.
+    /// Objects that a system table lists and whose statement was not kept.
     fn not_kept(&mut self, system_table: &str, kept_as: &str, prefix: &str) -> Result<Vec<String>, OpError> {
         let names: Vec<String> = if system_table == "functions" {
             server::functions(self.server)?.into_iter().map(|function| function.name).collect()
@@ -270,7 +262,7 @@ impl StateWriter<'_> {
     }
 }
 
-/// Links that lead to each other are followed so often.
+/// How many links that lead to each other are followed.
 const LINKS: usize = 8;
 
 /// Reads a file of a directory, through symbolic links.

@@ -1,84 +1,125 @@
-//! What the server froze of a table: moved from its shadow into the snapshot, and checked.
+//! The frozen parts of a table: moved from its shadow into the snapshot, and checked.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use compact_str::CompactString;
-use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::exec::{self, LiveTable, PlaceMode, PlacedPart, SavedPart, SavedParts};
-use crate::fs::{Dir, FsError};
-use crate::model::FreezeName;
-use crate::monitor::{Stage, Work};
-use crate::ops::disks::LocalDisks;
+use crate::fs::{Dir, EntryKind, FsError};
+use crate::model::{FreezeName, PartName};
+use crate::monitor::{Stage, StageWork};
 use crate::ops::error::OpError;
-use crate::ops::stages::Stages;
+use crate::plan::{ListedSources, TableFreeze, listed_sources};
 
-use super::attempt::{Attempt, Target};
-use super::copying::{Copying, Extra};
-use super::early::EarlySync;
-use super::taken::{TakenPart, take_all};
+use super::attempt::{SnapshotTableDir, TableAttempt};
+use super::part_means::PartMeans;
+use super::snapshot_part::{SnapshotPart, take_all};
+use crate::ops::copying::Extra;
 
 /// Moves frozen tables into the snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct Shadow<'a> {
-    pub(super) stages: &'a Stages<'a>,
-    pub(super) pool: &'a ThreadPool,
-    pub(super) local: &'a LocalDisks,
-    pub(super) copying: &'a Copying<'a>,
-    pub(super) early: &'a EarlySync,
+    pub(super) means: PartMeans<'a>,
     pub(super) mode: PlaceMode,
 }
 
 impl Shadow<'_> {
-    /// Moves what the server froze of a table into `dir`, which may be another directory then; each part with its disk.
+    /// Moves everything that the server froze of a table into `dir`, which may then be another directory. Each part
+    /// comes with its disk.
     pub(super) fn place_all(
         &self,
-        attempt: &Attempt,
+        attempt: &TableAttempt,
         mut dir: Dir,
         name: &FreezeName,
     ) -> Result<(Dir, Vec<(PlacedPart, CompactString)>), OpError> {
-        let _inside = self.stages.enter(Stage::Place);
+        let _inside = self.means.stages.enter(Stage::Place);
         let mut placed = Vec::new();
         for path in &attempt.freeze.table.data_paths {
-            let Some((local, relative)) = self.local.locate(path) else { continue };
-            if self.copying.copies(&local.disk.name) {
+            let Some((local, relative)) = self.means.local.locate(path) else { continue };
+            if self.means.copying.copies(&local.disk.name) {
                 continue;
             }
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
-            let parts = self.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
+            let parts = self.means.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
             placed.extend(parts.into_iter().map(|part| (part, CompactString::from(local.disk.name.as_str()))));
         }
-        let work = Work { tables: 1, parts: placed.len() as u64, ..Work::default() };
-        self.stages.monitor().advanced(Stage::Place, work);
+        let work = StageWork { tables: 1, parts: placed.len() as u64, ..StageWork::default() };
+        self.means.stages.monitor().advanced(Stage::Place, work);
         Ok((dir, placed))
     }
 
-    /// Gives parts what their freeze left out, and checks them. What was saved of each goes as soon as it is checked: of
-    /// hundreds of thousands it takes as much memory as what is known of them afterwards.
+    /// Decides where the listed parts of a frozen table come from, and removes other parts that were frozen. `standing`
+    /// are the parts already in the snapshot.
+    pub(super) fn keep_listed(
+        &self,
+        freeze: &TableFreeze,
+        name: &FreezeName,
+        standing: &BTreeSet<&PartName>,
+    ) -> Result<ListedSources, OpError> {
+        let mut shadows = Vec::new();
+        for path in &freeze.table.data_paths {
+            let Some((local, relative)) = self.means.local.locate(path) else { continue };
+            let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
+            let Some(dir) = local.dir.find_beneath(&shadow)? else { continue };
+            let entries = dir.entries_with_kind()?;
+            let directories = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+            let parts = directories.map(|entry| exec::part_name(&dir, entry)).collect::<Result<Vec<_>, _>>()?;
+            shadows.push((dir, parts));
+        }
+        let frozen = shadows.iter().flat_map(|(_, parts)| parts.iter()).collect();
+        let sources = listed_sources(freeze, standing, &frozen);
+        for (dir, parts) in &shadows {
+            let surplus = parts.iter().filter(|part| sources.surplus.contains(part));
+            let surplus: Vec<&PartName> = surplus.collect();
+            let remove = |part: &&PartName| exec::remove_tree(dir, part.as_str(), &|_| ()).map(drop);
+            self.means.pool.install(|| surplus.par_iter().try_for_each(remove))?;
+        }
+        Ok(sources)
+    }
+
+    /// Adds the files that the freeze left out of the parts, and checks the parts. The saved files of each are dropped
+    /// once it is checked: for hundreds of thousands of parts they take as much memory as the facts kept afterwards.
     pub(super) fn check(
         &self,
         live: &[LiveTable],
         dir: &Dir,
         frozen: Vec<FrozenPart>,
-    ) -> Result<Vec<TakenPart>, FsError> {
-        let _inside = self.stages.enter(Stage::Check);
-        // The disk writes what FREEZE has left unwritten while the cores check.
-        self.early.begin(dir, frozen.len())?;
-        let check_part = |part: FrozenPart| -> Result<Option<TakenPart>, FsError> {
+    ) -> Result<Vec<SnapshotPart>, FsError> {
+        let _inside = self.means.stages.enter(Stage::Check);
+        // The disk writes out what FREEZE left unwritten while the cores check.
+        self.means.early.begin(dir, frozen.len())?;
+        let check_part = |part: FrozenPart| -> Result<Option<SnapshotPart>, FsError> {
             let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
             let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
             let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
-            let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Check, work);
+            let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
+            self.means.stages.monitor().advanced(Stage::Check, work);
             let extra = Extra::default();
-            Ok(Some(TakenPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
+            Ok(Some(SnapshotPart {
+                name,
+                disk,
+                placement,
+                from: None,
+                is_unchanged: false,
+                inspected,
+                left_out,
+                extra,
+            }))
         };
         take_all(frozen, check_part)
     }
 
-    /// Places what was frozen of a table on one disk, whose shadow of it is at the path `shadow`.
-    fn place(&self, disk: &Dir, shadow: &Path, target: &Target, dir: &mut Dir) -> Result<Vec<PlacedPart>, OpError> {
+    /// Places the frozen parts of a table on one disk, whose shadow of it is at the path `shadow`.
+    fn place(
+        &self,
+        disk: &Dir,
+        shadow: &Path,
+        target: &SnapshotTableDir,
+        dir: &mut Dir,
+    ) -> Result<Vec<PlacedPart>, OpError> {
         let (Some(parent), Some(shadow_name)) = (shadow.parent(), shadow.file_name()) else { return Ok(Vec::new()) };
         let Some(parent) = disk.find_beneath(parent)? else { return Ok(Vec::new()) };
         if parent.find(shadow_name)?.is_none() {
@@ -95,7 +136,7 @@ impl Shadow<'_> {
     }
 }
 
-/// A part that was frozen and placed, and is to be checked.
+/// A part that was frozen and placed, and is still to be checked.
 pub(super) struct FrozenPart {
     placed: PlacedPart,
     disk: CompactString,

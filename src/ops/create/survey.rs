@@ -1,23 +1,23 @@
-//! Reads the server, and plans a snapshot of what was read.
+//! Reads the server, and plans a snapshot from that.
 
 use crate::model::{Catalog, PartName, Table};
 use crate::ops::disks::foreign_disk;
 use crate::ops::error::OpError;
-use crate::plan::{CreatePlan, Selection, plan_create};
-use crate::server::{self, Identity, Server};
+use crate::plan::{CreatePlan, TableSelection, plan_create};
+use crate::server::{self, Server, ServerIdentity};
 
 use super::previous::Previous;
 
-/// The server as it was read.
-pub(super) struct Survey {
-    pub(super) identity: Identity,
+/// The server's state as it was read.
+pub(super) struct ServerSurvey {
+    pub(super) identity: ServerIdentity,
     pub(super) databases: Vec<server::DatabaseRow>,
     pub(super) disks: Vec<server::Disk>,
     pub(super) catalog: Catalog,
 }
 
-pub(super) fn survey(server: &Server, selection: &Selection) -> Result<Survey, OpError> {
-    // What the server is does not change meanwhile: it is asked beside the list of parts, which takes a server longest.
+pub(super) fn survey(server: &Server, selection: &TableSelection) -> Result<ServerSurvey, OpError> {
+    // These facts do not change meanwhile: they are read concurrently with the list of parts, which takes longest.
     let about = || -> Result<_, server::ServerError> {
         Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
     };
@@ -27,14 +27,18 @@ pub(super) fn survey(server: &Server, selection: &Selection) -> Result<Survey, O
         (about.join().expect("asking the server does not panic"), catalog)
     });
     let ((identity, disks, databases), catalog) = (about?, catalog?);
-    Ok(Survey { identity, databases, disks, catalog })
+    Ok(ServerSurvey { identity, databases, disks, catalog })
 }
 
-/// The plan for a server that was read, beside the last snapshot.
+/// The plan for a server that was read, compared with the last snapshot.
 ///
 /// # Errors
-/// If the selection names something that the server does not have.
-pub(super) fn plan(survey: &Survey, previous: Option<&Previous>, selection: &Selection) -> Result<CreatePlan, OpError> {
+/// If the selection names an object that the server does not have.
+pub(super) fn plan(
+    survey: &ServerSurvey,
+    previous: Option<&Previous>,
+    selection: &TableSelection,
+) -> Result<CreatePlan, OpError> {
     let plan = plan_again(&survey.catalog, &survey.disks, previous, selection);
     if plan.unmatched.is_empty() { Ok(plan) } else { Err(OpError::NothingNamed { names: plan.unmatched }) }
 }
@@ -44,7 +48,7 @@ pub(super) fn plan_again(
     catalog: &Catalog,
     disks: &[server::Disk],
     previous: Option<&Previous>,
-    selection: &Selection,
+    selection: &TableSelection,
 ) -> CreatePlan {
     let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
     plan_create(catalog, selection, |path| foreign_disk(disks, path), knows)

@@ -1,39 +1,43 @@
-//! What stands in a snapshot in the making.
+//! The tables of a snapshot being made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::{Table, TableName};
-use crate::plan::TableSkipReason;
+use crate::model::{Detachment, LackedMutation, Table, TableName};
+use crate::plan::{OffMomentReason, TableSkipReason};
 use crate::server::FunctionRow;
 
-use super::attempt::Attempt;
+use super::attempt::TableAttempt;
 
-/// A table that stands in the snapshot.
+/// A table in the snapshot.
 #[derive(Debug)]
 pub(super) struct TakenTable {
-    pub(super) attempt: Attempt,
-    /// As it was after the freeze.
+    pub(super) attempt: TableAttempt,
+    /// The table after the freeze.
     pub(super) after: Table,
     pub(super) freezes: u32,
-    /// Files of unfinished mutations to carry.
+    /// Files of its unfinished mutations to include.
     pub(super) mutations: Vec<String>,
+    /// Unfinished mutations that only Keeper has.
+    pub(super) in_keeper: Vec<LackedMutation>,
+    /// Why it is not of the snapshot's moment, if the snapshot has one and this table is not of it.
+    pub(super) off_moment: Option<OffMomentReason>,
 }
 
 /// All tables that were tried.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(super) struct TriedTables {
     pub(super) taken: BTreeMap<TableName, TakenTable>,
     pub(super) skipped: BTreeMap<TableName, SkippedTable>,
     /// Tables that were detached while the snapshot was made, and taken as detached ones.
-    pub(super) detached: BTreeSet<TableName>,
-    /// The server's functions at the last look, where there was one and they belong in the snapshot.
+    pub(super) detached: BTreeMap<TableName, Option<Detachment>>,
+    /// The server's functions at the last look, if there was one and they belong in the snapshot.
     pub(super) functions: Option<Vec<FunctionRow>>,
 }
 
 /// A table that is not in the snapshot.
 #[derive(Debug)]
 pub(super) struct SkippedTable {
-    /// As it was last seen.
+    /// The table as it was last seen.
     pub(super) table: Table,
     pub(super) reason: TableSkipReason,
 }

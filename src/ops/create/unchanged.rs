@@ -1,43 +1,44 @@
-//! Parts that are as in the last snapshot, and linked from there.
+//! Parts that are the same as in the last snapshot, and are linked from there.
 //!
-//! Parts of which the last snapshot has none of that name are new: their partitions are frozen without a further look.
-//! All others are held against it one by one, while the server freezes, and linked at once where they are the same. Where
-//! one is not, its partition is frozen after all, and what was linked of it taken away.
+//! Parts whose name the last snapshot does not have are new: their partitions are frozen without further comparison.
+//! All others are compared with the last snapshot one by one while the server freezes, and linked at once if they are
+//! the same. If one differs, its partition is frozen after all, and its links are removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::exec::{self, CopiedPart, HeldTable, Inspected, Keeping, LeftOut, Likeness, LiveTable, Relinked};
+use crate::exec::{
+    self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOut, LiveTable, PreservedMetadata, Relinked,
+};
 use crate::fs::{self, Dir};
-use crate::model::{Part, PartName, Placement};
-use crate::monitor::{Stage, Work};
+use crate::model::{CatalogPart, PartName, Placement};
+use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, Extension, TableFreeze, extend_freeze};
 use crate::repo::{PartRecord, Repository};
 
-use super::copying::{Copying, Destination, Extra};
-use super::early::EarlySync;
-use super::landing::live_parts;
+use super::part_means::PartMeans;
 use super::previous::{EarlierTable, Previous};
-use super::taken::{TakenPart, take_all};
+use super::snapshot_part::{SnapshotPart, take_all};
+use super::table_dir::live_parts;
+use crate::ops::copying::{Destination, Extra};
 
-/// What was linked of a table, and what must be frozen besides because it proved to have changed.
+/// The linked parts of a table, and the partitions to freeze in addition because they proved to have changed.
 #[derive(Default)]
 pub(super) struct Linked {
-    pub(super) parts: Vec<TakenPart>,
-    /// What is frozen besides; nothing where all was as it seemed.
+    pub(super) parts: Vec<SnapshotPart>,
+    /// The additional freeze; `None` if all parts were as expected.
     pub(super) extension: Option<Extension>,
 }
 
-/// Compares the parts that a plan links with the last snapshot, and extends the plan where they differ, as `create` does
-/// while it links them.
+/// Compares the parts that a plan links with the last snapshot, and extends the plan where they differ, as `create`
+/// does while it links them.
 ///
 /// # Errors
-/// If something is there and cannot be read.
+/// If something exists and cannot be read.
 pub(super) fn compare_all(
     plan: &mut CreatePlan,
     previous: &Previous,
@@ -55,19 +56,19 @@ pub(super) fn compare_all(
         let mut likeness = BTreeMap::new();
         for table in &live {
             let links = fs::are_on_one_mount(&table.dir, repository.dir())?;
-            let own = if links { Likeness::SameInodes } else { Likeness::SameContent(Keeping::NONE) };
+            let own = if links { Comparison::SameInodes } else { Comparison::SameContent(PreservedMetadata::NONE) };
             likeness.insert(table.disk.as_str(), own);
         }
-        let is_same = |(part, table): &(&Part, &Dir)| -> Result<Option<PartName>, OpError> {
+        let is_same = |(part, table): &(&CatalogPart, &Dir)| -> Result<Option<PartName>, OpError> {
             let Some(earlier) = &earlier else { return Ok(None) };
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
-            let held = HeldTable { dir: &earlier.dir, since: earlier.time };
+            let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
             let Some(likeness) = likeness.get(part.disk.as_str()).copied() else { return Ok(None) };
             Ok(exec::is_unchanged(table, held, record, likeness)?.then(|| part.name.clone()))
         };
         let same: BTreeSet<PartName> =
             candidates.par_iter().map(is_same).filter_map(Result::transpose).collect::<Result<_, OpError>>()?;
-        // Of a table that is never frozen, the parts that have changed are linked from their live directories.
+        // In a table that is never frozen, parts that have changed are linked from their live directories.
         let is_frozen = freeze.remote.is_none();
         if let Some(extension) = extend_freeze(freeze, |name| same.contains(name)).filter(|_| is_frozen) {
             freeze.freeze = extension.freeze;
@@ -76,24 +77,22 @@ pub(super) fn compare_all(
     Ok(())
 }
 
-/// What came of one part.
+/// The outcome for one part.
 struct Relink {
     inspected: Inspected,
     left_out: LeftOut,
-    /// Where some of its files were copied, because they have as many links as they may have.
+    /// The copy, if some of its files were copied because they have reached their link limit.
     copied: Option<CopiedPart>,
 }
 
 /// Links parts from the last snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct UnchangedParts<'a> {
-    pub(super) stages: &'a Stages<'a>,
-    pub(super) copying: &'a Copying<'a>,
-    pub(super) early: &'a EarlySync,
+    pub(super) means: PartMeans<'a>,
 }
 
 impl UnchangedParts<'_> {
-    /// Links the parts that are as in the last snapshot from there into `dir`.
+    /// Links the parts that are the same as in the last snapshot from there into `dir`.
     pub(super) fn link(
         &self,
         freeze: &TableFreeze,
@@ -103,34 +102,34 @@ impl UnchangedParts<'_> {
         let mut candidates = live_parts(freeze, live);
         candidates.retain(|(part, _)| freeze.is_linked(part));
         let Some(earlier) = earlier else {
-            // The plan has seen a snapshot that is gone or lacks the table's directory by now.
+            // The plan was made with a snapshot that is gone by now, or lacks the table's directory.
             return Ok(Linked { parts: Vec::new(), extension: extend_freeze(freeze, |_| false) });
         };
         let path = crate::repo::table_path(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
-        let link_part = |(part, table): (&Part, &Dir)| -> Result<Option<TakenPart>, OpError> {
+        let link_part = |(part, table): (&CatalogPart, &Dir)| -> Result<Option<SnapshotPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
-                self.early.begin(dir, count)?;
+                self.means.early.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let Some(relinked) = self.relink(earlier, (part, table, record), to)? else { return Ok(None) };
             let Relink { mut inspected, left_out, copied } = relinked;
-            if self.copying.records() {
+            if self.means.copying.records() {
                 inspected.directory = record.directory;
             }
-            let work = Work { parts: 1, files: inspected.files, bytes: inspected.bytes, ..Work::default() };
-            self.stages.monitor().advanced(Stage::Check, work);
+            let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
+            self.means.stages.monitor().advanced(Stage::Check, work);
             let (disk, from) = (part.disk.clone(), Some(earlier.id));
-            // What the inodes do not hold was written down when they were made.
+            // Metadata that the inodes lack was recorded when they were created.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
             let (name, is_unchanged) = (part.name.clone(), copied.is_none());
             let placement = copied.map_or(Placement::Linked, |copied| copied.placement());
-            Ok(Some(TakenPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
+            Ok(Some(SnapshotPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
         };
         let mut parts = take_all(candidates, link_part)?;
-        // Beside the next look at the server.
-        self.early.begin(dir, count)?;
+        // Concurrently with the next look at the server.
+        self.means.early.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
         let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) else {
             return Ok(Linked { parts, extension: None });
@@ -143,32 +142,33 @@ impl UnchangedParts<'_> {
         Ok(Linked { parts, extension: Some(extension) })
     }
 
-    /// Takes away what was linked of a part.
+    /// Removes the links of a part.
     fn take_away(&self, from: Destination<'_>, name: &PartName) -> Result<(), OpError> {
-        self.copying.links.forget(&from.path.join(name.as_str()));
+        self.means.copying.links.forget(&from.path.join(name.as_str()));
         exec::remove_tree(from.table, name.as_str(), &|_| ())?;
         Ok(())
     }
 
-    /// Links one part, if it is as in the last snapshot.
+    /// Links one part if it is the same as in the last snapshot.
     fn relink(
         &self,
         earlier: &EarlierTable<'_>,
-        (part, live, record): (&Part, &Dir, &PartRecord),
+        (part, live, record): (&CatalogPart, &Dir, &PartRecord),
         to: Destination<'_>,
     ) -> Result<Option<Relink>, OpError> {
         let name = &part.name;
-        let held = HeldTable { dir: &earlier.dir, since: earlier.time };
-        let likeness = if self.copying.copies(&part.disk) {
-            Likeness::SameContent(self.copying.keeping)
+        let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
+        let likeness = if self.means.copying.copies(&part.disk) {
+            Comparison::SameContent(self.means.copying.keeping)
         } else {
-            Likeness::SameInodes
+            Comparison::SameInodes
         };
         match exec::relink(live, held, record, likeness, to.table)? {
             Relinked::Changed => Ok(None),
             Relinked::Linked(inspected, left_out) => Ok(Some(Relink { inspected: *inspected, left_out, copied: None })),
             Relinked::Full => {
-                let Some(copied) = self.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)? else {
+                let Some(copied) = self.means.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)?
+                else {
                     self.take_away(to, name)?;
                     return Ok(None);
                 };

@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 
 use crate::exec::{ExecError, LiveTable};
 use crate::fs::{Dir, ErrorKind, FsError};
-use crate::model::{PartName, UnlistedTable, Warning, WarningKind, awaits_mutation, mutation_version, standing_parts};
+use crate::model::{
+    PartName, Unlisted, UnlistedTable, Warning, WarningKind, awaits_mutation, mutation_version, standing_parts,
+};
 use crate::ops::error::OpError;
 use crate::ops::unlisted::directory_names;
-use crate::plan::{ROUNDS, TableFreeze, TableSkipReason};
+use crate::plan::{OffMomentReason, ROUNDS, TableFreeze, TableSkipReason};
 
-use super::attempt::{Attempt, Definition, Target};
-use super::landing::Landing;
-use super::taker::Taker;
-use super::tree::{SkippedTable, TakenTable, Tree};
+use super::attempt::{DefinitionText, SnapshotTableDir, TableAttempt};
+use super::table_dir::TableDir;
+use super::table_freezer::TableFreezer;
+use super::tree::{SkippedTable, TakenTable, TriedTables};
 
-impl Taker<'_> {
-    /// Links or copies the parts of these tables. A server does not change a table that is detached; where a directory
-    /// changes all the same, as that of a table that is only hidden from the user, it is listed and linked again.
+impl TableFreezer<'_> {
+    /// Links or copies the parts of these tables. A server does not change a detached table. If a directory changes all
+    /// the same, as that of a table that is only hidden from the user does, it is listed and linked again.
     ///
     /// # Errors
     /// If something cannot be linked.
@@ -24,12 +26,12 @@ impl Taker<'_> {
         &self,
         tables: &[UnlistedTable],
         data: &Dir,
-        tree: &mut Tree,
+        tree: &mut TriedTables,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), OpError> {
         for unlisted in tables {
             let (table, name) = (&unlisted.table, unlisted.table.name().clone());
-            let target = Target::new(data, &name);
+            let target = SnapshotTableDir::new(data, &name);
             match self.link_still(unlisted, &target) {
                 Ok(Ok((attempt, mutations))) => {
                     for broken in attempt.broken() {
@@ -37,7 +39,13 @@ impl Taker<'_> {
                         let message = format!("{name}: part {} is damaged on the server: {problems}", broken.part);
                         warnings.push(Warning::of_table(WarningKind::DamagedOnServer, &name, message));
                     }
-                    let taken = TakenTable { attempt, after: table.clone(), freezes: 0, mutations };
+                    // A server does not change a detached table: its state holds for any moment at which it was
+                    // detached.
+                    let is_off = self.listed.is_some() && unlisted.reason == Unlisted::Since;
+                    let off_moment = is_off.then_some(OffMomentReason::NotListed);
+                    let in_keeper = Vec::new();
+                    let taken =
+                        TakenTable { attempt, after: table.clone(), freezes: 0, mutations, in_keeper, off_moment };
                     tree.taken.insert(name, taken);
                 }
                 Ok(Err(reason)) => self.skip(unlisted, &target, reason, tree)?,
@@ -54,52 +62,51 @@ impl Taker<'_> {
     fn skip(
         &self,
         unlisted: &UnlistedTable,
-        target: &Target,
+        target: &SnapshotTableDir,
         reason: TableSkipReason,
-        tree: &mut Tree,
+        tree: &mut TriedTables,
     ) -> Result<(), OpError> {
-        self.copying.links.forget(&target.path());
+        self.means.copying.links.forget(&target.path());
         target.clear()?;
         let table = unlisted.table.clone();
         tree.skipped.insert(table.name().clone(), SkippedTable { table, reason });
         Ok(())
     }
 
-    /// Links the parts of a table whose directories are the same before and after, and lists its mutations; the reason if
-    /// they never are, or cannot be read.
+    /// Links the parts of a table whose directories are the same before and after, and lists its mutations. Returns the
+    /// reason if they are never the same, or cannot be read.
     fn link_still(
         &self,
         unlisted: &UnlistedTable,
-        target: &Target,
-    ) -> Result<Result<(Attempt, Vec<String>), TableSkipReason>, OpError> {
+        target: &SnapshotTableDir,
+    ) -> Result<Result<(TableAttempt, Vec<String>), TableSkipReason>, OpError> {
         let UnlistedTable { table, trouble, .. } = unlisted;
         if let Some(trouble) = trouble {
             return Ok(Err(TableSkipReason::Refused(trouble.clone())));
         }
         for _ in 0..ROUNDS {
-            let live = self.local.live(table)?;
+            let live = self.means.local.live(table)?;
             let before = self.wanted_parts(&live)?;
-            let dir = target.make(table, self.local, self.copying)?;
+            let dir = target.make(table, self.means.local, self.means.copying)?;
             let path = target.path();
-            let landing = Landing { table, dir: &dir, path: &path };
-            let parts = self.pool.install(|| self.live_parts().take(before.iter(), &live, landing))?;
+            let landing = TableDir { table, dir: &dir, path: &path };
+            let parts = self.means.pool.install(|| self.live_parts().take(before.iter(), &live, landing))?;
             let taken: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
-                let file = self.local.read_definition(&table.metadata_path);
+                let file = self.means.local.read_definition(&table.metadata_path);
                 let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
                 let freeze = TableFreeze::linked(table.clone());
-                let definition = Some(Definition { text, is_file: true });
-                let attempt = Attempt { parts, definition, ..Attempt::new(freeze, target.clone()) };
+                let definition = Some(DefinitionText { text, is_file: true });
+                let attempt = TableAttempt { parts, definition, ..TableAttempt::new(freeze, target.clone()) };
                 return Ok(Ok((attempt, unfinished_mutations(&live, &before)?)));
             }
-            self.copying.links.forget(&path);
+            self.means.copying.links.forget(&path);
             target.clear()?;
         }
         Ok(Err(TableSkipReason::Restless))
     }
 
-    /// The parts in the directories of a table that would be active once it is attached, of the partitions that are asked
-    /// for.
+    /// The parts in a table's directories that would be active once the table is attached, in the requested partitions.
     fn wanted_parts(&self, live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
         let mut names = Vec::new();
         for table in live {
@@ -112,7 +119,7 @@ impl Taker<'_> {
     }
 }
 
-/// What an error says, if it is about the directories of one table and not about the snapshot.
+/// The text of an error if it concerns the directories of one table and not the snapshot.
 fn of_the_table(error: &OpError) -> Option<String> {
     let (OpError::Fs(cause) | OpError::Exec(ExecError::Fs(cause))) = error else { return None };
     let is_its_own = matches!(
@@ -122,7 +129,8 @@ fn of_the_table(error: &OpError) -> Option<String> {
     is_its_own.then(|| crate::monitor::chain(error))
 }
 
-/// The files of the mutations that one of these parts lacks. The server keeps those of finished ones too, for a while.
+/// The files of the mutations that one of these parts lacks. For a while, the server keeps files of finished mutations
+/// too.
 fn unfinished_mutations(live: &[LiveTable], parts: &BTreeSet<PartName>) -> Result<Vec<String>, FsError> {
     let mut mutations = BTreeSet::new();
     for table in live {

@@ -4,17 +4,18 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, FsError, Kind, Scan};
-use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted, is_drill_database};
+use crate::fs::{self, Dir, EntryKind, FsError, TreeScan};
+use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted, count, is_drill_database, thousands};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
 use crate::ops::unlisted::add_unlisted;
-use crate::plan::{CreatePlan, HOLD_SETTINGS, Selection, TableFreeze, is_held, plan_create};
+use crate::plan::{CreatePlan, HOLD_SETTINGS, TableFreeze, TableSelection, is_held, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server, ServerError};
 
-use super::{Examination, Findings, chain, lists_remedy, size};
+use super::{Examination, Findings, chain, create, lists_remedy, size};
+use crate::ops::create::IdsMode;
 
 pub(super) fn examine(
     repository: &Repository,
@@ -24,20 +25,34 @@ pub(super) fn examine(
     now: DateTime<Utc>,
     findings: &mut Findings,
 ) {
-    let (disks, mut catalog, plan) = match discover(server) {
+    let selection = &examination.create.selection;
+    let (disks, mut catalog, plan) = match discover(server, selection) {
         Ok(found) => found,
         Err(error) => return findings.fail("tables", chain(&error), lists_remedy(&error)),
     };
     let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
-    let text = format!("tables to take: {}; parts in them: {parts}", plan.freeze.len());
-    match plan.warnings.first() {
-        None => findings.ok("tables", text),
-        Some(first) => findings.warn(
+    let text = format!("{} to take, with {}", count(plan.freeze.len() as u64, "table"), count(parts as u64, "part"));
+    if plan.warnings.is_empty() {
+        findings.ok("tables", text);
+    } else {
+        let named: Vec<String> = plan.warnings.iter().take(NAMED_TABLES).map(ToString::to_string).collect();
+        let more = plan.warnings.len().saturating_sub(NAMED_TABLES);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        findings.warn(
             "tables",
-            format!("{text}; {first}{}", if plan.warnings.len() > 1 { ", and more" } else { "" }),
-            "chsnap create --dry-run shows them all; --accept 'db.table' lets one stay behind, --exclude leaves it out",
-        ),
+            format!("{text}; {}{more}", named.join("; ")),
+            "chsnap create --dry-run shows them all; --accept 'db.table' lets one stay behind, --exclude leaves it out, each \
+             for every night as accept and exclude in [create]",
+        );
     }
+    if !plan.unmatched.is_empty() {
+        findings.fail(
+            "tables",
+            format!("the server has no {}, which [create] names", plan.unmatched.join(", no ")),
+            "correct table, exclude and partition in [create]",
+        );
+    }
+    create::server_and_place(repository, server, &disks, &examination.create, findings);
     // The server's own path comes first, and holds the definitions.
     let is_used = |disk: &Disk| plan.freeze.iter().flat_map(TableFreeze::parts).any(|part| part.disk == disk.name);
     let used = disks.iter().enumerate().filter(|(position, disk)| disk.is_local() && (*position == 0 || is_used(disk)));
@@ -49,8 +64,11 @@ pub(super) fn examine(
         for (examined, local) in visible() {
             examined.probe(&locked, local, findings);
         }
+        if locals.iter().all(Option::is_some) {
+            create::room(&locked, &disks, &plan, &examination.create, now, findings);
+        }
     }
-    // The lock is free from here on: the rest reads, and may take its time.
+    // The lock is free from here on: the rest only reads, and may take its time.
     if let Some((_, local)) = visible().next() {
         interrupted_restores(local, &catalog, findings);
         unlisted(server, local, &mut catalog, findings);
@@ -62,9 +80,10 @@ pub(super) fn examine(
     }
 }
 
-/// Restores that were killed: their temporary tables stand, and tables that they had attached may not merge yet.
+/// Reports restores that were killed: their temporary tables still exist, and tables that they attached may not merge
+/// yet.
 fn interrupted_restores(own: &LocalDisks, catalog: &Catalog, findings: &mut Findings) {
-    // Whatever their notes say: a table can have been renamed, and a note can be gone.
+    // Whatever their notes record: a table can have been renamed, and a note can be gone.
     let held: Vec<String> = (catalog.tables.iter())
         .filter(|table| is_held(&table.definition) && !is_drill_database(&table.name().database))
         .map(|table| table.name().to_string())
@@ -87,7 +106,7 @@ fn interrupted_restores(own: &LocalDisks, catalog: &Catalog, findings: &mut Find
     }
 }
 
-/// Databases of drills that were killed, or of one that is running.
+/// Reports databases of drills that were killed, or of a drill that is running.
 fn interrupted_drills(databases: &[server::DatabaseRow], findings: &mut Findings) {
     let names = databases.iter().map(|database| database.name.as_str()).filter(|name| is_drill_database(name));
     let names: Vec<&str> = names.collect();
@@ -97,7 +116,7 @@ fn interrupted_drills(databases: &[server::DatabaseRow], findings: &mut Findings
     }
 }
 
-/// Tables and databases that the server has and does not list.
+/// Reports tables and databases that the server has and does not list.
 fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: &mut Findings) {
     let remedy = "create links their parts, with a warning that --accept takes away; ATTACH or DROP ends it";
     let added = server::databases(server).map_err(OpError::from);
@@ -121,23 +140,18 @@ fn unlisted(server: &Server, own: &LocalDisks, catalog: &mut Catalog, findings: 
     }
 }
 
-/// Tables that a finding names; of more it gives the number.
+/// The largest number of tables that a finding names; it counts the rest.
 const NAMED_TABLES: usize = 5;
 
-fn discover(server: &Server) -> Result<(Vec<Disk>, Catalog, CreatePlan), ServerError> {
+fn discover(server: &Server, selection: &TableSelection) -> Result<(Vec<Disk>, Catalog, CreatePlan), ServerError> {
     let disks = server::disks(server)?;
-    let catalog = server::survey(server, false)?;
-    let mut plan = plan_create(
-        &catalog,
-        &Selection::default(),
-        |path| crate::ops::disks::foreign_disk(&disks, path),
-        |_, _| false,
-    );
+    let catalog = server::survey(server, selection.names_system())?;
+    let mut plan = plan_create(&catalog, selection, |path| crate::ops::disks::foreign_disk(&disks, path), |_, _| false);
     plan.foresee();
     Ok((disks, catalog, plan))
 }
 
-/// A disk under examination.
+/// A disk being examined.
 struct Examined<'a> {
     repository: &'a Repository,
     examination: &'a Examination,
@@ -167,7 +181,7 @@ impl Examined<'_> {
         }
     }
 
-    /// Names tables whose directories cannot be opened: a snapshot would be without them.
+    /// Names tables whose directories cannot be opened: a snapshot would lack them.
     fn directories(&self, local: &LocalDisks, findings: &mut Findings) {
         let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
         let failed: Vec<(&TableName, FsError)> =
@@ -203,7 +217,7 @@ impl Examined<'_> {
             Err(OpError::OtherFilesystem { .. }) => return self.copies(scratch.dir(), local, findings),
             Err(error) => return findings.fail("link", chain(&error), remedy),
         }
-        // The server makes shadow/ itself, so that it is its own: where it has not, there is nothing to ask with.
+        // The server creates shadow/ itself, so that it owns it: before that, there is nothing to probe with.
         let Ok(Some(shadow)) = own.dir.find_beneath(Path::new("shadow")) else {
             return findings.ok("rename", format!("{name:?} has no shadow/ yet to ask with"));
         };
@@ -222,7 +236,8 @@ impl Examined<'_> {
         }
     }
 
-    /// Of a disk on another filesystem than the repository: its parts are copied, if the repository's keeps what they have.
+    /// Checks a disk on another filesystem than the repository: its parts are copied if the repository's filesystem
+    /// keeps their metadata.
     fn copies(&self, scratch: &Dir, local: &LocalDisks, findings: &mut Findings) {
         let name = &self.disk.name;
         let parts = self.plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| part.disk == *name);
@@ -240,10 +255,12 @@ impl Examined<'_> {
                     .to_owned(),
                 "put the repository on a filesystem with hard links",
             ),
-            Ok(can) if can.owner && can.mode && can.nanoseconds => findings.ok(
-                "link",
-                format!("{name:?} is on another filesystem than the repository: what is new of it is copied"),
-            ),
+            Ok(can) if (can.owner && can.mode && can.nanoseconds) || self.examination.create.ids == IdsMode::Record => {
+                findings.ok(
+                    "link",
+                    format!("{name:?} is on another filesystem than the repository: what is new of it is copied"),
+                );
+            }
             Ok(_) => findings.fail(
                 "link",
                 format!("the filesystem of the repository cannot keep owners, modes or times of the files of {name:?}"),
@@ -264,11 +281,16 @@ impl Examined<'_> {
             Err(error) => return findings.warn("shadow", chain(&error), "run chsnap as root or the server's user"),
         };
         let mut is_empty = true;
-        for entry in entries.iter().filter(|entry| entry.kind == Kind::Directory) {
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
             is_empty = false;
             let path = shadow.path().join(&entry.name);
             let scan = fs::scan(&path, self.examination.jobs);
-            let text = format!("{} holds {} files, {} on disk", path.display(), scan.files, size(scan.allocated_bytes));
+            let text = format!(
+                "{} holds {}, {} on disk",
+                path.display(),
+                count(scan.files, "file"),
+                size(scan.allocated_bytes)
+            );
             let remedy = match whose(&entry.name.to_string_lossy(), self.repository.id()) {
                 Whose::Ours => {
                     "it is of this repository: chsnap gc removes it if a run was interrupted; else it can be removed"
@@ -286,13 +308,13 @@ impl Examined<'_> {
         }
     }
 
-    /// The most links of a live file, and the filesystem's limit: each snapshot is one more.
+    /// Compares the largest link count of a live file with the filesystem's limit: each snapshot adds one link.
     fn links(&self, local: &LocalDisks, findings: &mut Findings) {
         let Some(own) = local.own() else { return };
         let Some(limit) = fs::link_limit(&own.dir) else {
             return findings.ok("links", format!("the filesystem of {:?} tells no limit of links", self.disk.name));
         };
-        let (mut most, mut unreadable) = (0, Scan::default());
+        let (mut most, mut unreadable) = (0, TreeScan::default());
         for directory in ["data", "store"] {
             let Ok(Some(dir)) = own.dir.find_beneath(Path::new(directory)) else { continue };
             let scan = fs::scan(dir.path(), self.examination.jobs);
@@ -300,8 +322,12 @@ impl Examined<'_> {
             unreadable.unreadable += scan.unreadable;
             unreadable.first_error = unreadable.first_error.or(scan.first_error);
         }
-        let text =
-            format!("a file of {:?} has at most {most} links, and its filesystem allows {limit}", self.disk.name);
+        let text = format!(
+            "a file of {:?} has at most {}, and its filesystem allows {}",
+            self.disk.name,
+            count(most, "link"),
+            thousands(limit),
+        );
         if let Some(error) = unreadable.first_error {
             let remedy = "run chsnap as root or the server's user";
             findings.warn(

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::fs;
+use crate::model::thousands;
 use crate::repo::Repository;
 
 use super::{Findings, chain, network, size};
@@ -15,7 +16,7 @@ pub(super) fn examine(repository: &Repository, now: DateTime<Utc>, findings: &mu
     clock(repository, now, findings);
 }
 
-/// Since which release `syncfs` tells that something could not be written (`syncfs(2)`).
+/// The kernel release since which `syncfs` reports failed writes (`syncfs(2)`).
 const SYNC_TELLS_ERRORS: (u32, u32) = (5, 8);
 
 fn kernel(findings: &mut Findings) {
@@ -44,6 +45,9 @@ fn user(findings: &mut Findings) {
 /// Options with which a power cut can undo what was reported as durable.
 const UNSAFE_OPTIONS: [&str; 5] = ["nobarrier", "barrier=0", "data=writeback", "nouuid_unsafe", "norecovery"];
 
+/// Filesystems whose contents do not survive the machine.
+const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+
 fn mount(repository: &Repository, findings: &mut Findings) {
     let path = repository.path().display();
     let mount = match fs::mount_of(repository.dir()) {
@@ -54,6 +58,12 @@ fn mount(repository: &Repository, findings: &mut Findings) {
     let what = format!("{path} lies on {} ({} at {})", mount.filesystem, mount.source, mount.point.display());
     if mount.options.iter().any(|option| option == "ro") {
         findings.fail("mount", format!("{what}, which is mounted read-only"), "mount it read-write");
+    } else if IN_MEMORY.contains(&mount.filesystem.as_str()) {
+        findings.warn(
+            "mount",
+            format!("{what}, which is in memory: every snapshot is gone when the machine restarts"),
+            "put the repository on a disk",
+        );
     } else if let Some(option) = mount.options.iter().find(|option| UNSAFE_OPTIONS.contains(&option.as_str())) {
         findings.warn(
             "mount",
@@ -61,7 +71,7 @@ fn mount(repository: &Repository, findings: &mut Findings) {
             "without that option what is synced survives a power cut",
         );
     } else if fs::is_fuse(repository.dir()) {
-        // `syncfs` does not reach the process that serves it.
+        // `syncfs` does not reach the process that serves this filesystem.
         findings.ok("mount", format!("{what}; each file is synced by itself there"));
     } else if fs::is_network_filesystem(repository.dir()) {
         network::examine(&mount, &what, findings);
@@ -70,7 +80,7 @@ fn mount(repository: &Repository, findings: &mut Findings) {
     }
 }
 
-/// Below this share of free blocks or inodes a filesystem is nearly full.
+/// Below this percentage of free blocks or inodes a filesystem counts as nearly full.
 const SCARCE_PERCENT: u64 = 5;
 
 fn space(repository: &Repository, findings: &mut Findings) {
@@ -91,7 +101,7 @@ fn space(repository: &Repository, findings: &mut Findings) {
         return findings.ok("inodes", "the filesystem makes inodes as it needs them");
     }
     let free = percent(space.free_inodes, space.inodes);
-    let text = format!("{} of {} inodes free ({free} %)", space.free_inodes, space.inodes);
+    let text = format!("{} of {} inodes free ({free} %)", thousands(space.free_inodes), thousands(space.inodes));
     if free < SCARCE_PERCENT {
         findings.warn(
             "inodes",

@@ -1,4 +1,4 @@
-//! A repository on a network filesystem: what of its mount and its export can be seen from here.
+//! A repository on a network filesystem: what this host can see of its mount and its export.
 
 use crate::fs::{self, Mount};
 
@@ -7,7 +7,7 @@ use super::Findings;
 /// Exports of this host, as `exportfs` keeps them (`exportfs(8)`): a path, then clients with options in brackets.
 const EXPORTS: &str = "/var/lib/nfs/etab";
 
-/// `what` says what lies where.
+/// Examines a mount. `what` describes what is stored there.
 pub(super) fn examine(mount: &Mount, what: &str, findings: &mut Findings) {
     let has = |name: &str| mount.options.iter().any(|option| option == name);
     if !mount.filesystem.starts_with("nfs") {
@@ -36,13 +36,13 @@ fn exported_path(mount: &Mount) -> &str {
     mount.source.rsplit_once(':').map_or("", |(_, path)| path)
 }
 
-/// Whether this host is the server.
+/// Whether this host is the NFS server.
 fn is_here(mount: &Mount) -> bool {
     let host = mount.source.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
     host == "localhost" || host == "::1" || host.starts_with("127.") || host == fs::host_name()
 }
 
-/// Whether an export that `path` may be is `async`. What NFS 4 mounts is named from its own root, so the end counts.
+/// Whether an export that may be `path` is `async`. NFS 4 names a mount from its own root, so only the end is compared.
 fn is_async(exports: &str, path: &str) -> bool {
     exports.lines().any(|line| {
         let Some((exported, clients)) = line.split_once(char::is_whitespace) else { return false };

@@ -1,14 +1,20 @@
-//! The repository: its format, its lock, what stands in it, whether it can be written.
+//! The repository: its format, its lock, its contents, and whether it is writable.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::fs::ErrorKind;
+use crate::model::{Warning, WarningKind};
 use crate::repo::{Locked, RepoError, Repository};
 
 use super::{Findings, chain};
 
-/// Examines the repository; the lock is held from here on, where it can be had.
+/// The remedy for damage.
+const DAMAGE: &str = "chsnap verify --level data --repair puts intact copies of other snapshots in their places; where there is none, \
+    the next chsnap create takes the part from the server again, if the live one is intact";
+
+/// Examines the repository. From here on the lock is held, if it is available.
 pub(super) fn examine<'a>(
     repository: &'a Repository,
     lock_wait: Duration,
@@ -28,7 +34,7 @@ pub(super) fn examine<'a>(
             return None;
         }
         Err(error) => {
-            findings.fail("lock", chain(&error), "run chsnap as a user who may write there: root, or the server's own");
+            findings.fail("lock", chain(&error), remedy_for_writing(&error));
             return None;
         }
     };
@@ -47,16 +53,31 @@ pub(super) fn examine<'a>(
     Some(locked)
 }
 
+/// The remedy if the repository is not writable.
+fn remedy_for_writing(error: &RepoError) -> &'static str {
+    match error {
+        RepoError::Fs(error) if error.kind() == ErrorKind::ReadOnly => {
+            "the filesystem is mounted read-only: mount it for writing (mount -o remount,rw); the kernel's log (dmesg) may say why"
+        }
+        _ => "run chsnap as a user who may write there: root, or the server's own",
+    }
+}
+
 fn snapshots(repository: &Repository, findings: &mut Findings) {
     match crate::ops::list(repository) {
         Ok(listing) => {
             let complete = listing.snapshots.iter().filter(|(summary, _)| summary.is_complete()).count();
             let text = format!("{complete} complete, {} in the trash", listing.removed.len());
-            match listing.warnings.first() {
+            let (damage, others): (Vec<&Warning>, Vec<&Warning>) =
+                listing.warnings.iter().partition(|warning| warning.kind == WarningKind::DamageFound);
+            for warning in damage {
+                findings.warn("damage", warning.to_string(), DAMAGE);
+            }
+            match others.first() {
                 None => findings.ok("snapshots", text),
                 Some(first) => findings.warn(
                     "snapshots",
-                    format!("{text}; {first}{}", more(listing.warnings.len())),
+                    format!("{text}; {first}{}", more(others.len())),
                     "chsnap list shows them all; chsnap rm removes what cannot be read",
                 ),
             }

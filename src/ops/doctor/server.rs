@@ -5,11 +5,11 @@ use crate::server::{self, FreezeRight, Server, ServerError};
 
 use super::{Findings, chain, lists_remedy};
 
-/// What to do where no server answers.
+/// The remedy if no server answers.
 const UNREACHED: &str = "start it, or name it with --url, --user and CHSNAP_PASSWORD; list, show, rm, undo and gc work \
                          without it";
 
-/// Examines the server; `None` where it does not answer.
+/// Examines the server; `None` if it does not answer.
 pub(super) fn examine(connect: impl FnOnce() -> Result<Server, OpError>, findings: &mut Findings) -> Option<Server> {
     let server = match connect() {
         Ok(server) => server,
@@ -44,4 +44,14 @@ fn right(right: Result<FreezeRight, ServerError>, findings: &mut Findings) {
         }
         Err(error) => findings.fail("rights", chain(&error), lists_remedy(&error)),
     }
+}
+
+/// Reports a password sent over a connection that others may read.
+pub(super) fn password_in_the_clear(host: &str, findings: &mut Findings) {
+    findings.warn(
+        "password",
+        format!("the password goes to {host} over plain http, where others on the network can read it"),
+        "name the server with https:// (--ca-file for a certificate of your own), or run chsnap on its host with --url \
+         http://127.0.0.1:8123",
+    );
 }

@@ -1,4 +1,5 @@
-//! A drill: tables of a snapshot are restored into a database of their own, read to the last value, compared, and dropped.
+//! A drill: tables of a snapshot are restored into a database of their own, read to the last value, compared, and
+//! dropped.
 
 mod read;
 mod report;
@@ -19,21 +20,21 @@ use crate::server::{Server, sql};
 
 use super::error::OpError;
 use super::restore::{
-    Recovers, Statements, TableReport, TableState, TargetSurvey, ToServer, Wanted, prepare_recovering,
+    Recovers, RestoredState, Statements, TableReport, TargetSurvey, ToServer, WantedTables, prepare_recovering,
 };
 use super::stages::Stages;
 
-use read::Reading;
-pub use report::{Digests, DrillReport, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
+use read::DrillReader;
+pub use report::{Digests, DrillFailure, DrillObstacle, DrillReport, DrillState, DrillVerdict, DrilledTable, NoDigest};
 pub use request::DrillRequest;
-use scratch::{Scratch, drop_leftovers};
-use selection::{Candidates, Selection};
+use scratch::{ScratchDatabase, drop_leftovers};
+use selection::{DrillCandidates, DrillSelection};
 
-/// Restores a snapshot, or some tables of it, into a database of its own, compares what is there with what was recorded
-/// when the snapshot was made, drops it, and writes the outcome into the journal.
+/// Restores a snapshot, or some tables of it, into a database of its own, compares the restored data with the records
+/// made with the snapshot, drops the database, and writes the outcome into the journal.
 ///
 /// # Errors
-/// If nothing could be tried. What is wrong with single tables is in the report.
+/// If nothing could be tried. Problems of single tables are in the report.
 pub fn drill(
     repository: &Repository,
     server: &Server,
@@ -45,10 +46,10 @@ pub fn drill(
     let begun = std::time::Instant::now();
     repository.check_writable_format()?;
     let stages = Stages::new(monitor);
-    let candidates = Candidates::choose(repository, reference, request)?;
+    let candidates = DrillCandidates::choose(repository, reference, request)?;
     let survey = TargetSurvey::read(repository, server, &request.paths, false)?;
     let mut warnings = stages.run(Stage::Recover, || drop_leftovers(server, &survey.local))?;
-    let scratch = Scratch::create(server, &survey.local, now())?;
+    let scratch = ScratchDatabase::create(server, &survey.local, now())?;
     let drilled = candidates.select(server, &survey, &scratch.name).and_then(|selection| {
         let context = DrillContext { repository, server, request, candidates: &candidates, scratch: &scratch };
         context.drill_tables(selection, now(), &stages)
@@ -87,7 +88,7 @@ pub fn drill(
     Ok(report)
 }
 
-/// The line of the journal. A drill that tried no data writes none: the snapshot is as unproven as before.
+/// The line for the journal. A drill that tried no data writes none, because it proved nothing new about the snapshot.
 fn event(report: &DrillReport) -> Option<Event> {
     let tables = report.count(|table| table.is_tried() && (table.has_data || table.is_failed()));
     (tables > 0).then(|| Event::Drilled {
@@ -101,20 +102,20 @@ fn event(report: &DrillReport) -> Option<Event> {
     })
 }
 
-/// What a drill reads.
+/// The inputs of a drill.
 struct DrillContext<'a> {
     repository: &'a Repository,
     server: &'a Server,
     request: &'a DrillRequest,
-    candidates: &'a Candidates,
-    scratch: &'a Scratch<'a>,
+    candidates: &'a DrillCandidates,
+    scratch: &'a ScratchDatabase<'a>,
 }
 
 impl DrillContext<'_> {
-    /// Restores what is selected, and gives the verdict on each table.
+    /// Restores the selected tables, and gives the verdict on each.
     fn drill_tables(
         &self,
-        mut selection: Selection,
+        mut selection: DrillSelection,
         now: DateTime<Utc>,
         stages: &Stages<'_>,
     ) -> Result<Vec<DrilledTable>, OpError> {
@@ -130,11 +131,11 @@ impl DrillContext<'_> {
         let report = prepared.run(now, monitor)?;
         let statements = Statements::new(server, &self.scratch.name)?;
         let has_merges =
-            |table: &&TableReport| table.state == TableState::Restored && table.engine.ends_with("MergeTree");
+            |table: &&TableReport| table.state == RestoredState::Restored && table.engine.ends_with("MergeTree");
         for table in report.tables.iter().filter(has_merges) {
             statements.run(&sql::stop_merges(&table.name()))?;
         }
-        let reading = Reading { server, version, word: &self.scratch.name, selection: &selection, monitor };
+        let reading = DrillReader { server, version, word: &self.scratch.name, selection: &selection, monitor };
         stages.run(Stage::Check, || -> Result<(), OpError> {
             for table in report.tables {
                 drilled.push(reading.judge(table)?);
@@ -144,27 +145,23 @@ impl DrillContext<'_> {
         Ok(drilled)
     }
 
-    fn restore_request(&self, selection: &Selection, now: DateTime<Utc>) -> ToServer {
+    fn restore_request(&self, selection: &DrillSelection, now: DateTime<Utc>) -> ToServer {
         let names = selection.selected.iter().map(|one| TablePattern::exactly(&one.table.name()));
-        ToServer {
-            wanted: Wanted { tables: names.collect(), ..Wanted::default() },
-            options: RestoreOptions {
-                selects: true,
-                names_tables: true,
-                renames: Renames::new(selection.renames(), Vec::new()),
-                // A drill has no business in Keeper.
-                replicated: Replicated::AsMergeTree,
-                ..RestoreOptions::default()
-            },
-            access: AccessOptions::Nothing,
-            keep_replaced: false,
-            stays_held: true,
-            now,
-            mode: self.request.mode,
-            copy_rate: None,
-            jobs: self.request.jobs,
-            paths: self.request.paths.clone(),
-            interrupted: Arc::clone(&self.request.interrupted),
-        }
+        ToServer::new(now)
+            .with_wanted(WantedTables::default().with_tables(names.collect()))
+            .with_options(
+                RestoreOptions::default()
+                    .with_selects(true)
+                    .with_names_tables(true)
+                    .with_renames(Renames::new(selection.renames(), Vec::new()))
+                    // A drill has no business in Keeper.
+                    .with_replicated(Replicated::AsMergeTree),
+            )
+            .with_access(AccessOptions::Nothing)
+            .with_stays_held(true)
+            .with_mode(self.request.mode)
+            .with_jobs(self.request.jobs)
+            .with_paths(self.request.paths.clone())
+            .with_interrupted(Arc::clone(&self.request.interrupted))
     }
 }

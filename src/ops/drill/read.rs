@@ -1,42 +1,42 @@
-//! Reads the tables that were restored, and compares their values with those that were recorded.
+//! Reads the restored tables, and compares their values with those that were recorded.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::PartName;
-use crate::monitor::{Monitor, Stage, Work};
+use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::digest;
 use crate::ops::error::OpError;
-use crate::ops::restore::{NotRestored, TableReport, TableState};
+use crate::ops::restore::{NotRestored, RestoredState, TableReport};
 use crate::plan::Verb;
 use crate::repo::PartRecord;
-use crate::server::{self, Change, PartSum, RowSum, Server, ServerError, sql};
+use crate::server::{self, PartSum, RowSum, Server, ServerChange, ServerError, sql};
 
-use super::report::{Digests, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
-use super::selection::{Selected, Selection};
+use super::report::{Digests, DrillFailure, DrillObstacle, DrillVerdict, DrilledTable, NoDigest};
+use super::selection::{DrillSelection, Selected};
 
-/// What reading works with.
-pub(super) struct Reading<'a> {
+/// Everything needed to read restored tables.
+pub(super) struct DrillReader<'a> {
     pub(super) server: &'a Server,
     /// The server's version.
     pub(super) version: String,
-    /// The name of the drill's database, which statements carry.
+    /// The name of the drill's database, which its statements contain.
     pub(super) word: &'a str,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: &'a DrillSelection,
     pub(super) monitor: &'a dyn Monitor,
 }
 
-impl Reading<'_> {
-    /// Gives the verdict on a table that the restore is through with.
+impl DrillReader<'_> {
+    /// Gives the verdict on a table that the restore has finished.
     ///
     /// # Errors
     /// If the server does not answer.
     pub(super) fn judge(&self, restored: TableReport) -> Result<DrilledTable, OpError> {
         let Some(selected) = self.selection.find(&restored.from) else {
-            let refused = Obstacle::Refused("it was not asked for".to_owned());
+            let refused = DrillObstacle::Refused("it was not asked for".to_owned());
             return Ok(DrilledTable::new(restored, false, DrillVerdict::NotTried(refused)));
         };
         let drilled = match restored.state {
-            TableState::Failed | TableState::Skipped | TableState::Incomplete => {
+            RestoredState::Failed | RestoredState::Skipped | RestoredState::Incomplete => {
                 let verdict = self.judge_failure(selected, restored.reason.as_ref())?;
                 DrilledTable::new(restored, selected.has_data(), verdict)
             }
@@ -44,44 +44,45 @@ impl Reading<'_> {
             _ if selected.has_data() => self.read(selected, restored)?,
             _ => DrilledTable::new(restored, false, DrillVerdict::Proven),
         };
-        let work = Work { tables: 1, parts: drilled.restored.parts, ..Work::default() };
+        let work = StageWork { tables: 1, parts: drilled.restored.parts, ..StageWork::default() };
         self.monitor.advanced(Stage::Check, work);
         Ok(drilled)
     }
 
-    /// A table that is not back, or not whole. It has failed only if its data is missing, different or unreadable.
+    /// The verdict on a table that is not restored, or incomplete. It has failed only if its data is missing, different
+    /// or unreadable.
     fn judge_failure(&self, selected: &Selected, reason: Option<&NotRestored>) -> Result<DrillVerdict, OpError> {
-        let not_tried = |reason: String| DrillVerdict::NotTried(Obstacle::Refused(reason));
+        let not_tried = |reason: String| DrillVerdict::NotTried(DrillObstacle::Refused(reason));
         Ok(match reason {
             Some(reason @ (NotRestored::Parts(_) | NotRestored::Rows | NotRestored::DumpRows { .. })) => {
-                DrillVerdict::Failed(Failure::Incomplete(reason.clone()))
+                DrillVerdict::Failed(DrillFailure::Incomplete(reason.clone()))
             }
-            Some(NotRestored::Damaged(damaged)) => DrillVerdict::Failed(Failure::Damaged(damaged.clone())),
+            Some(NotRestored::Damaged(damaged)) => DrillVerdict::Failed(DrillFailure::Damaged(damaged.clone())),
             Some(NotRestored::DefinitionRefused { message, code: Some(code) })
                 if selected.has_data() && server::is_unreadable_code(*code) && self.takes_definition(selected)? =>
             {
-                DrillVerdict::Failed(Failure::DataRefused(message.clone()))
+                DrillVerdict::Failed(DrillFailure::DataRefused(message.clone()))
             }
             Some(reason) => not_tried(reason.to_string()),
             None => not_tried("it was not restored".to_owned()),
         })
     }
 
-    /// Whether the server takes the definition of a table that it has refused, without its data.
+    /// Whether the server accepts a definition that it has refused, if it comes without the table's data.
     fn takes_definition(&self, selected: &Selected) -> Result<bool, OpError> {
         let (name, mapping) = (sql::quote_table(&selected.to), self.selection.mapping());
         let statement = selected.definition.statement(Verb::Create, &name, (None, None), &mapping);
         let sql = format!("/* {} */ {statement}", self.word);
         let label = format!("the definition of {}", selected.table.name());
-        match server::change(self.server, Change { sql: &sql, settings: &[], label: Some(&label) }) {
+        match server::change(self.server, ServerChange { sql: &sql, settings: &[], label: Some(&label) }) {
             Ok(()) => Ok(true),
             Err(ServerError::Exception { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Reads a table whose rows were inserted, to the last value. Of a `Set`, which no query reads, the server has loaded
-    /// every row when it was attached.
+    /// Reads a table whose rows were inserted, to the last value. No query reads a `Set`, but the server loaded all its
+    /// rows when it was attached.
     fn read_dumped(&self, selected: &Selected, restored: TableReport) -> Result<DrilledTable, OpError> {
         let name = restored.name();
         let mut drilled = DrilledTable::new(restored, true, DrillVerdict::Proven);
@@ -100,8 +101,8 @@ impl Reading<'_> {
         }
         let (expected, found) = (drilled.restored.expected_rows, drilled.counted_rows);
         if found != expected {
-            drilled.restored.state = TableState::Failed;
-            drilled.verdict = DrillVerdict::Failed(Failure::Incomplete(NotRestored::DumpRows { expected, found }));
+            drilled.restored.state = RestoredState::Failed;
+            drilled.verdict = DrillVerdict::Failed(DrillFailure::Incomplete(NotRestored::DumpRows { expected, found }));
         }
         Ok(drilled)
     }
@@ -134,8 +135,8 @@ impl Reading<'_> {
         let comparison = compare(parts, &sums, &kind, table_reason(parts, &row_sum));
         (drilled.digests, drilled.no_digests) = (comparison.digests, comparison.no_digests);
         if let Some(first) = comparison.different.first() {
-            drilled.restored.state = TableState::Failed;
-            drilled.verdict = DrillVerdict::Failed(Failure::Different {
+            drilled.restored.state = RestoredState::Failed;
+            drilled.verdict = DrillVerdict::Failed(DrillFailure::Different {
                 parts: comparison.different.len(),
                 first: first.to_string(),
             });
@@ -148,14 +149,14 @@ impl Reading<'_> {
 fn unreadable(restored: &mut TableReport, error: &ServerError) -> DrillVerdict {
     let reason = crate::monitor::chain(error);
     if server::is_unreadable_data(error) {
-        restored.state = TableState::Failed;
-        DrillVerdict::Failed(Failure::Unreadable(reason))
+        restored.state = RestoredState::Failed;
+        DrillVerdict::Failed(DrillFailure::Unreadable(reason))
     } else {
-        DrillVerdict::NotTried(Obstacle::Query(reason))
+        DrillVerdict::NotTried(DrillObstacle::Query(reason))
     }
 }
 
-/// Why no part of a table has a sum to compare.
+/// Why no part of a table has a sum to compare, if that is so.
 fn table_reason(parts: &[PartRecord], row_sum: &RowSum) -> Option<NoDigest> {
     if row_sum.hides_parts() {
         Some(NoDigest::PartColumn)
@@ -168,7 +169,7 @@ fn table_reason(parts: &[PartRecord], row_sum: &RowSum) -> Option<NoDigest> {
     }
 }
 
-/// How the sums of a table compare with those that were recorded.
+/// The comparison of a table's sums with those that were recorded.
 #[derive(Debug, Default)]
 struct SumComparison<'a> {
     digests: Digests,
@@ -176,7 +177,7 @@ struct SumComparison<'a> {
     no_digests: BTreeMap<NoDigest, u64>,
 }
 
-/// Compares sums of one kind. Parts without rows have none, and patch parts are not read as parts.
+/// Compares sums of one kind. Parts without rows have no sum, and patch parts are not read as parts.
 fn compare<'a>(
     parts: &'a [PartRecord],
     sums: &[PartSum],

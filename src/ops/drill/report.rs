@@ -1,4 +1,4 @@
-//! What a drill found, table by table.
+//! The result of a drill, table by table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,16 +6,20 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::Serializer;
 
-use crate::model::{SnapshotId, TableName, Warning, WarningKind};
-use crate::ops::restore::{NotRestored, TableReport, TableState};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind, count};
+use crate::ops::restore::{NotRestored, RestoredState, TableReport};
 use crate::plan::DamagedParts;
 
-/// How the sums of the parts of one table compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Warnings about data that the snapshot never had, which a drill cannot prove.
+const KNOWN_BEFORE: [WarningKind; 2] = [WarningKind::DataLeftBehind, WarningKind::MutationsInKeeper];
+
+/// The result of comparing the sums of one table's parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct Digests {
-    /// Parts that give the sum that was recorded.
+    /// Parts whose sum equals the recorded one.
     pub equal: u64,
-    /// Parts that give another one.
+    /// Parts whose sum differs from the recorded one.
     pub different: u64,
     /// Parts without a sum to compare.
     pub unknown: u64,
@@ -24,15 +28,15 @@ pub struct Digests {
 /// Why a part has no sum to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoDigest {
-    /// The table has a column with the name of the virtual one that tells the part of a row.
+    /// The table has a column with the name of the virtual column that holds the part of a row.
     PartColumn,
-    /// A query applies patch parts to what it reads; the part alone is without them.
+    /// A query applies patch parts to what it reads; the part alone lacks them.
     PatchParts,
-    /// No part of the table has one.
+    /// No part of the table has a recorded sum.
     NotRecorded,
-    /// Other parts of the table have one.
+    /// Other parts of the table have a recorded sum.
     MergedAtCreate,
-    /// It is of other columns, or another version of the server took it.
+    /// The sum covers other columns, or another version of the server computed it.
     OtherKind,
     /// The part was merged after it was attached.
     MergedBeforeRead,
@@ -51,29 +55,29 @@ impl fmt::Display for NoDigest {
     }
 }
 
-/// Why a table is not what the snapshot says.
+/// How a table differs from what the snapshot records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Its definition in the snapshot is missing or another one.
+pub enum DrillFailure {
+    /// Its definition in the snapshot is missing or a different one.
     Definition(String),
     /// Parts of it are noted as damaged, and no snapshot has an intact copy: a restore leaves it out.
     Damaged(DamagedParts),
-    /// The server did not take all of its parts or rows.
+    /// The server did not accept all of its parts or rows.
     Incomplete(NotRestored),
-    /// The server takes its definition, and not together with its data.
+    /// The server accepts its definition, but not together with its data.
     DataRefused(String),
     /// The server cannot read its data.
     Unreadable(String),
     /// Parts have other values than when the snapshot was made.
     Different {
-        /// So many parts.
+        /// The number of such parts.
         parts: usize,
         /// The first of them.
         first: String,
     },
 }
 
-impl Failure {
+impl DrillFailure {
     fn kind(&self) -> &'static str {
         match self {
             Self::Definition(_) => "definition",
@@ -86,7 +90,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DrillFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Definition(reason) => f.write_str(reason),
@@ -96,7 +100,7 @@ impl fmt::Display for Failure {
             Self::Unreadable(reason) => write!(f, "its data cannot be read: {reason}"),
             Self::Different { parts: 1, first } => write!(f, "part {first} has other values than when it was taken"),
             Self::Different { parts, first } => {
-                write!(f, "{parts} parts have other values than when they were taken: {first} first")
+                write!(f, "{} have other values than when they were taken: {first} first", count(*parts as u64, "part"))
             }
         }
     }
@@ -104,20 +108,20 @@ impl fmt::Display for Failure {
 
 /// Why a table was not tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum DrillObstacle {
     /// Its definition names something outside the drill's database, or reaches something outside the server.
     Outside(String),
-    /// It needs a function or a named collection that the server does not have: a drill makes none.
+    /// It needs a function or a named collection that the server does not have, and a drill creates none.
     Needs(String),
-    /// Its definition is none that can be read.
+    /// Its definition cannot be parsed.
     Definition(String),
     /// The server refuses its definition.
     Refused(String),
-    /// The query that reads it failed, and not because of its data.
+    /// The query that reads it failed, for a reason other than its data.
     Query(String),
 }
 
-impl Obstacle {
+impl DrillObstacle {
     fn kind(&self) -> &'static str {
         match self {
             Self::Outside(_) => "outside",
@@ -129,7 +133,7 @@ impl Obstacle {
     }
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for DrillObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outside(reason) | Self::Refused(reason) => f.write_str(reason),
@@ -143,12 +147,13 @@ impl fmt::Display for Obstacle {
 /// The verdict on one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DrillVerdict {
-    /// It is what the snapshot says: restored, read to its end, and nothing different; or its definition was made.
+    /// It matches the snapshot: restored, read to its end, and nothing different. For a table without data: its
+    /// definition was accepted.
     Proven,
     /// Data is missing or different.
-    Failed(Failure),
+    Failed(DrillFailure),
     /// Nothing is known.
-    NotTried(Obstacle),
+    NotTried(DrillObstacle),
 }
 
 impl DrillVerdict {
@@ -160,7 +165,7 @@ impl DrillVerdict {
         }
     }
 
-    /// The reason, and a word for its kind.
+    /// The reason, with the stable name of its kind.
     fn reason(&self) -> Option<(&'static str, String)> {
         match self {
             Self::Proven => None,
@@ -170,16 +175,17 @@ impl DrillVerdict {
     }
 }
 
-/// What the drill of one table gave.
+/// The result of drilling one table.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DrilledTable {
     /// How it was restored.
     pub restored: TableReport,
-    /// Whether the snapshot has parts of it; else its definition alone is tried.
+    /// Whether the snapshot has parts of it; otherwise only its definition is tried.
     pub has_data: bool,
-    /// Rows that a query counts.
+    /// Rows counted by a query.
     pub counted_rows: u64,
-    /// How its sums compare.
+    /// The comparison of its sums.
     pub digests: Digests,
     /// Why parts have no sum to compare, with the number of those parts.
     pub no_digests: BTreeMap<NoDigest, u64>,
@@ -194,14 +200,14 @@ impl DrilledTable {
         Self { restored, has_data, counted_rows: 0, digests, no_digests, verdict }
     }
 
-    /// A table that was not given to the server.
+    /// A table that was not created on the server.
     pub(super) fn left_out(name: &TableName, engine: &str, has_data: bool, verdict: DrillVerdict) -> Self {
         let is_tried = !matches!(verdict, DrillVerdict::NotTried(_));
-        let state = if is_tried { TableState::Failed } else { TableState::Skipped };
+        let state = if is_tried { RestoredState::Failed } else { RestoredState::Skipped };
         Self::new(TableReport::new(name, name, engine, state), has_data, verdict)
     }
 
-    /// Whether it is what the snapshot says.
+    /// Whether it matches the snapshot.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.verdict == DrillVerdict::Proven
@@ -219,13 +225,13 @@ impl DrilledTable {
         !matches!(self.verdict, DrillVerdict::NotTried(_))
     }
 
-    /// Whether a drill leaves it out by design: it has no data in the snapshot, and reaches outside.
+    /// Whether a drill leaves it out by design: it has no data in the snapshot, and refers to objects outside.
     #[must_use]
     pub fn is_outside(&self) -> bool {
-        !self.has_data && matches!(self.verdict, DrillVerdict::NotTried(Obstacle::Outside(_)))
+        !self.has_data && matches!(self.verdict, DrillVerdict::NotTried(DrillObstacle::Outside(_)))
     }
 
-    /// What the person should know of it.
+    /// The warnings about it.
     fn warnings(&self) -> Vec<Warning> {
         let verdict = match &self.verdict {
             DrillVerdict::Failed(failure) => Some(Warning::new(WarningKind::TableNotProven, failure.to_string())),
@@ -234,8 +240,7 @@ impl DrilledTable {
             }
             DrillVerdict::NotTried(_) | DrillVerdict::Proven => None,
         };
-        // What the snapshot never had is not the drill's to prove.
-        let of_restore = self.restored.warnings.iter().filter(|warning| warning.kind != WarningKind::DataLeftBehind);
+        let of_restore = self.restored.warnings.iter().filter(|warning| !KNOWN_BEFORE.contains(&warning.kind));
         verdict.iter().chain(of_restore).map(|warning| warning.naming(&self.restored.from)).collect()
     }
 
@@ -248,35 +253,54 @@ impl DrilledTable {
     /// Why parts have no sum to compare, in words.
     #[must_use]
     pub fn digests_note(&self) -> Option<String> {
-        let parts = |count: u64| if count == 1 { "1 part".to_owned() } else { format!("{count} parts") };
-        let notes = self.no_digests.iter().map(|(reason, count)| format!("{} without a sum: {reason}", parts(*count)));
+        let note = |(reason, parts): (&_, &u64)| format!("{} without a sum: {reason}", count(*parts, "part"));
+        let notes = self.no_digests.iter().map(note);
         let notes: Vec<String> = notes.collect();
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 
 /// The fields of a drilled table in a JSON document.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct TableDocument<'a> {
+    /// How it was restored.
     #[serde(flatten)]
     restored: &'a TableReport,
+    /// Whether the snapshot has parts of it; otherwise only its definition is tried.
     has_data: bool,
+    /// Rows counted by a query.
     counted_rows: u64,
+    /// The comparison of its parts' sums with those that the snapshot has.
     digests: Digests,
+    /// Why parts have no sum to compare.
     #[serde(skip_serializing_if = "Option::is_none")]
     digests_note: Option<String>,
+    /// `proven`, `failed` or `not_tried`.
     verdict: &'static str,
+    /// Whether it matches the snapshot.
     is_proven: bool,
+    /// The stable name of the reason why it is not proven.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason_kind: Option<&'static str>,
+    /// Why it is not proven: a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+impl schemars::JsonSchema for DrilledTable {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DrilledTable".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        TableDocument::json_schema(generator)
+    }
 }
 
 impl Serialize for DrilledTable {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (reason_kind, reason) = self.verdict.reason().unzip();
-        // The verdict has the reason.
+        // The reason is part of the verdict.
         let restored = &TableReport { reason: None, ..self.restored.clone() };
         TableDocument {
             restored,
@@ -293,8 +317,8 @@ impl Serialize for DrilledTable {
     }
 }
 
-/// The verdict on everything that a drill was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The verdict on all tables of a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DrillState {
     /// Nothing that was tried is missing or different.
@@ -305,18 +329,19 @@ pub enum DrillState {
     NotTried,
 }
 
-/// What a drill found.
+/// The report of a drill.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DrillReport {
     /// The snapshot.
     pub snapshot: SnapshotId,
-    /// The tables that were asked for.
+    /// The requested tables.
     pub tables: Vec<DrilledTable>,
     /// Tables with parts that the snapshot has.
     pub tables_in_snapshot: usize,
-    /// What the person should know, besides what stands with each table.
+    /// Warnings besides those of each table.
     pub warnings: Vec<Warning>,
-    /// Seconds spent in each stage, and in all of them together as `total`.
+    /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
 }
 
@@ -333,8 +358,8 @@ impl DrillReport {
         }
     }
 
-    /// What the person should know, what stands with each table among it: a table that is not proven, a part that came
-    /// from an intact copy.
+    /// All warnings, including those of each table: about a table that is not proven, or a part that came from an
+    /// intact copy.
     #[must_use]
     pub fn all_warnings(&self) -> Vec<Warning> {
         let of_tables = self.tables.iter().flat_map(DrilledTable::warnings);
@@ -347,7 +372,7 @@ impl DrillReport {
         all
     }
 
-    /// How many tables are so.
+    /// The number of tables for which `is_so` is true.
     #[must_use]
     pub fn count(&self, is_so: impl Fn(&DrilledTable) -> bool) -> usize {
         self.tables.iter().filter(|table| is_so(table)).count()
@@ -364,7 +389,7 @@ impl DrillReport {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{DrillReport, DrillState, DrillVerdict, DrilledTable, Failure, NoDigest, Obstacle};
+    use super::{DrillFailure, DrillObstacle, DrillReport, DrillState, DrillVerdict, DrilledTable, NoDigest};
     use crate::model::TableName;
     use crate::ops::restore::NotRestored;
 
@@ -384,9 +409,9 @@ mod tests {
 
     #[test]
     fn a_drill_has_failed_where_data_is_wrong_and_was_not_tried_where_nothing_was() {
-        let failed = || table(true, DrillVerdict::Failed(Failure::Unreadable("x".to_owned())));
-        let refused = || table(false, DrillVerdict::NotTried(Obstacle::Refused("x".to_owned())));
-        let outside = |has_data| table(has_data, DrillVerdict::NotTried(Obstacle::Outside("x".to_owned())));
+        let failed = || table(true, DrillVerdict::Failed(DrillFailure::Unreadable("x".to_owned())));
+        let refused = || table(false, DrillVerdict::NotTried(DrillObstacle::Refused("x".to_owned())));
+        let outside = |has_data| table(has_data, DrillVerdict::NotTried(DrillObstacle::Outside("x".to_owned())));
         let proven = || table(true, DrillVerdict::Proven);
         let found = |tables: Vec<DrilledTable>| {
             let report = report(tables);
@@ -401,7 +426,8 @@ mod tests {
 
     #[test]
     fn the_document_of_a_table_has_one_verdict_and_one_reason() {
-        let mut failed = table(true, DrillVerdict::Failed(Failure::Different { parts: 2, first: "all_1_1_0".into() }));
+        let mut failed =
+            table(true, DrillVerdict::Failed(DrillFailure::Different { parts: 2, first: "all_1_1_0".into() }));
         failed.restored.reason = Some(NotRestored::Rows);
         failed.no_digests.insert(NoDigest::MergedBeforeRead, 1);
         let text = serde_json::to_string(&failed).expect("JSON");

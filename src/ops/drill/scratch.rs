@@ -9,20 +9,20 @@ use crate::ops::error::OpError;
 use crate::ops::restore::{LockedDir, Recovers, Statements, abandoned, leftover_names, random, recover_leftovers};
 use crate::server::{self, Server, ServerError, sql};
 
-/// A database of a drill's own, and a locked directory of the same name next to the server's data, which tells other
+/// A database of the drill's own, and a locked directory of the same name next to the server's data, which shows other
 /// drills that this one is alive.
-pub(super) struct Scratch<'a> {
+pub(super) struct ScratchDatabase<'a> {
     pub(super) name: String,
     server: &'a Server,
     local: &'a LocalDisks,
     _dir: LockedDir,
 }
 
-impl<'a> Scratch<'a> {
+impl<'a> ScratchDatabase<'a> {
     /// Creates it.
     ///
     /// # Errors
-    /// If the directory cannot be made, or the server refuses.
+    /// If the directory cannot be created, or the server refuses.
     pub(super) fn create(server: &'a Server, local: &'a LocalDisks, now: DateTime<Utc>) -> Result<Self, OpError> {
         let own = local.own().expect("the server's own disk is open");
         let name = run_name(DRILL_PREFIX, now, random()?);
@@ -46,7 +46,7 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// What depends on others goes before them: a server refuses to drop the source of a dictionary.
+/// Orders tables for dropping: dependents come first, because a server refuses to drop the source of a dictionary.
 fn rank(table: &Table) -> u8 {
     match table.engine.as_str() {
         "MaterializedView" | "View" => 0,
@@ -59,7 +59,8 @@ fn drop_database(server: &Server, local: &LocalDisks, name: &str) -> Result<(), 
     let sync = if server.features().has_column("tables", "uuid") { " SYNC" } else { "" };
     let statements = Statements::new(server, name)?;
     let catalog = server::survey(server, false)?;
-    // One by one: a database with a table that is too large to be dropped unasked is not dropped.
+    // One by one: the server does not drop a database that contains a table too large to be dropped without
+    // confirmation.
     let mut tables: Vec<&Table> = catalog.tables.iter().filter(|table| table.name().database == *name).collect();
     tables.sort_by_key(|table| rank(table));
     for table in tables {
@@ -79,7 +80,7 @@ fn drop_table(statements: &Statements<'_>, table: &Table) -> Result<(), ServerEr
     statements.drop_table(table.name(), table.key.uuid.is_some())
 }
 
-/// Drops what interrupted drills have left. The answer is what could not be dropped.
+/// Drops the databases that interrupted drills left. Returns a warning for each that could not be dropped.
 ///
 /// # Errors
 /// If the directories of drills cannot be read.
@@ -90,7 +91,7 @@ pub(super) fn drop_leftovers(server: &Server, local: &LocalDisks) -> Result<Vec<
     for name in left.hidden {
         exec::remove_tree(&own.dir, &name, &|_| ())?;
     }
-    // First the directories of tables that never came to stand: 18.16 drops no database in which one is left.
+    // First the directories of tables that were never created: 18.16 drops no database that still contains one.
     if !left.names.is_empty() {
         match recover_leftovers(server, local, &leftover_names(local)?, Recovers::OwnDrills) {
             Ok(kept) => warnings.extend(kept),

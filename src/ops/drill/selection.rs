@@ -1,23 +1,23 @@
-//! What a drill tries, and what it leaves out.
+//! The tables that a drill tries, and those that it leaves out.
 
 use std::collections::BTreeSet;
 
 use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
-use crate::ops::restore::{Source, SourceTable, TargetSurvey, Wanted, lifts_drop_limit, random};
+use crate::ops::restore::{SnapshotSource, SourceTable, TargetSurvey, WantedTables, lifts_drop_limit, random};
 use crate::plan::{
-    DROP_LIMIT_BYTES, Definition, Mapping, ObjectKind, Replicated, SnapshotReference, Surroundings, TableRename, Verb,
+    DROP_LIMIT_BYTES, Mapping, ObjectKind, ParsedDefinition, SnapshotReference, Surroundings, TableRename, Verb,
 };
 use crate::repo::{Repository, TableState};
 use crate::server::{self, Server, sql};
 
-use super::report::{DrillVerdict, DrilledTable, Failure, Obstacle};
+use super::report::{DrillFailure, DrillObstacle, DrillVerdict, DrilledTable};
 use super::request::DrillRequest;
 
-/// The tables of a snapshot that a drill was asked for.
-pub(super) struct Candidates {
-    pub(super) source: Source,
-    /// Tables with parts, and what has a definition alone.
+/// The tables of a snapshot that a drill may try.
+pub(super) struct DrillCandidates {
+    pub(super) source: SnapshotSource,
+    /// Tables with parts, and objects with only a definition.
     tables: Vec<SourceTable>,
     pub(super) tables_in_snapshot: usize,
 }
@@ -26,18 +26,18 @@ pub(super) struct Candidates {
 pub(super) struct Selected {
     pub(super) table: SourceTable,
     pub(super) to: TableName,
-    pub(super) definition: Definition,
+    pub(super) definition: ParsedDefinition,
 }
 
 impl Selected {
-    /// Whether the snapshot has rows of it, as parts or as a dump.
+    /// Whether the snapshot has its rows, as parts or as a dump.
     pub(super) fn has_data(&self) -> bool {
         has_data(&self.table)
     }
 }
 
-/// What a drill tries, and what it leaves out.
-pub(super) struct Selection {
+/// The tables that a drill tries, and those that it leaves out.
+pub(super) struct DrillSelection {
     pub(super) selected: Vec<Selected>,
     pub(super) left_out: Vec<DrilledTable>,
 }
@@ -46,9 +46,9 @@ fn has_data(table: &SourceTable) -> bool {
     table.has_parts() && !table.parts.is_empty() || table.entry.dump.is_some()
 }
 
-impl Candidates {
-    /// Opens the snapshot and chooses from it. A sample has only tables with parts, others each time: night by night all
-    /// have their turn.
+impl DrillCandidates {
+    /// Opens the snapshot and chooses from it. A sample contains only tables with parts, and others each time, so that
+    /// over the nights every table has its turn.
     ///
     /// # Errors
     /// If the snapshot cannot be read, or has nothing to try.
@@ -57,8 +57,8 @@ impl Candidates {
         reference: &SnapshotReference,
         request: &DrillRequest,
     ) -> Result<Self, OpError> {
-        let wanted = Wanted { tables: request.tables.clone(), ..Wanted::default() };
-        let source = Source::open(repository, reference, &wanted)?;
+        let wanted = WantedTables::default().with_tables(request.tables.clone());
+        let source = SnapshotSource::open(repository, reference, &wanted)?;
         let tables_in_snapshot =
             source.manifest.tables.iter().filter(|entry| entry.parts > 0 || entry.dump.is_some()).count();
         let is_there = |table: &&SourceTable| table.entry.state != TableState::Skipped;
@@ -76,12 +76,17 @@ impl Candidates {
         Ok(Self { source, tables, tables_in_snapshot })
     }
 
-    /// Selects what can be made in the drill's `database` without touching anything else.
+    /// Selects the tables that can be created in the drill's `database` without touching anything else.
     ///
     /// # Errors
     /// If the server does not answer.
-    pub(super) fn select(&self, server: &Server, survey: &TargetSurvey, database: &str) -> Result<Selection, OpError> {
-        let mut selection = Selection { selected: Vec::new(), left_out: Vec::new() };
+    pub(super) fn select(
+        &self,
+        server: &Server,
+        survey: &TargetSurvey,
+        database: &str,
+    ) -> Result<DrillSelection, OpError> {
+        let mut selection = DrillSelection { selected: Vec::new(), left_out: Vec::new() };
         let missing = self.missing_objects(server)?;
         let lifts_limit = lifts_drop_limit(server)?;
         let is_too_large = |table: &SourceTable| !lifts_limit && table.bytes() > DROP_LIMIT_BYTES;
@@ -91,7 +96,7 @@ impl Candidates {
                     let limit = DROP_LIMIT_BYTES / 1_000_000_000;
                     let reason =
                         format!("this server refuses to drop more than {limit} GB at once, so a drill leaves it out");
-                    selection.leave_out(table, DrillVerdict::NotTried(Obstacle::Refused(reason)));
+                    selection.leave_out(table, DrillVerdict::NotTried(DrillObstacle::Refused(reason)));
                 }
                 Ok(definition) => {
                     let to = TableName::new(database, format!("t{number}"));
@@ -105,30 +110,35 @@ impl Candidates {
         let mut others: BTreeSet<String> =
             survey.databases.keys().cloned().chain(of_snapshot).chain(of_tables).collect();
         others.remove(database);
-        // What names something that is left out is left out as well.
+        // An object that refers to one that is left out is left out as well.
         while selection.leave_out_outside(&Surroundings { own: database, others: &others }) {}
         Ok(selection)
     }
 
-    fn definition(&self, table: &SourceTable, missing: &[(ObjectKind, String)]) -> Result<Definition, DrillVerdict> {
+    fn definition(
+        &self,
+        table: &SourceTable,
+        missing: &[(ObjectKind, String)],
+    ) -> Result<ParsedDefinition, DrillVerdict> {
         let not_tried = |obstacle| Err(DrillVerdict::NotTried(obstacle));
         let Some(path) = &table.entry.definition else {
-            return not_tried(Obstacle::Definition("it is not in the snapshot".to_owned()));
+            return not_tried(DrillObstacle::Definition("it is not in the snapshot".to_owned()));
         };
         let text = (self.source.metadata(path))
-            .map_err(|error| DrillVerdict::Failed(Failure::Definition(crate::monitor::chain(&error))))?;
-        let definition = match Definition::parse(&String::from_utf8_lossy(&text)) {
+            .map_err(|error| DrillVerdict::Failed(DrillFailure::Definition(crate::monitor::chain(&error))))?;
+        let definition = match ParsedDefinition::parse(&String::from_utf8_lossy(&text)) {
             Ok(definition) => definition,
-            Err(error) => return not_tried(Obstacle::Definition(error.to_string())),
+            Err(error) => return not_tried(DrillObstacle::Definition(error.to_string())),
         };
         match missing.iter().find(|(kind, name)| definition.needs(*kind, name)) {
-            Some((kind, name)) => not_tried(Obstacle::Needs(format!("{kind} {name}"))),
-            None => Ok(definition),
+            Some((kind, name)) => not_tried(DrillObstacle::Needs(format!("{kind} {name}"))),
+            // A drill must not touch Keeper.
+            None => Ok(definition.as_plain()),
         }
     }
 
-    /// Functions and named collections of the snapshot that the server does not have: a restore would make them, for
-    /// the whole server. They are named as their files are.
+    /// Functions and named collections of the snapshot that the server does not have: a restore would create them for
+    /// the whole server. Their names are those of their files.
     fn missing_objects(&self, server: &Server) -> Result<Vec<(ObjectKind, String)>, OpError> {
         let functions: Vec<String> =
             server::functions(server)?.iter().map(|function| escape_for_file_name(&function.name)).collect();
@@ -148,7 +158,7 @@ impl Candidates {
     }
 }
 
-impl Selection {
+impl DrillSelection {
     /// The new names.
     pub(super) fn renames(&self) -> Vec<TableRename> {
         self.selected.iter().map(|one| TableRename::new(one.table.name(), one.to.clone())).collect()
@@ -163,7 +173,6 @@ impl Selection {
     pub(super) fn mapping(&self) -> Mapping {
         Mapping {
             tables: self.selected.iter().map(|one| (one.table.name(), one.to.clone())).collect(),
-            replicated: Replicated::AsMergeTree,
             ..Mapping::default()
         }
     }
@@ -172,13 +181,14 @@ impl Selection {
         self.left_out.push(DrilledTable::left_out(&table.name(), &table.entry.engine, has_data(table), verdict));
     }
 
-    /// Leaves out definitions that do not stay within the drill's database, and says whether there were any.
+    /// Leaves out definitions that refer outside the drill's database. Returns whether there were any.
     fn leave_out_outside(&mut self, surroundings: &Surroundings<'_>) -> bool {
         let mapping = self.mapping();
         let before = self.selected.len();
         for one in std::mem::take(&mut self.selected) {
             let statement = one.definition.statement(Verb::Create, &sql::quote_table(&one.to), (None, None), &mapping);
-            // A table with parts reads and writes its own parts; of another engine it may be told where to write.
+            // A table with parts reads and writes its own parts; a table of another engine may be defined to write
+            // elsewhere.
             let reason = if one.has_data() && one.table.entry.dump.is_none() {
                 None
             } else {
@@ -186,7 +196,7 @@ impl Selection {
             };
             match reason {
                 None => self.selected.push(one),
-                Some(reason) => self.leave_out(&one.table, DrillVerdict::NotTried(Obstacle::Outside(reason))),
+                Some(reason) => self.leave_out(&one.table, DrillVerdict::NotTried(DrillObstacle::Outside(reason))),
             }
         }
         self.selected.len() < before

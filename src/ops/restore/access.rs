@@ -1,4 +1,4 @@
-//! Makes users, roles, quotas, policies and settings profiles.
+//! Creates users, roles, quotas, policies and settings profiles.
 
 use std::collections::BTreeMap;
 
@@ -9,49 +9,50 @@ use crate::ops::error::OpError;
 use crate::plan::{AccessAction, AccessKept, AccessPlan, EntityPlan, ObjectKind};
 use crate::server::ServerError;
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::statements::Statements;
 
-/// What became of a user, role ….
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The outcome for a user, role ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessState {
-    /// It was made.
+    /// It was created.
     Made,
-    /// It was made in the place of the one that was there.
+    /// It was created and replaced the existing one.
     Replaced,
-    /// It was made without a part of what it had: see its reason.
+    /// It was created without some of its properties: see its reason.
     Incomplete,
-    /// It was there already, and stays.
+    /// It existed already, and was left as it is.
     Present,
-    /// The same, and it differs from the snapshot's.
+    /// It existed already, was left as it is, and differs from the snapshot's.
     Differs,
-    /// The server lacks it.
+    /// The server does not have it.
     Lacking,
-    /// Whether the server has it is not known: see its reason.
+    /// It is unknown whether the server has it: see its reason.
     Unknown,
-    /// It was not made, as the plan said: see its reason.
+    /// It was not created, as planned: see its reason.
     Refused,
-    /// The server did not make it: see its reason.
+    /// The server failed to create it: see its reason.
     Failed,
 }
 
 /// A user, role, quota, policy or settings profile of the snapshot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
+#[non_exhaustive]
 pub struct AccessReport {
-    /// What it is: `user`, `row policy` ….
+    /// Its kind: `user`, `row policy` ….
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// What became of it.
+    /// The outcome.
     pub state: AccessState,
-    /// Why.
+    /// The reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl AccessReport {
-    /// A sentence for one of which not everything was made.
+    /// The warning about one that was not created completely.
     pub(super) fn warning(&self) -> Option<Warning> {
         let what = match self.state {
             AccessState::Failed | AccessState::Refused => "was not made",
@@ -63,21 +64,21 @@ impl AccessReport {
     }
 }
 
-/// What the server refused of one.
+/// A refusal by the server that concerns one entity.
 #[derive(Default)]
-struct Refusal {
+struct EntityRefusal {
     creation: Option<String>,
     changes: Vec<String>,
 }
 
-type Refusals = BTreeMap<(ObjectKind, String), Refusal>;
+type Refusals = BTreeMap<(ObjectKind, String), EntityRefusal>;
 
-/// Sends the statements of a plan. What the server refuses of one costs that one alone.
+/// Sends the statements of a plan. A refusal affects only the entity that it concerns.
 ///
 /// # Errors
 /// If the server does not answer.
 pub(super) fn make_access(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
     plan: &AccessPlan,
 ) -> Result<Vec<AccessReport>, OpError> {
@@ -105,22 +106,23 @@ pub(super) fn make_access(
     Ok(reports(plan, &refusals))
 }
 
-/// What becomes of each where nothing is made.
+/// The outcome for each entity if nothing is created.
 pub(super) fn planned_access(plan: &AccessPlan) -> Vec<AccessReport> {
     reports(plan, &Refusals::new())
 }
 
 fn reports(plan: &AccessPlan, refusals: &Refusals) -> Vec<AccessReport> {
-    let none = Refusal::default();
+    let none = EntityRefusal::default();
     let report = |entity: &EntityPlan| {
         let refusal = refusals.get(&(entity.kind, entity.name.clone())).unwrap_or(&none);
         let made = |state| match (&refusal.creation, refusal.changes.first()) {
             (Some(reason), _) => (AccessState::Failed, Some(reason.clone())),
             (None, Some(reason)) => (AccessState::Incomplete, Some(reason.clone())),
+            (None, None) if !entity.lacks.is_empty() => (AccessState::Incomplete, Some(entity.lacks.join("; "))),
             (None, None) => (state, None),
         };
         let (state, reason) = match &entity.action {
-            AccessAction::Make => made(AccessState::Made),
+            AccessAction::Make | AccessAction::Complete => made(AccessState::Made),
             AccessAction::Replace => made(AccessState::Replaced),
             AccessAction::Keep(AccessKept::Differs) => (AccessState::Differs, None),
             AccessAction::Keep(_) => (AccessState::Present, None),

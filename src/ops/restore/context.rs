@@ -1,39 +1,40 @@
-//! What all stages of a restore read.
+//! State that all stages of a restore read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
-use crate::exec::RestoreMode;
+use crate::exec::{self, RestoreMode};
 use crate::model::{PathMap, TableName};
 use crate::ops::error::OpError;
 use crate::plan::{AccessOptions, RestoreOptions, SourceItem};
 use crate::server::Server;
 
-use super::source::{Source, Wanted};
+use super::source::{SnapshotSource, WantedTables};
 use super::survey::TargetSurvey;
 
 /// A request to restore into a server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ToServer {
-    /// What of the snapshot.
-    pub wanted: Wanted,
-    /// How.
+    /// The wanted tables and partitions of the snapshot.
+    pub wanted: WantedTables,
+    /// Options of the plan.
     pub options: RestoreOptions,
-    /// What is done with users, roles, quotas, policies and settings profiles.
+    /// How to treat users, roles, quotas, policies and settings profiles.
     pub access: AccessOptions,
     /// Whether a table that was replaced stays, under another name.
     pub keep_replaced: bool,
-    /// Whether tables stay as they were attached: they merge nothing, and nothing expires, until they are dropped.
+    /// Whether tables stay held after they are attached: nothing in them merges or expires until they are dropped.
     pub stays_held: bool,
-    /// How files may come to the server.
+    /// How files may be placed on the server.
     pub mode: RestoreMode,
-    /// Bytes a second at most that are copied; no limit if not given.
+    /// The maximum number of bytes copied per second; `None` for no limit.
     pub copy_rate: Option<u64>,
     /// Threads that work on the filesystem.
     pub jobs: usize,
-    /// How the server's paths are to be read here.
+    /// How the server's paths map to paths on this host.
     pub paths: PathMap,
     /// The time at which the plan is made.
     pub now: DateTime<Utc>,
@@ -41,23 +42,56 @@ pub struct ToServer {
     pub interrupted: Arc<AtomicBool>,
 }
 
+impl ToServer {
+    /// What the server lacks of the snapshot, with the defaults of `chsnap restore`.
+    #[must_use]
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self {
+            wanted: WantedTables::default(),
+            options: RestoreOptions::default(),
+            access: AccessOptions::Names,
+            keep_replaced: false,
+            stays_held: false,
+            mode: RestoreMode::Auto,
+            copy_rate: None,
+            jobs: exec::local_jobs(),
+            paths: PathMap::default(),
+            now,
+            interrupted: Arc::default(),
+        }
+    }
+}
+
+crate::model::setters! { ToServer {
+    with_wanted => wanted: WantedTables,
+    with_options => options: RestoreOptions,
+    with_access => access: AccessOptions,
+    with_keep_replaced => keep_replaced: bool,
+    with_stays_held => stays_held: bool,
+    with_mode => mode: RestoreMode,
+    with_copy_rate => copy_rate: Option<u64>,
+    with_jobs => jobs: usize,
+    with_paths => paths: PathMap,
+    with_interrupted => interrupted: Arc<AtomicBool>,
+} }
+
 /// The request, the snapshot and the server, as they were read before anything was planned.
 #[derive(Debug)]
-pub(in crate::ops) struct Context<'a> {
+pub(in crate::ops) struct RestoreContext<'a> {
     pub(in crate::ops) server: &'a Server,
     pub(in crate::ops) request: &'a ToServer,
-    pub(in crate::ops) source: Source,
+    pub(in crate::ops) source: SnapshotSource,
     pub(in crate::ops) survey: TargetSurvey,
     pub(in crate::ops) items: Vec<SourceItem>,
-    /// Settings under which the server takes any definition that another one took.
+    /// Settings under which the server accepts any definition that another server accepted.
     pub(super) settings: Vec<(String, String)>,
 }
 
-impl Context<'_> {
+impl RestoreContext<'_> {
     /// Fails if the program was asked to stop.
     ///
     /// # Errors
-    /// Then.
+    /// If the program was asked to stop.
     pub(super) fn check_interrupted(&self) -> Result<(), OpError> {
         if self.request.interrupted.load(Ordering::Relaxed) { Err(OpError::Interrupted) } else { Ok(()) }
     }

@@ -1,41 +1,41 @@
 //! Opens the disks that definitions describe themselves (`SETTINGS disk = disk(type = …, path = …)`).
 //!
-//! No list of a server has such a disk before a table on it exists. An empty table is made on it for a moment, which tells
-//! where the disk is, and proves that this host sees the same directory; it is a helper of the restore, named in the
-//! intent and dropped at once. Then the disk is one like any other.
+//! A server lists such a disk only once a table on it exists. An empty table is created on it for a moment. That shows
+//! where the disk is, and proves that this host sees the same directory. The table is a helper of the restore, recorded
+//! in the intent and dropped at once. From then on the disk is treated like any other.
 
 use std::collections::BTreeMap;
 
 use crate::model::TableName;
 use crate::ops::disks::{LocalDisk, holding};
 use crate::ops::error::OpError;
-use crate::plan::{Definition, Disks, RestoreEntry, RestorePlan, TablePlan};
+use crate::plan::{Disks, ParsedDefinition, RestoreEntry, RestorePlan, TablePlan};
 use crate::server::{self, ServerError, sql};
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::statements::Statements;
 
 /// An empty table on a described disk.
 #[derive(Debug)]
 pub(super) struct Probe<'a> {
     pub(super) name: TableName,
-    /// The disk, from `disk(` on.
+    /// The description of the disk, from `disk(` on.
     text: &'a str,
-    /// A table that is to stand on it.
+    /// A planned table on it.
     table: &'a TablePlan,
 }
 
-/// The described disks of a restore, by the texts that describe them: each open, or the reason why it is not.
+/// The described disks of a restore, by their descriptions: each open, or with the reason why it is not.
 #[derive(Debug, Default)]
 pub(super) struct DescribedDisks {
     disks: BTreeMap<String, Result<LocalDisk, String>>,
 }
 
 impl DescribedDisks {
-    /// The name of the described disk that a table is on; none for a table on another disk.
+    /// The name of the described disk that a table is on; `None` for a table on another disk.
     ///
     /// # Errors
-    /// Why the disk cannot be had.
+    /// The reason why the disk is unavailable.
     pub(super) fn of(&self, table: &TablePlan) -> Result<Option<&str>, String> {
         let Disks::Described(text) = &table.disks else { return Ok(None) };
         match self.disks.get(text) {
@@ -45,20 +45,20 @@ impl DescribedDisks {
         }
     }
 
-    /// Those that are open.
+    /// The disks that are open.
     pub(super) fn opened(&self) -> impl Iterator<Item = &LocalDisk> {
         self.disks.values().filter_map(|disk| disk.as_ref().ok())
     }
 }
 
 impl Probe<'_> {
-    /// What the intent says of it.
+    /// The probe's entry in the intent.
     pub(super) fn entry(&self) -> RestoreEntry {
         RestoreEntry::helper(self.name.clone())
     }
 }
 
-/// One probe for each described disk that parts are placed on. `word` is the name of the restore.
+/// One probe for each described disk on which parts are placed. `word` is the name of the restore.
 pub(super) fn probes<'a>(plan: &'a RestorePlan, word: &str) -> Vec<Probe<'a>> {
     let random = word.rsplit('_').next().unwrap_or_default();
     let mut probes: Vec<Probe<'a>> = Vec::new();
@@ -73,12 +73,12 @@ pub(super) fn probes<'a>(plan: &'a RestorePlan, word: &str) -> Vec<Probe<'a>> {
     probes
 }
 
-/// Opens the disks of these probes. `missing_databases` has those that could not be made, with the reason.
+/// Opens the disks of these probes. `missing_databases` contains those that could not be created, with the reason.
 ///
 /// # Errors
-/// If the server does not answer. A disk that it refuses, or that is not visible here, costs its own tables alone.
+/// If the server does not answer. A disk that it refuses, or that is not visible here, affects only its own tables.
 pub(super) fn open(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
     probes: &[Probe<'_>],
     missing_databases: &BTreeMap<String, String>,
@@ -96,7 +96,7 @@ pub(super) fn open(
 }
 
 fn open_one(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
     probe: &Probe<'_>,
 ) -> Result<Result<LocalDisk, String>, OpError> {
@@ -104,7 +104,7 @@ fn open_one(
     let statement =
         format!("CREATE TABLE {name} (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS disk = {}", probe.text);
     let label = format!("the disk that the definition of {} describes", probe.table.from);
-    let secrets = probe.table.definition.as_ref().map(Definition::secrets).unwrap_or_default();
+    let secrets = probe.table.definition.as_ref().map(ParsedDefinition::secrets).unwrap_or_default();
     match statements.run_definition(&label, &statement, &[], &secrets) {
         Err(error @ ServerError::Exception { .. }) => {
             return Ok(Err(format!("its disk cannot be made: {}", crate::monitor::chain(&error))));
@@ -116,8 +116,8 @@ fn open_one(
     found
 }
 
-/// The disk that a table stands on, as far as the directory of that table is visible here.
-fn locate(context: &Context<'_>, name: &TableName) -> Result<Result<LocalDisk, String>, OpError> {
+/// The disk that a table is on, if the table's directory is visible here.
+fn locate(context: &RestoreContext<'_>, name: &TableName) -> Result<Result<LocalDisk, String>, OpError> {
     let table = server::survey_table(context.server, name)?;
     let path = table.as_ref().and_then(|table| table.data_paths.first());
     let Some(path) = path else { return Ok(Err("the server does not say where its disk is".to_owned())) };

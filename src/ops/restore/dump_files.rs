@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use crate::exec::{CopyPartError, RestorePartError};
-use crate::fs::{CopyError, Digest, Dir, ErrorKind, FsError, Hashing, Kind, ReadMeans};
+use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
 use crate::model::{DumpKind, Table, TableName};
 use crate::ops::disks::LocalDisks;
-use crate::ops::error::{Damage, OpError};
+use crate::ops::error::{FoundDamage, OpError};
 use crate::plan::{DumpFile, LiveRows, SourceDump};
 use crate::repo::{self, Dump, Manifest, TableEntry};
 use crate::server::{self, Server, ServerError};
 
-/// A dump as a plan reads it.
+/// A dump in the form that a plan reads.
 pub(super) fn source_dump(manifest: &Manifest, dump: &Dump) -> SourceDump {
     let files = dump.files.iter().filter_map(|path| {
         let file = manifest.metadata.iter().find(|file| file.path == *path)?;
@@ -21,8 +21,8 @@ pub(super) fn source_dump(manifest: &Manifest, dump: &Dump) -> SourceDump {
     SourceDump { kind: dump.kind, rows: dump.rows, bytes: dump.stored_bytes, files: files.collect() }
 }
 
-/// The directory of a file of a table's dump in the snapshot `snapshot`, and its name there; nothing where it is not there.
-/// A path that is not the table's own leads nowhere.
+/// The directory of a file of a table's dump in the snapshot `snapshot`, and its name there. `None` if it does not
+/// exist. A path outside the table's own leads nowhere.
 ///
 /// # Errors
 /// If the snapshot cannot be read.
@@ -43,17 +43,17 @@ fn hash(dir: &Dir, name: &str) -> Result<(u64, String), FsError> {
     let means = ReadMeans { rate: None, advanced: &|_| () };
     let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
     let hash = match digest {
-        Some(Digest::Blake3(hash)) => hash.to_hex().to_string(),
+        Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),
         _ => String::new(),
     };
     Ok((stat.size_bytes, hash))
 }
 
-/// Looks at every file of a table's dump: it has the size and the digest that the manifest says.
+/// Checks every file of a table's dump: it has the size and the digest recorded in the manifest.
 ///
 /// # Errors
 /// If the snapshot cannot be read.
-pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) -> Result<Vec<Damage>, FsError> {
+pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) -> Result<Vec<FoundDamage>, FsError> {
     let Some(dump) = &entry.dump else { return Ok(Vec::new()) };
     let name = entry.name();
     let mut damage = Vec::new();
@@ -72,15 +72,15 @@ pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) ->
             (Some(listed), Some(found)) if found == (listed.bytes, listed.blake3.clone()) => continue,
             (Some(_), Some(_)) => format!("its file {path} is not the one that the manifest speaks of"),
         };
-        damage.push(Damage { table: name.clone(), part: None, problem });
+        damage.push(FoundDamage { table: name.clone(), part: None, problem });
     }
     Ok(damage)
 }
 
-/// What a live table has of the rows of a dump.
+/// The rows of a dump that a live table has.
 ///
 /// # Errors
-/// If the server does not answer. What it refuses is an answer.
+/// If the server does not answer. A refusal is part of the result.
 pub(super) fn live_rows(
     server: &Server,
     local: &LocalDisks,
@@ -116,13 +116,13 @@ pub(super) fn live_rows(
     })
 }
 
-/// The files with rows of a live `Set` or `Join` table; nothing where its directory is not visible here.
+/// The files with rows of a live `Set` or `Join` table, or `None` if its directory is not visible here.
 fn live_files(local: &LocalDisks, table: &Table) -> Result<Option<Vec<DumpFile>>, FsError> {
     let Some(path) = table.data_paths.first() else { return Ok(None) };
     let dir = if path.is_absolute() { local.open_live(path)? } else { local.find_own(path)? };
     let Some(dir) = dir else { return Ok(None) };
     let mut files = Vec::new();
-    for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::File) {
+    for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::File) {
         let Some(name) = entry.name.to_str().filter(|name| repo::is_data_file(name)) else { continue };
         let (bytes, blake3) = hash(&dir, name)?;
         files.push(DumpFile { name: name.to_owned(), bytes, blake3 });
@@ -131,7 +131,7 @@ fn live_files(local: &LocalDisks, table: &Table) -> Result<Option<Vec<DumpFile>>
     Ok(Some(files))
 }
 
-/// Rows that a restored table has, where they can be counted.
+/// Rows of a restored table, if they can be counted.
 ///
 /// # Errors
 /// If the server refuses, or does not answer.

@@ -1,30 +1,30 @@
-//! A restored table takes the place of the live one.
+//! Replaces live tables by restored ones.
 
 use crate::model::{TableName, WarningKind, count};
 use crate::ops::error::OpError;
-use crate::plan::LiveRows;
+use crate::plan::{DefinitionKind, LiveRows, ParsedDefinition};
 use crate::server::{self, sql};
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::dump_files::{live_rows, source_dump};
-use super::job::Job;
-use super::refused::Refused;
+use super::job::TableJob;
+use super::refused::TableFailure;
 use super::report::TableReport;
-use super::statements::Statements;
+use super::statements::{Statements, drop_refusal};
 use super::survey::live_table;
 
-/// Puts a table that was compared in the place of the one that it replaces. That one is dropped then, unless it is to
-/// be kept, or holds something that the person has not agreed to lose.
+/// Replaces a live table by a restored one that was compared. The replaced table is then dropped, unless it is to be
+/// kept, or holds something that the person has not agreed to lose.
 pub(super) fn swap(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
-    job: &Job<'_>,
+    job: &TableJob<'_>,
     report: &mut TableReport,
-) -> Result<(), Refused> {
+) -> Result<(), TableFailure> {
     let quote = sql::quote_table;
     let entry = &job.entry;
-    let Some(target) = &entry.replaces else { return Err(Refused::this("it replaces no table".to_owned())) };
-    let gained = |name: &TableName| -> Result<Option<String>, Refused> {
+    let Some(target) = &entry.replaces else { return Err(TableFailure::this("it replaces no table".to_owned())) };
+    let gained = |name: &TableName| -> Result<Option<String>, TableFailure> {
         if let Some(rows) = has_gained(context, job, name)? {
             return Ok(Some(rows));
         }
@@ -32,7 +32,7 @@ pub(super) fn swap(
         Ok(now.zip(job.plan.live.as_ref()).and_then(|(now, earlier)| now.gained(earlier, None)))
     };
     if let Some(gained) = gained(target)? {
-        return Err(Refused::this(format!("it has changed since the plan was made: {gained}")));
+        return Err(TableFailure::this(format!("it has changed since the plan was made: {gained}")));
     }
     let old = match &entry.old_name {
         // Databases whose tables have UUIDs exchange two names in one step.
@@ -50,7 +50,7 @@ pub(super) fn swap(
         report.replaced_table = Some(keep(statements, old, &job.kept_name));
         return Ok(());
     }
-    // It was written to until the exchange: what the plan has not shown keeps it.
+    // It was writable until the exchange: data that the plan did not show prevents dropping it.
     if let Some(gained) = gained(old)? {
         let kept = keep(statements, old, &job.kept_name);
         report.replaced_table = Some(kept.clone());
@@ -61,8 +61,9 @@ pub(super) fn swap(
         report.warn(WarningKind::ReplacedTableKept, message);
         return Ok(());
     }
-    if let Err(error) = statements.drop_table(old, false) {
-        let error = crate::monitor::chain(&error);
+    let old_definition = job.plan.live.as_ref().and_then(|live| live.definition.as_ref());
+    if let Err(error) = statements.drop_object(old, kind_of(old_definition), false) {
+        let error = drop_refusal(&error);
         let kept = keep(statements, old, &job.kept_name);
         report.replaced_table = Some(kept.clone());
         let message = format!("the table that it replaced is now {kept}, and could not be dropped: {error}");
@@ -71,8 +72,8 @@ pub(super) fn swap(
     Ok(())
 }
 
-/// Gives a replaced table a name that says what it is. Where that cannot be had, the temporary one stays. The answer is the
-/// name that it has.
+/// Renames a replaced table to a name that says what it is. If that name is unavailable, it keeps the temporary one.
+/// Returns its final name.
 fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> TableName {
     let names = (1..10).map(|number| match number {
         1 => kept_name.clone(),
@@ -82,11 +83,11 @@ fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> 
     kept.next().unwrap_or_else(|| old.clone())
 }
 
-/// The rows that have come to a table without parts, which was empty when the plan was made.
+/// The rows added to a table without parts that was empty when the plan was made.
 ///
 /// # Errors
 /// If the server does not answer.
-fn has_gained(context: &Context<'_>, job: &Job<'_>, old: &TableName) -> Result<Option<String>, OpError> {
+fn has_gained(context: &RestoreContext<'_>, job: &TableJob<'_>, old: &TableName) -> Result<Option<String>, OpError> {
     let Some(dump) = &job.source.entry.dump else { return Ok(None) };
     let dump = source_dump(&context.source.manifest, dump);
     let Some(table) = server::survey_table(context.server, old)? else { return Ok(None) };
@@ -98,11 +99,15 @@ fn has_gained(context: &Context<'_>, job: &Job<'_>, old: &TableName) -> Result<O
     })
 }
 
-/// After a failed exchange or move: gives the live table its name back, and drops the restored one.
+/// Restores the live table's name after a failed exchange or move, and drops the restored table.
 ///
 /// # Errors
 /// If the server does not answer, or refuses.
-pub(super) fn give_up(context: &Context<'_>, statements: &Statements<'_>, job: &Job<'_>) -> Result<(), OpError> {
+pub(super) fn give_up(
+    context: &RestoreContext<'_>,
+    statements: &Statements<'_>,
+    job: &TableJob<'_>,
+) -> Result<(), OpError> {
     let entry = &job.entry;
     let find = |name: &TableName| server::survey_table(context.server, name);
     if let (Some(old), Some(target)) = (&entry.old_name, &entry.replaces)
@@ -112,7 +117,12 @@ pub(super) fn give_up(context: &Context<'_>, statements: &Statements<'_>, job: &
         statements.rename(old, target)?;
     }
     if find(&entry.name)?.is_some_and(|table| table.key.uuid == entry.uuid) {
-        statements.drop_table(&entry.name, entry.uuid.is_some())?;
+        statements.drop_object(&entry.name, kind_of(job.plan.definition.as_ref()), entry.uuid.is_some())?;
     }
     Ok(())
+}
+
+/// The kind of object that a definition defines; a table if the definition cannot be read.
+fn kind_of(definition: Option<&ParsedDefinition>) -> DefinitionKind {
+    definition.map_or(DefinitionKind::Table, |definition| definition.kind)
 }

@@ -1,7 +1,7 @@
-//! Into a running server: survey, plan, recover, place, attach, compare, report.
+//! Restores into a running server: survey, plan, recover, place, attach, compare, report.
 //!
-//! The caller shows the plan and asks in between: until [`Prepared::run`] nothing changes on the server or below its data
-//! path. See docs/decisions/0028-restore-pipeline.md.
+//! In between, the caller shows the plan and asks for consent: until [`PreparedRestore::run`] nothing changes on the
+//! server or below its data path. See docs/decisions/0028-restore-pipeline.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,46 +10,49 @@ use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 
 use crate::exec;
-use crate::model::{SnapshotId, TableName, TableUuid, Warning, WarningKind};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::ops::access::{live_access, source_access};
 use crate::ops::bound::is_same;
 use crate::ops::error::OpError;
 use crate::ops::stages::Stages;
 use crate::plan::{
-    AccessOptions, AccessPlan, DatabasePlan, Leftover, ObjectPlan, RestorePlan, SnapshotContent, SnapshotReference,
-    SourceDump, SourceItem, Target, apply_recovery, plan_access, plan_recovery, plan_restore,
+    AccessOptions, AccessPlan, BegunAccess, ClusterHosts, DatabasePlan, ObjectPlan, RecoveryStep, RestorePlan,
+    SnapshotContent, SnapshotReference, SourceDump, SourceItem, StagingLeftover, TargetServer, apply_recovery,
+    plan_access, plan_recovery, plan_restore,
 };
 use crate::repo::{BoundServer, Repository, ServerEntry};
-use crate::server::{self, Server};
+use crate::server::{self, Server, sql};
 
-use super::access::{AccessReport, make_access, planned_access};
+use super::access::{AccessReport, AccessState, make_access, planned_access};
 use super::attach::{attach_all, planned};
 use super::attaching::Attaching;
-use super::context::{Context, ToServer};
+use super::context::{RestoreContext, ToServer};
 use super::described::{self, Probe};
+use super::fresh_uuid::fresh_uuid;
 use super::items::{databases, items, objects};
 use super::job::{entries, jobs};
+use super::keeper::{keeper_state, look_elsewhere};
+use super::known::KnownTables;
 use super::leftovers::{self, Recovers};
-use super::locked_dir::random;
 use super::objects::{MadeObjects, make_databases, make_objects};
 use super::place::place_all;
-use super::recover::{recover, recover_leftovers};
-use super::report::{Report, TableReport};
-use super::source::{Source, SourceTable};
+use super::recover::{finish_resumed, recover, recover_leftovers};
+use super::report::{Report, RestoredState, TableReport};
+use super::source::{SnapshotSource, SourceTable};
 use super::staging::{self, Staging};
 use super::statements::Statements;
 use super::survey::TargetSurvey;
 
-/// A restore that is planned, and can be carried out as it was shown.
+/// A planned restore, which is carried out exactly as it was shown.
 #[derive(Debug)]
-pub struct Prepared<'a> {
-    context: Context<'a>,
+pub struct PreparedRestore<'a> {
+    context: RestoreContext<'a>,
     plan: RestorePlan,
     pool: Arc<ThreadPool>,
 }
 
-/// Reads the snapshot, every part of it that is asked for, and the server, and makes the plan. Changes nothing.
+/// Reads the snapshot, all its wanted parts, and the server, and makes the plan. Changes nothing.
 ///
 /// # Errors
 /// If the snapshot is damaged, the server does not answer, or its data is not visible here.
@@ -59,14 +62,14 @@ pub fn prepare<'a>(
     reference: &SnapshotReference,
     request: &'a ToServer,
     monitor: &dyn Monitor,
-) -> Result<Prepared<'a>, OpError> {
+) -> Result<PreparedRestore<'a>, OpError> {
     prepare_recovering(repository, server, reference, request, Recovers::Everything, monitor)
 }
 
-/// [`prepare`], with a choice of the leftovers that are dealt with.
+/// As [`prepare`], with a choice of the leftovers to recover.
 ///
 /// # Errors
-/// As there.
+/// As [`prepare`].
 pub(in crate::ops) fn prepare_recovering<'a>(
     repository: &Repository,
     server: &'a Server,
@@ -74,28 +77,28 @@ pub(in crate::ops) fn prepare_recovering<'a>(
     request: &'a ToServer,
     recovers: Recovers,
     monitor: &dyn Monitor,
-) -> Result<Prepared<'a>, OpError> {
+) -> Result<PreparedRestore<'a>, OpError> {
     let stages = Stages::new(monitor);
     let pool = exec::pool(request.jobs)?;
-    let mut source = stages.run(Stage::Discover, || Source::open(repository, reference, &request.wanted))?;
+    let mut source = stages.run(Stage::Discover, || SnapshotSource::open(repository, reference, &request.wanted))?;
     stages.run(Stage::Check, || pool.install(|| source.check_with_copies(repository, monitor)))?;
     let (survey, leftovers) =
         stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
     let items = pool.install(|| items(&source, request.now));
     let settings = server::definition_settings(server)?;
-    let context = Context { server, request, source, survey, items, settings };
+    let context = RestoreContext { server, request, source, survey, items, settings };
     let plan = pool.install(|| plan(&context, &leftovers))?;
-    Ok(Prepared { context, plan, pool: Arc::new(pool) })
+    Ok(PreparedRestore { context, plan, pool: Arc::new(pool) })
 }
 
-/// Reads the server, after it is through with what interrupted restores have asked of it.
+/// Reads the server, once it has finished the statements of interrupted restores.
 fn survey(
     repository: &Repository,
     server: &Server,
     request: &ToServer,
-    (source, recovers): (&Source, Recovers),
-) -> Result<(TargetSurvey, Vec<Leftover>), OpError> {
-    // The server's own database is looked at only where tables come from it, or are to stand in it.
+    (source, recovers): (&SnapshotSource, Recovers),
+) -> Result<(TargetSurvey, Vec<StagingLeftover>), OpError> {
+    // The server's own database is read only if tables come from it or go into it.
     let now = |table: &SourceTable| request.options.renames.table(&table.name()).database;
     let with_system = source.tables.iter().any(|table| table.entry.database == "system" || now(table) == "system");
     let read = |with_system| TargetSurvey::read(repository, server, &request.paths, with_system);
@@ -107,24 +110,35 @@ fn survey(
     let names = leftovers::names(&survey.local)?;
     if !names.is_empty() {
         leftovers::wait_for(server, &names)?;
-        // A leftover can be of any database.
+        // A leftover can belong to any database.
         survey = read(true)?;
     }
     let leftovers = leftovers::examine(server, &survey.local, &names, recovers)?;
     Ok((survey, leftovers))
 }
 
-fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, OpError> {
+fn plan(context: &RestoreContext<'_>, leftovers: &[StagingLeftover]) -> Result<RestorePlan, OpError> {
     let options = &context.request.options;
     let names: Vec<TableName> = context.items.iter().map(|item| item.name.clone()).collect();
-    // One without tables can get another name as well.
+    // A database without tables can get another name as well.
     let stored = context.source.manifest.databases.iter().map(|database| database.database.as_str());
     let unmatched = options.renames.unmatched(&names, &stored.collect::<Vec<_>>());
     if !unmatched.is_empty() {
         return Err(OpError::NotInSnapshot { names: unmatched });
     }
-    let recovery = plan_recovery(leftovers, &context.survey.tables());
-    let mut target = target(context)?;
+    let recovery = plan_recovery(leftovers, &context.survey.tables(), context.request.access);
+    if let Some(cluster) = &options.on_cluster {
+        check_cluster(context.server, cluster)?;
+    }
+    let wanted: BTreeSet<TableName> = names.iter().map(|name| options.renames.table(name)).collect();
+    let known = context.survey.known(context.server, &wanted);
+    let by_recovery = names_by_recovery(&recovery);
+    let mut target = target(context, (&wanted, known.as_ref()), &by_recovery)?;
+    target.keeper = keeper_state(context.server, known.as_ref(), &context.items, options)?;
+    if let Some(cluster) = &options.on_cluster {
+        target.hosts = Some(hosts(context.server, cluster, &wanted)?);
+    }
+    look_elsewhere(context.server, &mut target, &wanted)?;
     apply_recovery(&recovery, &mut target);
     let (databases, objects) = (databases(&context.source), objects(&context.source));
     let stored = SnapshotContent {
@@ -148,14 +162,38 @@ fn plan(context: &Context<'_>, leftovers: &[Leftover]) -> Result<RestorePlan, Op
     if !plan.conflicts.is_empty() {
         return Err(OpError::NameConflict { conflicts: plan.conflicts });
     }
+    plan.access = access_plan(context, &recovery)?;
     plan.recovery = recovery;
-    plan.access = access_plan(context)?;
-    plan.warnings.clone_from(&context.source.warnings);
+    plan.warnings.extend(context.source.warnings.iter().cloned());
     Ok(plan)
 }
 
-/// What becomes of users, roles …. The server is asked for its own only if the snapshot has some.
-fn access_plan(context: &Context<'_>) -> Result<AccessPlan, OpError> {
+/// Which of these tables exist on which hosts of a cluster.
+fn hosts(server: &Server, cluster: &str, wanted: &BTreeSet<TableName>) -> Result<ClusterHosts, OpError> {
+    let wanted: Vec<TableName> = wanted.iter().cloned().collect();
+    let databases = server::databases_on_hosts(server, cluster)?;
+    let mut silent = databases.silent;
+    let databases = databases.answers.into_iter().map(|(host, names)| (host, names.into_iter().collect())).collect();
+    let mut tables = BTreeMap::new();
+    if !wanted.is_empty() {
+        let found = server::tables_on_hosts(server, cluster, &wanted)?;
+        silent = silent.max(found.silent);
+        tables.extend(found.answers.into_iter().map(|(host, tables)| (host, tables.into_iter().collect())));
+    }
+    Ok(ClusterHosts { tables, databases, silent })
+}
+
+/// Fails if the server does not know this cluster.
+fn check_cluster(server: &Server, cluster: &str) -> Result<(), OpError> {
+    let known = server::clusters(server)?;
+    if known.iter().any(|name| name == cluster) {
+        return Ok(());
+    }
+    Err(OpError::NoCluster { cluster: cluster.to_owned(), known })
+}
+
+/// The plan for users, roles …. The server's own are read only if the snapshot has some.
+fn access_plan(context: &RestoreContext<'_>, recovery: &[RecoveryStep]) -> Result<AccessPlan, OpError> {
     let options = context.request.access;
     if options == AccessOptions::Nothing {
         return Ok(AccessPlan::default());
@@ -164,65 +202,97 @@ fn access_plan(context: &Context<'_>) -> Result<AccessPlan, OpError> {
     if stored.entities.is_empty() && stored.unreadable.is_empty() {
         return Ok(AccessPlan::default());
     }
-    Ok(plan_access(&stored, &live_access(context.server, &context.survey.local)?, options))
+    let begun: Vec<BegunAccess> = (recovery.iter())
+        .flat_map(|step| match step {
+            RecoveryStep::ResumeAccess { begun, .. } => begun.clone(),
+            _ => Vec::new(),
+        })
+        .collect();
+    Ok(plan_access(&stored, &live_access(context.server, &context.survey.local)?, options, &begun))
 }
 
-/// Whether a snapshot is of another server, by the rule that a repository's server is known by.
+/// Whether a snapshot is of another server, by the rule that identifies a repository's server.
 fn is_other_server(stored: &ServerEntry, live: &BoundServer) -> bool {
     let stored = BoundServer { data_path: stored.data_path.clone(), uuid: stored.uuid.clone() };
     !is_same(&stored, live)
 }
 
-/// The server as a plan reads it: whole are the tables that can be in the way of one that is asked for.
-fn target(context: &Context<'_>) -> Result<Target, OpError> {
+/// The names that recovery gives to tables, by their present names.
+fn names_by_recovery(recovery: &[RecoveryStep]) -> BTreeMap<TableName, TableName> {
+    let renamed = recovery.iter().filter_map(|step| match step {
+        RecoveryStep::Rename { from, to, .. } => Some((from.clone(), to.clone())),
+        _ => None,
+    });
+    renamed.collect()
+}
+
+/// The server as a plan reads it. Tables that may be in the way of a requested one are read in full, including those
+/// that will have such a name once recovery has renamed them.
+fn target(
+    context: &RestoreContext<'_>,
+    wanted: (&BTreeSet<TableName>, Option<&KnownTables>),
+    by_recovery: &BTreeMap<TableName, TableName>,
+) -> Result<TargetServer, OpError> {
     let renames = &context.request.options.renames;
     let is_inner = |item: &&SourceItem| item.inner_of.is_some();
-    let names: BTreeSet<TableName> = context.items.iter().map(|item| renames.table(&item.name)).collect();
+    let names = wanted.0;
     let inner: BTreeSet<String> =
         (context.items.iter().filter(is_inner)).map(|item| renames.table(&item.name).database).collect();
-    let compared =
-        |name: &TableName| names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner");
-    let dumps: BTreeMap<TableName, &SourceDump> =
+    let compared = |name: &TableName| {
+        let name = by_recovery.get(name).unwrap_or(name);
+        names.contains(name) || inner.contains(&name.database) && name.table.starts_with(".inner")
+    };
+    let mut dumps: BTreeMap<TableName, &SourceDump> =
         (context.items.iter()).filter_map(|item| Some((renames.table(&item.name), item.dump.as_ref()?))).collect();
-    context.survey.target(context.server, &context.items, &names, &compared, &dumps, &context.request.paths)
+    let of_renamed = by_recovery.iter().filter_map(|(now, then)| Some((now.clone(), *dumps.get(then)?)));
+    dumps.extend(of_renamed.collect::<Vec<_>>());
+    context.survey.target(context.server, &context.items, wanted, &compared, &dumps, &context.request.paths)
 }
 
-/// A random UUID (version 4, RFC 9562).
-fn fresh_uuid() -> Result<TableUuid, OpError> {
-    let mut number = 0_u128;
-    for _ in 0..4 {
-        number = number << 32 | u128::from(random()?);
-    }
-    let number = number & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let digits = format!("{number:032x}");
-    let mut text = String::with_capacity(36);
-    for (position, digit) in digits.chars().enumerate() {
-        if matches!(position, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(digit);
-    }
-    Ok(TableUuid::try_from(text).expect("32 hex digits with four dashes are a UUID"))
-}
-
-/// What was carried out.
+/// The results of carrying out the plan.
 struct Done {
     tables: Vec<TableReport>,
     made: Vec<String>,
-    /// Functions and named collections that could not be made.
+    /// Functions and named collections that could not be created.
     refused: Vec<Warning>,
     access: Vec<AccessReport>,
 }
 
 impl Done {
-    fn leaves_temporary_tables(&self) -> bool {
-        let mut warnings = self.tables.iter().flat_map(|table| &table.warnings);
+    /// Whether a temporary table of one of these could not be dropped.
+    fn leaves_temporary(tables: &[TableReport]) -> bool {
+        let mut warnings = tables.iter().flat_map(|table| &table.warnings);
         warnings.any(|warning| warning.kind == WarningKind::TemporaryLeft)
+    }
+
+    /// Whether the next restore needs the note of this one.
+    fn leaves_work(&self) -> bool {
+        let mut warnings = self.tables.iter().flat_map(|table| &table.warnings);
+        warnings.any(|warning| matches!(warning.kind, WarningKind::TemporaryLeft | WarningKind::FilledInPart))
+    }
+
+    /// Whether a user, role … that an earlier restore was creating is complete by now, or has been replaced.
+    fn has_made(&self, begun: &BegunAccess) -> bool {
+        let report = self.access.iter().find(|one| one.kind == begun.kind.to_string() && one.name == begun.name);
+        report.is_some_and(|report| !matches!(report.state, AccessState::Failed | AccessState::Unknown))
+    }
+
+    /// Whether a table that an earlier restore was filling is complete by now.
+    fn has_filled(&self, name: &TableName) -> bool {
+        let report = self.tables.iter().find(|table| table.name() == *name);
+        report.is_some_and(|report| match report.state {
+            // An incomplete one had other rows: nothing is added to it.
+            RestoredState::Restored | RestoredState::Replaced | RestoredState::Attached | RestoredState::Incomplete => {
+                true
+            }
+            RestoredState::Present => report.warnings.is_empty(),
+            _ => false,
+        })
     }
 }
 
-impl Prepared<'_> {
-    /// The version of the server that is restored into.
+impl PreparedRestore<'_> {
+    /// The version of the target server.
     pub(in crate::ops) fn server_version(&self) -> String {
         self.context.survey.identity.version.clone()
     }
@@ -239,10 +309,10 @@ impl Prepared<'_> {
         self.context.source.id
     }
 
-    /// Fails if the plan does something that must be asked for expressly.
+    /// Fails if the plan contains a step that needs an explicit option.
     ///
     /// # Errors
-    /// Then.
+    /// If it contains such a step.
     pub fn check_refused(&self) -> Result<(), OpError> {
         if self.plan.refused.is_empty() {
             Ok(())
@@ -254,8 +324,8 @@ impl Prepared<'_> {
     /// Carries the plan out.
     ///
     /// # Errors
-    /// If it is refused, or could not be carried out at all: then no table stands that did not before, and what was
-    /// placed is removed, or noted for the next restore. What the server refused of it is in the report.
+    /// If it is refused, or could not be carried out at all. Then no new table exists, and placed files are removed, or
+    /// noted for the next restore. Refusals by the server are in the report.
     pub fn run(mut self, now: DateTime<Utc>, monitor: &dyn Monitor) -> Result<Report, OpError> {
         self.check_refused()?;
         let begun = std::time::Instant::now();
@@ -273,12 +343,15 @@ impl Prepared<'_> {
             done = carried_out;
             warnings.extend(left);
         } else {
-            // Nothing is to be made: what each table is goes into the report.
+            // Nothing is created: the state of each table goes into the report.
             done.refused = self.plan.objects.iter().filter_map(ObjectPlan::warning).collect();
             done.access = planned_access(&self.plan.access);
             done.tables = self.plan.tables.iter().map(|table| planned(&self.context, table)).collect();
         }
         let context = &self.context;
+        finish_resumed(&context.survey.local, &self.plan.recovery, &|name| done.has_filled(name), &|one| {
+            done.has_made(one)
+        })?;
         warnings.extend(done.refused);
         warnings.extend(done.access.iter().filter_map(AccessReport::warning));
         warnings.extend(
@@ -295,10 +368,19 @@ impl Prepared<'_> {
             );
         }
         let snapshot = context.source.id;
-        Ok(Report { snapshot, tables: done.tables, made: done.made, access: done.access, warnings, notes, seconds })
+        Ok(Report {
+            snapshot,
+            tables: done.tables,
+            made: done.made,
+            access: done.access,
+            native: None,
+            warnings,
+            notes,
+            seconds,
+        })
     }
 
-    /// Places and attaches. The answer has what was left for the next restore.
+    /// Places and attaches tables. Returns what was left for the next restore.
     fn carry_out(
         &mut self,
         word: &str,
@@ -319,16 +401,23 @@ impl Prepared<'_> {
             described.opened().for_each(|disk| self.context.survey.local.add(disk.clone()));
             let context = &self.context;
             let jobs = jobs(context, &self.plan, word, &described);
-            staging.note(entries(&jobs))?;
+            staging.note(entries(&jobs, &self.context.survey.local))?;
             let placed = stages.run(Stage::Place, || -> Result<_, OpError> {
                 let placed = place_all(context, &jobs, &mut staging, stages.monitor())?;
                 staging.sync()?;
                 Ok(placed)
             })?;
+            let has_helper_database = jobs.values().any(|job| job.entry.name.database == word);
+            let helper_database = sql::quote_name(word);
             stages.run(Stage::Attach, || {
                 make_databases(context, &statements, &later, &mut made)?;
+                if has_helper_database {
+                    statements.run(&format!("CREATE DATABASE {helper_database} ENGINE = Atomic"))?;
+                }
                 make_objects(context, &statements, &self.plan.objects, &mut made)?;
+                staging.note_access(self.plan.access.begins())?;
                 let access = make_access(context, &statements, &self.plan.access)?;
+                staging.note_access(Vec::new())?;
                 let attaching = Attaching {
                     context,
                     plan: &self.plan,
@@ -341,14 +430,17 @@ impl Prepared<'_> {
                     described: &described,
                 };
                 let tables = attach_all(&attaching, stages.monitor())?;
-                // The renames too.
+                if has_helper_database && !Done::leaves_temporary(&tables) {
+                    statements.run(&format!("DROP DATABASE IF EXISTS {helper_database} SYNC"))?;
+                }
+                // The renames must be durable too.
                 staging.sync()?;
                 Ok(Done { tables, made: made.made, refused: made.refused, access })
             })
         })();
         match result {
-            // The note stays, so that the next restore finds what could not be dropped.
-            Ok(done) if done.leaves_temporary_tables() => Ok((done, None)),
+            // The note stays, so that the next restore finds tables that could not be dropped, or were not filled.
+            Ok(done) if done.leaves_work() => Ok((done, None)),
             Ok(done) => {
                 let left = staging.finish(&self.context.survey.local).err();
                 let left = left.map(|left| {
@@ -365,7 +457,7 @@ impl Prepared<'_> {
         }
     }
 
-    /// As after a kill: what is whole stays, everything else goes, and the server is asked which is which.
+    /// As after a kill: complete tables stay, everything else is removed, and the server is asked which is which.
     fn undo(&self, word: &str, error: OpError) -> OpError {
         let (server, local) = (self.context.server, &self.context.survey.local);
         let undone = recover_leftovers(server, local, &BTreeSet::from([word.to_owned()]), Recovers::Everything);

@@ -1,27 +1,27 @@
-//! The snapshot as a plan reads it.
+//! The snapshot in the form that a plan reads.
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{DumpKind, PartName};
 use crate::plan::{
-    Amount, Definition, Expired, ExpiryTimes, ObjectKind, ObjectStatement, SourceData, SourceDatabase, SourceItem,
-    SourceObject,
+    Amount, Expired, ExpiryTimes, ObjectKind, ObjectStatement, ParsedDefinition, SourceData, SourceDatabase,
+    SourceItem, SourceObject,
 };
 use crate::repo::{PartRecord, TableState};
 
 use super::dump_files::source_dump;
-use super::source::{Source, SourceTable, part_states};
+use super::source::{SnapshotSource, SourceTable, part_states};
 
 /// The snapshot's tables.
-pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
+pub(super) fn items(source: &SnapshotSource, now: DateTime<Utc>) -> Vec<SourceItem> {
     let item = |table: &SourceTable| {
         let entry = &table.entry;
         let definition = match &entry.definition {
             None => Err(format!("it is not in the snapshot: {}", entry.reason.as_deref().unwrap_or("it was skipped"))),
             Some(path) => definition(source, path),
         };
-        let has_ttl = definition.as_ref().is_ok_and(Definition::has_ttl);
+        let has_ttl = definition.as_ref().is_ok_and(ParsedDefinition::has_ttl);
         SourceItem {
             name: table.name(),
             engine: entry.engine.clone(),
@@ -32,6 +32,7 @@ pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
                 SourceData { expired, ..data(source, table) }
             }),
             is_detached: entry.is_detached,
+            detachment: entry.detachment,
             skipped: (entry.state == TableState::Skipped)
                 .then(|| entry.reason.clone().unwrap_or_else(|| "no reason given".to_owned())),
             dump: entry.dump.as_ref().map(|dump| source_dump(&source.manifest, dump)),
@@ -47,17 +48,17 @@ pub(super) fn items(source: &Source, now: DateTime<Utc>) -> Vec<SourceItem> {
     source.tables.iter().map(item).collect()
 }
 
-/// Whether files of it are placed before the server learns of the table: parts, or those of a `Set` or `Join`.
+/// Whether files of it are placed before the server knows the table: parts, or those of a `Set` or `Join`.
 fn holds_files(table: &SourceTable) -> bool {
     table.has_parts() || table.entry.dump.as_ref().is_some_and(|dump| dump.kind == DumpKind::Files)
 }
 
-fn definition(source: &Source, path: &str) -> Result<Definition, String> {
+fn definition(source: &SnapshotSource, path: &str) -> Result<ParsedDefinition, String> {
     let bytes = source.metadata(path).map_err(|error| crate::monitor::chain(&error))?;
-    Definition::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string())
+    ParsedDefinition::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| error.to_string())
 }
 
-fn data(source: &Source, table: &SourceTable) -> SourceData {
+fn data(source: &SnapshotSource, table: &SourceTable) -> SourceData {
     let (name, parts) = (table.name(), part_states(&table.parts));
     let is_damaged = |part: &&PartName| source.damaged.contains(&(name.clone(), (*part).clone()));
     let copy = |part: &PartName| source.intact.get(&(name.clone(), part.clone())).map(|copy| copy.snapshot);
@@ -74,6 +75,7 @@ fn data(source: &Source, table: &SourceTable) -> SourceData {
         from_copies,
         parts,
         mutations: table.entry.mutations.clone(),
+        keeper_mutations: table.entry.keeper_mutations.clone(),
         policy: table.entry.storage_policy.clone(),
         expired: Expired::default(),
     }
@@ -81,8 +83,9 @@ fn data(source: &Source, table: &SourceTable) -> SourceData {
 
 const TTL_FILE_LIMIT_BYTES: u64 = 1 << 20;
 
-/// What of a table is past its TTL. A part without a readable `ttl.txt` counts as not: the TTL can have come later.
-fn expired(source: &Source, table: &SourceTable, now: DateTime<Utc>) -> Expired {
+/// The parts and rows of a table that are past its TTL. A part without a readable `ttl.txt` counts as not past: the TTL
+/// may be newer than the part.
+fn expired(source: &SnapshotSource, table: &SourceTable, now: DateTime<Utc>) -> Expired {
     let times = |part: &PartRecord| {
         let part_dir = source.part_dir(table, &part.part).ok()??;
         let text = part_dir.find_and_read("ttl.txt", TTL_FILE_LIMIT_BYTES).ok()??;
@@ -97,7 +100,7 @@ fn expired(source: &Source, table: &SourceTable, now: DateTime<Utc>) -> Expired 
 }
 
 /// The snapshot's databases.
-pub(super) fn databases(source: &Source) -> Vec<SourceDatabase> {
+pub(super) fn databases(source: &SnapshotSource) -> Vec<SourceDatabase> {
     let database = |entry: &crate::repo::DatabaseEntry| SourceDatabase {
         name: entry.database.clone(),
         engine: entry.engine.clone(),
@@ -107,7 +110,7 @@ pub(super) fn databases(source: &Source) -> Vec<SourceDatabase> {
 }
 
 /// The snapshot's functions, named collections and workloads.
-pub(super) fn objects(source: &Source) -> Vec<SourceObject> {
+pub(super) fn objects(source: &SnapshotSource) -> Vec<SourceObject> {
     let object = |file: &crate::repo::MetadataFile| {
         let (directory, name) = file.path.split_once('/')?;
         let stem = name.strip_suffix(".sql")?;

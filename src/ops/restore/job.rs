@@ -1,39 +1,43 @@
-//! The tables of a plan that parts are placed for.
+//! The tables of a plan for which parts are placed.
 
 use std::collections::BTreeMap;
 
 use crate::model::{TableName, TemporaryRole, temporary_table};
-use crate::plan::{Action, Disks, RestoreEntry, RestorePlan, TablePlan, TargetTable, kept_name};
+use crate::ops::disks::LocalDisks;
+use crate::plan::{
+    Action, Disks, PartitionScope, RestoreEntry, RestorePlan, TablePlan, TargetTable, ViewReplacement, kept_name,
+};
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::described::DescribedDisks;
 use super::source::SourceTable;
 use super::survey::place;
 
-/// A table that parts are placed for, or rows inserted.
+/// A table for which parts are placed, or rows inserted.
 #[derive(Debug)]
-pub(super) struct Job<'a> {
+pub(super) struct TableJob<'a> {
     pub(super) plan: &'a TablePlan,
     pub(super) source: &'a SourceTable,
     /// The disks that its parts may go to.
     pub(super) disks: Vec<String>,
-    /// What the intent says of it.
+    /// Its entry in the intent.
     pub(super) entry: RestoreEntry,
-    /// The name of a table that its partitions go through, should the live one have other columns.
+    /// The name of an intermediate table for its partitions, in case the live table has other columns. For a replicated
+    /// table, the name under which it is filled.
     pub(super) fitting: TableName,
-    /// The name that the replaced table gets, where it is to be kept.
+    /// The new name of the replaced table, if that is kept.
     pub(super) kept_name: TableName,
     /// Its name in the staging directories.
     pub(super) stage_name: String,
 }
 
-/// The disk that a part goes to: the one that it was on, else the first of the table's policy.
+/// The disk for a part: the one that it was on, else the first of the table's policy.
 pub(super) fn disk_of(recorded: &str, disks: &[String]) -> Option<String> {
     disks.iter().find(|disk| *disk == recorded).or_else(|| disks.first()).cloned()
 }
 
-/// The engine of a table's database, as it is or as it will be made.
-fn database_engine<'a>(context: &'a Context<'_>, table: &TablePlan) -> Option<&'a str> {
+/// The engine of a table's database, existing or planned.
+fn database_engine<'a>(context: &'a RestoreContext<'_>, table: &TablePlan) -> Option<&'a str> {
     let stored = || {
         let databases = &context.source.manifest.databases;
         databases.iter().find(|stored| stored.database == table.from.database).map(|stored| &stored.engine)
@@ -41,30 +45,40 @@ fn database_engine<'a>(context: &'a Context<'_>, table: &TablePlan) -> Option<&'
     context.survey.databases.get(&table.to.database).or_else(stored).map(String::as_str)
 }
 
-/// The jobs of a plan, by the names that their tables get; none for a table whose disk cannot be had. `word` is the name
-/// of the restore.
+/// The jobs of a plan, by the new names of their tables. A table whose disk is unavailable has no job. `word` is the
+/// name of the restore.
 pub(super) fn jobs<'a>(
-    context: &'a Context<'_>,
+    context: &'a RestoreContext<'_>,
     plan: &'a RestorePlan,
     word: &str,
     described: &DescribedDisks,
-) -> BTreeMap<TableName, Job<'a>> {
+) -> BTreeMap<TableName, TableJob<'a>> {
     let mut jobs = BTreeMap::new();
     for (number, table) in plan.tables.iter().enumerate() {
         let is_temporary = match table.action {
             Action::Place => false,
-            Action::Swap | Action::Partitions { .. } => true,
-            // A database in memory gives no table another name.
+            Action::Swap | Action::Partitions(_) | Action::FillReplica | Action::ReplaceView(_) => true,
+            // A database in memory cannot rename a table.
             Action::Fill { .. } => database_engine(context, table) != Some("Memory"),
             _ => continue,
         };
         let Some(source) = context.source.tables.iter().find(|source| source.name() == table.from) else { continue };
-        let temporary = |role| TableName::new(table.to.database.clone(), temporary_table(word, role, number));
+        // A database of the engine Replicated would create it on all its replicas.
+        let has_own_database = table.action.needs_helper() && database_engine(context, table) == Some("Replicated");
+        let database = if has_own_database { word } else { &table.to.database };
+        let temporary = |role| TableName::new(database.to_owned(), temporary_table(word, role, number));
         let name = if is_temporary { temporary(TemporaryRole::New) } else { table.to.clone() };
-        let swaps = matches!(table.action, Action::Swap | Action::Fill { replaces: true });
-        // The server makes its directory.
-        let is_made = matches!(table.action, Action::Fill { .. });
-        let path = place(&name, table.uuid.as_ref());
+        let swaps = matches!(
+            table.action,
+            Action::Swap | Action::Fill { replaces: true } | Action::ReplaceView(ViewReplacement::Exchanged)
+        );
+        // The server creates its directory, or it has none.
+        let is_made = matches!(table.action, Action::Fill { .. } | Action::ReplaceView(_));
+        // A view that only tests whether the server accepts its query gets a UUID from there.
+        let is_trial = table.action == Action::ReplaceView(ViewReplacement::Remade);
+        let uuid = table.helper_uuid.as_ref().filter(|_| is_temporary).or(table.uuid.as_ref());
+        let uuid = uuid.filter(|_| !is_trial).cloned();
+        let path = place(&name, uuid.as_ref());
         let disks = match &table.disks {
             Disks::Of(disks) => disks.clone(),
             Disks::Described(_) => match described.of(table) {
@@ -73,13 +87,12 @@ pub(super) fn jobs<'a>(
             },
         };
         let mut used: Vec<String> = source.parts.iter().filter_map(|part| disk_of(&part.disk, &disks)).collect();
-        // Also of an empty table: its mutations stand on the first.
+        // For an empty table as well: its mutations go to the first disk.
         used.extend(disks.first().cloned());
         used.sort_unstable();
         used.dedup();
         let entry = RestoreEntry {
             name,
-            uuid: table.uuid.clone(),
             places: used.into_iter().filter(|_| !is_made).map(|disk| (disk, path.clone())).collect(),
             is_temporary,
             replaces: swaps.then(|| table.to.clone()),
@@ -90,8 +103,10 @@ pub(super) fn jobs<'a>(
                 .filter(|_| swaps && context.request.options.replace)
                 .map(TargetTable::state),
             held: table.held.clone(),
+            is_filled: false,
+            uuid,
         };
-        let job = Job {
+        let job = TableJob {
             plan: table,
             source,
             disks,
@@ -105,11 +120,29 @@ pub(super) fn jobs<'a>(
     jobs
 }
 
-/// What the intent of these jobs says.
-pub(super) fn entries(jobs: &BTreeMap<TableName, Job<'_>>) -> Vec<RestoreEntry> {
-    let fitting = |job: &Job<'_>| {
-        let goes_through = matches!(job.plan.action, Action::Partitions { .. });
-        goes_through.then(|| RestoreEntry::helper(job.fitting.clone()))
+/// The second temporary table of a job. The server creates its directory, and leaves it behind if it refuses the table.
+pub(super) fn fitting_entry(job: &TableJob<'_>, local: &LocalDisks) -> RestoreEntry {
+    let helper = RestoreEntry::helper(job.fitting.clone());
+    // In databases whose tables have UUIDs, only the server knows which UUID this one gets.
+    let own = local.own().filter(|_| job.entry.uuid.is_none());
+    let places = own.map(|own| (own.disk.name.clone(), place(&job.fitting, None))).into_iter().collect();
+    RestoreEntry { places, ..helper }
+}
+
+/// The entries of these jobs in the intent.
+pub(super) fn entries(jobs: &BTreeMap<TableName, TableJob<'_>>, local: &LocalDisks) -> Vec<RestoreEntry> {
+    let others = |job: &TableJob<'_>| -> Vec<RestoreEntry> {
+        let fitting = fitting_entry(job, local);
+        let (target, plan) = (job.plan.to.clone(), job.plan);
+        match plan.action {
+            Action::FillReplica if plan.is_filled_before_named() => vec![fitting],
+            Action::FillReplica => vec![RestoreEntry::filled(target, plan.uuid.clone())],
+            Action::Partitions(PartitionScope::Missing) => {
+                vec![fitting, RestoreEntry::filled(target, plan.live_uuid.clone())]
+            }
+            Action::Partitions(_) => vec![fitting],
+            _ => Vec::new(),
+        }
     };
-    jobs.values().flat_map(|job| std::iter::once(job.entry.clone()).chain(fitting(job))).collect()
+    jobs.values().flat_map(|job| std::iter::once(job.entry.clone()).chain(others(job))).collect()
 }

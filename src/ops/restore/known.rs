@@ -1,36 +1,51 @@
-//! What a server knows of a table's directory: by its own lists, and by every definition file on its disks.
+//! What a server knows of a table's directory: from its own lists, and from every definition file on its disks.
 
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::fs::{Dir, FsError, Kind};
-use crate::model::{TableName, escape_for_file_name};
+use crate::fs::{Dir, EntryKind, FsError};
+use crate::model::{TableName, TableUuid, escape_for_file_name, unescape_file_name};
 use crate::ops::disks::{DEFINITION_LIMIT_BYTES, LocalDisks};
-use crate::plan::{Knowledge, RestoreEntry};
+use crate::plan::{Knowledge, ParsedDefinition, ReplicaArguments, RestoreEntry};
 use crate::server::{self, Server};
 
 /// Every table that the server knows, attached or not.
 ///
-/// The server's lists alone do not tell: a user's grants make them shorter without an error, and a database that is
-/// detached takes its tables out of `system.detached_tables` too. Its definition files are there as long as anything can
+/// The server's lists alone do not suffice: a user's grants shorten them without an error, and detaching a database
+/// also removes its tables from `system.detached_tables`. A table's definition file exists as long as anything can
 /// attach the table again.
 #[derive(Debug, Default)]
 pub(super) struct KnownTables {
     uuids: HashSet<String>,
-    /// `<database>/<table>` as in file names, of definitions below `metadata/`.
+    /// Definitions below `metadata/`, as `<database>/<table>` with the encoding of file names.
     files: HashSet<String>,
-    /// Databases that have a definition below `metadata/`, as in file names.
+    /// Databases with a definition below `metadata/`, in the encoding of file names.
     databases: HashSet<String>,
-    /// Databases that keep no definition files of their tables.
+    /// Databases without definition files for their tables.
     without_files: HashSet<String>,
+    /// Replicated tables that have a definition, attached or not.
+    replicas: Vec<DefinedReplica>,
+    /// Replicated tables that were dropped and whose definitions are still there.
+    dropped: Vec<DefinedReplica>,
     /// Why one of the sources cannot be read, if one cannot.
     unreadable: Option<String>,
+}
+
+/// A replicated table according to its definition file.
+#[derive(Clone, Debug)]
+pub(super) struct DefinedReplica {
+    /// Its name; the database is empty if the database itself is detached.
+    pub(super) name: TableName,
+    /// Its UUID.
+    pub(super) uuid: Option<TableUuid>,
+    /// Its place in Keeper, with macros.
+    pub(super) arguments: ReplicaArguments,
 }
 
 const DEFINITION_ENDS: [&str; 3] = [".sql", ".sql.detached", ".sql.tmp_move_from"];
 
 impl KnownTables {
-    /// Reads all sources; what cannot be read is remembered.
+    /// Reads all sources, and notes those that cannot be read.
     pub(super) fn read(server: &Server, local: &LocalDisks) -> Self {
         let mut known = Self::default();
         match server::table_uuids(server).and_then(|mut uuids| {
@@ -63,22 +78,32 @@ impl KnownTables {
         known
     }
 
-    /// Whether a definition file of this name stands below `metadata/`.
+    /// Whether a definition file of this name exists below `metadata/`.
     pub(super) fn has_definition(&self, name: &TableName) -> bool {
         self.files.contains(&file_of(name))
     }
 
-    /// Whether a definition of this database stands below `metadata/`.
+    /// Whether a definition of this database exists below `metadata/`.
     pub(super) fn has_database(&self, name: &str) -> bool {
         self.databases.contains(&escape_for_file_name(name))
     }
 
-    /// Whether any definition file, or any list of the server's, has this UUID.
+    /// Whether any definition file, or any of the server's lists, contains this UUID.
     pub(super) fn has_uuid(&self, uuid: &str) -> bool {
         self.uuids.contains(uuid)
     }
 
-    /// What is known of an entry's directory, which stands.
+    /// Replicated tables that have a definition file, attached or not.
+    pub(super) fn replicas(&self) -> &[DefinedReplica] {
+        &self.replicas
+    }
+
+    /// Replicated tables that were dropped and whose definitions are still there.
+    pub(super) fn dropped_replicas(&self) -> &[DefinedReplica] {
+        &self.dropped
+    }
+
+    /// What is known of an entry's directory, which exists.
     pub(super) fn of(&self, entry: &RestoreEntry) -> Knowledge {
         let is_known = match &entry.uuid {
             Some(uuid) => self.uuids.contains(uuid.as_str()),
@@ -99,25 +124,25 @@ impl KnownTables {
             .get_or_insert_with(|| format!("not everything that would tell whose it is can be read: {reason}"));
     }
 
-    /// `metadata/<database>/<table>.sql` of Ordinary databases, and `metadata/<database>.sql`.
+    /// Reads `metadata/<database>/<table>.sql` of Ordinary databases, and `metadata/<database>.sql`.
     fn read_metadata(&mut self, disk: &Dir) -> Result<(), FsError> {
         let Some(metadata) = disk.find_beneath(Path::new("metadata"))? else { return Ok(()) };
         for entry in metadata.entries_with_kind()? {
             let Some(name) = entry.name.to_str() else { continue };
             match entry.kind {
-                Kind::Directory => {
+                EntryKind::Directory => {
                     let dir = metadata.open_dir(name)?;
                     self.read_definitions(&dir, Some(name))?;
                 }
-                // Atomic databases: the directory is below `store/`, unless somebody has put the link elsewhere.
-                Kind::Symlink => {
+                // Atomic databases: the directory is below `store/`, unless someone has changed the link.
+                EntryKind::Symlink => {
                     let target = metadata.path().join(metadata.read_link(name)?);
                     let dir = metadata.open_elsewhere(&target)?;
                     self.read_definitions(&dir, Some(name))?;
                 }
                 _ if is_definition(name) => {
                     self.databases.extend(name.strip_suffix(".sql").map(str::to_owned));
-                    self.read_definition(&metadata, name)?;
+                    self.read_definition(&metadata, name, None)?;
                 }
                 _ => {}
             }
@@ -125,13 +150,13 @@ impl KnownTables {
         Ok(())
     }
 
-    /// `store/<3 digits>/<UUID of a database>/<table>.sql`, also of databases that are detached. The directories of
-    /// tables that are attached hold parts, perhaps a great many, and no definitions.
+    /// Reads `store/<3 digits>/<UUID of a database>/<table>.sql`, including those of detached databases. The
+    /// directories of attached tables are skipped: they hold parts, perhaps a great many, and no definitions.
     fn read_store(&mut self, disk: &Dir, attached: &HashSet<String>) -> Result<(), FsError> {
         let Some(store) = disk.find_beneath(Path::new("store"))? else { return Ok(()) };
-        for prefix in store.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::Directory) {
+        for prefix in store.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::Directory) {
             let prefix = store.open_dir(&prefix.name)?;
-            for entry in prefix.entries_with_kind()?.iter().filter(|entry| entry.kind == Kind::Directory) {
+            for entry in prefix.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::Directory) {
                 let is_attached = entry.name.to_str().is_some_and(|name| attached.contains(name));
                 if !is_attached && let Some(dir) = prefix.find_beneath(Path::new(&entry.name))? {
                     self.read_definitions(&dir, None)?;
@@ -141,13 +166,20 @@ impl KnownTables {
         Ok(())
     }
 
-    /// `metadata_dropped/<database>.<table>.<UUID>.sql`.
+    /// Reads `metadata_dropped/<database>.<table>.<UUID>.sql`.
     fn read_dropped(&mut self, disk: &Dir) -> Result<(), FsError> {
         let Some(dropped) = disk.find_beneath(Path::new("metadata_dropped"))? else { return Ok(()) };
         for entry in dropped.entries()? {
             self.uuids.extend(uuids_in(&entry.name.to_string_lossy()));
+            let Some(name) = entry.name.to_str().filter(|name| is_definition(name)) else { continue };
+            let Some(text) = dropped.find_and_read(name, DEFINITION_LIMIT_BYTES)? else { continue };
+            let text = String::from_utf8_lossy(&text);
+            self.uuids.extend(uuids_in(&text));
+            let mut parts = name.split('.');
+            let (database, table) = (parts.next(), parts.next().unwrap_or_default());
+            self.dropped.extend(defined_replica(&text, database, table));
         }
-        self.read_definitions(&dropped, None)
+        Ok(())
     }
 
     fn read_definitions(&mut self, dir: &Dir, database: Option<&str>) -> Result<(), FsError> {
@@ -157,21 +189,36 @@ impl KnownTables {
                 let table = DEFINITION_ENDS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
                 self.files.insert(format!("{database}/{table}"));
             }
-            self.read_definition(dir, name)?;
+            self.read_definition(dir, name, database)?;
         }
         Ok(())
     }
 
-    fn read_definition(&mut self, dir: &Dir, name: &str) -> Result<(), FsError> {
-        // Taken away meanwhile: then it is dropped, and that list has it.
+    fn read_definition(&mut self, dir: &Dir, name: &str, database: Option<&str>) -> Result<(), FsError> {
+        // Removed meanwhile: then it is dropped, and that list has it.
         if let Some(text) = dir.find_and_read(name, DEFINITION_LIMIT_BYTES)? {
-            self.uuids.extend(uuids_in(&String::from_utf8_lossy(&text)));
+            let text = String::from_utf8_lossy(&text);
+            self.uuids.extend(uuids_in(&text));
+            let table = DEFINITION_ENDS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            self.replicas.extend(defined_replica(&text, database, table));
         }
         Ok(())
     }
 }
 
-/// `<database>/<table>` as in file names.
+/// The replicated table that a file defines, if it defines one. Names have the encoding of file names.
+fn defined_replica(text: &str, database: Option<&str>, table: &str) -> Option<DefinedReplica> {
+    // Most definitions need not be parsed for that.
+    let definition = ParsedDefinition::parse(text).ok().filter(|_| text.contains("Replicated"))?;
+    let name = |escaped: &str| unescape_file_name(escaped).unwrap_or_else(|| escaped.to_owned());
+    Some(DefinedReplica {
+        name: TableName::new(database.map(name).unwrap_or_default(), name(table)),
+        uuid: definition.uuid.clone(),
+        arguments: definition.replica()?,
+    })
+}
+
+/// `<database>/<table>` in the encoding of file names.
 fn file_of(name: &TableName) -> String {
     format!("{}/{}", escape_for_file_name(&name.database), escape_for_file_name(&name.table))
 }
@@ -180,7 +227,7 @@ fn is_definition(name: &str) -> bool {
     DEFINITION_ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// Everything in a text that reads as a UUID, in small letters as servers write it.
+/// Everything in a text that looks like a UUID, in lower case as servers write it.
 fn uuids_in(text: &str) -> Vec<String> {
     const LENGTH: usize = 36;
     let bytes = text.as_bytes();

@@ -1,39 +1,41 @@
-//! What interrupted restores have left, with the evidence on each of their tables. Reads, and changes nothing.
+//! Leftovers of interrupted restores, with the evidence on each of their tables. Reads, and changes nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::fs::{Dir, FsError, Kind};
+use crate::fs::{Dir, EntryKind, FsError};
 use crate::model::{RESTORE_PREFIX, TableName, TableUuid, is_drill_database, is_run_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{EntryEvidence, HeldSetting, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RestoreEntry};
+use crate::plan::{
+    EntryEvidence, HeldSetting, Knowledge, LeftoverContent, PlaceEvidence, RestoreEntry, StagingLeftover,
+};
 use crate::server::{self, Server};
 
 use super::known::KnownTables;
 use super::locked_dir;
-use super::staging::{INTENT, INTENT_LIMIT_BYTES, Intent};
+use super::staging::{INTENT, INTENT_LIMIT_BYTES, RestoreIntent};
 
-/// How often the server is asked whether it is still at a statement of an interrupted restore.
+/// The interval at which the server is asked whether it still runs a statement of an interrupted restore.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Which leftovers a run deals with.
+/// The leftovers that a run recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ops) enum Recovers {
     /// All: a person agrees to the plan that names them.
     Everything,
-    /// Those of tables in a drill's own database: a drill asks no one, and touches nothing else.
+    /// Those of tables in a drill's own database: a drill asks for no consent, and touches nothing else.
     OwnDrills,
 }
 
-/// Names of staging directories that their restores have left.
+/// Names of the staging directories whose restores are over.
 pub(in crate::ops) fn names(local: &LocalDisks) -> Result<BTreeSet<String>, OpError> {
     let Some(own) = local.own() else { return Ok(BTreeSet::new()) };
     let abandoned = locked_dir::abandoned(&own.dir, RESTORE_PREFIX)?;
     let mut names: BTreeSet<String> = abandoned.names.into_iter().collect();
     names.extend(abandoned.hidden);
-    // The lock stands on the server's own disk. On the others a directory is over if it is over there, or gone.
+    // The lock is on the server's own disk. A directory on another disk is abandoned if the one there is, or is gone.
     for disk in local.iter().filter(|disk| disk.disk.name != own.disk.name) {
         for name in locked_dir::abandoned(&disk.dir, RESTORE_PREFIX)?.names {
             if own.dir.find(&name)?.is_none() {
@@ -44,7 +46,7 @@ pub(in crate::ops) fn names(local: &LocalDisks) -> Result<BTreeSet<String>, OpEr
     Ok(names)
 }
 
-/// Waits until the server is at no statement of these restores any more.
+/// Waits until the server runs no statement of these restores any more.
 ///
 /// # Errors
 /// If one of them takes too long, or the server does not answer.
@@ -71,17 +73,18 @@ pub(super) fn examine(
     local: &LocalDisks,
     names: &BTreeSet<String>,
     recovers: Recovers,
-) -> Result<Vec<Leftover>, OpError> {
+) -> Result<Vec<StagingLeftover>, OpError> {
     let own = local.own().expect("the server's own disk is open");
     let mut leftovers = Vec::new();
-    // Read once, and only if a directory stands whose table the server may know.
+    // Read once, and only if there is a directory whose table the server may know.
     let mut known = None;
     for name in names {
         let content = content(&own.dir, name)?;
         let content = match content {
-            Content::Intent(intent) => {
+            IntentContent::Intent(intent) => {
                 let is_drills = |entry: &RestoreEntry| is_drill_database(&entry.name.database);
-                if recovers == Recovers::OwnDrills && !intent.tables.iter().all(is_drills) {
+                let is_of_drill = intent.tables.iter().all(is_drills) && intent.access.is_empty();
+                if recovers == Recovers::OwnDrills && !is_of_drill {
                     continue;
                 }
                 let entries = intent
@@ -89,66 +92,71 @@ pub(super) fn examine(
                     .into_iter()
                     .map(|entry| evidence(server, local, entry, &mut known))
                     .collect::<Result<_, _>>()?;
-                LeftoverContent::Intent { snapshot: intent.snapshot, entries }
+                LeftoverContent::Intent { snapshot: intent.snapshot, entries, access: intent.access }
             }
-            Content::None => LeftoverContent::NoIntent,
-            Content::Unreadable(_) if recovers == Recovers::OwnDrills => continue,
-            Content::Unreadable(reason) => LeftoverContent::Unreadable(reason),
+            IntentContent::None => LeftoverContent::NoIntent,
+            IntentContent::Unreadable(_) if recovers == Recovers::OwnDrills => continue,
+            IntentContent::Unreadable(reason) => LeftoverContent::Unreadable(reason),
         };
-        leftovers.push(Leftover { directory: name.clone(), content });
+        leftovers.push(StagingLeftover { directory: name.clone(), content });
     }
     Ok(leftovers)
 }
 
-/// A table that a restore holds, or may hold.
+/// A table that a restore holds or fills, or may hold or fill.
 #[derive(Debug)]
-pub(in crate::ops) struct HeldTable {
-    /// Its names: its own, and that of the table that it replaces.
+pub(in crate::ops) struct TableOnHold {
+    /// Its own name, and that of the table that it replaces.
     names: Vec<TableName>,
     uuid: Option<TableUuid>,
-    /// What it is held by.
+    /// The settings that hold it.
     pub(in crate::ops) settings: Vec<HeldSetting>,
+    /// Whether its partitions are added one after the other, so that some may be missing.
+    pub(in crate::ops) is_filled: bool,
 }
 
-impl HeldTable {
-    /// Whether it is this table.
+impl TableOnHold {
+    /// Whether this is the given table.
     pub(in crate::ops) fn is(&self, name: &TableName, uuid: Option<&TableUuid>) -> bool {
         if self.uuid.is_some() { self.uuid.as_ref() == uuid } else { self.names.contains(name) }
     }
 }
 
-/// The tables that restores hold, of those that are running and of those that are over.
+/// The tables that restores hold or fill, both running and finished ones.
 ///
 /// # Errors
 /// If the server's own disk cannot be read.
-pub(in crate::ops) fn held_tables(local: &LocalDisks) -> Result<Vec<HeldTable>, OpError> {
+pub(in crate::ops) fn held_tables(local: &LocalDisks) -> Result<Vec<TableOnHold>, OpError> {
     let Some(own) = local.own() else { return Ok(Vec::new()) };
     let mut tables = Vec::new();
-    for entry in own.dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+    for entry in own.dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == EntryKind::Directory) {
         let Some(name) = entry.name.to_str().filter(|name| is_run_name(RESTORE_PREFIX, name)) else { continue };
-        let Content::Intent(intent) = content(&own.dir, name)? else { continue };
-        let held = intent.tables.into_iter().filter(|entry| !entry.held.is_empty());
-        tables.extend(held.map(|entry| HeldTable {
+        let IntentContent::Intent(intent) = content(&own.dir, name)? else { continue };
+        let held = intent.tables.into_iter().filter(|entry| entry.is_filled || !entry.held.is_empty());
+        tables.extend(held.map(|entry| TableOnHold {
             names: std::iter::once(entry.name).chain(entry.replaces).collect(),
             uuid: entry.uuid,
             settings: entry.held,
+            is_filled: entry.is_filled,
         }));
     }
     Ok(tables)
 }
 
-enum Content {
+enum IntentContent {
     None,
     Unreadable(String),
-    Intent(Intent),
+    Intent(RestoreIntent),
 }
 
-fn content(own: &Dir, name: &str) -> Result<Content, FsError> {
-    let Some(dir) = own.find_beneath(Path::new(name))? else { return Ok(Content::None) };
-    let Some(bytes) = dir.find_and_read(INTENT, INTENT_LIMIT_BYTES)? else { return Ok(Content::None) };
+fn content(own: &Dir, name: &str) -> Result<IntentContent, FsError> {
+    let Some(dir) = own.find_beneath(Path::new(name))? else { return Ok(IntentContent::None) };
+    let Some(bytes) = dir.find_and_read(INTENT, INTENT_LIMIT_BYTES)? else { return Ok(IntentContent::None) };
     Ok(match serde_json::from_slice(&bytes) {
-        Ok(intent) => Content::Intent(intent),
-        Err(error) => Content::Unreadable(format!("its {INTENT} cannot be read ({error}); see docs/operations.md")),
+        Ok(intent) => IntentContent::Intent(intent),
+        Err(error) => {
+            IntentContent::Unreadable(format!("its {INTENT} cannot be read ({error}); see docs/operations.md"))
+        }
     })
 }
 
@@ -170,7 +178,7 @@ fn evidence(
     Ok(EntryEvidence { entry, places })
 }
 
-/// Whether something stands at a path below a disk.
+/// Whether a path exists below a disk.
 pub(super) fn stands(disk: &Dir, path: &Path) -> Result<bool, FsError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
     let Some(parent) = disk.find_beneath(parent)? else { return Ok(false) };

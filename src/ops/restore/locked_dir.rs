@@ -1,26 +1,26 @@
-//! Directories next to a server's data that belong to one run, locked as long as the run lives.
+//! Directories next to a server's data that belong to one run, and are locked while that run lives.
 
 use std::path::Path;
 
 use crate::exec;
-use crate::fs::{Dir, ErrorKind, FileLock, FsError, Kind};
+use crate::fs::{Dir, EntryKind, ErrorKind, FileLock, FsError};
 use crate::model::is_run_name;
 use crate::ops::error::OpError;
 use crate::repo::RepoError;
 
 pub(super) const LOCK: &str = "lock";
 
-/// How often a directory is made once more after another run took it for a leftover.
+/// How many times a directory is created if another run takes it for a leftover each time.
 const ATTEMPTS: u32 = 5;
 
-/// 32 random bits.
+/// Returns 32 random bits.
 pub(in crate::ops) fn random() -> Result<u32, OpError> {
     let mut bits = [0; 4];
     getrandom::fill(&mut bits).map_err(|error| RepoError::Random { reason: error.to_string() })?;
     Ok(u32::from_ne_bytes(bits))
 }
 
-/// A directory of this run, with its lock, which ends with the process.
+/// A directory of this run with its lock, which the system releases when the process ends.
 #[derive(Debug)]
 pub(in crate::ops) struct LockedDir {
     pub(in crate::ops) dir: Dir,
@@ -28,17 +28,17 @@ pub(in crate::ops) struct LockedDir {
 }
 
 impl LockedDir {
-    /// Creates the directory `name`, which no other run ever sees without its lock: it is made and locked under a hidden
-    /// name, and then renamed.
+    /// Creates the directory `name`, which no other run ever sees without its lock: it is created and locked under a
+    /// hidden name, and then renamed.
     ///
     /// # Errors
-    /// If it cannot be written, durably.
+    /// If it cannot be written durably.
     pub(in crate::ops) fn create(parent: &Dir, name: &str) -> Result<Self, OpError> {
         let hidden = format!(".{name}");
         let mut last = None;
         for _ in 0..ATTEMPTS {
             parent.create_dir(&hidden, 0o700)?;
-            // Another run may take it for a leftover until it is locked: then one of these fails.
+            // Until it is locked, another run may take it for a leftover: then one of these calls fails.
             let locked = (|| -> Result<Option<FileLock>, FsError> {
                 let dir = parent.open_dir(&hidden)?;
                 let Ok(lock) = FileLock::try_acquire(&dir, LOCK)? else { return Ok(None) };
@@ -66,9 +66,9 @@ impl LockedDir {
 /// Directories of this kind whose runs are over.
 #[derive(Debug, Default)]
 pub(in crate::ops) struct Abandoned {
-    /// Their names.
+    /// Names of the visible ones.
     pub(in crate::ops) names: Vec<String>,
-    /// Names of those that were never locked: nothing but a lock can stand in them.
+    /// Names of those that were never locked: they can contain only a lock file.
     pub(in crate::ops) hidden: Vec<String>,
 }
 
@@ -80,10 +80,10 @@ fn is_over(parent: &Dir, name: &str) -> Result<bool, FsError> {
     }
 }
 
-/// Finds the directories with this prefix whose runs are over. Every visible one is locked as long as its run lives.
+/// Finds the directories with this prefix whose runs are over. Every visible one is locked while its run lives.
 pub(in crate::ops) fn abandoned(parent: &Dir, prefix: &str) -> Result<Abandoned, FsError> {
     let mut found = Abandoned::default();
-    for entry in parent.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+    for entry in parent.entries_with_kind()?.into_iter().filter(|entry| entry.kind == EntryKind::Directory) {
         let Ok(name) = entry.name.into_string() else { continue };
         let hidden = name.strip_prefix('.').is_some_and(|name| is_run_name(prefix, name));
         if (hidden || is_run_name(prefix, &name)) && is_over(parent, &name)? {

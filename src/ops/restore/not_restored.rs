@@ -1,68 +1,128 @@
-//! Why a table is not back, or not whole.
+//! Why a table is not restored, or incomplete.
 
 use std::fmt;
 
-use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+use serde::{Serialize, Serializer};
 
-use crate::model::{PartName, count};
-use crate::plan::{DamagedParts, PartDifference, WrongPart};
+use crate::model::{PartName, PartitionId, count};
+use crate::plan::{DamagedParts, KeeperReplica, PartDifference, ReplicaObstacle, WrongPart};
 
-/// A part that the server moved to `detached/` as it attached the table.
+/// A part that the server moved to `detached/` when it attached the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAside {
     /// The part.
     pub part: PartName,
     /// Its directory's name in `detached/`: `broken-on-start_all_1_1_0`.
     pub directory: String,
-    /// The server's own words: the error with which it loaded the part, else the reason that it lists, if it is known.
+    /// The server's own words: the error with which it loaded the part, else the reason that it lists, if known.
     pub reason: Option<String>,
 }
 
-/// What became of a table whose parts are not as in the snapshot.
+/// What happened to a table whose parts differ from the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableFate {
-    /// It was dropped: it never looks whole.
+    /// It was dropped, so that it does not look complete.
     Dropped,
     /// It stays, because it has this part, which is not from the snapshot.
     Stays(PartName),
 }
 
-/// Parts that are not as in the snapshot.
+/// Parts that differ from the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WrongParts {
     /// The first of them.
     pub first: WrongPart,
-    /// How many more there are.
+    /// The number of others.
     pub more: usize,
     /// The first of them that the server moved to `detached/`.
     pub set_aside: Option<SetAside>,
-    /// What became of the table.
+    /// What happened to the table.
     pub fate: TableFate,
 }
 
-/// Why a table is not back, or not whole.
+/// Partitions that already had rows other than the snapshot's when they were to be filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionsLeft {
+    /// The partitions.
+    pub partitions: Vec<PartitionId>,
+    /// Rows of them in the snapshot.
+    pub rows: u64,
+}
+
+impl fmt::Display for PartitionsLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self.partitions.iter().take(5).map(|id| id.0.as_str()).collect();
+        let more = self.partitions.len().saturating_sub(ids.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        write!(
+            f,
+            "{} of the snapshot are not there: their partitions ({}{more}) had other rows, and were left as they are",
+            count(self.rows, "row"),
+            ids.join(", ")
+        )
+    }
+}
+
+/// Keeper's data at a table's path, if it differs from what the plan showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathChange {
+    /// The path.
+    pub path: String,
+    /// The name that this replica would have.
+    pub name: String,
+    /// The replicas that are there now.
+    pub replicas: Vec<KeeperReplica>,
+}
+
+impl fmt::Display for PathChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, name, replicas } = self;
+        let listed: Vec<String> = replicas.iter().map(ToString::to_string).collect();
+        let has_peers = replicas.iter().any(|one| one.is_active && one.name != *name);
+        write!(f, "{path} in Keeper is not as the plan has shown it: ")?;
+        match (replicas.is_empty(), has_peers) {
+            (true, _) => f.write_str("no replica is there any more"),
+            (false, true) => write!(f, "it has {}, of another restore perhaps", listed.join(", ")),
+            (false, false) => write!(f, "it has {}", listed.join(", ")),
+        }?;
+        f.write_str("; nothing was made: the same restore again ")?;
+        f.write_str(if has_peers { "fetches what is there" } else { "plans by what is there now" })
+    }
+}
+
+/// Why a table is not restored, or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotRestored {
     /// The plan leaves it out.
     Skipped(String),
-    /// The plan could not make it.
+    /// It could not be planned.
     Impossible(String),
+    /// Something in Keeper is in its way.
+    Blocked(Box<ReplicaObstacle>),
+    /// What Keeper has at its path has changed since the plan was made.
+    PathChanged(Box<PathChange>),
     /// Parts of it are noted as damaged, and `--damaged` was not given.
     Damaged(DamagedParts),
     /// The server refused its definition, with or without its data.
     DefinitionRefused {
-        /// The server's words.
+        /// The server's message.
         message: String,
-        /// The server's error code, where it gave one.
+        /// The server's error code, if it gave one.
         code: Option<i32>,
     },
     /// The server refused another statement, or the table is not what it should be.
     Refused(String),
     /// Parts are missing or different.
     Parts(Box<WrongParts>),
+    /// Some partitions were left as they are.
+    PartitionsLeft(PartitionsLeft),
     /// Rows are missing.
     Rows,
-    /// Its dump has another number of rows than the table that it was inserted into.
+    /// The number of rows in its dump differs from that of the table that it was inserted into.
     DumpRows {
         /// Rows of the dump.
         expected: u64,
@@ -72,17 +132,20 @@ pub enum NotRestored {
 }
 
 impl NotRestored {
-    /// A stable word.
+    /// The stable name of the reason.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Skipped(_) => "skipped",
             Self::Impossible(_) => "impossible",
+            Self::Blocked(obstacle) => obstacle.word(),
+            Self::PathChanged(_) => "keeper_path_changed",
             Self::Damaged(_) => "damaged_parts",
             Self::DefinitionRefused { .. } => "definition_refused",
             Self::Refused(_) => "refused",
             Self::Parts(parts) if parts.first.difference == PartDifference::Missing => "missing_parts",
             Self::Parts(_) => "different_parts",
+            Self::PartitionsLeft(_) => "partitions_left",
             Self::Rows | Self::DumpRows { .. } => "missing_rows",
         }
     }
@@ -92,9 +155,12 @@ impl fmt::Display for NotRestored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Skipped(reason) | Self::Impossible(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Blocked(obstacle) => obstacle.fmt(f),
+            Self::PathChanged(change) => change.fmt(f),
             Self::Damaged(damaged) => write!(f, "{damaged}; --damaged restores them as they are"),
             Self::DefinitionRefused { message, .. } => f.write_str(message),
             Self::Parts(parts) => parts.fmt(f),
+            Self::PartitionsLeft(left) => left.fmt(f),
             Self::DumpRows { expected, found } => {
                 let (expected, found) = (count(*expected, "row"), count(*found, "row"));
                 write!(f, "it had {found} after its dump of {expected} was restored, and was dropped again")
@@ -128,13 +194,18 @@ impl fmt::Display for WrongParts {
     }
 }
 
-/// `reason`, a sentence, and `reason_kind`, a stable word.
+/// The fields of a [`NotRestored`] in a document: `reason`, a sentence, and `reason_kind`, a stable word.
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct NotRestoredFields {
+    /// Why it is not restored, or incomplete: a sentence.
+    reason: String,
+    /// The stable name of that reason.
+    reason_kind: &'static str,
+}
+
 impl Serialize for NotRestored {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("NotRestored", 2)?;
-        fields.serialize_field("reason", &self.to_string())?;
-        fields.serialize_field("reason_kind", self.kind())?;
-        fields.end()
+        NotRestoredFields { reason: self.to_string(), reason_kind: self.kind() }.serialize(serializer)
     }
 }
 

@@ -1,47 +1,60 @@
-//! Makes what tables need before them: databases, functions, named collections, workloads.
+//! Creates the objects that tables need: databases, functions, named collections, workloads.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::plan::{DatabasePlan, ObjectAction, ObjectPlan, ObjectStatement};
-use crate::server::{ServerError, sql};
+use crate::server::{self, ServerError, sql};
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::statements::Statements;
 
-/// `UNKNOWN_DATABASE_ENGINE`: Ordinary databases, unless they are allowed by a setting.
+/// `UNKNOWN_DATABASE_ENGINE`: Ordinary databases, unless a setting allows them.
 const UNKNOWN_DATABASE_ENGINE: i32 = 336;
 
 const UNKNOWN_SETTING: i32 = 115;
 
-/// `DATABASE_ALREADY_EXISTS`: somebody made it since the plan was made, another restore say.
+/// `DATABASE_ALREADY_EXISTS`: created since the plan was made, for example by another restore.
 const DATABASE_ALREADY_EXISTS: i32 = 82;
 
-/// What was made, and what could not be.
+/// The objects that were created, and those that could not be.
 #[derive(Debug, Default)]
 pub(super) struct MadeObjects {
-    /// What was made.
+    /// The objects that were created.
     pub(super) made: Vec<String>,
-    /// Functions, named collections and workloads that could not be made, with the reason.
+    /// Functions, named collections and workloads that could not be created, with the reason.
     pub(super) refused: Vec<Warning>,
-    /// Databases that could not be made, with the reason: they cost their own tables.
+    /// Databases that could not be created, with the reason: their tables cannot be restored.
     pub(super) missing_databases: BTreeMap<String, String>,
 }
 
-/// Makes the databases of a plan.
+/// Creates the databases of a plan.
 ///
 /// # Errors
-/// If the server does not answer. What it refuses costs the tables of that database alone.
+/// If the server does not answer. A refusal affects only the tables of that database.
 pub(super) fn make_databases(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
     databases: &[&DatabasePlan],
     made: &mut MadeObjects,
 ) -> Result<(), OpError> {
+    let cluster = context.request.options.on_cluster.as_deref();
     for database in databases {
         context.check_interrupted()?;
-        match make_database(statements, database) {
+        let is_here = context.survey.databases.contains_key(&database.name);
+        let result = make_database(statements, database, cluster);
+        // If the reason is another host, the database exists here all the same.
+        let stands = || -> Result<bool, OpError> {
+            let known = server::databases(context.server)?;
+            Ok(cluster.is_some() && known.iter().any(|known| known.name == database.name))
+        };
+        match result {
+            Ok(true) if is_here => {}
+            Err(Unmade::Refused(reason)) if stands()? => {
+                let message = format!("database {} was not made on all hosts: {reason}", database.name);
+                made.refused.push(Warning::new(WarningKind::HostMissing, message));
+            }
             Ok(true) => made.made.push(format!("database {}", database.name)),
             Ok(false) => {}
             Err(Unmade::Refused(reason)) => {
@@ -69,12 +82,21 @@ impl From<ServerError> for Unmade {
     }
 }
 
-/// Makes a database; false where it is there by now.
-fn make_database(statements: &Statements<'_>, database: &DatabasePlan) -> Result<bool, Unmade> {
+/// Creates a database; false if it exists by now.
+fn make_database(statements: &Statements<'_>, database: &DatabasePlan, cluster: Option<&str>) -> Result<bool, Unmade> {
     let engine = database.engine.as_ref().map_err(|reason| Unmade::Refused(reason.clone()))?;
-    let statement = format!("CREATE DATABASE {} {engine}", sql::quote_name(&database.name));
+    let name = sql::quote_name(&database.name);
+    let statement = match cluster {
+        Some(cluster) => {
+            format!("CREATE DATABASE IF NOT EXISTS {name} ON CLUSTER {} {engine}", sql::quote_name(cluster))
+        }
+        None => format!("CREATE DATABASE {name} {engine}"),
+    };
     let allowed = [("allow_deprecated_database_ordinary", "1".to_owned())];
-    let label = format!("the definition of database {}", database.from);
+    let label = format!("the definition of database {}", database.name);
+    if cluster.is_some() {
+        return Ok(statements.run_on_cluster(&label, &statement, &[], &[]).map(|()| true)?);
+    }
     let result = match statements.run_definition(&label, &statement, &[], &[]) {
         Err(refusal @ ServerError::Exception { code: UNKNOWN_DATABASE_ENGINE, .. }) => {
             match statements.run_definition(&label, &statement, &allowed, &[]) {
@@ -92,13 +114,13 @@ fn make_database(statements: &Statements<'_>, database: &DatabasePlan) -> Result
     }
 }
 
-/// Makes the functions, named collections and workloads of a plan. One may need another: what fails is tried again as
-/// long as something else comes to stand.
+/// Creates the functions, named collections and workloads of a plan. One may need another, so failed ones are retried
+/// as long as others succeed.
 ///
 /// # Errors
 /// If the server does not answer.
 pub(super) fn make_objects(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     statements: &Statements<'_>,
     objects: &[ObjectPlan],
     made: &mut MadeObjects,
@@ -115,7 +137,15 @@ pub(super) fn make_objects(
         let mut failed = Vec::new();
         for (label, statement) in std::mem::take(&mut pending) {
             context.check_interrupted()?;
-            match statements.run_definition(&label, &statement.create(), &[], &statement.secrets()) {
+            let secrets = statement.secrets();
+            let run = match &context.request.options.on_cluster {
+                Some(cluster) => {
+                    let text = statement.create_on_cluster(&sql::quote_name(cluster));
+                    statements.run_on_cluster(&label, &text, &[], &secrets)
+                }
+                None => statements.run_definition(&label, &statement.create(), &[], &secrets),
+            };
+            match run {
                 Ok(()) => made.made.push(label),
                 Err(error @ ServerError::Exception { .. }) => {
                     failed.push((label, statement, crate::monitor::chain(&error)));

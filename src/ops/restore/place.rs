@@ -1,4 +1,4 @@
-//! Puts tables together in the staging directories, and moves them to their places and back.
+//! Assembles tables in the staging directories, and moves them to their places and back.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,35 +9,35 @@ use rayon::prelude::*;
 
 use crate::exec::{PartRestorer, RestoredPart};
 use crate::fs::{CopyMeans, Dir, RateLimit};
-use crate::model::{Ownership, Placed, TableName};
-use crate::monitor::{Monitor, Stage, Work};
+use crate::model::{Ownership, PlacedTotals, TableName};
+use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::disks::LocalDisk;
 use crate::ops::error::OpError;
-use crate::plan::What;
+use crate::plan::RestoreContent;
 use crate::repo::PartRecord;
 
-use super::context::Context;
-use super::job::{Job, disk_of};
+use super::context::RestoreContext;
+use super::job::{TableJob, disk_of};
 use super::place_files::place_files;
-use super::refused::Refused;
+use super::refused::TableFailure;
 use super::staging::Staging;
 
 const DIRECTORY_MODE: u32 = 0o750;
 
-/// A table that stands in the staging directories.
+/// A table in the staging directories.
 #[derive(Debug, Default)]
 pub(super) struct PlacedTable {
-    pub(super) placed: Placed,
+    pub(super) placed: PlacedTotals,
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// What of the snapshot's files the copies lack.
+    /// Metadata of the snapshot's files that the copies lack.
     pub(super) lost_metadata: Vec<String>,
 }
 
-/// Puts every table together. The server knows nothing of it yet.
+/// Assembles every table. The server does not know them yet.
 pub(super) fn place_all(
-    context: &Context<'_>,
-    jobs: &BTreeMap<TableName, Job<'_>>,
+    context: &RestoreContext<'_>,
+    jobs: &BTreeMap<TableName, TableJob<'_>>,
     staging: &mut Staging,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<TableName, PlacedTable>, OpError> {
@@ -55,8 +55,8 @@ pub(super) fn place_all(
 }
 
 fn place_table(
-    context: &Context<'_>,
-    job: &Job<'_>,
+    context: &RestoreContext<'_>,
+    job: &TableJob<'_>,
     staging: &mut Staging,
     restorer: &PartRestorer<'_>,
     monitor: &dyn Monitor,
@@ -68,7 +68,7 @@ fn place_table(
     for (disk, _) in &job.entry.places {
         dirs.insert(disk.clone(), staging.dir(local, disk)?.ensure_dir(&job.stage_name, 0o700)?);
     }
-    if context.request.options.what != What::Schema {
+    if context.request.options.what != RestoreContent::Schema {
         let place_part = |part: &PartRecord| -> Result<RestoredPart, OpError> {
             context.check_interrupted()?;
             let dir = disk_of(&part.disk, disks).and_then(|disk| dirs.get(&disk));
@@ -76,7 +76,7 @@ fn place_table(
             let from = context.source.part_dir(job.source, &part.part)?;
             let from = from.ok_or_else(|| context.source.has_lost(job.source, &part.part))?;
             let placed = restorer.restore_part(&from, dir, part.part.as_str())?;
-            let work = Work { parts: 1, files: placed.files, bytes: placed.bytes, ..Work::default() };
+            let work = StageWork { parts: 1, files: placed.files, bytes: placed.bytes, ..StageWork::default() };
             monitor.advanced(Stage::Place, work);
             Ok(placed)
         };
@@ -99,7 +99,7 @@ fn place_table(
     }
     let is_dumped = job.source.entry.dump.is_some();
     if let Some(dir) = job.entry.places.first().and_then(|(disk, _)| dirs.get(disk)).filter(|_| is_dumped) {
-        let with_rows = context.request.options.what != What::Schema;
+        let with_rows = context.request.options.what != RestoreContent::Schema;
         (table.files, table.bytes) = place_files(context, job.source, dir, &restorer.means, with_rows)?;
     }
     let (uid, gid) = context.survey.owner;
@@ -109,24 +109,24 @@ fn place_table(
     Ok(table)
 }
 
-/// Moves a table to its place, where nothing may stand.
-pub(super) fn move_in(context: &Context<'_>, job: &Job<'_>, staging: &Staging) -> Result<(), Refused> {
+/// Moves a table to its place, which must be empty.
+pub(super) fn move_in(context: &RestoreContext<'_>, job: &TableJob<'_>, staging: &Staging) -> Result<(), TableFailure> {
     for (disk, path) in &job.entry.places {
         let (Some(local), Some(from)) = (context.survey.local.named(disk), staging.find(disk)) else {
-            return Err(Refused::All(OpError::NoDisk { disk: disk.clone() }));
+            return Err(TableFailure::All(OpError::NoDisk { disk: disk.clone() }));
         };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
         let dir = ensure_parents(local, parent, context.survey.owner)?;
         if dir.find(name)?.is_some() {
             let whole = dir.path().join(name);
-            return Err(Refused::this(format!("{} exists already and belongs to no table", whole.display())));
+            return Err(TableFailure::this(format!("{} exists already and belongs to no table", whole.display())));
         }
         dir.rename_from(from, &job.stage_name, name)?;
     }
     Ok(())
 }
 
-fn ensure_parents(local: &LocalDisk, parent: &Path, (uid, gid): (u32, u32)) -> Result<Dir, Refused> {
+fn ensure_parents(local: &LocalDisk, parent: &Path, (uid, gid): (u32, u32)) -> Result<Dir, TableFailure> {
     let mut dir = local.dir.clone();
     for component in parent.components() {
         let name = component.as_os_str();
@@ -139,8 +139,12 @@ fn ensure_parents(local: &LocalDisk, parent: &Path, (uid, gid): (u32, u32)) -> R
     Ok(dir)
 }
 
-/// Moves a table back that the server has refused, so that nothing stands that it does not know.
-pub(super) fn move_out(context: &Context<'_>, job: &Job<'_>, staging: &Staging) -> Result<(), Refused> {
+/// Moves a table that the server has refused back, so that no table unknown to the server remains there.
+pub(super) fn move_out(
+    context: &RestoreContext<'_>,
+    job: &TableJob<'_>,
+    staging: &Staging,
+) -> Result<(), TableFailure> {
     for (disk, path) in &job.entry.places {
         let (Some(local), Some(to)) = (context.survey.local.named(disk), staging.find(disk)) else { continue };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };

@@ -1,22 +1,22 @@
-//! The files of `Set` and `Join` tables, put where the server will find them.
+//! Puts the files of `Set` and `Join` tables where the server finds them.
 
 use crate::exec::RestoreMode;
 use crate::fs::{CopyMeans, Dir, ErrorKind, Hashing};
 use crate::model::Ownership;
-use crate::ops::error::{Damage, OpError};
+use crate::ops::error::{FoundDamage, OpError};
 
-use super::context::Context;
+use super::context::RestoreContext;
 use super::dump_files::{not_copied, place_of};
 use super::source::SourceTable;
 
-/// The directory in which the server writes the next file of a `Set` or `Join` table. It takes a table without one for
+/// The directory in which the server writes the next file of a `Set` or `Join` table. It treats a table without it as
 /// new (`StorageSetOrJoinBase::restore`).
 const TMP: &str = "tmp";
 
-/// Puts the files of a `Set` or `Join` table into its directory, which the server does not know yet. The answer is how
-/// many there are, and their bytes.
+/// Puts the files of a `Set` or `Join` table into its directory, which the server does not know yet. Returns their
+/// number and their bytes.
 pub(super) fn place_files(
-    context: &Context<'_>,
+    context: &RestoreContext<'_>,
     table: &SourceTable,
     dir: &Dir,
     means: &CopyMeans<'_>,
@@ -32,7 +32,7 @@ pub(super) fn place_files(
             return Err(lost(context, table, path));
         };
         let stat = from.stat(&name)?;
-        // The server never writes into such a file. It takes one away, which costs the link alone.
+        // The server never writes into such a file. It may remove one, which removes only the link.
         let may_link = context.request.mode != RestoreMode::Copy && stat.ownership.uid == uid;
         let is_linked = may_link
             && match dir.link_from(&from, &name, &name) {
@@ -56,7 +56,7 @@ pub(super) fn place_files(
 }
 
 /// The error about a file that was there when the snapshot was checked.
-pub(super) fn lost(context: &Context<'_>, table: &SourceTable, path: &str) -> OpError {
-    let damage = Damage { table: table.name(), part: None, problem: format!("its file {path} is missing") };
+pub(super) fn lost(context: &RestoreContext<'_>, table: &SourceTable, path: &str) -> OpError {
+    let damage = FoundDamage { table: table.name(), part: None, problem: format!("its file {path} is missing") };
     OpError::SnapshotDamaged { id: context.source.id, damage: vec![damage] }
 }

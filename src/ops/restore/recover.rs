@@ -1,25 +1,29 @@
-//! Carries out what a plan does with the leftovers of interrupted restores. Each step checks once more that what it
-//! removes is the restore's own.
+//! Carries out a plan's recovery of what interrupted restores left. Each step checks once more that what it removes
+//! belongs to the restore.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
 use crate::model::{TableName, TableUuid, Warning, WarningKind};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{HeldSetting, Knowledge, MayLose, RecoveryStep, RestoreEntry, plan_recovery, release_statements};
+use crate::plan::{
+    AccessOptions, BegunAccess, DefinitionKind, HeldSetting, Knowledge, MayLose, RecoveryStep, RestoreEntry,
+    plan_recovery, release_statements,
+};
 use crate::server::{self, Server, ServerError, sql};
 
 use super::known::KnownTables;
 use super::leftovers::{self, Recovers, stands};
 use super::locked_dir::LOCK;
 use super::staging::INTENT;
-use super::statements::Statements;
+use super::statements::{Statements, drop_refusal};
 use super::survey::live_table;
 
-/// Carries out the steps. The answer is what stays, with the reason.
+/// Carries out the steps. Returns what stays, with the reason.
 ///
 /// # Errors
 /// If the server does not answer, or something cannot be removed.
@@ -42,6 +46,7 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
             RecoveryStep::RemovePlace { entry, disk, path } => {
                 remove_place(server, local, entry, (disk, path))?.map(Stay::for_good)
             }
+            RecoveryStep::Resume { .. } | RecoveryStep::ResumeAccess { .. } => None,
             RecoveryStep::RemoveDirectory { directory } if unfinished.contains(directory.as_str()) => {
                 empty(local, directory)?;
                 None
@@ -51,8 +56,11 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
                 None
             }
             RecoveryStep::RemoveDirectory { directory } => {
-                remove(local, directory)?;
-                None
+                let stays = drop_helper_database(&statements.with_word(directory), directory)?;
+                if stays.is_none() {
+                    remove(local, directory)?;
+                }
+                stays
             }
             RecoveryStep::Keep { object, reason } => {
                 Some(Stay::for_good(format!("{object} of an interrupted restore stays: {reason}")))
@@ -66,7 +74,8 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
     Ok(kept)
 }
 
-/// Recovers leftovers that no plan has shown: a run's own, or those of drills, which never ask. The answer is what stays.
+/// Recovers leftovers that no plan has shown: a run's own, or those of drills, which never ask for consent. Returns
+/// what stays.
 ///
 /// # Errors
 /// If the server does not answer, or something cannot be removed.
@@ -83,14 +92,49 @@ pub(in crate::ops) fn recover_leftovers(
     let leftovers = leftovers::examine(server, local, names, recovers)?;
     let catalog = server::survey(server, true)?;
     let tables = catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect();
-    recover(server, local, &plan_recovery(&leftovers, &tables))
+    recover(server, local, &plan_recovery(&leftovers, &tables, AccessOptions::Nothing))
 }
 
-/// Something that stays.
+/// Removes the notes of restores whose tables, users and roles are complete now.
+///
+/// # Errors
+/// If one cannot be removed.
+pub(super) fn finish_resumed(
+    local: &LocalDisks,
+    steps: &[RecoveryStep],
+    is_filled: &dyn Fn(&TableName) -> bool,
+    is_made: &dyn Fn(&BegunAccess) -> bool,
+) -> Result<(), OpError> {
+    let (mut resumes, mut stays) = (false, false);
+    for step in steps {
+        match step {
+            RecoveryStep::Resume { name, .. } => {
+                resumes = true;
+                stays |= !is_filled(name);
+            }
+            RecoveryStep::ResumeAccess { begun, .. } => {
+                resumes = true;
+                stays |= !begun.iter().all(is_made);
+            }
+            RecoveryStep::Keep { .. } => stays = true,
+            RecoveryStep::EmptyDirectory { directory } => {
+                if resumes && !stays {
+                    remove(local, directory)?;
+                }
+                (resumes, stays) = (false, false);
+            }
+            RecoveryStep::RemoveDirectory { .. } => (resumes, stays) = (false, false),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A leftover that stays.
 struct Stay {
-    /// A sentence.
+    /// The reason, a sentence.
     message: String,
-    /// Whether the next restore is to try again.
+    /// Whether the next restore should retry.
     is_pending: bool,
 }
 
@@ -127,6 +171,25 @@ fn release(statements: &Statements<'_>, name: &TableName, held: &[HeldSetting]) 
     Ok(None)
 }
 
+/// Drops the restore's own database, which has the restore's name, once it is empty.
+fn drop_helper_database(statements: &Statements<'_>, name: &str) -> Result<Option<Stay>, OpError> {
+    let server = statements.server;
+    if !server::databases(server)?.iter().any(|database| database.name == *name) {
+        return Ok(None);
+    }
+    let catalog = server::survey(server, false)?;
+    if let Some(table) = catalog.tables.iter().map(crate::model::Table::name).find(|table| table.database == *name) {
+        return Ok(Some(Stay::for_now(format!("the database {name} of an interrupted restore stays: it has {table}"))));
+    }
+    match statements.run(&format!("DROP DATABASE IF EXISTS {} SYNC", sql::quote_name(name))) {
+        Err(error @ ServerError::Exception { .. }) => {
+            let error = crate::monitor::chain(&error);
+            Ok(Some(Stay::for_now(format!("the database {name} of an interrupted restore cannot be dropped: {error}"))))
+        }
+        dropped => Ok(dropped.map(|()| None)?),
+    }
+}
+
 /// A table that recovery drops, unless it holds more than may be lost.
 struct Doomed<'a> {
     name: &'a TableName,
@@ -145,24 +208,55 @@ fn drop_table(statements: &Statements<'_>, local: &LocalDisks, table: &Doomed<'_
     let reason = match may_lose {
         MayLose::Nothing if there.has_anything() => "was empty then and has data by now",
         MayLose::State(state) if there.has_anything() && there.state() != *state => {
-            "is not as it was when that was agreed to"
+            "has changed since the plan was confirmed"
         }
         MayLose::Everything | MayLose::State(_) | MayLose::Nothing => {
-            return match statements.drop_table(name, uuid.is_some()) {
+            if let Some(reason) = undroppable(statements.server, name)? {
+                return Ok(Some(Stay::for_now(format!(
+                    "{name} of an interrupted restore cannot be dropped: {reason}"
+                ))));
+            }
+            let kind = there.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
+            return match statements.drop_object(name, kind, uuid.is_some()) {
                 Err(error @ ServerError::Exception { .. }) => {
-                    let error = crate::monitor::chain(&error);
+                    let error = drop_refusal(&error);
                     Ok(Some(Stay::for_now(format!("{name} of an interrupted restore cannot be dropped: {error}"))))
                 }
                 dropped => Ok(dropped.map(|()| None)?),
             };
         }
     };
-    // An ordinary table from now on, which snapshots take.
+    // From now on it is an ordinary table, which snapshots take.
     let kept = kept_name.filter(|kept| statements.rename(name, kept).is_ok()).unwrap_or(name);
     Ok(Some(Stay::for_good(format!("{kept}, which an interrupted restore replaced, {reason}, and stays"))))
 }
 
-fn remove_place(
+/// How long a replicated table may take to reach Keeper again, for example after a restart of its server.
+const FINDS_KEEPER: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(300);
+
+/// Why a table cannot be dropped with everything that belongs to it: an old server forgets a read-only replicated
+/// table, and leaves its nodes in Keeper.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn undroppable(server: &Server, name: &TableName) -> Result<Option<&'static str>, ServerError> {
+    let begun = Instant::now();
+    // A later version drops the nodes in Keeper if it has a session, and retries until it has one.
+    let forgets = !server.features().has_column("replicas", "last_queue_update_exception");
+    loop {
+        match server::replicas(server)?.iter().find(|replica| replica.table == *name) {
+            Some(replica) if replica.has_lost_session || forgets && replica.is_read_only => {}
+            _ => return Ok(None),
+        }
+        if begun.elapsed() > FINDS_KEEPER {
+            return Ok(Some("it is replicated and read-only, and its state would stay in Keeper"));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+pub(super) fn remove_place(
     server: &Server,
     local: &LocalDisks,
     entry: &RestoreEntry,
@@ -190,14 +284,14 @@ fn remove_place(
     Ok(None)
 }
 
-/// Removes a staging directory; that of the server's own disk last, for the intent stands there.
+/// Removes a staging directory; the one on the server's own disk last, because it contains the intent.
 fn remove(local: &LocalDisks, name: &str) -> Result<(), FsError> {
     let mut disks: Vec<_> = local.iter().collect();
     disks.reverse();
     disks.into_iter().try_for_each(|disk| exec::remove_tree(&disk.dir, name, &|_| ()).map(drop))
 }
 
-/// Removes what was put together in a staging directory, and leaves the intent.
+/// Removes what was assembled in a staging directory, and leaves the intent.
 fn empty(local: &LocalDisks, name: &str) -> Result<(), FsError> {
     let is_note = |entry: &std::ffi::OsStr| entry == INTENT || entry == LOCK;
     for disk in local.iter() {

@@ -1,29 +1,29 @@
-//! What a server says of parts that it moved to `detached/` as it attached their table.
+//! The server's reasons for moving parts to `detached/` when it attached their table.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::fs::{FsError, Kind};
+use crate::fs::{EntryKind, FsError};
 use crate::model::PartName;
 use crate::plan::WrongPart;
 use crate::server::{self, LoggedError};
 
-use super::context::Context;
-use super::job::Job;
+use super::context::RestoreContext;
+use super::job::TableJob;
 use super::not_restored::SetAside;
 
-/// Letters of an error that a reason quotes.
+/// The number of characters of an error that a reason quotes.
 const QUOTE_LIMIT: usize = 300;
-/// What a server adds to the error of a part that it loads: all files, all columns.
+/// What a server appends to the error of a part that it loads: all files, all columns.
 const PART_CONTAINS: &str = ": Part contains files";
 const COLUMNS: &str = ": columns: columns format version";
 
-/// Finds the first of these parts that stands in `detached/`, and why. `attached_at` is when its table was attached.
+/// Finds the first of these parts that is in `detached/`, and why. `attached_at` is when its table was attached.
 ///
-/// The table is there still. What cannot be read is left out: it is an explanation, and no evidence.
+/// The table still exists. What cannot be read is left out: it is an explanation, and no evidence.
 pub(super) fn find(
-    context: &Context<'_>,
-    job: &Job<'_>,
+    context: &RestoreContext<'_>,
+    job: &TableJob<'_>,
     wrong: &[WrongPart],
     attached_at: Instant,
 ) -> Option<SetAside> {
@@ -44,19 +44,19 @@ pub(super) fn find(
 }
 
 /// Names of directories in the table's `detached/`, on all of its disks.
-fn directories(context: &Context<'_>, job: &Job<'_>) -> Result<Vec<String>, FsError> {
+fn directories(context: &RestoreContext<'_>, job: &TableJob<'_>) -> Result<Vec<String>, FsError> {
     let mut names = Vec::new();
     for (disk, path) in &job.entry.places {
         let Some(local) = context.survey.local.named(disk) else { continue };
         let Some(dir) = local.dir.find_beneath(&path.join("detached"))? else { continue };
-        let entries = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+        let entries = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
         names.extend(entries.map(|entry| entry.name.to_string_lossy().into_owned()));
     }
     names.sort_unstable();
     Ok(names)
 }
 
-/// The part in a directory of `detached/`.
+/// The part that a directory in `detached/` holds.
 ///
 /// Source: `DetachedPartInfo::DETACH_REASONS`, `DetachedPartInfo::tryParseDetachedPartName`.
 fn part_in(directory: &str) -> &str {
@@ -65,8 +65,8 @@ fn part_in(directory: &str) -> &str {
     PREFIXES.iter().find_map(|prefix| directory.strip_prefix(prefix)).unwrap_or(directory)
 }
 
-/// The error with which the server loaded a part. One that names the part's directory comes first; of the others only
-/// those that are certainly about loading a part.
+/// The error with which the server loaded a part. An error that names the part's directory is preferred; others count
+/// only if they are certainly about loading a part.
 fn error_of(errors: &[LoggedError], places: &[String], part: &PartName) -> Option<String> {
     let names_part =
         |error: &&LoggedError| places.iter().any(|place| error.message.contains(&format!("{place}/{part}/")));

@@ -1,4 +1,4 @@
-//! The snapshot that is restored: what of it is asked for, and whether that is sound.
+//! The snapshot being restored: its wanted tables and parts, and whether they are intact.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -7,38 +7,45 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, Work};
-use crate::ops::error::{Damage, OpError};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind, count};
+use crate::monitor::{Monitor, Stage, StageWork};
+use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::read;
-use crate::plan::{Definition, PartState, Renames, SnapshotReference, TablePattern};
+use crate::plan::{ParsedDefinition, PartState, Renames, SnapshotReference, TablePattern};
 use crate::repo::{
     self, FORMAT, Index, Lease, Manifest, PartRecord, RepoError, Repository, SnapshotState, TableEntry, TableState,
     read_parts,
 };
 
 use super::dump_files;
-use super::intact::{self, IntactCopies};
+use crate::ops::intact::{self, IntactCopies};
 
-/// What of a snapshot is asked for.
+/// The wanted tables and partitions of a snapshot.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// Tables by pattern; all where empty.
+#[non_exhaustive]
+pub struct WantedTables {
+    /// Tables by pattern; all if empty.
     pub tables: Vec<TablePattern>,
-    /// Partitions by id; all where empty.
+    /// Partitions by id; all if empty.
     pub partitions: Vec<PartitionId>,
-    /// New names: what they name is asked for besides.
+    /// New names; the tables that they name are wanted in addition.
     pub renames: Renames,
 }
 
-impl Wanted {
-    /// Whether everything is.
+crate::model::setters! { WantedTables {
+    with_tables => tables: Vec<TablePattern>,
+    with_partitions => partitions: Vec<PartitionId>,
+    with_renames => renames: Renames,
+} }
+
+impl WantedTables {
+    /// Whether everything is wanted.
     pub(super) fn is_all(&self) -> bool {
         self.tables.is_empty() && self.partitions.is_empty() && self.renames.is_empty()
     }
 }
 
-/// A table of the snapshot with the parts of it that are asked for.
+/// A table of the snapshot with its wanted parts.
 #[derive(Clone, Debug)]
 pub(in crate::ops) struct SourceTable {
     pub(in crate::ops) entry: TableEntry,
@@ -50,7 +57,7 @@ impl SourceTable {
         self.entry.name()
     }
 
-    /// Rows of the parts that are asked for, as the server said when they were taken, or those of its dump.
+    /// Rows of the wanted parts, as the server reported them when they were taken, or those of its dump.
     pub(in crate::ops) fn rows(&self) -> u64 {
         if let Some(dump) = &self.entry.dump {
             return dump.rows.unwrap_or(0);
@@ -59,12 +66,12 @@ impl SourceTable {
         counted.fold(0, |sum: u64, part| sum.saturating_add(part.rows.unwrap_or(0)))
     }
 
-    /// Bytes of the parts that are asked for.
+    /// Bytes of the wanted parts.
     pub(in crate::ops) fn bytes(&self) -> u64 {
         self.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.bytes))
     }
 
-    /// What the person should know of a table that was not taken whole.
+    /// The warning about a table that was not taken completely.
     fn not_whole(&self) -> Option<Warning> {
         let reason = self.entry.reason.as_ref().filter(|_| self.entry.remote_parts > 0)?;
         let name = self.name();
@@ -84,32 +91,32 @@ impl SourceTable {
 
 /// A snapshot on which a lease is held.
 #[derive(Debug)]
-pub(in crate::ops) struct Source {
+pub(in crate::ops) struct SnapshotSource {
     pub(in crate::ops) id: SnapshotId,
     lease: Lease,
     pub(in crate::ops) manifest: Manifest,
     pub(in crate::ops) tables: Vec<SourceTable>,
-    /// Everything is asked for.
+    /// Whether the whole snapshot is wanted.
     pub(in crate::ops) is_whole: bool,
-    /// The inner tables of materialized views, with the views.
+    /// The inner tables of materialized views, each with its view.
     pub(super) inner: BTreeMap<TableName, TableName>,
-    /// Parts that verifications have found damaged.
+    /// Parts that verifications found damaged.
     pub(super) damaged: BTreeSet<(TableName, PartName)>,
-    /// Intact copies of those in other snapshots: these are restored.
+    /// Intact copies of those in other snapshots, which are restored instead.
     pub(super) intact: IntactCopies,
     /// Notes for the person.
     pub(super) warnings: Vec<Warning>,
 }
 
-impl Source {
+impl SnapshotSource {
     /// Opens a snapshot and selects from it.
     ///
     /// # Errors
-    /// If there is no such snapshot, it cannot be read, or has nothing of a name that was given.
+    /// If there is no such snapshot, it cannot be read, or it has nothing that matches a given name.
     pub(in crate::ops) fn open(
         repository: &Repository,
         reference: &SnapshotReference,
-        wanted: &Wanted,
+        wanted: &WantedTables,
     ) -> Result<Self, OpError> {
         let id = read::resolve(&Index::open(repository)?, reference)?;
         let lease = repository.lease(id)?;
@@ -126,7 +133,7 @@ impl Source {
         let records = read_parts(lease.dir(), &manifest.parts_blake3)?;
         let inner = inner_tables(&manifest, &|path| {
             let bytes = read::metadata(lease.dir(), &manifest, path).ok()?;
-            Definition::parse(&String::from_utf8_lossy(&bytes)).ok()
+            ParsedDefinition::parse(&String::from_utf8_lossy(&bytes)).ok()
         });
         let tables = select(&manifest, records, wanted, &inner)?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
@@ -144,10 +151,11 @@ impl Source {
         self.lease.dir()
     }
 
-    /// Looks for intact copies of the parts that are noted as damaged, and then at every part: see [`Source::check`].
+    /// Looks for intact copies of the parts that are noted as damaged, and then checks every part: see
+    /// [`SnapshotSource::check`].
     ///
     /// # Errors
-    /// If the repository cannot be read, or as there.
+    /// If the repository cannot be read, or as in [`SnapshotSource::check`].
     pub(super) fn check_with_copies(&mut self, repository: &Repository, monitor: &dyn Monitor) -> Result<(), OpError> {
         self.find_intact(repository, monitor)?;
         self.check(monitor)
@@ -164,7 +172,7 @@ impl Source {
         Ok(())
     }
 
-    /// The directory of a part: the snapshot's own, or that of an intact copy where the part is noted as damaged.
+    /// The directory of a part: the snapshot's own, or that of an intact copy if the part is noted as damaged.
     ///
     /// # Errors
     /// If it cannot be opened.
@@ -177,25 +185,26 @@ impl Source {
 
     /// The error about a part that was there when the snapshot was checked.
     pub(super) fn has_lost(&self, table: &SourceTable, part: &PartName) -> OpError {
-        let damage = Damage { table: table.name(), part: Some(part.clone()), problem: "it is missing".to_owned() };
+        let damage = FoundDamage { table: table.name(), part: Some(part.clone()), problem: "it is missing".to_owned() };
         OpError::SnapshotDamaged { id: self.id, damage: vec![damage] }
     }
 
-    /// A file that the manifest lists, held against what it says.
+    /// Reads a file that the manifest lists, and compares it with its entry.
     ///
     /// # Errors
-    /// If it is missing, cannot be read, or is another one.
+    /// If it is missing, cannot be read, or differs.
     pub(in crate::ops) fn metadata(&self, path: &str) -> Result<Vec<u8>, OpError> {
         read::metadata(self.dir(), &self.manifest, path)
     }
 
-    /// The unfinished mutations of a table: names of files in its directory, and what is in them.
+    /// The unfinished mutations of a table: names and contents of files in its directory.
     pub(in crate::ops) fn mutations(&self, table: &SourceTable) -> Result<Vec<(String, Vec<u8>)>, OpError> {
         let of = |name: &String| {
             let path = table.data_path().join(name);
             Ok((name.clone(), self.metadata(&path.to_string_lossy())?))
         };
-        // A mutation that could not be had any more was a warning then: it is named, and not there.
+        // A mutation that was no longer available when the snapshot was made was a warning then: it is listed, and does
+        // not exist.
         let listed = |name: &&String| {
             let path = table.data_path().join(name).to_string_lossy().into_owned();
             self.manifest.metadata.iter().any(|file| file.path == path)
@@ -203,18 +212,18 @@ impl Source {
         table.entry.mutations.iter().filter(listed).map(of).collect()
     }
 
-    /// Looks at every part that is asked for: all its files are there with their sizes, and it is the part that the list
-    /// of parts speaks of. Nothing is restored of a snapshot in which something is damaged.
+    /// Checks every wanted part: all its files exist with their sizes, and it is the part in the list of parts. Nothing
+    /// is restored from a snapshot in which a part is damaged.
     ///
     /// # Errors
     /// If a part is not as it was when the snapshot was made.
     pub(in crate::ops) fn check(&self, monitor: &dyn Monitor) -> Result<(), OpError> {
-        let mut damage: Vec<Damage> = Vec::new();
+        let mut damage: Vec<FoundDamage> = Vec::new();
         for table in self.tables.iter().filter(|table| table.has_parts()) {
             if self.dir().find_beneath(&table.data_path())?.is_none() {
                 if !table.parts.is_empty() || !table.entry.mutations.is_empty() {
                     let problem = "its directory is missing".to_owned();
-                    damage.push(Damage { table: table.name(), part: None, problem });
+                    damage.push(FoundDamage { table: table.name(), part: None, problem });
                 }
                 continue;
             }
@@ -222,11 +231,11 @@ impl Source {
             let found: Vec<Option<String>> = table.parts.par_iter().map(check).collect::<Result<_, FsError>>()?;
             let found = table.parts.iter().zip(found);
             damage.extend(found.filter_map(|(part, problem)| {
-                Some(Damage { table: table.name(), part: Some(part.part.clone()), problem: problem? })
+                Some(FoundDamage { table: table.name(), part: Some(part.part.clone()), problem: problem? })
             }));
         }
         let of_dump = |table: &SourceTable| dump_files::damage(self.dir(), &self.manifest, &table.entry);
-        let of_dumps: Vec<Vec<Damage>> = self.tables.par_iter().map(of_dump).collect::<Result<_, FsError>>()?;
+        let of_dumps: Vec<Vec<FoundDamage>> = self.tables.par_iter().map(of_dump).collect::<Result<_, FsError>>()?;
         damage.extend(of_dumps.into_iter().flatten());
         if damage.is_empty() { Ok(()) } else { Err(OpError::SnapshotDamaged { id: self.id, damage }) }
     }
@@ -237,16 +246,20 @@ fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Resu
         return Ok(Some("it is missing".to_owned()));
     };
     let found = exec::inspect_part(&dir)?;
-    monitor.advanced(Stage::Check, Work { parts: 1, files: found.files, bytes: found.bytes, ..Work::default() });
-    // What was wrong with it on the server already is part of what was taken.
+    monitor
+        .advanced(Stage::Check, StageWork { parts: 1, files: found.files, bytes: found.bytes, ..StageWork::default() });
+    // Damage that it already had on the server is part of what was taken.
     let new: Vec<&String> = found.problems.iter().filter(|problem| !record.damage.contains(problem)).collect();
     if let Some(first) = new.first() {
         return Ok(Some((*first).clone()));
     }
     if (found.files, found.bytes) != (record.files, record.bytes) {
         return Ok(Some(format!(
-            "it has {} files with {} bytes, and was taken with {} files and {} bytes",
-            found.files, found.bytes, record.files, record.bytes
+            "it has {} with {}, and was taken with {} with {}",
+            count(found.files, "file"),
+            count(found.bytes, "byte"),
+            count(record.files, "file"),
+            count(record.bytes, "byte")
         )));
     }
     if found.fingerprint != record.fingerprint {
@@ -259,7 +272,7 @@ fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Resu
 fn select(
     manifest: &Manifest,
     records: Vec<PartRecord>,
-    wanted: &Wanted,
+    wanted: &WantedTables,
     inner: &BTreeMap<TableName, TableName>,
 ) -> Result<Vec<SourceTable>, OpError> {
     let mut parts: HashMap<TableName, Vec<PartRecord>> = HashMap::new();
@@ -274,7 +287,7 @@ fn select(
         .collect();
     let is_named = |name: &TableName| patterns.iter().any(|pattern| pattern.matches(name));
     let has_names = !wanted.tables.is_empty() || !wanted.renames.is_empty();
-    // A database that gets another name is meant as a whole, unless tables of it are named.
+    // A database that gets another name is wanted as a whole, unless tables of it are named.
     let narrowed: BTreeSet<&str> =
         names.iter().filter(|name| is_named(name)).map(|name| name.database.as_str()).collect();
     let is_renamed = |name: &TableName| {
@@ -285,11 +298,11 @@ fn select(
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
     for (entry, name) in manifest.tables.iter().zip(&names) {
-        // They are what dictionaries of other databases make of it.
+        // The server derives them from dictionaries of other databases.
         if manifest.shows_dictionaries(&name.database) {
             continue;
         }
-        // A view that is asked for is nothing without its inner table.
+        // A wanted view is useless without its inner table.
         if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) {
             continue;
         }
@@ -305,7 +318,7 @@ fn select(
     if unmatched.is_empty() { Ok(tables) } else { Err(OpError::NotInSnapshot { names: unmatched }) }
 }
 
-/// Parts as comparisons take them.
+/// Parts in the form that comparisons take.
 pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
     let state = |part: &PartRecord| PartState {
         name: part.part.clone(),
@@ -318,16 +331,17 @@ pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
     parts.iter().map(state).collect()
 }
 
-/// The inner tables of all materialized views, with the views. A view that names its target has none, whatever tables
-/// are called; one in an Atomic database names its inner table by UUID, or by its own UUID in that table's name.
+/// The inner tables of all materialized views, each with its view. A view that names its target has none, whatever the
+/// tables are called. A view in an Atomic database names its inner table by UUID, or by its own UUID in that table's
+/// name.
 fn inner_tables(
     manifest: &Manifest,
-    definition: &dyn Fn(&str) -> Option<Definition>,
+    definition: &dyn Fn(&str) -> Option<ParsedDefinition>,
 ) -> BTreeMap<TableName, TableName> {
     let mut inner = BTreeMap::new();
     for entry in manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
         let definition = entry.definition.as_deref().and_then(definition);
-        if definition.as_ref().is_some_and(Definition::has_target) {
+        if definition.as_ref().is_some_and(ParsedDefinition::has_target) {
             continue;
         }
         let named_uuid = definition.and_then(|definition| definition.inner_uuid);

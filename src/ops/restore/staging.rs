@@ -1,8 +1,8 @@
-//! Where tables are put together before a server learns of them.
+//! The directories in which tables are assembled before a server knows them.
 //!
-//! `<disk>/chsnap_restore_<UTC digits>_<random>/` stands beside `store/` and `data/`, where no server looks. A table goes
-//! from there to its place by one rename, right before it is attached. What the restore is about to do is written down
-//! there first, and locked: the lock ends with the process.
+//! `<disk>/chsnap_restore_<UTC digits>_<random>/` is next to `store/` and `data/`, where no server looks. A table is
+//! moved from there to its place by one rename, right before it is attached. Before that, the intent of the restore is
+//! written there and locked: the lock ends with the process.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::fs::{self, Dir, FsError};
 use crate::model::{RESTORE_PREFIX, SnapshotId, run_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::RestoreEntry;
+use crate::plan::{BegunAccess, RestoreEntry};
 
 use super::locked_dir::{LockedDir, random};
 
@@ -23,33 +23,36 @@ pub(super) const INTENT_LIMIT_BYTES: u64 = 64 << 20;
 
 /// What a restore is about to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Intent {
+pub(super) struct RestoreIntent {
     pub(super) snapshot: SnapshotId,
     pub(super) host: String,
     pub(super) pid: u32,
     pub(super) started: DateTime<Utc>,
     pub(super) tables: Vec<RestoreEntry>,
+    /// Users, roles … that are being created: until all their statements were sent they may lack grants.
+    #[serde(default)]
+    pub(super) access: Vec<BegunAccess>,
 }
 
-/// Directories of one restore, one a disk.
+/// The directories of one restore, one for each disk.
 #[derive(Debug)]
 pub(super) struct Staging {
     name: String,
     own: LockedDir,
-    intent: Intent,
+    intent: RestoreIntent,
     disks: BTreeMap<String, Dir>,
 }
 
-/// A word that stands in every statement of one restore, and the name of its directories.
+/// A word that every statement of one restore contains, and the name of its directories.
 pub(super) fn new_name(now: DateTime<Utc>) -> Result<String, OpError> {
     Ok(run_name(RESTORE_PREFIX, now, random()?))
 }
 
 impl Staging {
-    /// Creates the directory on the server's own disk, and writes down what is about to be done.
+    /// Creates the directory on the server's own disk, and records what is about to be done.
     ///
     /// # Errors
-    /// If it cannot be written, durably.
+    /// If it cannot be written durably.
     pub(super) fn begin(
         local: &LocalDisks,
         name: &str,
@@ -59,7 +62,8 @@ impl Staging {
     ) -> Result<Self, OpError> {
         let disk = local.own().expect("the server's own disk is open");
         let own = LockedDir::create(&disk.dir, name)?;
-        let intent = Intent { snapshot, host: fs::host_name(), pid: std::process::id(), started: now, tables };
+        let (host, pid, access) = (fs::host_name(), std::process::id(), Vec::new());
+        let intent = RestoreIntent { snapshot, host, pid, started: now, tables, access };
         let disks = BTreeMap::from([(disk.disk.name.clone(), own.dir.clone())]);
         let staging = Self { name: name.to_owned(), disks, own, intent };
         staging.write_intent()?;
@@ -67,12 +71,24 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Writes down what else is about to be done.
+    /// Records what else is about to be done.
     ///
     /// # Errors
-    /// If it cannot be written, durably.
+    /// If it cannot be written durably.
     pub(super) fn note(&mut self, tables: Vec<RestoreEntry>) -> Result<(), OpError> {
         self.intent.tables.extend(tables);
+        self.write_intent()
+    }
+
+    /// Records which users, roles … are being created; an empty list means that none are any more.
+    ///
+    /// # Errors
+    /// If it cannot be written durably.
+    pub(super) fn note_access(&mut self, access: Vec<BegunAccess>) -> Result<(), OpError> {
+        if self.intent.access == access {
+            return Ok(());
+        }
+        self.intent.access = access;
         self.write_intent()
     }
 
@@ -81,7 +97,7 @@ impl Staging {
         Ok(self.own.dir.replace(INTENT, 0o600, &bytes)?)
     }
 
-    /// The directory on a disk, created if it is not there yet.
+    /// The directory on a disk, created if it does not exist yet.
     pub(super) fn dir(&mut self, local: &LocalDisks, disk: &str) -> Result<Dir, OpError> {
         if let Some(dir) = self.disks.get(disk) {
             return Ok(dir.clone());
@@ -92,12 +108,12 @@ impl Staging {
         Ok(dir)
     }
 
-    /// The directory on a disk, where it has one.
+    /// The directory on a disk, if it has one.
     pub(super) fn find(&self, disk: &str) -> Option<&Dir> {
         self.disks.get(disk)
     }
 
-    /// Makes everything durable that stands there.
+    /// Makes everything in the directories durable.
     pub(super) fn sync(&self) -> Result<(), FsError> {
         self.disks.values().try_for_each(Dir::sync_filesystem)
     }

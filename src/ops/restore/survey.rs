@@ -1,4 +1,4 @@
-//! Reads the server that is restored into.
+//! Reads the target server of a restore.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,28 +6,28 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::checksums::Checksums;
-use crate::fs::{Dir, FsError, Kind};
-use crate::model::{Catalog, Fingerprint, Part, PathMap, Table, TableName, TableUuid, escape_for_file_name};
+use crate::fs::{Dir, EntryKind, ErrorKind, FsError};
+use crate::model::{Catalog, CatalogPart, Fingerprint, PathMap, Table, TableName, TableUuid, escape_for_file_name};
 use crate::ops::bound::bound_server;
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{
-    Definition, DetachedParts, HOLD_SETTINGS, ObjectKind, ObjectStatement, PartState, SourceDump, SourceItem, Target,
-    TargetTable,
+    DetachedParts, HOLD_SETTINGS, KeeperState, ObjectKind, ObjectStatement, ParsedDefinition, PartState, SourceDump,
+    SourceItem, TargetServer, TargetTable,
 };
 use crate::repo::{BoundServer, Repository};
-use crate::server::{self, Identity, Server, ServerError};
+use crate::server::{self, Server, ServerError, ServerIdentity};
 
 use super::dump_files::live_rows;
 use super::known::KnownTables;
 use super::leftovers::stands;
 use super::statements::lifts_drop_limit;
 
-/// What is known of a server.
+/// The state of a server as it was read.
 #[derive(Debug)]
 pub(in crate::ops) struct TargetSurvey {
-    pub(in crate::ops) identity: Identity,
-    /// What makes it the same server as a snapshot's.
+    pub(in crate::ops) identity: ServerIdentity,
+    /// The identity by which a snapshot's server is recognized.
     pub(super) bound: BoundServer,
     pub(in crate::ops) local: LocalDisks,
     pub(in crate::ops) catalog: Catalog,
@@ -35,7 +35,7 @@ pub(in crate::ops) struct TargetSurvey {
     pub(in crate::ops) policies: Option<BTreeMap<String, Vec<String>>>,
     /// Engines of databases.
     pub(in crate::ops) databases: BTreeMap<String, String>,
-    /// User and group that the server's data belong to.
+    /// The user and group that own the server's data.
     pub(in crate::ops) owner: (u32, u32),
 }
 
@@ -43,7 +43,7 @@ const UUID_FILE_LIMIT_BYTES: u64 = 4096;
 const CHECKSUMS_LIMIT_BYTES: u64 = 64 << 20;
 
 impl TargetSurvey {
-    /// Reads the server, with its own database where that is asked for.
+    /// Reads the server; its own database only if requested.
     ///
     /// # Errors
     /// If it does not answer, or its data is not visible here.
@@ -83,7 +83,19 @@ impl TargetSurvey {
         self.catalog.tables.iter().map(|table| (table.name().clone(), table.key.uuid.clone())).collect()
     }
 
-    /// What a plan needs of it: everything of the tables in `compared`, of others their names.
+    /// The names and UUIDs that the server knows, if one of these tables is to be created: only a new table can take
+    /// the name or UUID of one that is detached or dropped.
+    pub(super) fn known(&self, server: &Server, wanted: &BTreeSet<TableName>) -> Option<KnownTables> {
+        (!self.missing(wanted).is_empty()).then(|| KnownTables::read(server, &self.local))
+    }
+
+    /// The tables among these that the server does not list.
+    fn missing(&self, wanted: &BTreeSet<TableName>) -> Vec<TableName> {
+        let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
+        wanted.iter().filter(|name| !attached.contains(name)).cloned().collect()
+    }
+
+    /// The server as a plan needs it: tables in `compared` in full, of others only their names.
     ///
     /// # Errors
     /// If the server does not answer, or its disks cannot be read.
@@ -91,11 +103,11 @@ impl TargetSurvey {
         &self,
         server: &Server,
         sources: &[SourceItem],
-        wanted: &BTreeSet<TableName>,
+        (wanted, known): (&BTreeSet<TableName>, Option<&KnownTables>),
         compared: &dyn Fn(&TableName) -> bool,
         dumps: &BTreeMap<TableName, &SourceDump>,
         paths: &PathMap,
-    ) -> Result<Target, OpError> {
+    ) -> Result<TargetServer, OpError> {
         let target_table = |table: &Table| -> Result<_, OpError> {
             let mut live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
             if let Some(dump) = dumps.get(table.name()).filter(|_| !table.is_merge_tree()) {
@@ -103,11 +115,8 @@ impl TargetSurvey {
             }
             Ok((table.name().clone(), live))
         };
-        // Only what does not exist yet can take a name or a UUID of a detached table.
-        let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
-        let missing: Vec<TableName> = wanted.iter().filter(|name| !attached.contains(name)).cloned().collect();
-        let known = (!missing.is_empty()).then(|| KnownTables::read(server, &self.local));
-        Ok(Target {
+        let missing = self.missing(wanted);
+        Ok(TargetServer {
             databases: self.databases.clone(),
             tables: self.catalog.tables.iter().map(target_table).collect::<Result<_, OpError>>()?,
             detached: known
@@ -115,18 +124,21 @@ impl TargetSurvey {
                 .flat_map(|known| missing.iter().filter(|name| known.has_definition(name)))
                 .cloned()
                 .collect(),
-            detached_databases: self.detached_databases(server, known.as_ref(), &missing)?,
+            detached_databases: self.detached_databases(server, known, &missing)?,
             taken_places: self.taken_places(&missing)?,
-            used_uuids: self.used_uuids(server, sources, (known.as_ref(), paths))?,
+            used_uuids: self.used_uuids(server, sources, (known, paths))?,
             policies: self.policies.clone(),
             disks: self.local.iter().map(|disk| disk.disk.name.clone()).collect(),
             objects: existing_objects(server)?,
+            being_filled: BTreeSet::new(),
+            keeper: KeeperState::default(),
             hold_settings: server::merge_tree_settings(server, &HOLD_SETTINGS.map(|(name, _)| name))?,
+            hosts: None,
             lifts_drop_limit: lifts_drop_limit(server)?,
         })
     }
 
-    /// The databases of these tables that have a definition on the disk and are not in the server's list.
+    /// The databases of these tables that have a definition on the disk and are missing in the server's list.
     fn detached_databases(
         &self,
         server: &Server,
@@ -138,7 +150,7 @@ impl TargetSurvey {
         let unlisted = missing.iter().filter(is_on_disk).filter(|name| !is_listed(name));
         let mut names: BTreeSet<String> = unlisted.map(|name| name.database.clone()).collect();
         if !names.is_empty() {
-            // One that was made since the list was read is in the next one.
+            // A database created since the list was read is in the next list.
             for database in server::databases(server)? {
                 names.remove(&database.name);
             }
@@ -146,13 +158,13 @@ impl TargetSurvey {
         Ok(names)
     }
 
-    /// The directories that stand where these tables would have theirs in a database without UUIDs.
+    /// Existing directories in the places that these tables would have in a database without UUIDs.
     fn taken_places(&self, missing: &[TableName]) -> Result<BTreeMap<TableName, PathBuf>, OpError> {
         let mut taken = BTreeMap::new();
         for name in missing {
             let path = place(name, None);
             for disk in self.local.iter().map(|disk| &disk.dir) {
-                if stands(disk, &path)? {
+                if stands(disk, &path)? && !is_bare(disk, &path)? {
                     taken.insert(name.clone(), disk.path().join(&path));
                 }
             }
@@ -160,8 +172,8 @@ impl TargetSurvey {
         Ok(taken)
     }
 
-    /// Of the UUIDs in the snapshot those that the server knows: of a table, of one that was dropped and whose directory
-    /// it will remove, of one that is detached; or for which a directory stands, whosever that is.
+    /// The UUIDs in the snapshot that the server uses: for a table, for a dropped table whose directory it has yet to
+    /// remove, or for a detached one. Includes UUIDs for which any directory exists.
     fn used_uuids(
         &self,
         server: &Server,
@@ -184,8 +196,8 @@ impl TargetSurvey {
                 || on_disk.is_some_and(|on_disk| on_disk.has_uuid(text))
                 || dropped.iter().any(|name| name.contains(text));
             let place = Path::new("store").join(text.get(..3).unwrap_or_default()).join(text);
-            // A disk that a definition describes is in no list yet, and can have been another server's before.
-            let described = source.definition.as_ref().ok().and_then(Definition::described_path);
+            // A disk that a definition describes is in no list yet, and can have been used by another server before.
+            let described = source.definition.as_ref().ok().and_then(ParsedDefinition::described_path);
             let described = described.and_then(|path| own.dir.open_elsewhere(&paths.local(&path)).ok());
             let mut stands = false;
             for dir in self.local.iter().map(|disk| &disk.dir).chain(&described).filter(|_| !is_known) {
@@ -201,7 +213,28 @@ impl TargetSurvey {
     }
 }
 
-/// The functions, named collections, workloads and resources of a server, with the statements that can be read.
+/// Whether a directory contains only what a server creates for an empty table of the MergeTree family: it leaves such a
+/// directory behind if it refuses the table afterwards.
+fn is_bare(disk: &Dir, path: &Path) -> Result<bool, FsError> {
+    let dir = match disk.open_beneath(path) {
+        // The link that a database with UUIDs has for each table, including detached ones.
+        Err(error) if error.kind() == ErrorKind::WrongKind => return Ok(false),
+        dir => dir?,
+    };
+    for entry in dir.entries_with_kind()? {
+        let is_own = match entry.name.to_str() {
+            Some("format_version.txt") => entry.kind == EntryKind::File,
+            Some("detached") if entry.kind == EntryKind::Directory => dir.open_dir("detached")?.entries()?.is_empty(),
+            _ => false,
+        };
+        if !is_own {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The functions, named collections, workloads and resources of a server, with the statements that are readable.
 fn existing_objects(server: &Server) -> Result<BTreeMap<(ObjectKind, String), Option<ObjectStatement>>, OpError> {
     let functions = server::functions(server)?.into_iter().map(|function| (function.name, function.create_query));
     let mut existing: Vec<(ObjectKind, (String, String))> =
@@ -219,8 +252,8 @@ fn existing_objects(server: &Server) -> Result<BTreeMap<(ObjectKind, String), Op
     Ok(existing.into_iter().map(key).collect())
 }
 
-/// A path can exist and be another server's. Servers that have a UUID keep it in a file next to their data.
-fn check_identity(own: &Dir, identity: &Identity) -> Result<(), OpError> {
+/// Checks that the path belongs to this server. Servers that have a UUID keep it in a file next to their data.
+fn check_identity(own: &Dir, identity: &ServerIdentity) -> Result<(), OpError> {
     let Some(uuid) = identity.stable_uuid() else { return Ok(()) };
     match own.find_and_read("uuid", UUID_FILE_LIMIT_BYTES)? {
         Some(bytes) if String::from_utf8_lossy(&bytes).trim() != uuid => {
@@ -230,7 +263,7 @@ fn check_identity(own: &Dir, identity: &Identity) -> Result<(), OpError> {
     }
 }
 
-/// Where the directory of a table stands, below its disk.
+/// The place of a table's directory, below its disk.
 pub(super) fn place(name: &TableName, uuid: Option<&TableUuid>) -> PathBuf {
     match uuid {
         Some(uuid) => Path::new("store").join(uuid.as_str().get(..3).unwrap_or_default()).join(uuid.as_str()),
@@ -238,7 +271,7 @@ pub(super) fn place(name: &TableName, uuid: Option<&TableUuid>) -> PathBuf {
     }
 }
 
-/// A table as it is now; `None` where there is none of this name.
+/// A table as it is now; `None` if no table has this name.
 ///
 /// # Errors
 /// If the server does not answer.
@@ -271,7 +304,7 @@ fn outline(table: &Table) -> TargetTable {
 }
 
 fn examine(local: &LocalDisks, table: &Table) -> TargetTable {
-    let part_state = |part: &Part| PartState {
+    let part_state = |part: &CatalogPart| PartState {
         name: part.name.clone(),
         partition: part.partition.clone(),
         fingerprint: part.fingerprint.or_else(|| fingerprint_on_disk(local, part)),
@@ -284,23 +317,23 @@ fn examine(local: &LocalDisks, table: &Table) -> TargetTable {
         parts: table.parts.par_iter().map(part_state).collect(),
         unfinished_mutations: unfinished.map(|mutation| mutation.id.clone()).collect(),
         detached: if table.is_merge_tree() { detached_parts(local, table) } else { DetachedParts::default() },
-        definition: Definition::parse(&table.definition).ok(),
+        definition: ParsedDefinition::parse(&table.definition).ok(),
         ..outline(table)
     }
 }
 
-/// The fingerprint of a live part, of a server that does not list it. Unknown where the part was merged meanwhile.
-fn fingerprint_on_disk(local: &LocalDisks, part: &Part) -> Option<Fingerprint> {
+/// The fingerprint of a live part on a server that does not list fingerprints. `None` if the part was merged meanwhile.
+fn fingerprint_on_disk(local: &LocalDisks, part: &CatalogPart) -> Option<Fingerprint> {
     let dir = local.open_live(&part.path()).ok()??;
     let bytes = dir.find_and_read("checksums.txt", CHECKSUMS_LIMIT_BYTES).ok()??;
     Some(Checksums::parse(&bytes).ok()?.fingerprint())
 }
 
-/// What stands in a table's `detached/`, on all of its disks.
+/// The contents of a table's `detached/`, on all of its disks.
 fn detached_parts(local: &LocalDisks, table: &Table) -> DetachedParts {
     let list = |path: &PathBuf| -> Result<Vec<String>, FsError> {
         let Some(dir) = local.open_live(&path.join("detached"))? else { return Ok(Vec::new()) };
-        let directories = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == Kind::Directory);
+        let directories = dir.entries_with_kind()?.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
         Ok(directories.map(|entry| entry.name.to_string_lossy().into_owned()).collect())
     };
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! The directory that a restore without a server writes into: what stands there, and what an interrupted run has left.
+//! The directory that a restore without a server writes into: its contents, and what an interrupted run left.
 
 use std::path::{Path, PathBuf};
 
@@ -8,23 +8,25 @@ use crate::exec;
 use crate::fs::{Dir, ErrorKind, FileLock, FsError, Mount, are_on_one_mount, create_path, mount_of, space};
 use crate::ops::error::OpError;
 use crate::ops::init::resolved;
-use crate::plan::TargetDirectory;
+use crate::plan::{BACKUP_LIST, TargetDirectory};
 use crate::repo::Repository;
 
-/// Stands in the directory until what it holds is whole.
+/// Exists in the directory until the contents are complete.
 pub(super) const UNFINISHED: &str = ".chsnap-unfinished";
 pub(super) const LOCK: &str = "lock";
 pub(super) const TREE: &str = "tree";
 const INTENT: &str = "intent.json";
 const INTENT_LIMIT_BYTES: u64 = 1 << 20;
 
-/// Made by `mkfs`, and in nobody's way.
+/// Created by `mkfs`; ignored.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The names that a tree can have at its top.
-const NAMES: [&str; 10] = [
+/// The names at the top level of a tree.
+const NAMES: [&str; 12] = [
+    BACKUP_LIST,
     "data",
     "metadata",
+    "dumps",
     "user_defined",
     "access",
     "named_collections",
@@ -38,18 +40,18 @@ const NAMES: [&str; 10] = [
 /// Filesystems in which files can share blocks (`FICLONE`).
 const SHARING: [&str; 4] = ["btrfs", "xfs", "bcachefs", "ocfs2"];
 
-/// What will be moved out of [`UNFINISHED`] when all of it is there.
+/// The entries that will be moved out of [`UNFINISHED`] once all of them exist.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Intent {
+struct DirectoryIntent {
     names: Vec<String>,
 }
 
-/// Reads the directory, or the nearest one above it that exists. Changes nothing.
+/// Reads the directory, or its nearest existing parent. Changes nothing.
 ///
 /// # Errors
-/// If it cannot be read, or is no directory.
+/// If it cannot be read, or is not a directory.
 pub(super) fn survey(repository: &Repository, path: &Path) -> Result<TargetDirectory, OpError> {
-    // Without a slash at its end.
+    // Without a trailing slash.
     let path: PathBuf = resolved(path).components().collect();
     let mut target = TargetDirectory {
         is_in_repository: path.starts_with(resolved(repository.path())),
@@ -88,7 +90,7 @@ fn nearest_above(repository: &Repository, path: &Path) -> Result<Dir, FsError> {
 }
 
 fn survey_entries(dir: &Dir, target: &mut TargetDirectory) -> Result<(), FsError> {
-    let mut intent = Intent::default();
+    let mut intent = DirectoryIntent::default();
     let unfinished = dir.find_beneath(Path::new(UNFINISHED))?;
     if let Some(unfinished) = &unfinished {
         intent = read_intent(unfinished)?;
@@ -108,27 +110,46 @@ fn survey_entries(dir: &Dir, target: &mut TargetDirectory) -> Result<(), FsError
     Ok(())
 }
 
-/// The intent, as far as it names what can be ours.
-fn read_intent(unfinished: &Dir) -> Result<Intent, FsError> {
+/// The intent, reduced to names that can be ours.
+fn read_intent(unfinished: &Dir) -> Result<DirectoryIntent, FsError> {
     let bytes = unfinished.find_and_read(INTENT, INTENT_LIMIT_BYTES)?;
-    let mut intent: Intent = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let mut intent: DirectoryIntent = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     intent.names.retain(|name| NAMES.contains(&name.as_str()));
     Ok(intent)
 }
 
-/// Opens the directory, and makes it if it is not there.
+/// The directory and its parents that do not exist, the deepest first.
+///
+/// # Errors
+/// If that cannot be determined.
+pub(super) fn missing(repository: &Repository, path: &Path) -> Result<Vec<PathBuf>, FsError> {
+    let mut missing = Vec::new();
+    for above in path.ancestors() {
+        match repository.dir().open_elsewhere(above) {
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(above.to_owned()),
+            result => {
+                result?;
+                break;
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Opens the directory, or creates it if it does not exist.
 pub(super) fn open_or_create(repository: &Repository, path: &Path) -> Result<Dir, FsError> {
     match repository.dir().open_elsewhere(path) {
-        // As the repository is changed by its verbs, so is this.
+        // Changed through the same `Mutations` as the repository.
         Err(error) if error.kind() == ErrorKind::NotFound => create_path(path, 0o750, &repository.dir().verbs()),
         result => result,
     }
 }
 
-/// Removes what an interrupted run has left: its tree, and what it had moved out of that, by the names in its intent.
+/// Removes what an interrupted run left: its tree, and the entries that it had moved out of that, which its intent
+/// names.
 ///
 /// # Errors
-/// If something else stands in the directory: without an intent nothing says that it is ours.
+/// If the directory contains anything else: without an intent nothing proves that it is ours.
 pub(super) fn clear(target: &Dir, unfinished: &Dir) -> Result<(), OpError> {
     for name in read_intent(unfinished)?.names {
         exec::remove_tree(target, name, &|_| ())?;
@@ -146,19 +167,22 @@ pub(super) fn clear(target: &Dir, unfinished: &Dir) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Moves all of the tree to its place, durably. A run that is killed meanwhile is one whose rerun [`clear`]s.
+/// Durably moves the whole tree to its place. If it is killed meanwhile, a rerun [`clear`]s what it left.
 pub(super) fn publish(target: &Dir, unfinished: &Dir, tree: &Dir) -> Result<(), OpError> {
-    let names: Vec<String> = tree.entries()?.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
-    let intent = serde_json::to_vec(&Intent { names: names.clone() }).expect("an intent has only strings");
+    let mut names: Vec<String> =
+        tree.entries()?.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect();
+    // `.backup` sorts before all letters: it comes last, so that no partial tree looks like a backup.
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    let intent = serde_json::to_vec(&DirectoryIntent { names: names.clone() }).expect("an intent has only strings");
     unfinished.replace(INTENT, 0o600, &intent)?;
     target.sync()?;
-    // What the new files lack, once and not for every file.
+    // Syncs the new files in one call instead of one for each file.
     unfinished.sync_filesystem()?;
     for name in &names {
         target.rename_from(tree, name, name)?;
     }
     target.sync()?;
-    // From here on it is whole: what says that it is not goes last, and its own contents before it.
+    // From here on the tree is complete: the mark of an unfinished one is removed last, and its contents before it.
     exec::remove_tree(unfinished, TREE, &|_| ())?;
     unfinished.remove_file(INTENT)?;
     exec::remove_tree(target, UNFINISHED, &|_| ())?;

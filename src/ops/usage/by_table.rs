@@ -1,19 +1,20 @@
-//! The same sums by table and by partition.
+//! Space by table and by partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{SnapshotId, TableName};
 use crate::plan::{HolderSets, Holders, Piece, sum_up};
-use crate::repo::{Holding, Origin};
+use crate::repo::{Holding, InstanceOrigin};
 
 use super::measure::{Measured, instance_holders};
 
-/// What one table, or one partition of it, takes in the snapshots that were asked for.
+/// The space that one table, or one partition of it, takes in the requested snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableUsage {
     /// The table.
     pub table: TableName,
-    /// The partition, where it is asked by partition.
+    /// The partition, if the figures are by partition.
     pub partition: Option<String>,
     /// Sum of the sizes of its files in the newest of those snapshots that has it: what a restore needs.
     pub apparent_bytes: u64,
@@ -21,18 +22,18 @@ pub struct TableUsage {
     pub parts: u64,
     /// Allocated bytes of its files in all of those snapshots, each inode once.
     pub allocated_bytes: u64,
-    /// Those of them that something outside of the repository links.
+    /// The share of them that is also linked from outside the repository.
     pub live_shared_bytes: u64,
-    /// Those of them that nothing but its own parts in those snapshots links.
+    /// The share of them that only its own parts in those snapshots link.
     pub exclusive_bytes: u64,
     /// Allocated bytes of the directories of its parts.
     pub directory_bytes: u64,
 }
 
-/// Whoever is not asked for.
+/// The number of the holder that stands for all holders outside the chosen snapshots.
 const OTHERS: usize = 0;
 
-/// Sums by table, or by partition, over these snapshots, the tables in the order of their names.
+/// Sums by table, or by partition, over these snapshots, ordered by table name.
 pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_partition: bool) -> Vec<TableUsage> {
     let holdings = &measured.holdings;
     let present = measured.summaries.iter().map(|summary| summary.id);
@@ -102,7 +103,7 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
     rows
 }
 
-fn name(origin: &Origin, by_partition: bool) -> (TableName, Option<String>) {
+fn name(origin: &InstanceOrigin, by_partition: bool) -> (TableName, Option<String>) {
     let table = TableName::new(origin.database.clone(), origin.table.clone());
     (table, by_partition.then(|| origin.partition.0.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The same figures from a walk over every entry, with no index in between.
+//! The same figures from a walk over every entry, without the index.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,14 @@ use crate::repo::Repository;
 
 use super::measure::Measured;
 
-/// Components between a snapshot's directory and a file of a part: `data`, database, table, part, and the file.
+/// The number of components between a snapshot's directory and a file of a part: `data`, database, table, part, and the
+/// file.
 const PART_FILE_DEPTH: usize = 5;
 
-/// Walks everything that the repository holds, with the holders of `measured`. The second says what could not be read.
+/// Walks everything that the repository holds, with the holders of `measured`. Also returns what could not be read.
 ///
 /// # Errors
-/// If the directories beside the snapshots cannot be listed.
+/// If the other trees of the repository cannot be listed.
 pub(super) fn walk(
     repository: &Repository,
     measured: &Measured,
@@ -27,9 +28,9 @@ pub(super) fn walk(
     let (snapshots, trash) = (repository.path().join("snapshots"), repository.path().join("trash"));
     let ids = measured.summaries.iter().map(|summary| snapshots.join(summary.id.to_string()));
     trees.extend(ids.chain(measured.removed.iter().map(|id| trash.join(id.to_string()))).enumerate());
-    let beside = repository.beside()?;
-    trees.extend(beside.trash.iter().map(|(_, dir)| (measured.leftover_trash(), dir.path().to_owned())));
-    trees.extend(beside.incoming.iter().map(|(_, dir)| (measured.incoming(), dir.path().to_owned())));
+    let other_trees = repository.other_trees()?;
+    trees.extend(other_trees.trash.iter().map(|(_, dir)| (measured.leftover_trash(), dir.path().to_owned())));
+    trees.extend(other_trees.incoming.iter().map(|(_, dir)| (measured.incoming(), dir.path().to_owned())));
     let data_path = repository.server().map(|server| paths.local(server.data_path.as_ref()));
     let prefix = repository.id().freeze_prefix();
     for shadow in repository.shadows(data_path) {

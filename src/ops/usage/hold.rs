@@ -1,48 +1,48 @@
-//! Snapshots that the index does not know are taken up into it: their parts are listed, and no file is stat'ed.
+//! Adds snapshots to the index that it does not know: lists their parts, without a stat of any file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::exec::{self, ListedPart};
+use crate::exec::{self, PartOnDisk};
 use crate::fs::Dir;
 use crate::model::{Placement, SnapshotId, Warning, WarningKind};
-use crate::plan::Asked;
+use crate::plan::InodeStat;
 use crate::repo::{
-    Event, Holding, Holdings, Index, Instance, InstanceId, Origin, PartKey, PartRecord, Repository, SnapshotState,
-    read_parts,
+    Event, Holding, Holdings, Index, InstanceId, InstanceOrigin, PartInstance, PartKey, PartRecord, Repository,
+    SnapshotState, read_parts,
 };
 
-/// The warning of something that could not be read, and is in no sum.
+/// The warning about something unreadable that is in no sum.
 pub(super) fn not_counted(problem: impl Into<String>) -> Warning {
     Warning::new(WarningKind::NotCounted, problem)
 }
 
-type PartsByKey = HashMap<PartKey, (InstanceId, Origin)>;
+type PartsByKey = HashMap<PartKey, (InstanceId, InstanceOrigin)>;
 
-/// Takes snapshots up, one after the other.
-pub(super) struct Holder<'a> {
+/// Adds snapshots to the index, one after the other.
+pub(super) struct HoldingsReader<'a> {
     repository: &'a Repository,
     holdings: &'a mut Holdings,
     warnings: &'a mut Vec<Warning>,
-    /// Snapshots whose manifests are not believed where they say that a part was linked.
-    distrusted: BTreeSet<SnapshotId>,
-    /// Whether the journal was asked for snapshots of which entries were replaced since they were made.
+    /// Snapshots whose manifests are not trusted about linked parts.
+    invalidated: BTreeSet<SnapshotId>,
+    /// Whether the journal was searched for snapshots in which entries were replaced since they were made.
     has_asked_the_journal: bool,
-    /// The parts of the snapshot that was looked up last: most parts of the next one are linked from it.
+    /// The parts of the snapshot that was looked up last: the next one links most of its parts from it.
     last: Option<(SnapshotId, PartsByKey)>,
     listed: u64,
     /// Snapshots some of whose parts could not be read.
     incomplete: Vec<SnapshotId>,
-    /// The files that are no part's, of the snapshots that were looked at for these: a dump can be a link.
-    rest_asked: BTreeMap<SnapshotId, Vec<Asked>>,
+    /// Files outside parts, of the snapshots whose were read: a dump can be a link.
+    rest_asked: BTreeMap<SnapshotId, Vec<InodeStat>>,
 }
 
-impl<'a> Holder<'a> {
+impl<'a> HoldingsReader<'a> {
     pub(super) fn new(repository: &'a Repository, holdings: &'a mut Holdings, warnings: &'a mut Vec<Warning>) -> Self {
         Self {
             repository,
             holdings,
             warnings,
-            distrusted: BTreeSet::new(),
+            invalidated: BTreeSet::new(),
             has_asked_the_journal: false,
             last: None,
             listed: 0,
@@ -51,29 +51,29 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// The links of files that are no part's, by snapshot, as far as they were looked at.
-    pub(super) fn take_rest_asked(&mut self) -> BTreeMap<SnapshotId, Vec<Asked>> {
+    /// The links of files outside parts, by snapshot, for the snapshots whose were read.
+    pub(super) fn take_rest_asked(&mut self) -> BTreeMap<SnapshotId, Vec<InodeStat>> {
         std::mem::take(&mut self.rest_asked)
     }
 
-    /// How many snapshots were listed.
+    /// The number of snapshots that were listed.
     pub(super) fn listed(&self) -> u64 {
         self.listed
     }
 
-    /// The snapshots of which some parts could not be read.
+    /// The snapshots with parts that could not be read.
     pub(super) fn incomplete(&self) -> Vec<SnapshotId> {
         self.incomplete.clone()
     }
 
-    /// Has a snapshot looked at anew.
-    pub(super) fn distrust(&mut self, id: SnapshotId) {
+    /// Forces a snapshot to be read from scratch.
+    pub(super) fn invalidate(&mut self, id: SnapshotId) {
         self.holdings.forget(id);
-        self.distrusted.insert(id);
+        self.invalidated.insert(id);
     }
 
-    /// Sees to it that the snapshot in `dir` is known. False where nothing lists its parts.
-    pub(super) fn know(&mut self, id: SnapshotId, dir: &Dir, is_complete: bool) -> bool {
+    /// Ensures that the snapshot in `dir` is in the index. False if nothing lists its parts.
+    pub(super) fn insert(&mut self, id: SnapshotId, dir: &Dir, is_complete: bool) -> bool {
         if self.holdings.get(id).is_none() && !(is_complete && self.list(id, dir)) {
             return false;
         }
@@ -85,7 +85,7 @@ impl<'a> Holder<'a> {
     }
 
     fn look_at_the_rest(&mut self, id: SnapshotId, dir: &Dir) {
-        let origins: Vec<Origin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
+        let origins: Vec<InstanceOrigin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
         let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
         let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
         self.warnings.extend(found.problems.iter().map(not_counted));
@@ -95,7 +95,7 @@ impl<'a> Holder<'a> {
         }
     }
 
-    fn origins(&self, id: SnapshotId) -> Vec<(InstanceId, Origin)> {
+    fn origins(&self, id: SnapshotId) -> Vec<(InstanceId, InstanceOrigin)> {
         let instances = self.holdings.get(id).into_iter().flat_map(Holding::instances);
         instances.filter_map(|(id, _)| Some((id, self.holdings.instance(id)?.origin()?))).collect()
     }
@@ -129,11 +129,11 @@ impl<'a> Holder<'a> {
                 let linked = linked.iter().zip(bytes);
                 parts.extend(linked.map(|((record, found), bytes)| (self.same(record, found), bytes)));
             }
-            // Not as its manifest says: each is looked at.
+            // The manifest is wrong about them: each is read.
             Err(_) => unknown.extend(linked.iter().map(|(record, _)| *record)),
         }
         let (listed, problems) = exec::list_parts(dir, &unknown);
-        for ListedPart { instance, directory_bytes } in listed {
+        for PartOnDisk { instance, directory_bytes } in listed {
             let known = self.holdings.find(&instance);
             parts.push((known.unwrap_or_else(|| self.holdings.add(instance)), directory_bytes));
         }
@@ -152,13 +152,13 @@ impl<'a> Holder<'a> {
             let events = self.repository.events().unwrap_or_default().into_iter();
             let repaired =
                 events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });
-            self.distrusted.extend(repaired.flatten());
+            self.invalidated.extend(repaired.flatten());
         }
     }
 
-    /// The instance that a part is, where its snapshot says that it was linked from an earlier one that is known.
-    fn linked_from(&mut self, id: SnapshotId, record: &PartRecord) -> Option<(InstanceId, Origin)> {
-        let is_believed = |from: &SnapshotId| !self.distrusted.contains(&id) && !self.distrusted.contains(from);
+    /// The instance of a part that, according to its snapshot, was linked from an earlier snapshot in the index.
+    fn linked_from(&mut self, id: SnapshotId, record: &PartRecord) -> Option<(InstanceId, InstanceOrigin)> {
+        let is_believed = |from: &SnapshotId| !self.invalidated.contains(&id) && !self.invalidated.contains(from);
         let from = record.from.filter(|from| record.placed == Placement::Linked && is_believed(from))?;
         if self.last.as_ref().is_none_or(|(last, _)| *last != from) {
             self.remember(from);
@@ -173,13 +173,13 @@ impl<'a> Holder<'a> {
         self.last = Some((id, parts.collect()));
     }
 
-    /// That instance under the name that its table has now.
-    fn same(&mut self, record: &PartRecord, (id, origin): &(InstanceId, Origin)) -> InstanceId {
-        let now = Origin::of(record, origin.directories);
+    /// That instance under the present name of its table.
+    fn same(&mut self, record: &PartRecord, (id, origin): &(InstanceId, InstanceOrigin)) -> InstanceId {
+        let now = InstanceOrigin::of(record, origin.directories);
         if now == *origin {
             return *id;
         }
         let Some(links) = self.holdings.instance(*id).map(|instance| instance.links().clone()) else { return *id };
-        self.holdings.add(Instance::new(&now, links))
+        self.holdings.add(PartInstance::new(&now, links))
     }
 }

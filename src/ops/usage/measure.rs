@@ -1,56 +1,57 @@
-//! What every snapshot holds, from the index and from what must be asked again.
+//! Computes what every snapshot holds, from the index and from new stat calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 
-use crate::exec::{self, Found, Question};
+use crate::exec::{self, StatRequest, TreeContents};
 use crate::fs::{Dir, ErrorKind};
-use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId, Warning, WarningKind};
-use crate::plan::{Asked, HolderSets, Holders, Piece, SetId, Space, Summed, sum_up};
+use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId, Warning, WarningKind, count};
+use crate::plan::{HolderSets, Holders, InodeStat, Piece, SetId, Space, Summed, sum_up};
 use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, SeriesOf, Summary};
 
-use super::beside::Beside;
-use super::hold::{Holder, not_counted};
+use super::hold::{HoldingsReader, not_counted};
+use super::other_trees::OtherTreeContents;
 use crate::ops::error::OpError;
 
-/// What finding it out has cost.
+/// The work spent on the computation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Cost {
-    /// Snapshots that the index did not know, and that were listed.
+    /// Snapshots that were missing in the index, and that were listed.
     pub listed_snapshots: u64,
-    /// Files that were stat'ed again.
+    /// Files that were read again with stat.
     pub asked_files: u64,
-    /// Reading the index.
+    /// Time to read the index.
     pub index: Duration,
-    /// Listing snapshots that it did not know.
+    /// Time to list snapshots that were missing in the index.
     pub list: Duration,
-    /// Stat'ing again the files that were last seen shared, and what stands beside the snapshots.
+    /// Time to stat files that were last seen shared, and to read the other trees.
     pub stat: Duration,
-    /// Summing up.
+    /// Time to compute the sums.
     pub sum: Duration,
 }
 
-/// Who holds what in a repository, at one moment.
+/// The holders of all files in a repository, at one moment.
 #[derive(Debug)]
 pub struct Measured {
-    /// Which series there are.
+    /// The series of the repository.
     pub series: SeriesOf,
     /// The snapshots in the order in which they were made; their positions are their numbers as holders.
     pub summaries: Vec<Summary>,
     /// The snapshots in the trash; their numbers follow.
     pub removed: Vec<SnapshotId>,
-    /// The sums. Holders behind the removed snapshots: the rest of the trash, `incoming/`, our shadows.
+    /// The sums. The holders that follow the removed snapshots are the rest of the trash, `incoming/`, and our shadows.
     pub space: Space,
-    /// What could not be counted, and what was noticed.
+    /// Warnings, among them what could not be counted.
     pub warnings: Vec<Warning>,
-    /// What it has cost.
+    /// The work spent on the computation.
     pub cost: Cost,
-    pub(super) beside: Beside,
+    pub(super) other_trees: OtherTreeContents,
     pub(super) holdings: Holdings,
-    pub(super) asked: Vec<Asked>,
-    /// Snapshots that were not as the index had them.
+    pub(super) asked: Vec<InodeStat>,
+    /// Snapshots that differed from the index.
     pub(super) differing: BTreeSet<SnapshotId>,
 }
 
@@ -61,11 +62,16 @@ impl Measured {
         self.summaries.iter().position(|summary| summary.id == id)
     }
 
-    /// The holders that `gc` takes away.
+    /// The holders that `gc` removes.
     #[must_use]
     pub fn trash(&self) -> Holders {
         let first = self.summaries.len();
         (first..=first + self.removed.len()).collect()
+    }
+
+    /// Whether one of these is a snapshot, removed or not.
+    pub(super) fn is_of_snapshot(&self, holders: &Holders) -> bool {
+        holders.iter().any(|holder| holder < self.leftover_trash())
     }
 
     pub(super) fn leftover_trash(&self) -> usize {
@@ -81,21 +87,22 @@ impl Measured {
     }
 }
 
-/// Whatever comes or goes while it is counted can be counted twice or not at all: then it is counted again, so often.
+/// Files that appear or disappear during a count may be counted twice or not at all. Then the count is repeated, up to
+/// this many times.
 const ATTEMPTS: usize = 3;
 
-/// Counts what every snapshot holds, and keeps in the index what it has found out.
+/// Computes what every snapshot holds, and stores new facts in the index.
 ///
 /// # Errors
-/// If the repository cannot be read. A snapshot that cannot be read is in the warnings.
+/// If the repository cannot be read. A snapshot that cannot be read is a warning.
 pub fn measure(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Measured, OpError> {
     measure_without(repository, paths, jobs, BTreeSet::new())
 }
 
-/// [`measure`], with regard to nothing that the index or other snapshots say of these.
+/// As [`measure`], ignoring what the index or other snapshots record about these.
 ///
 /// # Errors
-/// As there.
+/// As [`measure`].
 pub(super) fn measure_without(
     repository: &Repository,
     paths: &PathMap,
@@ -133,10 +140,10 @@ pub(super) fn measure_without(
         if attempt < ATTEMPTS && others.iter().any(|id| differing.insert(*id)) {
             continue;
         }
-        let beside = counting.look_beside(paths)?;
-        let summed = counting.sum_up(&questions.asked, &beside);
-        // A link that is counted here and made or gone there would pass for one outside, or hide one.
-        let stood_still = beside.is_as(&earlier) && names(repository)? == before;
+        let other_trees = counting.look_beside(paths)?;
+        let summed = counting.sum_up(&questions.asked, &other_trees);
+        // A link counted in one place and created or removed in another would count as one outside, or hide one.
+        let stood_still = other_trees.is_as(&earlier) && names(repository)? == before;
         if !stood_still && attempt < ATTEMPTS {
             continue;
         }
@@ -149,25 +156,34 @@ pub(super) fn measure_without(
             cost.index += began.elapsed();
         }
         warnings.extend(differing.iter().map(|id| {
-            let message = format!(
-                "{id} is not as it was when the index took it up: somebody has changed it; it was looked at anew"
-            );
+            let message = format!("{id} was changed after the index recorded it; it was read again");
             Warning::new(WarningKind::SnapshotChanged, message)
         }));
         let Summed { space, .. } = summed;
         let asked = questions.asked;
-        return Ok(Measured { series, summaries, removed, space, warnings, cost, beside, holdings, asked, differing });
+        return Ok(Measured {
+            series,
+            summaries,
+            removed,
+            space,
+            warnings,
+            cost,
+            other_trees,
+            holdings,
+            asked,
+            differing,
+        });
     }
     unreachable!("the last attempt returns")
 }
 
-/// Everything whose coming or going changes what is counted.
+/// All names whose appearance or disappearance changes the count.
 fn names(repository: &Repository) -> Result<Vec<String>, OpError> {
     let mut names: Vec<String> = repository.snapshot_ids()?.0.iter().map(ToString::to_string).collect();
     names.extend(repository.removed_ids()?.iter().map(|id| format!("trash/{id}")));
-    let beside = repository.beside()?;
-    names.extend(beside.incoming.iter().map(|(name, _)| format!("incoming/{name}")));
-    names.extend(beside.trash.iter().map(|(name, _)| format!("trash/{name}")));
+    let other_trees = repository.other_trees()?;
+    names.extend(other_trees.incoming.iter().map(|(name, _)| format!("incoming/{name}")));
+    names.extend(other_trees.trash.iter().map(|(name, _)| format!("trash/{name}")));
     Ok(names)
 }
 
@@ -177,21 +193,21 @@ struct Counting<'a> {
     summaries: Vec<Summary>,
     removed: Vec<SnapshotId>,
     holdings: Holdings,
-    /// Snapshots whose parts nothing lists: all that stands in them.
-    trees: BTreeMap<SnapshotId, Found>,
-    /// Of the others the files that are no part's, as far as they were looked at.
-    rest_asked: BTreeMap<SnapshotId, Vec<Asked>>,
+    /// All contents of snapshots whose parts nothing lists.
+    trees: BTreeMap<SnapshotId, TreeContents>,
+    /// Files outside parts, of those other snapshots whose were read.
+    rest_asked: BTreeMap<SnapshotId, Vec<InodeStat>>,
     warnings: Vec<Warning>,
     cost: &'a mut Cost,
 }
 
-/// What is asked again, and the answers.
+/// The files to stat again, and the results.
 #[derive(Default)]
 struct Questions {
-    /// For each snapshot the instances that are asked there: each instance once.
+    /// For each snapshot the instances to stat there; each instance occurs once.
     instances: BTreeMap<SnapshotId, Vec<InstanceId>>,
-    /// The answers, in ascending order of inodes, each inode once.
-    asked: Vec<Asked>,
+    /// The results, in ascending order of inodes, each inode once.
+    asked: Vec<InodeStat>,
 }
 
 impl Counting<'_> {
@@ -202,20 +218,20 @@ impl Counting<'_> {
         present.chain(removed).collect()
     }
 
-    /// Sees to it that all snapshots are known; those of `differing` are looked at without regard to what others have.
+    /// Ensures that all snapshots are in the index; those of `differing` are read without relying on other snapshots.
     fn complete(&mut self, differing: &BTreeSet<SnapshotId>) {
         let began = Instant::now();
         let complete: BTreeSet<SnapshotId> =
             self.summaries.iter().filter(|summary| summary.is_complete()).map(|summary| summary.id).collect();
         let dirs = self.dirs();
         let (holdings, warnings, trees) = (&mut self.holdings, &mut self.warnings, &mut self.trees);
-        let mut holder = Holder::new(self.repository, holdings, warnings);
+        let mut holder = HoldingsReader::new(self.repository, holdings, warnings);
         for (id, dir) in dirs {
             let Some(dir) = dir else { continue };
             if differing.contains(&id) {
-                holder.distrust(id);
+                holder.invalidate(id);
             }
-            let is_known = self.pool.install(|| holder.know(id, &dir, complete.contains(&id)));
+            let is_known = self.pool.install(|| holder.insert(id, &dir, complete.contains(&id)));
             if !is_known {
                 trees.insert(id, self.pool.install(|| exec::look_at_tree(&dir, &|_| true)));
             }
@@ -251,7 +267,7 @@ impl Counting<'_> {
         questions
     }
 
-    /// Asks, and says which snapshots are not as they should be.
+    /// Stats the files, and returns the snapshots that differ from the index.
     fn ask(&mut self, questions: &mut Questions) -> Vec<SnapshotId> {
         let began = Instant::now();
         let mut others = Vec::new();
@@ -259,13 +275,13 @@ impl Counting<'_> {
             let (Some(dir), Some(instances)) = (dir, questions.instances.get(&id)) else { continue };
             let ask = |instance: &InstanceId| {
                 let instance = self.holdings.instance(*instance)?;
-                Some(Question { origin: instance.origin()?, links: instance.links() })
+                Some(StatRequest { origin: instance.origin()?, links: instance.links() })
             };
-            let asked: Vec<Question<'_>> = instances.iter().filter_map(ask).collect();
+            let asked: Vec<StatRequest<'_>> = instances.iter().filter_map(ask).collect();
             let answers = self.pool.install(|| exec::ask_again(&dir, &asked));
             questions.asked.extend(answers.asked);
             let missing = |error: &crate::fs::FsError| error.kind() == ErrorKind::NotFound;
-            // A whole snapshot that went away is removed, which the next look at the names tells.
+            // A whole snapshot that went away was removed, which the next reading of the names shows.
             let is_there = self.repository.snapshot_dir(id).is_ok() || self.repository.removed_dir(id).is_ok();
             if is_there && (!answers.others.is_empty() || answers.problems.iter().any(missing)) {
                 others.push(id);
@@ -279,22 +295,22 @@ impl Counting<'_> {
         others
     }
 
-    fn look_beside(&mut self, paths: &PathMap) -> Result<Beside, OpError> {
+    fn look_beside(&mut self, paths: &PathMap) -> Result<OtherTreeContents, OpError> {
         let began = Instant::now();
-        let beside = self.pool.install(|| Beside::look(self.repository, paths))?;
-        self.warnings.extend(beside.problems().into_iter().map(not_counted));
+        let other_trees = self.pool.install(|| OtherTreeContents::look(self.repository, paths))?;
+        self.warnings.extend(other_trees.problems().into_iter().map(not_counted));
         self.cost.stat += began.elapsed();
-        Ok(beside)
+        Ok(other_trees)
     }
 
-    fn sum_up(&mut self, asked: &[Asked], beside: &Beside) -> Summed {
+    fn sum_up(&mut self, asked: &[InodeStat], other_trees: &OtherTreeContents) -> Summed {
         let began = Instant::now();
         let ids: Vec<SnapshotId> =
             self.summaries.iter().map(|summary| summary.id).chain(self.removed.iter().copied()).collect();
         let mut sets = HolderSets::default();
         let holders = instance_holders(&self.holdings, &ids, &mut sets);
         let mut pieces = pieces_of_parts(&self.holdings, &holders, &sets);
-        let trees = Trees::new(self, &ids, beside);
+        let trees = Trees::new(self, &ids, other_trees);
         let mut asked = asked.to_vec();
         for (number, links, more) in &trees.rest {
             pieces.push(Piece { holders: sets.id(&[*number].into_iter().collect()), copies: 1, is_part: false, links });
@@ -312,8 +328,8 @@ impl Counting<'_> {
             self.warnings.push(Warning::new(WarningKind::CountUnsettled, text));
         } else if !summed.too_few.is_empty() {
             let message = format!(
-                "{} files have fewer links than the index says: somebody has removed some; --exact looks at them all",
-                summed.too_few.len()
+                "fewer links than the index says on {}: somebody has removed some; --exact looks at them all",
+                count(summed.too_few.len() as u64, "file")
             );
             self.warnings.push(Warning::new(WarningKind::LinksMissing, message));
         }
@@ -321,15 +337,15 @@ impl Counting<'_> {
     }
 }
 
-/// Sorts warnings by their sentences, and keeps one of each.
+/// Sorts warnings by their text, and removes duplicates.
 pub(super) fn each_once(warnings: &mut Vec<Warning>) {
     warnings.sort_by(|a, b| a.message.cmp(&b.message));
     warnings.dedup_by(|a, b| a.message == b.message);
 }
 
-/// Of several looks at an inode the one with the most links stands: trees that are being unlinked lose them while they
-/// are counted, and what has lost one too many would pass for the repository's alone.
-fn once_each(asked: &mut Vec<Asked>) {
+/// Keeps the result with the most links for each inode. Trees that are being unlinked lose links during the count, and
+/// an inode with one link too few would count as the repository's alone.
+fn once_each(asked: &mut Vec<InodeStat>) {
     asked.sort_unstable_by(|a, b| b.cmp(a));
     asked.dedup_by_key(|asked| asked.inode);
     asked.reverse();
@@ -345,7 +361,7 @@ pub(super) fn instance_holders(
     let mut holders: BTreeMap<InstanceId, SetId> = holdings.instances().map(|(id, _)| (id, none)).collect();
     for (number, id) in ids.iter().enumerate() {
         for run in holdings.get(*id).map_or(&[][..], |holding| &holding.parts) {
-            // Instances that follow each other mostly have the same holders: one look-up for all of them.
+            // Adjacent instances mostly have the same holders: one lookup serves them all.
             let mut last = None;
             for (_, set) in holders.range_mut(run.first..run.first.saturating_add(run.count)) {
                 let grown = match last {
@@ -365,7 +381,7 @@ fn pieces_of_parts<'a>(
     holders: &BTreeMap<InstanceId, SetId>,
     sets: &HolderSets,
 ) -> Vec<Piece<'a>> {
-    let piece = |(id, instance): (InstanceId, &'a crate::repo::Instance)| {
+    let piece = |(id, instance): (InstanceId, &'a crate::repo::PartInstance)| {
         let set = *holders.get(&id)?;
         let copies = sets.set(set)?.len() as u64;
         (copies > 0).then_some(Piece { holders: set, copies, is_part: true, links: instance.links() })
@@ -373,14 +389,14 @@ fn pieces_of_parts<'a>(
     holdings.instances().filter_map(piece).collect()
 }
 
-/// What is no listed part: the rest of each snapshot, and the trees beside them.
+/// Everything outside listed parts: the rest of each snapshot, and the other trees.
 struct Trees {
-    rest: Vec<(usize, Links, Vec<Asked>)>,
+    rest: Vec<(usize, Links, Vec<InodeStat>)>,
     directory_bytes: Vec<u64>,
 }
 
 impl Trees {
-    fn new(counting: &Counting<'_>, ids: &[SnapshotId], beside: &Beside) -> Self {
+    fn new(counting: &Counting<'_>, ids: &[SnapshotId], other_trees: &OtherTreeContents) -> Self {
         let mut trees = Self { rest: Vec::new(), directory_bytes: Vec::new() };
         for (number, id) in ids.iter().enumerate() {
             if let Some(found) = counting.trees.get(id) {
@@ -395,7 +411,9 @@ impl Trees {
                 trees.rest.push((number, rest.links.clone(), asked));
             }
         }
-        for (more, found) in [&beside.trash, &beside.incoming, &beside.own_shadows].into_iter().enumerate() {
+        for (more, found) in
+            [&other_trees.trash, &other_trees.incoming, &other_trees.own_shadows].into_iter().enumerate()
+        {
             trees.directory_bytes.push(found.directory_bytes);
             trees.rest.push((ids.len() + more, Links::new(found.links.clone()), found.asked.clone()));
         }
@@ -403,7 +421,7 @@ impl Trees {
     }
 }
 
-/// Says of the instances that were asked what was learnt.
+/// Stores the results in the instances that were read.
 fn keep(holdings: &mut Holdings, questions: &Questions, outside: &InodeSet) {
     let asked = &questions.asked;
     for id in questions.instances.values().flatten() {

@@ -1,160 +1,198 @@
-//! The space truth: what each snapshot holds, what removing it frees, and what the repository costs.
+//! Disk space: what each snapshot holds, what removing it frees, and what the repository costs.
 
-mod beside;
 mod by_table;
 mod exact;
 mod hold;
 mod measure;
+mod other_trees;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use crate::exec;
 use crate::fs::{self, FilesystemSpace};
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
-use crate::plan::{Growth, Held, Holders, Sample, SeriesKey, SnapshotReference, Space, growth};
+use crate::plan::{Growth, HolderBytes, Holders, Sample, SeriesKey, SnapshotReference, Space, growth};
 use crate::repo::{Event, Index, Pin, Repository, SeriesOf, Summary};
 
 use super::error::OpError;
 use super::read::{journal_gap, resolve, unreadable};
 
-pub use beside::ForeignShadow;
 pub use by_table::TableUsage;
 pub use measure::{Cost, Measured, measure};
+pub use other_trees::ForeignShadow;
 
-/// By what the figures are told apart.
+/// How the figures are grouped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
-    /// A row a snapshot.
+    /// One row for each snapshot.
     #[default]
     Snapshot,
-    /// A row a table.
+    /// One row for each table.
     Table,
-    /// A row a partition.
+    /// One row for each partition.
     Partition,
 }
 
-/// Snapshots named together: one, or all from one to another in the order in which they were made.
+/// Snapshots named together: one, or a range in the order in which they were made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Span {
-    /// One.
+pub enum SnapshotRange {
+    /// One snapshot.
     One(SnapshotReference),
-    /// From one to another, both included, in either order; from the first or to the last where one is not named.
+    /// A range with both ends included, given in either order; a missing end stands for the first or last snapshot.
     FromTo(Option<SnapshotReference>, Option<SnapshotReference>),
 }
 
 /// What is asked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct UsageRequest {
-    /// The snapshots that are shown; all where none is named.
+    /// The snapshots to show; all if empty.
     pub snapshots: Vec<SnapshotReference>,
-    /// By what.
+    /// The grouping.
     pub by: By,
-    /// Snapshots that might be removed together.
-    pub freed: Vec<Span>,
-    /// Whether every entry is looked at.
+    /// Snapshots to compute the freed bytes of, if removed together.
+    pub freed: Vec<SnapshotRange>,
+    /// Whether every entry is read instead of using the index.
     pub exact: bool,
-    /// How the server's paths are to be read here.
+    /// How the server's paths map to paths on this host.
     pub paths: PathMap,
     /// Threads that work on the filesystem.
     pub jobs: usize,
 }
 
+impl Default for UsageRequest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl UsageRequest {
+    /// All snapshots, with the defaults of `chsnap usage`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            snapshots: Vec::new(),
+            by: By::Snapshot,
+            freed: Vec::new(),
+            exact: false,
+            paths: PathMap::default(),
+            jobs: exec::local_jobs(),
+        }
+    }
+}
+
+crate::model::setters! { UsageRequest {
+    with_snapshots => snapshots: Vec<SnapshotReference>,
+    with_by => by: By,
+    with_freed => freed: Vec<SnapshotRange>,
+    with_exact => exact: bool,
+    with_paths => paths: PathMap,
+    with_jobs => jobs: usize,
+} }
+
 /// One snapshot.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SnapshotUsage {
-    /// What lists say of it.
+    /// Its summary, as in lists.
     pub summary: Summary,
     /// Its pin.
     pub pin: Option<Pin>,
-    /// What it holds.
-    pub held: Held,
+    /// The bytes that it holds.
+    pub held: HolderBytes,
     /// What removing it alone frees, its directories included.
     pub freed_bytes: u64,
-    /// What removing it and all that were made before it frees.
+    /// What removing it and all snapshots made before it frees.
     pub freed_with_older_bytes: u64,
 }
 
 /// What removing some snapshots together frees.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Freed {
     /// The snapshots.
     pub snapshots: Vec<SnapshotId>,
-    /// Files.
+    /// Bytes of files.
     pub file_bytes: u64,
-    /// Their directories.
+    /// Bytes of their directories.
     pub directory_bytes: u64,
     /// Both.
     pub freed_bytes: u64,
-    /// Both, with what is in the trash: what `gc` frees once they are there too.
+    /// The sum, with the trash removed as well: what `gc` frees once these snapshots are there too.
     pub freed_with_trash_bytes: u64,
 }
 
 /// What the repository costs.
 #[derive(Clone, Debug, Default)]
-pub struct Totals {
-    /// Files of snapshots that something outside of the repository links too: they cost nothing as long as it does.
+#[non_exhaustive]
+pub struct RepositoryTotals {
+    /// Files of snapshots that are also linked from outside the repository: they cost nothing while they are.
     pub live_shared_bytes: u64,
-    /// Files that are there only because the repository holds them.
+    /// Files that only the repository holds.
     pub pinned_bytes: u64,
-    /// Of those, manifests, definitions and the like.
+    /// The share of those that are manifests, definitions and the like.
     pub metadata_bytes: u64,
-    /// Directories.
+    /// Bytes of directories.
     pub directory_bytes: u64,
-    /// The index.
+    /// Bytes of the index.
     pub index_bytes: u64,
-    /// All of it but the shared: what would be free without the repository.
+    /// The sum without the shared files: what would be free without the repository.
     pub cost_bytes: u64,
     /// What emptying the trash frees.
     pub trash_bytes: u64,
-    /// What is held by a snapshot that is being built, or was left half built, and by nothing else.
+    /// What only snapshots hold that are being built or were left unfinished.
     pub incoming_bytes: u64,
-    /// What is held by leftover freezes of this repository and by nothing else.
+    /// What only leftover freezes of this repository hold.
     pub shadow_bytes: u64,
-    /// Freezes of others.
+    /// Freezes by hand or by other tools.
     pub foreign_shadows: Vec<ForeignShadow>,
 }
 
-/// How the exact figures compare with the index's.
+/// The comparison of the exact figures with the index.
 #[derive(Clone, Debug, Default)]
-pub struct Comparison {
-    /// Snapshots about which they differed. The index has been put right.
+#[non_exhaustive]
+pub struct IndexComparison {
+    /// Snapshots whose figures differed. The index has been repaired.
     pub differing: Vec<SnapshotId>,
 }
 
-/// The whole answer.
+/// The report of a `usage`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Usage {
-    /// When it was found out.
+    /// When it was computed.
     pub time: DateTime<Utc>,
     /// The filesystem.
     pub filesystem: FilesystemSpace,
-    /// The snapshots that were asked for, in the order in which they were made.
+    /// The requested snapshots, in the order in which they were made.
     pub snapshots: Vec<SnapshotUsage>,
-    /// Which series there are.
+    /// The series of the repository.
     pub series: SeriesOf,
-    /// By table or partition, if that was asked.
+    /// By table or partition, if requested.
     pub tables: Option<Vec<TableUsage>>,
     /// What the snapshots of [`UsageRequest::freed`] free together.
     pub freed: Option<Freed>,
     /// The snapshots in the trash.
     pub removed: Vec<SnapshotId>,
-    /// What the repository costs.
-    pub totals: Totals,
+    /// The totals of the repository.
+    pub totals: RepositoryTotals,
     /// How fast the filesystem fills.
     pub growth: Growth,
-    /// How the exact figures compare with the index's, if they were asked for.
-    pub exact: Option<Comparison>,
-    /// What it has cost to find out.
+    /// The comparison of the exact figures with the index, if requested.
+    pub exact: Option<IndexComparison>,
+    /// The work spent on the computation.
     pub cost: Cost,
-    /// What could not be counted, and what was noticed.
+    /// Warnings, among them what could not be counted.
     pub warnings: Vec<Warning>,
 }
 
-/// Says what snapshots take, and what removing them frees. Changes nothing but the index; works without a server.
+/// Computes the space that snapshots take, and what removing them frees. Changes nothing but the index; works without a
+/// server.
 ///
 /// # Errors
-/// If the repository cannot be read, or a snapshot is named that is not there.
+/// If the repository cannot be read, or a named snapshot does not exist.
 pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>) -> Result<Usage, OpError> {
     let index = Index::open(repository)?;
     let chosen = chosen(&index, &request.snapshots)?;
@@ -198,7 +236,7 @@ fn chosen(index: &Index, references: &[SnapshotReference]) -> Result<BTreeSet<Sn
     references.iter().map(|reference| resolve(index, reference)).collect()
 }
 
-fn spans(index: &Index, spans: &[Span]) -> Result<Vec<SnapshotId>, OpError> {
+fn spans(index: &Index, spans: &[SnapshotRange]) -> Result<Vec<SnapshotId>, OpError> {
     let order: Vec<SnapshotId> = index.summaries().iter().map(|summary| summary.id).collect();
     let at = |reference| -> Result<usize, OpError> {
         let id = resolve(index, reference)?;
@@ -207,8 +245,8 @@ fn spans(index: &Index, spans: &[Span]) -> Result<Vec<SnapshotId>, OpError> {
     let mut numbers = BTreeSet::new();
     for span in spans {
         match span {
-            Span::One(one) => numbers.extend([at(one)?]),
-            Span::FromTo(from, to) => {
+            SnapshotRange::One(one) => numbers.extend([at(one)?]),
+            SnapshotRange::FromTo(from, to) => {
                 let from = from.as_ref().map_or(Ok(0), at)?;
                 let to = to.as_ref().map_or(Ok(order.len().saturating_sub(1)), at)?;
                 numbers.extend(from.min(to)..=from.max(to));
@@ -254,27 +292,29 @@ fn rows(repository: &Repository, measured: &Measured) -> Result<Vec<SnapshotUsag
     Ok(rows)
 }
 
-fn totals(measured: &Measured, index_bytes: u64) -> Totals {
+fn totals(measured: &Measured, index_bytes: u64) -> RepositoryTotals {
     let space = &measured.space;
     let all: Holders = (0..=measured.shadows()).collect();
     let alone = |holder: usize| space.freed_bytes(&[holder].into_iter().collect());
     let pinned_bytes = space.freed_file_bytes(&all);
     let directory_bytes = space.directory_bytes(&all);
-    Totals {
+    RepositoryTotals {
         live_shared_bytes: space.sum(|class| class.is_outside),
         pinned_bytes,
-        metadata_bytes: space.sum(|class| !class.is_outside && !class.is_part),
+        // Unfinished trees and shadows have files of parts that no list has yet: those are no metadata.
+        metadata_bytes: space
+            .sum(|class| !class.is_outside && !class.is_part && measured.is_of_snapshot(&class.holders)),
         directory_bytes,
         index_bytes,
         cost_bytes: pinned_bytes + directory_bytes + index_bytes,
         trash_bytes: space.freed_bytes(&measured.trash()),
         incoming_bytes: alone(measured.incoming()),
         shadow_bytes: alone(measured.shadows()),
-        foreign_shadows: measured.beside.foreign_shadows.clone(),
+        foreign_shadows: measured.other_trees.foreign_shadows.clone(),
     }
 }
 
-/// What is known of each snapshot that was ever made: from the journal, and from those that are there.
+/// The figures of each snapshot that was ever made: from the journal, and from the existing ones.
 fn samples(repository: &Repository, measured: &Measured) -> Result<Vec<Sample>, OpError> {
     let mut samples = BTreeMap::new();
     for summary in measured.summaries.iter().filter(|summary| summary.is_complete()) {
@@ -289,17 +329,21 @@ fn samples(repository: &Repository, measured: &Measured) -> Result<Vec<Sample>, 
     Ok(samples.into_values().collect())
 }
 
-/// Walks everything, puts the index right where it differs, and takes the walk's figures.
-fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequest) -> Result<Comparison, OpError> {
+/// Walks everything, repairs the index if it differs, and uses the figures of the walk.
+fn compare(
+    repository: &Repository,
+    measured: &mut Measured,
+    request: &UsageRequest,
+) -> Result<IndexComparison, OpError> {
     let (exact, problems) = exact::walk(repository, measured, &request.paths, request.jobs)?;
     let told = differing(measured, &exact);
     let mut left = told.clone();
     let corrected: Vec<Warning> = told.iter().filter_map(|id| difference(measured, &exact, *id)).collect();
-    for heal in [Heal::AskAgain, Heal::LookAnew] {
+    for heal in [Heal::Restat, Heal::Rebuild] {
         if left.is_empty() {
             break;
         }
-        put_right(repository, measured, request, &left, heal)?;
+        repair_index(repository, measured, request, &left, heal)?;
         left = differing(measured, &exact);
     }
     let mut all: BTreeSet<SnapshotId> = measured.differing.clone();
@@ -307,23 +351,23 @@ fn compare(repository: &Repository, measured: &mut Measured, request: &UsageRequ
     measured.warnings.extend(problems.into_iter().map(hold::not_counted));
     measured.warnings.extend(corrected);
     measure::each_once(&mut measured.warnings);
-    // Another repository by now, if snapshots came or went: then its own figures stand.
+    // If snapshots came or went, the repository has changed: then its own figures are used.
     if exact.is_of_as_many(&measured.space) {
         measured.space = exact;
     }
-    Ok(Comparison { differing: all.into_iter().collect() })
+    Ok(IndexComparison { differing: all.into_iter().collect() })
 }
 
-/// How the index is put right.
+/// How the index is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heal {
-    /// The inodes are those that it has: they are stat'ed again.
-    AskAgain,
-    /// Nothing that it has is believed.
-    LookAnew,
+    /// The inodes match the index: they are read again with stat.
+    Restat,
+    /// Nothing in the index is trusted.
+    Rebuild,
 }
 
-fn put_right(
+fn repair_index(
     repository: &Repository,
     measured: &mut Measured,
     request: &UsageRequest,
@@ -333,25 +377,25 @@ fn put_right(
     let index = Index::open(repository)?;
     let mut holdings = index.holdings(repository);
     match heal {
-        Heal::AskAgain => ids.iter().for_each(|id| holdings.suspect(*id)),
-        Heal::LookAnew => holdings.forget_all(),
+        Heal::Restat => ids.iter().for_each(|id| holdings.suspect(*id)),
+        Heal::Rebuild => holdings.forget_all(),
     }
     index.keep_holdings(repository, &mut holdings);
-    let distrusted = if heal == Heal::LookAnew { ids.iter().copied().collect() } else { BTreeSet::new() };
+    let invalidated = if heal == Heal::Rebuild { ids.iter().copied().collect() } else { BTreeSet::new() };
     let (cost, warnings) = (measured.cost, std::mem::take(&mut measured.warnings));
-    *measured = measure::measure_without(repository, &request.paths, request.jobs, distrusted)?;
+    *measured = measure::measure_without(repository, &request.paths, request.jobs, invalidated)?;
     measured.warnings.extend(warnings);
     measured.cost.asked_files += cost.asked_files;
     measured.cost.stat += cost.stat;
     Ok(())
 }
 
-/// In what the index and the tree differ about a snapshot.
+/// How the index and the tree differ about a snapshot.
 fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Warning> {
     let number = measured.holder(id)?;
     let (said, is) = (measured.space.held(number, None), exact.held(number, None));
-    let figures = |held: Held| {
-        let Held { exclusive_bytes, directory_bytes, live_shared_bytes, .. } = held;
+    let figures = |held: HolderBytes| {
+        let HolderBytes { exclusive_bytes, directory_bytes, live_shared_bytes, .. } = held;
         let all_bytes = held.allocated_bytes + held.metadata_bytes;
         format!(
             "{all_bytes} bytes, {live_shared_bytes} shared, {exclusive_bytes} alone, {directory_bytes} of directories"
@@ -369,7 +413,7 @@ fn differing(measured: &Measured, exact: &Space) -> Vec<SnapshotId> {
         (all_bytes, held.exclusive_bytes, held.live_shared_bytes, held.written_bytes, held.directory_bytes)
     };
     let order: Vec<usize> = (0..measured.summaries.len()).collect();
-    // What each adds to those before it: a difference in one of them is none in the others.
+    // The bytes that each adds to those before it: a difference in one does not affect the others.
     let steps = |space: &Space| {
         let sums = space.freed_in_order(&order);
         let before = std::iter::once(0).chain(sums.clone());

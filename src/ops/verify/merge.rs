@@ -1,36 +1,36 @@
-//! Findings, each in its snapshot, made into damage, each wherever it is.
+//! Merges findings, one for each snapshot, into damage, one for each cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::exec::verify::{self, Finding, InodeKey, Wanted};
+use crate::exec::verify::{self, InodeKey, PartFinding, WantedFile};
 use crate::model::{DamageKind, PartName, SnapshotId, TableName, Warning, WarningKind, count};
 
 use super::request::{Damage, Drift};
 
-/// What is one damage: of an inode what is wrong with it and should not be, of anything else its own place.
+/// The identity of damage: for an inode, its kind and the expected value; for anything else, its place and kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum DamageKey {
     Inode(InodeKey, DamageKind, String),
     Place(SnapshotId, PathBuf, DamageKind),
 }
 
-/// Damage with what should stand there instead.
+/// Damage, with the content that should be there.
 pub(super) struct Merged {
     pub(super) list: Vec<Damage>,
-    /// For each of the list.
-    pub(super) wanted: Vec<Option<Wanted>>,
+    /// The expected content for each item of the list.
+    pub(super) wanted: Vec<Option<WantedFile>>,
 }
 
-/// Merges findings; `ids` are the snapshots that their positions mean.
-pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
-    let mut by_key: BTreeMap<Key, (Damage, Option<Wanted>)> = BTreeMap::new();
+/// Merges findings; their positions are indices into `ids`.
+pub(super) fn merge(findings: Vec<PartFinding>, ids: &[SnapshotId]) -> Merged {
+    let mut by_key: BTreeMap<DamageKey, (Damage, Option<WantedFile>)> = BTreeMap::new();
     for finding in findings {
         let snapshots: Vec<SnapshotId> = finding.snapshots.iter().filter_map(|at| ids.get(*at).copied()).collect();
         let Some(first) = snapshots.first().copied() else { continue };
         let key = match finding.inode {
-            Some(inode) => Key::Inode(inode, finding.kind, finding.expected.clone()),
-            None => Key::Place(first, finding.path.clone(), finding.kind),
+            Some(inode) => DamageKey::Inode(inode, finding.kind, finding.expected.clone()),
+            None => DamageKey::Place(first, finding.path.clone(), finding.kind),
         };
         let part = finding.table.clone().zip(finding.part.clone());
         let parts: Vec<(TableName, PartName, SnapshotId)> = (part.iter())
@@ -57,7 +57,7 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
         damage.places.extend(places);
         damage.parts.extend(parts);
     }
-    let mut merged: Vec<(Damage, Option<Wanted>)> = by_key.into_values().collect();
+    let mut merged: Vec<(Damage, Option<WantedFile>)> = by_key.into_values().collect();
     for (damage, _) in &mut merged {
         damage.places.sort_by(|a, b| b.cmp(a));
         damage.places.dedup();
@@ -70,9 +70,9 @@ pub(super) fn merge(findings: Vec<Finding>, ids: &[SnapshotId]) -> Merged {
     Merged { list, wanted }
 }
 
-/// Names the snapshots of drift; `ids` are the snapshots that its positions mean.
-pub(super) fn named_drift(drift: Vec<verify::Drift>, ids: &[SnapshotId]) -> Vec<Drift> {
-    let named = |drift: verify::Drift| {
+/// Names the snapshots of drift; its positions are indices into `ids`.
+pub(super) fn named_drift(drift: Vec<verify::PartDrift>, ids: &[SnapshotId]) -> Vec<Drift> {
+    let named = |drift: verify::PartDrift| {
         let mut snapshots: Vec<SnapshotId> = drift.snapshots.iter().filter_map(|at| ids.get(*at).copied()).collect();
         snapshots.sort_unstable();
         (!snapshots.is_empty()).then_some(Drift {
@@ -91,7 +91,7 @@ pub(super) fn named_drift(drift: Vec<verify::Drift>, ids: &[SnapshotId]) -> Vec<
     named
 }
 
-/// The warning of drift, with its remedy; none where there is none.
+/// The warning about drift, with its remedy; `None` without drift.
 pub(super) fn drift_warning(drift: &[Drift]) -> Option<Warning> {
     let first = drift.first()?;
     let inodes = drift.iter().fold(0_u64, |sum, drift| sum.saturating_add(drift.inodes));

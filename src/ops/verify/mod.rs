@@ -1,4 +1,4 @@
-//! Snapshots held against what they say of themselves: without a server, and without the lock while they are read.
+//! Compares snapshots with their own records: without a server, and without the lock while they are read.
 
 mod merge;
 mod outcome;
@@ -14,27 +14,27 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::exec::verify::{
-    self as checking, Finding, PartGroup, PartOutcome, Unread, Verifier, check_frame, check_metadata,
+    self as checking, PartFinding, PartGroup, PartVerification, UnreadPaths, Verifier, check_frame, check_metadata,
 };
 use crate::fs::{Dir, RateLimit, ReadMeans};
 use crate::model::{Level, PartName, SnapshotId, TableName, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, StageAtWork, Work};
+use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
 use crate::plan::{Slice, SliceChoice, TablePattern};
-use crate::repo::{Index, PartRecord, Repository, TableParts};
+use crate::repo::{Index, PartRecord, Repository, TableRanges};
 
 use super::create::Clock;
 use super::error::OpError;
 use super::read::resolve;
 
 pub use request::{Damage, Drift, Intact, Repair, Report, Request};
-use subjects::{Groups, Opened, Scope, Subject, open};
+use subjects::{Groups, Opened, Subject, VerifyScope, open};
 
-/// Verifies snapshots, and repairs what can be repaired where that is asked for.
+/// Verifies snapshots, and repairs what can be repaired if requested.
 ///
-/// Snapshots that are read are leased. The lock is taken only to write down what was found, and to repair.
+/// Snapshots that are read are leased. The lock is taken only to record the findings, and to repair.
 ///
 /// # Errors
-/// If the repository cannot be read, or a snapshot that was named is not there. Damage is in the report.
+/// If the repository cannot be read, or a named snapshot does not exist. Damage is in the report.
 pub fn verify(
     repository: &Repository,
     request: &Request,
@@ -48,7 +48,7 @@ pub fn verify(
     let pool = exec::pool(request.jobs)?;
     let started = now();
     let rate = request.bytes_per_second.map(RateLimit::new);
-    let advanced = |bytes| monitor.advanced(Stage::Verify, Work { bytes, ..Work::default() });
+    let advanced = |bytes| monitor.advanced(Stage::Verify, StageWork { bytes, ..StageWork::default() });
     let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
     let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
@@ -57,9 +57,9 @@ pub fn verify(
     let patterns = TablePattern::resolve(&request.tables, &names.iter());
     drop(names);
     report.tables = patterns.iter().flat_map(TablePattern::to_record).collect();
-    let scope = Scope { tables: &patterns, slice: report.slice };
-    let unread = Unread::default();
-    let run = Run { repository, request, scope, means, unread: &unread };
+    let scope = VerifyScope { tables: &patterns, slice: report.slice };
+    let unread = UnreadPaths::default();
+    let run = VerifyRun { repository, request, scope, means, unread: &unread };
 
     let discovering = StageAtWork::start(monitor, Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
@@ -76,17 +76,17 @@ pub fn verify(
     let groups = largest_first(groups);
     drop(discovering);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
-    let verifying = StageAtWork::start(monitor, Stage::Verify, Some(Work { parts, ..Work::default() }));
+    let verifying = StageAtWork::start(monitor, Stage::Verify, Some(StageWork { parts, ..StageWork::default() }));
     let reading = Instant::now();
     let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
     let verifier = Verifier::new(&dirs, request.level, means, &unread);
     let check = |group: &PartGroup| {
         let outcome = verifier.check(group);
-        let done = Work { parts: outcome.tally.parts, files: outcome.tally.files, ..Work::default() };
+        let done = StageWork { parts: outcome.tally.parts, files: outcome.tally.files, ..StageWork::default() };
         monitor.advanced(Stage::Verify, done);
         outcome
     };
-    let outcomes: Vec<PartOutcome> = pool.install(|| groups.par_iter().with_max_len(1).map(check).collect());
+    let outcomes: Vec<PartVerification> = pool.install(|| groups.par_iter().with_max_len(1).map(check).collect());
     drop(verifier);
     drop(verifying);
     report.read_seconds = reading.elapsed().as_secs_f64();
@@ -106,29 +106,49 @@ pub fn verify(
     let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
     report.drift = merge::named_drift(drift, &ids);
     report.warnings.extend(merge::drift_warning(&report.drift));
-    let mut damage = pool.install(|| run.widen(subjects, findings, &spared, monitor))?;
+    let mut damage = pool.install(|| run.find_affected(subjects, findings, &spared, monitor))?;
     let (unread_count, reasons) = unread.into_parts();
     if unread_count > 0 {
         let reasons = reasons.join("; ");
         let message = format!("{unread_count} entries were not checked, this user may not read them: {reasons}");
         report.warnings.push(Warning::new(WarningKind::NotChecked, message));
     }
-    outcome::settle(repository, request, now, monitor, &spared, unread_count > 0, &mut damage, &mut report);
+    outcome::record_and_repair(repository, request, now, monitor, &spared, unread_count > 0, &mut damage, &mut report);
     report.damage = damage.list;
+    note_damaged(repository, request, &mut report);
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
 }
 
-/// A run's question, and what it needs to be answered.
-struct Run<'a> {
-    repository: &'a Repository,
-    request: &'a Request,
-    scope: Scope<'a>,
-    means: ReadMeans<'a>,
-    unread: &'a Unread,
+/// Adds the snapshots that the journal records as damaged if this check reads no data: their sizes may well be right.
+fn note_damaged(repository: &Repository, request: &Request, report: &mut Report) {
+    if request.level == Level::Data {
+        return;
+    }
+    // An unreadable journal has its own warning already.
+    let Ok(checks) = repository.last_checks(&report.ids) else { return };
+    let is_found = |id: &SnapshotId| report.damage.iter().any(|damage| damage.places.iter().any(|(of, _)| of == id));
+    let noted = report.ids.iter().zip(&checks).filter(|(id, check)| check.damaged && !is_found(id));
+    report.noted_damaged = noted.map(|(id, _)| *id).collect();
+    for id in &report.noted_damaged {
+        let message = format!(
+            "snapshot {id} is noted as damaged by an earlier check; level {} does not read it: --level data does",
+            request.level
+        );
+        report.warnings.push(Warning::new(WarningKind::DamageFound, message));
+    }
 }
 
-/// The parts that were read, and those that were not because an earlier check has.
+/// The request of a run, and the state that it needs.
+struct VerifyRun<'a> {
+    repository: &'a Repository,
+    request: &'a Request,
+    scope: VerifyScope<'a>,
+    means: ReadMeans<'a>,
+    unread: &'a UnreadPaths,
+}
+
+/// The parts that were read, and those that were spared because an earlier check has read them.
 #[derive(Default)]
 struct Spared {
     read: Vec<(TableName, PartName)>,
@@ -137,7 +157,7 @@ struct Spared {
 }
 
 impl Spared {
-    fn add(&mut self, group: &PartGroup, was_spared: bool, covered: &Covered) {
+    fn add(&mut self, group: &PartGroup, was_spared: bool, covered: &LastReadByPart) {
         let key = (group.table.clone(), group.part.clone());
         if was_spared {
             let time = covered.get(&key).copied();
@@ -148,23 +168,19 @@ impl Spared {
         }
     }
 
-    /// Which parts were not read.
+    /// The parts that were not read.
     fn not_read(&self) -> HashSet<&(TableName, PartName)> {
         self.not_read.iter().collect()
     }
 
-    /// As the journal has it: the shorter of the two lists.
-    fn lists(&self) -> (Vec<TableParts>, Option<Vec<TableParts>>) {
-        if self.not_read.len() <= self.read.len() {
-            (TableParts::gather(self.not_read.iter().cloned()), None)
-        } else {
-            (Vec::new(), Some(TableParts::gather(self.read.iter().cloned())))
-        }
+    /// The parts that were read, in the journal's form; `None` if no part was spared.
+    fn read_ranges(&self) -> Option<Vec<TableRanges>> {
+        (!self.not_read.is_empty()).then(|| TableRanges::gather(&self.read, &self.not_read))
     }
 }
 
 /// When the bytes of a part were last read.
-type Covered = BTreeMap<(TableName, PartName), DateTime<Utc>>;
+type LastReadByPart = BTreeMap<(TableName, PartName), DateTime<Utc>>;
 
 fn slice(repository: &Repository, request: &Request, subjects: &[Subject]) -> Result<Option<Slice>, OpError> {
     let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
@@ -179,7 +195,7 @@ fn open_all(
     repository: &Repository,
     request: &Request,
     report: &mut Report,
-) -> Result<(Vec<Subject>, Vec<Finding>), OpError> {
+) -> Result<(Vec<Subject>, Vec<PartFinding>), OpError> {
     let index = Index::open(repository)?;
     let mut ids: Vec<SnapshotId> = if request.references.is_empty() {
         index.summaries().iter().map(|summary| summary.id).collect()
@@ -206,12 +222,12 @@ fn open_all(
     Ok((subjects, findings))
 }
 
-/// How many lists of parts are held whole at once, for each thread.
+/// The number of complete lists of parts in memory for each thread.
 const LISTS_AT_ONCE: usize = 1;
 
-impl Run<'_> {
-    /// Checks everything of the snapshots but the insides of their parts, and gathers those.
-    fn frames(&self, subjects: &mut [Subject], findings: &mut Vec<Finding>, report: &mut Report) -> Groups {
+impl VerifyRun<'_> {
+    /// Checks everything in the snapshots except the contents of their parts, and collects the parts.
+    fn frames(&self, subjects: &mut [Subject], findings: &mut Vec<PartFinding>, report: &mut Report) -> Groups {
         let mut groups = Groups::default();
         let at_once = rayon::current_num_threads().max(1) * LISTS_AT_ONCE;
         for (chunk, subjects) in subjects.chunks_mut(at_once).enumerate() {
@@ -232,8 +248,8 @@ impl Run<'_> {
         groups
     }
 
-    /// One snapshot's frame and definitions, and its parts that the run is about.
-    fn frame(&self, subject: &mut Subject, position: usize) -> (Vec<PartRecord>, Vec<Finding>, u64) {
+    /// Checks one snapshot's tree and definitions. Returns its parts within the scope of the run.
+    fn frame(&self, subject: &mut Subject, position: usize) -> (Vec<PartRecord>, Vec<PartFinding>, u64) {
         let mut findings = Vec::new();
         let parts = match subject.parts(position, self.unread) {
             Ok(parts) => Some(parts),
@@ -250,7 +266,7 @@ impl Run<'_> {
         for (file, table) in subject.metadata(self.scope) {
             metadata_files += 1;
             let checked = check_metadata(&subject.dir, position, file, self.request.level, self.means, self.unread);
-            found.extend(checked.into_iter().map(|finding| Finding { table: table.clone(), ..finding }));
+            found.extend(checked.into_iter().map(|finding| PartFinding { table: table.clone(), ..finding }));
         }
         for finding in &mut found {
             tables.name(finding, &frame);
@@ -265,9 +281,9 @@ impl Run<'_> {
         (parts, findings, metadata_files)
     }
 
-    /// Marks the parts that a check which is not too old has read, and says when that was.
-    fn cover(&self, subjects: &[Subject], groups: &mut Groups, now: DateTime<Utc>) -> Result<Covered, OpError> {
-        let mut known = Covered::new();
+    /// Marks the parts that a sufficiently recent check has read. Returns when that was.
+    fn cover(&self, subjects: &[Subject], groups: &mut Groups, now: DateTime<Utc>) -> Result<LastReadByPart, OpError> {
+        let mut known = LastReadByPart::new();
         let Some(since) = self.request.since.filter(|_| self.request.level == Level::Data) else { return Ok(known) };
         let since = chrono::Duration::from_std(since).unwrap_or(chrono::Duration::MAX);
         let oldest = now.checked_sub_signed(since).unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -284,12 +300,12 @@ impl Run<'_> {
         Ok(known)
     }
 
-    /// A snapshot that went away under the reader is removed, not damaged.
+    /// Drops snapshots that disappeared while they were read: they were removed, and are not damaged.
     fn drop_removed(
         &self,
         subjects: &mut [Subject],
-        findings: &mut Vec<Finding>,
-        drift: &mut [checking::Drift],
+        findings: &mut Vec<PartFinding>,
+        drift: &mut [checking::PartDrift],
         report: &mut Report,
     ) {
         let stands: Vec<bool> = subjects.iter().map(|subject| subject.stands(self.repository)).collect();
@@ -311,7 +327,7 @@ impl Run<'_> {
     }
 }
 
-/// Large parts first: then the threads end together.
+/// Large parts first, so that all threads end at about the same time.
 fn largest_first(groups: Groups) -> Vec<PartGroup> {
     let mut parts: Vec<PartGroup> =
         groups.parts.into_iter().map(|((table, part), instances)| PartGroup { table, part, instances }).collect();
@@ -320,7 +336,7 @@ fn largest_first(groups: Groups) -> Vec<PartGroup> {
     parts
 }
 
-/// Why parts have no checksums that can be used, with how many.
+/// Why parts have no usable checksums, with their number.
 fn unverifiable(groups: &[PartGroup]) -> Vec<(String, u64)> {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let instances = groups.iter().flat_map(|group| &group.instances);

@@ -1,24 +1,24 @@
-//! What is done with what was found: it is written down, and, where that is asked for, repaired.
+//! Records the findings, and repairs damage if requested.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::exec::verify::relink;
 use crate::model::{SnapshotId, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, StageAtWork, Work, chain};
-use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, Verified};
+use crate::monitor::{Monitor, Stage, StageAtWork, StageWork, chain};
+use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, VerifiedEvent};
 
 use super::super::create::Clock;
 use super::Spared;
 use super::request::{Repair, Report, Request};
 use super::widen::Widened;
 
-/// How long to wait at least for the lock: another command may be writing a line just now.
+/// The least time to wait for the lock: another command may be writing a line to the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Writes down what was verified and what was found, and repairs. What cannot be done is a warning.
+/// Records what was verified and found, and repairs. What cannot be done is a warning.
 #[expect(clippy::too_many_arguments, reason = "all that a run has come to")]
-pub(super) fn settle(
+pub(super) fn record_and_repair(
     repository: &Repository,
     request: &Request,
     now: Clock<'_>,
@@ -47,7 +47,8 @@ pub(super) fn settle(
             return;
         }
     };
-    // Before anything is repaired: a run that is cut short leaves a part noted that may be whole again, never the reverse.
+    // Recorded before the repair: a run that is cut short may leave a repaired part noted as damaged, never the
+    // reverse.
     let event = Event::Verified(Box::new(verified(request, spared, is_incomplete, damage, report)));
     match locked.record(now(), &event) {
         Ok(()) => report.is_recorded = true,
@@ -65,9 +66,15 @@ pub(super) fn settle(
     }
 }
 
-fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Widened, report: &Report) -> Verified {
-    let (spared_lists, read) = spared.lists();
-    // Of a snapshot whose list of parts cannot be read no part was looked at.
+fn verified(
+    request: &Request,
+    spared: &Spared,
+    is_incomplete: bool,
+    damage: &Widened,
+    report: &Report,
+) -> VerifiedEvent {
+    let read_ranges = spared.read_ranges();
+    // If a snapshot's list of parts is unreadable, none of its parts was checked.
     let known: HashSet<SnapshotId> = damage.subjects.iter().filter(|s| s.has_parts).map(|s| s.id).collect();
     let mut damaged: BTreeMap<_, (BTreeSet<SnapshotId>, bool)> = BTreeMap::new();
     let mut damaged_ids = BTreeSet::new();
@@ -82,7 +89,7 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
         }
     }
     let drifted_ids: BTreeSet<SnapshotId> = report.drift.iter().flat_map(|drift| drift.ids.iter().copied()).collect();
-    Verified {
+    VerifiedEvent {
         ids: report.ids.iter().copied().filter(|id| known.contains(id)).collect(),
         begun: report.begun,
         unreadable: report.ids.iter().copied().filter(|id| !known.contains(id)).collect(),
@@ -91,8 +98,9 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
         slice: report.slice,
         incomplete: is_incomplete,
         oldest: report.oldest,
-        spared: spared_lists,
-        read,
+        spared: Vec::new(),
+        read: read_ranges.is_some().then(Vec::new),
+        read_ranges,
         read_bytes: report.tally.read_bytes,
         damage: damage.list.len() as u64,
         damaged_ids: damaged_ids.into_iter().collect(),
@@ -111,7 +119,7 @@ fn verified(request: &Request, spared: &Spared, is_incomplete: bool, damage: &Wi
     }
 }
 
-/// Replaces every damaged entry of which there is an intact copy.
+/// Replaces every damaged entry for which there is an intact copy.
 fn repair(
     locked: &Locked<'_>,
     now: Clock<'_>,
@@ -133,7 +141,7 @@ fn repair(
                 Ok(()) => {
                     paths.push(format!("snapshots/{id}/{}", path.display()));
                     ids.insert(*id);
-                    monitor.advanced(Stage::Repair, Work { files: 1, ..Work::default() });
+                    monitor.advanced(Stage::Repair, StageWork { files: 1, ..StageWork::default() });
                 }
                 Err(error) => drop(failed.get_or_insert_with(|| format!("snapshots/{id}: {}", chain(&error)))),
             }

@@ -1,15 +1,15 @@
-//! The snapshots of a run, each with a lease, and what each says that it has.
+//! The snapshots of a run, each with a lease, and their own records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::exec::table_path;
-use crate::exec::verify::{Finding, Instance, Unread, Wanted};
-use crate::fs::{Digest, Dir, ErrorKind};
+use crate::exec::verify::{PartFinding, PartInSnapshot, UnreadPaths, WantedFile};
+use crate::fs::{ContentDigest, Dir, ErrorKind};
 use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName};
 use crate::monitor::chain;
-use crate::plan::{Frame, Place, Slice, TablePattern};
+use crate::plan::{ExpectedEntry, ExpectedTree, Slice, TablePattern};
 use crate::repo::{
     Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
     read_parts,
@@ -19,38 +19,39 @@ use crate::repo::{
 pub(super) struct Subject {
     pub(super) id: SnapshotId,
     pub(super) dir: Dir,
-    /// None where the manifest cannot be opened, so that no lease can be had.
+    /// `None` in the trash, and if the manifest cannot be opened, which makes a lease impossible.
     _lease: Option<Lease>,
-    /// None where it cannot be read.
+    /// `None` if it cannot be read.
     pub(super) manifest: Option<Box<Manifest>>,
     /// Whether its list of parts could be read.
     pub(super) has_parts: bool,
 }
 
-/// What opening a snapshot gave.
+/// The result of opening a snapshot.
 pub(super) enum Opened {
-    /// It is there.
-    Subject(Box<Subject>, Vec<Finding>),
-    /// It is not there any more.
+    /// It exists.
+    Subject(Box<Subject>, Vec<PartFinding>),
+    /// It does not exist any more.
     Removed,
     /// A newer chsnap made it.
     Newer(u32),
 }
 
-/// Whether it is only this user who may not read something: that is no damage.
+/// Whether the error is only a missing permission of this user, which is no damage.
 fn is_refusal(error: &RepoError) -> bool {
     matches!(error, RepoError::Fs(error) if error.kind() == ErrorKind::NoPermission)
 }
 
-/// Opens a snapshot, to stand at `position` among those of the run.
+/// Opens a snapshot, as number `position` among those of the run.
 pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> Result<Opened, RepoError> {
-    let finding = |should: &str, is: String| Finding::new(position, "manifest.json", DamageKind::Manifest, should, is);
+    let finding =
+        |should: &str, is: String| PartFinding::new(position, "manifest.json", DamageKind::Manifest, should, is);
     let lease = match repository.lease(id) {
         Ok(lease) => lease,
         Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
         Err(error) if is_refusal(&error) => return Err(error),
         Err(error) => {
-            // No lease without a manifest that opens.
+            // There is no lease without a manifest that opens.
             let dir = match repository.snapshot_dir(id) {
                 Err(RepoError::NoSnapshot { .. }) => return Ok(Opened::Removed),
                 result => result?,
@@ -77,14 +78,22 @@ pub(super) fn open(repository: &Repository, id: SnapshotId, position: usize) -> 
     Ok(Opened::Subject(Box::new(subject), findings))
 }
 
-/// Which parts a run is about.
+/// Opens a snapshot in the trash, if it is readable. It has no lease, because no command waits for readers in the
+/// trash.
+pub(super) fn open_removed(repository: &Repository, id: SnapshotId) -> Option<Subject> {
+    let dir = repository.removed_dir(id).ok()?;
+    let SnapshotState::Complete(manifest) = repository.removed_snapshot(id).ok()? else { return None };
+    Some(Subject { id, dir, _lease: None, manifest: Some(manifest), has_parts: false })
+}
+
+/// The parts that a run checks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(super) struct VerifyScope<'a> {
     pub(super) tables: &'a [TablePattern],
     pub(super) slice: Option<Slice>,
 }
 
-impl Scope<'_> {
+impl VerifyScope<'_> {
     pub(super) fn has_table(&self, table: &TableName) -> bool {
         self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(table))
     }
@@ -94,14 +103,14 @@ impl Scope<'_> {
     }
 }
 
-/// All parts of a run by their names, with the snapshots that have them.
+/// All parts of a run by name, with the snapshots that have them.
 #[derive(Default)]
 pub(super) struct Groups {
-    pub(super) parts: BTreeMap<(TableName, PartName), Vec<Instance>>,
+    pub(super) parts: BTreeMap<(TableName, PartName), Vec<PartInSnapshot>>,
 }
 
 impl Groups {
-    /// Adds a part. Records of one part differ from snapshot to snapshot only in how it came there: one is kept of those.
+    /// Adds a part. Records of one part that differ only in how it was placed are kept once.
     pub(super) fn add(&mut self, snapshot: usize, mut record: PartRecord, keeps_ids: bool) {
         (record.placed, record.from, record.directory_modified) = (Placement::Linked, None, (0, 0));
         (record.joined, record.unkept) = (None, Vec::new());
@@ -110,26 +119,30 @@ impl Groups {
         let known =
             instances.iter().rev().find(|instance| *instance.record == record).map(|one| Arc::clone(&one.record));
         let record = known.unwrap_or_else(|| Arc::new(record));
-        instances.push(Instance { snapshot, record, covered: false, keeps_ids });
+        instances.push(PartInSnapshot { snapshot, record, covered: false, keeps_ids });
     }
 }
 
 impl Subject {
-    /// Reads the list of parts. One that is not what the manifest speaks of is a finding.
-    pub(super) fn parts(&self, position: usize, unread: &Unread) -> Result<Vec<PartRecord>, Option<Box<Finding>>> {
+    /// Reads the list of parts. A list that does not match the manifest is a finding.
+    pub(super) fn parts(
+        &self,
+        position: usize,
+        unread: &UnreadPaths,
+    ) -> Result<Vec<PartRecord>, Option<Box<PartFinding>>> {
         let Some(manifest) = &self.manifest else { return Err(None) };
         read_parts(&self.dir, &manifest.parts_blake3).map_err(|error| {
             if matches!(&error, RepoError::Fs(error) if unread.takes(error)) {
                 return None;
             }
             let expected = format!("a list of parts with the digest {}", manifest.parts_blake3);
-            let finding = Finding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error));
+            let finding = PartFinding::new(position, "parts.jsonl.zst", DamageKind::Manifest, expected, chain(&error));
             Some(Box::new(finding))
         })
     }
 
-    /// The files that are no part's and that a run is about, with the tables that they are of.
-    pub(super) fn metadata(&self, scope: Scope<'_>) -> Vec<(&MetadataFile, Option<TableName>)> {
+    /// The files outside parts that a run checks, with their tables.
+    pub(super) fn metadata(&self, scope: VerifyScope<'_>) -> Vec<(&MetadataFile, Option<TableName>)> {
         let Some(manifest) = &self.manifest else { return Vec::new() };
         let mut tables: HashMap<PathBuf, TableName> = HashMap::new();
         for table in &manifest.tables {
@@ -150,26 +163,27 @@ impl Subject {
             .collect()
     }
 
-    /// What must stand in the snapshot, as far as the run is about it; a name that leads elsewhere is a finding.
+    /// The entries that must exist in the snapshot, within the scope of the run. A name that leads elsewhere is a
+    /// finding.
     pub(super) fn frame(
         &self,
         position: usize,
         parts: Option<&[PartRecord]>,
-        scope: Scope<'_>,
-    ) -> (Frame, Vec<Finding>) {
-        let (mut frame, mut findings) = (Frame::new(), Vec::new());
+        scope: VerifyScope<'_>,
+    ) -> (ExpectedTree, Vec<PartFinding>) {
+        let (mut frame, mut findings) = (ExpectedTree::new(), Vec::new());
         let Some(manifest) = &self.manifest else { return (frame, findings) };
-        let mut add = |path: &Path, place: Place| {
+        let mut add = |path: &Path, place: ExpectedEntry| {
             if let Err(error) = frame.add(path, place) {
                 let (file, should) = ("manifest.json", "paths in the snapshot");
-                findings.push(Finding::new(position, file, DamageKind::Manifest, should, error.to_string()));
+                findings.push(PartFinding::new(position, file, DamageKind::Manifest, should, error.to_string()));
             }
         };
         for name in ["manifest.json", "parts.jsonl.zst"] {
-            add(Path::new(name), Place::File);
+            add(Path::new(name), ExpectedEntry::File);
         }
         for (file, _) in self.metadata(scope) {
-            add(Path::new(&file.path), Place::File);
+            add(Path::new(&file.path), ExpectedEntry::File);
         }
         let mut directories = Vec::new();
         for table in manifest.tables.iter().filter(|table| table.state == TableState::Taken) {
@@ -178,11 +192,11 @@ impl Subject {
             }
         }
         for path in &directories {
-            add(path, Place::Directory);
+            add(path, ExpectedEntry::Directory);
         }
         for record in parts.unwrap_or_default() {
             if scope.has_table(&record.table_name()) {
-                add(&table_path(&record.database, &record.table).join(record.part.as_str()), Place::Part);
+                add(&table_path(&record.database, &record.table).join(record.part.as_str()), ExpectedEntry::Part);
             }
         }
         match parts {
@@ -192,31 +206,31 @@ impl Subject {
                     frame.close(path);
                 }
             }
-            // What should be in the tables is not known.
+            // The expected contents of the tables are unknown.
             None => {}
         }
         (frame, findings)
     }
 
-    /// A definition that is not there has a digest all the same.
-    pub(super) fn say_what_is_wanted(&self, finding: &mut Finding) {
+    /// Fills in the expected digest of a definition, even if the file does not exist.
+    pub(super) fn say_what_is_wanted(&self, finding: &mut PartFinding) {
         if finding.wanted.is_some() {
             return;
         }
         let mut files = self.manifest.iter().flat_map(|manifest| &manifest.metadata);
         let file = files.find(|file| Path::new(&file.path) == finding.path);
         finding.wanted = file.and_then(|file| {
-            let digest = Digest::Blake3(blake3::Hash::from_hex(&file.blake3).ok()?);
-            Some(Wanted { size_bytes: file.bytes, digest, ownership: None, present: None })
+            let digest = ContentDigest::Blake3(blake3::Hash::from_hex(&file.blake3).ok()?);
+            Some(WantedFile { size_bytes: file.bytes, digest, ownership: None, present: None })
         });
     }
 
-    /// The tables of the snapshot by the places that they have in it.
+    /// The tables of the snapshot by their directories in it.
     pub(super) fn tables(&self) -> Tables {
         let tables = self.manifest.iter().flat_map(|manifest| &manifest.tables);
         let named = tables.flat_map(|table| {
             let name = table.name();
-            // A dump is a file, or a directory of files, where the parts of others are a directory.
+            // A dump is a file, or a directory of files, at the place where other tables have a directory of parts.
             let files = table.dump.iter().flat_map(|dump| &dump.files);
             let of_dump = files.map(|path| Path::new(path).components().take(3).collect());
             let places: Vec<PathBuf> = of_dump.chain([table_path(&table.database, &table.table)]).collect();
@@ -225,17 +239,17 @@ impl Subject {
         Tables(named.collect())
     }
 
-    /// Whether its inodes have the owners and modes of the list of parts: not with `--ids record`.
+    /// Whether its inodes have the owners and modes in the list of parts: not with `--ids record`.
     pub(super) fn keeps_ids(&self) -> bool {
         self.manifest.as_ref().is_none_or(|manifest| manifest.settings.ids != "record")
     }
 
-    /// Whether the snapshot still stands where it was opened.
+    /// Whether the snapshot still exists where it was opened.
     pub(super) fn stands(&self, repository: &Repository) -> bool {
         let number = |dir: &Dir| dir.stat_self().map(|stat| stat.inode).ok();
         match repository.snapshot_dir(self.id) {
             Ok(dir) => number(&dir).is_some() && number(&dir) == number(&self.dir),
-            // What cannot be asked now has not gone: what was found in it is reported.
+            // If this cannot be determined, the snapshot counts as present: its findings are reported.
             Err(error) => !matches!(error, RepoError::NoSnapshot { .. }),
         }
     }
@@ -250,14 +264,15 @@ impl Tables {
         self.0.into_values()
     }
 
-    /// Says which table and part a finding is of, as far as its path tells.
-    pub(super) fn name(&self, finding: &mut Finding, frame: &Frame) {
+    /// Fills in the table and the part of a finding, if its path reveals them.
+    pub(super) fn name(&self, finding: &mut PartFinding, frame: &ExpectedTree) {
         let table_path: PathBuf = finding.path.components().take(3).collect();
         let Some(table) = self.0.get(&table_path) else { return };
         finding.table = Some(table.clone());
         let name = finding.path.components().nth(3).and_then(|name| name.as_os_str().to_str());
-        let is_part =
-            |name: &&str| frame.entries(&table_path).is_some_and(|entries| entries.get(*name) == Some(&Place::Part));
+        let is_part = |name: &&str| {
+            frame.entries(&table_path).is_some_and(|entries| entries.get(*name) == Some(&ExpectedEntry::Part))
+        };
         finding.part = name.filter(is_part).and_then(|name| PartName::try_from(name.to_owned()).ok());
     }
 }

@@ -1,13 +1,14 @@
-//! Where damage was found: every snapshot that shares it, and an intact copy, wherever in the repository they are.
+//! Finds all snapshots that share a damage, and intact copies, anywhere in the repository.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::exec::table_path;
 use crate::exec::verify::{
-    Copy, Finding, InodeKey, IntactSearch, PartGroup, Sharer, Verifier, Wanted, check_metadata, find_sharers,
+    InodeKey, IntactFile, IntactSearch, PartFinding, PartGroup, Sharer, Verifier, WantedFile, check_metadata,
+    find_sharers,
 };
 use crate::fs::Dir;
 use crate::model::{PartName, SnapshotId, TableName};
@@ -16,24 +17,24 @@ use crate::monitor::{Monitor, Stage, StageAtWork};
 use super::super::error::OpError;
 use super::merge::{Merged, merge};
 use super::request::{Damage, Intact};
-use super::subjects::{Groups, Opened, Subject, open};
-use super::{Run, Spared};
+use super::subjects::{Groups, Opened, Subject, open, open_removed};
+use super::{Spared, VerifyRun};
 
-/// Damage with all that a repair needs.
+/// Damage, with everything that a repair needs.
 pub(super) struct Widened {
     pub(super) list: Vec<Damage>,
-    /// For each of the list.
-    pub(super) copies: Vec<Option<Copy>>,
-    /// The snapshots that it is in, and those that copies are in, leased.
+    /// The intact copy for each item of the list, if there is one.
+    pub(super) copies: Vec<Option<IntactFile>>,
+    /// The snapshots that contain the damage or the copies, leased.
     pub(super) subjects: Vec<Subject>,
 }
 
-impl Run<'_> {
-    /// Looks for what shares the damage, and for what is intact, in all snapshots of the repository.
-    pub(super) fn widen(
+impl VerifyRun<'_> {
+    /// Searches all snapshots of the repository for entries that share the damage, and for intact copies.
+    pub(super) fn find_affected(
         &self,
         mut subjects: Vec<Subject>,
-        mut findings: Vec<Finding>,
+        mut findings: Vec<PartFinding>,
         spared: &Spared,
         monitor: &dyn Monitor,
     ) -> Result<Widened, OpError> {
@@ -43,7 +44,7 @@ impl Run<'_> {
         let _searching = StageAtWork::start(monitor, Stage::Search, None);
         let asked: BTreeSet<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         for id in self.repository.snapshot_ids()?.0 {
-            // What is wrong with the others is not asked, but for what they share; nor that they cannot be read.
+            // Damage of the others is ignored, except for shared inodes, and so is a failure to read them.
             if !asked.contains(&id)
                 && let Ok(Opened::Subject(subject, _)) = open(self.repository, id, subjects.len())
             {
@@ -59,7 +60,9 @@ impl Run<'_> {
         findings.extend(self.check_sharers(&subjects, &sharers, (asked.len(), &spared.not_read()), &inodes));
         let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         let Merged { mut list, wanted } = merge(findings, &ids);
-        self.mark_linked_outside(&mut list, &sharers, &inodes);
+        let in_trash = self.find_in_trash(&inodes);
+        mark_linked_outside(&mut list, sharers.iter().flatten().chain(&in_trash));
+        self.note_removed(&mut list, in_trash, &inodes);
         let copies = self.find_copies(&subjects, &wanted, &inodes);
         for (damage, copy) in list.iter_mut().zip(&copies) {
             let intact = copy.as_ref().and_then(|copy| Some((*ids.get(copy.snapshot)?, copy)));
@@ -68,15 +71,15 @@ impl Run<'_> {
         Ok(Widened { list, copies, subjects })
     }
 
-    /// Checks the parts that share a damaged inode and that the run was not about, or did not read because an earlier check
-    /// has. Only that is reported of them.
+    /// Checks parts that share a damaged inode and that were out of the run's scope, or were spared because an earlier
+    /// check has read them. Only the shared damage is reported.
     fn check_sharers(
         &self,
         subjects: &[Subject],
         sharers: &[Vec<Sharer>],
         (asked, spared): (usize, &HashSet<&(TableName, PartName)>),
         inodes: &HashSet<InodeKey>,
-    ) -> Vec<Finding> {
+    ) -> Vec<PartFinding> {
         let mut groups = Groups::default();
         let mut findings = Vec::new();
         for (position, (subject, sharers)) in subjects.iter().zip(sharers).enumerate() {
@@ -88,13 +91,13 @@ impl Run<'_> {
                 continue;
             }
             let paths: HashSet<&Path> = sharers.iter().map(|sharer| sharer.path.as_path()).collect();
-            let all = super::Scope { tables: &[], slice: None };
+            let all = super::VerifyScope { tables: &[], slice: None };
             for (file, table) in subject.metadata(all) {
                 let is_new = !was_asked || !table.as_ref().is_some_and(|table| self.scope.has_table(table));
                 if is_new && paths.contains(Path::new(&file.path)) {
                     let level = self.request.level;
                     let found = check_metadata(&subject.dir, position, file, level, self.means, self.unread);
-                    findings.extend(found.into_iter().map(|finding| Finding { table: table.clone(), ..finding }));
+                    findings.extend(found.into_iter().map(|finding| PartFinding { table: table.clone(), ..finding }));
                 }
             }
             for record in subject.parts(position, self.unread).unwrap_or_default() {
@@ -116,37 +119,55 @@ impl Run<'_> {
         findings
     }
 
-    /// Says which damaged inodes have entries that are in no snapshot, the trash included.
-    fn mark_linked_outside(&self, list: &mut [Damage], sharers: &[Vec<Sharer>], inodes: &HashSet<InodeKey>) {
-        let mut links: HashMap<InodeKey, (u32, u32)> = HashMap::new();
+    /// The entries of damaged inodes in the trash, relative to it.
+    fn find_in_trash(&self, inodes: &HashSet<InodeKey>) -> Vec<Sharer> {
         let trash = self.repository.dir().find_beneath(Path::new("trash")).ok().flatten();
-        let in_trash = match trash {
-            Some(trash) if !inodes.is_empty() => find_sharers(&trash, inodes),
-            _ => Vec::new(),
-        };
-        for sharer in sharers.iter().flatten().chain(&in_trash) {
-            let (found, all) = links.entry(sharer.inode).or_default();
-            *found += 1;
-            *all = sharer.links;
+        trash.filter(|_| !inodes.is_empty()).map(|trash| find_sharers(&trash, inodes)).unwrap_or_default()
+    }
+
+    /// Adds the parts of removed snapshots that have the damage too: a snapshot that is brought back from the trash is
+    /// still damaged.
+    fn note_removed(&self, list: &mut [Damage], in_trash: Vec<Sharer>, inodes: &HashSet<InodeKey>) {
+        let mut by_snapshot: BTreeMap<SnapshotId, Vec<Sharer>> = BTreeMap::new();
+        for sharer in in_trash {
+            let mut path = sharer.path.components();
+            let id = path.next().and_then(|name| name.as_os_str().to_str()?.parse().ok());
+            let path = path.as_path().to_owned();
+            if let Some(id) = id {
+                by_snapshot.entry(id).or_default().push(Sharer { path, ..sharer });
+            }
         }
-        for damage in list {
-            let links = damage.inode.and_then(|inode| links.get(&inode));
-            damage.is_linked_outside = links.is_some_and(|(found, all)| all > found);
+        let (mut subjects, mut sharers) = (Vec::new(), Vec::new());
+        for (id, of_snapshot) in by_snapshot {
+            // A snapshot that is unlinked meanwhile can no longer be brought back.
+            if let Some(subject) = open_removed(self.repository, id) {
+                subjects.push(subject);
+                sharers.push(of_snapshot);
+            }
+        }
+        for finding in self.check_sharers(&subjects, &sharers, (0, &HashSet::new()), inodes) {
+            let Some((table, part)) = finding.table.as_ref().zip(finding.part.as_ref()) else { continue };
+            let ids = finding.snapshots.iter().filter_map(|at| Some(subjects.get(*at)?.id));
+            let parts: Vec<_> = ids.map(|id| (table.clone(), part.clone(), id)).collect();
+            let same = |damage: &&mut Damage| damage.inode == finding.inode && damage.kind == finding.kind;
+            if let Some(damage) = list.iter_mut().find(same) {
+                damage.parts.extend(parts);
+            }
         }
     }
 
     fn find_copies(
         &self,
         subjects: &[Subject],
-        wanted: &[Option<Wanted>],
+        wanted: &[Option<WantedFile>],
         damaged: &HashSet<InodeKey>,
-    ) -> Vec<Option<Copy>> {
-        let asked: Vec<Wanted> = wanted.iter().flatten().copied().collect();
+    ) -> Vec<Option<IntactFile>> {
+        let asked: Vec<WantedFile> = wanted.iter().flatten().copied().collect();
         if asked.is_empty() {
             return vec![None; wanted.len()];
         }
         let mut search = IntactSearch::new(asked, damaged, self.means);
-        // The newest is the likeliest to stay.
+        // The newest is the most likely to be kept.
         for (position, subject) in subjects.iter().enumerate().rev() {
             if search.is_done() {
                 break;
@@ -160,5 +181,19 @@ impl Run<'_> {
         }
         let mut copies = search.into_copies().into_iter();
         wanted.iter().map(|wanted| wanted.and_then(|_| copies.next().flatten())).collect()
+    }
+}
+
+/// Marks the damaged inodes that have entries besides these, which are those of all snapshots and the trash.
+fn mark_linked_outside<'a>(list: &mut [Damage], sharers: impl Iterator<Item = &'a Sharer>) {
+    let mut links: HashMap<InodeKey, (u32, u32)> = HashMap::new();
+    for sharer in sharers {
+        let (found, all) = links.entry(sharer.inode).or_default();
+        *found += 1;
+        *all = sharer.links;
+    }
+    for damage in list {
+        let links = damage.inode.and_then(|inode| links.get(&inode));
+        damage.is_linked_outside = links.is_some_and(|(found, all)| all > found);
     }
 }

@@ -1,24 +1,24 @@
-//! One file of `access/`: what it makes, and nothing else.
+//! A file of `access/`, which creates one entity and nothing else.
 
 use std::fmt;
 
-use crate::plan::{DefinitionError, ObjectKind, ObjectStatement};
+use crate::plan::{AccessReference, DefinitionError, ObjectKind, ObjectStatement};
 
-/// A user, role, quota, policy or settings profile, by the file that it stands in.
+/// A user, role, quota, policy or settings profile, as read from its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessEntity {
-    /// Its UUID in small letters, which is the name of its file.
+    /// Its UUID in lower case, which is the name of its file.
     pub id: String,
-    /// The statement that makes it.
+    /// The statement that creates it.
     pub statement: ObjectStatement,
-    /// What it is granted, of a user or a role.
+    /// Its grants, for a user or a role.
     pub grants: Vec<ObjectStatement>,
 }
 
-/// Why a file of `access/` is not taken for one. Never holds any of its text, which may have secrets.
+/// Why a file of `access/` is rejected. Never contains any of its text, which may have secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessFileError {
-    /// Its name is not that of a file of `access/`.
+    /// Its name does not match that of a file in `access/`.
     #[error("its name is no UUID")]
     Name,
     /// It is not UTF-8.
@@ -29,16 +29,16 @@ pub enum AccessFileError {
         "it does not hold what a server writes there: statements of one user, role, quota, policy or settings profile"
     )]
     Definition(#[from] DefinitionError),
-    /// Its first statement makes something else.
+    /// Its first statement creates something else.
     #[error("its first statement makes no user, role, quota, policy or settings profile")]
     Kind,
-    /// It makes a second thing, or grants something to another one.
+    /// It creates a second entity, or grants something to another one.
     #[error("it holds a statement that is not about the {0} that it is the file of")]
     Foreign(ObjectKind),
 }
 
 impl AccessEntity {
-    /// Reads the file `<uuid>.sql`. All of its statements are about one entity, or none of them is taken.
+    /// Reads the file `<uuid>.sql`. All its statements must concern one entity; otherwise the file is rejected.
     ///
     /// # Errors
     /// If it is anything else.
@@ -63,7 +63,7 @@ impl AccessEntity {
         Ok(Self { id: uuid.to_ascii_lowercase(), statement, grants })
     }
 
-    /// What it is.
+    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> ObjectKind {
         self.statement.kind
@@ -75,10 +75,17 @@ impl AccessEntity {
         &self.statement.name
     }
 
-    /// Kind and name, which no other entity of a server has.
+    /// Its kind and name, which are unique on a server.
     #[must_use]
     pub fn key(&self) -> (ObjectKind, String) {
         (self.kind(), self.name().to_owned())
+    }
+
+    /// The same entity without the grants whose references `is_left_out` selects.
+    #[must_use]
+    pub fn without_references(&self, is_left_out: &dyn Fn(&AccessReference) -> bool) -> Self {
+        let grants = self.grants.iter().filter_map(|grant| grant.without_references(is_left_out));
+        Self { grants: grants.collect(), ..self.clone() }
     }
 
     /// All its statements.
@@ -87,12 +94,12 @@ impl AccessEntity {
     }
 }
 
-/// A file of `access/` that is not taken for one.
+/// A file of `access/` that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableAccess {
     /// Its path in the snapshot.
     pub path: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -102,17 +109,17 @@ impl fmt::Display for UnreadableAccess {
     }
 }
 
-/// What a snapshot has in `access/`.
+/// The contents of `access/` in a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct SourceAccess {
     /// Users, roles, quotas, policies, settings profiles.
     pub entities: Vec<AccessEntity>,
-    /// Files that are not taken for one.
+    /// Files that were rejected.
     pub unreadable: Vec<UnreadableAccess>,
 }
 
 impl SourceAccess {
-    /// Reads files of `access/`, each by its path in the snapshot; what else stands there is passed by.
+    /// Reads files of `access/`, each by its path in the snapshot, and ignores all others.
     #[must_use]
     pub fn from_files(files: impl IntoIterator<Item = (String, Result<Vec<u8>, String>)>) -> Self {
         let mut access = Self::default();
@@ -130,7 +137,7 @@ impl SourceAccess {
     }
 }
 
-/// Kinds in the order in which they refer to each other.
+/// The rank of a kind, in the order in which kinds refer to each other.
 pub(super) fn rank(kind: ObjectKind) -> u8 {
     match kind {
         ObjectKind::SettingsProfile => 0,

@@ -11,6 +11,6 @@ mod tests;
 
 pub use entity::{AccessEntity, AccessFileError, SourceAccess, UnreadableAccess};
 pub use names::AccessNames;
-pub use planner::{AccessAction, AccessKept, AccessOptions, AccessPlan, EntityPlan, plan_access};
+pub use planner::{AccessAction, AccessKept, AccessOptions, AccessPlan, BegunAccess, EntityPlan, plan_access};
 pub use sequence::{AccessStep, sequence};
 pub use target::{LiveEntity, LiveList, TargetAccess};

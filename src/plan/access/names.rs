@@ -1,4 +1,4 @@
-//! Which user, role or settings profile a UUID stands for.
+//! Resolves the UUIDs of users, roles and settings profiles to names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::plan::{AccessReference, ObjectKind, ObjectStatement, ReferenceTo};
 use super::entity::AccessEntity;
 use super::target::TargetAccess;
 
-/// UUIDs that every server gives to what its own `users.xml` has: they are made of kind and name alone.
+/// UUIDs that every server gives to the entities in its own `users.xml`: they are derived from kind and name alone.
 /// Source: `UsersConfigParser` in ClickHouse's `src/Access/UsersConfigAccessStorage.cpp`.
 const CONFIGURED: [(&str, ObjectKind, &str); 3] = [
     ("94309d50-4f52-5250-31bd-74fecac179db", ObjectKind::User, "default"),
@@ -23,7 +23,7 @@ pub struct AccessNames {
 }
 
 impl AccessNames {
-    /// Those of some files, and of what every server has.
+    /// The names in some files, and those that every server has.
     #[must_use]
     pub fn new(entities: &[AccessEntity]) -> Self {
         let mut names = Self::default();
@@ -36,7 +36,7 @@ impl AccessNames {
         names
     }
 
-    /// Those of a server too. What a UUID stands for in the files has priority.
+    /// Adds the names of a server. For the same UUID, the name in the files takes precedence.
     #[must_use]
     pub fn with_target(mut self, target: &TargetAccess) -> Self {
         for (kind, name, entity) in target.entities() {
@@ -54,14 +54,14 @@ impl AccessNames {
         }
     }
 
-    /// What a reference is to, if it is known and of a kind that can stand there.
+    /// The entity that a reference means, if it is known and of a kind that may occur there.
     #[must_use]
     pub fn entity(&self, reference: &AccessReference) -> Option<&(ObjectKind, String)> {
         let known = self.by_id.get(&reference.id)?;
         let is_fitting = match reference.to {
             ReferenceTo::SettingsProfile => known.0 == ObjectKind::SettingsProfile,
             ReferenceTo::Role => known.0 == ObjectKind::Role,
-            // A server takes a name for that of a user first.
+            // A server looks a name up among users first.
             ReferenceTo::UserOrRole => match known.0 {
                 ObjectKind::User => true,
                 ObjectKind::Role => !self.users.contains(&known.1),
@@ -71,24 +71,23 @@ impl AccessNames {
         is_fitting.then_some(known)
     }
 
-    /// A statement with names for its references; those that are not known stay.
+    /// A statement with names instead of UUIDs; unknown UUIDs stay.
     #[must_use]
     pub fn resolve(&self, statement: &ObjectStatement) -> ObjectStatement {
         statement.with_names(&|reference| self.entity(reference).map(|(_, name)| name.clone()))
     }
 
-    /// A statement without the clause that names users and roles, and that clause, with names, as a second one.
+    /// A statement without the clause that names users and roles, and that clause, with names, on its own.
     pub(super) fn split(&self, statement: &ObjectStatement) -> (ObjectStatement, Option<String>) {
         statement.split(&|reference| self.entity(reference).map(|(_, name)| name.clone()))
     }
 
-    /// What the references of an entity are to.
-    pub(super) fn referred<'a>(&'a self, entity: &AccessEntity) -> BTreeSet<&'a (ObjectKind, String)> {
-        let references = entity.statements().flat_map(ObjectStatement::references);
-        references.filter_map(|reference| self.entity(&reference)).collect()
+    /// The entities that a statement refers to.
+    pub(super) fn referred<'a>(&'a self, statement: &ObjectStatement) -> BTreeSet<&'a (ObjectKind, String)> {
+        statement.references().iter().filter_map(|reference| self.entity(reference)).collect()
     }
 
-    /// The references of an entity that have no name.
+    /// The references of an entity that cannot be resolved.
     #[must_use]
     pub fn unresolved(&self, entity: &AccessEntity) -> BTreeSet<String> {
         let references = entity.statements().flat_map(ObjectStatement::references);

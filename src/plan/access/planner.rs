@@ -1,8 +1,11 @@
-//! Decides what becomes of each user, role … of a snapshot.
+//! Decides what to do with each user, role … of a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use crate::plan::{Existing, ObjectKind};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{AccessReference, Existing, ObjectKind, ObjectStatement};
 
 use super::entity::{AccessEntity, SourceAccess, UnreadableAccess};
 use super::names::AccessNames;
@@ -10,22 +13,22 @@ use super::replaced::{Replacements, replacements};
 use super::sequence::{AccessStep, sequence};
 use super::target::{LiveList, TargetAccess};
 
-/// What is done with users, roles … of a snapshot.
+/// How to treat users, roles … of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessOptions {
-    /// Nothing: they are not looked at.
+    /// They are ignored.
     #[default]
     Nothing,
-    /// Those that the server lacks are named.
+    /// The report names those that the server lacks.
     Names,
-    /// Those are made.
+    /// Those that the server lacks are created.
     Missing,
     /// The same, and those that differ are replaced.
     All,
 }
 
 impl AccessOptions {
-    /// Whether anything is made.
+    /// Whether anything is created.
     #[must_use]
     pub fn makes(self) -> bool {
         matches!(self, Self::Missing | Self::All)
@@ -39,79 +42,129 @@ pub enum AccessKept {
     Same,
     /// It differs.
     Differs,
-    /// It was not compared: that was not asked for, or its definition on the server cannot be read here.
+    /// It was not compared: no comparison was requested, or its definition on the server cannot be read here.
     NotCompared,
 }
 
-/// What is done with an entity.
+/// The action for an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessAction {
-    /// It is made.
+    /// It is created.
     Make,
-    /// It takes the place of the one that is there.
+    /// It replaces the existing one.
     Replace,
     /// The server has it, and it stays.
     Keep(AccessKept),
+    /// An interrupted restore was creating it, and it has some of its grants: it gets the others.
+    Complete,
     /// The server lacks it; it is only named.
     Lacking,
-    /// Whether the server has it cannot be told, for this reason; it is only named.
+    /// It is unknown, for this reason, whether the server has it; it is only named.
     Unknown(String),
-    /// It is neither made nor replaced, for this reason, and nothing of its file is sent.
+    /// It is neither created nor replaced, for this reason, and nothing of its file is sent.
     Refuse(String),
 }
 
 /// One entity of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntityPlan {
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
     /// Its name.
     pub name: String,
-    /// What is done.
+    /// The action.
     pub action: AccessAction,
+    /// Sentences about references of its grants to entities that neither exist nor are created: it does not get those
+    /// grants.
+    pub lacks: Vec<String>,
 }
 
-/// What becomes of all of them.
+/// An entity that a restore was creating when it was interrupted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunAccess {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for BegunAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// The plan for all entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessPlan {
     /// The entities of the snapshot.
     pub entities: Vec<EntityPlan>,
-    /// The statements that are sent, in their order.
+    /// The statements to send, in order.
     pub steps: Vec<AccessStep>,
-    /// Files of the snapshot that nothing is made of.
+    /// Files of the snapshot that are not used.
     pub unreadable: Vec<UnreadableAccess>,
 }
 
 impl AccessPlan {
-    /// Entities that are not made, and files that nothing is made of, as sentences.
+    /// Entities that are not created, and files that are not used, as sentences.
     #[must_use]
     pub fn refusals(&self) -> Vec<String> {
         let refused = self.entities.iter().filter_map(|entity| match &entity.action {
             AccessAction::Refuse(reason) => Some(format!("{} {} was not made: {reason}", entity.kind, entity.name)),
             _ => None,
         });
+        let is_made = |entity: &&EntityPlan| {
+            matches!(entity.action, AccessAction::Make | AccessAction::Replace | AccessAction::Complete)
+        };
+        let lacking = self.entities.iter().filter(is_made).flat_map(|entity| {
+            let (kind, name) = (entity.kind, &entity.name);
+            entity
+                .lacks
+                .iter()
+                .map(move |reason| format!("{kind} {name} is made without a part of what it had: {reason}"))
+        });
         let files = self.unreadable.iter().map(ToString::to_string);
-        refused.chain(files).collect()
+        refused.chain(lacking).chain(files).collect()
+    }
+
+    /// The entities that its statements create or change.
+    #[must_use]
+    pub fn begins(&self) -> Vec<BegunAccess> {
+        let mut begun: Vec<BegunAccess> = Vec::new();
+        for step in &self.steps {
+            if !begun.iter().any(|one| one.kind == step.kind && one.name == step.name) {
+                begun.push(BegunAccess { kind: step.kind, name: step.name.clone() });
+            }
+        }
+        begun
     }
 }
 
-/// Makes the plan.
+/// Makes the plan. `begun` are the entities that interrupted restores were creating.
 #[must_use]
-pub fn plan_access(source: &SourceAccess, target: &TargetAccess, options: AccessOptions) -> AccessPlan {
+pub fn plan_access(
+    source: &SourceAccess,
+    target: &TargetAccess,
+    options: AccessOptions,
+    begun: &[BegunAccess],
+) -> AccessPlan {
     if options == AccessOptions::Nothing {
         return AccessPlan::default();
     }
     let names = AccessNames::new(&source.entities).with_target(target);
     let refused = refused(source, target, &names);
+    let (source, lacks) = without_lacking(source, target, (&names, &refused));
+    let source = &source;
     let live_names = AccessNames::default().with_target(target);
-    let planner = Planner { source, target, options, names, live_names, refused };
+    let planner = AccessPlanner { source, target, options, names, live_names, refused, begun };
     let replacements = planner.replacements();
     let entities: Vec<EntityPlan> = source
         .entities
         .iter()
-        .map(|entity| {
+        .zip(lacks)
+        .map(|(entity, lacks)| {
             let (kind, name) = entity.key();
-            EntityPlan { action: planner.action(entity, &replacements), kind, name }
+            EntityPlan { action: planner.action(entity, &replacements), kind, name, lacks }
         })
         .collect();
     let chosen: Vec<(&AccessEntity, Existing)> = source
@@ -119,7 +172,7 @@ pub fn plan_access(source: &SourceAccess, target: &TargetAccess, options: Access
         .iter()
         .zip(&entities)
         .filter_map(|(entity, plan)| match plan.action {
-            AccessAction::Make => Some((entity, Existing::Stays)),
+            AccessAction::Make | AccessAction::Complete => Some((entity, Existing::Stays)),
             AccessAction::Replace => Some((entity, Existing::Replaced)),
             _ => None,
         })
@@ -129,18 +182,19 @@ pub fn plan_access(source: &SourceAccess, target: &TargetAccess, options: Access
     AccessPlan { entities, steps, unreadable }
 }
 
-struct Planner<'a> {
+struct AccessPlanner<'a> {
     source: &'a SourceAccess,
     target: &'a TargetAccess,
     options: AccessOptions,
     names: AccessNames,
-    /// The same by what stands on the server.
+    /// The same, from the entities of the server.
     live_names: AccessNames,
-    /// Why entities cannot be made, by kind and name.
+    /// Why entities cannot be created, by kind and name.
     refused: BTreeMap<(ObjectKind, String), String>,
+    begun: &'a [BegunAccess],
 }
 
-impl Planner<'_> {
+impl AccessPlanner<'_> {
     fn action(&self, entity: &AccessEntity, replacements: &Replacements) -> AccessAction {
         let key = entity.key();
         let is_there = match self.target.lists.get(&key.0) {
@@ -155,6 +209,9 @@ impl Planner<'_> {
         let refused = self.refused.get(&key).cloned().map(AccessAction::Refuse);
         if !is_there {
             return refused.unwrap_or(AccessAction::Make);
+        }
+        if refused.is_none() && self.is_begun(entity) {
+            return AccessAction::Complete;
         }
         let kept = self.compare(entity);
         if self.options == AccessOptions::Missing {
@@ -181,9 +238,29 @@ impl Planner<'_> {
         }
         let usable: BTreeSet<(ObjectKind, String)> =
             self.source.entities.iter().map(AccessEntity::key).filter(|key| !self.refused.contains_key(key)).collect();
-        let differing = self.source.entities.iter().filter(|entity| self.compare(entity) == AccessKept::Differs);
+        let differs = |entity: &&AccessEntity| self.compare(entity) == AccessKept::Differs && !self.is_begun(entity);
+        let differing = self.source.entities.iter().filter(differs);
         let differing = differing.map(AccessEntity::key).filter(|key| usable.contains(key)).collect();
         replacements(&differing, &usable, self.target)
+    }
+
+    /// Whether an interrupted restore was creating this entity of the server: it equals the snapshot's except for
+    /// grants, and for the users and roles that it applies to, which have not been sent yet.
+    fn is_begun(&self, entity: &AccessEntity) -> bool {
+        let (kind, name) = entity.key();
+        let live = self.target.find(kind, &name).and_then(|live| live.entity.as_ref());
+        let Some(live) = live.filter(|_| self.begun.iter().any(|one| one.kind == kind && one.name == name)) else {
+            return false;
+        };
+        let own = |entity: &AccessEntity, names: &AccessNames| {
+            names.resolve(&names.split(&entity.statement).0).create_with(Existing::Refused)
+        };
+        let later = |entity: &AccessEntity, names: &AccessNames| -> BTreeSet<String> {
+            let grants = entity.grants.iter().map(|one| names.resolve(one).create_with(Existing::Refused));
+            grants.chain(names.split(&entity.statement).1).collect()
+        };
+        let (stored, there) = (later(entity, &self.names), later(live, &self.live_names));
+        own(entity, &self.names) == own(live, &self.live_names) && there.is_subset(&stored) && there != stored
     }
 
     fn compare(&self, entity: &AccessEntity) -> AccessKept {
@@ -197,10 +274,41 @@ impl Planner<'_> {
     }
 }
 
-/// Of a kind that the server does not list.
+/// The reason for a kind that the server does not list.
 const ABSENT: &str = "the server keeps no such thing in SQL, or does not show it to this user";
 
-/// Why entities cannot be made: what they refer to is not known, or cannot be made itself.
+/// The entities without grants whose references exist nowhere, and for each a sentence about every such reference.
+fn without_lacking(
+    source: &SourceAccess,
+    target: &TargetAccess,
+    (names, refused): (&AccessNames, &BTreeMap<(ObjectKind, String), String>),
+) -> (SourceAccess, Vec<Vec<String>>) {
+    let lacking = |reference: &AccessReference| match names.entity(reference) {
+        None => Some(unknown(&reference.id)),
+        Some(key) if target.find(key.0, &key.1).is_none() && refused.contains_key(key) => Some(not_made(key)),
+        Some(_) => None,
+    };
+    let entities = source.entities.iter().map(|entity| entity.without_references(&|one| lacking(one).is_some()));
+    let lacks = source.entities.iter().map(|entity| {
+        let references = entity.grants.iter().flat_map(ObjectStatement::references);
+        let sentences: BTreeSet<String> = references.filter_map(|one| lacking(&one)).collect();
+        sentences.into_iter().collect()
+    });
+    let reduced = SourceAccess { entities: entities.collect(), unreadable: source.unreadable.clone() };
+    (reduced, lacks.collect())
+}
+
+fn unknown(id: &str) -> String {
+    format!("it refers to {id}, of which neither the snapshot nor the server has the name")
+}
+
+fn not_made((kind, name): &(ObjectKind, String)) -> String {
+    format!("it refers to {kind} {name}, which is not made")
+}
+
+/// Why entities cannot be created: a reference in the creating statement is unknown, or means an entity that cannot be
+/// created itself. Without that reference a policy or a user could allow more than before; without a grant a user only
+/// has fewer rights.
 fn refused(
     source: &SourceAccess,
     target: &TargetAccess,
@@ -213,10 +321,10 @@ fn refused(
         let reason = match target.lists.get(&key.0) {
             None | Some(LiveList::Absent) => Some(ABSENT.to_owned()),
             Some(LiveList::Unknown(reason)) => Some(format!("whether the server has it is not known: {reason}")),
-            Some(LiveList::Listed(_)) => names
-                .unresolved(entity)
-                .first()
-                .map(|id| format!("it refers to {id}, of which neither the snapshot nor the server has the name")),
+            Some(LiveList::Listed(_)) => {
+                let mut references = entity.statement.references().into_iter();
+                references.find(|reference| names.entity(reference).is_none()).map(|reference| unknown(&reference.id))
+            }
         };
         let reason =
             if seen.insert(key.clone()) { reason } else { Some("two files of the snapshot hold it".to_owned()) };
@@ -230,9 +338,9 @@ fn refused(
             let lacks = |other: &&&(ObjectKind, String)| {
                 target.find(other.0, &other.1).is_none() && refused.contains_key(**other)
             };
-            let lacking = names.referred(entity).iter().find(lacks).map(|other| (*other).clone());
-            if let (Some((kind, name)), false) = (lacking, refused.contains_key(&entity.key())) {
-                refused.insert(entity.key(), format!("it refers to {kind} {name}, which is not made"));
+            let lacking = names.referred(&entity.statement).iter().find(lacks).map(|other| (*other).clone());
+            if let (Some(other), false) = (lacking, refused.contains_key(&entity.key())) {
+                refused.insert(entity.key(), not_made(&other));
             }
         }
         if refused.len() == before {

@@ -1,7 +1,7 @@
-//! What else has to be replaced with an entity.
+//! Determines which entities must be replaced together with another one.
 //!
-//! `CREATE … OR REPLACE` gives an entity another UUID, and everything that refers to the old one loses it. Source:
-//! `DiskAccessStorage::insertNoLock` in ClickHouse.
+//! `CREATE … OR REPLACE` gives an entity another UUID, and everything that refers to the old UUID loses the entity.
+//! Source: `DiskAccessStorage::insertNoLock` in ClickHouse.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,26 +11,31 @@ use super::entity::AccessEntity;
 use super::target::TargetAccess;
 
 /// Kind and name.
-type Key = (ObjectKind, String);
+type EntityKey = (ObjectKind, String);
 
-/// What is replaced.
+/// The entities to replace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Replacements {
-    /// These are: they differ, or refer to one that does.
-    pub(super) replaced: BTreeSet<Key>,
-    /// These differ and stay, each with an entity of the server that refers to it and cannot be made again.
-    pub(super) blocked: BTreeMap<Key, Key>,
+    /// Entities to replace: they differ, or refer to one that does.
+    pub(super) replaced: BTreeSet<EntityKey>,
+    /// Entities that differ and stay, each with an entity of the server that refers to it and cannot be created again.
+    pub(super) blocked: BTreeMap<EntityKey, EntityKey>,
 }
 
-/// Chooses what is replaced. `differing` are entities that differ from the snapshot's, `usable` all those of the
-/// snapshot that can be made.
-pub(super) fn replacements(differing: &BTreeSet<Key>, usable: &BTreeSet<Key>, target: &TargetAccess) -> Replacements {
-    let mut blocked: BTreeMap<Key, Key> = BTreeMap::new();
+/// Chooses the entities to replace. `differing` are those that differ from the snapshot's; `usable` are all entities of
+/// the snapshot that can be created.
+pub(super) fn replacements(
+    differing: &BTreeSet<EntityKey>,
+    usable: &BTreeSet<EntityKey>,
+    target: &TargetAccess,
+) -> Replacements {
+    let mut blocked: BTreeMap<EntityKey, EntityKey> = BTreeMap::new();
     loop {
-        let mut replaced: BTreeSet<Key> = differing.iter().filter(|key| !blocked.contains_key(*key)).cloned().collect();
+        let mut replaced: BTreeSet<EntityKey> =
+            differing.iter().filter(|key| !blocked.contains_key(*key)).cloned().collect();
         let mut grows = true;
         while grows {
-            let more: Vec<Key> = referrers(&replaced, target)
+            let more: Vec<EntityKey> = referrers(&replaced, target)
                 .into_iter()
                 .map(|(_, referrer)| referrer)
                 .filter(|key| usable.contains(key) && !blocked.contains_key(key))
@@ -47,9 +52,9 @@ pub(super) fn replacements(differing: &BTreeSet<Key>, usable: &BTreeSet<Key>, ta
     }
 }
 
-/// Pairs of an entity in `of` and one of the server that refers to it.
-fn referrers(of: &BTreeSet<Key>, target: &TargetAccess) -> Vec<(Key, Key)> {
-    let ids: BTreeMap<&str, &Key> =
+/// Pairs of an entity in `of` and an entity of the server that refers to it.
+fn referrers(of: &BTreeSet<EntityKey>, target: &TargetAccess) -> Vec<(EntityKey, EntityKey)> {
+    let ids: BTreeMap<&str, &EntityKey> =
         of.iter().filter_map(|key| Some((target.find(key.0, &key.1)?.id.as_str(), key))).collect();
     let references = |entity: &AccessEntity| -> BTreeSet<String> {
         entity.statements().flat_map(ObjectStatement::references).map(|reference| reference.id).collect()

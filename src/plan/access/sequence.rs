@@ -1,4 +1,4 @@
-//! The statements of many entities, in an order in which a server takes them.
+//! The statements of many entities, in an order that a server accepts.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use super::names::AccessNames;
 /// One statement.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessStep {
-    /// What it is about.
+    /// The kind of its entity.
     pub kind: ObjectKind,
-    /// The name of that.
+    /// The name of its entity.
     pub name: String,
-    /// Whether it makes it. The others change what is made.
+    /// Whether it creates the entity. Other statements change a created one.
     pub is_creation: bool,
-    /// It, on one line, with its secrets.
+    /// The statement on one line, with its secrets.
     pub statement: String,
-    /// The same with `'[HIDDEN]'` for every secret.
+    /// The statement with `'[HIDDEN]'` for every secret.
     pub masked: String,
-    /// What is hidden there, for messages to be cleansed of.
+    /// The hidden secrets, for removing them from messages.
     pub secrets: Vec<String>,
 }
 
@@ -30,8 +30,8 @@ impl std::fmt::Debug for AccessStep {
     }
 }
 
-/// Orders by what refers to what: settings profiles, roles, users, quotas and policies first, each behind those that it
-/// names; then the clauses that name users and roles in a circle; then grants.
+/// Orders statements by their references. First come settings profiles, roles, users, quotas and policies, each after
+/// those that it names; then clauses that name users and roles in a circle; then grants.
 #[must_use]
 pub fn sequence(entities: &[(&AccessEntity, Existing)], names: &AccessNames) -> Vec<AccessStep> {
     let mut pending: Vec<(&AccessEntity, Creation)> =
@@ -40,7 +40,7 @@ pub fn sequence(entities: &[(&AccessEntity, Existing)], names: &AccessNames) -> 
     let mut left: BTreeSet<&str> = entities.iter().map(|(entity, _)| entity.id.as_str()).collect();
     let (mut steps, mut changes, mut grants) = (Vec::new(), Vec::new(), Vec::new());
     while !pending.is_empty() {
-        // Where entities refer to each other in a circle, the server has the last word on the first of them.
+        // If entities refer to each other in a circle, the server decides on the first of them.
         let is_next = |creation: &Creation| creation.needs.iter().all(|id| !left.contains(id.as_str()));
         let next = pending.iter().position(|(_, creation)| is_next(creation)).unwrap_or(0);
         let (entity, creation) = pending.remove(next);
@@ -62,7 +62,7 @@ pub fn sequence(entities: &[(&AccessEntity, Existing)], names: &AccessNames) -> 
 struct Creation {
     step: AccessStep,
     alter: Option<String>,
-    /// UUIDs of what has to be there before.
+    /// UUIDs of the entities that must exist before.
     needs: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The users, roles … of the server that is restored into.
+//! The users, roles … of the target server.
 
 use std::collections::BTreeMap;
 
@@ -9,32 +9,32 @@ use super::entity::AccessEntity;
 /// An entity of the server.
 #[derive(Clone, Debug)]
 pub struct LiveEntity {
-    /// Its UUID, in small letters.
+    /// Its UUID, in lower case.
     pub id: String,
-    /// Its definition, where its file stands in the server's `access/` and can be read.
+    /// Its definition, if its file is in the server's `access/` and readable.
     pub entity: Option<AccessEntity>,
 }
 
 /// The entities of one kind.
 #[derive(Clone, Debug)]
 pub enum LiveList {
-    /// These, by name; that of a row policy is `name ON database.table`.
+    /// The entities by name; for a row policy the name is `name ON database.table`.
     Listed(BTreeMap<String, LiveEntity>),
-    /// The server has no system table of them, or does not show it.
+    /// The server has no system table for them, or does not show it.
     Absent,
     /// They cannot be listed, for this reason.
     Unknown(String),
 }
 
-/// What the server has.
+/// The entities of the server.
 #[derive(Clone, Debug, Default)]
 pub struct TargetAccess {
-    /// By kind; one that is not in it was not asked for.
+    /// The lists by kind; a kind without a list was not requested.
     pub lists: BTreeMap<ObjectKind, LiveList>,
 }
 
 impl TargetAccess {
-    /// All entities that are listed, each with its kind and name.
+    /// All listed entities, each with its kind and name.
     pub fn entities(&self) -> impl Iterator<Item = (ObjectKind, &str, &LiveEntity)> {
         self.lists.iter().flat_map(|(kind, list)| {
             let listed = match list {

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AccessAction, AccessEntity, AccessKept, AccessNames, AccessOptions, AccessPlan, LiveEntity, LiveList, SourceAccess,
-    TargetAccess, plan_access, sequence,
+    AccessAction, AccessEntity, AccessKept, AccessNames, AccessOptions, AccessPlan, BegunAccess, LiveEntity, LiveList,
+    SourceAccess, TargetAccess, plan_access, sequence,
 };
 use crate::plan::{Existing, ObjectKind};
 
@@ -19,7 +19,7 @@ fn id(number: u8) -> String {
     format!("0000000{number}-0000-4000-8000-0000000000aa")
 }
 
-/// Files by number; `#n` stands for `ID('…')` of the n-th.
+/// Files by number; `#n` stands for the `ID('…')` of the n-th.
 fn source(files: &[(u8, &str)]) -> SourceAccess {
     SourceAccess::from_files(files.iter().map(|(number, text)| {
         let mut text = (*text).to_owned();
@@ -56,7 +56,7 @@ fn reason<'a>(plan: &'a AccessPlan, name: &str) -> &'a str {
     }
 }
 
-/// Everything that can refer to something else, in the order of the alphabet, which is not that of references.
+/// Every kind of entity that can refer to another, in alphabetical order, which is not that of references.
 const ALL: [(u8, &str); 7] = [
     (
         1,
@@ -80,7 +80,7 @@ const ALL: [(u8, &str); 7] = [
 
 #[test]
 fn statements_name_what_they_refer_to_and_follow_what_they_need() {
-    let plan = plan_access(&source(&ALL), &server(&[]), AccessOptions::Missing);
+    let plan = plan_access(&source(&ALL), &server(&[]), AccessOptions::Missing, &[]);
     assert_eq!(
         statements(&plan),
         [
@@ -112,11 +112,11 @@ fn statements_name_what_they_refer_to_and_follow_what_they_need() {
 
 #[test]
 fn what_the_server_lacks_is_only_named_unless_it_is_asked_for() {
-    let plan = plan_access(&source(&ALL), &server(&ALL[1..3]), AccessOptions::Names);
+    let plan = plan_access(&source(&ALL), &server(&ALL[1..3]), AccessOptions::Names, &[]);
     assert_eq!(action(&plan, "alice"), &AccessAction::Lacking);
     assert_eq!(action(&plan, "base"), &AccessAction::Keep(AccessKept::NotCompared));
     assert_eq!(statements(&plan), [""; 0]);
-    assert_eq!(plan_access(&source(&ALL), &server(&[]), AccessOptions::Nothing), AccessPlan::default());
+    assert_eq!(plan_access(&source(&ALL), &server(&[]), AccessOptions::Nothing, &[]), AccessPlan::default());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_file_that_speaks_of_anything_else_makes_nothing() {
         ])
         .unreadable,
     );
-    let plan = plan_access(&source, &server(&[]), AccessOptions::All);
+    let plan = plan_access(&source, &server(&[]), AccessOptions::All, &[]);
     assert_eq!((plan.entities.len(), plan.steps.len()), (0, 0), "{plan:?}");
     let refusals = plan.refusals();
     assert_eq!(refusals.len(), files.len() + 2, "{refusals:?}");
@@ -150,26 +150,32 @@ fn a_file_that_speaks_of_anything_else_makes_nothing() {
         assert!(!refusal.contains("prod"), "{refusal}");
         assert!(file > files.len() || refusal.contains(&id(u8::try_from(file).expect("a digit"))), "{refusal}");
     }
-    assert_eq!(plan_access(&source, &server(&[]), AccessOptions::Names).refusals(), [""; 0]);
+    assert_eq!(plan_access(&source, &server(&[]), AccessOptions::Names, &[]).refusals(), [""; 0]);
 }
 
 #[test]
-fn what_refers_to_something_unknown_is_refused_and_all_that_refers_to_it() {
+fn what_needs_something_unknown_is_refused_and_a_grant_of_it_is_left_out() {
     let files = [
         (1, "ATTACH ROLE lost;\nATTACH GRANT #9 TO lost;"),
         (2, "ATTACH ROLE over;\nATTACH GRANT #1 TO over;"),
-        (3, "ATTACH USER u DEFAULT ROLE #2;"),
+        (3, "ATTACH USER u DEFAULT ROLE #9;"),
         (4, "ATTACH USER v;"),
-        (5, "ATTACH USER w;\nATTACH GRANT #4 TO w;"),
+        (5, "ATTACH USER w;\nATTACH GRANT #4, #2 TO w WITH ADMIN OPTION;"),
         (6, "ATTACH QUOTA q TO #7;"),
+        (0, "ATTACH USER x GRANTEES #3;"),
         (7, "ATTACH ROLE v;"),
         (8, "ATTACH USER v;"),
     ];
-    let plan = plan_access(&source(&files), &server(&[]), AccessOptions::Missing);
-    assert!(reason(&plan, "lost").contains(&id(9)), "{plan:?}");
-    assert_eq!(reason(&plan, "over"), "it refers to role lost, which is not made");
-    assert_eq!(reason(&plan, "u"), "it refers to role over, which is not made");
-    assert!(reason(&plan, "w").contains(&id(4)), "a user is no role");
+    let plan = plan_access(&source(&files), &server(&[]), AccessOptions::Missing, &[]);
+    let lacks = |name: &str| {
+        assert_eq!(action(&plan, name), &AccessAction::Make);
+        plan.entities.iter().find(|entity| entity.name == name).expect("planned").lacks.join(", ")
+    };
+    assert!(lacks("lost").contains(&id(9)), "{plan:?}");
+    assert!(lacks("w").contains(&id(4)), "a user is no role");
+    assert_eq!(lacks("over"), "");
+    assert!(reason(&plan, "u").contains(&id(9)), "without its role it might be allowed something else");
+    assert_eq!(reason(&plan, "x"), "it refers to user u, which is not made");
     assert!(reason(&plan, "q").contains(&id(7)), "a server would take the name for that of the user");
     let users = plan.entities.iter().filter(|entity| entity.name == "v" && entity.kind == ObjectKind::User);
     assert!(
@@ -177,9 +183,20 @@ fn what_refers_to_something_unknown_is_refused_and_all_that_refers_to_it() {
             .into_iter()
             .all(|user| matches!(&user.action, AccessAction::Refuse(reason) if reason.contains("two files")))
     );
-    assert_eq!(statements(&plan), ["CREATE ROLE IF NOT EXISTS v"]);
-    // The server has a role of this UUID, under a name of its own.
-    let plan = plan_access(&source(&files[..3]), &server(&[(9, "ATTACH ROLE `its own`;")]), AccessOptions::Missing);
+    assert_eq!(
+        statements(&plan),
+        [
+            "CREATE ROLE IF NOT EXISTS lost",
+            "CREATE ROLE IF NOT EXISTS over",
+            "CREATE ROLE IF NOT EXISTS v",
+            "CREATE USER IF NOT EXISTS w",
+            "GRANT `lost` TO over",
+            "GRANT `over` TO w WITH ADMIN OPTION",
+        ]
+    );
+    // The server has a role of this UUID, under another name.
+    let plan =
+        plan_access(&source(&files[..3]), &server(&[(9, "ATTACH ROLE `its own`;")]), AccessOptions::Missing, &[]);
     assert!(statements(&plan).contains(&"GRANT `its own` TO lost"), "{plan:?}");
     assert_eq!(plan.refusals(), [""; 0]);
 }
@@ -191,12 +208,42 @@ fn what_differs_is_replaced_only_if_that_is_asked_for() {
     // The same by names, with other UUIDs; `a` has another host.
     let live =
         [(4, "ATTACH USER a HOST ANY;"), (5, "ATTACH USER b;\n\nATTACH   GRANT #6 TO b;"), (6, "ATTACH ROLE r;")];
-    let missing = plan_access(&source(&stored), &server(&live), AccessOptions::Missing);
+    let missing = plan_access(&source(&stored), &server(&live), AccessOptions::Missing, &[]);
     assert_eq!(action(&missing, "a"), &AccessAction::Keep(AccessKept::Differs));
     assert_eq!(action(&missing, "b"), &AccessAction::Keep(AccessKept::Same));
     assert_eq!(statements(&missing), [""; 0]);
-    let all = plan_access(&source(&stored), &server(&live), AccessOptions::All);
+    let all = plan_access(&source(&stored), &server(&live), AccessOptions::All, &[]);
     assert_eq!(statements(&all), ["CREATE USER OR REPLACE a HOST LOCAL"]);
+}
+
+#[test]
+fn what_an_interrupted_restore_was_making_gets_the_rest_and_nothing_else_does() {
+    let stored = [
+        (1, "ATTACH USER a HOST LOCAL GRANTEES #3;\nATTACH GRANT SELECT ON db.* TO a;\nATTACH GRANT #2 TO a;"),
+        (2, "ATTACH ROLE r;"),
+        (3, "ATTACH USER c;"),
+    ];
+    let begun = [BegunAccess { kind: ObjectKind::User, name: "a".to_owned() }];
+    let of = |live: &str, begun: &[BegunAccess], options: AccessOptions| {
+        let live = [(5, live), (6, "ATTACH ROLE r;"), (7, "ATTACH USER c;")];
+        let plan = plan_access(&source(&stored), &server(&live), options, begun);
+        (action(&plan, "a").clone(), statements(&plan).join("; "))
+    };
+    let rest =
+        "CREATE USER IF NOT EXISTS a HOST LOCAL; ALTER USER a GRANTEES `c`; GRANT SELECT ON db.* TO a; GRANT `r` TO a";
+    for options in [AccessOptions::Missing, AccessOptions::All] {
+        for live in ["ATTACH USER a HOST LOCAL;", "ATTACH USER a HOST LOCAL;\nATTACH GRANT SELECT ON db.* TO a;"] {
+            assert_eq!(of(live, &begun, options), (AccessAction::Complete, rest.to_owned()));
+        }
+    }
+    // One that was replaced; one whose grants have been revoked; one that is complete.
+    let differs = (AccessAction::Keep(AccessKept::Differs), String::new());
+    for live in ["ATTACH USER a HOST ANY;", "ATTACH USER a HOST LOCAL;\nATTACH GRANT INSERT ON db.* TO a;"] {
+        assert_eq!(of(live, &begun, AccessOptions::Missing), differs);
+    }
+    assert_eq!(of("ATTACH USER a HOST LOCAL;", &[], AccessOptions::Missing), differs);
+    let whole = "ATTACH USER a HOST LOCAL GRANTEES #7;\nATTACH GRANT SELECT ON db.* TO a;\nATTACH GRANT #6 TO a;";
+    assert_eq!(of(whole, &begun, AccessOptions::All).0, AccessAction::Keep(AccessKept::Same));
 }
 
 #[test]
@@ -207,12 +254,12 @@ fn nothing_loses_a_role_because_the_role_is_replaced() {
         (2, "ATTACH USER a;\nATTACH GRANT #1 TO a;"),
         (3, "ATTACH USER later;\nATTACH GRANT #1 TO later;"),
     ];
-    let plan = plan_access(&source(&stored), &server(&live[..2]), AccessOptions::All);
+    let plan = plan_access(&source(&stored), &server(&live[..2]), AccessOptions::All, &[]);
     assert_eq!(
         statements(&plan),
         ["CREATE ROLE OR REPLACE r SETTINGS max_threads = 1", "CREATE USER OR REPLACE a", "GRANT `r` TO a"]
     );
-    let plan = plan_access(&source(&stored), &server(&live), AccessOptions::All);
+    let plan = plan_access(&source(&stored), &server(&live), AccessOptions::All, &[]);
     assert!(reason(&plan, "r").contains("user later of the server refers to it"), "{plan:?}");
     assert_eq!((action(&plan, "a"), plan.steps.len()), (&AccessAction::Keep(AccessKept::Same), 0));
 }
@@ -226,10 +273,10 @@ fn a_server_that_does_not_show_its_users_gets_none() {
         ]),
     };
     let files = [(1, "ATTACH USER a;"), (2, "ATTACH ROLE r;"), (3, "ATTACH QUOTA q;")];
-    let plan = plan_access(&source(&files), &unknown, AccessOptions::Names);
+    let plan = plan_access(&source(&files), &unknown, AccessOptions::Names, &[]);
     assert!(plan.entities.iter().all(|entity| matches!(entity.action, AccessAction::Unknown(_))), "{plan:?}");
     for options in [AccessOptions::Missing, AccessOptions::All] {
-        let plan = plan_access(&source(&files), &unknown, options);
+        let plan = plan_access(&source(&files), &unknown, options, &[]);
         assert_eq!((plan.steps.len(), plan.refusals().len()), (0, 3), "{plan:?}");
     }
 }
@@ -240,9 +287,9 @@ fn what_cannot_be_compared_is_not_replaced() {
     let target = TargetAccess {
         lists: BTreeMap::from([(ObjectKind::User, LiveList::Listed(BTreeMap::from([("a".to_owned(), live(id(1)))])))]),
     };
-    let plan = plan_access(&source(&[(1, "ATTACH USER a;")]), &target, AccessOptions::All);
+    let plan = plan_access(&source(&[(1, "ATTACH USER a;")]), &target, AccessOptions::All, &[]);
     assert!(reason(&plan, "a").contains("cannot be read here"), "{plan:?}");
-    let plan = plan_access(&source(&[(1, "ATTACH USER a;")]), &target, AccessOptions::Missing);
+    let plan = plan_access(&source(&[(1, "ATTACH USER a;")]), &target, AccessOptions::Missing, &[]);
     assert_eq!(action(&plan, "a"), &AccessAction::Keep(AccessKept::NotCompared));
 }
 

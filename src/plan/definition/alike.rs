@@ -1,17 +1,17 @@
-//! Definitions compared: statements are printed on one line or on many, with their secrets or without.
+//! Compares definitions: statements on one line or on many, with their secrets or without.
 
 use super::tokens::{Token, TokenKind, solid_tokens};
 
-/// What ClickHouse writes in the place of a secret.
+/// What ClickHouse prints instead of a secret.
 pub(super) const HIDDEN: &str = "[HIDDEN]";
 
-/// Whether two statements have the same tokens, where a hidden secret equals anything.
+/// Whether two statements have the same tokens. A hidden secret equals anything.
 pub(super) fn are_alike(one: &str, other: &str) -> bool {
     let (one, other) = (solid_tokens(one), solid_tokens(other));
     let (mut at, mut there) = (0, 0);
     while let (Some(token), Some(twin)) = (one.get(at), other.get(there)) {
         if is_hidden(token) || is_hidden(twin) {
-            // ClickHouse hides one literal, or all arguments from one on: `encrypt('mode', '[HIDDEN]')`.
+            // ClickHouse hides one literal, or all arguments from some position on: `encrypt('mode', '[HIDDEN]')`.
             let ends_call =
                 |tokens: &[Token<'_>], next: usize| tokens.get(next).is_some_and(|token| token.is_mark(")"));
             let is_open =
@@ -32,7 +32,7 @@ fn is_hidden(token: &Token<'_>) -> bool {
     token.kind == TokenKind::Text && token.value().is_some_and(|value| value == HIDDEN)
 }
 
-/// The place behind one value, or where the bracket around it closes.
+/// The place after one value, or where the enclosing bracket closes.
 fn skip(tokens: &[Token<'_>], from: usize, to_bracket: bool) -> usize {
     if !to_bracket {
         return from + 1;
@@ -47,7 +47,7 @@ fn skip(tokens: &[Token<'_>], from: usize, to_bracket: bool) -> usize {
     tokens.len()
 }
 
-/// One name, with quotes and without.
+/// Whether two tokens are the same name, with or without quotes.
 fn is_same_name(one: &Token<'_>, other: &Token<'_>) -> bool {
     one.name().is_some_and(|name| other.name() == Some(name))
 }
@@ -58,7 +58,7 @@ fn is_partly_hidden_twin(one: &Token<'_>, other: &Token<'_>) -> bool {
     one == other || fits(&one, &other) || fits(&other, &one)
 }
 
-/// Whether a text is what a pattern with hidden pieces stands for.
+/// Whether a pattern with hidden pieces matches a text.
 fn fits(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split(HIDDEN);
     let first = pieces.next().unwrap_or_default();

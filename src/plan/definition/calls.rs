@@ -1,13 +1,13 @@
-//! Functions, engines and sources with their arguments, wherever they stand in a statement.
+//! Functions, engines and sources with their arguments, anywhere in a statement.
 
 use std::ops::Range;
 
 use super::tokens::{Token, TokenKind};
 
-/// A name with arguments in brackets; all places are those of tokens.
+/// A name with arguments in brackets. All places are token indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
-    /// The name, in small letters.
+    /// The name, in lower case.
     pub(super) name: String,
     /// The place of the name.
     pub(super) at: usize,
@@ -16,7 +16,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// All between the brackets.
+    /// Everything between the brackets.
     pub(super) fn inside(&self) -> Range<usize> {
         let start = self.arguments.first().map_or(self.at, |argument| argument.start);
         start..self.arguments.last().map_or(start, |argument| argument.end)
@@ -28,17 +28,17 @@ impl Call {
     }
 }
 
-struct Open {
+struct OpenCall {
     name: Option<(String, usize)>,
     arguments: Vec<Range<usize>>,
     start: usize,
 }
 
-/// The calls among tokens that are no space, inner ones first.
+/// The calls among tokens without whitespace, inner ones first.
 pub(super) fn calls(tokens: &[Token<'_>]) -> Vec<Call> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenCall> = Vec::new();
     let mut calls = Vec::new();
-    let mut finish = |mut last: Open, end: usize| {
+    let mut finish = |mut last: OpenCall, end: usize| {
         if last.start < end || !last.arguments.is_empty() {
             last.arguments.push(last.start..end);
         }
@@ -51,7 +51,7 @@ pub(super) fn calls(tokens: &[Token<'_>]) -> Vec<Call> {
             1 => {
                 let before = at.checked_sub(1).and_then(|at| tokens.get(at)).filter(|_| token.is_mark("("));
                 let name = before.and_then(Token::name).map(|name| (name.to_lowercase(), at - 1));
-                open.push(Open { name, arguments: Vec::new(), start: at + 1 });
+                open.push(OpenCall { name, arguments: Vec::new(), start: at + 1 });
             }
             -1 => {
                 if let Some(last) = open.pop() {
@@ -73,8 +73,8 @@ pub(super) fn calls(tokens: &[Token<'_>]) -> Vec<Call> {
     calls
 }
 
-/// `KEY value KEY value (…)`, as the sources of dictionaries have them: the keys in capitals and the places of the
-/// values that are single tokens.
+/// Parses `KEY value KEY value (…)`, as in the sources of dictionaries. Returns the keys in upper case with the places
+/// of the values that are single tokens.
 pub(super) fn pairs(tokens: &[Token<'_>], inside: Range<usize>) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let mut depth = 0;

@@ -1,7 +1,7 @@
-//! The clauses behind the head of a definition.
+//! The clauses after the head of a definition.
 //!
-//! A word begins a clause only at bracket depth 0 and where an expression can end: ClickHouse prints columns named
-//! `TTL` or `SETTINGS` without quotes (`TTL TTL + toIntervalDay(1)`). Source of the order of clauses:
+//! A word begins a clause only at bracket depth 0 and where an expression can end, because ClickHouse prints columns
+//! named `TTL` or `SETTINGS` without quotes (`TTL TTL + toIntervalDay(1)`). Source of the order of clauses:
 //! `ASTCreateQuery::formatQueryImpl`.
 
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub(super) enum Clause {
     Ttl,
     /// `SETTINGS …` of the storage.
     Settings,
-    /// The tables of other names or engines that a TimeSeries table or a window view has.
+    /// The inner tables, with other names or engines, of a TimeSeries table or a window view.
     InnerTables,
     /// `SOURCE(…)`, `LAYOUT(…)` and so on of a dictionary.
     Dictionary,
@@ -36,29 +36,29 @@ pub(super) enum Clause {
     Security,
     /// `COMMENT '…'`.
     Comment,
-    /// `AS SELECT …`, `AS function(…)`: all that follows.
+    /// `AS SELECT …`, `AS function(…)`: the rest of the text.
     Select,
 }
 
-/// The clauses of a text, in their order.
+/// The clauses of a text, in order.
 pub(super) struct Clauses<'a> {
     text: &'a str,
-    found: Vec<Found>,
+    found: Vec<FoundClause>,
 }
 
-struct Found {
+struct FoundClause {
     clause: Clause,
-    /// All of it, with the space behind it.
+    /// The whole clause, with trailing whitespace.
     range: Range<usize>,
-    /// Where its keywords end.
+    /// The end of its keywords.
     body: usize,
 }
 
 impl<'a> Clauses<'a> {
     pub(super) fn new(text: &'a str, kind: DefinitionKind) -> Self {
         let tokens = solid_tokens(text);
-        let mut found: Vec<Found> = Vec::new();
-        let mut scan = Scan { tokens: &tokens, kind, is_time_series: false, is_behind_storage: false };
+        let mut found: Vec<FoundClause> = Vec::new();
+        let mut scan = ClauseScan { tokens: &tokens, kind, is_time_series: false, is_behind_storage: false };
         let (mut at, mut depth, mut can_begin) = (0, 0, true);
         while let Some(token) = tokens.get(at) {
             let begun = if depth == 0 && can_begin { scan.clause(at) } else { None };
@@ -67,7 +67,7 @@ impl<'a> Clauses<'a> {
                 if let Some(last) = found.last_mut() {
                     last.range.end = token.start;
                 }
-                found.push(Found { clause, range: token.start..text.len(), body: behind });
+                found.push(FoundClause { clause, range: token.start..text.len(), body: behind });
                 if clause == Clause::Select {
                     break;
                 }
@@ -88,7 +88,7 @@ impl<'a> Clauses<'a> {
         self.range(clause).is_some()
     }
 
-    /// The place of the first such clause, with the space behind it.
+    /// The place of the first such clause, with trailing whitespace.
     pub(super) fn range(&self, clause: Clause) -> Option<Range<usize>> {
         self.found.iter().find(|found| found.clause == clause).map(|found| found.range.clone())
     }
@@ -102,16 +102,16 @@ impl<'a> Clauses<'a> {
         })
     }
 
-    /// What stands behind the keywords of the first such clause.
+    /// The text after the keywords of the first such clause.
     pub(super) fn body(&self, clause: Clause) -> Option<&'a str> {
         let found = self.found.iter().find(|found| found.clause == clause)?;
         self.text.get(found.body..found.range.end).map(str::trim)
     }
 
-    /// The places of `SAMPLES INNER UUID '…'` and its like, with the UUIDs.
+    /// The places of `SAMPLES INNER UUID '…'` and the like, with the UUIDs.
     pub(super) fn inner_uuids(&self) -> Vec<(Range<usize>, String)> {
         let inner = self.found.iter().filter(|found| found.clause == Clause::InnerTables);
-        let uuid = |found: &Found| {
+        let uuid = |found: &FoundClause| {
             let tokens = solid_tokens(self.text.get(found.body..found.range.end)?);
             let is_uuid = matches!(tokens.as_slice(), [inner, uuid, _] if inner.is("INNER") && uuid.is("UUID"));
             tokens.last().filter(|_| is_uuid).and_then(Token::value).map(|uuid| (found.range.clone(), uuid))
@@ -119,21 +119,21 @@ impl<'a> Clauses<'a> {
         inner.filter_map(uuid).collect()
     }
 
-    /// Where the clauses of the storage end that stand before its settings; None without storage.
+    /// The end of the storage clauses that precede its settings; `None` without storage.
     pub(super) fn storage_end(&self) -> Option<usize> {
-        let is_storage = |found: &&Found| matches!(found.clause, Clause::Engine | Clause::Key | Clause::Ttl);
+        let is_storage = |found: &&FoundClause| matches!(found.clause, Clause::Engine | Clause::Key | Clause::Ttl);
         self.found.iter().rfind(is_storage).map(|found| found.range.end)
     }
 }
 
-struct Scan<'a> {
+struct ClauseScan<'a> {
     tokens: &'a [Token<'a>],
     kind: DefinitionKind,
     is_time_series: bool,
     is_behind_storage: bool,
 }
 
-/// Clauses that begin with these keywords, whatever is defined.
+/// Clauses that begin with these keywords in definitions of every kind.
 const STORAGE: [(&[&str], Clause); 8] = [
     (&["ENGINE"], Clause::Engine),
     (&["PARTITION", "BY"], Clause::Key),
@@ -167,8 +167,8 @@ const LAST: [(&[&str], Clause); 7] = [
     (&["AS"], Clause::Select),
 ];
 
-impl Scan<'_> {
-    /// The clause that begins at a token, and how many words say so.
+impl ClauseScan<'_> {
+    /// The clause that begins at a token, and the number of its keywords.
     fn clause(&mut self, at: usize) -> Option<(Clause, usize)> {
         let token = |ahead: usize| self.tokens.get(at + ahead);
         if at == 0 && token(0).is_some_and(|token| token.is_mark("(")) {
@@ -219,7 +219,7 @@ impl Scan<'_> {
     }
 }
 
-/// Words behind which an operand has to follow, where one stands before them.
+/// Words that must be followed by an operand if one precedes them.
 const INFIX: [&str; 20] = [
     "AND",
     "OR",
@@ -243,7 +243,7 @@ const INFIX: [&str; 20] = [
     "GLOBAL",
 ];
 
-/// Whether an expression can end with a token; `before` says so of the token before it.
+/// Whether an expression can end with a token; `before` is the answer for the token before it.
 pub(super) fn ends_operand(tokens: &[Token<'_>], at: usize, before: bool) -> bool {
     let Some(token) = tokens.get(at) else { return false };
     match token.kind {

@@ -1,9 +1,9 @@
-//! Messages without the secrets that they repeat.
+//! Removes repeated secrets from messages.
 
 use super::alike::HIDDEN;
 use super::literal::quote;
 
-/// Replaces every secret in a message, in plain or with escapes, by `[HIDDEN]`.
+/// Replaces every secret in a message, plain or escaped, by `[HIDDEN]`.
 #[must_use]
 pub fn cleanse(message: &str, secrets: &[String]) -> String {
     let mut forms: Vec<String> =
@@ -25,7 +25,7 @@ pub fn cleanse(message: &str, secrets: &[String]) -> String {
     clean
 }
 
-/// The ways in which a server or JSON writes a text.
+/// The forms in which a server or JSON writes a text.
 fn forms(secret: &str) -> Vec<String> {
     let escaped = inner(&quote(secret, '\''));
     let double = inner(&quote(secret, '"'));

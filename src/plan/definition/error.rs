@@ -1,9 +1,9 @@
-//! Why a text is no definition.
+//! Why a text is not a definition.
 
-/// A text is no definition, or not one that is safe to run. Never holds any of the text, which may have secrets.
+/// A text is not a definition, or not one that is safe to run. Never contains any of the text, which may have secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
-    /// Another word or name has to stand there.
+    /// A different word or name is required at this place.
     #[error("cannot read the definition: expected {0}")]
     Expected(&'static str),
     /// A second statement follows.
@@ -15,7 +15,7 @@ pub enum DefinitionError {
     /// Brackets do not match.
     #[error("cannot read the definition: expected every bracket to have its counterpart")]
     Brackets,
-    /// It holds a NUL.
+    /// It contains a NUL.
     #[error("cannot read the definition: expected text without NUL")]
     Nul,
 }

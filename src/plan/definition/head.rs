@@ -5,10 +5,10 @@
 use crate::model::TableUuid;
 
 use super::error::DefinitionError;
-use super::reader::Reader;
+use super::reader::TokenReader;
 use super::statements::single_statement;
 
-/// What a definition defines.
+/// The kind of object that a definition defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefinitionKind {
     /// `TABLE`.
@@ -25,10 +25,10 @@ pub enum DefinitionKind {
     Database,
 }
 
-/// The head of a definition taken apart, and all behind it.
-pub(super) struct Head {
+/// The parsed head of a definition, and the text after it.
+pub(super) struct DefinitionHead {
     pub(super) kind: DefinitionKind,
-    /// The words for that: `LIVE VIEW`.
+    /// The keywords of that kind: `LIVE VIEW`.
     pub(super) words: &'static str,
     pub(super) uuid: Option<TableUuid>,
     pub(super) inner_uuid: Option<TableUuid>,
@@ -50,7 +50,7 @@ const KINDS: [(&[&str], &str, DefinitionKind); 7] = [
     (&["TABLE"], "TABLE", DefinitionKind::Table),
 ];
 
-/// Words that may stand behind a head, other than the bracket of the columns.
+/// Words that may follow a head, besides the bracket of the columns.
 const TAIL_WORDS: [&str; 25] = [
     "ENGINE",
     "AS",
@@ -81,14 +81,14 @@ const TAIL_WORDS: [&str; 25] = [
 
 const UNITS: [&str; 9] = ["SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "MILLISECOND"];
 
-impl Head {
-    /// Takes the head of one statement apart.
+impl DefinitionHead {
+    /// Parses the head of one statement.
     ///
     /// # Errors
     /// If the text is not one statement that begins like a definition.
     pub(super) fn parse(text: &str) -> Result<Self, DefinitionError> {
         const VERB: &str = "ATTACH or CREATE";
-        let mut reader = Reader::new(single_statement(text, VERB)?);
+        let mut reader = TokenReader::new(single_statement(text, VERB)?);
         if !reader.takes(&["ATTACH"]) && !reader.takes(&["CREATE"]) {
             return Err(DefinitionError::Expected(VERB));
         }
@@ -129,7 +129,7 @@ impl Head {
     }
 }
 
-fn take_uuid(reader: &mut Reader<'_>, keywords: &[&str]) -> Result<Option<TableUuid>, DefinitionError> {
+fn take_uuid(reader: &mut TokenReader<'_>, keywords: &[&str]) -> Result<Option<TableUuid>, DefinitionError> {
     if !reader.takes(keywords) {
         return Ok(None);
     }
@@ -138,8 +138,8 @@ fn take_uuid(reader: &mut Reader<'_>, keywords: &[&str]) -> Result<Option<TableU
     TableUuid::from_server(&text).map_err(|_| wrong)
 }
 
-/// Reads what stands before the target of a view, and whether REFRESH is among it.
-fn take_schedule(reader: &mut Reader<'_>, kind: DefinitionKind) -> Result<bool, DefinitionError> {
+/// Reads what precedes the target of a view. Returns whether it contains REFRESH.
+fn take_schedule(reader: &mut TokenReader<'_>, kind: DefinitionKind) -> Result<bool, DefinitionError> {
     let mut is_refreshable = false;
     loop {
         if kind == DefinitionKind::MaterializedView && reader.takes(&["REFRESH"]) {
@@ -167,8 +167,8 @@ fn take_schedule(reader: &mut Reader<'_>, kind: DefinitionKind) -> Result<bool, 
     }
 }
 
-/// `EVERY|AFTER … [OFFSET …] [RANDOMIZE FOR …] [DEPENDS ON a.b, …] [SETTINGS …] [APPEND]`.
-fn take_refresh(reader: &mut Reader<'_>) -> Result<(), DefinitionError> {
+/// Reads `EVERY|AFTER … [OFFSET …] [RANDOMIZE FOR …] [DEPENDS ON a.b, …] [SETTINGS …] [APPEND]`.
+fn take_refresh(reader: &mut TokenReader<'_>) -> Result<(), DefinitionError> {
     if reader.takes(&["EVERY"]) || reader.takes(&["AFTER"]) {
         take_interval(reader)?;
     } else if !reader.sees(&["DEPENDS"]) {
@@ -202,8 +202,8 @@ fn take_refresh(reader: &mut Reader<'_>) -> Result<(), DefinitionError> {
     Ok(())
 }
 
-fn take_interval(reader: &mut Reader<'_>) -> Result<(), DefinitionError> {
-    let is_interval = |reader: &Reader<'_>| {
+fn take_interval(reader: &mut TokenReader<'_>) -> Result<(), DefinitionError> {
+    let is_interval = |reader: &TokenReader<'_>| {
         let is_number = reader.peek().is_some_and(|token| token.text.starts_with(|first: char| first.is_ascii_digit()));
         let unit = reader.ahead(1).map(|token| token.text.to_ascii_uppercase()).unwrap_or_default();
         is_number && UNITS.contains(&unit.strip_suffix('S').unwrap_or(&unit))

@@ -1,6 +1,6 @@
 //! Quoted names and string literals.
 
-/// Takes the quotes away, with their escapes. Source: `readAnyQuotedString` in ClickHouse's `src/IO/ReadHelpers.cpp`.
+/// Removes the quotes and resolves the escapes. Source: `readAnyQuotedString` in ClickHouse's `src/IO/ReadHelpers.cpp`.
 pub(super) fn unquote(text: &str) -> String {
     if text.starts_with('$') {
         return heredoc(text).to_owned();
@@ -24,13 +24,13 @@ pub(super) fn unquote(text: &str) -> String {
                 Some('f') => plain.push('\u{c}'),
                 Some('v') => plain.push('\u{b}'),
                 Some('x') => plain.extend(hexadecimal(&mut letters)),
-                // These two patterns of LIKE and regular expressions keep their backslash.
+                // These two wildcards of LIKE and regular expressions keep their backslash.
                 Some(kept @ ('%' | '_')) => plain.extend(['\\', kept]),
                 Some(other) => plain.push(other),
                 None => {}
             },
             letter if letter == quote => {
-                // Doubled, it stands for itself; else it is the end.
+                // A doubled quote stands for itself; a single one is the end.
                 if letters.next() == Some(quote) {
                     plain.push(quote);
                 }
@@ -41,7 +41,7 @@ pub(super) fn unquote(text: &str) -> String {
     plain
 }
 
-/// The quote that ends what this one begins.
+/// The closing quote for an opening one.
 pub(super) fn closing(quote: char) -> char {
     match quote {
         '‘' => '’',
@@ -62,7 +62,7 @@ fn hexadecimal(letters: &mut std::str::Chars<'_>) -> Option<char> {
     char::from_u32(high * 16 + low)
 }
 
-/// Puts a text in quotes as ClickHouse writes it.
+/// Quotes a text as ClickHouse writes it.
 pub(in crate::plan) fn quote(text: &str, quote: char) -> String {
     let mut quoted = String::from(quote);
     for letter in text.chars() {

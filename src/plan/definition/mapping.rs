@@ -1,43 +1,39 @@
-//! Which names and UUIDs stand for which.
+//! The mapping from old names and UUIDs to new ones.
 
 use std::collections::BTreeMap;
 
 use crate::model::{TableName, TableUuid};
 
-use super::names::Names;
-use super::replicated::{Replicated, with_engine};
+use super::names::NameMap;
 
-/// Which names and UUIDs stand for which.
+/// The mapping from old names and UUIDs to new ones.
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
-    /// Tables that have another name now.
+    /// Renamed tables.
     pub tables: BTreeMap<TableName, TableName>,
-    /// Databases that have another name now, as a whole: all their tables are among `tables` too.
+    /// Databases renamed as a whole: all their tables are in `tables` too.
     pub databases: BTreeMap<String, String>,
-    /// UUIDs that are others now.
+    /// Changed UUIDs.
     pub uuids: BTreeMap<TableUuid, TableUuid>,
-    /// What becomes of Replicated engines.
-    pub replicated: Replicated,
 }
 
 impl Mapping {
-    /// Replaces, in what stands behind the name in a definition, the names and UUIDs that are others now.
+    /// Replaces old names and UUIDs in the part of a definition after its name.
     ///
-    /// Names are found where one stands behind another with a dot between them, `database.table`, and where an engine,
-    /// a function or the source of a dictionary takes them. A column with the alias of a table before it looks the
-    /// same; only the names of renamed tables are replaced.
+    /// A name is recognized as the second one of `database.table`, and where an engine, a function or the source of a
+    /// dictionary takes names. A column with the alias of a table before it looks the same; only the names of renamed
+    /// tables are replaced.
     #[must_use]
     pub fn rewrite(&self, sql: &str) -> String {
-        let renamed = self.names().rewrite(sql).text;
-        with_engine(&renamed, self.replicated)
+        self.names().rewrite(sql).text
     }
 
-    /// The old names that still stand in a text once it is rewritten.
+    /// The old names that remain in a text after it is rewritten.
     pub(super) fn left(&self, sql: &str) -> Vec<String> {
         self.names().rewrite(sql).left
     }
 
-    fn names(&self) -> Names<'_> {
-        Names { tables: &self.tables, databases: &self.databases, uuids: &self.uuids }
+    fn names(&self) -> NameMap<'_> {
+        NameMap { tables: &self.tables, databases: &self.databases, uuids: &self.uuids }
     }
 }

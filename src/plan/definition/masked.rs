@@ -1,12 +1,12 @@
-//! Definitions shown without their secrets.
+//! Definitions without their secrets.
 
 use super::head::DefinitionKind;
 use super::mapping::Mapping;
-use super::parsed::{Definition, Verb};
-use super::secrets::{Context, Masked, has_hidden, mask};
+use super::parsed::{ParsedDefinition, Verb};
+use super::secrets::{Masked, SecretContext, has_hidden, mask};
 
-impl Definition {
-    /// Whether a secret is hidden in it: it does not make what it was read from.
+impl ParsedDefinition {
+    /// Whether a secret is hidden in it: then it cannot create the original object.
     #[must_use]
     pub fn has_hidden_secret(&self) -> bool {
         has_hidden(&self.behind_name())
@@ -18,7 +18,7 @@ impl Definition {
         self.mask().text
     }
 
-    /// The values that [`Definition::masked`] hides, for messages to be cleansed of.
+    /// The values that [`ParsedDefinition::masked`] hides, for removing them from messages.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         self.mask().secrets
@@ -26,7 +26,7 @@ impl Definition {
 
     fn mask(&self) -> Masked {
         let is_database = self.kind == DefinitionKind::Database;
-        let context = if is_database { Context::Database } else { Context::Other };
+        let context = if is_database { SecretContext::Database } else { SecretContext::Other };
         let uuids = (self.uuid.as_ref(), self.inner_uuid.as_ref());
         mask(&self.statement(Verb::Attach, "_", uuids, &Mapping::default()), context)
     }

@@ -1,4 +1,4 @@
-//! Definitions of tables, views, dictionaries, databases and other objects: read, compared and rewritten as text.
+//! Definitions of tables, views, dictionaries, databases and other objects: parsed, compared and rewritten as text.
 
 mod alike;
 mod calls;
@@ -6,6 +6,7 @@ mod clauses;
 mod cleanse;
 mod error;
 mod head;
+mod inner;
 mod literal;
 mod mapping;
 mod masked;
@@ -15,6 +16,7 @@ mod object;
 mod parsed;
 mod reach;
 mod reader;
+mod reads;
 mod references;
 mod renamed;
 mod replicated;
@@ -33,8 +35,8 @@ pub use head::DefinitionKind;
 pub(super) use literal::quote;
 pub use mapping::Mapping;
 pub use object::{ObjectKind, ObjectStatement};
-pub use parsed::{Definition, Verb};
+pub use parsed::{ParsedDefinition, Verb};
 pub use reach::Surroundings;
 pub use references::{AccessReference, Existing, ReferenceTo};
-pub use replicated::Replicated;
+pub use replicated::ReplicaArguments;
 pub use storage::StorageChoice;

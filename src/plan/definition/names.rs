@@ -1,4 +1,4 @@
-//! Names of tables and databases in a statement, replaced where they are others now.
+//! Replaces the names of renamed tables and databases in a statement.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use super::calls::{Call, calls, pairs};
 use super::literal::quote;
 use super::tokens::{Token, TokenKind, tokens};
 
-/// What stands for what.
+/// The new names by the old ones.
 #[derive(Clone, Copy)]
-pub(super) struct Names<'a> {
+pub(super) struct NameMap<'a> {
     pub(super) tables: &'a BTreeMap<TableName, TableName>,
     pub(super) databases: &'a BTreeMap<String, String>,
     pub(super) uuids: &'a BTreeMap<TableUuid, TableUuid>,
@@ -19,11 +19,11 @@ pub(super) struct Names<'a> {
 /// A statement with the new names.
 pub(super) struct Rewritten {
     pub(super) text: String,
-    /// Old names that still stand in it.
+    /// Old names that remain in it.
     pub(super) left: Vec<String>,
 }
 
-/// Functions and engines whose first arguments are a database and a table, and where they begin.
+/// Functions and engines that take a database and a table as adjacent arguments, and the position of the first.
 const TAKE_TWO: [(&str, usize); 12] = [
     ("buffer", 0),
     ("distributed", 1),
@@ -39,7 +39,7 @@ const TAKE_TWO: [(&str, usize); 12] = [
     ("timeseriesmetrics", 0),
 ];
 
-/// Functions and engines whose arguments name what other servers have.
+/// Functions and engines whose arguments name objects of other servers.
 const REMOTE: [&str; 12] = [
     "remote",
     "remotesecure",
@@ -55,12 +55,12 @@ const REMOTE: [&str; 12] = [
     "externaldistributed",
 ];
 
-impl Names<'_> {
-    /// Replaces what is certainly a name, and lists the old names that stand elsewhere.
+impl NameMap<'_> {
+    /// Replaces everything that is certainly a name, and lists the old names elsewhere.
     pub(super) fn rewrite(self, sql: &str) -> Rewritten {
         let all = tokens(sql);
         let solid: Vec<Token<'_>> = all.iter().filter(|token| token.kind != TokenKind::Space).copied().collect();
-        let mut work = Work {
+        let mut work = RenameWork {
             names: self,
             is_remote: vec![false; solid.len()],
             texts: vec![None; solid.len()],
@@ -87,7 +87,7 @@ impl Names<'_> {
         self.tables.get(&TableName::new(database, table)).cloned()
     }
 
-    /// The table's new name where two names are certainly those of a table: its database may be renamed as a whole.
+    /// The table's new name if two names certainly denote a table: its database may be renamed as a whole.
     fn certain_table(&self, database: &str, table: &str) -> Option<TableName> {
         self.table(database, table)
             .or_else(|| self.databases.get(database).map(|now| TableName::new(now.as_str(), table)))
@@ -101,16 +101,16 @@ impl Names<'_> {
     }
 }
 
-struct Work<'a, 'n> {
-    names: Names<'n>,
+struct RenameWork<'a, 'n> {
+    names: NameMap<'n>,
     tokens: Vec<Token<'a>>,
-    /// Whether a token is among the arguments of what another server answers.
+    /// Whether a token is among the arguments for another server.
     is_remote: Vec<bool>,
     texts: Vec<Option<String>>,
     left: Vec<(usize, String)>,
 }
 
-impl Work<'_, '_> {
+impl RenameWork<'_, '_> {
     fn run(&mut self) {
         let calls = calls(&self.tokens);
         for call in &calls {
@@ -150,12 +150,12 @@ impl Work<'_, '_> {
         self.token(at).and_then(Token::value)
     }
 
-    /// A name, in quotes of whatever kind or without.
+    /// A name, in any kind of quotes or without.
     fn any_name(&self, at: usize) -> Option<String> {
         self.value(at).or_else(|| self.name(at))
     }
 
-    /// Puts another name in the place of one, in the same kind of quotes.
+    /// Replaces a name by another one, in the same kind of quotes.
     fn set_name(&mut self, at: usize, name: &str) {
         let mark = if self.token(at).is_some_and(|token| token.kind == TokenKind::Text) { '\'' } else { '`' };
         self.set(at, quote(name, mark));
@@ -184,7 +184,7 @@ impl Work<'_, '_> {
         if call.name == "merge" && count >= 2 {
             self.merge(call);
         }
-        // hasColumnInTable with more arguments asks another server.
+        // With more arguments, hasColumnInTable asks another server.
         let is_long = call.name == "hascolumnintable" && count != 3;
         if let Some((_, start)) = TAKE_TWO.iter().find(|(name, _)| *name == call.name).filter(|_| !is_long)
             && let (Some(first), Some(second)) = (call.single(*start), call.single(start + 1))
@@ -227,7 +227,7 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Whether a source of a dictionary is this very server.
+    /// Whether a source of a dictionary is this server itself.
     fn is_local_source(&self, call: &Call) -> bool {
         let pairs = pairs(&self.tokens, call.inside());
         let host = pairs.iter().find(|(key, _)| key == "HOST").and_then(|(_, at)| self.any_name(*at));
@@ -235,7 +235,7 @@ impl Work<'_, '_> {
             && host.is_none_or(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1" | ""))
     }
 
-    /// `CLICKHOUSE(DB 'l' TABLE 't' WHERE '…' QUERY '…')`.
+    /// Rewrites `CLICKHOUSE(DB 'l' TABLE 't' WHERE '…' QUERY '…')`.
     fn source(&mut self, call: &Call) {
         let pairs = pairs(&self.tokens, call.inside());
         let place = |keys: &[&str]| pairs.iter().find(|(key, _)| keys.contains(&key.as_str())).map(|(_, at)| *at);
@@ -266,7 +266,7 @@ impl Work<'_, '_> {
         let is_name = (at == 0 || !self.is_mark(at - 1, ".")) && !self.is_set(at);
         let Some(database) = self.name(at).filter(|_| is_name) else { return };
         if !self.is_mark(at + 1, ".") {
-            // A name alone is one of a database only where nothing else can stand.
+            // A single name is that of a database only where nothing else is allowed.
             let before = |keyword| at > 0 && self.token(at - 1).is_some_and(|token| token.is(keyword));
             let is_argument = self.is_remote.get(at) == Some(&true)
                 && at > 0
@@ -295,7 +295,7 @@ impl Work<'_, '_> {
 
     fn literal(&mut self, at: usize) {
         let Some(text) = self.value(at).filter(|_| !self.is_set(at)) else { return };
-        // A path of the table's old UUID.
+        // A path with the table's old UUID.
         let mut changed = text.clone();
         for (old, new) in self.names.uuids {
             changed = changed.replace(old.as_str(), new.as_str());
@@ -321,7 +321,7 @@ impl Work<'_, '_> {
     }
 }
 
-impl Names<'_> {
+impl NameMap<'_> {
     /// The old names within a literal.
     fn within(&self, text: &str) -> Vec<String> {
         let is_dot = |rest: &str| rest.trim_start_matches(['`', '"']).starts_with('.');
@@ -342,7 +342,7 @@ impl Names<'_> {
     }
 }
 
-/// Whether a word stands as a whole in a text, with what may follow it.
+/// Whether a text contains a word as a whole; `may_follow` checks the text after it.
 fn has_word(text: &str, word: &str, may_follow: impl Fn(&str) -> bool) -> bool {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     !word.is_empty()

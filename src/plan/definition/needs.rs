@@ -2,13 +2,13 @@
 
 use super::calls::{calls, pairs};
 use super::object::ObjectKind;
-use super::parsed::Definition;
+use super::parsed::ParsedDefinition;
 use super::reach::is_foreign;
 use super::tokens::{Token, solid_tokens};
 
-impl Definition {
-    /// Whether it calls this function, or gives this named collection to an engine, a table function or a source. A
-    /// column can have the same name. An object of another kind is needed where its name stands.
+impl ParsedDefinition {
+    /// Whether it calls this function, or passes this named collection to an engine, a table function or a source. A
+    /// column can have the same name. An object of another kind is needed if its name occurs.
     #[must_use]
     pub fn needs(&self, kind: ObjectKind, name: &str) -> bool {
         let text = self.behind_name();
@@ -21,7 +21,7 @@ impl Definition {
             ObjectKind::Function => calls(&tokens).iter().any(|call| is_it(call.at)),
             ObjectKind::NamedCollection => calls(&tokens).iter().any(|call| {
                 let is_engine = call.at.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|t| t.is_mark("="));
-                // Behind a comma a table function looks like any other.
+                // After a comma a table function looks like any other function.
                 let is_table = is_foreign(&call.name) || keyword_before(call.at, &["FROM", "JOIN", "AS", "FUNCTION"]);
                 let is_source = || pairs(&tokens, call.inside()).iter().any(|(key, at)| key == "NAME" && is_it(*at));
                 (is_engine || is_table) && call.single(0).is_some_and(is_it) || is_source()
@@ -33,10 +33,10 @@ impl Definition {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{Definition, ObjectKind};
+    use crate::plan::{ObjectKind, ParsedDefinition};
 
     fn needs(text: &str, kind: ObjectKind) -> bool {
-        Definition::parse(text).expect("a definition").needs(kind, "x")
+        ParsedDefinition::parse(text).expect("a definition").needs(kind, "x")
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! Statements that make functions, named collections, workloads, resources, and who may do what.
+//! Statements that create functions, named collections, workloads, resources, and access entities.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::alike::are_alike;
 use super::error::DefinitionError;
-use super::reader::Reader;
-use super::secrets::{Context, Masked, has_hidden, mask};
+use super::reader::TokenReader;
+use super::secrets::{Masked, SecretContext, has_hidden, mask};
 use super::statements::{single_statement, statements};
+use super::tokens::solid_tokens;
 
-/// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The kind of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ObjectKind {
     /// A function in SQL.
     Function,
@@ -36,7 +40,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// Whether it says who may do what: a user, a role, a quota, a policy or a settings profile.
+    /// Whether it controls access: a user, a role, a quota, a policy or a settings profile.
     #[must_use]
     pub fn is_access(self) -> bool {
         matches!(
@@ -64,16 +68,16 @@ impl fmt::Display for ObjectKind {
     }
 }
 
-/// A statement that makes an object, and nothing else.
+/// A statement that creates one object, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectStatement {
-    /// What it makes.
+    /// The kind of the object.
     pub kind: ObjectKind,
-    /// The name of what it makes: of a row policy `name ON database.table`, of a grant who has it.
+    /// The name of the object; for a row policy `name ON database.table`, for a grant its grantee.
     pub name: String,
     /// The words between the verb and the name.
     pub(super) words: &'static str,
-    /// The name and all behind it.
+    /// The name and everything after it.
     pub(super) rest: String,
 }
 
@@ -98,15 +102,15 @@ const EXPECTED: &str = "CREATE or ATTACH of a function, a named collection, a wo
                         a quota, a policy, a settings profile or a grant";
 
 impl ObjectStatement {
-    /// Reads the statement of one object: `CREATE FUNCTION x AS …`, `ATTACH USER x …` ….
+    /// Parses the statement of one object: `CREATE FUNCTION x AS …`, `ATTACH USER x …` ….
     ///
     /// # Errors
-    /// If the text is anything else, also in part.
+    /// If the text, or part of it, is anything else.
     pub fn parse(text: &str) -> Result<Self, DefinitionError> {
         Self::from_statement(single_statement(text, EXPECTED)?)
     }
 
-    /// Reads the statements of a file: one of `access/` has a user and their grants.
+    /// Parses the statements of a file: a file of `access/` contains a user and their grants.
     ///
     /// # Errors
     /// If one of them is anything else, or there is none.
@@ -118,7 +122,7 @@ impl ObjectStatement {
         found.into_iter().map(Self::from_statement).collect()
     }
 
-    /// The statement that makes it on a server that does not have it.
+    /// The statement that creates it on a server that does not have it.
     #[must_use]
     pub fn create(&self) -> String {
         match self.kind {
@@ -127,7 +131,19 @@ impl ObjectStatement {
         }
     }
 
-    /// Whether it makes the same as another one. A hidden secret on either side equals whatever the other side has there.
+    /// As [`ObjectStatement::create`], for all hosts of a cluster, whose name is quoted. Unchanged for kinds without
+    /// such a clause.
+    #[must_use]
+    pub fn create_on_cluster(&self, quoted_cluster: &str) -> String {
+        let has_clause = matches!(self.kind, ObjectKind::Function | ObjectKind::NamedCollection);
+        let name = solid_tokens(&self.rest).into_iter().next().filter(|_| has_clause);
+        let Some((name, behind)) = name.and_then(|name| self.rest.split_at_checked(name.end())) else {
+            return self.create();
+        };
+        format!("CREATE {} {name} ON CLUSTER {quoted_cluster}{behind}", self.words)
+    }
+
+    /// Whether it creates the same object as another one. A hidden secret on either side equals any value on the other.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.name == other.name && are_alike(&self.rest, &other.rest)
@@ -145,7 +161,7 @@ impl ObjectStatement {
         self.mask().text
     }
 
-    /// The values that [`ObjectStatement::masked`] hides, for messages to be cleansed of.
+    /// The values that [`ObjectStatement::masked`] hides, for removing them from messages.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         self.mask().secrets
@@ -153,12 +169,12 @@ impl ObjectStatement {
 
     fn mask(&self) -> Masked {
         let is_collection = self.kind == ObjectKind::NamedCollection;
-        let context = if is_collection { Context::NamedCollection } else { Context::Other };
+        let context = if is_collection { SecretContext::NamedCollection } else { SecretContext::Other };
         mask(&self.create(), context)
     }
 
     fn from_statement(statement: &str) -> Result<Self, DefinitionError> {
-        let mut reader = Reader::new(statement);
+        let mut reader = TokenReader::new(statement);
         let is_attached = reader.takes(&["ATTACH"]);
         if !is_attached && !reader.takes(&["CREATE"]) {
             return Err(DefinitionError::Expected(EXPECTED));
@@ -184,13 +200,13 @@ impl ObjectStatement {
     }
 }
 
-/// Whether `CLUSTER` comes next, behind `ON`. A table of this name has a dot before it or behind it.
-fn sees_cluster(reader: &Reader<'_>) -> bool {
+/// Whether `CLUSTER` comes next, after `ON`. A table of this name has a dot before or after it.
+fn sees_cluster(reader: &TokenReader<'_>) -> bool {
     reader.sees(&["CLUSTER"]) && !reader.ahead(1).is_some_and(|behind| behind.is_mark("."))
 }
 
-/// Reads a grant up to its end. One that is to more than one user or role is none of a file of `access/`.
-fn take_grantee(reader: &mut Reader<'_>, words: &str) -> Result<String, DefinitionError> {
+/// Reads a grant up to its end. A file of `access/` contains no grant to more than one user or role.
+fn take_grantee(reader: &mut TokenReader<'_>, words: &str) -> Result<String, DefinitionError> {
     let before = if words == "REVOKE" { "FROM" } else { "TO" };
     let (mut depth, mut follows_dot) = (0, false);
     while let Some(token) = reader.next() {
@@ -213,9 +229,9 @@ fn take_grantee(reader: &mut Reader<'_>, words: &str) -> Result<String, Definiti
     Err(DefinitionError::Expected("who has the grant"))
 }
 
-/// `name` or `name@host`.
-fn take_user(reader: &mut Reader<'_>, expected: &'static str) -> Result<String, DefinitionError> {
-    let part = |reader: &mut Reader<'_>| reader.next().and_then(|token| token.name().or_else(|| token.value()));
+/// Reads `name` or `name@host`.
+fn take_user(reader: &mut TokenReader<'_>, expected: &'static str) -> Result<String, DefinitionError> {
+    let part = |reader: &mut TokenReader<'_>| reader.next().and_then(|token| token.name().or_else(|| token.value()));
     let name = part(reader).ok_or(DefinitionError::Expected(expected))?;
     if !reader.takes_mark("@") {
         return Ok(name);
@@ -223,8 +239,8 @@ fn take_user(reader: &mut Reader<'_>, expected: &'static str) -> Result<String, 
     Ok(format!("{name}@{}", part(reader).ok_or(DefinitionError::Expected("a host behind @"))?))
 }
 
-/// Reads the name of an object, and checks what has to follow it.
-fn take_name(reader: &mut Reader<'_>, kind: ObjectKind, words: &str) -> Result<String, DefinitionError> {
+/// Reads the name of an object, and checks what must follow it.
+fn take_name(reader: &mut TokenReader<'_>, kind: ObjectKind, words: &str) -> Result<String, DefinitionError> {
     if kind == ObjectKind::Grant {
         return take_grantee(reader, words);
     }
@@ -252,13 +268,13 @@ fn take_name(reader: &mut Reader<'_>, kind: ObjectKind, words: &str) -> Result<S
     }
 }
 
-/// `ON database.table`, where a star may stand for either.
-fn take_table(reader: &mut Reader<'_>) -> Result<String, DefinitionError> {
+/// Reads `ON database.table`, where a star may replace either.
+fn take_table(reader: &mut TokenReader<'_>) -> Result<String, DefinitionError> {
     let wrong = DefinitionError::Expected("ON and a table behind the name of a policy");
     if !reader.takes(&["ON"]) || reader.sees(&["CLUSTER"]) && !reader.ahead(1).is_some_and(|next| next.is_mark(".")) {
         return Err(wrong);
     }
-    let part = |reader: &mut Reader<'_>| {
+    let part = |reader: &mut TokenReader<'_>| {
         let token = reader.next().ok_or(wrong)?;
         if token.is_mark("*") { Ok("*".to_owned()) } else { token.name().ok_or(wrong) }
     };

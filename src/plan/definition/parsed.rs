@@ -1,4 +1,4 @@
-//! Definitions as snapshots hold them, made into statements for other names and UUIDs.
+//! Definitions from snapshots, turned into statements for other names and UUIDs.
 
 use std::ops::Range;
 
@@ -7,48 +7,49 @@ use crate::model::TableUuid;
 use super::alike::are_alike;
 use super::clauses::{Clause, Clauses};
 use super::error::DefinitionError;
-use super::head::{DefinitionKind, Head};
+use super::head::{DefinitionHead, DefinitionKind};
 use super::literal::quote;
 use super::mapping::Mapping;
 use super::tokens::solid_tokens;
 
-/// A definition: its head taken apart, the rest as it is.
+/// A definition, with a parsed head and the rest as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
-    /// What it defines.
+pub struct ParsedDefinition {
+    /// The kind of object that it defines.
     pub kind: DefinitionKind,
-    /// The UUID in it.
+    /// Its UUID.
     pub uuid: Option<TableUuid>,
     /// The UUID of the inner table of a materialized view.
     pub inner_uuid: Option<TableUuid>,
-    /// The words for the kind: `LIVE VIEW`.
+    /// The keywords of the kind: `LIVE VIEW`.
     words: &'static str,
-    /// `REFRESH …` and whatever else stands before the target of a view.
+    /// `REFRESH …` and everything else before the target of a view.
     pub(super) schedule: String,
     is_refreshable: bool,
     /// `TO database.table`.
     pub(super) target_text: String,
     target: Option<(Option<String>, String)>,
-    /// All behind the head.
+    /// Everything after the head.
     pub(super) tail: String,
 }
 
-/// Which words begin a statement.
+/// The verb of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// What is there on disk is taken as it is, and little is checked.
+    /// The files on disk are taken as they are, and little is checked.
     Attach,
-    /// It is made, and checked.
+    /// The object is created, and checked.
     Create,
 }
 
-impl Definition {
-    /// Takes the head of a definition apart: `ATTACH TABLE _ UUID '…'`, `CREATE VIEW a.b`, `ATTACH DATABASE x` ….
+impl ParsedDefinition {
+    /// Parses the head of a definition: `ATTACH TABLE _ UUID '…'`, `CREATE VIEW a.b`, `ATTACH DATABASE x` ….
     ///
     /// # Errors
-    /// If it does not begin like one, or is not exactly one statement with closed quotes, comments and brackets.
+    /// If it does not begin like a definition, or is not exactly one statement with closed quotes, comments and
+    /// brackets.
     pub fn parse(text: &str) -> Result<Self, DefinitionError> {
-        let head = Head::parse(text)?;
+        let head = DefinitionHead::parse(text)?;
         let (target_text, target) = head.target.map(|(text, names)| (text, Some(names))).unwrap_or_default();
         Ok(Self {
             kind: head.kind,
@@ -63,12 +64,33 @@ impl Definition {
         })
     }
 
-    /// The statement that makes it under another name, already quoted, and with these UUIDs.
+    /// The statement that creates the object under another name, already quoted, and with these UUIDs.
     #[must_use]
     pub fn statement(
         &self,
         verb: Verb,
         quoted_name: &str,
+        uuids: (Option<&TableUuid>, Option<&TableUuid>),
+        mapping: &Mapping,
+    ) -> String {
+        self.assemble((verb, quoted_name, ""), uuids, mapping)
+    }
+
+    /// As [`ParsedDefinition::statement`], for all hosts of a cluster, whose name is quoted.
+    #[must_use]
+    pub fn statement_on_cluster(
+        &self,
+        verb: Verb,
+        (quoted_name, quoted_cluster): (&str, &str),
+        uuids: (Option<&TableUuid>, Option<&TableUuid>),
+        mapping: &Mapping,
+    ) -> String {
+        self.assemble((verb, quoted_name, &format!("ON CLUSTER {quoted_cluster}")), uuids, mapping)
+    }
+
+    fn assemble(
+        &self,
+        (verb, quoted_name, hosts): (Verb, &str, &str),
         (uuid, inner_uuid): (Option<&TableUuid>, Option<&TableUuid>),
         mapping: &Mapping,
     ) -> String {
@@ -85,12 +107,12 @@ impl Definition {
             Verb::Attach => mapping.rewrite(&self.tail),
             Verb::Create => mapping.rewrite(&self.creatable_tail(mapping)),
         };
-        let words = [verb_word, self.words, quoted_name, &uuid, &schedule, &target, &inner, &tail];
+        let words = [verb_word, self.words, quoted_name, &uuid, hosts, &schedule, &target, &inner, &tail];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether it defines the same as another one, whatever their names and UUIDs are. A hidden secret on either side
-    /// equals whatever the other side has there.
+    /// Whether it defines the same object as another one, ignoring names and UUIDs. A hidden secret on either side
+    /// equals any value on the other.
     #[must_use]
     pub fn is_like(&self, other: &Self, mapping: &Mapping) -> bool {
         self.kind == other.kind
@@ -98,8 +120,9 @@ impl Definition {
             && are_alike(&mapping.rewrite(&self.comparable().behind_name()), &other.comparable().behind_name())
     }
 
-    /// The same definition in the form that servers of all versions print: without the UUIDs of the inner tables of a
-    /// TimeSeries table, which only files have, and with the names that an engine takes (`Merge(db, 'regexp')`) as texts.
+    /// The same definition in a form that servers of all versions can print: without the UUIDs of the inner tables of a
+    /// TimeSeries table, which only files have, and with names among an engine's arguments (`Merge(db, 'regexp')`) as
+    /// string literals.
     fn comparable(&self) -> Self {
         let clauses = self.clauses();
         let mut changes: Vec<(Range<usize>, String)> =
@@ -121,7 +144,7 @@ impl Definition {
         self.target.is_some()
     }
 
-    /// The database, where one is named, and the table that a view writes to.
+    /// The table that a view writes to, with its database if one is given.
     #[must_use]
     pub fn target(&self) -> Option<(Option<String>, String)> {
         self.target.clone()
@@ -133,20 +156,20 @@ impl Definition {
         self.is_refreshable
     }
 
-    /// Whether CREATE would run a query to fill what it makes: `CREATE TABLE … AS SELECT`, `CLONE AS`, `POPULATE`. No server
-    /// keeps a definition with one of these (`cleanupObjectDefinitionFromTemporaryFlags` in ClickHouse's
+    /// Whether CREATE would run a query to fill the object: `CREATE TABLE … AS SELECT`, `CLONE AS`, `POPULATE`. No
+    /// server keeps a definition with one of these (`cleanupObjectDefinitionFromTemporaryFlags` in ClickHouse's
     /// `src/Databases/DatabasesCommon.cpp`).
     #[must_use]
     pub fn runs_query(&self) -> bool {
         let clauses = self.clauses();
         let select = clauses.body(Clause::Select).map(solid_tokens).unwrap_or_default();
-        // What is left is a table function, which is the table.
+        // Otherwise it is a table function, which is the table.
         let calls = matches!(select.as_slice(), [name, bracket, ..] if name.name().is_some() && bracket.is_mark("("));
         let fills = self.kind == DefinitionKind::Table && clauses.has(Clause::Select) && !calls;
         fills || clauses.has(Clause::Populate)
     }
 
-    /// The name of the engine, where one is named: of a table, of a database, or of a view's inner table.
+    /// The name of the engine, if one is given: of a table, of a database, or of a view's inner table.
     #[must_use]
     pub fn engine(&self) -> Option<String> {
         let clauses = self.clauses();
@@ -154,14 +177,14 @@ impl Definition {
         solid_tokens(engine).into_iter().find(|token| !token.is_mark("=")).and_then(|token| token.name())
     }
 
-    /// Whether this word, a name say, stands anywhere in it.
+    /// Whether this word, for example a name, occurs anywhere in it.
     #[must_use]
     pub fn mentions(&self, word: &str) -> bool {
         solid_tokens(&self.behind_name()).iter().any(|token| token.name().is_some_and(|name| name == word))
     }
 
-    /// The same definition, which a refreshable view follows from its next scheduled time on: it is not refreshed as
-    /// soon as it is there.
+    /// The same definition for a refreshable view that starts empty: it is refreshed at its next scheduled time, and
+    /// not right after its creation.
     #[must_use]
     pub fn starting_empty(&self) -> Self {
         let clauses = self.clauses();
@@ -172,6 +195,23 @@ impl Definition {
         self.with_tail(format!("{before}EMPTY {behind}"))
     }
 
+    /// A plain view with the query of this one, which writes nowhere: it shows whether a server accepts the query.
+    #[must_use]
+    pub fn as_plain_view(&self) -> Option<Self> {
+        let select = self.clauses().range(Clause::Select)?;
+        Some(Self {
+            kind: DefinitionKind::View,
+            uuid: None,
+            inner_uuid: None,
+            words: "VIEW",
+            schedule: String::new(),
+            is_refreshable: false,
+            target_text: String::new(),
+            target: None,
+            tail: self.tail.get(select)?.to_owned(),
+        })
+    }
+
     /// The UUIDs of the inner tables of a TimeSeries table.
     #[must_use]
     pub fn inner_uuids(&self) -> Vec<TableUuid> {
@@ -179,8 +219,8 @@ impl Definition {
         texts.filter_map(|(_, text)| TableUuid::from_server(&text).ok().flatten()).collect()
     }
 
-    /// What stands behind the head in a statement that CREATE takes: a table of the engine Alias may not name its
-    /// columns, and inner tables of a TimeSeries table get UUIDs that are free.
+    /// The text after the head, in a form that CREATE accepts: a table of the engine Alias may not list its columns,
+    /// and inner tables of a TimeSeries table get unused UUIDs.
     fn creatable_tail(&self, mapping: &Mapping) -> String {
         let clauses = self.clauses();
         let mut gone: Vec<Range<usize>> = Vec::new();
@@ -200,7 +240,7 @@ impl Definition {
         Clauses::new(&self.tail, self.kind)
     }
 
-    /// The text that this definition was read from, with what stands behind the head as in `changed`.
+    /// The text that this definition was read from, with the part after the head replaced by that of `changed`.
     #[must_use]
     pub fn replaced_in(&self, text: &str, changed: &Self) -> Option<String> {
         let (before, behind) = text.rsplit_once(self.tail.as_str())?;
@@ -211,14 +251,14 @@ impl Definition {
         Self { tail, ..self.clone() }
     }
 
-    /// All that names and UUIDs do not change.
+    /// Everything that is independent of names and UUIDs.
     pub(super) fn behind_name(&self) -> String {
         let texts = [&self.schedule, &self.target_text, &self.tail];
         texts.into_iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(" ")
     }
 }
 
-/// The names that are arguments of an engine by themselves, as texts. `start` is where the clause begins.
+/// The names that are whole arguments of an engine, as string literals. `start` is where the clause begins.
 fn names_as_texts(clause: &str, start: usize) -> Vec<(Range<usize>, String)> {
     let tokens = solid_tokens(clause);
     let mut depth = 0;

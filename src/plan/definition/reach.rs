@@ -1,23 +1,24 @@
 //! Whether a definition stays within one database.
 //!
-//! A drill never makes one that does not: a view would get the inserts of a live table, a queue would take messages,
-//! a table of another server would be asked. So what is not known to stay within counts as reaching outside.
+//! A drill never creates a definition that does not: a view would receive the inserts of a live table, a queue would
+//! take messages, a table on another server would be queried. So a definition that is not known to stay within counts
+//! as reaching outside.
 
 use std::collections::BTreeSet;
 
 use super::head::DefinitionKind;
 use super::mapping::Mapping;
-use super::parsed::Definition;
+use super::parsed::ParsedDefinition;
 use super::tokens::{Token, solid_tokens};
 
-/// Engines of tables that hold their data themselves, or make it up, or pass it on within a database.
+/// Engines of tables that hold their data themselves, generate it, or pass it on within a database.
 const OWN_ENGINES: [&str; 10] =
     ["Memory", "Null", "Log", "TinyLog", "StripeLog", "Set", "Join", "Buffer", "GenerateRandom", ROCKS];
 
-/// Its directory is its own unless its arguments name one.
+/// Its directory is its own unless its arguments give one.
 const ROCKS: &str = "EmbeddedRocksDB";
 
-/// Table functions that read nothing but their arguments.
+/// Table functions that read only their arguments.
 const OWN_TABLE_FUNCTIONS: [&str; 14] = [
     "format",
     "generaterandom",
@@ -35,7 +36,7 @@ const OWN_TABLE_FUNCTIONS: [&str; 14] = [
     "zeros_mt",
 ];
 
-/// Beginnings of the names of functions that ask other servers or read files, for ordinary functions and for table
+/// Prefixes of the names of functions that query other servers or read files, for ordinary functions and for table
 /// functions: `s3`, `s3Cluster`, `icebergS3` …
 const FOREIGN_FUNCTIONS: [&str; 31] = [
     "ai",
@@ -71,11 +72,11 @@ const FOREIGN_FUNCTIONS: [&str; 31] = [
     "ytsaurus",
 ];
 
-/// Functions of the same beginning that stay within the server.
+/// Functions with such a prefix that stay within the server.
 const HARMLESS_FUNCTIONS: [&str; 5] =
     ["urlhash", "urlhierarchy", "urlpathhierarchy", "filesystemavailable", "filesystemcapacity"];
 
-/// Whether a name of a table in this database stands in a text.
+/// Whether a text contains the name of a table in this database.
 fn names_table_of(text: &str, database: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
     ["", "`", "\""].iter().any(|quote| {
@@ -85,18 +86,18 @@ fn names_table_of(text: &str, database: &str) -> bool {
     })
 }
 
-/// Where a definition is made, and what else there is.
+/// The database in which a definition is created, and all others.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The database that it is made in.
+    /// The database in which it is created.
     pub own: &'a str,
     /// All other databases, of the server and of the snapshot.
     pub others: &'a BTreeSet<String>,
 }
 
-impl Definition {
-    /// Why it reaches outside the database that it is made in, once it is rewritten by `mapping`; `statement` is the
-    /// statement that makes it. What is not known to stay within counts as reaching outside.
+impl ParsedDefinition {
+    /// Why it reaches outside its database once it is rewritten by `mapping`, if it does; `statement` is the creating
+    /// statement. A definition that is not known to stay within counts as reaching outside.
     #[must_use]
     pub fn reach(&self, statement: &str, mapping: &Mapping, surroundings: &Surroundings<'_>) -> Option<String> {
         of_kind(self)
@@ -105,7 +106,7 @@ impl Definition {
     }
 }
 
-fn of_kind(definition: &Definition) -> Option<String> {
+fn of_kind(definition: &ParsedDefinition) -> Option<String> {
     let engine = definition.engine();
     let is_own = |engine: &str| engine.ends_with("MergeTree") || OWN_ENGINES.contains(&engine);
     match definition.kind {
@@ -121,7 +122,7 @@ fn of_kind(definition: &Definition) -> Option<String> {
     }
 }
 
-/// Whether the arguments of the engine name a directory: `EmbeddedRocksDB(ttl, directory, read_only)`.
+/// Whether the arguments of the engine contain a directory: `EmbeddedRocksDB(ttl, directory, read_only)`.
 fn names_directory(words: &[Token<'_>]) -> bool {
     let engine = words.iter().position(|word| word.is(ROCKS));
     let behind = engine.and_then(|at| words.get(at + 1..)).unwrap_or_default();
@@ -175,7 +176,7 @@ fn of_word(kind: DefinitionKind, words: &[Token<'_>], at: usize, surroundings: &
     (is_table && !next_is(".") && !is_defined()).then(|| format!("it names {name}, of no database"))
 }
 
-/// A string literal, with the token before it.
+/// Why a string literal reaches outside; `before` is the preceding token.
 fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &Surroundings<'_>) -> Option<String> {
     if before.is_some_and(|word| word.is_any(&["COMMENT", "USER", "PASSWORD"])) {
         return None;
@@ -189,7 +190,7 @@ fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &
     found.map(|database| format!("it names the database {database}"))
 }
 
-/// Whether a function, by its name in small letters, reads or writes outside the server.
+/// Whether a function, by its name in lower case, reads or writes outside the server.
 pub(super) fn is_foreign(function: &str) -> bool {
     FOREIGN_FUNCTIONS.iter().any(|foreign| function.starts_with(foreign)) && !HARMLESS_FUNCTIONS.contains(&function)
 }
@@ -227,11 +228,11 @@ mod tests {
 
     use super::Surroundings;
     use crate::model::TableName;
-    use crate::plan::{Definition, Mapping, Verb};
+    use crate::plan::{Mapping, ParsedDefinition, Verb};
 
-    /// Why the definition stays out of the drill, where `lab.src` and `lab.dict` are in it.
+    /// Why the definition is left out of the drill, which contains `lab.src` and `lab.dict`.
     fn reason(text: &str) -> Option<String> {
-        let definition = Definition::parse(text).expect("a definition");
+        let definition = ParsedDefinition::parse(text).expect("a definition");
         let to = |table: &str| TableName::new("chsnap_drill_x", table);
         let mapping = Mapping {
             tables: [(TableName::new("lab", "src"), to("t0")), (TableName::new("lab", "dict"), to("t1"))].into(),

@@ -3,14 +3,14 @@
 use super::error::DefinitionError;
 use super::tokens::{Token, solid_tokens};
 
-/// The tokens of a statement that are no space, and how far it was read.
-pub(super) struct Reader<'a> {
+/// The tokens of a statement without whitespace, and the reading position.
+pub(super) struct TokenReader<'a> {
     text: &'a str,
     tokens: Vec<Token<'a>>,
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TokenReader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, tokens: solid_tokens(text), at: 0 }
     }
@@ -54,7 +54,7 @@ impl<'a> Reader<'a> {
     /// Reads a name.
     ///
     /// # Errors
-    /// If none comes next.
+    /// If no name comes next.
     pub(super) fn name(&mut self) -> Result<String, DefinitionError> {
         self.next().and_then(|token| token.name()).ok_or(DefinitionError::Expected("a name"))
     }
@@ -62,16 +62,16 @@ impl<'a> Reader<'a> {
     /// Reads `name` or `name.name`.
     ///
     /// # Errors
-    /// If none comes next.
+    /// If no name comes next.
     pub(super) fn qualified_name(&mut self) -> Result<(Option<String>, String), DefinitionError> {
         let first = self.name()?;
         if self.takes_mark(".") { Ok((Some(first), self.name()?)) } else { Ok((None, first)) }
     }
 
-    /// Reads the value of a setting: a literal, a number, a word, or one of them with brackets behind.
+    /// Reads the value of a setting: a literal, a number, a word, or one of them followed by brackets.
     ///
     /// # Errors
-    /// If none comes next.
+    /// If no value comes next.
     pub(super) fn value(&mut self) -> Result<(), DefinitionError> {
         let _ = self.takes_mark("-") || self.takes_mark("+");
         let mut depth = 0;
@@ -85,17 +85,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where the next token begins, in bytes; behind the last one the text ends.
+    /// The byte offset of the next token, or of the end of the text.
     pub(super) fn offset(&self) -> usize {
         self.peek().map_or(self.text.len(), |token| token.start)
     }
 
-    /// What was read since an offset, without the space around it.
+    /// The text read since an offset, without surrounding whitespace.
     pub(super) fn since(&self, offset: usize) -> &'a str {
         self.text.get(offset..self.offset()).unwrap_or_default().trim()
     }
 
-    /// All that was not read yet.
+    /// The text that has not been read yet.
     pub(super) fn rest(&self) -> &'a str {
         self.text.get(self.offset()..).unwrap_or_default().trim()
     }

@@ -1,15 +1,15 @@
-//! What a statement of `access/` refers to.
+//! The entities that a statement of `access/` refers to.
 //!
-//! A server writes `ID('…')` there for every other user, role and settings profile. Statements that are run name them.
-//! Source: `ASTRolesOrUsersSet` and `ASTSettingsProfileElement` in ClickHouse's `src/Parsers/Access/`.
+//! A server writes `ID('…')` there for every other user, role and settings profile. Executable statements use names
+//! instead. Source: `ASTRolesOrUsersSet` and `ASTSettingsProfileElement` in ClickHouse's `src/Parsers/Access/`.
 
 use super::literal::quote;
 use super::object::{ObjectKind, ObjectStatement};
-use super::reader::Reader;
+use super::reader::TokenReader;
 use super::secrets::one_line;
 use super::tokens::{Token, TokenKind, solid_tokens};
 
-/// What a reference can be to, by the words before it.
+/// The possible kinds of a reference's target, judged by the words before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReferenceTo {
     /// A settings profile.
@@ -23,20 +23,20 @@ pub enum ReferenceTo {
 /// `ID('…')` in a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AccessReference {
-    /// The UUID, in small letters.
+    /// The UUID, in lower case.
     pub id: String,
-    /// What it can be of.
+    /// The possible kinds of its target.
     pub to: ReferenceTo,
 }
 
-/// How a statement treats what is there under its name.
+/// How a statement treats an existing entity of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// The server refuses.
     Refused,
     /// It stays.
     Stays,
-    /// It is replaced, and gets another UUID.
+    /// It is replaced, and the new one has another UUID.
     Replaced,
 }
 
@@ -47,7 +47,7 @@ impl ObjectStatement {
         places(&solid_tokens(&self.rest)).into_iter().map(|(_, reference)| reference).collect()
     }
 
-    /// The same statement with names for references. What `name` does not know stays as it is.
+    /// The same statement with names instead of UUIDs. References unknown to `name` stay.
     #[must_use]
     pub fn with_names(&self, name: &dyn Fn(&AccessReference) -> Option<String>) -> Self {
         let tokens = solid_tokens(&self.rest);
@@ -65,7 +65,29 @@ impl ObjectStatement {
         Self { rest, ..self.clone() }
     }
 
-    /// The statement that makes the object, on one line and with its secrets.
+    /// The same grant without the references that `is_left_out` selects; `None` if no reference is left. A statement
+    /// without references is unchanged.
+    #[must_use]
+    pub fn without_references(&self, is_left_out: &dyn Fn(&AccessReference) -> bool) -> Option<Self> {
+        let tokens = solid_tokens(&self.rest);
+        let all = places(&tokens);
+        let span = |at: usize| Some((tokens.get(at)?.start, tokens.get(at + 3)?.end()));
+        let kept: Vec<&str> = (all.iter().filter(|(_, reference)| !is_left_out(reference)))
+            .filter_map(|(at, _)| span(*at).and_then(|(start, end)| self.rest.get(start..end)))
+            .collect();
+        let ends = all.first().and_then(|(at, _)| span(*at)).zip(all.last().and_then(|(at, _)| span(*at)));
+        match ends {
+            None => Some(self.clone()),
+            _ if kept.len() == all.len() => Some(self.clone()),
+            _ if kept.is_empty() => None,
+            Some(((start, _), (_, end))) => {
+                let (head, tail) = (self.rest.get(..start)?, self.rest.get(end..)?);
+                Some(Self { rest: format!("{head}{}{tail}", kept.join(", ")), ..self.clone() })
+            }
+        }
+    }
+
+    /// The statement that creates the object, on one line and with its secrets.
     #[must_use]
     pub fn create_with(&self, existing: Existing) -> String {
         let words = match existing {
@@ -79,9 +101,9 @@ impl ObjectStatement {
         }
     }
 
-    /// Takes the last clause off that names users and roles: whom a settings profile is for, and whom a user may pass
-    /// grants on to. These may refer back to it, so that the clause can follow only when all of them are made. The
-    /// second statement of the answer is `ALTER …` with names, where there is such a clause with a reference in it.
+    /// Splits off the last clause that names users and roles: to whom a settings profile applies, or to whom a user may
+    /// pass grants on. These may refer back to it, so the clause can be executed only after all of them exist. The
+    /// second statement returned is `ALTER …` with names, if there is such a clause with a reference in it.
     #[must_use]
     pub fn split(&self, name: &dyn Fn(&AccessReference) -> Option<String>) -> (Self, Option<String>) {
         let clause = match self.kind {
@@ -106,9 +128,9 @@ impl ObjectStatement {
         (Self { rest: head.trim_end().to_owned(), ..self.clone() }, Some(alter))
     }
 
-    /// The name as the statement has it.
+    /// The name as it is written in the statement.
     fn quoted_name(&self) -> &str {
-        let mut reader = Reader::new(&self.rest);
+        let mut reader = TokenReader::new(&self.rest);
         reader.next();
         if self.kind == ObjectKind::User && reader.takes_mark("@") {
             reader.next();
@@ -127,7 +149,7 @@ fn is_set(tokens: &[Token<'_>]) -> bool {
     })
 }
 
-/// The references among tokens, each with the place of its `ID`.
+/// The references among tokens, each with the position of its `ID`.
 fn places(tokens: &[Token<'_>]) -> Vec<(usize, AccessReference)> {
     let mut found = Vec::new();
     let mut depth = 0;

@@ -1,8 +1,8 @@
-//! Which arguments, settings and pieces of texts are secrets.
+//! Rules for the arguments, settings and substrings that are secrets.
 
 use super::alike::HIDDEN;
 
-/// Words of which one in a name, between its underscores, makes the value a secret.
+/// Words that make the value a secret if the name contains one between its underscores.
 const SECRET_WORDS: [&str; 17] = [
     "password",
     "passwd",
@@ -23,7 +23,7 @@ const SECRET_WORDS: [&str; 17] = [
     "nkey",
 ];
 
-/// Pieces of a name that make the value a secret.
+/// Substrings of a name that make the value a secret.
 const SECRET_PIECES: [&str; 14] = [
     "password",
     "secret",
@@ -41,7 +41,7 @@ const SECRET_PIECES: [&str; 14] = [
     "role_session_name",
 ];
 
-/// Names in full.
+/// Complete names that make the value a secret.
 const SECRET_NAMES: [&str; 3] = ["nats_server_list", "authorization", "sharedaccesssignature"];
 
 /// Whether the value of a setting, a named argument or a key of a dictionary's source is a secret.
@@ -52,7 +52,7 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         || name.split(['_', '.']).any(|word| SECRET_WORDS.contains(&word))
 }
 
-/// Calls that are maps of secrets, and the keys whose values are none.
+/// Calls that are maps of secrets, and the keys whose values are not secret.
 pub(super) fn nested_values(call: &str) -> Option<&'static [&'static str]> {
     match call {
         "headers" => Some(&[]),
@@ -77,9 +77,9 @@ pub(super) fn nested_values(call: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// The arguments without a name that are secrets, by the name of a function or engine in small letters.
+/// The positions of the unnamed arguments that are secrets, for a function or engine whose name is given in lower case.
 ///
-/// `texts` has an entry for each argument without a name, with its text if it is a single word or literal.
+/// `texts` has an entry for each unnamed argument, with its text if it is a single word or literal.
 pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, is_database: bool) -> Vec<usize> {
     let count = texts.len();
     let text = |number: usize| texts.get(number).and_then(Option::as_deref);
@@ -119,12 +119,12 @@ pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, i
     }
 }
 
-/// Whether a function with secrets is one of rows: a name among its arguments is that of a column.
+/// Whether a function with secrets is evaluated for each row: then a name among its arguments is that of a column.
 pub(super) fn takes_columns(call: &str) -> bool {
     call.contains("crypt") || call == "hmac"
 }
 
-/// Whether a function or engine reads from S3 or a storage like it.
+/// Whether a function or engine reads from S3 or similar object storage.
 fn is_object_storage(call: &str) -> bool {
     let starts = ["s3", "gcs", "oss", "cosn", "hudi", "deltalake", "iceberg", "paimon"];
     starts.iter().any(|start| call.starts_with(start)) && !call.contains("local") && !call.contains("hdfs")
@@ -169,7 +169,7 @@ fn is_format(text: &str) -> bool {
     starts.iter().any(|start| text.starts_with(start))
 }
 
-/// Keys of connection strings and of the queries of URLs whose values are secrets.
+/// Keys in connection strings and in URL queries whose values are secrets.
 const TEXT_KEYS: [&str; 22] = [
     "accountkey",
     "sharedaccesskey",
@@ -195,7 +195,7 @@ const TEXT_KEYS: [&str; 22] = [
     "key",
 ];
 
-/// Hides the password of URLs and the secrets of connection strings in a text, and lists them.
+/// Hides and returns the passwords of URLs and the secrets of connection strings in a text.
 pub(super) fn hide_within(text: &str) -> (String, Vec<String>) {
     let (text, mut secrets) = hide_in_urls(text);
     let mut shown = String::new();
@@ -214,7 +214,7 @@ pub(super) fn hide_within(text: &str) -> (String, Vec<String>) {
     (shown, secrets)
 }
 
-/// `scheme://user:password@host`.
+/// Hides the password in `scheme://user:password@host`.
 fn hide_in_urls(text: &str) -> (String, Vec<String>) {
     let mut secrets = Vec::new();
     let mut shown = String::new();

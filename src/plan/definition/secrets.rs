@@ -1,4 +1,4 @@
-//! Secrets in statements, hidden as ClickHouse hides them, and in doubt hidden as well.
+//! Hides secrets in statements as ClickHouse does, and hides values that may be secrets as well.
 //!
 //! Source: `FunctionSecretArgumentsFinder` and the `SETTINGS_TO_HIDE` of its storages in ClickHouse.
 
@@ -11,9 +11,9 @@ use super::literal::quote;
 use super::secret_rules::{hide_within, is_secret_name, nested_values, positions, takes_columns};
 use super::tokens::{Token, TokenKind, tokens};
 
-/// What the statement is, which decides what is secret in it.
+/// The kind of statement, which decides what is secret in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Context {
+pub(super) enum SecretContext {
     /// `CREATE DATABASE`: engines have other arguments there.
     Database,
     /// `CREATE NAMED COLLECTION`: every value is a secret.
@@ -26,7 +26,7 @@ pub(super) enum Context {
 pub(super) struct Masked {
     /// On one line, without comments.
     pub(super) text: String,
-    /// What was hidden.
+    /// The values that were hidden.
     pub(super) secrets: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn one_line(sql: &str) -> String {
 }
 
 /// Hides the secrets of a statement.
-pub(super) fn mask(sql: &str, context: Context) -> Masked {
+pub(super) fn mask(sql: &str, context: SecretContext) -> Masked {
     let all = tokens(sql);
     let solid: Vec<Token<'_>> = all.iter().filter(|token| token.kind != TokenKind::Space).copied().collect();
     let hidden = Finder { tokens: &solid, context, whole: BTreeSet::new() }.find();
@@ -94,10 +94,10 @@ pub(super) fn mask(sql: &str, context: Context) -> Masked {
     Masked { text: text.trim_end().to_owned(), secrets }
 }
 
-/// The value of a literal without the secrets within it.
+/// The value of a literal, without the secrets in it.
 fn masked_value(value: &str, is_query: bool) -> (String, Vec<String>) {
     if is_query {
-        let inner = mask(value, Context::Other);
+        let inner = mask(value, SecretContext::Other);
         if !inner.secrets.is_empty() {
             return (inner.text, inner.secrets);
         }
@@ -108,7 +108,7 @@ fn masked_value(value: &str, is_query: bool) -> (String, Vec<String>) {
 /// Finds the tokens that are secrets.
 struct Finder<'t, 's> {
     tokens: &'t [Token<'s>],
-    context: Context,
+    context: SecretContext,
     whole: BTreeSet<usize>,
 }
 
@@ -128,7 +128,7 @@ impl Finder<'_, '_> {
         self.tokens.get(at).is_some_and(|token| token.kind == TokenKind::Text || is_number(token))
     }
 
-    /// Hides all literals among some tokens; a single name, too, which engines take for one.
+    /// Hides all literals among some tokens, and also a single name, which engines accept as a literal.
     fn hide(&mut self, range: Range<usize>) {
         if range.len() == 1 && self.tokens.get(range.start).is_some_and(|token| token.name().is_some()) {
             self.whole.insert(range.start);
@@ -142,7 +142,7 @@ impl Finder<'_, '_> {
         let positional: Vec<Range<usize>> =
             call.arguments.iter().filter(|argument| !self.is_named(argument)).cloned().collect();
         let texts: Vec<Option<String>> = positional.iter().map(|argument| self.single_text(argument)).collect();
-        let is_database = self.context == Context::Database;
+        let is_database = self.context == SecretContext::Database;
         for number in positions(&call.name, &texts, is_engine, is_database) {
             let Some(argument) = positional.get(number) else { continue };
             if takes_columns(&call.name) {
@@ -183,7 +183,7 @@ impl Finder<'_, '_> {
         token.value().or_else(|| token.name())
     }
 
-    /// The values of `key = value` among the arguments of a call, but for some keys.
+    /// The values of `key = value` among the arguments of a call, except for some keys.
     fn values_but(&self, call: &Call, kept: &[&str]) -> Vec<Range<usize>> {
         let value = |argument: &Range<usize>| {
             let key = self.tokens.get(argument.start).and_then(|key| key.value().or_else(|| key.name()))?;
@@ -193,17 +193,19 @@ impl Finder<'_, '_> {
         call.arguments.iter().filter_map(value).collect()
     }
 
-    /// `password = '…'`, `'password': '…'`, `PASSWORD '…'`; in a named collection whatever has a value.
+    /// Hides the values in `password = '…'`, `'password': '…'`, `PASSWORD '…'`; in a named collection every value.
     fn named_values(&mut self) {
         let mut found: Vec<usize> = Vec::new();
         for (at, token) in self.tokens.iter().enumerate() {
             let Some(name) = token.name().or_else(|| token.value()) else { continue };
             let is_mark = |mark| self.tokens.get(at + 1).is_some_and(|next| next.is_mark(mark));
             let is_secret = is_secret_name(&name);
-            if is_mark("=") && (is_secret || self.context == Context::NamedCollection) || is_mark(":") && is_secret {
+            if is_mark("=") && (is_secret || self.context == SecretContext::NamedCollection)
+                || is_mark(":") && is_secret
+            {
                 let is_sign = self.tokens.get(at + 2).is_some_and(|next| next.is_mark("-") || next.is_mark("+"));
                 let value = at + 2 + usize::from(is_sign);
-                let is_word = self.context == Context::NamedCollection
+                let is_word = self.context == SecretContext::NamedCollection
                     && self.tokens.get(value).is_some_and(|value| value.kind == TokenKind::Word);
                 if self.is_value(value) || is_word {
                     found.push(value);
@@ -216,7 +218,7 @@ impl Finder<'_, '_> {
         self.whole.extend(found);
     }
 
-    /// `IDENTIFIED WITH sha256_hash BY '…' SALT '…'`.
+    /// Hides the secrets in `IDENTIFIED WITH sha256_hash BY '…' SALT '…'`.
     fn identified(&mut self) {
         let Some(start) = self.tokens.iter().position(|token| token.is("IDENTIFIED")) else { return };
         let mut found: Vec<usize> = Vec::new();

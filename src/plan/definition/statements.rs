@@ -1,12 +1,12 @@
-//! Statements told apart: nothing that is run may hold more than one.
+//! Splits a text into statements: no text that is executed may contain more than one.
 
 use super::error::DefinitionError;
 use super::tokens::{TokenKind, tokens};
 
-/// The statements of a text, without the semicolons that end them.
+/// The statements of a text, without the semicolons after them.
 ///
 /// # Errors
-/// If a quote, a comment or a bracket is open, or there is a NUL.
+/// If a quote, a comment or a bracket is not closed, or the text contains a NUL.
 pub(super) fn statements(text: &str) -> Result<Vec<&str>, DefinitionError> {
     if text.contains('\0') {
         return Err(DefinitionError::Nul);
@@ -48,7 +48,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<&str>, DefinitionError> {
     Ok(found)
 }
 
-/// The one statement of a text.
+/// The only statement of a text.
 ///
 /// # Errors
 /// As [`statements`], and if there is none or more than one.

@@ -1,17 +1,17 @@
-//! The storage of a definition: its settings, and where they put the data.
+//! The storage of a definition: its settings, and where the data is stored.
 
 use std::path::PathBuf;
 
 use super::calls::calls;
 use super::clauses::{Clause, Clauses};
 use super::head::DefinitionKind;
-use super::parsed::Definition;
+use super::parsed::ParsedDefinition;
 use super::tokens::{TokenKind, solid_tokens};
 
-/// Where a definition has a table's data put.
+/// The place that a definition chooses for a table's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageChoice {
-    /// Where the server puts them by default.
+    /// The server's default.
     Default,
     /// `storage_policy = '…'`.
     Policy(String),
@@ -21,18 +21,18 @@ pub enum StorageChoice {
     InlineDisk(String),
 }
 
-impl Definition {
-    /// The value of a setting of the storage, as SQL.
+impl ParsedDefinition {
+    /// The value of a storage setting, as SQL.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<String> {
         let settings = self.settings();
         settings.into_iter().find(|(known, _)| known == name).map(|(_, value)| value.to_owned())
     }
 
-    /// The same definition with these settings (names, and values as SQL) in its storage, instead of others for them.
+    /// The same definition with these storage settings (names, and values as SQL), which replace existing ones.
     ///
-    /// A definition without a storage clause stays as it is, and so does a table with the old syntax
-    /// `MergeTree(date, key, 8192)`: both engines refuse settings there, in definitions and in ALTER.
+    /// A definition without a storage clause is unchanged, and so is a table with the old syntax `MergeTree(date, key,
+    /// 8192)`: both engines refuse settings, in definitions and in ALTER.
     #[must_use]
     pub fn with_settings(&self, settings: &[(&str, &str)]) -> Self {
         let clauses = self.clauses();
@@ -48,7 +48,7 @@ impl Definition {
         self.with_settings_clause(&clauses, end, &all)
     }
 
-    /// The same definition without these settings in its storage.
+    /// The same definition without these storage settings.
     #[must_use]
     pub fn without_settings(&self, names: &[&str]) -> Self {
         let clauses = self.clauses();
@@ -66,7 +66,7 @@ impl Definition {
         self.clauses().has_unique_key()
     }
 
-    /// Where it has the data of its table put.
+    /// The place that it chooses for the data of its table.
     #[must_use]
     pub fn storage(&self) -> StorageChoice {
         let text = |value: &str| {
@@ -81,8 +81,8 @@ impl Definition {
         self.setting("storage_policy").map_or(StorageChoice::Default, |policy| StorageChoice::Policy(text(&policy)))
     }
 
-    /// The directory of a disk that it describes itself, on its server: the `path` of the disk, below that of the disk that
-    /// this one is made of. None for other tables, and where the path is not absolute.
+    /// The directory on the server of a disk that the definition itself describes: the `path` of the disk, below that
+    /// of the underlying disk. `None` for other tables, and if the path is not absolute.
     #[must_use]
     pub fn described_path(&self) -> Option<PathBuf> {
         let StorageChoice::InlineDisk(text) = self.storage() else { return None };
@@ -100,8 +100,9 @@ impl Definition {
         !matches!(self.kind, DefinitionKind::Dictionary | DefinitionKind::View)
     }
 
-    /// Whether it is of the MergeTree family in the syntax before 2018: keys among the engine's arguments.
-    fn has_old_syntax(&self) -> bool {
+    /// Whether it is of the MergeTree family in the syntax from before 2018, with keys among the engine's arguments.
+    #[must_use]
+    pub fn has_old_syntax(&self) -> bool {
         let clauses = self.clauses();
         let body = clauses.body(Clause::Engine).unwrap_or_default();
         let tokens = solid_tokens(body);
@@ -114,7 +115,7 @@ impl Definition {
         has_granularity && !clauses.has(Clause::Key) && !clauses.has(Clause::Settings)
     }
 
-    /// The settings of the storage, and their values as SQL.
+    /// The storage settings, and their values as SQL.
     fn settings(&self) -> Vec<(String, &str)> {
         if !self.has_storage() {
             return Vec::new();
@@ -144,7 +145,7 @@ impl Definition {
         found
     }
 
-    /// Puts another settings clause in, or none for no settings.
+    /// Replaces the settings clause; no settings remove it.
     fn with_settings_clause(&self, clauses: &Clauses<'_>, storage_end: usize, settings: &[String]) -> Self {
         let range = clauses.range(Clause::Settings).unwrap_or(storage_end..storage_end);
         let before = self.tail.get(..range.start).unwrap_or_default().trim_end();

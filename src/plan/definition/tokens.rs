@@ -2,7 +2,7 @@
 
 use super::literal::{closing, unquote};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
     /// A bare word: a keyword, a name, a number.
@@ -17,24 +17,24 @@ pub(super) enum TokenKind {
     Space,
 }
 
-/// One token, by its place in the statement.
+/// One token, with its position in the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) kind: TokenKind,
     pub(super) text: &'a str,
-    /// Where it begins, in bytes.
+    /// Its start, in bytes.
     pub(super) start: usize,
-    /// Whether its quote or comment ends.
+    /// Whether its quote or comment is closed.
     pub(super) is_closed: bool,
 }
 
 impl Token<'_> {
-    /// Where it ends, in bytes.
+    /// Its end, in bytes.
     pub(super) fn end(&self) -> usize {
         self.start + self.text.len()
     }
 
-    /// Whether it is this keyword, in capitals or not.
+    /// Whether it is this keyword, ignoring case.
     pub(super) fn is(&self, keyword: &str) -> bool {
         self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(keyword)
     }
@@ -48,7 +48,7 @@ impl Token<'_> {
         self.kind == TokenKind::Mark && self.text == mark
     }
 
-    /// How the depth of brackets changes behind it.
+    /// The change of the bracket depth after it.
     pub(super) fn depth(&self) -> isize {
         match (self.kind, self.text) {
             (TokenKind::Mark, "(" | "[" | "{") => 1,
@@ -74,7 +74,7 @@ impl Token<'_> {
     }
 }
 
-/// Splits a statement. Together the tokens are the whole text, whatever it is.
+/// Splits a statement. Together the tokens are the whole text, whatever it contains.
 pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut start = 0;
@@ -88,7 +88,7 @@ pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The tokens that are no space.
+/// The tokens without whitespace.
 pub(super) fn solid_tokens(sql: &str) -> Vec<Token<'_>> {
     tokens(sql).into_iter().filter(|token| token.kind != TokenKind::Space).collect()
 }
@@ -124,7 +124,7 @@ fn line(text: &str) -> usize {
     text.find('\n').map_or(text.len(), |end| end + 1)
 }
 
-/// `8192`, `1.5`, `0x1f`.
+/// The length of a number: `8192`, `1.5`, `0x1f`.
 fn number(text: &str) -> usize {
     let whole = run(text, is_word);
     let fraction = text.get(whole..).and_then(|rest| rest.strip_prefix('.'));
@@ -136,7 +136,7 @@ fn number(text: &str) -> usize {
     }
 }
 
-/// `$tag$ … $tag$`.
+/// The length of `$tag$ … $tag$`.
 fn heredoc_length(text: &str) -> Option<usize> {
     let tag_length = run(text.get(1..)?, is_word);
     let tag = text.get(..tag_length + 2).filter(|tag| tag.ends_with('$'))?;

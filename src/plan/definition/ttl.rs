@@ -1,23 +1,23 @@
-//! TTL of a table and of its columns: left out, and brought back.
+//! The TTL of a table and of its columns: removed, and restored.
 
 use std::ops::Range;
 
 use super::clauses::{Clause, ends_operand};
 use super::head::DefinitionKind;
 use super::mapping::Mapping;
-use super::parsed::Definition;
+use super::parsed::ParsedDefinition;
 use super::tokens::{Token, solid_tokens};
 
-/// The TTL of a column, by its places in the definition.
+/// The TTL of a column, by its position in the definition.
 struct ColumnTtl<'a> {
     /// The column's name as it is written.
     name: &'a str,
-    /// From the keyword on.
+    /// The range from the keyword on.
     range: Range<usize>,
     expression: &'a str,
 }
 
-impl Definition {
+impl ParsedDefinition {
     /// Whether rows or values of the table expire, move or are recompressed with time.
     #[must_use]
     pub fn has_ttl(&self) -> bool {
@@ -41,8 +41,8 @@ impl Definition {
         self.with_tail(tail)
     }
 
-    /// The statements that give a table, named in quotes, the TTL of this definition. With the query's setting
-    /// `materialize_ttl_after_modify = 0` they change the definition alone.
+    /// The statements that give a table, whose name is quoted, the TTL of this definition. With the query setting
+    /// `materialize_ttl_after_modify = 0` they change only the definition.
     #[must_use]
     pub fn ttl_statements(&self, quoted_table: &str) -> Vec<String> {
         let columns = self.column_ttls().into_iter();
@@ -51,11 +51,11 @@ impl Definition {
         columns.chain(table).map(|change| format!("ALTER TABLE {quoted_table} {change}")).collect()
     }
 
-    /// Statements that give a table, named in quotes, what this definition lacks of the TTL in `stored`; none if the two
-    /// differ in anything but TTL.
+    /// Statements that give a table, whose name is quoted, the TTL in `stored` that this definition lacks. Empty if the
+    /// two differ in anything but TTL.
     ///
-    /// It compares two texts, and cannot know why a TTL is missing: `restore --hold-ttl` leaves it out, and so does
-    /// `ALTER TABLE … REMOVE TTL`. A TTL that is another one is not missing.
+    /// The comparison of two texts cannot show why a TTL is missing: `restore --hold-ttl` leaves it out, and so does
+    /// `ALTER TABLE … REMOVE TTL`. A different TTL does not count as missing.
     #[must_use]
     pub fn missing_ttl(&self, stored: &Self, quoted_table: &str) -> Vec<String> {
         let columns = self.column_ttls();
@@ -74,7 +74,7 @@ impl Definition {
     }
 
     fn can_have_ttl(&self) -> bool {
-        // A view's own text may have the TTL of its inner table, which has a definition of its own.
+        // A view's own text may contain the TTL of its inner table, which has a definition of its own.
         self.kind == DefinitionKind::Table
     }
 
@@ -104,7 +104,7 @@ impl Definition {
     }
 }
 
-/// Whether two names are one, in quotes or not.
+/// Whether two names are equal, ignoring quotes.
 fn is_same_name(one: &str, other: &str) -> bool {
     let name = |text: &str| solid_tokens(text).first().and_then(Token::name);
     name(one) == name(other)
@@ -150,10 +150,10 @@ fn found<'a>(text: &'a str, name: &Token<'a>, keyword: &Token<'a>, end: usize) -
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Definition;
+    use crate::plan::ParsedDefinition;
 
     fn missing(live: &str, stored: &str) -> Vec<String> {
-        let parse = |text: &str| Definition::parse(text).expect("a definition");
+        let parse = |text: &str| ParsedDefinition::parse(text).expect("a definition");
         parse(live).missing_ttl(&parse(stored), "`a`.`t`")
     }
 
@@ -164,8 +164,11 @@ mod tests {
     fn a_ttl_that_was_left_out_is_missing_with_the_statements_that_bring_it_back() {
         let column = "ALTER TABLE `a`.`t` MODIFY COLUMN `v` TTL k + toIntervalDay(1)";
         let table = "ALTER TABLE `a`.`t` MODIFY TTL k + toIntervalMonth(1)";
-        let without = Definition::parse(STORED).expect("a definition").without_ttl();
-        assert_eq!(without.missing_ttl(&Definition::parse(STORED).expect("a definition"), "`a`.`t`"), [column, table]);
+        let without = ParsedDefinition::parse(STORED).expect("a definition").without_ttl();
+        assert_eq!(
+            without.missing_ttl(&ParsedDefinition::parse(STORED).expect("a definition"), "`a`.`t`"),
+            [column, table]
+        );
         let of_table = STORED.replace(" TTL k + toIntervalDay(1)", "");
         assert_eq!(missing(&of_table, STORED), [column]);
         let of_column = STORED.replace("TTL k + toIntervalMonth(1) ", "").replace("`v`", "v");
@@ -177,7 +180,7 @@ mod tests {
         for live in [
             STORED.to_owned(),
             STORED.replace("Month(1)", "Month(2)"),
-            // Not the same table apart from its TTL.
+            // A table that differs not only in its TTL.
             STORED.replace("TTL k + toIntervalMonth(1) ", "").replace("8192", "4096"),
         ] {
             assert!(missing(&live, STORED).is_empty(), "{live}");

@@ -1,10 +1,10 @@
-//! Definitions, before and after: compared as what they define, and shown without their secrets.
+//! Compares definitions by what they define, and shows them without their secrets.
 
 use similar::TextDiff;
 
 use crate::model::TableName;
 use crate::plan::definition::quote;
-use crate::plan::{Definition, Mapping};
+use crate::plan::{Mapping, ParsedDefinition};
 
 use super::layout::lay_out;
 
@@ -14,7 +14,7 @@ pub(super) type SideDefinition = (String, bool);
 /// How a definition changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DefinitionChange {
-    /// Both define the same.
+    /// Both define the same object.
     Unchanged,
     /// The two differ: a unified diff without secrets.
     Shown(String),
@@ -36,14 +36,15 @@ const ONLY_SECRETS: &str = "its definitions differ, only in secrets, which are n
 const UNREADABLE: &str = "its definitions differ; they are not shown, because chsnap cannot find the secrets in them";
 const UNREADABLE_ALONE: &str = "its definition is not shown, because chsnap cannot find the secrets in it";
 
-/// Compares the definitions of a table; of a table of one side only, all of it is the difference.
+/// Compares the definitions of a table. If only one side has the table, all of its definition is the difference.
 pub(super) fn compare_definitions(
     before: Option<&SideDefinition>,
     after: Option<&SideDefinition>,
     names: (&str, &str),
 ) -> DefinitionChange {
     let (Some((before, is_file)), Some((after, is_other_file))) = (before, after) else {
-        let shown = |text: Option<&SideDefinition>| text.map(|(text, _)| Definition::parse(text).map(|d| shown(&d)));
+        let shown =
+            |text: Option<&SideDefinition>| text.map(|(text, _)| ParsedDefinition::parse(text).map(|d| shown(&d)));
         return match (shown(before), shown(after)) {
             (Some(Err(_)), _) | (_, Some(Err(_))) => DefinitionChange::Hidden(UNREADABLE_ALONE),
             (None, None) => DefinitionChange::Unchanged,
@@ -56,7 +57,7 @@ pub(super) fn compare_definitions(
     if before == after {
         return DefinitionChange::Unchanged;
     }
-    match (Definition::parse(before), Definition::parse(after)) {
+    match (ParsedDefinition::parse(before), ParsedDefinition::parse(after)) {
         (Ok(before), Ok(after)) if before.is_like(&after, &Mapping::default()) => DefinitionChange::Unchanged,
         (Ok(before), Ok(after)) => {
             let (before, after) = (shown(&before), shown(&after));
@@ -71,17 +72,17 @@ pub(super) fn compare_definitions(
     }
 }
 
-/// The note on a table that is the same but for a TTL that it does not have any more: `restore --hold-ttl` leaves it so.
+/// The note on a table that differs only in a TTL that it has lost, as after `restore --hold-ttl`.
 pub(super) fn missing_ttl(name: &TableName, before: &str, after: &str) -> Option<String> {
-    // What brings it back is shown, without secrets.
-    let masked = Definition::parse(&Definition::parse(before).ok()?.masked()).ok()?;
+    // The note contains the remedy, so its secrets are removed.
+    let masked = ParsedDefinition::parse(&ParsedDefinition::parse(before).ok()?.masked()).ok()?;
     let quoted = format!("{}.{}", quote(&name.database, '`'), quote(&name.table, '`'));
-    let statements = Definition::parse(after).ok()?.missing_ttl(&masked, &quoted);
+    let statements = ParsedDefinition::parse(after).ok()?.missing_ttl(&masked, &quoted);
     (!statements.is_empty()).then(|| format!("its TTL is left out; to bring it back: {}", statements.join("; ")))
 }
 
-/// A definition as it may be shown: without secrets, name and UUIDs, on lines.
-fn shown(definition: &Definition) -> String {
+/// A definition for display: without secrets, name and UUIDs, on several lines.
+fn shown(definition: &ParsedDefinition) -> String {
     let mut definition = definition.clone();
     definition.uuid = None;
     definition.inner_uuid = None;
@@ -126,7 +127,7 @@ mod tests {
             let DefinitionChange::Shown(text) = compare(before, after) else { panic!("it is all new, or gone") };
             assert!(text.contains(&format!("{sign}    `a` UInt8\n")) && !text.contains("hunter2"), "{text}");
         }
-        // A hidden secret is not what differs here, but another one is.
+        // The difference is not the hidden secret but another one.
         let other = MYSQL.replace("hunter2", "[HIDDEN]").replace("h:1", "h:2");
         assert!(matches!(compare(Some(MYSQL), Some(&other)), DefinitionChange::Shown(_)));
     }

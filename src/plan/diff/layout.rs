@@ -1,6 +1,6 @@
-//! Statements of one line broken into lines, so that a diff shows the column or clause that changed.
+//! Breaks one-line statements into lines, so that a diff shows the column or clause that changed.
 
-/// Words that begin a line outside of all brackets.
+/// Words that begin a line outside all brackets.
 const LINE_WORDS: [&str; 24] = [
     "ENGINE",
     "PARTITION",
@@ -28,11 +28,11 @@ const LINE_WORDS: [&str; 24] = [
     "DEFINER",
 ];
 
-/// Breaks a statement into lines, much as ClickHouse writes its files: a column a line, a clause a line.
+/// Breaks a statement into lines, much as ClickHouse writes its files: one line for each column and each clause.
 ///
-/// Only spaces outside of quotes become line breaks, so two statements that differ in anything else still differ.
+/// Only spaces outside quotes become line breaks, so two statements that differ in anything else still differ.
 pub(super) fn lay_out(statement: &str) -> String {
-    let mut layout = Layout::default();
+    let mut layout = DefinitionLayout::default();
     let mut rest = statement;
     while let Some(letter) = rest.chars().next() {
         let length = match letter {
@@ -66,16 +66,16 @@ fn quoted_length(text: &str, quote: char) -> usize {
 }
 
 #[derive(Default)]
-struct Layout {
+struct DefinitionLayout {
     text: String,
     depth: usize,
-    /// The brackets are those of the columns.
+    /// Whether the current brackets are those of the columns.
     in_columns: bool,
-    /// A clause has begun: brackets that follow are none of the columns.
+    /// Whether a clause has begun: the brackets that follow do not belong to the columns.
     is_behind_columns: bool,
 }
 
-impl Layout {
+impl DefinitionLayout {
     fn push(&mut self, piece: &str, behind: &str) {
         match piece {
             "(" if self.depth == 0 && !self.is_behind_columns => {
@@ -106,7 +106,7 @@ impl Layout {
         }
     }
 
-    /// Whether a word begins a clause: `SELECT` stays behind its `AS`.
+    /// Whether a word begins a clause: `SELECT` stays on the line of its `AS`.
     fn begins_line(&self, word: &str, behind: &str) -> bool {
         if word == "AS" {
             return ["SELECT", "WITH"].iter().any(|next| behind.trim_start().starts_with(next));

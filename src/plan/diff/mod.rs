@@ -1,4 +1,5 @@
-//! What changed from one state of the tables to another, part by part: between two snapshots, or from one to the server.
+//! Changes from one state of the tables to another, part by part: between two snapshots, or from a snapshot to the
+//! server.
 
 mod definitions;
 mod layout;
@@ -10,6 +11,6 @@ mod tables;
 mod tests;
 
 pub use pairs::Pairs;
-pub use parts::{Change, Content, PartChange, PartitionDiff, SidePart, Tallies, Tally};
-pub use side::{DumpedRows, Held, Side, SideTable};
-pub use tables::{Diff, TableDiff, TableState, diff};
+pub use parts::{ComparableContent, PartChange, PartChangeKind, PartitionDiff, RowTally, SidePart, Tallies};
+pub use side::{DiffSide, DumpedRows, SideContent, SideTable};
+pub use tables::{Diff, TableChange, TableDiff, diff};

@@ -1,16 +1,16 @@
-//! Which table of the one side is which of the other.
+//! Matches the tables of the two sides.
 
 use std::collections::HashMap;
 
 use crate::model::{TableName, TableUuid};
 use crate::plan::is_kept_name;
 
-use super::side::Side;
+use super::side::DiffSide;
 
-/// The tables of two sides, found by UUID and by name.
+/// The tables of two sides, looked up by UUID and by name.
 pub struct Pairs<'a> {
-    before: &'a Side,
-    after: &'a Side,
+    before: &'a DiffSide,
+    after: &'a DiffSide,
     names_before: HashMap<&'a TableUuid, &'a TableName>,
     names_after: HashMap<&'a TableUuid, &'a TableName>,
 }
@@ -18,17 +18,17 @@ pub struct Pairs<'a> {
 impl<'a> Pairs<'a> {
     /// Reads the UUIDs of both sides.
     #[must_use]
-    pub fn new(before: &'a Side, after: &'a Side) -> Self {
+    pub fn new(before: &'a DiffSide, after: &'a DiffSide) -> Self {
         Self { before, after, names_before: names_by_uuid(before), names_after: names_by_uuid(after) }
     }
 
-    /// The name that a table of the later side has on the earlier one: of the table of its UUID, else of the table of
-    /// its name, unless that one has another name now. `None` where the table is new.
+    /// The name that a table of the later side has on the earlier one: that of the table with its UUID, else that of
+    /// the table with its name, unless the latter has been renamed. `None` if the table is new.
     #[must_use]
     pub fn earlier(&self, name: &TableName) -> Option<&'a TableName> {
         let table = self.after.tables.get(name)?;
         if let Some(was) = table.uuid.as_ref().and_then(|uuid| self.names_before.get(uuid)) {
-            // A restore has put another table in its place, and kept it under this name.
+            // A restore has replaced it by another table, and kept it under this name.
             let is_replaced = is_kept_name(name, was) && self.after.tables.contains_key(*was);
             return (!is_replaced).then_some(was);
         }
@@ -40,8 +40,8 @@ impl<'a> Pairs<'a> {
         (!is_elsewhere).then_some(was)
     }
 
-    /// The name that the inner table of a view had, where the view was made again and has another UUID now:
-    /// `.inner_id.<UUID of the view>`.
+    /// The former name of a view's inner table, if the view was recreated and has another UUID now: `.inner_id.<UUID of
+    /// the view>`.
     fn earlier_inner(&self, name: &TableName) -> Option<TableName> {
         let behind = name.table.strip_prefix(".inner_id.")?;
         let uuid = TableUuid::try_from(behind.get(behind.len().checked_sub(UUID_LENGTH)?..)?.to_owned()).ok()?;
@@ -53,6 +53,6 @@ impl<'a> Pairs<'a> {
 
 const UUID_LENGTH: usize = 36;
 
-fn names_by_uuid(side: &Side) -> HashMap<&TableUuid, &TableName> {
+fn names_by_uuid(side: &DiffSide) -> HashMap<&TableUuid, &TableName> {
     side.tables.iter().filter_map(|(name, table)| Some((table.uuid.as_ref()?, name))).collect()
 }

@@ -8,19 +8,19 @@ use compact_str::CompactString;
 
 use crate::model::{Blocks, ContentHash, Fingerprint, PartName, PartitionId};
 
-/// What is known of what a part holds.
+/// The known facts about a part's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct ComparableContent {
     /// The hash of the files that its checksums cover.
     pub fingerprint: Option<Fingerprint>,
-    /// The other files: path, size, hash. None where nobody has looked at them.
+    /// The other files: path, size, hash. `None` if they have not been read.
     pub uncovered: Option<BTreeSet<(CompactString, u64, Option<ContentHash>)>>,
-    /// Its files are known to be those of the same part on the other side.
+    /// Whether its files are known to be those of the same part on the other side.
     pub is_the_same_files: bool,
 }
 
-impl Content {
-    /// Whether two parts of one name hold the same; none where what is known does not say.
+impl ComparableContent {
+    /// Whether two parts of one name have the same content; `None` if the known facts do not show that.
     fn equals(&self, other: &Self) -> Option<bool> {
         if self.is_the_same_files || other.is_the_same_files {
             return Some(true);
@@ -29,7 +29,7 @@ impl Content {
         let uncovered = self.uncovered.as_ref().zip(other.uncovered.as_ref()).map(|(one, other)| one == other);
         match (fingerprints, uncovered) {
             (Some(false), _) | (_, Some(false)) => Some(false),
-            // Only files that checksums do not cover are left out, where the other side is a server's answer.
+            // If the other side is a server's answer, only files that checksums do not cover are ignored.
             (Some(true), _) => Some(true),
             (None, _) => None,
         }
@@ -43,46 +43,46 @@ pub struct SidePart {
     pub name: PartName,
     /// Its partition.
     pub partition: PartitionId,
-    /// Its rows, where they are known.
+    /// Its rows, if known.
     pub rows: Option<u64>,
-    /// Sum of its files' sizes; of a part that only the server has, what the server counts.
+    /// Sum of its files' sizes; for a part that only the server has, the server's figure.
     pub bytes: u64,
-    /// What is known of what it holds.
-    pub content: Content,
+    /// The known facts about its content.
+    pub content: ComparableContent,
 }
 
-/// What became of a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// What happened to a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// It is new; merged from others perhaps.
+pub enum PartChangeKind {
+    /// It is new, or was merged from others.
     Added,
-    /// It is gone, and another part holds its blocks.
+    /// It is gone, and another part contains its blocks.
     Merged,
-    /// It holds the same blocks with other content: another data version, or the same name with other files.
+    /// It contains the same blocks with different content: another data version, or the same name with other files.
     Mutated,
-    /// It is gone, and no part holds its blocks.
+    /// It is gone, and no part contains its blocks.
     Dropped,
-    /// It is the same; perhaps under another name, as a part that was moved in from another table.
+    /// It is the same, possibly under another name, as a part that was moved in from another table.
     Unchanged,
-    /// A part of its name is on both sides, and nothing says whether it holds the same.
+    /// Both sides have a part of its name, and nothing shows whether the content is the same.
     Unknown,
 }
 
-/// Parts, their rows and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+/// A number of parts, with their rows and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct RowTally {
     /// Parts.
     pub parts: u64,
-    /// Rows of those whose rows are known. The rows of patch parts are none of the table's, and count for nothing.
+    /// Rows of those parts whose rows are known. Rows of patch parts are not rows of the table, and count as zero.
     pub rows: u64,
-    /// Parts whose rows are not known.
+    /// Parts whose rows are unknown.
     pub rows_unknown_parts: u64,
     /// Bytes.
     pub bytes: u64,
 }
 
-impl Tally {
+impl RowTally {
     fn add(&mut self, part: &SidePart) {
         self.parts += 1;
         self.bytes = self.bytes.saturating_add(part.bytes);
@@ -101,25 +101,25 @@ impl Tally {
     }
 }
 
-/// What changed, in figures. Merged and dropped parts are counted as they were before, all others as they are after.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// The changes in figures. Merged and dropped parts are counted as they were before, all others as they are after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Tallies {
-    /// Everything before.
-    pub before: Tally,
-    /// Everything after.
-    pub after: Tally,
-    /// See [`Change::Added`].
-    pub added: Tally,
-    /// See [`Change::Merged`].
-    pub merged: Tally,
-    /// See [`Change::Mutated`].
-    pub mutated: Tally,
-    /// See [`Change::Dropped`].
-    pub dropped: Tally,
-    /// See [`Change::Unchanged`].
-    pub unchanged: Tally,
-    /// See [`Change::Unknown`].
-    pub unknown: Tally,
+    /// All parts before.
+    pub before: RowTally,
+    /// All parts after.
+    pub after: RowTally,
+    /// See [`PartChangeKind::Added`].
+    pub added: RowTally,
+    /// See [`PartChangeKind::Merged`].
+    pub merged: RowTally,
+    /// See [`PartChangeKind::Mutated`].
+    pub mutated: RowTally,
+    /// See [`PartChangeKind::Dropped`].
+    pub dropped: RowTally,
+    /// See [`PartChangeKind::Unchanged`].
+    pub unchanged: RowTally,
+    /// See [`PartChangeKind::Unknown`].
+    pub unknown: RowTally,
 }
 
 impl Tallies {
@@ -134,65 +134,65 @@ impl Tallies {
         self.unknown.add_all(other.unknown);
     }
 
-    /// Whether every part is known to be the same.
+    /// Whether every part is known to be unchanged.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
         let all = self.unchanged.parts;
         self.before.parts == all && self.after.parts == all
     }
 
-    fn count(&mut self, change: Change, part: &SidePart) {
+    fn count(&mut self, change: PartChangeKind, part: &SidePart) {
         match change {
-            Change::Added => &mut self.added,
-            Change::Merged => &mut self.merged,
-            Change::Mutated => &mut self.mutated,
-            Change::Dropped => &mut self.dropped,
-            Change::Unchanged => &mut self.unchanged,
-            Change::Unknown => &mut self.unknown,
+            PartChangeKind::Added => &mut self.added,
+            PartChangeKind::Merged => &mut self.merged,
+            PartChangeKind::Mutated => &mut self.mutated,
+            PartChangeKind::Dropped => &mut self.dropped,
+            PartChangeKind::Unchanged => &mut self.unchanged,
+            PartChangeKind::Unknown => &mut self.unknown,
         }
         .add(part);
     }
 }
 
-/// A part that is not the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A part that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PartChange {
-    /// The part: as it is now, or as it was where it is gone.
+    /// The part as it is now, or as it was if it is gone.
     pub part: PartName,
-    /// What became of it.
-    pub change: Change,
-    /// The part that holds its blocks now, where it was merged.
+    /// What happened to it.
+    pub change: PartChangeKind,
+    /// The part that contains its blocks now, if it was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub into: Option<PartName>,
-    /// What a mutated part was called before, and which parts an added one was merged from.
+    /// The former name of a mutated part, or the parts that an added one was merged from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<PartName>,
-    /// Its rows, where they are known.
+    /// Its rows, if known.
     pub rows: Option<u64>,
     /// Its bytes.
     pub bytes: u64,
 }
 
 impl PartChange {
-    fn of(change: Change, part: &SidePart) -> Self {
+    fn of(change: PartChangeKind, part: &SidePart) -> Self {
         let (rows, bytes) = (part.rows, part.bytes);
         Self { part: part.name.clone(), change, into: None, from: Vec::new(), rows, bytes }
     }
 }
 
 /// One partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PartitionDiff {
     /// The partition.
     pub partition: PartitionId,
     /// The figures.
     #[serde(flatten)]
     pub tallies: Tallies,
-    /// The parts that are not the same, by name.
+    /// The parts that changed, by name.
     pub parts: Vec<PartChange>,
 }
 
-/// Compares partition by partition.
+/// Compares two sides partition by partition.
 pub(super) fn partitions(before: &[SidePart], after: &[SidePart]) -> Vec<PartitionDiff> {
     let mut sides: BTreeMap<&PartitionId, (Vec<&SidePart>, Vec<&SidePart>)> = BTreeMap::new();
     for part in before {
@@ -208,8 +208,8 @@ pub(super) fn partitions(before: &[SidePart], after: &[SidePart]) -> Vec<Partiti
     compared.filter(|partition| partition.tallies != Tallies::default()).collect()
 }
 
-/// The parts of one side, but those without rows that the other side has no trace of: a server drops them whenever it
-/// likes, and nothing is different then.
+/// The parts of one side, without empty parts of which the other side has no trace: a server drops empty parts at any
+/// time, which makes no difference.
 fn without_empty<'a>(own: &[&'a SidePart], other: &[&SidePart]) -> Vec<&'a SidePart> {
     let is_indifferent = |part: &SidePart| {
         let blocks = part.name.blocks();
@@ -239,23 +239,24 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
             continue;
         };
         let change = match part.content.equals(&was.content) {
-            Some(true) => Change::Unchanged,
-            Some(false) => Change::Mutated,
-            None => Change::Unknown,
+            Some(true) => PartChangeKind::Unchanged,
+            Some(false) => PartChangeKind::Mutated,
+            None => PartChangeKind::Unknown,
         };
-        // The same part is as large as it was, whoever counts it.
-        let shown = if change == Change::Unchanged { was } else { part };
+        // An unchanged part keeps its size, whichever side reports it.
+        let shown = if change == PartChangeKind::Unchanged { was } else { part };
         tallies.after.add(shown);
         tallies.count(change, shown);
-        if change != Change::Unchanged {
-            let from = if change == Change::Mutated { vec![was.name.clone()] } else { Vec::new() };
+        if change != PartChangeKind::Unchanged {
+            let from = if change == PartChangeKind::Mutated { vec![was.name.clone()] } else { Vec::new() };
             parts.push(PartChange { from, ..PartChange::of(change, part) });
         }
     }
     new.sort_by_key(|(blocks, ..)| *blocks);
     for was in before.iter().filter(|part| !later.contains(&part.name)) {
         let holder = was.name.blocks().and_then(|blocks| {
-            // Active parts of a partition hold no block twice: the last that begins no later is the only one.
+            // Active parts of a partition contain no block twice, so the last one that begins no later is the only
+            // candidate.
             let end = new.partition_point(|(new, ..)| new.is_none_or(|new| new.min <= blocks.min));
             new.get_mut(..end)?.last_mut().filter(|(new, ..)| new.is_some_and(|new| new.cover(&blocks)))
         });
@@ -266,12 +267,12 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
         }
     }
     for (blocks, part, held) in new {
-        // What is moved in from another table gets block numbers of its own, and holds what it held.
+        // A part moved in from another table gets new block numbers, and keeps its content.
         let is_moved = |was: &&SidePart| part.content.equals(&was.content) == Some(true);
         if let Some(at) = gone.iter().position(is_moved).filter(|_| held.is_empty()) {
             let was = gone.swap_remove(at);
             tallies.after.add(was);
-            tallies.count(Change::Unchanged, was);
+            tallies.count(PartChangeKind::Unchanged, was);
             continue;
         }
         tallies.after.add(part);
@@ -281,18 +282,18 @@ fn partition_diff(partition: &PartitionId, before: &[&SidePart], after: &[&SideP
             blocks.zip(was.name.blocks()).is_some_and(|(one, other)| same(one, other))
         };
         let is_mutated = matches!(held.as_slice(), [was] if is_version_of(was));
-        let change = if is_mutated { Change::Mutated } else { Change::Added };
+        let change = if is_mutated { PartChangeKind::Mutated } else { PartChangeKind::Added };
         tallies.count(change, part);
         let from = held.iter().map(|was| was.name.clone()).collect();
         parts.push(PartChange { from, ..PartChange::of(change, part) });
         for was in held.iter().filter(|_| !is_mutated) {
-            tallies.count(Change::Merged, was);
-            parts.push(PartChange { into: Some(part.name.clone()), ..PartChange::of(Change::Merged, was) });
+            tallies.count(PartChangeKind::Merged, was);
+            parts.push(PartChange { into: Some(part.name.clone()), ..PartChange::of(PartChangeKind::Merged, was) });
         }
     }
     for was in gone {
-        tallies.count(Change::Dropped, was);
-        parts.push(PartChange::of(Change::Dropped, was));
+        tallies.count(PartChangeKind::Dropped, was);
+        parts.push(PartChange::of(PartChangeKind::Dropped, was));
     }
     parts.sort_by(|one, other| one.part.cmp(&other.part));
     PartitionDiff { partition: partition.clone(), tallies, parts }

@@ -1,4 +1,4 @@
-//! One of the two states that are compared.
+//! One of the two compared states.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use super::parts::SidePart;
 
 /// One of the two states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Side {
-    /// What it is called in the differences of definitions.
+pub struct DiffSide {
+    /// Its name in the diffs of definitions.
     pub name: String,
     /// Its tables.
     pub tables: BTreeMap<TableName, SideTable>,
@@ -20,37 +20,37 @@ pub struct Side {
 pub struct SideTable {
     /// Its UUID, in Atomic databases.
     pub uuid: Option<TableUuid>,
-    /// Its definition, where it is known, and whether that is the server's own file.
+    /// Its definition, if known, and whether that is the server's own file.
     pub definition: Option<(String, bool)>,
     /// Its parts.
-    pub held: Held,
+    pub held: SideContent,
 }
 
-/// The parts of a table, as far as a side has them.
+/// The parts of a table, if the side has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// They are these.
+pub enum SideContent {
+    /// These parts.
     Parts(Vec<SidePart>),
-    /// The table has none that could be taken: a view, say.
+    /// The table has none that could be taken: for example a view.
     Nothing,
-    /// The table has none: its rows are a dump.
+    /// The table has none: its rows are in a dump.
     Dump(DumpedRows),
-    /// They are not here, for this reason.
+    /// They are not available, for this reason.
     Left(String),
-    /// The server does not read them at the moment: the table, or its database, is detached.
+    /// The server does not read them now: the table or its database is detached.
     Detached,
 }
 
 /// The rows of a table without parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DumpedRows {
-    /// How many there are, where that is known.
+    /// Their number, if known.
     pub rows: Option<u64>,
-    /// What tells them from others: equal where the rows are the same. None of a live table.
+    /// The digest of the rows: equal digests mean equal rows. `None` for a live table.
     pub digest: Option<String>,
 }
 
-impl Default for Held {
+impl Default for SideContent {
     fn default() -> Self {
         Self::Parts(Vec::new())
     }

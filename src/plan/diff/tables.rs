@@ -1,4 +1,4 @@
-//! Tables, before and after.
+//! Compares tables.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use crate::model::{TableName, count};
 use super::definitions::{DefinitionChange, compare_definitions, missing_ttl};
 use super::pairs::Pairs;
 use super::parts::{PartitionDiff, SidePart, Tallies, partitions};
-use super::side::{DumpedRows, Held, Side, SideTable};
+use super::side::{DiffSide, DumpedRows, SideContent, SideTable};
 
-impl Held {
+impl SideContent {
     /// The parts, or why they are not compared; `side` is the name of the side.
     fn parts(&self, side: &str) -> Result<&[SidePart], String> {
         match self {
@@ -23,52 +23,52 @@ impl Held {
     }
 }
 
-/// What became of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What happened to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum TableState {
+pub enum TableChange {
     /// It is new.
     Added,
     /// It is gone.
     Dropped,
-    /// It is there, and the server does not read it until it is attached.
+    /// It exists, and the server does not read it until it is attached.
     Detached,
-    /// There is another table of its name, which does not hold the same: no part of the one is a part of the other.
+    /// Another table has its name, with other content: they have no part in common.
     Recreated,
-    /// Its name is another one.
+    /// It was renamed.
     Renamed,
-    /// Parts or definition are not the same.
+    /// Its parts or its definition changed.
     Changed,
-    /// All is the same.
+    /// Nothing changed.
     Unchanged,
 }
 
 /// One table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TableDiff {
-    /// Its name, of the later side where it has one there.
+    /// Its name on the later side if it exists there, else on the earlier one.
     #[serde(flatten)]
     pub name: TableName,
-    /// What became of it.
-    pub state: TableState,
-    /// Its name before, where it is another one.
+    /// What happened to it.
+    pub state: TableChange,
+    /// Its former name, if it was renamed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<TableName>,
-    /// Why its parts, or its definitions, are not compared or not shown.
+    /// Why its parts or its definitions are not compared, or not shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The figures.
     #[serde(flatten)]
     pub tallies: Tallies,
-    /// What changed in its definition, as a unified diff without secrets; none where nothing did, or where a note says
+    /// The changes to its definition, as a unified diff without secrets. `None` without changes, or if a note explains
     /// why it is not shown.
     pub definition: Option<String>,
     /// Its partitions.
     pub partitions: Vec<PartitionDiff>,
 }
 
-/// All that changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// All changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Diff {
     /// The figures.
     #[serde(flatten)]
@@ -78,19 +78,19 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Whether nothing is known to have changed, and nothing was left uncompared.
+    /// Whether nothing is known to have changed, and everything was compared.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables.iter().all(|table| table.state == TableState::Unchanged && table.notes.is_empty())
+        self.tables.iter().all(|table| table.state == TableChange::Unchanged && table.notes.is_empty())
     }
 }
 
 /// Compares two states.
 ///
-/// [`Pairs`] says which table is which. A table that has another UUID now is the same table if it has one of the parts
-/// and a definition alike: so it comes back from a restore.
+/// [`Pairs`] matches the tables. A table with a new UUID is the same table if it has one of the parts and an equivalent
+/// definition, as after a restore.
 #[must_use]
-pub fn diff(before: &Side, after: &Side) -> Diff {
+pub fn diff(before: &DiffSide, after: &DiffSide) -> Diff {
     let pairs = Pairs::new(before, after);
     let mut seen: BTreeSet<&TableName> = BTreeSet::new();
     let mut tables = Vec::new();
@@ -103,9 +103,9 @@ pub fn diff(before: &Side, after: &Side) -> Diff {
         let mut found = compare(name, earlier, table, (&before.name, &after.name));
         if was != name {
             found.renamed_from = Some(was.clone());
-            // The inner table of a view that was made again is named after it, and is another table.
-            if !is_another(earlier, table) && found.state != TableState::Detached {
-                found.state = TableState::Renamed;
+            // The inner table of a recreated view is named after the view, and is another table.
+            if !is_another(earlier, table) && found.state != TableChange::Detached {
+                found.state = TableChange::Renamed;
             }
         }
         tables.push(found);
@@ -121,7 +121,7 @@ pub fn diff(before: &Side, after: &Side) -> Diff {
     Diff { tallies, tables }
 }
 
-/// Whether both have a UUID, and not the same one.
+/// Whether both have a UUID, and the UUIDs differ.
 fn is_another(before: &SideTable, after: &SideTable) -> bool {
     before.uuid.as_ref().zip(after.uuid.as_ref()).is_some_and(|(one, other)| one != other)
 }
@@ -129,28 +129,28 @@ fn is_another(before: &SideTable, after: &SideTable) -> bool {
 fn only_before(name: &TableName, table: &SideTable, names: (&str, &str)) -> TableDiff {
     let definition = compare_definitions(table.definition.as_ref(), None, names);
     let found = table.held.parts(names.0).map(|parts| partitions(parts, &[]));
-    table_diff(name, TableState::Dropped, found, definition)
+    table_diff(name, TableChange::Dropped, found, definition)
 }
 
 fn only_after(name: &TableName, table: &SideTable, names: (&str, &str)) -> TableDiff {
     let definition = compare_definitions(None, table.definition.as_ref(), names);
     let found = table.held.parts(names.1).map(|parts| partitions(&[], parts));
-    table_diff(name, TableState::Added, found, definition)
+    table_diff(name, TableChange::Added, found, definition)
 }
 
 fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str, &str)) -> TableDiff {
     let definition = match (&before.definition, &after.definition) {
         (None, Some(_)) => DefinitionChange::NotCompared(format!("{} has none", names.0)),
-        // A detached table's may be where chsnap cannot see it.
-        (Some(_), None) if after.held == Held::Detached => DefinitionChange::Unchanged,
+        // The definition of a detached table may be where chsnap cannot see it.
+        (Some(_), None) if after.held == SideContent::Detached => DefinitionChange::Unchanged,
         (Some(_), None) => DefinitionChange::NotCompared(format!("{} has none", names.1)),
         (before, after) => compare_definitions(before.as_ref(), after.as_ref(), names),
     };
     let parts = before.held.parts(names.0).and_then(|before| Ok((before, after.held.parts(names.1)?)));
     let found = parts.as_ref().map(|(before, after)| partitions(before, after)).map_err(Clone::clone);
     let has_same_parts = |found: &Vec<PartitionDiff>| found.iter().all(|partition| partition.tallies.is_unchanged());
-    if after.held == Held::Detached {
-        let mut found = table_diff(name, TableState::Detached, found, definition);
+    if after.held == SideContent::Detached {
+        let mut found = table_diff(name, TableChange::Detached, found, definition);
         if is_another(before, after) {
             found.notes.push("the detached table has another UUID".to_owned());
         }
@@ -164,18 +164,18 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
         |found: &Vec<PartitionDiff>| found.iter().any(|partition| partition.tallies.unchanged.parts > 0);
     let is_restored = definition == DefinitionChange::Unchanged && found.as_ref().is_ok_and(has_common_part);
     if is_another(before, after) && !is_same && !is_restored {
-        // Parts of two tables are never one part, whatever their names.
+        // Parts of two different tables are never the same part, whatever their names.
         let apart = parts.map(|(before, after)| {
             let mut both = partitions(before, &[]);
             both.extend(partitions(&[], after));
             both
         });
-        return table_diff(name, TableState::Recreated, apart, definition);
+        return table_diff(name, TableChange::Recreated, apart, definition);
     }
     let is_changed = found.as_ref().is_ok_and(|found| !has_same_parts(found))
         || definition.is_difference()
         || matches!(dumps, DumpChange::Changed(_));
-    let state = if is_changed { TableState::Changed } else { TableState::Unchanged };
+    let state = if is_changed { TableChange::Changed } else { TableChange::Unchanged };
     let mut found = table_diff(name, state, found, definition);
     found.notes.extend(dumps.note());
     let definitions = before.definition.as_ref().zip(after.definition.as_ref());
@@ -183,13 +183,13 @@ fn compare(name: &TableName, before: &SideTable, after: &SideTable, names: (&str
     found
 }
 
-/// How the rows of two dumps compare.
+/// The result of comparing the rows of two dumps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum DumpChange {
     Unchanged,
-    /// What changed, in words.
+    /// A description of the change.
     Changed(String),
-    /// Why that is not known.
+    /// Why they cannot be compared.
     NotCompared(String),
 }
 
@@ -203,13 +203,13 @@ impl DumpChange {
     }
 }
 
-/// Compares the rows of tables without parts: by their digests where both have one, else by their numbers.
-fn compare_dumps(before: &Held, after: &Held, names: (&str, &str)) -> DumpChange {
+/// Compares the rows of tables without parts: by digest if both have one, else by number.
+fn compare_dumps(before: &SideContent, after: &SideContent, names: (&str, &str)) -> DumpChange {
     let empty = DumpedRows { rows: Some(0), digest: None };
     let (one, other) = match (before, after) {
-        (Held::Dump(before), Held::Dump(after)) => (before, after),
-        (Held::Dump(before), Held::Nothing) => (before, &empty),
-        (Held::Nothing, Held::Dump(after)) => (&empty, after),
+        (SideContent::Dump(before), SideContent::Dump(after)) => (before, after),
+        (SideContent::Dump(before), SideContent::Nothing) => (before, &empty),
+        (SideContent::Nothing, SideContent::Dump(after)) => (&empty, after),
         _ => return DumpChange::Unchanged,
     };
     if let (Some(before), Some(after)) = (&one.digest, &other.digest)
@@ -232,7 +232,7 @@ fn compare_dumps(before: &Held, after: &Held, names: (&str, &str)) -> DumpChange
 
 fn table_diff(
     name: &TableName,
-    state: TableState,
+    state: TableChange,
     found: Result<Vec<PartitionDiff>, String>,
     definition: DefinitionChange,
 ) -> TableDiff {

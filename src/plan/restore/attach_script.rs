@@ -1,38 +1,39 @@
 //! The statements that attach a directory of restored files to `clickhouse local`.
 //!
-//! Tried on ClickHouse 26.9: a table of a database with the engine Ordinary has its data in `data/<database>/<table>` below
-//! the path that `clickhouse local` is started with, without a UUID. Its own database `default` has another engine, so that
-//! tables of that name come into another one.
+//! Tried on ClickHouse 26.9: a table in a database of the engine Ordinary has its data in `data/<database>/<table>`
+//! below the path that `clickhouse local` is started with, without a UUID. The tool's own database `default` has
+//! another engine, so tables of a database of that name are attached in another one.
 
 use std::collections::BTreeMap;
 
 use crate::model::{TableName, escape_for_file_name};
 use crate::plan::definition::quote;
-use crate::plan::{Definition, DefinitionKind, Mapping, Replicated, Verb};
+use crate::plan::{DefinitionKind, Mapping, ParsedDefinition, Verb};
 
 use super::hold::hold;
 use super::source::SourceItem;
 
-/// The database that `clickhouse local` makes itself.
+/// The database that `clickhouse local` creates itself.
 const OWN_DATABASE: &str = "default";
-/// What stands for it.
+/// The database that replaces it.
 const OWN_DATABASE_TABLES: &str = "default_restored";
-/// Settings that name disks, which are not here.
+/// Settings that name disks, which do not exist here.
 const STORAGE_SETTINGS: [&str; 3] = ["storage_policy", "disk", "table_disk"];
 
-/// A script, and the directories of data that it speaks of.
+/// A script, and the data directories that it uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttachScript {
     /// Its statements; a comment names each object that is left out.
     pub text: String,
-    /// Directories in `data/`: the name that the statements have for each, and its own. Empty where no table has data.
+    /// Directories in `data/`: the name that the statements use for each, and its actual name. Empty if no table has
+    /// data.
     pub databases: BTreeMap<String, String>,
 }
 
-/// A table, view, dictionary … of the snapshot, as a script sees it.
+/// A table, view, dictionary … of the snapshot, as input of a script.
 #[derive(Clone, Copy, Debug)]
 pub struct AttachItem<'a> {
-    /// It.
+    /// The object.
     pub item: &'a SourceItem,
     /// Whether its parts are in the directory.
     pub is_placed: bool,
@@ -48,7 +49,7 @@ pub fn attach_script(items: &[AttachItem<'_>]) -> AttachScript {
     for AttachItem { item, is_placed } in items {
         let name = name_here(&item.name);
         let quoted = format!("{}.{}", quote(&name.database, '`'), quote(&name.table, '`'));
-        let statement = |definition: &Definition| {
+        let statement = |definition: &ParsedDefinition| {
             let name = format!("IF NOT EXISTS {quoted}");
             definition.statement(Verb::Attach, &name, (None, None), &mapping) + ";"
         };
@@ -57,7 +58,10 @@ pub fn attach_script(items: &[AttachItem<'_>]) -> AttachScript {
             Ok(definition) if *is_placed && definition.kind == DefinitionKind::Table => {
                 let own = escape_for_file_name(&item.name.database);
                 databases.insert(escape_for_file_name(&name.database), own);
-                tables.push((name.database.clone(), statement(&hold(&definition.without_settings(&STORAGE_SETTINGS)))));
+                tables.push((
+                    name.database.clone(),
+                    statement(&hold(&definition.as_plain().without_settings(&STORAGE_SETTINGS))),
+                ));
                 continue;
             }
             Ok(definition) if definition.kind == DefinitionKind::View => {
@@ -88,7 +92,6 @@ fn mapping(items: &[AttachItem<'_>]) -> Mapping {
     Mapping {
         tables: own.map(|name| (name.clone(), TableName::new(OWN_DATABASE_TABLES, name.table.clone()))).collect(),
         databases: [(OWN_DATABASE.to_owned(), OWN_DATABASE_TABLES.to_owned())].into(),
-        replicated: Replicated::AsMergeTree,
         ..Mapping::default()
     }
 }
@@ -101,7 +104,7 @@ mod tests {
 
     fn script(all: &[(&str, &str, &str)]) -> AttachScript {
         let item = |(database, table, definition): &(&str, &str, &str)| {
-            let definition = Definition::parse(definition).expect("a definition");
+            let definition = ParsedDefinition::parse(definition).expect("a definition");
             SourceItem {
                 name: TableName::new(*database, *table),
                 engine: definition.engine().unwrap_or_else(|| "View".to_owned()),
@@ -112,6 +115,7 @@ mod tests {
                 data_left: None,
                 skipped: None,
                 is_detached: false,
+                detachment: None,
                 inner_of: None,
             }
         };

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use crate::model::{Fingerprint, PartName, PartitionId};
+use crate::model::{Fingerprint, PartName, PartitionId, count, thousands};
 
-/// A part, as the manifest or as the server has it.
+/// A part in the manifest or on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartState {
     /// Its name.
     pub name: PartName,
     /// Its partition.
     pub partition: PartitionId,
-    /// Its fingerprint, where there is one.
+    /// Its fingerprint, if it has one.
     pub fingerprint: Option<Fingerprint>,
-    /// Rows, where they are known.
+    /// Rows, if known.
     pub rows: Option<u64>,
     /// Size on disk.
     pub bytes: u64,
@@ -23,16 +23,22 @@ pub struct PartState {
 }
 
 impl PartState {
-    /// Whether it has no rows: such a part covers what was deleted, and a server drops it whenever it likes.
+    /// Whether it has no rows: such a part covers deleted blocks, and a server drops it at any time.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows == Some(0)
     }
 
-    /// First block, last block and mutation version, by its name.
+    /// Whether its rows are rows of its table now: it is active, and neither empty nor a patch of other parts.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.is_active && !self.is_empty() && !self.name.is_patch()
+    }
+
+    /// First block, last block and mutation version, according to its name.
     ///
-    /// Source: `MergeTreePartInfo::tryParsePartName`: `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in the
-    /// old month syntax two dates stand in the place of the partition.
+    /// Source: `MergeTreePartInfo::tryParsePartName`: `<partition>_<min block>_<max block>_<level>[_<mutation>]`; in
+    /// the old month syntax two dates replace the partition.
     fn blocks(&self) -> Option<BlockRange> {
         let rest = self.name.as_str().strip_prefix(self.partition.0.as_str()).and_then(|rest| rest.strip_prefix('_'));
         let fields: Vec<&str> = match rest {
@@ -63,16 +69,16 @@ impl BlockRange {
 /// How a part differs from the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartDifference {
-    /// The server does not list it, nor a part that was merged from it.
+    /// The server lists neither it nor a part that was merged from it.
     Missing,
-    /// It has another fingerprint.
+    /// Its fingerprint differs.
     Fingerprint {
         /// The manifest's.
         expected: Fingerprint,
         /// The server's.
         found: Fingerprint,
     },
-    /// It has another number of rows.
+    /// Its number of rows differs.
     Rows {
         /// The manifest's.
         expected: u64,
@@ -81,7 +87,7 @@ pub enum PartDifference {
     },
 }
 
-/// A part that is not as in the snapshot.
+/// A part that differs from the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongPart {
     /// Its name.
@@ -98,32 +104,82 @@ impl fmt::Display for WrongPart {
             PartDifference::Fingerprint { expected, found } => {
                 write!(f, "part {part} has the fingerprint {found} and not {expected}")
             }
-            PartDifference::Rows { expected, found } => write!(f, "part {part} has {found} rows and not {expected}"),
+            PartDifference::Rows { expected, found } => {
+                write!(f, "part {part} has {} and not {}", count(found, "row"), thousands(expected))
+            }
         }
     }
 }
 
 /// The result of comparing listed parts with stored ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
+pub struct PartsComparison {
     /// Parts that the server lists, with the rows and the fingerprint of the manifest.
     pub verified: u64,
     /// Parts that a merge or a mutation has replaced already.
     pub merged: u64,
     /// Parts without rows that the server does not list: it drops them when it attaches a table.
     pub empty: u64,
-    /// What is missing or different.
+    /// Missing or different parts.
     pub wrong: Vec<WrongPart>,
-    /// Active parts with rows that hold nothing of the stored ones: something else was written to the table.
+    /// Active parts with rows that contain none of the stored blocks: something else was written to the table.
     pub foreign: Vec<PartName>,
     /// Whether one of the parts counted as merged carries a mutation that the stored ones do not.
     pub is_mutated: bool,
 }
 
-/// Compares the parts that the server lists with those of the manifest. A server merges and mutates as soon as a table is
-/// attached: a part whose blocks are within those of an active one is not lost. A part without rows may be there or not.
+/// The parts of a partition that one table gave to another, under their new names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedPartition {
+    /// Parts that exist with an equal fingerprint, or with equal rows if the server lists no fingerprints.
+    pub verified: u64,
+    /// Parts that no longer exist: merged since, judged by the rows.
+    pub merged: u64,
+    /// Rows: of the original parts if all exist, else of the active ones.
+    pub rows: u64,
+}
+
+/// Compares the active parts of a partition with the copies, active or not.
 #[must_use]
-pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison {
+pub fn compare_copies(given: &[PartState], found: &[PartState]) -> CopiedPartition {
+    let mut left: Vec<&PartState> = found.iter().collect();
+    let is_same = |given: &PartState, found: &PartState| match (given.fingerprint, found.fingerprint) {
+        (Some(given), Some(found)) => given == found,
+        _ => given.rows == found.rows,
+    };
+    let mut copied = CopiedPartition::default();
+    let sum = |rows: u64, part: &PartState| rows.saturating_add(part.rows.unwrap_or(0));
+    for part in given {
+        match left.iter().position(|there| is_same(part, there)) {
+            Some(at) => {
+                left.swap_remove(at);
+                copied.verified += 1;
+            }
+            None => copied.merged += 1,
+        }
+    }
+    copied.rows = if copied.merged == 0 {
+        given.iter().fold(0, sum)
+    } else {
+        // Rows that were inserted since do not count.
+        found.iter().filter(|part| part.is_active).fold(0, sum).min(given.iter().fold(0, sum))
+    };
+    copied
+}
+
+impl PartsComparison {
+    /// Parts that neither exist nor were merged into another part.
+    pub fn missing(&self) -> impl Iterator<Item = &PartName> {
+        let is_missing = |wrong: &&WrongPart| wrong.difference == PartDifference::Missing;
+        self.wrong.iter().filter(is_missing).map(|wrong| &wrong.part)
+    }
+}
+
+/// Compares the parts that the server lists with those of the manifest. A server merges and mutates as soon as a table
+/// is attached: a part whose blocks are within those of an active one is not lost. A part without rows may exist or
+/// not.
+#[must_use]
+pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> PartsComparison {
     let by_name: HashMap<&PartName, &PartState> = found.iter().map(|part| (&part.name, part)).collect();
     let mut active: BTreeMap<&PartitionId, Vec<(BlockRange, &PartState)>> = BTreeMap::new();
     for part in found.iter().filter(|part| part.is_active) {
@@ -131,7 +187,7 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
             active.entry(&part.partition).or_default().push((range, part));
         }
     }
-    let mut comparison = Comparison::default();
+    let mut comparison = PartsComparison::default();
     let mut covering: HashSet<&PartName> = HashSet::new();
     for part in expected {
         let cover = || {
@@ -151,7 +207,7 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> Comparison 
                 }
             }
             _ if part.is_empty() => comparison.empty += 1,
-            // A patch goes once it is applied.
+            // A patch is removed once it is applied.
             _ if part.name.is_patch() => comparison.merged += 1,
             _ => {
                 if let Some((is_mutated, by)) = cover() {

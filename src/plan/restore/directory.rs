@@ -1,4 +1,4 @@
-//! What a restore into a plain directory does, decided before anything changes.
+//! Plans a restore into a plain directory, before anything changes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use crate::model::{Placement, TableName, Warning, WarningKind, size};
 
 use super::attach_script::{AttachItem, AttachScript, attach_script};
+use super::native_plan::NativePlan;
+use super::not_run::{not_run, warning as not_run_warning};
 use super::source::{SourceItem, noted_damaged};
 use super::target::Amount;
 
-/// The directory that is restored into, as it is.
+/// The present state of the target directory.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the directory")]
 pub struct TargetDirectory {
-    /// Where it is, or will be.
+    /// Its path, existing or not.
     pub path: PathBuf,
-    /// Whether it is there already.
+    /// Whether it exists already.
     pub exists: bool,
-    /// The names in it that an interrupted restore has left.
+    /// The entries that an interrupted restore left.
     pub leftovers: Vec<String>,
-    /// The other names in it.
+    /// The other entries.
     pub foreign: Vec<String>,
     /// Whether another restore holds its lock.
     pub is_in_use: bool,
@@ -27,9 +29,9 @@ pub struct TargetDirectory {
     pub is_in_repository: bool,
     /// Whether files of the repository can be linked into it.
     pub is_on_same_mount: bool,
-    /// Whether files of its filesystem can share blocks with those of the repository, as far as the type tells.
+    /// Whether files of its filesystem can share blocks with those of the repository, judged by its type.
     pub shares_blocks: bool,
-    /// What its filesystem has left for this user, in bytes.
+    /// Bytes available to this user on its filesystem.
     pub free_bytes: u64,
 }
 
@@ -40,24 +42,24 @@ pub struct DirectoryOptions {
     pub may_link: bool,
     /// Whether files may be copied.
     pub may_copy: bool,
-    /// Whether parts are restored that are noted as damaged.
+    /// Whether parts that are noted as damaged are restored.
     pub with_damaged: bool,
 }
 
 /// Why nothing can be restored into a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum DirectoryObstacle {
     /// It lies in the repository.
     InRepository,
-    /// It holds something; one of its entries.
+    /// It is not empty; one of its entries.
     NotEmpty(String),
-    /// Another restore is at work in it.
+    /// Another restore is working in it.
     InUse,
-    /// Only links are allowed, and links do not reach it.
+    /// Only links are allowed, and it cannot be reached by links.
     OtherFilesystem,
 }
 
-impl Obstacle {
+impl DirectoryObstacle {
     /// Its stable name in JSON.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -70,7 +72,7 @@ impl Obstacle {
     }
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for DirectoryObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InRepository => f.write_str("the directory lies in the repository"),
@@ -81,12 +83,12 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What becomes of a table.
+/// The action for a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryAction {
-    /// Its parts are placed, this way as far as the filesystem allows.
+    /// Its parts are placed in this way, as far as the filesystem allows.
     Place(Placement),
-    /// It has no parts of its own: its definition is written.
+    /// It has no parts of its own: only its definition is written.
     Define,
     /// Nothing of it is written, for this reason.
     Refuse(String),
@@ -95,7 +97,7 @@ pub enum DirectoryAction {
 /// A table of the snapshot.
 #[derive(Clone, Debug)]
 pub struct DirectoryItem {
-    /// It.
+    /// The table.
     pub item: SourceItem,
     /// Whether its definition is in the snapshot, readable or not.
     pub has_definition: bool,
@@ -108,11 +110,11 @@ pub struct DirectoryTable {
     pub name: TableName,
     /// Its engine.
     pub engine: String,
-    /// What becomes of it.
+    /// The action for it.
     pub action: DirectoryAction,
-    /// The parts that are placed.
+    /// The parts to place.
     pub amount: Amount,
-    /// What the person should know of it.
+    /// The warnings about it.
     pub warnings: Vec<Warning>,
 }
 
@@ -121,36 +123,38 @@ pub struct DirectoryTable {
 pub struct DirectoryPlan {
     /// The directory.
     pub path: PathBuf,
-    /// Whether it is made.
+    /// Whether it is created.
     pub makes_directory: bool,
-    /// What an interrupted restore has left there, and is removed first.
+    /// Entries that an interrupted restore left there, which are removed first.
     pub leftovers: Vec<String>,
     /// The tables.
     pub tables: Vec<DirectoryTable>,
-    /// Why nothing can be restored; the first is what the restore fails with.
-    pub obstacles: Vec<Obstacle>,
-    /// What the directory's filesystem has left for this user, in bytes.
+    /// Why nothing can be restored; the restore fails with the first obstacle.
+    pub obstacles: Vec<DirectoryObstacle>,
+    /// Bytes available to this user on the directory's filesystem.
     pub free_bytes: u64,
     /// The statements that attach the tables to `clickhouse local`.
     pub script: AttachScript,
+    /// The additions for ClickHouse's own `RESTORE`, if the tree is for it.
+    pub native: Option<NativePlan>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
 }
 
 impl DirectoryPlan {
-    /// The parts of all tables that are placed.
+    /// The parts to place of all tables.
     #[must_use]
     pub fn amount(&self) -> Amount {
         self.sum(|action| matches!(action, DirectoryAction::Place(_)))
     }
 
-    /// The parts that are placed this way.
+    /// The parts to place in this way.
     #[must_use]
     pub fn placed(&self, placement: Placement) -> Amount {
         self.sum(|action| *action == DirectoryAction::Place(placement))
     }
 
-    /// What the person should know, each with the name of what it is about: with any of these the exit code is 3.
+    /// All warnings, each with the name of its object: with any of these the exit code is 3.
     #[must_use]
     pub fn all_warnings(&self) -> Vec<Warning> {
         let of_table = |table: &DirectoryTable| {
@@ -193,6 +197,7 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
         obstacles: obstacles(target, options),
         free_bytes: target.free_bytes,
         script: AttachScript::default(),
+        native: None,
         warnings: Vec::new(),
     };
     let is_placed = |table: &DirectoryTable| matches!(table.action, DirectoryAction::Place(_));
@@ -209,19 +214,19 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
     plan
 }
 
-fn obstacles(target: &TargetDirectory, options: DirectoryOptions) -> Vec<Obstacle> {
+fn obstacles(target: &TargetDirectory, options: DirectoryOptions) -> Vec<DirectoryObstacle> {
     let mut obstacles = Vec::new();
     if target.is_in_repository {
-        obstacles.push(Obstacle::InRepository);
+        obstacles.push(DirectoryObstacle::InRepository);
     }
     if let Some(entry) = target.foreign.first() {
-        obstacles.push(Obstacle::NotEmpty(entry.clone()));
+        obstacles.push(DirectoryObstacle::NotEmpty(entry.clone()));
     }
     if target.is_in_use {
-        obstacles.push(Obstacle::InUse);
+        obstacles.push(DirectoryObstacle::InUse);
     }
     if !options.may_copy && !target.is_on_same_mount {
-        obstacles.push(Obstacle::OtherFilesystem);
+        obstacles.push(DirectoryObstacle::OtherFilesystem);
     }
     obstacles
 }
@@ -252,6 +257,7 @@ fn plan_table(
                 None => {}
             }
             table.warnings.extend(data.copies());
+            table.warnings.extend(not_run_warning(&not_run(data, &item.name)));
             (table.action, table.amount) = (DirectoryAction::Place(placement), data.amount);
         }
         None => {
@@ -269,7 +275,7 @@ fn plan_table(
 #[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests {
     use super::*;
-    use crate::plan::{Definition, SourceData};
+    use crate::plan::{ParsedDefinition, SourceData};
 
     const AUTO: DirectoryOptions = DirectoryOptions { may_link: true, may_copy: true, with_damaged: false };
 
@@ -278,7 +284,9 @@ mod tests {
             name: TableName::new("lab", name),
             engine: "MergeTree".to_owned(),
             uuid: None,
-            definition: Ok(Definition::parse("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k").expect("one")),
+            definition: Ok(
+                ParsedDefinition::parse("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k").expect("one")
+            ),
             data: (parts > 0).then(|| SourceData {
                 amount: Amount { parts, rows: 10 * parts, bytes: 100 * parts },
                 ..SourceData::default()
@@ -287,6 +295,7 @@ mod tests {
             data_left: None,
             skipped: None,
             is_detached: false,
+            detachment: None,
             inner_of: None,
         };
         DirectoryItem { item, has_definition: true }
@@ -325,8 +334,12 @@ mod tests {
             ..here()
         };
         let link = DirectoryOptions { may_copy: false, ..AUTO };
-        let all =
-            [Obstacle::InRepository, Obstacle::NotEmpty("x".to_owned()), Obstacle::InUse, Obstacle::OtherFilesystem];
+        let all = [
+            DirectoryObstacle::InRepository,
+            DirectoryObstacle::NotEmpty("x".to_owned()),
+            DirectoryObstacle::InUse,
+            DirectoryObstacle::OtherFilesystem,
+        ];
         assert_eq!(plan_directory(&[], &target, link).obstacles, all);
         assert_eq!(plan_directory(&[], &target, AUTO).obstacles, all[..3]);
     }

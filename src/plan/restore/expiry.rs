@@ -1,16 +1,16 @@
-//! Rows past their TTL, as far as a part's `ttl.txt` tells.
+//! Rows past their TTL, according to the parts' `ttl.txt`.
 
 use serde::Deserialize;
 
-/// When the rows of a part expire: seconds since 1970.
+/// When the rows of a part expire, in seconds since 1970.
 ///
-/// Source: `MergeTreeDataPartTTLInfos::write` in ClickHouse: `ttl format version: 1`, a line feed, and a JSON object whose
-/// `table` and `rows_where` have the smallest and the largest time of the rows; 0 stands for none.
+/// Source: `MergeTreeDataPartTTLInfos::write` in ClickHouse: `ttl format version: 1`, a line feed, and a JSON object
+/// whose `table` and `rows_where` contain the smallest and the largest time of the rows; 0 stands for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExpiryTimes {
     /// When the first row expires.
     pub first: i64,
-    /// When the last row expires; none if some rows never do.
+    /// When the last row expires; `None` if some rows never do.
     pub last: Option<i64>,
 }
 
@@ -32,7 +32,7 @@ struct TtlFile {
 const HEAD: &str = "ttl format version: 1\n";
 
 impl ExpiryTimes {
-    /// Reads a part's `ttl.txt`; none if it is of another format, or no row of the part expires.
+    /// Parses a part's `ttl.txt`; `None` if it has another format, or no row of the part expires.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let file: TtlFile = serde_json::from_str(text.strip_prefix(HEAD)?).ok()?;
@@ -47,18 +47,18 @@ impl ExpiryTimes {
 /// Parts and rows past their TTL: these expire as soon as the table merges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Parts all of whose rows are past it.
+    /// Parts with all rows past their TTL.
     pub parts: u64,
     /// Rows in them.
     pub rows: u64,
-    /// Parts some of whose rows may be past it.
+    /// Parts with some rows that may be past their TTL.
     pub partly_parts: u64,
-    /// Rows in those, past it or not.
+    /// All rows in those parts.
     pub partly_rows: u64,
 }
 
 impl Expired {
-    /// Counts a part with its rows, at a time in seconds since 1970.
+    /// Adds a part with its rows, at a time in seconds since 1970.
     pub fn count(&mut self, times: ExpiryTimes, rows: u64, now: i64) {
         if times.last.is_some_and(|last| last < now) {
             self.parts += 1;
@@ -69,7 +69,7 @@ impl Expired {
         }
     }
 
-    /// Whether nothing is past it.
+    /// Whether no row is past its TTL.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.parts == 0 && self.partly_parts == 0

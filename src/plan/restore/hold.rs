@@ -1,36 +1,37 @@
-//! Settings under which a table does no merge of its own, so that it can be compared before anything expires.
+//! Settings that stop a table's merges, so that it can be compared before anything expires.
 //!
-//! Tried on ClickHouse 26.9 with six kinds of TTL (rows, whole parts, columns, GROUP BY, DELETE WHERE, recompression): with
-//! these three in the ATTACH nothing was merged or dropped, and after `RESET SETTING` the definition was the original one.
+//! Tried on ClickHouse 26.9 with six kinds of TTL (rows, whole parts, columns, GROUP BY, DELETE WHERE, recompression):
+//! with these three in the ATTACH nothing was merged or dropped, and after `RESET SETTING` the definition was the
+//! original one.
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Definition;
+use crate::plan::ParsedDefinition;
 
-/// The settings, each with the value that holds.
+/// The settings, each with the value that holds a table.
 pub const HOLD_SETTINGS: [(&str, u64); 3] = [
     ("max_number_of_merges_with_ttl_in_pool", 0),
     ("max_bytes_to_merge_at_max_space_in_pool", 1),
     ("max_bytes_to_merge_at_min_space_in_pool", 1),
 ];
 
-/// A setting that a held table has for the moment.
+/// A temporary setting of a held table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldSetting {
     /// Its name.
     pub name: String,
-    /// The value that the table's own definition gives it, where it does.
+    /// The value in the table's own definition, if it has one.
     pub own_value: Option<u64>,
 }
 
-/// What a definition is held by; empty where the server lacks a setting, or the definition cannot have any.
-pub(super) fn held_settings(definition: &Definition, known: &dyn Fn(&str) -> bool) -> Vec<HeldSetting> {
+/// The settings that hold a definition; empty if the server lacks one of them, or the definition cannot have any.
+pub(super) fn held_settings(definition: &ParsedDefinition, known: &dyn Fn(&str) -> bool) -> Vec<HeldSetting> {
     if !HOLD_SETTINGS.iter().all(|(name, _)| known(name)) || hold(definition) == *definition {
         return Vec::new();
     }
     let held = HOLD_SETTINGS.iter().map(|(name, _)| {
         let own_value = definition.setting(name);
-        // One that is no plain number cannot be given back.
+        // A value that is no plain number cannot be restored.
         own_value
             .map(|value| value.parse().map_err(drop))
             .transpose()
@@ -41,14 +42,14 @@ pub(super) fn held_settings(definition: &Definition, known: &dyn Fn(&str) -> boo
 
 /// The definition of a held table.
 #[must_use]
-pub fn hold(definition: &Definition) -> Definition {
+pub fn hold(definition: &ParsedDefinition) -> ParsedDefinition {
     let values = HOLD_SETTINGS.map(|(name, value)| (name, value.to_string()));
     let settings: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
     definition.with_settings(&settings)
 }
 
 /// The definition of a held table once it is released.
-pub(super) fn released(definition: &Definition, held: &[HeldSetting]) -> Definition {
+pub(super) fn released(definition: &ParsedDefinition, held: &[HeldSetting]) -> ParsedDefinition {
     let reset: Vec<&str> = held.iter().filter(|held| held.own_value.is_none()).map(|held| held.name.as_str()).collect();
     let own: Vec<(&str, String)> =
         held.iter().filter_map(|held| Some((held.name.as_str(), held.own_value?.to_string()))).collect();
@@ -57,11 +58,11 @@ pub(super) fn released(definition: &Definition, held: &[HeldSetting]) -> Definit
     if own.is_empty() { changed } else { changed.with_settings(&own) }
 }
 
-/// The text of a definition as it is once the table is released, if the table is held by these settings now. None for a
-/// definition without them, or one that cannot be read.
+/// The text of a definition as it is after the table is released, if these settings hold the table now. `None` for a
+/// definition without them, or one that cannot be parsed.
 #[must_use]
 pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
-    let definition = Definition::parse(text).ok()?;
+    let definition = ParsedDefinition::parse(text).ok()?;
     let is_noted = HOLD_SETTINGS.iter().all(|(name, _)| held.iter().any(|held| held.name == *name));
     let is_held = is_noted && has_hold_settings(&definition);
     if is_held { definition.replaced_in(text, &released(&definition, held)) } else { None }
@@ -70,17 +71,17 @@ pub fn released_text(text: &str, held: &[HeldSetting]) -> Option<String> {
 /// Whether the definition of a table has all the settings that hold it.
 #[must_use]
 pub fn is_held(text: &str) -> bool {
-    // Most definitions need not be read for that.
+    // Most definitions need not be parsed for that.
     HOLD_SETTINGS.iter().all(|(name, _)| text.contains(name))
-        && Definition::parse(text).is_ok_and(|definition| has_hold_settings(&definition))
+        && ParsedDefinition::parse(text).is_ok_and(|definition| has_hold_settings(&definition))
 }
 
-fn has_hold_settings(definition: &Definition) -> bool {
+fn has_hold_settings(definition: &ParsedDefinition) -> bool {
     HOLD_SETTINGS.iter().all(|(name, value)| definition.setting(name) == Some(value.to_string()))
 }
 
-/// The statements that give a held table, named in quotes, its own settings back. Names that are not among
-/// [`HOLD_SETTINGS`] are passed over: they come from a file.
+/// The statements that restore the own settings of a held table, whose name is quoted. Names not in [`HOLD_SETTINGS`]
+/// are ignored: they come from a file.
 #[must_use]
 pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<String> {
     let held = || held.iter().filter(|held| HOLD_SETTINGS.iter().any(|(name, _)| held.name == *name));
@@ -99,10 +100,11 @@ pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::{HeldSetting, held_settings, hold, is_held, release_statements, released_text};
-    use crate::plan::Definition;
+    use crate::plan::ParsedDefinition;
 
-    fn definition(settings: &str) -> Definition {
-        Definition::parse(&format!("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k{settings}")).expect("one")
+    fn definition(settings: &str) -> ParsedDefinition {
+        ParsedDefinition::parse(&format!("ATTACH TABLE _ (k UInt8) ENGINE = MergeTree ORDER BY k{settings}"))
+            .expect("one")
     }
 
     #[test]
@@ -131,14 +133,14 @@ mod tests {
             let text = format!(
                 "ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'\n(k UInt8)\nENGINE = MergeTree\nORDER BY k{settings}\n"
             );
-            let own = Definition::parse(&text).expect("a definition");
+            let own = ParsedDefinition::parse(&text).expect("a definition");
             let held = held_settings(&own, &|_| true);
             let stored = own.replaced_in(&text, &hold(&own)).expect("its text");
             assert!(stored.contains("max_number_of_merges_with_ttl_in_pool = 0"), "{stored}");
             assert!(is_held(&stored) && !is_held(&text));
             let back = released_text(&stored, &held).expect("it is held");
             assert!(back.starts_with("ATTACH TABLE _ UUID '6f0d1a5c-8d2b-4c62-a6f3-3f6f4b0e3a11'"), "{back}");
-            let back = Definition::parse(&back).expect("a definition");
+            let back = ParsedDefinition::parse(&back).expect("a definition");
             assert!(back.is_like(&own, &crate::plan::Mapping::default()), "{back:?}");
             assert_eq!(released_text(&text, &held), None, "it is not held");
             let others = held.get(1..).unwrap_or_default();
@@ -152,7 +154,8 @@ mod tests {
         assert!(held_settings(&definition(""), &|name| name != "max_number_of_merges_with_ttl_in_pool").is_empty());
         let odd = definition(" SETTINGS max_bytes_to_merge_at_max_space_in_pool = '1Gi'");
         assert!(held_settings(&odd, &|_| true).is_empty());
-        let old = Definition::parse("ATTACH TABLE _ (d Date, k UInt8) ENGINE = MergeTree(d, k, 8192)").expect("one");
+        let old =
+            ParsedDefinition::parse("ATTACH TABLE _ (d Date, k UInt8) ENGINE = MergeTree(d, k, 8192)").expect("one");
         assert!(held_settings(&old, &|_| true).is_empty(), "the old syntax takes no settings");
         let foreign = HeldSetting { name: "x; DROP TABLE t".to_owned(), own_value: None };
         assert!(release_statements("t", &[foreign]).is_empty());

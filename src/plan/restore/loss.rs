@@ -1,4 +1,4 @@
-//! What of a live table would be lost if a restore took its place.
+//! Data of a live table that a restore would destroy by replacing it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -6,12 +6,12 @@ use std::fmt;
 use crate::model::{Fingerprint, PartitionId, TableUuid, count};
 
 use super::compare::PartState;
-use super::target::{DetachedParts, TargetTable};
+use super::target::{DetachedParts, PartsElsewhere, TargetTable};
 
-/// What a restore takes the place of.
+/// The scope that a restore replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplacedScope<'a> {
-    /// The whole table: its directory, its mutations and its definition go with it.
+    /// The whole table: its directory, its mutations and its definition are replaced too.
     Table,
     /// All partitions; the table itself stays.
     AllPartitions,
@@ -20,6 +20,10 @@ pub enum ReplacedScope<'a> {
 }
 
 impl ReplacedScope<'_> {
+    fn is_any(&self) -> bool {
+        !matches!(self, Self::Partitions(ids) if ids.is_empty())
+    }
+
     fn holds(&self, part: &PartState) -> bool {
         match self {
             Self::Table | Self::AllPartitions => true,
@@ -28,46 +32,58 @@ impl ReplacedScope<'_> {
     }
 }
 
-/// Something of a live table that the snapshot does not have.
+/// Something in a live table that the snapshot does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Active parts with rows.
     Parts {
-        /// How many.
+        /// Their number.
         parts: u64,
         /// Rows in them.
         rows: u64,
         /// Their size on disk.
         bytes: u64,
     },
-    /// Lightweight updates and deletes that are not merged into their parts yet.
+    /// Lightweight updates and deletes that have not been merged into their parts yet.
     Patches {
         /// Patch parts.
         parts: u64,
     },
-    /// Mutations that have not changed every part yet: they would pass by what is restored, and count as done.
+    /// Mutations that have not changed every part yet: they would not change restored parts, and count as done.
     Mutations {
         /// Their ids.
         ids: Vec<String>,
     },
     /// Parts in `detached/`.
     DetachedParts {
-        /// How many.
+        /// Their number.
         parts: u64,
         /// The first of them.
         first: String,
     },
-    /// `detached/` cannot be read, so that what it holds is not known.
+    /// `detached/` cannot be read, so its contents are unknown.
     UnreadableDetached {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The table is defined otherwise than in the snapshot.
+    /// Parts that only other replicas have, which every replica would lose.
+    PartsElsewhere {
+        /// Their number.
+        parts: u64,
+        /// The first of them.
+        first: String,
+    },
+    /// Keeper cannot be asked, so the data of other replicas is unknown.
+    UnknownElsewhere {
+        /// The reason.
+        reason: String,
+    },
+    /// The table's definition differs from that in the snapshot.
     Definition,
 }
 
 impl Loss {
-    /// A stable name for programs.
+    /// The stable name for programs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -76,6 +92,8 @@ impl Loss {
             Self::Mutations { .. } => "mutations",
             Self::DetachedParts { .. } => "detached_parts",
             Self::UnreadableDetached { .. } => "unreadable_detached",
+            Self::PartsElsewhere { .. } => "parts_elsewhere",
+            Self::UnknownElsewhere { .. } => "unknown_elsewhere",
             Self::Definition => "definition",
         }
     }
@@ -94,6 +112,10 @@ impl fmt::Display for Loss {
             }
             Self::DetachedParts { parts, first } => write!(f, "{} ({first})", count(*parts, "detached part")),
             Self::UnreadableDetached { reason } => write!(f, "detached parts that cannot be listed: {reason}"),
+            Self::PartsElsewhere { parts, first } => {
+                write!(f, "{} that this replica has yet to get from the others ({first})", count(*parts, "part"))
+            }
+            Self::UnknownElsewhere { reason } => write!(f, "parts of other replicas that cannot be listed: {reason}"),
             Self::Definition => write!(f, "another definition"),
         }
     }
@@ -104,21 +126,21 @@ impl fmt::Display for Loss {
 pub struct Stored<'a> {
     /// The table's UUID in the snapshot.
     pub uuid: Option<&'a TableUuid>,
-    /// All its parts in the snapshot, patch parts too.
+    /// All its parts in the snapshot, including patch parts.
     pub parts: &'a [PartState],
     /// Its unfinished mutations in the snapshot.
     pub mutations: &'a [String],
-    /// Whether the live table is defined as the stored one.
+    /// Whether the live table has the same definition as the stored one.
     pub has_same_definition: bool,
 }
 
-/// Says what of the live table within `scope` the snapshot does not have. Nothing is lost if the list is empty.
+/// Returns what the live table has within `scope` and the snapshot lacks. Nothing is lost if the list is empty.
 ///
-/// A part counts as held by the snapshot only if one with the same fingerprint is in the same partition there, one for one. A
-/// part without rows, and one that the server does not count any more, is never a loss.
+/// A part counts as stored only if the snapshot has one with the same fingerprint in the same partition, matched one to
+/// one. An empty part, and one that the server no longer counts, is never a loss.
 #[must_use]
 pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) -> Vec<Loss> {
-    // How many parts the snapshot has of each content: rows that were inserted twice are two parts.
+    // The number of parts in the snapshot with each content: rows that were inserted twice are two parts.
     let key = |part: &PartState| Some((part.partition.clone(), part.fingerprint?));
     let mut held: HashMap<(PartitionId, Fingerprint), u64> = HashMap::new();
     for key in stored.parts.iter().filter_map(key) {
@@ -149,7 +171,19 @@ pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) 
     if patches > 0 {
         found.push(Loss::Patches { parts: patches });
     }
-    // The same mutation of the same table comes back with the snapshot. Elsewhere an equal id says nothing.
+    match &live.elsewhere {
+        PartsElsewhere::Listed(parts) => {
+            let in_scope: Vec<&PartState> = parts.iter().filter(|part| scope.holds(part)).collect();
+            if let Some(first) = in_scope.first() {
+                found.push(Loss::PartsElsewhere { parts: in_scope.len() as u64, first: first.name.to_string() });
+            }
+        }
+        PartsElsewhere::Unknown(reason) if scope.is_any() => {
+            found.push(Loss::UnknownElsewhere { reason: reason.clone() });
+        }
+        PartsElsewhere::Unknown(_) => {}
+    }
+    // A mutation of the same table comes back with the snapshot. For another table, an equal id proves nothing.
     let is_same_table = live.uuid.is_some() && live.uuid.as_ref() == stored.uuid;
     let comes_back = |id: &String| is_same_table && stored.mutations.contains(id);
     let ids: Vec<String> = live.unfinished_mutations.iter().filter(|id| !comes_back(id)).cloned().collect();

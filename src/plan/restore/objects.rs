@@ -1,47 +1,47 @@
-//! What definitions of tables need before them: databases, functions, named collections, workloads.
+//! Objects that tables' definitions need: databases, functions, named collections, workloads.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Warning, WarningKind, escape_for_file_name};
-use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, ObjectStatement, Verb};
+use crate::plan::{DefinitionKind, Mapping, ObjectKind, ObjectStatement, ParsedDefinition, Verb};
 
-/// A function, named collection, workload or resource of the snapshot, by the file that it stands in.
+/// A function, named collection, workload or resource of the snapshot, as read from its file.
 #[derive(Clone, Debug)]
 pub struct SourceObject {
-    /// What the file's place says that it is.
+    /// Its kind, according to the place of its file.
     pub kind: ObjectKind,
-    /// Its name, as the file's name has it escaped.
+    /// Its name, escaped as in the name of its file.
     pub escaped_name: String,
-    /// The one statement in the file, or why there is none that may be run.
+    /// The only statement in the file, or why none may be executed.
     pub statement: Result<ObjectStatement, String>,
 }
 
-/// What is done with an object.
+/// The action for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectAction {
-    /// It is made by this statement.
+    /// It is created with this statement.
     Make(ObjectStatement),
-    /// The server has one of its name, which stays.
+    /// The server has an object of its name, which stays.
     Keep,
-    /// The server has one of its name with another statement, which stays.
+    /// The server has an object of its name with another statement, which stays.
     KeepOther,
-    /// It is not made, for this reason, and nothing of its file is sent.
+    /// It is not created, for this reason, and nothing of its file is sent.
     Refuse(String),
 }
 
 /// One object of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectPlan {
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
     /// Its name.
     pub name: String,
-    /// What is done.
+    /// The action.
     pub action: ObjectAction,
 }
 
 impl ObjectPlan {
-    /// What the person should know: it is not made, or stays as the server has it.
+    /// The warning about it, if it is not created, or the server keeps its own.
     #[must_use]
     pub fn warning(&self) -> Option<Warning> {
         let (kind, name) = (self.kind, &self.name);
@@ -70,25 +70,25 @@ pub struct SourceDatabase {
     pub name: String,
     /// Its engine.
     pub engine: String,
-    /// Its definition, or why there is none that may be run.
-    pub definition: Result<Definition, String>,
+    /// Its definition, or why it may not be executed.
+    pub definition: Result<ParsedDefinition, String>,
 }
 
-/// One database to make.
+/// One database to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabasePlan {
-    /// The name that it gets.
+    /// Its new name.
     pub name: String,
     /// Its name in the snapshot.
     pub from: String,
-    /// What stands behind `CREATE DATABASE <name>`, or why it cannot be made.
+    /// The text after `CREATE DATABASE <name>`, or why it cannot be created.
     pub engine: Result<String, String>,
 }
 
-/// Plans the objects that `wanted` chooses. `existing` are those of the server, with escaped names, and with their
-/// statements where they can be read.
+/// Plans the objects that `wanted` selects. `existing` are those of the server, with escaped names, and with their
+/// statements if readable.
 ///
-/// Only a statement that makes what its file's place and name say is run.
+/// A statement is executed only if it creates the object that its file's place and name indicate.
 pub(super) fn plan_objects(
     objects: &[SourceObject],
     existing: &BTreeMap<(ObjectKind, String), Option<ObjectStatement>>,
@@ -126,16 +126,16 @@ pub(super) fn plan_objects(
     objects.iter().filter(|object| wanted(object.kind, &name(object))).map(plan).collect()
 }
 
-/// Plans the databases that tables need and the server lacks: `needed` has them by the names that they get, with the
-/// names that they have in the snapshot.
+/// Plans the databases that tables need and the server lacks. `needed` maps their new names to their names in the
+/// snapshot.
 ///
-/// Each gets an identity of its own: nothing in a snapshot refers to the UUID of a database, and that of a dropped one is
+/// Each gets a new identity: nothing in a snapshot refers to the UUID of a database, and the UUID of a dropped one is
 /// not free until the server has removed it.
 pub(super) fn plan_databases(needed: &BTreeMap<String, String>, stored: &[SourceDatabase]) -> Vec<DatabasePlan> {
     let plan = |(name, from): (&String, &String)| {
         let database = stored.iter().find(|database| database.name == *from);
         let engine = match database {
-            // One that shows what others hold cannot be made; its tables get a plain one.
+            // A database that shows the tables of others cannot be created; its tables get a plain one.
             None => Ok(String::new()),
             Some(database) if database.engine == "Overlay" => Ok(String::new()),
             Some(database) => match &database.definition {
@@ -154,7 +154,7 @@ pub(super) fn plan_databases(needed: &BTreeMap<String, String>, stored: &[Source
     needed.iter().map(plan).collect()
 }
 
-fn behind_name(definition: &Definition) -> String {
+fn behind_name(definition: &ParsedDefinition) -> String {
     let statement = definition.statement(Verb::Create, "", (None, None), &Mapping::default());
     statement.trim_start_matches("CREATE DATABASE").trim().to_owned()
 }
@@ -164,7 +164,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{ObjectAction, SourceDatabase, SourceObject, plan_databases, plan_objects};
-    use crate::plan::{Definition, ObjectKind, ObjectStatement};
+    use crate::plan::{ObjectKind, ObjectStatement, ParsedDefinition};
 
     fn object(kind: ObjectKind, name: &str, text: &str) -> SourceObject {
         let statement = ObjectStatement::parse(text).map_err(|error| error.to_string());
@@ -221,7 +221,7 @@ mod tests {
         let (same, hidden) =
             ("CREATE FUNCTION f\nAS x -> (x + 1)", "CREATE NAMED COLLECTION nc AS a = '1', b = '[HIDDEN]'");
         assert_eq!(actions(Some(same), hidden), [Keep, Keep]);
-        // A statement that cannot be read differs from none.
+        // A statement that cannot be parsed does not count as different.
         assert_eq!(actions(None, ""), [Keep, Keep]);
         let other = "CREATE NAMED COLLECTION nc AS a = '2', b = '[HIDDEN]'";
         assert_eq!(actions(Some("CREATE FUNCTION f AS x -> (x + 2)"), other), [KeepOther, KeepOther]);
@@ -232,7 +232,7 @@ mod tests {
         let stored = |name: &str, engine: &str, text: &str| SourceDatabase {
             name: name.to_owned(),
             engine: engine.to_owned(),
-            definition: Definition::parse(text).map_err(|error| error.to_string()),
+            definition: ParsedDefinition::parse(text).map_err(|error| error.to_string()),
         };
         let stored = [
             stored("a", "Atomic", "ATTACH DATABASE _ UUID '00000001-0000-4000-8000-000000000000'\nENGINE = Atomic"),

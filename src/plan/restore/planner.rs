@@ -1,65 +1,74 @@
-//! Plans a restore: what is done with each table, as a pure function of the snapshot, the server and the options.
+//! Plans a restore: the action for each table, as a pure function of the snapshot, the server and the options.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::model::{DumpKind, PartitionId, TableName, TableUuid, Warning, WarningKind};
+use crate::model::{Detachment, DumpKind, PartitionId, TableName, TableUuid, Warning, WarningKind, count};
 use crate::plan::definition::quote;
-use crate::plan::{Definition, DefinitionKind, Mapping, ObjectKind, Replicated, Verb};
+use crate::plan::{DefinitionKind, Mapping, ObjectKind, ParsedDefinition, Verb};
 
 use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
 use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
+use super::missing::name_missing;
+use super::not_run::{not_run, warning as not_run_warning};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
-use super::options::{RestoreOptions, What};
+use super::options::{Replicated, RestoreContent, RestoreOptions};
+use super::replica::{FoundPath, ReplicaDecision, ReplicaOptions, ReplicaPlan, ReplicaSource, decide};
 use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
 use super::source::{SnapshotContent, SourceData, SourceDump, SourceItem, noted_damaged};
 use super::storage::{Disks, disks};
-use super::table::{Action, DamagedParts, Kept, Refusal, RestorePlan, SkipReason, TablePlan};
-use super::target::{Amount, LiveRows, Target, TargetTable};
+use super::table::{
+    Action, DamagedParts, KeptTableState, PartitionScope, RestorePlan, SkipReason, Spread, TablePlan, TableRefusal,
+    ViewReplacement,
+};
+use super::target::{Amount, ClusterHosts, LiveRows, TargetServer, TargetTable};
+use super::unused::name_unused;
 
-/// The size over which a server refuses to drop a table or to replace a partition, unless a statement or its
-/// configuration says otherwise. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
+/// The size above which a server refuses to drop a table or to replace a partition, unless a statement or its
+/// configuration overrides it. Source: `max_table_size_to_drop` and `max_partition_size_to_drop` in ClickHouse's
 /// `src/Core/Defines.h`.
 pub const DROP_LIMIT_BYTES: u64 = 50_000_000_000;
 
-struct Planner<'a> {
+struct RestorePlanner<'a> {
     content: SnapshotContent<'a>,
-    target: &'a Target,
+    target: &'a TargetServer,
     options: &'a RestoreOptions,
     fresh: &'a mut dyn FnMut() -> TableUuid,
     given: HashSet<TableUuid>,
+    /// The paths in Keeper of the tables planned so far.
+    paths: BTreeSet<String>,
     /// See [`models`].
     models: BTreeMap<String, String>,
-    /// The names that everything gets.
+    /// The new names.
     names: Mapping,
-    refused: Vec<Refusal>,
+    refused: Vec<TableRefusal>,
 }
 
-/// Makes the plan. `fresh` gives UUIDs that no table has.
+/// Makes the plan. `fresh` returns UUIDs that no table has.
 pub fn plan_restore(
     content: SnapshotContent<'_>,
-    target: &Target,
+    target: &TargetServer,
     options: &RestoreOptions,
     fresh: &mut dyn FnMut() -> TableUuid,
 ) -> RestorePlan {
     let sources = content.items;
     let models = models(content, options);
-    let mut planner = Planner {
+    let mut planner = RestorePlanner {
         content,
         target,
         options,
         fresh,
         given: HashSet::new(),
+        paths: BTreeSet::new(),
         models: models.clone(),
         names: names(content, options),
         refused: Vec::new(),
     };
     let mut plan = RestorePlan::default();
-    plan.mapping.replicated = options.replicated;
-    // Views before their inner tables, whose names have the view's UUID in them.
+    // Views come before their inner tables, whose names contain the view's UUID.
     let (inner, others): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.inner_of.is_some());
-    for source in others.iter().filter(|source| options.what != What::Data || source.has_rows()) {
+    for source in others.iter().filter(|source| options.what != RestoreContent::Data || source.has_rows()) {
         let to = options.renames.table(&source.name);
         let table = planner.plan(source, to);
         plan.tables.push(table);
@@ -72,9 +81,12 @@ pub fn plan_restore(
         let view = view.map(|view| (view.to.clone(), view.uuid.clone())).or_else(|| planner.live_view(source));
         let table = if is_made {
             let to = planner.inner_name(source, view.as_ref());
-            planner.plan(source, to)
+            match planner.other_view(source) {
+                Some(view) => planner.under_other_view(source, to, &view),
+                None => planner.plan(source, to),
+            }
         } else {
-            // Its name is that of a view which is not there.
+            // Its name is derived from a view that does not exist.
             let to = planner.options.renames.table(&source.name);
             TablePlan { action: Action::Skip(SkipReason::ViewNotMade), ..planner.outline(source, to) }
         };
@@ -84,8 +96,12 @@ pub fn plan_restore(
         plan.tables.push(table);
     }
     plan.refused = planner.refused;
+    name_missing(&mut plan, target, &planner.names);
+    if let Some(hosts) = &target.hosts {
+        spread(&mut plan, sources, target, hosts);
+    }
     plan.databases = databases(content, target, options, (&plan.tables, &models));
-    if options.what != What::Data {
+    if options.what != RestoreContent::Data {
         let is_needed = |kind: ObjectKind, name: &str| {
             let mut definitions = sources.iter().filter_map(|source| source.definition.as_ref().ok());
             definitions.any(|definition| definition.needs(kind, name))
@@ -103,23 +119,63 @@ pub fn plan_restore(
             plan.conflicts.push(format!("{other} and {} would both be {}", table.from, table.to));
         }
     }
+    plan.on_cluster.clone_from(&options.on_cluster);
+    name_unused(&mut plan, sources, target, options);
     plan.tables.sort_by(|a, b| (a.rank, &a.to).cmp(&(b.rank, &b.to)));
     plan
 }
 
-/// The names that the tables and databases of a snapshot get.
+/// Creates existing tables that stay on those hosts of the cluster that lack them. Not while a host does not answer:
+/// the statement of an earlier restore may wait for it in the cluster's queue, and no statement is sent twice.
+fn spread(plan: &mut RestorePlan, sources: &[SourceItem], target: &TargetServer, hosts: &ClusterHosts) {
+    for table in plan.tables.iter_mut().filter(|table| matches!(table.action, Action::Keep(_))) {
+        let source = sources.iter().find(|source| source.name == table.from);
+        let (Some(source), Some(there)) = (source, target.tables.get(&table.to)) else { continue };
+        // The data of other tables is only on this host.
+        let has_own_data = source.data.is_some() && !there.engine.starts_with("Replicated") || source.dump.is_some();
+        let lacking = hosts.tables.iter().filter(|(_, tables)| !tables.contains(&table.to));
+        let lacking: Vec<String> = lacking.map(|(host, _)| host.clone()).collect();
+        if lacking.is_empty() || has_own_data {
+            continue;
+        }
+        let definition = there.definition.as_ref().filter(|definition| can_be_copied(definition));
+        if let (Some(definition), 0) = (definition, hosts.silent) {
+            table.spread = Some(Spread { hosts: lacking, definition: definition.clone() });
+            continue;
+        }
+        let lacking = format!("the cluster's {} lacks it", lacking.join(", "));
+        let why = match definition {
+            Some(_) => "it is made there once all hosts answer",
+            None => "its definition cannot be made there as it is here: restore it on that host",
+        };
+        table.warnings.push(Warning::new(WarningKind::HostMissing, format!("{lacking}; {why}")));
+    }
+    if hosts.silent > 0 {
+        let silent = count(hosts.silent as u64, "host");
+        let message = format!("{silent} of the cluster did not answer: what is there is not known");
+        plan.warnings.push(Warning::new(WarningKind::HostMissing, message));
+    }
+}
+
+/// Whether CREATE with the server's own definition creates the same object on another host: not if the server hides a
+/// secret in it, and not for a view that would create its own inner table.
+fn can_be_copied(definition: &ParsedDefinition) -> bool {
+    let makes_inner = definition.kind == DefinitionKind::MaterializedView && !definition.has_target();
+    !makes_inner && !definition.has_hidden_secret()
+}
+
+/// The new names of the snapshot's tables and databases.
 fn names(content: SnapshotContent<'_>, options: &RestoreOptions) -> Mapping {
     let renamed = content.items.iter().map(|source| (source.name.clone(), options.renames.table(&source.name)));
     Mapping {
         tables: renamed.filter(|(from, to)| from != to).collect(),
         databases: options.renames.databases().clone(),
-        replicated: options.replicated,
         ..Mapping::default()
     }
 }
 
-/// The database of the snapshot that each database is made like, by the name that it gets. Where tables of several come
-/// together, it is one whose tables have UUIDs: such a one takes the tables of all.
+/// The database of the snapshot that serves as the model for each new database, by the new name. If tables of several
+/// databases are combined, it is one whose tables have UUIDs, because such a database accepts the tables of all.
 fn models(content: SnapshotContent<'_>, options: &RestoreOptions) -> BTreeMap<String, String> {
     let engine = |name: &str| content.databases.iter().find(|stored| stored.name == name).map(|stored| &stored.engine);
     let mut models: BTreeMap<String, String> = BTreeMap::new();
@@ -135,30 +191,37 @@ fn models(content: SnapshotContent<'_>, options: &RestoreOptions) -> BTreeMap<St
     models
 }
 
-/// The databases that are made: those of tables that are made, and the empty ones with a whole snapshot or if they are
-/// renamed.
+/// The databases to create: those of tables that are created, and the empty ones if the whole snapshot is restored or
+/// they are renamed.
 fn databases(
     content: SnapshotContent<'_>,
-    target: &Target,
+    target: &TargetServer,
     options: &RestoreOptions,
     (tables, models): (&[TablePlan], &BTreeMap<String, String>),
 ) -> Vec<DatabasePlan> {
-    let makes = |table: &&TablePlan| matches!(table.action, Action::Place | Action::Fill { .. } | Action::Make(_));
+    let makes = |table: &&TablePlan| {
+        table.action.makes_table() || table.spread.is_some() || matches!(table.action, Action::Fill { .. })
+    };
     let of_tables = tables.iter().filter(makes);
     let model = |table: &TablePlan| models.get(&table.to.database).unwrap_or(&table.from.database).clone();
     let mut needed: BTreeMap<String, String> =
         of_tables.map(|table| (table.to.database.clone(), model(table))).collect();
-    if options.what != What::Data {
+    if options.what != RestoreContent::Data {
         let has_tables = |name: &str| content.items.iter().any(|item| item.name.database == name);
         let is_wanted = |name: &str| content.is_whole || options.renames.databases().contains_key(name);
         let empty =
             content.databases.iter().filter(|database| is_wanted(&database.name) && !has_tables(&database.name));
         needed.extend(empty.map(|database| (options.renames.database(&database.name), database.name.clone())));
     }
-    // Every server has its own database, whether it was looked at or not.
-    needed.retain(|name, _| {
-        name != "system" && !target.databases.contains_key(name) && !target.detached_databases.contains(name)
-    });
+    let of_tables: BTreeSet<String> = tables.iter().filter(makes).map(|table| table.to.database.clone()).collect();
+    // Every server has its own database, whether or not it was read. Other hosts may lack a database that exists here.
+    let is_here = |name: &str| {
+        let hosts = target.hosts.as_ref();
+        let lacks = |hosts: &ClusterHosts| hosts.databases.values().any(|databases| !databases.contains(name));
+        let is_unknown = |hosts: &ClusterHosts| hosts.silent > 0 && of_tables.contains(name);
+        target.databases.contains_key(name) && !hosts.is_some_and(|hosts| lacks(hosts) || is_unknown(hosts))
+    };
+    needed.retain(|name, _| name != "system" && !is_here(name) && !target.detached_databases.contains(name));
     plan_databases(&needed, content.databases)
 }
 
@@ -177,7 +240,7 @@ fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOp
     plan.mapping.databases = options.renames.databases().clone();
 }
 
-/// Warns of every object that is made and in which an old name still stands: it would read or write what is live.
+/// Warns about every created object in which an old name remains: it would read or write live data.
 fn name_unresolved(plan: &mut RestorePlan) {
     for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
         let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
@@ -188,8 +251,8 @@ fn name_unresolved(plan: &mut RestorePlan) {
     }
 }
 
-impl Planner<'_> {
-    /// The engine of a database, as it is or as it will be made.
+impl RestorePlanner<'_> {
+    /// The engine of a database, existing or planned.
     fn engine(&self, database: &str) -> Option<&str> {
         let made = || {
             let from = self.models.get(database)?;
@@ -202,7 +265,7 @@ impl Planner<'_> {
         self.engine(database).is_some_and(has_uuids)
     }
 
-    /// The stored UUID where no table has it, else a fresh one.
+    /// The stored UUID if no table has it, else a fresh one.
     fn uuid(&mut self, stored: Option<&TableUuid>) -> TableUuid {
         let free = stored.filter(|uuid| !self.target.used_uuids.contains(uuid) && !self.given.contains(uuid));
         let uuid = free.cloned().unwrap_or_else(|| (self.fresh)());
@@ -215,14 +278,56 @@ impl Planner<'_> {
         self.target.tables.get(name).is_some_and(|table| table.engine.ends_with("View"))
     }
 
-    /// The live view of an inner table, of a view that is not among the planned tables, with its UUID.
+    /// The live view of an inner table whose view is not among the planned tables, with its UUID.
     fn live_view(&self, inner: &SourceItem) -> Option<(TableName, Option<TableUuid>)> {
         let name = self.options.renames.table(inner.inner_of.as_ref()?);
         let there = self.target.tables.get(&name).filter(|_| self.is_view(&name))?;
         Some((name, there.uuid.clone()))
     }
 
-    /// An inner table has the name that its view gives it.
+    /// The live object with the name of an inner table's view, if it is defined otherwise than in the snapshot.
+    fn other_view(&self, inner: &SourceItem) -> Option<TableName> {
+        let view = self.content.items.iter().find(|item| inner.inner_of.as_ref() == Some(&item.name))?;
+        let name = self.options.renames.table(&view.name);
+        let there = self.target.tables.get(&name)?;
+        (!self.is_defined_alike(view, there)).then_some(name)
+    }
+
+    /// The plan of an inner table whose live view has another definition, and stays: its columns and keys are those of
+    /// that definition, so that rows of the snapshot would break the view, or mix with rows of another query.
+    fn under_other_view(&self, source: &SourceItem, to: TableName, view: &TableName) -> TablePlan {
+        let mut plan = self.outline(source, to);
+        let kept = self.target.tables.get(&plan.to).map(|there| self.kept_state(source, there));
+        plan.action = kept.map_or(Action::Skip(SkipReason::OtherView), Action::Keep);
+        plan.uuid.clone_from(&plan.live_uuid);
+        if kept != Some(KeptTableState::Same) {
+            let message = format!(
+                "it is the inner table of {view}, which exists with another definition and stays: drop that view with its \
+                 rows (DROP TABLE {}) or rename it first, or restore under another name",
+                quoted_where_needed(view)
+            );
+            plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, message));
+        }
+        plan
+    }
+
+    /// How a table that stays compares with the snapshot.
+    fn kept_state(&self, source: &SourceItem, there: &TargetTable) -> KeptTableState {
+        let has_same_definition = self.is_defined_alike(source, there);
+        let of_definition = if has_same_definition { KeptTableState::Same } else { KeptTableState::OtherDefinition };
+        match (&source.dump, &source.data) {
+            _ if self.options.what == RestoreContent::Schema => of_definition,
+            (Some(_), _) => KeptTableState::NotCompared,
+            (None, Some(data)) if !has_same_data(data, there, None) => KeptTableState::OtherData {
+                rows: Amount::of(&there.parts).rows,
+                stored_rows: data.amount.rows,
+                has_same_definition,
+            },
+            (None, _) => of_definition,
+        }
+    }
+
+    /// The name of an inner table, which depends on its view.
     fn inner_name(&self, source: &SourceItem, view: Option<&(TableName, Option<TableUuid>)>) -> TableName {
         match view {
             None => self.options.renames.table(&source.name),
@@ -231,7 +336,7 @@ impl Planner<'_> {
         }
     }
 
-    /// A table before it is known what is done with it.
+    /// The plan of a table before its action is decided.
     fn outline(&self, source: &SourceItem, to: TableName) -> TablePlan {
         let there = self.target.tables.get(&to);
         TablePlan {
@@ -244,6 +349,8 @@ impl Planner<'_> {
             held: Vec::new(),
             ttl_statements: Vec::new(),
             uuid: None,
+            helper_uuid: None,
+            replica: None,
             statement_uuid: None,
             inner_uuid: None,
             uuid_changed: false,
@@ -252,8 +359,10 @@ impl Planner<'_> {
             replaces: None,
             live_uuid: there.and_then(|there| there.uuid.clone()),
             live: None,
+            spread: None,
             losses: Vec::new(),
-            detaches: false,
+            detaches: None,
+            not_run: Vec::new(),
             warnings: Vec::new(),
             to,
         }
@@ -268,27 +377,35 @@ impl Planner<'_> {
         };
         if let (true, Some(data)) = (plan.action.places_parts(), &source.data) {
             self.plan_data(data, &mut plan);
+            plan.not_run = not_run(data, &plan.to);
+            plan.warnings.extend(not_run_warning(&plan.not_run));
         }
         if let (Some(dump), Action::Fill { .. } | Action::Place | Action::Swap) = (&source.dump, &plan.action)
-            && self.options.what != What::Schema
+            && self.options.what != RestoreContent::Schema
         {
             plan.restores = Amount { parts: 0, rows: dump.rows.unwrap_or(0), bytes: dump.bytes };
         }
-        self.guard_replica(source, &mut plan);
+        let is_in_replicated = self.is_in_replicated(&plan.to);
+        if matches!(plan.action, Action::Place) && (self.stays_replicated(source) || is_in_replicated) {
+            self.plan_replica(source, &mut plan);
+        }
+        let stays_detached = source.is_detached && !self.options.names_tables;
         plan.detaches =
-            source.is_detached && !self.options.names_tables && matches!(plan.action, Action::Place | Action::Make(_));
+            (stays_detached && plan.action.makes_table()).then(|| source.detachment.unwrap_or(Detachment::Permanent));
         if plan.action.changes_server() && !plan.losses.is_empty() && !self.options.replace {
-            self.refused.push(Refusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
+            self.refused.push(TableRefusal::Loss { table: plan.to.clone(), losses: plan.losses.clone() });
         }
         if matches!(plan.action, Action::Keep(_)) {
             plan.uuid.clone_from(&plan.live_uuid);
         }
-        if plan.action.changes_server() && self.has_uuids(&plan.to.database) {
+        // A database of the engine Replicated assigns UUIDs itself, and refuses others.
+        let is_given = matches!(plan.action, Action::Make(_) | Action::Fill { .. }) && is_in_replicated;
+        if plan.action.changes_server() && plan.replica.is_none() && !is_given && self.has_uuids(&plan.to.database) {
             let uuid = self.uuid(source.uuid.as_ref());
-            // A table that only lends its partitions goes again.
-            let stays = !matches!(plan.action, Action::Partitions { .. });
+            // A table that only passes its partitions on is dropped again.
+            let stays = !plan.action.needs_helper();
             plan.uuid_changed = stays && source.uuid.is_some() && source.uuid.as_ref() != Some(&uuid);
-            // CREATE would make an inner table of its own; one that is restored is attached with its view.
+            // CREATE would create a new inner table; a restored one is attached with its view.
             if let Action::Make(verb) = &mut plan.action
                 && !makes_own_directory(&source.engine)
             {
@@ -299,7 +416,7 @@ impl Planner<'_> {
         if plan.action.places_parts() && self.engine(&plan.to.database) == Some("Memory") {
             plan.statement_uuid = Some((self.fresh)());
         }
-        if plan.action.changes_server() && plan.definition.as_ref().is_some_and(Definition::has_hidden_secret) {
+        if plan.action.changes_server() && plan.definition.as_ref().is_some_and(ParsedDefinition::has_hidden_secret) {
             plan.warnings
                 .push(Warning::new(WarningKind::SecretsHidden, "it has [HIDDEN] for a secret, as in the snapshot"));
         }
@@ -310,9 +427,12 @@ impl Planner<'_> {
         plan
     }
 
-    /// The definition with the changes that were asked for.
-    fn changed(&self, source: &SourceItem, definition: &Definition) -> Definition {
+    /// The definition with the requested changes.
+    fn changed(&self, source: &SourceItem, definition: &ParsedDefinition) -> ParsedDefinition {
         let mut changed = definition.clone();
+        if self.options.replicated == Replicated::AsMergeTree {
+            changed = changed.as_plain();
+        }
         if self.options.hold_ttl && source.data.is_some() {
             changed = changed.without_ttl();
         }
@@ -325,7 +445,7 @@ impl Planner<'_> {
         changed
     }
 
-    /// Where parts go, and how the table is held until it is compared.
+    /// Decides where parts go, and how the table is held until it is compared.
     fn plan_data(&mut self, data: &SourceData, plan: &mut TablePlan) {
         if let Some(first) = data.damaged.first().filter(|_| !self.options.with_damaged) {
             plan.action = Action::Damaged(DamagedParts { count: data.damaged.len(), first: first.clone() });
@@ -342,7 +462,7 @@ impl Planner<'_> {
                 return;
             }
         }
-        if self.options.what != What::Schema {
+        if self.options.what != RestoreContent::Schema {
             plan.restores = data.amount;
             if !self.options.hold_ttl {
                 plan.expired = data.expired;
@@ -358,37 +478,111 @@ impl Planner<'_> {
             let quoted = format!("{}.{}", quote(&plan.to.database, '`'), quote(&plan.to.table, '`'));
             plan.ttl_statements = stored.ttl_statements(&quoted);
         }
-        let has_ttl = definition.has_ttl() && self.options.what != What::Schema;
+        let has_ttl = definition.has_ttl() && self.options.what != RestoreContent::Schema;
         if has_ttl && plan.held.is_empty() && !self.target.hold_settings.is_empty() {
             let message = "rows past their TTL may be dropped before they are compared";
             plan.warnings.push(Warning::new(WarningKind::TtlNotHeld, message));
         }
     }
 
-    /// Never two tables on one path and replica in Keeper, not for a moment: a table that keeps its path comes back only
-    /// under its own name, where none has that.
-    fn guard_replica(&mut self, source: &SourceItem, plan: &mut TablePlan) {
-        let keeps_path = source.engine.starts_with("Replicated") && self.options.replicated == Replicated::Keep;
-        if !keeps_path || source.data.is_none() {
+    /// Whether a table is, or will be, in a database of the engine Replicated.
+    fn is_in_replicated(&self, name: &TableName) -> bool {
+        self.engine(&name.database) == Some("Replicated")
+    }
+
+    /// Whether it is a table with parts that stays replicated.
+    fn stays_replicated(&self, source: &SourceItem) -> bool {
+        source.engine.starts_with("Replicated")
+            && source.data.is_some()
+            && self.options.replicated != Replicated::AsMergeTree
+    }
+
+    /// Plans a replicated table that does not exist, according to Keeper's data at its path. Two tables must never
+    /// share a path and replica name in Keeper, not even for a moment.
+    fn plan_replica(&mut self, source: &SourceItem, plan: &mut TablePlan) {
+        let Some(definition) = plan.definition.clone() else { return };
+        if self.is_in_replicated(&plan.to) {
+            // Such a database creates the table on all its replicas, assigns UUID and path, and attaches none.
+            if !plan.engine.ends_with("MergeTree") {
+                let engine = &plan.engine;
+                plan.action = Action::Impossible(format!(
+                    "a database of the engine Replicated attaches no files of a table of engine {engine}; --rename-db \
+                     restores it into another database"
+                ));
+                return;
+            }
+            plan.action = if plan.restores.parts == 0 { Action::MakeReplica } else { Action::FillReplica };
+            plan.definition = Some(definition.without_replica());
+            plan.helper_uuid = Some((self.fresh)());
+            plan.replica = Some(ReplicaPlan::chosen_by_database());
+            plan.uuid_changed = source.uuid.is_some();
+            if plan.restores.parts == 0 {
+                plan.held.clear();
+            }
             return;
         }
-        let options = self.options;
-        let is_elsewhere =
-            options.replace || options.has_partitions || options.what == What::Data || plan.from != plan.to;
-        let is_beside = matches!(plan.action, Action::Swap | Action::Partitions { .. });
-        if plan.action.changes_server() && (is_elsewhere || is_beside) {
-            self.refused.push(Refusal::Replicated { table: plan.from.clone() });
+        let is_free = |uuid: &TableUuid| !self.target.used_uuids.contains(uuid) && !self.given.contains(uuid);
+        let has_uuids = self.has_uuids(&plan.to.database);
+        let is_own_name = plan.to == source.name && self.options.replicated == Replicated::Keep;
+        let of_peers = self.target.keeper.peer_uuids.get(&plan.to).filter(|_| is_own_name);
+        let uuid = of_peers.or(source.uuid.as_ref());
+        let options = ReplicaOptions {
+            replicated: self.options.replicated,
+            forgets: &self.options.forgets_replicas,
+            has_uuids,
+            is_uuid_free: uuid.is_some_and(is_free),
+            taken_paths: &self.paths,
+        };
+        let asked = ReplicaSource { from: &source.name, to: &plan.to, uuid, definition: &definition };
+        match decide(asked, &self.target.keeper, &options, self.fresh) {
+            ReplicaDecision::Make(replica) => {
+                let is_without_data = plan.restores.parts == 0 || replica.found == FoundPath::Peers;
+                plan.action = if is_without_data { Action::MakeReplica } else { Action::FillReplica };
+                if replica.found == FoundPath::Peers {
+                    plan.restores = Amount::default();
+                    plan.expired = Expired::default();
+                }
+                plan.definition = Some(definition.with_replica(&replica.arguments));
+                plan.helper_uuid = has_uuids.then(|| (self.fresh)());
+                self.given.extend(replica.uuid.clone());
+                self.paths.insert(replica.path.clone());
+                plan.uuid_changed = source.uuid.is_some() && replica.uuid != source.uuid && has_uuids;
+                plan.uuid.clone_from(&replica.uuid);
+                plan.replica = Some(replica);
+            }
+            ReplicaDecision::Blocked(obstacle) => {
+                if self.options.selects && !obstacle.passes() {
+                    let obstacle = Box::new(obstacle.clone());
+                    self.refused.push(TableRefusal::Replica { table: plan.to.clone(), obstacle });
+                }
+                plan.action = Action::Blocked(Box::new(obstacle));
+            }
+            ReplicaDecision::Impossible(reason) => plan.action = Action::Impossible(reason),
+        }
+        if !plan.action.places_parts() {
+            plan.held.clear();
+        }
+        if !plan.action.changes_server() {
+            plan.restores = Amount::default();
         }
     }
 
-    /// No table has its name.
+    /// The action if no table has its name.
     fn without(&self, source: &SourceItem, plan: &TablePlan) -> Action {
         let stays_detached = source.is_detached && !self.options.names_tables;
         if self.target.detached_databases.contains(&plan.to.database) {
-            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::DetachedDatabase) };
+            return if stays_detached {
+                Action::Keep(KeptTableState::Same)
+            } else {
+                Action::Skip(SkipReason::DetachedDatabase)
+            };
         }
         if self.target.detached.contains(&plan.to) {
-            return if stays_detached { Action::Keep(Kept::Same) } else { Action::Skip(SkipReason::Detached) };
+            return if stays_detached {
+                Action::Keep(KeptTableState::Same)
+            } else {
+                Action::Skip(SkipReason::Detached)
+            };
         }
         let definition = match &source.definition {
             Ok(definition) => definition,
@@ -397,12 +591,12 @@ impl Planner<'_> {
         if let Some(reason) = contradiction(source, definition) {
             return Action::Impossible(reason);
         }
-        if let Some(reason) = source.skipped.as_ref().filter(|_| self.options.what != What::Schema) {
+        if let Some(reason) = source.skipped.as_ref().filter(|_| self.options.what != RestoreContent::Schema) {
             return Action::Impossible(format!(
                 "it is not in the snapshot: {reason}; --schema-only makes it from its definition, empty"
             ));
         }
-        if self.options.what == What::Data {
+        if self.options.what == RestoreContent::Data {
             return Action::Impossible("the server has no such table, and --data-only makes none".to_owned());
         }
         let has_directory = source.data.is_some() || makes_own_directory(&source.engine);
@@ -425,7 +619,7 @@ impl Planner<'_> {
         if let Some(dump) = source.dump.as_ref().filter(|dump| dump.kind == DumpKind::Native) {
             return match (self.options.has_partitions, self.options.what) {
                 (true, _) => Action::Impossible("it has none of the partitions".to_owned()),
-                (false, What::Schema) => Action::Make(Verb::Create),
+                (false, RestoreContent::Schema) => Action::Make(Verb::Create),
                 (false, _) if dump.rows == Some(0) => Action::Make(Verb::Create),
                 (false, _) => Action::Fill { replaces: false },
             };
@@ -439,46 +633,102 @@ impl Planner<'_> {
         if definition.kind != DefinitionKind::MaterializedView || definition.has_target() {
             return Action::Make(Verb::Create);
         }
-        // CREATE would make the inner table; it comes back as a table of its own.
+        // CREATE would create the inner table, which is restored as a table of its own.
         let has_inner = self.content.items.iter().any(|inner| inner.inner_of.as_ref() == Some(&source.name));
-        if has_inner {
+        if has_inner && self.is_in_replicated(&plan.to) {
+            Action::Impossible(
+                "a database of the engine Replicated attaches no view to its inner table; --rename-db restores both into \
+                 another database"
+                    .to_owned(),
+            )
+        } else if has_inner {
             Action::Make(Verb::Attach)
         } else {
             Action::Impossible("its inner table is not in the snapshot".to_owned())
         }
     }
 
-    /// A table has its name.
-    fn with(&self, source: &SourceItem, there: &TargetTable, plan: &mut TablePlan) -> Action {
-        let has_same_definition = match (&source.definition, &there.definition) {
-            // As it was, or with the changes that were asked for: so a restore leaves it.
-            (Ok(stored), Some(there)) => {
-                stored.is_like(there, &self.names) || self.changed(source, stored).is_like(there, &self.names)
-            }
-            _ => false,
+    /// Whether a table is defined as in the snapshot, or with the requested changes, as after an earlier restore.
+    fn is_defined_alike(&self, source: &SourceItem, there: &TargetTable) -> bool {
+        let (Ok(stored), Some(there)) = (&source.definition, &there.definition) else { return false };
+        let is_like = |stored: &ParsedDefinition, there: &ParsedDefinition| {
+            stored.is_like(there, &self.names) || self.changed(source, stored).is_like(there, &self.names)
         };
-        let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
-        if let (Some(dump), true) = (&source.dump, self.options.what != What::Schema) {
+        // A restored table may have another path.
+        let both_replicated = stored.is_replicated() && there.is_replicated();
+        is_like(stored, there) || both_replicated && is_like(&stored.as_plain(), &there.as_plain())
+    }
+
+    /// Why the snapshot's data cannot be written to an existing table.
+    fn prevents_writing(&self, to: &TableName, action: &Action, (live, stored): (Amount, Amount)) -> Option<String> {
+        if let Some(attached) = self.target.keeper.attached.get(to).filter(|attached| attached.is_readonly) {
+            return Some(format!(
+                "it is replicated and read-only: nothing can be written to it until its path {} is in Keeper again",
+                attached.path
+            ));
+        }
+        // Partitions are moved through a temporary table, which is dropped afterwards.
+        let dropped_bytes = if *action == Action::Swap { live.bytes } else { live.bytes.max(stored.bytes) };
+        if dropped_bytes > DROP_LIMIT_BYTES && !self.target.lifts_drop_limit {
+            return Some(format!(
+                "{} GB would be dropped at once, and this server refuses more than {} GB",
+                dropped_bytes / 1_000_000_000,
+                DROP_LIMIT_BYTES / 1_000_000_000
+            ));
+        }
+        let is_in_memory = *action == Action::Swap && self.engine(&to.database) == Some("Memory");
+        is_in_memory.then(|| "tables of a database of the engine Memory cannot change their names".to_owned())
+    }
+
+    /// The action if a table has its name.
+    fn with(&self, source: &SourceItem, there: &TargetTable, plan: &mut TablePlan) -> Action {
+        let has_same_definition = self.is_defined_alike(source, there);
+        let of_definition = if has_same_definition { KeptTableState::Same } else { KeptTableState::OtherDefinition };
+        if let (Some(dump), true) = (&source.dump, self.options.what != RestoreContent::Schema) {
             return self.with_rows(source, dump, there, has_same_definition, plan);
         }
-        let Some(data) = &source.data else { return Action::Keep(of_definition) };
-        if self.options.what == What::Schema {
+        let Some(data) = &source.data else {
+            let replacement = self.view_replacement(source, there, &plan.to).filter(|_| !has_same_definition);
+            if let Some(replacement) = replacement {
+                plan.losses = vec![Loss::Definition];
+                plan.live = Some(there.clone());
+                return Action::ReplaceView(replacement);
+            }
+            return Action::Keep(of_definition);
+        };
+        if self.options.what == RestoreContent::Schema {
             return Action::Keep(of_definition);
         }
         if !there.engine.ends_with("MergeTree") {
             return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
         }
-        let by_partition = self.options.what == What::Data || self.options.has_partitions;
+        let by_partition = self.options.what == RestoreContent::Data || self.options.has_partitions;
         if by_partition && data.parts.is_empty() {
             return Action::Keep(of_definition);
         }
         let partitions = data.partitions();
-        // Its view knows an inner table by its UUID: such a table must stay.
+        let none = BTreeSet::new();
+        // The view of an inner table refers to it by UUID: such a table must stay.
         let is_inner = source.inner_of.is_some() && there.uuid.is_some();
+        let is_replica = there.engine.starts_with("Replicated");
+        if self.stays_replicated(source) && !is_replica {
+            return Action::Impossible(format!(
+                "a table of engine {} has its name, which is not replicated: --rename restores this one under another \
+                 name, --replicated as-merge-tree as a plain table",
+                there.engine
+            ));
+        }
+        // All replicas share its path in Keeper: such a table must stay too, and also one in a database that attaches
+        // no table.
+        let stays = is_inner || is_replica && self.stays_replicated(source) || self.is_in_replicated(&plan.to);
+        let is_empty = there.elsewhere.is_none() && !there.parts.iter().any(|part| part.is_active && !part.is_empty());
+        let is_begun = self.target.being_filled.contains(&plan.to) || is_replica && is_empty;
         let (scope, action) = if by_partition {
-            (ReplacedScope::Partitions(&partitions), Action::Partitions { others_go: false })
-        } else if is_inner {
-            (ReplacedScope::AllPartitions, Action::Partitions { others_go: true })
+            (ReplacedScope::Partitions(&partitions), Action::Partitions(PartitionScope::Asked))
+        } else if stays && is_begun && !self.options.replace {
+            (ReplacedScope::Partitions(&none), Action::Partitions(PartitionScope::Missing))
+        } else if stays {
+            (ReplacedScope::AllPartitions, Action::Partitions(PartitionScope::All))
         } else {
             (ReplacedScope::Table, Action::Swap)
         };
@@ -493,30 +743,33 @@ impl Planner<'_> {
             plan.losses.clear();
             return Action::Keep(of_definition);
         }
+        let may_expire = has_same_definition && !self.options.hold_ttl && is_untouched && !self.options.selects;
+        if let Some(expired_rows) = lacks_only_expired(data, there).filter(|_| may_expire) {
+            plan.losses.clear();
+            let rows = Amount::of(&there.parts).rows;
+            return Action::Keep(KeptTableState::Expired { rows, expired_rows });
+        }
         let in_scope = |part: &&PartState| only.is_none_or(|only| only.contains(&part.partition.of_data()));
         let live = Amount::of(&there.parts.iter().filter(in_scope).cloned().collect::<Vec<_>>());
         let has_rows = there.parts.iter().any(|part| part.is_active && !part.is_empty());
-        if !self.options.selects && (has_rows || !plan.losses.is_empty()) {
-            plan.losses.clear();
-            return Action::Keep(Kept::OtherData {
+        let only_adds = action == Action::Partitions(PartitionScope::Missing);
+        if only_adds && !has_same_definition && !self.options.selects {
+            return Action::Keep(KeptTableState::OtherData {
                 rows: live.rows,
                 stored_rows: data.amount.rows,
                 has_same_definition,
             });
         }
-        // Partitions come by way of a temporary table, which is dropped then.
-        let dropped_bytes = if action == Action::Swap { live.bytes } else { live.bytes.max(data.amount.bytes) };
-        if dropped_bytes > DROP_LIMIT_BYTES && !self.target.lifts_drop_limit {
-            return Action::Impossible(format!(
-                "{} GB would be dropped at once, and this server refuses more than {} GB",
-                dropped_bytes / 1_000_000_000,
-                DROP_LIMIT_BYTES / 1_000_000_000
-            ));
+        if !only_adds && !self.options.selects && (has_rows || !plan.losses.is_empty()) {
+            plan.losses.clear();
+            return Action::Keep(KeptTableState::OtherData {
+                rows: live.rows,
+                stored_rows: data.amount.rows,
+                has_same_definition,
+            });
         }
-        if action == Action::Swap && self.engine(&plan.to.database) == Some("Memory") {
-            return Action::Impossible(
-                "tables of a database of the engine Memory cannot change their names".to_owned(),
-            );
+        if let Some(reason) = self.prevents_writing(&plan.to, &action, (live, data.amount)) {
+            return Action::Impossible(reason);
         }
         if live.parts > 0 || !plan.losses.is_empty() {
             plan.replaces = Some(live);
@@ -525,7 +778,33 @@ impl Planner<'_> {
         action
     }
 
-    /// A table has the name of one whose rows are a dump: only an empty one that is defined alike gets them.
+    /// How a view or dictionary replaces the existing one, if it was named and neither holds data.
+    fn view_replacement(&self, source: &SourceItem, there: &TargetTable, to: &TableName) -> Option<ViewReplacement> {
+        let options = self.options;
+        let (stored, live) = (source.definition.as_ref().ok()?, there.definition.as_ref()?);
+        let is_asked_for = options.replace && options.names_tables && options.what != RestoreContent::Data;
+        let is_elsewhere = *to != source.name || self.content.is_of_other_server;
+        let may_be_made = contradiction(source, stored).is_none()
+            && (options.with_hidden_secrets || !stored.has_hidden_secret())
+            && (options.with_queues || !(is_elsewhere && consumes(source)));
+        // A database of the first engine cannot rename a table; one of the second creates it on all its replicas.
+        let is_special = matches!(self.engine(&to.database), Some("Memory" | "Replicated"));
+        if !is_asked_for || !may_be_made || is_special || stored.kind != live.kind {
+            return None;
+        }
+        match stored.kind {
+            DefinitionKind::View | DefinitionKind::Dictionary => Some(ViewReplacement::Exchanged),
+            // A view with an inner table holds data.
+            DefinitionKind::MaterializedView if stored.has_target() && live.has_target() => {
+                // The live view is created again if the server refuses the other one.
+                (!live.has_hidden_secret()).then_some(ViewReplacement::Remade)
+            }
+            _ => None,
+        }
+    }
+
+    /// The action if the rows are a dump and a table has its name: only an empty table with the same definition gets
+    /// them.
     fn with_rows(
         &self,
         source: &SourceItem,
@@ -537,18 +816,22 @@ impl Planner<'_> {
         if there.engine != source.engine {
             return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
         }
-        let of_definition = if has_same_definition { Kept::Same } else { Kept::OtherDefinition };
-        let other = |rows| Kept::OtherData { rows, stored_rows: dump.rows.unwrap_or(0), has_same_definition };
+        let of_definition = if has_same_definition { KeptTableState::Same } else { KeptTableState::OtherDefinition };
+        let other = |rows| KeptTableState::OtherData { rows, stored_rows: dump.rows.unwrap_or(0), has_same_definition };
         match there.rows {
             _ if self.options.has_partitions => Action::Keep(of_definition),
             Some(LiveRows::SameFiles) => Action::Keep(of_definition),
             Some(LiveRows::Rows(rows)) if Some(rows) == dump.rows => Action::Keep(of_definition),
-            Some(LiveRows::Rows(_)) if dump.rows.is_none() => Action::Keep(Kept::NotCompared),
+            Some(LiveRows::Rows(_)) if dump.rows.is_none() => Action::Keep(KeptTableState::NotCompared),
             Some(LiveRows::Rows(rows)) => Action::Keep(other(rows)),
             Some(LiveRows::Empty) if dump.rows == Some(0) => Action::Keep(of_definition),
-            // Its view knows an inner table by its UUID: such a table must stay.
+            // The view of an inner table refers to it by UUID: such a table must stay.
             Some(LiveRows::Empty) if source.inner_of.is_some() && there.uuid.is_some() => Action::Keep(other(0)),
             Some(LiveRows::Empty) if !has_same_definition => Action::Keep(other(0)),
+            Some(LiveRows::Empty) if self.is_in_replicated(&plan.to) => Action::Impossible(
+                "it is empty, and its database, of the engine Replicated, exchanges none: drop it, and restore again"
+                    .to_owned(),
+            ),
             Some(LiveRows::Empty) if self.engine(&plan.to.database) == Some("Memory") => {
                 Action::Impossible("tables of a database of the engine Memory cannot change their names".to_owned())
             }
@@ -559,19 +842,29 @@ impl Planner<'_> {
                     DumpKind::Files => Action::Swap,
                 }
             }
-            Some(LiveRows::Unknown(_)) | None => Action::Keep(Kept::NotCompared),
+            Some(LiveRows::Unknown(_)) | None => Action::Keep(KeptTableState::NotCompared),
         }
     }
 }
 
-/// Whether a live table holds, in these partitions or in all, what the snapshot has: the same parts, or parts merged from
-/// them with as many rows. Where rows have block numbers a merge can also apply lightweight updates, so that equal
+/// A table's name in a statement, with quotes only where it needs them.
+fn quoted_where_needed(name: &TableName) -> String {
+    let is_plain = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    let quoted = |word: &str| if is_plain(word) { word.to_owned() } else { quote(word, '`') };
+    format!("{}.{}", quoted(&name.database), quoted(&name.table))
+}
+
+/// Whether a live table has, in these partitions or in all, the snapshot's data: the same parts, or parts merged from
+/// them with the same number of rows. If rows have block numbers, a merge can also apply lightweight updates, and equal
 /// counts prove nothing.
 fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<PartitionId>>) -> bool {
     let is_asked_for = |partition: &PartitionId| only.is_none_or(|only| only.contains(&partition.of_data()));
     let live: Vec<_> = there.parts.iter().filter(|part| is_asked_for(&part.partition)).cloned().collect();
     let comparison = compare_parts(&data.parts, &live);
-    let may_have_patches = |definition: &Definition| definition.mentions("enable_block_number_column");
+    let may_have_patches = |definition: &ParsedDefinition| definition.mentions("enable_block_number_column");
     // Parts that were detached and attached again have other names.
     let contents = |parts: &[PartState]| {
         let filled = parts.iter().filter(|part| !part.is_empty());
@@ -590,21 +883,32 @@ fn has_same_data(data: &SourceData, there: &TargetTable, only: Option<&BTreeSet<
         && Amount::of(&live).rows == data.amount.rows
 }
 
+/// The number of rows that a live table lacks, if these are exactly the rows of all parts that are completely past
+/// their TTL. If only some rows of a part are past it, nothing shows which of them the table should have.
+fn lacks_only_expired(data: &SourceData, there: &TargetTable) -> Option<u64> {
+    let lacking = data.amount.rows.checked_sub(Amount::of(&there.parts).rows)?;
+    let is_all = data.expired.partly_parts == 0 && lacking > 0 && lacking == data.expired.rows;
+    (is_all && compare_parts(&data.parts, &there.parts).foreign.is_empty()).then_some(lacking)
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::model::{DumpKind, Fingerprint, PartName, PartitionId, TableName, TableUuid};
+    use std::collections::BTreeSet;
+
+    use crate::model::{DumpKind, Fingerprint, PartName, PartitionId, TableName, TableUuid, Warning, WarningKind};
     use crate::plan::restore::{
-        Action, Amount, DetachedParts, HOLD_SETTINGS, Kept, LiveRows, Loss, PartState, Refusal, RestoreOptions,
-        RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceDump, SourceItem, Target,
-        TargetTable, What, plan_restore,
+        Action, Amount, AttachedReplica, ClusterHosts, DetachedParts, HOLD_SETTINGS, KeeperPath, KeeperReplica,
+        KeptTableState, LiveRows, Loss, PartState, PartitionScope, Replicated, RestoreContent, RestoreOptions,
+        RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceDump, SourceItem, TableRefusal,
+        TargetServer, TargetTable, ViewReplacement, plan_restore,
     };
-    use crate::plan::{Definition, Renames, Replicated, Verb};
+    use crate::plan::{ParsedDefinition, Renames, Verb};
 
     fn uuid(number: u8) -> TableUuid {
         TableUuid::try_from(format!("{number:08x}-0000-4000-8000-000000000000")).expect("a UUID")
     }
 
-    /// A part of one partition with five rows, known by its hash.
+    /// A part of one partition with five rows, identified by its hash.
     fn part(partition: &str, hash: u8) -> PartState {
         PartState {
             name: PartName::try_from(format!("{partition}_{hash}_{hash}_0")).expect("a name"),
@@ -621,6 +925,7 @@ mod tests {
             amount: Amount::of(parts),
             parts: parts.to_vec(),
             mutations: Vec::new(),
+            keeper_mutations: Vec::new(),
             policy: String::new(),
             expired: crate::plan::Expired::default(),
             damaged: Vec::new(),
@@ -637,12 +942,13 @@ mod tests {
             }
             .to_owned(),
             uuid: Some(uuid(id)),
-            definition: Definition::parse(definition).map_err(|error| error.to_string()),
+            definition: ParsedDefinition::parse(definition).map_err(|error| error.to_string()),
             data: is_table.then_some(data),
             dump: None,
             data_left: None,
             skipped: None,
             is_detached: false,
+            detachment: None,
             inner_of: None,
         }
     }
@@ -654,23 +960,23 @@ mod tests {
             uuid: Some(uuid(id)),
             engine: "MergeTree".to_owned(),
             parts: parts.to_vec(),
-            definition: Definition::parse(TABLE).ok(),
+            definition: ParsedDefinition::parse(TABLE).ok(),
             ..TargetTable::default()
         }
     }
 
-    fn target(tables: Vec<(&str, TargetTable)>) -> Target {
+    fn target(tables: Vec<(&str, TargetTable)>) -> TargetServer {
         let named = |(name, table)| (TableName::new("d", name), table);
-        Target {
+        TargetServer {
             databases: [("d".to_owned(), "Atomic".to_owned())].into(),
             used_uuids: [uuid(1)].into(),
             disks: vec!["default".to_owned()],
             tables: tables.into_iter().map(named).collect(),
-            ..Target::default()
+            ..TargetServer::default()
         }
     }
 
-    fn plan(sources: &[SourceItem], target: &Target, options: &RestoreOptions) -> RestorePlan {
+    fn plan(sources: &[SourceItem], target: &TargetServer, options: &RestoreOptions) -> RestorePlan {
         let mut number = 100;
         let mut fresh = || {
             number += 1;
@@ -679,7 +985,7 @@ mod tests {
         let databases = [SourceDatabase {
             name: "d".to_owned(),
             engine: "Atomic".to_owned(),
-            definition: Definition::parse("CREATE DATABASE d ENGINE = Atomic").map_err(|error| error.to_string()),
+            definition: ParsedDefinition::parse("CREATE DATABASE d ENGINE = Atomic").map_err(|error| error.to_string()),
         }];
         let content = SnapshotContent {
             items: sources,
@@ -735,22 +1041,188 @@ mod tests {
         let empty = target(vec![("t", there(9, &[]))]);
         let into_empty = plan(&sources, &empty, &selected());
         assert_eq!((action(&into_empty, "t"), into_empty.refused.len()), (Action::Swap, 0));
-        let data = RestoreOptions { what: What::Data, ..selected() };
+        let data = RestoreOptions { what: RestoreContent::Data, ..selected() };
         let into_partition = plan(&sources, &full, &data);
         assert_eq!(
             (action(&into_partition, "t"), into_partition.refused.len()),
-            (Action::Partitions { others_go: false }, 1)
+            (Action::Partitions(PartitionScope::Asked), 1)
         );
-        // The snapshot's own parts are there already, or another partition is: nothing is lost.
+        // The table has the snapshot's own parts, or another partition: nothing is lost.
         for live in [part("a", 1), part("c", 7)] {
             let target = target(vec![("t", there(9, std::slice::from_ref(&live)))]);
             assert!(plan(&sources, &target, &data).refused.is_empty(), "{live:?}");
         }
         assert!(matches!(action(&plan(&sources, &target(Vec::new()), &data), "t"), Action::Impossible(_)));
-        let schema = RestoreOptions { what: What::Schema, ..selected() };
-        assert_eq!(action(&plan(&sources, &full, &schema), "t"), Action::Keep(Kept::Same));
+        let schema = RestoreOptions { what: RestoreContent::Schema, ..selected() };
+        assert_eq!(action(&plan(&sources, &full, &schema), "t"), Action::Keep(KeptTableState::Same));
         let restores = plan(&sources, &target(Vec::new()), &schema).tables.first().map(|table| table.restores.parts);
         assert_eq!(restores, Some(0));
+    }
+
+    #[test]
+    fn a_view_is_replaced_where_it_is_named_and_differs() {
+        let mut view = source("v", "ATTACH VIEW _ (x UInt8) AS SELECT 1 AS x", 5, &[]);
+        view.engine = "View".to_owned();
+        let live = |text: &str| {
+            let definition = ParsedDefinition::parse(text).ok();
+            target(vec![("v", TargetTable { engine: "View".to_owned(), definition, ..there(9, &[]) })])
+        };
+        let other = live("CREATE VIEW d.v (x UInt8) AS SELECT 2 AS x");
+        let exchanged = Action::ReplaceView(ViewReplacement::Exchanged);
+        let named = RestoreOptions { replace: true, names_tables: true, ..selected() };
+        let of = |target: &TargetServer, options: &RestoreOptions| {
+            action(&plan(std::slice::from_ref(&view), target, options), "v")
+        };
+        assert_eq!(of(&other, &named), exchanged);
+        let stays = Action::Keep(KeptTableState::OtherDefinition);
+        assert_eq!(of(&other, &RestoreOptions { replace: false, ..named.clone() }), stays);
+        assert_eq!(of(&other, &RestoreOptions { names_tables: false, ..named.clone() }), stays, "--all is about data");
+        let same = live("CREATE VIEW d.v (x UInt8) AS SELECT 1 AS x");
+        assert_eq!(of(&same, &named), Action::Keep(KeptTableState::Same));
+        let mut table = live("CREATE TABLE d.v (x UInt8) ENGINE = Null");
+        table.tables.values_mut().for_each(|table| table.engine = "Null".to_owned());
+        assert_eq!(of(&table, &named), stays, "a table is no view");
+        let mut in_memory = other;
+        in_memory.databases.insert("d".to_owned(), "Memory".to_owned());
+        assert_eq!(of(&in_memory, &named), stays, "its tables cannot change their names");
+    }
+
+    #[test]
+    fn two_views_never_feed_one_target() {
+        let of = |stored: &str, live: &str| {
+            let mut view = source("v", stored, 5, &[]);
+            view.engine = "MaterializedView".to_owned();
+            let live = TargetTable {
+                engine: "MaterializedView".to_owned(),
+                definition: ParsedDefinition::parse(live).ok(),
+                ..there(9, &[])
+            };
+            let options = RestoreOptions { replace: true, names_tables: true, ..selected() };
+            let tables = vec![("v", live), ("t", there(7, &[])), ("s", there(8, &[]))];
+            action(&plan(std::slice::from_ref(&view), &target(tables), &options), "v")
+        };
+        let to = |number: u8| format!("ATTACH MATERIALIZED VIEW _ TO d.t (x UInt8) AS SELECT {number} AS x FROM d.s");
+        let inner = "ATTACH MATERIALIZED VIEW _ (x UInt8) ENGINE = MergeTree ORDER BY x AS SELECT 1 AS x FROM d.s";
+        assert_eq!(of(&to(1), &to(2)), Action::ReplaceView(ViewReplacement::Remade));
+        assert_eq!(of(&to(1), &to(1)), Action::Keep(KeptTableState::Same));
+        for (stored, live) in [(to(1), inner.to_owned()), (inner.to_owned(), to(1))] {
+            assert_eq!(of(&stored, &live), Action::Keep(KeptTableState::OtherDefinition), "an inner table holds data");
+        }
+    }
+
+    #[test]
+    fn a_view_comes_in_place_of_another_only_if_its_target_and_source_exist() {
+        let to = |number: u8| format!("ATTACH MATERIALIZED VIEW _ TO d.t (x UInt8) AS SELECT {number} AS x FROM d.s");
+        let live = TargetTable {
+            engine: "MaterializedView".to_owned(),
+            definition: ParsedDefinition::parse(&to(2)).ok(),
+            ..there(9, &[])
+        };
+        let planned = |sources: &[SourceItem], tables: Vec<(&str, TargetTable)>, renames: Vec<&str>| {
+            let renames = renames.iter().map(|rename| rename.parse().expect("a rename")).collect();
+            let renames = Renames::new(renames, Vec::new());
+            let options = RestoreOptions { replace: true, names_tables: true, renames, ..selected() };
+            let plan = plan(sources, &target(tables), &options);
+            let view = plan.tables.iter().find(|table| table.from.table == "v").expect("planned");
+            let missing = |warning: &&Warning| warning.kind == WarningKind::TableMissing;
+            let missing: Vec<String> =
+                view.warnings.iter().filter(missing).map(|warning| warning.message.clone()).collect();
+            let replaces = matches!(view.action, Action::ReplaceView(_));
+            assert_eq!((view.losses.is_empty(), view.live.is_none()), (!replaces, !replaces));
+            (view.action.clone(), missing, view.uuid.clone())
+        };
+        let view = || source("v", &to(1), 5, &[]);
+        let replaced = Action::ReplaceView(ViewReplacement::Remade);
+        let stays = Action::Keep(KeptTableState::OtherDefinition);
+        let (s, t) = (|| ("s", there(8, &[])), || ("t", there(7, &[])));
+        // Both are on the server, or one of them is part of the restore.
+        assert_eq!(planned(&[view()], vec![("v", live.clone()), s(), t()], vec![]).0, replaced);
+        let with_target = [view(), source("t", TABLE, 6, &[part("a", 1)])];
+        assert_eq!(planned(&with_target, vec![("v", live.clone()), s()], vec![]).0, replaced);
+        // The old one stays, with its UUID.
+        let (action, missing, uuid_now) = planned(&[view()], vec![("v", live.clone()), s()], vec![]);
+        assert_eq!((action, missing.len(), uuid_now), (stays.clone(), 1, Some(uuid(9))));
+        assert!(missing.iter().all(|text| text.contains("its target d.t") && text.contains("select that table")));
+        let (action, missing, _) = planned(&[view()], vec![("v", live.clone()), t()], vec![]);
+        assert!(action == stays && missing.iter().all(|text| text.contains("its source d.s")), "{missing:?}");
+        // A table that is part of the restore and is not made does not count.
+        let mut lacking = with_target;
+        for item in &mut lacking {
+            item.skipped = Some("it was locked".to_owned());
+        }
+        assert_eq!(planned(&lacking, vec![("v", live.clone()), s()], vec![]).0, stays);
+        // The target of a renamed view has its new name.
+        let both = [view(), source("t", TABLE, 6, &[part("a", 1)])];
+        let (action, missing, _) = planned(&both, vec![s()], vec!["d.v=d.w", "d.t=d.u"]);
+        assert_eq!((action.changes_server(), missing), (true, Vec::new()));
+        // The view itself is made.
+        let (action, missing, _) = planned(&[view()], Vec::new(), vec![]);
+        assert!(matches!(action, Action::Make(_)) && missing.len() == 2, "{action:?} {missing:?}");
+    }
+
+    #[test]
+    fn an_inner_table_stays_under_a_view_of_another_definition() {
+        let view = |number: u8| {
+            format!(
+                "ATTACH MATERIALIZED VIEW _ (x UInt8) ENGINE = MergeTree ORDER BY x AS SELECT {number} AS x FROM d.s"
+            )
+        };
+        let live_view = |number: u8| TargetTable {
+            engine: "MaterializedView".to_owned(),
+            definition: ParsedDefinition::parse(&view(number)).ok(),
+            ..there(9, &[])
+        };
+        let name = format!(".inner_id.{}", uuid(9));
+        let mut inner = source(".inner_id.x", TABLE, 7, &[part("a", 1)]);
+        inner.inner_of = Some(TableName::new("d", "v"));
+        let sources = [source("v", &view(1), 5, &[]), inner];
+        let data = RestoreOptions { what: RestoreContent::Data, ..selected() };
+        let all = [RestoreOptions { names_tables: true, ..selected() }, RestoreOptions::default(), data];
+        for options in all.into_iter().map(|options| RestoreOptions { replace: true, ..options }) {
+            let planned = |number: u8, inner: Option<TargetTable>| {
+                let tables = [("v", live_view(number))].into_iter().chain(inner.map(|inner| (name.as_str(), inner)));
+                let plan = plan(&sources, &target(tables.collect()), &options);
+                let table = plan.tables.iter().find(|table| table.from.table == ".inner_id.x").expect("planned");
+                assert!(plan.refused.is_empty() && (table.losses.is_empty() || number == 1), "{plan:?}");
+                let remedy = |warning: &Warning| warning.message.contains("DROP TABLE d.v)");
+                (table.action.clone(), table.warnings.iter().any(remedy))
+            };
+            let differs = KeptTableState::OtherData { rows: 5, stored_rows: 5, has_same_definition: true };
+            let other = there(10, &[part("a", 2)]);
+            assert_eq!(planned(2, Some(other.clone())), (Action::Keep(differs), true), "{options:?}");
+            assert_eq!(planned(2, None), (Action::Skip(SkipReason::OtherView), true), "{options:?}");
+            let same = there(10, &[part("a", 1)]);
+            assert_eq!(planned(2, Some(same)), (Action::Keep(KeptTableState::Same), false), "{options:?}");
+            // Under a view of the same definition it is a table like others.
+            let (action, warns) = planned(1, Some(other));
+            assert_eq!((matches!(action, Action::Partitions(_)), warns), (options.selects, false), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn rows_past_their_ttl_are_no_reason_to_fill_a_table_again() {
+        let mut stored = source("t", TABLE, 5, &[part("a", 1), part("b", 2)]);
+        let past = |rows, partly| crate::plan::Expired {
+            parts: 1,
+            rows,
+            partly_parts: u64::from(partly > 0),
+            partly_rows: partly,
+        };
+        let mut planned = |live: &[PartState], expired, options: &RestoreOptions| {
+            stored.data.as_mut().expect("a table").expired = expired;
+            action(&plan(std::slice::from_ref(&stored), &target(vec![("t", there(9, live))]), options), "t")
+        };
+        let bare = RestoreOptions::default();
+        let kept = |rows, expired_rows| Action::Keep(KeptTableState::Expired { rows, expired_rows });
+        assert_eq!(planned(&[part("b", 2)], past(5, 0), &bare), kept(5, 5));
+        assert_eq!(planned(&[], past(10, 0), &bare), kept(0, 10));
+        // Missing rows that are not, or may not be, past their TTL; or additional rows.
+        assert_eq!(planned(&[], past(5, 0), &bare), Action::Swap);
+        assert_eq!(planned(&[], past(5, 5), &bare), Action::Swap);
+        assert!(matches!(planned(&[part("c", 3)], past(5, 0), &bare), Action::Keep(KeptTableState::OtherData { .. })));
+        // They are restored if requested, and if they would stay.
+        assert_eq!(planned(&[], past(10, 0), &selected()), Action::Swap);
+        assert_eq!(planned(&[], past(10, 0), &RestoreOptions { hold_ttl: true, ..bare }), Action::Swap);
     }
 
     #[test]
@@ -758,36 +1230,45 @@ mod tests {
         let sources = [source("t", TABLE, 5, &[part("a", 1)])];
         let bare = RestoreOptions::default();
         let same = plan(&sources, &target(vec![("t", there(9, &[part("a", 1)]))]), &bare);
-        assert_eq!((action(&same, "t"), same.changes_server()), (Action::Keep(Kept::Same), false));
+        assert_eq!((action(&same, "t"), same.changes_server()), (Action::Keep(KeptTableState::Same), false));
         let other = plan(&sources, &target(vec![("t", there(9, &[part("a", 7), part("a", 8)]))]), &bare);
         assert_eq!(
             action(&other, "t"),
-            Action::Keep(Kept::OtherData { rows: 10, stored_rows: 5, has_same_definition: true })
+            Action::Keep(KeptTableState::OtherData { rows: 10, stored_rows: 5, has_same_definition: true })
         );
         assert!(other.refused.is_empty() && !other.changes_server());
-        // An empty table is filled, unless something of it would go.
+        // An empty table is filled, unless that would lose something.
         assert_eq!(action(&plan(&sources, &target(vec![("t", there(9, &[]))]), &bare), "t"), Action::Swap);
         let mut detached = there(9, &[]);
         detached.detached = DetachedParts::Listed(vec!["a_1_1_0".to_owned()]);
         let plan_of = |table: &TargetTable, options: &RestoreOptions| {
             plan(&sources, &target(vec![("t", table.clone())]), options)
         };
-        assert!(matches!(action(&plan_of(&detached, &bare), "t"), Action::Keep(Kept::OtherData { rows: 0, .. })));
+        assert!(matches!(
+            action(&plan_of(&detached, &bare), "t"),
+            Action::Keep(KeptTableState::OtherData { rows: 0, .. })
+        ));
         let refused = plan_of(&detached, &selected());
         assert!(
-            matches!(refused.refused.first(), Some(Refusal::Loss { losses, .. }) if matches!(losses.first(), Some(Loss::DetachedParts { .. }))),
+            matches!(refused.refused.first(), Some(TableRefusal::Loss { losses, .. }) if matches!(losses.first(), Some(Loss::DetachedParts { .. }))),
             "{refused:?}"
         );
         let mut redefined = there(9, &[]);
-        redefined.definition = Definition::parse("ATTACH TABLE _ (x String) ENGINE = MergeTree ORDER BY x").ok();
-        assert!(matches!(action(&plan_of(&redefined, &bare), "t"), Action::Keep(Kept::OtherData { .. })));
+        redefined.definition = ParsedDefinition::parse("ATTACH TABLE _ (x String) ENGINE = MergeTree ORDER BY x").ok();
+        assert!(matches!(action(&plan_of(&redefined, &bare), "t"), Action::Keep(KeptTableState::OtherData { .. })));
         assert_eq!(plan_of(&redefined, &selected()).refused.len(), 1);
-        // What a merge made of the snapshot's parts is the same data.
+        // A part merged from the snapshot's parts has the same data.
         let mut merged = part("a", 9);
         merged.name = PartName::try_from("a_1_1_1".to_owned()).expect("a name");
-        assert_eq!(action(&plan_of(&there(9, std::slice::from_ref(&merged)), &bare), "t"), Action::Keep(Kept::Same));
+        assert_eq!(
+            action(&plan_of(&there(9, std::slice::from_ref(&merged)), &bare), "t"),
+            Action::Keep(KeptTableState::Same)
+        );
         merged.name = PartName::try_from("a_1_1_1_4".to_owned()).expect("a name");
-        assert!(matches!(action(&plan_of(&there(9, &[merged]), &bare), "t"), Action::Keep(Kept::OtherData { .. })));
+        assert!(matches!(
+            action(&plan_of(&there(9, &[merged]), &bare), "t"),
+            Action::Keep(KeptTableState::OtherData { .. })
+        ));
     }
 
     #[test]
@@ -816,7 +1297,7 @@ mod tests {
         };
         let live = |engine: &str, rows: LiveRows| TargetTable {
             engine: engine.split('(').next().unwrap_or_default().to_owned(),
-            definition: Definition::parse(&definition(engine)).ok(),
+            definition: ParsedDefinition::parse(&definition(engine)).ok(),
             rows: Some(rows),
             ..there(9, &[])
         };
@@ -831,12 +1312,13 @@ mod tests {
         let table = new.tables.first().expect("planned");
         assert_eq!((table.restores.rows, table.restores.bytes, table.rank), (7, 100, 1));
         assert!(new.databases.is_empty() && new.changes_server());
-        let differs = |rows| Action::Keep(Kept::OtherData { rows, stored_rows: 7, has_same_definition: true });
+        let differs =
+            |rows| Action::Keep(KeptTableState::OtherData { rows, stored_rows: 7, has_same_definition: true });
         for (rows, wanted) in [
             (LiveRows::Empty, Action::Fill { replaces: true }),
-            (LiveRows::Rows(7), Action::Keep(Kept::Same)),
+            (LiveRows::Rows(7), Action::Keep(KeptTableState::Same)),
             (LiveRows::Rows(8), differs(8)),
-            (LiveRows::Unknown("no right".to_owned()), Action::Keep(Kept::NotCompared)),
+            (LiveRows::Unknown("no right".to_owned()), Action::Keep(KeptTableState::NotCompared)),
         ] {
             for options in [&bare, &selected(), &RestoreOptions { replace: true, ..selected() }] {
                 assert_eq!(action(&planned(&log, Some(live("Log", rows.clone())), options), "t"), wanted, "{rows:?}");
@@ -846,13 +1328,13 @@ mod tests {
         assert!(matches!(action(&other, "t"), Action::Impossible(reason) if reason.contains("TinyLog")));
         let uncounted = dumped("Log", DumpKind::Native, None);
         let kept = planned(&uncounted, Some(live("Log", LiveRows::Rows(8))), &bare);
-        assert_eq!(action(&kept, "t"), Action::Keep(Kept::NotCompared));
-        let schema = RestoreOptions { what: What::Schema, ..selected() };
+        assert_eq!(action(&kept, "t"), Action::Keep(KeptTableState::NotCompared));
+        let schema = RestoreOptions { what: RestoreContent::Schema, ..selected() };
         assert_eq!(action(&planned(&log, None, &schema), "t"), Action::Make(Verb::Create));
         let mut inner = dumped("Log", DumpKind::Native, Some(7));
         inner.inner_of = Some(TableName::new("d", "mv"));
         assert_eq!(action(&planned(&inner, Some(live("Log", LiveRows::Empty)), &bare), "t"), differs(0));
-        // Files are placed as parts are, and nothing of the table is held.
+        // Files are placed as parts are, and the table is not held.
         let join = dumped("Join(ANY, LEFT, x)", DumpKind::Files, Some(7));
         let mut with_settings = target(Vec::new());
         with_settings.hold_settings = HOLD_SETTINGS.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -860,7 +1342,7 @@ mod tests {
         let table = new.tables.first().expect("planned");
         assert_eq!((&table.action, table.held.len(), table.restores.rows, table.rank), (&Action::Place, 0, 7, 1));
         let same = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::SameFiles)), &bare);
-        assert_eq!(action(&same, "t"), Action::Keep(Kept::Same));
+        assert_eq!(action(&same, "t"), Action::Keep(KeptTableState::Same));
         let empty = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::Empty)), &bare);
         assert_eq!(action(&empty, "t"), Action::Swap);
     }
@@ -869,28 +1351,141 @@ mod tests {
     fn a_replica_never_gets_a_second_table_on_its_path() {
         let replicated = "ATTACH TABLE _ (x UInt8) ENGINE = ReplicatedMergeTree('/t', 'r') ORDER BY x";
         let sources = [source("t", replicated, 5, &[part("a", 1)])];
-        let live = target(vec![("t", there(5, &[part("a", 1), part("a", 2)]))]);
-        let renamed = Renames::new(vec!["d.t=d.u".parse().expect("a rename")], Vec::new());
-        let refused = |target: &Target, options: &RestoreOptions| {
-            plan(&sources, target, options).refused.iter().any(|refusal| matches!(refusal, Refusal::Replicated { .. }))
+        let replica = |id: u8, parts: &[PartState]| TargetTable {
+            engine: "ReplicatedMergeTree".to_owned(),
+            definition: ParsedDefinition::parse(replicated).ok(),
+            ..there(id, parts)
         };
-        let none = target(Vec::new());
-        assert!(!refused(&none, &selected()), "under its own name, where none has that");
-        let mut options = [
-            RestoreOptions { replace: true, ..selected() },
-            RestoreOptions { renames: renamed, ..selected() },
-            RestoreOptions { has_partitions: true, ..selected() },
-            RestoreOptions { what: What::Data, ..selected() },
-            selected(),
-        ];
-        for options in &options {
-            assert!(refused(&live, options), "{options:?}");
+        let with_path = |mut target: TargetServer, state: KeeperPath| {
+            target.keeper.paths.insert("/t".to_owned(), state);
+            target
+        };
+        let renamed = || Renames::new(vec!["d.t=d.u".parse().expect("a rename")], Vec::new());
+        let is_action = |target: &TargetServer, options: &RestoreOptions, wanted: &Action| {
+            let plan = plan(&sources, target, options);
+            assert_eq!(action(&plan, "t"), *wanted, "{options:?}");
+            plan
+        };
+        // Without a table on the server, Keeper's data decides.
+        let none = with_path(target(Vec::new()), KeeperPath::Absent);
+        let filled = is_action(&none, &selected(), &Action::FillReplica);
+        let table = filled.tables.first().expect("planned");
+        assert_eq!((&table.uuid, &table.helper_uuid), (&Some(uuid(5)), &Some(uuid(101))));
+        let schema = RestoreOptions { what: RestoreContent::Schema, ..selected() };
+        is_action(&none, &schema, &Action::MakeReplica);
+        let replica_of =
+            |name: &str, is_active: bool| KeeperReplica { name: name.to_owned(), host: None, is_active, parts: 1 };
+        let peers = with_path(target(Vec::new()), KeeperPath::Table(vec![replica_of("q", true)]));
+        let fetched = is_action(&peers, &selected(), &Action::MakeReplica);
+        assert_eq!(fetched.tables.first().map(|table| table.restores.parts), Some(0), "nothing of the snapshot");
+        let lost = with_path(target(Vec::new()), KeeperPath::Table(vec![replica_of("q", false)]));
+        let refused = plan(&sources, &lost, &selected());
+        assert!(matches!(refused.refused.first(), Some(TableRefusal::Replica { .. })), "{refused:?}");
+        let bare = plan(&sources, &lost, &RestoreOptions::default());
+        assert!(bare.refused.is_empty() && !bare.changes_server() && matches!(action(&bare, "t"), Action::Blocked(_)));
+        // If the server has the table, it gets partitions, and keeps its path.
+        let live = with_path(target(vec![("t", replica(5, &[part("a", 1), part("b", 2)]))]), KeeperPath::Absent);
+        let replace = RestoreOptions { replace: true, ..selected() };
+        let replaced = is_action(&live, &replace, &Action::Partitions(PartitionScope::All));
+        assert_eq!(replaced.tables.first().map(|table| table.losses.len()), Some(1));
+        let changed = with_path(target(vec![("t", replica(5, &[part("a", 7)]))]), KeeperPath::Absent);
+        for options in [
+            RestoreOptions { has_partitions: true, ..replace.clone() },
+            RestoreOptions { what: RestoreContent::Data, ..replace.clone() },
+        ] {
+            is_action(&changed, &options, &Action::Partitions(PartitionScope::Asked));
         }
-        assert!(!refused(&live, &RestoreOptions::default()), "without a selection it stays");
-        for options in &mut options {
-            options.replicated = Replicated::AsMergeTree;
-            assert!(!refused(&live, options), "{options:?}");
+        let empty = with_path(target(vec![("t", replica(5, &[]))]), KeeperPath::Absent);
+        for options in [RestoreOptions::default(), selected()] {
+            is_action(&empty, &options, &Action::Partitions(PartitionScope::Missing));
         }
+        // A table that was being filled gets the missing partitions, and loses nothing.
+        let mut begun = changed.clone();
+        begun.being_filled.insert(TableName::new("d", "t"));
+        let resumed = is_action(&begun, &RestoreOptions::default(), &Action::Partitions(PartitionScope::Missing));
+        assert!(resumed.tables.iter().all(|table| table.losses.is_empty()) && resumed.refused.is_empty());
+        // Under another name it gets another path.
+        let elsewhere = RestoreOptions { renames: renamed(), ..selected() };
+        let other = is_action(&live, &elsewhere, &Action::FillReplica);
+        let path = other.tables.first().and_then(|table| table.replica.as_ref()).map(|replica| replica.path.clone());
+        assert!(path.is_some_and(|path| path.starts_with("/clickhouse/tables/") && path != "/t"));
+        // For a plain table, Keeper is not involved.
+        let plain = RestoreOptions { replicated: Replicated::AsMergeTree, ..elsewhere };
+        is_action(&live, &plain, &Action::Place);
+        let mut readonly = changed;
+        let attached =
+            AttachedReplica { path: "/t".to_owned(), name: "r".to_owned(), is_readonly: true, is_detached: false };
+        readonly.keeper.attached.insert(TableName::new("d", "t"), attached);
+        assert!(
+            matches!(action(&plan(&sources, &readonly, &replace), "t"), Action::Impossible(reason) if reason.contains("read-only"))
+        );
+        let in_place = with_path(target(vec![("t", there(9, &[]))]), KeeperPath::Absent);
+        assert!(
+            matches!(action(&plan(&sources, &in_place, &replace), "t"), Action::Impossible(reason) if reason.contains("not replicated"))
+        );
+    }
+
+    #[test]
+    fn a_replicated_database_gets_every_table_by_create_and_partitions() {
+        let view = "ATTACH MATERIALIZED VIEW _ TO INNER UUID '00000007-0000-4000-8000-000000000000' (x UInt8) ENGINE = \
+                    MergeTree ORDER BY x AS SELECT x FROM d.t";
+        let mut inner = source(".inner_id.x", TABLE, 7, &[part("a", 2)]);
+        inner.inner_of = Some(TableName::new("d", "mv"));
+        let mut log = source("l", "ATTACH TABLE _ (x UInt8) ENGINE = Log", 8, &[]);
+        log.engine = "Log".to_owned();
+        log.data = None;
+        log.dump = Some(SourceDump { kind: DumpKind::Native, rows: Some(7), bytes: 100, files: Vec::new() });
+        let t = [source("t", TABLE, 5, &[part("a", 1)])];
+        let sources = [source("t", TABLE, 5, &[part("a", 1)]), source("mv", view, 6, &[]), inner, log];
+        let mut none = target(Vec::new());
+        none.databases.insert("d".to_owned(), "Replicated".to_owned());
+        let made = plan(&sources, &none, &RestoreOptions::default());
+        let table = made.tables.iter().find(|table| table.from.table == "t").expect("planned");
+        assert_eq!((&table.action, &table.uuid, table.helper_uuid.is_some()), (&Action::FillReplica, &None, true));
+        let log = made.tables.iter().find(|table| table.from.table == "l").expect("planned");
+        assert_eq!((&log.action, &log.uuid), (&Action::Fill { replaces: false }, &None));
+        assert!(matches!(action(&made, "mv"), Action::Impossible(reason) if reason.contains("--rename-db")));
+        assert_eq!(action(&made, ".inner_id.x"), Action::Skip(SkipReason::ViewNotMade));
+        // An existing table keeps its UUID: it gets partitions.
+        let mut live = target(vec![("t", there(5, &[part("a", 7)]))]);
+        live.databases.insert("d".to_owned(), "Replicated".to_owned());
+        let replace = RestoreOptions { replace: true, ..selected() };
+        assert_eq!(action(&plan(&t, &live, &replace), "t"), Action::Partitions(PartitionScope::All));
+        live.being_filled.insert(TableName::new("d", "t"));
+        let resumed = plan(&t, &live, &RestoreOptions::default());
+        assert_eq!(action(&resumed, "t"), Action::Partitions(PartitionScope::Missing));
+    }
+
+    #[test]
+    fn hosts_that_lack_what_is_here_get_it_once_all_answer() {
+        let replicated = "ATTACH TABLE _ (x UInt8) ENGINE = ReplicatedMergeTree('/t', 'r') ORDER BY x";
+        let sources = [source("t", replicated, 5, &[part("a", 1)]), source("p", TABLE, 6, &[part("a", 2)])];
+        let live = TargetTable {
+            engine: "ReplicatedMergeTree".to_owned(),
+            definition: ParsedDefinition::parse(replicated).ok(),
+            ..there(5, &[part("a", 1)])
+        };
+        let mut target = target(vec![("t", live), ("p", there(6, &[part("a", 2)]))]);
+        let mut hosts = ClusterHosts::default();
+        let here = [TableName::new("d", "t"), TableName::new("d", "p")];
+        hosts.tables = [("h1:9000".to_owned(), here.into()), ("h2:9000".to_owned(), BTreeSet::new())].into();
+        hosts.databases =
+            [("h1:9000".to_owned(), ["d".to_owned()].into()), ("h2:9000".to_owned(), BTreeSet::new())].into();
+        target.hosts = Some(hosts.clone());
+        let options = RestoreOptions { on_cluster: Some("c".to_owned()), ..selected() };
+        let spread = |plan: &RestorePlan, name: &str| {
+            let table = plan.tables.iter().find(|table| table.from.table == name).expect("planned");
+            assert_eq!(table.action, Action::Keep(KeptTableState::Same));
+            table.spread.as_ref().map(|spread| spread.hosts.clone())
+        };
+        let made = plan(&sources, &target, &options);
+        assert_eq!(spread(&made, "t"), Some(vec!["h2:9000".to_owned()]));
+        assert_eq!(spread(&made, "p"), None, "its data is here alone");
+        assert_eq!((made.databases.len(), made.makes_anything(), made.all_warnings().len()), (1, true, 0));
+        // A statement may wait for the host that does not answer in the cluster's queue.
+        target.hosts = Some(ClusterHosts { silent: 1, ..hosts });
+        let waits = plan(&sources, &target, &options);
+        assert_eq!((spread(&waits, "t"), waits.makes_anything(), waits.all_warnings().len()), (None, false, 2));
     }
 
     #[test]
@@ -904,7 +1499,7 @@ mod tests {
         let database = |name: &str, engine: &str| SourceDatabase {
             name: name.to_owned(),
             engine: engine.to_owned(),
-            definition: Definition::parse(&format!("CREATE DATABASE {name} ENGINE = {engine}"))
+            definition: ParsedDefinition::parse(&format!("CREATE DATABASE {name} ENGINE = {engine}"))
                 .map_err(|error| error.to_string()),
         };
         let databases = [database("o", "Ordinary"), database("d", "Atomic")];

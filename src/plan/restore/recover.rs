@@ -1,4 +1,4 @@
-//! What is done with the leftovers of interrupted restores.
+//! Plans the recovery of what interrupted restores left.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,45 +7,50 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{SnapshotId, TableName, TableUuid, escape_for_file_name};
+use crate::plan::{AccessOptions, BegunAccess};
 
 use super::hold::{HeldSetting, released};
-use super::target::Target;
+use super::target::TargetServer;
 
-/// A table that a restore attaches, as its intent names it.
+/// A table that a restore attaches, as recorded in its intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreEntry {
-    /// The name under which it is attached.
+    /// The name that it is attached under.
     pub name: TableName,
-    /// Its UUID, in databases whose tables have some.
+    /// Its UUID, in databases whose tables have UUIDs.
     pub uuid: Option<TableUuid>,
-    /// Where its directory goes: a disk and a path below it.
+    /// The places of its directory: each a disk and a path below it.
     pub places: Vec<(String, PathBuf)>,
-    /// Whether it stands only until its contents are where they belong.
+    /// Whether it exists only until its contents have been moved to their place.
     pub is_temporary: bool,
-    /// The table whose place it takes, of one that does.
+    /// The table that it replaces, if it replaces one.
     pub replaces: Option<TableName>,
-    /// The UUID of the table whose place it takes.
+    /// The UUID of the table that it replaces.
     #[serde(default)]
     pub replaces_uuid: Option<TableUuid>,
-    /// What that one is called then, where names cannot be exchanged.
+    /// The name of the replaced table afterwards, if names cannot be exchanged.
     pub old_name: Option<TableName>,
-    /// Whether the table that was replaced is to stay, under the name that it has then.
+    /// Whether to keep the replaced table, under the name that it then has.
     pub keeps_old: bool,
-    /// The state of the replaced table ([`TargetTable::state`](super::TargetTable::state)) that the person agreed to lose;
-    /// none if there was nothing to agree to.
+    /// The state of the replaced table ([`TargetTable::state`](super::TargetTable::state)) that the person agreed to
+    /// lose; `None` if no agreement was needed.
     #[serde(default)]
     pub agreed_state: Option<String>,
-    /// Settings that it is held by until it is compared.
+    /// Settings that hold it until it is compared.
     #[serde(default)]
     pub held: Vec<HeldSetting>,
+    /// Whether it is created empty and then gets its partitions one after the other. Each partition that it has is
+    /// complete.
+    #[serde(default)]
+    pub is_filled: bool,
 }
 
-/// Longest name of a table, less what is put behind it: the file of its definition must have one.
+/// The longest table name before a suffix is added: the name of the definition's file is limited.
 const NAME_LIMIT_BYTES: usize = 180;
 
 const KEPT: &str = "_replaced_";
 
-/// The name of a replaced table that is kept: `<table>_replaced_<UTC digits>`, with as much of the table's name as fits.
+/// The name of a replaced table that is kept: `<table>_replaced_<UTC digits>`, with the table's name truncated to fit.
 /// `directory` is the staging directory of the restore.
 #[must_use]
 pub fn kept_name(table: &TableName, directory: &str) -> TableName {
@@ -57,7 +62,7 @@ pub fn kept_name(table: &TableName, directory: &str) -> TableName {
     TableName::new(table.database.clone(), format!("{name}{KEPT}{digits}"))
 }
 
-/// Whether a name is one that [`kept_name`] gives to this table.
+/// Whether a name is of the form that [`kept_name`] gives to this table.
 #[must_use]
 pub fn is_kept_name(kept: &TableName, table: &TableName) -> bool {
     let Some((name, digits)) = kept.table.rsplit_once(KEPT) else { return false };
@@ -68,7 +73,7 @@ pub fn is_kept_name(kept: &TableName, table: &TableName) -> bool {
 }
 
 impl RestoreEntry {
-    /// A temporary table that the server creates by itself.
+    /// A temporary table whose directory the server creates.
     #[must_use]
     pub fn helper(name: TableName) -> Self {
         Self {
@@ -82,10 +87,17 @@ impl RestoreEntry {
             keeps_old: false,
             agreed_state: None,
             held: Vec::new(),
+            is_filled: false,
         }
     }
 
-    /// Whether a path is `store/<3 digits>/<its UUID>` or `data/<database>/<table>`. No other path of an intent is
+    /// A table that gets its partitions one after the other.
+    #[must_use]
+    pub fn filled(name: TableName, uuid: Option<TableUuid>) -> Self {
+        Self { uuid, is_temporary: false, is_filled: true, ..Self::helper(name) }
+    }
+
+    /// Whether a path is `store/<3 digits>/<its UUID>` or `data/<database>/<table>`. No other path in an intent is
     /// followed.
     #[must_use]
     pub fn is_its_place(&self, path: &Path) -> bool {
@@ -110,16 +122,16 @@ impl RestoreEntry {
     }
 }
 
-/// Whether the server knows the directory in a table's place.
+/// Whether the server knows the directory at a table's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Knowledge {
-    /// Nothing stands there.
+    /// The directory does not exist.
     Absent,
-    /// The server knows it in no way: nothing can ever attach it.
+    /// No record of the server refers to it: nothing can ever attach it.
     Unknown,
-    /// It is a table's: attached, detached or dropped.
+    /// It belongs to a table: attached, detached or dropped.
     Known,
-    /// One of the places that would tell cannot be read, for this reason.
+    /// One of the records that would show this cannot be read, for this reason.
     Unclear(String),
 }
 
@@ -130,11 +142,11 @@ pub struct PlaceEvidence {
     pub disk: String,
     /// The path below it.
     pub path: PathBuf,
-    /// What is known of it.
+    /// What the server knows of it.
     pub knowledge: Knowledge,
 }
 
-/// An entry of an intent with what was found of it.
+/// An entry of an intent, with the evidence on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryEvidence {
     /// The entry.
@@ -143,58 +155,60 @@ pub struct EntryEvidence {
     pub places: Vec<PlaceEvidence>,
 }
 
-/// What stands in the staging directory of an interrupted restore.
+/// The contents of an interrupted restore's staging directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeftoverContent {
-    /// No intent: it was cut short before it did anything else.
+    /// No intent: the restore was cut short before it did anything else.
     NoIntent,
     /// An intent that cannot be read, for this reason.
     Unreadable(String),
-    /// What it was about to do.
+    /// An intent, which names what the restore was about to do.
     Intent {
         /// The snapshot that it restored.
         snapshot: SnapshotId,
         /// The tables.
         entries: Vec<EntryEvidence>,
+        /// Users, roles … that it was creating.
+        access: Vec<BegunAccess>,
     },
 }
 
 /// The staging directory of an interrupted restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
+pub struct StagingLeftover {
     /// Its name, on every disk that has one.
     pub directory: String,
-    /// What stands in it.
+    /// Its contents.
     pub content: LeftoverContent,
 }
 
 /// Why recovery drops a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Temporary {
-    /// It was made by the interrupted restore, on the way to its place.
+    /// The interrupted restore created it as an intermediate table.
     Helper,
-    /// The interrupted restore had put another table in its place, as it was told to.
+    /// The interrupted restore had replaced it by another table, as requested.
     Replaced,
 }
 
 /// One step of recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecoveryStep {
-    /// Renames a table: back to its own name, which it lost half-way through an exchange, or to the name of a replaced
-    /// table that is kept.
+    /// Renames a table: back to its own name, which it lost in the middle of an exchange, or to the name of a kept
+    /// replaced table.
     Rename {
         /// Its temporary name.
         from: TableName,
-        /// The name that it gets.
+        /// Its new name.
         to: TableName,
-        /// The staging directory of the restore that renamed it first.
+        /// The staging directory of the restore that first renamed it.
         directory: String,
     },
-    /// Gives a table its own settings back, under which it merges.
+    /// Restores a table's own settings, under which it merges.
     Release {
         /// The table.
         name: TableName,
-        /// The settings that it is held by.
+        /// The settings that hold it.
         held: Vec<HeldSetting>,
         /// The staging directory of the restore that held it.
         directory: String,
@@ -205,16 +219,30 @@ pub enum RecoveryStep {
         name: TableName,
         /// Its UUID, which it must still have.
         uuid: Option<TableUuid>,
-        /// What it is.
+        /// Why it is temporary.
         role: Temporary,
         /// What may be lost with it.
         may_lose: MayLose,
-        /// The name that it gets if it holds more than that.
+        /// Its new name if it holds more than that.
         kept_name: Option<TableName>,
         /// The staging directory of the restore that left it.
         directory: String,
     },
-    /// Removes a directory that never became a table, if the server still knows it in no way.
+    /// Lets this restore continue filling a table. Its partitions at that time are read again then.
+    Resume {
+        /// The table.
+        name: TableName,
+        /// The staging directory of the restore that was filling it, whose note stays until it is complete.
+        directory: String,
+    },
+    /// Lets this restore add the grants that users, roles … may lack.
+    ResumeAccess {
+        /// The users, roles ….
+        begun: Vec<BegunAccess>,
+        /// The staging directory of the restore that was creating them, whose note stays until they are complete.
+        directory: String,
+    },
+    /// Removes a directory that never became a table, if still no record of the server refers to it.
     RemovePlace {
         /// The entry that it belongs to.
         entry: RestoreEntry,
@@ -223,7 +251,7 @@ pub enum RecoveryStep {
         /// The path below it.
         path: PathBuf,
     },
-    /// Removes what was placed in a staging directory, and leaves its intent.
+    /// Removes the files placed in a staging directory, and leaves its intent.
     EmptyDirectory {
         /// The directory.
         directory: String,
@@ -237,19 +265,21 @@ pub enum RecoveryStep {
     Keep {
         /// The table or directory.
         object: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl RecoveryStep {
-    /// The staging directory that it belongs to, of a step that names one.
+    /// The staging directory that a step belongs to, if it has one.
     #[must_use]
     pub fn directory(&self) -> Option<&str> {
         match self {
             Self::Rename { directory, .. }
             | Self::Release { directory, .. }
             | Self::DropTable { directory, .. }
+            | Self::Resume { directory, .. }
+            | Self::ResumeAccess { directory, .. }
             | Self::EmptyDirectory { directory }
             | Self::RemoveDirectory { directory } => Some(directory),
             Self::RemovePlace { .. } | Self::Keep { .. } => None,
@@ -266,6 +296,10 @@ impl fmt::Display for RecoveryStep {
             Self::DropTable { name, role: Temporary::Replaced, .. } => {
                 write!(f, "drop {name}, the table that the interrupted restore replaced")
             }
+            Self::Resume { name, .. } => write!(f, "{name} may lack partitions: it was being filled"),
+            Self::ResumeAccess { begun, .. } => {
+                write!(f, "{} may lack grants: an interrupted restore was making them", names(begun))
+            }
             Self::RemovePlace { entry, disk, path } => {
                 write!(f, "remove {} on disk {disk}, which never became the table {}", path.display(), entry.name)
             }
@@ -276,24 +310,53 @@ impl fmt::Display for RecoveryStep {
     }
 }
 
-/// Plans what is done with leftovers, for a server with these tables. What is not provably a restore's own stays.
-#[must_use]
-pub fn plan_recovery(leftovers: &[Leftover], tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
-    leftovers.iter().flat_map(|leftover| steps_of(leftover, tables)).collect()
+fn names(begun: &[BegunAccess]) -> String {
+    begun.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn steps_of(leftover: &Leftover, tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
+/// Plans the recovery of leftovers on a server with these tables, by a restore that treats users and roles in this way.
+/// Anything that does not provably belong to a restore stays.
+#[must_use]
+pub fn plan_recovery(
+    leftovers: &[StagingLeftover],
+    tables: &BTreeMap<TableName, Option<TableUuid>>,
+    access: AccessOptions,
+) -> Vec<RecoveryStep> {
+    leftovers.iter().flat_map(|leftover| steps_of(leftover, tables, access)).collect()
+}
+
+fn steps_of(
+    leftover: &StagingLeftover,
+    tables: &BTreeMap<TableName, Option<TableUuid>>,
+    access: AccessOptions,
+) -> Vec<RecoveryStep> {
     let directory = leftover.directory.clone();
-    let entries = match &leftover.content {
+    let (entries, begun) = match &leftover.content {
         LeftoverContent::NoIntent => return vec![RecoveryStep::RemoveDirectory { directory }],
         LeftoverContent::Unreadable(reason) => {
             return vec![RecoveryStep::Keep { object: directory, reason: reason.clone() }];
         }
-        LeftoverContent::Intent { entries, .. } => entries,
+        LeftoverContent::Intent { entries, access, .. } => (entries, access),
     };
-    let mut steps: Vec<RecoveryStep> =
-        entries.iter().flat_map(|evidence| steps_of_entry(evidence, &directory, tables)).collect();
-    let keeps = steps.iter().any(|step| matches!(step, RecoveryStep::Keep { .. }));
+    let of_entry = |evidence: &EntryEvidence| {
+        if evidence.entry.is_filled {
+            resume(&evidence.entry, &directory, tables).into_iter().collect()
+        } else {
+            steps_of_entry(evidence, &directory, tables)
+        }
+    };
+    let mut steps: Vec<RecoveryStep> = entries.iter().flat_map(of_entry).collect();
+    if !begun.is_empty() {
+        steps.push(if access.makes() {
+            RecoveryStep::ResumeAccess { begun: begun.clone(), directory: directory.clone() }
+        } else {
+            let reason = "it may lack grants, which restore --access missing gives it".to_owned();
+            RecoveryStep::Keep { object: names(begun), reason }
+        });
+    }
+    let keeps = steps.iter().any(|step| {
+        matches!(step, RecoveryStep::Keep { .. } | RecoveryStep::Resume { .. } | RecoveryStep::ResumeAccess { .. })
+    });
     steps.push(if keeps {
         RecoveryStep::EmptyDirectory { directory }
     } else {
@@ -302,14 +365,14 @@ fn steps_of(leftover: &Leftover, tables: &BTreeMap<TableName, Option<TableUuid>>
     steps
 }
 
-/// What may be lost with a temporary table.
+/// The data that may be lost with a temporary table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MayLose {
-    /// It is a copy of what the snapshot has.
+    /// All: it is a copy of the snapshot's data.
     Everything,
-    /// It replaced a table in this state, and the person agreed to that.
+    /// This state: it replaced a table in this state, and the person agreed to that.
     State(String),
-    /// It replaced an empty table.
+    /// None: it replaced an empty table.
     Nothing,
 }
 
@@ -317,6 +380,19 @@ fn release(name: &TableName, entry: &RestoreEntry, directory: &str) -> Option<Re
     let step =
         || RecoveryStep::Release { name: name.clone(), held: entry.held.clone(), directory: directory.to_owned() };
     (!entry.held.is_empty()).then(step)
+}
+
+/// The step for a table that was being filled, if it exists: a renamed table is left to the person who renamed it.
+fn resume(
+    entry: &RestoreEntry,
+    directory: &str,
+    tables: &BTreeMap<TableName, Option<TableUuid>>,
+) -> Option<RecoveryStep> {
+    // A database of the engine Replicated has assigned a UUID that the note does not contain. The partitions that it
+    // has stay in any case.
+    let is_it = |uuid: &Option<TableUuid>| entry.uuid.is_none() || *uuid == entry.uuid;
+    let is_there = tables.get(&entry.name).is_some_and(is_it);
+    is_there.then(|| RecoveryStep::Resume { name: entry.name.clone(), directory: directory.to_owned() })
 }
 
 fn steps_of_entry(
@@ -345,17 +421,17 @@ fn steps_of_entry(
     };
     let there = |name: &TableName| tables.get(name);
     let is_own = there(&entry.name) == Some(&entry.uuid);
-    // The name that the table has by now: people rename tables, and exchange them.
+    // The present name of the table: people rename and exchange tables.
     let by_uuid = || tables.iter().find(|(_, uuid)| **uuid == entry.uuid).map(|(name, _)| name);
     let now = entry.uuid.as_ref().and_then(|_| by_uuid());
     let has_other_name = now.filter(|now| **now != entry.name);
     if entry.is_temporary {
-        // After an exchange the restored table has the name of the one that it replaced, or whatever name it got then.
+        // After an exchange the restored table has the name of the one that it replaced, or a name that it got later.
         if let Some(now) = has_other_name {
             steps.extend(release(now, entry, directory));
         }
         if let Some(old) = entry.old_name.as_ref().filter(|old| there(old).is_some()) {
-            // Names were exchanged one after the other.
+            // The names were exchanged in two steps.
             match &entry.replaces {
                 Some(target) if there(target).is_none() => {
                     steps.push(RecoveryStep::Rename {
@@ -366,7 +442,7 @@ fn steps_of_entry(
                 }
                 Some(target) if entry.keeps_old && there(&entry.name).is_none() => steps.push(keep_as(old, target)),
                 _ if entry.keeps_old => {}
-                // The new table still has its temporary name, so that what has the target's is somebody else's.
+                // The new table still has its temporary name, so the table with the target name is a different one.
                 _ if there(&entry.name).is_some() => steps.push(RecoveryStep::Keep {
                     object: old.to_string(),
                     reason: "another table has taken its name meanwhile".to_owned(),
@@ -375,13 +451,13 @@ fn steps_of_entry(
             }
         }
         match there(&entry.name) {
-            // One that the server itself created has a UUID that the intent does not know.
-            Some(uuid) if is_own || entry.places.is_empty() => {
+            // A table that the server itself created has a UUID that the intent does not contain.
+            Some(uuid) if is_own || entry.uuid.is_none() => {
                 steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Helper));
                 return steps;
             }
             Some(uuid) => {
-                // After an exchange the replaced table has the temporary name, and the new one stands in its place.
+                // After an exchange the replaced table has the temporary name, and the new one has its name.
                 let is_exchanged = entry.replaces.as_ref().is_some_and(|target| there(target) == Some(&entry.uuid));
                 let is_replaced = match &entry.replaces_uuid {
                     Some(replaced) => has_other_name.is_some() && uuid.as_ref() == Some(replaced),
@@ -402,14 +478,14 @@ fn steps_of_entry(
         steps.extend(release(name, entry, directory));
         return steps;
     }
-    // The table that was exchanged has its directory for its own.
+    // The table that was exchanged uses this directory.
     if now.is_some() {
         return steps;
     }
     for place in &evidence.places {
         let object = || format!("{} on disk {}", place.path.display(), place.disk);
         match &place.knowledge {
-            // Detached before it was released: the note stays until it can be.
+            // It was detached before its release: the note stays until it can be released.
             Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => steps.push(RecoveryStep::Keep {
                 object: entry.name.to_string(),
                 reason: "it is detached, and its merges are held until a restore after its ATTACH".to_owned(),
@@ -432,8 +508,8 @@ fn steps_of_entry(
     steps
 }
 
-/// Changes a target to what it will be after these steps.
-pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
+/// Changes a target to its state after these steps.
+pub fn apply_recovery(steps: &[RecoveryStep], target: &mut TargetServer) {
     for step in steps {
         match step {
             RecoveryStep::Rename { from, to, .. } => {
@@ -441,7 +517,10 @@ pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
                     target.tables.insert(to.clone(), table);
                 }
             }
-            RecoveryStep::DropTable { name, .. } => drop(target.tables.remove(name)),
+            RecoveryStep::DropTable { name, .. } => {
+                target.tables.remove(name);
+                target.keeper.forget(name);
+            }
             RecoveryStep::RemovePlace { entry, .. } => match &entry.uuid {
                 Some(uuid) => drop(target.used_uuids.remove(uuid)),
                 None => drop(target.taken_places.remove(&entry.name)),
@@ -451,7 +530,11 @@ pub fn apply_recovery(steps: &[RecoveryStep], target: &mut Target) {
                     *definition = released(definition, held);
                 }
             }
-            RecoveryStep::EmptyDirectory { .. } | RecoveryStep::RemoveDirectory { .. } | RecoveryStep::Keep { .. } => {}
+            RecoveryStep::Resume { name, .. } => drop(target.being_filled.insert(name.clone())),
+            RecoveryStep::ResumeAccess { .. }
+            | RecoveryStep::EmptyDirectory { .. }
+            | RecoveryStep::RemoveDirectory { .. }
+            | RecoveryStep::Keep { .. } => {}
         }
     }
 }
@@ -462,10 +545,11 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{
-        EntryEvidence, HeldSetting, Knowledge, Leftover, LeftoverContent, PlaceEvidence, RecoveryStep, RestoreEntry,
-        Temporary, plan_recovery,
+        AccessOptions, BegunAccess, EntryEvidence, HeldSetting, Knowledge, LeftoverContent, PlaceEvidence,
+        RecoveryStep, RestoreEntry, StagingLeftover, Temporary, plan_recovery,
     };
     use crate::model::{TableName, TableUuid};
+    use crate::plan::ObjectKind;
 
     fn uuid(number: u8) -> TableUuid {
         TableUuid::try_from(format!("{number:08x}-0000-4000-8000-000000000000")).expect("a UUID")
@@ -488,7 +572,7 @@ mod tests {
         }
     }
 
-    fn left(entry: RestoreEntry, knowledge: &Knowledge) -> Vec<Leftover> {
+    fn left(entry: RestoreEntry, knowledge: &Knowledge) -> Vec<StagingLeftover> {
         let places = entry.places.iter().map(|(disk, path)| PlaceEvidence {
             disk: disk.clone(),
             path: path.clone(),
@@ -496,11 +580,38 @@ mod tests {
         });
         let entries = vec![EntryEvidence { places: places.collect(), entry }];
         let snapshot = "2026-11-22T020000Z".parse().expect("an id");
-        vec![Leftover { directory: "x".to_owned(), content: LeftoverContent::Intent { snapshot, entries } }]
+        vec![StagingLeftover {
+            directory: "x".to_owned(),
+            content: LeftoverContent::Intent { snapshot, entries, access: Vec::new() },
+        }]
     }
 
     fn tables(there: &[(&str, u8)]) -> BTreeMap<TableName, Option<TableUuid>> {
         there.iter().map(|(table, number)| (name(table), Some(uuid(*number)))).collect()
+    }
+
+    fn recovery(leftovers: &[StagingLeftover], tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
+        plan_recovery(leftovers, tables, AccessOptions::Nothing)
+    }
+
+    #[test]
+    fn a_note_of_users_stays_until_they_have_their_grants() {
+        let access = vec![BegunAccess { kind: ObjectKind::User, name: "alice".to_owned() }];
+        let snapshot = "2026-11-22T020000Z".parse().expect("an id");
+        let content = LeftoverContent::Intent { snapshot, entries: Vec::new(), access: access.clone() };
+        let left = [StagingLeftover { directory: "x".to_owned(), content }];
+        let of = |options| plan_recovery(&left, &tables(&[]), options);
+        let (directory, empties) = ("x".to_owned(), RecoveryStep::EmptyDirectory { directory: "x".to_owned() });
+        assert_eq!(
+            of(AccessOptions::Missing),
+            [RecoveryStep::ResumeAccess { begun: access, directory }, empties.clone()]
+        );
+        let named = of(AccessOptions::Names);
+        assert!(
+            matches!(named.first(), Some(RecoveryStep::Keep { object, .. }) if object == "user alice"),
+            "{named:?}"
+        );
+        assert_eq!(named.get(1), Some(&empties));
     }
 
     fn removes(steps: &[RecoveryStep]) -> bool {
@@ -519,24 +630,24 @@ mod tests {
             (Knowledge::Unknown, true, true),
             (Knowledge::Absent, false, true),
         ] {
-            let steps = plan_recovery(&left(entry("t", 1), &knowledge), &tables(&[]));
+            let steps = recovery(&left(entry("t", 1), &knowledge), &tables(&[]));
             assert_eq!((removes(&steps), note_goes(&steps)), (is_removed, note_is_removed), "{knowledge:?}: {steps:?}");
         }
         let held = RestoreEntry { held: vec![HeldSetting { name: "x".to_owned(), own_value: None }], ..entry("t", 1) };
-        let detached = plan_recovery(&left(held.clone(), &Knowledge::Known), &tables(&[]));
+        let detached = recovery(&left(held.clone(), &Knowledge::Known), &tables(&[]));
         assert!(!removes(&detached) && !note_goes(&detached), "it has to be released yet: {detached:?}");
-        let released = plan_recovery(&left(held, &Knowledge::Known), &tables(&[("t", 1)]));
+        let released = recovery(&left(held, &Knowledge::Known), &tables(&[("t", 1)]));
         assert!(matches!(released.first(), Some(RecoveryStep::Release { .. })) && note_goes(&released), "{released:?}");
-        let attached = plan_recovery(&left(entry("t", 1), &Knowledge::Known), &tables(&[("t", 1)]));
+        let attached = recovery(&left(entry("t", 1), &Knowledge::Known), &tables(&[("t", 1)]));
         assert_eq!(attached, [RecoveryStep::RemoveDirectory { directory: "x".to_owned() }], "a finished note goes");
         let held = RestoreEntry { held: vec![HeldSetting { name: "x".to_owned(), own_value: None }], ..entry("t", 1) };
-        let moved = plan_recovery(&left(held, &Knowledge::Known), &tables(&[("moved", 1), ("t", 2)]));
+        let moved = recovery(&left(held, &Knowledge::Known), &tables(&[("moved", 1), ("t", 2)]));
         assert!(
             matches!(moved.first(), Some(RecoveryStep::Release { name: by_now, .. }) if *by_now == name("moved")),
             "renamed, or exchanged with another: {moved:?}"
         );
-        // Renamed meanwhile: it has the directory for its own, whatever else is said of that.
-        let renamed = plan_recovery(&left(entry("t", 1), &Knowledge::Unknown), &tables(&[("u", 1)]));
+        // It was renamed meanwhile, and uses the directory, whatever else is recorded about it.
+        let renamed = recovery(&left(entry("t", 1), &Knowledge::Unknown), &tables(&[("u", 1)]));
         assert!(!removes(&renamed), "{renamed:?}");
     }
 
@@ -549,7 +660,7 @@ mod tests {
             ..entry("chsnap_1_new0", 1)
         };
         let plan = |there: &[(&str, u8)], entry: &RestoreEntry| {
-            plan_recovery(&left(entry.clone(), &Knowledge::Absent), &tables(there))
+            recovery(&left(entry.clone(), &Knowledge::Absent), &tables(there))
         };
         let dropped = |steps: &[RecoveryStep]| {
             steps.iter().find_map(|step| match step {
@@ -562,10 +673,10 @@ mod tests {
         assert_eq!(dropped(&before), Some((Temporary::Helper, Some(uuid(1)))));
         let after = plan(&[("chsnap_1_new0", 9), ("t", 1)], &swap);
         assert_eq!(dropped(&after), Some((Temporary::Replaced, Some(uuid(9)))));
-        // The new one was renamed behind the exchange.
+        // The new one was renamed after the exchange.
         let renamed = plan(&[("chsnap_1_new0", 9), ("moved", 1)], &swap);
         assert_eq!(dropped(&renamed), Some((Temporary::Replaced, Some(uuid(9)))));
-        // Another table has come to either name.
+        // Another table has taken one of the names.
         for there in [[("chsnap_1_new0", 7), ("t", 1)], [("chsnap_1_new0", 7), ("t", 9)]] {
             let steps = plan(&there, &swap);
             assert!(!removes(&steps) && !note_goes(&steps), "{steps:?}");
@@ -590,13 +701,13 @@ mod tests {
             ..entry("chsnap_1_new0", 1)
         };
         let there = |names: &[&str]| names.iter().map(|table| (name(table), None)).collect::<BTreeMap<_, _>>();
-        let half = plan_recovery(&left(swap.clone(), &Knowledge::Known), &there(&["chsnap_1_old0", "chsnap_1_new0"]));
+        let half = recovery(&left(swap.clone(), &Knowledge::Known), &there(&["chsnap_1_old0", "chsnap_1_new0"]));
         assert!(matches!(half.first(), Some(RecoveryStep::Rename { .. })), "{half:?}");
         assert!(matches!(half.get(1), Some(RecoveryStep::DropTable { role: Temporary::Helper, .. })), "{half:?}");
         let taken = there(&["chsnap_1_old0", "chsnap_1_new0", "t"]);
-        let taken = plan_recovery(&left(swap.clone(), &Knowledge::Known), &taken);
+        let taken = recovery(&left(swap.clone(), &Knowledge::Known), &taken);
         assert!(matches!(taken.first(), Some(RecoveryStep::Keep { .. })), "{taken:?}");
-        let done = plan_recovery(&left(swap, &Knowledge::Absent), &there(&["chsnap_1_old0", "t"]));
+        let done = recovery(&left(swap, &Knowledge::Absent), &there(&["chsnap_1_old0", "t"]));
         assert!(matches!(done.first(), Some(RecoveryStep::DropTable { role: Temporary::Replaced, .. })), "{done:?}");
     }
 
@@ -610,7 +721,7 @@ mod tests {
             assert!(!entry.is_its_place(Path::new(path)), "{path}");
         }
         entry.places = vec![("default".to_owned(), PathBuf::from("data/other/t"))];
-        let steps = plan_recovery(&left(entry.clone(), &Knowledge::Unknown), &tables(&[]));
+        let steps = recovery(&left(entry.clone(), &Knowledge::Unknown), &tables(&[]));
         assert!(!removes(&steps) && !note_goes(&steps), "{steps:?}");
         entry.uuid = None;
         assert!(!entry.is_its_place(&store(1)));

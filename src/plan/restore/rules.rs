@@ -1,24 +1,24 @@
-//! What engines and definitions mean for a restore.
+//! The meaning of engines and definitions for a restore.
 
-use crate::plan::{Definition, DefinitionKind};
+use crate::plan::{DefinitionKind, ParsedDefinition};
 
 use super::source::SourceItem;
 
-/// Engines of databases whose tables have UUIDs. Source: `DatabaseAtomic` and what derives from it; an embedded engine's
-/// `default` is an Overlay over such a one.
+/// Engines of databases whose tables have UUIDs. Source: `DatabaseAtomic` and the classes derived from it; the
+/// `default` of an embedded engine is an Overlay over such a database.
 pub(super) fn has_uuids(engine: &str) -> bool {
     matches!(engine, "Atomic" | "Replicated" | "Shared" | "Overlay")
 }
 
-/// Engines of tables that consume messages from elsewhere: a second one takes them away from the first.
+/// Engines of tables that consume messages from elsewhere: a second consumer takes them away from the first.
 const QUEUES: [&str; 8] =
     ["Kafka", "RabbitMQ", "NATS", "S3Queue", "AzureQueue", "FileLog", "MaterializedPostgreSQL", "MaterializedMySQL"];
 
-/// Whether a definition says something else than the manifest: it would make another object than the one that was taken.
-pub(super) fn contradiction(source: &SourceItem, definition: &Definition) -> Option<String> {
+/// How a definition contradicts the manifest: it would create an object other than the one that was taken.
+pub(super) fn contradiction(source: &SourceItem, definition: &ParsedDefinition) -> Option<String> {
     let is_view = matches!(source.engine.as_str(), "View" | "MaterializedView" | "LiveView" | "WindowView");
     let is_right_kind = match definition.kind {
-        // A table of the engine Dictionary, which shows a dictionary, is a table.
+        // A table of the engine Dictionary, which shows a dictionary, counts as a table.
         DefinitionKind::Table => !is_view,
         DefinitionKind::View => source.engine == "View",
         DefinitionKind::MaterializedView => source.engine == "MaterializedView",
@@ -38,13 +38,13 @@ pub(super) fn contradiction(source: &SourceItem, definition: &Definition) -> Opt
         .then(|| format!("its definition is not that of a table of engine {}, as the manifest lists it", source.engine))
 }
 
-/// Whether it takes messages from a queue, or refreshes itself.
+/// Whether it consumes messages from a queue, or refreshes itself.
 pub(super) fn consumes(source: &SourceItem) -> bool {
-    let refreshes = source.definition.as_ref().is_ok_and(Definition::is_refreshable);
+    let refreshes = source.definition.as_ref().is_ok_and(ParsedDefinition::is_refreshable);
     QUEUES.contains(&source.engine.as_str()) || refreshes
 }
 
-/// Whether CREATE makes a directory for the table's files, which ATTACH takes for there already.
+/// Whether CREATE makes a directory for the table's files, while ATTACH expects it to exist.
 pub(super) fn makes_own_directory(engine: &str) -> bool {
     matches!(
         engine,

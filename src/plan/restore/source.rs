@@ -1,36 +1,40 @@
-//! The snapshot that is restored, as a plan sees it.
+//! The snapshot to restore, as a plan sees it.
 
 use std::collections::BTreeSet;
 
-use crate::model::{DumpKind, PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind};
-use crate::plan::Definition;
+use crate::model::{
+    Detachment, DumpKind, LackedMutation, PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind,
+};
+use crate::plan::ParsedDefinition;
 
 use super::compare::PartState;
 use super::expiry::Expired;
 use super::objects::{SourceDatabase, SourceObject};
 use super::target::Amount;
 
-/// The parts of a table in the snapshot, of those that are asked for.
+/// The wanted parts of a table in the snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct SourceData {
-    /// Them.
+    /// The parts.
     pub parts: Vec<PartState>,
     /// Their number, rows and bytes.
     pub amount: Amount,
     /// Unfinished mutations that were taken with them.
     pub mutations: Vec<String>,
-    /// The table's storage policy; empty where its server had none.
+    /// Unfinished mutations that were not taken, because only Keeper had them.
+    pub keeper_mutations: Vec<LackedMutation>,
+    /// The table's storage policy; empty if its server had none.
     pub policy: String,
-    /// What of it is past its TTL.
+    /// The parts and rows that are past the TTL.
     pub expired: Expired,
-    /// Parts that are noted as damaged and have no intact copy: these cannot be trusted.
+    /// Parts that are noted as damaged and have no intact copy: they cannot be trusted.
     pub damaged: Vec<PartName>,
-    /// Parts that are noted as damaged, with the snapshots that have an intact copy, which is restored.
+    /// Parts that are noted as damaged, with the snapshots that have an intact copy, which is restored instead.
     pub from_copies: Vec<(PartName, SnapshotId)>,
 }
 
 impl SourceData {
-    /// What a person is to know of parts that come from intact copies.
+    /// The warnings about parts that come from intact copies.
     pub(super) fn copies(&self) -> impl Iterator<Item = Warning> {
         self.from_copies.iter().map(|(part, snapshot)| {
             let message = format!("its part {part} is noted as damaged, and comes from an intact copy in {snapshot}");
@@ -38,7 +42,7 @@ impl SourceData {
         })
     }
 
-    /// The partitions of these parts; a patch part counts to the partition that it changes.
+    /// The partitions of these parts; a patch part belongs to the partition that it changes.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<PartitionId> {
         self.parts.iter().map(|part| part.partition.of_data()).collect()
@@ -48,9 +52,9 @@ impl SourceData {
 /// The rows of a table without parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDump {
-    /// How they are kept.
+    /// How they are stored.
     pub kind: DumpKind,
-    /// How many there are, where they could be counted.
+    /// Their number, if they could be counted.
     pub rows: Option<u64>,
     /// Bytes of the files in the snapshot.
     pub bytes: u64,
@@ -69,7 +73,7 @@ pub struct DumpFile {
     pub blake3: String,
 }
 
-/// The warning about parts that are restored in spite of their damage.
+/// The warning about parts that are restored despite their damage.
 pub(super) fn noted_damaged(parts: usize) -> Warning {
     Warning::new(WarningKind::DamagedParts, format!("{parts} of its parts are noted as damaged"))
 }
@@ -83,9 +87,9 @@ pub struct SnapshotContent<'a> {
     pub databases: &'a [SourceDatabase],
     /// All its functions, named collections, workloads.
     pub objects: &'a [SourceObject],
-    /// Whether everything is asked for.
+    /// Whether the whole snapshot is wanted.
     pub is_whole: bool,
-    /// Whether it is of another server than the one that is restored into.
+    /// Whether it belongs to another server than the target.
     pub is_of_other_server: bool,
 }
 
@@ -99,17 +103,19 @@ pub struct SourceItem {
     /// Its UUID.
     pub uuid: Option<TableUuid>,
     /// Its definition, or why there is none.
-    pub definition: Result<Definition, String>,
-    /// Its parts, of a table that was taken.
+    pub definition: Result<ParsedDefinition, String>,
+    /// Its parts, if it is a table that was taken.
     pub data: Option<SourceData>,
-    /// Its rows, of a table without parts.
+    /// Its rows, if it is a table without parts.
     pub dump: Option<SourceDump>,
-    /// Why its data is not in the snapshot, where it had any.
+    /// Why its data is not in the snapshot, if it had any.
     pub data_left: Option<String>,
-    /// Why the snapshot was made without it; its definition may be there.
+    /// Why the snapshot was made without it; its definition may still be there.
     pub skipped: Option<String>,
-    /// Whether the server did not list it: it was detached, say.
+    /// Whether the server did not list it: for example because it was detached.
     pub is_detached: bool,
+    /// How it was detached, if known.
+    pub detachment: Option<Detachment>,
     /// The materialized view that it is the inner table of.
     pub inner_of: Option<TableName>,
 }

@@ -1,18 +1,18 @@
-//! Where the parts of a table go.
+//! The disks for the parts of a table.
 
-use crate::plan::{Definition, StorageChoice};
+use crate::plan::{ParsedDefinition, StorageChoice};
 
 use super::options::RestoreOptions;
 use super::source::SourceData;
-use super::target::Target;
+use super::target::TargetServer;
 
-/// Where the parts of a table go.
+/// The disks for the parts of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disks {
-    /// To one of these disks of the server, the first by preference.
+    /// One of these disks of the server, preferably the first.
     Of(Vec<String>),
-    /// To the disk that the table's definition describes itself, with this text from `disk(` on. A server tells where
-    /// that is only by a table on it.
+    /// The disk that the table's definition describes itself, with its text from `disk(` on. A server shows where that
+    /// is only once a table is on it.
     Described(String),
 }
 
@@ -22,12 +22,12 @@ impl Default for Disks {
     }
 }
 
-/// Where a table's parts go, or why they cannot go anywhere.
+/// The disks for a table's parts, or why no disk is possible.
 pub(super) fn disks(
-    target: &Target,
+    target: &TargetServer,
     options: &RestoreOptions,
     data: &SourceData,
-    definition: Option<&Definition>,
+    definition: Option<&ParsedDefinition>,
 ) -> Result<Disks, String> {
     let is_local = |disk: &String| target.disks.contains(disk);
     let own = || target.disks.first().cloned().into_iter().collect::<Vec<_>>();
@@ -42,7 +42,7 @@ pub(super) fn disks(
         }
         Ok(local)
     };
-    let names = match definition.map(Definition::storage) {
+    let names = match definition.map(ParsedDefinition::storage) {
         Some(StorageChoice::InlineDisk(text)) => return Ok(Disks::Described(text)),
         Some(StorageChoice::Disk(disk)) if is_local(&disk) => Ok(vec![disk]),
         Some(StorageChoice::Disk(disk)) => {

@@ -1,17 +1,18 @@
-//! The server that is restored into, as a plan sees it.
+//! The target server, as a plan sees it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use crate::model::{PartitionId, TableName, TableUuid};
-use crate::plan::{Definition, Mapping, ObjectKind, ObjectStatement};
+use crate::plan::{Mapping, ObjectKind, ObjectStatement, ParsedDefinition};
 
 use super::compare::{PartState, compare_parts};
+use super::replica::{AttachedReplica, KeeperState};
 
 /// The parts in a table's `detached/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetachedParts {
-    /// These.
+    /// These parts.
     Listed(Vec<String>),
     /// They cannot be listed, for this reason.
     Unreadable(String),
@@ -23,14 +24,37 @@ impl Default for DetachedParts {
     }
 }
 
-/// What a live table has of the rows that a dump holds.
+/// The parts that other replicas of a table have and the server has yet to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartsElsewhere {
+    /// These parts; without rows and bytes, which Keeper does not record.
+    Listed(Vec<PartState>),
+    /// Keeper cannot be asked, for this reason.
+    Unknown(String),
+}
+
+impl Default for PartsElsewhere {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+impl PartsElsewhere {
+    /// Whether there are no such parts.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The rows of a live table, compared with a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveRows {
     /// It has none.
     Empty,
-    /// So many.
+    /// This many rows.
     Rows(u64),
-    /// Its files are those of the dump.
+    /// Its files are the same as in the dump.
     SameFiles,
     /// They could not be counted, for this reason.
     Unknown(String),
@@ -43,15 +67,19 @@ pub struct TargetTable {
     pub uuid: Option<TableUuid>,
     /// Its engine.
     pub engine: String,
-    /// Its active parts, patch parts too.
+    /// Its active parts, including patch parts.
     pub parts: Vec<PartState>,
-    /// Ids of mutations that are not done.
+    /// Ids of unfinished mutations.
     pub unfinished_mutations: Vec<String>,
-    /// What stands in its `detached/`.
+    /// The contents of its `detached/`.
     pub detached: DetachedParts,
-    /// Its definition, where it can be read.
-    pub definition: Option<Definition>,
-    /// What it has of the rows of a dump; none of a table that no dump is of.
+    /// Its definition, if readable.
+    pub definition: Option<ParsedDefinition>,
+    /// Its place in Keeper, if it is replicated.
+    pub replica: Option<AttachedReplica>,
+    /// Parts that only its other replicas have.
+    pub elsewhere: PartsElsewhere,
+    /// Its rows compared with a dump; `None` for a table without a dump in the snapshot.
     pub rows: Option<LiveRows>,
 }
 
@@ -61,11 +89,11 @@ impl TargetTable {
     pub fn has_anything(&self) -> bool {
         let has_rows = self.parts.iter().any(|part| part.is_active && !part.is_empty());
         let has_detached = self.detached != DetachedParts::Listed(Vec::new());
-        has_rows || has_detached || !self.unfinished_mutations.is_empty()
+        has_rows || has_detached || !self.elsewhere.is_none() || !self.unfinished_mutations.is_empty()
     }
 
-    /// A digest (BLAKE3, in hex) of its parts with their rows, its unfinished mutations and its detached parts: equal where
-    /// nothing has come, gone or been merged.
+    /// A digest (BLAKE3, in hex) of its parts with their rows, its unfinished mutations and its detached parts. Equal
+    /// digests mean that nothing was added, removed or merged.
     #[must_use]
     pub fn state(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -88,7 +116,7 @@ impl TargetTable {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// What it has gained since an earlier look at it, within these partitions or all. Merges alone gain nothing.
+    /// What it has gained since an earlier look at it, within these partitions or all. A merge alone is no gain.
     #[must_use]
     pub fn gained(&self, earlier: &Self, only: Option<&BTreeSet<PartitionId>>) -> Option<String> {
         let of = |table: &Self| -> Vec<PartState> {
@@ -119,9 +147,9 @@ impl TargetTable {
 /// Parts, rows and bytes of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Parts, patch parts too.
+    /// Parts, including patch parts.
     pub parts: u64,
-    /// Rows, those of patch parts left out.
+    /// Rows, without those of patch parts.
     pub rows: u64,
     /// Bytes on disk.
     pub bytes: u64,
@@ -142,30 +170,47 @@ impl Amount {
     }
 }
 
-/// The server as it is.
+/// The tables and databases on the hosts of a cluster that matter to a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterHosts {
+    /// The tables of each host that answered, by `host:port`.
+    pub tables: BTreeMap<String, BTreeSet<TableName>>,
+    /// The databases of each of them.
+    pub databases: BTreeMap<String, BTreeSet<String>>,
+    /// The number of hosts that did not answer, or refused the query.
+    pub silent: usize,
+}
+
+/// The present state of the server.
 #[derive(Clone, Debug, Default)]
-pub struct Target {
+pub struct TargetServer {
     /// Engines of its databases.
     pub databases: BTreeMap<String, String>,
     /// Its tables.
     pub tables: BTreeMap<TableName, TargetTable>,
-    /// Names of tables that are detached: a definition of theirs would be overwritten.
+    /// Names of detached tables, whose definitions would be overwritten.
     pub detached: BTreeSet<TableName>,
-    /// Paths of directories that stand where a database without UUIDs would put these tables, of tables that it does not
-    /// have.
+    /// Paths of existing directories in the places that a database without UUIDs would use for these tables, for tables
+    /// that it does not have.
     pub taken_places: BTreeMap<TableName, PathBuf>,
-    /// Databases that have a definition on its disk and are not in its list: detached, or hidden from this user.
+    /// Databases with a definition on its disk that are missing in its list: detached, or hidden from this user.
     pub detached_databases: BTreeSet<String>,
-    /// UUIDs that it knows, as those of tables, of dropped ones, or of directories.
+    /// UUIDs in use: those of tables, of dropped tables, or of directories.
     pub used_uuids: HashSet<TableUuid>,
     /// The disks of its storage policies, if the server has storage policies.
     pub policies: Option<BTreeMap<String, Vec<String>>>,
     /// Its local disks that are visible here, the one with its own path first.
     pub disks: Vec<String>,
-    /// Its functions, named collections, workloads, by their escaped names, with the statements that can be read.
+    /// Its functions, named collections, workloads, by their escaped names, with the statements that are readable.
     pub objects: BTreeMap<(ObjectKind, String), Option<ObjectStatement>>,
-    /// Settings of MergeTree tables that it knows, of those in [`super::hold::HOLD_SETTINGS`].
+    /// The settings among [`super::hold::HOLD_SETTINGS`] that it knows.
     pub hold_settings: BTreeSet<String>,
-    /// Whether a statement may lift the size over which the server refuses to drop a table or a partition.
+    /// Tables that an interrupted restore was filling, partition by partition.
+    pub being_filled: BTreeSet<TableName>,
+    /// The state of replicated tables.
+    pub keeper: KeeperState,
+    /// The tables on the hosts of the cluster on which objects are created.
+    pub hosts: Option<ClusterHosts>,
+    /// Whether a statement may lift the size limit above which the server refuses to drop a table or a partition.
     pub lifts_drop_limit: bool,
 }

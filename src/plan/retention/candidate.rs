@@ -2,30 +2,30 @@
 
 use chrono::{DateTime, Utc};
 
-/// What is known of whether a snapshot can be restored.
+/// Whether a snapshot can be restored, according to what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// Complete, and nothing is known against it.
+pub enum SnapshotHealth {
+    /// Complete, without known problems.
     #[default]
     Good,
-    /// Complete, and a verification found damage in it: the rules treat it as any other, but where good ones are left
-    /// it is none of those that `min_keep` speaks of.
+    /// Complete, with damage found by a verification. The rules treat it like any other, but it does not count for
+    /// `min_keep` while good ones exist.
     Damaged,
-    /// It lacks a table that it could have had. The rules keep it among the others of its series, but no complete one goes
-    /// because of it, and where good ones are left it is none of those that `min_keep` speaks of.
+    /// It lacks a table that it could have had. The rules keep it among the others of its series, but it never
+    /// displaces a complete one, and it does not count for `min_keep` while good ones exist.
     Incomplete,
-    /// Its manifest cannot be read, or is of a newer format: for this reason. The rules do not judge it, it stays, and
+    /// Its manifest cannot be read, or is of a newer format, for this reason. The rules do not judge it: it stays, and
     /// counts for nothing.
     Unreadable(String),
 }
 
-/// A snapshot that a policy decides on. Ordered by time; equal times by what else tells two of them apart, so that
-/// the order in which they are listed decides nothing.
+/// A snapshot that a policy decides about. Ordered by time; equal times are ordered by the other fields, so that the
+/// order of the list has no influence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     /// When it was taken.
     pub time: DateTime<Utc>,
-    /// Which of two of one time was taken later: the higher one.
+    /// Orders snapshots with equal times: the higher one was taken later.
     pub sequence: u64,
     /// Its name, if it has one.
     pub name: Option<String>,
@@ -33,10 +33,10 @@ pub struct Candidate {
     pub tags: Vec<String>,
     /// Why it is pinned, if it is.
     pub pin: Option<String>,
-    /// What is known of it.
-    pub standing: Standing,
-    /// Its series: each is judged by itself.
+    /// Whether it can be restored.
+    pub standing: SnapshotHealth,
+    /// Its series; each series is judged separately.
     pub series: String,
-    /// Whether its series is another one than the main one.
+    /// Whether its series is not the main one.
     pub is_other: bool,
 }

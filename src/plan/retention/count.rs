@@ -1,4 +1,4 @@
-//! How many periods a rule keeps.
+//! The number of periods that a rule keeps.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A number of periods, or all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "CountText", into = "CountText")]
 pub enum Count {
-    /// So many; with 0 the rule keeps nothing.
+    /// This many; with 0 the rule keeps nothing.
     Of(u32),
-    /// As many as there are.
+    /// All that exist.
     Unlimited,
 }
 
@@ -22,10 +22,10 @@ pub struct InvalidCount {
     text: String,
 }
 
-/// As it stands in a file: a number, or a text.
-#[derive(Serialize, Deserialize)]
+/// The form in a file: a number, or a text.
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
-enum Written {
+enum CountText {
     Number(i64),
     Text(String),
 }
@@ -37,7 +37,7 @@ impl Count {
         self == Self::Of(0)
     }
 
-    /// Whether there is room for another one after so many.
+    /// Whether the count allows another one after this many.
     #[must_use]
     pub fn allows_more_than(self, taken: usize) -> bool {
         match self {
@@ -58,7 +58,7 @@ impl FromStr for Count {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim() {
-            // The second is restic's older way to say it.
+            // The second is restic's older spelling.
             "unlimited" | "-1" => Some(Self::Unlimited),
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok().map(Self::Of),
             _ => None,
@@ -76,18 +76,18 @@ impl fmt::Display for Count {
     }
 }
 
-impl TryFrom<Written> for Count {
+impl TryFrom<CountText> for Count {
     type Error = InvalidCount;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
+    fn try_from(written: CountText) -> Result<Self, Self::Error> {
         match written {
-            Written::Number(number) => number.to_string().parse(),
-            Written::Text(text) => text.parse(),
+            CountText::Number(number) => number.to_string().parse(),
+            CountText::Text(text) => text.parse(),
         }
     }
 }
 
-impl From<Count> for Written {
+impl From<Count> for CountText {
     fn from(count: Count) -> Self {
         match count {
             Count::Of(count) => Self::Number(count.into()),

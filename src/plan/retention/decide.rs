@@ -1,26 +1,26 @@
-//! The decision: each snapshot stays, with every reason for it, or goes.
+//! The decision about each snapshot: it stays, with every reason for it, or goes.
 
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::candidate::{Candidate, Standing};
+use super::candidate::{Candidate, SnapshotHealth};
 use super::count::Count;
 use super::policy::Policy;
 use super::reason::Reason;
 use super::rule::Rule;
-use super::span::Span;
+use super::span::CalendarSpan;
 
-/// What happens to one snapshot.
+/// The decision about one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Its place in the list that was asked about.
+    /// Its index in the given list.
     pub index: usize,
     /// Every reason to keep it; without one it goes.
     pub reasons: Vec<Reason>,
-    /// Its series; none where that is not known.
+    /// Its series; `None` if unknown.
     pub series: Option<String>,
-    /// Whether its series is let go as a whole: it is not the main one, and has had nothing new for long.
+    /// Whether its whole series goes: it is not the main one, and nothing was added to it for a long time.
     pub is_of_ended_series: bool,
 }
 
@@ -35,15 +35,16 @@ impl Fate {
 struct Judged<'a> {
     index: usize,
     candidate: &'a Candidate,
-    /// By the clocks of the policy's zone.
+    /// The local time in the policy's zone.
     local: NaiveDateTime,
     reasons: Vec<Reason>,
     is_of_ended_series: bool,
 }
 
-/// Decides on all snapshots, each series by itself. There is a fate for each, the newest first.
+/// Decides about all snapshots, each series separately. Returns a decision for each, the newest first.
 ///
-/// An empty policy removes all that nothing else keeps: whoever removes by it refuses it first ([`Policy::is_empty`]).
+/// An empty policy lets everything go that nothing else keeps: callers that remove snapshots must refuse it first
+/// ([`Policy::is_empty`]).
 #[must_use]
 pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Vec<Fate> {
     let mut all: Vec<Judged<'_>> = candidates
@@ -58,12 +59,12 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
         })
         .collect();
     all.sort_by(|one, other| other.candidate.cmp(one.candidate));
-    // What no rule judges fills no period and is no reference.
+    // Snapshots that no rule judges fill no period and are no reference.
     let mut present: BTreeMap<&str, Vec<&mut Judged<'_>>> = BTreeMap::new();
     for judged in &mut all {
         let candidate = judged.candidate;
         judged.reasons.extend(candidate.pin.clone().map(Reason::Pinned));
-        if let Standing::Unreadable(reason) = &candidate.standing {
+        if let SnapshotHealth::Unreadable(reason) = &candidate.standing {
             judged.reasons.push(Reason::Unreadable(reason.clone()));
         } else if candidate.time > now {
             judged.reasons.push(Reason::Future);
@@ -75,7 +76,7 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
         decide_series(series, policy, now);
     }
     let fate = |judged: Judged<'_>| {
-        let is_unreadable = matches!(judged.candidate.standing, Standing::Unreadable(_));
+        let is_unreadable = matches!(judged.candidate.standing, SnapshotHealth::Unreadable(_));
         Fate {
             index: judged.index,
             reasons: judged.reasons,
@@ -86,7 +87,7 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
     all.into_iter().map(fate).collect()
 }
 
-/// Decides on the snapshots of one series, the newest first.
+/// Decides about the snapshots of one series, given with the newest first.
 fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) {
     for judged in series.iter_mut() {
         let named = policy.keep_name.iter().filter(|glob| glob.matches(judged.candidate));
@@ -112,19 +113,21 @@ fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<
     }
 }
 
-/// Whether a series goes as a whole: the policy says how long others than the main one stay without anything new.
+/// Whether a series goes as a whole: the policy limits how long series other than the main one stay without anything
+/// new.
 fn has_ended(series: &[&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) -> bool {
     let within = policy.keep_other_within;
     let is_old = |newest: &&mut Judged<'_>| newest.candidate.time <= within.before(now, policy.zone);
     !within.is_zero() && series.first().is_some_and(|newest| newest.candidate.is_other && is_old(newest))
 }
 
-/// What the rules keep of a series, by places.
+/// The snapshots of a series that the rules keep, by index.
 ///
-/// An incomplete snapshot pushes no complete one out: those are judged as if it were not there, and it is judged among all.
+/// An incomplete snapshot displaces no complete one: the complete ones are judged without the incomplete ones, which
+/// are judged among all.
 fn kept_by_rules(series: &[&mut Judged<'_>], policy: &Policy) -> Vec<(usize, Vec<Reason>)> {
     let is_whole = |position: &usize| {
-        series.get(*position).is_some_and(|judged| judged.candidate.standing != Standing::Incomplete)
+        series.get(*position).is_some_and(|judged| judged.candidate.standing != SnapshotHealth::Incomplete)
     };
     let all: Vec<usize> = (0..series.len()).collect();
     let whole: Vec<usize> = all.iter().copied().filter(is_whole).collect();
@@ -136,7 +139,7 @@ fn kept_by_rules(series: &[&mut Judged<'_>], policy: &Policy) -> Vec<(usize, Vec
     of_others.chain(rules(series, &whole, policy)).collect()
 }
 
-/// Every reason that the rules give to those of these places which they keep.
+/// The snapshots among these that the rules keep, with every reason.
 fn rules(series: &[&mut Judged<'_>], positions: &[usize], policy: &Policy) -> Vec<(usize, Vec<Reason>)> {
     let members: Vec<(DateTime<Utc>, NaiveDateTime)> = (positions.iter())
         .filter_map(|position| series.get(*position))
@@ -162,7 +165,7 @@ fn rules(series: &[&mut Judged<'_>], positions: &[usize], policy: &Policy) -> Ve
     positions.iter().copied().zip(reasons).collect()
 }
 
-/// The newest of each period, as many as are allowed; and the oldest of all if that leaves any.
+/// The newest of each period, up to the allowed number; and the oldest of all if the number is not reached.
 fn kept_counted(members: &[(DateTime<Utc>, NaiveDateTime)], rule: Rule, of: Count) -> Vec<(usize, Reason)> {
     let last = members.len().saturating_sub(1);
     let mut seen = HashSet::new();
@@ -180,10 +183,10 @@ fn kept_counted(members: &[(DateTime<Utc>, NaiveDateTime)], rule: Rule, of: Coun
     kept
 }
 
-/// The newest of each period that lies less than the span before the newest snapshot.
+/// The newest of each period that is less than the span before the newest snapshot.
 fn kept_within(
     members: &[(DateTime<Utc>, NaiveDateTime)],
-    (rule, span): (Rule, Span),
+    (rule, span): (Rule, CalendarSpan),
     newest: DateTime<Utc>,
     policy: &Policy,
 ) -> Vec<(usize, Reason)> {
@@ -205,14 +208,14 @@ fn kept_within(
 
 /// Keeps the newest `min_keep` of a series.
 fn keep_the_newest(series: &mut [&mut Judged<'_>], policy: &Policy) {
-    // Good ones first; where there are not enough of them, the newest of the damaged ones, then of the incomplete ones.
-    let is_good = |judged: &&mut Judged<'_>| judged.candidate.standing == Standing::Good;
-    let is_incomplete = |judged: &&mut Judged<'_>| judged.candidate.standing == Standing::Incomplete;
+    // Good ones first; if there are too few, then the newest damaged ones, then the newest incomplete ones.
+    let is_good = |judged: &&mut Judged<'_>| judged.candidate.standing == SnapshotHealth::Good;
+    let is_incomplete = |judged: &&mut Judged<'_>| judged.candidate.standing == SnapshotHealth::Incomplete;
     let (good, others): (Vec<_>, Vec<_>) = series.iter_mut().partition(|judged| is_good(judged));
     let (incomplete, damaged): (Vec<_>, Vec<_>) = others.into_iter().partition(|judged| is_incomplete(judged));
     for (place, judged) in good.into_iter().chain(damaged).chain(incomplete).take(policy.min_keep as usize).enumerate()
     {
-        // That the newest one stays goes without saying, unless nothing else says it.
+        // The newest always stays; that reason is given only if there is no other.
         if policy.min_keep > 1 || judged.reasons.is_empty() {
             judged.reasons.push(Reason::MinKeep { position: place + 1, of: policy.min_keep });
         }

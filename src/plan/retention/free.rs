@@ -1,39 +1,39 @@
-//! Freeing a size: by the oldest snapshots, or with the smallest loss among what the rules let go.
+//! Frees a given size: by removing the oldest snapshots, or with the smallest loss among those that the rules let go.
 
 use std::collections::HashMap;
 
 use super::decide::Fate;
 use super::reason::Reason;
 
-/// What [`limit_to_free`] has found.
+/// The result of [`limit_to_free`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreePlan {
-    /// Bytes that removing what is left to remove frees.
+    /// Bytes freed by removing the snapshots still marked for removal.
     pub freed_bytes: u64,
-    /// Whether that is as much as was wanted. Where it is not, everything that the rules let go is left to remove.
+    /// Whether that reaches the wanted size. If not, everything that the rules let go stays marked for removal.
     pub is_enough: bool,
 }
 
-/// So many snapshots are tried in every combination: at most 4,096 questions.
+/// The number of snapshots up to which every combination is tried: at most 4,096 evaluations.
 const EXHAUSTIVE: usize = 12;
-/// So many exchanges are tried, at most.
+/// The largest number of exchanges tried.
 const EXCHANGES: usize = 20_000;
-/// So many questions about runs of neighbours, at most.
+/// The largest number of runs of neighbors evaluated.
 const RUN_QUESTIONS: usize = 40_000;
-/// Of more than so many snapshots the oldest go: what is reckoned of runs grows with the square.
+/// With more snapshots than this the oldest go: the cost of evaluating runs grows with the square.
 const RUN_SNAPSHOTS: usize = 2000;
 
-/// Keeps of what the rules let go all that need not go for `wanted_bytes` to be freed: the least bytes that suffice are
-/// freed; of equals the fewest snapshots go, and of several ways to do it the one whose newest loss is oldest, then whose
-/// second newest is, and so on.
+/// Keeps every snapshot that the rules let go and that need not be removed to free `wanted_bytes`. The smallest
+/// sufficient number of bytes is freed. Among equal choices the fewest snapshots go; among several of these, the choice
+/// whose newest loss is oldest, then whose second newest is oldest, and so on.
 ///
-/// `freed` answers how many bytes go with a set of snapshots, given by their places in the list, the oldest first. It is
-/// no sum: what two snapshots share goes only with both. It never shrinks when the set grows.
+/// `freed` returns the bytes freed by a set of snapshots, given by their indices in the list, the oldest first. It is
+/// not additive: files that two snapshots share are freed only with both. It never shrinks when the set grows.
 ///
-/// Up to 12 snapshots every combination is tried. Of more, the fewest that suffice are looked for as if every file lay in
-/// snapshots that follow each other, as files do that come, stay and go; then single ones are exchanged as long as that
-/// frees less, or the same with an older loss. Other sharing only ever frees more than was reckoned, and what turns out not
-/// to be needed stays.
+/// Up to 12 snapshots, every combination is tried. With more, the fewest sufficient ones are found under the assumption
+/// that every file is in consecutive snapshots, as files are that appear, stay and disappear. Then single snapshots are
+/// exchanged as long as that frees less, or the same with an older loss. Any other sharing only frees more than
+/// computed, and snapshots that turn out not to be needed stay.
 pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
     limit(fates, wanted_bytes, freed, |question| {
         let chosen = if question.removable.len() <= EXHAUSTIVE {
@@ -46,20 +46,20 @@ pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[
     })
 }
 
-/// Keeps of what may go all but the oldest snapshots that it takes to free `wanted_bytes`: for a person who names no rule.
+/// Keeps all but the oldest snapshots that suffice to free `wanted_bytes`: for a person who gives no rule.
 pub fn free_the_oldest(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
-    limit(fates, wanted_bytes, freed, Question::by_age)
+    limit(fates, wanted_bytes, freed, FreeSearch::by_age)
 }
 
 fn limit<F: FnMut(&[usize]) -> u64>(
     fates: &mut [Fate],
     wanted_bytes: u64,
     freed: F,
-    choose: impl FnOnce(&mut Question<F>) -> Vec<usize>,
+    choose: impl FnOnce(&mut FreeSearch<F>) -> Vec<usize>,
 ) -> FreePlan {
     let mut removable: Vec<usize> = fates.iter().filter(|fate| !fate.is_kept()).map(|fate| fate.index).collect();
     removable.reverse();
-    let mut question = Question { removable, wanted_bytes, freed };
+    let mut question = FreeSearch { removable, wanted_bytes, freed };
     let all_bytes = question.bytes(&question.removable.clone());
     if all_bytes < wanted_bytes {
         return FreePlan { freed_bytes: all_bytes, is_enough: false };
@@ -72,19 +72,19 @@ fn limit<F: FnMut(&[usize]) -> u64>(
     FreePlan { freed_bytes, is_enough: true }
 }
 
-struct Question<F> {
-    /// The oldest first.
+struct FreeSearch<F> {
+    /// The removable snapshots, the oldest first.
     removable: Vec<usize>,
     wanted_bytes: u64,
     freed: F,
 }
 
-impl<F: FnMut(&[usize]) -> u64> Question<F> {
+impl<F: FnMut(&[usize]) -> u64> FreeSearch<F> {
     fn bytes(&mut self, set: &[usize]) -> u64 {
         if set.is_empty() { 0 } else { (self.freed)(set) }
     }
 
-    /// Of all sets that suffice the one that frees least; of equals one of the fewest, with the oldest newest member.
+    /// The sufficient set that frees least; among equals one of the fewest, with the oldest newest member.
     fn by_trying(&mut self) -> Vec<usize> {
         let removable = self.removable.clone();
         let set = |mask: u32| -> Vec<usize> {
@@ -92,13 +92,13 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         };
         let sufficient = (1..1_u32 << removable.len()).filter_map(|mask| {
             let bytes = self.bytes(&set(mask));
-            // As numbers, sets of one size stand in the order of their newest members.
+            // Numerically, sets of equal size are ordered by their newest members.
             (bytes >= self.wanted_bytes).then_some((bytes, mask.count_ones(), mask))
         });
         sufficient.min().map(|(.., mask)| set(mask)).unwrap_or(removable)
     }
 
-    /// Puts one snapshot in the place of another as long as less is freed, or the same with an older loss.
+    /// Exchanges single snapshots as long as that frees less, or the same with an older loss.
     fn by_exchanges(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
         let age: HashMap<usize, usize> =
             self.removable.iter().enumerate().map(|(place, index)| (*index, place)).collect();
@@ -125,7 +125,7 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         }
     }
 
-    /// The fewest snapshots that free enough, if what a set frees is the sum of what its runs of neighbours free.
+    /// The fewest snapshots that free enough, if a set frees the sum of what its runs of neighbors free.
     fn by_runs(&mut self) -> Option<Vec<usize>> {
         let count = self.removable.len();
         if count > RUN_SNAPSHOTS {
@@ -136,8 +136,8 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         let most = runs.most();
         let mut chosen = Vec::new();
         let fewest = (1..=count).find(|taken| most.bytes(count, *taken) >= self.wanted_bytes)?;
-        // From the newest loss to the oldest, each as old as it can be: the run that is being chosen goes on to the older
-        // side with the snapshot before it, or ends, and another one begins further back.
+        // From the newest loss to the oldest, each as old as possible: the current run either continues with the next
+        // older snapshot, or ends, and another one begins further back.
         let (mut begin, mut end, mut wanted) = (count, count, self.wanted_bytes);
         for taken in (1..=fewest).rev() {
             let length = end - begin;
@@ -158,7 +158,7 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         Some(chosen)
     }
 
-    /// The oldest, as many as it takes.
+    /// The smallest sufficient number of oldest snapshots.
     fn by_age(&mut self) -> Vec<usize> {
         let removable = self.removable.clone();
         let (mut too_few, mut enough) = (0, removable.len());
@@ -170,7 +170,7 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
         removable.get(..enough).unwrap_or_default().to_vec()
     }
 
-    /// Drops from a set that frees enough what it frees enough without, the newest first.
+    /// Drops snapshots without which the set still frees enough, the newest first.
     fn without_the_needless(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
         for place in (0..chosen.len()).rev() {
             let mut fewer = chosen.clone();
@@ -183,16 +183,16 @@ impl<F: FnMut(&[usize]) -> u64> Question<F> {
     }
 }
 
-/// What each run of neighbours frees, up to a longest run.
+/// The bytes that each run of neighbors frees, up to a maximum length.
 struct Runs {
     count: usize,
     longest: usize,
-    /// By the end of the run, then by its length.
+    /// Indexed by the end of the run, then by its length.
     bytes: Vec<u64>,
 }
 
 impl Runs {
-    fn ask<F: FnMut(&[usize]) -> u64>(question: &mut Question<F>, longest: usize) -> Self {
+    fn ask<F: FnMut(&[usize]) -> u64>(question: &mut FreeSearch<F>, longest: usize) -> Self {
         let removable = question.removable.clone();
         let count = removable.len();
         let mut bytes = Vec::with_capacity((count + 1) * (longest + 1));
@@ -205,7 +205,7 @@ impl Runs {
         Self { count, longest, bytes }
     }
 
-    /// What the `length` snapshots before the place `end` free.
+    /// The bytes freed by the `length` snapshots before the index `end`.
     fn bytes(&self, end: usize, length: usize) -> u64 {
         let place = (length <= self.longest).then_some(end * (self.longest + 1) + length);
         place.and_then(|place| self.bytes.get(place).copied()).unwrap_or(0)
@@ -227,7 +227,7 @@ impl Runs {
     }
 }
 
-/// The most that so many of the oldest so many snapshots free, as the sum of runs.
+/// The most bytes that a number of snapshots among a number of the oldest can free, as a sum of runs.
 struct Most {
     row: usize,
     bytes: Vec<u64>,
@@ -238,7 +238,7 @@ impl Most {
         if taken > end { 0 } else { self.bytes.get(end * self.row + taken).copied().unwrap_or(0) }
     }
 
-    /// The same where the newest `length` of them go as one run.
+    /// The same if the newest `length` of them go as one run.
     fn with_run(&self, runs: &Runs, end: usize, length: usize, taken: usize) -> u64 {
         self.bytes(end - length, taken - length).saturating_add(runs.bytes(end, length))
     }

@@ -1,4 +1,4 @@
-//! What makes a plan look like a mistake.
+//! Guards against plans that look like a mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,16 +7,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::decide::Fate;
 
-/// Beyond what a plan is refused unless a person confirms it.
+/// The limits beyond which a plan is refused unless a person confirms it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The share of the snapshots of a series that may go at once, in percent.
+#[non_exhaustive]
+pub struct GuardLimits {
+    /// The largest percentage of a series' snapshots that may go at once.
     pub removed_percent: u8,
-    /// How far the clock may be ahead of the last time that was recorded.
+    /// How far the clock may be ahead of the last recorded time.
     pub clock_step: TimeDelta,
 }
 
-impl Default for Limits {
+crate::model::setters! { GuardLimits {
+    with_removed_percent => removed_percent: u8,
+    with_clock_step => clock_step: TimeDelta,
+} }
+
+impl Default for GuardLimits {
     fn default() -> Self {
         Self { removed_percent: 50, clock_step: TimeDelta::days(90) }
     }
@@ -25,29 +31,29 @@ impl Default for Limits {
 /// Why a plan is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// It removes too large a share.
+    /// The plan removes too large a share.
     Share {
-        /// The series that it is a share of; none where there is no other one.
+        /// The series; `None` if there is only one.
         series: Option<String>,
-        /// How many it removes.
+        /// The number of removed snapshots.
         removed: usize,
-        /// How many there are.
+        /// The number of all snapshots.
         of: usize,
-        /// The share that may go, in percent.
+        /// The percentage that may go.
         percent: u8,
     },
-    /// The clock stands before a time that it has shown already.
+    /// The clock is behind a time that was recorded already.
     ClockBack {
-        /// The later time, which came first.
+        /// The later time, which was recorded first.
         from: DateTime<Utc>,
-        /// The earlier time, which came after it.
+        /// The earlier time, which was recorded after it.
         to: DateTime<Utc>,
     },
-    /// The clock has moved on by more than is likely.
+    /// The clock has advanced by more than is plausible.
     ClockAhead {
         /// The time before.
         from: DateTime<Utc>,
-        /// The time behind it.
+        /// The time after it.
         to: DateTime<Utc>,
     },
 }
@@ -72,8 +78,8 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// The series of which too large a share goes. One that is let go as a whole was meant to go, and what cannot be read is
-/// of no series.
+/// The series of which too large a share goes. A series that goes as a whole is meant to go, and unreadable snapshots
+/// belong to no series.
 fn shares(fates: &[Fate], percent: u8) -> Vec<Guard> {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for fate in fates.iter().filter(|fate| !fate.is_of_ended_series) {
@@ -92,13 +98,13 @@ fn shares(fates: &[Fate], percent: u8) -> Vec<Guard> {
     too_many.map(guard).collect()
 }
 
-/// Everything that speaks against carrying out what was decided; nothing does where nothing is removed.
+/// All guards that refuse this decision; none if nothing is removed.
 ///
-/// `recorded` are the times that the repository was told since a removal was last carried out, that removal's
-/// own first, in the order in which they were recorded: a person who confirmed a removal has confirmed the clock. A
-/// step back of a minute is none: clocks are set right by as much now and then.
+/// `recorded` are the times that the repository recorded since a removal was last carried out, that removal's own
+/// first, in the order of recording: a person who confirmed a removal has confirmed the clock. A step back of up to a
+/// minute is ignored, because clocks are adjusted by as much now and then.
 #[must_use]
-pub fn guards(fates: &[Fate], recorded: &[DateTime<Utc>], now: DateTime<Utc>, limits: Limits) -> Vec<Guard> {
+pub fn guards(fates: &[Fate], recorded: &[DateTime<Utc>], now: DateTime<Utc>, limits: GuardLimits) -> Vec<Guard> {
     if fates.iter().all(Fate::is_kept) {
         return Vec::new();
     }

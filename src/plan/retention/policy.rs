@@ -1,4 +1,4 @@
-//! What a person wants kept.
+//! The retention policy that a person configures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 use super::candidate::Candidate;
 use super::count::Count;
 use super::rule::Rule;
-use super::span::Span;
+use super::span::CalendarSpan;
 
-/// Rules and floors. A snapshot stays if any of them keeps it; pinned ones stay whatever they say.
+/// Rules and floors. A snapshot stays if any of them keeps it; pinned ones stay in any case.
 ///
 /// In files the fields have these names: `keep_daily = 7`, `keep_monthly = "unlimited"`, `keep_within = "2d"`,
 /// `keep_name = ["release-*"]`, `zone = "Europe/Berlin"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// The newest so many snapshots.
+    /// This many of the newest snapshots.
     pub keep_last: Count,
-    /// The newest snapshot of each of the last so many hours that have one.
+    /// The newest snapshot of each of the last hours that have one, up to this many.
     pub keep_hourly: Count,
     /// The same for days.
     pub keep_daily: Count,
@@ -32,27 +32,27 @@ pub struct Policy {
     /// The same for years.
     pub keep_yearly: Count,
     /// Every snapshot that is no older than this, counted back from the newest one.
-    pub keep_within: Span,
+    pub keep_within: CalendarSpan,
     /// The newest snapshot of each hour within this.
-    pub keep_within_hourly: Span,
+    pub keep_within_hourly: CalendarSpan,
     /// The newest snapshot of each day within this.
-    pub keep_within_daily: Span,
+    pub keep_within_daily: CalendarSpan,
     /// The newest snapshot of each ISO week within this.
-    pub keep_within_weekly: Span,
+    pub keep_within_weekly: CalendarSpan,
     /// The newest snapshot of each month within this.
-    pub keep_within_monthly: Span,
+    pub keep_within_monthly: CalendarSpan,
     /// The newest snapshot of each year within this.
-    pub keep_within_yearly: Span,
-    /// Another series than the main one that has had nothing new for this long, counted back from now, goes whatever the
-    /// rules and `min_keep` say.
-    pub keep_other_within: Span,
-    /// Snapshots with such a name or tag.
+    pub keep_within_yearly: CalendarSpan,
+    /// A series other than the main one to which nothing was added for this long, counted back from now, goes
+    /// regardless of the rules and `min_keep`.
+    pub keep_other_within: CalendarSpan,
+    /// Snapshots with a label or tag that matches.
     pub keep_name: Vec<NameGlob>,
-    /// So many of the newest snapshots stay whatever the rules say.
+    /// This many of the newest snapshots stay regardless of the rules.
     pub min_keep: u32,
-    /// Snapshots younger than this, counted back from now, stay whatever the rules say.
-    pub min_age: Span,
-    /// The zone whose calendar has the hours, days, weeks, months and years.
+    /// Snapshots younger than this, counted back from now, stay regardless of the rules.
+    pub min_age: CalendarSpan,
+    /// The time zone in which hours, days, weeks, months and years are determined.
     pub zone: Tz,
 }
 
@@ -65,23 +65,23 @@ impl Default for Policy {
             keep_weekly: Count::default(),
             keep_monthly: Count::default(),
             keep_yearly: Count::default(),
-            keep_within: Span::default(),
-            keep_within_hourly: Span::default(),
-            keep_within_daily: Span::default(),
-            keep_within_weekly: Span::default(),
-            keep_within_monthly: Span::default(),
-            keep_within_yearly: Span::default(),
-            keep_other_within: Span::default(),
+            keep_within: CalendarSpan::default(),
+            keep_within_hourly: CalendarSpan::default(),
+            keep_within_daily: CalendarSpan::default(),
+            keep_within_weekly: CalendarSpan::default(),
+            keep_within_monthly: CalendarSpan::default(),
+            keep_within_yearly: CalendarSpan::default(),
+            keep_other_within: CalendarSpan::default(),
             keep_name: Vec::new(),
             min_keep: 1,
-            min_age: Span::default(),
+            min_age: CalendarSpan::default(),
             zone: Tz::UTC,
         }
     }
 }
 
 impl Policy {
-    /// How many periods each rule keeps.
+    /// The number of periods that each rule keeps.
     #[must_use]
     pub fn counts(&self) -> [(Rule, Count); 6] {
         [
@@ -94,9 +94,9 @@ impl Policy {
         ]
     }
 
-    /// How far back each rule keeps one of each period. [`Rule::Last`] keeps every snapshot.
+    /// How far back each rule keeps one snapshot of each period. [`Rule::Last`] keeps every snapshot.
     #[must_use]
-    pub fn spans(&self) -> [(Rule, Span); 6] {
+    pub fn spans(&self) -> [(Rule, CalendarSpan); 6] {
         [
             (Rule::Last, self.keep_within),
             (Rule::Hourly, self.keep_within_hourly),
@@ -107,8 +107,8 @@ impl Policy {
         ]
     }
 
-    /// Whether there is no rule at all. Nothing may be removed by such a policy: floors alone say nothing of what is
-    /// no longer wanted.
+    /// Whether it has no rules at all. Nothing may be removed by such a policy: floors alone do not define what is no
+    /// longer wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keep_name.is_empty()
@@ -116,13 +116,13 @@ impl Policy {
             && self.spans().iter().all(|(_, span)| span.is_zero())
     }
 
-    /// Whether anything says what may go: a rule, or how long other series stay.
+    /// Whether it lets anything go: by a rule, or by a limit for other series.
     #[must_use]
     pub fn lets_something_go(&self) -> bool {
         !self.is_empty() || !self.keep_other_within.is_zero()
     }
 
-    /// The policy by which snapshots are really removed: the newest good one stays, whatever `min_keep` says.
+    /// The policy used for actual removals: the newest good snapshot stays, whatever `min_keep` is.
     #[must_use]
     pub fn sparing_the_last(mut self) -> Self {
         self.min_keep = self.min_keep.max(1);
@@ -160,7 +160,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// A pattern for names of snapshots: `*`, `?`, `[…]` and `{…}` as in a shell; `*` matches slashes and dots too.
+/// A pattern for labels of snapshots: `*`, `?`, `[…]` and `{…}` as in a shell; `*` matches slashes and dots too.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NameGlob {
@@ -177,7 +177,7 @@ pub struct InvalidNameGlob {
 }
 
 impl NameGlob {
-    /// Whether the name, one of the tags, or all tags with commas between them are as the pattern says.
+    /// Whether the label, one of the tags, or all tags joined with commas match the pattern.
     #[must_use]
     pub fn matches(&self, candidate: &Candidate) -> bool {
         let is_match = |text: &String| self.matcher.is_match(text);
@@ -186,7 +186,13 @@ impl NameGlob {
             || (candidate.tags.len() > 1 && is_match(&candidate.tags.join(",")))
     }
 
-    /// The pattern as it was given.
+    /// Whether a label matches the pattern.
+    #[must_use]
+    pub fn matches_name(&self, name: &str) -> bool {
+        self.matcher.is_match(name)
+    }
+
+    /// The original text of the pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text

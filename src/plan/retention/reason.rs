@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::count::Count;
 use super::rule::Rule;
-use super::span::Span;
+use super::span::CalendarSpan;
 
 /// One reason to keep a snapshot. Its text is what people and scripts read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Reason {
     Pinned(String),
     /// `unreadable: …`: no rule can judge it.
     Unreadable(String),
-    /// `future`: it is dated after now.
+    /// `future`: it is dated in the future.
     Future,
     /// `name GLOB`
     Named(String),
@@ -21,11 +21,11 @@ pub enum Reason {
     Counted {
         /// The rule.
         rule: Rule,
-        /// Which of its periods this is, counted from the newest, from 1.
+        /// The number of its period, counted from the newest, from 1.
         position: usize,
-        /// How many it keeps.
+        /// The number of periods that the rule keeps.
         of: Count,
-        /// Whether it is kept as the oldest of all, because the rule has periods left.
+        /// Whether it is kept as the oldest of all, because the rule's number is not reached.
         is_oldest: bool,
     },
     /// `within 2d`, `daily within 7d`, `oldest yearly within 9999y`.
@@ -33,20 +33,20 @@ pub enum Reason {
         /// The rule.
         rule: Rule,
         /// How far back it keeps.
-        span: Span,
-        /// Whether it is kept as the oldest of all, in a period that has another one already.
+        span: CalendarSpan,
+        /// Whether it is kept as the oldest of all, in a period that already has a kept one.
         is_oldest: bool,
     },
     /// `min-keep 1/3`
     MinKeep {
-        /// Which of the newest it is, from 1.
+        /// Its number among the newest, from 1.
         position: usize,
-        /// How many stay.
+        /// The number that stays.
         of: u32,
     },
     /// `min-age 2d`
-    MinAge(Span),
-    /// `not needed`: no rule keeps it, and enough space is freed without it.
+    MinAge(CalendarSpan),
+    /// `not needed`: no rule keeps it, and enough space is freed without removing it.
     NotNeeded,
 }
 

@@ -1,4 +1,4 @@
-//! A policy over a calendar: snapshots are taken one after the other, and each day ends with a removal.
+//! Simulates a policy over a calendar: snapshots are taken one after the other, and each day ends with a removal.
 
 use chrono::{DateTime, Utc};
 
@@ -6,23 +6,23 @@ use super::candidate::Candidate;
 use super::decide::{Fate, decide};
 use super::policy::Policy;
 
-/// What is left after the last removal, and what went on the way.
+/// The snapshots left after the last removal, and those removed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// What stays at the end, the newest first, with its reasons. Places are those in the list of times.
+    /// The snapshots that stay at the end, the newest first, with their reasons. Indices refer to the list of times.
     pub kept: Vec<Fate>,
-    /// What went, in the order in which it went, and when.
+    /// The removed snapshots, in the order of their removal, and when.
     pub removed: Vec<(usize, DateTime<Utc>)>,
-    /// How many stood at once, at most, before a removal.
+    /// The largest number of snapshots before any removal.
     pub most: usize,
 }
 
-/// Takes a snapshot at each of these times, which ascend, and removes by the policy after the last one of each day of
-/// the policy's zone.
+/// Takes a snapshot at each of these ascending times, and removes by the policy after the last snapshot of each day in
+/// the policy's time zone.
 #[must_use]
 pub fn rehearse(times: &[DateTime<Utc>], policy: &Policy) -> Rehearsal {
     let mut rehearsal = Rehearsal { kept: Vec::new(), removed: Vec::new(), most: 0 };
-    // The places of what stands, the oldest first.
+    // The indices of the present snapshots, the oldest first.
     let mut standing: Vec<usize> = Vec::new();
     let day = |time: DateTime<Utc>| time.with_timezone(&policy.zone).date_naive();
     for (place, time) in times.iter().copied().enumerate() {

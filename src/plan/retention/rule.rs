@@ -15,7 +15,7 @@ pub enum Rule {
     Hourly,
     /// A day.
     Daily,
-    /// A week from Monday to Sunday, of the year that ISO 8601 counts it to.
+    /// A week from Monday to Sunday, in its ISO 8601 year.
     Weekly,
     /// A month of a year.
     Monthly,
@@ -23,14 +23,14 @@ pub enum Rule {
     Yearly,
 }
 
-/// Equal for two local times if and only if they lie in one period of a rule.
+/// Equal for two local times if and only if they are in the same period of a rule.
 pub(super) type Period = (i64, u32);
 
 impl Rule {
     /// All rules, the finest first.
     pub const ALL: [Self; 6] = [Self::Last, Self::Hourly, Self::Daily, Self::Weekly, Self::Monthly, Self::Yearly];
 
-    /// The word for it in options, files and reasons.
+    /// Its name in options, files and reasons.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Spans of calendar time, as restic writes them: `1y2m3d3h`.
+//! Spans of calendar time, in restic's syntax: `1y2m3d3h`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use chrono::{DateTime, Datelike as _, LocalResult, NaiveDate, NaiveDateTime, Off
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-/// Years, months, days and hours. None of each is no span at all: a rule with it keeps nothing.
+/// Years, months, days and hours. All zeros mean no span: a rule with it keeps nothing.
 ///
-/// Source of the form: restic's `ParseDuration` in `internal/data/duration.go`. Signs and a unit that is named twice,
-/// both of which restic takes, are refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Source of the syntax: restic's `ParseDuration` in `internal/data/duration.go`. Signs and repeated units, both of
+/// which restic accepts, are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span {
+pub struct CalendarSpan {
     /// Years.
     pub years: u32,
     /// Months.
@@ -32,19 +32,20 @@ pub struct InvalidSpan {
     reason: &'static str,
 }
 
-impl Span {
-    /// Whether it is no span at all.
+impl CalendarSpan {
+    /// Whether it is no span (all zeros).
     #[must_use]
     pub fn is_zero(self) -> bool {
         self == Self::default()
     }
 
-    /// The moment that lies this long before `time` by the calendar of `zone`.
+    /// The moment this long before `time` in the calendar of `zone`.
     ///
-    /// Years, months and days are taken off the local date, with what overflows carried on: a month before 31 March is
-    /// "31 February", which is 3 March (2 March in a leap year), as with Go's `AddDate`. Hours are real hours, taken off
-    /// last. A local time that came twice is the first of the two; one that the clock left out is reckoned as if the
-    /// clock had not been moved yet. What would lie before all calendars is the first moment there is.
+    /// Years, months and days are subtracted from the local date, and an overflow is carried over: a month before 31
+    /// March is "31 February", which is 3 March (2 March in a leap year), as with Go's `AddDate`. Hours are elapsed
+    /// hours, subtracted last. An ambiguous local time is the first of the two; a local time that the clock skipped is
+    /// computed as if the clock had not been changed yet. Results before the start of the calendar become the first
+    /// possible moment.
     #[must_use]
     pub fn before(self, time: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
         self.checked_before(time, zone).unwrap_or(DateTime::<Utc>::MIN_UTC)
@@ -75,7 +76,7 @@ fn from_local(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     }
 }
 
-impl FromStr for Span {
+impl FromStr for CalendarSpan {
     type Err = InvalidSpan;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -115,7 +116,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for CalendarSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')];
         let named: Vec<String> =
@@ -124,7 +125,7 @@ impl fmt::Display for Span {
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for CalendarSpan {
     type Error = InvalidSpan;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -132,8 +133,8 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
+impl From<CalendarSpan> for String {
+    fn from(span: CalendarSpan) -> Self {
         span.to_string()
     }
 }

@@ -1,34 +1,34 @@
-//! Series that nothing is added to any more.
+//! Series to which nothing is added any more.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::candidate::{Candidate, Standing};
+use super::candidate::{Candidate, SnapshotHealth};
 use super::decide::Fate;
 
-/// How long another series than the main one may have nothing new until it is pointed out.
+/// How long a series other than the main one may have nothing new before it is reported.
 pub const STALE_AFTER: TimeDelta = TimeDelta::days(30);
 
-/// A series that is not the main one and has had nothing new for [`STALE_AFTER`].
+/// A series other than the main one to which nothing was added for [`STALE_AFTER`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleSeries {
     /// Its name.
     pub series: String,
     /// When its newest snapshot was taken.
     pub newest: DateTime<Utc>,
-    /// Places of those of its snapshots that stay and are not pinned, the oldest first.
+    /// Indices of those of its snapshots that stay and are not pinned, the oldest first.
     pub members: Vec<usize>,
 }
 
-/// The stale series of which something stays that is not pinned, by their names.
+/// The stale series with snapshots that stay and are not pinned, by name.
 #[must_use]
 pub fn stale(candidates: &[Candidate], fates: &[Fate], now: DateTime<Utc>) -> Vec<StaleSeries> {
     let mut all: BTreeMap<&str, StaleSeries> = BTreeMap::new();
     // The newest come first.
     for fate in fates {
         let Some(candidate) = candidates.get(fate.index) else { continue };
-        if !candidate.is_other || matches!(candidate.standing, Standing::Unreadable(_)) {
+        if !candidate.is_other || matches!(candidate.standing, SnapshotHealth::Unreadable(_)) {
             continue;
         }
         let series = all.entry(&candidate.series).or_insert_with(|| StaleSeries {

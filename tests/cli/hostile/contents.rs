@@ -8,7 +8,7 @@ use chsnap::repo::ShadowPlace;
 use serde_json::{Value, json};
 
 use super::person::{MEMORY, Scene, garbles, people};
-use crate::support::time;
+use crate::cli::support::time;
 
 const NO_SERVER: &str = "http://127.0.0.1:9";
 
@@ -45,8 +45,9 @@ fn values() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    values.push(nested(100_000));
-    values.push("{\"a\":".repeat(100_000) + "1" + &"}".repeat(100_000));
+    // Far deeper than a stack of frames would hold.
+    values.push(nested(20_000));
+    values.push("{\"a\":".repeat(20_000) + "1" + &"}".repeat(20_000));
     values
 }
 
@@ -103,6 +104,10 @@ fn manifests_of_every_wrong_value_are_listed_and_lead_nowhere() {
         let mut documents = variants(&document, &values());
         documents
             .extend(["[]", "{}", "null", "\"x\"", "{", "\u{feff}{}", "{\"format\":4294967296}"].map(str::to_owned));
+        if person.uid.is_some() {
+            // What differs is what one may, not what one reads.
+            documents = documents.into_iter().step_by(20).collect();
+        }
         let mut shown = Vec::new();
         for (position, (text, id)) in documents.iter().zip(spare_ids()).enumerate() {
             fs::create_dir(scene.lab.at(&id)).expect("a directory");

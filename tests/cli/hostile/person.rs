@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::canary::{Canary, give};
 use crate::chsnap_command::Run;
+use crate::cli::support::Lab;
 use crate::freezer::Freezer;
-use crate::support::Lab;
 
 /// Who runs a command.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ impl Person {
     }
 }
 
-const FEW: usize = 4;
+const FEW: usize = 2;
 
 /// A text without the styles that chsnap itself gives it.
 pub(crate) fn bare(text: &str) -> String {
@@ -78,7 +78,7 @@ pub(crate) fn garbles(text: &str) -> bool {
 
 impl Scene {
     pub(crate) fn new(person: Person, nights: u32) -> Self {
-        let (lab, nights) = Lab::with_nights(nights);
+        let (lab, nights) = Lab::in_memory_with_nights(nights);
         Self::of(person, lab, nights)
     }
 

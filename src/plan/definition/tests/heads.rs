@@ -1,6 +1,6 @@
 use super::samples::{V18, V26};
 use super::{NEW, OLD, mapping, parse, sample, uuid};
-use crate::plan::{Definition, DefinitionError, DefinitionKind, Mapping, Verb};
+use crate::plan::{DefinitionError, DefinitionKind, Mapping, ParsedDefinition, Verb};
 
 #[test]
 fn heads_of_all_kinds_and_ages_are_read() {
@@ -61,10 +61,10 @@ fn texts_that_are_no_definition_are_refused_without_a_word_of_them() {
         "CREATE MATERIALIZED VIEW v REFRESH secret AS SELECT 1",
         "CREATE USER secret",
     ] {
-        let error = Definition::parse(text).expect_err(text);
+        let error = ParsedDefinition::parse(text).expect_err(text);
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    let two = Definition::parse("CREATE VIEW v AS SELECT 1; SELECT 2");
+    let two = ParsedDefinition::parse("CREATE VIEW v AS SELECT 1; SELECT 2");
     assert_eq!(two, Err(DefinitionError::SecondStatement));
 }
 

@@ -8,7 +8,7 @@ mod storage;
 
 use std::collections::BTreeMap;
 
-use super::{Definition, Mapping, Replicated};
+use super::{Mapping, ParsedDefinition};
 use crate::model::{TableName, TableUuid};
 
 const OLD: &str = "f881ab48-8e9e-4481-9367-dfdc03216dcb";
@@ -19,18 +19,18 @@ fn uuid(text: &str) -> TableUuid {
 }
 
 #[track_caller]
-fn parse(text: &str) -> Definition {
-    Definition::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+fn parse(text: &str) -> ParsedDefinition {
+    ParsedDefinition::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[track_caller]
-fn sample(name: &str) -> Definition {
+fn sample(name: &str) -> ParsedDefinition {
     parse(samples::sample(name))
 }
 
-/// Some tables renamed, and one UUID.
+/// Some renamed tables, and one changed UUID.
 fn mapping(tables: &[(&str, &str)]) -> Mapping {
     let name = |text: &str| text.split_once('.').map(|(a, b)| TableName::new(a, b)).expect("a name");
     let tables = tables.iter().map(|(from, to)| (name(from), name(to))).collect();
-    Mapping { tables, databases: BTreeMap::new(), uuids: [(uuid(OLD), uuid(NEW))].into(), replicated: Replicated::Keep }
+    Mapping { tables, databases: BTreeMap::new(), uuids: [(uuid(OLD), uuid(NEW))].into() }
 }

@@ -4,7 +4,7 @@ use crate::plan::{DefinitionError, ObjectKind, ObjectStatement};
 
 #[test]
 fn objects_of_all_kinds_are_read() {
-    // The first six are files of a server, the others are of the form that `access/` has.
+    // The first six are files of a server, the others have the form of files in `access/`.
     for (text, kind, name, create) in [
         (
             "CREATE FUNCTION lin AS (x, k, b) -> ((k * x) + b)\n",

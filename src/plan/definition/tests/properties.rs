@@ -2,14 +2,14 @@ use proptest::prelude::*;
 
 use super::parse;
 use super::samples::{V18, V26};
-use crate::plan::{Definition, Mapping, Verb};
+use crate::plan::{Mapping, ParsedDefinition, Verb};
 
 fn any_sample() -> impl Strategy<Value = &'static str> {
     let texts: Vec<&'static str> = V26.iter().chain(V18).map(|(_, text)| *text).collect();
     prop::sample::select(texts)
 }
 
-/// Fragments of definitions in any order, and some that end them.
+/// Fragments of definitions in any order, and some that terminate them.
 fn any_text() -> impl Strategy<Value = String> {
     let words = [
         "ATTACH",
@@ -75,7 +75,7 @@ fn any_text() -> impl Strategy<Value = String> {
     prop::collection::vec(fragment, 0..30).prop_map(|fragments| fragments.join(" "))
 }
 
-/// A head that is right and anything behind it.
+/// A valid head followed by anything.
 fn any_definition() -> impl Strategy<Value = String> {
     let heads =
         ["ATTACH TABLE t (x UInt8) ENGINE =", "CREATE VIEW v AS", "CREATE DICTIONARY d (k UInt64) PRIMARY KEY", ""];
@@ -85,7 +85,7 @@ fn any_definition() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in any_definition()) {
-        if let Ok(definition) = Definition::parse(&text) {
+        if let Ok(definition) = ParsedDefinition::parse(&text) {
             let mapping = super::mapping(&[("a.b", "c.d")]);
             let statement = definition.statement(Verb::Create, "x", (None, None), &mapping);
             prop_assert!(statement.starts_with("CREATE"));
@@ -97,10 +97,10 @@ proptest! {
 
     #[test]
     fn a_statement_is_parsed_to_the_same_definition(text in any_definition()) {
-        if let Ok(definition) = Definition::parse(&text) {
+        if let Ok(definition) = ParsedDefinition::parse(&text) {
             let uuids = (definition.uuid.as_ref(), definition.inner_uuid.as_ref());
             let statement = definition.statement(Verb::Attach, "x.`y`", uuids, &Mapping::default());
-            prop_assert_eq!(Definition::parse(&statement), Ok(definition));
+            prop_assert_eq!(ParsedDefinition::parse(&statement), Ok(definition));
         }
     }
 
@@ -108,7 +108,7 @@ proptest! {
     fn a_cut_definition_is_refused_or_parsed(text in any_sample(), length in any::<prop::sample::Index>()) {
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         let cut = text.get(..*length.get(&ends)).expect("a place between letters");
-        if let Ok(definition) = Definition::parse(cut) {
+        if let Ok(definition) = ParsedDefinition::parse(cut) {
             let depth: i64 = cut.chars().map(|letter| match letter { '(' => 1, ')' => -1, _ => 0 }).sum();
             prop_assert!(depth == 0 || cut.contains('\''), "{}", cut);
             prop_assert!(definition.is_like(&parse(cut), &Mapping::default()));

@@ -1,6 +1,6 @@
 use super::{NEW, OLD, mapping, parse, sample};
 use crate::model::TableName;
-use crate::plan::{Mapping, Replicated, Verb};
+use crate::plan::{Mapping, ParsedDefinition, ReplicaArguments, Verb};
 
 /// The database `l` renamed to `o`, as a whole, with some of its tables.
 fn whole() -> Mapping {
@@ -135,21 +135,27 @@ fn databases_that_change_places_leave_no_old_name() {
 
 #[test]
 fn replicated_engines_keep_their_path_or_lose_it() {
-    let with = |replicated| Mapping { replicated, ..mapping(&[]) };
-    let engine = format!("ENGINE = ReplicatedReplacingMergeTree('/t/{OLD}/{{shard}}', '{{replica}}', v)\nORDER BY k");
-    assert_eq!(with(Replicated::Keep).rewrite(&engine), engine.replace(OLD, NEW));
-    assert_eq!(with(Replicated::AsMergeTree).rewrite(&engine), "ENGINE = ReplacingMergeTree(v)\nORDER BY k");
-    let path = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'";
-    let new = format!("ENGINE = ReplicatedReplacingMergeTree({path}, v)\nORDER BY k");
-    assert_eq!(with(Replicated::NewPath).rewrite(&engine), new);
+    let table = |engine: &str| parse(&format!("ATTACH TABLE _ (x UInt8) ENGINE = {engine} ORDER BY k"));
+    let sql = |definition: &ParsedDefinition| definition.statement(Verb::Create, "t", (None, None), &mapping(&[]));
+    let is = |definition: &ParsedDefinition, engine: &str| {
+        assert_eq!(sql(definition), format!("CREATE TABLE t (x UInt8) ENGINE = {engine} ORDER BY k"));
+    };
+    let engine = format!("ReplicatedReplacingMergeTree('/t/{OLD}/{{shard}}', '{{replica}}', v)");
+    is(&table(&engine), &engine.replace(OLD, NEW));
+    is(&table(&engine).as_plain(), "ReplacingMergeTree(v)");
+    is(&table(&engine).without_replica(), "ReplicatedReplacingMergeTree(v)");
+    let arguments = |path: &str, replica: &str| ReplicaArguments { path: path.to_owned(), replica: replica.to_owned() };
+    assert_eq!(table(&engine).replica(), Some(arguments(&format!("/t/{OLD}/{{shard}}"), "{replica}")));
+    let other = arguments("/it's/{uuid}", "r");
+    is(&table(&engine).with_replica(&other), "ReplicatedReplacingMergeTree('/it\\'s/{uuid}', 'r', v)");
     for plain in ["ReplicatedMergeTree('/a', 'b')", "ReplicatedMergeTree()", "ReplicatedMergeTree"] {
-        let as_plain = with(Replicated::AsMergeTree).rewrite(&format!("ENGINE = {plain} ORDER BY k"));
-        assert_eq!(as_plain.replace("()", ""), "ENGINE = MergeTree ORDER BY k");
-        let as_new = with(Replicated::NewPath).rewrite(&format!("ENGINE = {plain} ORDER BY k"));
-        assert_eq!(as_new, format!("ENGINE = ReplicatedMergeTree({path}) ORDER BY k"));
+        let table = table(plain);
+        is(&table.as_plain(), "MergeTree");
+        is(&table.with_replica(&other), "ReplicatedMergeTree('/it\\'s/{uuid}', 'r')");
+        assert!(table.is_replicated());
+        assert_eq!(table.replica().is_some(), plain.contains("'/a'"));
     }
-    let old_syntax = "ENGINE = ReplicatedMergeTree('/a', 'b', d, (k), 8192)";
-    assert_eq!(with(Replicated::AsMergeTree).rewrite(old_syntax), "ENGINE = MergeTree(d, (k), 8192)");
-    let column = "(ReplicatedMergeTree UInt8) ENGINE = Log";
-    assert_eq!(with(Replicated::AsMergeTree).rewrite(column), column);
+    is(&table("ReplicatedMergeTree('/a', 'b', d, (k), 8192)").as_plain(), "MergeTree(d, (k), 8192)");
+    let column = parse("ATTACH TABLE _ (ReplicatedMergeTree UInt8) ENGINE = Log");
+    assert_eq!((column.as_plain(), column.is_replicated()), (column.clone(), false));
 }

@@ -1,4 +1,4 @@
-//! Definitions as the files of real servers have them.
+//! Definitions from the files of real servers.
 
 /// Files below `metadata/` of ClickHouse 26.9.
 pub(super) const V26: &[(&str, &str)] = &[

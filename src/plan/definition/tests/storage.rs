@@ -1,5 +1,5 @@
 use super::{parse, sample};
-use crate::plan::{Definition, StorageChoice};
+use crate::plan::{ParsedDefinition, StorageChoice};
 
 #[test]
 fn settings_of_the_storage_are_found_and_no_others() {
@@ -146,7 +146,7 @@ fn a_ttl_ends_where_the_next_attribute_of_the_column_begins() {
 #[test]
 fn definitions_without_ttl_stay_as_they_are() {
     for name in ["mvin", "m10", "v", "dic", "mt5", "ts2", "rin"] {
-        let definition: Definition = sample(name);
+        let definition: ParsedDefinition = sample(name);
         assert!(!definition.has_ttl(), "{name}");
         assert_eq!(definition.without_ttl(), definition, "{name}");
     }

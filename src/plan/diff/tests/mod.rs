@@ -3,17 +3,17 @@ use std::collections::BTreeSet;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::{Change, Content, Diff, Held, Side, SidePart, SideTable, TableState, diff};
+use super::{ComparableContent, Diff, DiffSide, PartChangeKind, SideContent, SidePart, SideTable, TableChange, diff};
 use crate::model::{Fingerprint, PartName, PartitionId, TableName, TableUuid};
 
-/// A part of a name, with content that a number stands for.
+/// A part of this name, whose content is identified by a number.
 fn part(name: &str, content: u8) -> SidePart {
     SidePart {
         name: PartName::try_from(name.to_owned()).expect("a part's name"),
         partition: PartitionId(name.split('_').next().unwrap_or_default().into()),
         rows: Some(10),
         bytes: 100,
-        content: Content {
+        content: ComparableContent {
             fingerprint: Some(Fingerprint::from_bytes([content; 16])),
             uncovered: Some(BTreeSet::new()),
             is_the_same_files: false,
@@ -33,16 +33,16 @@ fn table(parts: Vec<SidePart>) -> SideTable {
     SideTable {
         uuid: None,
         definition: Some(("CREATE TABLE t (a UInt8)\n".to_owned(), true)),
-        held: Held::Parts(parts),
+        held: SideContent::Parts(parts),
     }
 }
 
-fn side(name: &str, tables: Vec<(&str, SideTable)>) -> Side {
+fn side(name: &str, tables: Vec<(&str, SideTable)>) -> DiffSide {
     let tables = tables.into_iter().map(|(name, table)| (TableName::new("d", name), table)).collect();
-    Side { name: name.to_owned(), tables }
+    DiffSide { name: name.to_owned(), tables }
 }
 
-/// What became of each part of one table, as `change part`.
+/// The change of each part of one table, as `change part`.
 fn changes(before: Vec<SidePart>, after: Vec<SidePart>) -> Vec<String> {
     let found = diff(&side("a", vec![("t", table(before))]), &side("b", vec![("t", table(after))]));
     told(&found)
@@ -79,7 +79,7 @@ fn parts_are_added_merged_mutated_and_dropped() {
         changes(parts(&["a_1_3_1_4"]), parts(&["a_1_3_2_4"])),
         ["Merged a_1_3_1_4 into a_1_3_2_4", "Added a_1_3_2_4 from a_1_3_1_4"]
     );
-    // Blocks of another partition are other blocks.
+    // Blocks of another partition are different blocks.
     assert_eq!(changes(parts(&["a_1_1_0"]), parts(&["b_1_9_2"])), ["Dropped a_1_1_0", "Added b_1_9_2"]);
     assert_eq!(
         changes(vec![part("a_9_9_0", 2)], parts(&["a_1_4_1", "a_5_8_1"])),
@@ -96,9 +96,9 @@ fn a_part_that_was_moved_in_is_the_part_that_it_was() {
     );
     assert_eq!(told(&found), ["Added a_8_8_0"]);
     assert_eq!((found.tallies.unchanged.parts, found.tallies.added.parts, found.tallies.dropped.parts), (2, 1, 0));
-    // What nothing is known of is none of them.
+    // A part without known content is none of them.
     let mut unknown = part("a_7_7_0", 1);
-    unknown.content = Content::default();
+    unknown.content = ComparableContent::default();
     assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![unknown]), ["Dropped a_1_1_0", "Added a_7_7_0"]);
 }
 
@@ -115,7 +115,7 @@ fn a_part_without_rows_that_only_one_side_has_is_no_difference() {
         let found = sides(before, after);
         assert!(found.is_empty() && told(&found).is_empty(), "{found:?}");
     }
-    // One that took the place of rows is one.
+    // An empty part that replaced rows is a change.
     assert_eq!(told(&sides(vec![part("a_1_1_0", 1)], vec![empty("a_1_1_0_2")])), ["Mutated a_1_1_0_2 from a_1_1_0"]);
 }
 
@@ -125,9 +125,9 @@ fn a_replaced_table_that_was_kept_is_a_table_of_its_own() {
     let before = side("a", vec![("t", with(uuid('1'), 1))]);
     let after = side("b", vec![("t", with(uuid('2'), 1)), ("t_replaced_20261129120000", with(uuid('1'), 2))]);
     let states = |found: &Diff| found.tables.iter().map(|table| table.state).collect::<Vec<_>>();
-    assert_eq!(states(&diff(&before, &after)), [TableState::Unchanged, TableState::Added]);
+    assert_eq!(states(&diff(&before, &after)), [TableChange::Unchanged, TableChange::Added]);
     let renamed = side("b", vec![("t_replaced_20261129120000", with(uuid('1'), 1))]);
-    assert_eq!(states(&diff(&before, &renamed)), [TableState::Renamed], "where no other has its name");
+    assert_eq!(states(&diff(&before, &renamed)), [TableChange::Renamed], "where no other has its name");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_part_of_the_same_name_is_the_same_if_it_holds_the_same() {
     other_columns.content.uncovered =
         Some(BTreeSet::from([("columns.txt".into(), 70, Some(blake3::hash(b"x").into()))]));
     assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns.clone()]), ["Mutated a_1_1_0 from a_1_1_0"]);
-    // What nobody has looked at is not held against it; what nobody knows is not known.
+    // Uncovered files that were not read are ignored; an unknown fingerprint makes the result unknown.
     other_columns.content.uncovered = None;
     assert_eq!(changes(vec![part("a_1_1_0", 1)], vec![other_columns.clone()]), Vec::<String>::new());
     other_columns.content.fingerprint = None;
@@ -152,7 +152,7 @@ fn rows_and_bytes_are_told_where_they_are_known() {
     let mut unknown = part("a_2_2_0", 1);
     unknown.rows = None;
     let mut same = part("a_1_1_0", 1);
-    // The server counts otherwise; it is the same part all the same.
+    // The server reports another size; the part is the same.
     same.bytes = 90;
     let after = vec![same, unknown, part("patch-0a-a_3_3_0", 1)];
     let found = diff(&side("a", vec![("t", table(parts(&["a_1_1_0"])))]), &side("b", vec![("t", table(after))]));
@@ -171,39 +171,39 @@ fn tables_are_found_again_by_uuid_and_by_name() {
     };
     let told = |name: &str, state| (name.to_owned(), state);
     let names = ["a_1_1_0"];
-    assert_eq!(state(vec![], vec![("t", with(None, &names))]), [told("t", TableState::Added)]);
-    assert_eq!(state(vec![("t", with(None, &names))], vec![]), [told("t", TableState::Dropped)]);
+    assert_eq!(state(vec![], vec![("t", with(None, &names))]), [told("t", TableChange::Added)]);
+    assert_eq!(state(vec![("t", with(None, &names))], vec![]), [told("t", TableChange::Dropped)]);
     assert_eq!(
         state(vec![("t", with(None, &names))], vec![("t", with(None, &names))]),
-        [told("t", TableState::Unchanged)]
+        [told("t", TableChange::Unchanged)]
     );
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("u", with(uuid('1'), &names))]),
-        [told("u", TableState::Renamed)]
+        [told("u", TableChange::Renamed)]
     );
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('2'), &["a_1_1_0", "a_2_2_0"]))]),
-        [told("t", TableState::Changed)]
+        [told("t", TableChange::Changed)]
     );
-    // Two tables that have exchanged their names.
+    // Two tables whose names were exchanged.
     assert_eq!(
         state(
             vec![("t", with(uuid('1'), &names)), ("u", with(uuid('2'), &[]))],
             vec![("t", with(uuid('2'), &[])), ("u", with(uuid('1'), &names))]
         ),
-        [told("t", TableState::Renamed), told("u", TableState::Renamed)]
+        [told("t", TableChange::Renamed), told("u", TableChange::Renamed)]
     );
-    // One moved away, and another one took its name.
+    // One was renamed, and another one took its name.
     assert_eq!(
         state(vec![("t", with(uuid('1'), &names))], vec![("t", with(uuid('3'), &[])), ("u", with(uuid('1'), &names))]),
-        [told("t", TableState::Added), told("u", TableState::Renamed)]
+        [told("t", TableChange::Added), told("u", TableChange::Renamed)]
     );
 }
 
 /// A side with the table `t` of this UUID, which has one part.
-fn made(uuid: Option<TableUuid>, part: SidePart, definition: &str) -> Side {
+fn made(uuid: Option<TableUuid>, part: SidePart, definition: &str) -> DiffSide {
     let definition = Some((definition.to_owned(), true));
-    side("x", vec![("t", SideTable { uuid, definition, held: Held::Parts(vec![part]) })])
+    side("x", vec![("t", SideTable { uuid, definition, held: SideContent::Parts(vec![part]) })])
 }
 
 #[test]
@@ -212,14 +212,14 @@ fn a_table_made_again_has_other_parts_of_the_same_names() {
     let before = made(uuid('1'), part("a_1_1_0", 1), definition);
     let found = diff(&before, &made(uuid('2'), part("a_1_1_0", 2), definition));
     assert_eq!(told(&found), ["Dropped a_1_1_0", "Added a_1_1_0"]);
-    assert_eq!(only(&found).state, TableState::Recreated);
-    // Parts of which nothing is known are not the same.
+    assert_eq!(only(&found).state, TableChange::Recreated);
+    // Parts without known content are not the same.
     let mut unknown = part("a_1_1_0", 1);
-    unknown.content = Content::default();
-    assert_eq!(only(&diff(&before, &made(uuid('2'), unknown, definition))).state, TableState::Recreated);
+    unknown.content = ComparableContent::default();
+    assert_eq!(only(&diff(&before, &made(uuid('2'), unknown, definition))).state, TableChange::Recreated);
     let other = "ATTACH TABLE t (a UInt16) ENGINE = Log";
     let found = diff(&before, &made(uuid('2'), part("a_1_1_0", 1), other));
-    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableState::Recreated, true));
+    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableChange::Recreated, true));
 }
 
 #[test]
@@ -240,34 +240,38 @@ fn the_inner_table_of_a_view_made_again_is_found_by_the_view() {
         let [view, inner] = [view, inner].map(uuid);
         let name = format!(".inner_id.{}", view.as_ref().expect("a UUID"));
         let parts = SideTable { uuid: inner, ..table(vec![part("a_1_1_0", content)]) };
-        side("x", vec![("v", SideTable { uuid: view, held: Held::Nothing, ..table(Vec::new()) }), (&name, parts)])
+        side(
+            "x",
+            vec![("v", SideTable { uuid: view, held: SideContent::Nothing, ..table(Vec::new()) }), (&name, parts)],
+        )
     };
     let found = diff(&made('1', '2', 1), &made('3', '4', 1));
     assert!(found.is_empty() && found.tables.len() == 2, "{found:?}");
     let found = diff(&made('1', '2', 1), &made('3', '4', 2));
-    let states: Vec<TableState> = found.tables.iter().map(|table| table.state).collect();
-    assert_eq!(states, [TableState::Recreated, TableState::Unchanged]);
+    let states: Vec<TableChange> = found.tables.iter().map(|table| table.state).collect();
+    assert_eq!(states, [TableChange::Recreated, TableChange::Unchanged]);
 }
 
 #[test]
 fn a_detached_table_is_neither_dropped_nor_compared() {
     let detached = |definition: Option<&str>| {
         let definition = definition.map(|text| (text.to_owned(), true));
-        side("b", vec![("t", SideTable { uuid: uuid('1'), definition, held: Held::Detached })])
+        side("b", vec![("t", SideTable { uuid: uuid('1'), definition, held: SideContent::Detached })])
     };
     let definition = "CREATE TABLE t (a UInt8)\n";
     let before = made(uuid('1'), part("a_1_1_0", 1), definition);
     for after in [detached(None), detached(Some(definition))] {
         let found = diff(&before, &after);
-        assert_eq!((only(&found).state, only(&found).notes.len(), found.is_empty()), (TableState::Detached, 1, false));
+        assert_eq!((only(&found).state, only(&found).notes.len(), found.is_empty()), (TableChange::Detached, 1, false));
         assert_eq!((only(&found).definition.clone(), found.tallies.dropped.parts), (None, 0));
     }
     // Detached under another name, or another table under its name.
-    let renamed = side("b", vec![("u", SideTable { uuid: uuid('1'), held: Held::Detached, ..SideTable::default() })]);
+    let renamed =
+        side("b", vec![("u", SideTable { uuid: uuid('1'), held: SideContent::Detached, ..SideTable::default() })]);
     let found = diff(&before, &renamed);
-    assert_eq!((only(&found).state, only(&found).renamed_from.is_some()), (TableState::Detached, true));
+    assert_eq!((only(&found).state, only(&found).renamed_from.is_some()), (TableChange::Detached, true));
     let found = diff(&made(uuid('2'), part("a_1_1_0", 1), definition), &detached(None));
-    assert_eq!(only(&found).state, TableState::Detached);
+    assert_eq!(only(&found).state, TableChange::Detached);
     assert!(only(&found).notes.iter().any(|note| note.contains("another UUID")), "{found:?}");
 }
 
@@ -283,31 +287,31 @@ fn definitions_are_compared_line_by_line() {
         definition.contains("-    a UInt8\n+    a UInt16\n") && definition.contains("--- x\n+++ x"),
         "{definition}"
     );
-    assert_eq!(only(&found).state, TableState::Changed);
-    // What the server prints is compared with its file, unless one of them cannot be read.
+    assert_eq!(only(&found).state, TableChange::Changed);
+    // The server's printed definition is compared with its file, unless one of them cannot be parsed.
     let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a UInt8)", false));
     assert!(found.is_empty(), "{found:?}");
     let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a UInt16)", false));
-    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableState::Changed, true));
+    assert_eq!((only(&found).state, only(&found).definition.is_some()), (TableChange::Changed, true));
     let found = diff(&defined("CREATE TABLE t (a UInt8)", true), &defined("CREATE TABLE d.t (a", false));
     assert_eq!((only(&found).definition.clone(), only(&found).notes.len(), found.is_empty()), (None, 1, false));
-    assert_eq!(only(&found).state, TableState::Unchanged);
-    // Their text is not shown where it cannot be read, and so neither are their secrets.
+    assert_eq!(only(&found).state, TableChange::Unchanged);
+    // The text is not shown if it cannot be parsed, because its secrets cannot be recognized.
     let found = diff(&defined("CREATE TABLE t (a", true), &defined("CREATE TABLE t (b", true));
     assert_eq!((only(&found).definition.clone(), only(&found).notes.len()), (None, 1));
-    assert_eq!(only(&found).state, TableState::Changed);
+    assert_eq!(only(&found).state, TableChange::Changed);
 }
 
 #[test]
 fn parts_that_a_side_does_not_have_are_not_dropped() {
-    let left = SideTable { held: Held::Left("its disk is remote".to_owned()), ..table(Vec::new()) };
+    let left = SideTable { held: SideContent::Left("its disk is remote".to_owned()), ..table(Vec::new()) };
     let found = diff(&side("a", vec![("t", table(parts(&["a_1_1_0"])))]), &side("b", vec![("t", left)]));
     assert_eq!((only(&found).partitions.len(), found.is_empty()), (0, false));
     assert!(only(&found).notes.iter().any(|note| note.contains("its disk is remote")), "{found:?}");
 }
 
 fn some_parts() -> impl Strategy<Value = Vec<SidePart>> {
-    // Neighbouring runs of blocks, so that no block is held twice, as on a server.
+    // Adjacent runs of blocks, so that no block occurs twice, as on a server.
     let runs = vec((0_u32..3, 1_u64..4, 0_u64..3, 0_u64..3, 0_u8..2, any::<bool>()), 0..12);
     runs.prop_map(|runs| {
         let mut next = [1_u64; 3];
@@ -326,7 +330,7 @@ fn some_parts() -> impl Strategy<Value = Vec<SidePart>> {
 }
 
 proptest! {
-    /// Each part of each side is told exactly once, and the figures are those of the parts.
+    /// Each part of each side is reported exactly once, and the figures match the parts.
     #[test]
     fn every_part_has_one_fate(before in some_parts(), after in some_parts()) {
         let found = diff(&side("a", vec![("t", table(before.clone()))]), &side("b", vec![("t", table(after.clone()))]));
@@ -342,22 +346,22 @@ proptest! {
                 by.blocks().zip(name.blocks()).is_some_and(|(one, other)| one.cover(&other))
             };
             match change.change {
-                Change::Added => {
+                PartChangeKind::Added => {
                     let is_covered = change.from.iter().all(|from| covered(from, &change.part));
                     prop_assert!(new(&change.part) && !old(&change.part) && is_covered);
                 }
-                Change::Merged => {
+                PartChangeKind::Merged => {
                     let into = change.into.as_ref().expect("a part that holds it");
                     prop_assert!(old(&change.part) && new(into) && covered(&change.part, into));
                 }
-                Change::Dropped => {
+                PartChangeKind::Dropped => {
                     let partition = change.part.as_str().split('_').next().unwrap_or_default();
                     let mut there = after.iter().filter(|part| part.partition.0 == partition);
                     let is_held = there.any(|part| covered(&change.part, &part.name));
                     prop_assert!(old(&change.part) && !is_held);
                 }
-                Change::Mutated => prop_assert!(new(&change.part) && change.from.len() == 1),
-                Change::Unchanged | Change::Unknown => prop_assert!(false, "{:?}", change),
+                PartChangeKind::Mutated => prop_assert!(new(&change.part) && change.from.len() == 1),
+                PartChangeKind::Unchanged | PartChangeKind::Unknown => prop_assert!(false, "{:?}", change),
             }
         }
     }

@@ -1,5 +1,5 @@
 use super::{at, kept, policy, time};
-use crate::plan::retention::{Candidate, Policy, Standing, decide};
+use crate::plan::retention::{Candidate, Policy, SnapshotHealth, decide};
 
 fn list(times: &[&str]) -> Vec<Candidate> {
     times.iter().map(|text| at(text)).collect()
@@ -68,7 +68,8 @@ fn days_and_hours_are_those_of_the_zone() {
 
 #[test]
 fn a_day_that_a_clock_came_back_to_is_one_day() {
-    // In St John's the clock went back from 00:01 to 23:01 of the day before, on 5 November 2006: 03:01 before, 02:31 UTC.
+    // In St John's the clock went back from 00:01 to 23:01 of the day before, on 5 November 2006: 03:01 before, 02:31
+    // UTC.
     let nights =
         list(&["2006-11-05T02:29:00Z", "2006-11-05T02:30:30Z", "2006-11-05T02:45:00Z", "2006-11-05T03:45:00Z"]);
     let json = r#"{"keep_daily": "unlimited", "zone": "America/St_Johns"}"#;
@@ -163,11 +164,11 @@ fn the_newest_stays_where_no_rule_keeps_it() {
 fn a_damaged_snapshot_is_none_of_those_that_must_stay_while_good_ones_are_there() {
     let mut nights = list(&["2026-11-19T02:00:00Z", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     if let Some(newest) = nights.last_mut() {
-        newest.standing = Standing::Damaged;
+        newest.standing = SnapshotHealth::Damaged;
     }
     keeps(&nights, r#"{"keep_name": ["x"]}"#, &[("2026-11-20T02:00:00Z", "min-keep 1/1")]);
     for night in &mut nights {
-        night.standing = Standing::Damaged;
+        night.standing = SnapshotHealth::Damaged;
     }
     keeps(&nights, r#"{"keep_name": ["x"]}"#, &[("2026-11-21T02:00:00Z", "min-keep 1/1")]);
 }
@@ -176,7 +177,7 @@ fn a_damaged_snapshot_is_none_of_those_that_must_stay_while_good_ones_are_there(
 fn what_cannot_be_read_stays_and_counts_for_nothing() {
     let mut nights = list(&["2026-11-19T02:00:00Z", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     if let Some(newest) = nights.last_mut() {
-        newest.standing = Standing::Unreadable("manifest.json is no JSON".to_owned());
+        newest.standing = SnapshotHealth::Unreadable("manifest.json is no JSON".to_owned());
     }
     keeps(
         &nights,

@@ -1,10 +1,10 @@
 use super::{at, policy, time};
-use crate::plan::retention::{Candidate, Limits, decide, guards};
+use crate::plan::retention::{Candidate, GuardLimits, decide, guards};
 
 const NOW: &str = "2026-11-22T03:00:00Z";
 
-/// What is said against keeping the newest `kept` of `of` nights, with the clock having shown `recorded`.
-fn said(kept: usize, of: usize, recorded: &[&str], limits: Limits) -> Vec<String> {
+/// The guards against keeping the newest `kept` of `of` nights, with the `recorded` times.
+fn said(kept: usize, of: usize, recorded: &[&str], limits: GuardLimits) -> Vec<String> {
     let nights: Vec<Candidate> = (1..=of).map(|night| at(&format!("2026-10-{night:02}T02:00:00Z"))).collect();
     let fates = decide(&nights, &policy(&format!(r#"{{"keep_last": {kept}}}"#)), time(NOW));
     let recorded: Vec<_> = recorded.iter().map(|text| time(text)).collect();
@@ -13,16 +13,16 @@ fn said(kept: usize, of: usize, recorded: &[&str], limits: Limits) -> Vec<String
 
 #[test]
 fn more_than_the_share_that_may_go_is_held_up() {
-    assert_eq!(said(5, 10, &[], Limits::default()), Vec::<String>::new());
-    assert_eq!(said(4, 10, &[], Limits::default()), ["6 of 10 snapshots would be removed, more than 50 %"]);
-    assert_eq!(said(1, 3, &[], Limits::default()), ["2 of 3 snapshots would be removed, more than 50 %"]);
-    assert_eq!(said(1, 10, &[], Limits { removed_percent: 90, ..Limits::default() }), Vec::<String>::new());
-    assert_eq!(said(9, 10, &[], Limits { removed_percent: 0, ..Limits::default() }).len(), 1);
+    assert_eq!(said(5, 10, &[], GuardLimits::default()), Vec::<String>::new());
+    assert_eq!(said(4, 10, &[], GuardLimits::default()), ["6 of 10 snapshots would be removed, more than 50 %"]);
+    assert_eq!(said(1, 3, &[], GuardLimits::default()), ["2 of 3 snapshots would be removed, more than 50 %"]);
+    assert_eq!(said(1, 10, &[], GuardLimits { removed_percent: 90, ..GuardLimits::default() }), Vec::<String>::new());
+    assert_eq!(said(9, 10, &[], GuardLimits { removed_percent: 0, ..GuardLimits::default() }).len(), 1);
 }
 
 #[test]
 fn a_clock_that_went_back_or_far_ahead_is_held_up() {
-    let said = |recorded: &[&str]| said(9, 10, recorded, Limits::default());
+    let said = |recorded: &[&str]| said(9, 10, recorded, GuardLimits::default());
     assert_eq!(said(&["2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]), Vec::<String>::new());
     assert_eq!(
         said(&["2026-11-23T02:00:00Z"]),
@@ -32,12 +32,12 @@ fn a_clock_that_went_back_or_far_ahead_is_held_up() {
         said(&["2026-08-01T02:00:00Z"]),
         ["the clock went ahead from 2026-08-01T02:00:00Z to 2026-11-22T03:00:00Z, by 113 days"]
     );
-    // A snapshot made in 2036, recorded so, and then the clock set right: both steps are told.
+    // A snapshot was made and recorded in 2036, and then the clock was corrected: both steps are reported.
     assert_eq!(said(&["2026-11-21T02:00:00Z", "2036-11-21T02:00:00Z"]).len(), 2);
     assert_eq!(said(&["2026-11-22T03:00:30Z"]), Vec::<String>::new());
 }
 
 #[test]
 fn a_plan_that_removes_nothing_is_held_up_by_nothing() {
-    assert_eq!(said(10, 10, &["2036-11-21T02:00:00Z"], Limits::default()), Vec::<String>::new());
+    assert_eq!(said(10, 10, &["2036-11-21T02:00:00Z"], GuardLimits::default()), Vec::<String>::new());
 }

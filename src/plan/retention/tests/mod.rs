@@ -16,12 +16,12 @@ fn at(text: &str) -> Candidate {
     Candidate { time: time(text), ..Candidate::default() }
 }
 
-/// The policy that a configuration file of one line would hold.
+/// The policy in a one-line configuration file.
 fn policy(json: &str) -> Policy {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
-/// What is kept, the newest first, each with its reasons.
+/// The kept snapshots, the newest first, each with its reasons.
 fn kept(candidates: &[Candidate], policy: &Policy, now: &str) -> Vec<(String, String)> {
     let fates = decide(candidates, policy, time(now));
     assert_eq!(fates.len(), candidates.len());

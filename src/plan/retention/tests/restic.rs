@@ -1,12 +1,12 @@
 //! restic's own cases: the snapshots and policies of `TestApplyPolicy` in its `internal/data/snapshot_policy_test.go`,
-//! and what `internal/data/testdata/policy_keep_snapshots_N` says is kept of them (BSD-2-Clause, the restic authors).
+//! and the expected results in `internal/data/testdata/policy_keep_snapshots_N` (BSD-2-Clause, the restic authors).
 
 use chrono::{DateTime, Utc};
 
 use super::{kept, policy, time};
 use crate::plan::retention::{Candidate, decide};
 
-/// Days of a month at 10:20:30, as restic's list repeats them; `13+` is the one a tenth of a second later.
+/// Days of a month at 10:20:30, as restic's list repeats them; `13+` is a tenth of a second later.
 const SERIES: [(&str, &str); 8] = [
     ("2014-09", "01 02 05 06 08 09 10 11 20 22"),
     ("2014-08", "08 10 12 13 13+ 15 18 20 21 22"),
@@ -49,7 +49,7 @@ fn snapshots() -> Vec<Candidate> {
     snapshots
 }
 
-/// Times as the lists below shorten them: `MM-DD` at 10:20:30 behind a year, the others in full.
+/// Times as abbreviated in the lists below: `MM-DD` at 10:20:30 after a year, the others in full.
 fn times(text: &str) -> Vec<DateTime<Utc>> {
     let full = |text: &str| if text.len() == 10 { format!("{text}T10:20:30Z") } else { format!("{text}Z") };
     text.split_whitespace().map(|text| time(&full(text))).collect()
@@ -58,7 +58,7 @@ fn times(text: &str) -> Vec<DateTime<Utc>> {
 #[track_caller]
 fn keeps(json: &str, expected: &str) {
     let snapshots = snapshots();
-    // restic has no floor; without any rule of its own for them, that is what 0 means here.
+    // restic has no floor; 0 has that meaning here.
     let mut policy = policy(json);
     policy.min_keep = 0;
     let fates = decide(&snapshots, &policy, time(NOW));
@@ -96,7 +96,7 @@ fn counted_rules_keep_what_restic_keeps() {
 
 #[test]
 fn unlimited_rules_keep_what_restic_keeps() {
-    // Cases 36, 37 and 39; case 4 asks for more than there are.
+    // Cases 36, 37 and 39; case 4 asks for more than exist.
     for json in [r#"{"keep_last": -1}"#, r#"{"keep_last": "unlimited", "keep_hourly": -1}"#, r#"{"keep_last": 200}"#] {
         assert_eq!(kept(&snapshots(), &policy(json), NOW).len(), snapshots().len(), "{json}");
     }

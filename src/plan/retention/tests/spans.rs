@@ -1,15 +1,15 @@
 use chrono_tz::Tz;
 
 use super::time;
-use crate::plan::retention::{Count, Span};
+use crate::plan::retention::{CalendarSpan, Count};
 
-fn span(text: &str) -> Span {
+fn span(text: &str) -> CalendarSpan {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 #[test]
 fn spans_read_as_restic_reads_them() {
-    // restic's `TestParseDuration`, but for its signs.
+    // restic's `TestParseDuration`, without its signs.
     for (text, printed) in [
         ("9h", "9h"),
         ("3d", "3d"),
@@ -27,7 +27,7 @@ fn spans_read_as_restic_reads_them() {
     }
     for text in ["", "2w", "1y4m3w1d", "s", "3", "d", "1d1d", "-7m5d", "1.5d", "99999999999d", "1 d", "1d ２h", "1dé"]
     {
-        let error = text.parse::<Span>().expect_err(text).to_string();
+        let error = text.parse::<CalendarSpan>().expect_err(text).to_string();
         assert!(error.contains("write 3d") && error.len() < 300, "{error}");
     }
 }
@@ -74,7 +74,7 @@ fn days_are_days_of_the_calendar_and_hours_are_hours() {
     before("24h", "2026-03-29T10:00:00Z", berlin, "2026-03-28T10:00:00Z");
     before("1d", "2026-03-30T00:30:00Z", berlin, "2026-03-29T01:30:00Z");
     before("1d", "2026-10-26T01:30:00Z", berlin, "2026-10-25T00:30:00Z");
-    // The date of the place decides what a month before is.
+    // The local date decides what a month before is.
     before("1m", "2026-03-30T23:30:00Z", berlin, "2026-03-03T00:30:00Z");
     // Samoa had no 30 December 2011.
     before("1d", "2011-12-30T21:00:00Z", Tz::Pacific__Apia, "2011-12-30T21:00:00Z");

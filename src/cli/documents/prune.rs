@@ -1,0 +1,209 @@
+use chrono::{DateTime, Utc};
+use chsnap::model::SnapshotId;
+use chsnap::plan::retention::{CalendarSpan, Count, Policy};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// `prune`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct PruneDocument {
+    /// `nothing_to_remove`, `dry_run`, `pruned` or `refused`.
+    pub(in super::super) state: String,
+    /// Why it was refused.
+    pub(in super::super) reason: Option<String>,
+    /// What to do about that.
+    pub(in super::super) hint: Option<String>,
+    /// The rules as a sentence.
+    pub(in super::super) policy: String,
+    /// Each rule with where it comes from.
+    pub(in super::super) rules: Vec<RuleRow>,
+    /// The main series.
+    pub(in super::super) main_series: String,
+    /// The zone whose calendar has the hours, days, weeks, months and years.
+    pub(in super::super) zone: String,
+    /// What stays.
+    pub(in super::super) keep: Vec<KeptRow>,
+    /// What goes, or went.
+    pub(in super::super) remove: Vec<RemovedRow>,
+    /// What that frees.
+    pub(in super::super) freed_bytes: u64,
+    /// Of that, files.
+    pub(in super::super) exclusive_bytes: u64,
+    /// Of that, directories.
+    pub(in super::super) directory_bytes: u64,
+    /// What it frees with what is in the trash already.
+    pub(in super::super) freed_with_trash_bytes: u64,
+    /// With `--free`: whether that much is freed.
+    pub(in super::super) is_enough: Option<bool>,
+    /// Series that nothing is added to any more.
+    pub(in super::super) stale_series: Vec<StaleRow>,
+    /// Why it looks like a mistake.
+    pub(in super::super) guards: Vec<String>,
+    /// What it has cost to find out.
+    pub(in super::super) cost: CostRow,
+}
+
+/// A rule, floor or zone as it was given.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct RuleRow {
+    /// Its key: `keep_daily`.
+    pub(in super::super) key: String,
+    /// Its values.
+    pub(in super::super) values: Vec<String>,
+    /// A file and its line, or `command line`.
+    pub(in super::super) origin: String,
+}
+
+/// A snapshot that stays.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct KeptRow {
+    /// Its id.
+    pub(in super::super) id: SnapshotId,
+    /// When it was begun.
+    pub(in super::super) time: DateTime<Utc>,
+    /// Its name.
+    pub(in super::super) name: Option<String>,
+    /// Its series; null where its manifest cannot be read.
+    pub(in super::super) series: Option<String>,
+    /// Whether it lacks a table that it could have had.
+    pub(in super::super) incomplete: bool,
+    /// Why it stays.
+    pub(in super::super) reasons: Vec<String>,
+}
+
+/// A snapshot that goes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct RemovedRow {
+    /// Its id.
+    pub(in super::super) id: SnapshotId,
+    /// When it was begun.
+    pub(in super::super) time: DateTime<Utc>,
+    /// Its name.
+    pub(in super::super) name: Option<String>,
+    /// Its series; null where its manifest cannot be read.
+    pub(in super::super) series: Option<String>,
+    /// Whether it lacks a table that it could have had.
+    pub(in super::super) incomplete: bool,
+    /// `no_rule`, `series_ended` or `unreadable`.
+    pub(in super::super) reason: String,
+    /// What removing it alone frees.
+    pub(in super::super) freed_bytes: u64,
+    /// What removing it and those before it in this list frees.
+    pub(in super::super) freed_with_older_bytes: u64,
+}
+
+/// A series that nothing is added to any more.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct StaleRow {
+    /// The series.
+    pub(in super::super) series: String,
+    /// When its newest snapshot was begun.
+    pub(in super::super) newest: DateTime<Utc>,
+    /// Its snapshots.
+    pub(in super::super) snapshots: Vec<SnapshotId>,
+    /// What removing all of them frees.
+    pub(in super::super) freed_bytes: u64,
+}
+
+/// What an answer about space has cost.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct CostRow {
+    /// Files whose links were counted again.
+    pub(in super::super) asked_files: u64,
+    /// Snapshots that were listed file by file; null of `prune`.
+    pub(in super::super) listed_snapshots: Option<u64>,
+    /// Seconds by stage.
+    pub(in super::super) seconds: CostSeconds,
+}
+
+/// Seconds by stage.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct CostSeconds {
+    /// Bringing the index up to date.
+    pub(in super::super) index: f64,
+    /// Listing snapshots.
+    pub(in super::super) list: f64,
+    /// Counting links.
+    pub(in super::super) stat: f64,
+    /// Adding up.
+    pub(in super::super) sum: f64,
+}
+
+/// `simulate`, over a calendar or with `--times`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct SimulateDocument {
+    /// The time that it is taken to be.
+    pub(in super::super) now: DateTime<Utc>,
+    /// The zone whose calendar has the hours, days, weeks, months and years.
+    pub(in super::super) zone: String,
+    /// The rules.
+    #[schemars(with = "PolicyFields")]
+    pub(in super::super) policy: Policy,
+    /// Of a calendar: snapshots that were taken.
+    pub(in super::super) taken: Option<u64>,
+    /// Of a calendar: how many there were at once at most.
+    pub(in super::super) most: Option<u64>,
+    /// What stays.
+    pub(in super::super) keep: Vec<SimulatedRow>,
+    /// What goes.
+    pub(in super::super) remove: Vec<SimulatedRow>,
+}
+
+/// A snapshot of a calendar, or of a list with what was given of it.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(in super::super) struct SimulatedRow {
+    /// Its time.
+    pub(in super::super) time: String,
+    /// Why it stays; null where it goes.
+    pub(in super::super) reasons: Option<Vec<String>>,
+    /// Of a calendar: when it went.
+    pub(in super::super) removed: Option<DateTime<Utc>>,
+    /// Of a list: its id, where one was given.
+    pub(in super::super) id: Option<String>,
+    /// Of a list: its name.
+    pub(in super::super) name: Option<String>,
+    /// Of a list: its tags.
+    pub(in super::super) tags: Option<Vec<String>>,
+    /// Of a list: its series.
+    pub(in super::super) series: Option<String>,
+}
+
+/// The schema of a [`Policy`].
+#[expect(dead_code, reason = "it is read by the derive alone")]
+#[derive(JsonSchema)]
+struct PolicyFields {
+    /// The newest N snapshots.
+    keep_last: Count,
+    /// The newest snapshot of each of the last N hours that have one.
+    keep_hourly: Count,
+    /// The same for days.
+    keep_daily: Count,
+    /// The same for ISO weeks.
+    keep_weekly: Count,
+    /// The same for months.
+    keep_monthly: Count,
+    /// The same for years.
+    keep_yearly: Count,
+    /// Every snapshot that is no older than this, counted back from the newest one.
+    keep_within: CalendarSpan,
+    /// The newest snapshot of each hour within this.
+    keep_within_hourly: CalendarSpan,
+    /// The newest snapshot of each day within this.
+    keep_within_daily: CalendarSpan,
+    /// The newest snapshot of each ISO week within this.
+    keep_within_weekly: CalendarSpan,
+    /// The newest snapshot of each month within this.
+    keep_within_monthly: CalendarSpan,
+    /// The newest snapshot of each year within this.
+    keep_within_yearly: CalendarSpan,
+    /// How long another series than the main one stays that has nothing new.
+    keep_other_within: CalendarSpan,
+    /// Snapshots with such a name or tag.
+    keep_name: Vec<String>,
+    /// The newest N snapshots stay whatever the rules say.
+    min_keep: u32,
+    /// Snapshots younger than this stay whatever the rules say.
+    min_age: CalendarSpan,
+    /// The zone of the calendar.
+    zone: String,
+}

@@ -1,0 +1,155 @@
+use std::fmt::Write as _;
+
+use chrono::Utc;
+use chsnap::ops::OpError;
+use chsnap::ops::copy::WantedSnapshots;
+use chsnap::ops::remote::{self, PARALLEL, PushOutcome, PushReport, PushRequest, SendScope};
+use chsnap::plan::SMALL_FILE_BYTES;
+use chsnap::remote::{RemoteAddress, RemoteError, Store, StoreEnvironment, open_store};
+
+use super::documents::{PushDocument, PushRow};
+use super::globals::{Globals, size};
+use super::opening;
+use super::output::Output;
+use super::render;
+use super::{CommandResult, DAMAGED, DONE, WARNED};
+
+/// Send snapshots to an object store, without the server
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Ids, beginnings of ids, names, latest, or latest~N
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "new", conflicts_with = "new")]
+    snapshots: Vec<String>,
+    /// Where to: file:///DIR, s3://BUCKET/PREFIX, gs://, azblob://, sftp:// or ftp://; credentials come from the environment
+    #[arg(long, value_name = "REMOTE")]
+    to: String,
+    /// All snapshots that are not there yet
+    #[arg(long)]
+    new: bool,
+    /// Send every object again, also those that are there; heals what remote verify --data finds damaged
+    #[arg(long, conflicts_with = "new")]
+    resend: bool,
+    /// Files up to this size share an object with the others of their part
+    #[arg(long, value_name = "SIZE", default_value_t = SMALL_FILE_BYTES, value_parser = size)]
+    small: u64,
+    /// Objects that are sent at once; each takes up to 64 MiB of memory
+    #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u16).range(1..=256))]
+    parallel: u16,
+    /// Send no more than this per second, for example 50MiB; 0 for no limit
+    #[arg(long, value_name = "RATE", value_parser = size)]
+    bwlimit: Option<u64>,
+}
+
+const EXAMPLES: &str =
+    "Nothing is encrypted on this side: definitions, access and dumps stand in the store as they are, with the passwords in \
+     them.
+
+Exit codes: 0 pushed, or there already; 3 with warnings; 12 a snapshot is damaged here and was not pushed. A push that was \
+     killed is taken up by the next one.
+
+Examples:
+  chsnap push latest --to s3://backups/clickhouse
+  chsnap push --new --to 's3://backups/clickhouse?endpoint=https://minio.example:9000' --bwlimit 100MiB
+  chsnap push before-upgrade --to sftp://backup@nas/srv/chsnap";
+
+/// Opens the store of an address.
+pub(super) fn store(address: &str) -> Result<Box<dyn Store>, OpError> {
+    let address: RemoteAddress = address.parse().map_err(RemoteError::from)?;
+    let environment = StoreEnvironment::read(|name| std::env::var(name).ok());
+    Ok(open_store(&address, &environment)?)
+}
+
+pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
+    let store = store(&args.to)?;
+    let repository = opening::open(globals)?;
+    let wanted = if args.new {
+        WantedSnapshots::New
+    } else {
+        let references = args.snapshots.iter().map(|text| text.parse());
+        WantedSnapshots::Named(references.collect::<Result<_, _>>().map_err(OpError::from)?)
+    };
+    let request = PushRequest::new(wanted)
+        .with_small_bytes(args.small)
+        .with_parallel(args.parallel.into())
+        .with_scope(if args.resend { SendScope::All } else { SendScope::Missing })
+        .with_rate(args.bwlimit.filter(|rate| *rate > 0));
+    let remote = store.address().to_owned();
+    let progress = output.progress();
+    let result = remote::push(&repository, store, &request, &Utc::now, &progress);
+    progress.clear();
+    let report = result?;
+    output.warnings(&report.warnings);
+    let rows: Vec<PushRow> = report.snapshots.iter().map(PushRow::of).collect();
+    let count = |state: &str| rows.iter().filter(|row| row.state == state).count() as u64;
+    let (pushed, present, damaged) = (count("pushed"), count("present"), count("damaged"));
+    let code = match damaged {
+        0 if report.warnings.is_empty() => DONE,
+        0 => WARNED,
+        _ => DAMAGED,
+    };
+    if output.is_json() {
+        let document = PushDocument {
+            state: if damaged > 0 { "damaged" } else { "complete" }.to_owned(),
+            remote,
+            pushed,
+            present,
+            damaged,
+            snapshots: rows,
+            requests: report.requests.into(),
+            seconds: seconds(&report.seconds),
+        };
+        output.document(&document, &report.warnings);
+        return Ok(code);
+    }
+    output.text(&text(&report, &remote));
+    if pushed > 0 {
+        output.note("note: nothing is encrypted on this side: definitions and access are in the store as they are");
+    }
+    for snapshot in &report.snapshots {
+        if let PushOutcome::Damaged(problem) = &snapshot.outcome {
+            output.problem("error", &format!("cannot push {}: {problem}", snapshot.name.id));
+        }
+    }
+    Ok(code)
+}
+
+/// The seconds of each stage in the form for documents.
+pub(super) fn seconds(
+    seconds: &std::collections::BTreeMap<&'static str, f64>,
+) -> std::collections::BTreeMap<String, f64> {
+    seconds.iter().map(|(stage, seconds)| ((*stage).to_owned(), *seconds)).collect()
+}
+
+const WRITABLE: &str = "a String takes everything";
+
+fn text(report: &PushReport, remote: &str) -> String {
+    let mut text = String::new();
+    let mut pushed_count = 0;
+    for snapshot in &report.snapshots {
+        let name = snapshot.label.text.as_deref().map(|label| format!(" ({})", render::safe(label, 80)));
+        let head = format!("{}{}", snapshot.name.id, name.unwrap_or_default());
+        match &snapshot.outcome {
+            PushOutcome::Present => writeln!(text, "{head}: there already"),
+            PushOutcome::Damaged(_) => writeln!(text, "{head}: not pushed"),
+            PushOutcome::Pushed(pushed) => {
+                pushed_count += 1;
+                writeln!(
+                    text,
+                    "{head}: {}, {} reused; {} in {} sent; {} there already",
+                    render::count(pushed.all.parts, "part"),
+                    render::thousands(pushed.reused.parts),
+                    render::bytes(pushed.sent.bytes),
+                    render::count(pushed.sent.files, "object"),
+                    render::bytes(pushed.present.bytes),
+                )
+            }
+        }
+        .expect(WRITABLE);
+    }
+    let total = report.seconds.get("total").copied().unwrap_or(0.0);
+    let remote = render::safe(remote, 200);
+    let count = render::count(pushed_count, "snapshot");
+    writeln!(text, "{count} pushed to {remote} in {total:.1} s").expect(WRITABLE);
+    text
+}

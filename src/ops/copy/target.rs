@@ -1,0 +1,138 @@
+//! The target repository: found, compared with the source, created if it is missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::fs::{self, Dir, ErrorKind, Mutations};
+use crate::ops::bound::same_server_for_copy;
+use crate::ops::error::OpError;
+use crate::ops::init::{init, resolved};
+use crate::repo::{Locked, RepoError, Repository, is_torn_config};
+
+/// A repository to copy to.
+pub struct TargetRepository {
+    path: PathBuf,
+    verbs: Arc<dyn Mutations>,
+    standing: Option<Repository>,
+}
+
+impl std::fmt::Debug for TargetRepository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("path", &self.path).field("standing", &self.standing).finish_non_exhaustive()
+    }
+}
+
+impl TargetRepository {
+    /// Looks for the repository at `path`. It may be missing; a copy then creates it.
+    ///
+    /// # Errors
+    /// If it is the source itself, lies inside the source or contains it; if something else is at `path`; or if it
+    /// cannot be read.
+    pub fn find(source: &Repository, path: &Path, verbs: &Arc<dyn Mutations>) -> Result<Self, OpError> {
+        let (own, other) = (resolved(source.path()), resolved(path));
+        let overlapping = || OpError::CopyIntoItself { target: path.to_owned(), source_path: source.path().to_owned() };
+        if own.starts_with(&other) || other.starts_with(&own) {
+            return Err(overlapping());
+        }
+        let standing = match Repository::open(path, verbs) {
+            Ok(repository) => Some(repository),
+            Err(RepoError::NotARepository { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        match &standing {
+            // For example a bind mount: another path to the same directory.
+            Some(repository) if repository.dir().identity()? == source.dir().identity()? => return Err(overlapping()),
+            Some(repository) => repository.check_writable_format()?,
+            None => check_empty(path, verbs)?,
+        }
+        Ok(Self { path: path.to_owned(), verbs: Arc::clone(verbs), standing })
+    }
+
+    /// Its path, existing or not.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The repository, if it exists already.
+    #[must_use]
+    pub fn standing(&self) -> Option<&Repository> {
+        self.standing.as_ref()
+    }
+
+    /// Checks that it belongs to the source's server, or to none yet.
+    pub(super) fn check_server(&self, source: &Repository, allow_other: bool) -> Result<(), OpError> {
+        same_server_for_copy(self.standing().and_then(Repository::server), source.server(), allow_other)
+    }
+
+    /// Opens the repository, or creates it if it is missing.
+    pub(super) fn open_or_make(self, now: DateTime<Utc>) -> Result<Repository, OpError> {
+        let Self { path, verbs, standing } = self;
+        match standing.map_or_else(|| init(&path, now, &verbs), Ok) {
+            // Another copy may have created it in the meantime.
+            Err(error @ OpError::Repo(RepoError::AlreadyARepository { .. } | RepoError::NotEmpty { .. })) => {
+                Repository::open(&path, &verbs).map_err(|_| error)
+            }
+            result => result,
+        }
+    }
+
+    /// The free space for the copies: in the repository, or in its nearest existing parent directory.
+    pub(super) fn room(&self) -> Result<TargetRoom, OpError> {
+        if let Some(repository) = &self.standing {
+            return TargetRoom::of(repository);
+        }
+        let path = resolved(&self.path);
+        for above in path.ancestors() {
+            match Dir::open(above, Arc::clone(&self.verbs)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                dir => return Ok(TargetRoom { path: self.path.clone(), free_bytes: fs::space(&dir?)?.free_bytes }),
+            }
+        }
+        Ok(TargetRoom { path: self.path.clone(), free_bytes: u64::MAX })
+    }
+}
+
+/// The free space of a repository.
+#[derive(Clone, Debug)]
+pub(super) struct TargetRoom {
+    /// The repository.
+    pub(super) path: PathBuf,
+    pub(super) free_bytes: u64,
+}
+
+impl TargetRoom {
+    pub(super) fn of(repository: &Repository) -> Result<Self, OpError> {
+        let free_bytes = fs::space(repository.dir())?.free_bytes;
+        Ok(Self { path: repository.path().to_owned(), free_bytes })
+    }
+}
+
+/// Refuses a path that `init` would refuse.
+fn check_empty(path: &Path, verbs: &Arc<dyn Mutations>) -> Result<(), OpError> {
+    let dir = match Dir::open(path, Arc::clone(verbs)) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in dir.entries()? {
+        let name = entry.name.to_string_lossy();
+        // `init` itself handles what an interrupted `init` left.
+        let is_made_by_init =
+            matches!(name.as_ref(), "lost+found" | "snapshots" | "incoming" | "trash" | "pins" | "journal");
+        if !is_made_by_init && !is_torn_config(&name) {
+            return Err(RepoError::NotEmpty { path: path.to_owned(), entry: name.into_owned() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Binds the target to the source's server.
+pub(super) fn bind(source: &Repository, target: &Locked<'_>) -> Result<(), OpError> {
+    match source.server() {
+        Some(server) if target.repository().server() != Some(server) => Ok(target.bind(server.clone())?),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,201 @@
+//! Parts that one rename cannot place: patch parts from the live directories, and frozen parts of other filesystems.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::exec::{self, LeftOut, LiveTable, SavedParts};
+use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
+use crate::model::{FreezeName, PartName, Placement};
+use crate::monitor::{Stage, StageWork};
+use crate::ops::copying::{CopiedOrLinked, Copying, Destination, Extra, OriginalPart, TableKeyRef};
+use crate::ops::error::OpError;
+
+use super::attempt::TableAttempt;
+use super::part_means::PartMeans;
+use super::snapshot_part::SnapshotPart;
+use super::table_dir::TableDir;
+
+/// Links or copies parts of live directories into a snapshot.
+#[derive(Clone, Copy)]
+pub(super) struct LiveParts<'a> {
+    pub(super) copying: &'a Copying<'a>,
+}
+
+impl LiveParts<'_> {
+    /// Links or copies parts of the live directories that no freeze takes and that are not in the snapshot yet: patch
+    /// parts, and parts of a table that the server does not list.
+    pub(super) fn take<'b>(
+        self,
+        names: impl Iterator<Item = &'b PartName>,
+        live: &[LiveTable],
+        landing: TableDir<'_>,
+    ) -> Result<Vec<SnapshotPart>, OpError> {
+        let mut taken = Vec::new();
+        for name in names {
+            if landing.dir.find(name.as_str())?.is_some() {
+                continue;
+            }
+            for table in live {
+                let linked = if self.copying.copies(&table.disk) {
+                    None
+                } else {
+                    Some(link_live_part(table, landing.dir, name))
+                };
+                let part = match linked {
+                    None => self.copy_live_part(table, landing, name)?,
+                    // The table's directory is a link to another filesystem than its disk's.
+                    Some(Err(error)) if is_cross_device(&error) => {
+                        self.copying.links.forget(&landing.path.join(name.as_str()));
+                        exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
+                        self.copy_live_part(table, landing, name)?
+                    }
+                    Some(linked) => linked?,
+                };
+                if let Some(part) = part {
+                    taken.push(part);
+                    break;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Copies a live part into the snapshot. Returns `None`, and leaves nothing behind, if the part has gone meanwhile.
+    fn copy_live_part(
+        self,
+        live: &LiveTable,
+        landing: TableDir<'_>,
+        name: &PartName,
+    ) -> Result<Option<SnapshotPart>, OpError> {
+        let result = (|| {
+            let Some((dir, mut entries)) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
+            entries.retain(exec::belongs_in_a_copy);
+            let left_out = left_out_of(&entries);
+            let original = OriginalPart { table: TableKeyRef::of(landing.table), name, dir: &dir, entries };
+            let to = Destination { table: landing.dir, path: landing.path };
+            let brought = self.copying.bring_by(Some(self.copying.copier_of(&live.disk)), original, to)?;
+            let is_whole = exec::is_still_there(live, &dir, name)?;
+            Ok(brought.filter(|_| is_whole).map(|brought| taken(name.clone(), &live.disk, left_out, brought)))
+        })();
+        match result {
+            Ok(Some(part)) => return Ok(Some(part)),
+            Ok(None) => {}
+            Err(OpError::Fs(error) | OpError::Exec(exec::ExecError::Fs(error)))
+                if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.copying.links.forget(&landing.path.join(name.as_str()));
+        exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
+        Ok(None)
+    }
+}
+
+/// Places frozen parts in a snapshot one by one.
+#[derive(Clone, Copy)]
+pub(super) struct FrozenParts<'a> {
+    pub(super) means: PartMeans<'a>,
+}
+
+impl FrozenParts<'_> {
+    /// Places what the server froze of a table on the chosen disks in the snapshot, part by part. On a disk that is not
+    /// copied, parts that no earlier snapshot has stay in the shadow.
+    pub(super) fn copy_or_link(
+        &self,
+        attempt: &TableAttempt,
+        dir: &Dir,
+        name: &FreezeName,
+        (live, saved): (&[LiveTable], &SavedParts),
+        is_chosen: impl Fn(&str) -> bool,
+    ) -> Result<Vec<SnapshotPart>, OpError> {
+        let _inside = self.means.stages.enter(Stage::Place);
+        let table = &attempt.freeze.table;
+        let path = attempt.target.path();
+        let mut brought = Vec::new();
+        for data_path in &table.data_paths {
+            let Some((local, relative)) = self.means.local.locate(data_path) else { continue };
+            let disk = local.disk.name.as_str();
+            if !self.means.copying.joins(disk) || !is_chosen(disk) {
+                continue;
+            }
+            let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
+            let Some(shadow) = local.dir.find_beneath(&shadow)? else { continue };
+            let landing = TableDir { table, dir, path: &path };
+            brought.extend(self.means.pool.install(|| self.bring_shadow(disk, &shadow, landing, (live, saved)))?);
+        }
+        self.means.early.begin(dir, brought.len())?;
+        Ok(brought)
+    }
+
+    fn bring_shadow(
+        &self,
+        disk: &str,
+        shadow: &Dir,
+        landing: TableDir<'_>,
+        (live, saved): (&[LiveTable], &SavedParts),
+    ) -> Result<Vec<SnapshotPart>, OpError> {
+        let entries = shadow.entries_with_kind()?;
+        let names = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        let names: Vec<PartName> =
+            names.map(|entry| exec::part_name(shadow, entry)).collect::<Result<_, exec::ExecError>>()?;
+        // For all parts before the first is copied: a live part can be merged away at any time. The shadow is ours, and
+        // on the live part's own filesystem.
+        names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved.get(name)))?;
+        let bring_part = |name: PartName| -> Result<Option<SnapshotPart>, OpError> {
+            let (part, mut entries) = shadow.open_and_list(name.as_str())?;
+            let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved.get(&name))?;
+            let original = OriginalPart { table: TableKeyRef::of(landing.table), name: &name, dir: &part, entries };
+            let to = Destination { table: landing.dir, path: landing.path };
+            let Some(brought) = self.means.copying.copy_or_link(disk, original, to)? else { return Ok(None) };
+            if !self.means.copying.copies(disk) {
+                exec::remove_tree(shadow, name.as_str(), &|_| ())?;
+            }
+            let (files, bytes) = (brought.inspected.files, brought.inspected.bytes);
+            self.means.stages.monitor().advanced(Stage::Place, StageWork { parts: 1, ..StageWork::default() });
+            self.means
+                .stages
+                .monitor()
+                .advanced(Stage::Check, StageWork { parts: 1, files, bytes, ..StageWork::default() });
+            Ok(Some(taken(name, disk, left_out, brought)))
+        };
+        names.into_par_iter().filter_map(|name| bring_part(name).transpose()).collect()
+    }
+}
+
+fn is_cross_device(error: &OpError) -> bool {
+    let (OpError::Fs(cause) | OpError::Exec(exec::ExecError::Fs(cause))) = error else { return false };
+    cause.kind() == ErrorKind::CrossDevice
+}
+
+/// The files of a live part with these entries that a freeze leaves out.
+fn left_out_of(entries: &[Entry]) -> LeftOut {
+    if exec::has_left_out(entries) { LeftOut::Taken } else { LeftOut::None }
+}
+
+fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: CopiedOrLinked) -> SnapshotPart {
+    let CopiedOrLinked { placement, from, inspected, extra } = brought;
+    let disk = disk.into();
+    SnapshotPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, extra }
+}
+
+fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<SnapshotPart>, OpError> {
+    let Some(dir) = exec::link_live_part(live, table, name)? else { return Ok(None) };
+    let entries = dir.entries_with_kind()?;
+    let (name, disk, left_out) = (name.clone(), live.disk.as_str().into(), left_out_of(&entries));
+    let inspected = exec::inspect_listed(&dir, entries)?;
+    let placement = Placement::Linked;
+    let extra = Extra::default();
+    Ok(Some(SnapshotPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
+}
+
+/// The patch parts in the live directories, active or not.
+pub(super) fn patches_in(live: &[LiveTable]) -> Result<BTreeSet<PartName>, FsError> {
+    let mut patches = BTreeSet::new();
+    for table in live {
+        let entries = table.dir.entries_if_there()?;
+        let names = entries.iter().filter_map(|entry| PartName::try_from(entry.name.to_str()?.to_owned()).ok());
+        patches.extend(names.filter(PartName::is_patch));
+    }
+    Ok(patches)
+}

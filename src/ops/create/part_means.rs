@@ -1,0 +1,21 @@
+//! What the code that puts parts into a snapshot shares.
+
+use rayon::ThreadPool;
+
+use crate::ops::copying::Copying;
+use crate::ops::disks::LocalDisks;
+use crate::ops::stages::Stages;
+
+use super::background_sync::BackgroundSync;
+
+/// What the code that puts parts into a snapshot shares.
+#[derive(Clone, Copy)]
+pub(super) struct PartMeans<'a> {
+    pub(super) stages: &'a Stages<'a>,
+    pub(super) pool: &'a ThreadPool,
+    pub(super) local: &'a LocalDisks,
+    /// Places parts of other filesystems in the snapshot.
+    pub(super) copying: &'a Copying<'a>,
+    /// Syncs before the seal.
+    pub(super) early: &'a BackgroundSync,
+}

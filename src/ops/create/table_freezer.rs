@@ -1,0 +1,45 @@
+//! State that the workers of a run share.
+
+use crate::server::Server;
+
+use super::copy_or_link::{FrozenParts, LiveParts};
+use super::freezer::Freezer;
+use super::moment::ListedTables;
+use super::part_means::PartMeans;
+use super::previous::Previous;
+use super::request::Request;
+use super::shadow::Shadow;
+use super::unchanged::UnchangedParts;
+
+/// Freezes tables and puts their parts into the snapshot.
+pub(super) struct TableFreezer<'a> {
+    pub(super) server: &'a Server,
+    pub(super) request: &'a Request,
+    pub(super) means: PartMeans<'a>,
+    /// Sends freezes.
+    pub(super) freezer: Freezer<'a>,
+    /// The last snapshot.
+    pub(super) previous: Option<&'a Previous>,
+    /// The tables at their moment, if they share one.
+    pub(super) listed: Option<&'a ListedTables>,
+    /// The server's version.
+    pub(super) version: &'a str,
+}
+
+impl<'a> TableFreezer<'a> {
+    pub(super) fn live_parts(&self) -> LiveParts<'a> {
+        LiveParts { copying: self.means.copying }
+    }
+
+    pub(super) fn frozen_parts(&self) -> FrozenParts<'a> {
+        FrozenParts { means: self.means }
+    }
+
+    pub(super) fn unchanged_parts(&self) -> UnchangedParts<'a> {
+        UnchangedParts { means: self.means }
+    }
+
+    pub(super) fn shadow(&self) -> Shadow<'a> {
+        Shadow { means: self.means, mode: self.request.place }
+    }
+}

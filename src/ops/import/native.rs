@@ -1,0 +1,139 @@
+//! ClickHouse's own backups: `.backup`, and the files that it lists.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+use chrono::NaiveDateTime;
+
+use crate::exec::{TreeDirs, is_as_listed};
+use crate::fs::{Dir, EntryKind};
+use crate::model::{PartName, TableName, Warning, WarningKind};
+use crate::ops::error::OpError;
+use crate::plan::{
+    BACKUP_LIST, BackupFile, BackupList, ImportKind, ImportSource, PartFilesSource, PathInTree, SourceDefinition,
+    SourceFile, SourcePart, place_in_tree,
+};
+
+use super::tree::{beneath, read_text};
+use crate::ops::import_error::ImportError;
+
+/// Enough for ten million files.
+const LIST_LIMIT_BYTES: u64 = 4 << 30;
+const DEFAULT_DISK: &str = "default";
+
+/// Reads a backup's description of itself, and its definitions. Reads none of its data.
+///
+/// # Errors
+/// If its list cannot be read, names a file outside the backup, needs another backup, or names a definition that does
+/// not exist.
+pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
+    let path = dir.path().join(BACKUP_LIST);
+    let bytes = dir.read(BACKUP_LIST, LIST_LIMIT_BYTES)?;
+    let list = BackupList::parse(&bytes).map_err(|source| ImportError::List { path: path.clone(), source })?;
+    drop(bytes);
+    if list.base.is_some() || list.files.iter().any(|file| file.base_bytes > 0) {
+        return Err(ImportError::Based { path: dir.path().to_owned() }.into());
+    }
+    let mut source = ImportSource::empty(ImportKind::NativeBackup);
+    source.name.clone_from(&list.uuid);
+    // In the time zone of its server, which it does not record.
+    source.time = NaiveDateTime::parse_from_str(&list.timestamp, "%Y-%m-%d %H:%M:%S").ok().map(|time| time.and_utc());
+    let mut parts: BTreeMap<(TableName, PartName), Vec<SourceFile>> = BTreeMap::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut others = 0_u64;
+    for file in &list.files {
+        beneath(&path, &file.name)?;
+        if !seen.insert(&file.name) {
+            let name = file.name.chars().take(200).collect();
+            return Err(ImportError::Name { path, name, what: "stands there twice" }.into());
+        }
+        let from = file.bytes_path().map(|from| beneath(&path, from)).transpose()?;
+        match place_in_tree(&file.name) {
+            PathInTree::Part { table, part, .. } if file.is_encrypted => {
+                let reason = format!("its part {part} is encrypted");
+                source.refused.entry(table).or_insert(reason);
+            }
+            PathInTree::Part { table, part, path: inside } => {
+                let inside = beneath(&path, &inside)?;
+                let listed = SourceFile { path: inside, from, bytes: file.bytes, checksum: file.checksum };
+                parts.entry((table, part)).or_default().push(listed);
+            }
+            PathInTree::Database(name) => {
+                source.databases.insert(name, definition(dir, file)?);
+            }
+            PathInTree::Table(name) => {
+                source.definitions.insert(name, definition(dir, file)?);
+            }
+            PathInTree::Function(name) => {
+                source.functions.insert(name, definition(dir, file)?.text);
+            }
+            PathInTree::Data(table) => {
+                source.other_data.insert(table);
+            }
+            PathInTree::Other => others += 1,
+        }
+    }
+    if others > 0 {
+        let message = format!(
+            "{others} files of the backup are neither of tables nor of functions (users and roles, say): they are not taken"
+        );
+        source.warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
+    }
+    let part = |((table, name), files)| SourcePart {
+        table,
+        name,
+        disk: DEFAULT_DISK.to_owned(),
+        content: PartFilesSource::Files(files),
+    };
+    source.parts = parts.into_iter().map(part).collect();
+    no_conflicts(dir, &source)?;
+    seen.extend(list.files.iter().filter_map(BackupFile::bytes_path));
+    for top in ["data", "metadata"] {
+        if let Some(below) = dir.find_beneath(Path::new(top))? {
+            note_unlisted(&below, top, &seen, &mut source)?;
+        }
+    }
+    Ok(source)
+}
+
+/// Notes the tables with files in the tree that its list does not name: then either the tree or the list has changed.
+fn note_unlisted(dir: &Dir, path: &str, known: &BTreeSet<&str>, source: &mut ImportSource) -> Result<(), OpError> {
+    for entry in dir.entries_with_kind()? {
+        let path = format!("{path}/{}", entry.name.to_string_lossy());
+        if entry.kind == EntryKind::Directory {
+            note_unlisted(&dir.open_dir(&entry.name)?, &path, known, source)?;
+        } else if !known.contains(path.as_str())
+            && let PathInTree::Part { table, .. } | PathInTree::Table(table) | PathInTree::Data(table) =
+                place_in_tree(&path)
+        {
+            source.unlisted.entry(table).or_insert_with(|| path.into());
+        }
+    }
+    Ok(())
+}
+
+/// A definition that the list names, with the listed size and hash.
+fn definition(dir: &Dir, file: &BackupFile) -> Result<SourceDefinition, OpError> {
+    let path = dir.path().join(BACKUP_LIST);
+    let from = file.bytes_path().map(|from| beneath(&path, from)).transpose()?;
+    let Some(from) = from else { return Ok(SourceDefinition { text: String::new(), is_file: false }) };
+    let listed =
+        SourceFile { path: from.clone(), from: Some(from.clone()), bytes: file.bytes, checksum: file.checksum };
+    if !is_as_listed(&mut TreeDirs::of(dir), &listed, true)? {
+        return Err(ImportError::File { path: dir.path().join(from) }.into());
+    }
+    Ok(SourceDefinition { text: read_text(dir, &from)?, is_file: false })
+}
+
+/// Checks that no file of a part is at a path that is a directory of another.
+fn no_conflicts(dir: &Dir, source: &ImportSource) -> Result<(), ImportError> {
+    for part in &source.parts {
+        let files: HashSet<_> = part.listed().iter().map(|file| file.path.as_path()).collect();
+        let clash = part.listed().iter().find(|file| file.path.ancestors().skip(1).any(|above| files.contains(above)));
+        if let Some(file) = clash {
+            let name = file.path.to_string_lossy().chars().take(200).collect();
+            return Err(ImportError::Name { path: dir.path().join(BACKUP_LIST), name, what: "stands in a file" });
+        }
+    }
+    Ok(())
+}

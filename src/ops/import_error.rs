@@ -1,0 +1,105 @@
+//! Why a tree cannot become a snapshot. The repository is then unchanged.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{PartName, TableName};
+use crate::plan::BackupListError;
+
+/// Why a tree cannot become a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The tree is not of a known kind.
+    #[error("{} is no backup: it has neither .backup nor metadata.json, and a tree of frozen parts needs --metadata", .path.display())]
+    Unknown {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// It lies in the repository.
+    #[error("{} lies in the repository", .path.display())]
+    InRepository {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// Its list cannot be read.
+    #[error("{} cannot be read as the list of a backup", .path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: BackupListError,
+    },
+    /// A JSON file cannot be read.
+    #[error("{} is not what clickhouse-backup writes", .path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A name in it leads outside the tree, or occurs twice.
+    #[error("{} names {name:?}, which {what}", .path.display())]
+    Name {
+        /// The file that names it.
+        path: PathBuf,
+        /// The name, truncated.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A file that its list names does not exist, or differs.
+    #[error("{} {}", .path.display(), Self::NOT_AS_LISTED)]
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It needs another backup.
+    #[error("{} is based on another backup, without which it is not whole", .path.display())]
+    Based {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// It is of a form that cannot be read.
+    #[error("{} {what}", .path.display())]
+    Form {
+        /// The tree.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
+    /// The time that was given for it is in the future.
+    #[error("{} is in the future: no tree was made then", .time.to_rfc3339())]
+    Future {
+        /// The time.
+        time: DateTime<Utc>,
+    },
+    /// It contains nothing that was requested.
+    #[error("the tree has no {}", .names.join(", no "))]
+    Unmatched {
+        /// The requested names.
+        names: Vec<String>,
+    },
+    /// It contains no table.
+    #[error("{} has no table", .path.display())]
+    Empty {
+        /// The tree.
+        path: PathBuf,
+    },
+    /// It contains a part twice.
+    #[error("{table} has two parts {part}: of two disks, or of two freezes")]
+    Twice {
+        /// The table.
+        table: TableName,
+        /// The part.
+        part: PartName,
+    },
+}
+
+impl ImportError {
+    /// The problem with a listed file, as text that follows the file's path.
+    pub(in crate::ops) const NOT_AS_LISTED: &'static str =
+        "is missing, or is not the file that the list of the backup speaks of";
+}

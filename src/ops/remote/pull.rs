@@ -1,0 +1,386 @@
+//! Fetches a remote snapshot into the local repository, where it is a snapshot like any other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::exec;
+use crate::fs::{self, RateLimit};
+use crate::model::{Ownership, PlacedTotals, SnapshotId, SnapshotTotals, Warning, WarningKind};
+use crate::monitor::{Monitor, Stage, StageWork};
+use crate::ops::bound::same_server_for_copy;
+use crate::ops::copy::{Base, DescribedCopy, Provenance, StagedPart, removed};
+use crate::ops::create::{Clock, IdsMode};
+use crate::ops::error::OpError;
+use crate::ops::inodes::inodes_of;
+use crate::ops::kept_metadata::KeptMetadata;
+use crate::ops::recover::{recover, remove_discarded};
+use crate::ops::stages::Stages;
+use crate::plan::{CopyDecision, CopyScope, CopyTarget, SameId, plan_copy};
+use crate::remote::{RemoteHead, RemoteManifest, RemoteName, RemoteRepository, Requests};
+use crate::repo::{
+    self, BoundServer, CopiedFrom, Event, Incoming, Index, Locked, Manifest, Repository, SnapshotOrigin, SnapshotScope,
+    Summary,
+};
+
+use super::find::{RemoteReference, RepositoryChoice, resolve};
+use super::pulled_part::{Fetcher, ensure};
+use super::push::PARALLEL;
+
+/// The request of a pull.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PullRequest {
+    /// The snapshot.
+    pub wanted: RemoteReference,
+    /// The repository that the reference is resolved in.
+    pub which: RepositoryChoice,
+    /// How to treat owners, modes and times that the filesystem cannot keep.
+    pub ids: IdsMode,
+    /// Objects that are fetched, compared and written concurrently; each takes at most 64 MiB of memory, plus some.
+    pub parallel: usize,
+    /// The maximum number of bytes per second.
+    pub rate: Option<u64>,
+    /// Bytes to leave free.
+    pub min_free_bytes: u64,
+    /// Pull even if the repository belongs to another server.
+    pub allow_other_server: bool,
+    /// How long to wait for the repository's lock.
+    pub lock_wait: Duration,
+}
+
+impl PullRequest {
+    /// A pull of this snapshot, with the defaults of `chsnap pull`.
+    #[must_use]
+    pub fn new(wanted: RemoteReference, which: RepositoryChoice) -> Self {
+        Self {
+            wanted,
+            which,
+            ids: IdsMode::Keep,
+            parallel: PARALLEL.into(),
+            rate: None,
+            min_free_bytes: 0,
+            allow_other_server: false,
+            lock_wait: Duration::ZERO,
+        }
+    }
+}
+
+crate::model::setters! { PullRequest {
+    with_ids => ids: IdsMode,
+    with_parallel => parallel: usize,
+    with_rate => rate: Option<u64>,
+    with_min_free_bytes => min_free_bytes: u64,
+    with_allow_other_server => allow_other_server: bool,
+    with_lock_wait => lock_wait: Duration,
+} }
+
+/// How the snapshot came to be here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PulledAs {
+    /// It was pulled.
+    New,
+    /// It was in the repository already, with the same content.
+    Present,
+}
+
+/// The report of a pull.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PullReport {
+    /// The snapshot.
+    pub name: RemoteName,
+    /// How it got into the local repository.
+    pub pulled_as: PulledAs,
+    /// Its contents, and the space that it takes here.
+    pub totals: SnapshotTotals,
+    /// How its parts were placed.
+    pub placed: PlacedTotals,
+    /// The requests sent to the store.
+    pub requests: Requests,
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+    /// Seconds spent in each stage, and overall as `total`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+/// Fetches a snapshot of `remote` into `repository`. Before the commit, every object is compared with its BLAKE3 hash,
+/// and every part with the snapshot's record of it.
+///
+/// # Errors
+/// If it could not be fetched, or a part or file of it is damaged. Then nothing of it is here. The next command that
+/// changes the repository discards what a killed pull leaves.
+pub fn pull(
+    repository: &Repository,
+    remote: &RemoteRepository,
+    request: &PullRequest,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+) -> Result<PullReport, OpError> {
+    let begun = std::time::Instant::now();
+    let stages = &Stages::new(monitor);
+    repository.check_writable_format()?;
+    let (names, name, manifest) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+        let names = remote.names()?;
+        let name = resolve(remote, &names, &request.wanted, &request.which)?;
+        let manifest = remote.manifest(&name)?;
+        let missing = || crate::plan::ReferenceError::NotFound { text: name.to_string(), nearest: None };
+        let manifest = manifest.ok_or_else(missing)?;
+        Ok((names, name, manifest))
+    })?;
+    same_server_for_copy(repository.server(), Some(&server(&manifest.head)), request.allow_other_server)?;
+    let locked = &repository.lock("pull", now(), request.lock_wait)?;
+    let pool = exec::pool(request.parallel)?;
+    let recovery = stages.run(Stage::Recover, || pool.install(|| recover(locked, None, monitor)))?;
+    let mut warnings: Vec<Warning> = recovery.warnings().collect();
+    let index = Index::open(repository)?;
+    let mut report = PullReport {
+        name: name.clone(),
+        pulled_as: PulledAs::Present,
+        totals: SnapshotTotals::default(),
+        placed: PlacedTotals::default(),
+        requests: Requests::default(),
+        warnings: Vec::new(),
+        seconds: BTreeMap::new(),
+    };
+    let mut pull = PullRun { remote, locked, index: &index, request, stages, now, warnings: &mut warnings };
+    match decide(repository, &index, &manifest.head, &names)? {
+        CopyDecision::Present | CopyDecision::Pin => {
+            let standing = index.summaries().iter().find(|summary| summary.id == name.id);
+            report.totals = standing.map(|summary| summary.totals).unwrap_or_default();
+        }
+        CopyDecision::Refused(refusal) => return Err(OpError::PullRefused { id: name.id, refusal }),
+        CopyDecision::Copy { sequence } => {
+            let sealed = pool.install(|| pull.run(&manifest, sequence))?;
+            (report.pulled_as, report.totals, report.placed) = (PulledAs::New, sealed.totals, sealed.placed);
+        }
+    }
+    report.warnings = warnings;
+    report.requests = remote.store().requests();
+    report.seconds = stages.seconds();
+    report.seconds.insert("total", begun.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+/// Writes the files outside parts, which must match the manifest.
+fn write_files(head: &RemoteHead, fetcher: &Fetcher<'_>) -> Result<(), OpError> {
+    let wrong = |path: &str| OpError::PullDamaged {
+        id: head.id,
+        problem: format!("its file {path} is not the one that its manifest lists"),
+    };
+    for file in &head.files.names {
+        ensure(fetcher.incoming, Path::new(file.path()).parent().unwrap_or(Path::new("")))?;
+    }
+    fetcher.write(&head.files, fetcher.incoming)?;
+    for file in &head.manifest.metadata {
+        let path = Path::new(&file.path);
+        let is_listed = head.files.names.iter().any(|listed| listed.path() == file.path);
+        let name = path.file_name().filter(|_| is_listed).ok_or_else(|| wrong(&file.path))?;
+        let dir = fetcher.incoming.open_beneath(path.parent().unwrap_or(Path::new("")))?;
+        let digest = dir.hash_file(name, fs::Hashing::Blake3)?;
+        if digest.map(|digest| digest.to_string()).as_deref() != Some(file.blake3.as_str()) {
+            return Err(wrong(&file.path));
+        }
+    }
+    if head.files.names.len() != head.manifest.metadata.len() {
+        return Err(wrong("list"));
+    }
+    Ok(())
+}
+
+/// The server that a remote snapshot was made from.
+fn server(head: &RemoteHead) -> BoundServer {
+    let server = &head.manifest.server;
+    BoundServer { data_path: server.data_path.clone(), uuid: server.uuid.clone() }
+}
+
+/// Whether the snapshot is here already, and its place in the order of the local snapshots.
+fn decide(
+    repository: &Repository,
+    index: &Index,
+    head: &RemoteHead,
+    names: &[RemoteName],
+) -> Result<CopyDecision, OpError> {
+    let target = CopyTarget {
+        standing: index.summaries().iter().map(|summary| (summary.id, summary.sequence.unwrap_or(0))).collect(),
+        trashed: repository.removed_ids()?.into_iter().collect(),
+        removed: removed(repository)?,
+    };
+    let mut compared = BTreeMap::new();
+    if index.summaries().iter().any(|summary| summary.id == head.id) {
+        let origin = SnapshotOrigin { repository: head.repository.clone(), parts_blake3: head.origin_blake3.clone() };
+        let is_same = repository.snapshot_origin(head.id)? == Some(origin);
+        compared.insert(head.id, if is_same { SameId::SameContent } else { SameId::OtherContent });
+    }
+    let own = names.iter().filter(|name| name.repository == head.repository.short());
+    let order: Vec<SnapshotId> = own.map(|name| name.id).collect();
+    let plan = plan_copy(&CopyScope::Named(BTreeSet::from([head.id])), &order, &target, &compared);
+    let decision = plan.snapshots.first().map(|(_, decision)| *decision);
+    Ok(decision.unwrap_or(CopyDecision::Copy { sequence: 0 }))
+}
+
+/// A pull in progress.
+struct PullRun<'a> {
+    remote: &'a RemoteRepository,
+    locked: &'a Locked<'a>,
+    index: &'a Index,
+    request: &'a PullRequest,
+    stages: &'a Stages<'a>,
+    now: Clock<'a>,
+    warnings: &'a mut Vec<Warning>,
+}
+
+impl PullRun<'_> {
+    fn run(&mut self, manifest: &RemoteManifest, sequence: u64) -> Result<Manifest, OpError> {
+        let repository = self.locked.repository();
+        if repository.server().is_none() {
+            self.locked.bind(server(&manifest.head))?;
+        }
+        let incoming = self.locked.begin_copy(manifest.head.id, (self.now)())?;
+        match self.build(manifest, sequence, &incoming) {
+            Ok(sealed) => {
+                self.settle(&sealed, &incoming);
+                Ok(sealed)
+            }
+            Err(error) => Err(match self.abandon(&incoming) {
+                Ok(()) => error,
+                Err(left) => OpError::Unfinished {
+                    error: Box::new(error),
+                    pending: format!("{} (the next run does the rest)", crate::monitor::chain(&left)),
+                },
+            }),
+        }
+    }
+
+    fn build(&mut self, of: &RemoteManifest, sequence: u64, incoming: &Incoming<'_>) -> Result<Manifest, OpError> {
+        let repository = self.locked.repository();
+        let head = &of.head;
+        let series = &SnapshotScope::from(&head.manifest).key;
+        let bases =
+            self.stages.run(Stage::Previous, || Base::nearest(repository, self.index, (head.id, sequence), series));
+        let mut kept = KeptMetadata::default();
+        kept.ask_for(incoming.dir(), self.request.ids, &owners(of))?;
+        self.check_room(of, &bases)?;
+        let rate = self.request.rate.map(RateLimit::new);
+        let work = StageWork { parts: head.parts, bytes: head.bytes, ..StageWork::default() };
+        let fetching = self.stages.start(Stage::Fetch, Some(work));
+        let inside = self.stages.enter(Stage::Fetch);
+        let fetcher = Fetcher {
+            id: head.id,
+            remote: self.remote,
+            keeping: kept.keeping,
+            rate: rate.as_ref(),
+            monitor: self.stages.monitor(),
+            bases: &bases,
+            incoming: incoming.dir(),
+        };
+        for directory in &head.directories {
+            ensure(incoming.dir(), Path::new(&directory.0))?;
+        }
+        for part in &of.parts {
+            ensure(incoming.dir(), &repo::table_path(&part.record.table_name()))?;
+        }
+        let parts = fetcher.stage(&of.parts)?;
+        write_files(head, &fetcher)?;
+        for directory in &head.directories {
+            fetcher.dress(&incoming.dir().open_beneath(Path::new(&directory.0))?, directory.ownership(), None)?;
+        }
+        drop((inside, fetching));
+        self.seal(head, parts, sequence, incoming)
+    }
+
+    fn seal(
+        &mut self,
+        head: &RemoteHead,
+        parts: Vec<StagedPart>,
+        sequence: u64,
+        incoming: &Incoming<'_>,
+    ) -> Result<Manifest, OpError> {
+        let repository = self.locked.repository();
+        let _sealing = self.stages.start(Stage::Seal, None);
+        let _inside = self.stages.enter(Stage::Seal);
+        let is_before = |summary: &&Summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, head.id);
+        let before = self.index.summaries().iter().filter(is_before).rev().find(|summary| summary.is_complete());
+        let previous = match before {
+            Some(summary) => {
+                let dir = repository.snapshot_dir(summary.id)?;
+                Some((summary.id, inodes_of(repository, self.index, summary.id, &dir)?))
+            }
+            None => None,
+        };
+        let provenance = Provenance {
+            from: CopiedFrom {
+                origin: SnapshotOrigin {
+                    repository: head.repository.clone(),
+                    parts_blake3: head.origin_blake3.clone(),
+                },
+                repository: head.repository.clone(),
+                path: self.remote.address().to_owned(),
+                host: fs::host_name(),
+                chsnap: env!("CARGO_PKG_VERSION").to_owned(),
+                time: incoming.intent().started,
+            },
+            sequence,
+            ids: self.request.ids,
+            previous,
+        };
+        let described = DescribedCopy::new(&head.manifest, parts, &provenance);
+        let mut manifest = described.manifest.clone();
+        let late = incoming.seal(&mut manifest, &described.records, || Ok(()))?;
+        self.warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
+        Ok(manifest)
+    }
+
+    /// Checks that the parts that are not linked fit.
+    fn check_room(&self, of: &RemoteManifest, bases: &[Base]) -> Result<(), OpError> {
+        let repository = self.locked.repository();
+        let is_new = |record: &&repo::PartRecord| bases.iter().all(|base| base.parts.find_same(record).is_none());
+        let records = of.parts.iter().map(|part| &part.record);
+        let needed: u64 = records.filter(is_new).map(|record| record.bytes).sum();
+        let free_bytes = fs::space(repository.dir())?.free_bytes;
+        let min_free_bytes = self.request.min_free_bytes.saturating_add(needed);
+        if free_bytes >= min_free_bytes {
+            return Ok(());
+        }
+        Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, copies: None, min_free_bytes })
+    }
+
+    /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.
+    fn settle(&mut self, manifest: &Manifest, incoming: &Incoming<'_>) {
+        let (locked, repository) = (self.locked, self.locked.repository());
+        let mut note = |what: &str, result: Result<(), OpError>| {
+            if let Err(error) = result {
+                let message = format!("{what}: {}", crate::monitor::chain(&error));
+                self.warnings.push(Warning::new(WarningKind::CommitIncomplete, message));
+            }
+        };
+        let space = fs::space(repository.dir()).ok();
+        let used_bytes = space.map(|space| space.size_bytes.saturating_sub(space.free_bytes));
+        let written_bytes = Some(manifest.totals.written_bytes);
+        let created = Event::Created { id: manifest.id, written_bytes, used_bytes };
+        note("the journal is not written", locked.record((self.now)(), &created).map_err(OpError::from));
+        match Index::open(repository) {
+            Ok(index) => note("latest is not updated", locked.point_latest_at(index.latest()).map_err(OpError::from)),
+            Err(error) => note("the index is not updated", Err(error.into())),
+        }
+        note("the note of the pull is not removed", locked.forget_intent(incoming.id()).map_err(OpError::from));
+    }
+
+    /// Removes the unfinished tree, unless it was committed after all.
+    fn abandon(&self, incoming: &Incoming<'_>) -> Result<(), OpError> {
+        if !self.locked.repository().has_snapshot(incoming.snapshot())? {
+            self.locked.discard_incoming(incoming.id())?;
+            remove_discarded(self.locked, self.stages.monitor())?;
+        }
+        Ok(self.locked.forget_intent(incoming.id())?)
+    }
+}
+
+/// The distinct owners, groups and modes of the files.
+fn owners(of: &RemoteManifest) -> Vec<Ownership> {
+    let mut owners: Vec<Ownership> = of.parts.iter().map(|part| part.record.ownership).collect();
+    owners.extend(of.head.directories.iter().map(crate::remote::RemoteDirectory::ownership));
+    owners.sort_unstable();
+    owners.dedup_by_key(|ownership| (ownership.uid, ownership.gid));
+    owners
+}

@@ -1,0 +1,198 @@
+//! Sends snapshots to a remote repository: survey, plan, then each snapshot under a lease: reuse, send, commit.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::exec;
+use crate::fs::RateLimit;
+use crate::model::{Label, SnapshotId, Warning};
+use crate::monitor::{Monitor, Stage};
+use crate::ops::copy::WantedSnapshots;
+use crate::ops::create::Clock;
+use crate::ops::error::OpError;
+use crate::ops::read::{resolve, unreadable};
+use crate::ops::stages::Stages;
+use crate::plan::SMALL_FILE_BYTES;
+use crate::remote::{RemoteError, RemoteName, RemoteRepository, Requests, Store};
+use crate::repo::{Index, RepoError, Repository, Summary};
+
+use super::known::KnownObjects;
+use super::pushed::PushOutcome;
+use super::sender::SendScope;
+use super::snapshot::{PushMeans, SnapshotPush};
+
+/// Objects that are on their way at once where nothing else is said.
+pub const PARALLEL: u16 = 8;
+
+/// What a push is asked to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PushRequest {
+    /// The snapshots to send.
+    pub wanted: WantedSnapshots,
+    /// Files up to this size share objects.
+    pub small_bytes: u64,
+    /// Objects that are read, hashed and sent concurrently; each takes at most 64 MiB of memory, plus some.
+    pub parallel: usize,
+    /// The maximum number of bytes per second.
+    pub rate: Option<u64>,
+    /// Which objects are sent.
+    pub scope: SendScope,
+}
+
+impl PushRequest {
+    /// A push of these snapshots, with the defaults of `chsnap push`.
+    #[must_use]
+    pub fn new(wanted: WantedSnapshots) -> Self {
+        Self { wanted, small_bytes: SMALL_FILE_BYTES, parallel: PARALLEL.into(), rate: None, scope: SendScope::Missing }
+    }
+}
+
+crate::model::setters! { PushRequest {
+    with_small_bytes => small_bytes: u64,
+    with_parallel => parallel: usize,
+    with_rate => rate: Option<u64>,
+    with_scope => scope: SendScope,
+} }
+
+/// What a push did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PushReport {
+    /// The snapshots, in the order in which they were made.
+    pub snapshots: Vec<PushedSnapshot>,
+    /// The requests sent to the store.
+    pub requests: Requests,
+    /// What the person should know.
+    pub warnings: Vec<Warning>,
+    /// Seconds spent in each stage, and overall as `total`.
+    pub seconds: BTreeMap<&'static str, f64>,
+}
+
+/// A snapshot, and the outcome of pushing it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PushedSnapshot {
+    /// Its name in the store.
+    pub name: RemoteName,
+    /// When it was begun.
+    pub time: DateTime<Utc>,
+    /// Its label.
+    pub label: Label,
+    /// The outcome.
+    pub outcome: PushOutcome,
+}
+
+/// Sends snapshots of `repository` to the remote repository of `store`, which is created if it is missing. Each
+/// snapshot is committed on its own, the oldest first.
+///
+/// # Errors
+/// If a snapshot could not be sent. Then it is not in the store, and those before it stay. The next push reuses the
+/// objects that were sent.
+pub fn push(
+    repository: &Repository,
+    store: Box<dyn Store>,
+    request: &PushRequest,
+    now: Clock<'_>,
+    monitor: &dyn Monitor,
+) -> Result<PushReport, OpError> {
+    let begun = std::time::Instant::now();
+    let stages = &Stages::new(monitor);
+    let index = Index::open(repository)?;
+    let mut report = PushReport::default();
+    // A request that cannot be met creates no remote repository.
+    let wanted = wanted(&index, &request.wanted, &mut report.warnings)?;
+    let remote = &RemoteRepository::open_or_make(store, now())?;
+    let (standing, mut known, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+        let standing = remote.names()?;
+        let mut named = Vec::with_capacity(wanted.len());
+        for summary in &wanted {
+            let origin = repository.snapshot_origin(summary.id)?;
+            let made_in = origin.map_or_else(|| repository.id().clone(), |origin| origin.repository);
+            named.push((RemoteName::new(summary.id, &made_in), *summary));
+        }
+        let own: Vec<&str> = named.iter().map(|(name, _)| name.repository.as_str()).collect();
+        let is_needed = named.iter().any(|(name, _)| !standing.contains(name));
+        let known = if is_needed {
+            KnownObjects::read(remote, &standing, &own, &mut report.warnings)?
+        } else {
+            KnownObjects::default()
+        };
+        Ok((standing, known, named))
+    })?;
+    let rate = request.rate.map(RateLimit::new);
+    let means = PushMeans {
+        remote,
+        stages,
+        small_bytes: request.small_bytes,
+        scope: request.scope,
+        rate: rate.as_ref(),
+        now: now(),
+    };
+    let pool = exec::pool(request.parallel)?;
+    for (name, summary) in named {
+        let is_new = request.wanted == WantedSnapshots::New;
+        let is_standing = standing.contains(&name) && request.scope == SendScope::Missing;
+        // A partial manifest left by an interrupted transfer commits nothing.
+        if is_new && is_standing && (remote.store().is_atomic() || remote.manifest(&name).is_ok()) {
+            continue;
+        }
+        let is_whole = is_standing && !is_new && pool.install(|| is_whole(remote, &name, &mut known))?;
+        let outcome = if is_whole {
+            PushOutcome::Present
+        } else {
+            let lease = match repository.lease(summary.id) {
+                Ok(lease) => lease,
+                Err(RepoError::NoSnapshot { .. }) if is_new => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let push = SnapshotPush { means: &means, lease: &lease, repository, id: summary.id };
+            pool.install(|| push.push(&mut known))?
+        };
+        let (time, label) = (summary.time, summary.label.clone());
+        report.snapshots.push(PushedSnapshot { name, time, label, outcome });
+    }
+    report.requests = remote.store().requests();
+    report.seconds = stages.seconds();
+    report.seconds.insert("total", begun.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+/// Whether the store has a snapshot with all its objects. If not, `known` has what it lacks.
+fn is_whole(remote: &RemoteRepository, name: &RemoteName, known: &mut KnownObjects) -> Result<bool, OpError> {
+    let manifest = match remote.manifest(name) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(false),
+        Err(RemoteError::Damaged { .. }) if !remote.store().is_atomic() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    known.add(&manifest, true);
+    let lost = known.lost(remote, manifest.objects())?;
+    known.forget(&lost);
+    Ok(lost.is_empty())
+}
+
+/// The wanted snapshots, in the order in which they were made.
+fn wanted<'a>(
+    index: &'a Index,
+    wanted: &WantedSnapshots,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<&'a Summary>, OpError> {
+    let all = index.summaries().iter();
+    match wanted {
+        WantedSnapshots::New => {
+            for summary in index.summaries().iter().filter(|summary| !summary.is_complete()) {
+                warnings.push(unreadable(summary.id, summary.problem.as_deref().unwrap_or_default()));
+            }
+            Ok(all.filter(|summary| summary.is_complete()).collect())
+        }
+        WantedSnapshots::Named(references) => {
+            let mut ids: Vec<SnapshotId> = Vec::new();
+            for reference in references {
+                ids.push(resolve(index, reference)?);
+            }
+            Ok(all.filter(|summary| ids.contains(&summary.id)).collect())
+        }
+    }
+}

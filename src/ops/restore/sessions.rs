@@ -1,0 +1,96 @@
+//! Sessions in Keeper that outlive their servers: Keeper treats the replicas of a killed server as active until its
+//! session is over.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::plan::{AttachedReplica, KeeperPath, KeeperReplica};
+use crate::server;
+
+/// The longest time that a session outlives its server, with the default configuration (`session_timeout_ms` of
+/// `<zookeeper>`), and the interval at which Keeper is asked.
+const SESSION: Duration = Duration::from_secs(32);
+const POLL: Duration = Duration::from_millis(500);
+/// How long a replica may take to become active after its first node appears in Keeper.
+const BEGINS: Duration = Duration::from_secs(6);
+
+/// Waits as long as the treatment of a table to be created at one of these places depends on a session that may be
+/// over. Updates what is known of the paths, with `look`. A session that does not end in time counts as alive.
+pub(super) fn wait_for_sessions(
+    look: &dyn Fn(&str) -> KeeperPath,
+    places: Vec<AttachedReplica>,
+    paths: &mut BTreeMap<String, KeeperPath>,
+) {
+    let begun = Instant::now();
+    let mut reachable: BTreeMap<String, bool> = BTreeMap::new();
+    let mut waiting = places;
+    loop {
+        let elapsed = begun.elapsed();
+        waiting.retain(|place| {
+            let Some(KeeperPath::Table(replicas)) = paths.get(&place.path) else { return false };
+            let mut is_reachable =
+                |host: &str| *reachable.entry(host.to_owned()).or_insert_with(|| server::is_reachable(host));
+            is_in_doubt(place, replicas, &mut is_reachable) || elapsed < BEGINS && is_begun(place, replicas)
+        });
+        if waiting.is_empty() || elapsed > SESSION {
+            return;
+        }
+        std::thread::sleep(POLL);
+        for place in &waiting {
+            paths.insert(place.path.clone(), look(&place.path));
+        }
+    }
+}
+
+/// Whether another replica is being created right now, for example by another restore: it has nodes, and no address
+/// yet.
+fn is_begun(place: &AttachedReplica, replicas: &[KeeperReplica]) -> bool {
+    let is_new = |replica: &KeeperReplica| replica.name != place.name && replica.parts == 0 && replica.host.is_none();
+    !replicas.iter().any(|replica| replica.is_active) && replicas.iter().any(is_new)
+}
+
+/// Whether the decision depends on a session that may be over: that of this server, although it does not have the
+/// table, or those of all active replicas, if none of their hosts can be reached.
+fn is_in_doubt(
+    place: &AttachedReplica,
+    replicas: &[KeeperReplica],
+    is_reachable: &mut dyn FnMut(&str) -> bool,
+) -> bool {
+    let mut active = replicas.iter().filter(|replica| replica.is_active);
+    if active.clone().any(|replica| replica.name == place.name) {
+        return true;
+    }
+    let has_active = active.clone().next().is_some();
+    has_active && !active.any(|replica| replica.host.as_deref().is_none_or(&mut *is_reachable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_begun, is_in_doubt};
+    use crate::plan::{AttachedReplica, KeeperReplica};
+
+    #[test]
+    fn a_session_is_in_doubt_where_it_decides_and_nothing_else_speaks_for_it() {
+        let place =
+            AttachedReplica { path: "/t".to_owned(), name: "r1".to_owned(), is_readonly: false, is_detached: false };
+        let replica = |name: &str, host: &str, is_active: bool| KeeperReplica {
+            name: name.to_owned(),
+            host: Some(host.to_owned()),
+            is_active,
+            parts: 1,
+        };
+        let doubted = |replicas: &[KeeperReplica]| is_in_doubt(&place, replicas, &mut |host| host == "up");
+        assert!(!doubted(&[]) && !doubted(&[replica("r2", "down", false)]), "nothing is active");
+        assert!(doubted(&[replica("r1", "up", true)]), "its own, from before a restart");
+        assert!(doubted(&[replica("r1", "up", true), replica("r2", "up", true)]));
+        assert!(doubted(&[replica("r2", "down", true), replica("r3", "down", true)]));
+        assert!(!doubted(&[replica("r2", "down", true), replica("r3", "up", true)]), "one that answers is enough");
+        let unnamed = KeeperReplica { host: None, ..replica("r2", "", true) };
+        assert!(!doubted(&[unnamed]), "what cannot be asked is believed");
+        let begun = KeeperReplica { host: None, is_active: false, parts: 0, ..replica("r2", "", false) };
+        assert!(
+            is_begun(&place, std::slice::from_ref(&begun)) && !is_begun(&place, &[begun, replica("r3", "up", true)])
+        );
+        assert!(!is_begun(&place, &[replica("r2", "down", false)]), "a lost one has parts and an address");
+    }
+}

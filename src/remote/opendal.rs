@@ -1,0 +1,484 @@
+//! Object stores through OpenDAL. No other file uses that crate.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use opendal::layers::{RetryEvent, RetryInterceptor, RetryLayer, TimeoutLayer};
+use opendal::{Buffer, ErrorKind, Operator, services};
+use tokio::runtime::Runtime;
+
+use super::address::{RemoteAddress, Service};
+use super::environment::StoreEnvironment;
+use super::error::{RemoteError, StoreCause, StoreError, StoreErrorKind};
+use super::names::TEMPORARY;
+use super::store::{ListedObject, ObjectState, Put, Requests, Store};
+
+/// How often a request is retried.
+const RETRIES: usize = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The timeout of a request without a body.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The timeout of sending or reading an object: 64 MiB at 1 Mbit/s.
+const TRANSFER: Duration = Duration::from_secs(600);
+/// Threads that wait for the network; other threads prepare the bytes.
+const NETWORK_THREADS: usize = 2;
+
+/// The content type of every object, on services that store one.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// How the store ensures that an object is there completely or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Atomicity {
+    /// Through the service: a PUT, or the temporary file of OpenDAL's `fs`.
+    Service,
+    /// Through a temporary name and a rename.
+    Rename,
+    /// Not at all: an interrupted transfer leaves a shorter object, which its size reveals.
+    None,
+}
+
+/// A store that uses OpenDAL.
+pub(super) struct OpendalStore {
+    /// What reads. In a directory it creates nothing.
+    reader: OnceLock<Operator>,
+    /// What writes. In a directory it creates the directory, and one for temporary files.
+    writer: OnceLock<Operator>,
+    runtime: Runtime,
+    address: String,
+    /// The directory, if the store is one.
+    directory: Option<String>,
+    atomicity: Atomicity,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    stats: AtomicU64,
+    lists: AtomicU64,
+    deletes: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, number: u64) {
+    counter.fetch_add(number, Ordering::Relaxed);
+}
+
+/// Logs retries.
+struct Notify;
+
+impl RetryInterceptor for Notify {
+    fn intercept(&self, event: RetryEvent<'_>) {
+        tracing::info!(error = cause(event.err), pause = ?event.retry_after, "a request to the store is tried again");
+    }
+}
+
+impl OpendalStore {
+    pub(super) fn open(address: &RemoteAddress, environment: &StoreEnvironment) -> Result<Self, RemoteError> {
+        // Only a second call in one process fails: then a provider is installed already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let failed = |cause: String| StoreError {
+            verb: "open",
+            name: "the store".to_owned(),
+            address: address.to_string(),
+            kind: StoreErrorKind::Unsupported,
+            cause: StoreCause(cause),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(NETWORK_THREADS)
+            .thread_name("chsnap-net")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let (reader, writer) = (OnceLock::new(), OnceLock::new());
+        let atomicity = if address.service == Service::Fs {
+            Atomicity::Service
+        } else {
+            let operator = {
+                let _inside = runtime.enter();
+                layered(operator(address, environment).map_err(|error| failed(cause(&error)))?)
+            };
+            let can_rename = operator.info().full_capability().rename;
+            drop((reader.set(operator.clone()), writer.set(operator)));
+            match address.service {
+                Service::Sftp | Service::Ftp if can_rename => Atomicity::Rename,
+                Service::Sftp | Service::Ftp => Atomicity::None,
+                _ => Atomicity::Service,
+            }
+        };
+        Ok(Self {
+            reader,
+            writer,
+            runtime,
+            address: address.to_string(),
+            directory: (address.service == Service::Fs).then(|| address.root.clone()),
+            atomicity,
+            counters: Counters::default(),
+        })
+    }
+
+    /// What reads; `None` if the directory is missing, which has no objects.
+    fn reader(&self) -> Result<Option<&Operator>, opendal::Error> {
+        if let Some(operator) = self.writer.get().or_else(|| self.reader.get()) {
+            return Ok(Some(operator));
+        }
+        let root = self.directory.as_deref().unwrap_or_default();
+        // OpenDAL would create it.
+        if let Err(error) = std::fs::metadata(root)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            return Ok(None);
+        }
+        let _inside = self.runtime.enter();
+        let operator = layered(Operator::new(services::Fs::default().root(root))?.finish());
+        Ok(Some(self.reader.get_or_init(|| operator)))
+    }
+
+    /// What writes.
+    fn writer(&self) -> Result<&Operator, opendal::Error> {
+        if let Some(operator) = self.writer.get() {
+            return Ok(operator);
+        }
+        let root = self.directory.as_deref().unwrap_or_default();
+        let temporary = format!("{}/{}", root, TEMPORARY.trim_end_matches('/'));
+        let builder = services::Fs::default().root(root).atomic_write_dir(&temporary);
+        let _inside = self.runtime.enter();
+        let operator = layered(Operator::new(builder)?.finish());
+        Ok(self.writer.get_or_init(|| operator))
+    }
+
+    fn can_put_if_absent(&self, operator: &Operator) -> bool {
+        operator.info().full_capability().write_with_if_not_exists && self.atomicity == Atomicity::Service
+    }
+
+    fn error(&self, verb: &'static str, name: &str) -> impl Fn(opendal::Error) -> StoreError {
+        move |error| StoreError {
+            verb,
+            name: name.to_owned(),
+            address: self.address.clone(),
+            kind: match error.kind() {
+                ErrorKind::NotFound => StoreErrorKind::NotFound,
+                ErrorKind::PermissionDenied => StoreErrorKind::Denied,
+                ErrorKind::RateLimited => StoreErrorKind::Throttled,
+                ErrorKind::Unsupported | ErrorKind::ConfigInvalid => StoreErrorKind::Unsupported,
+                _ => StoreErrorKind::Other,
+            },
+            cause: StoreCause(cause(&error)),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: Buffer, if_absent: bool) -> Result<Put, opendal::Error> {
+        add(&self.counters.puts, 1);
+        let size = bytes.len() as u64;
+        let operator = self.writer()?;
+        let has_content_type = operator.info().full_capability().write_with_content_type;
+        let written = self.runtime.block_on(async {
+            match self.atomicity {
+                Atomicity::Rename => {
+                    let temporary = format!("{TEMPORARY}{:032x}", random());
+                    operator.write(&temporary, bytes).await?;
+                    match operator.rename(&temporary, name).await {
+                        Ok(()) => Ok(()),
+                        Err(error) => {
+                            // The name belongs to another writer, or the service does not replace an object by a
+                            // rename.
+                            drop(operator.delete(&temporary).await);
+                            Err(error)
+                        }
+                    }
+                }
+                _ if if_absent && self.can_put_if_absent(operator) => {
+                    let write = operator.write_with(name, bytes).if_not_exists(true);
+                    if has_content_type { write.content_type(CONTENT_TYPE).await } else { write.await }.map(drop)
+                }
+                _ => {
+                    let write = operator.write_with(name, bytes);
+                    if has_content_type { write.content_type(CONTENT_TYPE).await } else { write.await }.map(drop)
+                }
+            }
+        });
+        match written {
+            Ok(()) => {
+                add(&self.counters.sent_bytes, size);
+                Ok(Put::Written)
+            }
+            Err(error)
+                if if_absent && matches!(error.kind(), ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists) =>
+            {
+                add(&self.counters.sent_bytes, size);
+                Ok(Put::Present)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Option<opendal::Metadata>, opendal::Error> {
+        add(&self.counters.stats, 1);
+        let Some(operator) = self.reader()? else { return Ok(None) };
+        match self.runtime.block_on(operator.stat(name)) {
+            Ok(found) => Ok(Some(found).filter(opendal::Metadata::is_file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Random bits for temporary names, which need only be unique.
+fn random() -> u128 {
+    let mut bits = [0; 16];
+    // Without random bits, the time distinguishes two writers.
+    if getrandom::fill(&mut bits).is_err() {
+        return std::process::id().into();
+    }
+    u128::from_ne_bytes(bits)
+}
+
+/// The message of an error, without its context: the context contains URLs, and a URL may contain a signature.
+fn cause(error: &opendal::Error) -> String {
+    let mut text = format!("{}: {}", error.kind(), error.message());
+    if let Some(source) = std::error::Error::source(error) {
+        text.push_str(": ");
+        text.push_str(&crate::monitor::chain(source));
+    }
+    without_queries(&text).chars().take(600).collect()
+}
+
+/// The text without anything that follows a question mark within a word.
+fn without_queries(text: &str) -> String {
+    let words = text.split(' ').map(|word| word.split_once('?').map_or(word, |(head, _)| head));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The operator with its timeouts and retries.
+fn layered(operator: Operator) -> Operator {
+    let retries = RetryLayer::new()
+        .with_max_times(RETRIES)
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .with_notify(Notify);
+    // The inner layer limits one attempt, the outer one retries.
+    operator.layer(TimeoutLayer::new().with_timeout(ANSWER).with_io_timeout(TRANSFER)).layer(retries)
+}
+
+/// The operator of a service; that of a directory is made by its store.
+fn operator(address: &RemoteAddress, environment: &StoreEnvironment) -> Result<Operator, opendal::Error> {
+    let RemoteAddress { authority, root, options, .. } = address;
+    let option = |name: &str| options.get(name).map(String::as_str);
+    let is_on = |name: &str| option(name).is_some_and(|value| matches!(value, "" | "1" | "true" | "yes"));
+    let environment = |name: &str| environment.get(name).map(str::to_owned);
+    Ok(match address.service {
+        Service::Fs => Operator::new(services::Fs::default().root(root))?.finish(),
+        Service::S3 => {
+            // Keys, sessions, profiles, web identities and instance roles are looked up as Amazon's own tools do.
+            let mut builder = services::S3::default().bucket(authority).root(root);
+            let endpoint = option("endpoint").map(str::to_owned).or_else(|| environment("AWS_ENDPOINT_URL"));
+            if let Some(endpoint) = endpoint {
+                builder = builder.endpoint(&endpoint);
+            }
+            let region = option("region").map(str::to_owned);
+            let region = region.or_else(|| environment("AWS_REGION")).or_else(|| environment("AWS_DEFAULT_REGION"));
+            builder = builder.region(region.as_deref().unwrap_or("us-east-1"));
+            if let Some(class) = option("storage_class") {
+                builder = builder.default_storage_class(class);
+            }
+            if let Some(encryption) = option("server_side_encryption") {
+                builder = builder.server_side_encryption(encryption);
+            }
+            if let Some(key) = option("kms_key_id") {
+                builder = builder.server_side_encryption_aws_kms_key_id(key);
+            }
+            if let Some(role) = option("role_arn") {
+                builder = builder.role_arn(role);
+            }
+            if is_on("virtual_host_style") {
+                builder = builder.enable_virtual_host_style();
+            }
+            if is_on("anonymous") {
+                builder = builder.skip_signature();
+            }
+            Operator::new(builder)?.finish()
+        }
+        Service::Gcs => {
+            let mut builder = services::Gcs::default().bucket(authority).root(root);
+            if let Some(endpoint) = option("endpoint") {
+                builder = builder.endpoint(endpoint);
+            }
+            if let Some(class) = option("storage_class") {
+                builder = builder.default_storage_class(class);
+            }
+            if is_on("anonymous") {
+                builder = builder.skip_signature();
+            }
+            Operator::new(builder)?.finish()
+        }
+        Service::Azblob => {
+            let mut builder = services::Azblob::default().container(authority).root(root);
+            let account = option("account").map(str::to_owned).or_else(|| environment("AZURE_STORAGE_ACCOUNT"));
+            let endpoint = option("endpoint")
+                .map(str::to_owned)
+                .or_else(|| account.as_ref().map(|account| format!("https://{account}.blob.core.windows.net")));
+            if let Some(account) = &account {
+                builder = builder.account_name(account);
+            }
+            if let Some(endpoint) = &endpoint {
+                builder = builder.endpoint(endpoint);
+            }
+            if let Some(key) = environment("AZURE_STORAGE_KEY") {
+                builder = builder.account_key(&key);
+            }
+            if let Some(token) = environment("AZURE_STORAGE_SAS_TOKEN") {
+                builder = builder.sas_token(&token);
+            }
+            Operator::new(builder)?.finish()
+        }
+        Service::Sftp => {
+            let mut builder = services::Sftp::default().root(root);
+            let endpoint = format!("ssh://{authority}");
+            builder = builder.endpoint(&endpoint);
+            if let Some(user) = &address.user {
+                builder = builder.user(user);
+            }
+            if let Some(identity) = option("identity") {
+                builder = builder.key(identity);
+            }
+            builder = builder.known_hosts_strategy(option("known_hosts").unwrap_or("strict"));
+            Operator::new(builder)?.finish()
+        }
+        Service::Ftp => {
+            let mut builder = services::Ftp::default().root(root);
+            builder = builder.endpoint(&format!("{}://{authority}", address.scheme));
+            if let Some(user) = &address.user {
+                builder = builder.user(user);
+            }
+            if let Some(password) = environment("CHSNAP_FTP_PASSWORD") {
+                builder = builder.password(&password);
+            }
+            Operator::new(builder)?.finish()
+        }
+    })
+}
+
+fn time(metadata: &opendal::Metadata) -> Option<DateTime<Utc>> {
+    metadata.last_modified().map(|time| DateTime::from(SystemTime::from(time)))
+}
+
+impl Store for OpendalStore {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn is_atomic(&self) -> bool {
+        self.atomicity != Atomicity::None
+    }
+
+    fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.write(name, bytes.into(), false).map(drop).map_err(self.error("write", name))
+    }
+
+    fn put_if_absent(&self, name: &str, bytes: Vec<u8>) -> Result<Put, StoreError> {
+        let can_put_if_absent = {
+            let operator = self.writer().map_err(self.error("write", name))?;
+            self.can_put_if_absent(operator)
+        };
+        if !can_put_if_absent && self.stat(name)?.is_some_and(|found| found.bytes == bytes.len() as u64) {
+            return Ok(Put::Present);
+        }
+        let buffer = Buffer::from(bytes);
+        match self.write(name, buffer.clone(), true) {
+            // Not every service that implements another's protocol supports the condition.
+            Err(error) if can_put_if_absent && is_not_implemented(&error) => match self.stat(name)? {
+                Some(_) => Ok(Put::Present),
+                None => self.write(name, buffer, false).map_err(self.error("write", name)),
+            },
+            result => result.map_err(self.error("write", name)),
+        }
+    }
+
+    fn get(&self, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        add(&self.counters.gets, 1);
+        let Some(operator) = self.reader().map_err(self.error("read", name))? else { return Ok(None) };
+        let read = self.runtime.block_on(operator.read(name)).and_then(|buffer| {
+            let bytes = buffer.len() as u64;
+            if bytes <= limit_bytes {
+                return Ok(buffer);
+            }
+            let message = format!("it has {bytes} bytes, more than the {limit_bytes} that it may have");
+            Err(opendal::Error::new(ErrorKind::Unexpected, message))
+        });
+        match read {
+            Ok(buffer) => {
+                add(&self.counters.received_bytes, buffer.len() as u64);
+                Ok(Some(buffer.to_vec()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error("read", name)(error)),
+        }
+    }
+
+    fn stat(&self, name: &str) -> Result<Option<ObjectState>, StoreError> {
+        let found = self.find(name).map_err(self.error("ask for", name))?;
+        Ok(found.map(|found| ObjectState {
+            bytes: found.content_length(),
+            modified: time(&found).unwrap_or(DateTime::UNIX_EPOCH),
+        }))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<ListedObject>, StoreError> {
+        add(&self.counters.lists, 1);
+        let Some(operator) = self.reader().map_err(self.error("list", folder))? else { return Ok(Vec::new()) };
+        let listed = self.runtime.block_on(async { operator.list_with(folder).recursive(true).await });
+        let entries = match listed {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.error("list", folder)(error)),
+        };
+        let files = entries.into_iter().filter(|entry| entry.metadata().is_file());
+        Ok(files
+            .map(|entry| ListedObject {
+                name: entry.path().to_owned(),
+                bytes: entry.metadata().content_length(),
+                modified: time(entry.metadata()),
+            })
+            .collect())
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        add(&self.counters.deletes, 1);
+        let Some(operator) = self.reader().map_err(self.error("delete", name))? else { return Ok(()) };
+        self.runtime.block_on(operator.delete(name)).map_err(self.error("delete", name))
+    }
+
+    fn requests(&self) -> Requests {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            puts: of(&self.counters.puts),
+            gets: of(&self.counters.gets),
+            stats: of(&self.counters.stats),
+            lists: of(&self.counters.lists),
+            deletes: of(&self.counters.deletes),
+            sent_bytes: of(&self.counters.sent_bytes),
+            received_bytes: of(&self.counters.received_bytes),
+        }
+    }
+}
+
+fn is_not_implemented(error: &opendal::Error) -> bool {
+    error.kind() == ErrorKind::Unsupported || error.message().contains("NotImplemented")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_queries;
+
+    #[test]
+    fn what_an_error_says_has_no_signature() {
+        let text = "cannot send https://a.blob.core.windows.net/c/x?sv=1&sig=hunter2 now";
+        assert_eq!(without_queries(text), "cannot send https://a.blob.core.windows.net/c/x now");
+    }
+}

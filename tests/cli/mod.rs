@@ -1,0 +1,37 @@
+//! Whole commands on temporary repositories, with no server in sight.
+
+mod ahead;
+mod configured;
+mod copy;
+mod damage;
+mod detached;
+mod diff;
+mod doctor;
+mod garbage;
+mod hardened;
+mod hostile;
+mod hosts;
+mod imports;
+mod index;
+mod init;
+mod interrupted;
+mod journal;
+mod leftovers;
+mod lock;
+mod month;
+mod nightly;
+mod opened;
+mod operator;
+mod pins;
+mod read;
+mod removal;
+mod report;
+mod series;
+mod server_state;
+mod shell;
+mod side_by_side;
+mod simulate;
+mod states;
+pub(crate) mod support;
+mod systemd;
+mod terminal;

@@ -1,0 +1,116 @@
+//! What the store has lost is found by a push, and sent again.
+
+use std::fs;
+
+use crate::remote::support::{Lab, at, content, document};
+use crate::store::part;
+
+fn assert_comes_back(lab: &Lab, id: chsnap::model::SnapshotId, name: &str) {
+    document(&lab.chsnap(), &["remote", "verify", &lab.address(), "--data"], 0);
+    let clean = lab.elsewhere(name);
+    document(&clean, &["pull", &id.to_string(), "--from", &lab.address()], 0);
+    assert_eq!(content(&at(&clean, id)), content(&lab.host.at(id)));
+}
+
+/// A snapshot that is pushed, and a later one that has the same large file.
+#[test]
+fn a_push_that_reuses_a_lost_or_cut_object_sends_it_again_before_its_commit() {
+    for is_cut in [false, true] {
+        let lab = Lab::new();
+        lab.host.snapshot();
+        lab.push("latest");
+        let path = lab.largest_object();
+        let bytes = fs::read(&path).expect("it is read");
+        if is_cut {
+            fs::write(&path, &bytes[..bytes.len() / 2]).expect("cut");
+        } else {
+            fs::remove_file(&path).expect("lost");
+        }
+        lab.host.put("a", "all_3_3_0", &part(3, 4, false));
+        let second = lab.host.snapshot();
+        let pushed = lab.push("latest");
+        let snapshot = &pushed["snapshots"][0];
+        assert_eq!((snapshot["state"].as_str(), snapshot["reused_parts"].as_u64()), (Some("pushed"), Some(2)));
+        assert!(snapshot["sent"]["bytes"].as_u64().expect("a number") >= bytes.len() as u64, "{pushed}");
+        assert_eq!(fs::read(&path).expect("it is there"), bytes);
+        assert_comes_back(&lab, second, "clean");
+    }
+}
+
+#[test]
+fn an_object_that_is_cut_and_in_no_manifest_is_sent_again() {
+    let lab = Lab::new();
+    let id = lab.host.snapshot();
+    lab.push("latest");
+    let path = lab.largest_object();
+    let bytes = fs::read(&path).expect("it is read");
+    fs::write(&path, &bytes[..10]).expect("cut");
+    fs::remove_dir_all(lab.store().join("snapshots")).expect("the push was killed before its commit");
+    lab.push("latest");
+    assert_comes_back(&lab, id, "clean");
+}
+
+#[test]
+fn a_push_of_a_snapshot_that_is_there_sends_what_the_store_has_lost_of_it() {
+    let lab = Lab::new();
+    let id = lab.host.snapshot();
+    lab.push("latest");
+    let present = lab.push("latest");
+    assert_eq!((present["present"].as_u64(), present["requests"]["puts"].as_u64()), (Some(1), Some(0)), "{present}");
+    fs::remove_file(lab.largest_object()).expect("lost");
+    let pushed = lab.push("latest");
+    let snapshot = &pushed["snapshots"][0];
+    assert_eq!((pushed["pushed"].as_u64(), snapshot["sent"]["objects"].as_u64()), (Some(1), Some(1)), "{pushed}");
+    assert_comes_back(&lab, id, "clean");
+    // Files that are grouped in another way are other objects, which the manifest must then have.
+    let (path, _) = lab.objects().into_iter().min_by_key(|(_, bytes)| *bytes).expect("an object");
+    fs::remove_file(path).expect("lost");
+    document(&lab.chsnap(), &["push", "latest", "--to", &lab.address(), "--small", "0"], 0);
+    assert_comes_back(&lab, id, "clean-2");
+}
+
+#[test]
+fn an_object_with_other_bytes_and_a_damaged_manifest_are_healed_by_resend() {
+    let lab = Lab::new();
+    let id = lab.host.snapshot();
+    lab.push("latest");
+    let path = lab.largest_object();
+    let mut bytes = fs::read(&path).expect("it is read");
+    bytes[1000] ^= 1;
+    fs::write(&path, &bytes).expect("swapped");
+    let address = lab.address();
+    let run = lab.chsnap().run(&["remote", "verify", &address, "--data"]);
+    assert_eq!((run.code, run.stderr.contains("push SNAPSHOT --resend")), (12, true), "{}", run.stderr);
+    let count = lab.objects().len() as u64;
+    let pushed = document(&lab.chsnap(), &["push", "latest", "--to", &address, "--resend"], 0);
+    let snapshot = &pushed["snapshots"][0];
+    assert_eq!((pushed["pushed"].as_u64(), snapshot["sent"]["objects"].as_u64()), (Some(1), Some(count)), "{pushed}");
+    assert_comes_back(&lab, id, "clean");
+    let (manifest, _) = crate::remote::support::files_below(&lab.store().join("snapshots")).remove(0);
+    fs::write(&manifest, b"nonsense").expect("damaged");
+    let run = lab.chsnap().run(&["push", "latest", "--to", &address]);
+    assert_eq!((run.code, run.stderr.contains("--resend")), (12, true), "{}", run.stderr);
+    document(&lab.chsnap(), &["push", "latest", "--to", &address, "--resend"], 0);
+    assert_comes_back(&lab, id, "clean-2");
+}
+
+#[test]
+fn many_reused_objects_are_listed_and_few_are_requested() {
+    let lab = Lab::new();
+    for number in 10..130 {
+        lab.host.put("a", &format!("all_{number}_{number}_0"), &part(number, 2, false));
+    }
+    lab.host.snapshot();
+    lab.push("latest");
+    lab.host.put("a", "all_500_500_0", &part(500, 2, false));
+    lab.host.snapshot();
+    let requests = &lab.push("latest")["requests"];
+    assert!(requests["stats"].as_u64().expect("a number") < 20, "{requests}");
+    let few = Lab::new();
+    few.host.snapshot();
+    few.push("latest");
+    few.host.put("a", "all_3_3_0", &part(3, 4, false));
+    few.host.snapshot();
+    let asked = &few.push("latest")["requests"];
+    assert_eq!(requests["lists"].as_u64(), asked["lists"].as_u64().map(|lists| lists + 1), "{requests} {asked}");
+}
