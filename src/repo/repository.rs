@@ -115,6 +115,10 @@ impl Repository {
                 && entry.kind == EntryKind::Directory
                 && dir.open_dir(&entry.name)?.entries()?.is_empty();
             if !ours && name != "lost+found" && !is_torn_config(&name) {
+                // Another process may have created it since the look above.
+                if dir.find(CONFIG)?.is_some() {
+                    return Err(RepoError::AlreadyARepository { path: path.to_owned() });
+                }
                 return Err(RepoError::NotEmpty { path: path.to_owned(), entry: name });
             }
         }

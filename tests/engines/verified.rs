@@ -124,6 +124,8 @@ both_engines! {
                 let run = chsnap.run(&["--progress", "none", "verify", "--level", level, "--table", &pattern]);
                 match run.code {
                     0 => false,
+                    // Below `data` no byte is read, and what `data` found before is named.
+                    3 if run.stderr.contains("noted as damaged by an earlier check") => false,
                     12 => true,
                     code => panic!("{code}: {}", run.stderr),
                 }
