@@ -65,7 +65,7 @@ pub use other_trees::OtherTrees;
 pub use part_ranges::{PartRange, TableRanges};
 pub use parts::{Joined, PartDigest, PartRecord, UnkeptOf, read_parts};
 pub use pins::Pin;
-pub use repository::{BoundServer, Repository, SnapshotState, is_torn_config};
+pub use repository::{BoundServer, Repository, SnapshotState};
 pub use series::line;
 pub use sources::{FileKey, NewPart, PartSource, Sources};
 pub use summary::Summary;

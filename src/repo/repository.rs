@@ -71,9 +71,29 @@ pub enum SnapshotState {
 }
 
 /// Whether a file of this name is a `chsnap.json` that was never renamed into its place.
-#[must_use]
-pub fn is_torn_config(name: &str) -> bool {
+pub(super) fn is_torn_config(name: &str) -> bool {
     name.strip_prefix(CONFIG).is_some_and(|rest| rest.starts_with('.') && rest.strip_suffix(".new").is_some())
+}
+
+/// Checks that a directory has nothing but what an interrupted `init` left: some of our directories, all empty. A new
+/// filesystem has `lost+found`.
+fn check_suits_init(dir: &Dir, path: &Path) -> Result<(), RepoError> {
+    let already = || RepoError::AlreadyARepository { path: path.to_owned() };
+    if dir.find(CONFIG)?.is_some() {
+        return Err(already());
+    }
+    for entry in dir.entries_with_kind()? {
+        let name = entry.name.to_string_lossy().into_owned();
+        let ours = DIRECTORIES.contains(&name.as_str())
+            && entry.kind == EntryKind::Directory
+            && dir.open_dir(&entry.name)?.entries()?.is_empty();
+        if !ours && name != "lost+found" && !is_torn_config(&name) {
+            // Another process may have created it since the look above.
+            let is_made = dir.find(CONFIG)?.is_some();
+            return Err(if is_made { already() } else { RepoError::NotEmpty { path: path.to_owned(), entry: name } });
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -105,23 +125,7 @@ impl Repository {
     /// If there is one already, the directory holds something else, or cannot be written.
     pub fn init(path: &Path, now: DateTime<Utc>, verbs: &Arc<dyn Mutations>) -> Result<Self, RepoError> {
         let dir = suited(fs::create_path(path, DIRECTORY_MODE, verbs)?, verbs);
-        if dir.find(CONFIG)?.is_some() {
-            return Err(RepoError::AlreadyARepository { path: path.to_owned() });
-        }
-        // An interrupted init has created some of our directories, all empty; a new filesystem has lost+found.
-        for entry in dir.entries_with_kind()? {
-            let name = entry.name.to_string_lossy().into_owned();
-            let ours = DIRECTORIES.contains(&name.as_str())
-                && entry.kind == EntryKind::Directory
-                && dir.open_dir(&entry.name)?.entries()?.is_empty();
-            if !ours && name != "lost+found" && !is_torn_config(&name) {
-                // Another process may have created it since the look above.
-                if dir.find(CONFIG)?.is_some() {
-                    return Err(RepoError::AlreadyARepository { path: path.to_owned() });
-                }
-                return Err(RepoError::NotEmpty { path: path.to_owned(), entry: name });
-            }
-        }
+        check_suits_init(&dir, path)?;
         for name in DIRECTORIES {
             dir.ensure_dir(name, DIRECTORY_MODE)?;
         }
@@ -135,6 +139,17 @@ impl Repository {
         };
         repository.write_first_config(path)?;
         Ok(repository)
+    }
+
+    /// Checks that [`Repository::init`] would create a repository at `path`. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Repository::init`].
+    pub fn check_init(path: &Path, verbs: &Arc<dyn Mutations>) -> Result<(), RepoError> {
+        match Dir::open(path, Arc::clone(verbs)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            dir => check_suits_init(&dir?, path),
+        }
     }
 
     /// Opens the repository at `path`.

@@ -9,7 +9,7 @@ use crate::fs::{self, Dir, ErrorKind, Mutations};
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::error::OpError;
 use crate::ops::init::{init, resolved};
-use crate::repo::{Locked, RepoError, Repository, is_torn_config};
+use crate::repo::{Locked, RepoError, Repository};
 
 /// A repository to copy to.
 pub struct TargetRepository {
@@ -37,15 +37,19 @@ impl TargetRepository {
             return Err(overlapping());
         }
         let standing = match Repository::open(path, verbs) {
-            Ok(repository) => Some(repository),
-            Err(RepoError::NotARepository { .. }) => None,
-            Err(error) => return Err(error.into()),
+            Err(RepoError::NotARepository { .. }) => match Repository::check_init(path, verbs) {
+                Ok(()) => None,
+                // Another copy has created it in the meantime.
+                Err(RepoError::AlreadyARepository { .. }) => Some(Repository::open(path, verbs)?),
+                Err(error) => return Err(error.into()),
+            },
+            repository => Some(repository?),
         };
         match &standing {
             // For example a bind mount: another path to the same directory.
             Some(repository) if repository.dir().identity()? == source.dir().identity()? => return Err(overlapping()),
             Some(repository) => repository.check_writable_format()?,
-            None => check_empty(path, verbs)?,
+            None => {}
         }
         Ok(Self { path: path.to_owned(), verbs: Arc::clone(verbs), standing })
     }
@@ -108,25 +112,6 @@ impl TargetRoom {
         let free_bytes = fs::space(repository.dir())?.free_bytes;
         Ok(Self { path: repository.path().to_owned(), free_bytes })
     }
-}
-
-/// Refuses a path that `init` would refuse.
-fn check_empty(path: &Path, verbs: &Arc<dyn Mutations>) -> Result<(), OpError> {
-    let dir = match Dir::open(path, Arc::clone(verbs)) {
-        Ok(dir) => dir,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for entry in dir.entries()? {
-        let name = entry.name.to_string_lossy();
-        // `init` itself handles what an interrupted `init` left.
-        let is_made_by_init =
-            matches!(name.as_ref(), "lost+found" | "snapshots" | "incoming" | "trash" | "pins" | "journal");
-        if !is_made_by_init && !is_torn_config(&name) {
-            return Err(RepoError::NotEmpty { path: path.to_owned(), entry: name.into_owned() }.into());
-        }
-    }
-    Ok(())
 }
 
 /// Binds the target to the source's server.
