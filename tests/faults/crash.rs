@@ -19,6 +19,15 @@ use testkit::world::{World, now, reference};
 
 /// Calls `attempt` in a new world with a fault at its first mutating call, its second, and so on, until one attempt
 /// has none left to meet.
+/// The errors that most calls meet, and those that some call answers in a way of its own.
+const OFTEN: [Errno; 5] = [Errno::IO, Errno::NOSPC, Errno::MLINK, Errno::XDEV, Errno::ACCESS];
+
+/// These errors; with `CHSNAP_FULL` all that a call can be made to fail with.
+fn errors(some: &[Errno]) -> impl Iterator<Item = Fault> {
+    let is_full = std::env::var_os("CHSNAP_FULL").is_some();
+    testkit::faulty::ERRNOS.into_iter().filter(move |errno| is_full || some.contains(errno)).map(Fault::Error)
+}
+
 fn at_every_call(fault: Fault, attempt: impl FnMut(&World, &Arc<dyn Mutations>, &str)) -> usize {
     at_every_call_in(World::new, fault, attempt)
 }
@@ -73,7 +82,7 @@ fn create_by_links_killed_at_any_call_leaves_all_or_nothing() {
 
 #[test]
 fn create_from_the_last_snapshot_killed_or_refused_at_any_call_leaves_all_or_nothing() {
-    for fault in [Fault::Kill].into_iter().chain(testkit::faulty::ERRNOS.map(Fault::Error)) {
+    for fault in [Fault::Kill].into_iter().chain(errors(&OFTEN)) {
         create_survives(fault, PlaceMode::Auto, FreezeMode::Changed);
     }
 }
@@ -81,18 +90,16 @@ fn create_from_the_last_snapshot_killed_or_refused_at_any_call_leaves_all_or_not
 #[test]
 fn create_by_copies_killed_or_refused_at_any_call_leaves_all_or_nothing() {
     create_survives_in(World::small, Fault::Kill, PlaceMode::Copy, FreezeMode::All);
-    // Each that a copy answers in a way of its own; with CHSNAP_FULL all of them.
-    let some = [rustix::io::Errno::NOSPC, rustix::io::Errno::MLINK, rustix::io::Errno::ACCESS];
-    let is_full = std::env::var_os("CHSNAP_FULL").is_some();
-    for errno in testkit::faulty::ERRNOS.into_iter().filter(|errno| is_full || some.contains(errno)) {
-        create_survives_in(World::small, Fault::Error(errno), PlaceMode::Copy, FreezeMode::Changed);
+    // Each that a copy answers in a way of its own.
+    for fault in errors(&[Errno::NOSPC, Errno::MLINK, Errno::ACCESS]) {
+        create_survives_in(World::small, fault, PlaceMode::Copy, FreezeMode::Changed);
     }
 }
 
 #[test]
 fn create_refused_at_any_call_leaves_all_or_nothing() {
-    for errno in testkit::faulty::ERRNOS {
-        create_survives(Fault::Error(errno), PlaceMode::Auto, FreezeMode::All);
+    for fault in errors(&OFTEN) {
+        create_survives(fault, PlaceMode::Auto, FreezeMode::All);
     }
 }
 
@@ -127,12 +134,8 @@ fn copy_by(world: &World, verbs: &Arc<dyn Mutations>) -> Result<copy::Report, Op
 
 #[test]
 fn copy_killed_or_refused_at_any_call_leaves_all_or_nothing_and_is_taken_up() {
-    // The others with CHSNAP_FULL.
-    let some = [Errno::NOSPC];
-    let is_full = std::env::var_os("CHSNAP_FULL").is_some();
-    let errnos = testkit::faulty::ERRNOS.into_iter().filter(|errno| is_full || some.contains(errno));
     let faults = [(Fault::Kill, false), (Fault::Kill, true)];
-    for (fault, links) in faults.into_iter().chain(errnos.map(|errno| (Fault::Error(errno), true))) {
+    for (fault, links) in faults.into_iter().chain(errors(&[Errno::NOSPC]).map(|fault| (fault, true))) {
         at_every_call_in(World::small, fault, |world, verbs, context| {
             let second = world.folder.path().join("second/snapshots");
             if links {
@@ -182,7 +185,7 @@ fn check_copies(world: &World, context: &str) {
 
 #[test]
 fn rm_undo_and_gc_interrupted_at_any_call_are_taken_up_again() {
-    for fault in [Fault::Kill].into_iter().chain(testkit::faulty::ERRNOS.map(Fault::Error)) {
+    for fault in [Fault::Kill].into_iter().chain(errors(&[Errno::IO, Errno::ACCESS])) {
         at_every_call(fault, |world, verbs, context| {
             let second = world.create(&real(), PlaceMode::Auto).expect("a second snapshot").id;
             let both = tree(&world.snapshots());
@@ -217,7 +220,7 @@ fn prune_interrupted_at_any_call_removes_whole_snapshots_of_its_plan_or_none() {
     let policy = Policy { keep_last: Count::Of(1), ..Policy::default() };
     let limits = GuardLimits::default().with_removed_percent(100);
     let request = PruneRequest::new(policy).with_limits(limits).with_jobs(1);
-    for fault in [Fault::Kill].into_iter().chain(testkit::faulty::ERRNOS.map(Fault::Error)) {
+    for fault in [Fault::Kill].into_iter().chain(errors(&[Errno::IO, Errno::ACCESS])) {
         at_every_call(fault, |world, verbs, context| {
             for _ in 0..2 {
                 world.create(&real(), PlaceMode::Auto).expect("a snapshot");
