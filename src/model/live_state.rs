@@ -94,8 +94,9 @@ mod tests {
 
     fn state() -> impl Strategy<Value = DirectoryState> {
         let time = || (any::<i64>(), 0..1_000_000_000_u32);
-        (any::<u64>(), time(), time(), time(), any::<u32>())
-            .prop_map(|(inode, born, modified, changed, files)| DirectoryState { inode, born, modified, changed, files })
+        (any::<u64>(), time(), time(), time(), any::<u32>()).prop_map(|(inode, born, modified, changed, files)| {
+            DirectoryState { inode, born, modified, changed, files }
+        })
     }
 
     proptest! {

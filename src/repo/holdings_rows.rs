@@ -117,23 +117,18 @@ pub(super) fn count_on(transaction: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Stores the state in which the live part was found equal to an instance.
-pub(super) fn put_live_state(
-    transaction: &Connection,
-    id: InstanceId,
-    state: &LivePartState,
-) -> rusqlite::Result<()> {
+pub(super) fn put_live_state(transaction: &Connection, id: InstanceId, state: &LivePartState) -> rusqlite::Result<()> {
     let mut put = transaction.prepare_cached("UPDATE instance SET live = ?2 WHERE id = ?1")?;
     put.execute(params![id, state.to_bytes()]).map(|_| ())
 }
 
 /// Stores an instance. The state of its live part stays if it has the inodes that it had under this number.
 pub(super) fn put_instance(transaction: &Connection, id: InstanceId, instance: &PartInstance) -> rusqlite::Result<()> {
-    let mut known_links =
-        transaction.prepare_cached("SELECT links FROM instance WHERE id = ?1 AND origin = ?2 AND length(links) <= ?3")?;
+    let mut known_links = transaction
+        .prepare_cached("SELECT links FROM instance WHERE id = ?1 AND origin = ?2 AND length(links) <= ?3")?;
     let known: Option<Vec<u8>> =
         known_links.query_row(params![id, instance.origin_text(), BLOB_LIMIT_BYTES], |row| row.get(0)).optional()?;
-    let has_its_inodes =
-        known.and_then(Links::from_bytes).is_some_and(|known| known.has_inodes_of(instance.links()));
+    let has_its_inodes = known.and_then(Links::from_bytes).is_some_and(|known| known.has_inodes_of(instance.links()));
     let sql = if has_its_inodes {
         "UPDATE instance SET links = ?3 WHERE id = ?1 AND origin = ?2"
     } else {

@@ -186,7 +186,17 @@ fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Opti
     let inspected = exec::inspect_listed(&dir, entries)?;
     let placement = Placement::Linked;
     let extra = Extra::default();
-    Ok(Some(SnapshotPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, live: None, extra }))
+    Ok(Some(SnapshotPart {
+        name,
+        disk,
+        placement,
+        from: None,
+        is_unchanged: false,
+        inspected,
+        left_out,
+        live: None,
+        extra,
+    }))
 }
 
 /// The patch parts in the live directories, active or not.

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{
-    CatalogPart, DumpKind, DumpTotals, Links, LivePartState, Moment, OffMoment, PartName, PartitionId, PlacedTotals, SnapshotId,
-    SnapshotTotals, Table, TableName, Warning,
+    CatalogPart, DumpKind, DumpTotals, Links, LivePartState, Moment, OffMoment, PartName, PartitionId, PlacedTotals,
+    SnapshotId, SnapshotTotals, Table, TableName, Warning,
 };
 use crate::ops::written::Allocated;
 use crate::plan::{CreatePlan, OffMomentReason, ParsedDefinition, TableDump, TablePattern};

@@ -8,7 +8,9 @@ use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, 
 use crate::ops::error::OpError;
 use crate::ops::inodes::inodes_of;
 use crate::plan::{LinkCandidate, SeriesKey, link_order};
-use crate::repo::{self, Index, LiveStates, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts};
+use crate::repo::{
+    self, Index, LiveStates, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts,
+};
 use chrono::{DateTime, Utc};
 
 /// The snapshot that the next one is compared with, and the snapshots that its parts are linked from.

@@ -121,10 +121,8 @@ impl CreateRun<'_> {
             means,
             freezer: Freezer { server, stages, pool, threads, patience: request.patience },
             previous: previous.as_ref(),
-            by_directory: (request.compare == CompareMode::Directories).then(|| DirectoryComparison {
-                begun: incoming.intent().started,
-                snapshots: index.summaries().len(),
-            }),
+            by_directory: (request.compare == CompareMode::Directories)
+                .then(|| DirectoryComparison { begun: incoming.intent().started, snapshots: index.summaries().len() }),
             listed: listed.as_ref(),
             version: &identity.version,
         };

@@ -211,7 +211,8 @@ impl UnchangedParts<'_> {
         match exec::relink(live, held, record, likeness, to.table)? {
             Relinked::Changed => Ok(None),
             Relinked::Linked { inspected, left_out, links } => {
-                let is_settled = |state: &LivePartState| kept.is_some_and(|(by, _)| state.is_settled_at(by.begun.timestamp()));
+                let is_settled =
+                    |state: &LivePartState| kept.is_some_and(|(by, _)| state.is_settled_at(by.begun.timestamp()));
                 let live = match before.filter(is_settled) {
                     Some(before) => exec::live_state(live, name)?.filter(|after| *after == before),
                     None => None,
