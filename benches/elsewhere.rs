@@ -115,6 +115,9 @@ type Row<T> = (&'static str, fn(&T) -> f64);
 /// A night of the series, once by each.
 struct Night {
     chsnap_seconds: f64,
+    /// Of two more snapshots, behind which nothing has changed: with `--compare files`, and without it.
+    compared_seconds: f64,
+    quiet_seconds: f64,
     chsnap_bytes: u64,
     /// Of that, directories of parts.
     directory_bytes: u64,
@@ -138,7 +141,12 @@ impl Bench<'_> {
 
     /// A snapshot of one table: seconds of the whole process, a `syncfs` in it, and its answer.
     fn create(chsnap: &Chsnap, table: &str) -> (f64, Value) {
-        let command = chsnap.command(&["--json", "--progress", "none", "create", "--table", table]);
+        Self::create_with(chsnap, table, &[])
+    }
+
+    fn create_with(chsnap: &Chsnap, table: &str, arguments: &[&str]) -> (f64, Value) {
+        let all = [&["--json", "--progress", "none", "create", "--table", table], arguments].concat();
+        let command = chsnap.command(&all);
         let run = measure::command(&command);
         assert_eq!(run.code, 0, "create: {}{}", run.stdout, run.stderr);
         (run.seconds, serde_json::from_str(&run.stdout).expect("a document"))
@@ -182,6 +190,8 @@ impl Bench<'_> {
         )?;
         let mut rows: Vec<Row<Night>> = vec![
             ("`chsnap create`, its freeze included", |night| night.chsnap_seconds),
+            ("the same with `--compare files`, after which nothing is new", |night| night.compared_seconds),
+            ("the same without it, after which nothing is new", |night| night.quiet_seconds),
             ("`rsync -aH --numeric-ids --link-dest`, of what is frozen already", |night| night.rsync_seconds),
             ("by hand: `FREEZE`, that `rsync`, `rm -rf` of the shadow", |night| night.by_hand_seconds),
             ("bare `linkat` of all that is not new, names known before", |night| night.bare_seconds),
@@ -262,6 +272,15 @@ impl Bench<'_> {
             } else {
                 (by_chsnap(), by_rsync())
             };
+        // Nothing is new any more: the same night with each of the two comparisons, by turns.
+        let again = |compare: &str| Self::create_with(chsnap, "bench.small", &["--compare", compare]).0;
+        let (compared_seconds, quiet_seconds) = if number.is_multiple_of(2) {
+            let quiet = again("directories");
+            (again("files"), quiet)
+        } else {
+            let compared = again("files");
+            (compared, again("directories"))
+        };
         let shadow = self.freeze("bench.small", &format!("rsnapshot_{number}"));
         let rsnapshot_seconds = copier.rsnapshot(&shadow);
         shell("rm -rf \"$0\"", &[&shadow]);
@@ -270,6 +289,8 @@ impl Bench<'_> {
         let bare_seconds = copies::bare_links(&newest, &self.disk.path().join(format!("bare_{number}")));
         let night = Night {
             chsnap_seconds,
+            compared_seconds,
+            quiet_seconds,
             chsnap_bytes,
             directory_bytes: copies::directory_bytes(&newest),
             rsync_seconds,

@@ -8,7 +8,7 @@ use chsnap::exec::{self, PlaceMode};
 use chsnap::model::{DumpKind, Label, Moment, PartitionId, UnlistedTable};
 use chsnap::ops::OpError;
 use chsnap::ops::create::{
-    self, CreateDryRun, FreezeMode, IdsMode, Replicas, Report, Request, RequestedPin, TableTime,
+    self, CompareMode, CreateDryRun, FreezeMode, IdsMode, Replicas, Report, Request, RequestedPin, TableTime,
 };
 use chsnap::plan::{
     CreatePlan, DumpOptions, FreezeScope, SeriesKey, TableDump, TableFreeze, TablePattern, TableSelection,
@@ -66,6 +66,9 @@ pub(super) struct Args {
     /// What is frozen
     #[arg(long, value_name = "WHAT", default_value = "changed")]
     freeze: Freeze,
+    /// How parts are compared with the last snapshot
+    #[arg(long, value_name = "HOW", default_value = "directories")]
+    compare: CompareArgument,
     /// Take all tables as of one moment, and report how exact that is
     #[arg(long)]
     one_moment: bool,
@@ -139,6 +142,14 @@ enum Freeze {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CompareArgument {
+    /// By the inode and times of their directories, where these were seen before; else by their files.
+    Directories,
+    /// By their files.
+    Files,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PlaceArgument {
     /// Rename, else link.
     Auto,
@@ -174,6 +185,10 @@ impl Args {
             .with_freeze(match self.freeze {
                 Freeze::Changed => FreezeMode::Changed,
                 Freeze::All => FreezeMode::All,
+            })
+            .with_compare(match self.compare {
+                CompareArgument::Directories => CompareMode::Directories,
+                CompareArgument::Files => CompareMode::Files,
             })
             .with_time(if self.one_moment { TableTime::OneMoment } else { TableTime::Each })
             .with_place(match self.place {

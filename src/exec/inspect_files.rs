@@ -1,6 +1,7 @@
 //! The files of one part with their inodes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +10,9 @@ use crate::model::{Link, Links, Ownership};
 use crate::repo::PartRecord;
 
 use super::problems::Problems;
+
+/// The names of a part's files, by directories with their paths below the part: itself first, with an empty path.
+pub(super) type NamesInPart<'a> = Vec<(&'a str, Vec<&'a OsStr>)>;
 
 /// One file of a part.
 #[derive(Clone, Debug)]
@@ -59,6 +63,17 @@ impl Contents {
     /// Whether it has as many files and bytes as the list of parts says, and nothing that no part has.
     pub(super) fn is_as_recorded(&self, record: &PartRecord) -> bool {
         self.foreign.is_empty() && self.files.len() as u64 == record.files && self.bytes() == record.bytes
+    }
+
+    /// The highest number of links that one of the files has.
+    pub(super) fn highest_links(&self) -> u32 {
+        self.files.iter().map(|file| file.stat.links).max().unwrap_or(0)
+    }
+
+    /// The names of its files.
+    pub(super) fn names(&self) -> NamesInPart<'_> {
+        let of = |directory| self.below(directory).1.iter().map(|file| OsStr::new(&file.name)).collect();
+        std::iter::once("").chain(self.directories.iter().map(String::as_str)).map(|path| (path, of(path))).collect()
     }
 
     /// Every file's inode. Other links to them were not looked for.
@@ -137,6 +152,20 @@ impl PartEntries {
         below.sort_unstable();
         self.directories.push((path, entries));
         below
+    }
+
+    /// Whether it has entries that no part has.
+    pub(super) fn has_foreign(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
+    /// The names of the files.
+    pub(super) fn names(&self) -> NamesInPart<'_> {
+        let mut names = NamesInPart::with_capacity(self.directories.len());
+        for (path, entries) in &self.directories {
+            names.push((path, entries.iter().map(|entry| entry.name.as_os_str()).collect()));
+        }
+        names
     }
 
     /// Requests the inode of each name in another part; returns `None` if `is_it` rejects one of them. A name that is

@@ -16,6 +16,7 @@ mod inspect_files;
 mod join;
 mod left_out;
 mod live;
+mod live_state;
 mod native_files;
 mod packed;
 mod place;
@@ -47,13 +48,16 @@ pub use live::{
     LeftOut, LiveTable, SavedPart, SavedParts, inspect_frozen, is_still_there, link_left_out, link_live_part,
     save_left_out, take_left_out,
 };
+pub use live_state::live_state;
 pub use native_files::{HashedFile, HashedPart, hash_part, have_same_bytes};
 pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use read_file::ReadFile;
 pub use record_placed::{damage_in, record_placed};
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
-pub use unchanged::{Comparison, Relinked, is_unchanged, link_held, recall_part, relink, unchanged_parts};
+pub use unchanged::{
+    Comparison, Relinked, is_unchanged, link_held, recall_part, relink, relink_known, unchanged_parts,
+};
 pub use whole::{WholePart, inspect_whole};
 
 use crate::fs::{Dir, FsError};

@@ -1,20 +1,22 @@
 //! Finds and links parts that stand unchanged in an earlier snapshot.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
-use crate::model::{Ownership, PartName};
+use crate::model::{Links, LivePartState, Ownership, PartName};
 use crate::repo::PartRecord;
 
 use super::ExecError;
 use super::equal::{ContentProof, EarlierTableDir, EqualPart, equal_part};
 use super::inspect::{Inspected, inspect_listed};
-use super::inspect_files::{Contents, PartEntries, list};
+use super::inspect_files::{Contents, NamesInPart, PartEntries, list};
 use super::join::{LINK_LIMIT, PreservedMetadata};
 use super::left_out::{belongs_in_a_copy, has_left_out};
 use super::live::LeftOut;
+use super::live_state::LookedPart;
 use super::place::{PART_DEPTH, dress, make_like};
 
 /// Selects, from these parts, each with the live directory of its table, those whose every file is the one that the
@@ -100,7 +102,14 @@ impl Comparison {
 #[derive(Debug)]
 pub enum Relinked {
     /// It is unchanged, and is linked from there.
-    Linked(Box<Inspected>, LeftOut),
+    Linked {
+        /// The part in the new snapshot.
+        inspected: Box<Inspected>,
+        /// Whether it has the files that a freeze leaves out.
+        left_out: LeftOut,
+        /// The highest number of links that one of its files had before; 0 if none was asked.
+        links: u32,
+    },
     /// It is unchanged, but one of its files has as many links as it may have. Nothing is linked.
     Full,
     /// It has changed or vanished. Nothing is linked.
@@ -138,10 +147,11 @@ pub fn relink(
         },
         None => None,
     };
-    match link_contents(&part, &contents, table, name, owner) {
+    match link_names(&part, &contents.names(), table, name, owner) {
         Ok(made) => {
             let left_out = if has_left_out { LeftOut::Taken } else { LeftOut::None };
-            Ok(Relinked::Linked(Box::new(recalled(&made, &contents, ownership, record)), left_out))
+            let inspected = Box::new(recalled(&made, contents.links(), ownership, record));
+            Ok(Relinked::Linked { inspected, left_out, links: contents.highest_links() })
         }
         Err(error) if error.kind() == ErrorKind::TooManyLinks => {
             super::remove_tree(table, name.as_str(), &|_| ())?;
@@ -171,14 +181,54 @@ pub fn link_held(
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
-    match link_contents(&part, &contents, table, name, None) {
+    match link_names(&part, &contents.names(), table, name, None) {
         Ok(made) => {
             let ownership = (record.ownership, record.exceptions.clone());
-            Ok(Relinked::Linked(Box::new(recalled(&made, &contents, ownership, record)), LeftOut::None))
+            let inspected = Box::new(recalled(&made, contents.links(), ownership, record));
+            Ok(Relinked::Linked { inspected, left_out: LeftOut::None, links: contents.highest_links() })
         }
         Err(error) if error.kind() == ErrorKind::TooManyLinks => {
             super::remove_tree(table, name.as_str(), &|_| ())?;
             Ok(Relinked::Full)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Links a part of an earlier snapshot, whose record there is `record`, into `table`, if the same part in the live
+/// directory `live` has the state `known`, in which it had the content of the earlier one. No file is asked for anything.
+/// Returns `None` if it has another state, or the snapshot lacks one of its names: then the files must be compared.
+///
+/// # Errors
+/// If something is there and can be neither read nor linked.
+pub fn relink_known(
+    live: &Dir,
+    held: &Dir,
+    (record, known): (&PartRecord, &LivePartState),
+    table: &Dir,
+) -> Result<Option<Relinked>, ExecError> {
+    let name = &record.part;
+    let Some(looked) = LookedPart::of(live, name)?.filter(|looked| looked.has_state(known)) else { return Ok(None) };
+    let names = looked.names.names();
+    if names.iter().map(|(_, files)| files.len() as u64).sum::<u64>() != record.files {
+        return Ok(None);
+    }
+    let made = held.open_dir(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
+    match made {
+        Ok(made) => {
+            let left_out = if looked.has_left_out { LeftOut::Taken } else { LeftOut::None };
+            let ownership = (record.ownership, record.exceptions.clone());
+            // The index has the links of an unchanged part.
+            let inspected = Box::new(recalled(&made, Links::default(), ownership, record));
+            Ok(Some(Relinked::Linked { inspected, left_out, links: 0 }))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            super::remove_tree(table, name.as_str(), &|_| ())?;
+            Ok(None)
+        }
+        Err(error) if error.kind() == ErrorKind::TooManyLinks => {
+            super::remove_tree(table, name.as_str(), &|_| ())?;
+            Ok(Some(Relinked::Full))
         }
         Err(error) => Err(error.into()),
     }
@@ -225,41 +275,45 @@ fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<EqualPart
 }
 
 /// Directories that were created for a part.
-struct Made {
+struct MadePart {
     directory: Stat,
     directories: u64,
     /// Allocated bytes of all of them.
     bytes: u64,
 }
 
-/// Links the files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
+/// Links these files of a part of an earlier snapshot into a new directory `name` of `table`. Its directories get owner,
 /// group, mode and modification time of their sources, or the given owner and group; nothing is set on a file.
-fn link_contents(
+fn link_names(
     part: &Dir,
-    contents: &Contents,
+    names: &NamesInPart<'_>,
     table: &Dir,
     name: &PartName,
     owner: Option<(u32, u32)>,
-) -> Result<Made, FsError> {
-    let link = |from: &Dir, directory: &str, to: &Dir, name: &str| -> Result<(Stat, Dir), FsError> {
+) -> Result<MadePart, FsError> {
+    let link = |from: &Dir, files: &[&OsStr], to: &Dir, name: &str| -> Result<(Stat, Dir), FsError> {
         let mut source = from.stat_self()?;
         (source.ownership.uid, source.ownership.gid) = owner.unwrap_or(ids(source.ownership));
         let made = make_like(&source, to, name)?;
-        for file in contents.below(directory).1 {
-            made.link_from(from, &file.name, &file.name)?;
+        for file in files {
+            made.link_from(from, file, file)?;
         }
         Ok((source, made))
     };
-    let (source, made) = link(part, "", table, name.as_str())?;
+    let (own, projections) = match names.as_slice() {
+        [(_, own), projections @ ..] => (own.as_slice(), projections),
+        [] => (&[][..], &[][..]),
+    };
+    let (source, made) = link(part, own, table, name.as_str())?;
     let mut bytes = 0;
-    for directory in &contents.directories {
-        let (source, below) = link(&part.open_dir(directory)?, directory, &made, directory)?;
+    for (directory, files) in projections {
+        let (source, below) = link(&part.open_dir(directory)?, files, &made, directory)?;
         dress(&source, &below)?;
         bytes += below.stat_self()?.allocated_bytes;
     }
     dress(&source, &made)?;
     let directory = made.stat_self()?;
-    Ok(Made { directory, directories: contents.directories.len() as u64, bytes: bytes + directory.allocated_bytes })
+    Ok(MadePart { directory, directories: projections.len() as u64, bytes: bytes + directory.allocated_bytes })
 }
 
 fn ids(ownership: Ownership) -> (u32, u32) {
@@ -269,7 +323,7 @@ fn ids(ownership: Ownership) -> (u32, u32) {
 /// Owner and mode that most files of a part have, and the files that have others.
 type FileOwnership = (Ownership, Vec<(String, Ownership)>);
 
-fn recalled(made: &Made, contents: &Contents, ownership: FileOwnership, record: &PartRecord) -> Inspected {
+fn recalled(made: &MadePart, links: Links, ownership: FileOwnership, record: &PartRecord) -> Inspected {
     let (ownership, exceptions) = ownership;
     Inspected {
         fingerprint: record.fingerprint,
@@ -282,7 +336,7 @@ fn recalled(made: &Made, contents: &Contents, ownership: FileOwnership, record: 
         ownership,
         exceptions,
         uncovered: record.uncovered.clone(),
-        links: contents.links(),
+        links,
         unverifiable: record.unverifiable.clone(),
         problems: Vec::new(),
     }
@@ -306,8 +360,8 @@ pub fn recall_part(
     }
     let directory = dir.stat_self()?;
     let bytes = directory.allocated_bytes + contents.directory_bytes;
-    let made = Made { directory, directories: contents.directories.len() as u64, bytes };
-    Ok(recalled(&made, &contents, likeness.file_ownership(&contents, record), record))
+    let made = MadePart { directory, directories: contents.directories.len() as u64, bytes };
+    Ok(recalled(&made, contents.links(), likeness.file_ownership(&contents, record), record))
 }
 
 #[cfg(test)]

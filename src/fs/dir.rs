@@ -12,6 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::model::DirectoryState;
+
 use super::entries::{self, Entry, EntryKind};
 use super::error::{ErrorKind, FsError, if_found};
 use super::mutations::Mutations;
@@ -298,6 +300,15 @@ impl Dir {
     /// If the filesystem does not answer.
     pub fn identity(&self) -> Result<DirectoryId, FsError> {
         self.unless_stale(|dir| stat::identity_of_fd(&dir.fd)).map_err(|errno| FsError::new("stat", &self.path, errno))
+    }
+
+    /// The state of this directory, which has `files` files; `None` where the filesystem records no birth times.
+    ///
+    /// # Errors
+    /// If the filesystem does not answer.
+    pub fn state(&self, files: u32) -> Result<Option<DirectoryState>, FsError> {
+        self.unless_stale(|dir| stat::state_of_fd(&dir.fd, files))
+            .map_err(|errno| FsError::new("stat", &self.path, errno))
     }
 
     /// Reads a whole regular file of at most `limit_bytes`, and the inode that was read.

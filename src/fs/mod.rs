@@ -53,7 +53,7 @@ pub use read_hash::ReadMeans;
 pub use reader::FileReader;
 pub use scan::{Met, TreeScan, Unread, scan, walk};
 pub use silence::watch_silence;
-pub use space::{FilesystemSpace, is_fuse, is_network_filesystem, link_limit, space};
+pub use space::{FilesystemSpace, has_lasting_inodes, is_fuse, is_network_filesystem, link_limit, space};
 pub use stat::{DirectoryId, Stat};
 pub use trust::{OtherWriter, other_writer};
 

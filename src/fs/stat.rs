@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::model::Ownership;
+use crate::model::{DirectoryState, Ownership};
 
 use super::entries::EntryKind;
 
@@ -69,6 +69,24 @@ pub(super) fn identity_of_fd(fd: impl AsFd) -> Result<DirectoryId, Errno> {
         Err(errno) => return Err(errno),
     };
     Ok(DirectoryId { device, inode, born })
+}
+
+/// The state of a directory with this number of files; `None` where the filesystem records no birth times.
+pub(super) fn state_of_fd(fd: impl AsFd, files: u32) -> Result<Option<DirectoryState>, Errno> {
+    let mask = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MTIME | StatxFlags::CTIME;
+    let found = match rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask) {
+        Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(mask) => found,
+        Ok(_) | Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, time.tv_nsec);
+    Ok(Some(DirectoryState {
+        inode: found.stx_ino,
+        born: time(found.stx_btime),
+        modified: time(found.stx_mtime),
+        changed: time(found.stx_ctime),
+        files,
+    }))
 }
 
 pub(super) fn stat_at(dir: impl AsFd, name: &std::ffi::OsStr) -> Result<Stat, Errno> {

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InodeSet, Link, Links, PartName, PartitionId, SnapshotId, TableUuid};
+use crate::model::{InodeSet, Link, Links, LivePartState, PartName, PartitionId, SnapshotId, TableUuid};
 
 use super::parts::PartRecord;
 
@@ -124,8 +124,9 @@ impl PartKey {
 /// A part of a snapshot that is about to be added to the index.
 #[derive(Clone, Debug)]
 pub enum RetainedPart {
-    /// Its files are those of the same part in the last snapshot, so they need no `stat`.
-    Unchanged(InstanceOrigin),
+    /// Its files are those of the same part in the last snapshot, so they need no `stat`; with the state of the live part,
+    /// if that was compared with it.
+    Unchanged(InstanceOrigin, Option<Box<LivePartState>>),
     /// Its files were stat'ed.
     Seen(PartInstance),
 }

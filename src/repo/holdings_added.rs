@@ -10,7 +10,7 @@ use crate::model::{Links, SnapshotId};
 
 use super::holdings::{Holding, InstanceId, InstanceOrigin, PartInstance, PartKey, RetainedPart};
 use super::holdings_rows::{
-    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, read_holding,
+    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, put_live_state, read_holding,
 };
 
 /// Parts that are about to be added: each call returns the same ones.
@@ -35,7 +35,7 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     for (part, _) in (added.parts)() {
         match part {
             RetainedPart::Seen(seen) => drop(origins.insert(digest(seen.origin_text()))),
-            RetainedPart::Unchanged(_) => has_unchanged = true,
+            RetainedPart::Unchanged(..) => has_unchanged = true,
         }
     }
     let last = match &added.last {
@@ -54,12 +54,18 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     let mut parts = Vec::new();
     for (part, directory_bytes) in (added.parts)() {
         let id = match &part {
-            RetainedPart::Unchanged(origin) => match last.get(&digest_of(&PartKey::of_origin(origin))) {
-                Some(was) if was.origin == digest_of(origin) => was.id,
-                // Its table has been renamed.
-                Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
-                _ => return Ok(false),
-            },
+            RetainedPart::Unchanged(origin, live) => {
+                let id = match last.get(&digest_of(&PartKey::of_origin(origin))) {
+                    Some(was) if was.origin == digest_of(origin) => was.id,
+                    // Its table has been renamed.
+                    Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
+                    _ => return Ok(false),
+                };
+                if let Some(live) = live {
+                    put_live_state(&transaction, id, live)?;
+                }
+                id
+            }
             RetainedPart::Seen(seen) => {
                 let id = same_as(&transaction, seen, known.get(&digest(seen.origin_text())))?
                     .unwrap_or_else(&mut take_number);
@@ -80,13 +86,13 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
 
 /// The first 128 bits of a BLAKE3. They serve as keys instead of the texts, which take much memory for hundreds of
 /// thousands of parts.
-type TextDigest = [u8; 16];
+pub(super) type TextDigest = [u8; 16];
 
 fn digest(text: &str) -> TextDigest {
     blake3::hash(text.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn digest_of(value: &impl Serialize) -> TextDigest {
+pub(super) fn digest_of(value: &impl Serialize) -> TextDigest {
     digest(&serde_json::to_string(value).expect("neither an origin nor a key has other keys than strings"))
 }
 
@@ -162,7 +168,7 @@ fn copy(
     origin: &InstanceOrigin,
 ) -> rusqlite::Result<InstanceId> {
     let origin = serde_json::to_string(origin).expect("an origin has only string keys");
-    let sql = "INSERT INTO instance (id, origin, links) SELECT ?2, ?3, links FROM instance WHERE id = ?1";
+    let sql = "INSERT INTO instance (id, origin, links, live) SELECT ?2, ?3, links, live FROM instance WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute(params![id, to, origin])?;
     Ok(to)
 }
@@ -196,7 +202,7 @@ mod tests {
     }
 
     fn unchanged(table: &str, part: &str) -> (RetainedPart, u64) {
-        (RetainedPart::Unchanged(origin(table, part)), 4096)
+        (RetainedPart::Unchanged(origin(table, part), None), 4096)
     }
 
     fn id(second: u32) -> SnapshotId {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-use crate::model::{Links, SnapshotId, read_number, write_number};
+use crate::model::{Links, LivePartState, SnapshotId, read_number, write_number};
 
 use super::holdings::{Holding, Holdings, InstanceId, PartInstance, PartRun, Rest};
 
 pub(super) const SCHEMA: &str =
     "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
-    CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL);";
+    CREATE TABLE instance (id INTEGER PRIMARY KEY, origin TEXT NOT NULL, links BLOB NOT NULL, live BLOB);";
 
 /// More than any snapshot needs: a few bytes for each of some million parts.
 pub(super) const BLOB_LIMIT_BYTES: i64 = 64 << 20;
@@ -116,8 +116,24 @@ pub(super) fn count_on(transaction: &Connection) -> rusqlite::Result<i64> {
     Ok(next)
 }
 
+/// Stores the state in which the live part was found equal to an instance.
+pub(super) fn put_live_state(transaction: &Connection, id: InstanceId, state: &LivePartState) -> rusqlite::Result<()> {
+    let mut put = transaction.prepare_cached("UPDATE instance SET live = ?2 WHERE id = ?1")?;
+    put.execute(params![id, state.to_bytes()]).map(|_| ())
+}
+
+/// Stores an instance. The state of its live part stays if it has the inodes that it had under this number.
 pub(super) fn put_instance(transaction: &Connection, id: InstanceId, instance: &PartInstance) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)";
+    let mut known_links = transaction
+        .prepare_cached("SELECT links FROM instance WHERE id = ?1 AND origin = ?2 AND length(links) <= ?3")?;
+    let known: Option<Vec<u8>> =
+        known_links.query_row(params![id, instance.origin_text(), BLOB_LIMIT_BYTES], |row| row.get(0)).optional()?;
+    let has_its_inodes = known.and_then(Links::from_bytes).is_some_and(|known| known.has_inodes_of(instance.links()));
+    let sql = if has_its_inodes {
+        "UPDATE instance SET links = ?3 WHERE id = ?1 AND origin = ?2"
+    } else {
+        "INSERT OR REPLACE INTO instance (id, origin, links) VALUES (?1, ?2, ?3)"
+    };
     let mut put = transaction.prepare_cached(sql)?;
     put.execute(params![id, instance.origin_text(), instance.links().as_bytes()]).map(|_| ())
 }

@@ -18,6 +18,7 @@ use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::host;
+use super::live_states::{self, LiveStates};
 use super::repository::Repository;
 use super::series::line;
 use super::summary::Summary;
@@ -45,8 +46,8 @@ pub struct Index {
 
 const FILE: &str = "index.sqlite";
 /// Version of the tables below; an index of another version is deleted. Versions before 4 were not synced, so a power
-/// cut may have torn them.
-const VERSION: i64 = 4;
+/// cut may have torn them; version 4 had no states of live parts.
+const VERSION: i64 = 5;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
     CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
 
@@ -142,6 +143,18 @@ impl Index {
         let holdings =
             with_database(repository, &self.place, |connection| holdings_rows::read(connection, &[(id, stamp)]))?;
         holdings.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?.inodes(id)
+    }
+
+    /// The states in which live parts had the content of the parts of a snapshot, as far as they were kept.
+    #[must_use]
+    pub fn live_states(&self, repository: &Repository, id: SnapshotId) -> LiveStates {
+        let Some(stamp) = stamp(repository, id).ok().flatten() else { return LiveStates::default() };
+        let read = |connection: &mut Connection| live_states::read(connection, id, &stamp);
+        let states = with_database(repository, &self.place, read).unwrap_or_else(|| Ok(LiveStates::default()));
+        states.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the index does not tell the states of live parts");
+            LiveStates::default()
+        })
     }
 
     /// Stores what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot

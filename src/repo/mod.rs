@@ -22,6 +22,7 @@ mod journal;
 mod latest;
 mod layout;
 mod lease;
+mod live_states;
 mod lock;
 mod manifest;
 mod manifest_digest;
@@ -55,6 +56,7 @@ pub use layout::{
     table_below_data, table_path,
 };
 pub use lease::Lease;
+pub use live_states::LiveStates;
 pub use lock::Locked;
 pub use manifest::{
     CopiedFrom, CreateSettings, DatabaseEntry, Dump, DumpColumn, FORMAT, ImportedFrom, Manifest, MetadataFile,

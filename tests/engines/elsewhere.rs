@@ -15,7 +15,7 @@ use crate::tree::{Node, Tree, files, tree};
 use crate::unchanged::{Numbers, make, settle, state, step};
 
 /// A folder on another filesystem than the engine's; none where there is no such thing.
-fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
+pub(crate) fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let device = |path: &Path| fs::metadata(path).map(|stat| stat.dev()).ok();
     if !memory.is_dir() || device(memory) == device(engine.root()) {
@@ -25,7 +25,7 @@ fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
     Some(tempfile::tempdir_in(memory).expect("a folder"))
 }
 
-fn repository(engine: &Engine, folder: &Path) -> Chsnap {
+pub(crate) fn repository(engine: &Engine, folder: &Path) -> Chsnap {
     // On NFS, where tests/nfs runs this too, what is this host's own stays on this host.
     let state = engine.root().join("state").display().to_string();
     let chsnap = Chsnap::new(&folder.join("repo")).url(&engine.url()).env("XDG_STATE_HOME", &state);
@@ -48,7 +48,7 @@ pub(crate) fn records(snapshot: &Path) -> Vec<Value> {
 }
 
 /// The files of all active parts, as `read` sees them, at the paths that they must have in a snapshot's `data/lab/`.
-fn live(engine: &Engine) -> BTreeMap<PathBuf, Node> {
+pub(crate) fn live(engine: &Engine) -> BTreeMap<PathBuf, Node> {
     let mut live = BTreeMap::new();
     for (table, part, path) in active_parts(engine, "lab") {
         for (file, node) in files(&tree(&path)) {
@@ -70,7 +70,7 @@ fn owned(tree: &Tree) -> BTreeMap<PathBuf, Node> {
 
 /// Contents, owner, group, mode and modification time of every live file are in the snapshot.
 #[track_caller]
-fn check_equal(engine: &Engine, snapshot: &Path) -> Tree {
+pub(crate) fn check_equal(engine: &Engine, snapshot: &Path) -> Tree {
     let data = tree(&snapshot.join("data/lab"));
     assert_eq!(without_inodes(owned(&data)), without_inodes(live(engine)));
     data

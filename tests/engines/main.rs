@@ -29,6 +29,7 @@ mod names;
 mod native;
 mod one_moment;
 mod packed;
+mod part_directories;
 mod refused;
 mod repeated;
 mod restore_again;

@@ -169,6 +169,11 @@ impl Trace {
         first.expect("there is always the set of one")
     }
 
+    /// All calls: kind, and text as strace shows it.
+    pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.calls.iter().map(|call| (call.kind.as_str(), call.text.as_str()))
+    }
+
     /// Changes of `shadow/increment.txt`, which belongs to the server alone.
     pub fn changes_of_the_counter(&self) -> Vec<&str> {
         let changes = |call: &&Call| {

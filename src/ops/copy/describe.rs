@@ -73,7 +73,7 @@ impl DescribedCopy {
         self.records.iter().zip(&self.notes).map(move |(record, note)| {
             let origin = InstanceOrigin::of(record, note.directories);
             let held = if note.base.is_some() && note.base == known {
-                RetainedPart::Unchanged(origin)
+                RetainedPart::Unchanged(origin, None)
             } else {
                 RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()))
             };

@@ -117,7 +117,7 @@ impl PartStager<'_> {
             let (Some(dir), Some(held)) = (dir, base.parts.find_same(record)) else { continue };
             let (table, likeness) =
                 (EarlierTableDir { dir, since: base.since }, Comparison::SameRecord(self.copying.keeping));
-            if let Relinked::Linked(inspected, _) = exec::relink(&dirs.from, table, held, likeness, &dirs.to)? {
+            if let Relinked::Linked { inspected, .. } = exec::relink(&dirs.from, table, held, likeness, &dirs.to)? {
                 let mut placed = PlacedTotals::default();
                 placed.add(Placement::Linked, PartTally { parts: 1, files: record.files, bytes: record.bytes });
                 let record = PartRecord {

@@ -176,7 +176,7 @@ fn left_out_of(entries: &[Entry]) -> LeftOut {
 fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: CopiedOrLinked) -> SnapshotPart {
     let CopiedOrLinked { placement, from, inspected, extra } = brought;
     let disk = disk.into();
-    SnapshotPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, extra }
+    SnapshotPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, live: None, extra }
 }
 
 fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<SnapshotPart>, OpError> {
@@ -186,7 +186,17 @@ fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Opti
     let inspected = exec::inspect_listed(&dir, entries)?;
     let placement = Placement::Linked;
     let extra = Extra::default();
-    Ok(Some(SnapshotPart { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, extra }))
+    Ok(Some(SnapshotPart {
+        name,
+        disk,
+        placement,
+        from: None,
+        is_unchanged: false,
+        inspected,
+        left_out,
+        live: None,
+        extra,
+    }))
 }
 
 /// The patch parts in the live directories, active or not.

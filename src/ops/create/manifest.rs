@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{
-    CatalogPart, DumpKind, DumpTotals, Links, Moment, OffMoment, PartName, PartitionId, PlacedTotals, SnapshotId,
-    SnapshotTotals, Table, TableName, Warning,
+    CatalogPart, DumpKind, DumpTotals, Links, LivePartState, Moment, OffMoment, PartName, PartitionId, PlacedTotals,
+    SnapshotId, SnapshotTotals, Table, TableName, Warning,
 };
 use crate::ops::written::Allocated;
 use crate::plan::{CreatePlan, OffMomentReason, ParsedDefinition, TableDump, TablePattern};
@@ -58,6 +58,8 @@ pub(super) struct PartIndexNote {
     directories: u64,
     directory_bytes: u64,
     is_unchanged: bool,
+    /// The state of the live part, if it was kept for the next snapshot.
+    live: Option<Box<LivePartState>>,
     is_whole: bool,
 }
 
@@ -288,7 +290,7 @@ pub(super) fn held<'a>(
 fn hold(record: &PartRecord, note: &PartIndexNote) -> RetainedPart {
     let origin = InstanceOrigin::of(record, note.directories);
     if note.is_unchanged {
-        RetainedPart::Unchanged(origin)
+        RetainedPart::Unchanged(origin, note.live.clone())
     } else {
         RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()))
     }
@@ -303,6 +305,7 @@ fn note(part: &SnapshotPart, source: Option<SnapshotId>) -> PartIndexNote {
         directory_bytes: inspected.directory_bytes,
         // A part that another snapshot has is looked up by its inodes.
         is_unchanged: part.is_unchanged && part.from == source,
+        live: part.live.clone(),
         is_whole: inspected.problems.is_empty(),
     }
 }

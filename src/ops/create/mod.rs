@@ -50,7 +50,9 @@ pub use super::copy_rules::IdsMode;
 use moment::{ListedTables, list_tables};
 use previous::Previous;
 use replication::{replication, synchronize};
-pub use request::{Clock, FreezeMode, MAX_REPLICA_DELAY, Replicas, Report, Request, RequestedPin, TableTime};
+pub use request::{
+    Clock, CompareMode, FreezeMode, MAX_REPLICA_DELAY, Replicas, Report, Request, RequestedPin, TableTime,
+};
 use run::{CreateInputs, CreateRun, Sealed};
 use survey::{ServerSurvey, plan, survey};
 use unchanged::compare_all;

@@ -8,7 +8,9 @@ use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, 
 use crate::ops::error::OpError;
 use crate::ops::inodes::inodes_of;
 use crate::plan::{LinkCandidate, SeriesKey, link_order};
-use crate::repo::{self, Index, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts};
+use crate::repo::{
+    self, Index, LiveStates, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts,
+};
 use chrono::{DateTime, Utc};
 
 /// The snapshot that the next one is compared with, and the snapshots that its parts are linked from.
@@ -20,6 +22,8 @@ pub(super) struct Previous {
     /// The snapshots that parts can be linked from, each with the tables that no newer one has. Empty if everything is
     /// frozen.
     earlier: Vec<Earlier>,
+    /// The snapshot that most parts can be linked from, with the states of live parts that the index keeps of it.
+    known: Option<(SnapshotId, LiveStates)>,
 }
 
 /// The parts of a table, by name, in one allocation: there can be hundreds of thousands, and they are freed together.
@@ -57,6 +61,8 @@ pub(super) struct EarlierTable<'a> {
     pub(super) time: DateTime<Utc>,
     pub(super) dir: Dir,
     pub(super) parts: &'a PreviousParts,
+    /// The states in which live parts had the content of these; `None` if they are not kept of this snapshot.
+    pub(super) states: Option<&'a LiveStates>,
 }
 
 impl Previous {
@@ -80,6 +86,7 @@ impl Previous {
         };
         if with_parts {
             previous.earlier = read_earlier(repository, index.summaries(), series, warnings);
+            previous.known = previous.main_source().map(|id| (id, index.live_states(repository, id)));
         }
         Some(previous)
     }
@@ -93,7 +100,7 @@ impl Previous {
         let (summaries, of) = repository.summaries()?;
         let Some(newest) = compared(&summaries, &of, series) else { return Ok(None) };
         let earlier = read_earlier(repository, &summaries, series, warnings);
-        Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier }))
+        Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier, known: None }))
     }
 
     /// The snapshot with the inodes of its parts, or `None` if it has gone.
@@ -103,12 +110,12 @@ impl Previous {
             result => result?,
         };
         let inodes = inodes_of(repository, index, newest.id, &snapshot)?;
-        Ok(Some(Self { id: newest.id, inodes, earlier: Vec::new() }))
+        Ok(Some(Self { id: newest.id, inodes, earlier: Vec::new(), known: None }))
     }
 
     /// Drops the parts once nothing is linked from them any more: they take much memory.
     pub(super) fn without_parts(self) -> Self {
-        Self { earlier: Vec::new(), ..self }
+        Self { earlier: Vec::new(), known: None, ..self }
     }
 
     /// The snapshot that most parts can be linked from.
@@ -132,7 +139,9 @@ impl Previous {
         });
         let Some((earlier, parts, name)) = found else { return Ok(None) };
         let dir = earlier.data.find_beneath(&repo::table_below_data(&name))?;
-        Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts }))
+        let known = self.known.as_ref().filter(|(id, _)| *id == earlier.id);
+        let states = known.map(|(_, states)| states);
+        Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts, states }))
     }
 }
 

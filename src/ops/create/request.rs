@@ -34,6 +34,16 @@ impl FreezeMode {
     }
 }
 
+/// How a part that may be unchanged is compared with the last snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompareMode {
+    /// By the state of its directories, where the index has it; else by its files.
+    #[default]
+    Directories,
+    /// By its files.
+    Files,
+}
+
 /// Which time the tables of a snapshot represent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TableTime {
@@ -112,6 +122,8 @@ pub struct Request {
     pub pin: Option<RequestedPin>,
     /// What is frozen.
     pub freeze: FreezeMode,
+    /// How parts are compared with the last snapshot.
+    pub compare: CompareMode,
     /// Which time the tables represent.
     pub time: TableTime,
     /// How parts may be placed.
@@ -165,6 +177,7 @@ impl Request {
             label: Label::default(),
             pin: None,
             freeze: FreezeMode::Changed,
+            compare: CompareMode::Directories,
             time: TableTime::Each,
             place: PlaceMode::Auto,
             ids: IdsMode::Keep,
@@ -192,6 +205,7 @@ crate::model::setters! { Request {
     with_label => label: Label,
     with_pin => pin: Option<RequestedPin>,
     with_freeze => freeze: FreezeMode,
+    with_compare => compare: CompareMode,
     with_time => time: TableTime,
     with_place => place: PlaceMode,
     with_ids => ids: IdsMode,

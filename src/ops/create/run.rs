@@ -30,10 +30,11 @@ use super::moment::ListedTables;
 use super::part_means::PartMeans;
 use super::previous::Previous;
 use super::replication::Replication;
-use super::request::{Clock, Request};
+use super::request::{Clock, CompareMode, Request};
 use super::rounds::Rounds;
 use super::survey::ServerSurvey;
 use super::table_freezer::TableFreezer;
+use super::unchanged::DirectoryComparison;
 
 /// One run, with the state that all its stages need.
 pub(super) struct CreateRun<'a> {
@@ -120,6 +121,8 @@ impl CreateRun<'_> {
             means,
             freezer: Freezer { server, stages, pool, threads, patience: request.patience },
             previous: previous.as_ref(),
+            by_directory: (request.compare == CompareMode::Directories)
+                .then(|| DirectoryComparison { begun: incoming.intent().started, snapshots: index.summaries().len() }),
             listed: listed.as_ref(),
             version: &identity.version,
         };

@@ -106,6 +106,7 @@ impl Shadow<'_> {
                 is_unchanged: false,
                 inspected,
                 left_out,
+                live: None,
                 extra,
             }))
         };

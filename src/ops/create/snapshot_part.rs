@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use rayon::prelude::*;
 
 use crate::exec::{Inspected, LeftOut};
-use crate::model::{PartName, PartTally, Placement, SnapshotId};
+use crate::model::{LivePartState, PartName, PartTally, Placement, SnapshotId};
 
 use crate::ops::copying::Extra;
 
@@ -22,6 +22,8 @@ pub(super) struct SnapshotPart {
     pub(super) is_unchanged: bool,
     pub(super) inspected: Inspected,
     pub(super) left_out: LeftOut,
+    /// The state of the live part, if the comparison of its files has just found it unchanged.
+    pub(super) live: Option<Box<LivePartState>>,
     /// Facts known only if it was copied.
     pub(super) extra: Extra,
 }

@@ -9,7 +9,7 @@ use super::part_means::PartMeans;
 use super::previous::Previous;
 use super::request::Request;
 use super::shadow::Shadow;
-use super::unchanged::UnchangedParts;
+use super::unchanged::{DirectoryComparison, UnchangedParts};
 
 /// Freezes tables and puts their parts into the snapshot.
 pub(super) struct TableFreezer<'a> {
@@ -20,6 +20,8 @@ pub(super) struct TableFreezer<'a> {
     pub(super) freezer: Freezer<'a>,
     /// The last snapshot.
     pub(super) previous: Option<&'a Previous>,
+    /// How parts are known by their directories; `None` if the files of every part are to be compared.
+    pub(super) by_directory: Option<DirectoryComparison>,
     /// The tables at their moment, if they share one.
     pub(super) listed: Option<&'a ListedTables>,
     /// The server's version.
@@ -36,7 +38,7 @@ impl<'a> TableFreezer<'a> {
     }
 
     pub(super) fn unchanged_parts(&self) -> UnchangedParts<'a> {
-        UnchangedParts { means: self.means }
+        UnchangedParts { means: self.means, by_directory: self.by_directory }
     }
 
     pub(super) fn shadow(&self) -> Shadow<'a> {

@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::exec::{
     self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOut, LiveTable, PreservedMetadata, Relinked,
 };
 use crate::fs::{self, Dir};
-use crate::model::{CatalogPart, PartName, Placement};
+use crate::model::{CatalogPart, LivePartState, PartName, Placement};
 use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
@@ -81,14 +82,37 @@ pub(super) fn compare_all(
 struct Relink {
     inspected: Inspected,
     left_out: LeftOut,
+    /// The state of the live part, if its files were compared and it is to be known by its directories next time.
+    live: Option<Box<LivePartState>>,
     /// The copy, if some of its files were copied because they have reached their link limit.
     copied: Option<CopiedPart>,
+}
+
+/// With this many links, a file may soon have as many as it may have.
+const MANY_LINKS: u32 = 50_000;
+
+/// How parts are known by their directories: see decisions/0043.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DirectoryComparison {
+    /// When the run began. What changed after that, or shortly before, is not settled.
+    pub(super) begun: DateTime<Utc>,
+    /// How many snapshots the repository has: each may have added a link to a file since its links were counted.
+    pub(super) snapshots: usize,
+}
+
+impl DirectoryComparison {
+    /// Whether the files of a part have so few links that another one needs no look at them.
+    fn has_few_links(self, known: &LivePartState) -> bool {
+        self.snapshots.saturating_add(known.links as usize) < MANY_LINKS as usize
+    }
 }
 
 /// Links parts from the last snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct UnchangedParts<'a> {
     pub(super) means: PartMeans<'a>,
+    /// `None` if the files of every part are to be compared.
+    pub(super) by_directory: Option<DirectoryComparison>,
 }
 
 impl UnchangedParts<'_> {
@@ -108,13 +132,21 @@ impl UnchangedParts<'_> {
         let path = crate::repo::table_path(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
+        // Where a directory's state says that its part is unchanged.
+        let lasting: BTreeSet<&str> = (live.iter())
+            .filter(|table| self.by_directory.is_some() && fs::has_lasting_inodes(&table.dir))
+            .map(|table| table.disk.as_str())
+            .collect();
         let link_part = |(part, table): (&CatalogPart, &Dir)| -> Result<Option<SnapshotPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
                 self.means.early.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
-            let Some(relinked) = self.relink(earlier, (part, table, record), to)? else { return Ok(None) };
-            let Relink { mut inspected, left_out, copied } = relinked;
+            let by_directory = self.by_directory.filter(|_| lasting.contains(part.disk.as_str()));
+            let Some(relinked) = self.relink(earlier, (part, table, record), by_directory, to)? else {
+                return Ok(None);
+            };
+            let Relink { mut inspected, left_out, live, copied } = relinked;
             if self.means.copying.records() {
                 inspected.directory = record.directory;
             }
@@ -125,7 +157,7 @@ impl UnchangedParts<'_> {
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
             let (name, is_unchanged) = (part.name.clone(), copied.is_none());
             let placement = copied.map_or(Placement::Linked, |copied| copied.placement());
-            Ok(Some(SnapshotPart { name, disk, placement, from, is_unchanged, inspected, left_out, extra }))
+            Ok(Some(SnapshotPart { name, disk, placement, from, is_unchanged, inspected, left_out, live, extra }))
         };
         let mut parts = take_all(candidates, link_part)?;
         // Concurrently with the next look at the server.
@@ -154,9 +186,22 @@ impl UnchangedParts<'_> {
         &self,
         earlier: &EarlierTable<'_>,
         (part, live, record): (&CatalogPart, &Dir, &PartRecord),
+        by_directory: Option<DirectoryComparison>,
         to: Destination<'_>,
     ) -> Result<Option<Relink>, OpError> {
         let name = &part.name;
+        let kept = by_directory.and_then(|by| Some((by, earlier.states?)));
+        let known = kept.and_then(|(by, states)| states.get(record).filter(|known| by.has_few_links(known)));
+        if let Some(known) = &known
+            && let Some(Relinked::Linked { inspected, left_out, .. }) =
+                exec::relink_known(live, &earlier.dir, (record, known), to.table)?
+        {
+            return Ok(Some(Relink { inspected: *inspected, left_out, live: None, copied: None }));
+        }
+        let before = match kept {
+            Some(_) => exec::live_state(live, name)?,
+            None => None,
+        };
         let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
         let likeness = if self.means.copying.copies(&part.disk) {
             Comparison::SameContent(self.means.copying.keeping)
@@ -165,7 +210,16 @@ impl UnchangedParts<'_> {
         };
         match exec::relink(live, held, record, likeness, to.table)? {
             Relinked::Changed => Ok(None),
-            Relinked::Linked(inspected, left_out) => Ok(Some(Relink { inspected: *inspected, left_out, copied: None })),
+            Relinked::Linked { inspected, left_out, links } => {
+                let is_settled =
+                    |state: &LivePartState| kept.is_some_and(|(by, _)| state.is_settled_at(by.begun.timestamp()));
+                let live = match before.filter(is_settled) {
+                    Some(before) => exec::live_state(live, name)?.filter(|after| *after == before),
+                    None => None,
+                };
+                let live = live.map(|state| Box::new(LivePartState { links, ..state }));
+                Ok(Some(Relink { inspected: *inspected, left_out, live, copied: None }))
+            }
             Relinked::Full => {
                 let Some(copied) = self.means.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)?
                 else {
@@ -175,7 +229,7 @@ impl UnchangedParts<'_> {
                 let (made, entries) = to.table.open_and_list(name.as_str())?;
                 let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
                 let inspected = exec::recall_part(&made, entries, record, likeness)?;
-                Ok(Some(Relink { inspected, left_out, copied: Some(copied) }))
+                Ok(Some(Relink { inspected, left_out, live: None, copied: Some(copied) }))
             }
         }
     }

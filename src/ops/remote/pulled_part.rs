@@ -84,7 +84,7 @@ impl Fetcher<'_> {
         for base in self.bases {
             let Some(held) = base.parts.find_same(record) else { continue };
             let Some(dir) = base.dir.find_beneath(path)? else { continue };
-            if let Relinked::Linked(inspected, _) = exec::link_held(&dir, held, &is_wanted, table)? {
+            if let Relinked::Linked { inspected, .. } = exec::link_held(&dir, held, &is_wanted, table)? {
                 let made = table.open_dir(record.part.as_str())?;
                 self.dress(&made, record.directory, Some(record.directory_modified))?;
                 return Ok(Some(staged(record, *inspected, Placement::Linked, Some(base.id))));
