@@ -10,7 +10,7 @@ use crate::model::{SnapshotId, TableName, TableUuid, escape_for_file_name};
 use crate::plan::{AccessOptions, BegunAccess};
 
 use super::hold::{HeldSetting, released};
-use super::target::TargetServer;
+use super::target::{TargetServer, TargetTable};
 
 /// A table that a restore attaches, as recorded in its intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub struct RestoreEntry {
     /// complete.
     #[serde(default)]
     pub is_filled: bool,
+    /// For an inner table: the UUID of the view that it was made for and that replaces another one. Without that view it
+    /// is a copy that nothing refers to.
+    #[serde(default)]
+    pub of_view: Option<TableUuid>,
 }
 
 /// The longest table name before a suffix is added: the name of the definition's file is limited.
@@ -88,6 +92,7 @@ impl RestoreEntry {
             agreed_state: None,
             held: Vec::new(),
             is_filled: false,
+            of_view: None,
         }
     }
 
@@ -153,6 +158,8 @@ pub struct EntryEvidence {
     pub entry: RestoreEntry,
     /// Its directories.
     pub places: Vec<PlaceEvidence>,
+    /// What the server knows of the view that it is the inner table of, if its entry names one.
+    pub view: Option<Knowledge>,
 }
 
 /// The contents of an interrupted restore's staging directory.
@@ -475,7 +482,15 @@ fn steps_of_entry(
             None => {}
         }
     } else if let Some(name) = now.or(Some(&entry.name).filter(|_| is_own)) {
-        steps.extend(release(name, entry, directory));
+        match &evidence.view {
+            Some(Knowledge::Unknown | Knowledge::Absent) if is_own => {
+                steps.push(drop_table(name, entry.uuid.as_ref(), Temporary::Helper));
+            }
+            Some(Knowledge::Unclear(reason)) => {
+                steps.push(RecoveryStep::Keep { object: name.to_string(), reason: reason.clone() });
+            }
+            Some(_) | None => steps.extend(release(name, entry, directory)),
+        }
         return steps;
     }
     // The table that was exchanged uses this directory.
@@ -508,12 +523,30 @@ fn steps_of_entry(
     steps
 }
 
+/// Gives a view its inner table, which recovery renames to this name.
+fn give_to_view(target: &mut TargetServer, name: &TableName, inner: &TargetTable) {
+    let is_its = |view: &TableName, table: &TargetTable| {
+        let lacks_inner = table.engine == "MaterializedView" && table.inner.is_none();
+        lacks_inner && view.inner_table(table.uuid.as_ref()) == *name
+    };
+    if !inner.engine.ends_with("MergeTree") {
+        return;
+    }
+    if let Some((_, view)) = target.tables.iter_mut().find(|(view, table)| is_its(view, table)) {
+        view.inner = Some(name.clone());
+        view.parts.clone_from(&inner.parts);
+        view.unfinished_mutations.clone_from(&inner.unfinished_mutations);
+        view.detached.clone_from(&inner.detached);
+    }
+}
+
 /// Changes a target to its state after these steps.
 pub fn apply_recovery(steps: &[RecoveryStep], target: &mut TargetServer) {
     for step in steps {
         match step {
             RecoveryStep::Rename { from, to, .. } => {
                 if let Some(table) = target.tables.remove(from) {
+                    give_to_view(target, to, &table);
                     target.tables.insert(to.clone(), table);
                 }
             }
@@ -578,7 +611,7 @@ mod tests {
             path: path.clone(),
             knowledge: knowledge.clone(),
         });
-        let entries = vec![EntryEvidence { places: places.collect(), entry }];
+        let entries = vec![EntryEvidence { places: places.collect(), entry, view: None }];
         let snapshot = "2026-11-22T020000Z".parse().expect("an id");
         vec![StagingLeftover {
             directory: "x".to_owned(),
@@ -592,6 +625,25 @@ mod tests {
 
     fn recovery(leftovers: &[StagingLeftover], tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
         plan_recovery(leftovers, tables, AccessOptions::Nothing)
+    }
+
+    #[test]
+    fn an_inner_table_is_dropped_only_if_the_server_knows_no_view_of_it() {
+        let steps = |view: Knowledge, number: u8| {
+            let entry = RestoreEntry { of_view: Some(uuid(9)), ..entry("t", 1) };
+            let mut leftovers = left(entry, &Knowledge::Known);
+            for leftover in &mut leftovers {
+                let LeftoverContent::Intent { entries, .. } = &mut leftover.content else { continue };
+                entries.iter_mut().for_each(|evidence| evidence.view = Some(view.clone()));
+            }
+            recovery(&leftovers, &tables(&[("t", number)]))
+        };
+        let drops = |steps: &[RecoveryStep]| steps.iter().any(|step| matches!(step, RecoveryStep::DropTable { .. }));
+        assert!(drops(&steps(Knowledge::Unknown, 1)));
+        assert!(!drops(&steps(Knowledge::Unknown, 2)), "another table has its name");
+        assert!(!drops(&steps(Knowledge::Known, 1)));
+        let unclear = steps(Knowledge::Unclear("no right".to_owned()), 1);
+        assert!(!drops(&unclear) && unclear.iter().any(|step| matches!(step, RecoveryStep::Keep { .. })));
     }
 
     #[test]
