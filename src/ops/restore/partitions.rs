@@ -99,8 +99,8 @@ pub(super) fn give(
         }
     };
     let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
-    let mut replaced = 0;
-    for (partition, parts) in given.iter().filter(|(partition, _)| !there.contains_key(*partition)) {
+    let to_move = given.iter().filter(|(partition, _)| !there.contains_key(*partition));
+    for (replaced, (partition, parts)) in to_move.enumerate() {
         context.check_interrupted()?;
         check_elsewhere(context, job, to, partition)?;
         let before = in_partition(listed_parts(context.server, to)?, partition);
@@ -109,7 +109,6 @@ pub(super) fn give(
         }
         let id = sql::quote_text(&partition.0);
         statements.run_unlimited(&format!("ALTER TABLE {quoted} REPLACE PARTITION ID {id} FROM {from}"))?;
-        replaced += 1;
         let after = in_partition(listed_parts(context.server, to)?, partition);
         for lost in replaced_unseen(&before, parts, &after) {
             report.warn(WarningKind::InsertReplaced, insert_replaced(lost));

@@ -862,11 +862,14 @@ impl RestorePlanner<'_> {
         if let Some(reason) = self.prevents_writing(to, &Action::Swap, (Amount::of(&there.parts), Amount::default())) {
             return Err(reason);
         }
+        // Two views that are not exchanged: the live one is made again if the server refuses the other one.
+        let is_remade = stored.has_target() == live.has_target() && (stored.has_target() || !has_uuids);
+        if is_remade && live.has_hidden_secret() {
+            return Err(format!(
+                "the other one could not be made again, because the server hides a secret of it: {dropped}"
+            ));
+        }
         match (stored.has_target(), live.has_target()) {
-            // The live view is created again if the server refuses the other one.
-            (true, true) | (false, false) if live.has_hidden_secret() && !(has_uuids && !stored.has_target()) => Err(
-                format!("the other one could not be made again, because the server hides a secret of it: {dropped}"),
-            ),
             (true, true) => Ok(ViewReplacement::Remade),
             _ if has_uuids => Ok(ViewReplacement::Exchanged),
             (false, false) => Ok(ViewReplacement::RemadeOver),

@@ -389,6 +389,30 @@ fn release(name: &TableName, entry: &RestoreEntry, directory: &str) -> Option<Re
     (!entry.held.is_empty()).then(step)
 }
 
+/// The step for a directory of an entry whose table is not attached.
+fn step_of_place(entry: &RestoreEntry, place: &PlaceEvidence) -> Option<RecoveryStep> {
+    let keep_place = |reason: &str| {
+        let object = format!("{} on disk {}", place.path.display(), place.disk);
+        RecoveryStep::Keep { object, reason: reason.to_owned() }
+    };
+    match &place.knowledge {
+        // It was detached before its release: the note stays until it can be released.
+        Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => {
+            Some(keep(&entry.name, "it is detached, and its merges are held until a restore after its ATTACH"))
+        }
+        Knowledge::Absent | Knowledge::Known => None,
+        _ if !entry.is_its_place(&place.path) => Some(keep_place("it is not the place of a table")),
+        Knowledge::Unknown => {
+            Some(RecoveryStep::RemovePlace { entry: entry.clone(), disk: place.disk.clone(), path: place.path.clone() })
+        }
+        Knowledge::Unclear(reason) => Some(keep_place(reason)),
+    }
+}
+
+fn keep(object: &TableName, reason: &str) -> RecoveryStep {
+    RecoveryStep::Keep { object: object.to_string(), reason: reason.to_owned() }
+}
+
 /// The step for a table that was being filled, if it exists: a renamed table is left to the person who renamed it.
 fn resume(
     entry: &RestoreEntry,
@@ -450,10 +474,9 @@ fn steps_of_entry(
                 Some(target) if entry.keeps_old && there(&entry.name).is_none() => steps.push(keep_as(old, target)),
                 _ if entry.keeps_old => {}
                 // The new table still has its temporary name, so the table with the target name is a different one.
-                _ if there(&entry.name).is_some() => steps.push(RecoveryStep::Keep {
-                    object: old.to_string(),
-                    reason: "another table has taken its name meanwhile".to_owned(),
-                }),
+                _ if there(&entry.name).is_some() => {
+                    steps.push(keep(old, "another table has taken its name meanwhile"));
+                }
                 _ => steps.push(drop_table(old, there(old).and_then(Option::as_ref), Temporary::Replaced)),
             }
         }
@@ -475,51 +498,25 @@ fn steps_of_entry(
                 } else if is_replaced && !entry.keeps_old {
                     steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Replaced));
                 } else if !is_replaced {
-                    let reason = "it is not the table that the interrupted restore made".to_owned();
-                    steps.push(RecoveryStep::Keep { object: entry.name.to_string(), reason });
+                    steps.push(keep(&entry.name, "it is not the table that the interrupted restore made"));
                 }
             }
             None => {}
         }
     } else if let Some(name) = now.or(Some(&entry.name).filter(|_| is_own)) {
-        match &evidence.view {
-            Some(Knowledge::Unknown | Knowledge::Absent) if is_own => {
-                steps.push(drop_table(name, entry.uuid.as_ref(), Temporary::Helper));
-            }
-            Some(Knowledge::Unclear(reason)) => {
-                steps.push(RecoveryStep::Keep { object: name.to_string(), reason: reason.clone() });
-            }
-            Some(_) | None => steps.extend(release(name, entry, directory)),
-        }
+        let drop_it = || drop_table(name, entry.uuid.as_ref(), Temporary::Helper);
+        steps.extend(match &evidence.view {
+            Some(Knowledge::Unknown | Knowledge::Absent) if is_own => Some(drop_it()),
+            Some(Knowledge::Unclear(reason)) => Some(keep(name, reason)),
+            Some(_) | None => release(name, entry, directory),
+        });
         return steps;
     }
     // The table that was exchanged uses this directory.
     if now.is_some() {
         return steps;
     }
-    for place in &evidence.places {
-        let object = || format!("{} on disk {}", place.path.display(), place.disk);
-        match &place.knowledge {
-            // It was detached before its release: the note stays until it can be released.
-            Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => steps.push(RecoveryStep::Keep {
-                object: entry.name.to_string(),
-                reason: "it is detached, and its merges are held until a restore after its ATTACH".to_owned(),
-            }),
-            Knowledge::Absent | Knowledge::Known => {}
-            _ if !entry.is_its_place(&place.path) => {
-                steps
-                    .push(RecoveryStep::Keep { object: object(), reason: "it is not the place of a table".to_owned() });
-            }
-            Knowledge::Unknown => steps.push(RecoveryStep::RemovePlace {
-                entry: entry.clone(),
-                disk: place.disk.clone(),
-                path: place.path.clone(),
-            }),
-            Knowledge::Unclear(reason) => {
-                steps.push(RecoveryStep::Keep { object: object(), reason: reason.clone() });
-            }
-        }
-    }
+    steps.extend(evidence.places.iter().filter_map(|place| step_of_place(entry, place)));
     steps
 }
 
@@ -634,7 +631,9 @@ mod tests {
             let mut leftovers = left(entry, &Knowledge::Known);
             for leftover in &mut leftovers {
                 let LeftoverContent::Intent { entries, .. } = &mut leftover.content else { continue };
-                entries.iter_mut().for_each(|evidence| evidence.view = Some(view.clone()));
+                for evidence in entries {
+                    evidence.view = Some(view.clone());
+                }
             }
             recovery(&leftovers, &tables(&[("t", number)]))
         };
