@@ -166,6 +166,7 @@ impl Args {
             .with_names_tables(self.names_tables())
             .with_has_partitions(!self.partition.is_empty())
             .with_replace(self.replace)
+            .with_keep_replaced(self.keep_replaced)
             .with_renames(self.renames())
             .with_replicated(match self.replicated {
                 ReplicatedArg::Keep => Replicated::Keep,
@@ -260,7 +261,6 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         .with_wanted(wanted)
         .with_options(args.options())
         .with_access(args.access())
-        .with_keep_replaced(args.keep_replaced)
         .with_mode(mode)
         .with_copy_rate(args.copy_rate())
         .with_jobs(jobs)

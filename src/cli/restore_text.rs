@@ -208,8 +208,14 @@ fn notes(table: &TablePlan) -> Vec<String> {
     if matches!(table.action, Action::Partitions(PartitionScope::All)) && table.engine.starts_with("Replicated") {
         notes.push("one partition after the other: for a moment it has some of each".to_owned());
     }
-    if table.action == Action::ReplaceView(ViewReplacement::Remade) {
-        notes.push("rows that its source gets in between the two views do not reach its target".to_owned());
+    match table.action {
+        Action::ReplaceView(ViewReplacement::Remade) => {
+            notes.push("rows that its source gets in between the two views do not reach its target".to_owned());
+        }
+        Action::ReplaceView(ViewReplacement::RemadeOver) => {
+            notes.push("INSERTs into its source fail, or do not reach it, in between the two views".to_owned());
+        }
+        _ => {}
     }
     if let Some(spread) = &table.spread {
         notes.push(format!("made on {}, which lacks it", spread.hosts.join(", ")));

@@ -20,6 +20,18 @@ impl TableName {
     pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
         Self { database: database.into(), table: table.into() }
     }
+
+    /// The name of the inner table of the materialized view of this name; `uuid` is the view's, if it has one.
+    ///
+    /// Source: `generateInnerTableName` in ClickHouse's `src/Storages/StorageMaterializedView.cpp`.
+    #[must_use]
+    pub fn inner_table(&self, uuid: Option<&TableUuid>) -> Self {
+        let table = match uuid {
+            Some(uuid) => format!(".inner_id.{uuid}"),
+            None => format!(".inner.{}", self.table),
+        };
+        Self::new(self.database.clone(), table)
+    }
 }
 
 /// Prints `database.table`, and escapes characters that would garble a line or a terminal.

@@ -251,6 +251,8 @@ pub enum WarningKind {
     AttributesLost,
     /// The table that was replaced could not be dropped, or has changed and stays.
     ReplacedTableKept,
+    /// Rows were inserted into a partition at the moment at which it was replaced, and are gone with it.
+    InsertReplaced,
     /// A temporary table or database could not be dropped.
     TemporaryLeft,
     /// A replicated table was made, and has the data of its other replicas, not of the snapshot.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::front::{Front, Reply};
 use crate::support::repository;
 use crate::tree::{Tree, tree};
 
@@ -663,6 +665,57 @@ fn a_detached_database_keeps_the_uuids_of_its_views() {
 }
 
 both_engines! {
+    fn rows_that_come_at_the_moment_of_a_replacement_are_named(engine: Engine) {
+        let engine = Arc::new(engine);
+        engine.query("CREATE DATABASE lab");
+        // As on a server; the embedded engine removes replaced parts at once.
+        let settings = if engine.kind() == Kind::V26 { " SETTINGS old_parts_lifetime = 480" } else { "" };
+        engine.query(&format!("CREATE TABLE lab.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k{settings}"));
+        for partition in 0..3 {
+            engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(100)"));
+        }
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let rows = || engine.query("SELECT p, count() FROM lab.t GROUP BY p ORDER BY p");
+        let change = || {
+            for partition in 0..3 {
+                engine.query(&format!("ALTER TABLE lab.t DROP PARTITION ID '{partition}'"));
+                engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(50)"));
+            }
+        };
+        let restore = ["restore", "latest", "--table", "lab.t", "--data-only", "--replace", "--yes"];
+        change();
+        let report = chsnap.json(0, &restore);
+        assert_eq!((report["warnings"].as_array().map(Vec::len), rows().as_str()), (Some(0), "0\t100\n1\t100\n2\t100"));
+        // Into the partition that is about to be replaced, and into one that comes later.
+        for (target, exit) in [(1, 3), (2, 1)] {
+            change();
+            let server = Arc::downgrade(&engine);
+            let front = Front::start(&engine.url(), move |sql| {
+                if sql.contains("REPLACE PARTITION ID '1'") {
+                    let engine = server.upgrade().expect("it runs");
+                    engine.query(&format!("INSERT INTO lab.t SELECT {target}, number FROM numbers(7)"));
+                }
+                Reply::Same
+            });
+            let run = chsnap.clone().url(front.url()).run(&[&["--json"][..], &restore].concat());
+            assert_eq!(run.code, exit, "{}{}", run.stdout, run.stderr);
+            let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            if target == 1 {
+                let warning = &report["warning_list"][0];
+                assert_eq!(warning["kind"], "insert_replaced", "{report:#}");
+                let message = warning["message"].as_str().expect("text");
+                assert!(message.contains("7 rows were inserted") && message.contains("partition 1"), "{message}");
+                assert_eq!(rows(), "0\t100\n1\t100\n2\t100");
+            } else {
+                let reason = report["tables"][0]["reason"].as_str().expect("text");
+                assert!(reason.contains("is new; 2 partitions before this one"), "{reason}");
+                assert_eq!(rows(), "0\t100\n1\t100\n2\t57");
+            }
+            assert_eq!(engine.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "1");
+        }
+    }
+
     fn parts_that_were_detached_and_attached_again_are_the_same_data(engine: Engine) {
         engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
         engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(20)");

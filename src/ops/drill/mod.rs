@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
-use crate::plan::{AccessOptions, Renames, Replicated, RestoreOptions, SnapshotReference, TablePattern};
+use crate::plan::{AccessOptions, Renames, Replicated, RestoreOptions, SnapshotReference, TablePlan};
 use crate::repo::{Event, Repository};
 use crate::server::{Server, sql};
 
@@ -127,6 +127,14 @@ impl DrillContext<'_> {
         let reference = SnapshotReference::Id(self.candidates.source.id);
         let (repository, server, monitor) = (self.repository, self.server, stages.monitor());
         let prepared = prepare_recovering(repository, server, &reference, &restore, Recovers::OwnDrills, monitor)?;
+        // Whatever the plan is made of: a drill touches nothing outside its own database.
+        let is_outside = |table: &&TablePlan| table.to.database != self.scratch.name;
+        let outside = prepared.plan().tables.iter().filter(is_outside);
+        let conflicts: Vec<String> =
+            outside.map(|table| format!("a drill of {} would restore {}", table.from, table.to)).collect();
+        if !conflicts.is_empty() {
+            return Err(OpError::NameConflict { conflicts });
+        }
         let version = prepared.server_version();
         let report = prepared.run(now, monitor)?;
         let statements = Statements::new(server, &self.scratch.name)?;
@@ -146,14 +154,15 @@ impl DrillContext<'_> {
     }
 
     fn restore_request(&self, selection: &DrillSelection, now: DateTime<Utc>) -> ToServer {
-        let names = selection.selected.iter().map(|one| TablePattern::exactly(&one.table.name()));
+        // They select what they name, an inner table without its view too.
+        let renames = Renames::new(selection.renames(), Vec::new());
         ToServer::new(now)
-            .with_wanted(WantedTables::default().with_tables(names.collect()))
+            .with_wanted(WantedTables::default().with_renames(renames.clone()))
             .with_options(
                 RestoreOptions::default()
                     .with_selects(true)
                     .with_names_tables(true)
-                    .with_renames(Renames::new(selection.renames(), Vec::new()))
+                    .with_renames(renames)
                     // A drill has no business in Keeper.
                     .with_replicated(Replicated::AsMergeTree),
             )

@@ -69,6 +69,7 @@ pub(super) fn attach_all(attaching: &Attaching<'_>, monitor: &dyn Monitor) -> Re
                 reports.insert(number, report);
             }
             let mut reports: Vec<TableReport> = reports.into_values().collect();
+            view::finish_inner_tables(attaching, &mut reports)?;
             await_replicas(attaching, &mut reports)?;
             if !attaching.context.request.stays_held {
                 release(attaching, &mut reports);
@@ -338,6 +339,8 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
         report.warn(WarningKind::AttributesLost, format!("copies lack the {lost} of the snapshot's files"));
     }
     let (moved, state) = match &plan.action {
+        // Its view takes it over.
+        Action::Swap if plan.comes_with.is_some() => (Ok(()), RestoredState::Restored),
         Action::Swap => (exchange::swap(context, attaching.statements, job, report), RestoredState::Replaced),
         Action::Partitions(scope) => {
             (report.uuid, report.uuid_changed) = (plan.live_uuid.as_ref().map(ToString::to_string), false);

@@ -24,8 +24,6 @@ pub struct ToServer {
     pub options: RestoreOptions,
     /// How to treat users, roles, quotas, policies and settings profiles.
     pub access: AccessOptions,
-    /// Whether a table that was replaced stays, under another name.
-    pub keep_replaced: bool,
     /// Whether tables stay held after they are attached: nothing in them merges or expires until they are dropped.
     pub stays_held: bool,
     /// How files may be placed on the server.
@@ -50,7 +48,6 @@ impl ToServer {
             wanted: WantedTables::default(),
             options: RestoreOptions::default(),
             access: AccessOptions::Names,
-            keep_replaced: false,
             stays_held: false,
             mode: RestoreMode::Auto,
             copy_rate: None,
@@ -66,7 +63,6 @@ crate::model::setters! { ToServer {
     with_wanted => wanted: WantedTables,
     with_options => options: RestoreOptions,
     with_access => access: AccessOptions,
-    with_keep_replaced => keep_replaced: bool,
     with_stays_held => stays_held: bool,
     with_mode => mode: RestoreMode,
     with_copy_rate => copy_rate: Option<u64>,

@@ -61,6 +61,17 @@ pub(super) fn swap(
         report.warn(WarningKind::ReplacedTableKept, message);
         return Ok(());
     }
+    drop_replaced(statements, old, job, report);
+    Ok(())
+}
+
+/// Drops a replaced table. One that the server does not drop gets a name that says what it is.
+pub(super) fn drop_replaced(
+    statements: &Statements<'_>,
+    old: &TableName,
+    job: &TableJob<'_>,
+    report: &mut TableReport,
+) {
     let old_definition = job.plan.live.as_ref().and_then(|live| live.definition.as_ref());
     if let Err(error) = statements.drop_object(old, kind_of(old_definition), false) {
         let error = drop_refusal(&error);
@@ -69,7 +80,6 @@ pub(super) fn swap(
         let message = format!("the table that it replaced is now {kept}, and could not be dropped: {error}");
         report.warn(WarningKind::ReplacedTableKept, message);
     }
-    Ok(())
 }
 
 /// Renames a replaced table to a name that says what it is. If that name is unavailable, it keeps the temporary one.

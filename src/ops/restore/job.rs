@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{TableName, TemporaryRole, temporary_table};
+use crate::model::{TableName, TableUuid, TemporaryRole, temporary_table};
 use crate::ops::disks::LocalDisks;
 use crate::plan::{
     Action, Disks, PartitionScope, RestoreEntry, RestorePlan, TablePlan, TargetTable, ViewReplacement, kept_name,
@@ -25,6 +25,8 @@ pub(super) struct TableJob<'a> {
     /// The name of an intermediate table for its partitions, in case the live table has other columns. For a replicated
     /// table, the name under which it is filled.
     pub(super) fitting: TableName,
+    /// For a view: the name of the existing inner table until the view is replaced.
+    pub(super) set_aside: TableName,
     /// The new name of the replaced table, if that is kept.
     pub(super) kept_name: TableName,
     /// Its name in the staging directories.
@@ -75,7 +77,8 @@ pub(super) fn jobs<'a>(
         // The server creates its directory, or it has none.
         let is_made = matches!(table.action, Action::Fill { .. } | Action::ReplaceView(_));
         // A view that only tests whether the server accepts its query gets a UUID from there.
-        let is_trial = table.action == Action::ReplaceView(ViewReplacement::Remade);
+        let is_trial =
+            matches!(table.action, Action::ReplaceView(ViewReplacement::Remade | ViewReplacement::RemadeOver));
         let uuid = table.helper_uuid.as_ref().filter(|_| is_temporary).or(table.uuid.as_ref());
         let uuid = uuid.filter(|_| !is_trial).cloned();
         let path = place(&name, uuid.as_ref());
@@ -98,12 +101,13 @@ pub(super) fn jobs<'a>(
             replaces: swaps.then(|| table.to.clone()),
             replaces_uuid: if swaps { table.live_uuid.clone() } else { None },
             old_name: (swaps && table.uuid.is_none()).then(|| temporary(TemporaryRole::Old)),
-            keeps_old: swaps && context.request.keep_replaced,
+            keeps_old: swaps && context.request.options.keep_replaced,
             agreed_state: (table.live.as_ref())
                 .filter(|_| swaps && context.request.options.replace)
                 .map(TargetTable::state),
             held: table.held.clone(),
             is_filled: false,
+            of_view: view_of(plan, table),
             uuid,
         };
         let job = TableJob {
@@ -112,12 +116,19 @@ pub(super) fn jobs<'a>(
             disks,
             entry,
             fitting: temporary(TemporaryRole::Fit),
+            set_aside: temporary(TemporaryRole::Old),
             kept_name: kept_name(&table.to, word),
             stage_name: number.to_string(),
         };
         jobs.insert(table.to.clone(), job);
     }
     jobs
+}
+
+/// For an inner table that comes with a view: the UUID that the view gets.
+fn view_of(plan: &RestorePlan, table: &TablePlan) -> Option<TableUuid> {
+    let view = plan.tables.iter().find(|view| table.comes_with.as_ref() == Some(&view.to))?;
+    view.uuid.clone()
 }
 
 /// The second temporary table of a job. The server creates its directory, and leaves it behind if it refuses the table.
@@ -141,6 +152,11 @@ pub(super) fn entries(jobs: &BTreeMap<TableName, TableJob<'_>>, local: &LocalDis
                 vec![fitting, RestoreEntry::filled(target, plan.live_uuid.clone())]
             }
             Action::Partitions(_) => vec![fitting],
+            Action::ReplaceView(ViewReplacement::RemadeOver) => {
+                let inner = plan.live.as_ref().and_then(|live| live.inner.clone());
+                let moved = RestoreEntry { replaces: inner, old_name: Some(job.set_aside.clone()), ..fitting };
+                vec![RestoreEntry { places: Vec::new(), ..moved }]
+            }
             _ => Vec::new(),
         }
     };

@@ -119,6 +119,15 @@ impl KnownTables {
         }
     }
 
+    /// What is known of a table with this UUID.
+    pub(super) fn of_table(&self, uuid: &TableUuid) -> Knowledge {
+        match &self.unreadable {
+            _ if self.has_uuid(uuid.as_str()) => Knowledge::Known,
+            Some(reason) => Knowledge::Unclear(reason.clone()),
+            None => Knowledge::Unknown,
+        }
+    }
+
     fn cannot(&mut self, reason: &str) {
         self.unreadable
             .get_or_insert_with(|| format!("not everything that would tell whose it is can be read: {reason}"));

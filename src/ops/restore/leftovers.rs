@@ -169,13 +169,18 @@ fn evidence(
     let mut places = Vec::new();
     for (disk, path) in &entry.places {
         let knowledge = match local.named(disk) {
-            None => Knowledge::Unclear(format!("the disk {disk} is not visible here")),
+            None => Knowledge::Unclear(format!(
+                "the disk {disk} is not visible here; a disk that a definition describes is known to the server once a \
+                 table on it is attached"
+            )),
             Some(local_disk) if !stands(&local_disk.dir, path)? => Knowledge::Absent,
             Some(_) => known.get_or_insert_with(|| KnownTables::read(server, local)).of(&entry),
         };
         places.push(PlaceEvidence { disk: disk.clone(), path: path.clone(), knowledge });
     }
-    Ok(EntryEvidence { entry, places })
+    let view = (entry.of_view.as_ref())
+        .map(|view| known.get_or_insert_with(|| KnownTables::read(server, local)).of_table(view));
+    Ok(EntryEvidence { entry, places, view })
 }
 
 /// Whether a path exists below a disk.

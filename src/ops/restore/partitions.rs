@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::model::{PartitionId, TableName, WarningKind};
+use crate::model::{PartitionId, TableName, WarningKind, count};
 use crate::ops::error::OpError;
-use crate::plan::{PartState, PartitionScope, PartsElsewhere, ReplicaPlan, compare_copies};
+use crate::plan::{
+    PartState, PartitionScope, PartsElsewhere, ReplicaPlan, compare_copies, compare_parts, replaced_unseen,
+};
 use crate::server::{self, ServerError, sql};
 
 use super::context::RestoreContext;
@@ -97,11 +99,20 @@ pub(super) fn give(
         }
     };
     let (quoted, from) = (sql::quote_table(to), sql::quote_table(from));
-    for partition in partitions.iter().filter(|partition| !there.contains_key(*partition)) {
+    let to_move = given.iter().filter(|(partition, _)| !there.contains_key(*partition));
+    for (replaced, (partition, parts)) in to_move.enumerate() {
         context.check_interrupted()?;
         check_elsewhere(context, job, to, partition)?;
+        let before = in_partition(listed_parts(context.server, to)?, partition);
+        if scope != PartitionScope::Missing {
+            check_partition(job, partition, &before, replaced)?;
+        }
         let id = sql::quote_text(&partition.0);
         statements.run_unlimited(&format!("ALTER TABLE {quoted} REPLACE PARTITION ID {id} FROM {from}"))?;
+        let after = in_partition(listed_parts(context.server, to)?, partition);
+        for lost in replaced_unseen(&before, parts, &after) {
+            report.warn(WarningKind::InsertReplaced, insert_replaced(lost));
+        }
     }
     if scope == PartitionScope::All {
         let live = job.plan.live.iter().flat_map(|live| live.parts.iter()).map(|part| part.partition.of_data());
@@ -130,6 +141,38 @@ pub(super) fn give(
         report.reason = Some(NotRestored::PartitionsLeft(left));
     }
     Ok(())
+}
+
+/// The parts of a partition, and the patches of them.
+fn in_partition(mut parts: Vec<PartState>, partition: &PartitionId) -> Vec<PartState> {
+    parts.retain(|part| part.partition.of_data() == *partition);
+    parts
+}
+
+/// Checks a partition right before it is replaced: the others before it took their time.
+fn check_partition(
+    job: &TableJob<'_>,
+    partition: &PartitionId,
+    now: &[PartState],
+    replaced: usize,
+) -> Result<(), TableFailure> {
+    let Some(live) = &job.plan.live else { return Ok(()) };
+    let planned = in_partition(live.parts.clone(), partition);
+    let Some(new) = compare_parts(&planned, now).foreign.into_iter().next() else { return Ok(()) };
+    let others = match replaced {
+        0 => String::new(),
+        replaced => format!("; {} before this one came from the snapshot", count(replaced as u64, "partition")),
+    };
+    Err(TableFailure::this(format!("it has changed since the plan was made: its part {new} is new{others}")))
+}
+
+fn insert_replaced(part: &PartState) -> String {
+    let rows = count(part.rows.unwrap_or(0), "row");
+    format!(
+        "{rows} were inserted at the moment at which partition {} was replaced, and are gone with it: insert them again, or \
+         take them from the table's directory {} before the server removes that (old_parts_lifetime)",
+        part.partition.0, part.name
+    )
 }
 
 /// Checks a partition of a replicated table right before it is replaced: data that other replicas have and this one has
@@ -179,7 +222,7 @@ fn by_partition(parts: impl Iterator<Item = PartState>) -> BTreeMap<PartitionId,
 }
 
 /// Checks the live table right before its partitions are replaced: rows written to them since the plan was made were
-/// not part of it. Rows that arrive between this check and the statement are lost.
+/// not part of it.
 fn check_gains(
     context: &RestoreContext<'_>,
     job: &TableJob<'_>,

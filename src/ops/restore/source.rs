@@ -295,6 +295,12 @@ fn select(
             || wanted.renames.databases().contains_key(&name.database) && !narrowed.contains(name.database.as_str())
     };
     let is_asked_for = |name: &TableName| !has_names || is_named(name) || is_renamed(name);
+    // An inner table without its view would be an ordinary table, and in the place of another one it would be lost to
+    // the view: unless it gets a name of its own.
+    let views: BTreeSet<&TableName> = (inner.iter())
+        .filter(|(name, _)| is_named(name) && !wanted.renames.names_table(name))
+        .map(|(_, view)| view)
+        .collect();
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
     for (entry, name) in manifest.tables.iter().zip(&names) {
@@ -303,7 +309,7 @@ fn select(
             continue;
         }
         // A wanted view is useless without its inner table.
-        if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) {
+        if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) && !views.contains(name) {
             continue;
         }
         let mut parts = parts.remove(name).unwrap_or_default();
@@ -346,14 +352,11 @@ fn inner_tables(
         }
         let named_uuid = definition.and_then(|definition| definition.inner_uuid);
         let by_uuid = |other: &TableEntry| named_uuid.is_some() && other.uuid == named_uuid;
-        let name = match &entry.uuid {
-            Some(uuid) => format!(".inner_id.{uuid}"),
-            None => format!(".inner.{}", entry.table),
-        };
+        let name = entry.name().inner_table(entry.uuid.as_ref());
         let in_database = || manifest.tables.iter().filter(|other| other.database == entry.database);
         let found = in_database()
             .find(|other| by_uuid(other))
-            .or_else(|| in_database().find(|other| named_uuid.is_none() && other.table == name));
+            .or_else(|| in_database().find(|other| named_uuid.is_none() && other.table == name.table));
         if let Some(found) = found {
             let view = entry.name();
             inner.insert(TableName::new(found.database.clone(), found.table.clone()), view);

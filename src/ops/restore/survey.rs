@@ -89,6 +89,12 @@ impl TargetSurvey {
         (!self.missing(wanted).is_empty()).then(|| KnownTables::read(server, &self.local))
     }
 
+    /// The inner table of a view that has one.
+    fn inner_table(&self, view: &Table) -> Option<&Table> {
+        let name = inner_name(view)?;
+        self.catalog.tables.iter().find(|table| *table.name() == name)
+    }
+
     /// The tables among these that the server does not list.
     fn missing(&self, wanted: &BTreeSet<TableName>) -> Vec<TableName> {
         let attached: BTreeSet<&TableName> = self.catalog.tables.iter().map(Table::name).collect();
@@ -109,7 +115,11 @@ impl TargetSurvey {
         paths: &PathMap,
     ) -> Result<TargetServer, OpError> {
         let target_table = |table: &Table| -> Result<_, OpError> {
-            let mut live = if compared(table.name()) { examine(&self.local, table) } else { outline(table) };
+            let mut live = if compared(table.name()) {
+                examine(&self.local, table, self.inner_table(table))
+            } else {
+                outline(table)
+            };
             if let Some(dump) = dumps.get(table.name()).filter(|_| !table.is_merge_tree()) {
                 live.rows = Some(live_rows(server, &self.local, table, dump)?);
             }
@@ -280,7 +290,20 @@ pub(super) fn live_table(
     local: &LocalDisks,
     name: &TableName,
 ) -> Result<Option<TargetTable>, OpError> {
-    Ok(server::survey_table(server, name)?.map(|table| examine(local, &table)))
+    let Some(table) = server::survey_table(server, name)? else { return Ok(None) };
+    let inner = match inner_name(&table) {
+        Some(inner) => server::survey_table(server, &inner)?,
+        None => None,
+    };
+    Ok(Some(examine(local, &table, inner.as_ref())))
+}
+
+/// The name of the inner table of a materialized view; `None` for one that names its target.
+fn inner_name(view: &Table) -> Option<TableName> {
+    let is_view = view.engine == "MaterializedView";
+    let definition = is_view.then(|| ParsedDefinition::parse(&view.definition).ok()).flatten()?;
+    let name = view.name();
+    (!definition.has_target()).then(|| name.inner_table(view.key.uuid.as_ref()))
 }
 
 /// All parts that the server lists of a table, active or not.
@@ -303,7 +326,10 @@ fn outline(table: &Table) -> TargetTable {
     TargetTable { uuid: table.key.uuid.clone(), engine: table.engine.clone(), ..TargetTable::default() }
 }
 
-fn examine(local: &LocalDisks, table: &Table) -> TargetTable {
+/// A table as it is, with the data of its inner table if it is a view that has one of the MergeTree family.
+fn examine(local: &LocalDisks, table: &Table, inner: Option<&Table>) -> TargetTable {
+    let inner = inner.filter(|inner| inner.is_merge_tree());
+    let holder = inner.unwrap_or(table);
     let part_state = |part: &CatalogPart| PartState {
         name: part.name.clone(),
         partition: part.partition.clone(),
@@ -312,11 +338,12 @@ fn examine(local: &LocalDisks, table: &Table) -> TargetTable {
         bytes: part.bytes,
         is_active: true,
     };
-    let unfinished = table.mutations.iter().filter(|mutation| !mutation.is_done);
+    let unfinished = holder.mutations.iter().filter(|mutation| !mutation.is_done);
     TargetTable {
-        parts: table.parts.par_iter().map(part_state).collect(),
+        parts: holder.parts.par_iter().map(part_state).collect(),
         unfinished_mutations: unfinished.map(|mutation| mutation.id.clone()).collect(),
-        detached: if table.is_merge_tree() { detached_parts(local, table) } else { DetachedParts::default() },
+        detached: if holder.is_merge_tree() { detached_parts(local, holder) } else { DetachedParts::default() },
+        inner: inner.map(|inner| inner.name().clone()),
         definition: ParsedDefinition::parse(&table.definition).ok(),
         ..outline(table)
     }

@@ -148,11 +148,7 @@ fn move_to_inner_tables(
             continue;
         };
         let Some(text) = definition.inner_table() else { continue };
-        let table = match &definition.uuid {
-            Some(uuid) => format!(".inner_id.{uuid}"),
-            None => format!(".inner.{}", view.table),
-        };
-        let inner = TableName::new(view.database.clone(), table);
+        let inner = view.inner_table(definition.uuid.as_ref());
         if !definitions.contains_key(&inner) {
             definitions.insert(inner.clone(), SourceDefinition { text, is_file: false });
             made.push(format!("the definition of the inner table of {view}, from its own"));

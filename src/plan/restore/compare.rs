@@ -167,6 +167,32 @@ pub fn compare_copies(given: &[PartState], found: &[PartState]) -> CopiedPartiti
     copied
 }
 
+/// Rows that were inserted into a partition after the last look at it, and were replaced with it: parts of one block,
+/// without a mutation, that are no longer active and were not listed `before`. `given` are the parts that took their
+/// place, of which some may have been merged already.
+#[must_use]
+pub fn replaced_unseen<'a>(before: &[PartState], given: &[PartState], after: &'a [PartState]) -> Vec<&'a PartState> {
+    let known: HashSet<&PartName> = before.iter().map(|part| &part.name).collect();
+    let mut copies: Vec<&PartState> = given.iter().collect();
+    let mut is_copy = |part: &PartState| {
+        let at = copies.iter().position(|copy| match (copy.fingerprint, part.fingerprint) {
+            (Some(copy), Some(part)) => copy == part,
+            _ => copy.rows == part.rows,
+        });
+        at.map(|at| copies.swap_remove(at)).is_some()
+    };
+    let is_new = |part: &&PartState| !known.contains(&part.name);
+    // Copies that are active are not looked for among the others.
+    for part in after.iter().filter(is_new).filter(|part| part.is_active) {
+        is_copy(part);
+    }
+    let is_insert = |part: &&PartState| {
+        let has_one_block = part.blocks().is_some_and(|blocks| blocks.first == blocks.last && blocks.mutation == 0);
+        has_one_block && !part.is_active && !part.is_empty() && !part.name.is_patch()
+    };
+    after.iter().filter(is_new).filter(is_insert).filter(|part| !is_copy(part)).collect()
+}
+
 impl PartsComparison {
     /// Parts that neither exist nor were merged into another part.
     pub fn missing(&self) -> impl Iterator<Item = &PartName> {

@@ -90,11 +90,13 @@ fn lists_tables(target: &TargetServer, name: &TableName) -> bool {
 }
 
 /// Leaves the existing view as it is.
-fn stay(table: &mut TablePlan) {
+pub(super) fn stay(table: &mut TablePlan) {
     table.action = Action::Keep(KeptTableState::OtherDefinition);
     table.uuid.clone_from(&table.live_uuid);
     table.uuid_changed = false;
     table.losses.clear();
+    table.replaces = None;
+    table.inner_uuid = None;
     table.live = None;
     // They are about the replacement.
     table.warnings.clear();

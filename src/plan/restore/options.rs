@@ -45,6 +45,8 @@ pub struct RestoreOptions {
     pub has_partitions: bool,
     /// Whether existing data may be replaced.
     pub replace: bool,
+    /// Whether replaced tables are kept under other names.
+    pub keep_replaced: bool,
     /// New names.
     pub renames: Renames,
     /// How to treat replicated tables.
@@ -72,6 +74,7 @@ crate::model::setters! { RestoreOptions {
     with_names_tables => names_tables: bool,
     with_has_partitions => has_partitions: bool,
     with_replace => replace: bool,
+    with_keep_replaced => keep_replaced: bool,
     with_renames => renames: Renames,
     with_replicated => replicated: Replicated,
     with_forgets_replicas => forgets_replicas: Vec<String>,

@@ -10,7 +10,7 @@ use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
 use super::hold::held_settings;
 use super::loss::{Loss, ReplacedScope, Stored, losses};
-use super::missing::name_missing;
+use super::missing::{name_missing, stay};
 use super::not_run::{not_run, warning as not_run_warning};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{Replicated, RestoreContent, RestoreOptions};
@@ -78,8 +78,12 @@ pub fn plan_restore(
         let is_made = view.is_none_or(|view| view.action.reason().is_none());
         let is_view = |view: &TablePlan| !matches!(view.action, Action::Keep(_)) || planner.is_view(&view.to);
         let is_made = is_made && view.is_none_or(is_view);
+        let is_replaced = view.is_some_and(|view| matches!(view.action, Action::ReplaceView(_)));
         let view = view.map(|view| (view.to.clone(), view.uuid.clone())).or_else(|| planner.live_view(source));
-        let table = if is_made {
+        let table = if let (true, Some(view)) = (is_replaced, &view) {
+            let to = planner.inner_name(source, Some(view));
+            TablePlan { comes_with: Some(view.0.clone()), ..planner.plan(source, to) }
+        } else if is_made {
             let to = planner.inner_name(source, view.as_ref());
             match planner.other_view(source) {
                 Some(view) => planner.under_other_view(source, to, &view),
@@ -95,8 +99,9 @@ pub fn plan_restore(
         }
         plan.tables.push(table);
     }
-    plan.refused = planner.refused;
     name_missing(&mut plan, target, &planner.names);
+    planner.settle_views(&mut plan);
+    plan.refused = planner.refused;
     if let Some(hosts) = &target.hosts {
         spread(&mut plan, sources, target, hosts);
     }
@@ -301,10 +306,15 @@ impl RestorePlanner<'_> {
         plan.action = kept.map_or(Action::Skip(SkipReason::OtherView), Action::Keep);
         plan.uuid.clone_from(&plan.live_uuid);
         if kept != Some(KeptTableState::Same) {
+            let quoted = quoted_where_needed(view);
+            let how = if self.options.replace && self.options.names_tables {
+                String::new()
+            } else {
+                format!("--replace --table '{view}' replaces both; or ")
+            };
             let message = format!(
-                "it is the inner table of {view}, which exists with another definition and stays: drop that view with its \
-                 rows (DROP TABLE {}) or rename it first, or restore under another name",
-                quoted_where_needed(view)
+                "it is the inner table of {view}, which exists with another definition and stays: {how}drop that view with \
+                 its rows (DROP TABLE {quoted}) or rename it first, or restore under another name"
             );
             plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, message));
         }
@@ -331,8 +341,7 @@ impl RestorePlanner<'_> {
     fn inner_name(&self, source: &SourceItem, view: Option<&(TableName, Option<TableUuid>)>) -> TableName {
         match view {
             None => self.options.renames.table(&source.name),
-            Some((view, Some(uuid))) => TableName::new(view.database.clone(), format!(".inner_id.{uuid}")),
-            Some((view, None)) => TableName::new(view.database.clone(), format!(".inner.{}", view.table)),
+            Some((view, uuid)) => view.inner_table(uuid.as_ref()),
         }
     }
 
@@ -353,6 +362,7 @@ impl RestorePlanner<'_> {
             replica: None,
             statement_uuid: None,
             inner_uuid: None,
+            comes_with: None,
             uuid_changed: false,
             restores: Amount::default(),
             expired: Expired::default(),
@@ -688,19 +698,28 @@ impl RestorePlanner<'_> {
             return self.with_rows(source, dump, there, has_same_definition, plan);
         }
         let Some(data) = &source.data else {
-            let replacement = self.view_replacement(source, there, &plan.to).filter(|_| !has_same_definition);
-            if let Some(replacement) = replacement {
-                plan.losses = vec![Loss::Definition];
-                plan.live = Some(there.clone());
-                return Action::ReplaceView(replacement);
+            if has_same_definition || !self.options.replace || self.options.what == RestoreContent::Data {
+                return Action::Keep(of_definition);
             }
-            return Action::Keep(of_definition);
+            return match self.view_replacement(source, there, &plan.to) {
+                Ok(replacement) => {
+                    plan.losses = self.lost_with_view(source, there, replacement);
+                    plan.replaces = (there.inner.is_some() && replacement == ViewReplacement::Exchanged)
+                        .then(|| Amount::of(&there.parts));
+                    plan.live = Some(there.clone());
+                    Action::ReplaceView(replacement)
+                }
+                Err(reason) => {
+                    plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, reason));
+                    Action::Keep(of_definition)
+                }
+            };
         };
         if self.options.what == RestoreContent::Schema {
             return Action::Keep(of_definition);
         }
         if !there.engine.ends_with("MergeTree") {
-            return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
+            return Action::Impossible(taken_by_another(&there.engine));
         }
         let by_partition = self.options.what == RestoreContent::Data || self.options.has_partitions;
         if by_partition && data.parts.is_empty() {
@@ -778,28 +797,144 @@ impl RestorePlanner<'_> {
         action
     }
 
-    /// How a view or dictionary replaces the existing one, if it was named and neither holds data.
-    fn view_replacement(&self, source: &SourceItem, there: &TargetTable, to: &TableName) -> Option<ViewReplacement> {
-        let options = self.options;
-        let (stored, live) = (source.definition.as_ref().ok()?, there.definition.as_ref()?);
-        let is_asked_for = options.replace && options.names_tables && options.what != RestoreContent::Data;
+    /// How a view or dictionary replaces the existing one, or why that one stays, with a remedy.
+    fn view_replacement(
+        &self,
+        source: &SourceItem,
+        there: &TargetTable,
+        to: &TableName,
+    ) -> Result<ViewReplacement, String> {
+        let by_hand = "rename or drop that one first, or restore this one under another name (--rename)";
+        let (Ok(stored), Some(live)) = (&source.definition, &there.definition) else {
+            return Err(format!("the definitions cannot both be read: {by_hand}"));
+        };
+        let (options, engine) = (self.options, self.engine(&to.database).unwrap_or_default());
+        if stored.kind == DefinitionKind::Table || stored.kind != live.kind {
+            return Err(format!("an object of engine {} has its name: {by_hand}", there.engine));
+        }
+        if !options.names_tables {
+            return Err(format!("--replace --table '{to}' replaces it"));
+        }
+        if let Some(reason) = contradiction(source, stored) {
+            return Err(reason);
+        }
+        if stored.has_hidden_secret() && !options.with_hidden_secrets {
+            return Err(SkipReason::HiddenSecret.to_string());
+        }
         let is_elsewhere = *to != source.name || self.content.is_of_other_server;
-        let may_be_made = contradiction(source, stored).is_none()
-            && (options.with_hidden_secrets || !stored.has_hidden_secret())
-            && (options.with_queues || !(is_elsewhere && consumes(source)));
+        if is_elsewhere && !options.with_queues && consumes(source) {
+            return Err(SkipReason::Queue.to_string());
+        }
         // A database of the first engine cannot rename a table; one of the second creates it on all its replicas.
-        let is_special = matches!(self.engine(&to.database), Some("Memory" | "Replicated"));
-        if !is_asked_for || !may_be_made || is_special || stored.kind != live.kind {
-            return None;
+        if matches!(engine, "Memory" | "Replicated") {
+            return Err(format!("its database, of the engine {engine}, exchanges no two views: {by_hand}"));
         }
         match stored.kind {
-            DefinitionKind::View | DefinitionKind::Dictionary => Some(ViewReplacement::Exchanged),
-            // A view with an inner table holds data.
-            DefinitionKind::MaterializedView if stored.has_target() && live.has_target() => {
-                // The live view is created again if the server refuses the other one.
-                (!live.has_hidden_secret()).then_some(ViewReplacement::Remade)
+            DefinitionKind::View | DefinitionKind::Dictionary => Ok(ViewReplacement::Exchanged),
+            DefinitionKind::MaterializedView => self.materialized_replacement(source, there, to, (stored, live)),
+            _ => Err(format!("views of this kind are not replaced: {by_hand}")),
+        }
+    }
+
+    /// As `view_replacement`, for a materialized view, which can have an inner table.
+    fn materialized_replacement(
+        &self,
+        source: &SourceItem,
+        there: &TargetTable,
+        to: &TableName,
+        (stored, live): (&ParsedDefinition, &ParsedDefinition),
+    ) -> Result<ViewReplacement, String> {
+        let dropped = format!("drop that one with its rows first (DROP TABLE {})", quoted_where_needed(to));
+        let has_uuids = self.has_uuids(&to.database);
+        if self.options.keep_replaced && !has_uuids {
+            let engine = self.engine(&to.database).unwrap_or_default();
+            return Err(format!(
+                "a database of the engine {engine} gives no other name to a materialized view: leave out --keep-replaced"
+            ));
+        }
+        let inner = self.content.items.iter().find(|item| item.inner_of.as_ref() == Some(&source.name));
+        if !stored.has_target() && !inner.is_some_and(|inner| inner.data.is_some() && inner.dump.is_none()) {
+            return Err("the snapshot has no parts of its inner table".to_owned());
+        }
+        if !live.has_target() && there.inner.is_none() {
+            return Err(format!("the parts of the other's inner table cannot be listed: {dropped}"));
+        }
+        if let Some(reason) = self.prevents_writing(to, &Action::Swap, (Amount::of(&there.parts), Amount::default())) {
+            return Err(reason);
+        }
+        // Two views that are not exchanged: the live one is made again if the server refuses the other one.
+        let is_remade = stored.has_target() == live.has_target() && (stored.has_target() || !has_uuids);
+        if is_remade && live.has_hidden_secret() {
+            return Err(format!(
+                "the other one could not be made again, because the server hides a secret of it: {dropped}"
+            ));
+        }
+        match (stored.has_target(), live.has_target()) {
+            (true, true) => Ok(ViewReplacement::Remade),
+            _ if has_uuids => Ok(ViewReplacement::Exchanged),
+            (false, false) => Ok(ViewReplacement::RemadeOver),
+            _ => Err(format!("only one of the two has an inner table: {dropped}")),
+        }
+    }
+
+    /// What is lost with a view that is replaced; without UUIDs its inner table is listed by itself.
+    fn lost_with_view(&self, source: &SourceItem, there: &TargetTable, replacement: ViewReplacement) -> Vec<Loss> {
+        if there.inner.is_none() || replacement == ViewReplacement::RemadeOver {
+            return vec![Loss::Definition];
+        }
+        let inner = self.content.items.iter().find(|item| item.inner_of.as_ref() == Some(&source.name));
+        let parts = inner.and_then(|inner| inner.data.as_ref()).map_or(&[][..], |data| &data.parts);
+        losses(there, Stored { uuid: None, parts, mutations: &[], has_same_definition: false }, ReplacedScope::Table)
+    }
+
+    /// Leaves an inner table out if the view that it comes with stays, and a view as it is if its inner table cannot be
+    /// made. No view is made over an inner table that stays with another definition.
+    fn settle_views(&mut self, plan: &mut RestorePlan) {
+        for source in self.content.items {
+            let Some(view_name) = &source.inner_of else { continue };
+            let Some(at) = plan.tables.iter().position(|table| table.from == source.name) else { continue };
+            let Some(view_at) = plan.tables.iter().position(|table| table.from == *view_name) else { continue };
+            let (Some(inner), Some(view)) = (plan.tables.get(at).cloned(), plan.tables.get_mut(view_at)) else {
+                continue;
+            };
+            let is_ready = match &inner.action {
+                Action::Place | Action::Swap => true,
+                Action::Keep(kept) => *kept == KeptTableState::Same,
+                _ => false,
+            };
+            let is_of_other = matches!(
+                inner.action,
+                Action::Keep(
+                    KeptTableState::OtherDefinition | KeptTableState::OtherData { has_same_definition: false, .. }
+                )
+            );
+            match view.action {
+                Action::ReplaceView(_) if inner.comes_with.is_some() && !is_ready => {
+                    stay(view);
+                    let message = format!("the existing view stays, because its inner table {} is not made", inner.to);
+                    view.warnings.push(Warning::new(WarningKind::ExistingDiffers, message));
+                }
+                Action::Make(_) if is_of_other => {
+                    view.action = Action::Impossible(format!(
+                        "its inner table {} exists with another definition: rename or drop that one first, or replace it \
+                         too (--replace --table '{view_name}')",
+                        inner.to
+                    ));
+                    continue;
+                }
+                _ => {}
             }
-            _ => None,
+            let stays = inner.comes_with.is_some() && matches!(view.action, Action::Keep(_));
+            if stays && is_ready {
+                let (name, live_uuid) = (view.to.clone(), view.live_uuid.clone());
+                self.refused
+                    .retain(|refusal| !matches!(refusal, TableRefusal::Loss { table, .. } if *table == inner.to));
+                let to = name.inner_table(live_uuid.as_ref());
+                let left = self.under_other_view(source, to, &name);
+                if let Some(inner) = plan.tables.get_mut(at) {
+                    *inner = left;
+                }
+            }
         }
     }
 
@@ -814,7 +949,7 @@ impl RestorePlanner<'_> {
         plan: &mut TablePlan,
     ) -> Action {
         if there.engine != source.engine {
-            return Action::Impossible(format!("another object has its name, of engine {}", there.engine));
+            return Action::Impossible(taken_by_another(&there.engine));
         }
         let of_definition = if has_same_definition { KeptTableState::Same } else { KeptTableState::OtherDefinition };
         let other = |rows| KeptTableState::OtherData { rows, stored_rows: dump.rows.unwrap_or(0), has_same_definition };
@@ -845,6 +980,14 @@ impl RestorePlanner<'_> {
             Some(LiveRows::Unknown(_)) | None => Action::Keep(KeptTableState::NotCompared),
         }
     }
+}
+
+/// Why a table is not restored whose name an object of another kind has.
+fn taken_by_another(engine: &str) -> String {
+    format!(
+        "another object has its name, of engine {engine}: rename or drop that one first, or restore this one under another \
+         name (--rename)"
+    )
 }
 
 /// A table's name in a statement, with quotes only where it needs them.
@@ -1514,6 +1657,21 @@ mod tests {
         let plan = plan_restore(content, &target(Vec::new()), &options, &mut || uuid(77));
         assert_eq!(plan.databases.iter().map(|database| database.from.as_str()).collect::<Vec<_>>(), ["d"]);
         assert!(plan.tables.iter().all(|table| table.uuid.is_some()), "{:?}", plan.tables);
+    }
+
+    #[test]
+    fn an_object_of_another_kind_stays_and_is_named_with_a_remedy() {
+        let options = RestoreOptions { replace: true, names_tables: true, ..selected() };
+        let has_remedy = |text: &str, engine: &str| text.contains(engine) && text.contains("--rename");
+        let view = "ATTACH MATERIALIZED VIEW _ TO d.w (x UInt8) AS SELECT x FROM d.s";
+        let over_table = plan(&[source("t", view, 5, &[])], &target(vec![("t", there(9, &[part("a", 1)]))]), &options);
+        assert_eq!(action(&over_table, "t"), Action::Keep(KeptTableState::OtherDefinition));
+        let warnings = over_table.all_warnings();
+        assert!(warnings.iter().any(|one| has_remedy(&one.message, "MergeTree")), "{warnings:?}");
+        let definition = ParsedDefinition::parse("CREATE VIEW d.t AS SELECT 1 AS x").ok();
+        let live = TargetTable { engine: "View".to_owned(), definition, ..there(9, &[]) };
+        let over_view = plan(&[source("t", TABLE, 5, &[part("a", 1)])], &target(vec![("t", live)]), &options);
+        assert!(matches!(action(&over_view, "t"), Action::Impossible(reason) if has_remedy(&reason, "engine View")));
     }
 
     #[test]

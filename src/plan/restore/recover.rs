@@ -10,7 +10,7 @@ use crate::model::{SnapshotId, TableName, TableUuid, escape_for_file_name};
 use crate::plan::{AccessOptions, BegunAccess};
 
 use super::hold::{HeldSetting, released};
-use super::target::TargetServer;
+use super::target::{TargetServer, TargetTable};
 
 /// A table that a restore attaches, as recorded in its intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub struct RestoreEntry {
     /// complete.
     #[serde(default)]
     pub is_filled: bool,
+    /// For an inner table: the UUID of the view that it was made for and that replaces another one. Without that view it
+    /// is a copy that nothing refers to.
+    #[serde(default)]
+    pub of_view: Option<TableUuid>,
 }
 
 /// The longest table name before a suffix is added: the name of the definition's file is limited.
@@ -88,6 +92,7 @@ impl RestoreEntry {
             agreed_state: None,
             held: Vec::new(),
             is_filled: false,
+            of_view: None,
         }
     }
 
@@ -153,6 +158,8 @@ pub struct EntryEvidence {
     pub entry: RestoreEntry,
     /// Its directories.
     pub places: Vec<PlaceEvidence>,
+    /// What the server knows of the view that it is the inner table of, if its entry names one.
+    pub view: Option<Knowledge>,
 }
 
 /// The contents of an interrupted restore's staging directory.
@@ -382,6 +389,30 @@ fn release(name: &TableName, entry: &RestoreEntry, directory: &str) -> Option<Re
     (!entry.held.is_empty()).then(step)
 }
 
+/// The step for a directory of an entry whose table is not attached.
+fn step_of_place(entry: &RestoreEntry, place: &PlaceEvidence) -> Option<RecoveryStep> {
+    let keep_place = |reason: &str| {
+        let object = format!("{} on disk {}", place.path.display(), place.disk);
+        RecoveryStep::Keep { object, reason: reason.to_owned() }
+    };
+    match &place.knowledge {
+        // It was detached before its release: the note stays until it can be released.
+        Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => {
+            Some(keep(&entry.name, "it is detached, and its merges are held until a restore after its ATTACH"))
+        }
+        Knowledge::Absent | Knowledge::Known => None,
+        _ if !entry.is_its_place(&place.path) => Some(keep_place("it is not the place of a table")),
+        Knowledge::Unknown => {
+            Some(RecoveryStep::RemovePlace { entry: entry.clone(), disk: place.disk.clone(), path: place.path.clone() })
+        }
+        Knowledge::Unclear(reason) => Some(keep_place(reason)),
+    }
+}
+
+fn keep(object: &TableName, reason: &str) -> RecoveryStep {
+    RecoveryStep::Keep { object: object.to_string(), reason: reason.to_owned() }
+}
+
 /// The step for a table that was being filled, if it exists: a renamed table is left to the person who renamed it.
 fn resume(
     entry: &RestoreEntry,
@@ -443,10 +474,9 @@ fn steps_of_entry(
                 Some(target) if entry.keeps_old && there(&entry.name).is_none() => steps.push(keep_as(old, target)),
                 _ if entry.keeps_old => {}
                 // The new table still has its temporary name, so the table with the target name is a different one.
-                _ if there(&entry.name).is_some() => steps.push(RecoveryStep::Keep {
-                    object: old.to_string(),
-                    reason: "another table has taken its name meanwhile".to_owned(),
-                }),
+                _ if there(&entry.name).is_some() => {
+                    steps.push(keep(old, "another table has taken its name meanwhile"));
+                }
                 _ => steps.push(drop_table(old, there(old).and_then(Option::as_ref), Temporary::Replaced)),
             }
         }
@@ -468,44 +498,43 @@ fn steps_of_entry(
                 } else if is_replaced && !entry.keeps_old {
                     steps.push(drop_table(&entry.name, uuid.as_ref(), Temporary::Replaced));
                 } else if !is_replaced {
-                    let reason = "it is not the table that the interrupted restore made".to_owned();
-                    steps.push(RecoveryStep::Keep { object: entry.name.to_string(), reason });
+                    steps.push(keep(&entry.name, "it is not the table that the interrupted restore made"));
                 }
             }
             None => {}
         }
     } else if let Some(name) = now.or(Some(&entry.name).filter(|_| is_own)) {
-        steps.extend(release(name, entry, directory));
+        let drop_it = || drop_table(name, entry.uuid.as_ref(), Temporary::Helper);
+        steps.extend(match &evidence.view {
+            Some(Knowledge::Unknown | Knowledge::Absent) if is_own => Some(drop_it()),
+            Some(Knowledge::Unclear(reason)) => Some(keep(name, reason)),
+            Some(_) | None => release(name, entry, directory),
+        });
         return steps;
     }
     // The table that was exchanged uses this directory.
     if now.is_some() {
         return steps;
     }
-    for place in &evidence.places {
-        let object = || format!("{} on disk {}", place.path.display(), place.disk);
-        match &place.knowledge {
-            // It was detached before its release: the note stays until it can be released.
-            Knowledge::Known if !entry.is_temporary && !entry.held.is_empty() => steps.push(RecoveryStep::Keep {
-                object: entry.name.to_string(),
-                reason: "it is detached, and its merges are held until a restore after its ATTACH".to_owned(),
-            }),
-            Knowledge::Absent | Knowledge::Known => {}
-            _ if !entry.is_its_place(&place.path) => {
-                steps
-                    .push(RecoveryStep::Keep { object: object(), reason: "it is not the place of a table".to_owned() });
-            }
-            Knowledge::Unknown => steps.push(RecoveryStep::RemovePlace {
-                entry: entry.clone(),
-                disk: place.disk.clone(),
-                path: place.path.clone(),
-            }),
-            Knowledge::Unclear(reason) => {
-                steps.push(RecoveryStep::Keep { object: object(), reason: reason.clone() });
-            }
-        }
-    }
+    steps.extend(evidence.places.iter().filter_map(|place| step_of_place(entry, place)));
     steps
+}
+
+/// Gives a view its inner table, which recovery renames to this name.
+fn give_to_view(target: &mut TargetServer, name: &TableName, inner: &TargetTable) {
+    let is_its = |view: &TableName, table: &TargetTable| {
+        let lacks_inner = table.engine == "MaterializedView" && table.inner.is_none();
+        lacks_inner && view.inner_table(table.uuid.as_ref()) == *name
+    };
+    if !inner.engine.ends_with("MergeTree") {
+        return;
+    }
+    if let Some((_, view)) = target.tables.iter_mut().find(|(view, table)| is_its(view, table)) {
+        view.inner = Some(name.clone());
+        view.parts.clone_from(&inner.parts);
+        view.unfinished_mutations.clone_from(&inner.unfinished_mutations);
+        view.detached.clone_from(&inner.detached);
+    }
 }
 
 /// Changes a target to its state after these steps.
@@ -514,6 +543,7 @@ pub fn apply_recovery(steps: &[RecoveryStep], target: &mut TargetServer) {
         match step {
             RecoveryStep::Rename { from, to, .. } => {
                 if let Some(table) = target.tables.remove(from) {
+                    give_to_view(target, to, &table);
                     target.tables.insert(to.clone(), table);
                 }
             }
@@ -578,7 +608,7 @@ mod tests {
             path: path.clone(),
             knowledge: knowledge.clone(),
         });
-        let entries = vec![EntryEvidence { places: places.collect(), entry }];
+        let entries = vec![EntryEvidence { places: places.collect(), entry, view: None }];
         let snapshot = "2026-11-22T020000Z".parse().expect("an id");
         vec![StagingLeftover {
             directory: "x".to_owned(),
@@ -592,6 +622,27 @@ mod tests {
 
     fn recovery(leftovers: &[StagingLeftover], tables: &BTreeMap<TableName, Option<TableUuid>>) -> Vec<RecoveryStep> {
         plan_recovery(leftovers, tables, AccessOptions::Nothing)
+    }
+
+    #[test]
+    fn an_inner_table_is_dropped_only_if_the_server_knows_no_view_of_it() {
+        let steps = |view: Knowledge, number: u8| {
+            let entry = RestoreEntry { of_view: Some(uuid(9)), ..entry("t", 1) };
+            let mut leftovers = left(entry, &Knowledge::Known);
+            for leftover in &mut leftovers {
+                let LeftoverContent::Intent { entries, .. } = &mut leftover.content else { continue };
+                for evidence in entries {
+                    evidence.view = Some(view.clone());
+                }
+            }
+            recovery(&leftovers, &tables(&[("t", number)]))
+        };
+        let drops = |steps: &[RecoveryStep]| steps.iter().any(|step| matches!(step, RecoveryStep::DropTable { .. }));
+        assert!(drops(&steps(Knowledge::Unknown, 1)));
+        assert!(!drops(&steps(Knowledge::Unknown, 2)), "another table has its name");
+        assert!(!drops(&steps(Knowledge::Known, 1)));
+        let unclear = steps(Knowledge::Unclear("no right".to_owned()), 1);
+        assert!(!drops(&unclear) && unclear.iter().any(|step| matches!(step, RecoveryStep::Keep { .. })));
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub enum ViewReplacement {
     Exchanged,
     /// It is created once the other one is gone: two at the same time would feed their target twice.
     Remade,
+    /// As `Remade`, with an inner table whose name is that of the other one's, in a database without UUIDs.
+    RemadeOver,
 }
 
 /// Which partitions of an existing table come from the snapshot.
@@ -264,6 +266,8 @@ pub struct TablePlan {
     pub statement_uuid: Option<TableUuid>,
     /// The UUID of its inner table.
     pub inner_uuid: Option<TableUuid>,
+    /// For an inner table: its view, if that replaces the existing one. The inner table stays only if the view does.
+    pub comes_with: Option<TableName>,
     /// Whether the UUID differs from the snapshot's.
     pub uuid_changed: bool,
     /// The parts, rows and bytes to restore.

@@ -67,12 +67,15 @@ pub struct TargetTable {
     pub uuid: Option<TableUuid>,
     /// Its engine.
     pub engine: String,
-    /// Its active parts, including patch parts.
+    /// Its active parts, including patch parts; those of its inner table if it is a view that has one.
     pub parts: Vec<PartState>,
     /// Ids of unfinished mutations.
     pub unfinished_mutations: Vec<String>,
     /// The contents of its `detached/`.
     pub detached: DetachedParts,
+    /// The inner table of a view, which is dropped with the view and holds the parts, mutations and detached parts that
+    /// are listed here. `None` for a view without one, or with one that is not of the MergeTree family.
+    pub inner: Option<TableName>,
     /// Its definition, if readable.
     pub definition: Option<ParsedDefinition>,
     /// Its place in Keeper, if it is replicated.
