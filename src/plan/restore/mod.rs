@@ -24,7 +24,7 @@ mod unused;
 
 pub use attach_script::{AttachItem, AttachScript, attach_script};
 pub use compare::{
-    CopiedPartition, PartDifference, PartState, PartsComparison, WrongPart, compare_copies, compare_parts,
+    CopiedPartition, PartDifference, PartState, PartsComparison, WrongPart, compare_copies, compare_parts, lacking_rows,
 };
 pub use directory::{
     DirectoryAction, DirectoryItem, DirectoryObstacle, DirectoryOptions, DirectoryPlan, DirectoryTable,
