@@ -58,12 +58,19 @@ fn fetches(plan: &TablePlan) -> bool {
     plan.replica.as_ref().is_some_and(|replica| replica.found == FoundPath::Peers)
 }
 
+/// Whether a table is made as a plain one.
+fn is_plain(table: &TablePlan) -> bool {
+    table.live.is_none() && table.definition.as_ref().is_some_and(|definition| !definition.is_replicated())
+}
+
 /// Notes on a table's place in Keeper.
 fn replica_notes(replica: &ReplicaPlan) -> Vec<String> {
     let path = &replica.path;
     let mut notes = Vec::new();
     notes.push(match replica.found {
-        FoundPath::Absent if replica.has_own_path => format!("a path of its own, {path}: no other replica has it"),
+        FoundPath::Absent if replica.has_own_path => format!(
+            "a path of its own, {path}: no other replica has it, and inserts of before are not recognized as duplicates there"
+        ),
         FoundPath::Absent if !replica.forgets.is_empty() => {
             format!("removes the replicas {} of {path} from Keeper first", replica.forgets.join(", "))
         }
@@ -207,6 +214,10 @@ fn notes(table: &TablePlan) -> Vec<String> {
     }
     if matches!(table.action, Action::Partitions(PartitionScope::All)) && table.engine.starts_with("Replicated") {
         notes.push("one partition after the other: for a moment it has some of each".to_owned());
+    }
+    let has_ttl = table.definition.as_ref().is_some_and(ParsedDefinition::has_ttl);
+    if has_ttl && table.engine.starts_with("Replicated") && table.action.places_parts() && !is_plain(table) {
+        notes.push("its TTL applies on all replicas at once".to_owned());
     }
     match table.action {
         Action::ReplaceView(ViewReplacement::Remade) => {

@@ -86,8 +86,8 @@ pub use restore::{
     SourceObject, Spread, StagingLeftover, StoragePolicyChange, Stored, TablePlan, TableRefusal, TargetDirectory,
     TargetServer, TargetTable, Temporary, ViewReplacement, WrongPart, apply_recovery, attach_script, compare_copies,
     compare_parts, create_database_text, create_table_text, expand_macros, for_native, hold, is_held, is_kept_name,
-    keeper_path, kept_name, losses, plan_directory, plan_recovery, plan_restore, release_statements, released_text,
-    replaced_unseen,
+    keeper_path, kept_name, lacking_rows, losses, plan_directory, plan_recovery, plan_restore, release_statements,
+    released_text, replaced_unseen,
 };
 pub use retry::RetryReason;
 pub use schedule::{InvalidSchedule, NoCron, Schedule, ScheduleZone};

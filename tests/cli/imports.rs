@@ -308,7 +308,7 @@ fn an_import_that_is_killed_or_fails_at_any_call_leaves_all_or_nothing() {
     for (number, call) in dice.choose(&trace, calls, 24).into_iter().enumerate() {
         let fault = if number % 3 == 2 { Fault::Error("EIO") } else { Fault::Kill };
         let chsnap = fresh(&format!("repo-{number}"));
-        let struck = chsnap.struck(&arguments, &trace.strike(call, fault), fault);
+        let struck = chsnap.struck(&arguments, &trace.strike(call), fault);
         let context =
             format!("{fault:?} at {}, {seed}: {}\n{}", trace.call(call).text, struck.run.code, struck.run.stderr);
         let standing = names(&chsnap.repo().join("snapshots"));

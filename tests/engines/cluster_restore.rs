@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::chsnap_command::Chsnap;
+use crate::chsnap_command::{Chsnap, Run};
 use crate::cluster_lab::Cluster;
 use crate::engine::Engine;
 use crate::support::repository;
@@ -165,6 +165,30 @@ fn a_replica_whose_disk_was_lost_fetches_from_its_peer() {
     is_sound(&cluster, &digest);
 }
 
+/// A replica that fetches has the cluster's data of now: what only the snapshot has is counted by partitions, and comes by
+/// `--replace`.
+#[test]
+fn rows_that_only_the_snapshot_has_are_said_of_a_replica_that_fetches() {
+    let mut cluster = Cluster::start();
+    let (chsnap, digest) = taken(&cluster);
+    cluster.r1().query("ALTER TABLE lab.t DROP PARTITION 1");
+    cluster.r1().query("INSERT INTO lab.t SELECT 2, 9000 + number, 'since' FROM numbers(500)");
+    cluster.r1().query("OPTIMIZE TABLE lab.t PARTITION 0 FINAL");
+    cluster.wait_until_idle();
+    cluster.lose_disk(1);
+    cluster.replica(1).restart();
+    let fetched = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!((&only(&fetched)["state"], &only(&fetched)["rows"]), (&"fetched".into(), &720.into()), "{fetched}");
+    let message = fetched["warning_list"][0]["message"].as_str().expect("a sentence");
+    assert!(
+        message.contains("110 rows of the snapshot's 330 are not there") && message.contains("--replace"),
+        "{message}"
+    );
+    let replaced = chsnap.json(0, &["restore", "latest", "--yes", "--table", "lab.t", "--replace"]);
+    assert_eq!(only(&replaced)["rows"], 330, "{replaced}");
+    is_sound(&cluster, &digest);
+}
+
 /// Keeper calls a server active whose session is not over, although it was killed.
 #[test]
 fn a_replica_that_was_killed_a_moment_ago_is_not_fetched_from() {
@@ -188,20 +212,21 @@ fn two_restores_at_once_end_in_one_table() {
     let both = [&first, &second];
     for _ in 0..3 {
         cluster.r1().query("DROP TABLE IF EXISTS lab.t ON CLUSTER c");
-        let codes: Vec<i32> = std::thread::scope(|scope| {
-            let run = |chsnap: &Chsnap| {
-                let run = chsnap.run(&["restore", "latest", "--yes"]);
-                let is_told = !run.stderr.contains("is not as the plan has shown it")
-                    || ["fetches what is there", "plans by what is there now"]
-                        .iter()
-                        .any(|remedy| run.stderr.contains(&format!("the same restore again {remedy}")));
-                assert!(is_told, "{run:?}");
-                run.code
-            };
-            let running = both.map(|chsnap| scope.spawn(move || run(chsnap)));
+        let runs: Vec<Run> = std::thread::scope(|scope| {
+            let running = both.map(|chsnap| scope.spawn(|| chsnap.run(&["--json", "restore", "latest", "--yes"])));
             running.map(|running| running.join().expect("it ends")).into()
         });
-        assert!(codes.iter().all(|code| [0, 1, 3].contains(code)) && codes.iter().any(|code| *code != 1), "{codes:?}");
+        // One has filled the table. The other one fetches, and fails only where the first one takes too long to begin.
+        let states = runs.iter().map(|run| {
+            let document: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
+            (run.code, only(&document)["state"].clone(), only(&document)["reason_kind"].clone())
+        });
+        let states: Vec<(i32, Value, Value)> = states.collect();
+        let filled = states.iter().filter(|(code, state, _)| *state == "restored" && [0, 3].contains(code)).count();
+        let others = states.iter().filter(|(code, state, reason)| {
+            *state == "fetched" && *code == 3 || *reason == "keeper_path_changed" && *code == 1
+        });
+        assert_eq!((filled, others.count()), (1, 1), "{runs:?}");
         // The second time each has the table, or fetches it.
         for chsnap in both {
             let again = chsnap.run(&["restore", "latest", "--yes"]);
@@ -280,6 +305,9 @@ fn another_name_gets_a_path_of_its_own_and_the_live_table_is_not_touched() {
     let (chsnap, digest) = taken(&cluster);
     let before = nodes(&cluster, PATH);
     let rename = ["restore", "latest", "--yes", "--rename", "lab.t=lab.u"];
+    let shown = chsnap.expect(0, &[&rename[..], &["--dry-run"]].concat()).stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("inserts of before are not recognized as duplicates there"), "{shown}");
     let restored = chsnap.json(0, &rename);
     assert_eq!(only(&restored)["state"], "restored", "{restored}");
     assert_eq!(cluster.r1().query(&DIGEST.replace("lab.t", "lab.u")), digest);
@@ -490,7 +518,8 @@ fn a_dropped_table_of_version_26_is_waited_for() {
     let modern = cluster.start_v26("m1");
     modern.query("CREATE DATABASE lab");
     let columns = "(p UInt8, k UInt64, v String)";
-    modern.query(&format!("CREATE TABLE lab.plain {columns} ENGINE = MergeTree PARTITION BY p ORDER BY k"));
+    let ttl = "TTL toDateTime('2100-01-01 00:00:00') + toIntervalSecond(p)";
+    modern.query(&format!("CREATE TABLE lab.plain {columns} ENGINE = MergeTree PARTITION BY p ORDER BY k {ttl}"));
     modern.query("INSERT INTO lab.plain SELECT number % 3, number, toString(number) FROM numbers(300)");
     for (table, path) in [("t", "/m/{shard}/t"), ("u UUID '0000abcd-0000-4000-8000-000000000001'", "/m/{uuid}/{shard}")]
     {
@@ -544,6 +573,9 @@ fn a_dropped_table_of_version_26_is_waited_for() {
     let created: Value = serde_json::from_str(&created.stdout).expect("a document");
     let id = created["id"].as_str().expect("an id");
     modern.query("DROP TABLE lab.plain");
+    let shown = chsnap.run(&["restore", id, "--dry-run"]).stdout;
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains("its TTL applies on all replicas at once"), "{shown}");
     let unfilled = chsnap.run(&["--json", "restore", id, "--yes"]);
     assert_eq!(unfilled.code, 1, "{unfilled:?}");
     let document: Value = serde_json::from_str(&unfilled.stdout).expect("a document");
@@ -556,6 +588,54 @@ fn a_dropped_table_of_version_26_is_waited_for() {
     assert_eq!(only(&chsnap.json(0, &renamed))["state"], "restored");
     assert_eq!(modern.query("SELECT count(), sum(cityHash64(p, k, v)) FROM lab.copy"), digest);
     assert_eq!(modern.query("SELECT name FROM system.tables WHERE name LIKE '%chsnap%'"), "");
+}
+
+/// Past the delay a server removes what a dropped table had in Keeper: no table that was restored meanwhile is at that path.
+#[test]
+fn a_restored_table_outlives_the_removal_of_the_dropped_one() {
+    let cluster = Cluster::start();
+    let delay = "<database_atomic_delay_before_drop_table_sec>5</database_atomic_delay_before_drop_table_sec>";
+    let modern = cluster.start_v26_with("m1", delay);
+    modern.query("CREATE DATABASE lab");
+    for (table, path) in [("t", "/m/{shard}/t"), ("u UUID '0000abcd-0000-4000-8000-000000000002'", "/m/{uuid}/{shard}")]
+    {
+        modern.query(&format!(
+            "CREATE TABLE lab.{table} (k UInt64) ENGINE = ReplicatedMergeTree('{path}', '{{replica}}') ORDER BY k"
+        ));
+    }
+    let chsnap = repository(&modern);
+    chsnap.json(3, &["create"]);
+    modern.query("DROP TABLE lab.t");
+    modern.query("DROP TABLE lab.u");
+    let state = |document: &Value, name: &str| {
+        let tables = document["tables"].as_array().expect("tables");
+        tables.iter().find(|table| table["table"] == name).expect("a table")["state"].clone()
+    };
+    // A path with a new UUID is free at once.
+    let first = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!((state(&first, "t"), state(&first, "u")), ("waiting".into(), "restored".into()), "{first}");
+    let begun = std::time::Instant::now();
+    loop {
+        let run = chsnap.run(&["--json", "restore", "latest", "--yes", "--table", "lab.t"]);
+        let document: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
+        if state(&document, "t") == "restored" {
+            break;
+        }
+        assert_eq!((run.code, state(&document, "t")), (1, "waiting".into()), "{run:?}");
+        assert!(begun.elapsed().as_secs() < 90, "{run:?}");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    assert!(begun.elapsed().as_secs() >= 2, "the delay was waited for");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    assert_eq!(modern.query("SELECT count() FROM system.dropped_tables"), "0");
+    let paths = modern.query("SELECT zookeeper_path FROM system.replicas WHERE database = 'lab' ORDER BY table");
+    let nodes = cluster.nodes("/m");
+    for path in paths.lines() {
+        // chDB never sets `is_active`.
+        let has = |node: &str| nodes.contains_key(&format!("{path}/{node}"));
+        assert!(has("metadata") && has("replicas/m1/host"), "{path}: {nodes:?}");
+    }
+    assert_eq!(paths.lines().count(), 2);
 }
 
 /// A server that is behind does not know what a partition has that it is about to replace.

@@ -157,10 +157,12 @@ fn strike_at(
     mut judge: impl FnMut(&Struck, &str),
 ) {
     let mut met = 0;
+    let mut missed = Vec::new();
     for (number, call) in calls.iter().enumerate() {
         let fault = fault(number);
-        let strike = trace.strike(*call, fault);
+        let strike = trace.strike(*call);
         let context = format!("{context}: {fault:?} at {} ({strike:?})", trace.call(*call).text);
+        let mut is_met = false;
         for _ in 0..3 {
             let struck = world.chsnap.struck(arguments, &strike, fault);
             let context = format!("{context}; failed: {:?}; exit code {}", struck.injected, struck.run.code);
@@ -168,11 +170,15 @@ fn strike_at(
             judge(&struck, &context);
             if struck.killed || struck.injected.iter().any(|call| call.contains("/repo")) {
                 met += 1;
+                is_met = true;
                 break;
             }
         }
+        if !is_met {
+            missed.push(context);
+        }
     }
-    assert!(met * 2 >= calls.len(), "{context}: only {met} of {} faults were met", calls.len());
+    assert!(met * 2 >= calls.len(), "{context}: only {met} of {} faults were met, not {missed:#?}", calls.len());
 }
 
 fn create_survives(engine: Engine, kills: bool, count: usize) {

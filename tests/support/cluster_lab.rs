@@ -150,13 +150,24 @@ impl Cluster {
     pub fn start_v26(&self, name: &str) -> Engine {
         start_v26(&self.keeper, name)
     }
+
+    /// [`Cluster::start_v26`] with more configuration, in XML.
+    #[track_caller]
+    pub fn start_v26_with(&self, name: &str, config: &str) -> Engine {
+        start_v26_with(&self.keeper, name, config)
+    }
 }
 
 /// Starts a 26.9 that is replica `name` of shard `s1`. Its replicated tables stay read-only: it has no interserver
 /// port.
 #[track_caller]
 pub fn start_v26(keeper: &Keeper, name: &str) -> Engine {
-    let config = REPLICA26.replace("@KEEPER@", &keeper.port().to_string()).replace("@NAME@", name);
+    start_v26_with(keeper, name, "")
+}
+
+#[track_caller]
+fn start_v26_with(keeper: &Keeper, name: &str, config: &str) -> Engine {
+    let config = REPLICA26.replace("@KEEPER@", &keeper.port().to_string()).replace("@NAME@", name) + config;
     Engine::start_with(Kind::V26, &Options { config, ..Options::default() })
 }
 

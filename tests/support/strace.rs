@@ -1,8 +1,7 @@
 //! Runs `chsnap` under strace: once to list its system calls, then repeatedly with a fault at one of them.
 //!
-//! strace counts `when=` for each thread separately. A call is therefore identified by a *set* of system calls: its
-//! thread reaches that count of them with this call, and no other thread reaches it earlier. The list of calls shows
-//! which set qualifies.
+//! strace counts `when=` for each thread and each system call separately. A call is therefore identified by its kind and by
+//! how many of that kind its thread has made; if another thread gets that far earlier, the fault hits that one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,9 +36,6 @@ const CHANGES: [&str; 19] = [
 /// The calls with which it talks to the server.
 const TALK: [&str; 3] = ["sendto", "writev", "recvfrom"];
 
-/// Calls that change nothing, but help to distinguish threads.
-const BESIDE: [&str; 6] = ["newfstatat", "statx", "fstat", "close", "read", "getdents64"];
-
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -64,10 +60,10 @@ pub struct Trace {
     calls: Vec<Call>,
 }
 
-/// The `when`-th of these system calls that a thread makes.
+/// The `when`-th system call of a kind that a thread makes.
 #[derive(Clone, Debug)]
 pub struct Strike {
-    kinds: Vec<String>,
+    kind: String,
     when: usize,
 }
 
@@ -133,40 +129,12 @@ impl Trace {
         &self.calls[number]
     }
 
-    /// How to hit a call, and if possible no other one.
-    pub fn strike(&self, number: usize, fault: Fault) -> Strike {
+    /// How to hit a call, or the one of another thread that has the same number there and comes earlier.
+    pub fn strike(&self, number: usize) -> Strike {
         let target = self.call(number);
-        let is_alone = |set: &[&str]| {
-            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-            let mut when = 0;
-            for (position, call) in self.calls.iter().enumerate() {
-                if position > number && fault == Fault::Kill {
-                    break;
-                }
-                if set.contains(&call.kind.as_str()) {
-                    let count = counts.entry(call.thread).or_default();
-                    *count += 1;
-                    if position == number {
-                        when = *count;
-                    }
-                }
-            }
-            let mut others = counts.iter().filter(|(thread, _)| **thread != target.thread);
-            (others.all(|(_, count)| *count < when), when)
-        };
-        let mut first = None;
-        for mask in 0_u32..1 << BESIDE.len() {
-            let beside = BESIDE.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, kind)| *kind);
-            let set: Vec<&str> = std::iter::once(target.kind.as_str()).chain(beside).collect();
-            let (alone, when) = is_alone(&set);
-            let strike = Strike { kinds: set.iter().map(|kind| (*kind).to_owned()).collect(), when };
-            if alone {
-                return strike;
-            }
-            first.get_or_insert(strike);
-        }
-        // It then hits the first thread that gets that far.
-        first.expect("there is always the set of one")
+        let is_counted = |call: &&Call| call.thread == target.thread && call.kind == target.kind;
+        let when = self.calls[..=number].iter().filter(is_counted).count();
+        Strike { kind: target.kind.clone(), when }
     }
 
     /// All calls: kind, and text as strace shows it.
@@ -204,14 +172,14 @@ impl Chsnap {
         let log: PathBuf = self.repo().with_extension("strace");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-s", "40", "-e", "signal=none", "-o"]).arg(&log);
-        let traced = CHANGES.iter().chain(&TALK).chain(&BESIDE).map(|kind| format!("?{kind}"));
+        let traced = CHANGES.iter().chain(&TALK).map(|kind| format!("?{kind}"));
         strace.arg("-e").arg(format!("trace={}", traced.collect::<Vec<_>>().join(",")));
-        if let Some((Strike { kinds, when }, fault)) = strike {
+        if let Some((Strike { kind, when }, fault)) = strike {
             let fault = match fault {
                 Fault::Kill => "signal=KILL".to_owned(),
                 Fault::Error(name) => format!("error={name}"),
             };
-            strace.arg("-e").arg(format!("inject={}:{fault}:when={when}", kinds.join(",")));
+            strace.arg("-e").arg(format!("inject={kind}:{fault}:when={when}"));
         }
         let output = self.under(strace, arguments).output().expect("strace starts");
         let trace = Trace::read(&log);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::model::{TableName, WarningKind, count};
+use crate::model::{TableName, WarningKind, count, thousands};
 use crate::ops::error::OpError;
-use crate::plan::{KeeperPath, PartState, RestoreContent, TablePlan};
+use crate::plan::{KeeperPath, PartState, RestoreContent, TablePlan, lacking_rows};
 use crate::server::{self, ReplicaStatus, Server, ServerError};
 
 use super::attaching::Attaching;
@@ -216,6 +216,8 @@ fn compare_fetched(context: &RestoreContext<'_>, plan: &TablePlan, report: &mut 
                 context.item(&plan.from).and_then(|item| item.data.as_ref()).map_or(0, |data| data.amount.rows);
             let is_compared = context.request.options.what != RestoreContent::Schema;
             report.expected_rows = if is_compared { stored } else { 0 };
+            let parts = context.item(&plan.from).and_then(|item| item.data.as_ref()).filter(|_| is_compared);
+            let lacks = parts.map_or(0, |data| lacking_rows(&data.parts, &listed));
             if missing > 0 && is_alone(context.server, plan) {
                 message = format!(
                     "{message}; {} are only there, and none of these replicas is active any more: start one; if all are lost, \
@@ -224,10 +226,12 @@ fn compare_fetched(context: &RestoreContext<'_>, plan: &TablePlan, report: &mut 
                 );
             } else if missing > 0 {
                 message = format!("{message}; {} have yet to come from there", count(missing, "part"));
-            } else if report.rows < report.expected_rows {
-                let (here, stored) = (count(report.rows, "row"), count(report.expected_rows, "row"));
+            } else if lacks > 0 {
+                let (lacks, stored) = (count(lacks, "row"), thousands(report.expected_rows));
+                let verb = if lacks == "1 row" { "is" } else { "are" };
                 message = format!(
-                    "{message}: {here} there, {stored} in the snapshot; a second restore of it with --replace brings these"
+                    "{message}: {lacks} of the snapshot's {stored} {verb} not there; a second restore of it with --replace \
+                     puts the snapshot's data in the place of that"
                 );
             }
         }

@@ -13,6 +13,7 @@ use super::partitions;
 use super::recover::remove_place;
 use super::refused::TableFailure;
 use super::report::{RestoredState, TableReport};
+use super::sessions::wait_for_begun;
 
 /// Creates a replicated table at its path, without data of the snapshot: it has none there, or fetches that of its
 /// peers.
@@ -103,9 +104,13 @@ fn create(
         run_definition(attaching, plan, name, (replica.verb, definition))?;
         return Ok(FoundPath::Absent);
     }
-    let now = path_now(context.server, &replica.path);
+    let now = wait_for_begun(&|| path_now(context.server, &replica.path), &replica.attached());
     if let KeeperPath::Unreachable(reason) = &now {
         return Err(TableFailure::this(format!("Keeper cannot be asked for its path: {reason}")));
+    }
+    if is_made_elsewhere(replica, &now) {
+        run_definition(attaching, plan, name, (replica.verb, definition))?;
+        return Ok(FoundPath::Peers);
     }
     if !is_as_planned(replica, &now) {
         let replicas = if let KeeperPath::Table(replicas) = now { replicas } else { Vec::new() };
@@ -126,6 +131,16 @@ fn create(
         }
     }
     Ok(replica.found)
+}
+
+/// Whether another restore has made the table on another replica since the plan found nothing: then this one fetches, as it
+/// does if both are made at the same moment.
+fn is_made_elsewhere(replica: &ReplicaPlan, now: &KeeperPath) -> bool {
+    let KeeperPath::Table(there) = now else { return false };
+    replica.found == FoundPath::Absent
+        && replica.forgets.is_empty()
+        && there.iter().any(|one| one.is_active)
+        && there.iter().all(|one| one.name != replica.name)
 }
 
 fn is_as_planned(replica: &ReplicaPlan, now: &KeeperPath) -> bool {

@@ -42,10 +42,24 @@ pub(super) fn wait_for_sessions(
     }
 }
 
-/// Whether another replica is being created right now, for example by another restore: it has nodes, and no address
-/// yet.
+/// The state of the path of a table to be created, once a replica that another restore is creating there is active, or the
+/// time for that is over.
+pub(super) fn wait_for_begun(look: &dyn Fn() -> KeeperPath, place: &AttachedReplica) -> KeeperPath {
+    let begun = Instant::now();
+    loop {
+        let now = look();
+        let waits = matches!(&now, KeeperPath::Table(replicas) if is_begun(place, replicas));
+        if !waits || begun.elapsed() > BEGINS {
+            return now;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Whether another replica may be being created right now, for example by another restore: it has nodes, no part, and no
+/// session yet.
 fn is_begun(place: &AttachedReplica, replicas: &[KeeperReplica]) -> bool {
-    let is_new = |replica: &KeeperReplica| replica.name != place.name && replica.parts == 0 && replica.host.is_none();
+    let is_new = |replica: &KeeperReplica| replica.name != place.name && replica.parts == 0;
     !replicas.iter().any(|replica| replica.is_active) && replicas.iter().any(is_new)
 }
 
@@ -91,6 +105,9 @@ mod tests {
         assert!(
             is_begun(&place, std::slice::from_ref(&begun)) && !is_begun(&place, &[begun, replica("r3", "up", true)])
         );
-        assert!(!is_begun(&place, &[replica("r2", "down", false)]), "a lost one has parts and an address");
+        let addressed = KeeperReplica { parts: 0, ..replica("r2", "up", false) };
+        assert!(is_begun(&place, &[addressed]), "its address comes before its session");
+        assert!(!is_begun(&place, &[replica("r2", "down", false)]), "a lost one has parts");
+        assert!(!is_begun(&place, &[KeeperReplica { parts: 0, ..replica("r1", "up", false) }]), "its own");
     }
 }

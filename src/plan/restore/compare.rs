@@ -252,6 +252,35 @@ pub fn compare_parts(expected: &[PartState], found: &[PartState]) -> PartsCompar
     comparison
 }
 
+/// The number of rows of stored parts that a table at the same path in Keeper does not have, as far as names, contents and
+/// counts show: replicas agree on the names of parts, so that a part which is neither listed nor merged into a listed one is
+/// gone, unless a part with its content has another name. Rows that a mutation has removed show in the sum of a partition.
+#[must_use]
+pub fn lacking_rows(stored: &[PartState], listed: &[PartState]) -> u64 {
+    let is_content = |part: &PartState, other: &PartState| {
+        other.counts() && part.rows == other.rows && part.fingerprint.is_some() && part.fingerprint == other.fingerprint
+    };
+    let wrong = compare_parts(stored, listed).wrong;
+    let wrong: HashSet<&PartName> = wrong.iter().map(|wrong| &wrong.part).collect();
+    // By partition: rows of parts that are gone, stored rows, and the rows that are there.
+    let mut partitions: BTreeMap<&PartitionId, (u64, u64, u64)> = BTreeMap::new();
+    for part in stored.iter().filter(|part| part.counts()) {
+        let (gone, all, _) = partitions.entry(&part.partition).or_default();
+        let rows = part.rows.unwrap_or(0);
+        *all = all.saturating_add(rows);
+        if wrong.contains(&part.name) && !listed.iter().any(|other| is_content(part, other)) {
+            *gone = gone.saturating_add(rows);
+        }
+    }
+    for part in listed.iter().filter(|part| part.counts()) {
+        if let Some((_, _, there)) = partitions.get_mut(&part.partition) {
+            *there = there.saturating_add(part.rows.unwrap_or(0));
+        }
+    }
+    let lacks = partitions.values().map(|(gone, all, there)| (*gone).max(all.saturating_sub(*there)));
+    lacks.fold(0, u64::saturating_add)
+}
+
 fn difference(expected: &PartState, found: &PartState) -> Option<PartDifference> {
     if let (Some(expected), Some(found)) = (expected.fingerprint, found.fingerprint)
         && expected != found
@@ -278,7 +307,7 @@ pub(super) fn sample_part(name: &str, partition: &str, hash: u8, rows: u64) -> P
 
 #[cfg(test)]
 mod tests {
-    use super::{compare_parts, sample_part as part};
+    use super::{compare_parts, lacking_rows, sample_part as part};
     use crate::model::PartName;
 
     #[test]
@@ -326,6 +355,27 @@ mod tests {
         assert_eq!((there.verified, there.empty, there.wrong.len(), there.foreign.len()), (2, 0, 0, 0));
         let other = [part("all_1_1_0", "all", 1, 5), part("all_9_9_1", "all", 2, 0)];
         assert!(compare_parts(&expected, &other).foreign.is_empty(), "an empty part holds nothing");
+    }
+
+    #[test]
+    fn rows_that_the_peers_do_not_have_are_counted_by_parts_and_by_partitions() {
+        let stored = [
+            part("1_0_0_0", "1", 1, 5),
+            part("1_1_1_0", "1", 2, 5),
+            part("2_0_0_0", "2", 3, 7),
+            part("patch-ab-1_2_2_0", "patch-ab-1", 4, 9),
+        ];
+        let lacks = |listed: &[crate::plan::PartState]| lacking_rows(&stored, listed);
+        assert_eq!(lacks(&stored), 0);
+        assert_eq!(lacks(&[]), 17);
+        assert_eq!(lacks(&[part("1_0_1_1", "1", 9, 10), part("2_0_0_0", "2", 3, 7)]), 0, "merged");
+        assert_eq!(lacks(&[part("1_0_1_1_3", "1", 9, 4), part("2_0_0_0", "2", 3, 7)]), 6, "some were deleted");
+        let others = [part("1_0_1_1", "1", 9, 10), part("3_0_0_0", "3", 8, 700)];
+        assert_eq!(lacks(&others), 7, "rows of another partition make up for none");
+        let others = [part("1_0_1_1", "1", 9, 10), part("2_5_5_0", "2", 8, 700)];
+        assert_eq!(lacks(&others), 7, "nor do other rows of the same one");
+        let renumbered = [part("1_0_1_1", "1", 9, 10), part("2_5_5_0", "2", 3, 7)];
+        assert_eq!(lacks(&renumbered), 0, "the same content under another name");
     }
 
     #[test]

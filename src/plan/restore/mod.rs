@@ -25,7 +25,7 @@ mod unused;
 pub use attach_script::{AttachItem, AttachScript, attach_script};
 pub use compare::{
     CopiedPartition, PartDifference, PartState, PartsComparison, WrongPart, compare_copies, compare_parts,
-    replaced_unseen,
+    lacking_rows, replaced_unseen,
 };
 pub use directory::{
     DirectoryAction, DirectoryItem, DirectoryObstacle, DirectoryOptions, DirectoryPlan, DirectoryTable,
