@@ -4,6 +4,7 @@ use chsnap::plan::SnapshotReference;
 use chsnap::repo::Pin;
 
 use super::documents::{PinDocument, PinRow};
+use super::given_text::check_reason;
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
@@ -64,6 +65,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now().trunc_subsecs(0);
     let Args { snapshot, reason, until: ends } = args;
     check_end(*ends, now)?;
+    check_reason(reason)?;
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = snapshot.parse().map_err(OpError::from)?;
     let pin = Pin { reason: reason.clone(), since: now, until: *ends };

@@ -44,12 +44,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         return Ok(show_access(&access, args.secrets, &shown, output));
     }
     if output.is_json() {
-        output.document(&document(&shown), &shown.manifest.all_warnings());
+        let all: Vec<Warning> = shown.manifest.all_warnings().into_iter().chain(shown.warnings.clone()).collect();
+        output.document(&document(&shown), &all);
     } else {
         output.text(&text(&shown, now, output.width()));
         output.warnings(&shown.manifest.warnings);
+        output.warnings(&shown.warnings);
     }
-    Ok(DONE)
+    Ok(if shown.warnings.is_empty() { DONE } else { WARNED })
 }
 
 fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, output: &Output) -> u8 {
