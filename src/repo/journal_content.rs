@@ -80,3 +80,59 @@ impl JournalContent {
         self.line_count += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::JournalContent;
+
+    fn line(number: u64) -> String {
+        format!("{{\"number\":{number},\"time\":\"2026-11-22T17:03:06Z\",\"event\":\"restored\",\"ids\":[]}}\n")
+    }
+
+    #[test]
+    fn events_of_a_newer_chsnap_are_no_gap_and_known_ones_with_wrong_members_are() {
+        let newer = line(41).replace("restored", "teleported");
+        let wrong = line(42).replace("[]", "7");
+        let content = JournalContent::of(format!("{}{newer}\n{wrong}{}", line(1), line(2)).as_bytes());
+        assert_eq!((content.unreadable.as_slice(), content.largest), (&[4][..], 42));
+        assert_eq!(content.lines.len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_appended_is_read_as_if_it_had_been_there(
+            texts in proptest::collection::vec("[a-z{]{0,9}", 0..6),
+            numbers in proptest::collection::vec(any::<u64>(), 1..4),
+        ) {
+            let mut bytes: Vec<u8> = texts.iter().flat_map(|text| format!("{text}\n").into_bytes()).collect();
+            let mut content = JournalContent::of(&bytes);
+            for number in numbers {
+                content.append(line(number).as_bytes());
+                bytes.extend(line(number).into_bytes());
+            }
+            let read = JournalContent::of(&bytes);
+            prop_assert_eq!(content.lines, read.lines);
+            prop_assert_eq!(content.unreadable, read.unreadable);
+            prop_assert_eq!((content.largest, content.line_count), (read.largest, read.line_count));
+        }
+
+        #[test]
+        fn only_a_cut_at_the_end_is_ordinary(count in 1_u64..6, at in 0_u64..6, cut in 1_usize..40) {
+            let lines: Vec<String> = (1..=count).map(line).collect();
+            let place = usize::try_from(at % count).expect("few");
+            let mut spoilt = lines.clone();
+            spoilt[place] = format!("{}\n", &lines[place][..cut]);
+            let content = JournalContent::of(spoilt.concat().as_bytes());
+            prop_assert_eq!(content.unreadable, vec![at % count + 1]);
+            // The same without its newline, as a crash leaves it, and with what the next writer puts behind it.
+            let torn = format!("{}{}", lines[..place].concat(), &lines[place][..cut]);
+            prop_assert!(JournalContent::of(torn.as_bytes()).unreadable.is_empty());
+            let next = line(9).replacen('{', "{\"after_cut\":true,", 1);
+            let ended = JournalContent::of(format!("{torn}\n{next}").as_bytes());
+            prop_assert!(ended.unreadable.is_empty() && ended.ends_well);
+            prop_assert_eq!(ended.lines.len(), place + 1);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::super::documents::report::{
     CheckFigures, CostFigures, Coverage, DrillFigures, Figures, Filesystem, ServerFigures, SnapshotFigures,
     TableFigures, Used,
 };
-use super::super::render;
+use super::super::render::{self, garbles};
 use super::Facts;
 use super::verdict::verdict;
 
@@ -28,10 +28,10 @@ const LARGEST: usize = 12;
 /// Letters of a name that are shown.
 const NAME_LIMIT: usize = 120;
 
-/// Text in a form that a page can contain: a name is any bytes that a server accepts, and control characters are
-/// invisible.
+/// Text in a form that a page can contain: a name is any bytes that a server accepts, and letters that control how others
+/// are shown are invisible.
 fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    text.chars().map(|letter| if garbles(letter) { '\u{fffd}' } else { letter }).collect()
 }
 
 impl Figures {
