@@ -135,7 +135,7 @@ pub enum WarningKind {
     ClockBehind,
     /// The last snapshot could not be read, so nothing is linked from it.
     PreviousUnreadable,
-    /// The journal could not be read.
+    /// The journal, a file of it or a line could not be read: damage that was noted there is not known.
     JournalUnreadable,
     /// Files were copied because equal ones have as many links as they may have.
     LinkLimit,

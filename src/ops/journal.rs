@@ -19,7 +19,7 @@ pub(super) fn journal_warnings(repository: &Repository) -> Vec<Warning> {
     }
 }
 
-const LOST: &str = "so damage, checks, drills and removals that it recorded are not known";
+const LOST: &str = "so damage, checks, drills and removals recorded there are not known";
 
 fn gap_warning(gap: &JournalGap) -> Warning {
     let what = match gap.lines.as_slice() {

@@ -98,7 +98,7 @@ impl Repository {
         let (mut gaps, mut unreadable) = (Vec::new(), Vec::new());
         let garbled = |file: &str, content: &JournalContent| {
             if !content.unreadable.is_empty() {
-                let reason = "not a line that chsnap wrote whole".to_owned();
+                let reason = "cut short or garbled".to_owned();
                 let (file, lines) = (file.to_owned(), content.unreadable.clone());
                 gaps.push(JournalGap { file, lines, reason, size_bytes: 0 });
             }
