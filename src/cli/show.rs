@@ -180,7 +180,8 @@ fn text(shown: &Shown, now: DateTime<Utc>, width: Width) -> String {
         lines.push(("lacks", "a table that it could have had: it is incomplete".to_owned()));
     }
     if let Some(pin) = &shown.pin {
-        lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
+        let reason = if pin.reason.is_empty() { "without a reason".to_owned() } else { render::safe(&pin.reason, 200) };
+        lines.push(("pinned", format!("{reason}{}", pin::until(pin))));
     }
     lines.push(("verified", verified_text(&shown.check, now)));
     if let Some(drill) = &shown.drill {

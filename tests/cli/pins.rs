@@ -158,6 +158,11 @@ fn a_pin_that_cannot_be_read_now_pins() {
 #[test]
 fn a_pin_needs_no_reason_and_can_last_for_a_while() {
     let (lab, nights) = Lab::with_nights(1);
+    // Nothing stands where a reason would.
+    lab.run(0, &["pin", &nights[0]]);
+    let list = lab.run(0, &["list"]).stdout;
+    assert!(list.contains("[pinned]"), "{list}");
+    assert!(lab.run(13, &["rm", &nights[0]]).stderr.contains("is pinned\n"));
     let document = lab.chsnap().json(0, &["pin", &nights[0], "--until", "30d"]);
     let until: chrono::DateTime<chrono::Utc> =
         document["pin"]["until"].as_str().and_then(|text| text.parse().ok()).expect("a time");

@@ -12,6 +12,7 @@ use super::super::documents::report::{
     CheckFigures, CostFigures, Coverage, DrillFigures, Figures, Filesystem, ServerFigures, SnapshotFigures,
     TableFigures, Used,
 };
+use super::super::pin;
 use super::super::render::{self, garbles};
 use super::Facts;
 use super::verdict::verdict;
@@ -85,7 +86,7 @@ fn snapshot(facts: &Facts, row: &SnapshotUsage) -> SnapshotFigures {
     let live = held.live_shared_bytes.min(all - exclusive);
     let fate = facts.fates.get(&summary.id);
     let label = summary.label.text.clone().unwrap_or_default();
-    let pin = row.pin.as_ref().map(|pin| format!("pinned: {}", pin.reason)).unwrap_or_default();
+    let pin = row.pin.as_ref().map(pin::note).unwrap_or_default();
     let incomplete = if summary.incomplete { "lacks a table that it could have had" } else { "" };
     let notes = [label.as_str(), pin.as_str(), incomplete, summary.problem.as_deref().unwrap_or("")];
     SnapshotFigures {
