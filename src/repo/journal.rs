@@ -1,6 +1,7 @@
 //! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not record.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
@@ -204,7 +205,7 @@ impl Repository {
         let Some(journal) = self.find_dir("journal")? else { return Ok(()) };
         for entry in journal.entries_with_kind()? {
             let file = entry.name.to_string_lossy().into_owned();
-            if !file.ends_with(".jsonl") {
+            if Path::new(&entry.name).extension().is_none_or(|end| end != "jsonl") {
                 continue;
             }
             let gap = |reason| {
