@@ -82,6 +82,7 @@ impl JournalContent {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 mod tests {
     use proptest::prelude::*;
 

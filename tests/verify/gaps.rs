@@ -54,7 +54,7 @@ fn spoil(path: &Path, gap: Gap) {
             symlink(aside, path).expect("a link");
         }
         Gap::Long => {
-            fs::File::options().write(true).open(path).and_then(|file| file.set_len(300 << 20)).expect("a sparse file")
+            fs::File::options().write(true).open(path).and_then(|file| file.set_len(300 << 20)).expect("a sparse file");
         }
         Gap::Garbled => with(&|line| line.replace("\"level\":\"data\"", "\"level\":\"dbta\"")),
         Gap::Cut => with(&|line| line[..line.len() / 2].to_owned()),
