@@ -11,7 +11,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::CompleteEnv;
 
 use super::invocation::Invocation;
-use super::render;
+use super::{pin, render};
 
 /// The variable through which a shell's script requests completions; its value is the shell's name.
 pub(super) const VARIABLE: &str = "CHSNAP_COMPLETE";
@@ -67,7 +67,7 @@ fn snapshots() -> Vec<CompletionCandidate> {
     let newest_first = listing.snapshots.iter().rev();
     let ids = newest_first.enumerate().map(|(position, (summary, pin))| {
         let label = summary.label.text.as_deref().map(|text| render::safe(text, 40));
-        let pin = pin.as_ref().map(|pin| format!("pinned: {}", render::safe(&pin.reason, 40)));
+        let pin = pin.as_ref().map(pin::note);
         let told: Vec<String> =
             [Some(render::count(summary.totals.tables, "table")), label, pin].into_iter().flatten().collect();
         CompletionCandidate::new(summary.id.to_string())

@@ -12,12 +12,12 @@ use chsnap::ops::create::{
 };
 use chsnap::plan::{
     CreatePlan, DumpOptions, FreezeScope, SeriesKey, TableDump, TableFreeze, TablePattern, TableSelection,
-    is_reserved_name,
 };
 use chsnap::repo::Repository;
 use clap::ValueEnum;
 
 use super::documents::{CreateDocument, PlannedDump, PlannedTable};
+use super::given_text::{check_name, check_reason};
 use super::globals::{Globals, duration, size};
 use super::layout::{ENGINE, TextTable, left, name, right};
 use super::opening;
@@ -232,15 +232,8 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 
 /// Checks that concern several options at once.
 fn check(args: &Args) -> Result<(), CommandFailure> {
-    if let Some(name) = args.name.as_ref().map(|name| name.to_string_lossy()).filter(|name| is_reserved_name(name)) {
-        return Err(CommandFailure::usage(format!(
-            "{name:?} cannot be the name of a snapshot: it reads as an id or as latest"
-        ))
-        .with_hint("a snapshot can be named by its name: take one that begins with a letter"));
-    }
-    if args.name.as_ref().is_some_and(|name| name.is_empty()) {
-        return Err(CommandFailure::usage("an empty name names no snapshot").with_hint("leave --name out, or give one"));
-    }
+    check_name(args.name.as_deref())?;
+    check_reason(args.pin.as_deref().unwrap_or_default())?;
     if args.until.is_some() && args.pin.is_none() {
         return Err(CommandFailure::usage("--until says when a pin ends, and there is none").with_hint("add --pin"));
     }

@@ -6,7 +6,7 @@ use chsnap::ops::import::{ImportReport, ImportRequest, PreparedImport, prepare_i
 use chsnap::plan::TablePattern;
 
 use super::documents::{ImportDocument, ImportSourceRow, ImportedTableRow};
-use super::failure::CommandFailure;
+use super::given_text::check_name;
 use super::globals::{Globals, size};
 use super::opening;
 use super::output::Output;
@@ -57,9 +57,7 @@ const EXAMPLES: &str = "Examples:
   chsnap import /srv/old/shadow/1 --metadata /var/lib/clickhouse/metadata --table 'posthog.*'";
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    if args.name.as_ref().is_some_and(|name| name.is_empty()) {
-        return Err(CommandFailure::usage("an empty name names no snapshot").with_hint("leave --name out, or give one"));
-    }
+    check_name(args.name.as_deref())?;
     let repository = opening::open(globals)?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
     let request = ImportRequest::new(args.directory.clone())

@@ -335,7 +335,7 @@ fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
         let name = summary.label.text.as_deref().map(|text| render::safe(text, 40)).unwrap_or_default();
         let mut notes = series::notes(summary, &listing.series.main);
         if let Some(pin) = pin.as_ref().filter(|pin| pin.holds(now)) {
-            notes.push(format!("pinned{}: {}", pin::until(pin), render::safe(&pin.reason, 40)));
+            notes.push(pin::note(pin));
         }
         if let Some(drill) = listing.drills.get(&summary.id) {
             let outcome = if drill.failed == 0 { "drilled" } else { "drill FAILED" };

@@ -18,6 +18,7 @@ mod drill;
 mod examples;
 mod failure;
 mod gc;
+mod given_text;
 mod globals;
 mod help;
 mod host;

@@ -4,6 +4,7 @@ use chsnap::plan::SnapshotReference;
 use chsnap::repo::Pin;
 
 use super::documents::{PinDocument, PinRow};
+use super::given_text::check_reason;
 use super::globals::Globals;
 use super::opening;
 use super::output::Output;
@@ -50,9 +51,17 @@ pub(super) fn check_end(ends: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Resu
     }
 }
 
-/// `: ` and the reason, or the empty string.
-fn because(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(": {}", render::safe(reason, 200)) }
+/// Letters of a reason that are shown next to other things.
+const SHORT: usize = 40;
+
+/// `: ` and the first `limit` letters of the reason, or the empty string.
+fn because(reason: &str, limit: usize) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {}", render::safe(reason, limit)) }
+}
+
+/// `pinned`, until when, and the beginning of the reason, if there is one.
+pub(super) fn note(pin: &Pin) -> String {
+    format!("pinned{}{}", until(pin), because(&pin.reason, SHORT))
 }
 
 /// ` until 2026-12-31 18:00`, or the empty string.
@@ -64,6 +73,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let now = Utc::now().trunc_subsecs(0);
     let Args { snapshot, reason, until: ends } = args;
     check_end(*ends, now)?;
+    check_reason(reason)?;
     let repository = opening::open(globals)?;
     let reference: SnapshotReference = snapshot.parse().map_err(OpError::from)?;
     let pin = Pin { reason: reason.clone(), since: now, until: *ends };
@@ -77,9 +87,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         };
         output.document(&document, &[]);
     } else {
-        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), because(reason)));
+        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), because(reason, 200)));
         if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {
-            output.text(&format!("before{}: {}\n", until(&before), render::safe(&before.reason, 200)));
+            output.text(&format!("before{}{}\n", until(&before), because(&before.reason, 200)));
         }
     }
     Ok(DONE)

@@ -30,13 +30,16 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
     cut
 }
 
+/// Whether a letter controls a terminal, or the order in which others are shown.
+pub(super) fn garbles(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text from elsewhere, with everything escaped that would garble a terminal, and cut at `limit` letters.
 pub(super) fn safe(text: &str, limit: usize) -> String {
     let mut safe = String::new();
     for letter in cut(text, limit).chars() {
-        if letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if garbles(letter) {
             safe.extend(letter.escape_default());
         } else {
             safe.push(letter);

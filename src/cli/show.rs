@@ -44,12 +44,14 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         return Ok(show_access(&access, args.secrets, &shown, output));
     }
     if output.is_json() {
-        output.document(&document(&shown), &shown.manifest.all_warnings());
+        let all: Vec<Warning> = shown.manifest.all_warnings().into_iter().chain(shown.warnings.clone()).collect();
+        output.document(&document(&shown), &all);
     } else {
         output.text(&text(&shown, now, output.width()));
         output.warnings(&shown.manifest.warnings);
+        output.warnings(&shown.warnings);
     }
-    Ok(DONE)
+    Ok(if shown.warnings.is_empty() { DONE } else { WARNED })
 }
 
 fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, output: &Output) -> u8 {
@@ -178,7 +180,8 @@ fn text(shown: &Shown, now: DateTime<Utc>, width: Width) -> String {
         lines.push(("lacks", "a table that it could have had: it is incomplete".to_owned()));
     }
     if let Some(pin) = &shown.pin {
-        lines.push(("pinned", format!("{}{}", render::safe(&pin.reason, 200), pin::until(pin))));
+        let reason = if pin.reason.is_empty() { "without a reason".to_owned() } else { render::safe(&pin.reason, 200) };
+        lines.push(("pinned", format!("{reason}{}", pin::until(pin))));
     }
     lines.push(("verified", verified_text(&shown.check, now)));
     if let Some(drill) = &shown.drill {

@@ -23,7 +23,7 @@ use super::opening;
 use super::output::{Output, path_base64};
 use super::policy::PolicyArgs;
 use super::render;
-use super::{CommandResult, DONE, WARNED, series};
+use super::{CommandResult, DONE, WARNED, pin, series};
 
 /// Show how much space snapshots take, and what removing them would free
 #[derive(Debug, clap::Args)]
@@ -297,7 +297,7 @@ fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>, width: W
         match reasons.as_ref().and_then(|reasons| reasons.get(&summary.id)) {
             Some(told) if told.is_empty() => notes.push("would go".to_owned()),
             Some(told) => notes.extend(told.iter().map(|reason| render::safe(&reason.to_string(), 50))),
-            None => notes.extend(row.pin.as_ref().map(|pin| format!("pinned: {}", render::safe(&pin.reason, 40)))),
+            None => notes.extend(row.pin.as_ref().map(pin::note)),
         }
         notes.extend(series::notes(summary, &found.series.main));
         if !summary.is_complete() {

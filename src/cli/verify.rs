@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::{Level, SnapshotId};
+use chsnap::model::{Level, SnapshotId, WarningKind};
 use chsnap::ops::OpError;
 use chsnap::ops::verify::{self, Damage, Drift, Repair, Report, Request};
 use chsnap::plan::{SliceChoice, SnapshotReference, TablePattern};
@@ -241,6 +241,12 @@ fn tables_text(repository: &Repository, request: &Request, report: &Report, widt
     text
 }
 
+/// Whether all bytes were read, or the journal could be asked for what earlier checks have found.
+fn knows_all(request: &Request, report: &Report) -> bool {
+    let has_read_all = request.level == Level::Data && report.slice.is_none() && report.tally.spared_parts == 0;
+    has_read_all || !report.warnings.iter().any(|warning| warning.kind == WarningKind::JournalUnreadable)
+}
+
 fn verdict_text(request: &Request, report: &Report) -> String {
     let tally = &report.tally;
     let mut text = String::new();
@@ -296,6 +302,9 @@ fn verdict_text(request: &Request, report: &Report) -> String {
             "nothing new; {} noted as damaged by an earlier check of their data",
             render::count(report.noted_damaged.len() as u64, "snapshot")
         ),
+        (_, 0) if !knows_all(request, report) => {
+            "no damage in what was checked; what earlier checks found is not fully known".to_owned()
+        }
         (_, 0) if report.drift.is_empty() => "no damage".to_owned(),
         (_, 0) => "no damage, but drift: owners or modes are not as recorded".to_owned(),
         (_, count) => format!("DAMAGE: {} wrong", render::count(count, "thing")),

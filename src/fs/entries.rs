@@ -23,6 +23,20 @@ pub enum EntryKind {
     Unknown,
 }
 
+impl EntryKind {
+    /// The kind in words, with its article.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "a file",
+            Self::Directory => "a directory",
+            Self::Symlink => "a symbolic link",
+            Self::Special => "a device, socket or pipe",
+            Self::Unknown => "nothing known",
+        }
+    }
+}
+
 impl From<FileType> for EntryKind {
     fn from(file_type: FileType) -> Self {
         match file_type {

@@ -135,12 +135,14 @@ pub enum WarningKind {
     ClockBehind,
     /// The last snapshot could not be read, so nothing is linked from it.
     PreviousUnreadable,
-    /// The journal could not be read.
+    /// The journal, a file of it or a line could not be read: damage that was noted there is not known.
     JournalUnreadable,
     /// Files were copied because equal ones have as many links as they may have.
     LinkLimit,
     /// The snapshot is committed, and something that follows a commit failed; the next run does it.
     CommitIncomplete,
+    /// Other snapshots have the name of a new one, too.
+    NameTaken,
     /// A removed snapshot stays in the trash because it is being read.
     SnapshotInUse,
 

@@ -18,6 +18,7 @@ mod import_error;
 mod init;
 mod inodes;
 mod intact;
+mod journal;
 mod kept_metadata;
 pub mod nightly;
 mod pin;

@@ -14,7 +14,7 @@ use crate::plan::{Holders, SeriesKey};
 use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
 
 use super::error::OpError;
-use super::read::journal_gap;
+use super::journal::journal_warnings;
 use super::usage::{Cost, Freed, Measured, measure};
 
 /// The request of a prune.
@@ -164,7 +164,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     });
     let guards = guards(&fates, &recorded(repository)?, now, request.limits);
     let mut warnings = measured.warnings.clone();
-    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
+    warnings.extend(journal_warnings(repository));
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
         let message = format!(
             "all that may go frees {}, less than the {} that were asked for",

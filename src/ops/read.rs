@@ -7,15 +7,16 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::fs::Dir;
-use crate::model::{SnapshotId, TableName, Warning, WarningKind};
+use crate::model::{Label, SnapshotId, TableName, Warning, WarningKind};
 use crate::plan::{KnownSnapshot, ReferenceError, SeriesKey, SnapshotReference, TablePattern};
 use crate::repo::{
-    Event, Index, IndexPlace, JournalGap, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState,
-    Summary, TableEntry, TableState, line,
+    Event, Index, IndexPlace, LastCheck, Manifest, Pin, RepoError, Repository, SeriesOf, SnapshotState, Summary,
+    TableEntry, TableState, line,
 };
 
 use super::disks::DEFINITION_LIMIT_BYTES;
 use super::error::OpError;
+use super::journal::journal_warnings;
 
 /// All snapshots of a repository.
 #[derive(Debug)]
@@ -95,9 +96,7 @@ pub fn list(repository: &Repository) -> Result<SnapshotList, OpError> {
         warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
         vec![LastCheck::default(); ids.len()]
     });
-    for gap in repository.journal_gaps()? {
-        warnings.push(journal_gap(&gap));
-    }
+    warnings.extend(journal_warnings(repository));
     warnings.extend(found_by_checks(index.summaries(), &checks));
     Ok(SnapshotList {
         snapshots,
@@ -154,15 +153,22 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     warnings
 }
 
-/// The warning about a month of the journal that cannot be read.
-pub(super) fn journal_gap(gap: &JournalGap) -> Warning {
+/// The warning about a new snapshot whose name other ones have, too: then it names none of them.
+pub(super) fn same_name_warning(summaries: &[Summary], label: &Label) -> Option<Warning> {
+    let name = label.text.as_deref()?;
+    let ids = summaries.iter().filter(|summary| summary.label.text.as_deref() == Some(name)).map(|summary| summary.id);
+    let newest: Vec<String> = ids.clone().rev().take(NAMED).map(|id| id.to_string()).collect();
+    let more = ids.count().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
-        "journal/{} cannot be read, and what it held is not known (which snapshots were verified, drilled or removed then): {}",
-        gap.file.escape_debug(),
-        gap.reason
+        "the name {name:?} is also that of {}{more}: it names none of them any more, their ids do",
+        newest.join(", ")
     );
-    Warning::new(WarningKind::JournalUnreadable, message)
+    (!newest.is_empty()).then(|| Warning::new(WarningKind::NameTaken, message))
 }
+
+/// The largest number of snapshots that such a warning names.
+const NAMED: usize = 3;
 
 /// The warning about a snapshot that cannot be read.
 pub(super) fn unreadable(id: SnapshotId, problem: &str) -> Warning {
@@ -217,6 +223,8 @@ pub struct Shown {
     pub drill: Option<Drill>,
     /// Where it is.
     pub path: std::path::PathBuf,
+    /// What the person should know of this answer, besides what was noted when the snapshot was made.
+    pub warnings: Vec<Warning>,
 }
 
 /// Resolves a reference to a snapshot.
@@ -258,7 +266,8 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
             let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
             let series = index.series().clone();
-            Ok(Shown { manifest: *manifest, summary, series, pin: repository.pin(id)?, check, drill, path })
+            let (pin, warnings) = (repository.pin(id)?, journal_warnings(repository));
+            Ok(Shown { manifest: *manifest, summary, series, pin, check, drill, path, warnings })
         }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;

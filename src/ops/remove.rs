@@ -33,7 +33,11 @@ pub fn plan_removal(
     if !force {
         for id in &ids {
             if let Some(pin) = repository.pin(*id)?.filter(|pin| pin.holds(now)) {
-                return Err(OpError::Guarded { id: *id, why: format!("pinned: {}", pin.reason.escape_debug()) });
+                let why = match pin.reason.as_str() {
+                    "" => "pinned".to_owned(),
+                    reason => format!("pinned: {}", reason.escape_debug()),
+                };
+                return Err(OpError::Guarded { id: *id, why });
             }
         }
         if let Some(id) = last_of(&index, &ids) {

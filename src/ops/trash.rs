@@ -11,6 +11,7 @@ use crate::repo::{Event, Removal, Repository, SnapshotState};
 
 use super::error::OpError;
 use super::gone::Gone;
+use super::journal::journal_warnings;
 use super::usage::measure;
 
 /// A snapshot in the trash.
@@ -37,7 +38,7 @@ pub struct Trash {
     pub snapshots: Vec<TrashedSnapshot>,
     /// What unlinking all of it frees.
     pub freed_bytes: u64,
-    /// What could not be counted.
+    /// What could not be counted, or cannot be read of the journal.
     pub warnings: Vec<Warning>,
 }
 
@@ -60,7 +61,9 @@ pub fn trash(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Tr
     let mut snapshots = measured.removed.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
     snapshots.sort_by_key(|snapshot| (snapshot.removed, snapshot.id));
     let freed_bytes = measured.space.freed_bytes(&measured.trash());
-    Ok(Trash { snapshots, freed_bytes, warnings: measured.warnings })
+    let mut warnings = measured.warnings;
+    warnings.extend(journal_warnings(repository));
+    Ok(Trash { snapshots, freed_bytes, warnings })
 }
 
 /// The label of a snapshot in the trash.

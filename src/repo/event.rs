@@ -98,6 +98,9 @@ pub enum Event {
         /// The entries, relative to the repository.
         paths: Vec<String>,
     },
+    /// An event that this version does not know. It is read from lines of a newer chsnap, and never written.
+    #[serde(other)]
+    Newer,
 }
 
 /// The command that removed snapshots, and the reason. The first versions wrote neither.

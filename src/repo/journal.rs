@@ -1,32 +1,18 @@
 //! `journal/<month>.jsonl`: what happened to the repository that its snapshots do not record.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::fs::{self, Dir, EntryKind, ErrorKind, FsError};
 
 use super::error::RepoError;
 use super::event::Event;
+use super::journal_content::{JournalContent, Line};
 use super::lock::Locked;
 use super::repository::Repository;
-
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Line {
-    /// Counts the events of the repository, whatever the clock said.
-    number: u64,
-    time: DateTime<Utc>,
-    #[serde(flatten)]
-    event: Event,
-}
-
-/// The member that every line has, even lines of a newer chsnap: its number counts, whatever the event is.
-#[derive(Deserialize)]
-struct LineNumber {
-    number: u64,
-}
 
 const LIMIT_BYTES: u64 = 256 << 20;
 
@@ -54,14 +40,15 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let target = self.repository().target(&journal, now)?;
-        let line = Line { number: self.repository().next_number(now)?, time: now, event: event.clone() };
+        let number = self.repository().next_number(now)?;
+        let line = Line { after_cut: !target.ends_well, number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
         if !target.ends_well {
             text.insert(0, '\n');
         }
         journal.append(&target.name, 0o640, text.as_bytes())?;
-        self.repository().extend_read(&journal, &target.name, text.as_bytes());
+        self.repository().extend_read(&journal, &target, text.as_bytes());
         if target.is_new {
             journal.sync()?;
         }
@@ -88,34 +75,47 @@ impl Locked<'_> {
 }
 
 impl Repository {
-    /// The events that the journal holds, in the order in which they happened. Skips lines that cannot be read, months
-    /// that cannot be read ([`Repository::journal_gaps`] lists them), and entries that are not files of a journal. A
-    /// line that occurs twice is one event.
+    /// The events that the journal holds, in the order in which they happened. Skips what cannot be read
+    /// ([`Repository::journal_gaps`] lists it), events of a newer chsnap, and entries that are not part of the journal.
+    /// A line that occurs twice is one event.
     ///
     /// # Errors
     /// If the directory of the journal is there and cannot be read.
     pub fn events(&self) -> Result<Vec<(DateTime<Utc>, Event)>, RepoError> {
-        let (mut lines, _) = self.read_lines(|text| serde_json::from_slice::<Line>(text).ok())?;
+        let mut lines = Vec::new();
+        self.read_journal(|_, content| lines.extend(content.lines.iter().cloned()), |_| ())?;
         lines.sort_by_key(|line| (line.number, line.time));
         lines.dedup();
+        lines.retain(|line| line.event != Event::Newer);
         Ok(lines.into_iter().map(|line| (line.time, line.event)).collect())
     }
 
-    /// The months of the journal that cannot be read: their events are unknown, and nothing else is lost.
+    /// What cannot be read of the journal: its events are unknown, and nothing else is lost. In the order of the files'
+    /// names.
     ///
     /// # Errors
     /// If the directory of the journal is there and cannot be read.
     pub fn journal_gaps(&self) -> Result<Vec<JournalGap>, RepoError> {
-        Ok(self.read_lines(|_| None::<()>)?.1)
+        let (mut gaps, mut unreadable) = (Vec::new(), Vec::new());
+        let garbled = |file: &str, content: &JournalContent| {
+            if !content.unreadable.is_empty() {
+                let reason = "cut short or garbled".to_owned();
+                let (file, lines) = (file.to_owned(), content.unreadable.clone());
+                gaps.push(JournalGap { file, lines, reason, size_bytes: 0 });
+            }
+        };
+        self.read_journal(garbled, |gap| unreadable.push(gap))?;
+        gaps.append(&mut unreadable);
+        gaps.sort_by(|one, other| one.file.cmp(&other.file));
+        Ok(gaps)
     }
 
     /// Returns a number above all that were given. The size of an unreadable file limits how many lines it can hold;
     /// but not how high their numbers are, because other files may have been unreadable when they were written. So if
     /// any file is unreadable, the number is at least the milliseconds since 1970, which is far above every count.
     fn next_number(&self, now: DateTime<Utc>) -> Result<u64, RepoError> {
-        let (numbers, gaps) =
-            self.read_lines(|text| serde_json::from_slice::<LineNumber>(text).ok().map(|head| head.number))?;
-        let largest = numbers.into_iter().max().unwrap_or(0);
+        let (mut largest, mut gaps) = (0, Vec::new());
+        self.read_journal(|_, content| largest = content.largest.max(largest), |gap| gaps.push(gap))?;
         let hidden = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.size_bytes / SHORTEST_LINE_BYTES + 1));
         let least = if gaps.is_empty() { 0 } else { u64::try_from(now.timestamp_millis()).unwrap_or(0) };
         Ok(largest.saturating_add(hidden).saturating_add(1).max(least))
@@ -133,10 +133,10 @@ impl Repository {
             if stat.kind != EntryKind::File || stat.size_bytes >= FULL_BYTES {
                 continue;
             }
-            match self.journal_file(journal, OsStr::new(&name)) {
-                Ok(bytes) => {
-                    let ends_well = bytes.as_ref().is_none_or(|bytes| bytes.is_empty() || bytes.ends_with(b"\n"));
-                    return Ok(JournalFile { name, is_new: bytes.is_none(), ends_well });
+            match self.read_journal_file(journal, OsStr::new(&name), |content| content.ends_well) {
+                Ok(ends_well) => {
+                    let (is_new, ends_well) = (ends_well.is_none(), ends_well.unwrap_or(true));
+                    return Ok(JournalFile { name, is_new, ends_well });
                 }
                 Err(error) => {
                     tracing::debug!(name, error = crate::monitor::chain(&error), "the line goes to another file");
@@ -147,68 +147,92 @@ impl Repository {
         Err(RepoError::Damaged { path: journal.path().to_owned(), reason })
     }
 
-    /// Returns a file of the journal, read once as long as it stays the same: lines are only ever appended. Returns
-    /// `None` if it is gone.
-    fn journal_file(&self, journal: &Dir, name: &OsStr) -> Result<Option<Arc<[u8]>>, FsError> {
+    /// Calls `look` with the content of a file of the journal, which is read once as long as it stays the same: lines
+    /// are only ever appended. Returns `None` if the file is gone.
+    fn read_journal_file<T>(
+        &self,
+        journal: &Dir,
+        name: &OsStr,
+        look: impl FnOnce(&JournalContent) -> T,
+    ) -> Result<Option<T>, FsError> {
         let Some(now) = journal.find(name)? else { return Ok(None) };
         let state = (now.device, now.inode, now.size_bytes, now.modified);
         // On a network filesystem, the attributes of a file may be seconds old.
         if fs::is_network_filesystem(journal) {
-            return Ok(journal.find_and_read(name, LIMIT_BYTES)?.map(Arc::from));
+            let bytes = journal.find_and_read(name, LIMIT_BYTES)?;
+            return Ok(bytes.map(|bytes| look(&JournalContent::of(&bytes))));
         }
         let mut read = self.journal_read().lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, bytes)) = read.get(name)
+        if let Some((known, content)) = read.get(name)
             && *known == state
         {
-            return Ok(Some(Arc::clone(bytes)));
+            return Ok(Some(look(content)));
         }
         tracing::debug!(name = name.to_string_lossy().as_ref(), "a file of the journal is read");
         let Some((stat, bytes)) = journal.find_with_stat(name, LIMIT_BYTES)? else { return Ok(None) };
-        let bytes: Arc<[u8]> = bytes.into();
+        let content = JournalContent::of(&bytes);
+        let found = look(&content);
         let state = (stat.device, stat.inode, stat.size_bytes, stat.modified);
-        read.insert(name.to_owned(), (state, Arc::clone(&bytes)));
-        Ok(Some(bytes))
+        read.insert(name.to_owned(), (state, content));
+        Ok(Some(found))
     }
 
     /// Adds a line that was just appended to the cached content of a file, so that it need not be read again.
-    fn extend_read(&self, journal: &Dir, name: &str, line: &[u8]) {
+    fn extend_read(&self, journal: &Dir, target: &JournalFile, line: &[u8]) {
         let mut read = self.journal_read().lock().unwrap_or_else(PoisonError::into_inner);
-        let before = read.remove(OsStr::new(name)).map(|(_, bytes)| bytes).unwrap_or_default();
+        let name = OsStr::new(&target.name);
+        let before = read.remove(name);
+        // A line that was cut short is counted again with the one that follows it.
+        if !target.ends_well {
+            return;
+        }
+        let ((_, _, size_bytes, _), mut content) =
+            before.unwrap_or_else(|| ((0, 0, 0, (0, 0)), JournalContent::of(b"")));
         let Ok(Some(stat)) = journal.find(name) else { return };
-        let bytes: Arc<[u8]> = [&before, line].concat().into();
+        content.append(line);
         // Another length means that another process has written.
-        if stat.size_bytes == bytes.len() as u64 {
-            read.insert(name.into(), ((stat.device, stat.inode, stat.size_bytes, stat.modified), bytes));
+        if stat.size_bytes == size_bytes + line.len() as u64 {
+            read.insert(name.to_owned(), ((stat.device, stat.inode, stat.size_bytes, stat.modified), content));
         }
     }
 
-    fn read_lines<T>(&self, line: impl Fn(&[u8]) -> Option<T>) -> Result<(Vec<T>, Vec<JournalGap>), RepoError> {
-        let (mut lines, mut gaps) = (Vec::new(), Vec::new());
-        let Some(journal) = self.find_dir("journal")? else { return Ok((lines, gaps)) };
+    /// Calls `look` with each file of the journal that can be read, and `miss` with what is no such file.
+    fn read_journal(
+        &self,
+        mut look: impl FnMut(&str, &JournalContent),
+        mut miss: impl FnMut(JournalGap),
+    ) -> Result<(), RepoError> {
+        let Some(journal) = self.find_dir("journal")? else { return Ok(()) };
         for entry in journal.entries_with_kind()? {
             let file = entry.name.to_string_lossy().into_owned();
-            if entry.kind == EntryKind::File && entry.name.to_string_lossy().ends_with(".jsonl") {
-                match self.journal_file(&journal, &entry.name) {
-                    Ok(None) => {}
-                    Ok(Some(bytes)) => lines.extend(bytes.split(|byte| *byte == b'\n').filter_map(&line)),
-                    Err(error) => {
-                        let size_bytes = journal.find(&entry.name).ok().flatten().map_or(0, |stat| stat.size_bytes);
-                        gaps.push(JournalGap { file, reason: crate::monitor::chain(&error), size_bytes });
-                    }
-                }
+            if Path::new(&entry.name).extension().is_none_or(|end| end != "jsonl") {
+                continue;
+            }
+            let gap = |reason| {
+                let size_bytes = journal.find(&entry.name).ok().flatten().map_or(0, |stat| stat.size_bytes);
+                JournalGap { file: file.clone(), lines: Vec::new(), reason, size_bytes }
+            };
+            if entry.kind != EntryKind::File {
+                miss(gap(format!("it is {}, and not a file", entry.kind.name())));
+                continue;
+            }
+            if let Err(error) = self.read_journal_file(&journal, &entry.name, |content| look(&file, content)) {
+                miss(gap(crate::monitor::chain(&error)));
             }
         }
-        Ok((lines, gaps))
+        Ok(())
     }
 }
 
-/// A month of the journal that cannot be read.
+/// What cannot be read of a file of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalGap {
-    /// Its file in `journal/`.
+    /// The file in `journal/`.
     pub file: String,
-    /// Why it cannot be read.
+    /// The lines that cannot be read, counted from 1; empty if the whole file cannot be.
+    pub lines: Vec<u64>,
+    /// Why.
     pub reason: String,
-    /// Its size.
-    pub size_bytes: u64,
+    /// The size of a file that cannot be read at all.
+    size_bytes: u64,
 }

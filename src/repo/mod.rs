@@ -19,6 +19,7 @@ mod incoming;
 mod index;
 mod intent;
 mod journal;
+mod journal_content;
 mod latest;
 mod layout;
 mod lease;

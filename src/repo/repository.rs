@@ -14,6 +14,7 @@ use crate::model::{RepositoryId, SnapshotId};
 use super::content::SeriesChoice;
 use super::database::DatabaseSlot;
 use super::error::RepoError;
+use super::journal_content::JournalContent;
 use super::manifest::{CopiedFrom, FORMAT, Manifest, SnapshotOrigin};
 
 const CONFIG: &str = "chsnap.json";
@@ -46,7 +47,7 @@ pub struct BoundServer {
 pub(super) type FileState = (u64, u64, u64, (i64, u32));
 
 /// The files of the journal that were read, by their names.
-pub(super) type JournalRead = Mutex<HashMap<OsString, (FileState, Arc<[u8]>)>>;
+pub(super) type JournalRead = Mutex<HashMap<OsString, (FileState, JournalContent)>>;
 
 /// An open repository. Reading it needs no lock.
 #[derive(Debug)]

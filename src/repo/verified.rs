@@ -361,8 +361,20 @@ impl Repository {
     /// # Errors
     /// If the journal is there and cannot be read.
     pub fn damaged_parts(&self, id: SnapshotId) -> Result<BTreeSet<(TableName, PartName)>, RepoError> {
-        let noted = self.checks()?.damaged().remove(&id);
-        Ok(noted.map(|noted| self.in_snapshot(id, noted)).unwrap_or_default())
+        Ok(self.damaged_parts_of(&[id])?.remove(&id).unwrap_or_default())
+    }
+
+    /// Works as [`Repository::damaged_parts`], for several snapshots at once; those without such parts are left out.
+    ///
+    /// # Errors
+    /// If the journal is there and cannot be read.
+    pub fn damaged_parts_of(
+        &self,
+        ids: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, BTreeSet<(TableName, PartName)>>, RepoError> {
+        let mut damaged = self.checks()?.damaged();
+        let noted = ids.iter().filter_map(|id| Some((*id, self.in_snapshot(*id, damaged.remove(id)?))));
+        Ok(noted.filter(|(_, parts)| !parts.is_empty()).collect())
     }
 
     /// Selects those of the noted parts that a snapshot has: an inherited note applies only if the part is there. If

@@ -193,9 +193,11 @@ fn a_directory_in_the_place_of_latest_does_not_fail_a_removal() {
 }
 
 #[test]
-fn a_directory_in_the_journal_is_passed_over() {
+fn a_directory_in_the_journal_is_passed_over_and_said() {
     let (lab, nights) = Lab::with_nights(2);
     lab.run(0, &["rm", &nights[0]]);
     fs::create_dir(lab.repo().join("journal/x.jsonl")).expect("prepared");
     lab.run(0, &["undo"]);
+    let list = lab.chsnap().json(3, &["list"]);
+    assert_eq!(list["warning_list"][0]["kind"], "journal_unreadable", "{list}");
 }

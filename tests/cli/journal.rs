@@ -37,10 +37,26 @@ fn torn_doubled_and_reordered_lines_change_nothing_of_the_others() {
         fs::write(&path, written).expect("written");
         assert_eq!(events(&lab), before);
     }
-    // A line that was cut short is ended before the next one.
+    // The first line is no more than the beginning of one: nothing explains that.
+    let list = lab.chsnap().json(3, &["list"]);
+    let message = list["warning_list"][0]["message"].as_str().expect("a sentence");
+    assert!(message.contains("line 1, cannot be read"), "{message}");
+    // A crash cuts the last line short. It is ended before the next one, and said by none: what it was about to say was
+    // never promised to anyone.
+    fs::write(&path, format!("{text}{torn}")).expect("written");
+    lab.run(0, &["list"]);
     lab.run(0, &["unpin", &nights[0]]);
+    let ended = fs::read_to_string(&path).expect("lines");
+    assert!(ended.starts_with(&format!("{text}{torn}\n{{\"after_cut\":true,")), "{ended}");
+    lab.run(0, &["list"]);
     assert_eq!(events(&lab).len(), 4);
     assert_eq!(events(&lab)[..3], before);
+    // The same once more, and the line that ends it is cut short, too.
+    let begun = "{\"after_cut\":true,\"number\":";
+    fs::write(&path, format!("{text}{torn}\n{begun}")).expect("written");
+    lab.run(0, &["list"]);
+    lab.run(0, &["unpin", &nights[0]]);
+    lab.run(0, &["list"]);
 }
 
 #[test]

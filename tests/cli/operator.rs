@@ -8,12 +8,50 @@ use crate::cli::support::Lab;
 use crate::freezer::Freezer;
 
 #[test]
-fn an_empty_name_is_refused_before_anything_is_done() {
+fn a_name_or_a_reason_that_cannot_be_seen_is_refused_before_anything_is_done() {
     let lab = Lab::new();
-    for arguments in [&["create", "--name", ""][..], &["import", "/nowhere", "--name", ""]] {
-        let run = lab.run(2, arguments);
-        assert!(run.stderr.contains("an empty name names no snapshot"), "{}", run.stderr);
+    for name in ["", " ", "\u{2003}\t"] {
+        for arguments in [&["create", "--name", name][..], &["import", "/nowhere", "--name", name]] {
+            let run = lab.run(2, arguments);
+            assert!(run.stderr.contains("a blank name names no snapshot"), "{}", run.stderr);
+        }
     }
+    for text in ["a\nb", "\u{1b}[2J", "\u{202e}gpj"] {
+        for arguments in [
+            &["create", "--name", text][..],
+            &["import", "/nowhere", "--name", text],
+            &["create", "--pin", text],
+            &["pin", "latest", "--reason", text],
+        ] {
+            let run = lab.run(2, arguments);
+            assert!(run.stderr.contains("cannot have the control character"), "{}", run.stderr);
+            assert!(!run.stderr.contains(text), "{}", run.stderr);
+        }
+    }
+    assert!(lab.run(2, &["pin", "latest", "--reason", " "]).stderr.contains("a blank reason says nothing"));
+    assert!(lab.run(2, &["import", "/nowhere", "--name", "latest"]).stderr.contains("cannot be the name"));
+}
+
+#[test]
+fn a_name_that_another_snapshot_has_is_a_warning_that_names_it() {
+    let lab = Lab::new();
+    let freezer = Freezer::start(&lab.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    let chsnap = lab.chsnap().clone().url(freezer.url());
+    let first = chsnap.json(0, &["create", "--name", "weekly"]);
+    let first = first["id"].as_str().expect("an id");
+    let planned = chsnap.json(3, &["create", "--name", "weekly", "--dry-run"]);
+    assert_eq!(planned["warning_list"][0]["kind"], "name_taken", "{planned}");
+    chsnap.json(0, &["create", "--name", "monthly"]);
+    let second = chsnap.json(3, &["create", "--name", "weekly"]);
+    let warning = &second["warning_list"][0];
+    assert_eq!(warning["kind"], "name_taken", "{second}");
+    assert!(warning["message"].as_str().is_some_and(|text| text.contains(first)), "{second}");
+    // It is no matter of what the snapshot holds.
+    let second = second["id"].as_str().expect("an id");
+    assert!(chsnap.json(0, &["show", second])["warning_list"].as_array().is_some_and(Vec::is_empty));
+    let run = chsnap.expect(2, &["rm", "weekly"]);
+    assert!(run.stderr.contains(first) && run.stderr.contains(second), "{}", run.stderr);
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn a_pin_ends_with_the_day_that_is_named_or_at_the_time() {
     };
     assert_eq!(until("2998-12-31"), "2999-01-01T00:00:00Z");
     assert_eq!(until("2998-12-31T20:00:00+02:00"), "2998-12-31T18:00:00Z");
-    let text = lab.run(0, &["pin", "latest", "--reason", "a\u{1b}[2Jb", "--until", "2998-12-31"]).stdout;
+    lab.pin(&nights[0], r#"{"reason": "a\u001b[2Jb", "since": "2026-11-01T03:00:00Z"}"#);
+    let text = lab.run(0, &["pin", "latest", "--reason", "x", "--until", "2998-12-31"]).stdout;
     assert!(text.contains("until 2999-01-01 00:00 UTC") && !text.contains('\u{1b}'), "{text}");
 }
 
@@ -157,6 +158,11 @@ fn a_pin_that_cannot_be_read_now_pins() {
 #[test]
 fn a_pin_needs_no_reason_and_can_last_for_a_while() {
     let (lab, nights) = Lab::with_nights(1);
+    // Nothing stands where a reason would.
+    lab.run(0, &["pin", &nights[0]]);
+    let list = lab.run(0, &["list"]).stdout;
+    assert!(list.contains("[pinned]"), "{list}");
+    assert!(lab.run(13, &["rm", &nights[0]]).stderr.contains("is pinned\n"));
     let document = lab.chsnap().json(0, &["pin", &nights[0], "--until", "30d"]);
     let until: chrono::DateTime<chrono::Utc> =
         document["pin"]["until"].as_str().and_then(|text| text.parse().ok()).expect("a time");

@@ -33,7 +33,7 @@ both_engines! {
     fn snapshots_in_one_second_labels_and_pins(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
-        let label = OsStr::from_bytes(b"a\xff b\n\x1b[31m");
+        let label = OsStr::from_bytes(b"a\xff b");
         let arguments: Vec<&OsStr> = ["--json", "create", "--pin", "before the upgrade", "--name"].iter().map(OsStr::new).chain([label]).collect();
         let first = chsnap.run(&arguments);
         assert_eq!(first.code, 0, "{}", first.stderr);
@@ -41,7 +41,7 @@ both_engines! {
         let listed = chsnap.json(0, &["list"]);
         let snapshots = listed["snapshots"].as_array().expect("snapshots");
         assert_eq!(snapshots.len(), 4);
-        assert_eq!(snapshots[0]["name_base64"], "Yf8gYgobWzMxbQ==");
+        assert_eq!(snapshots[0]["name_base64"], "Yf8gYg==");
         assert_eq!((&snapshots[0]["pinned"], &snapshots[1]["pinned"]), (&true.into(), &false.into()));
         let order: Vec<&str> = snapshots[1..].iter().map(|row| row["id"].as_str().expect("an id")).collect();
         assert_eq!(order, ids);

@@ -95,3 +95,27 @@ both_engines! {
         assert_eq!(engine.query("SELECT count() FROM lab.t"), "10010");
     }
 }
+
+both_engines! {
+    fn a_restore_and_a_drill_say_that_known_damage_may_be_missing(engine: Engine) {
+        load(&engine);
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create"]);
+        let id = created["id"].as_str().expect("an id");
+        let journal = chsnap.repo().join("journal");
+        let month = fs::read_dir(&journal).expect("a journal").map(|entry| entry.expect("an entry").path()).next();
+        let month = month.expect("a month");
+        let text = fs::read_to_string(&month).expect("lines");
+        fs::write(&month, format!("{{\"number\":1,\"time\n{text}")).expect("written");
+        engine.query("DROP TABLE lab.t");
+        for arguments in [&["restore", id, "--dry-run"][..], &["restore", id, "--yes"], &["drill", id], &["create"]] {
+            let document = chsnap.json(3, arguments);
+            let warnings = document["warning_list"].as_array().expect("warnings");
+            let gaps = warnings.iter().filter(|warning| warning["kind"] == "journal_unreadable").count();
+            assert_eq!(gaps, 1, "{arguments:?}: {document:#}");
+        }
+        assert_eq!(engine.query("SELECT count(), sum(k) FROM lab.t"), "10010\t49995045");
+        fs::write(&month, text).expect("written");
+        chsnap.json(0, &["drill", id]);
+    }
+}

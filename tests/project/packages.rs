@@ -193,6 +193,7 @@ fn every_alert_has_a_figure_and_a_section_of_the_page_for_trouble() {
     for (state, figure, alert) in [
         ("no new snapshot", "chsnap_newest_snapshot_timestamp_seconds", "ChsnapSnapshotTooOld"),
         ("damage", "chsnap_snapshots_with_damage", "ChsnapDamage"),
+        ("a journal with a gap", "chsnap_journal_unreadable_files", "ChsnapJournalUnreadable"),
         ("failed drill", "chsnap_snapshots_with_failed_drill", "ChsnapDrillFailed"),
         ("incomplete night", "chsnap_newest_snapshot_incomplete", "ChsnapSnapshotIncomplete"),
         ("prune refused", "chsnap_prune_refused", "ChsnapPruneRefused"),

@@ -88,6 +88,22 @@ fn damage_is_exit_code_12_and_told_to_programs_and_persons() {
     assert_eq!((&noted["state"], &noted["noted_damaged"]), (&"noted_damaged".into(), &serde_json::json!(ids)));
     let noted = chsnap.expect(3, &["verify"]);
     assert!(noted.stdout.contains("2 snapshots noted as damaged") && !noted.stdout.contains("no damage"), "{noted:?}");
+    // A share says so as well, whichever does not have the part, and so does a check of that table below data.
+    let shares =
+        ["1/3", "2/3", "3/3"].map(|slice| chsnap.run(&["--json", "verify", "--level", "data", "--slice", slice]));
+    assert_eq!(shares.iter().filter(|run| run.code == 12).count(), 1, "{shares:?}");
+    for run in shares.iter().filter(|run| run.code != 12) {
+        let noted: Value = serde_json::from_str(&run.stdout).expect("a document");
+        assert_eq!((run.code, &noted["state"]), (3, &"noted_damaged".into()), "{noted}");
+        assert_eq!(noted["noted_damaged"], serde_json::json!(ids));
+        assert!(
+            noted["warning_list"][0]["message"].as_str().is_some_and(|text| text.contains("d.one all_1_1_0")),
+            "{noted}"
+        );
+    }
+    let one = chsnap.json(3, &["verify", "--table", "d.one"]);
+    assert_eq!(one["state"], "noted_damaged");
+    chsnap.json(0, &["verify", "--table", "d.two"]);
     let doctor: Value = serde_json::from_str(&chsnap.run(&["--json", "doctor"]).stdout).expect("a document");
     let found = doctor["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "damage");
     let remedy = text(&found.expect("a finding")["remedy"]);

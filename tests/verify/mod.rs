@@ -3,6 +3,7 @@
 mod command;
 mod damaged;
 mod drift;
+mod gaps;
 mod month;
 mod nights;
 mod repair;

@@ -74,6 +74,10 @@ fn what_was_read_lately_is_not_read_again_where_that_is_asked_for_and_only_there
     assert_eq!(store.verify_at(&request(Level::Data), time(12)).tally.spared_parts, 0);
     assert_eq!(store.verify_at(&since(30), time(41)).tally.spared_parts, 6, "read on the 12th");
     assert_eq!(store.verify_at(&since(30), time(43)).tally.spared_parts, 0, "31 days later");
+    // A clock that was ahead then does not spare anything for longer.
+    store.verify_at(&request(Level::Data), time(400));
+    assert_eq!(store.verify_at(&since(30), time(44)).tally.spared_parts, 0);
+    assert_eq!(store.verify_at(&since(30), time(45)).tally.spared_parts, 6);
     // A check of less is none of the bytes.
     store.verify_at(&request(Level::Size), time(80));
     assert_eq!(store.verify_at(&since(5), time(81)).tally.spared_parts, 0);

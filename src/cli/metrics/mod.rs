@@ -305,6 +305,12 @@ fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
         "Snapshots in which verification found owners or modes that are not as recorded, and no damage for that.",
         number(drifted),
     );
+    let gaps = listing.warnings.iter().filter(|warning| warning.kind == WarningKind::JournalUnreadable).count();
+    page.gauge(
+        "chsnap_journal_unreadable_files",
+        "Files of the journal that cannot be read whole: damage that they recorded is not known.",
+        number(gaps),
+    );
     let newest_read = listing.checks.iter().filter_map(|check| check.data_time).max();
     if let Some(time) = newest_read {
         page.gauge(

@@ -12,7 +12,8 @@ use super::super::documents::report::{
     CheckFigures, CostFigures, Coverage, DrillFigures, Figures, Filesystem, ServerFigures, SnapshotFigures,
     TableFigures, Used,
 };
-use super::super::render;
+use super::super::pin;
+use super::super::render::{self, garbles};
 use super::Facts;
 use super::verdict::verdict;
 
@@ -28,10 +29,10 @@ const LARGEST: usize = 12;
 /// Letters of a name that are shown.
 const NAME_LIMIT: usize = 120;
 
-/// Text in a form that a page can contain: a name is any bytes that a server accepts, and control characters are
-/// invisible.
+/// Text in a form that a page can contain: a name is any bytes that a server accepts, and letters that control how others
+/// are shown are invisible.
 fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    text.chars().map(|letter| if garbles(letter) { '\u{fffd}' } else { letter }).collect()
 }
 
 impl Figures {
@@ -85,7 +86,7 @@ fn snapshot(facts: &Facts, row: &SnapshotUsage) -> SnapshotFigures {
     let live = held.live_shared_bytes.min(all - exclusive);
     let fate = facts.fates.get(&summary.id);
     let label = summary.label.text.clone().unwrap_or_default();
-    let pin = row.pin.as_ref().map(|pin| format!("pinned: {}", pin.reason)).unwrap_or_default();
+    let pin = row.pin.as_ref().map(pin::note).unwrap_or_default();
     let incomplete = if summary.incomplete { "lacks a table that it could have had" } else { "" };
     let notes = [label.as_str(), pin.as_str(), incomplete, summary.problem.as_deref().unwrap_or("")];
     SnapshotFigures {

@@ -10,17 +10,6 @@ use crate::repo::MetadataFile;
 use super::finding::{InodeKey, PartFinding, WantedFile, size};
 use super::unread::{UnreadPaths, reason};
 
-/// Names the kind of an entry, in words.
-pub(super) fn kind_name(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::File => "a file",
-        EntryKind::Directory => "a directory",
-        EntryKind::Symlink => "a symbolic link",
-        EntryKind::Special => "a device, socket or pipe",
-        EntryKind::Unknown => "nothing known",
-    }
-}
-
 /// Compares a snapshot's directories with the expected tree: finds what is missing, of another kind, or unexpected.
 #[must_use]
 pub fn check_frame(snapshot: &Dir, position: usize, frame: &ExpectedTree, unread: &UnreadPaths) -> Vec<PartFinding> {
@@ -50,13 +39,7 @@ impl Walk<'_> {
                 there.insert(name, (entry.kind, place));
             } else if self.frame.is_whole(path) && !is_left_behind(dir, path, entry) {
                 let path = path.join(&entry.name);
-                findings.push(PartFinding::new(
-                    self.position,
-                    path,
-                    DamageKind::Extra,
-                    "nothing",
-                    kind_name(entry.kind),
-                ));
+                findings.push(PartFinding::new(self.position, path, DamageKind::Extra, "nothing", entry.kind.name()));
             }
         }
         for (name, place) in expected {
@@ -64,16 +47,10 @@ impl Walk<'_> {
             let path = path.join(name);
             match there.get(name.as_str()) {
                 None => {
-                    findings.push(PartFinding::new(
-                        self.position,
-                        path,
-                        DamageKind::Missing,
-                        kind_name(wanted),
-                        "nothing",
-                    ));
+                    findings.push(PartFinding::new(self.position, path, DamageKind::Missing, wanted.name(), "nothing"));
                 }
                 Some((kind, _)) if *kind != wanted => {
-                    let (expected, found) = (kind_name(wanted), kind_name(*kind));
+                    let (expected, found) = (wanted.name(), kind.name());
                     findings.push(PartFinding::new(self.position, path, DamageKind::Type, expected, found));
                 }
                 Some((_, ExpectedEntry::Directory)) => match dir.open_dir(name) {

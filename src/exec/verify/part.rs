@@ -14,7 +14,6 @@ use crate::repo::{self, PartRecord};
 
 use super::expectations::{ExpectedFile, Lists, PartExpectations, directory_of};
 use super::finding::{DriftedInode, InodeKey, PartFinding, WantedFile, add_drift, is_mode, size};
-use super::frame::kind_name;
 use super::group::{CheckTally, PartGroup, PartInSnapshot, PartVerification};
 use super::inodes::Inodes;
 use super::listing::{PartListing, joined};
@@ -223,12 +222,12 @@ impl PartCheck<'_> {
             ErrorKind::NotFound => (DamageKind::Missing, "nothing".to_owned()),
             ErrorKind::WrongKind => {
                 let stat = table.stat(self.group.part.as_str());
-                (DamageKind::Type, stat.map_or("no directory", |stat| kind_name(stat.kind)).to_owned())
+                (DamageKind::Type, stat.map_or("no directory", |stat| stat.kind.name()).to_owned())
             }
             _ if self.verifier.unread.takes(error) => return,
             _ => (DamageKind::Unreadable, reason(error)),
         };
-        self.add(instance, "", kind, kind_name(EntryKind::Directory), &found);
+        self.add(instance, "", kind, EntryKind::Directory.name(), &found);
     }
 
     /// Checks the directory, which is the snapshot's own: nothing else changes its mode.
@@ -253,11 +252,11 @@ impl PartCheck<'_> {
                 continue;
             }
             let found = match others.get(directory.as_str()) {
-                Some(kind) => Some(kind_name(*kind)),
-                None => listing.find("", directory).map(|_| kind_name(EntryKind::File)),
+                Some(kind) => Some(kind.name()),
+                None => listing.find("", directory).map(|_| EntryKind::File.name()),
             };
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
-            self.add(instance, directory, kind, kind_name(EntryKind::Directory), found.unwrap_or("nothing"));
+            self.add(instance, directory, kind, EntryKind::Directory.name(), found.unwrap_or("nothing"));
         }
         for (path, file) in &expected.files {
             let directory = directory_of(path);
@@ -270,12 +269,12 @@ impl PartCheck<'_> {
                 continue;
             }
             let found = match others.get(path.as_str()) {
-                Some(kind) => Some(kind_name(*kind)),
-                None => listing.directories.contains_key(path).then(|| kind_name(EntryKind::Directory)),
+                Some(kind) => Some(kind.name()),
+                None => listing.directories.contains_key(path).then(|| EntryKind::Directory.name()),
             };
             let kind = if found.is_some() { DamageKind::Type } else { DamageKind::Missing };
             let found = found.unwrap_or("nothing").to_owned();
-            let mut finding = self.finding(instance, path, kind, kind_name(EntryKind::File).to_owned(), found);
+            let mut finding = self.finding(instance, path, kind, EntryKind::File.name().to_owned(), found);
             let present = listing.files().next().map(|(_, _, first)| first.stat.ownership);
             finding.wanted = wanted(file, expected.ownership(path).filter(|_| instance.keeps_ids), present);
             self.outcome.findings.push(finding);
@@ -283,13 +282,13 @@ impl PartCheck<'_> {
         for directory in listing.directories.keys().filter(|directory| !directory.is_empty()) {
             let is_known = expected.directories.contains(directory) || expected.files.contains_key(directory);
             if !is_known && expected.knows("") {
-                self.add(instance, directory, DamageKind::Extra, "nothing", kind_name(EntryKind::Directory));
+                self.add(instance, directory, DamageKind::Extra, "nothing", EntryKind::Directory.name());
             }
         }
         for (path, kind) in &listing.others {
             let is_known = expected.directories.contains(path) || expected.files.contains_key(path);
             if !is_known {
-                self.add(instance, path, DamageKind::Extra, "nothing", kind_name(*kind));
+                self.add(instance, path, DamageKind::Extra, "nothing", kind.name());
             }
         }
     }
@@ -313,7 +312,7 @@ impl PartCheck<'_> {
                     let is_elsewhere = expected.directories.contains(&path)
                         || !(directory.is_empty() || expected.directories.contains(directory));
                     if !is_elsewhere {
-                        self.add(instance, &path, DamageKind::Extra, "nothing", kind_name(EntryKind::File));
+                        self.add(instance, &path, DamageKind::Extra, "nothing", EntryKind::File.name());
                     }
                     continue;
                 }
@@ -390,7 +389,7 @@ impl PartCheck<'_> {
                 Some(Ok(Some(found))) => add(DamageKind::Content, digest.to_string(), found.to_string()),
                 Some(Err(error)) if self.verifier.unread.takes(error) => {}
                 Some(Err(error)) if error.kind() == ErrorKind::NotFound => {
-                    add(DamageKind::Missing, kind_name(EntryKind::File).to_owned(), "nothing".to_owned());
+                    add(DamageKind::Missing, EntryKind::File.name().to_owned(), "nothing".to_owned());
                 }
                 Some(Err(error)) => add(DamageKind::Unreadable, digest.to_string(), reason(error)),
             }

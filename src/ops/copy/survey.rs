@@ -8,6 +8,7 @@ use crate::model::{PartTally, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::Silent;
 use crate::ops::error::{Copies, OpError};
 use crate::ops::intact;
+use crate::ops::journal::journal_warnings;
 use crate::ops::read::{resolve, unreadable};
 use crate::plan::{CopyDecision, CopyPlan, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 use crate::repo::{
@@ -28,7 +29,7 @@ pub(super) struct CopySurvey {
     pub(super) plan: CopyPlan,
     /// Pins of the source that the snapshots in the target will get.
     pub(super) pins: BTreeMap<SnapshotId, Pin>,
-    /// Snapshots of the source that cannot be read and were not named.
+    /// Snapshots of the source that cannot be read and were not named, and what cannot be read of both journals.
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -51,7 +52,12 @@ impl CopySurvey {
                 CopyScope::Named(ids.collect::<Result<_, _>>()?)
             }
         };
-        let mut warnings = Vec::new();
+        // Damage that is noted in either journal is no source of a copy.
+        let mut warnings = journal_warnings(source);
+        if let Some(target) = target {
+            let origin = target.path().display();
+            warnings.extend(journal_warnings(target).into_iter().map(|warning| warning.from_origin(&origin)));
+        }
         let is_usable = |summary: &&Summary| summary.is_complete() || scope != CopyScope::New;
         for summary in index.summaries().iter().filter(|summary| !is_usable(summary)) {
             warnings.push(unreadable(summary.id, summary.problem.as_deref().unwrap_or_default()));

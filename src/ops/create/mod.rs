@@ -40,7 +40,8 @@ use crate::server::{Server, ServerIdentity};
 use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
 use super::error::OpError;
-use super::read::journal_gap;
+use super::journal::journal_warnings;
+use super::read::same_name_warning;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::unlisted::add_unlisted;
@@ -135,6 +136,8 @@ pub fn dry_run(
     }
     plan.foresee();
     plan.warnings.extend(unread);
+    plan.warnings.extend(journal_warnings(repository));
+    plan.warnings.extend(same_name_warning(&repository.summaries()?.0, &request.label));
     Ok(CreateDryRun { plan, server: survey.identity, moment: listed.map(|listed| listed.moment) })
 }
 
@@ -189,20 +192,23 @@ pub fn create(
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
     warnings.extend(clock_warning(repository, now())?);
-    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
+    warnings.extend(journal_warnings(repository));
     if repository.server() != Some(&bound) {
         locked.bind(bound.clone())?;
     }
     warnings.extend(unread);
     warnings.extend(replication.warnings.iter().cloned());
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
+    let same_name = same_name_warning(index.summaries(), &request.label);
     let source = CreateInputs { survey, replication, plan, bound, local, listed, index, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
         Ok(sealed) => sealed,
         Err(error) => return Err(run.undo(error, &incoming)),
     };
     run.finish_commit(&mut sealed, &incoming);
-    let Sealed { manifest, counts, warnings, .. } = sealed;
+    let Sealed { manifest, counts, mut warnings, .. } = sealed;
+    // It is about the repository, not about what the snapshot holds: the manifest does not have it.
+    warnings.extend(same_name);
     let mut seconds = stages.seconds();
     let off_moment_tables = manifest.off_moment_tables();
     seconds.insert("total", begun.elapsed().as_secs_f64());

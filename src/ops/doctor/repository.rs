@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::fs::ErrorKind;
-use crate::model::{Warning, WarningKind};
+use crate::model::WarningKind;
 use crate::repo::{Locked, RepoError, Repository};
 
 use super::{Findings, chain};
@@ -13,6 +13,10 @@ use super::{Findings, chain};
 /// The remedy for damage.
 const DAMAGE: &str = "chsnap verify --level data --repair puts intact copies of other snapshots in their places; where there is none, \
     the next chsnap create takes the part from the server again, if the live one is intact";
+
+/// The remedy for a journal that cannot be read whole.
+const JOURNAL: &str = "chsnap verify --level data finds all damage again; then move that file out of journal/, or take the \
+    line out of it";
 
 /// Examines the repository. From here on the lock is held, if it is available.
 pub(super) fn examine<'a>(
@@ -68,10 +72,13 @@ fn snapshots(repository: &Repository, findings: &mut Findings) {
         Ok(listing) => {
             let complete = listing.snapshots.iter().filter(|(summary, _)| summary.is_complete()).count();
             let text = format!("{complete} complete, {} in the trash", listing.removed.len());
-            let (damage, others): (Vec<&Warning>, Vec<&Warning>) =
-                listing.warnings.iter().partition(|warning| warning.kind == WarningKind::DamageFound);
-            for warning in damage {
-                findings.warn("damage", warning.to_string(), DAMAGE);
+            let mut others = Vec::new();
+            for warning in &listing.warnings {
+                match warning.kind {
+                    WarningKind::DamageFound => findings.warn("damage", warning.to_string(), DAMAGE),
+                    WarningKind::JournalUnreadable => findings.warn("journal", warning.to_string(), JOURNAL),
+                    _ => others.push(warning),
+                }
             }
             match others.first() {
                 None => findings.ok("snapshots", text),

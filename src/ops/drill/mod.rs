@@ -19,6 +19,7 @@ use crate::repo::{Event, Repository};
 use crate::server::{Server, sql};
 
 use super::error::OpError;
+use super::journal::journal_warnings;
 use super::restore::{
     Recovers, RestoredState, Statements, TableReport, TargetSurvey, ToServer, WantedTables, prepare_recovering,
 };
@@ -48,7 +49,8 @@ pub fn drill(
     let stages = Stages::new(monitor);
     let candidates = DrillCandidates::choose(repository, reference, request)?;
     let survey = TargetSurvey::read(repository, server, &request.paths, false)?;
-    let mut warnings = stages.run(Stage::Recover, || drop_leftovers(server, &survey.local))?;
+    let mut warnings = journal_warnings(repository);
+    warnings.extend(stages.run(Stage::Recover, || drop_leftovers(server, &survey.local))?);
     let scratch = ScratchDatabase::create(server, &survey.local, now())?;
     let drilled = candidates.select(server, &survey, &scratch.name).and_then(|selection| {
         let context = DrillContext { repository, server, request, candidates: &candidates, scratch: &scratch };

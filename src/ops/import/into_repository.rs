@@ -18,6 +18,7 @@ use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
 use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::init::resolved;
+use crate::ops::read::same_name_warning;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
 use crate::plan::{
@@ -346,10 +347,12 @@ impl PreparedImport<'_> {
             warnings,
         };
         let index = Index::open(self.repository)?;
+        let same_name = same_name_warning(index.summaries(), &self.request.label);
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
         self.unless_interrupted()?;
         let late = incoming.seal(&mut manifest, &records, || Ok(()))?;
+        warnings.extend(same_name);
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok((manifest, rows))
     }

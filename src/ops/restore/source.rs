@@ -19,6 +19,7 @@ use crate::repo::{
 
 use super::dump_files;
 use crate::ops::intact::{self, IntactCopies};
+use crate::ops::journal::journal_warnings;
 
 /// The wanted tables and partitions of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +138,7 @@ impl SnapshotSource {
         });
         let tables = select(&manifest, records, wanted, &inner)?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
+        warnings.extend(journal_warnings(repository));
         let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
             let error = crate::monitor::chain(&error);
             let message = format!("which parts verifications have found damaged is not known: {error}");

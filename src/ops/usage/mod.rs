@@ -17,7 +17,8 @@ use crate::plan::{Growth, HolderBytes, Holders, Sample, SeriesKey, SnapshotRefer
 use crate::repo::{Event, Index, Pin, Repository, SeriesOf, Summary};
 
 use super::error::OpError;
-use super::read::{journal_gap, resolve, unreadable};
+use super::journal::journal_warnings;
+use super::read::{resolve, unreadable};
 
 pub use by_table::TableUsage;
 pub use measure::{Cost, Measured, measure};
@@ -209,7 +210,7 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
         (request.by != By::Snapshot).then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));
     let filesystem = fs::space(repository.dir())?;
     let mut warnings = measured.warnings.clone();
-    warnings.extend(repository.journal_gaps()?.iter().map(journal_gap));
+    warnings.extend(journal_warnings(repository));
     warnings.extend(
         measured.summaries.iter().filter_map(|summary| Some(unreadable(summary.id, summary.problem.as_ref()?))),
     );

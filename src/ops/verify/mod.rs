@@ -1,6 +1,7 @@
 //! Compares snapshots with their own records: without a server, and without the lock while they are read.
 
 mod merge;
+mod noted;
 mod outcome;
 mod request;
 mod subjects;
@@ -24,6 +25,7 @@ use crate::repo::{Index, PartRecord, Repository, TableRanges};
 
 use super::create::Clock;
 use super::error::OpError;
+use super::journal::journal_warnings;
 use super::read::resolve;
 
 pub use request::{Damage, Drift, Intact, Repair, Report, Request};
@@ -63,16 +65,9 @@ pub fn verify(
 
     let discovering = StageAtWork::start(monitor, Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
-    let mut journal_warning = None;
-    let covered = match run.cover(&subjects, &mut groups, started) {
-        Ok(covered) => covered,
-        Err(error) => {
-            let message = format!("what earlier checks have read is not known: {}", crate::monitor::chain(&error));
-            journal_warning = Some(Warning::new(WarningKind::JournalUnreadable, message));
-            BTreeMap::new()
-        }
-    };
-    report.warnings.extend(journal_warning);
+    report.warnings.extend(journal_warnings(repository));
+    // Without the journal nothing is spared, and a warning says so.
+    let covered = run.cover(&subjects, &mut groups, started).unwrap_or_default();
     let groups = largest_first(groups);
     drop(discovering);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
@@ -115,28 +110,9 @@ pub fn verify(
     }
     outcome::record_and_repair(repository, request, now, monitor, &spared, unread_count > 0, &mut damage, &mut report);
     report.damage = damage.list;
-    note_damaged(repository, request, &mut report);
+    noted::add_noted_damage(repository, request, scope, &mut report);
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
-}
-
-/// Adds the snapshots that the journal records as damaged if this check reads no data: their sizes may well be right.
-fn note_damaged(repository: &Repository, request: &Request, report: &mut Report) {
-    if request.level == Level::Data {
-        return;
-    }
-    // An unreadable journal has its own warning already.
-    let Ok(checks) = repository.last_checks(&report.ids) else { return };
-    let is_found = |id: &SnapshotId| report.damage.iter().any(|damage| damage.places.iter().any(|(of, _)| of == id));
-    let noted = report.ids.iter().zip(&checks).filter(|(id, check)| check.damaged && !is_found(id));
-    report.noted_damaged = noted.map(|(id, _)| *id).collect();
-    for id in &report.noted_damaged {
-        let message = format!(
-            "snapshot {id} is noted as damaged by an earlier check; level {} does not read it: --level data does",
-            request.level
-        );
-        report.warnings.push(Warning::new(WarningKind::DamageFound, message));
-    }
 }
 
 /// The request of a run, and the state that it needs.
@@ -291,7 +267,8 @@ impl VerifyRun<'_> {
         let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
         for ((table, part), instances) in &mut groups.parts {
             let covered = checks.covered(table, part, &ids);
-            let Some(time) = covered.time.filter(|time| *time >= oldest) else { continue };
+            // One that is dated in the future does not say how long ago it was.
+            let Some(time) = covered.time.filter(|time| (oldest..=now).contains(time)) else { continue };
             for instance in instances {
                 instance.covered = covered.snapshots.get(instance.snapshot).copied().unwrap_or(false);
             }

@@ -163,7 +163,7 @@ pub struct Report {
     pub metadata_files: u64,
     /// The damage.
     pub damage: Vec<Damage>,
-    /// Snapshots in which this check found nothing, although it did not read what an earlier one found damaged.
+    /// Snapshots with damage that an earlier check found, and that this one did not read.
     pub noted_damaged: Vec<SnapshotId>,
     /// Owners and modes that differ from the record, by table, part and kind.
     pub drift: Vec<Drift>,

@@ -54,6 +54,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let oldest = |is_oldest: bool| if is_oldest { "oldest " } else { "" };
         match self {
+            Self::Pinned(reason) if reason.is_empty() => f.write_str("pinned"),
             Self::Pinned(reason) => write!(f, "pinned: {reason}"),
             Self::Unreadable(reason) => write!(f, "unreadable: {reason}"),
             Self::Future => f.write_str("future"),

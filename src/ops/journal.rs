@@ -1,0 +1,37 @@
+//! What cannot be read of the journal, for every command that goes by it.
+
+use crate::model::{Warning, WarningKind};
+use crate::repo::{JournalGap, Repository};
+
+/// The number of lines that a warning names.
+const NAMED_LINES: usize = 5;
+
+/// A warning about each file of the journal that cannot be read whole. All commands that go by known damage, checks,
+/// drills or removals report these, because some may be missing.
+#[must_use]
+pub(super) fn journal_warnings(repository: &Repository) -> Vec<Warning> {
+    match repository.journal_gaps() {
+        Ok(gaps) => gaps.iter().map(gap_warning).collect(),
+        Err(error) => {
+            let message = format!("{LOST}: {}", crate::monitor::chain(&error));
+            vec![Warning::new(WarningKind::JournalUnreadable, format!("the journal cannot be read, {message}"))]
+        }
+    }
+}
+
+const LOST: &str = "so damage, checks, drills and removals recorded there are not known";
+
+fn gap_warning(gap: &JournalGap) -> Warning {
+    let what = match gap.lines.as_slice() {
+        [] => String::new(),
+        [line] => format!(", line {line},"),
+        lines => {
+            let named: Vec<String> = lines.iter().take(NAMED_LINES).map(ToString::to_string).collect();
+            let more = lines.len().saturating_sub(NAMED_LINES);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(", lines {}{more},", named.join(", "))
+        }
+    };
+    let message = format!("journal/{}{what} cannot be read, {LOST}: {}", gap.file.escape_debug(), gap.reason);
+    Warning::new(WarningKind::JournalUnreadable, message)
+}

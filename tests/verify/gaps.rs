@@ -1,0 +1,178 @@
+//! Damage that was noted in a part of the journal which cannot be read: every command that goes by known damage says that
+//! some may be missing, and none calls it sound without a word.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use chsnap::model::SnapshotId;
+use serde_json::Value;
+
+use crate::chsnap_command::Chsnap;
+use crate::freezer::Freezer;
+use crate::store::{Store, names, part};
+
+/// What has become of the month, or of the line, that notes the damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    Directory,
+    Link,
+    /// Longer than any file that is read.
+    Long,
+    /// Bytes of the line are others.
+    Garbled,
+    /// The line has lost its end, and another one follows.
+    Cut,
+    /// The line is as long as it was, and nothing but zeros.
+    Zeros,
+}
+
+const GAPS: [Gap; 6] = [Gap::Directory, Gap::Link, Gap::Long, Gap::Garbled, Gap::Cut, Gap::Zeros];
+
+fn month(repo: &Path) -> PathBuf {
+    let journal = repo.join("journal");
+    journal.join(names(&journal).pop().expect("a month"))
+}
+
+fn spoil(path: &Path, gap: Gap) {
+    let text = fs::read_to_string(path).expect("lines");
+    let damaged = text.lines().position(|line| line.contains("\"damaged\":")).expect("the damage is noted");
+    let with = |line: &dyn Fn(&str) -> String| {
+        let lines = text.lines().enumerate();
+        let lines: Vec<String> =
+            lines.map(|(at, text)| if at == damaged { line(text) } else { text.to_owned() }).collect();
+        fs::write(path, lines.join("\n") + "\n").expect("written");
+    };
+    match gap {
+        Gap::Directory => {
+            fs::remove_file(path).expect("removed");
+            fs::create_dir(path).expect("a directory");
+        }
+        Gap::Link => {
+            let aside = path.with_extension("aside");
+            fs::rename(path, &aside).expect("moved");
+            symlink(aside, path).expect("a link");
+        }
+        Gap::Long => {
+            fs::File::options().write(true).open(path).and_then(|file| file.set_len(300 << 20)).expect("a sparse file");
+        }
+        Gap::Garbled => with(&|line| line.replace("\"level\":\"data\"", "\"level\":\"dbta\"")),
+        Gap::Cut => with(&|line| line[..line.len() / 2].to_owned()),
+        Gap::Zeros => with(&|line| "\0".repeat(line.len())),
+    }
+}
+
+/// A repository whose journal notes damage in the part of table `one`, and has lines before and after.
+fn noted() -> (Store, Chsnap, Vec<SnapshotId>) {
+    let store = Store::new();
+    store.put("one", "all_1_1_0", &part(7, 5, true));
+    store.put("two", "all_1_1_0", &part(8, 3, false));
+    let ids = vec![store.snapshot(), store.snapshot()];
+    let chsnap = Chsnap::new(&store.repo());
+    chsnap.json(0, &["verify"]);
+    let path = store.at(ids[1]).join("data/d/one/all_1_1_0/c4.bin");
+    let spoilt: Vec<u8> = fs::read(&path).expect("read").iter().map(|byte| !byte).collect();
+    fs::write(&path, spoilt).expect("written");
+    chsnap.json(12, &["verify", "--level", "data"]);
+    chsnap.json(3, &["verify"]);
+    (store, chsnap, ids)
+}
+
+#[track_caller]
+fn says(document: &Value, file: &str, line: Option<usize>) {
+    let warnings = document["warning_list"].as_array().expect("warnings");
+    let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
+    let said = format!("journal/{file}{line} cannot be read");
+    let is_said = |warning: &Value| {
+        warning["kind"] == "journal_unreadable" && warning["message"].as_str().is_some_and(|text| text.contains(&said))
+    };
+    assert_eq!(warnings.iter().filter(|warning| is_said(warning)).count(), 1, "{said}: {document}");
+}
+
+#[test]
+fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
+    for gap in GAPS {
+        let (store, chsnap, ids) = noted();
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+        let month = month(&store.repo());
+        let file = month.file_name().and_then(|name| name.to_str()).expect("text").to_owned();
+        spoil(&month, gap);
+        let line = matches!(gap, Gap::Garbled | Gap::Cut | Gap::Zeros).then_some(2);
+        let newest = ids[1].to_string();
+        for arguments in [
+            &["list"][..],
+            &["list", "--trash"],
+            &["undo", "--list"],
+            &["show", &newest],
+            &["usage"],
+            &["verify"],
+            &["verify", "--table", "d.two", "--level", "data", "--since", "30d"],
+            &["prune", "--keep-last", "1", "--dry-run"],
+            &["report"],
+            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--dry-run"],
+            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--yes"],
+            &["copy", "--new", "--to", &place("copy"), "--dry-run"],
+        ] {
+            let document = chsnap.json(3, arguments);
+            says(&document, &file, line);
+        }
+        // The share that does not have the part.
+        let shares =
+            ["1/3", "2/3", "3/3"].map(|slice| chsnap.run(&["--json", "verify", "--level", "data", "--slice", slice]));
+        for run in &shares {
+            let document: Value = serde_json::from_str(&run.stdout).expect("a document");
+            says(&document, &file, line);
+        }
+        // What is read is found again, and known from then on, in spite of the gap.
+        assert_eq!(shares.iter().filter(|run| run.code == 12).count(), 1, "{shares:?}");
+        assert_eq!(chsnap.json(3, &["show", &newest])["verified"]["damaged"], true, "{gap:?}");
+        let monitor = chsnap.expect(2, &["monitor", "--json", "--warn", "99999h", "--crit", "99999h"]);
+        let monitor: Value = serde_json::from_str(&monitor.stdout).expect("a document");
+        let kinds: Vec<&Value> =
+            monitor["problems"].as_array().expect("rows").iter().map(|problem| &problem["kind"]).collect();
+        assert_eq!(kinds, ["damage_found", "journal_unreadable"], "{monitor}");
+        let doctor: Value = serde_json::from_str(&chsnap.run(&["--json", "doctor"]).stdout).expect("a document");
+        let checks = doctor["checks"].as_array().expect("checks");
+        let found = checks.iter().find(|check| check["name"] == "journal").expect("a finding");
+        assert!(found["remedy"].as_str().is_some_and(|text| text.contains("verify --level data")), "{found}");
+        let figures = place("figures");
+        chsnap.run(&["monitor", "--metrics-file", &figures]);
+        let figures = fs::read_to_string(figures).expect("figures");
+        assert!(figures.contains("chsnap_journal_unreadable_files{profile=\"default\"} 1"), "{figures}");
+    }
+}
+
+#[test]
+fn a_part_of_a_verdict_is_not_called_the_whole() {
+    let (store, chsnap, _) = noted();
+    let month = month(&store.repo());
+    let text = fs::read_to_string(&month).expect("lines");
+    spoil(&month, Gap::Cut);
+    let run = chsnap.expect(3, &["verify"]);
+    assert!(run.stdout.contains("no damage in what was checked"), "{}", run.stdout);
+    // With the line back all is known again.
+    fs::write(&month, text).expect("written");
+    assert!(chsnap.expect(3, &["verify"]).stdout.contains("noted as damaged"));
+}
+
+#[test]
+fn a_snapshot_that_is_made_while_the_journal_has_a_gap_says_so_and_the_gap_costs_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    chsnap.json(0, &["create"]);
+    chsnap.json(0, &["create"]);
+    let month = month(chsnap.repo());
+    let file = month.file_name().and_then(|name| name.to_str()).expect("text");
+    let text = fs::read_to_string(&month).expect("lines");
+    fs::write(&month, text.replacen("created", "created\" garbled", 1)).expect("written");
+    says(&chsnap.json(3, &["create", "--dry-run"]), file, Some(1));
+    let made = chsnap.json(3, &["create"]);
+    says(&made, file, Some(1));
+    assert_eq!(made["placed"]["linked"]["parts"], made["parts"], "{made}");
+    fs::write(&month, text).expect("written");
+    chsnap.json(0, &["list", "--last", "1"]);
+}
