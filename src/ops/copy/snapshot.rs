@@ -10,10 +10,10 @@ use crate::model::{SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Stage, StageWork};
 use crate::ops::copying::{self, Copying, PlacementCounts};
 use crate::ops::error::OpError;
-use crate::ops::inodes::inodes_of;
 use crate::ops::intact;
 use crate::ops::kept_metadata::{KeptMetadata, MetadataSample};
 use crate::ops::recover::remove_discarded;
+use crate::ops::written::{self, ComparedSnapshot};
 use crate::repo::{
     self, CopiedFrom, Event, Incoming, Index, Lease, Manifest, ManifestDigest, NewPart, PartRecord, Pin, Repository,
     SnapshotState, Sources, TableState, read_parts,
@@ -117,15 +117,9 @@ impl SnapshotCopy<'_, '_> {
         let Staged { parts, intact, counts, base, .. } = staged;
         let _sealing = self.run.stages.start(Stage::Seal, None);
         let _inside = self.run.stages.enter(Stage::Seal);
-        let is_before = |summary: &&repo::Summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, id);
-        let before = index.summaries().iter().filter(is_before).rev().find(|summary| summary.is_complete());
-        let previous = match before {
-            Some(summary) => {
-                let dir = self.target().snapshot_dir(summary.id)?;
-                Some((summary.id, inodes_of(self.target(), &index, summary.id, &dir)?))
-            }
-            None => None,
-        };
+        let series = &repo::SnapshotScope::from(&original.manifest).key;
+        let before = written::before(index.summaries(), self.planned);
+        let previous = ComparedSnapshot::read(self.target(), &index, before, series)?;
         let provenance = Provenance {
             from: CopiedFrom {
                 origin: original.manifest.origin(self.run.source.id()),

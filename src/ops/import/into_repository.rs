@@ -20,8 +20,9 @@ use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::init::resolved;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
+use crate::ops::written::ComparedSnapshot;
 use crate::plan::{
-    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SourceFile, SourcePart, TablePattern,
+    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart, TablePattern,
     plan_import,
 };
 use crate::repo::{self, Event, Incoming, Index, Locked, Manifest, MetadataFile, Repository, TableEntry};
@@ -330,6 +331,9 @@ impl PreparedImport<'_> {
         warnings.extend(attributes_lost(&taken));
         let _inside = stages.enter(Stage::Seal);
         let metadata = self.write_metadata(incoming)?;
+        let index = Index::open(self.repository)?;
+        let series = &SeriesKey::new(self.request.tables.iter().map(TablePattern::as_str), [], []);
+        let previous = ComparedSnapshot::read(self.repository, &index, index.summaries(), series)?;
         let described = manifest::ImportManifestInputs {
             import: manifest::Imported {
                 kind: self.kind,
@@ -343,9 +347,9 @@ impl PreparedImport<'_> {
             include: &self.request.tables,
             mode: self.request.mode,
             metadata,
+            previous,
             warnings,
         };
-        let index = Index::open(self.repository)?;
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
         self.unless_interrupted()?;

@@ -12,15 +12,14 @@ use crate::ops::bound::same_server_for_copy;
 use crate::ops::copy::{Base, DescribedCopy, Provenance, StagedPart, removed};
 use crate::ops::create::{Clock, IdsMode};
 use crate::ops::error::OpError;
-use crate::ops::inodes::inodes_of;
 use crate::ops::kept_metadata::KeptMetadata;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
+use crate::ops::written::{self, ComparedSnapshot};
 use crate::plan::{CopyDecision, CopyScope, CopyTarget, SameId, plan_copy};
 use crate::remote::{RemoteHead, RemoteManifest, RemoteName, RemoteRepository, Requests};
 use crate::repo::{
     self, BoundServer, CopiedFrom, Event, Incoming, Index, Locked, Manifest, Repository, SnapshotOrigin, SnapshotScope,
-    Summary,
 };
 
 use super::find::{RemoteReference, RepositoryChoice, resolve};
@@ -299,15 +298,9 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let _sealing = self.stages.start(Stage::Seal, None);
         let _inside = self.stages.enter(Stage::Seal);
-        let is_before = |summary: &&Summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, head.id);
-        let before = self.index.summaries().iter().filter(is_before).rev().find(|summary| summary.is_complete());
-        let previous = match before {
-            Some(summary) => {
-                let dir = repository.snapshot_dir(summary.id)?;
-                Some((summary.id, inodes_of(repository, self.index, summary.id, &dir)?))
-            }
-            None => None,
-        };
+        let series = &SnapshotScope::from(&head.manifest).key;
+        let before = written::before(self.index.summaries(), (head.id, sequence));
+        let previous = ComparedSnapshot::read(repository, self.index, before, series)?;
         let provenance = Provenance {
             from: CopiedFrom {
                 origin: SnapshotOrigin {
