@@ -449,10 +449,11 @@ fn low_space(
     if mode != RestoreMode::Copy && fs::are_on_one_mount(repository.dir(), root)? {
         return Ok(None);
     }
-    let bytes: u64 = plan.parts().flat_map(SourcePart::listed).fold(0, |sum, file| sum.saturating_add(file.bytes));
-    let free_bytes = fs::space(repository.dir())?.free_bytes;
-    let message = || format!("{} are copied, and {} are free there", size(bytes), size(free_bytes));
-    Ok((bytes > free_bytes).then(|| Warning::new(WarningKind::LowSpace, message())))
+    let space = fs::space(repository.dir())?;
+    let files = plan.parts().flat_map(SourcePart::listed);
+    let bytes = files.fold(0u64, |sum, file| sum.saturating_add(space.least_bytes(1, file.bytes)));
+    let message = || format!("{} are copied, and {} are free there", size(bytes), size(space.free_bytes));
+    Ok((bytes > space.free_bytes).then(|| Warning::new(WarningKind::LowSpace, message())))
 }
 
 /// Undoes an unfinished import.

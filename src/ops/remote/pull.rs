@@ -11,7 +11,7 @@ use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::copy::{Base, DescribedCopy, Provenance, StagedPart, removed};
 use crate::ops::create::{Clock, IdsMode};
-use crate::ops::error::OpError;
+use crate::ops::error::{Copies, OpError};
 use crate::ops::kept_metadata::KeptMetadata;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
@@ -329,13 +329,20 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let is_new = |record: &&repo::PartRecord| bases.iter().all(|base| base.parts.find_same(record).is_none());
         let records = of.parts.iter().map(|part| &part.record);
-        let needed: u64 = records.filter(is_new).map(|record| record.bytes).sum();
-        let free_bytes = fs::space(repository.dir())?.free_bytes;
-        let min_free_bytes = self.request.min_free_bytes.saturating_add(needed);
-        if free_bytes >= min_free_bytes {
+        let space = fs::space(repository.dir())?;
+        let bytes = |record: &repo::PartRecord| space.least_bytes(record.files, record.bytes);
+        let new: Vec<&repo::PartRecord> = records.filter(is_new).collect();
+        let needed = new.iter().fold(0u64, |sum, record| sum.saturating_add(bytes(record)));
+        let min_free_bytes = self.request.min_free_bytes;
+        if needed.saturating_add(min_free_bytes) <= space.free_bytes {
             return Ok(());
         }
-        Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, copies: None, min_free_bytes })
+        let copies = new.iter().max_by_key(|record| bytes(record)).map(|largest| {
+            let of = (largest.table_name(), largest.part.clone());
+            Box::new(Copies { parts: new.len() as u64, bytes: needed, largest: of, largest_bytes: bytes(largest) })
+        });
+        let path = repository.path().to_owned();
+        Err(OpError::LowSpace { path, free_bytes: space.free_bytes, copies, min_free_bytes })
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.
