@@ -302,7 +302,8 @@ fn a_copy_that_cannot_fit_in_blocks_or_inodes_makes_no_repository() {
     let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
     chsnap.expect(0, &["init"]);
     let created = chsnap.json(0, &["create"]);
-    let (files, bytes) = (created["files"].as_u64().expect("files"), created["apparent_bytes"].as_u64().expect("bytes"));
+    let (files, bytes) =
+        (created["files"].as_u64().expect("files"), created["apparent_bytes"].as_u64().expect("bytes"));
     assert!(bytes / 1024 + 100 < files, "as bytes it fits in {files} blocks");
     let target = disk.path().join("second");
     let to = target.to_str().expect("a path");

@@ -11,7 +11,8 @@ use crate::ops::intact;
 use crate::ops::read::{resolve, unreadable};
 use crate::plan::{CopyDecision, CopyPlan, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 use crate::repo::{
-    self, Event, Index, Manifest, MetadataFile, PartRecord, Pin, RepoError, Repository, SnapshotState, Sources, Summary, read_parts,
+    self, Event, Index, Manifest, MetadataFile, PartRecord, Pin, RepoError, Repository, SnapshotState, Sources,
+    Summary, read_parts,
 };
 
 use super::base::{Base, PartList};
@@ -274,7 +275,9 @@ fn read_source(source: &Repository, id: SnapshotId) -> Result<Result<PartsAndFil
     Ok(match source.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
             let records = read_parts(&source.snapshot_dir(id)?, &manifest.parts_blake3);
-            records.map(|records| (records, manifest.metadata)).map_err(|error| SnapshotCopyFailure::Unreadable(crate::monitor::chain(&error)))
+            records
+                .map(|records| (records, manifest.metadata))
+                .map_err(|error| SnapshotCopyFailure::Unreadable(crate::monitor::chain(&error)))
         }
         SnapshotState::NewerFormat(format) => Err(SnapshotCopyFailure::Unreadable(newer_format(format))),
         SnapshotState::Damaged(reason) => Err(SnapshotCopyFailure::Unreadable(reason)),

@@ -70,14 +70,14 @@ impl Previous {
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
         let newest = compared(index.summaries(), index.series(), series)?.id;
-        let ComparedSnapshot { id, inodes } =
-            match ComparedSnapshot::read(repository, index, index.summaries(), series) {
-                Ok(found) => found?,
-                Err(error) => {
-                    warnings.push(unread(newest, &error));
-                    return None;
-                }
-            };
+        let ComparedSnapshot { id, inodes } = match ComparedSnapshot::read(repository, index, index.summaries(), series)
+        {
+            Ok(found) => found?,
+            Err(error) => {
+                warnings.push(unread(newest, &error));
+                return None;
+            }
+        };
         let earlier =
             if with_parts { read_earlier(repository, index.summaries(), series, warnings) } else { Vec::new() };
         Some(Self { id, inodes, earlier })

@@ -69,7 +69,9 @@ fn second_place(repository: &Repository, to: &Path, (jobs, now): (usize, DateTim
     let plan = target.and_then(|target| copy::dry_run(repository, &target, &request, now));
     let plan = match plan {
         Ok(plan) => plan,
-        Err(error @ (OpError::LowSpace { .. } | OpError::LowInodes { .. })) => return findings.fail("copy", chain(&error), NO_ROOM),
+        Err(error @ (OpError::LowSpace { .. } | OpError::LowInodes { .. })) => {
+            return findings.fail("copy", chain(&error), NO_ROOM);
+        }
         Err(error) => return findings.fail("copy", format!("{name}: {}", chain(&error)), "correct copy_to in [run]"),
     };
     let (mut snapshots, mut bytes, mut refused) = (0_u64, 0_u64, 0_u64);

@@ -22,8 +22,8 @@ use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
 use crate::ops::written::ComparedSnapshot;
 use crate::plan::{
-    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart, TablePattern,
-    plan_import,
+    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart,
+    TablePattern, plan_import,
 };
 use crate::repo::{self, Event, Incoming, Index, Locked, Manifest, MetadataFile, Repository, TableEntry};
 
