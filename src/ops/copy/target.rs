@@ -38,14 +38,18 @@ impl TargetRepository {
         }
         let standing = match Repository::open(path, verbs) {
             Ok(repository) => Some(repository),
-            Err(RepoError::NotARepository { .. }) => None,
+            Err(RepoError::NotARepository { .. }) => match check_empty(path, verbs) {
+                Ok(()) => None,
+                // Another copy may have created it between the two looks.
+                Err(error) => Some(Repository::open(path, verbs).map_err(|_| error)?),
+            },
             Err(error) => return Err(error.into()),
         };
         match &standing {
             // For example a bind mount: another path to the same directory.
             Some(repository) if repository.dir().identity()? == source.dir().identity()? => return Err(overlapping()),
             Some(repository) => repository.check_writable_format()?,
-            None => check_empty(path, verbs)?,
+            None => {}
         }
         Ok(Self { path: path.to_owned(), verbs: Arc::clone(verbs), standing })
     }
