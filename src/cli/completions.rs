@@ -1,6 +1,7 @@
 use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 
 use super::complete;
+use super::documents::CompletionsDocument;
 use super::failure::CommandFailure;
 use super::output::Output;
 use super::{CommandResult, DONE};
@@ -33,6 +34,11 @@ pub(super) fn run(args: &Args, output: &Output) -> CommandResult {
     completer
         .write_registration(complete::VARIABLE, "chsnap", "chsnap", "chsnap", &mut script)
         .map_err(|error| CommandFailure::failed("cannot write the completions").caused_by(error.to_string()))?;
-    output.text(&String::from_utf8_lossy(&script));
+    let script = String::from_utf8_lossy(&script).into_owned();
+    if output.is_json() {
+        output.document(&CompletionsDocument { shell: completer.name().to_owned(), script }, &[]);
+    } else {
+        output.text(&script);
+    }
     Ok(DONE)
 }

@@ -7,7 +7,7 @@ use chsnap::fs::FsError;
 use chsnap::ops::{ImportError, OpError};
 use chsnap::plan::{ReferenceError, TableRefusal, TableSkipReason, nearest};
 use chsnap::remote::{InvalidAddress, RemoteError, StoreErrorKind};
-use chsnap::repo::RepoError;
+use chsnap::repo::{RepoError, Repository};
 use chsnap::server::{ServerError, UrlProblem, code};
 use clap::error::ErrorKind;
 use serde_json::Value;
@@ -300,7 +300,7 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::RepositoryInside { .. } => {
             "make the repository beside that directory, for example in .../clickhouse/chsnap"
         }
-        OpError::LowSpace { path, .. } => return Some(room_hint(path)),
+        OpError::LowSpace { path, .. } | OpError::LowInodes { path, .. } => return Some(room_hint(path)),
         OpError::DiskNotVisible { .. } | OpError::PartNotVisible { .. } => {
             "run chsnap on the server's own host, as a user who may read its data directory (root, or the server's own \
              user); where the server is in a container, --path-map SERVER=HERE says where its directory is on this host"
@@ -395,9 +395,22 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
     })
 }
 
-/// How to make room in a repository, which may be another one than the command's own.
+/// How to make room in a repository, which may be another one than the command's own, and may not exist yet.
 pub(super) fn room_hint(repository: &Path) -> String {
+    let found = Repository::open(repository, &chsnap::fs::real());
     let repository = shell(&repository.to_string_lossy());
+    let is_empty = |found: &Repository| {
+        let of_snapshots = found.snapshot_ids().is_ok_and(|(ids, _)| ids.is_empty());
+        of_snapshots && found.removed_ids().is_ok_and(|ids| ids.is_empty())
+    };
+    let elsewhere = format!("make room on the filesystem of {repository}, or name a directory on a larger one");
+    match &found {
+        Err(_) => return elsewhere,
+        Ok(found) if is_empty(found) => {
+            return format!("{elsewhere}; the repository there has no snapshot yet, and can be used as it is");
+        }
+        Ok(_) => {}
+    }
     format!(
         "chsnap --repo {repository} gc empties the trash there; chsnap --repo {repository} rm SNAPSHOT moves snapshots there"
     )

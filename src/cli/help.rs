@@ -55,11 +55,11 @@ fn usage_of(command: &mut clap::Command, found: &clap::ArgMatches) -> clap::buil
 
 /// The error with the usage of its command. clap's own usage lists options that the environment has set, as if the
 /// command line required them.
-pub(super) fn with_own_usage(mut error: clap::Error, tree: clap::Command, arguments: &[OsString]) -> clap::Error {
+pub(super) fn with_own_usage(mut error: clap::Error, tree: &clap::Command, arguments: &[OsString]) -> clap::Error {
     if error.get(ContextKind::Usage).is_none() {
         return error;
     }
-    let mut command = tree;
+    let mut command = tree.clone();
     command.build();
     let found = command.clone().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
     let usage = usage_of(&mut command, &found);

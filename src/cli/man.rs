@@ -22,15 +22,18 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, output: &Output) -> CommandResult {
     let pages = pages(super::tree())?;
     let Some(directory) = &args.directory else {
-        for (_, page) in pages.into_iter().take(1) {
-            output.text(&page);
+        let page = pages.into_iter().next().map(|(_, page)| page);
+        if output.is_json() {
+            output.document(&ManDocument { page, ..ManDocument::default() }, &[]);
+        } else {
+            output.text(&page.unwrap_or_default());
         }
         return Ok(DONE);
     };
     write(directory, &pages).map_err(OpError::from)?;
     let names: Vec<String> = pages.into_iter().map(|(name, _)| name).collect();
     if output.is_json() {
-        output.document(&ManDocument { pages: names }, &[]);
+        output.document(&ManDocument { pages: names, page: None }, &[]);
     } else {
         output.text(&format!("wrote {} manual pages to {}\n", names.len(), directory.display()));
     }

@@ -309,12 +309,14 @@ fn is_monitor(arguments: &[OsString]) -> bool {
 
 /// Reads the configuration for a command line, then parses the command line with it.
 fn read(arguments: &[OsString]) -> Result<(Invocation, clap::ArgMatches), UnreadCommandLine> {
-    let line = |error: clap::Error| UnreadCommandLine::Line(Box::new(help::with_own_usage(error, tree(), arguments)));
-    let help = tree().try_get_matches_from(arguments).err().filter(|error| !error.use_stderr());
+    // To make the tree is most of the time that a short command takes: it is made once.
+    let tree = tree();
+    let line = |error: clap::Error| UnreadCommandLine::Line(Box::new(help::with_own_usage(error, &tree, arguments)));
+    let help = tree.clone().try_get_matches_from(arguments).err().filter(|error| !error.use_stderr());
     if let Some(help) = help {
         return Err(line(help));
     }
-    let early = Invocation::read(tree(), arguments).map_err(UnreadCommandLine::Configuration)?;
+    let early = Invocation::read(tree.clone(), arguments).map_err(UnreadCommandLine::Configuration)?;
     // These commands are needed precisely when the configuration cannot be used.
     let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man" | "schema"));
     let layer = match early.layer() {
@@ -322,7 +324,7 @@ fn read(arguments: &[OsString]) -> Result<(Invocation, clap::ArgMatches), Unread
         Err(failure) if is_needed => return Err(UnreadCommandLine::Configuration(failure)),
         Err(_) => Layer::default(),
     };
-    let command = settings::defaults(tree(), &early.schema, &layer);
+    let command = settings::defaults(tree.clone(), &early.schema, &layer);
     let found = command.try_get_matches_from(arguments).map_err(line)?;
     Ok((early, found))
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use chsnap::fs;
 use chsnap::ops::OpError;
 
+use super::documents::SchemaDocument;
 use super::output::Output;
 use super::{CommandResult, DONE, documents};
 
@@ -16,10 +17,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, output: &Output) -> CommandResult {
     let directory = fs::create_path(&args.directory, 0o755, &fs::real()).map_err(OpError::from)?;
-    let schemas = documents::schemas();
-    for (name, schema) in &schemas {
-        directory.publish(&format!("{name}.json"), 0o644, format!("{schema:#}\n").as_bytes()).map_err(OpError::from)?;
+    let mut files = Vec::new();
+    for (name, schema) in documents::schemas() {
+        let file = format!("{name}.json");
+        directory.publish(&file, 0o644, format!("{schema:#}\n").as_bytes()).map_err(OpError::from)?;
+        files.push(file);
     }
-    output.text(&format!("wrote {} schemas to {}\n", schemas.len(), args.directory.display()));
+    if output.is_json() {
+        output.document(&SchemaDocument { files }, &[]);
+    } else {
+        output.text(&format!("wrote {} schemas to {}\n", files.len(), args.directory.display()));
+    }
     Ok(DONE)
 }

@@ -188,7 +188,7 @@ fn snapshot_row(row: &SnapshotUsage, reasons: &Reasons) -> UsageSnapshot {
         files: summary.totals.files,
         apparent_bytes: summary.totals.apparent_bytes,
         allocated_bytes: held.allocated_bytes,
-        written_bytes: held.written_bytes,
+        written_bytes: summary.totals.written_bytes,
         exclusive_bytes: held.exclusive_bytes,
         directory_bytes: held.directory_bytes,
         metadata_bytes: held.metadata_bytes,
@@ -290,6 +290,8 @@ fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>, width: W
     let most = snapshots.iter().map(|row| row.freed_with_older_bytes).max().unwrap_or(0);
     for row in snapshots {
         let (summary, held) = (&row.summary, &row.held);
+        // Only a manifest has these figures.
+        let recorded = |bytes| if summary.is_complete() { render::bytes(bytes) } else { "?".to_owned() };
         let mut notes = Vec::new();
         if let Some(label) = summary.label.text.as_deref().filter(|label| !label.is_empty()) {
             notes.push(render::safe(label, 40));
@@ -306,8 +308,8 @@ fn snapshots_text(found: &Usage, reasons: &Reasons, now: DateTime<Utc>, width: W
         let cells = vec![
             summary.id.to_string(),
             render::age(summary.time, now),
-            if summary.is_complete() { render::bytes(summary.totals.apparent_bytes) } else { "?".to_owned() },
-            render::bytes(held.written_bytes),
+            recorded(summary.totals.apparent_bytes),
+            recorded(summary.totals.written_bytes),
             render::bytes(held.live_shared_bytes),
             render::bytes(row.freed_bytes),
             render::bytes(row.freed_with_older_bytes),

@@ -16,7 +16,13 @@ pub struct FilesystemSpace {
     pub inodes: u64,
     /// Free inodes.
     pub free_inodes: u64,
+    /// The unit in which files take space.
+    pub block_bytes: u64,
 }
+
+/// The largest block that a file is taken to need. Network filesystems report the size of their transfers as that of a
+/// block, and ZFS that of its records.
+const LARGEST_BLOCK_BYTES: u64 = 4096;
 
 /// Reads the space of the filesystem that holds `dir`.
 ///
@@ -30,10 +36,18 @@ pub fn space(dir: &Dir) -> Result<FilesystemSpace, FsError> {
         used_bytes: stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize,
         inodes: stat.f_files,
         free_inodes: stat.f_favail,
+        block_bytes: stat.f_frsize.clamp(1, LARGEST_BLOCK_BYTES),
     })
 }
 
 impl FilesystemSpace {
+    /// The least space that this many files take whose sizes have this sum: each takes whole blocks.
+    #[must_use]
+    pub fn least_bytes(&self, files: u64, bytes: u64) -> u64 {
+        let of_bytes = bytes.checked_next_multiple_of(self.block_bytes).unwrap_or(u64::MAX);
+        of_bytes.max(files.saturating_mul(self.block_bytes))
+    }
+
     /// Bytes in use as a share of the usable bytes, in percent, rounded up: the figure of `df`.
     #[must_use]
     pub fn used_percent(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
-use crate::model::{PartName, SnapshotId, TableName, count, size};
+use crate::model::{PartName, SnapshotId, TableName, count, size, thousands};
 use crate::plan::{CopyRefusal, ReferenceError, TableRefusal, TableSkipReason};
 use crate::remote::RemoteError;
 use crate::repo::RepoError;
@@ -103,6 +103,16 @@ pub enum OpError {
         copies: Option<Box<Copies>>,
         /// Bytes that must stay free.
         min_free_bytes: u64,
+    },
+    /// There are fewer free inodes than the copies need.
+    #[error("{} has {}: the copies need {}", .path.display(), count(*.free_inodes, "free inode"), thousands(*.inodes))]
+    LowInodes {
+        /// The repository.
+        path: PathBuf,
+        /// Free inodes.
+        free_inodes: u64,
+        /// Files and directories that would be made.
+        inodes: u64,
     },
     /// A path of the server is not visible here.
     #[error("the disk {disk:?} of the server is at {}, which is not visible here", .path.display())]
@@ -352,11 +362,11 @@ impl From<CopyPartError> for OpError {
 pub struct Copies {
     /// The number of their parts.
     pub parts: u64,
-    /// Sum of their sizes.
+    /// The space that they need.
     pub bytes: u64,
     /// The largest of the parts, and its table.
     pub largest: (TableName, PartName),
-    /// Bytes of that part.
+    /// The space that it needs.
     pub largest_bytes: u64,
 }
 
@@ -425,6 +435,7 @@ impl OpError {
                 | Self::CopyOfOtherServer { .. }
                 | Self::RepositoryInside { .. }
                 | Self::LowSpace { .. }
+                | Self::LowInodes { .. }
                 | Self::Guarded { .. }
                 | Self::RestoreRefused { .. }
         )

@@ -1,6 +1,54 @@
-//! The inodes of a snapshot that the one before it does not have.
+//! The snapshot that a new one is compared with, and the inodes that it does not have.
 
-use crate::model::{InodeSet, Links};
+use crate::model::{InodeSet, Links, SnapshotId};
+use crate::plan::SeriesKey;
+use crate::repo::{Index, RepoError, Repository, SeriesOf, Summary, line};
+
+use super::inodes::inodes_of;
+
+/// The snapshot that a new one is compared with: its written bytes are those of inodes that this one does not have.
+#[derive(Debug)]
+pub(in crate::ops) struct ComparedSnapshot {
+    pub(in crate::ops) id: SnapshotId,
+    /// The inodes of its parts.
+    pub(in crate::ops) inodes: InodeSet,
+}
+
+impl ComparedSnapshot {
+    /// Reads the snapshot that a new one of `series` is compared with, which comes after those in `before`. `None` if
+    /// it is the first, or if the snapshot has just been removed.
+    ///
+    /// # Errors
+    /// If its files cannot be listed.
+    pub(in crate::ops) fn read(
+        repository: &Repository,
+        index: &Index,
+        before: &[Summary],
+        series: &SeriesKey,
+    ) -> Result<Option<Self>, RepoError> {
+        let Some(compared) = compared(before, index.series(), series) else { return Ok(None) };
+        let snapshot = match repository.snapshot_dir(compared.id) {
+            Err(RepoError::NoSnapshot { .. }) => return Ok(None),
+            result => result?,
+        };
+        let inodes = inodes_of(repository, index, compared.id, &snapshot)?;
+        Ok(Some(Self { id: compared.id, inodes }))
+    }
+}
+
+/// The snapshot that a new one of a series is compared with: the newest before it of its series or of the main one.
+pub(in crate::ops) fn compared<'a>(before: &'a [Summary], of: &SeriesOf, series: &SeriesKey) -> Option<&'a Summary> {
+    let is_own = |summary: &&Summary| summary.is_complete() && summary.is_of(series);
+    let own = before.iter().rev().find(is_own);
+    let main = line(before, &of.main).last().copied();
+    [own, main].into_iter().flatten().max_by_key(|summary| (summary.sequence, summary.id))
+}
+
+/// The snapshots before a place in the order in which they were made.
+pub(in crate::ops) fn before(summaries: &[Summary], (id, sequence): (SnapshotId, u64)) -> &[Summary] {
+    let end = summaries.partition_point(|summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, id));
+    summaries.get(..end).unwrap_or_default()
+}
 
 /// The space of distinct inodes.
 #[derive(Clone, Debug)]

@@ -28,8 +28,6 @@ pub struct Class {
 pub struct HolderBytes {
     /// Allocated bytes of its files of parts, each inode once.
     pub allocated_bytes: u64,
-    /// The share of them that the holder before it does not have.
-    pub written_bytes: u64,
     /// The share of them that something outside the repository links.
     pub live_shared_bytes: u64,
     /// Allocated bytes of all its inodes that nothing else links.
@@ -95,9 +93,9 @@ impl Space {
         freed
     }
 
-    /// The bytes of a holder, and the share of them that the holder `before` it does not have.
+    /// The bytes of a holder.
     #[must_use]
-    pub fn held(&self, holder: usize, before: Option<usize>) -> HolderBytes {
+    pub fn held(&self, holder: usize) -> HolderBytes {
         let directory_bytes = self.directory_bytes.get(holder).copied().unwrap_or(0);
         let mut held = HolderBytes { directory_bytes, ..HolderBytes::default() };
         for class in self.classes.iter().filter(|class| class.holders.contains(holder)) {
@@ -112,9 +110,6 @@ impl Space {
             held.allocated_bytes += bytes;
             if class.is_outside {
                 held.live_shared_bytes += bytes;
-            }
-            if before.is_none_or(|before| !class.holders.contains(before)) {
-                held.written_bytes += bytes;
             }
         }
         held

@@ -46,7 +46,7 @@ pub struct Manifest {
     /// Where it was copied from; absent if the snapshot was made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<CopiedFrom>,
-    /// The newest snapshot when it was made: `written_bytes` is relative to that one.
+    /// The snapshot that `written_bytes` is relative to: the newest of its series or of the main one when it was made.
     pub previous: Option<SnapshotId>,
     /// What it holds.
     pub totals: SnapshotTotals,

@@ -68,6 +68,7 @@ pub struct NewPart<'a> {
 #[derive(Debug)]
 pub struct Sources {
     connection: Mutex<Connection>,
+    /// Whether it has any part: without one, nothing is looked for.
     has_parts: bool,
     /// Parts that verifications have found damaged are not sources, whatever the cache says.
     damaged: BTreeSet<(SnapshotId, PathBuf)>,
@@ -222,7 +223,7 @@ impl Sources {
     /// # Errors
     /// If the snapshot cannot be read. A problem with the cache is not an error: the next opening makes up for it.
     pub fn add(
-        &self,
+        &mut self,
         repository: &Repository,
         id: SnapshotId,
         sequence: u64,
@@ -238,6 +239,8 @@ impl Sources {
         if let Err(error) = added {
             tracing::debug!(%error, "the cache of sources is not written");
         }
+        drop(connection);
+        self.has_parts |= !parts.is_empty();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use rustls::RootCertStore;
 use tower_service::Service;
 
@@ -96,11 +96,38 @@ impl HttpClient {
         self.send(Method::POST, url, text)
     }
 
+    /// Connects to an address as a request would: straight, or to its proxy, and through that where it is of `https`. No
+    /// request is sent to the address.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub fn reach(&self, url: &str) -> Result<(), WebError> {
+        let uri: Uri = url.parse().map_err(|_| WebError::Address)?;
+        self.in_time(self.connect_only(&uri))
+    }
+
+    async fn connect_only(&self, uri: &Uri) -> Result<(), WebError> {
+        let Some(proxy) = self.proxies.intercept(uri) else {
+            return connect(tcp(), uri).await.map(drop);
+        };
+        if !is_scheme(proxy.uri(), "http") && !is_scheme(proxy.uri(), "https") {
+            return Err(WebError::Proxy);
+        }
+        let to_proxy = tls_over(tls(&[proxy.uri()])?, tcp());
+        if is_scheme(uri, "http") {
+            return connect(to_proxy, proxy.uri()).await.map(drop);
+        }
+        connect(tunnel(&proxy, to_proxy), uri).await.map(drop)
+    }
+
     fn send(&self, method: Method, url: &str, text: &str) -> Result<(), WebError> {
         let uri: Uri = url.parse().map_err(|_| WebError::Address)?;
-        let call = WebCall { method, uri, text: text.to_owned() };
+        self.in_time(self.follow(WebCall { method, uri, text: text.to_owned() }))
+    }
+
+    fn in_time(&self, exchange: impl Future<Output = Result<(), WebError>>) -> Result<(), WebError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WebError::Setup)?;
-        let answer = runtime.block_on(async { tokio::time::timeout(self.deadline, self.follow(call)).await });
+        let answer = runtime.block_on(async { tokio::time::timeout(self.deadline, exchange).await });
         // A name that is still being resolved is not waited for.
         runtime.shutdown_background();
         answer.unwrap_or(Err(WebError::Deadline(self.deadline)))
@@ -138,11 +165,17 @@ impl HttpClient {
             let request = call.request(&call.uri.to_string(), proxy.basic_auth())?;
             return exchange_over(connect(to_proxy, proxy.uri()).await?, request).await;
         }
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
-        if let Some(auth) = proxy.basic_auth() {
-            tunnel = tunnel.with_auth(auth.clone());
-        }
+        let tunnel = tunnel(&proxy, to_proxy);
         exchange_over(connect(tls_over(config, tunnel), &call.uri).await?, call.request(path, None)?).await
+    }
+}
+
+/// A tunnel through a proxy that `to_proxy` connects to.
+fn tunnel<C>(proxy: &Intercept, to_proxy: C) -> Tunnel<C> {
+    let tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+    match proxy.basic_auth() {
+        Some(auth) => tunnel.with_auth(auth.clone()),
+        None => tunnel,
     }
 }
 

@@ -429,20 +429,25 @@ fn a_create_into_the_target_links_what_was_copied() {
 
 #[test]
 fn a_file_of_a_rewritten_part_is_linked_by_its_hash() {
-    let place = Place::new();
-    let live = place.folder.path().join("ch/data/d/two");
-    place.night(&[]);
-    place.copy(0, &["--new"]);
-    // As a mutation does: a later version of the part, with the same files but for one.
-    fs::create_dir(live.join("all_1_1_0_5")).expect("made");
-    for name in names(&live.join("all_1_1_0")) {
-        fs::hard_link(live.join("all_1_1_0").join(&name), live.join("all_1_1_0_5").join(&name)).expect("linked");
+    for is_at_once in [false, true] {
+        let place = Place::new();
+        let live = place.folder.path().join("ch/data/d/two");
+        place.night(&[]);
+        if !is_at_once {
+            place.copy(0, &["--new"]);
+        }
+        // As a mutation does: a later version of the part, with the same files but for one.
+        fs::create_dir(live.join("all_1_1_0_5")).expect("made");
+        for name in names(&live.join("all_1_1_0")) {
+            fs::hard_link(live.join("all_1_1_0").join(&name), live.join("all_1_1_0_5").join(&name)).expect("linked");
+        }
+        fs::remove_dir_all(live.join("all_1_1_0")).expect("removed");
+        place.night(&[]);
+        let copied = place.copy(0, &["--new"]);
+        let last = copied["snapshots"].as_array().and_then(|rows| rows.last()).expect("a snapshot");
+        assert_eq!(last["placed"]["copied"]["files"], 0, "{copied}");
+        assert_eq!(last["written_bytes"], 0, "{copied}");
     }
-    fs::remove_dir_all(live.join("all_1_1_0")).expect("removed");
-    let id = place.night(&[]);
-    let copied = place.copy(0, &[&id]);
-    assert_eq!(copied["snapshots"][0]["placed"]["copied"]["files"], 0, "{copied}");
-    assert_eq!(copied["snapshots"][0]["written_bytes"], 0, "{copied}");
 }
 
 #[test]
@@ -603,16 +608,90 @@ fn a_copy_for_which_there_is_no_room_makes_no_repository_and_names_it_in_the_hin
         let arguments = [&["--min-free", "100PiB", &first], more].concat();
         let said = place.copy_text(13, &arguments).stderr;
         assert!(said.contains("--min-free"), "{said}");
-        let hint = format!("hint: chsnap --repo {} gc", place.to());
+        let hint = format!("hint: make room on the filesystem of {}, or name", place.to());
         assert!(said.contains(&hint), "{said}");
         let refused = place.copy(13, &arguments);
         assert_eq!(refused["state"], "refused", "{refused}");
         assert!(!place.second.repo().exists(), "{more:?}");
     }
-    // Where it is there already, the same.
+    // In a repository without a snapshot there is nothing to remove.
+    place.second.expect(0, &["init"]);
+    let said = place.copy_text(13, &[&first, "--min-free", "100PiB"]).stderr;
+    assert!(said.contains("hint: make room on") && said.contains("has no snapshot yet"), "{said}");
+    // In one that has some, there is.
     place.copy(0, &[&first]);
-    place.copy_text(13, &["--new", "--min-free", "100PiB", "--dry-run"]);
-    place.copy_text(13, &["--new", "--min-free", "100PiB"]);
+    for more in [&[][..], &["--dry-run"]] {
+        let said = place.copy_text(13, &[&["--new", "--min-free", "100PiB"], more].concat()).stderr;
+        assert!(said.contains(&format!("hint: chsnap --repo {} gc", place.to())), "{said}");
+    }
+}
+
+#[test]
+fn other_owners_and_modes_than_recorded_are_copied_and_named() {
+    let (place, [first, second]) = Place::with_nights();
+    let part = at(&place.chsnap, &second).join("data/d/one/all_1_1_0");
+    // Of the live files too, and of every snapshot that has them.
+    let is_root = nix::unistd::geteuid().is_root();
+    for entry in fs::read_dir(&part).expect("a part") {
+        let file = entry.expect("an entry").path();
+        let given = std::os::unix::fs::chown(&file, Some(12345), Some(54321));
+        assert!(given.is_ok() || !is_root);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
+    }
+    let copied = place.copy(3, &["--new"]);
+    assert_eq!(copied["copied"], 2, "{copied}");
+    for (warning, id) in copied["warning_list"].as_array().expect("warnings").iter().zip([&first, &second]) {
+        assert_eq!((&warning["kind"], &warning["table"]), (&"drift".into(), &"d.one".into()), "{copied}");
+        let message = warning["message"].as_str().expect("a message");
+        assert!(message.contains(&format!("{id}: owners or modes in 1 part of d.one")), "{message}");
+        place.check_copy(id);
+    }
+    // It is what a verification says of either.
+    for chsnap in [&place.chsnap, &place.second] {
+        let verified = chsnap.json(3, &["verify", "--level", "data"]);
+        assert!(!verified["drift"].as_array().expect("drift").is_empty(), "{verified}");
+    }
+    // The copies are linked all the same, and the next snapshot has the owners of now.
+    let [one, two] = [&first, &second].map(|id| held(&place.second, id));
+    let file = Path::new("data/d/one/all_1_1_0/k.bin");
+    assert_eq!(one[file].inode, two[file].inode);
+    let third = place.night(&[]);
+    assert_eq!(place.copy(0, &["--new"])["copied"], 1);
+    place.check_copy(&third);
+}
+
+#[test]
+fn list_and_usage_have_the_same_written_bytes() {
+    let (place, [first, second]) = Place::with_nights();
+    // Of one table only: another series, made between.
+    let part = place.night(&["--table", "d.two", "--name", "part"]);
+    place.freezer.add_small_part_of("one", "all_8_8_0", [8, 8, 8, 8]);
+    let third = place.night(&[]);
+    // Backwards, so that each copy comes before one that is there.
+    for id in [&third, &part, &second, &first] {
+        place.copy(0, &[id]);
+    }
+    let written = |chsnap: &Chsnap| {
+        let of = |command: &[&str]| -> Vec<(String, u64)> {
+            let rows = chsnap.json(0, command)["snapshots"].as_array().expect("snapshots").clone();
+            let row = |row: &Value| {
+                let id = row["id"].as_str().expect("an id").to_owned();
+                (id, row["written_bytes"].as_u64().expect("bytes"))
+            };
+            rows.iter().map(row).collect()
+        };
+        let listed = of(&["list"]);
+        assert_eq!(of(&["usage"]), listed);
+        assert_eq!(of(&["usage", "--exact"]), listed);
+        listed
+    };
+    let before = written(&place.second);
+    assert!(before.iter().all(|(_, bytes)| *bytes > 0), "{before:?}");
+    assert_eq!(written(&place.chsnap).len(), 4);
+    // What a night wrote stays what it wrote when the night before it is gone.
+    place.second.json(0, &["rm", &second]);
+    let after = written(&place.second);
+    assert!(after.iter().all(|row| before.contains(row)), "{before:?} {after:?}");
 }
 
 #[test]

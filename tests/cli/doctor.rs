@@ -86,6 +86,18 @@ fn a_ping_address_that_takes_no_connection_is_foretold() {
 }
 
 #[test]
+fn a_ping_address_is_reached_through_the_proxy_of_the_environment() {
+    let mut examined = Examined::new();
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", proxy.local_addr().expect("its address"));
+    examined.configure("[prune]\nkeep_last = 3\n[run]\nping = \"http://watcher.invalid/secret\"\n");
+    examined.chsnap = examined.chsnap.env("HTTP_PROXY", &address).env("NO_PROXY", "127.0.0.1");
+    assert_eq!(examined.findings(0, &[]), [""; 0]);
+    drop(proxy);
+    examined.only(3, &["ping warning: ping cannot be told of a run: http://watcher.invalid/…: "]);
+}
+
+#[test]
 fn the_repository_of_another_server_is_foretold() {
     let mut examined = Examined::new();
     examined.configure("");

@@ -265,6 +265,21 @@ fn a_database_without_frozen_parts_is_left_out_by_name() {
 }
 
 #[test]
+fn what_an_import_links_as_the_snapshot_before_it_does_is_not_written_by_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (copy, metadata) = frozen_tree(folder.path());
+    let chsnap = Chsnap::new(&folder.path().join("repo"));
+    chsnap.expect(0, &["init"]);
+    let arguments = ["import", text(&copy), "--metadata", text(&metadata)];
+    let written = [(), ()].map(|()| chsnap.json(0, &arguments)["written_bytes"].as_u64().expect("bytes"));
+    assert!(written[0] > 0 && written[1] == 0, "{written:?}");
+    for command in ["list", "usage"] {
+        let rows = chsnap.json(0, &[command])["snapshots"].clone();
+        assert_eq!([0, 1].map(|row| rows[row]["written_bytes"].as_u64()), written.map(Some), "{command}");
+    }
+}
+
+#[test]
 fn rows_that_no_part_tells_are_unknown_and_not_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let (copy, metadata) = frozen_tree(folder.path());

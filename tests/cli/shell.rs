@@ -54,6 +54,22 @@ fn completion_finds_the_repository_that_the_line_or_the_configuration_names() {
 }
 
 #[test]
+fn pages_scripts_and_schemas_are_documents_with_json() {
+    let lab = Lab::without_repository();
+    let man = lab.chsnap().json(0, &["man"]);
+    assert_eq!(man["page"].as_str().expect("a page"), lab.run(0, &["man"]).stdout);
+    for shell in ["bash", "zsh", "fish"] {
+        let document = lab.chsnap().json(0, &["completions", shell]);
+        let script = lab.run(0, &["completions", shell]).stdout;
+        assert_eq!((&document["shell"], &document["script"]), (&shell.into(), &script.as_str().into()));
+    }
+    let directory = lab.repo().with_extension("schemas");
+    let written = lab.chsnap().json(0, &["schema", directory.to_str().expect("a path")]);
+    let files = written["files"].as_array().expect("files").iter().filter_map(|file| file.as_str());
+    assert_eq!(names(&directory), files.map(std::ffi::OsString::from).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_other_shells_get_their_script() {
     let lab = Lab::without_repository();
     assert!(lab.run(0, &["completions", "zsh"]).stdout.starts_with("#compdef chsnap"));

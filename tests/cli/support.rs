@@ -115,6 +115,7 @@ impl Lab {
             let incoming = locked.begin(time(at), "http://127.0.0.1:9", Vec::new()).expect("a snapshot begins");
             let part = incoming.dir().path().join(PART);
             fs::create_dir_all(&part).expect("a part's directory");
+            fs::set_permissions(&part, fs::Permissions::from_mode(0o750)).expect("the mode of its record");
             let mut record = part_record();
             for name in ["columns.txt", "data.bin"] {
                 let live = self.live().join(format!("{}.{name}", incoming.id()));

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use testkit::object_store::{KEY, ObjectServer, SECRET};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options};
@@ -331,6 +332,23 @@ fn a_tree_is_restored_from_a_disk_of_the_server_too() {
     for (table, query) in TABLES {
         assert_eq!(other.query(query), engine.query(query), "{table}");
     }
+}
+
+#[test]
+fn a_tree_is_restored_from_s3_after_any_tool_has_copied_it_there() {
+    let engine = start();
+    load_more(&engine);
+    let source = answers(&engine);
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let to = engine.root().join("to");
+    restored(&chsnap, 0, &to, &[]);
+    let s3 = ObjectServer::s3();
+    s3.put_tree(&to, "night");
+    let other = start();
+    let from = format!("S3('http://127.0.0.1:{}/bucket/night', '{KEY}', '{SECRET}')", s3.port);
+    other.query(&format!("RESTORE DATABASE lab, DATABASE `my-db.x` FROM {from}"));
+    assert_eq!(answers(&other), source);
 }
 
 #[test]

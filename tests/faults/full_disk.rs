@@ -290,6 +290,38 @@ fn a_copy_that_does_not_fit_leaves_nothing_half() {
     );
 }
 
+/// Small files take a block each, and an inode.
+#[test]
+fn a_copy_that_cannot_fit_in_blocks_or_inodes_makes_no_repository() {
+    let disk = SmallDisk::new(32, 4096);
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    for number in 0..200 {
+        freezer.add_small_part("one", &format!("all_{number}_{number}_0"));
+    }
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let created = chsnap.json(0, &["create"]);
+    let (files, bytes) =
+        (created["files"].as_u64().expect("files"), created["apparent_bytes"].as_u64().expect("bytes"));
+    assert!(bytes / 1024 + 100 < files, "as bytes it fits in {files} blocks");
+    let target = disk.path().join("second");
+    let to = target.to_str().expect("a path");
+    for scarce in [Scarce::Blocks, Scarce::Inodes] {
+        match scarce {
+            Scarce::Blocks => disk.leave_blocks(files - 10),
+            Scarce::Inodes => disk.leave_inodes(files - 10),
+        }
+        for more in [&[][..], &["--dry-run"]] {
+            let refused = chsnap.json(13, &[&["copy", "--new", "--to", to], more].concat());
+            assert_eq!(refused["state"], "refused", "{refused}");
+            assert!(!target.exists(), "{more:?}");
+        }
+    }
+    disk.free();
+    assert_eq!(chsnap.json(0, &["copy", "--new", "--to", to])["copied"], 1);
+}
+
 /// A night a time, one part in fifty of them new: what the disk has less is what is new.
 #[test]
 fn nights_on_another_filesystem_take_what_is_new_and_little_more() {

@@ -120,11 +120,13 @@ passed() { # PROGRAM ARGUMENT…
   [ $code = 0 ] && printf '%s\n' "$out" | grep -q '^test result: ok\. [1-9]'
 }
 
-# What whole commands do on a local filesystem they do on this one: a few of them, and in the long run all that remove.
+# What whole commands do on a local filesystem they do on this one: a few of them, copies too, and in the long run all that
+# remove.
 commands() { # MOUNT
   mkdir -p "/mnt/$1/commands" || return 1
   set -- "$1" rm_moves_a_snapshot directories_of_the_repository the_repositories_of_several a_process_that_loses \
-    marks_that_came what_is_being_read
+    marks_that_came what_is_being_read copy::a_copy_has_every_file copy::id_name_pin_order copy::a_file_of_a_rewritten_part \
+    copy::a_copy_that_was_killed
   [ "${FIGHT_SECONDS:-0}" -lt 100 ] || set -- "$@" removal:: damage:: side_by_side::
   local mount=$1
   shift

@@ -1,72 +1,16 @@
 //! The same by protocols of services: S3's, as `moto` serves it: no TLS, no consistency but its own, no permissions.
 
 use std::fs;
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use testkit::object_store::{KEY, ObjectServer, SECRET};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::free_port;
 use crate::remote::support::{Lab, at, content, document, files_below};
 
-const KEY: &str = "AKIAEXAMPLE";
-const SECRET: &str = "hunter2-hunter2";
-
-/// `moto`'s server with one bucket, which ends with this value.
-struct S3 {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Where `tests/support/engines/install stores` puts it.
-fn program() -> PathBuf {
-    let cache = std::env::var_os("CHSNAP_STORES").map(PathBuf::from);
-    let own = || {
-        let engines = std::env::var_os("CHSNAP_ENGINES").map(PathBuf::from);
-        engines.unwrap_or_else(|| testkit::root().join(".engines")).join("stores")
-    };
-    cache.unwrap_or_else(own).join("bin/moto_server")
-}
-
-impl S3 {
-    fn start() -> Self {
-        let program = program();
-        assert!(program.exists(), "{} is missing: tests/support/engines/install stores", program.display());
-        let port = free_port();
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto starts");
-        let server = Self { child, port };
-        server.wait();
-        let made = ureq::put(format!("http://127.0.0.1:{port}/bucket"))
-            .header("authorization", format!("AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/s3/aws4_request"))
-            .send_empty();
-        assert!(made.is_ok(), "{made:?}");
-        server
-    }
-
-    fn wait(&self) {
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(120), "it does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("s3://bucket/chsnap?endpoint=http://127.0.0.1:{}&region=us-east-1", self.port)
-    }
+fn address(server: &ObjectServer) -> String {
+    format!("s3://bucket/chsnap?endpoint=http://127.0.0.1:{}&region=us-east-1", server.port)
 }
 
 fn with_keys(chsnap: Chsnap) -> Chsnap {
@@ -75,8 +19,8 @@ fn with_keys(chsnap: Chsnap) -> Chsnap {
 
 #[test]
 fn a_snapshot_goes_to_s3_and_comes_back_and_no_secret_is_written_anywhere() {
-    let s3 = S3::start();
-    let address = s3.address();
+    let s3 = ObjectServer::s3();
+    let address = address(&s3);
     let lab = Lab::new();
     let id = lab.host.snapshot();
     let here = with_keys(lab.chsnap());
@@ -108,27 +52,8 @@ fn a_snapshot_goes_to_s3_and_comes_back_and_no_secret_is_written_anywhere() {
 /// The same by Google's protocol, as `gcp-storage-emulator` serves it: no credentials, no conditions.
 #[test]
 fn a_snapshot_goes_to_google_and_comes_back() {
-    let program = program().with_file_name("gcp-storage-emulator");
-    assert!(program.exists(), "{} is missing: tests/support/engines/install stores", program.display());
-    let port = free_port();
-    let child = Command::new(program)
-        .args([
-            "start",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--in-memory",
-            "--default-bucket",
-            "bucket",
-        ])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the emulator starts");
-    let server = S3 { child, port };
-    server.wait();
-    let address = format!("gs://bucket/p?endpoint=http://127.0.0.1:{port}&anonymous");
+    let server = ObjectServer::google();
+    let address = format!("gs://bucket/p?endpoint=http://127.0.0.1:{}&anonymous", server.port);
     let lab = Lab::new();
     let id = lab.host.snapshot();
     document(&lab.chsnap(), &["push", "latest", "--to", &address], 0);
@@ -140,10 +65,10 @@ fn a_snapshot_goes_to_google_and_comes_back() {
 
 #[test]
 fn a_bucket_that_is_missing_is_an_error_with_a_hint() {
-    let s3 = S3::start();
+    let s3 = ObjectServer::s3();
     let lab = Lab::new();
     lab.host.snapshot();
-    let address = s3.address().replace("bucket", "nowhere");
+    let address = address(&s3).replace("bucket", "nowhere");
     let run = with_keys(lab.chsnap()).run(&["push", "latest", "--to", &address]);
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("NoSuchBucket") || run.stderr.contains("hint:"), "{}", run.stderr);

@@ -139,6 +139,8 @@ documents! {
     UnpinDocument => "chsnap.unpin.v1", Outcome;
     UnlockDocument => "chsnap.unlock.v1", Outcome;
     ManDocument => "chsnap.man.v1", Outcome;
+    CompletionsDocument => "chsnap.completions.v1", Outcome;
+    SchemaDocument => "chsnap.schema.v1", Outcome;
     ErrorDocument => "chsnap.error.v1", Bare;
     PushDocument => "chsnap.push.v1", OutcomeAndWarnings;
     PullDocument => "chsnap.pull.v1", OutcomeAndWarnings;
@@ -494,7 +496,7 @@ pub(super) struct SnapshotRow {
     pub(super) apparent_bytes: u64,
     /// What its files take on the disk.
     pub(super) allocated_bytes: u64,
-    /// What of that the snapshot before it does not have.
+    /// What of that the snapshot before it did not have when it was made.
     pub(super) written_bytes: u64,
     /// Its series; null where its manifest cannot be read.
     pub(super) series: Option<String>,
@@ -725,11 +727,29 @@ pub(super) struct UnlockDocument {
     pub(super) holder: Option<HolderRow>,
 }
 
-/// `man DIR`.
-#[derive(Debug, Serialize, JsonSchema)]
+/// `man`.
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct ManDocument {
-    /// The files that were written.
+    /// The files that were written; none without a directory.
     pub(super) pages: Vec<String>,
+    /// Without a directory: the program's own page, in roff.
+    pub(super) page: Option<String>,
+}
+
+/// `completions`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CompletionsDocument {
+    /// The shell.
+    pub(super) shell: String,
+    /// What it reads.
+    pub(super) script: String,
+}
+
+/// `schema`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SchemaDocument {
+    /// The files that were written.
+    pub(super) files: Vec<String>,
 }
 
 /// What stands on stderr where a command fails with another exit code than 0, 3, 12 and 13.

@@ -119,7 +119,7 @@ pub(in super::super) struct SnapshotFigures {
     pub(in super::super) pinned: bool,
     /// What a restore needs.
     pub(in super::super) apparent_bytes: u64,
-    /// What the snapshot before it does not have.
+    /// What the snapshot before it did not have when it was made.
     pub(in super::super) written_bytes: u64,
     /// What removing it alone frees.
     pub(in super::super) freed_bytes: u64,

@@ -73,7 +73,7 @@ pub(in super::super) struct UsageSnapshot {
     pub(in super::super) apparent_bytes: u64,
     /// What they take on the disk.
     pub(in super::super) allocated_bytes: u64,
-    /// What of that the snapshot before it does not have.
+    /// What of that the snapshot before it did not have when it was made.
     pub(in super::super) written_bytes: u64,
     /// Files that only it holds.
     pub(in super::super) exclusive_bytes: u64,

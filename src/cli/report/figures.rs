@@ -96,7 +96,7 @@ fn snapshot(facts: &Facts, row: &SnapshotUsage) -> SnapshotFigures {
         notes: notes.into_iter().filter(|note| !note.is_empty()).map(plain).collect(),
         pinned: row.pin.is_some(),
         apparent_bytes: summary.totals.apparent_bytes,
-        written_bytes: held.written_bytes,
+        written_bytes: summary.totals.written_bytes,
         freed_bytes: row.freed_bytes,
         freed_with_older_bytes: row.freed_with_older_bytes,
         exclusive_bytes: exclusive,

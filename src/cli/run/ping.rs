@@ -1,6 +1,5 @@
 //! Notifies an external watcher that a run has begun or ended: it raises the alarm when no message arrives.
 
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use chsnap::monitor::chain;
@@ -36,23 +35,13 @@ pub(super) fn post(url: &str, text: &str) -> Result<(), String> {
     again(posted)
 }
 
-/// Whether the address accepts connections. No request is sent: a watcher would take it for a run.
+/// Whether the address accepts connections, directly or through the proxy that the environment names. No request is
+/// sent: a watcher would take it for a run.
 ///
 /// # Errors
 /// Why it does not, without the address.
 pub(in super::super) fn reach(url: &str) -> Result<(), String> {
-    let uri: http::Uri = url.parse().map_err(|_| "it is no address".to_owned())?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let usual = if uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")) { 443 } else { 80 };
-    let places = (host, uri.port_u16().unwrap_or(usual)).to_socket_addrs().map_err(|error| error.to_string())?;
-    let mut last = "its host has no address".to_owned();
-    for place in places {
-        match TcpStream::connect_timeout(&place, REACH_TIMEOUT) {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error.to_string(),
-        }
-    }
-    Err(last)
+    HttpClient::from_env(REACH_TIMEOUT).reach(url).map_err(|error| chain(&error))
 }
 
 fn again(ask: impl Fn() -> Result<(), WebError>) -> Result<(), String> {

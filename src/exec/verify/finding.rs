@@ -141,7 +141,7 @@ impl DriftedInode {
             path: path.to_owned(),
         };
         let mut drifted = Vec::new();
-        if (recorded.uid, recorded.gid) != (found.uid, found.gid) {
+        if !is_owner(recorded, found) {
             drifted.push(drift(DriftKind::Owner, owner(recorded), owner(found)));
         }
         if !is_mode(recorded.mode, found.mode) {
@@ -177,6 +177,16 @@ pub(super) fn add_drift(
     }
     let (table, part) = (table.clone(), part.clone());
     list.push(PartDrift { kind, table, part, expected, found, snapshots, path, inodes: 1 });
+}
+
+/// Whether a file has the recorded owner, group and mode, or the mode that the server itself makes of that later.
+#[must_use]
+pub fn is_as_recorded(recorded: Ownership, found: Ownership) -> bool {
+    is_owner(recorded, found) && is_mode(recorded.mode, found.mode)
+}
+
+fn is_owner(recorded: Ownership, found: Ownership) -> bool {
+    (recorded.uid, recorded.gid) == (found.uid, found.gid)
 }
 
 /// Whether a mode is the recorded one, or what the server itself makes of that later.

@@ -14,7 +14,7 @@ mod repair;
 mod search;
 mod unread;
 
-pub use finding::{InodeKey, PartDrift, PartFinding, WantedFile};
+pub use finding::{InodeKey, PartDrift, PartFinding, WantedFile, is_as_recorded};
 pub use frame::{check_frame, check_metadata};
 pub use group::{CheckTally, PartGroup, PartInSnapshot, PartVerification};
 pub use part::Verifier;

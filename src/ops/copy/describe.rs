@@ -1,8 +1,8 @@
 //! The manifest and the list of parts of a copy.
 
-use crate::model::{InodeSet, Links, PlacedTotals, SnapshotId, SnapshotTotals};
+use crate::model::{Links, PlacedTotals, SnapshotId, SnapshotTotals};
 use crate::ops::copy_rules::IdsMode;
-use crate::ops::written::Allocated;
+use crate::ops::written::{Allocated, ComparedSnapshot};
 use crate::repo::{CopiedFrom, InstanceOrigin, Manifest, PartInstance, PartRecord, RetainedPart};
 
 use super::parts::StagedPart;
@@ -30,19 +30,19 @@ pub(in crate::ops) struct Provenance {
     pub(in crate::ops) from: CopiedFrom,
     pub(in crate::ops) sequence: u64,
     pub(in crate::ops) ids: IdsMode,
-    /// The newest snapshot of the target before it, and its inodes.
-    pub(in crate::ops) previous: Option<(SnapshotId, InodeSet)>,
+    /// The snapshot of the target that it is compared with.
+    pub(in crate::ops) previous: Option<ComparedSnapshot>,
 }
 
 impl DescribedCopy {
     /// The source's manifest, adjusted to the target: its place in the order, its files, and their origin.
     pub(in crate::ops) fn new(of: &Manifest, parts: Vec<StagedPart>, provenance: &Provenance) -> Self {
         let Provenance { from, sequence, ids, previous } = provenance;
-        let mut allocated = Allocated::since(previous.as_ref().map(|(_, inodes)| inodes));
+        let mut allocated = Allocated::since(previous.as_ref().map(|previous| &previous.inodes));
         let mut placed = PlacedTotals::default();
         let (mut records, mut notes) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         for part in parts {
-            let StagedPart { record, inspected, placed: own, base } = part;
+            let StagedPart { record, inspected, placed: own, base, .. } = part;
             allocated.add(&inspected.links);
             placed += own;
             let (directories, directory_bytes) = (inspected.directories, inspected.directory_bytes);
@@ -52,7 +52,7 @@ impl DescribedCopy {
         let mut manifest = Manifest {
             sequence: *sequence,
             copied: Some(from.clone()),
-            previous: previous.as_ref().map(|(id, _)| *id),
+            previous: previous.as_ref().map(|previous| previous.id),
             placed,
             totals: SnapshotTotals {
                 allocated_bytes: allocated.all_bytes,

@@ -15,6 +15,11 @@ use super::request::{IntactPart, SourceDamage};
 /// The directory of dumps in a snapshot.
 const DUMPS: &str = "dumps";
 
+/// Whether a file of a snapshot is a dump, or belongs to one.
+pub(super) fn is_dump(path: &str) -> bool {
+    Path::new(path).starts_with(DUMPS)
+}
+
 /// Copies the files that the manifest of a snapshot lists.
 pub(super) struct FileCopier<'a> {
     /// The snapshot being copied.
@@ -97,7 +102,7 @@ impl FileCopier<'_> {
 
     /// Links a dump that the last snapshot of the target has as well, judged by the digests in both manifests.
     fn link_dump(&self, file: &MetadataFile, (parent, name): (&Path, &OsStr), to: &Dir) -> Result<bool, OpError> {
-        let Some((manifest, base)) = self.base.filter(|_| parent.starts_with(DUMPS)) else { return Ok(false) };
+        let Some((manifest, base)) = self.base.filter(|_| is_dump(&file.path)) else { return Ok(false) };
         if !manifest.metadata.contains(file) {
             return Ok(false);
         }

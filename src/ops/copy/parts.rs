@@ -1,12 +1,13 @@
 //! The parts of one snapshot: linked to files that the target has, else copied and compared with the source's records.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::exec::{self, Comparison, CopyPartError, EarlierTableDir, ExecError, Inspected, PartFiles, Relinked};
 use crate::fs::{CopyError, Dir, ErrorKind, FsError};
-use crate::model::{PartTally, PlacedTotals, Placement, SnapshotId, TableName};
+use crate::model::{Ownership, PartTally, PlacedTotals, Placement, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::copying::{CopiedOrLinked, CopyFailure, Copying, Destination, Extra, TableKeyRef};
 use crate::ops::error::OpError;
@@ -25,6 +26,8 @@ pub(in crate::ops) struct StagedPart {
     pub(in crate::ops) placed: PlacedTotals,
     /// The snapshot of the target from which it was linked as a whole, judged by its record.
     pub(in crate::ops) base: Option<SnapshotId>,
+    /// Whether its source has an owner or a mode that is not the recorded one.
+    pub(in crate::ops) is_drifted: bool,
 }
 
 /// The outcome of copying a part.
@@ -127,7 +130,8 @@ impl PartStager<'_> {
                     unkept: merged(&record.unkept, held.unkept.clone()),
                     ..record.clone()
                 };
-                return Ok(Some(StagedPart { record, inspected: *inspected, placed, base: Some(base.id) }));
+                let base = Some(base.id);
+                return Ok(Some(StagedPart { record, inspected: *inspected, placed, base, is_drifted: false }));
             }
         }
         Ok(None)
@@ -162,6 +166,7 @@ impl PartStager<'_> {
         if let Some(problem) = difference(&prepared.inspected, record).filter(|_| is_sound) {
             return damaged(problem);
         }
+        let is_drifted = has_drifted(&prepared.inspected, &prepared.files, record);
         let to = Destination { table: &dirs.to, path: &dirs.path };
         let placed = match self.copying.place(&self.copying.joiner, &prepared, to, is_sound) {
             Ok(placed) => placed,
@@ -192,7 +197,7 @@ impl PartStager<'_> {
             ..record.clone()
         };
         let placed = split.map(|split| *split).unwrap_or_default();
-        Ok(CopiedPartOutcome::Staged(Box::new(StagedPart { record, inspected, placed, base: None })))
+        Ok(CopiedPartOutcome::Staged(Box::new(StagedPart { record, inspected, placed, base: None, is_drifted })))
     }
 
     /// Removes everything that was created for a part.
@@ -241,6 +246,22 @@ pub(in crate::ops) fn difference(inspected: &Inspected, record: &PartRecord) -> 
         ));
     }
     differing_file(&inspected.uncovered, record, Absent::IsMissing)
+}
+
+/// Whether a part's directory or one of its files has an owner or a mode that is not the recorded one.
+fn has_drifted(inspected: &Inspected, files: &PartFiles, record: &PartRecord) -> bool {
+    if inspected.directory != record.directory {
+        return true;
+    }
+    if (inspected.ownership, &inspected.exceptions) == (record.ownership, &record.exceptions) {
+        return false;
+    }
+    let exceptions: HashMap<&str, Ownership> =
+        record.exceptions.iter().map(|(path, ownership)| (path.as_str(), *ownership)).collect();
+    files.on_disk().iter().any(|file| {
+        let recorded = exceptions.get(file.path.as_str()).copied().unwrap_or(record.ownership);
+        !exec::verify::is_as_recorded(recorded, file.stat.ownership)
+    })
 }
 
 /// Why a recorded file is not among those that were read.

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use crate::exec;
 use crate::fs::{self, Dir, EntryKind};
-use crate::model::{SnapshotId, TableName, Warning, WarningKind};
+use crate::model::{SnapshotId, TableName, Warning, WarningKind, count};
 use crate::monitor::{Stage, StageWork};
+use crate::ops::copy_rules::IdsMode;
 use crate::ops::copying::{self, Copying, PlacementCounts};
 use crate::ops::error::OpError;
-use crate::ops::inodes::inodes_of;
 use crate::ops::intact;
 use crate::ops::kept_metadata::{KeptMetadata, MetadataSample};
 use crate::ops::recover::remove_discarded;
+use crate::ops::written::{self, ComparedSnapshot};
 use crate::repo::{
     self, CopiedFrom, Event, Incoming, Index, Lease, Manifest, ManifestDigest, NewPart, PartRecord, Pin, Repository,
     SnapshotState, Sources, TableState, read_parts,
@@ -115,17 +116,15 @@ impl SnapshotCopy<'_, '_> {
             return Ok(CopyOutcome::Refused(SnapshotCopyFailure::Damaged(staged.damage)));
         }
         let Staged { parts, intact, counts, base, .. } = staged;
+        // With `--ids record` the source's inodes never had what its list of parts has.
+        if original.manifest.settings.ids != IdsMode::Record.name() {
+            self.run.report.warnings.extend(drift_warnings(id, &parts));
+        }
         let _sealing = self.run.stages.start(Stage::Seal, None);
         let _inside = self.run.stages.enter(Stage::Seal);
-        let is_before = |summary: &&repo::Summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, id);
-        let before = index.summaries().iter().filter(is_before).rev().find(|summary| summary.is_complete());
-        let previous = match before {
-            Some(summary) => {
-                let dir = self.target().snapshot_dir(summary.id)?;
-                Some((summary.id, inodes_of(self.target(), &index, summary.id, &dir)?))
-            }
-            None => None,
-        };
+        let series = &repo::SnapshotScope::from(&original.manifest).key;
+        let before = written::before(index.summaries(), self.planned);
+        let previous = ComparedSnapshot::read(self.target(), &index, before, series)?;
         let provenance = Provenance {
             from: CopiedFrom {
                 origin: original.manifest.origin(self.run.source.id()),
@@ -191,7 +190,7 @@ impl SnapshotCopy<'_, '_> {
         let sample = sample(source, records)?;
         kept.ask(incoming.dir(), run.request.ids, &sample)?;
         let rules = run.request.copy_rules();
-        room(run, records, &bases, rules.min_free_bytes)?;
+        room(run, original, &bases, rules.min_free_bytes)?;
         let work =
             StageWork { parts: records.len() as u64, bytes: manifest.totals.apparent_bytes, ..StageWork::default() };
         let _placing = stages.start(Stage::Place, Some(work));
@@ -263,7 +262,7 @@ impl SnapshotCopy<'_, '_> {
             }
             Err(error) => note("the index is not updated", Err(error.into())),
         }
-        if let Some(sources) = &self.run.sources {
+        if let Some(sources) = &mut self.run.sources {
             let keys = counts.take_keys();
             let keys_of =
                 |record: &PartRecord| keys.get(&(record.table_name(), record.part.clone())).map(Vec::as_slice);
@@ -310,19 +309,20 @@ fn sample(source: &Dir, records: &[PartRecord]) -> Result<MetadataSample, OpErro
     Ok(MetadataSample::OfDirectory { dir: source.clone() })
 }
 
-/// Checks that the bytes to be copied fit, judged by what is known before copying.
-fn room(run: &CopyRun<'_>, records: &[PartRecord], bases: &[Base], min_free_bytes: u64) -> Result<(), OpError> {
-    let target = run.locked.repository();
+/// Checks that what is to be copied fits, judged by what is known before copying.
+fn room(run: &CopyRun<'_>, original: &OriginalSnapshot, bases: &[Base], min_free_bytes: u64) -> Result<(), OpError> {
     let lists: Vec<&PartList> = bases.iter().map(|base| &base.parts).collect();
-    let mut all = Needed::default();
-    all.count(records, &lists, &|_| false);
-    let room = TargetRoom::of(target)?;
-    if all.fits(&room, min_free_bytes) {
+    let room = TargetRoom::of(run.locked.repository())?;
+    let needed = |is_held: &dyn Fn(&PartRecord) -> bool| {
+        let mut needed = Needed::new(room.clone());
+        needed.count(&original.records, &lists, is_held);
+        needed.count_files(&original.manifest.metadata, !bases.is_empty());
+        needed
+    };
+    if needed(&|_| false).fits(min_free_bytes) {
         return Ok(());
     }
-    let mut needed = Needed::default();
-    needed.count(records, &lists, &|record| is_held(run.sources.as_ref(), &run.leftovers, record));
-    needed.check_room(room, min_free_bytes)
+    needed(&|record| is_held(run.sources.as_ref(), &run.leftovers, record)).check_room(min_free_bytes)
 }
 
 /// `None` for an entry that is not a directory.
@@ -352,6 +352,23 @@ fn make_tables(source: &Dir, incoming: &Dir, manifest: &Manifest, copying: &Copy
         }
     }
     Ok(())
+}
+
+/// A warning for each table with parts whose owners or modes are not the recorded ones.
+fn drift_warnings(id: SnapshotId, parts: &[StagedPart]) -> Vec<Warning> {
+    let mut drifted: BTreeMap<TableName, u64> = BTreeMap::new();
+    for part in parts.iter().filter(|part| part.is_drifted) {
+        *drifted.entry(part.record.table_name()).or_default() += 1;
+    }
+    let warning = |(table, parts): (TableName, u64)| {
+        let message = format!(
+            "{id}: owners or modes in {} of {table} are not as recorded; the copies have those of the files as they are now \
+             (chsnap verify shows them)",
+            count(parts, "part")
+        );
+        Warning::of_table(WarningKind::Drift, &table, message)
+    };
+    drifted.into_iter().map(warning).collect()
 }
 
 /// The outcome of staging the parts: those staged, those taken from another snapshot, and those damaged everywhere.

@@ -12,10 +12,12 @@ use crate::ops::journal::journal_warnings;
 use crate::ops::read::{resolve, unreadable};
 use crate::plan::{CopyDecision, CopyPlan, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 use crate::repo::{
-    self, Event, Index, Manifest, PartRecord, Pin, RepoError, Repository, SnapshotState, Sources, Summary, read_parts,
+    self, Event, Index, Manifest, MetadataFile, PartRecord, Pin, RepoError, Repository, SnapshotState, Sources,
+    Summary, read_parts,
 };
 
 use super::base::{Base, PartList};
+use super::files::is_dump;
 use super::request::{
     CopyDryRun, Estimate, IntactPart, PlannedSnapshot, Request, SnapshotCopyFailure, SourceDamage, WantedSnapshots,
 };
@@ -110,11 +112,12 @@ impl CopySurvey {
         let Some((first, _)) = self.plan.snapshots.iter().find(|(_, decision)| is_copied(decision)) else {
             return Ok(());
         };
-        let mut needed = Needed::default();
-        if let Ok(records) = read_source(source, *first)? {
+        let mut needed = Needed::new(target.room()?);
+        if let Ok((records, files)) = read_source(source, *first)? {
             needed.count(&records, &[], &|_| false);
+            needed.count_files(&files, false);
         }
-        needed.check_room(target.room()?, min_free_bytes)
+        needed.check_room(min_free_bytes)
     }
 
     /// The source's summary of a snapshot.
@@ -132,7 +135,7 @@ impl CopySurvey {
         let (mut planned, mut warnings) = (Vec::new(), self.warnings.clone());
         let mut last: Option<PartList> = None;
         let index = target.standing().map(Index::open).transpose()?;
-        let mut needed = Needed::default();
+        let mut needed = Needed::new(target.room()?);
         for (id, decision) in &self.plan.snapshots {
             let Some(summary) = self.summary(*id) else { continue };
             let plan = match *decision {
@@ -141,7 +144,7 @@ impl CopySurvey {
                 CopyDecision::Refused(refusal) => Estimate::Refused(SnapshotCopyFailure::Target(refusal)),
                 CopyDecision::Copy { sequence } => match read_source(source, *id)? {
                     Err(refusal) => Estimate::Refused(refusal),
-                    Ok(records) => {
+                    Ok((records, files)) => {
                         let bases = match (target.standing(), &index) {
                             (Some(repository), Some(index)) => {
                                 Base::nearest(repository, index, (*id, sequence), &summary.content.key)
@@ -153,6 +156,7 @@ impl CopySurvey {
                         warnings.extend(intact.iter().map(|part| part.warning(*id)));
                         if damage.is_empty() {
                             let (linked, copied) = needed.count(&records, &lists, &|_| false);
+                            needed.count_files(&files, !lists.is_empty());
                             last = Some(PartList::new(records));
                             Estimate::Copy { linked, copied, intact }
                         } else {
@@ -164,22 +168,29 @@ impl CopySurvey {
             planned.push(PlannedSnapshot { id: *id, time: summary.time, label: summary.label.clone(), plan });
         }
         if planned.iter().any(|snapshot| matches!(snapshot.plan, Estimate::Copy { .. })) {
-            needed.check_room(target.room()?, request.min_free_bytes)?;
+            needed.check_room(request.min_free_bytes)?;
         }
         let removed_there = self.plan.removed_there.clone();
         Ok(CopyDryRun { snapshots: planned, removed_there, warnings })
     }
 }
 
-/// The parts of a snapshot that cannot be linked as a whole.
-#[derive(Debug, Default)]
+/// The space that parts and other files need which cannot be linked as a whole.
+#[derive(Debug)]
 pub(super) struct Needed {
+    room: TargetRoom,
     parts: u64,
     bytes: u64,
+    inodes: u64,
     largest: Option<(TableName, crate::model::PartName, u64)>,
 }
 
 impl Needed {
+    /// Nothing yet, in this room.
+    pub(super) fn new(room: TargetRoom) -> Self {
+        Self { room, parts: 0, bytes: 0, inodes: 0, largest: None }
+    }
+
     /// Counts the parts of one more snapshot: those that these lists have, and those that they lack. Parts of which
     /// something `is_held` do not count as needing room, because how much they need is unknown.
     pub(super) fn count(
@@ -191,6 +202,8 @@ impl Needed {
         let (mut linked, mut copied) = (PartTally::default(), PartTally::default());
         for record in records {
             let tally = PartTally { parts: 1, files: record.files, bytes: record.bytes };
+            // Every snapshot has directories of its own.
+            self.inodes += 1;
             if lists.iter().any(|list| list.find_same(record).is_some()) {
                 linked += tally;
                 continue;
@@ -200,30 +213,49 @@ impl Needed {
                 continue;
             }
             self.parts += 1;
-            self.bytes = self.bytes.saturating_add(record.bytes);
-            if self.largest.as_ref().is_none_or(|(.., bytes)| *bytes < record.bytes) {
-                self.largest = Some((record.table_name(), record.part.clone(), record.bytes));
+            self.inodes = self.inodes.saturating_add(record.files);
+            let bytes = self.room.space.least_bytes(record.files, record.bytes);
+            self.bytes = self.bytes.saturating_add(bytes);
+            if self.largest.as_ref().is_none_or(|(.., largest)| *largest < bytes) {
+                self.largest = Some((record.table_name(), record.part.clone(), bytes));
             }
         }
         (linked, copied)
     }
 
+    /// Counts the definitions of one more snapshot, and its dumps unless `has_dumps`: the target may then link them.
+    pub(super) fn count_files(&mut self, files: &[MetadataFile], has_dumps: bool) {
+        for file in files.iter().filter(|file| !has_dumps || !is_dump(&file.path)) {
+            self.inodes += 1;
+            self.bytes = self.bytes.saturating_add(self.room.space.least_bytes(1, file.bytes));
+        }
+    }
+
     /// Whether everything counted so far fits, and leaves this much free.
-    pub(super) fn fits(&self, room: &TargetRoom, min_free_bytes: u64) -> bool {
-        self.bytes.saturating_add(min_free_bytes) <= room.free_bytes
+    pub(super) fn fits(&self, min_free_bytes: u64) -> bool {
+        self.bytes.saturating_add(min_free_bytes) <= self.room.space.free_bytes && self.has_inodes()
+    }
+
+    fn has_inodes(&self) -> bool {
+        let space = &self.room.space;
+        space.inodes == 0 || self.inodes <= space.free_inodes
     }
 
     /// Checks that everything that will be copied fits.
-    pub(super) fn check_room(self, room: TargetRoom, min_free_bytes: u64) -> Result<(), OpError> {
-        if self.fits(&room, min_free_bytes) {
+    pub(super) fn check_room(self, min_free_bytes: u64) -> Result<(), OpError> {
+        if self.fits(min_free_bytes) {
             return Ok(());
+        }
+        if !self.has_inodes() {
+            let TargetRoom { path, space } = self.room;
+            return Err(OpError::LowInodes { path, free_inodes: space.free_inodes, inodes: self.inodes });
         }
         let copies = self.largest.map(|(table, part, bytes)| {
             let (parts, largest) = (self.parts, (table, part));
             Box::new(Copies { parts, bytes: self.bytes, largest, largest_bytes: bytes })
         });
-        let TargetRoom { path, free_bytes } = room;
-        Err(OpError::LowSpace { path, free_bytes, copies, min_free_bytes })
+        let TargetRoom { path, space } = self.room;
+        Err(OpError::LowSpace { path, free_bytes: space.free_bytes, copies, min_free_bytes })
     }
 }
 
@@ -241,12 +273,17 @@ pub(super) fn is_held(
     is_left || sources.is_some_and(is_source)
 }
 
-/// The parts of a snapshot of the source, or why they cannot be read.
-fn read_source(source: &Repository, id: SnapshotId) -> Result<Result<Vec<PartRecord>, SnapshotCopyFailure>, OpError> {
+/// The parts of a snapshot, and its files outside parts.
+type PartsAndFiles = (Vec<PartRecord>, Vec<MetadataFile>);
+
+/// The parts and other files of a snapshot of the source, or why they cannot be read.
+fn read_source(source: &Repository, id: SnapshotId) -> Result<Result<PartsAndFiles, SnapshotCopyFailure>, OpError> {
     Ok(match source.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
             let records = read_parts(&source.snapshot_dir(id)?, &manifest.parts_blake3);
-            records.map_err(|error| SnapshotCopyFailure::Unreadable(crate::monitor::chain(&error)))
+            records
+                .map(|records| (records, manifest.metadata))
+                .map_err(|error| SnapshotCopyFailure::Unreadable(crate::monitor::chain(&error)))
         }
         SnapshotState::NewerFormat(format) => Err(SnapshotCopyFailure::Unreadable(newer_format(format))),
         SnapshotState::Damaged(reason) => Err(SnapshotCopyFailure::Unreadable(reason)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, ErrorKind, Mutations};
+use crate::fs::{self, Dir, ErrorKind, FilesystemSpace, Mutations};
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::error::OpError;
 use crate::ops::init::{init, resolved};
@@ -89,13 +89,14 @@ impl TargetRepository {
             return TargetRoom::of(repository);
         }
         let path = resolved(&self.path);
-        for above in path.ancestors() {
-            match Dir::open(above, Arc::clone(&self.verbs)) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                dir => return Ok(TargetRoom { path: self.path.clone(), free_bytes: fs::space(&dir?)?.free_bytes }),
+        let mut above: &Path = &path;
+        let dir = loop {
+            match (Dir::open(above, Arc::clone(&self.verbs)), above.parent()) {
+                (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => above = parent,
+                (dir, _) => break dir?,
             }
-        }
-        Ok(TargetRoom { path: self.path.clone(), free_bytes: u64::MAX })
+        };
+        Ok(TargetRoom { path: self.path.clone(), space: fs::space(&dir)? })
     }
 }
 
@@ -104,13 +105,13 @@ impl TargetRepository {
 pub(super) struct TargetRoom {
     /// The repository.
     pub(super) path: PathBuf,
-    pub(super) free_bytes: u64,
+    /// Its filesystem.
+    pub(super) space: FilesystemSpace,
 }
 
 impl TargetRoom {
     pub(super) fn of(repository: &Repository) -> Result<Self, OpError> {
-        let free_bytes = fs::space(repository.dir())?.free_bytes;
-        Ok(Self { path: repository.path().to_owned(), free_bytes })
+        Ok(Self { path: repository.path().to_owned(), space: fs::space(repository.dir())? })
     }
 }
 

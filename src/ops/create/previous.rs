@@ -6,11 +6,9 @@ use std::path::Path;
 use crate::fs::{Dir, FsError};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
 use crate::ops::error::OpError;
-use crate::ops::inodes::inodes_of;
+use crate::ops::written::{ComparedSnapshot, compared};
 use crate::plan::{LinkCandidate, SeriesKey, link_order};
-use crate::repo::{
-    self, Index, LiveStates, PartRecord, RepoError, Repository, SeriesOf, SnapshotState, Summary, line, read_parts,
-};
+use crate::repo::{self, Index, LiveStates, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
 use chrono::{DateTime, Utc};
 
 /// The snapshot that the next one is compared with, and the snapshots that its parts are linked from.
@@ -75,15 +73,16 @@ impl Previous {
         with_parts: bool,
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
-        let newest = compared(index.summaries(), index.series(), series)?;
-        let mut previous = match Self::look(repository, index, newest) {
-            Ok(Some(found)) => found,
-            Ok(None) => return None,
+        let newest = compared(index.summaries(), index.series(), series)?.id;
+        let ComparedSnapshot { id, inodes } = match ComparedSnapshot::read(repository, index, index.summaries(), series)
+        {
+            Ok(found) => found?,
             Err(error) => {
-                warnings.push(unread(newest.id, &error));
+                warnings.push(unread(newest, &error));
                 return None;
             }
         };
+        let mut previous = Self { id, inodes, earlier: Vec::new(), known: None };
         if with_parts {
             previous.earlier = read_earlier(repository, index.summaries(), series, warnings);
             previous.known = previous.main_source().map(|id| (id, index.live_states(repository, id)));
@@ -101,16 +100,6 @@ impl Previous {
         let Some(newest) = compared(&summaries, &of, series) else { return Ok(None) };
         let earlier = read_earlier(repository, &summaries, series, warnings);
         Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier, known: None }))
-    }
-
-    /// The snapshot with the inodes of its parts, or `None` if it has gone.
-    fn look(repository: &Repository, index: &Index, newest: &Summary) -> Result<Option<Self>, RepoError> {
-        let snapshot = match repository.snapshot_dir(newest.id) {
-            Err(RepoError::NoSnapshot { .. }) => return Ok(None),
-            result => result?,
-        };
-        let inodes = inodes_of(repository, index, newest.id, &snapshot)?;
-        Ok(Some(Self { id: newest.id, inodes, earlier: Vec::new(), known: None }))
     }
 
     /// Drops the parts once nothing is linked from them any more: they take much memory.
@@ -143,14 +132,6 @@ impl Previous {
         let states = known.map(|(_, states)| states);
         Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts, states }))
     }
-}
-
-/// The snapshot that a new one of a series is compared with: the newest of its series or of the main one.
-fn compared<'a>(summaries: &'a [Summary], of: &SeriesOf, series: &SeriesKey) -> Option<&'a Summary> {
-    let is_own = |summary: &&Summary| summary.is_complete() && summary.is_of(series);
-    let own = summaries.iter().rev().find(is_own);
-    let main = line(summaries, &of.main).last().copied();
-    [own, main].into_iter().flatten().max_by_key(|summary| (summary.sequence, summary.id))
 }
 
 /// The snapshots that parts of a new one of `series` are linked from, in the order of [`link_order`].

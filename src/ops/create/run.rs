@@ -289,7 +289,7 @@ impl CreateRun<'_> {
                 }
                 Err(error) => note("the index is not updated", Err(error.into())),
             }
-            if let Some(sources) = sources.take() {
+            if let Some(mut sources) = sources.take() {
                 let keys = counts.take_keys();
                 let keys_of = |record: &PartRecord| {
                     let name = record.table_name();

@@ -21,9 +21,10 @@ use crate::ops::init::resolved;
 use crate::ops::read::same_name_warning;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
+use crate::ops::written::ComparedSnapshot;
 use crate::plan::{
-    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SourceFile, SourcePart, TablePattern,
-    plan_import,
+    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart,
+    TablePattern, plan_import,
 };
 use crate::repo::{self, Event, Incoming, Index, Locked, Manifest, MetadataFile, Repository, TableEntry};
 
@@ -331,6 +332,9 @@ impl PreparedImport<'_> {
         warnings.extend(attributes_lost(&taken));
         let _inside = stages.enter(Stage::Seal);
         let metadata = self.write_metadata(incoming)?;
+        let index = Index::open(self.repository)?;
+        let series = &SeriesKey::new(self.request.tables.iter().map(TablePattern::as_str), [], []);
+        let previous = ComparedSnapshot::read(self.repository, &index, index.summaries(), series)?;
         let described = manifest::ImportManifestInputs {
             import: manifest::Imported {
                 kind: self.kind,
@@ -344,9 +348,9 @@ impl PreparedImport<'_> {
             include: &self.request.tables,
             mode: self.request.mode,
             metadata,
+            previous,
             warnings,
         };
-        let index = Index::open(self.repository)?;
         let same_name = same_name_warning(index.summaries(), &self.request.label);
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
@@ -448,10 +452,11 @@ fn low_space(
     if mode != RestoreMode::Copy && fs::are_on_one_mount(repository.dir(), root)? {
         return Ok(None);
     }
-    let bytes: u64 = plan.parts().flat_map(SourcePart::listed).fold(0, |sum, file| sum.saturating_add(file.bytes));
-    let free_bytes = fs::space(repository.dir())?.free_bytes;
-    let message = || format!("{} are copied, and {} are free there", size(bytes), size(free_bytes));
-    Ok((bytes > free_bytes).then(|| Warning::new(WarningKind::LowSpace, message())))
+    let space = fs::space(repository.dir())?;
+    let files = plan.parts().flat_map(SourcePart::listed);
+    let bytes = files.fold(0u64, |sum, file| sum.saturating_add(space.least_bytes(1, file.bytes)));
+    let message = || format!("{} are copied, and {} are free there", size(bytes), size(space.free_bytes));
+    Ok((bytes > space.free_bytes).then(|| Warning::new(WarningKind::LowSpace, message())))
 }
 
 /// Undoes an unfinished import.

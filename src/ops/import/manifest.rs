@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::exec::RestoreMode;
 use crate::fs;
 use crate::model::{DumpTotals, Label, PartTally, PartitionId, PlacedTotals, SnapshotTotals, TableName, Warning};
-use crate::ops::written::Allocated;
+use crate::ops::written::{Allocated, ComparedSnapshot};
 use crate::plan::{ImportKind, ImportPlan, ImportedTable, ParsedDefinition, SourcePart, TablePattern};
 use crate::repo::{
     self, CreateSettings, DatabaseEntry, FORMAT, ImportedFrom, Incoming, Index, Manifest, MetadataFile, PartRecord,
@@ -35,6 +35,8 @@ pub(super) struct ImportManifestInputs<'a> {
     pub(super) include: &'a [TablePattern],
     pub(super) mode: RestoreMode,
     pub(super) metadata: Vec<MetadataFile>,
+    /// The snapshot that it is compared with.
+    pub(super) previous: Option<ComparedSnapshot>,
     pub(super) warnings: &'a [Warning],
 }
 
@@ -93,7 +95,7 @@ impl ImportManifestInputs<'_> {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
         let (mut totals, mut placed, mut rows) =
             (SnapshotTotals::default(), PlacedTotals::default(), ImportedRows::default());
-        let mut allocated = Allocated::since(None);
+        let mut allocated = Allocated::since(self.previous.as_ref().map(|previous| &previous.inodes));
         let (mut tables, mut records) = (Vec::new(), Vec::new());
         for (table, parts) in self.plan.tables.iter().zip(&self.taken) {
             let mut entry = entry(table);
@@ -152,7 +154,7 @@ impl ImportManifestInputs<'_> {
             imported: Some(ImportedFrom { kind, name: name.to_owned(), path: path.to_string_lossy().into_owned() }),
             moment: None,
             copied: None,
-            previous: None,
+            previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
             dumped: DumpTotals::default(),

@@ -11,16 +11,15 @@ use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::copy::{Base, DescribedCopy, Provenance, StagedPart, removed};
 use crate::ops::create::{Clock, IdsMode};
-use crate::ops::error::OpError;
-use crate::ops::inodes::inodes_of;
+use crate::ops::error::{Copies, OpError};
 use crate::ops::kept_metadata::KeptMetadata;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
+use crate::ops::written::{self, ComparedSnapshot};
 use crate::plan::{CopyDecision, CopyScope, CopyTarget, SameId, plan_copy};
 use crate::remote::{RemoteHead, RemoteManifest, RemoteName, RemoteRepository, Requests};
 use crate::repo::{
     self, BoundServer, CopiedFrom, Event, Incoming, Index, Locked, Manifest, Repository, SnapshotOrigin, SnapshotScope,
-    Summary,
 };
 
 use super::find::{RemoteReference, RepositoryChoice, resolve};
@@ -299,15 +298,9 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let _sealing = self.stages.start(Stage::Seal, None);
         let _inside = self.stages.enter(Stage::Seal);
-        let is_before = |summary: &&Summary| (summary.sequence.unwrap_or(0), summary.id) < (sequence, head.id);
-        let before = self.index.summaries().iter().filter(is_before).rev().find(|summary| summary.is_complete());
-        let previous = match before {
-            Some(summary) => {
-                let dir = repository.snapshot_dir(summary.id)?;
-                Some((summary.id, inodes_of(repository, self.index, summary.id, &dir)?))
-            }
-            None => None,
-        };
+        let series = &SnapshotScope::from(&head.manifest).key;
+        let before = written::before(self.index.summaries(), (head.id, sequence));
+        let previous = ComparedSnapshot::read(repository, self.index, before, series)?;
         let provenance = Provenance {
             from: CopiedFrom {
                 origin: SnapshotOrigin {
@@ -336,13 +329,20 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let is_new = |record: &&repo::PartRecord| bases.iter().all(|base| base.parts.find_same(record).is_none());
         let records = of.parts.iter().map(|part| &part.record);
-        let needed: u64 = records.filter(is_new).map(|record| record.bytes).sum();
-        let free_bytes = fs::space(repository.dir())?.free_bytes;
-        let min_free_bytes = self.request.min_free_bytes.saturating_add(needed);
-        if free_bytes >= min_free_bytes {
+        let space = fs::space(repository.dir())?;
+        let bytes = |record: &repo::PartRecord| space.least_bytes(record.files, record.bytes);
+        let new: Vec<&repo::PartRecord> = records.filter(is_new).collect();
+        let needed = new.iter().fold(0u64, |sum, record| sum.saturating_add(bytes(record)));
+        let min_free_bytes = self.request.min_free_bytes;
+        if needed.saturating_add(min_free_bytes) <= space.free_bytes {
             return Ok(());
         }
-        Err(OpError::LowSpace { path: repository.path().to_owned(), free_bytes, copies: None, min_free_bytes })
+        let copies = new.iter().max_by_key(|record| bytes(record)).map(|largest| {
+            let of = (largest.table_name(), largest.part.clone());
+            Box::new(Copies { parts: new.len() as u64, bytes: needed, largest: of, largest_bytes: bytes(largest) })
+        });
+        let path = repository.path().to_owned();
+        Err(OpError::LowSpace { path, free_bytes: space.free_bytes, copies, min_free_bytes })
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.

@@ -185,5 +185,5 @@ fn staged(record: &PartRecord, inspected: Inspected, placement: Placement, from:
     placed.add(placement, PartTally { parts: 1, files: record.files, bytes: record.bytes });
     let directory = Ownership { mode: permissions(record.directory.mode), ..record.directory };
     let record = PartRecord { placed: placement, from, joined: None, directory, ..record.clone() };
-    StagedPart { record, inspected, placed, base: from }
+    StagedPart { record, inspected, placed, base: from, is_drifted: false }
 }

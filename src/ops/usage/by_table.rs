@@ -67,7 +67,7 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
     let mut rows: BTreeMap<usize, TableUsage> = groups
         .into_iter()
         .map(|((table, partition), number)| {
-            let held = space.held(number, None);
+            let held = space.held(number);
             let row = TableUsage {
                 table,
                 partition,

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use crate::exec;
 use crate::fs::{self, FilesystemSpace};
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind};
-use crate::plan::{Growth, HolderBytes, Holders, Sample, SeriesKey, SnapshotReference, Space, growth};
+use crate::plan::{Growth, HolderBytes, Holders, Sample, SnapshotReference, Space, growth};
 use crate::repo::{Event, Index, Pin, Repository, SeriesOf, Summary};
 
 use super::error::OpError;
@@ -276,16 +276,9 @@ impl Measured {
 fn rows(repository: &Repository, measured: &Measured) -> Result<Vec<SnapshotUsage>, OpError> {
     let order: Vec<usize> = (0..measured.summaries.len()).collect();
     let with_older = measured.space.freed_in_order(&order);
-    // A snapshot is compared with the last one of its series or of the main one.
-    let mut newest: BTreeMap<&SeriesKey, usize> = BTreeMap::new();
     let mut rows = Vec::new();
     for ((number, summary), freed_with_older_bytes) in measured.summaries.iter().enumerate().zip(with_older) {
-        let of = |key| newest.get(key).copied();
-        let before = summary.series.as_ref().and_then(of).max(of(&measured.series.main));
-        let held = measured.space.held(number, before);
-        if let Some(key) = &summary.series {
-            newest.insert(key, number);
-        }
+        let held = measured.space.held(number);
         let freed_bytes = held.exclusive_bytes + held.directory_bytes;
         let pin = repository.pin(summary.id)?;
         rows.push(SnapshotUsage { summary: summary.clone(), pin, held, freed_bytes, freed_with_older_bytes });
@@ -394,7 +387,7 @@ fn repair_index(
 /// How the index and the tree differ about a snapshot.
 fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Warning> {
     let number = measured.holder(id)?;
-    let (said, is) = (measured.space.held(number, None), exact.held(number, None));
+    let (said, is) = (measured.space.held(number), exact.held(number));
     let figures = |held: HolderBytes| {
         let HolderBytes { exclusive_bytes, directory_bytes, live_shared_bytes, .. } = held;
         let all_bytes = held.allocated_bytes + held.metadata_bytes;
@@ -409,9 +402,9 @@ fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Warn
 
 fn differing(measured: &Measured, exact: &Space) -> Vec<SnapshotId> {
     let figures = |space: &Space, number: usize| {
-        let held = space.held(number, number.checked_sub(1));
+        let held = space.held(number);
         let all_bytes = held.allocated_bytes + held.metadata_bytes;
-        (all_bytes, held.exclusive_bytes, held.live_shared_bytes, held.written_bytes, held.directory_bytes)
+        (all_bytes, held.exclusive_bytes, held.live_shared_bytes, held.directory_bytes)
     };
     let order: Vec<usize> = (0..measured.summaries.len()).collect();
     // The bytes that each adds to those before it: a difference in one does not affect the others.
