@@ -54,7 +54,7 @@ fn night(engine: &Engine, chsnap: &Chsnap, arguments: &[&str]) -> Night {
         match kind {
             // Another link proves that links work between the two directories.
             "linkat" => {
-                links += usize::from(text.rsplit('<').next().is_some_and(|target| target.contains("/data/lab/")))
+                links += usize::from(text.rsplit('<').next().is_some_and(|target| target.contains("/data/lab/")));
             }
             _ => others.push(text.to_owned()),
         }
