@@ -141,8 +141,6 @@ pub enum WarningKind {
     LinkLimit,
     /// The snapshot is committed, and something that follows a commit failed; the next run does it.
     CommitIncomplete,
-    /// Other snapshots have the name of a new one, too.
-    NameTaken,
     /// A removed snapshot stays in the trash because it is being read.
     SnapshotInUse,
 

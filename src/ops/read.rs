@@ -153,8 +153,9 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     warnings
 }
 
-/// The warning about a new snapshot whose name other ones have, too: then it names none of them.
-pub(super) fn same_name_warning(summaries: &[Summary], label: &Label) -> Option<Warning> {
+/// The note about a new snapshot whose name other ones have, too: then it names none of them. It is no warning: nights
+/// may all have one name.
+pub(super) fn same_name_note(summaries: &[Summary], label: &Label) -> Option<String> {
     let name = label.text.as_deref()?;
     let ids = summaries.iter().filter(|summary| summary.label.text.as_deref() == Some(name)).map(|summary| summary.id);
     let newest: Vec<String> = ids.clone().rev().take(NAMED).map(|id| id.to_string()).collect();
@@ -164,7 +165,7 @@ pub(super) fn same_name_warning(summaries: &[Summary], label: &Label) -> Option<
         "the name {name:?} is also that of {}{more}: it names none of them any more, their ids do",
         newest.join(", ")
     );
-    (!newest.is_empty()).then(|| Warning::new(WarningKind::NameTaken, message))
+    (!newest.is_empty()).then_some(message)
 }
 
 /// The largest number of snapshots that such a warning names.

@@ -33,23 +33,19 @@ fn a_name_or_a_reason_that_cannot_be_seen_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_name_that_another_snapshot_has_is_a_warning_that_names_it() {
+fn a_name_that_another_snapshot_has_is_noted_and_names_neither() {
     let lab = Lab::new();
     let freezer = Freezer::start(&lab.path().join("ch"));
     freezer.add_part("events", "all_1_1_0");
     let chsnap = lab.chsnap().clone().url(freezer.url());
     let first = chsnap.json(0, &["create", "--name", "weekly"]);
     let first = first["id"].as_str().expect("an id");
-    let planned = chsnap.json(3, &["create", "--name", "weekly", "--dry-run"]);
-    assert_eq!(planned["warning_list"][0]["kind"], "name_taken", "{planned}");
-    chsnap.json(0, &["create", "--name", "monthly"]);
-    let second = chsnap.json(3, &["create", "--name", "weekly"]);
-    let warning = &second["warning_list"][0];
-    assert_eq!(warning["kind"], "name_taken", "{second}");
-    assert!(warning["message"].as_str().is_some_and(|text| text.contains(first)), "{second}");
-    // It is no matter of what the snapshot holds.
+    assert!(!chsnap.expect(0, &["create", "--name", "monthly"]).stderr.contains("the name"));
+    // Nights may all have one name: that is no warning.
+    let again = chsnap.expect(0, &["--json", "create", "--name", "weekly"]);
+    assert!(again.stderr.contains("the name \"weekly\" is also that of") && again.stderr.contains(first), "{again:?}");
+    let second: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
     let second = second["id"].as_str().expect("an id");
-    assert!(chsnap.json(0, &["show", second])["warning_list"].as_array().is_some_and(Vec::is_empty));
     let run = chsnap.expect(2, &["rm", "weekly"]);
     assert!(run.stderr.contains(first) && run.stderr.contains(second), "{}", run.stderr);
 }

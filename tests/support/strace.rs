@@ -36,6 +36,9 @@ const CHANGES: [&str; 19] = [
 /// The calls with which it talks to the server.
 const TALK: [&str; 3] = ["sendto", "writev", "recvfrom"];
 
+/// The calls that look at a file and change nothing.
+const LOOKS: [&str; 2] = ["newfstatat", "statx"];
+
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -172,7 +175,7 @@ impl Chsnap {
         let log: PathBuf = self.repo().with_extension("strace");
         let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-s", "40", "-e", "signal=none", "-o"]).arg(&log);
-        let traced = CHANGES.iter().chain(&TALK).map(|kind| format!("?{kind}"));
+        let traced = CHANGES.iter().chain(&TALK).chain(&LOOKS).map(|kind| format!("?{kind}"));
         strace.arg("-e").arg(format!("trace={}", traced.collect::<Vec<_>>().join(",")));
         if let Some((Strike { kind, when }, fault)) = strike {
             let fault = match fault {

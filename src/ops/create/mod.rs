@@ -41,7 +41,7 @@ use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
 use super::error::OpError;
 use super::journal::journal_warnings;
-use super::read::same_name_warning;
+use super::read::same_name_note;
 use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::unlisted::add_unlisted;
@@ -137,7 +137,6 @@ pub fn dry_run(
     plan.foresee();
     plan.warnings.extend(unread);
     plan.warnings.extend(journal_warnings(repository));
-    plan.warnings.extend(same_name_warning(&repository.summaries()?.0, &request.label));
     Ok(CreateDryRun { plan, server: survey.identity, moment: listed.map(|listed| listed.moment) })
 }
 
@@ -199,16 +198,16 @@ pub fn create(
     warnings.extend(unread);
     warnings.extend(replication.warnings.iter().cloned());
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
-    let same_name = same_name_warning(index.summaries(), &request.label);
+    if let Some(note) = same_name_note(index.summaries(), &request.label) {
+        monitor.note(&note);
+    }
     let source = CreateInputs { survey, replication, plan, bound, local, listed, index, previous, warnings };
     let mut sealed = match run.build(source, &mut incoming) {
         Ok(sealed) => sealed,
         Err(error) => return Err(run.undo(error, &incoming)),
     };
     run.finish_commit(&mut sealed, &incoming);
-    let Sealed { manifest, counts, mut warnings, .. } = sealed;
-    // It is about the repository, not about what the snapshot holds: the manifest does not have it.
-    warnings.extend(same_name);
+    let Sealed { manifest, counts, warnings, .. } = sealed;
     let mut seconds = stages.seconds();
     let off_moment_tables = manifest.off_moment_tables();
     seconds.insert("total", begun.elapsed().as_secs_f64());

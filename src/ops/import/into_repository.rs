@@ -18,7 +18,7 @@ use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
 use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::init::resolved;
-use crate::ops::read::same_name_warning;
+use crate::ops::read::same_name_note;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
 use crate::ops::written::ComparedSnapshot;
@@ -351,12 +351,13 @@ impl PreparedImport<'_> {
             previous,
             warnings,
         };
-        let same_name = same_name_warning(index.summaries(), &self.request.label);
+        if let Some(note) = same_name_note(index.summaries(), &self.request.label) {
+            stages.monitor().note(&note);
+        }
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
         self.unless_interrupted()?;
         let late = incoming.seal(&mut manifest, &records, || Ok(()))?;
-        warnings.extend(same_name);
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok((manifest, rows))
     }
