@@ -42,9 +42,9 @@ fn a_name_that_another_snapshot_has_is_noted_and_names_neither() {
     let first = first["id"].as_str().expect("an id");
     assert!(!chsnap.expect(0, &["create", "--name", "monthly"]).stderr.contains("the name"));
     // Nights may all have one name: that is no warning.
-    let again = chsnap.expect(0, &["--json", "create", "--name", "weekly"]);
+    let again = chsnap.expect(0, &["create", "--name", "weekly"]);
     assert!(again.stderr.contains("the name \"weekly\" is also that of") && again.stderr.contains(first), "{again:?}");
-    let second: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
+    let second = chsnap.json(0, &["show", "latest"]);
     let second = second["id"].as_str().expect("an id");
     let run = chsnap.expect(2, &["rm", "weekly"]);
     assert!(run.stderr.contains(first) && run.stderr.contains(second), "{}", run.stderr);
