@@ -300,11 +300,11 @@ impl TableEntry {
 /// Where Keeper has a replicated table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReplicaEntry {
-    /// Its path as its definition has it, macros and all; none where that leaves it to the server.
+    /// Its path as its definition has it, with macros; null if the definition leaves it to the server.
     pub path: Option<String>,
     /// The replica's name, likewise.
     pub name: Option<String>,
-    /// Its path as the server expanded it; none where it did not say.
+    /// Its path as the server expanded it; null if the server did not list it.
     pub zookeeper_path: Option<String>,
     /// The replica's name, likewise.
     pub replica_name: Option<String>,

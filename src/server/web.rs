@@ -45,7 +45,7 @@ pub enum WebError {
     /// No answer in time.
     #[error("there was no answer within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// The answer refuses the request, or tells of a failure.
+    /// The answer refuses the request, or reports a failure.
     #[error("the answer was {0}")]
     Status(StatusCode),
     /// It leads on and on.

@@ -553,7 +553,7 @@ fn a_pin_that_is_set_later_travels_with_the_next_copy_and_its_end_there_stays() 
     assert_eq!((&copied["copied"], &row["pin"]["reason"]), (&0.into(), &"audit".into()));
     let until = |chsnap: &Chsnap| chsnap.json(0, &["show", &second])["pin"]["until"].clone();
     assert_eq!((pin_there(&second), until(&place.second)), ("audit".into(), until(&place.chsnap)));
-    // Once: nothing is new of it now, and whoever unpins it there is not overruled each night.
+    // Once: it is not new now, and a later unpin there is not undone each night.
     assert_eq!(place.copy(0, &["--new"])["snapshots"], Value::Array(Vec::new()));
     place.second.json(0, &["unpin", &second]);
     assert_eq!(place.copy(0, &["--new"])["snapshots"], Value::Array(Vec::new()));
@@ -709,7 +709,7 @@ fn a_dry_run_says_what_a_copy_would_say_of_parts_that_are_noted_as_damaged() {
     assert_eq!((&row["damage"][0]["table"], &row["damage"][0]["part"]), (&"d.one".into(), &"all_9_9_0".into()));
     assert!(place.copy_text(12, &["--new", "--dry-run"]).stdout.contains("would not be copied"));
     assert!(!place.second.repo().exists());
-    // One that is whole again, though nobody has read it since.
+    // One that is whole again, but has not been read since.
     replace(&at(&place.chsnap, &second).join(NINTH), &original);
     assert_eq!(place.copy(0, &["--new", "--dry-run"])["copied"], 2);
     // One that another snapshot has whole.

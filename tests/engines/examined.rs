@@ -80,7 +80,7 @@ fn repository_id(chsnap: &Chsnap) -> String {
     config["id"].as_str().expect("an id").to_owned()
 }
 
-/// The repository is on a filesystem of its own that is too small: by hard links it would have cost nothing.
+/// The repository is on a filesystem of its own that is too small for copies; hard links would need no space.
 #[test]
 fn a_first_copy_that_has_no_room_is_foretold() {
     let engine = Engine::start(crate::engine::Kind::V26);

@@ -19,7 +19,7 @@ use crate::support::{StopAtEnd, active_parts, path_of, repository, restore_by_ha
 
 const CREATE: [&str; 5] = ["--json", "--progress", "none", "create", "--one-moment"];
 
-/// A table whose old parts stay for so many seconds.
+/// A table whose old parts stay for this number of seconds.
 fn make(engine: &Engine, table: &str, lifetime: u32) {
     engine.query(&format!(
         "CREATE TABLE default.{table} (p UInt8, n UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY n \

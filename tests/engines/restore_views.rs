@@ -340,7 +340,7 @@ both_engines! {
         assert!(names_target(&report), "{report:#}");
         engine.query("INSERT INTO lab.src VALUES (1)");
         assert_eq!(engine.query("SELECT sum(k) FROM lab.live"), "7");
-        // Made new it is what was asked for, and the target is named.
+        // If it is made again it is what was requested, and the target is named.
         engine.query("DROP TABLE lab.mv");
         let document = chsnap.json(3, &["restore", "latest", "--yes", "--table", "lab.mv"]);
         assert!(names_target(&document), "{document:#}");

@@ -575,7 +575,7 @@ pub(super) struct RepositoryRow {
     pub(super) removed_count: Option<u64>,
     /// When the newest complete snapshot of the main series was begun.
     pub(super) newest: Option<DateTime<Utc>>,
-    /// Bytes that each snapshot had anew, added up.
+    /// Sum of the bytes that were new in each snapshot.
     pub(super) written_bytes: Option<u64>,
     /// What it costs: what would be free without it.
     pub(super) cost_bytes: Option<u64>,

@@ -76,7 +76,7 @@ crate::model::setters! { RequestedPin {
     with_until => until: Option<DateTime<Utc>>,
 } }
 
-/// What replicated tables are waited for, and what is said of them.
+/// How long replicated tables are waited for, and from which delay on they are a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replicas {
