@@ -227,8 +227,6 @@ pub enum WarningKind {
     UpdatesLeftOut,
     /// A part is noted as damaged; an intact copy of another snapshot is restored instead.
     IntactCopy,
-    /// Which parts are damaged is not known.
-    DamageUnknown,
     /// A drill did not prove a table: data is missing or different.
     TableNotProven,
     /// A drill could not try a table.

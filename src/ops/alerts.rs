@@ -66,7 +66,7 @@ pub fn alerts(
         warnings.push(Warning::new(WarningKind::SnapshotIncomplete, message));
     }
     warnings.extend(unverified(listing, verified_within, now));
-    warnings.extend(refused(&repository.events()?, now));
+    warnings.extend(refused(&repository.events(), now));
     let mut alerts: Vec<Alert> =
         warnings.into_iter().map(|warning| Alert { severity: severity(warning.kind), warning }).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));

@@ -10,13 +10,7 @@ const NAMED_LINES: usize = 5;
 /// drills or removals report these, because some may be missing.
 #[must_use]
 pub(super) fn journal_warnings(repository: &Repository) -> Vec<Warning> {
-    match repository.journal_gaps() {
-        Ok(gaps) => gaps.iter().map(gap_warning).collect(),
-        Err(error) => {
-            let message = format!("{LOST}: {}", crate::monitor::chain(&error));
-            vec![Warning::new(WarningKind::JournalUnreadable, format!("the journal cannot be read, {message}"))]
-        }
-    }
+    repository.journal_gaps().iter().map(gap_warning).collect()
 }
 
 const LOST: &str = "so damage, checks, drills and removals recorded there are not known";
@@ -32,6 +26,7 @@ fn gap_warning(gap: &JournalGap) -> Warning {
             format!(", lines {}{more},", named.join(", "))
         }
     };
-    let message = format!("journal/{}{what} cannot be read, {LOST}: {}", gap.file.escape_debug(), gap.reason);
+    let file = if gap.file.is_empty() { String::new() } else { format!("/{}", gap.file.escape_debug()) };
+    let message = format!("journal{file}{what} cannot be read, {LOST}: {}", gap.reason);
     Warning::new(WarningKind::JournalUnreadable, message)
 }

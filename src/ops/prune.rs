@@ -148,7 +148,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let measured = measure(repository, &request.paths, request.jobs)?;
     let as_it_is = PruneInputs::of(repository, &measured.summaries)?;
     let main = measured.series.main.clone();
-    let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now)?;
+    let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now);
     let policy = request.policy.clone().sparing_the_last();
     let mut fates = decide(&candidates, &policy, now);
     if request.forgets_unreadable {
@@ -162,7 +162,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
             limit_to_free(&mut fates, wanted_bytes, freed)
         }
     });
-    let guards = guards(&fates, &recorded(repository)?, now, request.limits);
+    let guards = guards(&fates, &recorded(repository), now, request.limits);
     let mut warnings = measured.warnings.clone();
     warnings.extend(journal_warnings(repository));
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
@@ -218,7 +218,7 @@ pub fn reasons(
     let index = Index::open(repository)?;
     let summaries = index.summaries();
     let main = &index.series().main;
-    let candidates = candidates(repository, summaries, &PruneInputs::of(repository, summaries)?, main, now)?;
+    let candidates = candidates(repository, summaries, &PruneInputs::of(repository, summaries)?, main, now);
     let fates = decide(&candidates, &policy.clone().sparing_the_last(), now);
     Ok(fates.into_iter().filter_map(|fate| Some((summaries.get(fate.index)?.id, fate.reasons))).collect())
 }
@@ -263,13 +263,13 @@ fn candidates(
     state: &PruneInputs,
     main: &SeriesKey,
     now: DateTime<Utc>,
-) -> Result<Vec<Candidate>, OpError> {
+) -> Vec<Candidate> {
     let ids: Vec<SnapshotId> = summaries.iter().map(|summary| summary.id).collect();
-    let checks = repository.last_checks(&ids)?;
+    let checks = repository.last_checks(&ids);
     let of = |(summary, check): (&Summary, &LastCheck)| {
         candidate(summary, check.damaged, state.pins.get(&summary.id).filter(|pin| pin.holds(now)), main)
     };
-    Ok(summaries.iter().zip(&checks).map(of).collect())
+    summaries.iter().zip(&checks).map(of).collect()
 }
 
 /// A snapshot as the rules see it, with the pin that is in force.
@@ -294,10 +294,10 @@ pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &
 }
 
 /// The times recorded in the journal since the last removal that was carried out, that removal's own first.
-fn recorded(repository: &Repository) -> Result<Vec<DateTime<Utc>>, OpError> {
-    let events = repository.events()?;
+fn recorded(repository: &Repository) -> Vec<DateTime<Utc>> {
+    let events = repository.events();
     let last = events.iter().rposition(|(_, event)| matches!(event, Event::Removed { .. })).unwrap_or(0);
-    Ok(events.iter().skip(last).map(|(time, _)| *time).collect())
+    events.iter().skip(last).map(|(time, _)| *time).collect()
 }
 
 /// Carries a plan out: moves the snapshots to the trash, the oldest first, each by one rename.

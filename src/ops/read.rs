@@ -91,17 +91,13 @@ pub fn list(repository: &Repository) -> Result<SnapshotList, OpError> {
         .map(|summary| Ok((summary.clone(), repository.pin(summary.id)?)))
         .collect::<Result<_, RepoError>>()?;
     let ids: Vec<SnapshotId> = index.summaries().iter().map(|summary| summary.id).collect();
-    let checks = repository.last_checks(&ids).unwrap_or_else(|error| {
-        let message = format!("when snapshots were verified is not known: {}", crate::monitor::chain(&error));
-        warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
-        vec![LastCheck::default(); ids.len()]
-    });
+    let checks = repository.last_checks(&ids);
     warnings.extend(journal_warnings(repository));
     warnings.extend(found_by_checks(index.summaries(), &checks));
     Ok(SnapshotList {
         snapshots,
         checks,
-        drills: drills(&repository.events()?),
+        drills: drills(&repository.events()),
         removed: repository.removed_ids()?,
         series: index.series().clone(),
         index: index.place().clone(),
@@ -262,8 +258,8 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
     let path = repository.path().join("snapshots").join(id.to_string());
     match repository.snapshot(id)? {
         SnapshotState::Complete(manifest) => {
-            let check = repository.last_checks(&[id]).ok().and_then(|mut checks| checks.pop()).unwrap_or_default();
-            let drill = drills(&repository.events()?).remove(&id);
+            let check = repository.last_checks(&[id]).pop().unwrap_or_default();
+            let drill = drills(&repository.events()).remove(&id);
             let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
             let series = index.series().clone();

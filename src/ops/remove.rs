@@ -94,7 +94,7 @@ pub struct Undone {
 pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime<Utc>) -> Result<Undone, OpError> {
     let repository = locked.repository();
     let in_trash = repository.removed_ids()?;
-    let history = TrashHistory::of(&repository.events()?);
+    let history = TrashHistory::of(&repository.events());
     let mut restored = if references.is_empty() {
         if in_trash.is_empty() {
             return Err(OpError::NothingToUndo { emptied: history.last_emptied.map(Box::new) });

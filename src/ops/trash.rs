@@ -48,7 +48,7 @@ pub struct Trash {
 /// If the repository cannot be read.
 pub fn trash(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Trash, OpError> {
     let measured = measure(repository, paths, jobs)?;
-    let history = TrashHistory::of(&repository.events()?);
+    let history = TrashHistory::of(&repository.events());
     let first = measured.summaries.len();
     let of = |(place, id): (usize, &SnapshotId)| -> Result<TrashedSnapshot, OpError> {
         let (removed, removal) = match history.removals.get(id) {
@@ -89,7 +89,7 @@ pub(super) fn young(
     if older_than.is_zero() {
         return Ok(BTreeSet::new());
     }
-    let history = TrashHistory::of(&repository.events()?);
+    let history = TrashHistory::of(&repository.events());
     let mut young = BTreeSet::new();
     for id in repository.removed_ids()? {
         let removed = history.removals.get(&id).map_or_else(|| moved(repository, id), |(time, _)| Ok(*time))?;

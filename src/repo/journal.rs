@@ -40,7 +40,7 @@ impl Locked<'_> {
     pub fn record(&self, now: DateTime<Utc>, event: &Event) -> Result<(), RepoError> {
         let journal = self.repository().ensure("journal")?;
         let target = self.repository().target(&journal, now)?;
-        let number = self.repository().next_number(now)?;
+        let number = self.repository().next_number(now);
         let line = Line { after_cut: !target.ends_well, number, time: now, event: event.clone() };
         let mut text = serde_json::to_string(&line).expect("an event has only string keys");
         text.push('\n');
@@ -78,24 +78,20 @@ impl Repository {
     /// The events that the journal holds, in the order in which they happened. Skips what cannot be read
     /// ([`Repository::journal_gaps`] lists it), events of a newer chsnap, and entries that are not part of the journal.
     /// A line that occurs twice is one event.
-    ///
-    /// # Errors
-    /// If the directory of the journal is there and cannot be read.
-    pub fn events(&self) -> Result<Vec<(DateTime<Utc>, Event)>, RepoError> {
+    #[must_use]
+    pub fn events(&self) -> Vec<(DateTime<Utc>, Event)> {
         let mut lines = Vec::new();
-        self.read_journal(|_, content| lines.extend(content.lines.iter().cloned()), |_| ())?;
+        self.read_journal(|_, content| lines.extend(content.lines.iter().cloned()), |_| ());
         lines.sort_by_key(|line| (line.number, line.time));
         lines.dedup();
         lines.retain(|line| line.event != Event::Newer);
-        Ok(lines.into_iter().map(|line| (line.time, line.event)).collect())
+        lines.into_iter().map(|line| (line.time, line.event)).collect()
     }
 
     /// What cannot be read of the journal: its events are unknown, and nothing else is lost. In the order of the files'
     /// names.
-    ///
-    /// # Errors
-    /// If the directory of the journal is there and cannot be read.
-    pub fn journal_gaps(&self) -> Result<Vec<JournalGap>, RepoError> {
+    #[must_use]
+    pub fn journal_gaps(&self) -> Vec<JournalGap> {
         let (mut gaps, mut unreadable) = (Vec::new(), Vec::new());
         let garbled = |file: &str, content: &JournalContent| {
             if !content.unreadable.is_empty() {
@@ -104,21 +100,21 @@ impl Repository {
                 gaps.push(JournalGap { file, lines, reason, size_bytes: 0 });
             }
         };
-        self.read_journal(garbled, |gap| unreadable.push(gap))?;
+        self.read_journal(garbled, |gap| unreadable.push(gap));
         gaps.append(&mut unreadable);
         gaps.sort_by(|one, other| one.file.cmp(&other.file));
-        Ok(gaps)
+        gaps
     }
 
     /// Returns a number above all that were given. The size of an unreadable file limits how many lines it can hold;
     /// but not how high their numbers are, because other files may have been unreadable when they were written. So if
     /// any file is unreadable, the number is at least the milliseconds since 1970, which is far above every count.
-    fn next_number(&self, now: DateTime<Utc>) -> Result<u64, RepoError> {
+    fn next_number(&self, now: DateTime<Utc>) -> u64 {
         let (mut largest, mut gaps) = (0, Vec::new());
-        self.read_journal(|_, content| largest = content.largest.max(largest), |gap| gaps.push(gap))?;
+        self.read_journal(|_, content| largest = content.largest.max(largest), |gap| gaps.push(gap));
         let hidden = gaps.iter().fold(0, |sum: u64, gap| sum.saturating_add(gap.size_bytes / SHORTEST_LINE_BYTES + 1));
         let least = if gaps.is_empty() { 0 } else { u64::try_from(now.timestamp_millis()).unwrap_or(0) };
-        Ok(largest.saturating_add(hidden).saturating_add(1).max(least))
+        largest.saturating_add(hidden).saturating_add(1).max(least)
     }
 
     /// The first file of a month that has room and can be read: lines appended to another one may never be read. An
@@ -196,14 +192,22 @@ impl Repository {
         }
     }
 
-    /// Calls `look` with each file of the journal that can be read, and `miss` with what is no such file.
-    fn read_journal(
-        &self,
-        mut look: impl FnMut(&str, &JournalContent),
-        mut miss: impl FnMut(JournalGap),
-    ) -> Result<(), RepoError> {
-        let Some(journal) = self.find_dir("journal")? else { return Ok(()) };
-        for entry in journal.entries_with_kind()? {
+    /// Calls `look` with each file of the journal that can be read, and `miss` with what cannot be read.
+    fn read_journal(&self, mut look: impl FnMut(&str, &JournalContent), mut miss: impl FnMut(JournalGap)) {
+        let whole = |error: RepoError| {
+            let reason = crate::monitor::chain(&error);
+            JournalGap { file: String::new(), lines: Vec::new(), reason, size_bytes: 0 }
+        };
+        let journal = match self.find_dir("journal") {
+            Ok(Some(journal)) => journal,
+            Ok(None) => return,
+            Err(error) => return miss(whole(error)),
+        };
+        let entries = match journal.entries_with_kind() {
+            Ok(entries) => entries,
+            Err(error) => return miss(whole(error.into())),
+        };
+        for entry in entries {
             let file = entry.name.to_string_lossy().into_owned();
             if Path::new(&entry.name).extension().is_none_or(|end| end != "jsonl") {
                 continue;
@@ -220,14 +224,13 @@ impl Repository {
                 miss(gap(crate::monitor::chain(&error)));
             }
         }
-        Ok(())
     }
 }
 
-/// What cannot be read of a file of the journal.
+/// What cannot be read of the journal: lines of a file, a file, or all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalGap {
-    /// The file in `journal/`.
+    /// The file in `journal/`; empty if the directory itself cannot be read.
     pub file: String,
     /// The lines that cannot be read, counted from 1; empty if the whole file cannot be.
     pub lines: Vec<u64>,

@@ -129,7 +129,7 @@ impl Sources {
         }
         let has_parts = connection.query_row("SELECT 1 FROM part LIMIT 1", [], |_| Ok(())).optional()?.is_some();
         let damaged = repository.damaged_paths();
-        Ok(damaged.map(|damaged| Self { connection: Mutex::new(connection), has_parts, damaged }))
+        Ok(Ok(Self { connection: Mutex::new(connection), has_parts, damaged }))
     }
 
     fn sound(&self, mut sources: Vec<PartSource>) -> Vec<PartSource> {

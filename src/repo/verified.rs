@@ -10,7 +10,6 @@ use crate::fs::Dir;
 use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::plan::{Slice, TablePattern};
 
-use super::error::RepoError;
 use super::event::{Event, TableParts, VerifiedEvent};
 use super::layout::part_path;
 use super::part_ranges::PartRanges;
@@ -321,60 +320,46 @@ impl Checks {
 
 impl Repository {
     /// Reads from the journal what it records about checks.
-    ///
-    /// # Errors
-    /// If the journal is there and cannot be read.
-    pub fn checks(&self) -> Result<Checks, RepoError> {
-        Ok(Checks::of(&self.events()?))
+    #[must_use]
+    pub fn checks(&self) -> Checks {
+        Checks::of(&self.events())
     }
 
     /// When each of these snapshots was last verified, and whether it is damaged; all callers share this one answer.
-    ///
-    /// # Errors
-    /// If the journal is there and cannot be read.
-    pub fn last_checks(&self, ids: &[SnapshotId]) -> Result<Vec<LastCheck>, RepoError> {
-        let checks = self.checks()?;
+    #[must_use]
+    pub fn last_checks(&self, ids: &[SnapshotId]) -> Vec<LastCheck> {
+        let checks = self.checks();
         let mut damaged = checks.damaged();
         let last = |id: &SnapshotId| {
             let noted = damaged.remove(id).map(|noted| self.in_snapshot(*id, noted)).unwrap_or_default();
             let last = checks.last(*id);
             LastCheck { damaged: last.damaged || !noted.is_empty(), ..last }
         };
-        Ok(ids.iter().map(last).collect())
+        ids.iter().map(last).collect()
     }
 
     /// The damaged parts of all snapshots, as paths relative to each.
-    ///
-    /// # Errors
-    /// If the journal is there and cannot be read.
-    pub(super) fn damaged_paths(&self) -> Result<BTreeSet<(SnapshotId, PathBuf)>, RepoError> {
+    pub(super) fn damaged_paths(&self) -> BTreeSet<(SnapshotId, PathBuf)> {
         let mut paths = BTreeSet::new();
-        for (id, noted) in self.checks()?.damaged() {
+        for (id, noted) in self.checks().damaged() {
             paths.extend(noted.into_keys().map(|(table, part)| (id, part_path(&table, &part))));
         }
-        Ok(paths)
+        paths
     }
 
     /// The parts of a snapshot that are damaged, or may be: see [`Checks::damaged`]. None of them serves as a source
     /// for another snapshot.
-    ///
-    /// # Errors
-    /// If the journal is there and cannot be read.
-    pub fn damaged_parts(&self, id: SnapshotId) -> Result<BTreeSet<(TableName, PartName)>, RepoError> {
-        Ok(self.damaged_parts_of(&[id])?.remove(&id).unwrap_or_default())
+    #[must_use]
+    pub fn damaged_parts(&self, id: SnapshotId) -> BTreeSet<(TableName, PartName)> {
+        self.damaged_parts_of(&[id]).remove(&id).unwrap_or_default()
     }
 
     /// Works as [`Repository::damaged_parts`], for several snapshots at once; those without such parts are left out.
-    ///
-    /// # Errors
-    /// If the journal is there and cannot be read.
-    pub fn damaged_parts_of(
-        &self,
-        ids: &[SnapshotId],
-    ) -> Result<BTreeMap<SnapshotId, BTreeSet<(TableName, PartName)>>, RepoError> {
-        let mut damaged = self.checks()?.damaged();
+    #[must_use]
+    pub fn damaged_parts_of(&self, ids: &[SnapshotId]) -> BTreeMap<SnapshotId, BTreeSet<(TableName, PartName)>> {
+        let mut damaged = self.checks().damaged();
         let noted = ids.iter().filter_map(|id| Some((*id, self.in_snapshot(*id, damaged.remove(id)?))));
-        Ok(noted.filter(|(_, parts)| !parts.is_empty()).collect())
+        noted.filter(|(_, parts)| !parts.is_empty()).collect()
     }
 
     /// Selects those of the noted parts that a snapshot has: an inherited note applies only if the part is there. If

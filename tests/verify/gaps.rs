@@ -78,11 +78,11 @@ fn noted() -> (Store, Chsnap, Vec<SnapshotId>) {
     (store, chsnap, ids)
 }
 
+/// Asserts that one warning names this place as unreadable.
 #[track_caller]
-fn says(document: &Value, file: &str, line: Option<usize>) {
+fn says(document: &Value, place: &str) {
     let warnings = document["warning_list"].as_array().expect("warnings");
-    let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
-    let said = format!("journal/{file}{line} cannot be read");
+    let said = format!("{place} cannot be read");
     let is_said = |warning: &Value| {
         warning["kind"] == "journal_unreadable" && warning["message"].as_str().is_some_and(|text| text.contains(&said))
     };
@@ -98,7 +98,8 @@ fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
         let month = month(&store.repo());
         let file = month.file_name().and_then(|name| name.to_str()).expect("text").to_owned();
         spoil(&month, gap);
-        let line = matches!(gap, Gap::Garbled | Gap::Cut | Gap::Zeros).then_some(2);
+        let line = if matches!(gap, Gap::Garbled | Gap::Cut | Gap::Zeros) { ", line 2," } else { "" };
+        let unreadable = format!("journal/{file}{line}");
         let newest = ids[1].to_string();
         for arguments in [
             &["list"][..],
@@ -115,14 +116,14 @@ fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
             &["copy", "--new", "--to", &place("copy"), "--dry-run"],
         ] {
             let document = chsnap.json(3, arguments);
-            says(&document, &file, line);
+            says(&document, &unreadable);
         }
         // The share that does not have the part.
         let shares =
             ["1/3", "2/3", "3/3"].map(|slice| chsnap.run(&["--json", "verify", "--level", "data", "--slice", slice]));
         for run in &shares {
             let document: Value = serde_json::from_str(&run.stdout).expect("a document");
-            says(&document, &file, line);
+            says(&document, &unreadable);
         }
         // What is read is found again, and known from then on, in spite of the gap.
         assert_eq!(shares.iter().filter(|run| run.code == 12).count(), 1, "{shares:?}");
@@ -169,10 +170,57 @@ fn a_snapshot_that_is_made_while_the_journal_has_a_gap_says_so_and_the_gap_costs
     let file = month.file_name().and_then(|name| name.to_str()).expect("text");
     let text = fs::read_to_string(&month).expect("lines");
     fs::write(&month, text.replacen("created", "created\" garbled", 1)).expect("written");
-    says(&chsnap.json(3, &["create", "--dry-run"]), file, Some(1));
+    let unreadable = format!("journal/{file}, line 1,");
+    says(&chsnap.json(3, &["create", "--dry-run"]), &unreadable);
     let made = chsnap.json(3, &["create"]);
-    says(&made, file, Some(1));
+    says(&made, &unreadable);
     assert_eq!(made["placed"]["linked"]["parts"], made["parts"], "{made}");
     fs::write(&month, text).expect("written");
     chsnap.json(0, &["list", "--last", "1"]);
+    let journal = chsnap.repo().join("journal");
+    fs::rename(&journal, journal.with_extension("aside")).expect("moved");
+    symlink(journal.with_extension("aside"), &journal).expect("a link");
+    let made = chsnap.json(3, &["create"]);
+    says(&made, "journal");
+    assert_eq!(made["placed"]["linked"]["parts"], made["parts"], "{made}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_at_all_stops_no_command_that_reads() {
+    type Spoil = fn(&Path);
+    let link: Spoil = |journal| {
+        fs::rename(journal, journal.with_extension("aside")).expect("moved");
+        symlink(journal.with_extension("aside"), journal).expect("a link");
+    };
+    let file: Spoil = |journal| {
+        fs::rename(journal, journal.with_extension("aside")).expect("moved");
+        fs::write(journal, b"7").expect("written");
+    };
+    for spoil in [link, file] {
+        let (store, chsnap, ids) = noted();
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+        spoil(&store.repo().join("journal"));
+        let newest = ids[1].to_string();
+        for arguments in [
+            &["list"][..],
+            &["list", "--trash"],
+            &["undo", "--list"],
+            &["show", &newest],
+            &["usage"],
+            &["verify", "--table", "d.two"],
+            &["prune", "--keep-last", "1", "--dry-run"],
+            &["report"],
+            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--yes"],
+            &["copy", "--new", "--to", &place("copy"), "--dry-run"],
+        ] {
+            says(&chsnap.json(3, arguments), "journal");
+        }
+        let monitor = chsnap.run(&["monitor", "--json", "--warn", "99999h", "--crit", "99999h"]);
+        assert!(monitor.stdout.contains("journal_unreadable"), "{monitor:?}");
+        // Nothing is removed without a record of it.
+        let refused = chsnap.expect(1, &["rm", &newest, "--yes"]);
+        assert!(refused.stderr.contains("journal"), "{refused:?}");
+        assert_eq!(names(&store.repo().join("snapshots")).len(), 2);
+    }
 }

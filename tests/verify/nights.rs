@@ -139,7 +139,7 @@ fn a_part_that_is_noted_as_damaged_is_no_source_until_it_is_found_whole() {
     let sound = fs::read(&file).expect("read");
     fs::write(&file, "x").expect("written");
     store.verify_at(&request(Level::Data), time(10));
-    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    let noted = |id| store.open().damaged_parts(id);
     assert_eq!(noted(first), BTreeSet::from([key("one", "all_1_1_0")]));
     // What is made meanwhile is under the same suspicion.
     let second = store.snapshot();
@@ -163,7 +163,7 @@ fn a_part_that_is_noted_as_damaged_is_no_source_until_it_is_found_whole() {
 fn a_snapshot_is_verified_when_the_last_slice_of_a_round_is_done() {
     let store = many_parts(5);
     let id = store.snapshot();
-    let last = || store.open().checks().expect("the journal").last(id);
+    let last = || store.open().checks().last(id);
     assert_eq!(last().level, None);
     for (night, slice) in [(10, "1/3"), (11, "2/3")] {
         let slice: Slice = slice.parse().expect("a slice");
@@ -233,7 +233,7 @@ fn damage_of_a_shared_inode_is_known_of_every_part_that_has_it() {
     fs::write(&file, bytes_of(&store, first)).expect("written");
     let report = store.verify_at(&request(Level::Data), time(10));
     assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
-    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    let noted = |id| store.open().damaged_parts(id);
     let both = BTreeSet::from([key("one", "all_1_1_0"), key("two", "all_9_9_0")]);
     assert_eq!((noted(first), noted(second)), (BTreeSet::from([key("one", "all_1_1_0")]), both));
     // The part of the first name goes everywhere: the other is not forgotten, and not spared.
@@ -244,7 +244,7 @@ fn damage_of_a_shared_inode_is_known_of_every_part_that_has_it() {
     }
     let report = store.verify_at(&since(30), time(12));
     assert_eq!(report.damage.len(), 1, "it is read again");
-    let damaged = || store.open().last_checks(&[second]).expect("the journal")[0].damaged;
+    let damaged = || store.open().last_checks(&[second])[0].damaged;
     assert!(damaged());
     fs::write(store.at(second).join("data/d/two/all_9_9_0/c1.bin"), &sound).expect("written");
     store.verify_at(&since(30), time(13));
@@ -370,7 +370,7 @@ fn a_night_of_new_parts_is_one_range_in_the_journal_and_an_older_chsnap_claims_n
     assert_eq!(store.verify_at(&since(30), time(12)).tally.spared_parts, 70);
     assert_eq!(last_line(&store)["read_ranges"], serde_json::json!([]));
     // A chsnap that does not know the field.
-    let events = store.open().events().expect("a journal");
+    let events = store.open().events();
     let mut old = events.clone();
     for (_, event) in &mut old {
         if let Event::Verified(run) = event {
@@ -412,11 +412,11 @@ fn damage_is_known_of_a_snapshot_that_was_in_the_trash_when_it_was_found() {
     assert_eq!(report.damage.iter().flat_map(|damage| &damage.places).count(), 1, "the trash is not reported");
     removal(&store, |locked, now| locked.restore_snapshots(&[before, removed], now).expect("taken back"));
     let damaged = || {
-        let checks = store.open().last_checks(&[before, removed, stays]).expect("the journal");
+        let checks = store.open().last_checks(&[before, removed, stays]);
         checks.iter().map(|check| check.damaged).collect::<Vec<_>>()
     };
     assert_eq!(damaged(), [false, true, true]);
-    assert_eq!(store.open().damaged_parts(removed).expect("the journal"), BTreeSet::from([key("one", "all_1_1_0")]));
+    assert_eq!(store.open().damaged_parts(removed), BTreeSet::from([key("one", "all_1_1_0")]));
     // A reading that spares what was read lately does not spare this.
     assert_eq!(found(&store.verify_at(&since(30), time(13))).len(), 2);
     fs::write(&file, &sound).expect("written");
@@ -460,7 +460,7 @@ fn damage_is_known_of_mutated_attached_and_renamed_parts_by_their_inode() {
     let third = store.snapshot();
     assert!(found(&store.verify_at(&request(Level::Data), time(9))).is_empty());
 
-    let noted = |id| store.open().damaged_parts(id).expect("the journal");
+    let noted = |id| store.open().damaged_parts(id);
     let spoil = |name: &str| {
         let path = store.live().join("renamed/all_1_1_0_5").join(name);
         let sound = fs::read(&path).expect("read");
@@ -499,7 +499,7 @@ fn known_damage_of_a_copied_repository_is_its_own() {
         assert!(status.expect("cp").success());
         let open = || chsnap::repo::Repository::open(&copy, &chsnap::fs::real()).expect("a repository");
         let damaged = |repository: &chsnap::repo::Repository| {
-            let checks = repository.last_checks(&ids).expect("the journal");
+            let checks = repository.last_checks(&ids);
             checks.iter().map(|check| check.damaged).collect::<Vec<_>>()
         };
         assert_eq!(damaged(&open()), [true, true], "{arguments}");

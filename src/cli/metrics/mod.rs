@@ -270,8 +270,11 @@ fn placed(page: &mut Page, manifest: &Manifest) {
 
 /// The verifications that the journal records.
 fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
-    let Ok(events) = repository.events() else { return };
-    let last = events.into_iter().rev().find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
+    let last = repository
+        .events()
+        .into_iter()
+        .rev()
+        .find(|(_, event)| matches!(event, Event::Verified(run) if !run.incomplete));
     if let Some((time, _)) = last {
         page.gauge(
             "chsnap_last_verified_timestamp_seconds",
@@ -279,7 +282,7 @@ fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
             seconds(time),
         );
     }
-    let drilled = repository.events().unwrap_or_default().into_iter().rev();
+    let drilled = repository.events().into_iter().rev();
     let drilled = drilled.filter_map(|(time, event)| match event {
         Event::Drilled { failed, .. } => Some((time, failed)),
         _ => None,

@@ -142,13 +142,13 @@ fn gather(
         |by| UsageRequest::new().with_by(by).with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
     let found = usage(repository, &request(By::Table), now)?;
     let partitions = usage(repository, &request(By::Partition), now)?.tables.unwrap_or_default();
-    let events = repository.events().map_err(OpError::from)?;
+    let events = repository.events();
     let used = events.iter().filter_map(|(time, event)| match event {
         Event::Created { used_bytes: Some(used), .. } => Some((*time, *used)),
         _ => None,
     });
     let ids: Vec<SnapshotId> = found.snapshots.iter().map(|row| row.summary.id).collect();
-    let known = repository.last_checks(&ids).map_err(OpError::from)?;
+    let known = repository.last_checks(&ids);
     let checks: BTreeMap<_, _> = ids.into_iter().zip(known).collect();
     let mut drills = ops::drills(&events);
     drills.retain(|id, _| checks.contains_key(id));

@@ -84,7 +84,7 @@ impl Base {
         let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
         let mut parts = PartList::new(read_parts(&dir, &manifest.parts_blake3)?);
         // A part that a verification found damaged is never a source.
-        parts.remove(&repository.damaged_parts(id)?);
+        parts.remove(&repository.damaged_parts(id));
         let since = manifest.copied.as_ref().map_or(manifest.time, |copied| copied.time);
         Ok(Some(Self { id, since, dir, parts }))
     }

@@ -306,7 +306,7 @@ struct TargetJournal {
 impl TargetJournal {
     fn read(repository: &Repository) -> Result<Self, RepoError> {
         let mut past = Self::default();
-        for (time, event) in repository.events()? {
+        for (time, event) in repository.events() {
             match event {
                 Event::Removed { ids, .. } => past.removed.extend(ids),
                 Event::Restored { ids } => past.removed.retain(|id| !ids.contains(id)),
@@ -344,7 +344,7 @@ fn noted(
     records: &[PartRecord],
     lists: &[&PartList],
 ) -> Result<NotedParts, OpError> {
-    let known = source.damaged_parts(id)?;
+    let known = source.damaged_parts(id);
     let (mut intact, mut damage) = (Vec::new(), Vec::new());
     if known.is_empty() {
         return Ok(NotedParts { intact, damage });

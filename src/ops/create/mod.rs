@@ -229,7 +229,7 @@ pub fn create(
 
 pub(super) fn clock_warning(repository: &Repository, now: DateTime<Utc>) -> Result<Option<Warning>, OpError> {
     let newest_snapshot = repository.snapshot_ids()?.0.into_iter().map(SnapshotId::time).max();
-    let newest_event = repository.events()?.into_iter().map(|(time, _)| time).max();
+    let newest_event = repository.events().into_iter().map(|(time, _)| time).max();
     let newest = newest_snapshot.max(newest_event);
     Ok(newest.filter(|newest| *newest > now + chrono::Duration::seconds(1)).map(|newest| {
         let message = format!(

@@ -147,23 +147,12 @@ fn read_earlier(
         .collect();
     let mut all: Vec<Earlier> = Vec::new();
     for summary in link_order(&candidates, series).into_iter().filter_map(|place| readable.get(place)) {
-        match Earlier::read(repository, summary, &all, warnings) {
+        match Earlier::read(repository, summary, &all) {
             Ok(earlier) => all.extend(earlier),
             Err(error) => warnings.push(unread(summary.id, &error)),
         }
     }
     all
-}
-
-type NotedDamage = BTreeSet<(TableName, PartName)>;
-
-/// The parts of the snapshot that verifications found damaged.
-fn noted(repository: &Repository, id: SnapshotId, warnings: &mut Vec<Warning>) -> NotedDamage {
-    repository.damaged_parts(id).unwrap_or_else(|error| {
-        let message = format!("what verifications have found damaged is not known: {}", crate::monitor::chain(&error));
-        warnings.push(Warning::new(WarningKind::JournalUnreadable, message));
-        NotedDamage::new()
-    })
 }
 
 /// The warning about a last snapshot that could not be read.
@@ -178,12 +167,7 @@ fn unread(id: SnapshotId, error: &dyn std::error::Error) -> Warning {
 impl Earlier {
     /// The parts of a snapshot, without tables that newer ones have. `None` if no parts are left or the snapshot has
     /// gone.
-    fn read(
-        repository: &Repository,
-        summary: &Summary,
-        newer: &[Self],
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Option<Self>, RepoError> {
+    fn read(repository: &Repository, summary: &Summary, newer: &[Self]) -> Result<Option<Self>, RepoError> {
         let id = summary.id;
         let snapshot = match repository.snapshot_dir(id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
@@ -208,7 +192,7 @@ impl Earlier {
         if !known.is_empty() {
             records.retain(|record| !known.contains(&TableName::new(record.database.as_str(), record.table.as_str())));
         }
-        Ok(Some(Self::new(summary, data, records, &noted(repository, id, warnings))))
+        Ok(Some(Self::new(summary, data, records, &repository.damaged_parts(id))))
     }
 
     /// The name that a table has in the snapshot; in Atomic databases, the name of the table with the same UUID.
@@ -227,7 +211,7 @@ impl Earlier {
         }
     }
 
-    fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &NotedDamage) -> Self {
+    fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &BTreeSet<(TableName, PartName)>) -> Self {
         let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
         let mut counts: HashMap<TableName, usize> = HashMap::new();
         for record in &records {

@@ -258,7 +258,7 @@ impl<F: FrontEnd> NightInProgress<'_, F> {
         if every.is_zero() {
             return false;
         }
-        let events = self.front.open().ok().and_then(|repository| repository.events().ok());
+        let events = self.front.open().ok().map(|repository| repository.events());
         let drills = events.into_iter().flatten().filter(|(_, event)| matches!(event, Event::Drilled { .. }));
         let last = drills.map(|(time, _)| time).filter(|time| *time <= self.report.started).max();
         last.is_none_or(|last| {

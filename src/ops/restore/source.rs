@@ -139,12 +139,7 @@ impl SnapshotSource {
         let tables = select(&manifest, records, wanted, &inner)?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         warnings.extend(journal_warnings(repository));
-        let damaged = repository.damaged_parts(id).unwrap_or_else(|error| {
-            let error = crate::monitor::chain(&error);
-            let message = format!("which parts verifications have found damaged is not known: {error}");
-            warnings.push(Warning::new(WarningKind::DamageUnknown, message));
-            BTreeSet::new()
-        });
+        let damaged = repository.damaged_parts(id);
         let is_whole = wanted.is_all();
         Ok(Self { id, lease, manifest, tables, is_whole, inner, damaged, intact: IntactCopies::new(), warnings })
     }

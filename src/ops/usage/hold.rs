@@ -149,7 +149,7 @@ impl<'a> HoldingsReader<'a> {
     fn ask_the_journal(&mut self) {
         if !self.has_asked_the_journal {
             self.has_asked_the_journal = true;
-            let events = self.repository.events().unwrap_or_default().into_iter();
+            let events = self.repository.events().into_iter();
             let repaired =
                 events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });
             self.invalidated.extend(repaired.flatten());

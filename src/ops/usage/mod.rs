@@ -225,7 +225,7 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
         freed: (!request.freed.is_empty()).then(|| measured.freed(&freed)),
         removed: measured.removed.clone(),
         totals: totals(&measured, index.bytes(repository)),
-        growth: growth(&samples(repository, &measured)?, filesystem.free_bytes, now),
+        growth: growth(&samples(repository, &measured), filesystem.free_bytes, now),
         exact,
         cost: measured.cost,
         snapshots: all.into_iter().filter(|row| is_chosen(&row.summary.id)).collect(),
@@ -309,18 +309,18 @@ fn totals(measured: &Measured, index_bytes: u64) -> RepositoryTotals {
 }
 
 /// The figures of each snapshot that was ever made: from the journal, and from the existing ones.
-fn samples(repository: &Repository, measured: &Measured) -> Result<Vec<Sample>, OpError> {
+fn samples(repository: &Repository, measured: &Measured) -> Vec<Sample> {
     let mut samples = BTreeMap::new();
     for summary in measured.summaries.iter().filter(|summary| summary.is_complete()) {
         let written_bytes = summary.totals.written_bytes;
         samples.insert(summary.id, Sample { time: summary.time, written_bytes, used_bytes: None });
     }
-    for (_, event) in repository.events()? {
+    for (_, event) in repository.events() {
         if let Event::Created { id, written_bytes: Some(written_bytes), used_bytes } = event {
             samples.insert(id, Sample { time: id.time(), written_bytes, used_bytes });
         }
     }
-    Ok(samples.into_values().collect())
+    samples.into_values().collect()
 }
 
 /// Walks everything, repairs the index if it differs, and uses the figures of the walk.

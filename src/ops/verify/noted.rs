@@ -24,11 +24,10 @@ pub(super) fn add_noted_damage(
     if reads_data && scope.slice.is_none() {
         return;
     }
-    // An unreadable journal has its own warning already.
-    let Ok(checks) = repository.last_checks(&report.ids) else { return };
+    let checks = repository.last_checks(&report.ids);
     let damaged: Vec<SnapshotId> =
         report.ids.iter().zip(&checks).filter(|(_, check)| check.damaged).map(|(id, _)| *id).collect();
-    let Ok(mut noted) = repository.damaged_parts_of(&damaged) else { return };
+    let mut noted = repository.damaged_parts_of(&damaged);
     for id in damaged {
         let mut parts = noted.remove(&id).unwrap_or_default();
         let found: HashSet<_> = report.damage.iter().flat_map(|damage| &damage.parts).collect();
