@@ -1066,6 +1066,7 @@ mod tests {
     fn source(name: &str, definition: &str, id: u8, parts: &[PartState]) -> SourceItem {
         let data = SourceData {
             amount: Amount::of(parts),
+            files: 0,
             parts: parts.to_vec(),
             mutations: Vec::new(),
             keeper_mutations: Vec::new(),
