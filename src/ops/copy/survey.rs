@@ -185,6 +185,8 @@ impl CopySurvey {
 
 /// The directories of a new repository: itself, `snapshots`, `incoming`, `trash`.
 const REPOSITORY_DIRECTORIES: usize = 4;
+/// What the index, the cache of sources, the journal and the notes of a new repository take, as measured on ext4.
+const REPOSITORY_FILES_BYTES: u64 = 64 << 10;
 
 /// The room that parts and other files need which cannot be linked as a whole.
 #[derive(Debug)]
@@ -241,7 +243,7 @@ impl Needed {
 
     /// Counts a repository without snapshots.
     fn count_repository(&mut self) {
-        self.need += self.target.room.of_files(1, 1);
+        self.need += self.target.room.of_files(4, REPOSITORY_FILES_BYTES);
         for _ in 0..REPOSITORY_DIRECTORIES {
             self.need += self.target.room.of_directory(1);
         }
