@@ -17,6 +17,8 @@ mod looking;
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/section.rs"]
@@ -77,20 +79,7 @@ const CHANGED_SHARE: u32 = 50;
 const ROWS_PER_PART: u32 = 100;
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let kinds = match args.engine {
         Engines::Old => vec![Kind::V18],
         Engines::New => vec![Kind::V26],
@@ -99,12 +88,7 @@ fn main() {
     let machine = machine::describe(&std::env::temp_dir());
     let series: Vec<Series> = kinds.into_iter().map(|kind| Bench::prepare(kind, &args).run(args.rounds)).collect();
     let text = report::markdown(&machine, &series);
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "results", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "results");
 }
 
 /// One table on one engine, and a repository beside its data.

@@ -19,6 +19,8 @@ mod copies;
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/section.rs"]
 mod section;
 #[path = "support/threads.rs"]
@@ -67,20 +69,7 @@ const LARGE_PARTS: u64 = 200;
 const CHANGED_SHARE: u32 = 50;
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     let missing = copies::missing();
     if !missing.is_empty() {
@@ -94,12 +83,7 @@ fn main() {
         let bench = Bench { engine, disk, args: &args };
         bench.series(name, &mut text).and_then(|()| bench.large(name, &mut text)).expect("a String takes everything");
     }
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "elsewhere", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "elsewhere");
 }
 
 /// An engine, and the other filesystem.

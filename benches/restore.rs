@@ -18,6 +18,8 @@ mod copies;
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/section.rs"]
 mod section;
 #[path = "support/threads.rs"]
@@ -129,20 +131,7 @@ struct Round {
 }
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let kinds = match args.engine {
         Engines::Old => vec![Kind::V18],
         Engines::New => vec![Kind::V26],
@@ -155,12 +144,7 @@ fn main() {
         let rounds: Vec<Round> = (1..=args.rounds).map(|number| bench.round(number)).collect();
         bench.report(&rounds, &mut text).expect("a String takes everything");
     }
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "restore", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "restore");
 }
 
 /// One table on one engine, with a snapshot beside its data and one on another filesystem.

@@ -14,6 +14,8 @@
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/section.rs"]
 mod section;
 
@@ -64,28 +66,11 @@ const TIME_LIMIT_SECONDS: f64 = 1.0;
 const MEMORY_LIMIT_MB: f64 = 500.0;
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let machine = machine::describe(&std::env::temp_dir());
     let mut text = format!("{machine}.\n");
     large(&args, &mut text).and_then(|()| real(&args, &mut text)).expect("a String takes everything");
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "usage", &text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "usage");
 }
 
 /// A command, as often as was asked for.

@@ -15,6 +15,8 @@
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/section.rs"]
 mod section;
 
@@ -59,28 +61,10 @@ const FILE_BYTES: u64 = 16 << 20;
 const PIECE_BYTES: usize = 1 << 20;
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let machine = machine::describe(&std::env::temp_dir());
     let text = Bench::prepare(args.gigabytes).run(&machine, args.rounds);
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "verify", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "verify");
 }
 
 /// Bytes a second of each, in one round.

@@ -206,6 +206,12 @@ fn notes(table: &TablePlan) -> Vec<String> {
     if let Some(replica) = &table.replica {
         notes.extend(replica_notes(replica));
     }
+    if let Some(view) = &table.made_by {
+        notes.push(format!(
+            "its view {view} makes it, under a name that the server chooses; rows that its source gets \
+             before it is filled keep their partition as it is"
+        ));
+    }
     let is_chosen = table.replica.as_ref().is_some_and(|replica| replica.found == FoundPath::Chosen);
     if table.uuid_changed && !is_chosen {
         let is_shared = table.replica.as_ref().is_some_and(|replica| replica.has_peers_uuid);

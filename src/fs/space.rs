@@ -2,6 +2,7 @@
 
 use super::dir::Dir;
 use super::error::FsError;
+use crate::model::Room;
 
 /// The space of a filesystem, as this user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct FilesystemSpace {
     pub free_inodes: u64,
     /// The unit in which files take space.
     pub block_bytes: u64,
+    /// The unit in which directories take space, if each takes some of its own.
+    pub directory_block_bytes: Option<u64>,
 }
 
 /// The largest block that a file is taken to need. Network filesystems report the size of their transfers as that of a
@@ -30,6 +33,7 @@ const LARGEST_BLOCK_BYTES: u64 = 4096;
 /// If the filesystem does not answer.
 pub fn space(dir: &Dir) -> Result<FilesystemSpace, FsError> {
     let stat = rustix::fs::fstatvfs(dir.fd()).map_err(|errno| FsError::new("read the space of", dir.path(), errno))?;
+    let has_directory_blocks = rustix::fs::fstatfs(dir.fd()).is_ok_and(|stat| stat.f_type == EXT4);
     Ok(FilesystemSpace {
         size_bytes: stat.f_blocks * stat.f_frsize,
         free_bytes: stat.f_bavail * stat.f_frsize,
@@ -37,15 +41,20 @@ pub fn space(dir: &Dir) -> Result<FilesystemSpace, FsError> {
         inodes: stat.f_files,
         free_inodes: stat.f_favail,
         block_bytes: stat.f_frsize.clamp(1, LARGEST_BLOCK_BYTES),
+        directory_block_bytes: has_directory_blocks.then_some(stat.f_frsize),
     })
 }
 
 impl FilesystemSpace {
-    /// The least space that this many files take whose sizes have this sum: each takes whole blocks.
+    /// The room for something new.
     #[must_use]
-    pub fn least_bytes(&self, files: u64, bytes: u64) -> u64 {
-        let of_bytes = bytes.checked_next_multiple_of(self.block_bytes).unwrap_or(u64::MAX);
-        of_bytes.max(files.saturating_mul(self.block_bytes))
+    pub fn room(&self) -> Room {
+        Room {
+            free_bytes: self.free_bytes,
+            free_inodes: (self.inodes > 0).then_some(self.free_inodes),
+            block_bytes: self.block_bytes,
+            directory_block_bytes: self.directory_block_bytes,
+        }
     }
 
     /// Bytes in use as a share of the usable bytes, in percent, rounded up: the figure of `df`.
@@ -68,8 +77,12 @@ pub fn is_network_filesystem(dir: &Dir) -> bool {
     rustix::fs::fstatfs(dir.fd()).map_or(true, |stat| NETWORK_TYPES.contains(&stat.f_type))
 }
 
+/// The type of ext2, ext3 and ext4 (`statfs(2)`, `linux/magic.h`): a directory takes a block there. XFS and btrfs keep a
+/// small one where its inode is.
+const EXT4: i64 = 0xEF53;
+
 /// Types of ext4, XFS and btrfs (`statfs(2)`, `linux/magic.h`).
-const LASTING_TYPES: [i64; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+const LASTING_TYPES: [i64; 3] = [EXT4, 0x5846_5342, 0x9123_683E];
 
 /// Whether inode numbers in `dir` stay for as long as their inodes, and every change of a directory's entries changes
 /// its ctime: on filesystems where this was measured.

@@ -18,6 +18,7 @@ mod part;
 mod path_map;
 mod quantities;
 mod replica;
+mod room;
 mod run_name;
 mod setters;
 mod snapshot_id;
@@ -47,6 +48,7 @@ pub use part::{Blocks, InvalidPartName, PartName, PartitionId};
 pub use path_map::{PathMap, PathRule, PathRuleError};
 pub use quantities::{Ownership, PartTally, PlacedTotals, Placement, SnapshotTotals};
 pub use replica::{QueueEntry, Replica};
+pub use room::{Room, RoomLack, RoomNeed};
 pub use run_name::{
     DRILL_PREFIX, RESTORE_PREFIX, TemporaryRole, is_drill_database, is_own_database, is_run_name, is_temporary_table,
     run_name, temporary_table,

@@ -373,7 +373,10 @@ pub struct Copies {
 /// Describes what does not fit, and what must stay free.
 fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
     let Some(Copies { parts, bytes, largest: (table, part), largest_bytes }) = copies else {
-        return format!("less than the {} of --min-free", size(min_free_bytes));
+        return match min_free_bytes {
+            0 => "there is no room for the directories of another snapshot".to_owned(),
+            _ => format!("less than the {} of --min-free", size(min_free_bytes)),
+        };
     };
     let what = if *parts == 1 {
         format!("a copy of part {part} of {table} with {}", size(*bytes))
@@ -462,6 +465,7 @@ mod tests {
             largest_bytes: 4 << 30,
         };
         assert_eq!(said(None, 10 << 30), "/repo has 3 GiB free: less than the 10 GiB of --min-free");
+        assert_eq!(said(None, 0), "/repo has 3 GiB free: there is no room for the directories of another snapshot");
         assert_eq!(
             said(Some(copies(1, 4 << 30)), 0),
             "/repo has 3 GiB free: there is no room for a copy of part all_1_1_0 of d.t with 4 GiB"

@@ -28,6 +28,7 @@ mod recover;
 pub mod remote;
 mod remove;
 pub mod restore;
+mod room;
 mod stages;
 mod survey;
 mod trash;

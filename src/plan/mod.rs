@@ -27,6 +27,7 @@ mod replicas;
 mod restore;
 pub mod retention;
 mod retry;
+mod room;
 #[cfg(test)]
 mod samples;
 mod schedule;
@@ -90,6 +91,7 @@ pub use restore::{
     released_text, replaced_unseen,
 };
 pub use retry::RetryReason;
+pub use room::low_room_warning;
 pub use schedule::{InvalidSchedule, NoCron, Schedule, ScheduleZone};
 pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use server_config::ServerConfig;

@@ -752,3 +752,65 @@ fn a_table_that_its_peers_have_altered_fails_without_a_trace_and_comes_back_late
     assert!(begun.elapsed().as_secs() < 50, "{:?}", begun.elapsed());
     is_sound(&cluster, &digest);
 }
+
+/// Inner tables of views can be replicated as well: they have a path of their own in Keeper, and no data but the parts.
+#[test]
+fn a_view_whose_inner_table_is_replicated_comes_back_on_each_replica() {
+    const VIEW: &str = "SELECT count(), sum(cityHash64(p, n)) FROM (SELECT p, sum(n) AS n FROM lab.mv GROUP BY p)";
+    let cluster = Cluster::start();
+    make(&cluster);
+    cluster.r1().query(
+        "CREATE MATERIALIZED VIEW lab.mv ON CLUSTER c ENGINE = \
+         ReplicatedSummingMergeTree('/clickhouse/tables/{shard}/mv', '{replica}') PARTITION BY p ORDER BY p \
+         AS SELECT p, count() AS n FROM lab.t GROUP BY p",
+    );
+    insert(&cluster, 0, 300);
+    cluster.wait_until_idle();
+    let digest = cluster.r1().query(VIEW);
+    assert!(digest.starts_with("3\t"), "{digest}");
+    let chsnap = repository(cluster.r1());
+    chsnap.json(0, &["create"]);
+    chsnap.json(0, &["drill"]);
+    let state = |document: &Value, name: &str| {
+        let tables = document["tables"].as_array().expect("tables");
+        let table =
+            tables.iter().find(|table| table["table"] == name).unwrap_or_else(|| panic!("{name}: {document:#}"));
+        table["state"].as_str().expect("a state").to_owned()
+    };
+    // All is gone on both.
+    for replica in [cluster.r1(), cluster.r2()] {
+        replica.query("DROP TABLE lab.mv");
+        replica.query("DROP TABLE lab.t");
+    }
+    let restored = chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!((state(&restored, "mv"), state(&restored, ".inner.mv")), ("created".into(), "restored".into()));
+    assert_eq!(cluster.r1().query(VIEW), digest);
+    let on_other = Chsnap::new(chsnap.repo()).url(&cluster.r2().url());
+    let fetched = on_other.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!((state(&fetched, "mv"), state(&fetched, ".inner.mv")), ("created".into(), "fetched".into()));
+    cluster.wait_until_idle();
+    assert_eq!(cluster.r2().query(VIEW), digest);
+    // The view feeds it again, on both.
+    cluster.r1().query("INSERT INTO lab.t VALUES (1, 5000, 'new')");
+    cluster.wait_until_idle();
+    let count = "SELECT sum(n) FROM lab.mv";
+    assert_eq!((cluster.r1().query(count), cluster.r2().query(count)), ("301".into(), "301".into()));
+    // Its partitions are replaced as those of any replicated table, and it stays on its path.
+    let refused = chsnap.run(&["restore", "latest", "--yes", "--table", "lab.mv"]);
+    assert_eq!(refused.code, 13, "{refused:?}");
+    let replaced = chsnap.json(0, &["restore", "latest", "--yes", "--table", "lab.mv", "--replace"]);
+    assert_eq!(state(&replaced, ".inner.mv"), "attached", "{replaced:#}");
+    cluster.wait_until_idle();
+    assert_eq!((cluster.r1().query(VIEW), cluster.r2().query(VIEW)), (digest.clone(), digest.clone()));
+    // A copy gets paths of its own; the live view's stays as it is.
+    let before = nodes(&cluster, "/clickhouse/tables/s1/mv");
+    let copied = chsnap.json(0, &["restore", "latest", "--yes", "--rename-db", "lab=copy"]);
+    assert_eq!(
+        (state(&copied, "mv"), state(&copied, ".inner.mv")),
+        ("created".into(), "restored".into()),
+        "{copied:#}"
+    );
+    assert_eq!(cluster.r1().query(&VIEW.replace("lab.", "copy.")), digest);
+    assert_eq!(nodes(&cluster, "/clickhouse/tables/s1/mv"), before);
+    no_helper_is_left(cluster.r1());
+}

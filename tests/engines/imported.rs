@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::native::{answers, load_more, start};
 use crate::support::{TABLES, load, path_of, repository};
 use crate::tree::{files, tree};
@@ -401,54 +401,91 @@ fn a_date_in_the_future_or_of_garbage_is_not_believed() {
     }
 }
 
-/// What `clickhouse-backup create` leaves on a host, made of a FREEZE as it does: `metadata.json`, a JSON file a table, and
-/// the parts below `shadow/<database>/<table>/<disk>/`.
+/// The name of the backups that [`clickhouse_backup`] makes.
+const NAME: &str = "2026-11-22T02-00-00";
+
+/// `TablePathEncode` of clickhouse-backup: what `url.PathEscape` of Go escapes, and what it leaves of punctuation.
+fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// What `clickhouse-backup create` leaves on a host, by its sources: `metadata.json`, a JSON file a table, and the parts of
+/// each disk below `<disk>/backup/<name>/shadow/<database>/<table>/<disk>/`. Of the first disk all that is at `to`.
 fn clickhouse_backup(engine: &Engine, to: &Path) {
     let shell = |script: &str, arguments: &[&Path]| {
         let status = Command::new("sh").args(["-euc", script, "sh"]).args(arguments).status().expect("sh");
         assert!(status.success(), "{script}");
     };
-    let queries = match engine.kind() {
-        Kind::V18 => "SELECT name, create_table_query FROM system.tables WHERE database = 'lab' FORMAT JSONEachRow",
-        Kind::V26 => {
-            "SELECT name, create_table_query FROM system.tables WHERE database = 'lab' \
-             SETTINGS show_table_uuid_in_table_create_query_if_not_nil = 1 FORMAT JSONEachRow"
-        }
+    let rows = |sql: &str| -> Vec<Value> {
+        engine.query(sql).lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
     };
-    let encoded = |name: &str| name.replace('.', "%2E").replace('-', "%2D");
+    let is_modern = engine.kind() == Kind::V26;
+    let disks: BTreeMap<String, PathBuf> = if is_modern {
+        let rows = rows("SELECT name, path FROM system.disks FORMAT JSONEachRow");
+        let text = |row: &Value, name: &str| row[name].as_str().expect("text").to_owned();
+        rows.iter().map(|row| (text(row, "name"), PathBuf::from(text(row, "path")))).collect()
+    } else {
+        BTreeMap::from([("default".to_owned(), engine.data_path().to_owned())])
+    };
+    let shadow_of = |disk: &str| match disk {
+        "default" => to.join("shadow"),
+        disk => disks[disk].join("backup").join(NAME).join("shadow"),
+    };
+    let own = "name NOT IN ('system', 'default', 'INFORMATION_SCHEMA', 'information_schema')";
     let mut titles = Vec::new();
-    for row in engine.query(queries).lines() {
-        let row: Value = serde_json::from_str(row).expect("a row");
-        let name = row["name"].as_str().expect("a name");
-        let mut parts = Vec::new();
-        for (table, part, path) in crate::support::active_parts(engine, "lab") {
-            if table == name {
-                let disk = to.join("shadow/lab").join(encoded(name)).join("default");
-                fs::create_dir_all(&disk).expect("made");
-                shell("cp -al \"$1\" \"$2\"", &[&path, &disk.join(&part)]);
-                parts.push(json!({"name": part}));
+    let mut databases = Vec::new();
+    for database in rows(&format!("SELECT name, engine FROM system.databases WHERE {own} FORMAT JSONEachRow")) {
+        let (database, kind) = (database["name"].as_str().expect("a name"), database["engine"].as_str().expect("one"));
+        let quoted = crate::support::quoted(database);
+        databases.push(
+            json!({"name": database, "engine": kind, "query": format!("CREATE DATABASE {quoted} ENGINE = {kind}")}),
+        );
+        let text = database.replace('\'', "\\'");
+        let with_uuid = if is_modern { "SETTINGS show_table_uuid_in_table_create_query_if_not_nil = 1" } else { "" };
+        for row in rows(&format!(
+            "SELECT name, engine, create_table_query FROM system.tables WHERE database = '{text}' {with_uuid} FORMAT JSONEachRow"
+        )) {
+            let name = row["name"].as_str().expect("a name");
+            let disk = if is_modern { "disk_name" } else { "'default'" };
+            let listed = rows(&format!(
+                "SELECT name, path, {disk} AS disk FROM system.parts WHERE active AND database = '{text}' AND table = '{}' \
+                 FORMAT JSONEachRow",
+                name.replace('\'', "\\'")
+            ));
+            let mut parts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+            for part in &listed {
+                let (disk, part_name) =
+                    (part["disk"].as_str().expect("a disk"), part["name"].as_str().expect("a name"));
+                let below = shadow_of(disk).join(encoded(database)).join(encoded(name)).join(disk);
+                fs::create_dir_all(&below).expect("made");
+                shell(
+                    "cp -al \"$1\" \"$2\"",
+                    &[Path::new(part["path"].as_str().expect("a path")), &below.join(part_name)],
+                );
+                parts.entry(disk).or_default().push(json!({"name": part_name}));
             }
+            let has_parts = row["engine"].as_str().is_some_and(|engine| engine.ends_with("MergeTree"));
+            let size: BTreeMap<&str, u64> = parts.keys().map(|disk| (*disk, 1)).collect();
+            let table = json!({
+                "table": name, "database": database, "parts": if has_parts { json!(parts) } else { Value::Null },
+                "query": row["create_table_query"], "size": if has_parts { json!(size) } else { Value::Null },
+                "total_bytes": 1, "metadata_only": false,
+            });
+            let metadata = to.join("metadata").join(encoded(database));
+            fs::create_dir_all(&metadata).expect("made");
+            let text = serde_json::to_string_pretty(&table).expect("JSON");
+            fs::write(metadata.join(format!("{}.json", encoded(name))), text).expect("written");
+            titles.push(json!({"database": database, "table": name}));
         }
-        let metadata = to.join("metadata/lab");
-        fs::create_dir_all(&metadata).expect("made");
-        let table = json!({
-            "table": name, "database": "lab", "query": row["create_table_query"], "parts": {"default": parts},
-            "size": {"default": 1}, "total_bytes": 1, "metadata_only": false,
-        });
-        fs::write(metadata.join(format!("{}.json", encoded(name))), table.to_string()).expect("written");
-        titles.push(json!({"database": "lab", "table": name}));
     }
-    let database = match engine.kind() {
-        Kind::V18 => "CREATE DATABASE `lab` ENGINE = Ordinary",
-        Kind::V26 => "CREATE DATABASE `lab` ENGINE = Atomic",
-    };
+    let kinds: BTreeMap<&String, &str> = disks.keys().map(|disk| (disk, "local")).collect();
     let backup = json!({
-        "backup_name": "2026-11-22T02-00-00", "disks": {"default": text(engine.data_path())}, "version": "2.5.20",
-        "creation_date": "2026-11-22T02:00:00.123Z", "tags": "regular", "clickhouse_version": "v18.16.1",
-        "metadata_size": 1, "databases": [{"name": "lab", "engine": "x", "query": database}], "tables": titles,
-        "functions": null, "data_format": "",
+        "backup_name": NAME, "disks": disks, "disk_types": kinds, "version": "2.5.20",
+        "creation_date": "2026-11-22T02:00:00.123456789Z", "tags": "regular", "clickhouse_version": "v18.16.1",
+        "data_size": 1, "metadata_size": 1, "databases": databases, "tables": titles, "functions": null, "data_format": "",
     });
-    fs::write(to.join("metadata.json"), backup.to_string()).expect("written");
+    fs::write(to.join("metadata.json"), serde_json::to_string_pretty(&backup).expect("JSON")).expect("written");
 }
 
 /// A restore of it all into another engine of the same kind gives the same rows.
@@ -531,4 +568,62 @@ fn rows_of_parts_of_the_oldest_kind_are_told_by_their_columns() {
     assert_eq!((&imported["rows"], &imported["table_list"][0]["rows"]), (&json!(10077), &json!(10077)), "{imported:#}");
     let drill = chsnap.json(0, &["drill", "latest"]);
     assert_eq!(drill["state"], "proven", "{drill:#}");
+}
+
+/// Several disks, each with its own part of the backup; names that are escaped; an increment; an archive.
+#[test]
+fn a_backup_of_several_disks_is_whole_once_the_parts_of_all_are_in_the_tree() {
+    let second = [("second", "<type>local</type><path>{root}/second/</path>")];
+    let disks = || second.iter().map(|(name, disk)| ((*name).to_owned(), (*disk).to_owned())).collect();
+    let engine = Engine::start_with(Kind::V26, &Options { disks: disks(), ..Options::default() });
+    let table = "`my-db.x é`.`a/b``c \"x\" 'y' ~+%41`";
+    engine.query("CREATE DATABASE `my-db.x é`");
+    engine.query(&format!(
+        "CREATE TABLE {table} (k UInt64, s String) ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k \
+         SETTINGS storage_policy = 'second'"
+    ));
+    engine.query(&format!("INSERT INTO {table} SELECT number, toString(number) FROM numbers(1000)"));
+    one_part(&engine);
+    let digest = format!("SELECT count(), sum(cityHash64(k, s)) FROM {table}");
+    let backup = engine.root().join("backup").join(NAME);
+    fs::create_dir_all(&backup).expect("made");
+    clickhouse_backup(&engine, &backup);
+    let chsnap = repository(&engine);
+    let elsewhere = engine.root().join("second/backup").join(NAME).join("shadow");
+    assert!(elsewhere.exists());
+    let imported = chsnap.json(3, &["import", text(&backup)]);
+    let said = imported["warnings"].to_string();
+    assert!(said.contains("is skipped") && said.contains(text(&elsewhere)), "{said}");
+    assert_eq!(imported["rows"], 1000, "the other table is there: {imported:#}");
+    let status =
+        Command::new("cp").args(["-al", &format!("{}/.", text(&elsewhere)), text(&backup.join("shadow"))]).status();
+    assert!(status.expect("cp").success());
+    let imported = chsnap.json(0, &["import", text(&backup)]);
+    assert_eq!(imported["rows"], 2000, "{imported:#}");
+    chsnap.json(0, &["verify", "--level", "data"]);
+    assert_eq!(chsnap.json(0, &["drill", "latest"])["state"], "proven");
+    let other = Engine::start_with(Kind::V26, &Options { disks: disks(), ..Options::default() });
+    chsnap.clone().url(&other.url()).json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(other.query(&digest), engine.query(&digest));
+    // An increment: a part that only the earlier backup has.
+    let change = |path: &Path, change: &dyn Fn(&mut Value)| {
+        let mut value: Value = serde_json::from_str(&fs::read_to_string(path).expect("it reads")).expect("JSON");
+        change(&mut value);
+        fs::write(path, value.to_string()).expect("written");
+    };
+    let (list, of_t) = (backup.join("metadata.json"), backup.join("metadata/lab/t.json"));
+    change(&list, &|list| list["required_backup"] = "2026-11-21T02-00-00".into());
+    // Downloaded, it has all its parts.
+    assert_eq!(chsnap.json(0, &["import", text(&backup)])["rows"], 2000);
+    change(&of_t, &|table| table["parts"]["default"][0]["required"] = true.into());
+    fs::remove_dir_all(backup.join("shadow/lab/t")).expect("removed");
+    let imported = chsnap.json(3, &["import", text(&backup)]);
+    let said = imported["warnings"].to_string();
+    assert!(said.contains("lab.t is skipped") && said.contains("the backup 2026-11-21T02-00-00"), "{said}");
+    for (name, value, why) in [("data_format", "tar", "holds archives"), ("tags", "regular,embedded", "is embedded")] {
+        change(&list, &|list| list[name] = value.into());
+        let refused = chsnap.json(1, &["import", text(&backup)]);
+        assert!(refused["error"].as_str().is_some_and(|error| error.contains(why)), "{refused}");
+        change(&list, &|list| list[name] = if name == "tags" { "regular".into() } else { "".into() });
+    }
 }

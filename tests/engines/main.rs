@@ -41,6 +41,8 @@ mod restore_kinds;
 mod restore_local;
 mod restore_losses;
 mod restore_named;
+mod restore_orders;
+mod restore_queues;
 mod restore_server;
 mod restore_versions;
 mod restore_views;

@@ -458,3 +458,162 @@ fn a_snapshot_of_18_16_is_restored_by_native_restore_of_26_9() {
     }
     assert_eq!(other.query("SELECT sum(c) FROM lab.mv"), engine.query("SELECT sum(c) FROM lab.mv"));
 }
+
+/// A full-text index, in all its files.
+#[test]
+fn a_text_index_is_restored_by_native_restore_and_answers() {
+    let engine = start();
+    engine.query("CREATE DATABASE lab");
+    let settings: &[(&str, &str)] = &[("enable_full_text_index", "1")];
+    let table = "CREATE TABLE lab.t (k UInt64, s String, INDEX ti s TYPE text(tokenizer = 'splitByNonAlpha')) \
+                 ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k SETTINGS min_bytes_for_wide_part = 0";
+    engine.query_with(table, settings).expect("a table");
+    engine.query(
+        "INSERT INTO lab.t SELECT number, concat('word', toString(number % 100), ' and more') FROM numbers(5000)",
+    );
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let (ours, theirs) = (engine.root().join("ours"), engine.root().join("theirs"));
+    restored(&chsnap, 0, &ours, &[]);
+    engine.query(&format!("BACKUP DATABASE lab TO File('{}')", text(&theirs)));
+    let data = |tree: &Path| -> BTreeMap<String, (u64, String)> {
+        listed(tree).into_iter().filter(|(name, _)| name.starts_with("data/")).collect()
+    };
+    assert_eq!(data(&ours), data(&theirs));
+    assert!(data(&ours).keys().any(|name| name.contains("skp_idx_ti")), "{:?}", data(&ours).keys());
+    let other = start();
+    other.query_with(&format!("RESTORE DATABASE lab FROM File('{}')", text(&ours)), settings).expect("restored");
+    let found =
+        "SELECT count(), sum(k) FROM lab.t WHERE hasToken(s, 'word7') SETTINGS force_data_skipping_indices = 'ti'";
+    assert_eq!(other.query(found), engine.query(found));
+    assert_eq!(other.query("SELECT count(), sum(k) FROM lab.t"), engine.query("SELECT count(), sum(k) FROM lab.t"));
+}
+
+/// Tables: their names, their definitions, and what an INSERT selects.
+const ODD: [(&str, &str, &str); 11] = [
+    (
+        "nested",
+        "(k UInt64, n Nested(a UInt8, b String)) ENGINE = MergeTree ORDER BY k",
+        "number, [1, 2], ['x', toString(number)]",
+    ),
+    (
+        "wide",
+        "(k UInt64, l LowCardinality(Nullable(String)), m Map(String, Array(UInt8)), t Tuple(a UInt8, `b.c` String)) ENGINE = MergeTree ORDER BY k SETTINGS min_bytes_for_wide_part = 0",
+        "number, if(number % 2 = 0, NULL, 'x'), map('k', [1]), (1, 'y')",
+    ),
+    (
+        "dynamic",
+        "(k UInt64, d Dynamic, v Variant(UInt64, String)) ENGINE = MergeTree ORDER BY k SETTINGS min_bytes_for_wide_part = 0",
+        "number, if(number % 2 = 0, 1::Dynamic, 's'::Dynamic), number::Variant(UInt64, String)",
+    ),
+    ("collapsed", "(k UInt64, s Int8) ENGINE = CollapsingMergeTree(s) ORDER BY k", "number, 1"),
+    (
+        "states",
+        "(k UInt64, c AggregateFunction(uniq, UInt64)) ENGINE = AggregatingMergeTree ORDER BY k",
+        "number % 10 AS key, uniqState(number) GROUP BY key",
+    ),
+    (
+        "a/b.c d",
+        "(`x/y.z` UInt64, `ü \"q\"` String) ENGINE = MergeTree PARTITION BY `x/y.z` % 2 ORDER BY `x/y.z` SETTINGS min_bytes_for_wide_part = 0",
+        "number, 'v'",
+    ),
+    (
+        "expr",
+        "(k UInt64, a UInt64 MATERIALIZED k + 1, b UInt64 ALIAS k + 2, e UInt64 EPHEMERAL, CONSTRAINT c CHECK k < 1000) ENGINE = MergeTree ORDER BY k",
+        "number",
+    ),
+    ("sampled", "(k UInt64) ENGINE = MergeTree ORDER BY intHash32(k) SAMPLE BY intHash32(k)", "number"),
+    ("past", "(k UInt64, d DateTime) ENGINE = MergeTree ORDER BY k TTL d + INTERVAL 1 YEAR", "number, now()"),
+    (
+        "coded",
+        "(k UInt64 CODEC(Delta, ZSTD(3)), f Float64 CODEC(Gorilla)) ENGINE = MergeTree ORDER BY k SETTINGS min_bytes_for_wide_part = 0",
+        "number, number / 3",
+    ),
+    (
+        "stat",
+        "(k UInt64, PROJECTION p (SELECT k ORDER BY k), PROJECTION `q.r` (SELECT sum(k))) ENGINE = MergeTree ORDER BY tuple() SETTINGS min_bytes_for_wide_part = 0",
+        "number",
+    ),
+];
+
+/// Changes of them, and what has no part.
+const MORE_ODD: [&str; 10] = [
+    "ALTER TABLE `da-ta.b`.nested DROP COLUMN n.b",
+    "ALTER TABLE `da-ta.b`.wide RENAME COLUMN l TO `l l`",
+    "CREATE TABLE `da-ta.b`.buffer AS `da-ta.b`.nested ENGINE = Buffer('da-ta.b', 'nested', 1, 100, 100, 10000, 10000, 1000000, 1000000)",
+    "CREATE TABLE `da-ta.b`.nul (k UInt64) ENGINE = Null",
+    "CREATE TABLE `da-ta.b`.merged (k UInt64) ENGINE = Merge('da-ta.b', '^stat$')",
+    "CREATE VIEW `da-ta.b`.`v w` AS SELECT k FROM `da-ta.b`.`stat`",
+    "CREATE VIEW `da-ta.b`.par AS SELECT k FROM `da-ta.b`.`stat` WHERE k < {limit:UInt64}",
+    "CREATE MATERIALIZED VIEW `da-ta.b`.`m-v` ENGINE = AggregatingMergeTree ORDER BY k AS SELECT k, uniqState(k) AS u FROM `da-ta.b`.nul GROUP BY k",
+    "INSERT INTO `da-ta.b`.nul SELECT number FROM numbers(30)",
+    "CREATE TABLE `da-ta.b`.keyed (k UInt64, v String) ENGINE = Join(ANY, LEFT, k)",
+];
+
+/// Tables that are not named elsewhere: what a part can have, and what has no part.
+#[test]
+fn odd_tables_are_restored_by_native_restore_or_named() {
+    let engine = start();
+    engine.query("CREATE DATABASE `da-ta.b`");
+    let settings: &[(&str, &str)] =
+        &[("allow_experimental_dynamic_type", "1"), ("allow_suspicious_low_cardinality_types", "1")];
+    for (name, definition, values) in ODD {
+        let name = format!("`da-ta.b`.`{name}`");
+        engine
+            .query_with(&format!("CREATE TABLE {name} {definition}"), settings)
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let values = values.split_once(" GROUP BY ").map_or_else(
+            || format!("{values} FROM numbers(100)"),
+            |(values, key)| format!("{values} FROM numbers(100) GROUP BY {key}"),
+        );
+        let columns = if name.contains("expr") { " (k)" } else { "" };
+        engine
+            .query_with(&format!("INSERT INTO {name}{columns} SELECT {values}"), settings)
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    for statement in MORE_ODD {
+        engine
+            .query_with(statement, &[("mutations_sync", "2"), ("alter_sync", "2")])
+            .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+    let chsnap = repository(&engine);
+    let created = chsnap.run(&["--json", "create"]);
+    assert!(matches!(created.code, 0 | 3), "{created:?}");
+    let (ours, theirs) = (engine.root().join("ours"), engine.root().join("theirs"));
+    let run = chsnap.run(&["--json", "restore", "latest", "--to", text(&ours), "--native"]);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
+    let failed: Vec<String> = report["tables"]
+        .as_array()
+        .expect("tables")
+        .iter()
+        .filter(|table| table["state"] == "failed")
+        .map(ToString::to_string)
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    engine.query(&format!("BACKUP DATABASE `da-ta.b` TO File('{}')", text(&theirs)));
+    let names = |tree: &Path| -> BTreeMap<String, (u64, String)> {
+        let mut all = listed(tree);
+        all.retain(|name, _| name.starts_with("data/"));
+        all
+    };
+    assert_eq!(names(&ours), names(&theirs));
+    let definitions = |tree: &Path| -> BTreeSet<String> {
+        listed(tree).into_keys().filter(|name| name.starts_with("metadata/da%2Dta")).collect()
+    };
+    assert_eq!(definitions(&ours), definitions(&theirs));
+    let other = start();
+    other
+        .query_with(&format!("RESTORE DATABASE `da-ta.b` FROM File('{}')", text(&ours)), settings)
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    for (name, ..) in ODD {
+        let digest = format!("SELECT count(), sum(cityHash64(toString(*))) FROM `da-ta.b`.`{name}`");
+        let digest = if name == "states" {
+            "SELECT uniqMerge(c), count() FROM `da-ta.b`.states".to_owned()
+        } else {
+            digest.replace("toString(*)", "*")
+        };
+        assert_eq!(other.query(&digest), engine.query(&digest), "{name}");
+    }
+    assert_eq!(other.query("SELECT uniqMerge(u) FROM `da-ta.b`.`m-v`"), "30");
+    assert_eq!(other.query("SELECT count() FROM `da-ta.b`.`v w`"), "100");
+}

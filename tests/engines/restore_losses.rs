@@ -46,13 +46,13 @@ fn refused(chsnap: &Chsnap, arguments: &[&str], kind: &str, unchanged: &dyn Fn()
 }
 
 /// A detached table, a table in a detached database, detached parts: what no restore of something else may touch.
-struct Bystanders {
+pub(crate) struct Bystanders {
     before: Vec<Tree>,
     places: Vec<std::path::PathBuf>,
 }
 
 impl Bystanders {
-    fn make(engine: &Engine) -> Self {
+    pub(crate) fn make(engine: &Engine) -> Self {
         engine.query("CREATE DATABASE aside");
         engine.query("CREATE DATABASE gone");
         for table in ["aside.detached", "aside.parts", "gone.inside"] {
@@ -75,14 +75,14 @@ impl Bystanders {
     }
 
     #[track_caller]
-    fn check(&self, when: &str) {
+    pub(crate) fn check(&self, when: &str) {
         for (place, before) in self.places.iter().zip(&self.before) {
             assert!(tree(place) == *before, "{when}: {} has changed", place.display());
         }
     }
 
     #[track_caller]
-    fn come_back(self, engine: &Engine) {
+    pub(crate) fn come_back(self, engine: &Engine) {
         drop(self);
         engine.query("ATTACH TABLE aside.detached");
         if engine.kind() == Kind::V26 {

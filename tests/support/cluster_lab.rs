@@ -131,7 +131,7 @@ impl Cluster {
     pub fn wait_until_idle(&self) {
         let deadline = Instant::now() + IDLE_DEADLINE;
         for replica in self.replicas.iter().filter(|replica| replica.try_query("SELECT 1").is_ok()) {
-            for table in lines(&replica.query("SELECT database || '.' || table FROM system.replicas")) {
+            for table in lines(&replica.query("SELECT concat('`', database, '`.`', table, '`') FROM system.replicas")) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let timeout = left.as_secs().max(1).to_string();
                 let synced =

@@ -1,15 +1,17 @@
 //! The snapshots of both repositories, and the plan derived from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{PartTally, SnapshotId, TableName, Warning, WarningKind};
+use crate::model::{PartName, PartTally, RoomNeed, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::Silent;
 use crate::ops::error::{Copies, OpError};
 use crate::ops::intact;
 use crate::ops::journal::journal_warnings;
 use crate::ops::read::{resolve, unreadable};
+use crate::ops::room::check_room;
 use crate::plan::{CopyDecision, CopyPlan, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 use crate::repo::{
     self, Event, Index, Manifest, MetadataFile, PartRecord, Pin, RepoError, Repository, SnapshotState, Sources,
@@ -117,6 +119,9 @@ impl CopySurvey {
             needed.count(&records, &[], &|_| false);
             needed.count_files(&files, false);
         }
+        if target.standing().is_none() {
+            needed.count_repository();
+        }
         needed.check_room(min_free_bytes)
     }
 
@@ -136,6 +141,9 @@ impl CopySurvey {
         let mut last: Option<PartList> = None;
         let index = target.standing().map(Index::open).transpose()?;
         let mut needed = Needed::new(target.room()?);
+        if target.standing().is_none() {
+            needed.count_repository();
+        }
         for (id, decision) in &self.plan.snapshots {
             let Some(summary) = self.summary(*id) else { continue };
             let plan = match *decision {
@@ -175,24 +183,28 @@ impl CopySurvey {
     }
 }
 
-/// The space that parts and other files need which cannot be linked as a whole.
+/// The directories of a new repository: itself, `snapshots`, `incoming`, `trash`.
+const REPOSITORY_DIRECTORIES: usize = 4;
+/// What the index, the cache of sources, the journal and the notes of a new repository take, as measured on ext4.
+const REPOSITORY_FILES_BYTES: u64 = 64 << 10;
+
+/// The room that parts and other files need which cannot be linked as a whole.
 #[derive(Debug)]
 pub(super) struct Needed {
-    room: TargetRoom,
+    target: TargetRoom,
+    need: RoomNeed,
     parts: u64,
-    bytes: u64,
-    inodes: u64,
-    largest: Option<(TableName, crate::model::PartName, u64)>,
+    largest: Option<(TableName, PartName, u64)>,
 }
 
 impl Needed {
     /// Nothing yet, in this room.
-    pub(super) fn new(room: TargetRoom) -> Self {
-        Self { room, parts: 0, bytes: 0, inodes: 0, largest: None }
+    pub(super) fn new(target: TargetRoom) -> Self {
+        Self { target, need: RoomNeed::default(), parts: 0, largest: None }
     }
 
-    /// Counts the parts of one more snapshot: those that these lists have, and those that they lack. Parts of which
-    /// something `is_held` do not count as needing room, because how much they need is unknown.
+    /// Counts the parts of one more snapshot: those that these lists have, and those that they lack. The files of parts
+    /// of which something `is_held` do not count as needing room, because how much they need is unknown.
     pub(super) fn count(
         &mut self,
         records: &[PartRecord],
@@ -200,10 +212,12 @@ impl Needed {
         is_held: &dyn Fn(&PartRecord) -> bool,
     ) -> (PartTally, PartTally) {
         let (mut linked, mut copied) = (PartTally::default(), PartTally::default());
+        // Every snapshot has directories of its own.
+        let mut tables: BTreeMap<TableName, u64> = BTreeMap::new();
         for record in records {
             let tally = PartTally { parts: 1, files: record.files, bytes: record.bytes };
-            // Every snapshot has directories of its own.
-            self.inodes += 1;
+            *tables.entry(record.table_name()).or_default() += 1;
+            self.need += self.target.room.of_directory(record.files);
             if lists.iter().any(|list| list.find_same(record).is_some()) {
                 linked += tally;
                 continue;
@@ -213,49 +227,56 @@ impl Needed {
                 continue;
             }
             self.parts += 1;
-            self.inodes = self.inodes.saturating_add(record.files);
-            let bytes = self.room.space.least_bytes(record.files, record.bytes);
-            self.bytes = self.bytes.saturating_add(bytes);
-            if self.largest.as_ref().is_none_or(|(.., largest)| *largest < bytes) {
-                self.largest = Some((record.table_name(), record.part.clone(), bytes));
+            let need = self.target.room.of_files(record.files, record.bytes);
+            self.need += need;
+            if self.largest.as_ref().is_none_or(|(.., largest)| *largest < need.bytes) {
+                self.largest = Some((record.table_name(), record.part.clone(), need.bytes));
             }
         }
+        let databases: BTreeSet<&str> = tables.keys().map(|table| table.database.as_str()).collect();
+        let above = databases.iter().map(|_| 1).chain([1]);
+        for entries in tables.values().copied().chain(above) {
+            self.need += self.target.room.of_directory(entries);
+        }
         (linked, copied)
+    }
+
+    /// Counts a repository without snapshots.
+    fn count_repository(&mut self) {
+        self.need += self.target.room.of_files(4, REPOSITORY_FILES_BYTES);
+        for _ in 0..REPOSITORY_DIRECTORIES {
+            self.need += self.target.room.of_directory(1);
+        }
     }
 
     /// Counts the definitions of one more snapshot, and its dumps unless `has_dumps`: the target may then link them.
     pub(super) fn count_files(&mut self, files: &[MetadataFile], has_dumps: bool) {
         for file in files.iter().filter(|file| !has_dumps || !is_dump(&file.path)) {
-            self.inodes += 1;
-            self.bytes = self.bytes.saturating_add(self.room.space.least_bytes(1, file.bytes));
+            self.need += self.target.room.of_files(1, file.bytes);
+        }
+        // Its manifest and its list of parts.
+        self.need += self.target.room.of_files(2, 2);
+        let directories: BTreeSet<&Path> =
+            files.iter().flat_map(|file| Path::new(&file.path).ancestors().skip(1)).collect();
+        for _ in directories {
+            self.need += self.target.room.of_directory(1);
         }
     }
 
     /// Whether everything counted so far fits, and leaves this much free.
     pub(super) fn fits(&self, min_free_bytes: u64) -> bool {
-        self.bytes.saturating_add(min_free_bytes) <= self.room.space.free_bytes && self.has_inodes()
-    }
-
-    fn has_inodes(&self) -> bool {
-        let space = &self.room.space;
-        space.inodes == 0 || self.inodes <= space.free_inodes
+        self.target.room.lack(self.need, min_free_bytes).is_none()
     }
 
     /// Checks that everything that will be copied fits.
     pub(super) fn check_room(self, min_free_bytes: u64) -> Result<(), OpError> {
-        if self.fits(min_free_bytes) {
-            return Ok(());
-        }
-        if !self.has_inodes() {
-            let TargetRoom { path, space } = self.room;
-            return Err(OpError::LowInodes { path, free_inodes: space.free_inodes, inodes: self.inodes });
-        }
-        let copies = self.largest.map(|(table, part, bytes)| {
-            let (parts, largest) = (self.parts, (table, part));
-            Box::new(Copies { parts, bytes: self.bytes, largest, largest_bytes: bytes })
+        let copies = self.largest.map(|(table, part, largest_bytes)| Copies {
+            parts: self.parts,
+            bytes: self.need.bytes,
+            largest: (table, part),
+            largest_bytes,
         });
-        let TargetRoom { path, space } = self.room;
-        Err(OpError::LowSpace { path, free_bytes: space.free_bytes, copies, min_free_bytes })
+        check_room((&self.target.path, self.target.room), (self.need, copies), min_free_bytes)
     }
 }
 

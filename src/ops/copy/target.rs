@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, ErrorKind, FilesystemSpace, Mutations};
+use crate::fs::{self, Dir, ErrorKind, Mutations};
+use crate::model::Room;
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::error::OpError;
 use crate::ops::init::{init, resolved};
@@ -96,7 +97,7 @@ impl TargetRepository {
                 (dir, _) => break dir?,
             }
         };
-        Ok(TargetRoom { path: self.path.clone(), space: fs::space(&dir)? })
+        Ok(TargetRoom { path: self.path.clone(), room: fs::space(&dir)?.room() })
     }
 }
 
@@ -105,13 +106,13 @@ impl TargetRepository {
 pub(super) struct TargetRoom {
     /// The repository.
     pub(super) path: PathBuf,
-    /// Its filesystem.
-    pub(super) space: FilesystemSpace,
+    /// The room on its filesystem.
+    pub(super) room: Room,
 }
 
 impl TargetRoom {
     pub(super) fn of(repository: &Repository) -> Result<Self, OpError> {
-        Ok(Self { path: repository.path().to_owned(), space: fs::space(repository.dir())? })
+        Ok(Self { path: repository.path().to_owned(), room: fs::space(repository.dir())?.room() })
     }
 }
 

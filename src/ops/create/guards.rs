@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::exec::PlaceMode;
 use crate::fs::{self, Dir, EntryKind};
-use crate::model::{CatalogPart, PathMap, Table};
+use crate::model::{CatalogPart, PathMap, RoomNeed, Table};
 use crate::ops::copy_rules::IdsMode;
 use crate::ops::copying::InterruptedCopy;
 use crate::ops::error::{Copies, OpError};
 use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::ops::kept_metadata::{KeptMetadata, MetadataSample};
+use crate::ops::room::check_room;
 use crate::plan::{CreatePlan, TableFreeze};
 use crate::repo::{Repository, Sources};
 use crate::server::Disk;
@@ -149,33 +150,32 @@ pub(in crate::ops) fn room_for_copies(
     (sources, leftovers): (&Sources, &[InterruptedCopy]),
     min_free_bytes: u64,
 ) -> Result<(), OpError> {
-    let free_bytes = fs::space(repository.dir())?.free_bytes;
-    let wanted = |counts: &dyn Fn(&Table, &CatalogPart) -> bool| -> Option<Copies> {
-        let parts: Vec<(&Table, &CatalogPart)> = copied_parts(plan, copied, counts).collect();
-        let (table, largest) = parts.iter().max_by_key(|(_, part)| part.bytes)?;
-        Some(Copies {
-            parts: parts.len() as u64,
-            // The server's figures, which may have any value.
-            bytes: parts.iter().fold(0, |sum, (_, part)| sum.saturating_add(part.bytes)),
-            largest: (table.name().clone(), largest.name.clone()),
-            largest_bytes: largest.bytes,
-        })
+    let room = fs::space(repository.dir())?.room();
+    let needed = |has_nothing: &dyn Fn(&Table, &CatalogPart) -> bool| -> (RoomNeed, Option<Copies>) {
+        let (mut need, mut parts) = (RoomNeed::default(), 0);
+        let mut largest: Option<(&Table, &CatalogPart, u64)> = None;
+        for (table, part) in copied_parts(plan, copied, |_, _| true) {
+            // Every snapshot has directories of its own.
+            need += room.of_directory(part.files);
+            if !has_nothing(table, part) {
+                continue;
+            }
+            parts += 1;
+            let of_files = room.of_files(part.files, part.bytes);
+            need += of_files;
+            if largest.is_none_or(|(.., bytes)| bytes < of_files.bytes) {
+                largest = Some((table, part, of_files.bytes));
+            }
+        }
+        let copies = largest.map(|(table, part, largest_bytes)| {
+            let largest = (table.name().clone(), part.name.clone());
+            Copies { parts, bytes: need.bytes, largest, largest_bytes }
+        });
+        (need, copies)
     };
-    let fits = |copies: &Option<Copies>| {
-        let bytes = copies.as_ref().map_or(0, |copies| copies.bytes);
-        bytes.saturating_add(min_free_bytes) <= free_bytes
-    };
-    if fits(&wanted(&|_, _| true)) {
+    if room.lack(needed(&|_, _| true).0, min_free_bytes).is_none() {
         return Ok(());
     }
-    let needed = wanted(&|table, part| is_new(sources, leftovers, table, part));
-    if fits(&needed) {
-        return Ok(());
-    }
-    Err(OpError::LowSpace {
-        path: repository.path().to_owned(),
-        free_bytes,
-        copies: needed.map(Box::new),
-        min_free_bytes,
-    })
+    let needed = needed(&|table, part| is_new(sources, leftovers, table, part));
+    check_room((repository.path(), room), needed, min_free_bytes)
 }

@@ -41,6 +41,9 @@ struct Backup {
     data_format: String,
     #[serde(default, rename = "required_backup")]
     required: String,
+    /// The paths of the server's disks, each with a `backup/<name>/` of its own.
+    #[serde(default)]
+    disks: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +93,36 @@ struct BackupMutation {
     id: String,
 }
 
+/// Where parts stand that a backup lists and does not hold.
+struct Elsewhere {
+    name: String,
+    disks: BTreeMap<String, String>,
+    /// The backup that this one is an increment of; empty if there is none.
+    required: String,
+}
+
+impl Elsewhere {
+    /// Why a part of this disk is not in the tree, and the remedy.
+    fn reason(&self, disk: &str, is_required: bool) -> String {
+        if is_required {
+            let required = if self.required.is_empty() { "another one" } else { &self.required };
+            return format!(
+                "it is in the backup {required}, which this one is an increment of: clickhouse-backup download makes it \
+                 whole"
+            );
+        }
+        match self.disks.get(disk) {
+            Some(path) => format!(
+                "clickhouse-backup leaves the parts of each disk on that disk: copy {}/backup/{}/{SHADOW}/ of that server \
+                 into this tree too (cp -a)",
+                path.trim_end_matches('/'),
+                self.name
+            ),
+            None => "clickhouse-backup leaves the parts of each disk on that disk".to_owned(),
+        }
+    }
+}
+
 /// Reads a backup's description of itself.
 ///
 /// # Errors
@@ -104,6 +137,8 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         return Err(form("holds archives: download it with clickhouse-backup first").into());
     }
     let mut source = ImportSource::empty(ImportKind::ClickhouseBackup);
+    let elsewhere =
+        Elsewhere { name: backup.name.clone(), disks: backup.disks.unwrap_or_default(), required: backup.required };
     source.name = backup.name;
     source.time = backup.creation_date;
     source.version = Some(backup.clickhouse_version).filter(|version| !version.is_empty());
@@ -125,7 +160,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
                 let table: BackupTable = json(dir, &relative)?;
                 named.insert(TableName::new(table.database.clone(), table.name.clone()));
                 let shadow = Path::new(SHADOW).join(&database).join(stem);
-                read_table(dir, table, &shadow, &mut source)?;
+                read_table(dir, table, (&shadow, &elsewhere), &mut source)?;
                 read.insert(shadow);
             }
         }
@@ -138,10 +173,6 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         }
     }
     refuse_undescribed(dir, &read, &mut source)?;
-    if !backup.required.is_empty() {
-        let message = format!("the backup was made on top of {:?}; every part that it lists is here", backup.required);
-        tracing::info!("{message}");
-    }
     for unread in ["access", "configs", "named_collections"] {
         if dir.find_beneath(Path::new(unread))?.is_some() {
             let message = format!("{unread}/ of the backup is not taken");
@@ -188,7 +219,12 @@ fn unlisted_part(dir: &Dir, shadow: &Path, listed: &BTreeSet<(String, PartName)>
     Ok(None)
 }
 
-fn read_table(dir: &Dir, table: BackupTable, shadow: &Path, source: &mut ImportSource) -> Result<(), OpError> {
+fn read_table(
+    dir: &Dir,
+    table: BackupTable,
+    (shadow, elsewhere): (&Path, &Elsewhere),
+    source: &mut ImportSource,
+) -> Result<(), OpError> {
     let name = TableName::new(table.database, table.name);
     let mut missing = Vec::new();
     let mut listed = BTreeSet::new();
@@ -212,11 +248,7 @@ fn read_table(dir: &Dir, table: BackupTable, shadow: &Path, source: &mut ImportS
         }
     }
     if let Some((part, disk, is_required)) = missing.first() {
-        let why = if *is_required {
-            "it is in the backup that this one needs"
-        } else {
-            "backups of other disks than the first stand on those"
-        };
+        let why = elsewhere.reason(disk, *is_required);
         let reason = format!("its part {part} on the disk {disk} is not in the tree: {why}");
         source.refused.insert(name.clone(), reason);
     }

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::exec::{self, ListedImporter, PartRestorer, RestoreMode, TreeDirs};
 use crate::fs::{self, CopyMeans, Dir, RateLimit};
-use crate::model::{Label, PlacedTotals, SnapshotId, SnapshotTotals, Warning, WarningKind, size};
+use crate::model::{Label, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
 use crate::ops::error::{FoundDamage, OpError};
@@ -24,7 +24,7 @@ use crate::ops::stages::Stages;
 use crate::ops::written::ComparedSnapshot;
 use crate::plan::{
     BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart,
-    TablePattern, plan_import,
+    TablePattern, low_room_warning, plan_import,
 };
 use crate::repo::{self, Event, Incoming, Index, Locked, Manifest, MetadataFile, Repository, TableEntry};
 
@@ -453,11 +453,13 @@ fn low_space(
     if mode != RestoreMode::Copy && fs::are_on_one_mount(repository.dir(), root)? {
         return Ok(None);
     }
-    let space = fs::space(repository.dir())?;
-    let files = plan.parts().flat_map(SourcePart::listed);
-    let bytes = files.fold(0u64, |sum, file| sum.saturating_add(space.least_bytes(1, file.bytes)));
-    let message = || format!("{} are copied, and {} are free there", size(bytes), size(space.free_bytes));
-    Ok((bytes > space.free_bytes).then(|| Warning::new(WarningKind::LowSpace, message())))
+    let room = fs::space(repository.dir())?.room();
+    let mut need = RoomNeed::default();
+    for part in plan.parts() {
+        need += room.of_directory(1);
+        part.listed().iter().for_each(|file| need += room.of_files(1, file.bytes));
+    }
+    Ok(low_room_warning(room, need))
 }
 
 /// Undoes an unfinished import.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::exec;
 use crate::fs::{self, RateLimit};
-use crate::model::{Ownership, PlacedTotals, SnapshotId, SnapshotTotals, Warning, WarningKind};
+use crate::model::{Ownership, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::bound::same_server_for_copy;
 use crate::ops::copy::{Base, DescribedCopy, Provenance, StagedPart, removed};
@@ -14,6 +14,7 @@ use crate::ops::create::{Clock, IdsMode};
 use crate::ops::error::{Copies, OpError};
 use crate::ops::kept_metadata::KeptMetadata;
 use crate::ops::recover::{recover, remove_discarded};
+use crate::ops::room::check_room;
 use crate::ops::stages::Stages;
 use crate::ops::written::{self, ComparedSnapshot};
 use crate::plan::{CopyDecision, CopyScope, CopyTarget, SameId, plan_copy};
@@ -329,20 +330,19 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let is_new = |record: &&repo::PartRecord| bases.iter().all(|base| base.parts.find_same(record).is_none());
         let records = of.parts.iter().map(|part| &part.record);
-        let space = fs::space(repository.dir())?;
-        let bytes = |record: &repo::PartRecord| space.least_bytes(record.files, record.bytes);
-        let new: Vec<&repo::PartRecord> = records.filter(is_new).collect();
-        let needed = new.iter().fold(0u64, |sum, record| sum.saturating_add(bytes(record)));
-        let min_free_bytes = self.request.min_free_bytes;
-        if needed.saturating_add(min_free_bytes) <= space.free_bytes {
-            return Ok(());
+        let room = fs::space(repository.dir())?.room();
+        let need = |record: &repo::PartRecord| room.of_files(record.files, record.bytes);
+        let mut needed = RoomNeed::default();
+        for record in of.parts.iter().map(|part| &part.record) {
+            needed += room.of_directory(record.files);
         }
-        let copies = new.iter().max_by_key(|record| bytes(record)).map(|largest| {
-            let of = (largest.table_name(), largest.part.clone());
-            Box::new(Copies { parts: new.len() as u64, bytes: needed, largest: of, largest_bytes: bytes(largest) })
+        let new: Vec<&repo::PartRecord> = records.filter(is_new).collect();
+        new.iter().for_each(|record| needed += need(record));
+        let copies = new.iter().max_by_key(|record| need(record).bytes).map(|largest| {
+            let (parts, of) = (new.len() as u64, (largest.table_name(), largest.part.clone()));
+            Copies { parts, bytes: needed.bytes, largest: of, largest_bytes: need(largest).bytes }
         });
-        let path = repository.path().to_owned();
-        Err(OpError::LowSpace { path, free_bytes: space.free_bytes, copies, min_free_bytes })
+        check_room((repository.path(), room), (needed, copies), self.request.min_free_bytes)
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.

@@ -7,8 +7,8 @@ use crate::model::{Detachment, Table, TableName, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::error::OpError;
 use crate::plan::{
-    Action, FoundPath, KeptTableState, ParsedDefinition, PartsComparison, RestoreContent, TablePlan, Verb,
-    compare_parts, hold, release_statements,
+    Action, KeptTableState, Mapping, ParsedDefinition, PartsComparison, RestoreContent, TablePlan, Verb, compare_parts,
+    hold, release_statements,
 };
 use crate::server::{self, sql};
 
@@ -108,7 +108,7 @@ fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> 
         let live = catalog.tables.iter().find(is_it);
         let live = live.and_then(|live| ParsedDefinition::parse(&live.definition).ok());
         if let (Some(planned), Some(live)) = (planned.and_then(|planned| planned.definition.as_ref()), live)
-            && !is_as_planned(attaching, &name, (planned, &live))
+            && !is_as_planned(&attaching.plan.mapping, planned, &live)
         {
             let message = "the server has made its definition into another one than the snapshot's";
             report.warn(WarningKind::DefinitionChanged, message);
@@ -118,15 +118,9 @@ fn check_definitions(attaching: &Attaching<'_>, reports: &mut [TableReport]) -> 
 }
 
 /// Whether a table is defined as planned; a database of the engine Replicated gives it a path of its own.
-fn is_as_planned(
-    attaching: &Attaching<'_>,
-    name: &TableName,
-    (planned, live): (&ParsedDefinition, &ParsedDefinition),
-) -> bool {
-    let mapping = &attaching.plan.mapping;
-    let plan = attaching.plan.tables.iter().find(|table| table.to == *name);
-    let replica = plan.and_then(|table| table.replica.as_ref());
-    if replica.is_some_and(|replica| replica.found == FoundPath::Chosen) {
+fn is_as_planned(mapping: &Mapping, planned: &ParsedDefinition, live: &ParsedDefinition) -> bool {
+    // The path of a table, or of a view's inner table, that was planned without one.
+    if planned.is_replicated() && planned.replica().is_none() {
         return planned.as_plain().is_like(&live.as_plain(), mapping);
     }
     planned.is_like(live, mapping)
@@ -221,7 +215,10 @@ fn carry_out(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRepo
         Action::Make(verb) => make(attaching, plan, *verb, report),
         Action::ReplaceView(replacement) => view::replace(attaching, plan, *replacement, report),
         Action::Fill { .. } => fill::fill(attaching, plan, report),
-        Action::Place | Action::Swap | Action::Partitions(_) | Action::FillReplica => {
+        Action::Place | Action::Swap | Action::Partitions(_) => attach_data(attaching, plan, report),
+        Action::FillReplica => {
+            // Its view may be made later.
+            replica::made_by_view(attaching, plan)?;
             attach_data(attaching, plan, report)
         }
         Action::MakeReplica => replica::make(attaching, plan, report),

@@ -71,6 +71,7 @@ fn data(source: &SnapshotSource, table: &SourceTable) -> SourceData {
     }
     SourceData {
         amount: Amount::of(&parts),
+        files: table.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.files)),
         damaged,
         from_copies,
         parts,

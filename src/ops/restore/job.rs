@@ -147,6 +147,8 @@ pub(super) fn entries(jobs: &BTreeMap<TableName, TableJob<'_>>, local: &LocalDis
         let (target, plan) = (job.plan.to.clone(), job.plan);
         match plan.action {
             Action::FillReplica if plan.is_filled_before_named() => vec![fitting],
+            // Noted once its name is known.
+            Action::FillReplica if plan.made_by.is_some() => Vec::new(),
             Action::FillReplica => vec![RestoreEntry::filled(target, plan.uuid.clone())],
             Action::Partitions(PartitionScope::Missing) => {
                 vec![fitting, RestoreEntry::filled(target, plan.live_uuid.clone())]

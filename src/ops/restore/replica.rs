@@ -1,11 +1,12 @@
 //! Creates replicated tables.
 
 use crate::model::{TableName, WarningKind};
-use crate::plan::{FoundPath, KeeperPath, PartitionScope, ReplicaPlan, TablePlan, Verb};
+use crate::plan::{FoundPath, KeeperPath, PartitionScope, ReplicaPlan, RestoreEntry, TablePlan, Verb};
 use crate::server::{self, sql};
 
 use super::attaching::{Attaching, make_on_other_hosts, run_definition};
 use super::context::RestoreContext;
+use super::dump_files::restored_rows;
 use super::job::{TableJob, fitting_entry};
 use super::keeper::{earlier_replica, path_now};
 use super::not_restored::{NotRestored, PathChange};
@@ -27,6 +28,8 @@ pub(super) fn make(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
 /// Creates it on the other hosts of the cluster, if requested, once it exists here with its data.
 fn spread(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableReport) -> Result<(), TableFailure> {
     match &plan.definition {
+        // Its view made it on all of them.
+        _ if plan.made_by.is_some() => Ok(()),
         Some(definition) => make_on_other_hosts(attaching, plan, (plan.uuid.as_ref(), definition), report),
         None => Ok(()),
     }
@@ -43,11 +46,18 @@ pub(super) fn fill(
     let Some(replica) = &plan.replica else { return Err(TableFailure::this("it was not planned")) };
     partitions::prepare(context, statements, job)?;
     let is_hidden = plan.is_filled_before_named();
-    let name = if is_hidden { &job.fitting } else { &plan.to };
+    let made = made_by_view(attaching, plan)?;
+    if let Some(made) = &made {
+        attaching.staging.note(vec![RestoreEntry::filled(made.clone(), None)])?;
+        (report.database.clone_from(&made.database), report.table.clone_from(&made.table));
+    }
+    let name = if is_hidden { &job.fitting } else { made.as_ref().unwrap_or(&plan.to) };
     let filled = create(attaching, (plan, name), replica).and_then(|found| {
         if found == FoundPath::Peers {
             report.state = RestoredState::Fetched;
             (report.parts, report.files, report.bytes) = (0, 0, 0);
+        } else if job.source.entry.dump.is_some() {
+            insert_rows(attaching, job, name, report)?;
         } else {
             partitions::give(context, statements, job, (name, PartitionScope::Missing), report)?;
         }
@@ -68,6 +78,38 @@ pub(super) fn fill(
     }
     filled?;
     spread(attaching, plan, report)
+}
+
+/// For an inner table that its view makes: the name that the database gave it. `None` for any other table.
+///
+/// # Errors
+/// If its view is not there yet.
+pub(super) fn made_by_view(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<Option<TableName>, TableFailure> {
+    let Some(view) = &plan.made_by else { return Ok(None) };
+    let server = attaching.context.server;
+    let found = server::survey_table(server, view)?;
+    let inner = found.map(|found| view.inner_table(found.key.uuid.as_ref()));
+    match inner {
+        Some(inner) if server::survey_table(server, &inner)?.is_some() => Ok(Some(inner)),
+        _ => Err(TableFailure::this(format!("the view {view} has not made it"))),
+    }
+}
+
+/// Inserts the rows of the intermediate table into the empty one.
+fn insert_rows(
+    attaching: &Attaching<'_>,
+    job: &TableJob<'_>,
+    name: &TableName,
+    report: &mut TableReport,
+) -> Result<(), TableFailure> {
+    let (server, engine) = (attaching.context.server, &job.plan.engine);
+    if restored_rows(server, engine, name)?.unwrap_or(0) > 0 {
+        return Err(TableFailure::this("it has got rows since the plan was made"));
+    }
+    let (to, from) = (sql::quote_table(name), sql::quote_table(&job.entry.name));
+    attaching.statements.run(&format!("INSERT INTO {to} SELECT * FROM {from}"))?;
+    report.rows = restored_rows(server, engine, name)?.unwrap_or(0);
+    Ok(())
 }
 
 /// Removes the directory that a server leaves behind for a table that it refused, once the server does not know that

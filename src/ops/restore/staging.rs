@@ -5,6 +5,7 @@
 //! written there and locked: the lock ends with the process.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub(super) struct RestoreIntent {
 pub(super) struct Staging {
     name: String,
     own: LockedDir,
-    intent: RestoreIntent,
+    intent: Mutex<RestoreIntent>,
     disks: BTreeMap<String, Dir>,
 }
 
@@ -65,8 +66,8 @@ impl Staging {
         let (host, pid, access) = (fs::host_name(), std::process::id(), Vec::new());
         let intent = RestoreIntent { snapshot, host, pid, started: now, tables, access };
         let disks = BTreeMap::from([(disk.disk.name.clone(), own.dir.clone())]);
-        let staging = Self { name: name.to_owned(), disks, own, intent };
-        staging.write_intent()?;
+        let staging = Self { name: name.to_owned(), disks, own, intent: Mutex::new(intent) };
+        staging.change_intent(|_| ())?;
         disk.dir.sync()?;
         Ok(staging)
     }
@@ -75,25 +76,26 @@ impl Staging {
     ///
     /// # Errors
     /// If it cannot be written durably.
-    pub(super) fn note(&mut self, tables: Vec<RestoreEntry>) -> Result<(), OpError> {
-        self.intent.tables.extend(tables);
-        self.write_intent()
+    pub(super) fn note(&self, tables: Vec<RestoreEntry>) -> Result<(), OpError> {
+        self.change_intent(|intent| intent.tables.extend(tables))
     }
 
     /// Records which users, roles … are being created; an empty list means that none are any more.
     ///
     /// # Errors
     /// If it cannot be written durably.
-    pub(super) fn note_access(&mut self, access: Vec<BegunAccess>) -> Result<(), OpError> {
-        if self.intent.access == access {
+    pub(super) fn note_access(&self, access: Vec<BegunAccess>) -> Result<(), OpError> {
+        if self.intent.lock().unwrap_or_else(PoisonError::into_inner).access == access {
             return Ok(());
         }
-        self.intent.access = access;
-        self.write_intent()
+        self.change_intent(|intent| intent.access = access)
     }
 
-    fn write_intent(&self) -> Result<(), OpError> {
-        let bytes = serde_json::to_vec_pretty(&self.intent).expect("an intent has only string keys");
+    /// Changes the intent, and writes it.
+    fn change_intent(&self, change: impl FnOnce(&mut RestoreIntent)) -> Result<(), OpError> {
+        let mut intent = self.intent.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut intent);
+        let bytes = serde_json::to_vec_pretty(&*intent).expect("an intent has only string keys");
         Ok(self.own.dir.replace(INTENT, 0o600, &bytes)?)
     }
 

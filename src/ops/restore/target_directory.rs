@@ -70,7 +70,7 @@ pub(super) fn survey(repository: &Repository, path: &Path) -> Result<TargetDirec
     let (here, there) = (mount_of(repository.dir())?, mount_of(&dir)?);
     target.is_on_same_mount = are_on_one_mount(repository.dir(), &dir)?;
     target.shares_blocks = here.zip(there).is_some_and(|(here, there)| share_blocks(&here, &there));
-    target.free_bytes = space(&dir)?.free_bytes;
+    target.room = space(&dir)?.room();
     Ok(target)
 }
 

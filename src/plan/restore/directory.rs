@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::{Placement, TableName, Warning, WarningKind, size};
+use crate::model::{Placement, Room, RoomNeed, TableName, Warning, WarningKind};
+use crate::plan::low_room_warning;
 
 use super::attach_script::{AttachItem, AttachScript, attach_script};
 use super::native_plan::NativePlan;
@@ -31,8 +32,8 @@ pub struct TargetDirectory {
     pub is_on_same_mount: bool,
     /// Whether files of its filesystem can share blocks with those of the repository, judged by its type.
     pub shares_blocks: bool,
-    /// Bytes available to this user on its filesystem.
-    pub free_bytes: u64,
+    /// The room for this user on its filesystem.
+    pub room: Room,
 }
 
 /// How a restore into a directory may place files.
@@ -195,7 +196,7 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
         leftovers: target.leftovers.clone(),
         tables: items.iter().map(|item| plan_table(item, placement, options.with_damaged)).collect(),
         obstacles: obstacles(target, options),
-        free_bytes: target.free_bytes,
+        free_bytes: target.room.free_bytes,
         script: AttachScript::default(),
         native: None,
         warnings: Vec::new(),
@@ -206,12 +207,39 @@ pub fn plan_directory(items: &[DirectoryItem], target: &TargetDirectory, options
         .map(|(DirectoryItem { item, .. }, table)| AttachItem { item, is_placed: is_placed(table) })
         .collect();
     plan.script = attach_script(&attached);
-    let copied_bytes = plan.placed(Placement::Copied).bytes;
-    if copied_bytes > target.free_bytes {
-        let message = format!("{} are copied, and {} are free there", size(copied_bytes), size(target.free_bytes));
-        plan.warnings.push(Warning::new(WarningKind::LowSpace, message));
-    }
+    let mut need = RoomNeed::default();
+    items.iter().zip(&plan.tables).for_each(|(item, table)| need += needed(item, &table.action, target.room));
+    plan.warnings.extend(low_room_warning(target.room, need));
     plan
+}
+
+/// The least room for a table: a directory for each of its parts, and the files that are copied.
+fn needed(DirectoryItem { item, has_definition }: &DirectoryItem, action: &DirectoryAction, room: Room) -> RoomNeed {
+    let mut need = RoomNeed::default();
+    if matches!(action, DirectoryAction::Refuse(_)) {
+        return need;
+    }
+    if *has_definition {
+        need += room.of_files(1, 1);
+    }
+    if let Some(dump) = &item.dump {
+        need += room.of_files(dump.files.len() as u64, dump.bytes);
+    }
+    let (DirectoryAction::Place(placement), Some(data)) = (action, &item.data) else { return need };
+    need += room.of_directory(data.amount.parts);
+    let files_each = data.files.checked_div(data.amount.parts).unwrap_or(0);
+    let of_part = room.of_directory(files_each);
+    need += RoomNeed {
+        bytes: of_part.bytes.saturating_mul(data.amount.parts),
+        inodes: of_part.inodes.saturating_mul(data.amount.parts),
+    };
+    match placement {
+        Placement::Copied => need += room.of_files(data.files, data.amount.bytes),
+        // They share the blocks of the snapshot's files.
+        Placement::Reflinked => need += RoomNeed { bytes: 0, inodes: data.files },
+        _ => {}
+    }
+    need
 }
 
 fn obstacles(target: &TargetDirectory, options: DirectoryOptions) -> Vec<DirectoryObstacle> {
@@ -289,6 +317,7 @@ mod tests {
             ),
             data: (parts > 0).then(|| SourceData {
                 amount: Amount { parts, rows: 10 * parts, bytes: 100 * parts },
+                files: 4 * parts,
                 ..SourceData::default()
             }),
             dump: None,
@@ -302,7 +331,8 @@ mod tests {
     }
 
     fn here() -> TargetDirectory {
-        TargetDirectory { exists: true, is_on_same_mount: true, free_bytes: 1000, ..TargetDirectory::default() }
+        let room = Room { free_bytes: 1000, ..Room::default() };
+        TargetDirectory { exists: true, is_on_same_mount: true, room, ..TargetDirectory::default() }
     }
 
     #[test]
@@ -346,10 +376,27 @@ mod tests {
 
     #[test]
     fn a_copy_that_does_not_fit_is_a_warning_and_links_always_fit() {
-        let full = TargetDirectory { free_bytes: 199, ..here() };
-        assert!(plan_directory(&[item("a", 2)], &full, AUTO).warnings.is_empty());
+        let of = |room: Room, options| {
+            let target = TargetDirectory { room, ..here() };
+            let warnings = plan_directory(&[item("a", 2)], &target, options).warnings;
+            warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+        };
+        let full = Room { free_bytes: 199, ..Room::default() };
         let copy = DirectoryOptions { may_link: false, ..AUTO };
-        assert_eq!(plan_directory(&[item("a", 2)], &full, copy).warnings.len(), 1);
+        assert_eq!(of(full, AUTO), [""; 0]);
+        assert_eq!(of(full, copy), ["201 B are copied, and 199 B are free there"]);
+        // Of eight small files each takes a block, the definition too; two parts and their table have directories.
+        let blocks = |count: u64| Room {
+            free_bytes: count * 1024,
+            block_bytes: 1024,
+            directory_block_bytes: Some(1024),
+            ..Room::default()
+        };
+        assert_eq!((of(blocks(12), copy).len(), of(blocks(11), copy).len()), (0, 1));
+        assert_eq!((of(blocks(4), AUTO).len(), of(blocks(3), AUTO).len()), (0, 1), "directories are no links");
+        let inodes = |count: u64| Room { free_bytes: 10_000, free_inodes: Some(count), ..Room::default() };
+        assert_eq!((of(inodes(12), copy).len(), of(inodes(4), AUTO).len()), (0, 0));
+        assert_eq!(of(inodes(11), copy), ["12 files and directories are made, and 11 inodes are free there"]);
     }
 
     #[test]

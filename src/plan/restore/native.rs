@@ -195,7 +195,8 @@ mod tests {
         '00000000-0000-4000-8000-000000000003' (k UInt8) ENGINE = MergeTree ORDER BY k AS SELECT k FROM lab.t";
 
     fn planned(items: &[DirectoryItem], encrypted: &[&str], updates: NativeUpdates) -> DirectoryPlan {
-        let target = TargetDirectory { is_on_same_mount: true, free_bytes: 1000, ..TargetDirectory::default() };
+        let room = crate::model::Room { free_bytes: 100_000, ..crate::model::Room::default() };
+        let target = TargetDirectory { is_on_same_mount: true, room, ..TargetDirectory::default() };
         let options = DirectoryOptions { may_link: true, may_copy: true, with_damaged: false };
         let part = PartName::try_from("all_1_1_0".to_owned()).expect("a name");
         let encrypted =

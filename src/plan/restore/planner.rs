@@ -15,7 +15,7 @@ use super::not_run::{not_run, warning as not_run_warning};
 use super::objects::{DatabasePlan, plan_databases, plan_objects};
 use super::options::{Replicated, RestoreContent, RestoreOptions};
 use super::replica::{FoundPath, ReplicaDecision, ReplicaOptions, ReplicaPlan, ReplicaSource, decide};
-use super::rules::{consumes, contradiction, has_uuids, makes_own_directory, rank};
+use super::rules::{RANK_AFTER_VIEWS, consumes, contradiction, has_uuids, makes_own_directory, passes_rows_on, rank};
 use super::source::{SnapshotContent, SourceData, SourceDump, SourceItem, noted_damaged};
 use super::storage::{Disks, disks};
 use super::table::{
@@ -85,9 +85,12 @@ pub fn plan_restore(
             TablePlan { comes_with: Some(view.0.clone()), ..planner.plan(source, to) }
         } else if is_made {
             let to = planner.inner_name(source, view.as_ref());
-            match planner.other_view(source) {
-                Some(view) => planner.under_other_view(source, to, &view),
-                None => planner.plan(source, to),
+            match (planner.other_view(source), &view) {
+                (Some(view), _) => planner.under_other_view(source, to, &view),
+                (None, Some((view, None))) if planner.is_in_replicated(view) && !planner.is_view(view) => {
+                    planner.plan_made_by(source, to, view)
+                }
+                (None, _) => planner.plan(source, to),
             }
         } else {
             // Its name is derived from a view that does not exist.
@@ -231,7 +234,8 @@ fn databases(
 }
 
 fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOptions) {
-    for table in &plan.tables {
+    // The name of a table that a view makes is not known yet.
+    for table in plan.tables.iter().filter(|table| table.made_by.is_none()) {
         if table.from != table.to {
             plan.mapping.tables.insert(table.from.clone(), table.to.clone());
         }
@@ -321,6 +325,18 @@ impl RestorePlanner<'_> {
         plan
     }
 
+    /// The plan of an inner table that a database of the engine Replicated makes with its view: under a name with the
+    /// UUID that the database gives the view. It gets its partitions once the view is there.
+    fn plan_made_by(&mut self, source: &SourceItem, to: TableName, view: &TableName) -> TablePlan {
+        let mut plan = self.plan(source, to);
+        if matches!(plan.action, Action::FillReplica | Action::MakeReplica) {
+            plan.action = Action::FillReplica;
+            plan.made_by = Some(view.clone());
+            plan.rank = RANK_AFTER_VIEWS;
+        }
+        plan
+    }
+
     /// How a table that stays compares with the snapshot.
     fn kept_state(&self, source: &SourceItem, there: &TargetTable) -> KeptTableState {
         let has_same_definition = self.is_defined_alike(source, there);
@@ -363,6 +379,7 @@ impl RestorePlanner<'_> {
             statement_uuid: None,
             inner_uuid: None,
             comes_with: None,
+            made_by: None,
             uuid_changed: false,
             restores: Amount::default(),
             expired: Expired::default(),
@@ -407,6 +424,9 @@ impl RestorePlanner<'_> {
         }
         if matches!(plan.action, Action::Keep(_)) {
             plan.uuid.clone_from(&plan.live_uuid);
+        }
+        if is_in_replicated && matches!(plan.action, Action::Make(_)) {
+            plan.definition = plan.definition.map(|definition| definition.without_replica());
         }
         // A database of the engine Replicated assigns UUIDs itself, and refuses others.
         let is_given = matches!(plan.action, Action::Make(_) | Action::Fill { .. }) && is_in_replicated;
@@ -513,7 +533,7 @@ impl RestorePlanner<'_> {
         let Some(definition) = plan.definition.clone() else { return };
         if self.is_in_replicated(&plan.to) {
             // Such a database creates the table on all its replicas, assigns UUID and path, and attaches none.
-            if !plan.engine.ends_with("MergeTree") {
+            if !plan.engine.ends_with("MergeTree") && !passes_rows_on(&plan.engine) {
                 let engine = &plan.engine;
                 plan.action = Action::Impossible(format!(
                     "a database of the engine Replicated attaches no files of a table of engine {engine}; --rename-db \
@@ -521,7 +541,9 @@ impl RestorePlanner<'_> {
                 ));
                 return;
             }
-            plan.action = if plan.restores.parts == 0 { Action::MakeReplica } else { Action::FillReplica };
+            let has_data =
+                plan.restores.parts > 0 || source.dump.is_some() && self.options.what != RestoreContent::Schema;
+            plan.action = if has_data { Action::FillReplica } else { Action::MakeReplica };
             plan.definition = Some(definition.without_replica());
             plan.helper_uuid = Some((self.fresh)());
             plan.replica = Some(ReplicaPlan::chosen_by_database());
@@ -644,17 +666,23 @@ impl RestorePlanner<'_> {
             return Action::Make(Verb::Create);
         }
         // CREATE would create the inner table, which is restored as a table of its own.
-        let has_inner = self.content.items.iter().any(|inner| inner.inner_of.as_ref() == Some(&source.name));
-        if has_inner && self.is_in_replicated(&plan.to) {
-            Action::Impossible(
-                "a database of the engine Replicated attaches no view to its inner table; --rename-db restores both into \
-                 another database"
-                    .to_owned(),
-            )
-        } else if has_inner {
-            Action::Make(Verb::Attach)
-        } else {
-            Action::Impossible("its inner table is not in the snapshot".to_owned())
+        let inner = self.content.items.iter().find(|inner| inner.inner_of.as_ref() == Some(&source.name));
+        match inner {
+            None => Action::Impossible("its inner table is not in the snapshot".to_owned()),
+            Some(inner) if self.is_in_replicated(&plan.to) => {
+                let gets_partitions = inner.data.is_some() && inner.dump.is_none() && !definition.is_refreshable();
+                if gets_partitions {
+                    // The database makes both, and the inner table gets its partitions afterwards.
+                    Action::Make(Verb::Create)
+                } else {
+                    Action::Impossible(
+                        "a database of the engine Replicated attaches no view to its inner table; --rename-db restores \
+                         both into another database"
+                            .to_owned(),
+                    )
+                }
+            }
+            Some(_) => Action::Make(Verb::Attach),
         }
     }
 
@@ -963,6 +991,8 @@ impl RestorePlanner<'_> {
             // The view of an inner table refers to it by UUID: such a table must stay.
             Some(LiveRows::Empty) if source.inner_of.is_some() && there.uuid.is_some() => Action::Keep(other(0)),
             Some(LiveRows::Empty) if !has_same_definition => Action::Keep(other(0)),
+            // It is planned as a new one, and found there.
+            Some(LiveRows::Empty) if self.is_in_replicated(&plan.to) && passes_rows_on(&source.engine) => Action::Place,
             Some(LiveRows::Empty) if self.is_in_replicated(&plan.to) => Action::Impossible(
                 "it is empty, and its database, of the engine Replicated, exchanges none: drop it, and restore again"
                     .to_owned(),
@@ -1066,6 +1096,7 @@ mod tests {
     fn source(name: &str, definition: &str, id: u8, parts: &[PartState]) -> SourceItem {
         let data = SourceData {
             amount: Amount::of(parts),
+            files: 0,
             parts: parts.to_vec(),
             mutations: Vec::new(),
             keeper_mutations: Vec::new(),
@@ -1587,8 +1618,13 @@ mod tests {
         assert_eq!((&table.action, &table.uuid, table.helper_uuid.is_some()), (&Action::FillReplica, &None, true));
         let log = made.tables.iter().find(|table| table.from.table == "l").expect("planned");
         assert_eq!((&log.action, &log.uuid), (&Action::Fill { replaces: false }, &None));
-        assert!(matches!(action(&made, "mv"), Action::Impossible(reason) if reason.contains("--rename-db")));
-        assert_eq!(action(&made, ".inner_id.x"), Action::Skip(SkipReason::ViewNotMade));
+        // The view makes its inner table, which is filled once the name is known.
+        assert_eq!(action(&made, "mv"), Action::Make(Verb::Create));
+        let inner = made.tables.iter().find(|table| table.from.table == ".inner_id.x").expect("planned");
+        assert_eq!((&inner.action, inner.made_by.as_ref()), (&Action::FillReplica, Some(&TableName::new("d", "mv"))));
+        let view = made.tables.iter().find(|table| table.from.table == "mv").expect("planned");
+        assert!((&view.uuid, &view.inner_uuid) == (&None, &None) && view.rank < inner.rank);
+        assert!(!made.mapping.tables.keys().any(|name| name.table.starts_with(".inner")));
         // An existing table keeps its UUID: it gets partitions.
         let mut live = target(vec![("t", there(5, &[part("a", 7)]))]);
         live.databases.insert("d".to_owned(), "Replicated".to_owned());

@@ -61,6 +61,15 @@ pub(super) fn makes_own_directory(engine: &str) -> bool {
     )
 }
 
+/// Whether the rows of a table whose files are in a snapshot can be read from an intermediate table and inserted into
+/// another one: those of a Set cannot be read.
+pub(super) fn passes_rows_on(engine: &str) -> bool {
+    engine == "Join"
+}
+
+/// The rank of an inner table that its view makes: after the view, before the queues.
+pub(super) const RANK_AFTER_VIEWS: u8 = 5;
+
 pub(super) fn rank(source: &SourceItem) -> u8 {
     let kind = source.definition.as_ref().map_or(DefinitionKind::Table, |definition| definition.kind);
     match kind {

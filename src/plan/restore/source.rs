@@ -19,6 +19,8 @@ pub struct SourceData {
     pub parts: Vec<PartState>,
     /// Their number, rows and bytes.
     pub amount: Amount,
+    /// Their files.
+    pub files: u64,
     /// Unfinished mutations that were taken with them.
     pub mutations: Vec<String>,
     /// Unfinished mutations that were not taken, because only Keeper had them.

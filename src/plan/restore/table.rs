@@ -268,6 +268,9 @@ pub struct TablePlan {
     pub inner_uuid: Option<TableUuid>,
     /// For an inner table: its view, if that replaces the existing one. The inner table stays only if the view does.
     pub comes_with: Option<TableName>,
+    /// For an inner table in a database of the engine Replicated: its view, whose CREATE makes it under a name that only
+    /// the server knows.
+    pub made_by: Option<TableName>,
     /// Whether the UUID differs from the snapshot's.
     pub uuid_changed: bool,
     /// The parts, rows and bytes to restore.
