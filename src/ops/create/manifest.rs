@@ -169,6 +169,8 @@ impl ManifestInputs<'_> {
             imported: None,
             moment: self.moment,
             copied: None,
+            extracted: None,
+            secrets_left_out: None,
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,
