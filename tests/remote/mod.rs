@@ -9,5 +9,5 @@ mod hosts;
 mod refused;
 mod retention;
 mod secrets;
-mod s3;
+mod services;
 mod support;
