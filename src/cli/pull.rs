@@ -63,7 +63,7 @@ enum PullIds {
 }
 
 const EXAMPLES: &str =
-    "Whole parts that a snapshot here has are linked, and not fetched. Everything else is compared with its BLAKE3, and then \
+    "Whole parts that a snapshot here has are linked, and not fetched; of a part that a mutation has rewritten, the large files that it kept. Everything else is compared with its BLAKE3, and then \
      with the part's own checksums. A repository that is missing is made.
 
 Exit codes: 0 pulled, or here already; 3 with warnings; 12 something in the store is damaged: then nothing was pulled.
