@@ -100,7 +100,9 @@ impl RemotePruneVerdict {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let policy = with_a_rule(args.policy.over(Policy::default()))?;
+    // No other rules are ever used; the option is accepted so that a script can pass it to both commands.
+    let Args { policy, only_these: _, .. } = args;
+    let policy = with_a_rule(policy.over(Policy::default()))?;
     let store = store(&args.remote)?;
     let address = store.address().to_owned();
     let now = Utc::now();

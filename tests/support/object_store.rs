@@ -28,6 +28,9 @@ pub const SECRET: &str = "hunter2-hunter2";
 const ACCOUNT: &str = "account";
 const ACCOUNT_KEY: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcjItaHVudGVyMg==";
 
+/// A user that every Debian has, whose home exists: vsftpd wants one.
+const DAEMON: u32 = 1;
+
 /// Calls `$case` with each service, as a test of its name in a module of the case's name. A service is a word here, and a
 /// function of [`ObjectServer`] that starts it.
 #[macro_export]
@@ -240,8 +243,6 @@ impl ObjectServer {
         for name in ["empty", "root", "root/files"] {
             std::fs::create_dir(folder.path().join(name)).expect("made");
         }
-        // A user that every Debian has, whose home exists.
-        const DAEMON: u32 = 1;
         chown(folder.path().join("root/files"), Some(DAEMON), Some(DAEMON)).expect("given");
         let text = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
         let configuration = format!(
