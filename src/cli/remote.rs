@@ -43,7 +43,7 @@ enum RemoteCommand {
     Usage(UsageArgs),
     Check(CheckArgs),
     Verify(VerifyArgs),
-    Prune(remote_prune::Args),
+    Prune(Box<remote_prune::Args>),
     Rm(RmArgs),
     Gc(GcArgs),
 }

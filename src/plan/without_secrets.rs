@@ -26,7 +26,6 @@ pub fn without_secrets(path: &str, content: &[u8]) -> SecretVerdict {
         return if path.starts_with("dumps/") { SecretVerdict::Keep } else { SecretVerdict::LeaveOut };
     };
     match path.split('/').next().unwrap_or_default() {
-        "dumps" => SecretVerdict::Keep,
         "metadata" => match ParsedDefinition::parse(text) {
             Ok(definition) if definition.secrets().is_empty() => SecretVerdict::Keep,
             Ok(definition) => hidden(definition.masked(), |text| {
@@ -46,7 +45,7 @@ pub fn without_secrets(path: &str, content: &[u8]) -> SecretVerdict {
         },
         // An unfinished mutation: with `[HIDDEN]` in it, it would write that.
         "data" if has_secret_values(text) => SecretVerdict::LeaveOut,
-        "data" => SecretVerdict::Keep,
+        "data" | "dumps" => SecretVerdict::Keep,
         _ => SecretVerdict::LeaveOut,
     }
 }

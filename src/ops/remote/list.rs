@@ -115,6 +115,9 @@ pub(super) fn manifests_of<T: Send>(
     Ok(kept)
 }
 
+/// A name, with what was kept of its manifest, or what is wrong with that.
+pub(super) type ReadManifest<T> = (RemoteName, Result<T, String>);
+
 /// Reads these manifests, in the order of the names, and keeps what `keep` returns for each, or what is wrong with it.
 /// One that was removed meanwhile is left out.
 pub(super) fn reading<T: Send>(
@@ -122,13 +125,13 @@ pub(super) fn reading<T: Send>(
     names: Vec<RemoteName>,
     parallel: usize,
     keep: impl Fn(RemoteManifest) -> T + Sync,
-) -> Result<Vec<(RemoteName, Result<T, String>)>, OpError> {
+) -> Result<Vec<ReadManifest<T>>, OpError> {
     let read = |name: RemoteName| match remote.manifest(&name) {
         Ok(found) => Ok(found.map(|manifest| (name, Ok(keep(manifest))))),
         Err(RemoteError::Store(error)) => Err(OpError::from(RemoteError::Store(error))),
         Err(error) => Ok(Some((name, Err(crate::monitor::chain(&error))))),
     };
-    let all: Vec<Option<(RemoteName, Result<T, String>)>> =
+    let all: Vec<Option<ReadManifest<T>>> =
         exec::pool(parallel)?.install(|| names.into_par_iter().map(read).collect::<Result<_, OpError>>())?;
     Ok(all.into_iter().flatten().collect())
 }

@@ -12,7 +12,7 @@ use crate::remote::{RemoteName, RemoteRepository, Requests};
 use crate::repo::{SnapshotScope, TableEntry, TableState};
 
 use super::find::RepositoryChoice;
-use super::list::{RemoteSnapshot, reading};
+use super::list::{ReadManifest, RemoteSnapshot, reading};
 
 /// The repositories whose snapshots are pruned.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ struct ReadSnapshot {
 }
 
 /// A snapshot of the store, or the reason why it cannot be read.
-type ReadRemote = (RemoteName, Result<ReadSnapshot, String>);
+type ReadRemote = ReadManifest<ReadSnapshot>;
 
 /// Decides what stays and what goes. Changes nothing.
 ///

@@ -165,11 +165,11 @@ pub fn push(
             let message = format!("{name} is in the store with its secrets, and was left as it is");
             report.warnings.push(Warning::new(WarningKind::SecretsPresent, message));
         }
-        let outcome = if stored != StoredContent::No {
-            PushOutcome::Present
-        } else {
+        let outcome = if stored == StoredContent::No {
             let push = SnapshotPush { means: &means, lease: &lease, repository, id: summary.id };
             pool.install(|| push.push(&mut known))?
+        } else {
+            PushOutcome::Present
         };
         let (time, label) = (summary.time, summary.label.clone());
         report.snapshots.push(PushedSnapshot { name, time, label, outcome });
