@@ -221,7 +221,9 @@ impl From<OpError> for CommandFailure {
             )
             | OpError::Server(ServerError::Url(_)) => USAGE,
             OpError::PullRefused { .. }
-            | OpError::Remote(RemoteError::OtherContent { .. } | RemoteError::LocalRepository { .. }) => GUARD,
+            | OpError::Remote(
+                RemoteError::OtherContent { .. } | RemoteError::HasSecrets { .. } | RemoteError::LocalRepository { .. },
+            ) => GUARD,
             OpError::SnapshotDamaged { .. }
             | OpError::PullDamaged { .. }
             | OpError::Remote(RemoteError::Damaged { .. })
@@ -429,6 +431,9 @@ fn remote_hint(error: &RemoteError) -> Option<&'static str> {
             "--of REPOSITORY chooses one; chsnap remote list shows them"
         }
         RemoteError::OtherContent { .. } => "chsnap remote rm removes it",
+        RemoteError::HasSecrets { .. } => {
+            "chsnap remote rm removes it, and chsnap push --no-secrets then sends it without them"
+        }
         RemoteError::Condemned { .. } => "wait for the garbage collection, and push again",
         RemoteError::Damaged { .. } => {
             "chsnap remote verify --data tells what else is damaged; chsnap push SNAPSHOT --resend, where that snapshot \
@@ -443,6 +448,10 @@ fn remote_hint(error: &RemoteError) -> Option<&'static str> {
             }
             StoreErrorKind::NotFound => "is the bucket there, and is it in this region?",
             StoreErrorKind::Throttled => "--parallel and --bwlimit ask less of it",
+            StoreErrorKind::Untrusted => {
+                "is this the store's own address? if it is, this host must trust the authority that signed its certificate: SSL_CERT_FILE \
+                 names a PEM file with trusted ones, in place of the system's"
+            }
             StoreErrorKind::Unsupported | StoreErrorKind::Other => return None,
         },
         RemoteError::Address(_) => return None,

@@ -42,6 +42,8 @@ mod prune;
 mod pull;
 mod push;
 mod remote;
+mod remote_choice;
+mod remote_prune;
 mod render;
 mod report;
 mod restore;

@@ -1,9 +1,11 @@
 use chrono::Utc;
 use chsnap::fs;
-use chsnap::model::SnapshotId;
+use chsnap::model::{PartitionId, SnapshotId};
+use chsnap::ops::OpError;
 use chsnap::ops::create::IdsMode;
-use chsnap::ops::remote::{self, PARALLEL, PullReport, PullRequest, PulledAs, RepositoryChoice};
-use chsnap::ops::{self, OpError};
+use chsnap::ops::remote::{self, PARALLEL, PullReport, PullRequest, PullTarget, PulledAs, RepositoryChoice};
+use chsnap::ops::restore::WantedTables;
+use chsnap::plan::TablePattern;
 use chsnap::remote::RemoteRepository;
 use chsnap::repo::{RepoError, Repository};
 use clap::ValueEnum;
@@ -29,6 +31,12 @@ pub(super) struct Args {
     /// Of the repository whose id begins so, where several have snapshots there [default: this one, or the only one]
     #[arg(long, value_name = "REPOSITORY")]
     of: Option<String>,
+    /// Only these tables, as 'database.glob': they become a snapshot of their own
+    #[arg(long, value_name = "DB.GLOB")]
+    table: Vec<TablePattern>,
+    /// Only these partitions, by id as in system.parts
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    partition: Vec<String>,
     /// Owners, modes and times that the repository's filesystem cannot keep
     #[arg(long, value_name = "HOW", default_value = "keep")]
     ids: PullIds,
@@ -55,13 +63,17 @@ enum PullIds {
 }
 
 const EXAMPLES: &str =
-    "Whole parts that a snapshot here has are linked, and not fetched. Everything else is compared with its BLAKE3, and then \
+    "Whole parts that a snapshot here has are linked, and not fetched; of a part that a mutation has rewritten, the large files that it kept. Everything else is compared with its BLAKE3, and then \
      with the part's own checksums. A repository that is missing is made.
 
 Exit codes: 0 pulled, or here already; 3 with warnings; 12 something in the store is damaged: then nothing was pulled.
 
+With --table or --partition only these are fetched. They become a snapshot of their own, of the same second and of the series \
+     of that selection; the whole one can be pulled as well.
+
 Examples:
   chsnap pull latest --from s3://backups/clickhouse
+  chsnap pull latest --from s3://backups/clickhouse --table 'shop.orders' --partition 202611
   chsnap pull 2026-11-22T020000Z.0123abcd --from s3://backups/clickhouse --repo /srv/chsnap";
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
@@ -70,8 +82,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let wanted = args.snapshot.parse().map_err(OpError::from)?;
     // If there is nothing to pull from, no repository is created.
     let remote = RemoteRepository::open(store).map_err(OpError::from)?;
-    let repository = open_or_make(globals)?;
-    let request = PullRequest::new(wanted, own(&repository).with_given(args.of.clone()))
+    let repository = standing(globals)?;
+    let partitions = args.partition.iter().map(|id| PartitionId(id.into())).collect();
+    let request = PullRequest::new(wanted, own(repository.as_ref()).with_given(args.of.clone()))
+        .with_tables(WantedTables::default().with_tables(args.table.clone()).with_partitions(partitions))
         .with_ids(match args.ids {
             PullIds::Keep => IdsMode::Keep,
             PullIds::Record => IdsMode::Record,
@@ -81,14 +95,15 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         .with_min_free_bytes(args.min_free)
         .with_allow_other_server(args.allow_other_server)
         .with_lock_wait(globals.lock_wait);
-    let report = pull(&repository, &remote, &request, output)?;
+    let report = pull(repository.as_ref(), &remote, &request, (globals, output))?;
     output.warnings(&report.warnings);
     let is_new = report.pulled_as == PulledAs::New;
     if output.is_json() {
         let document = PullDocument {
             state: if is_new { "complete" } else { "present" }.to_owned(),
             remote: address,
-            id: report.name.id.to_string(),
+            id: report.id.to_string(),
+            of: (report.id != report.name.id).then(|| report.name.id.to_string()),
             remote_name: report.name.to_string(),
             parts: report.totals.parts,
             apparent_bytes: report.totals.apparent_bytes,
@@ -101,61 +116,72 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     } else if is_new {
         let total = report.seconds.get("total").copied().unwrap_or(0.0);
         output.text(&format!(
-            "{}: {}, {} linked; {} fetched from {} in {total:.1} s\n",
-            report.name.id,
+            "{}{}: {}, {} linked; {} fetched from {} in {total:.1} s\n",
+            report.id,
+            selected_from(&report),
             render::count(report.totals.parts, "part"),
             render::thousands(report.placed.linked.parts),
             render::bytes(report.requests.received_bytes),
             render::safe(&address, 200),
         ));
     } else {
-        output.text(&format!("{}: here already\n", report.name.id));
+        output.text(&format!("{}{}: here already\n", report.id, selected_from(&report)));
     }
     Ok(if report.warnings.is_empty() { DONE } else { WARNED })
 }
 
-/// Pulls a snapshot with the usual options, for a command that continues with it.
+/// The snapshot of which only a selection was pulled.
+fn selected_from(report: &PullReport) -> String {
+    if report.id == report.name.id { String::new() } else { format!(" (selected from {})", report.name.id) }
+}
+
+/// Pulls a snapshot, or tables and partitions of it, with the usual options, for a command that continues with it.
 pub(super) fn fetch(
     snapshot: &str,
     remote: &str,
-    globals: &Globals,
-    output: &Output,
+    tables: WantedTables,
+    (globals, output): (&Globals, &Output),
 ) -> Result<SnapshotId, CommandFailure> {
     let store = store(remote)?;
     let wanted = snapshot.parse().map_err(OpError::from)?;
     let store = RemoteRepository::open(store).map_err(OpError::from)?;
-    let repository = open_or_make(globals)?;
-    let request = PullRequest::new(wanted, own(&repository)).with_lock_wait(globals.lock_wait);
-    let report = pull(&repository, &store, &request, output)?;
+    let repository = standing(globals)?;
+    let request =
+        PullRequest::new(wanted, own(repository.as_ref())).with_tables(tables).with_lock_wait(globals.lock_wait);
+    let report = pull(repository.as_ref(), &store, &request, (globals, output))?;
     output.warnings(&report.warnings);
     if report.pulled_as == PulledAs::New {
-        output.note(&format!("{} fetched from {}", report.name.id, render::safe(remote, 200)));
+        let from = render::safe(remote, 200);
+        output.note(&format!("{}{} fetched from {from}", report.id, selected_from(&report)));
     }
-    Ok(report.name.id)
+    Ok(report.id)
 }
 
 /// This repository's snapshots first.
-fn own(repository: &Repository) -> RepositoryChoice {
-    RepositoryChoice::default().with_own(Some(repository.id().short().to_owned()))
+fn own(repository: Option<&Repository>) -> RepositoryChoice {
+    RepositoryChoice::default().with_own(repository.map(|repository| repository.id().short().to_owned()))
 }
 
+/// Pulls into the repository, which is created if it is missing: the replacement of a lost host has none.
 fn pull(
-    repository: &Repository,
+    repository: Option<&Repository>,
     store: &RemoteRepository,
     request: &PullRequest,
-    output: &Output,
-) -> Result<PullReport, OpError> {
+    (globals, output): (&Globals, &Output),
+) -> Result<PullReport, CommandFailure> {
+    let (path, verbs) = (opening::repo_path(globals)?, fs::real());
+    let target = repository.map_or_else(|| PullTarget::Missing(path, &verbs), PullTarget::Standing);
     let progress = output.progress();
-    let result = remote::pull(repository, store, request, &Utc::now, &progress);
+    let result = remote::pull(&target, store, request, &Utc::now, &progress);
     progress.clear();
-    result
+    Ok(result?)
 }
 
-/// The repository, which is created if it is missing: the replacement of a lost host has none.
-fn open_or_make(globals: &Globals) -> Result<Repository, CommandFailure> {
+/// The repository; `None` if it is missing.
+fn standing(globals: &Globals) -> Result<Option<Repository>, CommandFailure> {
     let path = opening::repo_path(globals)?;
     match Repository::open(path, &fs::real()) {
-        Err(RepoError::NotARepository { .. }) => Ok(ops::init(path, Utc::now(), &fs::real())?),
-        _ => opening::open(globals),
+        Err(RepoError::NotARepository { .. }) => Ok(None),
+        _ => opening::open(globals).map(Some),
     }
 }

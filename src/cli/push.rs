@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use chrono::Utc;
 use chsnap::ops::OpError;
 use chsnap::ops::copy::WantedSnapshots;
-use chsnap::ops::remote::{self, PARALLEL, PushOutcome, PushReport, PushRequest, SendScope};
+use chsnap::ops::remote::{self, PARALLEL, PushOutcome, PushReport, PushRequest, SecretScope, SendScope};
 use chsnap::plan::SMALL_FILE_BYTES;
 use chsnap::remote::{RemoteAddress, RemoteError, Store, StoreEnvironment, open_store};
 
@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// Send every object again, also those that are there; heals what remote verify --data finds damaged
     #[arg(long, conflicts_with = "new")]
     resend: bool,
+    /// Leave secrets out: those in definitions are hidden, and users, roles, named collections and configuration stay here
+    #[arg(long)]
+    no_secrets: bool,
     /// Files up to this size share an object with the others of their part
     #[arg(long, value_name = "SIZE", default_value_t = SMALL_FILE_BYTES, value_parser = size)]
     small: u64,
@@ -43,7 +46,8 @@ pub(super) struct Args {
 
 const EXAMPLES: &str =
     "Nothing is encrypted on this side: definitions, access and dumps stand in the store as they are, with the passwords in \
-     them.
+     them. --no-secrets hides what ClickHouse itself hides in definitions, and leaves out users, roles, named collections and \
+     configuration.
 
 Exit codes: 0 pushed, or there already; 3 with warnings; 12 a snapshot is damaged here and was not pushed. A push that was \
      killed is taken up by the next one.
@@ -73,6 +77,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         .with_small_bytes(args.small)
         .with_parallel(args.parallel.into())
         .with_scope(if args.resend { SendScope::All } else { SendScope::Missing })
+        .with_secrets(if args.no_secrets { SecretScope::LeaveOut } else { SecretScope::Send })
         .with_rate(args.bwlimit.filter(|rate| *rate > 0));
     let remote = store.address().to_owned();
     let progress = output.progress();
@@ -103,7 +108,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         return Ok(code);
     }
     output.text(&text(&report, &remote));
-    if pushed > 0 {
+    if pushed > 0 && args.no_secrets {
+        output.note(&left_out(&report));
+    } else if pushed > 0 {
         output.note("note: nothing is encrypted on this side: definitions and access are in the store as they are");
     }
     for snapshot in &report.snapshots {
@@ -112,6 +119,23 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         }
     }
     Ok(code)
+}
+
+/// What a push without secrets left out.
+fn left_out(report: &PushReport) -> String {
+    let pushed = report.snapshots.iter().filter_map(|snapshot| match &snapshot.outcome {
+        PushOutcome::Pushed(pushed) => pushed.left_out.as_ref(),
+        _ => None,
+    });
+    let (hidden, files) = pushed
+        .fold((0, 0), |(hidden, files), left| (hidden + left.hidden.len() as u64, files + left.files.len() as u64));
+    if hidden + files == 0 {
+        return "note: no secret was found; rows go as they are".to_owned();
+    }
+    let (hidden, files) = (render::count(hidden, "definition"), render::count(files, "file"));
+    format!(
+        "note: the secrets of {hidden} are hidden, and {files} left out; rows go as they are, and a restore says what is missing"
+    )
 }
 
 /// The seconds of each stage in the form for documents.

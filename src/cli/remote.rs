@@ -5,7 +5,6 @@ use chrono::Utc;
 use chsnap::ops::OpError;
 use chsnap::ops::remote::{self, CheckReport, Depth, PARALLEL, RemoteReference, RemoteSnapshot, RepositoryChoice};
 use chsnap::plan::GC_GRACE;
-use chsnap::repo::Repository;
 use clap::Subcommand;
 
 use super::documents::{
@@ -14,9 +13,10 @@ use super::documents::{
 };
 use super::failure::CommandFailure;
 use super::globals::{Globals, duration, size};
-use super::opening;
 use super::output::Output;
 use super::push::store;
+use super::remote_choice::{gc_hint, which};
+use super::remote_prune;
 use super::render;
 use super::{CommandResult, DAMAGED, DONE, WARNED};
 
@@ -34,6 +34,7 @@ const EXAMPLES: &str =
 Examples:
   chsnap remote list s3://backups/clickhouse
   chsnap remote verify s3://backups/clickhouse latest --data
+  chsnap remote prune s3://backups/clickhouse --keep-daily 30 --keep-monthly 12
   chsnap remote rm s3://backups/clickhouse 2026-11-22T020000Z && chsnap remote gc s3://backups/clickhouse";
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,7 @@ enum RemoteCommand {
     Usage(UsageArgs),
     Check(CheckArgs),
     Verify(VerifyArgs),
+    Prune(Box<remote_prune::Args>),
     Rm(RmArgs),
     Gc(GcArgs),
 }
@@ -159,6 +161,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
                 output,
             )
         }
+        RemoteCommand::Prune(args) => remote_prune::run(args, globals, output),
         RemoteCommand::Rm(args) => rm(args, globals, output),
         RemoteCommand::Gc(args) => gc(args, output),
     }
@@ -166,14 +169,6 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 
 fn references(texts: &[String]) -> Result<Vec<RemoteReference>, OpError> {
     Ok(texts.iter().map(|text| text.parse()).collect::<Result<_, _>>()?)
-}
-
-/// A remote repository needs no local one; if there is one, its own snapshots are looked up first.
-fn which(given: Option<&String>, globals: &Globals) -> RepositoryChoice {
-    let own = globals.repo.as_ref().filter(|path| !path.as_os_str().is_empty());
-    let own =
-        own.and_then(|_| opening::open(globals).ok()).as_ref().map(Repository::id).map(|id| id.short().to_owned());
-    RepositoryChoice::default().with_given(given.cloned()).with_own(own)
 }
 
 const WRITABLE: &str = "a String takes everything";
@@ -263,7 +258,7 @@ fn check(
     output: &Output,
 ) -> CommandResult {
     let store = store(address)?;
-    let address = store.address().to_owned();
+    let stored_at = store.address().to_owned();
     let progress = output.progress();
     let result = remote::verify(store, wanted, depth, pace, &progress);
     progress.clear();
@@ -272,7 +267,7 @@ fn check(
     if output.is_json() {
         let document = RemoteCheckDocument {
             state: if is_sound { "sound" } else { "damaged" }.to_owned(),
-            remote: address,
+            remote: stored_at,
             depth: match depth {
                 Depth::List => "list",
                 Depth::Presence => "presence",
@@ -288,7 +283,7 @@ fn check(
         };
         output.document(&document, &[]);
     } else {
-        output.text(&checked_text(&report, depth));
+        output.text(&checked_text(&report, depth, address));
     }
     if !is_sound {
         output.note(HEALING);
@@ -298,7 +293,7 @@ fn check(
 
 const HEALING: &str = "hint: chsnap push SNAPSHOT --resend, on a host that has the snapshot, sends its objects again";
 
-fn checked_text(report: &CheckReport, depth: Depth) -> String {
+fn checked_text(report: &CheckReport, depth: Depth, address: &str) -> String {
     let mut text = String::new();
     for problem in &report.unreadable {
         writeln!(text, "damaged: {}", render::safe(problem, 300)).expect(WRITABLE);
@@ -335,7 +330,7 @@ fn checked_text(report: &CheckReport, depth: Depth) -> String {
     .expect(WRITABLE);
     if let Some(garbage) = report.garbage.filter(|garbage| garbage.files > 0) {
         let (objects, bytes) = (render::count(garbage.files, "object"), render::bytes(garbage.bytes));
-        writeln!(text, "no snapshot needs {objects} with {bytes}: chsnap remote gc").expect(WRITABLE);
+        writeln!(text, "no snapshot needs {objects} with {bytes}: {}", gc_hint(address)).expect(WRITABLE);
     }
     text
 }
@@ -343,7 +338,7 @@ fn checked_text(report: &CheckReport, depth: Depth) -> String {
 fn rm(args: &RmArgs, globals: &Globals, output: &Output) -> CommandResult {
     // rm never asks; it accepts --yes so that a script can pass it to every command that removes something.
     let RmArgs { remote: address, snapshots, of, force, dry_run, yes: _ } = args;
-    let store = store(address)?;
+    let (given, store) = (address, store(address)?);
     let address = store.address().to_owned();
     let wanted = references(snapshots)?;
     let answer = remote::remove(store, &wanted, &which(of.as_ref(), globals), *force, *dry_run)?;
@@ -361,7 +356,7 @@ fn rm(args: &RmArgs, globals: &Globals, output: &Output) -> CommandResult {
             output.text(&format!("{verb} {name}\n"));
         }
         if !*dry_run {
-            output.note("chsnap remote gc frees the space");
+            output.note(&gc_hint(given));
         }
     }
     Ok(DONE)

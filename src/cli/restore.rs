@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Fetch the snapshot from this object store first, into the repository, as pull does; what is there is not fetched again
+    /// Fetch the snapshot from this object store first, into the repository, as pull does; of a selection only that, and nothing that is there
     #[arg(long, value_name = "REMOTE", conflicts_with = "dry_run")]
     from: Option<String>,
     /// Tables to restore, as 'database.glob' [default: those that the server lacks]
@@ -217,6 +217,11 @@ impl Args {
         }
     }
 
+    /// What is fetched: the selection, unless users and roles are restored too, which only whole snapshots have.
+    fn fetched(&self) -> WantedTables {
+        if self.access.is_some() { WantedTables::default() } else { self.wanted() }
+    }
+
     pub(super) fn wanted(&self) -> WantedTables {
         let partitions = self.partition.iter().map(|id| PartitionId(id.into())).collect();
         WantedTables::default().with_tables(self.table.clone()).with_partitions(partitions).with_renames(self.renames())
@@ -224,7 +229,10 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
-    let pulled = args.from.as_ref().map(|remote| pull::fetch(&args.snapshot, remote, globals, output)).transpose()?;
+    let pulled = match &args.from {
+        Some(remote) => Some(pull::fetch(&args.snapshot, remote, args.fetched(), (globals, output))?),
+        None => None,
+    };
     let repository = opening::open(globals)?;
     let reference = match pulled {
         Some(id) => SnapshotReference::Id(id),

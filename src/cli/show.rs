@@ -88,6 +88,8 @@ fn document(shown: &Shown) -> ShowDocument {
         imported: manifest.imported,
         moment: manifest.moment,
         copied: manifest.copied,
+        extracted: manifest.extracted,
+        secrets_left_out: manifest.secrets_left_out,
         previous: manifest.previous,
         totals: manifest.totals,
         placed: manifest.placed,
@@ -150,6 +152,14 @@ fn text(shown: &Shown, now: DateTime<Utc>, width: Width) -> String {
     if let Some(copied) = &manifest.copied {
         let (path, time) = (render::safe(&copied.path, 200), copied.time.format("%Y-%m-%d %H:%M:%S UTC"));
         lines.push(("copied", format!("from {path}, {time}")));
+    }
+    if let Some(extracted) = &manifest.extracted {
+        let path = render::safe(&extracted.path, 200);
+        let time = extracted.time.format("%Y-%m-%d %H:%M:%S UTC");
+        lines.push(("selected", format!("from {} in {path}, {time}", extracted.id)));
+    }
+    if let Some(left_out) = &manifest.secrets_left_out {
+        lines.push(("secrets", left_out.to_string()));
     }
     if let Some(moment) = &manifest.moment {
         let text = moment_text(moment, manifest.off_moment_tables());

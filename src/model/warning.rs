@@ -113,8 +113,10 @@ pub enum WarningKind {
     RowsNotSummed,
     /// A table of a snapshot of one moment is of another moment.
     OffMoment,
-    /// The definition of a table is without the secrets that the server hides.
+    /// The definition of a table is without the secrets that the server hides, or a snapshot was pushed without secrets.
     SecretsHidden,
+    /// A snapshot is in a store with its secrets, and was to be pushed without them.
+    SecretsPresent,
     /// Functions, access entities or named collections could not be read.
     ServerFilesUnreadable,
     /// Users, collections … are kept in Keeper, and not in the snapshot.

@@ -9,6 +9,7 @@ mod create;
 mod definition;
 pub mod diff;
 mod expected_tree;
+mod extract;
 mod freeze;
 mod growth;
 mod heir;
@@ -37,6 +38,7 @@ mod server_state;
 mod slice;
 mod space;
 mod walked;
+mod without_secrets;
 
 pub use access::{
     AccessAction, AccessEntity, AccessFileError, AccessKept, AccessNames, AccessOptions, AccessPlan, AccessStep,
@@ -49,9 +51,10 @@ pub use copy::{CopyDecision, CopyPlan, CopyRefusal, CopyScope, CopyTarget, SameI
 pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
 pub use definition::{
     AccessReference, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement, ParsedDefinition,
-    ReferenceTo, ReplicaArguments, StorageChoice, Surroundings, Verb, cleanse,
+    ReferenceTo, ReplicaArguments, StorageChoice, Surroundings, Verb, cleanse, has_secret_values,
 };
 pub use expected_tree::{ExpectedEntry, ExpectedTree, OutsidePath};
+pub use extract::{NamedTables, RecordedSelection, extract_selection};
 pub use freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 pub use growth::{Growth, Sample, growth};
 pub use heir::heir;
@@ -99,3 +102,4 @@ pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Class, HolderBytes, InodeStat, Piece, Space, Summed, sum_up};
 pub use walked::{Walked, WalkedFile};
+pub use without_secrets::{SecretVerdict, without_secrets};

@@ -55,6 +55,7 @@ const SERVICES: [ServiceEntry; 6] = [
             "kms_key_id",
             "role_arn",
             "virtual_host_style",
+            "checksum",
             "anonymous",
         ],
     },

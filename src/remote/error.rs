@@ -11,6 +11,8 @@ pub enum StoreErrorKind {
     Denied,
     /// The service still refuses because of too many requests, after all retries.
     Throttled,
+    /// The server's certificate is not trusted.
+    Untrusted,
     /// The service cannot do it, or the address or its options are wrong.
     Unsupported,
     /// Anything else: no answer, a cut connection, an error of the service.
@@ -88,6 +90,14 @@ pub enum RemoteError {
     /// Another snapshot with this name exists.
     #[error("{address} has another snapshot {name}")]
     OtherContent {
+        /// The snapshot.
+        name: String,
+        /// The store.
+        address: String,
+    },
+    /// The snapshot is there with its secrets, and was to be sent without them.
+    #[error("{address} has the snapshot {name} with its secrets")]
+    HasSecrets {
         /// The snapshot.
         name: String,
         /// The store.

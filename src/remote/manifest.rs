@@ -207,6 +207,12 @@ pub struct RemoteHead {
 }
 
 impl RemoteHead {
+    /// Whether it was pushed without secrets that it has.
+    #[must_use]
+    pub fn lacks_secrets(&self) -> bool {
+        self.manifest.secrets_left_out.is_some()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> RemoteName {

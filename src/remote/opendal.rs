@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
-use opendal::layers::{RetryEvent, RetryInterceptor, RetryLayer, TimeoutLayer};
+use http::{Request, Response};
+use opendal::layers::{HttpClientLayer, RetryEvent, RetryInterceptor, RetryLayer, TimeoutLayer};
+use opendal::raw::{HttpBody, HttpClient, HttpFetch};
 use opendal::{Buffer, ErrorKind, Operator, services};
 use tokio::runtime::Runtime;
 
@@ -152,6 +154,12 @@ impl OpendalStore {
         Ok(self.writer.get_or_init(|| operator))
     }
 
+    /// Whether a directory has something at this place that is no file: to open a pipe waits for its other end.
+    fn is_special_file(&self, name: &str) -> bool {
+        let path = self.directory.as_ref().map(|root| std::path::Path::new(root).join(name));
+        path.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|found| !found.is_file())
+    }
+
     fn can_put_if_absent(&self, operator: &Operator) -> bool {
         operator.info().full_capability().write_with_if_not_exists && self.atomicity == Atomicity::Service
     }
@@ -166,6 +174,7 @@ impl OpendalStore {
                 ErrorKind::PermissionDenied => StoreErrorKind::Denied,
                 ErrorKind::RateLimited => StoreErrorKind::Throttled,
                 ErrorKind::Unsupported | ErrorKind::ConfigInvalid => StoreErrorKind::Unsupported,
+                _ if is_untrusted(&error) => StoreErrorKind::Untrusted,
                 _ => StoreErrorKind::Other,
             },
             cause: StoreCause(cause(&error)),
@@ -254,8 +263,36 @@ fn without_queries(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Whether the server's certificate was refused. Another attempt would be refused as well.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+    };
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error is not the source of what it holds.
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if is_it(error) || held.is_some_and(|held| is_untrusted(held)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// An HTTP client whose requests are not retried if the server's certificate is refused.
+struct CheckedHttp(HttpClient);
+
+impl HttpFetch for CheckedHttp {
+    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let answer = self.0.fetch(request).await;
+        answer.map_err(|error| if is_untrusted(&error) { error.set_permanent() } else { error })
+    }
+}
+
 /// The operator with its timeouts and retries.
 fn layered(operator: Operator) -> Operator {
+    let operator = operator.layer(HttpClientLayer::new(HttpClient::with(CheckedHttp(HttpClient::default()))));
     let retries = RetryLayer::new()
         .with_max_times(RETRIES)
         .with_min_delay(FIRST_PAUSE)
@@ -295,6 +332,9 @@ fn operator(address: &RemoteAddress, environment: &StoreEnvironment) -> Result<O
             }
             if let Some(role) = option("role_arn") {
                 builder = builder.role_arn(role);
+            }
+            if let Some(algorithm) = option("checksum") {
+                builder = builder.checksum_algorithm(algorithm);
             }
             if is_on("virtual_host_style") {
                 builder = builder.enable_virtual_host_style();
@@ -403,6 +443,9 @@ impl Store for OpendalStore {
     fn get(&self, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
         add(&self.counters.gets, 1);
         let Some(operator) = self.reader().map_err(self.error("read", name))? else { return Ok(None) };
+        if self.is_special_file(name) {
+            return Ok(None);
+        }
         let read = self.runtime.block_on(operator.read(name)).and_then(|buffer| {
             let bytes = buffer.len() as u64;
             if bytes <= limit_bytes {

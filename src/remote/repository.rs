@@ -191,6 +191,7 @@ impl RemoteRepository {
             (Put::Present, Some(found)) if found == bytes => Ok(SentAs::New),
             (Put::Present, _) => match self.manifest(&name)? {
                 Some(held) if held.head.origin_blake3 == manifest.head.origin_blake3 => {
+                    self.check_secrets(&held, manifest)?;
                     let objects = |of: &RemoteManifest| of.objects().collect::<BTreeSet<ObjectRef>>();
                     // The same files may be cut into other objects, and the old ones may be lost.
                     if objects(&held) == objects(manifest) {
@@ -215,9 +216,22 @@ impl RemoteRepository {
             Ok(Some(held)) if held.head.origin_blake3 != manifest.head.origin_blake3 => {
                 Err(RemoteError::OtherContent { name: name.to_string(), address: self.address().to_owned() })
             }
-            Ok(_) | Err(RemoteError::Damaged { .. }) => self.replace(&object, &bytes),
+            Ok(held) => {
+                held.map_or(Ok(()), |held| self.check_secrets(&held, manifest))?;
+                self.replace(&object, &bytes)
+            }
+            Err(RemoteError::Damaged { .. }) => self.replace(&object, &bytes),
             Err(error) => Err(error),
         }
+    }
+
+    /// Refuses to replace a manifest with secrets by one without: the copy with them could be the only one.
+    fn check_secrets(&self, held: &RemoteManifest, new: &RemoteManifest) -> Result<(), RemoteError> {
+        if new.head.lacks_secrets() && !held.head.lacks_secrets() {
+            let (name, address) = (held.head.name().to_string(), self.address().to_owned());
+            return Err(RemoteError::HasSecrets { name, address });
+        }
+        Ok(())
     }
 
     fn replace(&self, object: &str, bytes: &[u8]) -> Result<SentAs, RemoteError> {

@@ -1,6 +1,7 @@
 //! `manifest.json`: a snapshot's description of itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Detachment, DumpKind, DumpTotals, Label, LackedMutation, Moment, OffMoment, PlacedTotals, RepositoryId, SnapshotId,
-    SnapshotTotals, TableName, TableUuid, Warning, WarningKind, shows_dictionaries,
+    SnapshotTotals, TableName, TableUuid, Warning, WarningKind, count, shows_dictionaries,
 };
 use crate::plan::ImportKind;
 
@@ -46,6 +47,12 @@ pub struct Manifest {
     /// Where it was copied from; absent if the snapshot was made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<CopiedFrom>,
+    /// The snapshot of which it is a selection; absent unless `pull` was asked for tables or partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extracted: Option<ExtractedFrom>,
+    /// What a push left out because it is secret; absent unless it was pushed so, and had secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_left_out: Option<SecretsLeftOut>,
     /// The snapshot that `written_bytes` is relative to: the newest of its series or of the main one when it was made.
     pub previous: Option<SnapshotId>,
     /// What it holds.
@@ -84,6 +91,61 @@ pub struct CopiedFrom {
     /// The chsnap version that copied.
     pub chsnap: String,
     /// When the copy was begun.
+    pub time: DateTime<Utc>,
+}
+
+/// What a push without secrets left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SecretsLeftOut {
+    /// Definitions that have `[HIDDEN]` in place of each of their secrets, as paths relative to the snapshot.
+    pub hidden: Vec<String>,
+    /// Files that are not in the snapshot, likewise.
+    pub files: Vec<String>,
+}
+
+impl SecretsLeftOut {
+    /// Whether nothing was left out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hidden.is_empty() && self.files.is_empty()
+    }
+
+    /// Whether files of this directory were left out.
+    #[must_use]
+    pub fn has_files_of(&self, directory: &str) -> bool {
+        self.files.iter().any(|path| path.split('/').next() == Some(directory))
+    }
+}
+
+impl fmt::Display for SecretsLeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut of: BTreeMap<&str, u64> = BTreeMap::new();
+        for path in &self.files {
+            *of.entry(path.split('/').next().unwrap_or_default()).or_default() += 1;
+        }
+        let mut texts = Vec::new();
+        if !self.hidden.is_empty() {
+            texts.push(format!("[HIDDEN] stands for the secrets of {}", count(self.hidden.len() as u64, "definition")));
+        }
+        texts.extend(of.iter().map(|(place, files)| format!("{} of {place}/ left out", count(*files, "file"))));
+        write!(f, "it was pushed without secrets: {}", texts.join(", "))
+    }
+}
+
+/// The snapshot of which another one is a selection of tables and partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ExtractedFrom {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The repository that it was made in, and what its list of parts was there.
+    pub origin: SnapshotOrigin,
+    /// Where it was, on the host that extracted.
+    pub path: String,
+    /// The host that extracted.
+    pub host: String,
+    /// The chsnap version that extracted.
+    pub chsnap: String,
+    /// When that was begun.
     pub time: DateTime<Utc>,
 }
 
@@ -375,6 +437,13 @@ impl Manifest {
     pub fn origin(&self, repository: &RepositoryId) -> SnapshotOrigin {
         let own = || SnapshotOrigin { repository: repository.clone(), parts_blake3: self.parts_blake3.clone() };
         self.copied.as_ref().map_or_else(own, |copied| copied.origin.clone())
+    }
+
+    /// When its files were written here, or when writing them began.
+    #[must_use]
+    pub fn written_since(&self) -> DateTime<Utc> {
+        let copied = self.copied.as_ref().map(|copied| copied.time);
+        copied.or(self.extracted.as_ref().map(|extracted| extracted.time)).unwrap_or(self.time)
     }
 
     /// Whether both describe the same server and tables, wherever they stand and however their files were placed.

@@ -60,8 +60,8 @@ pub use lease::Lease;
 pub use live_states::LiveStates;
 pub use lock::Locked;
 pub use manifest::{
-    CopiedFrom, CreateSettings, DatabaseEntry, Dump, DumpColumn, FORMAT, ImportedFrom, Manifest, MetadataFile,
-    ReplicaEntry, ServerEntry, SnapshotOrigin, TableEntry, TableState,
+    CopiedFrom, CreateSettings, DatabaseEntry, Dump, DumpColumn, ExtractedFrom, FORMAT, ImportedFrom, Manifest,
+    MetadataFile, ReplicaEntry, SecretsLeftOut, ServerEntry, SnapshotOrigin, TableEntry, TableState,
 };
 pub use manifest_digest::{ManifestDigest, check_manifest};
 pub use other_trees::OtherTrees;

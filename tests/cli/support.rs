@@ -217,6 +217,8 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
         imported: None,
         moment: None,
         copied: None,
+        extracted: None,
+        secrets_left_out: None,
         previous: None,
         totals: SnapshotTotals {
             tables: 1,

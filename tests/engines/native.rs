@@ -343,7 +343,7 @@ fn a_tree_is_restored_from_s3_after_any_tool_has_copied_it_there() {
     chsnap.json(0, &["create"]);
     let to = engine.root().join("to");
     restored(&chsnap, 0, &to, &[]);
-    let s3 = ObjectServer::s3();
+    let s3 = ObjectServer::s3().unwrap_or_else(|missing| panic!("{missing}"));
     s3.put_tree(&to, "night");
     let other = start();
     let from = format!("S3('http://127.0.0.1:{}/bucket/night', '{KEY}', '{SECRET}')", s3.port);

@@ -263,6 +263,7 @@ fn the_answers_about_object_stores_are_as_recorded() {
                 &["push", id, "--to", address],
                 &["push", "--new", "--to", address, "--json"],
                 &["push", "--to", address],
+                &["push", id, "--to", address, "--no-secrets"],
                 &["push", "latest", "--to", "s3://key:secret@bucket/prefix"],
             ],
         );
@@ -276,6 +277,9 @@ fn the_answers_about_object_stores_are_as_recorded() {
                 &["remote", "check", address],
                 &["remote", "verify", address, "--data"],
                 &["remote", "rm", address, id, "--dry-run"],
+                &["remote", "prune", address, "--keep-last", "1", "--dry-run"],
+                &["remote", "prune", address, "--keep-last", "1", "--dry-run", "--json"],
+                &["remote", "prune", address],
                 &["remote", "gc", address, "--dry-run"],
                 &["remote", "list", "file:///nothing/here"],
             ],
@@ -290,6 +294,7 @@ fn the_answers_about_object_stores_are_as_recorded() {
                 &["pull", id, "--from", address, "--repo", clean],
                 &["pull", "latest", "--from", address, "--repo", clean, "--json"],
                 &["pull", "2019-01-01", "--from", address],
+                &["pull", "latest", "--from", address, "--table", "shop.nothing"],
             ],
         );
     });

@@ -58,6 +58,22 @@ fn an_object_with_other_bytes_of_the_same_length_is_told_and_nothing_is_pulled()
 }
 
 #[test]
+fn a_pipe_in_place_of_an_object_is_told_and_nothing_waits_for_its_other_end() {
+    let lab = pushed();
+    let path = lab.objects().into_iter().max_by_key(|(_, bytes)| *bytes).map(|(path, _)| path).expect("an object");
+    fs::remove_file(&path).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo starts");
+    assert!(made.success());
+    for arguments in [vec!["check"], vec!["verify"], vec!["verify", "--data"]] {
+        let mut all = vec!["remote", arguments[0], &*lab.address().leak()];
+        all.extend(&arguments[1..]);
+        let checked = document(&lab.chsnap(), &all, 12);
+        assert!(checked["damage"].to_string().contains("missing"), "{checked}");
+    }
+    assert_eq!(lab.elsewhere("clean").run(&["pull", "latest", "--from", &lab.address()]).code, 12);
+}
+
+#[test]
 fn a_manifest_that_is_cut_changed_or_anothers_is_damaged_and_never_half_read() {
     let lab = Lab::new();
     lab.host.snapshot();

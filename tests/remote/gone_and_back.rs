@@ -115,3 +115,57 @@ fn an_address_with_a_secret_is_refused_and_the_secret_is_shown_nowhere() {
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(!lab.store().join("chsnap-remote.json").exists(), "what cannot be wanted makes no remote repository");
 }
+
+/// As a mutation leaves it: the large file is a link to that of the part before, and a small one is new.
+fn mutated(lab: &Lab) {
+    let (before, after) = (lab.host.live().join("b/all_1_1_0"), lab.host.live().join("b/all_1_1_0_2"));
+    lab.host.put("b", "all_1_1_0_2", &large_part(7, 9));
+    fs::remove_file(after.join("large.bin")).expect("removed");
+    fs::hard_link(before.join("large.bin"), after.join("large.bin")).expect("linked");
+    fs::remove_dir_all(before).expect("removed");
+}
+
+#[test]
+fn the_large_files_that_a_rewritten_part_shares_with_one_that_is_here_are_linked() {
+    let lab = Lab::new();
+    let first = lab.host.snapshot();
+    mutated(&lab);
+    let second = lab.host.snapshot();
+    lab.push("--new");
+    let clean = lab.elsewhere("clean");
+    document(&clean, &["pull", &first.to_string(), "--from", &lab.address()], 0);
+    let pulled = document(&clean, &["pull", &second.to_string(), "--from", &lab.address()], 0);
+    assert_eq!((pulled["linked_parts"].as_u64(), pulled["fetched_parts"].as_u64()), (Some(2), Some(1)), "{pulled}");
+    let received = pulled["requests"]["received_bytes"].as_u64().expect("a number");
+    assert!(received < LARGE_BYTES as u64 / 10, "{pulled}");
+    let inode = |id, part: &str| {
+        fs::metadata(at(&clean, id).join("data/d/b").join(part).join("large.bin")).expect("a file").ino()
+    };
+    assert_eq!(inode(first, "all_1_1_0"), inode(second, "all_1_1_0_2"));
+    assert_eq!(content(&at(&clean, second)), content(&lab.host.at(second)));
+    let shown = document(&clean, &["show", &second.to_string()], 0);
+    assert_eq!(shown["placed"]["copied"]["parts"].as_u64(), Some(1), "{shown}");
+    assert!(shown["placed"]["linked"]["bytes"].as_u64().expect("a number") > LARGE_BYTES as u64, "{shown}");
+    let verified = document(&clean, &["verify", "--level", "data"], 0);
+    assert_eq!(verified["damage"].as_array().map(Vec::len), Some(0), "{verified}");
+}
+
+#[test]
+fn a_file_that_is_damaged_here_is_fetched_instead_of_linked() {
+    let lab = Lab::new();
+    let first = lab.host.snapshot();
+    mutated(&lab);
+    let second = lab.host.snapshot();
+    lab.push("--new");
+    let clean = lab.elsewhere("clean");
+    document(&clean, &["pull", &first.to_string(), "--from", &lab.address()], 0);
+    let path = at(&clean, first).join("data/d/b/all_1_1_0/large.bin");
+    let time = fs::metadata(&path).expect("it is there").modified().expect("a time");
+    let mut bytes = fs::read(&path).expect("it is read");
+    bytes[1000] ^= 1;
+    let file = fs::File::options().write(true).open(&path).expect("root may write");
+    std::io::Write::write_all(&mut &file, &bytes).expect("damaged");
+    file.set_modified(time).expect("a time");
+    document(&clean, &["pull", &second.to_string(), "--from", &lab.address()], 0);
+    assert_eq!(content(&at(&clean, second)), content(&lab.host.at(second)));
+}

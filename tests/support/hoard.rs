@@ -301,6 +301,8 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartR
         imported: None,
         moment: None,
         copied: None,
+        extracted: None,
+        secrets_left_out: None,
         previous: None,
         totals: SnapshotTotals {
             tables: 3,

@@ -8,7 +8,8 @@
 //! | [`freezer`] | an HTTP server that answers and freezes as ClickHouse does, for faults at every call |
 //! | [`front`] | a proxy before a real server that answers some queries itself |
 //! | [`world`] | a freezer, its data and a repository, with `create` through the library |
-//! | [`object_store`] | servers of S3's and Google's protocols |
+//! | [`object_store`] | servers of the protocols of object stores, one in a table each |
+//! | [`counting_proxy`] | requests and bytes as an HTTP server gets them |
 //! | [`store`], [`hoard`] | repositories of made-up parts: with real checksums, or with many snapshots |
 //! | [`faulty`], [`recorder`], [`replay`] | changes of the filesystem that fail, or are recorded and replayed in part |
 //! | [`strace`] | kills and errors at any system call of a process |
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub mod chsnap_command;
 pub mod cluster_lab;
+pub mod counting_proxy;
 pub mod engine;
 pub mod faulty;
 pub mod folders;

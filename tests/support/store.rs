@@ -1,6 +1,6 @@
 //! A repository of made-up parts with real checksums, its snapshots linked from one "live" directory.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -29,6 +29,8 @@ pub type Part = BTreeMap<String, Vec<u8>>;
 pub struct Store {
     folder: TempDir,
     nights: Cell<u32>,
+    /// Files outside the parts that each snapshot gets besides definitions.
+    kept: RefCell<Vec<(PathBuf, String)>>,
 }
 
 /// Bytes that vary along the file.
@@ -106,7 +108,11 @@ impl Store {
     }
 
     pub fn within(place: &Path) -> Self {
-        let store = Self { folder: tempfile::tempdir_in(place).expect("a folder"), nights: Cell::new(0) };
+        let store = Self {
+            folder: tempfile::tempdir_in(place).expect("a folder"),
+            nights: Cell::new(0),
+            kept: RefCell::default(),
+        };
         Repository::init(&store.repo(), time(0), &real()).expect("a repository");
         store
     }
@@ -139,6 +145,11 @@ impl Store {
             fs::write(&path, content).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).expect("a mode");
         }
+    }
+
+    /// Gives each later snapshot this file outside its parts.
+    pub fn keep(&self, path: &str, text: &str) {
+        self.kept.borrow_mut().push((PathBuf::from(path), text.to_owned()));
     }
 
     /// Makes a snapshot of all live parts, by links.
@@ -179,6 +190,9 @@ impl Store {
         if let Some(table) = names(&self.live()).first() {
             let path = PathBuf::from("data/d").join(table).join("mutation_7.txt");
             metadata.push(incoming.write_metadata(&path, b"an unfinished mutation").expect("a mutation"));
+        }
+        for (path, text) in self.kept.borrow().iter() {
+            metadata.push(incoming.write_metadata(path, text.as_bytes()).expect("a file"));
         }
         let mut manifest = manifest(incoming.id(), now, u64::from(self.nights.get()));
         manifest.tables = tables;
@@ -287,6 +301,8 @@ fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64) -> Manifest {
         imported: None,
         moment: None,
         copied: None,
+        extracted: None,
+        secrets_left_out: None,
         format: FORMAT,
         chsnap: "test".to_owned(),
         id,

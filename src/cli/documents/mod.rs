@@ -42,8 +42,8 @@ pub(super) use prune::{
     CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, RuleRow, SimulateDocument, SimulatedRow, StaleRow,
 };
 pub(super) use remote::{
-    PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteListDocument, RemoteRmDocument,
-    RemoteRow, RemoteUsageDocument, WrongObjectRow,
+    PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow, RemoteListDocument,
+    RemotePruneDocument, RemoteRemovedRow, RemoteRmDocument, RemoteRow, RemoteUsageDocument, WrongObjectRow,
 };
 pub(super) use report::ReportDocument;
 pub(super) use restore::{
@@ -147,6 +147,7 @@ documents! {
     RemoteListDocument => "chsnap.remote-list.v1", OutcomeAndWarnings;
     RemoteUsageDocument => "chsnap.remote-usage.v1", OutcomeAndWarnings;
     RemoteCheckDocument => "chsnap.remote-check.v1", OutcomeAndWarnings;
+    RemotePruneDocument => "chsnap.remote-prune.v1", OutcomeAndWarnings;
     RemoteRmDocument => "chsnap.remote-rm.v1", OutcomeAndWarnings;
     RemoteGcDocument => "chsnap.remote-gc.v1", OutcomeAndWarnings;
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use chsnap::model::PartTally;
 use chsnap::ops::remote::{PushOutcome, PushedSnapshot, RemoteSnapshot, WrongObject};
 use chsnap::remote::Requests;
+use chsnap::repo::SecretsLeftOut;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -79,6 +80,8 @@ pub(in super::super) struct PushRow {
     pub(in super::super) sent: Option<ObjectsRow>,
     /// Objects that were read, and were there already.
     pub(in super::super) already_there: Option<ObjectsRow>,
+    /// What `--no-secrets` left out; null if nothing.
+    pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
 }
 
 impl PushRow {
@@ -97,6 +100,7 @@ impl PushRow {
             reused_parts: None,
             sent: None,
             already_there: None,
+            secrets_left_out: None,
         };
         match &snapshot.outcome {
             PushOutcome::Present => {}
@@ -113,6 +117,7 @@ impl PushRow {
                 row.reused_parts = Some(pushed.reused.parts);
                 row.sent = Some(pushed.sent.into());
                 row.already_there = Some(pushed.present.into());
+                row.secrets_left_out.clone_from(&pushed.left_out);
             }
         }
         row
@@ -147,8 +152,10 @@ pub(in super::super) struct PullDocument {
     pub(in super::super) state: String,
     /// The remote repository.
     pub(in super::super) remote: String,
-    /// The snapshot.
+    /// The snapshot here.
     pub(in super::super) id: String,
+    /// The snapshot of which only tables or partitions were pulled; null where it was pulled whole.
+    pub(in super::super) of: Option<String>,
     /// Its name in the remote repository.
     pub(in super::super) remote_name: String,
     /// Parts.
@@ -320,4 +327,75 @@ pub(in super::super) struct RemoteGcDocument {
     pub(in super::super) waiting: ObjectsRow,
     /// The requests sent to the store.
     pub(in super::super) requests: RequestRow,
+}
+
+/// `remote prune`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct RemotePruneDocument {
+    /// `nothing_to_remove`, `dry_run`, `pruned` or `refused`.
+    pub(in super::super) state: String,
+    /// Why it was refused.
+    pub(in super::super) reason: Option<String>,
+    /// What to do about that.
+    pub(in super::super) hint: Option<String>,
+    /// The remote repository.
+    pub(in super::super) remote: String,
+    /// The rules as a sentence.
+    pub(in super::super) policy: String,
+    /// The zone whose calendar has the hours, days, weeks, months and years.
+    pub(in super::super) zone: String,
+    /// The main series of each repository, by the first digits of its id.
+    pub(in super::super) main_series: BTreeMap<String, String>,
+    /// What stays, by repository, the newest first.
+    pub(in super::super) keep: Vec<RemoteKeptRow>,
+    /// What goes, or went, by repository, the oldest first.
+    pub(in super::super) remove: Vec<RemoteRemovedRow>,
+    /// Bytes of the objects that no snapshot needs once these are gone.
+    pub(in super::super) freed_bytes: u64,
+    /// Why it looks like a mistake.
+    pub(in super::super) guards: Vec<String>,
+    /// The requests that making the plan has sent.
+    pub(in super::super) requests: RequestRow,
+}
+
+/// A remote snapshot that stays.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct RemoteKeptRow {
+    /// Its name there: `<id>.<repository>`.
+    pub(in super::super) remote_name: String,
+    /// The first digits of the id of the repository that it was made in.
+    pub(in super::super) repository: String,
+    /// When it was begun.
+    pub(in super::super) time: DateTime<Utc>,
+    /// Its name.
+    pub(in super::super) name: Option<String>,
+    /// Its series; null where its manifest cannot be read.
+    pub(in super::super) series: Option<String>,
+    /// Whether it lacks a table that it could have had.
+    pub(in super::super) incomplete: bool,
+    /// Why it stays.
+    pub(in super::super) reasons: Vec<String>,
+}
+
+/// A remote snapshot that goes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct RemoteRemovedRow {
+    /// Its name there: `<id>.<repository>`.
+    pub(in super::super) remote_name: String,
+    /// The first digits of the id of the repository that it was made in.
+    pub(in super::super) repository: String,
+    /// When it was begun.
+    pub(in super::super) time: DateTime<Utc>,
+    /// Its name.
+    pub(in super::super) name: Option<String>,
+    /// Its series.
+    pub(in super::super) series: Option<String>,
+    /// Whether it lacks a table that it could have had.
+    pub(in super::super) incomplete: bool,
+    /// `no_rule` or `series_ended`.
+    pub(in super::super) reason: String,
+    /// Bytes of the objects that only it needs.
+    pub(in super::super) freed_bytes: u64,
+    /// Bytes of the objects that only it and those before it in this list need.
+    pub(in super::super) freed_with_older_bytes: u64,
 }

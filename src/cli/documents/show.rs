@@ -4,7 +4,8 @@ use chsnap::model::{
     TableUuid,
 };
 use chsnap::repo::{
-    CopiedFrom, CreateSettings, DatabaseEntry, Dump, ImportedFrom, MetadataFile, ReplicaEntry, ServerEntry, TableEntry,
+    CopiedFrom, CreateSettings, DatabaseEntry, Dump, ExtractedFrom, ImportedFrom, MetadataFile, ReplicaEntry,
+    SecretsLeftOut, ServerEntry, TableEntry,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -41,6 +42,10 @@ pub(in super::super) struct ShowDocument {
     pub(in super::super) moment: Option<Moment>,
     /// Where it was copied from.
     pub(in super::super) copied: Option<CopiedFrom>,
+    /// The snapshot of which it is a selection of tables and partitions.
+    pub(in super::super) extracted: Option<ExtractedFrom>,
+    /// What a push left out because it is secret.
+    pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
     /// The snapshot before it when it was made.
     pub(in super::super) previous: Option<SnapshotId>,
     /// What it holds.

@@ -85,7 +85,7 @@ impl Base {
         let mut parts = PartList::new(read_parts(&dir, &manifest.parts_blake3)?);
         // A part that a verification found damaged is never a source.
         parts.remove(&repository.damaged_parts(id));
-        let since = manifest.copied.as_ref().map_or(manifest.time, |copied| copied.time);
+        let since = manifest.written_since();
         Ok(Some(Self { id, since, dir, parts }))
     }
 }

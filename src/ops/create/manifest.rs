@@ -137,8 +137,7 @@ impl ManifestInputs<'_> {
                 }
             }
         }
-        totals.allocated_bytes = allocated.all_bytes;
-        totals.written_bytes = allocated.new_bytes;
+        (totals.allocated_bytes, totals.written_bytes) = (allocated.all_bytes, allocated.new_bytes);
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
         let left = self.plan.left_behind.iter();
@@ -169,6 +168,8 @@ impl ManifestInputs<'_> {
             imported: None,
             moment: self.moment,
             copied: None,
+            extracted: None,
+            secrets_left_out: None,
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,

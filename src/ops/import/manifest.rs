@@ -154,6 +154,8 @@ impl ImportManifestInputs<'_> {
             imported: Some(ImportedFrom { kind, name: name.to_owned(), path: path.to_string_lossy().into_owned() }),
             moment: None,
             copied: None,
+            extracted: None,
+            secrets_left_out: None,
             previous: self.previous.map(|previous| previous.id),
             totals,
             placed,

@@ -105,21 +105,35 @@ pub(super) fn manifests_of<T: Send>(
     warnings: &mut Vec<Warning>,
     keep: impl Fn(RemoteManifest) -> T + Sync,
 ) -> Result<Vec<(RemoteName, T)>, OpError> {
-    let read = |name: RemoteName| match remote.manifest(&name) {
-        Ok(found) => Ok(found.map(|manifest| Ok((name, keep(manifest))))),
-        Err(RemoteError::Store(error)) => Err(OpError::from(RemoteError::Store(error))),
-        Err(error) => Ok(Some(Err(crate::monitor::chain(&error)))),
-    };
-    let all: Vec<Option<Result<(RemoteName, T), String>>> =
-        exec::pool(parallel)?.install(|| names.into_par_iter().map(read).collect::<Result<_, OpError>>())?;
-    let mut kept = Vec::with_capacity(all.len());
-    for found in all.into_iter().flatten() {
+    let mut kept = Vec::with_capacity(names.len());
+    for (name, found) in reading(remote, names, parallel, keep)? {
         match found {
-            Ok(found) => kept.push(found),
+            Ok(found) => kept.push((name, found)),
             Err(problem) => warnings.push(Warning::new(WarningKind::SnapshotUnreadable, problem)),
         }
     }
     Ok(kept)
+}
+
+/// A name, with what was kept of its manifest, or what is wrong with that.
+pub(super) type ReadManifest<T> = (RemoteName, Result<T, String>);
+
+/// Reads these manifests, in the order of the names, and keeps what `keep` returns for each, or what is wrong with it.
+/// One that was removed meanwhile is left out.
+pub(super) fn reading<T: Send>(
+    remote: &RemoteRepository,
+    names: Vec<RemoteName>,
+    parallel: usize,
+    keep: impl Fn(RemoteManifest) -> T + Sync,
+) -> Result<Vec<ReadManifest<T>>, OpError> {
+    let read = |name: RemoteName| match remote.manifest(&name) {
+        Ok(found) => Ok(found.map(|manifest| (name, Ok(keep(manifest))))),
+        Err(RemoteError::Store(error)) => Err(OpError::from(RemoteError::Store(error))),
+        Err(error) => Ok(Some((name, Err(crate::monitor::chain(&error))))),
+    };
+    let all: Vec<Option<ReadManifest<T>>> =
+        exec::pool(parallel)?.install(|| names.into_par_iter().map(read).collect::<Result<_, OpError>>())?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// The space that the snapshots of a remote repository take.

@@ -1,13 +1,17 @@
 //! Snapshots in object stores: sent, fetched, listed, checked, removed.
 
 mod collect;
+mod extract;
 mod find;
 mod known;
+mod linkable;
 mod list;
+mod prune;
 mod pull;
 mod pulled_part;
 mod push;
 mod pushed;
+mod secrets;
 mod sender;
 mod snapshot;
 mod verify;
@@ -15,9 +19,14 @@ mod verify;
 pub use collect::{GcReport, RemovedRemote, collect, remove};
 pub use find::{RemoteReference, RepositoryChoice};
 pub use list::{RemoteListing, RemoteSnapshot, RemoteUsage, list, usage};
-pub use pull::{PullReport, PullRequest, PulledAs, pull};
+pub use prune::{
+    JudgedRemote, LeavingRemote, PruneScope, RemotePrunePlan, RemotePruneRequest, carry_out_remote_prune,
+    plan_remote_prune,
+};
+pub use pull::{PullReport, PullRequest, PullTarget, PulledAs, pull};
 pub use push::{PARALLEL, PushReport, PushRequest, PushedSnapshot, push};
 pub use pushed::{PushOutcome, Pushed};
+pub use secrets::SecretScope;
 pub use sender::SendScope;
 pub use verify::{CheckReport, Depth, WrongObject, verify};
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exec;
-use crate::fs::{self, RateLimit};
+use crate::fs::{self, Mutations, RateLimit};
 use crate::model::{Ownership, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::bound::same_server_for_copy;
@@ -15,15 +16,19 @@ use crate::ops::error::{Copies, OpError};
 use crate::ops::kept_metadata::KeptMetadata;
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::room::check_room;
+use crate::ops::restore::WantedTables;
 use crate::ops::stages::Stages;
 use crate::ops::written::{self, ComparedSnapshot};
 use crate::plan::{CopyDecision, CopyScope, CopyTarget, SameId, plan_copy};
-use crate::remote::{RemoteHead, RemoteManifest, RemoteName, RemoteRepository, Requests};
+use crate::remote::{RemoteFile, RemoteHead, RemoteManifest, RemoteName, RemoteRepository, Requests};
 use crate::repo::{
-    self, BoundServer, CopiedFrom, Event, Incoming, Index, Locked, Manifest, Repository, SnapshotOrigin, SnapshotScope,
+    self, BoundServer, CopiedFrom, Event, ExtractedFrom, Incoming, Index, Locked, Manifest, Repository, SnapshotOrigin,
+    SnapshotScope, SnapshotState,
 };
 
+use super::extract::PullContent;
 use super::find::{RemoteReference, RepositoryChoice, resolve};
+use super::linkable::LinkableFiles;
 use super::pulled_part::{Fetcher, ensure};
 use super::push::PARALLEL;
 
@@ -35,6 +40,8 @@ pub struct PullRequest {
     pub wanted: RemoteReference,
     /// The repository that the reference is resolved in.
     pub which: RepositoryChoice,
+    /// The tables and partitions of it; all by default.
+    pub tables: WantedTables,
     /// How to treat owners, modes and times that the filesystem cannot keep.
     pub ids: IdsMode,
     /// Objects that are fetched, compared and written concurrently; each takes at most 64 MiB of memory, plus some.
@@ -56,6 +63,7 @@ impl PullRequest {
         Self {
             wanted,
             which,
+            tables: WantedTables::default(),
             ids: IdsMode::Keep,
             parallel: PARALLEL.into(),
             rate: None,
@@ -67,6 +75,7 @@ impl PullRequest {
 }
 
 crate::model::setters! { PullRequest {
+    with_tables => tables: WantedTables,
     with_ids => ids: IdsMode,
     with_parallel => parallel: usize,
     with_rate => rate: Option<u64>,
@@ -74,6 +83,23 @@ crate::model::setters! { PullRequest {
     with_allow_other_server => allow_other_server: bool,
     with_lock_wait => lock_wait: Duration,
 } }
+
+/// The repository into which a snapshot is pulled.
+pub enum PullTarget<'a> {
+    /// This one.
+    Standing(&'a Repository),
+    /// One that is created at this path once it is known that there is something to pull.
+    Missing(&'a Path, &'a Arc<dyn Mutations>),
+}
+
+impl std::fmt::Debug for PullTarget<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Standing(repository) => f.debug_tuple("Standing").field(&repository.path()).finish(),
+            Self::Missing(path, _) => f.debug_tuple("Missing").field(path).finish(),
+        }
+    }
+}
 
 /// How the snapshot came to be here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +114,11 @@ pub enum PulledAs {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PullReport {
-    /// The snapshot.
+    /// The snapshot in the store.
     pub name: RemoteName,
+    /// Its id in the local repository: the same one, unless only tables or partitions of it were pulled, which are a
+    /// snapshot of their own.
+    pub id: SnapshotId,
     /// How it got into the local repository.
     pub pulled_as: PulledAs,
     /// Its contents, and the space that it takes here.
@@ -104,14 +133,17 @@ pub struct PullReport {
     pub seconds: BTreeMap<&'static str, f64>,
 }
 
-/// Fetches a snapshot of `remote` into `repository`. Before the commit, every object is compared with its BLAKE3 hash,
-/// and every part with the snapshot's record of it.
+/// Fetches a snapshot of `remote`, or tables and partitions of one, into a local repository. Before the commit, every
+/// object is compared with its BLAKE3 hash, and every part with the snapshot's record of it.
+///
+/// Tables and partitions become a snapshot of their own, of the series of that selection, made here: it never stands for
+/// the whole one.
 ///
 /// # Errors
 /// If it could not be fetched, or a part or file of it is damaged. Then nothing of it is here. The next command that
 /// changes the repository discards what a killed pull leaves.
 pub fn pull(
-    repository: &Repository,
+    target: &PullTarget<'_>,
     remote: &RemoteRepository,
     request: &PullRequest,
     now: Clock<'_>,
@@ -119,16 +151,27 @@ pub fn pull(
 ) -> Result<PullReport, OpError> {
     let begun = std::time::Instant::now();
     let stages = &Stages::new(monitor);
-    repository.check_writable_format()?;
-    let (names, name, manifest) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+    if let PullTarget::Standing(repository) = target {
+        repository.check_writable_format()?;
+    }
+    // A request that cannot be met creates no repository.
+    let (names, name, mut content) = stages.run(Stage::Discover, || -> Result<_, OpError> {
         let names = remote.names()?;
         let name = resolve(remote, &names, &request.wanted, &request.which)?;
         let manifest = remote.manifest(&name)?;
         let missing = || crate::plan::ReferenceError::NotFound { text: name.to_string(), nearest: None };
-        let manifest = manifest.ok_or_else(missing)?;
-        Ok((names, name, manifest))
+        let content = PullContent::select(remote, manifest.ok_or_else(missing)?, &request.tables)?;
+        Ok((names, name, content))
     })?;
-    same_server_for_copy(repository.server(), Some(&server(&manifest.head)), request.allow_other_server)?;
+    let made;
+    let repository = match target {
+        PullTarget::Standing(repository) => *repository,
+        PullTarget::Missing(path, verbs) => {
+            made = crate::ops::init(path, now(), verbs)?;
+            &made
+        }
+    };
+    same_server_for_copy(repository.server(), Some(&server(content.head())), request.allow_other_server)?;
     let locked = &repository.lock("pull", now(), request.lock_wait)?;
     let pool = exec::pool(request.parallel)?;
     let recovery = stages.run(Stage::Recover, || pool.install(|| recover(locked, None, monitor)))?;
@@ -136,6 +179,7 @@ pub fn pull(
     let index = Index::open(repository)?;
     let mut report = PullReport {
         name: name.clone(),
+        id: name.id,
         pulled_as: PulledAs::Present,
         totals: SnapshotTotals::default(),
         placed: PlacedTotals::default(),
@@ -143,15 +187,24 @@ pub fn pull(
         warnings: Vec::new(),
         seconds: BTreeMap::new(),
     };
-    let mut pull = PullRun { remote, locked, index: &index, request, stages, now, warnings: &mut warnings };
-    match decide(repository, &index, &manifest.head, &names)? {
+    let mut pull =
+        PullRun { remote, names: &names, locked, index: &index, request, stages, now, warnings: &mut warnings };
+    let standing = LocalSnapshots { repository, index: &index, names: &names };
+    let (id, decision) = if content.is_extract() {
+        standing.decide_on_extract(&content)?
+    } else {
+        (name.id, standing.decide(content.head(), name.id)?)
+    };
+    report.id = id;
+    match decision {
         CopyDecision::Present | CopyDecision::Pin => {
-            let standing = index.summaries().iter().find(|summary| summary.id == name.id);
+            let standing = index.summaries().iter().find(|summary| summary.id == id);
             report.totals = standing.map(|summary| summary.totals).unwrap_or_default();
         }
         CopyDecision::Refused(refusal) => return Err(OpError::PullRefused { id: name.id, refusal }),
         CopyDecision::Copy { sequence } => {
-            let sealed = pool.install(|| pull.run(&manifest, sequence))?;
+            content.set_local_id(id);
+            let sealed = pool.install(|| pull.run(&content, sequence))?;
             (report.pulled_as, report.totals, report.placed) = (PulledAs::New, sealed.totals, sealed.placed);
         }
     }
@@ -163,18 +216,21 @@ pub fn pull(
 }
 
 /// Writes the files outside parts, which must match the manifest.
-fn write_files(head: &RemoteHead, fetcher: &Fetcher<'_>) -> Result<(), OpError> {
+fn write_files(content: &PullContent, fetcher: &Fetcher<'_>) -> Result<(), OpError> {
+    let head = content.head();
     let wrong = |path: &str| OpError::PullDamaged {
         id: head.id,
         problem: format!("its file {path} is not the one that its manifest lists"),
     };
-    for file in &head.files.names {
-        ensure(fetcher.incoming, Path::new(file.path()).parent().unwrap_or(Path::new("")))?;
+    let listed: BTreeSet<&str> =
+        head.files.names.iter().map(RemoteFile::path).filter(|path| content.wants_file(path)).collect();
+    for path in &listed {
+        ensure(fetcher.incoming, Path::new(path).parent().unwrap_or(Path::new("")))?;
     }
-    fetcher.write(&head.files, fetcher.incoming)?;
+    fetcher.write(&head.files, fetcher.incoming, &|file| content.wants_file(file.path()))?;
     for file in &head.manifest.metadata {
         let path = Path::new(&file.path);
-        let is_listed = head.files.names.iter().any(|listed| listed.path() == file.path);
+        let is_listed = listed.contains(file.path.as_str());
         let name = path.file_name().filter(|_| is_listed).ok_or_else(|| wrong(&file.path))?;
         let dir = fetcher.incoming.open_beneath(path.parent().unwrap_or(Path::new("")))?;
         let digest = dir.hash_file(name, fs::Hashing::Blake3)?;
@@ -182,7 +238,7 @@ fn write_files(head: &RemoteHead, fetcher: &Fetcher<'_>) -> Result<(), OpError> 
             return Err(wrong(&file.path));
         }
     }
-    if head.files.names.len() != head.manifest.metadata.len() {
+    if listed.len() != head.manifest.metadata.len() {
         return Err(wrong("list"));
     }
     Ok(())
@@ -194,34 +250,91 @@ fn server(head: &RemoteHead) -> BoundServer {
     BoundServer { data_path: server.data_path.clone(), uuid: server.uuid.clone() }
 }
 
-/// Whether the snapshot is here already, and its place in the order of the local snapshots.
-fn decide(
-    repository: &Repository,
-    index: &Index,
-    head: &RemoteHead,
-    names: &[RemoteName],
-) -> Result<CopyDecision, OpError> {
-    let target = CopyTarget {
-        standing: index.summaries().iter().map(|summary| (summary.id, summary.sequence.unwrap_or(0))).collect(),
-        trashed: repository.removed_ids()?.into_iter().collect(),
-        removed: removed(repository)?,
-    };
-    let mut compared = BTreeMap::new();
-    if index.summaries().iter().any(|summary| summary.id == head.id) {
-        let origin = SnapshotOrigin { repository: head.repository.clone(), parts_blake3: head.origin_blake3.clone() };
-        let is_same = repository.snapshot_origin(head.id)? == Some(origin);
-        compared.insert(head.id, if is_same { SameId::SameContent } else { SameId::OtherContent });
+/// The snapshots of the repository, and the names of those in the store.
+struct LocalSnapshots<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    names: &'a [RemoteName],
+}
+
+impl LocalSnapshots<'_> {
+    /// Whether a snapshot with this content is here already, and the place of `id` in the order of the local snapshots.
+    fn decide(&self, head: &RemoteHead, id: SnapshotId) -> Result<CopyDecision, OpError> {
+        let target = CopyTarget {
+            standing: self
+                .index
+                .summaries()
+                .iter()
+                .map(|summary| (summary.id, summary.sequence.unwrap_or(0)))
+                .collect(),
+            trashed: self.repository.removed_ids()?.into_iter().collect(),
+            removed: removed(self.repository)?,
+        };
+        let mut compared = BTreeMap::new();
+        if self.index.summaries().iter().any(|summary| summary.id == id) {
+            let is_same = self.repository.snapshot_origin(id)? == Some(origin(head));
+            compared.insert(id, if is_same { SameId::SameContent } else { SameId::OtherContent });
+        }
+        let own = self.names.iter().filter(|name| name.repository == head.repository.short());
+        let mut order: Vec<SnapshotId> = own.map(|name| name.id).collect();
+        if !order.contains(&id) {
+            let place = order.iter().position(|other| *other == head.id).map_or(order.len(), |place| place + 1);
+            order.insert(place, id);
+        }
+        let plan = plan_copy(&CopyScope::Named(BTreeSet::from([id])), &order, &target, &compared);
+        let decision = plan.snapshots.first().map(|(_, decision)| *decision);
+        Ok(decision.unwrap_or(CopyDecision::Copy { sequence: 0 }))
     }
-    let own = names.iter().filter(|name| name.repository == head.repository.short());
-    let order: Vec<SnapshotId> = own.map(|name| name.id).collect();
-    let plan = plan_copy(&CopyScope::Named(BTreeSet::from([head.id])), &order, &target, &compared);
-    let decision = plan.snapshots.first().map(|(_, decision)| *decision);
-    Ok(decision.unwrap_or(CopyDecision::Copy { sequence: 0 }))
+
+    /// The same for tables and partitions of a snapshot. They need not be fetched if the whole snapshot is here, or the
+    /// same selection of it. Else they get the first id of the snapshot's second that no snapshot has, here or in the
+    /// store.
+    fn decide_on_extract(&self, content: &PullContent) -> Result<(SnapshotId, CopyDecision), OpError> {
+        let head = content.head();
+        let key = SnapshotScope::from(&head.manifest).key;
+        let of_second = self.index.summaries().iter().filter(|summary| summary.id.time() == head.id.time());
+        for summary in of_second {
+            let is_whole =
+                || -> Result<bool, OpError> { Ok(self.repository.snapshot_origin(summary.id)? == Some(origin(head))) };
+            if (summary.id == head.id && is_whole()?)
+                || (summary.is_of(&key) && self.is_extract_of(summary.id, content)?)
+            {
+                return Ok((summary.id, CopyDecision::Present));
+            }
+        }
+        let in_trash = self.repository.removed_ids()?;
+        let gone = removed(self.repository)?;
+        let is_used = |id: SnapshotId| {
+            self.index.summaries().iter().any(|summary| summary.id == id)
+                || in_trash.contains(&id)
+                || gone.contains(&id)
+                || self.names.iter().any(|name| name.id == id)
+        };
+        let mut id = head.id.next();
+        while is_used(id) {
+            id = id.next();
+        }
+        Ok((id, self.decide(head, id)?))
+    }
+
+    /// Whether a local snapshot has the same tables and partitions of the same snapshot.
+    fn is_extract_of(&self, id: SnapshotId, content: &PullContent) -> Result<bool, OpError> {
+        let SnapshotState::Complete(manifest) = self.repository.snapshot(id)? else { return Ok(false) };
+        let Some(extracted) = &manifest.extracted else { return Ok(false) };
+        let (head, tables) = (content.head(), |of: &Manifest| of.tables.clone());
+        Ok((extracted.id, &extracted.origin) == (head.id, &origin(head)) && tables(&manifest) == tables(&head.manifest))
+    }
+}
+
+/// The original of a remote snapshot.
+fn origin(head: &RemoteHead) -> SnapshotOrigin {
+    SnapshotOrigin { repository: head.repository.clone(), parts_blake3: head.origin_blake3.clone() }
 }
 
 /// A pull in progress.
 struct PullRun<'a> {
     remote: &'a RemoteRepository,
+    names: &'a [RemoteName],
     locked: &'a Locked<'a>,
     index: &'a Index,
     request: &'a PullRequest,
@@ -231,13 +344,13 @@ struct PullRun<'a> {
 }
 
 impl PullRun<'_> {
-    fn run(&mut self, manifest: &RemoteManifest, sequence: u64) -> Result<Manifest, OpError> {
+    fn run(&mut self, content: &PullContent, sequence: u64) -> Result<Manifest, OpError> {
         let repository = self.locked.repository();
         if repository.server().is_none() {
-            self.locked.bind(server(&manifest.head))?;
+            self.locked.bind(server(content.head()))?;
         }
-        let incoming = self.locked.begin_copy(manifest.head.id, (self.now)())?;
-        match self.build(manifest, sequence, &incoming) {
+        let incoming = self.locked.begin_copy(content.local_id(), (self.now)())?;
+        match self.build(content, sequence, &incoming) {
             Ok(sealed) => {
                 self.settle(&sealed, &incoming);
                 Ok(sealed)
@@ -252,12 +365,16 @@ impl PullRun<'_> {
         }
     }
 
-    fn build(&mut self, of: &RemoteManifest, sequence: u64, incoming: &Incoming<'_>) -> Result<Manifest, OpError> {
+    fn build(&mut self, content: &PullContent, sequence: u64, incoming: &Incoming<'_>) -> Result<Manifest, OpError> {
         let repository = self.locked.repository();
-        let head = &of.head;
+        let (of, head) = (&content.of, content.head());
         let series = &SnapshotScope::from(&head.manifest).key;
-        let bases =
-            self.stages.run(Stage::Previous, || Base::nearest(repository, self.index, (head.id, sequence), series));
+        let place = (content.local_id(), sequence);
+        let (bases, linkable) = self.stages.run(Stage::Previous, || -> Result<_, OpError> {
+            let bases = Base::nearest(repository, self.index, place, series);
+            let linkable = LinkableFiles::find((self.remote, self.names), repository, &bases, &of.parts)?;
+            Ok((bases, linkable))
+        })?;
         let mut kept = KeptMetadata::default();
         kept.ask_for(incoming.dir(), self.request.ids, &owners(of))?;
         self.check_room(of, &bases)?;
@@ -273,6 +390,8 @@ impl PullRun<'_> {
             monitor: self.stages.monitor(),
             bases: &bases,
             incoming: incoming.dir(),
+            fetched: &content.fetched,
+            linkable: &linkable,
         };
         for directory in &head.directories {
             ensure(incoming.dir(), Path::new(&directory.0))?;
@@ -281,17 +400,17 @@ impl PullRun<'_> {
             ensure(incoming.dir(), &repo::table_path(&part.record.table_name()))?;
         }
         let parts = fetcher.stage(&of.parts)?;
-        write_files(head, &fetcher)?;
+        write_files(content, &fetcher)?;
         for directory in &head.directories {
             fetcher.dress(&incoming.dir().open_beneath(Path::new(&directory.0))?, directory.ownership(), None)?;
         }
         drop((inside, fetching));
-        self.seal(head, parts, sequence, incoming)
+        self.seal(content, parts, sequence, incoming)
     }
 
     fn seal(
         &mut self,
-        head: &RemoteHead,
+        content: &PullContent,
         parts: Vec<StagedPart>,
         sequence: u64,
         incoming: &Incoming<'_>,
@@ -299,15 +418,13 @@ impl PullRun<'_> {
         let repository = self.locked.repository();
         let _sealing = self.stages.start(Stage::Seal, None);
         let _inside = self.stages.enter(Stage::Seal);
+        let head = content.head();
         let series = &SnapshotScope::from(&head.manifest).key;
-        let before = written::before(self.index.summaries(), (head.id, sequence));
+        let before = written::before(self.index.summaries(), (content.local_id(), sequence));
         let previous = ComparedSnapshot::read(repository, self.index, before, series)?;
         let provenance = Provenance {
             from: CopiedFrom {
-                origin: SnapshotOrigin {
-                    repository: head.repository.clone(),
-                    parts_blake3: head.origin_blake3.clone(),
-                },
+                origin: origin(head),
                 repository: head.repository.clone(),
                 path: self.remote.address().to_owned(),
                 host: fs::host_name(),
@@ -320,6 +437,11 @@ impl PullRun<'_> {
         };
         let described = DescribedCopy::new(&head.manifest, parts, &provenance);
         let mut manifest = described.manifest.clone();
+        if content.is_extract() {
+            // Made here: a push gives it a name of this repository, and no other snapshot is taken for it.
+            let copied = manifest.copied.take();
+            manifest.extracted = copied.map(|copied| extracted(head.id, copied));
+        }
         let late = incoming.seal(&mut manifest, &described.records, || Ok(()))?;
         self.warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(manifest)
@@ -374,6 +496,12 @@ impl PullRun<'_> {
         }
         Ok(self.locked.forget_intent(incoming.id())?)
     }
+}
+
+/// Where an extract comes from.
+fn extracted(id: SnapshotId, from: CopiedFrom) -> ExtractedFrom {
+    let CopiedFrom { origin, path, host, chsnap, time, .. } = from;
+    ExtractedFrom { id, origin, path, host, chsnap, time }
 }
 
 /// The distinct owners, groups and modes of the files.

@@ -1,19 +1,21 @@
 //! Fetches and writes the files of a part, or of a snapshot.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::exec::{self, Inspected, PreservedMetadata, Relinked};
-use crate::fs::{self, Dir, RateLimit, Stat};
-use crate::model::{Ownership, PartTally, PlacedTotals, Placement, SnapshotId};
+use crate::fs::{self, Dir, ErrorKind, RateLimit, Stat};
+use crate::model::{ContentHash, Ownership, PartTally, PlacedTotals, Placement, SnapshotId};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::copy::{Base, StagedPart, difference};
 use crate::ops::error::OpError;
-use crate::remote::{Bundle, RemoteError, RemoteFile, RemotePart, RemoteRepository, read_pack};
-use crate::repo::{self, PartRecord};
+use crate::remote::{Bundle, LargeFile, RemoteError, RemoteFile, RemotePart, RemoteRepository, read_pack};
+use crate::repo::{self, Joined, PartRecord};
 
+use super::linkable::{LinkableFile, LinkableFiles};
 use super::sender::permissions;
 
 /// Writes fetched files.
@@ -27,6 +29,10 @@ pub(super) struct Fetcher<'a> {
     pub(super) bases: &'a [Base],
     /// The tree that becomes the snapshot.
     pub(super) incoming: &'a Dir,
+    /// Objects that were read before.
+    pub(super) fetched: &'a BTreeMap<ContentHash, Vec<u8>>,
+    /// Files of the bases from which files of other parts are linked.
+    pub(super) linkable: &'a LinkableFiles,
 }
 
 impl Fetcher<'_> {
@@ -93,8 +99,32 @@ impl Fetcher<'_> {
         Ok(None)
     }
 
-    /// Fetches a part into a new directory, and compares it with its record and with its own checksums.
+    /// Fetches a part. Large files that a part here shares with it, as after a mutation, are linked; if one of them is
+    /// damaged here, all are fetched.
     fn fetch(&self, part: &RemotePart, table: &Dir) -> Result<StagedPart, OpError> {
+        let shared = self.sources(part);
+        match self.fetch_with(part, table, &shared) {
+            Err(OpError::PullDamaged { .. }) if !shared.is_empty() => {
+                exec::remove_tree(table, part.record.part.as_str(), &|_| ())?;
+                self.fetch_with(part, table, &HashMap::new())
+            }
+            staged => staged,
+        }
+    }
+
+    /// The files here that large files of a part can be linked to, by their indices.
+    fn sources(&self, part: &RemotePart) -> HashMap<usize, &LinkableFile> {
+        let large = part.files.large.iter();
+        large.filter_map(|large| Some((large.file, self.linkable.of(&large.objects)?))).collect()
+    }
+
+    /// Fetches a part into a new directory, and compares it with its record and with its own checksums.
+    fn fetch_with(
+        &self,
+        part: &RemotePart,
+        table: &Dir,
+        shared: &HashMap<usize, &LinkableFile>,
+    ) -> Result<StagedPart, OpError> {
         let record = &part.record;
         let name = record.part.as_str();
         table.create_dir(name, 0o700)?;
@@ -102,7 +132,7 @@ impl Fetcher<'_> {
         for below in &part.files.directories {
             ensure(&dir, Path::new(&below.0))?;
         }
-        self.write(&part.files, &dir)?;
+        let linked = self.write_or_link(&part.files, &dir, &|_| true, shared)?;
         for below in part.files.directories.iter().rev() {
             self.dress(&dir.open_beneath(Path::new(&below.0))?, below.ownership(), Some(below.4))?;
         }
@@ -119,11 +149,37 @@ impl Fetcher<'_> {
         }
         // Owner, group and mode are always recorded as in the source; files that have them here have the same ones.
         (inspected.ownership, inspected.directory) = (record.ownership, record.directory);
-        Ok(staged(record, inspected, Placement::Copied, None))
+        let mut staged = staged(record, inspected, Placement::Copied, None);
+        if linked.files > 0 {
+            // A part counts once; files and bytes count by how they were placed.
+            staged.placed.linked += linked;
+            staged.placed.copied.files = staged.placed.copied.files.saturating_sub(linked.files);
+            staged.placed.copied.bytes = staged.placed.copied.bytes.saturating_sub(linked.bytes);
+            let source =
+                part.files.large.iter().find_map(|large| shared.get(&large.file)).map(|file| file.part.clone());
+            staged.record.joined = Some(Box::new(Joined { source, files: linked.files, bytes: linked.bytes }));
+        }
+        Ok(staged)
     }
 
-    /// Fetches the objects of a bundle, and writes its files beneath `root`, whose directories exist.
-    pub(super) fn write(&self, bundle: &Bundle, root: &Dir) -> Result<(), OpError> {
+    /// Fetches the objects of a bundle, and writes the wanted files beneath `root`, whose directories exist.
+    pub(super) fn write(
+        &self,
+        bundle: &Bundle,
+        root: &Dir,
+        is_wanted: &(dyn Fn(&RemoteFile) -> bool + Sync),
+    ) -> Result<(), OpError> {
+        self.write_or_link(bundle, root, is_wanted, &HashMap::new()).map(drop)
+    }
+
+    /// The same, and links the files that are in `shared`, by their indices. Returns what was linked.
+    fn write_or_link(
+        &self,
+        bundle: &Bundle,
+        root: &Dir,
+        is_wanted: &(dyn Fn(&RemoteFile) -> bool + Sync),
+        shared: &HashMap<usize, &LinkableFile>,
+    ) -> Result<PartTally, OpError> {
         let wrong = |what: &str| -> OpError { self.damaged(what.to_owned()) };
         bundle.packs.par_iter().try_for_each(|pack| -> Result<(), OpError> {
             let bytes = self.object(pack.object)?;
@@ -133,6 +189,9 @@ impl Fetcher<'_> {
                 let Some(file) = bundle.names.get(*place).filter(|file| file.bytes() == bytes.len() as u64) else {
                     return Err(wrong("an object is not the pack that its manifest says"));
                 };
+                if !is_wanted(file) {
+                    continue;
+                }
                 let (dir, name) = place_of(root, file)?;
                 let mut written = dir.begin_file(&name, 0o600)?;
                 written.write(bytes)?;
@@ -140,18 +199,49 @@ impl Fetcher<'_> {
             }
             Ok(())
         })?;
-        bundle.large.par_iter().try_for_each(|large| -> Result<(), OpError> {
+        let write = |large: &LargeFile| -> Result<PartTally, OpError> {
             let Some(file) = bundle.names.get(large.file) else { return Err(wrong("a file has no name")) };
             let (dir, name) = place_of(root, file)?;
+            if let Some(source) = shared.get(&large.file)
+                && self.link_file(source, file, &dir, &name)?
+            {
+                return Ok(PartTally { parts: 0, files: 1, bytes: file.bytes() });
+            }
             let mut written = dir.begin_file(&name, 0o600)?;
             for object in &large.objects {
                 written.write(&self.object(*object)?)?;
             }
-            Ok(written.close_as(self.attainable(file.ownership()), file.modified())?)
+            written.close_as(self.attainable(file.ownership()), file.modified())?;
+            Ok(PartTally::default())
+        };
+        bundle.large.par_iter().map(write).try_reduce(PartTally::default, |mut sum, linked| {
+            sum += linked;
+            Ok(sum)
         })
     }
 
-    fn object(&self, object: crate::remote::ObjectRef) -> Result<Vec<u8>, OpError> {
+    /// Links a file here, if it has the wanted owner, mode and time.
+    fn link_file(&self, source: &LinkableFile, file: &RemoteFile, dir: &Dir, name: &Path) -> Result<bool, OpError> {
+        let Some(base) = self.bases.get(source.base) else { return Ok(false) };
+        let Some(from) = base.dir.find_beneath(&source.directory)? else { return Ok(false) };
+        let Some(stat) = from.find(&source.name)? else { return Ok(false) };
+        let is_wanted = file.bytes() == stat.size_bytes
+            && (!self.keeping.time || file.modified() == stat.modified)
+            && self.attainable(file.ownership()) == stat.ownership;
+        if !is_wanted {
+            return Ok(false);
+        }
+        match dir.link_from(&from, &source.name, name) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TooManyLinks => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn object(&self, object: crate::remote::ObjectRef) -> Result<Cow<'_, [u8]>, OpError> {
+        if let Some(bytes) = self.fetched.get(&object.key) {
+            return Ok(Cow::Borrowed(bytes));
+        }
         if let Some(rate) = self.rate {
             rate.wait_for(object.bytes);
         }
@@ -160,7 +250,7 @@ impl Fetcher<'_> {
             error => error.into(),
         })?;
         self.monitor.advanced(Stage::Fetch, StageWork { files: 1, bytes: object.bytes, ..StageWork::default() });
-        Ok(bytes)
+        Ok(Cow::Owned(bytes))
     }
 }
 

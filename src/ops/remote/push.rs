@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::exec;
 use crate::fs::RateLimit;
-use crate::model::{Label, SnapshotId, Warning};
+use crate::model::{Label, SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
 use crate::ops::copy::WantedSnapshots;
 use crate::ops::create::Clock;
@@ -15,10 +15,11 @@ use crate::ops::read::{resolve, unreadable};
 use crate::ops::stages::Stages;
 use crate::plan::SMALL_FILE_BYTES;
 use crate::remote::{RemoteError, RemoteName, RemoteRepository, Requests, Store};
-use crate::repo::{Index, RepoError, Repository, Summary};
+use crate::repo::{Index, Lease, RepoError, Repository, SnapshotState, Summary};
 
 use super::known::KnownObjects;
 use super::pushed::PushOutcome;
+use super::secrets::{SecretScope, secrets_in};
 use super::sender::SendScope;
 use super::snapshot::{PushMeans, SnapshotPush};
 
@@ -39,13 +40,22 @@ pub struct PushRequest {
     pub rate: Option<u64>,
     /// Which objects are sent.
     pub scope: SendScope,
+    /// Whether secrets are sent.
+    pub secrets: SecretScope,
 }
 
 impl PushRequest {
     /// A push of these snapshots, with the defaults of `chsnap push`.
     #[must_use]
     pub fn new(wanted: WantedSnapshots) -> Self {
-        Self { wanted, small_bytes: SMALL_FILE_BYTES, parallel: PARALLEL.into(), rate: None, scope: SendScope::Missing }
+        Self {
+            wanted,
+            small_bytes: SMALL_FILE_BYTES,
+            parallel: PARALLEL.into(),
+            rate: None,
+            scope: SendScope::Missing,
+            secrets: SecretScope::Send,
+        }
     }
 }
 
@@ -54,6 +64,7 @@ crate::model::setters! { PushRequest {
     with_parallel => parallel: usize,
     with_rate => rate: Option<u64>,
     with_scope => scope: SendScope,
+    with_secrets => secrets: SecretScope,
 } }
 
 /// What a push did.
@@ -127,6 +138,7 @@ pub fn push(
         stages,
         small_bytes: request.small_bytes,
         scope: request.scope,
+        secrets: request.secrets,
         rate: rate.as_ref(),
         now: now(),
     };
@@ -138,17 +150,26 @@ pub fn push(
         if is_new && is_standing && (remote.store().is_atomic() || remote.manifest(&name).is_ok()) {
             continue;
         }
-        let is_whole = is_standing && !is_new && pool.install(|| is_whole(remote, &name, &mut known))?;
-        let outcome = if is_whole {
-            PushOutcome::Present
+        let lease = match repository.lease(summary.id) {
+            Ok(lease) => lease,
+            Err(RepoError::NoSnapshot { .. }) if is_new => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let stored = if is_standing && !is_new {
+            let lacks_secrets = lacks_secrets(&lease, request.secrets)?;
+            pool.install(|| stored(remote, &name, lacks_secrets, &mut known))?
         } else {
-            let lease = match repository.lease(summary.id) {
-                Ok(lease) => lease,
-                Err(RepoError::NoSnapshot { .. }) if is_new => continue,
-                Err(error) => return Err(error.into()),
-            };
+            StoredContent::No
+        };
+        if stored == StoredContent::WithSecrets {
+            let message = format!("{name} is in the store with its secrets, and was left as it is");
+            report.warnings.push(Warning::new(WarningKind::SecretsPresent, message));
+        }
+        let outcome = if stored == StoredContent::No {
             let push = SnapshotPush { means: &means, lease: &lease, repository, id: summary.id };
             pool.install(|| push.push(&mut known))?
+        } else {
+            PushOutcome::Present
         };
         let (time, label) = (summary.time, summary.label.clone());
         report.snapshots.push(PushedSnapshot { name, time, label, outcome });
@@ -159,18 +180,48 @@ pub fn push(
     Ok(report)
 }
 
-/// Whether the store has a snapshot with all its objects. If not, `known` has what it lacks.
-fn is_whole(remote: &RemoteRepository, name: &RemoteName, known: &mut KnownObjects) -> Result<bool, OpError> {
+/// Whether the store has a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoredContent {
+    /// With all its objects, and as it would be sent.
+    Whole,
+    /// With all its objects, and with secrets that would not be sent.
+    WithSecrets,
+    /// No, or not with everything that would be sent.
+    No,
+}
+
+/// Whether the store has a snapshot with everything that would be sent. If not, `known` has what it lacks.
+fn stored(
+    remote: &RemoteRepository,
+    name: &RemoteName,
+    lacks_secrets: bool,
+    known: &mut KnownObjects,
+) -> Result<StoredContent, OpError> {
     let manifest = match remote.manifest(name) {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(false),
-        Err(RemoteError::Damaged { .. }) if !remote.store().is_atomic() => return Ok(false),
+        Ok(None) => return Ok(StoredContent::No),
+        Err(RemoteError::Damaged { .. }) if !remote.store().is_atomic() => return Ok(StoredContent::No),
         Err(error) => return Err(error.into()),
     };
     known.add(&manifest, true);
     let lost = known.lost(remote, manifest.objects())?;
     known.forget(&lost);
-    Ok(lost.is_empty())
+    Ok(match (lost.is_empty(), manifest.head.lacks_secrets()) {
+        (false, _) => StoredContent::No,
+        // A push with secrets adds them.
+        (true, true) if !lacks_secrets => StoredContent::No,
+        (true, false) if lacks_secrets => StoredContent::WithSecrets,
+        (true, _) => StoredContent::Whole,
+    })
+}
+
+/// Whether the snapshot would be sent without secrets that it has, or does not have them here either.
+fn lacks_secrets(lease: &Lease, secrets: SecretScope) -> Result<bool, OpError> {
+    let (state, _) = lease.manifest()?;
+    let SnapshotState::Complete(manifest) = state else { return Ok(false) };
+    Ok(manifest.secrets_left_out.is_some()
+        || secrets == SecretScope::LeaveOut && !secrets_in(lease.dir(), &manifest)?.left_out.is_empty())
 }
 
 /// The wanted snapshots, in the order in which they were made.

@@ -1,6 +1,7 @@
 //! The outcome of pushing a snapshot.
 
 use crate::model::PartTally;
+use crate::repo::SecretsLeftOut;
 
 /// The outcome of pushing a snapshot.
 #[derive(Clone, Debug)]
@@ -29,4 +30,6 @@ pub struct Pushed {
     pub sent: PartTally,
     /// Objects that were read, and were in the store already.
     pub present: PartTally,
+    /// The secrets that were left out; `None` if none were.
+    pub left_out: Option<SecretsLeftOut>,
 }

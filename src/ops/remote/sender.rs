@@ -1,6 +1,7 @@
 //! Reads files once, hashes them once, and sends them as objects.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -32,6 +33,16 @@ pub(super) enum ExpectedContent {
 pub(super) struct FileToSend<'a> {
     pub(super) file: FileOnDisk<'a>,
     pub(super) expected: ExpectedContent,
+    /// What is sent instead of the file's content; its size is then the recorded one.
+    pub(super) content: Option<&'a [u8]>,
+}
+
+impl FileToSend<'_> {
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>, OpError> {
+        let Some(content) = self.content else { return Ok(self.file.dir.read_range(self.file.name, range)?) };
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        Ok(content.get(place(range.start)..place(range.end)).map(<[u8]>::to_vec).unwrap_or_default())
+    }
 }
 
 /// The outcome of sending files.
@@ -118,9 +129,10 @@ impl Sender<'_> {
     fn send_pack(&self, files: &[FileToSend<'_>], places: Vec<usize>) -> Result<Result<Pack, String>, OpError> {
         let mut contents = Vec::with_capacity(places.len());
         for place in &places {
-            let Some(FileToSend { file, expected }) = files.get(*place) else { continue };
-            let bytes = file.dir.read_range(file.name, 0..file.stat.size_bytes)?;
-            let mut check = ContentCheck::new(*expected);
+            let Some(to_send) = files.get(*place) else { continue };
+            let file = &to_send.file;
+            let bytes = to_send.read(0..file.stat.size_bytes)?;
+            let mut check = ContentCheck::new(to_send.expected);
             check.update(&bytes);
             if let Some(problem) = check.problem(file, bytes.len() as u64) {
                 return Ok(Err(problem));
@@ -134,13 +146,14 @@ impl Sender<'_> {
 
     fn send_large(&self, files: &[FileToSend<'_>], place: usize) -> Result<Result<LargeFile, String>, OpError> {
         let mut objects = Vec::new();
-        let Some(FileToSend { file, expected }) = files.get(place) else {
+        let Some(to_send) = files.get(place) else {
             return Ok(Ok(LargeFile { file: place, objects }));
         };
-        let mut check = ContentCheck::new(*expected);
+        let file = &to_send.file;
+        let mut check = ContentCheck::new(to_send.expected);
         let mut read_bytes = 0;
         for range in object_ranges(file.stat.size_bytes) {
-            let bytes = file.dir.read_range(file.name, range)?;
+            let bytes = to_send.read(range)?;
             read_bytes += bytes.len() as u64;
             check.update(&bytes);
             if !bytes.is_empty() {

@@ -24,6 +24,7 @@ use crate::repo::{self, Lease, Manifest, ManifestDigest, PartRecord, SnapshotSta
 use super::known::{KnownObjects, condemned};
 use super::pushed::{PushOutcome, Pushed};
 use super::random;
+use super::secrets::{SecretScope, SnapshotSecrets, secrets_in};
 use super::sender::{ExpectedContent, FileToSend, ObjectCounts, SendScope, Sender, SentFiles, permissions};
 
 /// For this long after its condemnation an object is certainly not deleted: a quarter of the usual grace period.
@@ -37,6 +38,7 @@ pub(super) struct PushMeans<'a> {
     pub(super) stages: &'a Stages<'a>,
     pub(super) small_bytes: u64,
     pub(super) scope: SendScope,
+    pub(super) secrets: SecretScope,
     pub(super) rate: Option<&'a RateLimit>,
     pub(super) now: DateTime<Utc>,
 }
@@ -54,6 +56,14 @@ pub(super) struct SnapshotPush<'a> {
 struct StagedObjects {
     files: Option<Bundle>,
     parts: Vec<Option<RemotePart>>,
+}
+
+/// What is to be sent of a snapshot.
+struct ContentToSend<'a> {
+    manifest: &'a Manifest,
+    records: &'a [PartRecord],
+    /// What is sent instead of the content of these files.
+    hidden: &'a BTreeMap<String, Vec<u8>>,
 }
 
 impl StagedObjects {
@@ -86,6 +96,19 @@ impl SnapshotPush<'_> {
             Ok(read) => read,
             Err(problem) => return Ok(PushOutcome::Damaged(problem)),
         };
+        let secrets = match self.means.secrets {
+            SecretScope::Send => SnapshotSecrets::default(),
+            SecretScope::LeaveOut => match secrets_in(self.lease.dir(), &manifest) {
+                Ok(secrets) => secrets,
+                Err(OpError::Repo(error)) => return Ok(PushOutcome::Damaged(crate::monitor::chain(&error))),
+                Err(error) => return Err(error),
+            },
+        };
+        let manifest = match self.means.secrets {
+            SecretScope::Send => manifest,
+            SecretScope::LeaveOut => secrets.removed_from(&manifest),
+        };
+        let content = ContentToSend { manifest: &manifest, records: &records, hidden: &secrets.hidden };
         let mut staged = StagedObjects { files: None, parts: vec![None; records.len()] };
         let (mut counts, mut reused) = (ObjectCounts::default(), PartTally::default());
         if self.means.scope == SendScope::Missing {
@@ -106,7 +129,7 @@ impl SnapshotPush<'_> {
         let _inside = self.means.stages.enter(Stage::Send);
         let mut round = 0;
         let committed = loop {
-            if let Some(problem) = self.send_missing(known, &mut staged, (&manifest, &records), &mut counts)? {
+            if let Some(problem) = self.send_missing(known, &mut staged, &content, &mut counts)? {
                 return Ok(PushOutcome::Damaged(problem));
             }
             round += 1;
@@ -115,7 +138,7 @@ impl SnapshotPush<'_> {
             // Nothing is committed that this run has neither sent nor found in the store.
             lost.extend(known.lost(self.means.remote, staged.objects())?);
             if lost.is_empty() {
-                let manifest = self.described(&manifest, &staged)?;
+                let manifest = self.described(content.manifest, &staged)?;
                 let sent_as = match self.means.scope {
                     SendScope::Missing => self.means.remote.commit(&manifest)?,
                     SendScope::All => self.means.remote.commit_again(&manifest)?,
@@ -140,13 +163,14 @@ impl SnapshotPush<'_> {
         if sent_as == SentAs::Present && counts.sent.files == 0 {
             return Ok(PushOutcome::Present);
         }
-        let RemoteHead { bytes, objects, .. } = manifest.head;
+        let (bytes, objects) = (manifest.head.bytes, manifest.head.objects);
         let ObjectCounts { sent, present } = counts;
         let all = records.iter().fold(PartTally::default(), |mut all, record| {
             all += PartTally { parts: 1, files: record.files, bytes: record.bytes };
             all
         });
-        Ok(PushOutcome::Pushed(Box::new(Pushed { all, objects, object_bytes: bytes, reused, sent, present })))
+        let left_out = manifest.head.manifest.secrets_left_out;
+        Ok(PushOutcome::Pushed(Box::new(Pushed { all, objects, object_bytes: bytes, reused, sent, present, left_out })))
     }
 
     /// The staged keys that are condemned now.
@@ -213,7 +237,7 @@ impl SnapshotPush<'_> {
         &self,
         known: &mut KnownObjects,
         staged: &mut StagedObjects,
-        (manifest, records): (&Manifest, &[PartRecord]),
+        content: &ContentToSend<'_>,
         counts: &mut ObjectCounts,
     ) -> Result<Option<String>, OpError> {
         let confirmed = Mutex::new(std::mem::take(&mut known.confirmed));
@@ -230,7 +254,7 @@ impl SnapshotPush<'_> {
             resent: Mutex::default(),
             counts: Mutex::new(*counts),
         };
-        let sent = self.send_with(&sender, staged, (manifest, records));
+        let sent = self.send_with(&sender, staged, content);
         let Sender { confirmed, wrong, resent, counts: counted, .. } = sender;
         known.confirmed = confirmed.into_inner().unwrap_or_default();
         known.forget(&wrong.into_inner().unwrap_or_default());
@@ -243,10 +267,10 @@ impl SnapshotPush<'_> {
         &self,
         sender: &Sender<'_>,
         staged: &mut StagedObjects,
-        (manifest, records): (&Manifest, &[PartRecord]),
+        content: &ContentToSend<'_>,
     ) -> Result<Option<String>, OpError> {
         let missing: Vec<(&mut Option<RemotePart>, &PartRecord)> =
-            staged.parts.iter_mut().zip(records).filter(|(part, _)| part.is_none()).collect();
+            staged.parts.iter_mut().zip(content.records).filter(|(part, _)| part.is_none()).collect();
         let send = |(place, record): (&mut Option<RemotePart>, &PartRecord)| -> Result<Option<String>, OpError> {
             match self.send_part(sender, record)? {
                 SentFiles::Bundle(files) => {
@@ -264,7 +288,7 @@ impl SnapshotPush<'_> {
             return Ok(Some(problem));
         }
         if staged.files.is_none() {
-            match self.send_files(sender, manifest)? {
+            match self.send_files(sender, content)? {
                 SentFiles::Bundle(files) => staged.files = Some(files),
                 SentFiles::Damaged(problem) => return Ok(Some(problem)),
             }
@@ -290,7 +314,7 @@ impl SnapshotPush<'_> {
             return Ok(SentFiles::Damaged(problem));
         }
         let mut to_send: Vec<FileToSend<'_>> = (files.on_disk().into_iter())
-            .map(|file| FileToSend { expected: expected(&file, record, is_sound), file })
+            .map(|file| FileToSend { expected: expected(&file, record, is_sound), file, content: None })
             .collect();
         to_send.sort_by(|one, other| one.file.path.cmp(&other.file.path));
         let mut directories = Vec::new();
@@ -302,9 +326,10 @@ impl SnapshotPush<'_> {
     }
 
     /// Sends the files outside parts.
-    fn send_files(&self, sender: &Sender<'_>, manifest: &Manifest) -> Result<SentFiles, OpError> {
-        let mut dirs = Vec::with_capacity(manifest.metadata.len());
-        for file in &manifest.metadata {
+    fn send_files(&self, sender: &Sender<'_>, content: &ContentToSend<'_>) -> Result<SentFiles, OpError> {
+        let metadata = &content.manifest.metadata;
+        let mut dirs = Vec::with_capacity(metadata.len());
+        for file in metadata {
             let missing = || Ok(SentFiles::Damaged(format!("its file {} is missing", file.path)));
             let path = Path::new(&file.path);
             if !path.components().all(|component| matches!(component, Component::Normal(_))) {
@@ -315,12 +340,15 @@ impl SnapshotPush<'_> {
             let Some(dir) = self.lease.dir().find_beneath(parent)? else { return missing() };
             let Some(stat) = dir.find(name)? else { return missing() };
             let expected = file.blake3.parse().map_or(ExpectedContent::Nothing, ExpectedContent::Blake3);
+            let hidden = content.hidden.get(&file.path);
+            let stat = fs::Stat { size_bytes: hidden.map_or(stat.size_bytes, |text| text.len() as u64), ..stat };
             dirs.push((dir, name.to_owned(), file, stat, expected));
         }
         dirs.sort_by(|one, other| one.2.path.cmp(&other.2.path));
         let files = dirs.iter().map(|(dir, name, file, stat, expected)| FileToSend {
             file: FileOnDisk { dir, name, path: file.path.clone(), stat: *stat, recorded: None },
             expected: *expected,
+            content: content.hidden.get(&file.path).map(Vec::as_slice),
         });
         sender.send(&files.collect::<Vec<_>>(), Vec::new())
     }

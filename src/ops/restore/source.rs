@@ -41,7 +41,7 @@ crate::model::setters! { WantedTables {
 
 impl WantedTables {
     /// Whether everything is wanted.
-    pub(super) fn is_all(&self) -> bool {
+    pub(in crate::ops) fn is_all(&self) -> bool {
         self.tables.is_empty() && self.partitions.is_empty() && self.renames.is_empty()
     }
 }
@@ -136,8 +136,9 @@ impl SnapshotSource {
             let bytes = read::metadata(lease.dir(), &manifest, path).ok()?;
             ParsedDefinition::parse(&String::from_utf8_lossy(&bytes)).ok()
         });
-        let tables = select(&manifest, records, wanted, &inner)?;
+        let tables = select_tables(&manifest, records, wanted, &inner)?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
+        warnings.extend(secrets_warning(&manifest, wanted));
         warnings.extend(journal_warnings(repository));
         let damaged = repository.damaged_parts(id);
         let is_whole = wanted.is_all();
@@ -238,6 +239,15 @@ impl SnapshotSource {
     }
 }
 
+/// The warning about a snapshot that was pushed without its secrets, if some of what is wanted may need them. A
+/// definition with a hidden secret has a warning of its own.
+fn secrets_warning(manifest: &Manifest, wanted: &WantedTables) -> Option<Warning> {
+    let left_out = manifest.secrets_left_out.as_ref()?;
+    let needs_some = || ["named_collections", "user_defined"].iter().any(|place| left_out.has_files_of(place));
+    let is_told = wanted.is_all() && !left_out.files.is_empty() || needs_some();
+    is_told.then(|| Warning::new(WarningKind::SecretsHidden, left_out.to_string()))
+}
+
 fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
     let Some(dir) = dir else {
         return Ok(Some("it is missing".to_owned()));
@@ -266,7 +276,11 @@ fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Resu
     Ok(changed.map(|file| format!("its file {} is another one than it was taken with", file.path)))
 }
 
-fn select(
+/// The wanted tables of a snapshot, each with its wanted parts. `inner` has the inner tables of its views.
+///
+/// # Errors
+/// If the snapshot has nothing of a given name.
+pub(in crate::ops) fn select_tables(
     manifest: &Manifest,
     records: Vec<PartRecord>,
     wanted: &WantedTables,
@@ -337,7 +351,7 @@ pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
 /// The inner tables of all materialized views, each with its view. A view that names its target has none, whatever the
 /// tables are called. A view in an Atomic database names its inner table by UUID, or by its own UUID in that table's
 /// name.
-fn inner_tables(
+pub(in crate::ops) fn inner_tables(
     manifest: &Manifest,
     definition: &dyn Fn(&str) -> Option<ParsedDefinition>,
 ) -> BTreeMap<TableName, TableName> {

@@ -31,3 +31,29 @@ impl ParsedDefinition {
         mask(&self.statement(Verb::Attach, "_", uuids, &Mapping::default()), context)
     }
 }
+
+/// Whether a text that has a statement in it, as it is or with backslashes before its quotes, has a value that
+/// ClickHouse would hide.
+#[must_use]
+pub fn has_secret_values(text: &str) -> bool {
+    let has_some = |text: &str| !mask(text, SecretContext::Other).secrets.is_empty();
+    has_some(text) || text.contains('\\') && has_some(&without_escapes(text))
+}
+
+/// The text without a level of backslashes.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        plain.push(match letter {
+            '\\' => match letters.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some(next) => next,
+                None => '\\',
+            },
+            letter => letter,
+        });
+    }
+    plain
+}

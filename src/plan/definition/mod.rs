@@ -34,6 +34,7 @@ pub use error::DefinitionError;
 pub use head::DefinitionKind;
 pub(super) use literal::quote;
 pub use mapping::Mapping;
+pub use masked::has_secret_values;
 pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{ParsedDefinition, Verb};
 pub use reach::Surroundings;
