@@ -1,4 +1,4 @@
-//! How long `chsnap create` takes beside what it is made of and what it replaces.
+//! Times `chsnap create`, its unavoidable parts, and the procedures that it replaces.
 //!
 //! ```text
 //! tests/support/engines/install
@@ -107,7 +107,7 @@ fn main() {
     }
 }
 
-/// One table on one engine, and a repository beside its data.
+/// One table on one engine, and a repository next to its data.
 struct Bench {
     engine: Engine,
     chsnap: Chsnap,

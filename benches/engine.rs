@@ -1,4 +1,4 @@
-//! The engine that links and removes trees, beside the tools that do the same and beside bare system calls.
+//! Times linking and removing trees by chsnap's engine, by other tools, and by bare system calls.
 //!
 //! ```text
 //! cargo bench --bench engine -- [--parts 5000] [--files 40] [--rounds 5] [--output docs/benchmarks.md]

@@ -1,4 +1,4 @@
-//! How long `chsnap restore` takes, by links and by copies, beside bare system calls, `cp -a` and the server's own ATTACH.
+//! Times `chsnap restore` by links and by copies, bare system calls, `cp -a`, and the server's own ATTACH.
 //!
 //! ```text
 //! tests/support/engines/install
@@ -109,7 +109,7 @@ impl Timed {
     }
 
     /// What its ratio is taken to.
-    fn beside(self) -> Option<Self> {
+    fn baseline(self) -> Option<Self> {
         match self {
             Self::Linked => Some(Self::BareLinks),
             Self::Copied => Some(Self::CopiedByCp),
@@ -163,7 +163,7 @@ fn main() {
     }
 }
 
-/// One table on one engine, with a snapshot beside its data and one on another filesystem.
+/// One table on one engine, with a snapshot next to its data and one on another filesystem.
 struct Bench {
     engine: Engine,
     near: Chsnap,
@@ -201,9 +201,9 @@ impl Bench {
             (Timed::CopiedByCp, Timed::Copied),
             (Timed::CopiedByCpFromElsewhere, Timed::FromElsewhere),
         ];
-        for (beside, restored) in pairs {
+        for (baseline, restored) in pairs {
             // Each is the first of its pair in turn.
-            let order = if number.is_multiple_of(2) { [beside, restored] } else { [restored, beside] };
+            let order = if number.is_multiple_of(2) { [baseline, restored] } else { [restored, baseline] };
             for what in order {
                 nix::unistd::sync();
                 self.time(what, number, &mut round);
@@ -263,9 +263,9 @@ impl Bench {
         writeln!(text, "| What | Median s | Least to most | To the line before, pair by pair |\n|---|---:|---:|---:|")?;
         for what in Timed::ALL {
             let own = Spread::of(rounds.iter().filter_map(|round| round.seconds.get(&what).copied()));
-            let ratio = what.beside().map_or(String::new(), |beside| {
+            let ratio = what.baseline().map_or(String::new(), |baseline| {
                 let ratios =
-                    rounds.iter().filter_map(|round| Some(round.seconds.get(&what)? / round.seconds.get(&beside)?));
+                    rounds.iter().filter_map(|round| Some(round.seconds.get(&what)? / round.seconds.get(&baseline)?));
                 let ratio = Spread::of(ratios);
                 format!("{:.2} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most)
             });

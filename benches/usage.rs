@@ -1,4 +1,4 @@
-//! How long `chsnap usage` and a plan of `chsnap prune` take, beside `du -s`.
+//! Times `chsnap usage`, a plan of `chsnap prune`, and `du -s`.
 //!
 //! ```text
 //! cargo bench --bench usage -- [--snapshots 100] [--parts 25000] [--files 40] [--output docs/benchmarks.md]
