@@ -72,7 +72,7 @@ enum Engines {
 const PARTITIONS_AT_ONCE: u32 = 100;
 /// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
 const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
-/// One partition of so many changes between two nights.
+/// One partition of this many changes between two nights.
 const CHANGED_SHARE: u32 = 50;
 const ROWS_PER_PART: u32 = 100;
 
@@ -324,7 +324,7 @@ fn make_table(engine: &Engine, parts: u32) {
     }
 }
 
-/// A part of so many rows in each of `count` partitions.
+/// A part of this many rows in each of `count` partitions.
 fn insert(engine: &Engine, first: u32, count: u32, rows: u32) {
     let columns = engine.query("SELECT count() FROM system.columns WHERE database = 'bench' AND table = 'parts'");
     let columns: u32 = columns.parse().expect("a count of columns");

@@ -372,7 +372,7 @@ impl Bench<'_> {
         self.mutation(filesystem, &shadow, text)
     }
 
-    /// One column of every part is written anew.
+    /// One column of every part is rewritten.
     fn mutation(&self, filesystem: &str, before: &Path, text: &mut String) -> std::fmt::Result {
         let copier = self.copier();
         copier.rsync(before, "large_before", None);

@@ -73,7 +73,7 @@ const ROWS_PER_PART: u32 = 100;
 /// Larger than what 2,000 parts take, and sparse.
 const OTHER_DISK_MIB: u64 = 8 << 10;
 
-/// What is timed.
+/// A timed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timed {
     BareLinks,
@@ -108,7 +108,7 @@ impl Timed {
         }
     }
 
-    /// What its ratio is taken to.
+    /// The measurement that its ratio refers to.
     fn baseline(self) -> Option<Self> {
         match self {
             Self::Linked => Some(Self::BareLinks),
@@ -277,7 +277,7 @@ impl Bench {
                 .collect();
             writeln!(text, "\n{}, seconds by stage in the last round: {}.", what.text(), stages.join(", "))?;
         }
-        // Both disks are told apart by their devices.
+        // The two disks have different devices.
         assert_ne!(device(self.disk.path()), device(self.engine.root()), "the other filesystem is another one");
         Ok(())
     }

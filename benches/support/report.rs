@@ -1,4 +1,4 @@
-//! Samples, and the Markdown made of them.
+//! Samples, and their Markdown tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

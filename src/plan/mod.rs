@@ -11,7 +11,6 @@ pub mod diff;
 mod expected_tree;
 mod freeze;
 mod growth;
-mod heir;
 mod holders;
 mod import;
 mod judge;
@@ -35,6 +34,7 @@ mod server_config;
 mod server_state;
 mod slice;
 mod space;
+mod successor;
 mod walked;
 
 pub use access::{
@@ -43,17 +43,16 @@ pub use access::{
 };
 pub use backup_list::{BACKUP_LIST, BACKUP_VERSION, BackupChecksum, BackupFile, BackupList, BackupListError};
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Around, Choice, DumpOptions, ForeignDisk, StayReason, TableSelection, choose};
+pub use choose::{Choice, DataLeftReason, DumpOptions, ForeignDisk, TableContext, TableSelection, choose};
 pub use copy::{CopyDecision, CopyPlan, CopyRefusal, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
 pub use definition::{
-    AccessReference, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement, ParsedDefinition,
-    ReferenceTo, ReplicaArguments, StorageChoice, Surroundings, Verb, cleanse,
+    AccessReference, DefinitionError, DefinitionKind, DefinitionScope, Existing, Mapping, ObjectKind, ObjectStatement,
+    ParsedDefinition, ReferenceTo, ReplicaArguments, StorageChoice, Verb, cleanse,
 };
 pub use expected_tree::{ExpectedEntry, ExpectedTree, OutsidePath};
 pub use freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 pub use growth::{Growth, Sample, growth};
-pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};
 pub use import::{
     ImportKind, ImportPlan, ImportSource, ImportedDatabase, ImportedTable, PartFilesSource, PathInTree,
@@ -90,10 +89,11 @@ pub use restore::{
     released_text, replaced_unseen,
 };
 pub use retry::RetryReason;
-pub use schedule::{InvalidSchedule, NoCron, Schedule, ScheduleZone};
+pub use schedule::{CronError, InvalidSchedule, Schedule, ScheduleZone};
 pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use server_config::ServerConfig;
 pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Class, HolderBytes, InodeStat, Piece, Space, Summed, sum_up};
+pub use successor::successor;
 pub use walked::{Walked, WalkedFile};

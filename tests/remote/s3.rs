@@ -1,4 +1,4 @@
-//! The same by protocols of services: S3's, as `moto` serves it: no TLS, no consistency but its own, no permissions.
+//! The same over real protocols: S3 as `moto` serves it, without TLS and permissions.
 
 use std::fs;
 use std::time::{Duration, Instant};

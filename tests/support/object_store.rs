@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::free_port;
 
-/// The credentials that `moto` is told; it takes any.
+/// Credentials for `moto`, which accepts any.
 pub const KEY: &str = "AKIAEXAMPLE";
 pub const SECRET: &str = "hunter2-hunter2";
 

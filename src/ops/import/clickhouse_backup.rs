@@ -215,13 +215,13 @@ fn read_table(dir: &Dir, table: BackupTable, shadow: &Path, source: &mut ImportS
         let why = if *is_required {
             "it is in the backup that this one needs"
         } else {
-            "backups of other disks than the first stand on those"
+            "backups of other disks than the first are on those disks"
         };
         let reason = format!("its part {part} on the disk {disk} is not in the tree: {why}");
         source.refused.insert(name.clone(), reason);
     }
     if let Some(path) = unlisted_part(dir, shadow, &listed)? {
-        let reason = format!("{} stands in the tree, and its JSON file does not list it", path.display());
+        let reason = format!("{} is in the tree, but its JSON file does not list it", path.display());
         source.refused.entry(name.clone()).or_insert(reason);
     }
     if let Some(mutations) = table.mutations.filter(|mutations| !mutations.is_empty()) {

@@ -36,7 +36,7 @@ pub(super) use literal::quote;
 pub use mapping::Mapping;
 pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{ParsedDefinition, Verb};
-pub use reach::Surroundings;
+pub use reach::DefinitionScope;
 pub use references::{AccessReference, Existing, ReferenceTo};
 pub use replicated::ReplicaArguments;
 pub use storage::StorageChoice;
