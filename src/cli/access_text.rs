@@ -205,8 +205,8 @@ mod tests {
         let plan = AccessPlan { entities, ..AccessPlan::default() };
         assert_eq!(
             super::plan(&plan),
-            "whether the server has 1 user and 1 role of the snapshot cannot be told: x\n\
-             whether the server has 1 quota of the snapshot cannot be told: y\n"
+            "whether the server has 1 user and 1 role of the snapshot is not known: x\n\
+             whether the server has 1 quota of the snapshot is not known: y\n"
         );
     }
 }
