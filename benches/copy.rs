@@ -40,7 +40,7 @@ struct Args {
     /// Parts of the first night
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(50..))]
     parts: u32,
-    /// Files of each part, besides two that its checksums do not cover
+    /// Files of each part, in addition to two that its checksums do not cover
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
     /// Measured runs, each on a filesystem of its own

@@ -1,4 +1,4 @@
-//! How long `chsnap create` takes beside what it is made of and what it replaces.
+//! Times `chsnap create`, its unavoidable parts, and the procedures that it replaces.
 //!
 //! ```text
 //! tests/support/engines/install
@@ -74,7 +74,7 @@ enum Engines {
 const PARTITIONS_AT_ONCE: u32 = 100;
 /// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
 const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
-/// One partition of so many changes between two nights.
+/// One partition of this many changes between two nights.
 const CHANGED_SHARE: u32 = 50;
 const ROWS_PER_PART: u32 = 100;
 
@@ -91,7 +91,7 @@ fn main() {
     program::finish(&text, args.output.as_deref(), "results");
 }
 
-/// One table on one engine, and a repository beside its data.
+/// One table on one engine, and a repository next to its data.
 struct Bench {
     engine: Engine,
     chsnap: Chsnap,
@@ -308,7 +308,7 @@ fn make_table(engine: &Engine, parts: u32) {
     }
 }
 
-/// A part of so many rows in each of `count` partitions.
+/// A part of this many rows in each of `count` partitions.
 fn insert(engine: &Engine, first: u32, count: u32, rows: u32) {
     let columns = engine.query("SELECT count() FROM system.columns WHERE database = 'bench' AND table = 'parts'");
     let columns: u32 = columns.parse().expect("a count of columns");

@@ -1,4 +1,4 @@
-//! How long `chsnap create` takes onto another filesystem, and what it writes, beside the tools that copy.
+//! Times `chsnap create` onto another filesystem and other tools that copy, and counts the bytes that they write.
 //!
 //! ```text
 //! tests/support/engines/install
@@ -41,7 +41,7 @@ use testkit::engine::{Engine, Kind};
 use testkit::small_disk::SmallDisk;
 
 #[derive(Debug, Parser)]
-#[command(about = "Times chsnap create onto another filesystem, beside rsync, cp, restic and borg")]
+#[command(about = "Times chsnap create onto another filesystem, rsync, cp, restic and borg")]
 struct Args {
     /// Parts of the table of small files, 40 in each
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(50..))]
@@ -356,7 +356,7 @@ impl Bench<'_> {
         self.mutation(filesystem, &shadow, text)
     }
 
-    /// One column of every part is written anew.
+    /// One column of every part is rewritten.
     fn mutation(&self, filesystem: &str, before: &Path, text: &mut String) -> std::fmt::Result {
         let copier = self.copier();
         copier.rsync(before, "large_before", None);

@@ -1,4 +1,4 @@
-//! The engine that links and removes trees, beside the tools that do the same and beside bare system calls.
+//! Times linking and removing trees by chsnap's engine, by other tools, and by bare system calls.
 //!
 //! ```text
 //! cargo bench --bench engine -- [--parts 5000] [--files 40] [--rounds 5] [--output docs/benchmarks.md]
@@ -62,9 +62,9 @@ struct Args {
     bench: bool,
 }
 
-/// Who links or removes.
+/// A program that links or removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Who {
+enum Program {
     Chsnap,
     Raw,
     Coreutils,
@@ -78,34 +78,34 @@ enum Job {
 }
 
 impl Job {
-    fn rivals(self) -> &'static [Who] {
+    fn rivals(self) -> &'static [Program] {
         match self {
-            Self::Link => &[Who::Chsnap, Who::Raw, Who::Coreutils, Who::Rsync],
-            Self::Remove => &[Who::Chsnap, Who::Raw, Who::Coreutils],
+            Self::Link => &[Program::Chsnap, Program::Raw, Program::Coreutils, Program::Rsync],
+            Self::Remove => &[Program::Chsnap, Program::Raw, Program::Coreutils],
         }
     }
 
-    fn name(self, who: Who) -> &'static str {
-        match (self, who) {
-            (Self::Link, Who::Chsnap) => "chsnap's link engine",
-            (Self::Link, Who::Raw) => "bare `linkat` of names known before",
-            (Self::Link, Who::Coreutils) => "`cp -al`",
-            (Self::Link, Who::Rsync) => "`rsync -aH --numeric-ids --link-dest`",
-            (Self::Remove, Who::Chsnap) => "chsnap's removal",
-            (Self::Remove, Who::Raw) => "bare `unlinkat` of names known before",
-            (Self::Remove, Who::Coreutils | Who::Rsync) => "`rm -rf`",
+    fn name(self, program: Program) -> &'static str {
+        match (self, program) {
+            (Self::Link, Program::Chsnap) => "chsnap's link engine",
+            (Self::Link, Program::Raw) => "bare `linkat` of names known before",
+            (Self::Link, Program::Coreutils) => "`cp -al`",
+            (Self::Link, Program::Rsync) => "`rsync -aH --numeric-ids --link-dest`",
+            (Self::Remove, Program::Chsnap) => "chsnap's removal",
+            (Self::Remove, Program::Raw) => "bare `unlinkat` of names known before",
+            (Self::Remove, Program::Coreutils | Program::Rsync) => "`rm -rf`",
         }
     }
 
-    /// How many times faster than it chsnap is asked to be.
-    fn aim(self, who: Who) -> Option<f64> {
-        match (self, who) {
-            (_, Who::Chsnap) => None,
-            (Self::Link, Who::Raw) => Some(1.0 / 1.15),
-            (Self::Link, Who::Coreutils) => Some(2.3),
-            (Self::Link, Who::Rsync) => Some(10.0),
-            (Self::Remove, Who::Raw) => Some(1.0 / 1.2),
-            (Self::Remove, Who::Coreutils | Who::Rsync) => Some(2.0),
+    /// The aim: how many times faster than this program chsnap should be.
+    fn aim(self, program: Program) -> Option<f64> {
+        match (self, program) {
+            (_, Program::Chsnap) => None,
+            (Self::Link, Program::Raw) => Some(1.0 / 1.15),
+            (Self::Link, Program::Coreutils) => Some(2.3),
+            (Self::Link, Program::Rsync) => Some(10.0),
+            (Self::Remove, Program::Raw) => Some(1.0 / 1.2),
+            (Self::Remove, Program::Coreutils | Program::Rsync) => Some(2.0),
         }
     }
 }
@@ -114,8 +114,8 @@ impl Job {
 const FREED_INODES_ARE_AVOIDED_FOR: u64 = 61;
 const BYTES: usize = 300;
 
-/// Seconds of every job by everybody.
-type Round = BTreeMap<(Job, Who), f64>;
+/// Seconds of each job, by program.
+type Round = BTreeMap<(Job, Program), f64>;
 
 fn main() {
     let args = match Args::try_parse() {
@@ -207,53 +207,53 @@ impl Bench {
             .collect();
     }
 
-    /// Everybody links the tree, each time another one first; then everybody removes one of the trees.
+    /// Each program links the tree, a different one first in each round; then each removes one of the trees.
     fn round(&self, number: u32) -> Round {
         let mut round = Round::new();
         for job in [Job::Link, Job::Remove] {
             let mut order = job.rivals().to_vec();
             let turn = number as usize % order.len();
             order.rotate_left(turn);
-            for who in order {
-                if who == Who::Rsync && !self.has_rsync {
+            for program in order {
+                if program == Program::Rsync && !self.has_rsync {
                     continue;
                 }
-                let target = self.path(&format!("{who:?}"));
+                let target = self.path(&format!("{program:?}"));
                 let seconds = match job {
-                    Job::Link => self.timed(|| self.link(who, &target)),
-                    Job::Remove => self.timed(|| self.remove(who, &target)),
+                    Job::Link => self.timed(|| self.link(program, &target)),
+                    Job::Remove => self.timed(|| self.remove(program, &target)),
                 };
                 if job == Job::Link {
                     self.shape.check_links(&self.path("source"), &target);
                 } else {
-                    assert!(!target.exists(), "{who:?} removes everything");
+                    assert!(!target.exists(), "{program:?} removes everything");
                 }
-                round.insert((job, who), seconds);
+                round.insert((job, program), seconds);
             }
         }
         if self.has_rsync {
             fs::remove_dir_all(self.path("Rsync")).expect("rsync's tree is there");
         }
         let shown: Vec<String> =
-            round.iter().map(|((job, who), seconds)| format!("{job:?} {who:?} {seconds:.2} s")).collect();
+            round.iter().map(|((job, program), seconds)| format!("{job:?} {program:?} {seconds:.2} s")).collect();
         println!("  round {number}: {}", shown.join(", "));
         self.sync();
         thread::sleep(self.pause);
         round
     }
 
-    fn link(&self, who: Who, target: &Path) {
+    fn link(&self, program: Program, target: &Path) {
         let source = self.path("source");
-        match who {
-            Who::Chsnap => {
+        match program {
+            Program::Chsnap => {
                 fs::create_dir(target).expect("a new directory");
                 let open = |path: &Path| Dir::open(path, real()).expect("a directory");
                 let (from, to) = (open(&source), open(target));
                 self.pool.install(|| exec::place_parts(&from, &to, PlaceMode::Link)).expect("the tree is linked");
             }
-            Who::Raw => self.shape.link(&source, target, self.threads[&Job::Link]),
-            Who::Coreutils => run(Command::new("cp").arg("-al").args([&source, target])),
-            Who::Rsync => {
+            Program::Raw => self.shape.link(&source, target, self.threads[&Job::Link]),
+            Program::Coreutils => run(Command::new("cp").arg("-al").args([&source, target])),
+            Program::Rsync => {
                 let slash = |path: &Path| format!("{}/", path.display());
                 let mut rsync = Command::new("rsync");
                 rsync.args(["-aH", "--numeric-ids", "--link-dest", &slash(&source), &slash(&source), &slash(target)]);
@@ -262,15 +262,15 @@ impl Bench {
         }
     }
 
-    fn remove(&self, who: Who, target: &Path) {
-        match who {
-            Who::Chsnap => {
+    fn remove(&self, program: Program, target: &Path) {
+        match program {
+            Program::Chsnap => {
                 let parent = Dir::open(self.folder.path(), real()).expect("a directory");
                 let name = target.file_name().expect("a name");
                 self.pool.install(|| exec::remove_tree(&parent, name, &|_| ())).expect("the tree is removed");
             }
-            Who::Raw => self.shape.remove(target, self.threads[&Job::Remove]),
-            Who::Coreutils | Who::Rsync => run(Command::new("rm").arg("-rf").arg(target)),
+            Program::Raw => self.shape.remove(target, self.threads[&Job::Remove]),
+            Program::Coreutils | Program::Rsync => run(Command::new("rm").arg("-rf").arg(target)),
         }
     }
 
@@ -286,23 +286,25 @@ impl Bench {
             write!(text, "\n| {title} | Median s | Least to most | chsnap is faster, pair by pair | Aim |\n")
                 .expect("text");
             text.push_str("|---|---:|---:|---:|---:|\n");
-            for who in job.rivals() {
-                let seconds = |who: Who| rounds.iter().filter_map(move |round| round.get(&(job, who)).copied());
-                if seconds(*who).next().is_none() {
-                    writeln!(text, "| {} | not here | | | |", job.name(*who)).expect("text");
+            for program in job.rivals() {
+                let seconds =
+                    |program: Program| rounds.iter().filter_map(move |round| round.get(&(job, program)).copied());
+                if seconds(*program).next().is_none() {
+                    writeln!(text, "| {} | not here | | | |", job.name(*program)).expect("text");
                     continue;
                 }
-                let spread = Spread::of(seconds(*who));
-                let ratio = Spread::of(seconds(*who).zip(seconds(Who::Chsnap)).map(|(other, ours)| other / ours));
-                let threads = if *who == Who::Raw { format!(", {bare} threads") } else { String::new() };
-                let aim = job.aim(*who).map_or(String::new(), |aim| {
+                let spread = Spread::of(seconds(*program));
+                let ratio =
+                    Spread::of(seconds(*program).zip(seconds(Program::Chsnap)).map(|(other, ours)| other / ours));
+                let threads = if *program == Program::Raw { format!(", {bare} threads") } else { String::new() };
+                let aim = job.aim(*program).map_or(String::new(), |aim| {
                     let is_met = if ratio.median >= aim { "met" } else { "**not met**" };
                     format!("{aim:.2}: {is_met}")
                 });
                 writeln!(
                     text,
                     "| {}{threads} | {:.2} | {:.2} to {:.2} | {:.2} ({:.2} to {:.2}) | {aim} |",
-                    job.name(*who),
+                    job.name(*program),
                     spread.median,
                     spread.least,
                     spread.most,

@@ -1,4 +1,4 @@
-//! How long `chsnap restore` takes, by links and by copies, beside bare system calls, `cp -a` and the server's own ATTACH.
+//! Times `chsnap restore` by links and by copies, bare system calls, `cp -a`, and the server's own ATTACH.
 //!
 //! ```text
 //! tests/support/engines/install
@@ -75,7 +75,7 @@ const ROWS_PER_PART: u32 = 100;
 /// Larger than what 2,000 parts take, and sparse.
 const OTHER_DISK_MIB: u64 = 8 << 10;
 
-/// What is timed.
+/// A timed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timed {
     BareLinks,
@@ -110,8 +110,8 @@ impl Timed {
         }
     }
 
-    /// What its ratio is taken to.
-    fn beside(self) -> Option<Self> {
+    /// The measurement that its ratio refers to.
+    fn baseline(self) -> Option<Self> {
         match self {
             Self::Linked => Some(Self::BareLinks),
             Self::Copied => Some(Self::CopiedByCp),
@@ -147,7 +147,7 @@ fn main() {
     program::finish(&text, args.output.as_deref(), "restore");
 }
 
-/// One table on one engine, with a snapshot beside its data and one on another filesystem.
+/// One table on one engine, with a snapshot next to its data and one on another filesystem.
 struct Bench {
     engine: Engine,
     near: Chsnap,
@@ -185,9 +185,9 @@ impl Bench {
             (Timed::CopiedByCp, Timed::Copied),
             (Timed::CopiedByCpFromElsewhere, Timed::FromElsewhere),
         ];
-        for (beside, restored) in pairs {
+        for (baseline, restored) in pairs {
             // Each is the first of its pair in turn.
-            let order = if number.is_multiple_of(2) { [beside, restored] } else { [restored, beside] };
+            let order = if number.is_multiple_of(2) { [baseline, restored] } else { [restored, baseline] };
             for what in order {
                 nix::unistd::sync();
                 self.time(what, number, &mut round);
@@ -247,9 +247,9 @@ impl Bench {
         writeln!(text, "| What | Median s | Least to most | To the line before, pair by pair |\n|---|---:|---:|---:|")?;
         for what in Timed::ALL {
             let own = Spread::of(rounds.iter().filter_map(|round| round.seconds.get(&what).copied()));
-            let ratio = what.beside().map_or(String::new(), |beside| {
+            let ratio = what.baseline().map_or(String::new(), |baseline| {
                 let ratios =
-                    rounds.iter().filter_map(|round| Some(round.seconds.get(&what)? / round.seconds.get(&beside)?));
+                    rounds.iter().filter_map(|round| Some(round.seconds.get(&what)? / round.seconds.get(&baseline)?));
                 let ratio = Spread::of(ratios);
                 format!("{:.2} ({:.2} to {:.2})", ratio.median, ratio.least, ratio.most)
             });
@@ -261,7 +261,7 @@ impl Bench {
                 .collect();
             writeln!(text, "\n{}, seconds by stage in the last round: {}.", what.text(), stages.join(", "))?;
         }
-        // Both disks are told apart by their devices.
+        // The two disks have different devices.
         assert_ne!(device(self.disk.path()), device(self.engine.root()), "the other filesystem is another one");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! How long `chsnap usage` and a plan of `chsnap prune` take, beside `du -s`.
+//! Times `chsnap usage`, a plan of `chsnap prune`, and `du -s`.
 //!
 //! ```text
 //! cargo bench --bench usage -- [--snapshots 100] [--parts 25000] [--files 40] [--output docs/benchmarks.md]
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chsnap::model::{Link, Links, PartName, PartitionId};
-use chsnap::repo::{Index, InstanceOrigin, PartInstance, Rest};
+use chsnap::repo::{FilesOutsideParts, Index, InstanceOrigin, PartInstance};
 use clap::Parser;
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ struct Args {
     bench: bool,
 }
 
-/// One part of so many is another one in the next night.
+/// One part of this many differs in the next night.
 const CHANGED_SHARE: u32 = 50;
 const REAL_NIGHTS: u32 = 20;
 const TIME_LIMIT_SECONDS: f64 = 1.0;
@@ -183,7 +183,7 @@ fn fill(folder: &Path, args: &Args) -> Chsnap {
         }
         let stamp = Index::stamp(&repository.snapshot_dir(*id).expect("there")).expect("a manifest");
         let held = parts.iter().map(|part| (*part, 4096)).collect();
-        holdings.set(*id, stamp, held, Some(Rest { directory_bytes: 4096 * 45, links: Links::default() }));
+        holdings.set(*id, stamp, held, Some(FilesOutsideParts { directory_bytes: 4096 * 45, links: Links::default() }));
     }
     index.keep_holdings(&repository, &mut holdings);
     Chsnap::new(&hoard.repo())

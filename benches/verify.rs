@@ -1,4 +1,4 @@
-//! How fast `chsnap verify --level data` reads, beside what the disk gives and what the hash takes.
+//! Times `chsnap verify --level data`, reading alone, and hashing alone.
 //!
 //! ```text
 //! cargo bench --bench verify -- [--gigabytes 4] [--rounds 5] [--output docs/benchmarks.md]

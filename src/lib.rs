@@ -1,17 +1,17 @@
 //! Dated, full, hardlinked snapshots of a ClickHouse server's MergeTree tables.
 //!
-//! The program `chsnap` is a thin layer over this library. What it offers to others is:
+//! The program `chsnap` is a thin layer over this library. Its public modules are:
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`ops`] | the use cases, each a function of a request: create, list, verify, restore, prune, copy and more |
 //! | [`repo`] | a repository on disk: its snapshots, manifests, pins, journal and index |
 //! | [`model`] | the nouns: tables, parts, ids of snapshots, warnings |
-//! | [`monitor`] | the trait through which a use case reports what it does; it never prints |
+//! | [`monitor`] | the trait through which a use case reports its progress; it never prints |
 //!
-//! A use case takes the repository, what it is asked, the time, and a [`monitor::Monitor`]. It reads no environment and no clock of its
-//! own. Everything that changes a repository is done under its lock, and a snapshot comes to be by one rename: whatever ends a
-//! process, each snapshot is whole or not there.
+//! A use case takes the repository, a request, the time, and a [`monitor::Monitor`]. It reads neither the environment
+//! nor a clock. Every change of a repository is made under its lock, and one rename commits a snapshot: however a
+//! process ends, each snapshot is complete or absent.
 //!
 //! ```
 //! use chsnap::model::Level;
@@ -35,12 +35,12 @@
 //! # }
 //! ```
 //!
-//! A request begins with its `new`, which takes what has no default; a method `with_…` for each other field replaces a default,
-//! and the defaults are those of the command line. `with_jobs` alone differs: the command line takes more threads where a
-//! repository is on a network filesystem. Requests and reports may get further fields in every version.
+//! `new` of a request takes the fields without a default; a method `with_…` for each other field replaces its default.
+//! The defaults are those of the command line, except for `with_jobs`: the command line uses more threads for a
+//! repository on a network filesystem. Requests and reports may get further fields in every version.
 //!
-//! The other modules are public for the program, the tests and the benchmarks only, and may change in every version.
-//! `docs/architecture.md` is the map of all of them.
+//! The other modules are public only for the program, the tests and the benchmarks, and may change in every version.
+//! `docs/architecture.md` describes all modules.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 

@@ -1,4 +1,4 @@
-//! The tools that people copy frozen parts with, each followed by a `syncfs` of where it copies to.
+//! Tools that copy frozen parts, each followed by a `syncfs` of the target.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -52,7 +52,7 @@ impl Copier<'_> {
         timed(r#"cp -a "$0" "$1" && sync --file-system "$1""#, &[from, &self.disk.join(name)])
     }
 
-    /// Seconds of so many bytes into one file.
+    /// Seconds to write this many bytes into one file.
     pub(crate) fn write(&self, name: &str, bytes: u64) -> f64 {
         let count = bytes.div_ceil(1 << 20).to_string();
         let script = r#"dd if=/dev/zero of="$0" bs=1M count="$1" status=none && sync --file-system "$0""#;

@@ -1,4 +1,4 @@
-//! The least that looking at frozen parts takes: bare system calls, on as many threads as there are cores.
+//! The minimum for examining frozen parts: bare system calls, on as many threads as there are cores.
 
 use std::fs::{self, File};
 use std::io::Read as _;

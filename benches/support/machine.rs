@@ -1,4 +1,4 @@
-//! What the numbers were measured on.
+//! Describes the machine of a measurement.
 
 use std::fs;
 use std::path::Path;

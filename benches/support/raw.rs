@@ -11,7 +11,7 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::threads;
 
-/// So many directories, with so many files in each.
+/// This many directories, with this many files in each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) parts: u32,

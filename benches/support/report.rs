@@ -1,4 +1,4 @@
-//! Samples, and the Markdown made of them.
+//! Samples, and their Markdown tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -46,7 +46,7 @@ impl Procedure {
     fn name(self) -> &'static str {
         match self {
             Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
-            Self::Look => "the same, beside the `syncfs` bare calls that list, `stat` and read what is checked",
+            Self::Look => "the same, and during the `syncfs` bare calls that list, `stat` and read what is checked",
             Self::Create => "`chsnap create --freeze all`, the whole process",
             Self::OneMoment => "`chsnap create --freeze all --one-moment`",
             Self::First => "`chsnap create` into a new repository",

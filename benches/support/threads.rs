@@ -1,10 +1,10 @@
-//! Work that is shared out among threads, an item at a time.
+//! Distributes work among threads, one item at a time.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Calls `work` with each of these, on so many threads; whoever is free takes the next.
+/// Calls `work` with each of these, on this many threads; an idle thread takes the next one.
 pub(crate) fn for_each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {

@@ -33,7 +33,7 @@ impl FileName {
         }
     }
 
-    /// The bytes of the name, as they stand in the directory.
+    /// The bytes of the name in the directory.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -17,7 +17,7 @@ const ENCRYPTED_MAGIC: &[u8] = b"ENC";
 /// Room for at most this many entries is allocated at once, whatever the input claims.
 const USUAL_ENTRIES: usize = 1024;
 
-/// What `checksums.txt` records about one entry.
+/// The record of one entry in `checksums.txt`.
 ///
 /// For a projection the size is the sum of the sizes in the projection's own `checksums.txt`, and
 /// the hash is its fingerprint.
@@ -27,9 +27,8 @@ pub struct FileChecksum {
     pub size: u64,
     /// The hash of the bytes on disk.
     pub hash: FileHash,
-    /// For a file of compressed columns, the size in bytes and the hash before compression. For
-    /// `data.bin` of a compact part that hash covers an order of the columns of its own: do not
-    /// verify by it.
+    /// For a file of compressed columns, the size in bytes and the hash before compression. For `data.bin` of a compact
+    /// part that hash covers the columns in a different order: do not verify by it.
     pub uncompressed: Option<(u64, FileHash)>,
 }
 

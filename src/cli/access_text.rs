@@ -61,7 +61,7 @@ pub(super) fn plan(plan: &AccessPlan) -> String {
     }
     for (reason, kinds) in unknown {
         let counts = counts(kinds.into_iter());
-        line(&format!("whether the server has {counts} of the snapshot cannot be told: {reason}"));
+        line(&format!("whether the server has {counts} of the snapshot is not known: {reason}"));
     }
     for entity in &plan.entities {
         let name = format!("{} {}", entity.kind, entity.name);
@@ -85,7 +85,7 @@ pub(super) fn plan(plan: &AccessPlan) -> String {
     text
 }
 
-/// The same as JSON rows.
+/// The plan as JSON rows.
 pub(super) fn plan_rows(plan: &AccessPlan) -> Vec<RestoreAccessRow> {
     let row = |entity: &EntityPlan| {
         let (action, reason) = match &entity.action {
@@ -149,7 +149,7 @@ pub(super) fn statements(access: &ShownAccess, with_secrets: bool) -> String {
     text
 }
 
-/// The same as JSON rows, by the objects that they concern.
+/// The statements as JSON rows, by object.
 pub(super) fn rows(access: &ShownAccess, with_secrets: bool) -> Vec<AccessStatements> {
     let row = |(kind, name): &(ObjectKind, String)| {
         let own = access.steps.iter().filter(|step| step.kind == *kind && step.name == *name);
@@ -159,7 +159,7 @@ pub(super) fn rows(access: &ShownAccess, with_secrets: bool) -> Vec<AccessStatem
     access.entities.iter().map(row).collect()
 }
 
-/// The warnings about them.
+/// Warnings about objects that cannot be shown.
 pub(super) fn warnings(access: &ShownAccess) -> Vec<String> {
     let files = access.unreadable.iter().map(|file| format!("{} is not shown: {}", file.path, file.reason));
     let references = access
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_lacks_is_one_line() {
+    fn missing_users_are_counted_on_one_line() {
         let users = (1..=12).map(|number| entity(ObjectKind::User, &format!("u{number}"), AccessAction::Lacking));
         let policies = ["a", "b"].map(|name| entity(ObjectKind::RowPolicy, name, AccessAction::Lacking));
         let role = entity(ObjectKind::Role, "r\u{1b}", AccessAction::Lacking);
@@ -205,8 +205,8 @@ mod tests {
         let plan = AccessPlan { entities, ..AccessPlan::default() };
         assert_eq!(
             super::plan(&plan),
-            "whether the server has 1 user and 1 role of the snapshot cannot be told: x\n\
-             whether the server has 1 quota of the snapshot cannot be told: y\n"
+            "whether the server has 1 user and 1 role of the snapshot is not known: x\n\
+             whether the server has 1 quota of the snapshot is not known: y\n"
         );
     }
 }

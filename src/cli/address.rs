@@ -6,7 +6,7 @@ pub(super) fn refusal(url: &str) -> Option<&'static str> {
     if !["http://", "https://"].into_iter().any(has_scheme) {
         return Some("it begins with neither http:// nor https://");
     }
-    // Wherever they stand: a password may contain any character.
+    // Anywhere in the text: a password may contain any character.
     if url.contains('@') {
         return Some("it has a user or a password in it, or an @ that is to be written %40: write it without them");
     }
@@ -21,7 +21,7 @@ pub(super) fn refusal(url: &str) -> Option<&'static str> {
 }
 
 /// The address with a word appended to its path, before its query.
-pub(super) fn behind_path(url: &str, word: &str) -> String {
+pub(super) fn append_to_path(url: &str, word: &str) -> String {
     let (path, query) = match url.split_once('?') {
         Some((path, query)) => (path, format!("?{query}")),
         None => (url, String::new()),
@@ -39,10 +39,10 @@ pub(super) fn without_secret(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{behind_path, refusal, without_secret};
+    use super::{append_to_path, refusal, without_secret};
 
     #[test]
-    fn a_word_stands_behind_the_path_and_a_secret_nowhere() {
+    fn a_word_is_appended_to_the_path_and_a_secret_is_shown_nowhere() {
         for (url, started, shown) in [
             ("https://h/ping/id", "https://h/ping/id/start", "https://h/…"),
             ("https://h/ping/id/", "https://h/ping/id/start", "https://h/…"),
@@ -50,7 +50,11 @@ mod tests {
             ("http://h?key=x", "http://h/start?key=x", "http://h/…"),
             ("http://h", "http://h/start", "http://h"),
         ] {
-            assert_eq!((behind_path(url, "start").as_str(), without_secret(url).as_str()), (started, shown), "{url}");
+            assert_eq!(
+                (append_to_path(url, "start").as_str(), without_secret(url).as_str()),
+                (started, shown),
+                "{url}"
+            );
         }
     }
 

@@ -51,13 +51,13 @@ fn words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(1).collect()
 }
 
-fn early() -> Option<Invocation> {
+fn invocation() -> Option<Invocation> {
     Invocation::read(super::tree(), &words()).ok()
 }
 
 fn repository() -> Option<Repository> {
-    let early = early()?;
-    let path = early.repository()?;
+    let invocation = invocation()?;
+    let path = invocation.repository()?;
     Repository::open(&path, &fs::real()).ok()
 }
 
@@ -107,5 +107,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn profiles() -> Vec<CompletionCandidate> {
-    early().map(|early| early.profiles().into_iter().map(CompletionCandidate::new).collect()).unwrap_or_default()
+    invocation()
+        .map(|invocation| invocation.profiles().into_iter().map(CompletionCandidate::new).collect())
+        .unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use super::failure::CommandFailure;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
-/// Print the completions of a shell, which complete snapshots, tables and profiles too
+/// Print a completion script for a shell; it also completes snapshots, tables and profiles
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The shell

@@ -15,7 +15,7 @@ use super::run::{hook_programs, hook_refusal};
 use super::settings::{BY_POLICY, GLOBAL, Layer, POLICY, Schema};
 use super::{CommandResult, DONE, address, config_init};
 
-/// Write a first configuration file, check the files, or show what holds
+/// Write a first configuration file, check the files, or show the settings in force
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -25,17 +25,17 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum ConfigCommand {
-    /// Write a commented configuration file with what the command line and the environment say
+    /// Write a commented configuration file with the options of this command line and environment
     #[command(
-        after_help = "The file is /etc/chsnap/config.toml, or for others than root ~/.config/chsnap/config.toml; --config \
-        FILE or --output FILE is another one, and - is the terminal. One that is there is never overwritten.\n\n\
+        after_help = "The file is /etc/chsnap/config.toml, or ~/.config/chsnap/config.toml for users other than root. \
+        --config FILE or --output FILE names another file, and - the terminal. An existing file is never overwritten.\n\n\
         Examples:\n  chsnap config init --repo /var/lib/clickhouse/chsnap\n  chsnap config init --output -"
     )]
     Init(InitArgs),
     /// Check the configuration files, and report each problem with its line
     #[command(after_help = "Examples:\n  chsnap config check\n  chsnap config check --config ./chsnap.toml")]
     Check,
-    /// Show the settings that hold for a profile
+    /// Show the settings in force for a profile
     #[command(after_help = "Examples:\n  chsnap config show\n  chsnap config show --profile nfs")]
     Show(ShowArgs),
 }
@@ -49,14 +49,14 @@ struct InitArgs {
 
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    /// Does nothing: where each value comes from is always shown
+    /// Accepted and ignored: the origin of each value is always shown
     #[arg(long, hide = true)]
     origin: bool,
 }
 
-const EXAMPLES: &str = "Files, the weakest first: /etc/chsnap/config.toml, /etc/chsnap/conf.d/*.toml, \
-    $XDG_CONFIG_HOME/chsnap/config.toml. --config FILE (CHSNAP_CONFIG) is read instead of them. Variables of the \
-    environment are stronger than files, and the command line is stronger than these.
+const EXAMPLES: &str = "Files, each overriding those before it: /etc/chsnap/config.toml, /etc/chsnap/conf.d/*.toml, \
+    $XDG_CONFIG_HOME/chsnap/config.toml. --config FILE (CHSNAP_CONFIG) is read instead of all of them. Environment \
+    variables override files, and the command line overrides both.
 
 Examples:
   chsnap config init --repo /var/lib/clickhouse/chsnap
@@ -68,19 +68,19 @@ const WRITABLE: &str = "a String takes everything";
 pub(super) fn run(
     args: &Args,
     globals: &Globals,
-    early: &Invocation,
+    invocation: &Invocation,
     found: &ArgMatches,
     output: &Output,
 ) -> CommandResult {
     match &args.what {
-        ConfigCommand::Init(args) => config_init::run(args.output.as_deref(), globals, early, found, output),
-        ConfigCommand::Check => check(early, output),
-        ConfigCommand::Show(ShowArgs { origin: _ }) => show(early, found, output),
+        ConfigCommand::Init(args) => config_init::run(args.output.as_deref(), globals, invocation, found, output),
+        ConfigCommand::Check => check(invocation, output),
+        ConfigCommand::Show(ShowArgs { origin: _ }) => show(invocation, found, output),
     }
 }
 
-fn check(early: &Invocation, output: &Output) -> CommandResult {
-    let settings = &early.settings;
+fn check(invocation: &Invocation, output: &Output) -> CommandResult {
+    let settings = &invocation.settings;
     settings.check()?;
     let mut names: Vec<Option<&str>> = settings.profiles().into_iter().map(Some).collect();
     if names.is_empty() {
@@ -168,14 +168,14 @@ fn paths(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
-fn show(early: &Invocation, found: &ArgMatches, output: &Output) -> CommandResult {
-    let layer = early.layer()?;
-    let settings = effective(&early.schema, &layer, found);
+fn show(invocation: &Invocation, found: &ArgMatches, output: &Output) -> CommandResult {
+    let layer = invocation.layer()?;
+    let settings = effective(&invocation.schema, &layer, found);
     if output.is_json() {
         let document = ConfigDocument {
-            files: Some(paths(&early.settings.files)),
-            profiles: Some(early.settings.profiles().into_iter().map(str::to_owned).collect()),
-            profile: early.profile.clone(),
+            files: Some(paths(&invocation.settings.files)),
+            profiles: Some(invocation.settings.profiles().into_iter().map(str::to_owned).collect()),
+            profile: invocation.profile.clone(),
             settings: Some(settings),
             ..ConfigDocument::default()
         };
@@ -184,7 +184,7 @@ fn show(early: &Invocation, found: &ArgMatches, output: &Output) -> CommandResul
     }
     let mut section = GLOBAL;
     let mut text = String::new();
-    if let Some(profile) = &early.profile {
+    if let Some(profile) = &invocation.profile {
         writeln!(text, "# profile {}", render::safe(profile, 100)).expect(WRITABLE);
     }
     let mut rows: Vec<Vec<String>> = Vec::new();

@@ -25,11 +25,11 @@ const OF_THE_TERMINAL: [&str; 4] = ["color", "progress", "quiet", "verbose"];
 pub(super) fn run(
     named: Option<&Path>,
     globals: &Globals,
-    early: &Invocation,
+    invocation: &Invocation,
     found: &ArgMatches,
     output: &Output,
 ) -> CommandResult {
-    let given = given(early, found)?;
+    let given = given(invocation, found)?;
     let text = file(&given);
     let has_password = std::env::var_os("CHSNAP_PASSWORD").is_some_and(|password| !password.is_empty());
     let is_incomplete = has_password && !given.contains_key("password_file");
@@ -57,9 +57,9 @@ pub(super) fn run(
 }
 
 /// The keys that the command line or the environment sets, with their values.
-fn given(early: &Invocation, found: &ArgMatches) -> Result<BTreeMap<String, Vec<String>>, CommandFailure> {
+fn given(invocation: &Invocation, found: &ArgMatches) -> Result<BTreeMap<String, Vec<String>>, CommandFailure> {
     let mut given = BTreeMap::new();
-    for (key, option) in early.schema.section(GLOBAL).into_iter().flatten() {
+    for (key, option) in invocation.schema.section(GLOBAL).into_iter().flatten() {
         let source = found.value_source(&option.id);
         let is_given = matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable));
         if !is_given || OF_THE_TERMINAL.contains(&key.as_str()) {

@@ -29,10 +29,10 @@ pub(super) struct Args {
     /// Ids, beginnings of ids, names, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", required_unless_present = "new", conflicts_with = "new")]
     snapshots: Vec<String>,
-    /// The directory of the other repository, which is made where it is missing
+    /// Directory of the other repository; it is created if it is missing
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// All snapshots that are not there yet, but for those that were removed there
+    /// Copy all snapshots that the other repository lacks, except those that were removed from it
     #[arg(long)]
     new: bool,
     /// Owners, modes, times and attributes that the other repository's filesystem cannot keep
@@ -44,20 +44,20 @@ pub(super) struct Args {
     /// Link files of different tables by their hashes alone, without comparing their bytes
     #[arg(long)]
     trust_hash: bool,
-    /// Do not begin with less than this free, nor go on copying, for example 20GiB
+    /// Free space to leave: do not begin with less, and stop copying at less, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
     /// Copy although the other repository belongs to another server
     #[arg(long)]
     allow_other_server: bool,
-    /// Show what would be done, and touch nothing
+    /// Show what would be done, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
 }
 
 const EXAMPLES: &str =
-    "Exit codes: 0 copied, or there already; 3 with warnings; 12 a snapshot is damaged and was not copied; 13 a guard \
-     refused. A copy that was killed is taken up by the next one.
+    "Exit codes: 0 copied, or already present; 3 with warnings; 12 a snapshot is damaged and was not copied; 13 a guard \
+     refused. The next copy resumes one that was killed.
 
 Examples:
   chsnap copy latest --to /mnt/backup/chsnap
@@ -66,9 +66,9 @@ Examples:
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CopyIds {
-    /// Nothing is copied to a filesystem that cannot keep them.
+    /// Refuse to copy to a filesystem that cannot keep them.
     Keep,
-    /// What it cannot keep is written in the list of parts.
+    /// Record what it cannot keep in the list of parts.
     Record,
 }
 
@@ -117,13 +117,13 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             output.prose(&text(&report, args));
         }
         for document in &snapshots {
-            document.complain(output);
+            document.report_refusal(output);
         }
     }
     Ok(code)
 }
 
-/// The failure of a copy, with what it had done before: that stands.
+/// The failure of a copy, with the snapshots that it had copied before, which stay.
 fn failed(StoppedCopy { error, report, .. }: StoppedCopy, args: &Args, output: &Output) -> CommandFailure {
     let is_full = error.is_full_disk();
     let mut failure = CommandFailure::from(error);
@@ -265,7 +265,7 @@ impl CopiedRow {
     }
 
     /// Reports to the user why it was not copied.
-    fn complain(&self, output: &Output) {
+    fn report_refusal(&self, output: &Output) {
         let Some(reason) = &self.reason else { return };
         output.problem("error", &format!("the snapshot {} was not copied: {reason}", self.id));
         for damage in self.damage.iter().skip(1) {
@@ -359,7 +359,7 @@ fn left_out(removed_there: &[SnapshotId]) -> String {
         0 => String::new(),
         count => {
             format!(
-                "{} left out: removed there; chsnap undo brings back what is in the trash there, and naming one copies what is not\n",
+                "{} left out: removed there; chsnap undo brings back what is in the trash there, and naming a snapshot copies it again\n",
                 render::count(count, "snapshot")
             )
         }
@@ -401,7 +401,7 @@ fn show_plan(plan: &CopyDryRun, source: &Repository, args: &Args, output: &Outpu
     text.push_str(&left_out(&plan.removed_there));
     output.text(&text);
     for snapshot in &snapshots {
-        snapshot.complain(output);
+        snapshot.report_refusal(output);
     }
     output.warnings(&plan.warnings);
     code

@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Tables to leave out
     #[arg(long, value_name = "DB.GLOB")]
     exclude: Vec<TablePattern>,
-    /// Partitions to take, by id as in system.parts
+    /// Partitions to take, by partition_id as in system.parts
     #[arg(long, value_name = "ID")]
     partition: Vec<String>,
     /// Tables whose data cannot be taken (KeeperMap, Buffer …) and may stay behind without a warning
@@ -51,16 +51,16 @@ pub(super) struct Args {
     /// Dump tables of the engine Memory too
     #[arg(long)]
     dump_memory: bool,
-    /// Name of the snapshot, accepted wherever an id is; not one that reads as an id or as latest
+    /// Name of the snapshot, accepted wherever an id is; it must not look like an id or like latest
     #[arg(long, value_name = "LABEL")]
     name: Option<OsString>,
-    /// Pin the snapshot, for this reason if one is given
+    /// Pin the snapshot, with this reason if one is given
     #[arg(long, value_name = "REASON", num_args = 0..=1, default_missing_value = "")]
     pin: Option<String>,
-    /// Until when the pin holds: the last day (2026-12-31, by UTC), a time, or for how long (30d) [default: until unpin]
+    /// End of the pin: its last day (2026-12-31, by UTC), a time, or a duration (30d) [default: until unpin]
     #[arg(long, value_name = "DATE", value_parser = pin::end)]
     until: Option<DateTime<Utc>>,
-    /// Sum the rows of each part, which reads all new data: drill compares the sums
+    /// Record a digest of the values of each part, for drill to compare; reads all new data
     #[arg(long)]
     digest: bool,
     /// What is frozen
@@ -96,16 +96,17 @@ pub(super) struct Args {
     /// Link parts from earlier snapshots that hold them under other inodes, as after a fetch from a replica
     #[arg(long)]
     dedup_relink: bool,
-    /// Do not begin with less than this free, nor go on copying, for example 20GiB
+    /// Free space to leave: do not begin with less, and stop copying at less, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
-    /// Let replicated tables catch up with their peers for this many seconds before they are listed; 0: not at all
+    /// Wait up to this many seconds for replicated tables to catch up with their peers before they are listed; 0 does
+    /// not wait
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u32).range(..=86400))]
     sync_replica: u32,
-    /// Warn of a replicated table that is behind its peers by more than this
+    /// Warn of a replicated table whose delay behind its peers is longer than this
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = duration)]
     max_delay: Duration,
-    /// Wait this many seconds for unfinished mutations of replicated tables, which snapshots do not carry
+    /// Wait up to this many seconds for unfinished mutations of replicated tables, which a snapshot cannot contain
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = clap::value_parser!(u32).range(..=604_800))]
     wait_mutations: u32,
     /// Report what a FREEZE may be waiting for once it has run for this long
@@ -114,7 +115,7 @@ pub(super) struct Args {
     /// Take this server although the repository belongs to another one
     #[arg(long)]
     allow_other_server: bool,
-    /// Show what would be done, and touch nothing
+    /// Show what would be done, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
 }
@@ -135,15 +136,15 @@ fn dump_limit(text: &str) -> Result<u64, String> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Freeze {
-    /// Partitions that are not as in the last snapshot; the others are linked from there.
+    /// Partitions that differ from the last snapshot; the others are linked from it.
     Changed,
-    /// Every table that is taken.
+    /// All selected tables.
     All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CompareArgument {
-    /// By the inode and times of their directories, where these were seen before; else by their files.
+    /// By the inode and times of their directories if these are known from an earlier run, else by their files.
     Directories,
     /// By their files.
     Files,
@@ -151,7 +152,7 @@ enum CompareArgument {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PlaceArgument {
-    /// Rename, else link.
+    /// Rename, else link, else share blocks, else copy.
     Auto,
     /// Rename only.
     Rename,
@@ -163,9 +164,9 @@ enum PlaceArgument {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CreateIds {
-    /// Nothing is copied to a filesystem that cannot keep them.
+    /// Refuse to copy to a filesystem that cannot keep them.
     Keep,
-    /// What it cannot keep is written in the list of parts.
+    /// Record what it cannot keep in the list of parts.
     Record,
 }
 
@@ -517,7 +518,7 @@ mod tests {
     use super::stages;
 
     #[test]
-    fn seconds_of_stages_add_up_or_are_said_to_overlap() {
+    fn seconds_of_stages_add_up_or_are_marked_as_overlapping() {
         let seconds = |all: &[(&'static str, f64)]| stages(&all.iter().copied().collect::<BTreeMap<_, _>>());
         assert_eq!(
             seconds(&[("total", 4.0), ("freeze", 1.0), ("place", 0.5), ("seal", 1.0), ("discover", 0.04)]),

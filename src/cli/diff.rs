@@ -23,10 +23,10 @@ pub(super) struct Args {
     /// The earlier state: an id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     before: String,
-    /// The later state: the same, or live for what the server has now
+    /// The later state: a snapshot as above, or live for the current state of the server
     #[arg(value_name = "SNAPSHOT|live", default_value = LIVE)]
     after: String,
-    /// Also list the parts that are not the same
+    /// Also list the parts that differ
     #[arg(long)]
     parts: bool,
 }
@@ -34,7 +34,7 @@ pub(super) struct Args {
 /// The state of the server as it is now.
 const LIVE: &str = "live";
 
-const EXAMPLES: &str = "Only live asks the server.
+const EXAMPLES: &str = "Only a comparison with live needs the server.
 
 Examples:
   chsnap diff latest
@@ -117,7 +117,7 @@ fn has_parts(table: &TableDiff) -> bool {
     table.tallies.before.parts > 0 || table.tallies.after.parts > 0
 }
 
-/// Whether the only thing to show is why it cannot be compared.
+/// Whether it has only a note why it cannot be compared.
 fn is_only_noted(table: &TableDiff) -> bool {
     table.state == TableChange::Unchanged && !table.notes.is_empty() && !has_parts(table)
 }
@@ -171,7 +171,7 @@ fn text(compared: &Compared, with_parts: bool, now: DateTime<Utc>, width: Width)
     }
     if !compared.not_compared.is_empty() {
         let count = render::count(compared.not_compared.len() as u64, "table");
-        let _ = write!(last, "; {count} not compared, because one of the two was told to leave them out");
+        let _ = write!(last, "; {count} not compared, because one of the two left them out by option");
     }
     text += &layout::prose(&(last + "\n"), width);
     let noted: Vec<String> =

@@ -26,14 +26,14 @@ use super::{Command, CommandResult, DONE, WARNED, address, configured};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Warn of a replicated table that is behind its peers by more than this
+    /// Warn of a replicated table whose delay behind its peers is longer than this
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = duration)]
     max_delay: Duration,
 }
 
 const EXAMPLES: &str =
-    "What [create], [prune] and [run] of the configuration say is what is examined. Exit code 0: tonight goes well; 3: \
-    something should be looked at; 1: the next create fails, or lacks something.
+    "Uses [create], [prune] and [run] of the configuration. Exit codes: 0 the next run will succeed; 3 \
+    something needs attention; 1 the next create fails, or lacks something.
 
 Examples:
   chsnap doctor --repo /var/lib/clickhouse/chsnap
@@ -43,10 +43,10 @@ const WRITABLE: &str = "a String takes everything";
 /// The longest message, in letters; an error can quote a whole path or statement.
 const MESSAGE_LIMIT: usize = 2000;
 
-pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &Output) -> CommandResult {
+pub(super) fn run(args: &Args, globals: &Globals, invocation: &Invocation, output: &Output) -> CommandResult {
     let repository = opening::open(globals)?;
-    let layer = early.layer()?;
-    let configured = |name: &str| configured::command(&early.schema, &layer, name, &[]);
+    let layer = invocation.layer()?;
+    let configured = |name: &str| configured::command(&invocation.schema, &layer, name, &[]);
     let Command::Create(create) = configured("create")? else {
         return Err(CommandFailure::failed("create is no command"));
     };
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &O
         .with_jobs(globals.jobs())
         .with_lock_wait(globals.lock_wait)
         .with_max_delay(args.max_delay)
-        .with_night(tonight(globals, early, &layer, &repository)?)
+        .with_night(tonight(globals, invocation, &layer, &repository)?)
         .with_clear_text_host(options.clear_text_host());
     let connect = || Server::connect(options).map_err(OpError::from);
     let checks = ops::doctor(&repository, connect, &examination, Utc::now());
@@ -79,13 +79,13 @@ pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &O
 /// What the nightly run would do, according to the configuration.
 fn tonight(
     globals: &Globals,
-    early: &Invocation,
+    invocation: &Invocation,
     layer: &Layer,
     repository: &Repository,
 ) -> Result<Tonight, CommandFailure> {
-    let configured = |name: &str| configured::command(&early.schema, layer, name, &[]);
+    let configured = |name: &str| configured::command(&invocation.schema, layer, name, &[]);
     let mut tonight =
-        Tonight::default().with_prune_remedy(format!("{} prune --yes-really", early.command_words(globals)));
+        Tonight::default().with_prune_remedy(format!("{} prune --yes-really", invocation.command_words(globals)));
     let is_configured = layer.sections.get(POLICY).is_some_and(|section| !section.is_empty());
     if let (true, Command::Prune(prune)) = (is_configured, configured(POLICY)?) {
         tonight.prune = Some(prune.request(&prune.rules(globals)?, globals, repository));

@@ -25,10 +25,10 @@ pub(super) struct Args {
     /// Try N tables that have data, others each time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// How files come to the server: auto links, else shares blocks, else copies
+    /// How files are placed on the server: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: RestorePlaceArgument,
-    /// For scripts: drill never asks
+    /// Accepted for scripts; drill never asks
     #[arg(long, short = 'y')]
     yes: bool,
 }
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         .with_paths(globals.paths())
         .with_lock_wait(globals.lock_wait)
         .with_interrupted(interrupted);
-    // It touches nothing that is there: --yes is so that a script may give it.
+    // It changes nothing that exists; --yes is accepted so that a script can give it to every command.
     let Args { yes: _, .. } = args;
     let progress = output.progress();
     let result = ops::drill(&repository, &server, &reference, &request, &Utc::now, &progress);

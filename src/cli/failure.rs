@@ -35,7 +35,7 @@ const DAMAGE_SHOWN: usize = 100;
 pub(super) struct CommandFailure {
     message: String,
     causes: Vec<String>,
-    /// Further problems; each is shown as an error of its own.
+    /// Further problems; each is shown as a separate error.
     others: Vec<String>,
     hint: Option<String>,
     code: u8,
@@ -300,7 +300,7 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::CopyIntoItself { .. } => "name a directory outside of the repository, best on another disk",
         OpError::RepositoryInside { .. } => {
-            "make the repository beside that directory, for example in .../clickhouse/chsnap"
+            "make the repository next to that directory, for example in .../clickhouse/chsnap"
         }
         OpError::LowSpace { path, .. } | OpError::LowInodes { path, .. } => return Some(room_hint(path)),
         OpError::DiskNotVisible { .. } | OpError::PartNotVisible { .. } => {
@@ -326,7 +326,7 @@ fn hint(error: &OpError) -> Option<String> {
             "nothing was restored; --table and --partition choose what is sound, an older snapshot may have the part, and the \
              next chsnap create takes it again where the live one is intact"
         }
-        OpError::TargetNotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        OpError::TargetNotEmpty { .. } => "name an empty directory, or one that does not exist",
         OpError::ImportDamaged { .. } => TAKE_SOUND,
         OpError::Import(error) => return import_hint(error).map(str::to_owned),
         OpError::SameHash { .. } => {
@@ -382,7 +382,7 @@ fn repo_hint(error: &RepoError) -> Option<&'static str> {
     Some(match error {
         RepoError::NotARepository { .. } => "chsnap init --repo DIR makes one",
         RepoError::AlreadyARepository { .. } => "it can be used as it is: chsnap list shows what it holds",
-        RepoError::NotEmpty { .. } => "name an empty directory, or one that is not there yet",
+        RepoError::NotEmpty { .. } => "name an empty directory, or one that does not exist",
         RepoError::NoSeries { .. } => {
             "chsnap list --json has the series of each snapshot; a snapshot of it will do too"
         }

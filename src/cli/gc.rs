@@ -12,16 +12,16 @@ use super::opening;
 use super::output::Output;
 use super::{CommandFailure, CommandResult, DONE, WARNED, render};
 
-/// Empty the trash, and finish what interrupted runs have left
+/// Empty the trash, and clean up after interrupted runs
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Leave what was removed less than this long ago, for example 7d
+    /// Leave snapshots in the trash that were removed less than this long ago, for example 7d
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     older_than: Duration,
-    /// Show what would be emptied, and touch nothing
+    /// Show what would be deleted, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// For scripts: gc never asks
+    /// Accepted for scripts; gc never asks
     #[arg(long, short = 'y')]
     yes: bool,
 }

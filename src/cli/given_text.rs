@@ -1,4 +1,4 @@
-//! Texts that a user gives to be shown later: names of snapshots, reasons of pins.
+//! Checks texts that users give and later read: names of snapshots, reasons of pins.
 
 use std::ffi::OsStr;
 
@@ -7,7 +7,7 @@ use chsnap::plan::is_reserved_name;
 use super::failure::CommandFailure;
 use super::render::garbles;
 
-/// Refuses a name by which no snapshot could be named.
+/// Refuses a name that could not be used to name the snapshot.
 pub(super) fn check_name(name: Option<&OsStr>) -> Result<(), CommandFailure> {
     let Some(name) = name.map(OsStr::to_string_lossy) else { return Ok(()) };
     if is_blank(&name) {
@@ -22,7 +22,7 @@ pub(super) fn check_name(name: Option<&OsStr>) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// Refuses a reason that says nothing, or garbles what shows it. None is needed.
+/// Refuses a reason that is blank, or that contains control characters. A reason is optional.
 pub(super) fn check_reason(reason: &str) -> Result<(), CommandFailure> {
     if !reason.is_empty() && is_blank(reason) {
         return Err(CommandFailure::usage("a blank reason says nothing").with_hint("leave it out, or give one"));
@@ -40,7 +40,7 @@ fn check_letters(what: &str, text: &str) -> Result<(), CommandFailure> {
     }
 }
 
-/// Whether nothing of a text can be seen.
+/// Whether a text has no visible character.
 fn is_blank(text: &str) -> bool {
     text.chars()
         .all(|letter| letter.is_whitespace() || matches!(letter, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}'))

@@ -1,4 +1,4 @@
-//! Options that may stand before or after any command.
+//! Options that are accepted before or after any command.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,11 +26,11 @@ pub(super) enum When {
 /// How progress is shown, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProgressMode {
-    /// Bars on a terminal; off it a line for each stage that did something, and every 30 s.
+    /// Bars on a terminal; elsewhere a line for each stage that did something, and one every 30 s.
     Auto,
-    /// A line at the start and the end of every stage, and every 30 s.
+    /// A line at the start and the end of every stage, and one every 30 s.
     Plain,
-    /// A JSON event a line.
+    /// One JSON event per line.
     Json,
     /// Nothing.
     None,
@@ -54,13 +54,13 @@ pub(super) struct Globals {
     /// File with the password; a trailing newline is ignored
     #[arg(long, global = true, env = "CHSNAP_PASSWORD_FILE", value_name = "FILE", value_parser = path())]
     pub(super) password_file: Option<PathBuf>,
-    /// Whether the command line itself names that file, which then is stronger than CHSNAP_PASSWORD
+    /// Whether the command line itself names that file, which then overrides CHSNAP_PASSWORD
     #[arg(skip)]
     pub(super) password_file_is_named: bool,
     /// Read this configuration file, and no other
     #[arg(long, global = true, env = "CHSNAP_CONFIG", value_name = "FILE", value_parser = path())]
     pub(super) config: Option<PathBuf>,
-    /// What holds below [profile.PROFILE] in the configuration files
+    /// Use the settings in [profile.PROFILE] of the configuration files
     #[arg(long, global = true, env = "CHSNAP_PROFILE", value_name = "PROFILE")]
     pub(super) profile: Option<String>,
     /// Profiles that the configuration files have.
@@ -72,14 +72,15 @@ pub(super) struct Globals {
     /// Where the rules of retention come from.
     #[arg(skip)]
     pub(super) rules: RuleSources,
-    /// The series that latest, lists and reports are about: its name as list --json has it, or a snapshot of it [default:
+    /// The series that latest, lists and reports refer to: its name as in list --json, or a snapshot in it [default:
     /// the main one]
     #[arg(long, global = true, value_name = "SERIES")]
     pub(super) series: Option<String>,
     /// PEM certificates to trust for https:// instead of the system's
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) ca_file: Option<PathBuf>,
-    /// Where a directory of the server is on this host, as with a container: /var/lib/clickhouse=/srv/clickhouse
+    /// Where a directory of the server is on this host, for a server in a container:
+    /// /var/lib/clickhouse=/srv/clickhouse
     #[arg(long, global = true, env = "CHSNAP_PATH_MAP", value_name = "SERVER=HERE", value_delimiter = ',')]
     path_map: Vec<PathRule>,
     /// How long one query other than FREEZE may take
@@ -91,17 +92,18 @@ pub(super) struct Globals {
     /// How long to wait while another process holds the repository's lock
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub(super) lock_wait: Duration,
-    /// Give up after the repository's filesystem has not responded for this long, as when an NFS server is down; 0 waits forever
+    /// Give up when the repository's filesystem has not responded for this long, for example because an NFS server is
+    /// down; 0 waits forever
     #[arg(long, global = true, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub(super) storage_timeout: Duration,
-    /// Threads that work on the filesystem [default: twice the number of cores, at most 16 above it; on a network
-    /// filesystem 24, or the number of cores where that is more; for diff live and doctor the number of cores]
+    /// Threads for filesystem work [default: twice the number of cores, at most 16 more than the cores; on a network
+    /// filesystem 24 or the number of cores, whichever is more; for diff live and doctor the number of cores]
     #[arg(long, short = 'j', global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// The answer as one JSON document on stdout, an error as one on stderr
+    /// Print the result as one JSON document on stdout, and an error as one on stderr
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// No progress and no notes; warnings and errors only
+    /// Print warnings and errors only: no progress, no notes
     #[arg(long, short = 'q', global = true)]
     pub(super) quiet: bool,
     /// Also show queries to the server (-v), and more (-vv)

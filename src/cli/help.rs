@@ -22,7 +22,7 @@ pub(super) fn is_about_options(arguments: &[OsString]) -> bool {
 pub(super) fn options(tree: &clap::Command) -> u8 {
     let global = tree.get_arguments().filter(|arg| arg.is_global_set()).cloned();
     let mut command = clap::Command::new("chsnap")
-        .about("Options that stand before or after any command")
+        .about("Options that are accepted before or after any command")
         .max_term_width(100)
         .disable_help_flag(true)
         .help_template("{about}\n\n{all-args}")

@@ -15,7 +15,7 @@ use super::render::Align::{Left, Right};
 use super::restore::RestorePlaceArgument;
 use super::{CommandResult, DONE, WARNED, signals};
 
-/// Make a snapshot of a backup that ClickHouse or clickhouse-backup wrote, or of a tree of frozen parts
+/// Make a snapshot from a backup of ClickHouse or clickhouse-backup, or from a tree of frozen parts
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -31,10 +31,10 @@ pub(super) struct Args {
     /// A name for the snapshot
     #[arg(long, value_name = "LABEL")]
     name: Option<std::ffi::OsString>,
-    /// When the tree was made, as 2026-11-22T02:00:00Z [default: as it says itself]
+    /// When the tree was made, as 2026-11-22T02:00:00Z [default: the time that it records]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<DateTime<Utc>>,
-    /// How files come into the snapshot: auto links, else shares blocks, else copies
+    /// How files are placed in the snapshot: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: RestorePlaceArgument,
     /// Copy no more than this per second, for example 50MiB; 0 for no limit

@@ -200,7 +200,7 @@ impl TextTable {
         let floors = |least: fn(&Column, usize) -> usize| -> Vec<usize> {
             self.columns.iter().zip(&natural).map(|(column, natural)| least(column, *natural)).collect()
         };
-        for floors in [floors(Column::least), floors(Column::very_least)] {
+        for floors in [floors(Column::least), floors(Column::minimum_width)] {
             while sum(&widths) > most {
                 let wider = widths.iter_mut().zip(&floors).filter(|(width, floor)| **width > **floor);
                 let Some((width, _)) = wider.max_by_key(|(width, _)| **width) else { break };
@@ -216,7 +216,7 @@ impl Column {
         self.floor.map_or(natural, |floor| floor.max(self.title.width()).min(natural))
     }
 
-    fn very_least(&self, natural: usize) -> usize {
+    fn minimum_width(&self, natural: usize) -> usize {
         if self.floor.is_some() { LEAST.max(self.title.width()).min(natural) } else { natural }
     }
 }
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_nothing_is_cut_and_notes_stand_in_the_row() {
+    fn without_a_terminal_nothing_is_cut_and_notes_are_in_the_row() {
         let text = plain(&tables().render(Width::Unlimited));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
@@ -563,12 +563,12 @@ mod tests {
         }
 
         #[test]
-        fn what_may_not_be_dropped_or_cut_stands_whole_where_there_is_room(table in table(), width in 1..200_usize) {
+        fn required_columns_are_complete_if_there_is_room(table in table(), width in 1..200_usize) {
             let fixed: Vec<usize> = (0..table.columns.len())
                 .filter(|index| table.columns[*index].order.is_none())
                 .collect();
             let natural = table.natural_widths();
-            let needed: Vec<usize> = fixed.iter().map(|index| table.columns[*index].very_least(natural[*index])).collect();
+            let needed: Vec<usize> = fixed.iter().map(|index| table.columns[*index].minimum_width(natural[*index])).collect();
             prop_assume!(sum(&needed) <= width);
             let text = plain(&table.render(Width::Columns(width)));
             for index in fixed.into_iter().filter(|index| table.columns[*index].floor.is_none()) {

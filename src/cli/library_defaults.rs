@@ -1,4 +1,4 @@
-//! A command line without options asks for what the library's requests ask for by themselves.
+//! Tests that a command line without options makes the same request as the library's defaults.
 
 use chrono::Utc;
 use chsnap::ops::create;

@@ -24,11 +24,10 @@ use super::{CommandFailure, CommandResult, DONE, WARNED, series, trash};
 /// List the snapshots
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// List all repositories beneath this directory together, and what each costs, five levels deep: one a server, side by
-    /// side on an export
+    /// List the snapshots of all repositories up to five levels below this directory, and the cost of each repository
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
-    /// List what is in the trash: since when, why, and what unlinking it frees
+    /// List the snapshots in the trash: since when, why, and how much space gc would free
     #[arg(long, conflicts_with = "all")]
     trash: bool,
     /// Only the newest N
@@ -40,7 +39,7 @@ pub(super) struct Args {
     /// Only those with a matching table
     #[arg(long, value_name = "DB.GLOB", conflicts_with_all = ["all", "trash"])]
     table: Vec<TablePattern>,
-    /// Only those made since: a day (2026-11-01, by UTC), a time, or for how long (30d)
+    /// Only those made since a day (2026-11-01, by UTC), a time, or within a duration (30d)
     #[arg(long, value_name = "DATE", value_parser = since, conflicts_with_all = ["all", "trash"])]
     since: Option<DateTime<Utc>>,
 }

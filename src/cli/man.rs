@@ -11,10 +11,10 @@ use super::failure::CommandFailure;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
-/// Write the manual pages, one for each command; without a directory, print the first
+/// Write the manual pages, one for each command; without a directory, print the one of chsnap
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where chsnap.1, chsnap-create.1 and the others go
+    /// Directory for chsnap.1, chsnap-create.1 and the others
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_options_is_taken_apart() {
+    fn the_text_after_the_options_is_split_into_sections() {
         let text = "Only live asks.\n\nExit codes: 0 all; 3 some.\n\nExamples:\n  chsnap a\n  chsnap b";
         let found = Sections::of(text);
         assert_eq!(found.notes, ["Only live asks."]);

@@ -194,20 +194,20 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if help::is_about_options(&arguments) {
         return help::options(&tree());
     }
-    let (early, found) = match read(&arguments) {
+    let (invocation, found) = match read(&arguments) {
         Ok(read) => read,
         Err(unread) if is_monitor(&arguments) && unread.is_error() => return monitor::unknown(&unread.line(), as_json),
         Err(UnreadCommandLine::Line(error)) => return failure::usage(&error, as_json),
-        Err(UnreadCommandLine::Configuration(failure)) => return failure.report(&Output::early(as_json)),
+        Err(UnreadCommandLine::Configuration(failure)) => return failure.report(&Output::unconfigured(as_json)),
     };
     let mut cli = match Cli::from_arg_matches(&found) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error, as_json),
     };
-    cli.globals.note_sources(&found, early.profiles());
-    if let Ok(layer) = early.layer() {
+    cli.globals.note_sources(&found, invocation.profiles());
+    if let Ok(layer) = invocation.layer() {
         cli.globals.main_series = series::configured(&layer);
-        cli.globals.rules = rules::sources(&early.schema, &layer, &found);
+        cli.globals.rules = rules::sources(&invocation.schema, &layer, &found);
     }
     let output = Output::new(&cli.globals, cli.command.name());
     output.start_log();
@@ -222,11 +222,11 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         matches!(cli.command, Command::Monitor(_) | Command::Completions(_) | Command::Man(_) | Command::Schema(_));
     let usable = if uses_no_server { Ok(()) } else { opening::check_url(&cli.globals) };
     let result = usable.and_then(|()| match cli.command {
-        Command::Config(args) => config::run(&args, &cli.globals, &early, &found, &output),
-        Command::Run(args) => run::run(&args, &cli.globals, &early, &output),
-        Command::Doctor(args) => doctor::run(&args, &cli.globals, &early, &output),
-        Command::Report(args) => report::run(&args, &cli.globals, &early, &output),
-        Command::Systemd(args) => systemd::run(&args, &early, &found, &output),
+        Command::Config(args) => config::run(&args, &cli.globals, &invocation, &found, &output),
+        Command::Run(args) => run::run(&args, &cli.globals, &invocation, &output),
+        Command::Doctor(args) => doctor::run(&args, &cli.globals, &invocation, &output),
+        Command::Report(args) => report::run(&args, &cli.globals, &invocation, &output),
+        Command::Systemd(args) => systemd::run(&args, &invocation, &found, &output),
         Command::Completions(args) => completions::run(&args, &output),
         Command::Man(args) => man::run(&args, &output),
         Command::Schema(args) => schema::run(&args, &output),
@@ -318,15 +318,15 @@ fn read(arguments: &[OsString]) -> Result<(Invocation, clap::ArgMatches), Unread
     if let Some(help) = help {
         return Err(line(help));
     }
-    let early = Invocation::read(tree.clone(), arguments).map_err(UnreadCommandLine::Configuration)?;
+    let invocation = Invocation::read(tree.clone(), arguments).map_err(UnreadCommandLine::Configuration)?;
     // These commands are needed precisely when the configuration cannot be used.
-    let is_needed = !matches!(early.command.as_deref(), Some("config" | "completions" | "man" | "schema"));
-    let layer = match early.layer() {
+    let is_needed = !matches!(invocation.command.as_deref(), Some("config" | "completions" | "man" | "schema"));
+    let layer = match invocation.layer() {
         Ok(layer) => layer,
         Err(failure) if is_needed => return Err(UnreadCommandLine::Configuration(failure)),
         Err(_) => Layer::default(),
     };
-    let command = settings::defaults(tree.clone(), &early.schema, &layer);
+    let command = settings::defaults(tree.clone(), &invocation.schema, &layer);
     let found = command.try_get_matches_from(arguments).map_err(line)?;
-    Ok((early, found))
+    Ok((invocation, found))
 }

@@ -20,13 +20,13 @@ pub(super) struct Args {
     /// Warn if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration)]
     warn: Duration,
-    /// It is critical if the newest good snapshot is older
+    /// Report critical if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "50h", value_parser = duration)]
     crit: Duration,
-    /// Warn of snapshots of which not every byte was read within this time, for example 60d [default: never]
+    /// Warn of snapshots that were not completely read within this time, for example 60d [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     verified_within: Option<Duration>,
-    /// Also write metrics for Prometheus; those of the last run stay as they were
+    /// Also write metrics for Prometheus; the metrics of the last run are kept
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
 }

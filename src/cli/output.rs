@@ -88,7 +88,7 @@ impl Output {
     }
 
     /// For a command line that is not parsed yet.
-    pub(super) fn early(json: bool) -> Self {
+    pub(super) fn unconfigured(json: bool) -> Self {
         Self {
             command: "error".to_owned(),
             json,

@@ -17,11 +17,11 @@ pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Why, for people who may want to remove it later
+    /// Reason, for people who may want to remove the snapshot later
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
-    /// Until when: the last day (2026-12-31, by UTC), a time (2026-12-31T18:00:00Z), or for how long (30d, 12h) [default:
-    /// until unpin]
+    /// End of the pin: its last day (2026-12-31, by UTC), a time (2026-12-31T18:00:00Z), or a duration (30d, 12h)
+    /// [default: until unpin]
     #[arg(long, value_name = "DATE", value_parser = end)]
     until: Option<DateTime<Utc>>,
 }
@@ -55,13 +55,13 @@ pub(super) fn check_end(ends: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Resu
 const SHORT: usize = 40;
 
 /// `: ` and the first `limit` letters of the reason, or the empty string.
-fn because(reason: &str, limit: usize) -> String {
+fn reason_suffix(reason: &str, limit: usize) -> String {
     if reason.is_empty() { String::new() } else { format!(": {}", render::safe(reason, limit)) }
 }
 
 /// `pinned`, until when, and the beginning of the reason, if there is one.
 pub(super) fn note(pin: &Pin) -> String {
-    format!("pinned{}{}", until(pin), because(&pin.reason, SHORT))
+    format!("pinned{}{}", until(pin), reason_suffix(&pin.reason, SHORT))
 }
 
 /// ` until 2026-12-31 18:00`, or the empty string.
@@ -87,9 +87,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         };
         output.document(&document, &[]);
     } else {
-        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), because(reason, 200)));
+        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), reason_suffix(reason, 200)));
         if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {
-            output.text(&format!("before{}{}\n", until(&before), because(&before.reason, 200)));
+            output.text(&format!("before{}{}\n", until(&before), reason_suffix(&before.reason, 200)));
         }
     }
     Ok(DONE)

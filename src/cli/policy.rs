@@ -30,7 +30,7 @@ pub(super) struct PolicyArgs {
     /// The same for years
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     keep_yearly: Option<Count>,
-    /// All that are no older than DUR, counted back from the newest; DUR is 1y2m3d4h: years, months, days, hours
+    /// All snapshots within DUR before the newest one; DUR is for example 1y2m3d4h: years, months, days, hours
     #[arg(long, value_name = "DUR")]
     keep_within: Option<CalendarSpan>,
     /// The newest snapshot of each hour within DUR
@@ -48,16 +48,16 @@ pub(super) struct PolicyArgs {
     /// The newest snapshot of each year within DUR
     #[arg(long, value_name = "DUR")]
     keep_within_yearly: Option<CalendarSpan>,
-    /// Remove all of a series other than the main one once it has had no new snapshot for DUR [default: never]
+    /// Remove all snapshots of a series, other than the main one, that has had no new snapshot for DUR [default: never]
     #[arg(long, value_name = "DUR")]
     keep_other_within: Option<CalendarSpan>,
     /// Snapshots whose name matches this pattern: 'release-*'; may be given more than once
     #[arg(long, value_name = "GLOB")]
     keep_name: Vec<NameGlob>,
-    /// The newest N of each series stay whatever the rules say [default: 1]
+    /// Always keep the newest N of each series [default: 1]
     #[arg(long, value_name = "N")]
     min_keep: Option<u32>,
-    /// Snapshots younger than DUR stay whatever the rules say [default: 0]
+    /// Always keep snapshots younger than DUR [default: 0]
     #[arg(long, value_name = "DUR")]
     min_age: Option<CalendarSpan>,
     /// Time zone of hours, days, weeks, months and years: Europe/Berlin [default: UTC]

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
 use chsnap::ops::prune::{
-    Leaving, PrunePlan, PruneRequest, RetainedSnapshot, Stale, carry_out, plan_prune, record_refusal,
+    PlannedRemoval, PrunePlan, PruneRequest, RetainedSnapshot, Stale, carry_out, plan_prune, record_refusal,
 };
 use chsnap::plan::retention::{GuardLimits, Policy};
 use chsnap::repo::{Repository, Summary};
@@ -28,19 +28,20 @@ use super::{CommandResult, DONE, WARNED, series};
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
-    /// Stop once this much is freed: without rules the oldest snapshots go first; with rules, the fewest bytes among those that no rule keeps
+    /// Remove only as many snapshots as free this much: without rules, the oldest first; with rules, those that no rule
+    /// keeps, freeing as little as possible beyond SIZE
     #[arg(long, value_name = "SIZE", value_parser = size)]
     free: Option<u64>,
-    /// Use the rules given here without those of the configuration files, to which they are added otherwise
+    /// Use only the rules given here; by default, they are added to those of the configuration files
     #[arg(long)]
     only_these: bool,
-    /// Also remove snapshots whose manifest cannot be read; never those that a newer chsnap has made
+    /// Also remove snapshots whose manifest cannot be read, except those made by a newer chsnap
     #[arg(long)]
     forget_unreadable: bool,
     /// Refuse to remove more than this share of a series' snapshots, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
-    /// Show the plan and touch nothing
+    /// Show the plan, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
     /// Do not ask; required without a terminal
@@ -52,12 +53,13 @@ pub(super) struct Args {
 }
 
 const HELP: &str =
-    "Each series, the snapshots of one selection, is judged by itself. A snapshot stays if any rule keeps it; pinned ones, \
-    those dated in the future and the last good one of a series stay in any case. An incomplete snapshot, which lacks a \
-    table that it could have had, never takes the place of a complete one. ALONE is what removing that one frees, TOGETHER what it and those above it free. What goes is in \
-    the trash: chsnap undo brings it back, chsnap gc frees its space. --free alone, without a rule, removes the oldest.
+    "Each series, the snapshots of one selection, is judged separately. A snapshot stays if any rule keeps it; pinned ones, \
+    those dated in the future and the last good one of a series always stay. An incomplete snapshot, which lacks a table \
+    that it could have had, never replaces a complete one. ALONE is what removing only that snapshot frees, TOGETHER what \
+    removing it and those above it frees. Removed snapshots go to the trash: chsnap undo brings them back, chsnap gc frees \
+    their space. --free without a rule removes the oldest.
 
-Exit codes: 13 if it was not confirmed, or looks like a mistake and --yes-really was not given.
+Exit codes: 13 if the plan was not confirmed, or if it looks like a mistake and --yes-really was not given.
 
 Examples:
   chsnap prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
@@ -203,7 +205,7 @@ fn conclude(plan: &PrunePlan, verdict: PruneVerdict, globals: &Globals, output: 
     Ok(code)
 }
 
-fn why(leaving: &Leaving, policy: &Policy) -> String {
+fn why(leaving: &PlannedRemoval, policy: &Policy) -> String {
     if leaving.summary.problem.is_some() {
         "it cannot be read".to_owned()
     } else if leaving.is_of_ended_series {
@@ -214,7 +216,7 @@ fn why(leaving: &Leaving, policy: &Policy) -> String {
 }
 
 /// Why it is removed, for programs.
-fn reason(leaving: &Leaving) -> &'static str {
+fn reason(leaving: &PlannedRemoval) -> &'static str {
     if leaving.summary.problem.is_some() {
         "unreadable"
     } else if leaving.is_of_ended_series {
@@ -329,7 +331,7 @@ fn kept_row(kept: &RetainedSnapshot) -> KeptRow {
     }
 }
 
-fn removed_row(leaving: &Leaving) -> RemovedRow {
+fn removed_row(leaving: &PlannedRemoval) -> RemovedRow {
     RemovedRow {
         id: leaving.summary.id,
         time: leaving.summary.time,

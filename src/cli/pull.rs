@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Where from: file:///DIR, s3://BUCKET/PREFIX, gs://, azblob://, sftp:// or ftp://; credentials come from the environment
     #[arg(long, value_name = "REMOTE")]
     from: String,
-    /// Of the repository whose id begins so, where several have snapshots there [default: this one, or the only one]
+    /// Repository that made the snapshot, by the beginning of its id [default: this one, or the only one in the store]
     #[arg(long, value_name = "REPOSITORY")]
     of: Option<String>,
     /// Only these tables, as 'database.glob': they become a snapshot of their own
@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// Fetch no more than this per second, for example 50MiB; 0 for no limit
     #[arg(long, value_name = "RATE", value_parser = size)]
     bwlimit: Option<u64>,
-    /// Do not begin with less than this free besides what is fetched, for example 20GiB
+    /// Free space to leave in addition to the fetched snapshot: do not begin with less, for example 20GiB
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     min_free: u64,
     /// Pull although the repository belongs to another server
@@ -56,17 +56,17 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PullIds {
-    /// Nothing is pulled to a filesystem that cannot keep them.
+    /// Refuse to pull to a filesystem that cannot keep them.
     Keep,
-    /// What it cannot keep is written in the list of parts.
+    /// Record what it cannot keep in the list of parts.
     Record,
 }
 
 const EXAMPLES: &str =
-    "Whole parts that a snapshot here has are linked, and not fetched; of a part that a mutation has rewritten, the large files that it kept. Everything else is compared with its BLAKE3, and then \
-     with the part's own checksums. A repository that is missing is made.
+    "Whole parts that a snapshot in the repository has are linked, not fetched; so are the large files that a rewritten part \
+     kept. Everything else is compared with its BLAKE3, and then with the part's own checksums. A missing repository is created.
 
-Exit codes: 0 pulled, or here already; 3 with warnings; 12 something in the store is damaged: then nothing was pulled.
+Exit codes: 0 pulled, or already present; 3 with warnings; 12 something in the store is damaged, and nothing was pulled.
 
 With --table or --partition only these are fetched. They become a snapshot of their own, of the same second and of the series \
      of that selection; the whole one can be pulled as well.

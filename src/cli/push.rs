@@ -24,10 +24,10 @@ pub(super) struct Args {
     /// Where to: file:///DIR, s3://BUCKET/PREFIX, gs://, azblob://, sftp:// or ftp://; credentials come from the environment
     #[arg(long, value_name = "REMOTE")]
     to: String,
-    /// All snapshots that are not there yet
+    /// Push all snapshots that the object store lacks
     #[arg(long)]
     new: bool,
-    /// Send every object again, also those that are there; heals what remote verify --data finds damaged
+    /// Send every object again, also those that exist; repairs what remote verify --data found damaged
     #[arg(long, conflicts_with = "new")]
     resend: bool,
     /// Leave secrets out: those in definitions are hidden, and users, roles, named collections and configuration stay here
@@ -45,12 +45,11 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str =
-    "Nothing is encrypted on this side: definitions, access and dumps stand in the store as they are, with the passwords in \
-     them. --no-secrets hides what ClickHouse itself hides in definitions, and leaves out users, roles, named collections and \
-     configuration.
+    "chsnap does not encrypt: definitions, users and dumps are stored as they are, with the passwords in them. --no-secrets \
+     hides what ClickHouse itself hides in definitions, and leaves out users, roles, named collections and configuration.
 
-Exit codes: 0 pushed, or there already; 3 with warnings; 12 a snapshot is damaged here and was not pushed. A push that was \
-     killed is taken up by the next one.
+Exit codes: 0 pushed, or already present; 3 with warnings; 12 a snapshot is damaged here and was not pushed. The next push \
+     resumes one that was killed.
 
 Examples:
   chsnap push latest --to s3://backups/clickhouse

@@ -52,7 +52,7 @@ enum RemoteCommand {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote list s3://backups/clickhouse")]
 struct ListArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
 }
@@ -61,7 +61,7 @@ struct ListArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote usage s3://backups/clickhouse")]
 struct UsageArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
 }
@@ -70,7 +70,7 @@ struct UsageArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote check s3://backups/clickhouse")]
 struct CheckArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
 }
@@ -79,13 +79,13 @@ struct CheckArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote verify s3://backups/clickhouse latest --data")]
 struct VerifyArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
     /// An id, the beginning of one, a name, latest, latest~N, or ID.REPOSITORY [default: all]
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
-    /// Of the repository whose id begins so
+    /// Repository that made the snapshot, by the beginning of its id
     #[arg(long, value_name = "REPOSITORY")]
     of: Option<String>,
     /// Read each object, and compare it with its BLAKE3
@@ -103,22 +103,22 @@ struct VerifyArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote rm s3://backups/clickhouse latest~7")]
 struct RmArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
     /// An id, the beginning of one, a name, latest, latest~N, or ID.REPOSITORY
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
-    /// Of the repository whose id begins so
+    /// Repository that made the snapshot, by the beginning of its id
     #[arg(long, value_name = "REPOSITORY")]
     of: Option<String>,
     /// Also the last one of its repository
     #[arg(long)]
     force: bool,
-    /// Show what would be removed, and touch nothing
+    /// Show what would be removed, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// For scripts: it never asks
+    /// Accepted for scripts; this command never asks
     #[arg(long, short = 'y')]
     yes: bool,
 }
@@ -127,16 +127,16 @@ struct RmArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote gc s3://backups/clickhouse")]
 struct GcArgs {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
     /// How long an object stays condemned, by the store's clock: longer than any push takes [default: 48h]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Duration>,
-    /// Show what would be deleted and condemned, and touch nothing
+    /// Show what would be deleted and condemned, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// For scripts: it never asks
+    /// Accepted for scripts; this command never asks
     #[arg(long, short = 'y')]
     yes: bool,
 }

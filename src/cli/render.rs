@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_has_one_unit_and_the_future_is_said() {
+    fn an_age_has_one_unit_and_a_future_time_is_marked() {
         let now = "2026-11-22T02:00:00Z".parse().expect("a valid time");
         let at = |text: &str| age(text.parse().expect("a valid time"), now);
         assert_eq!(at("2026-11-22T01:59:30Z"), "30 s");

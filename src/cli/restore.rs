@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Fetch the snapshot from this object store first, into the repository, as pull does; of a selection only that, and nothing that is there
+    /// First fetch the snapshot from this object store into the repository, as pull does; of a selection only that, and nothing that the repository has
     #[arg(long, value_name = "REMOTE", conflicts_with = "dry_run")]
     from: Option<String>,
     /// Tables to restore, as 'database.glob' [default: those that the server lacks]
@@ -44,16 +44,16 @@ pub(super) struct Args {
     /// Restore all tables of a database into another one: 'a=b'; write \= for an equals sign in a name
     #[arg(long, value_name = "DB=DB", conflicts_with = "to")]
     rename_db: Vec<DatabaseRename>,
-    /// Definitions alone: tables are empty
+    /// Restore definitions only; tables are empty
     #[arg(long, conflicts_with_all = ["data_only", "to"])]
     schema_only: bool,
-    /// Data alone, into tables that are there
+    /// Restore data only, into existing tables
     #[arg(long, conflicts_with = "to")]
     data_only: bool,
     /// Select every table, to --replace them all
     #[arg(long, conflicts_with_all = ["table", "partition", "rename", "rename_db", "to"])]
     all: bool,
-    /// Replace the selected tables, or with --partition and --data-only partitions, that hold other data
+    /// Replace selected tables that hold other data; with --partition or --data-only, replace partitions
     #[arg(long, conflicts_with = "to")]
     replace: bool,
     /// Keep a table that was replaced, under another name
@@ -65,13 +65,13 @@ pub(super) struct Args {
     /// Storage policy for tables, or for those of one policy: 'new' or 'old=new'
     #[arg(long, value_name = "[OLD=]NEW", conflicts_with = "to")]
     storage_policy: Option<StoragePolicyChange>,
-    /// Make tables that consume queues, and views that refresh themselves, under other names or on another server too
+    /// Make tables that consume queues and refreshable views also under other names or on another server
     #[arg(long, conflicts_with = "to")]
     with_queues: bool,
     /// Make objects whose secrets are hidden in the snapshot, with [HIDDEN] as their secret
     #[arg(long, conflicts_with = "to")]
     with_hidden_secrets: bool,
-    /// Make users, roles, quotas, policies and settings profiles of the snapshot too
+    /// Also make the snapshot's users, roles, quotas, policies and settings profiles
     #[arg(long, value_name = "WHICH", conflicts_with = "to")]
     access: Option<Access>,
     /// Restore parts that verify has found damaged, as they are
@@ -83,10 +83,10 @@ pub(super) struct Args {
     /// Make databases, views, functions and replicated tables on all hosts of this cluster
     #[arg(long, value_name = "CLUSTER", conflicts_with = "to")]
     on_cluster: Option<String>,
-    /// Remove these replicas from Keeper where none of a table's is active: they are lost for good
+    /// Remove these replicas from Keeper for tables that have no active replica; they are lost for good
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "to")]
     forget_replicas: Vec<String>,
-    /// Restore files into this directory, which must be empty or not there yet; no server is needed
+    /// Restore files into this directory, which must be empty or missing; no server is needed
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Make DIR a tree for ClickHouse's own RESTORE FROM File, Disk or S3: with .backup and CREATE statements
@@ -95,13 +95,13 @@ pub(super) struct Args {
     /// With --native, restore tables without the updates and mutations that RESTORE cannot bring back
     #[arg(long, requires = "native")]
     native_without_updates: bool,
-    /// How files come there: auto links, else shares blocks, else copies
+    /// How files are placed: auto links, else shares blocks, else copies
     #[arg(long, value_name = "HOW", default_value = "auto")]
     place: RestorePlaceArgument,
     /// Copy no more than this per second, for example 50MiB; 0 for no limit
     #[arg(long, value_name = "RATE", value_parser = size)]
     bwlimit: Option<u64>,
-    /// Show what would be done, and touch nothing
+    /// Show what would be done, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
     /// Do not ask; required without a terminal
@@ -118,11 +118,11 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum RestorePlaceArgument {
-    /// Link where nothing can come of it, else share blocks, else copy.
+    /// Link where the server cannot change the linked file, else share blocks, else copy.
     Auto,
-    /// Link only, but for single files that the server would change.
+    /// Link only, except files that the server would change.
     Link,
-    /// Copy, or share blocks: nothing is the snapshot's own file.
+    /// Copy or share blocks, never link.
     Copy,
 }
 
@@ -140,17 +140,17 @@ impl RestorePlaceArgument {
 enum Access {
     /// Those that the server lacks.
     Missing,
-    /// Those, and those that differ, which are replaced.
+    /// Those that the server lacks, and replace those that differ.
     All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ReplicatedArg {
-    /// Replicated, on the path in Keeper that they had; under another name on a path of their own.
+    /// Replicated, on their old path in Keeper; under another name, on a new path.
     Keep,
-    /// The engine of the same name without Replicated.
+    /// As plain tables: the engine of the same name without Replicated.
     AsMergeTree,
-    /// Replicated, each on a path of its own.
+    /// Replicated, each on a new path.
     NewPath,
 }
 
@@ -334,8 +334,8 @@ fn finish(report: &restore::Report, directory: Option<&PathBuf>, output: &Output
     }
     if report.restored_nothing() {
         // The document is on stdout; a program that reads only stderr learns of the failure here.
-        return CommandFailure::failed("none of the tables that were to be restored came back")
-            .with_hint("the reason stands with each table")
+        return CommandFailure::failed("none of the selected tables was restored")
+            .with_hint("each table has its reason")
             .report(output);
     }
     if warnings.is_empty() { DONE } else { WARNED }

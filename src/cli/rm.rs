@@ -17,13 +17,13 @@ pub(super) struct Args {
     /// Ids, beginnings of ids, names, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
-    /// Also one that is pinned, or the last complete one
+    /// Also remove pinned snapshots, and the last complete one
     #[arg(long)]
     force: bool,
-    /// Show what would be removed, and touch nothing
+    /// Show what would be removed, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// For scripts: rm never asks
+    /// Accepted for scripts; rm never asks
     #[arg(long, short = 'y')]
     yes: bool,
 }

@@ -1,6 +1,6 @@
 use chrono::{DateTime, Utc};
 use chsnap::model::{LackedMutation, PartName, Warning, WarningKind};
-use chsnap::ops::{self, Shown};
+use chsnap::ops::{self, SnapshotDetails};
 use chsnap::plan::SnapshotReference;
 use chsnap::repo::{TableEntry, TableState};
 
@@ -19,16 +19,16 @@ use super::{CommandResult, DONE, WARNED, series};
 /// How many of the parts that lack a mutation are named.
 const NAMED_PARTS: usize = 3;
 
-/// Show one snapshot: its tables, where it is, what was noted when it was made
+/// Show one snapshot: its tables, its path, and the warnings of its creation
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// Show its users, roles, quotas, policies and settings profiles, as statements that make them
+    /// Show its users, roles, quotas, policies and settings profiles as CREATE and GRANT statements
     #[arg(long)]
     access: bool,
-    /// Show hashes and passwords in these statements, too
+    /// Also show hashes and passwords in these statements
     #[arg(long, requires = "access")]
     secrets: bool,
 }
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     Ok(if shown.warnings.is_empty() { DONE } else { WARNED })
 }
 
-fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, output: &Output) -> u8 {
+fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &SnapshotDetails, output: &Output) -> u8 {
     let warnings = access_text::warnings(access);
     if output.is_json() {
         let own = warnings.iter().map(|message| Warning::new(WarningKind::AccessUnreadable, message));
@@ -72,7 +72,7 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &Shown, out
     if warnings.is_empty() { DONE } else { WARNED }
 }
 
-fn document(shown: &Shown) -> ShowDocument {
+fn document(shown: &SnapshotDetails) -> ShowDocument {
     let manifest = shown.manifest.clone();
     ShowDocument {
         state: "complete".to_owned(),
@@ -112,7 +112,7 @@ fn document(shown: &Shown) -> ShowDocument {
     }
 }
 
-fn text(shown: &Shown, now: DateTime<Utc>, width: Width) -> String {
+fn text(shown: &SnapshotDetails, now: DateTime<Utc>, width: Width) -> String {
     let manifest = &shown.manifest;
     let totals = &manifest.totals;
     let mut lines = vec![

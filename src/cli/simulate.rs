@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, TimeDelta, Utc};
-use chsnap::plan::retention::{Fate, Policy, Reason, decide, rehearse};
+use chsnap::plan::retention::{Policy, Reason, RetentionDecision, decide, simulate};
 use serde_json::Value;
 
 use super::calendar::{Calendar, DayMark};
@@ -17,17 +17,18 @@ use super::rules::with_a_rule;
 use super::times::{self, SimulatedSnapshot};
 use super::{CommandFailure, CommandResult, DONE};
 
-/// Show what rules would keep, over a calendar or of a list of times; touches nothing
+/// Show what rules would keep, of a simulated calendar or of a list of times
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// How long the calendar is, up to now: one snapshot after the other is taken, and each day ends with a prune
+    /// Days in the simulated calendar, up to now; each day ends with a prune
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=36_600))]
     days: u32,
-    /// How often a snapshot is taken
+    /// Interval at which the simulated snapshots are taken
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = interval)]
     every: Duration,
-    /// A JSON array of RFC 3339 times, or of objects with time, series, name and tags, instead; - for stdin
+    /// Instead of a calendar, use a file with a JSON array of RFC 3339 times, or of objects with time, series, name and
+    /// tags; - for stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["days", "every"])]
     times: Option<PathBuf>,
     /// Time to use as the present, RFC 3339 [default: now]
@@ -42,7 +43,7 @@ const EXAMPLES: &str = "Examples:
   chsnap simulate --days 30 --every 1h --keep-hourly 24 --keep-within-daily 14d --zone Europe/Berlin
   chsnap list --json | chsnap simulate --times - --keep-last 3
 
-It needs no repository and no server. Rules given here take the place of those of the configuration files.";
+Needs no repository and no server, and changes nothing. Rules given here replace those of the configuration files.";
 
 /// Limit of snapshots in a calendar: with rules that keep them all, more would take too long.
 const CALENDAR_LIMIT: i64 = 20_000;
@@ -70,7 +71,7 @@ fn reasons(reasons: &[Reason]) -> Vec<String> {
     reasons.iter().map(ToString::to_string).collect()
 }
 
-fn why(fate: &Fate) -> String {
+fn why(fate: &RetentionDecision) -> String {
     render::safe(&reasons(&fate.reasons).join(", "), 200)
 }
 
@@ -92,7 +93,7 @@ fn listed_row(listed: &SimulatedSnapshot, reasons: Option<Vec<String>>) -> Simul
 fn of_list(list: &[SimulatedSnapshot], policy: &Policy, now: DateTime<Utc>, output: &Output) {
     let candidates: Vec<_> = list.iter().map(|listed| listed.candidate.clone()).collect();
     let fates = decide(&candidates, policy, now);
-    let listed = |fate: &Fate| list.get(fate.index);
+    let listed = |fate: &RetentionDecision| list.get(fate.index);
     if output.is_json() {
         let (mut keep, mut remove) = (Vec::new(), Vec::new());
         for fate in &fates {
@@ -140,7 +141,7 @@ fn of_calendar(
     let past = |steps: i64| now.checked_sub_signed(TimeDelta::try_seconds(steps * every)?);
     let taken: Option<Vec<DateTime<Utc>>> = (0..count).rev().map(past).collect();
     let taken = taken.ok_or_else(|| CommandFailure::usage("the calendar begins before all time"))?;
-    let rehearsal = rehearse(&taken, policy);
+    let simulation = simulate(&taken, policy);
     let time = |place: usize| taken.get(place).copied().unwrap_or_default();
     let shown = |place: usize| time(place).to_rfc3339_opts(SecondsFormat::AutoSi, true);
     if output.is_json() {
@@ -150,25 +151,25 @@ fn of_calendar(
             removed,
             ..SimulatedRow::default()
         };
-        let keep = rehearsal.kept.iter().map(|fate| row(fate.index, Some(reasons(&fate.reasons)), None));
+        let keep = simulation.kept.iter().map(|fate| row(fate.index, Some(reasons(&fate.reasons)), None));
         let document = SimulateDocument {
             now,
             zone: policy.zone.name().to_owned(),
             policy: policy.clone(),
             taken: Some(taken.len() as u64),
-            most: Some(rehearsal.most as u64),
+            most: Some(simulation.most as u64),
             keep: keep.collect(),
-            remove: rehearsal.removed.iter().map(|(place, at)| row(*place, None, Some(*at))).collect(),
+            remove: simulation.removed.iter().map(|(place, at)| row(*place, None, Some(*at))).collect(),
         };
         output.document(&document, &[]);
         return Ok(());
     }
     let local = |place: usize| time(place).with_timezone(&policy.zone);
     let mut calendar = Calendar::default();
-    for fate in &rehearsal.kept {
+    for fate in &simulation.kept {
         calendar.add(local(fate.index).date_naive(), DayMark::of(&fate.reasons));
     }
-    for (place, _) in &rehearsal.removed {
+    for (place, _) in &simulation.removed {
         calendar.add(local(*place).date_naive(), DayMark::Removed);
     }
     let mut text = layout::prose(&format!("{policy}\n"), output.width());
@@ -177,13 +178,13 @@ fn of_calendar(
         "{} taken, one every {}; {} left at the end, {} at once at most\n",
         render::count(taken.len() as u64, "snapshot"),
         render::span(args.every),
-        render::thousands(rehearsal.kept.len() as u64),
-        render::thousands(rehearsal.most as u64),
+        render::thousands(simulation.kept.len() as u64),
+        render::thousands(simulation.most as u64),
     );
     text += &calendar.picture();
     if !globals.quiet {
         let mut table = TextTable::new([left("LEFT"), right("AGE")]).with_notes_named("WHY");
-        for fate in &rehearsal.kept {
+        for fate in &simulation.kept {
             let taken = local(fate.index).format("%a %Y-%m-%d %H:%M").to_string();
             table.add_with_notes(vec![taken, render::age(time(fate.index), now)], vec![why(fate)]);
         }

@@ -25,29 +25,30 @@ use super::{CommandResult, DONE};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Write the units into this directory instead
+    /// Write the units into this directory instead of printing them
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// When the timer fires, as systemd.time(7) has it [default: 02:00 UTC, or as often as --every has it]
+    /// When the timer fires, in the format of systemd.time(7) [default: at 02:00 UTC, or at the interval of --every]
     #[arg(long, value_name = "CALENDAR")]
     on_calendar: Option<Schedule>,
-    /// How often it runs, for what is missed to be noticed [default: what [run] has, else what the calendar has]
+    /// How often the job runs; a run that is late is reported as missed [default: that of [run], else that of the
+    /// calendar]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
     /// The program that the units run [default: this one]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Units for any profile: chsnap@PROFILE.service and chsnap@PROFILE.timer
+    /// Print template units for any profile: chsnap@PROFILE.service and chsnap@PROFILE.timer
     #[arg(long)]
     template: bool,
-    /// Allow units without a configured repository, as for a package that ships its configuration
+    /// Allow units without a configured repository, for example in a package that ships its own configuration
     #[arg(long)]
     unconfigured: bool,
 }
 
 const EXAMPLES: &str =
-    "The unit gets what this command was given: --repo, --url, --user, --password-file, --path-map, \
-    --config and their variables of the environment; never a password. Without a repository it is refused.
+    "The unit contains the options that this command was given: --repo, --url, --user, --password-file, --path-map, \
+    --config, and their environment variables; never a password. Without a repository the command fails.
 
 Examples:
   chsnap systemd --profile nfs
@@ -55,7 +56,7 @@ Examples:
   chsnap systemd --repo /var/lib/clickhouse/chsnap --every 6h --output /etc/systemd/system
   chsnap systemd --template --output ./units";
 
-/// Why single paths are not protected. The text is part of the unit, for the reader who is about to add them.
+/// Explains, within the unit, why single paths are not protected, for a reader who wants to add them.
 const NO_SINGLE_PATHS: &str = "\
 # No ProtectSystem=strict, ReadWritePaths= or BindPaths= here: each path that they name becomes a mount of its own, and
 # neither link(2) nor rename(2) works between two mounts, not even of one filesystem. Data and repository must be in one.
@@ -82,11 +83,11 @@ struct UnitJob {
     every: Option<Duration>,
 }
 
-pub(super) fn run(args: &Args, early: &Invocation, found: &ArgMatches, output: &Output) -> CommandResult {
-    let profile = if args.template { None } else { early.profile.as_deref() };
-    check_configured(args, early, found)?;
-    let job = job(args, early, found)?;
-    let units = units(args, early, profile, &job)?;
+pub(super) fn run(args: &Args, invocation: &Invocation, found: &ArgMatches, output: &Output) -> CommandResult {
+    let profile = if args.template { None } else { invocation.profile.as_deref() };
+    check_configured(args, invocation, found)?;
+    let job = job(args, invocation, found)?;
+    let units = units(args, invocation, profile, &job)?;
     for path in job.decisive.iter().filter(|path| std::fs::metadata(path).is_ok_and(|stat| stat.uid() != 0)) {
         let path = path.display();
         output.note(&format!("{path} is not root's: the unit runs as root, and refuses it (chown root {path})"));
@@ -128,12 +129,12 @@ pub(super) fn run(args: &Args, early: &Invocation, found: &ArgMatches, output: &
 }
 
 /// Checks that there is a repository and a password: the nightly run would be too late to find out.
-fn check_configured(args: &Args, early: &Invocation, found: &ArgMatches) -> Result<(), CommandFailure> {
+fn check_configured(args: &Args, invocation: &Invocation, found: &ArgMatches) -> Result<(), CommandFailure> {
     if args.unconfigured {
         return Ok(());
     }
-    if !args.template && early.repository().is_none() {
-        let profiles = early.profiles();
+    if !args.template && invocation.repository().is_none() {
+        let profiles = invocation.profiles();
         let hint = if profiles.is_empty() {
             "give --repo DIR, or let chsnap config init write a configuration first".to_owned()
         } else {
@@ -155,9 +156,9 @@ fn check_configured(args: &Args, early: &Invocation, found: &ArgMatches) -> Resu
 const OF_THE_TERMINAL: [&str; 4] = ["color", "progress", "quiet", "verbose"];
 const PATHS: [&str; 3] = ["ca_file", "password_file", "repo"];
 
-fn job(args: &Args, early: &Invocation, found: &ArgMatches) -> Result<UnitJob, CommandFailure> {
+fn job(args: &Args, invocation: &Invocation, found: &ArgMatches) -> Result<UnitJob, CommandFailure> {
     let (mut options, mut variables, mut needed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut decisive = early.settings.files.clone();
+    let mut decisive = invocation.settings.files.clone();
     // A package is built where its program is not installed.
     let is_installed = !args.unconfigured;
     let program = program(args.program.as_deref(), is_installed)?;
@@ -166,11 +167,11 @@ fn job(args: &Args, early: &Invocation, found: &ArgMatches) -> Result<UnitJob, C
         options.extend(["--config".to_owned(), absolute("config", config)?]);
         needed.push(config.clone());
     }
-    for place in &early.settings.private_places {
+    for place in &invocation.settings.private_places {
         variables.push((place.variable.to_owned(), absolute(place.variable, &place.directory)?));
         needed.push(place.directory.clone());
     }
-    for (key, option) in early.schema.section(GLOBAL).into_iter().flatten() {
+    for (key, option) in invocation.schema.section(GLOBAL).into_iter().flatten() {
         let source = found.value_source(&option.id);
         let is_given = matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable));
         // The profile decides which repository a template is for.
@@ -201,21 +202,21 @@ fn job(args: &Args, early: &Invocation, found: &ArgMatches) -> Result<UnitJob, C
         needed.extend(paths.filter(|path| !path.is_empty()).map(PathBuf::from));
     }
     decisive.extend(found.get_raw("password_file").into_iter().flatten().map(PathBuf::from));
-    needed.extend(early.repository());
-    let of_run = |key: &str| early.setting("run", key);
+    needed.extend(invocation.repository());
+    let of_run = |key: &str| invocation.setting("run", key);
     needed.extend(of_run("metrics_file").map(PathBuf::from));
     for hook in ["before", "after"].into_iter().filter_map(of_run) {
         needed.extend(hook_programs(&hook));
     }
-    let (schedule, every) = schedule(args, early)?;
+    let (schedule, every) = schedule(args, invocation)?;
     Ok(UnitJob { program, options, variables, needed, decisive, schedule, every })
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// When the timer fires, and its interval, if `run` must be told.
-fn schedule(args: &Args, early: &Invocation) -> Result<(Schedule, Option<Duration>), CommandFailure> {
-    let configured = early.setting("run", "every").and_then(|text| duration(&text).ok());
+fn schedule(args: &Args, invocation: &Invocation) -> Result<(Schedule, Option<Duration>), CommandFailure> {
+    let configured = invocation.setting("run", "every").and_then(|text| duration(&text).ok());
     let every = args.every.or(configured);
     let schedule = match &args.on_calendar {
         Some(schedule) => schedule.clone(),
@@ -269,7 +270,12 @@ fn arguments(job: &UnitJob, profile: Option<&str>) -> Vec<String> {
     words
 }
 
-fn units(args: &Args, early: &Invocation, profile: Option<&str>, job: &UnitJob) -> Result<[Unit; 2], CommandFailure> {
+fn units(
+    args: &Args,
+    invocation: &Invocation,
+    profile: Option<&str>,
+    job: &UnitJob,
+) -> Result<[Unit; 2], CommandFailure> {
     let name = match profile {
         _ if args.template => "chsnap@".to_owned(),
         None => "chsnap".to_owned(),
@@ -287,7 +293,7 @@ fn units(args: &Args, early: &Invocation, profile: Option<&str>, job: &UnitJob) 
     let instance = if args.template { Some(INSTANCE) } else { profile };
     let exec: Vec<String> = arguments(job, instance).iter().map(|word| quoted(word)).collect();
     let exec = exec.join(" ").replace(INSTANCE, "%i");
-    let mounts = early.repository().filter(|_| !args.template).map(|repo| absolute("repo", &repo)).transpose()?;
+    let mounts = invocation.repository().filter(|_| !args.template).map(|repo| absolute("repo", &repo)).transpose()?;
     let mounts = mounts.map(|repo| format!("RequiresMountsFor={}\n", quoted(&repo))).unwrap_or_default();
     // A package also installs the manual pages.
     let documentation = if args.unconfigured { "Documentation=man:chsnap-run(1)\n" } else { "" };
@@ -439,7 +445,7 @@ mod tests {
     use super::{is_plain, quoted, quoted_setting, usual};
 
     #[test]
-    fn what_systemd_would_read_in_a_path_is_escaped() {
+    fn characters_special_to_systemd_are_escaped_in_a_path() {
         assert_eq!(quoted("/usr/bin/chsnap"), "/usr/bin/chsnap");
         assert_eq!(quoted("/a b/100%"), "\"/a b/100%%\"");
         assert_eq!(quoted("/$x\\\"y"), "\"/$$x\\\\\\\"y\"");
@@ -448,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_comes_as_often_as_it_is_meant_to() {
+    fn a_calendar_fires_at_its_interval() {
         let from = chrono::NaiveDate::from_ymd_opt(2026, 11, 29).expect("a day");
         for minutes in [1, 5, 15, 30, 60, 120, 180, 240, 360, 480, 720, 1440, 10080] {
             let every = Duration::from_secs(minutes * 60);

@@ -8,13 +8,13 @@ use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE, trash};
 
-/// Bring back from the trash what rm removed last
+/// Bring back from the trash the snapshots that were removed last
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Show what is in the trash, and bring nothing back
+    /// Show the snapshots in the trash, and bring none back
     #[arg(long, conflicts_with = "snapshots")]
     list: bool,
-    /// Snapshots in the trash to bring back instead
+    /// Snapshots in the trash to bring back [default: those that were removed last]
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
 }

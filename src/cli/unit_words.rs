@@ -101,8 +101,8 @@ pub(super) fn program(given: Option<&Path>, is_installed: bool) -> Result<String
         );
     }
     if is_installed && !is_program(Path::new(&text)) {
-        let message = format!("the program of the unit is not there, or cannot be run: {text}");
-        return Err(CommandFailure::usage(message).with_hint("name one that is there and executable with --program"));
+        let message = format!("the program of the unit does not exist, or cannot be run: {text}");
+        return Err(CommandFailure::usage(message).with_hint("name an executable program with --program"));
     }
     Ok(text)
 }

@@ -8,7 +8,7 @@ use super::opening;
 use super::output::Output;
 use super::{CommandResult, DONE};
 
-/// Let the rules decide on pinned snapshots again
+/// Remove pins, so that the rules decide on the snapshots again
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Ids, beginnings of ids, names, latest, or latest~N

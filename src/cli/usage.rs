@@ -7,7 +7,7 @@ use chsnap::model::SnapshotId;
 use chsnap::ops::OpError;
 use chsnap::ops::prune::reasons;
 use chsnap::ops::usage::{
-    By, ForeignShadow, Freed, SnapshotRange, SnapshotUsage, TableUsage, Usage, UsageRequest, usage,
+    ForeignShadow, Freed, Grouping, SnapshotRange, SnapshotUsage, TableUsage, Usage, UsageRequest, usage,
 };
 use chsnap::plan::SnapshotReference;
 use chsnap::plan::retention::{Policy, Reason};
@@ -29,13 +29,13 @@ use super::{CommandResult, DONE, WARNED, pin, series};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Args {
-    /// Ids, beginnings of ids, names, latest, or latest~N; all snapshots where none is named
+    /// Ids, beginnings of ids, names, latest, or latest~N [default: all snapshots]
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
-    /// What each row is about
+    /// What each row stands for
     #[arg(long, value_name = "WHAT", default_value = "snapshot")]
-    by: Each,
-    /// What these would free together: A..C, A.., ..C, or A,B,C
+    by: RowKind,
+    /// Show what removing these together would free: A..C, A.., ..C, or A,B,C
     #[arg(long, value_name = "SNAPSHOTS", value_delimiter = ',')]
     freed: Vec<String>,
     /// Stat every file instead of reading the index, and repair the index where it differs
@@ -50,11 +50,11 @@ pub(super) struct Args {
 type Reasons = Option<BTreeMap<SnapshotId, Vec<Reason>>>;
 
 const HELP: &str =
-    "Words: TO RESTORE is the sum of the files' sizes. NEW is what the snapshot before it does not have. \
-    ALONE is what removing that one snapshot frees, WITH OLDER what removing it and all before it frees, directories \
-    included, once chsnap gc has emptied the trash. LIVE is what ClickHouse (or anything outside the repository) has \
-    too: it costs nothing until it goes there. What two snapshots share is freed with the second of them: bytes of \
-    ALONE do not add up, and two equal snapshots free nothing alone.
+    "Columns: TO RESTORE is the sum of the files' sizes. NEW is what the previous snapshot does not have. ALONE is what \
+    removing only that snapshot frees, WITH OLDER what removing it and all older ones frees, directories included, once \
+    chsnap gc has emptied the trash. LIVE is what ClickHouse (or anything else outside the repository) also links: it \
+    takes no extra space until it is removed there. Files that two snapshots share are freed when both are removed: so \
+    the bytes of ALONE do not add up, and of two equal snapshots neither frees anything alone.
 
 Examples:
   chsnap usage
@@ -63,7 +63,7 @@ Examples:
   chsnap usage --freed ..latest~7";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Each {
+enum RowKind {
     Snapshot,
     Table,
     Partition,
@@ -74,9 +74,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let request = UsageRequest::new()
         .with_snapshots(args.snapshots.iter().map(|text| reference(text)).collect::<Result<_, _>>()?)
         .with_by(match args.by {
-            Each::Snapshot => By::Snapshot,
-            Each::Table => By::Table,
-            Each::Partition => By::Partition,
+            RowKind::Snapshot => Grouping::Snapshot,
+            RowKind::Table => Grouping::Table,
+            RowKind::Partition => Grouping::Partition,
         })
         .with_freed(args.freed.iter().map(|text| span(text)).collect::<Result<_, _>>()?)
         .with_exact(args.exact)
@@ -105,10 +105,10 @@ fn span(text: &str) -> Result<SnapshotRange, OpError> {
     Ok(SnapshotRange::FromTo(end(from)?, end(to)?))
 }
 
-fn document(found: &Usage, by: Each, reasons: &Reasons, repository: &Path) -> UsageDocument {
+fn document(found: &Usage, by: RowKind, reasons: &Reasons, repository: &Path) -> UsageDocument {
     let (filesystem, totals, growth, cost) = (&found.filesystem, &found.totals, &found.growth, &found.cost);
     let tables = found.tables.as_ref().map(|tables| tables.iter().map(table_row).collect());
-    let (tables, partitions) = if by == Each::Partition { (None, tables) } else { (tables, None) };
+    let (tables, partitions) = if by == RowKind::Partition { (None, tables) } else { (tables, None) };
     UsageDocument {
         repository: repository.to_string_lossy().into_owned(),
         repository_base64: path_base64(repository),

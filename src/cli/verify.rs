@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Ids, beginnings of ids, names, latest, or latest~N [default: all snapshots]
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
-    /// How much is checked
+    /// What is checked
     #[arg(long, value_name = "LEVEL", default_value = "size")]
     level: LevelName,
     /// Tables to check, as 'database.glob' [default: all]
@@ -36,10 +36,10 @@ pub(super) struct Args {
     /// Read no more than this per second, for example 100MiB
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u64>,
-    /// With --level data: read only what no check has read within this time, for example 30d
+    /// With --level data: read only bytes that no check has read within this time, for example 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
-    /// Only the I-th of N shares of the parts, 1/30 to 30/30 being all; next/30 is the one checked longest ago
+    /// Only the I-th of N shares of the parts (1/30 to 30/30 are all parts); next/30 is the share checked longest ago
     #[arg(long, value_name = "I/N")]
     slice: Option<SliceChoice>,
     /// Replace damaged files with links to intact copies in other snapshots
@@ -48,7 +48,7 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "Exit codes: 0 no damage; 3 only owners or modes differ from the record (drift), or \
-    something could not be checked or written down; 12 damage was found, repaired or not.
+    something could not be checked or recorded; 12 damage was found, repaired or not.
 
 Examples:
   chsnap verify
@@ -58,11 +58,11 @@ Examples:
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LevelName {
-    /// Manifest, parts and files: presence, kind, owner and mode.
+    /// Manifest, parts and files: presence, type, owner and mode.
     Structure,
-    /// And sizes.
+    /// Also sizes.
     Size,
-    /// And every byte.
+    /// Also every byte.
     Data,
 }
 
@@ -241,7 +241,7 @@ fn tables_text(repository: &Repository, request: &Request, report: &Report, widt
     text
 }
 
-/// Whether all bytes were read, or the journal could be asked for what earlier checks have found.
+/// Whether all bytes were read, or the journal with the findings of earlier checks could be read.
 fn knows_all(request: &Request, report: &Report) -> bool {
     let has_read_all = request.level == Level::Data && report.slice.is_none() && report.tally.spared_parts == 0;
     has_read_all || !report.warnings.iter().any(|warning| warning.kind == WarningKind::JournalUnreadable)
@@ -253,7 +253,7 @@ fn verdict_text(request: &Request, report: &Report) -> String {
     let share = report.slice.map(|slice| format!(", slice {slice}")).unwrap_or_default();
     writeln!(
         text,
-        "{} checked at level {}{share}: {}, {}, {}; {} beside them",
+        "{} checked at level {}{share}: {}, {}, {}; {} outside of parts",
         render::count(report.ids.len() as u64, "snapshot"),
         request.level,
         render::count(tally.parts, "part"),

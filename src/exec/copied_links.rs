@@ -43,7 +43,7 @@ struct CopiedLink {
     stamp: u64,
 }
 
-/// Where a copy stands, relative to the root.
+/// The path of a copy, relative to the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CopyPlace {
     directory: PathBuf,
@@ -91,7 +91,7 @@ fn stamp(stat: &Stat, digest: Option<ContentDigest>) -> u64 {
 }
 
 impl CopiedLinks {
-    /// Creates an empty record of copies that stand beneath `root`.
+    /// Creates an empty record of copies below `root`.
     ///
     /// Every file that a freeze left has a link in the shadow, and one in the live part until that part is merged away.
     /// Files with no more than `usual_links` (2 for them) are therefore assumed to have no other link in the snapshot

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::checksums::{Checksums, FileChecksum, is_gin_index};
 use crate::fs::{
-    ContentDigest, CopiedFile, CopyError, CopyMeans, Dir, EntryKind, FileCopy, FsError, Hashing, LostMetadata, Stat,
+    ContentDigest, CopiedFile, CopyError, CopyOptions, Dir, EntryKind, FileCopy, FsError, Hashing, LostMetadata, Stat,
 };
 use crate::repo::PartFile;
 
@@ -27,7 +27,7 @@ const BESIDE: &str = ".chsnap-link";
 #[derive(Debug)]
 pub struct PartCopier<'a> {
     /// How bytes are copied.
-    pub means: CopyMeans<'a>,
+    pub means: CopyOptions<'a>,
     /// Whether every file is hashed on the way and compared with the part's `checksums.txt`.
     pub verifies: bool,
     /// The inodes that were copied already.
@@ -55,10 +55,10 @@ impl CopiedPart {
     fn add_linked(&mut self, pair: Pair<'_>, name: &str, bytes: u64, unkept: &[LostMetadata]) {
         self.linked_files += 1;
         self.linked_bytes += bytes;
-        self.add_unkept(pair, name, unkept);
+        self.add_lost_metadata(pair, name, unkept);
     }
 
-    fn add_unkept(&mut self, pair: Pair<'_>, name: &str, unkept: &[LostMetadata]) {
+    fn add_lost_metadata(&mut self, pair: Pair<'_>, name: &str, unkept: &[LostMetadata]) {
         self.unkept.extend(unkept.iter().map(|unkept| (pair.inside(name), unkept.clone())));
     }
 }
@@ -95,8 +95,8 @@ fn join_file(join: &Join, pair: Pair<'_>, name: &str) -> Result<Linking, FsError
 }
 
 impl PartCopier<'_> {
-    /// Copies the part in `from`, including the directories in it, into a new directory `name` of `table`, which stands
-    /// at `table_path` relative to the root of the links.
+    /// Copies the part in `from`, including the directories in it, into a new directory `name` of `table`, which is at
+    /// `table_path` relative to the root of the links.
     ///
     /// Directories are copied concurrently, the files of one directory one after another. Owner, group, mode, times and
     /// attributes are preserved if the target can hold them. Nothing is made durable.
@@ -116,7 +116,7 @@ impl PartCopier<'_> {
         self.copy_part_with(from, table, table_path, name, how)
     }
 
-    /// Works as [`PartCopier::copy_part`], but links files that exist already from where they stand.
+    /// Works as [`PartCopier::copy_part`], but links files of which a copy exists already.
     ///
     /// # Errors
     /// As [`PartCopier::copy_part`].
@@ -311,7 +311,7 @@ impl PartCopier<'_> {
         counts.cloned_bytes += if copied.is_clone { copied.source.size_bytes } else { 0 };
         counts.copied_files += u64::from(!copied.is_clone && copied.source.size_bytes > 0);
         counts.touched_files += u64::from(copied.was_touched);
-        counts.add_unkept(pair, name, &copied.unkept);
+        counts.add_lost_metadata(pair, name, &copied.unkept);
         Ok((copied.source, copied.digest))
     }
 

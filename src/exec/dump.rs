@@ -139,7 +139,7 @@ mod tests {
     use crate::fs::{Dir, real};
 
     #[test]
-    fn what_was_written_is_read_again_and_equal_rows_make_equal_files() {
+    fn dumps_are_read_back_and_equal_rows_make_equal_files() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = Dir::open(folder.path(), real()).expect("open");
         let bytes: Vec<u8> = (0..3_000_000_u32).flat_map(|number| (number / 7).to_le_bytes()).collect();

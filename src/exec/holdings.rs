@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
 use crate::model::{Link, Links, PartName, TableName};
 use crate::plan::InodeStat;
-use crate::repo::{self, InstanceOrigin, PartInstance, PartRecord, Rest};
+use crate::repo::{self, FilesOutsideParts, InstanceOrigin, PartInstance, PartRecord};
 
 /// What was found in a tree.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +36,8 @@ impl TreeContents {
 
     /// The files of a snapshot outside its parts, as the index keeps them.
     #[must_use]
-    pub fn rest(&self) -> Rest {
-        Rest { directory_bytes: self.directory_bytes, links: Links::new(self.links.clone()) }
+    pub fn rest(&self) -> FilesOutsideParts {
+        FilesOutsideParts { directory_bytes: self.directory_bytes, links: Links::new(self.links.clone()) }
     }
 
     fn note(&mut self, error: &FsError) {
@@ -117,7 +117,7 @@ pub fn part_paths<'a>(origins: impl IntoIterator<Item = (&'a str, &'a str, &'a P
     paths.collect()
 }
 
-/// Where a table stands below the directory of a snapshot.
+/// The path of a table below the directory of a snapshot.
 #[must_use]
 pub fn table_path(database: &str, table: &str) -> PathBuf {
     repo::table_path(&TableName::new(database, table))
@@ -184,9 +184,9 @@ fn list_part(table: &Dir, record: &PartRecord) -> Result<PartOnDisk, FsError> {
     Ok(PartOnDisk { instance, directory_bytes })
 }
 
-type OnDirectory<'a> = dyn FnMut(&Dir, &[Entry]) -> Result<(), FsError> + 'a;
+type DirectoryVisitor<'a> = dyn FnMut(&Dir, &[Entry]) -> Result<(), FsError> + 'a;
 
-fn each_directory(parent: &Dir, name: &OsStr, depth: usize, on: &mut OnDirectory<'_>) -> Result<(), FsError> {
+fn each_directory(parent: &Dir, name: &OsStr, depth: usize, on: &mut DirectoryVisitor<'_>) -> Result<(), FsError> {
     let (dir, entries) = parent.open_and_list(name)?;
     on(&dir, &entries)?;
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory && depth > 0) {

@@ -126,18 +126,18 @@ impl Slot {
 
     /// Prefetches a part that was read but not yet prefetched; returns true if its freeze is still to come.
     fn look_again(&self) -> bool {
-        let Some(read) = self.with_part(|part| part.foreseen.is_none().then(|| Arc::clone(&part.read))).flatten()
+        let Some(read) = self.with_part(|part| part.prefetched.is_none().then(|| Arc::clone(&part.read))).flatten()
         else {
             return false;
         };
         let Ok(Some((part, entries))) = self.table.find_and_list(self.name.as_str()) else { return false };
-        match Prefetched::look(&part, entries, AlreadyRead { read: &read, asked: &[] }) {
-            Ok(Prefetch::Seen(foreseen)) => {
-                self.with_part(|part| part.foreseen = Some(foreseen));
+        match Prefetched::prefetch(&part, entries, AlreadyRead { read: &read, asked: &[] }) {
+            Ok(Prefetch::Ready(prefetched)) => {
+                self.with_part(|part| part.prefetched = Some(prefetched));
                 false
             }
-            Ok(Prefetch::NotYet) => true,
-            Ok(Prefetch::Never) | Err(_) => false,
+            Ok(Prefetch::Pending) => true,
+            Ok(Prefetch::Unsupported) | Err(_) => false,
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_idle_threads_came_to_everything_is_read_in_the_end() {
+    fn everything_is_read_in_the_end_however_far_idle_threads_came() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = table(folder.path());
         let names: Vec<(&PartName, &Dir)> = parts.iter().map(|(name, dir)| (name, &**dir)).collect();
@@ -199,7 +199,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(pause));
             let mut saved = idle.finish(0).expect("it is read");
             for part in saved.values_mut() {
-                part.foreseen = None;
+                part.prefetched = None;
             }
             assert_eq!(saved.len(), PARTS - 1, "{threads} threads");
             for (name, part) in &expected {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn few_parts_that_nobody_came_to_are_left_to_others() {
+    fn a_few_unread_parts_are_left_to_the_check() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = table(folder.path());
         let read =
@@ -218,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn with_time_left_all_parts_are_foreseen() {
+    fn with_time_left_all_parts_are_prefetched() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = table(folder.path());
         let begun = Instant::now();
-        let is_foreseen = |part: &super::SavedPart| part.foreseen.is_some();
+        let is_prefetched = |part: &super::SavedPart| part.prefetched.is_some();
         // On a busy machine idle threads have to wait, so each turn gives them more time.
         for pause in (0..).map(|turn| Duration::from_millis(1 << turn)) {
             let idle = IdleReading::begin(parts.clone(), 2);
             std::thread::sleep(pause);
             let saved = idle.finish(PARTS).expect("it is read");
-            if saved.len() == PARTS - 1 && saved.values().all(is_foreseen) {
+            if saved.len() == PARTS - 1 && saved.values().all(is_prefetched) {
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(300), "idle threads never had a core");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checksums::FileHash;
-use crate::fs::{ContentDigest, CopyMeans, Dir, ErrorKind, FsError, Hashing, ReadMeans, Stat, if_found};
+use crate::fs::{ContentDigest, CopyOptions, Dir, ErrorKind, FsError, Hashing, ReadOptions, Stat, if_found};
 use crate::plan::{BackupChecksum, SourceFile};
 
 use super::copied_part::CopyPartError;
@@ -49,7 +49,7 @@ pub struct ListedImporter<'a> {
     /// How files may come from it.
     pub mode: RestoreMode,
     /// How bytes are copied.
-    pub means: CopyMeans<'a>,
+    pub means: CopyOptions<'a>,
     links_refused: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ const EMPTY_MODE: u32 = 0o640;
 impl<'a> ListedImporter<'a> {
     /// Creates an importer that has not yet learned whether links work.
     #[must_use]
-    pub fn new(root: &'a Dir, mode: RestoreMode, means: CopyMeans<'a>) -> Self {
+    pub fn new(root: &'a Dir, mode: RestoreMode, means: CopyOptions<'a>) -> Self {
         Self { root, mode, means, links_refused: AtomicBool::new(false) }
     }
 
@@ -140,7 +140,7 @@ fn wants_copy(error: &FsError) -> bool {
 /// # Errors
 /// If something cannot be read.
 pub fn differs_from_list(part: &Dir, files: &[SourceFile], was_copied: bool) -> Result<Option<String>, FsError> {
-    let means = ReadMeans { rate: None, advanced: &|_| () };
+    let means = ReadOptions { rate: None, advanced: &|_| () };
     let hashed = match hash_part(part, !was_copied, means)? {
         HashedPart::Files(hashed) => hashed,
         HashedPart::Encrypted => return Ok(Some("its files are encrypted".to_owned())),
@@ -179,7 +179,7 @@ pub fn is_as_listed(dirs: &mut TreeDirs<'_>, file: &SourceFile, is_read: bool) -
     if !is_read {
         return Ok(true);
     }
-    let means = ReadMeans { rate: None, advanced: &|_| () };
+    let means = ReadOptions { rate: None, advanced: &|_| () };
     let (_, digest, _) = dir.hash_whole(name, Hashing::ClickHouse, means)?;
     Ok(matches!(digest, Some(ContentDigest::ClickHouse(hash)) if checksum(hash) == file.checksum))
 }

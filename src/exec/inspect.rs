@@ -13,7 +13,7 @@ use super::packed::{Archive, PACKED, UnreadableArchive, read_archive};
 use super::problems::Problems;
 use super::read_file::ReadFile;
 
-/// A part as it stands on disk.
+/// A part on disk.
 #[derive(Clone, Debug)]
 pub struct Inspected {
     /// The fingerprint derived from its checksums; `None` if they cannot be read.
@@ -115,7 +115,7 @@ pub struct PartFiles {
 
 type Recorded = HashMap<String, (u64, FileHash)>;
 
-/// A file of a part as it stands on disk, with what its checksums say about it.
+/// A file of a part on disk, with the entry of its checksums.
 #[derive(Clone, Debug)]
 pub struct FileOnDisk<'a> {
     /// The directory that it is in.

@@ -38,7 +38,7 @@ impl InspectedFile {
 pub(super) struct Contents {
     /// Files, directory by directory, those of each sorted by name.
     pub files: Vec<InspectedFile>,
-    /// Where the files of each directory stand among `files`; the part itself is the empty name.
+    /// The positions of each directory's files in `files`; the part itself has the empty name.
     ranges: BTreeMap<String, Range<usize>>,
     /// Directories below the part.
     pub directories: Vec<String>,

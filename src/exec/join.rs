@@ -16,7 +16,7 @@ pub const LINK_LIMIT: u32 = 60_000;
 /// Smaller files are linked only from a part's own ancestor: some small files are the same in every part of a server.
 pub(super) const JOINED_BYTES: u64 = 4096;
 
-/// The metadata that copies preserve of their sources, depending on what their filesystem can hold.
+/// The metadata of their sources that copies preserve, depending on their filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is kept or not, whatever the others are")]
 pub struct PreservedMetadata {

@@ -46,7 +46,7 @@ pub struct SavedPart {
     /// The content of its small files, including those that a freeze leaves out.
     pub(super) read: Arc<[ReadFile]>,
     /// The inspection predicted for the frozen part, if it was prefetched.
-    pub(super) foreseen: Option<Box<Prefetched>>,
+    pub(super) prefetched: Option<Box<Prefetched>>,
 }
 
 /// Parts that were there when they were read.
@@ -54,7 +54,7 @@ pub type SavedParts = HashMap<PartName, SavedPart>;
 
 /// What happened to the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum LeftOutFiles {
     /// The part in the snapshot has them.
     Taken,
     /// There are none: an old server wrote the part.
@@ -91,10 +91,10 @@ pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<Saved
         names.add(&entry.name);
     }
     let Some((mut saved, asked)) = names.save(&part)? else { return Ok(None) };
-    if let Ok(Prefetch::Seen(foreseen)) =
-        Prefetched::look(&part, entries, AlreadyRead { read: &saved.read, asked: &asked })
+    if let Ok(Prefetch::Ready(prefetched)) =
+        Prefetched::prefetch(&part, entries, AlreadyRead { read: &saved.read, asked: &asked })
     {
-        saved.foreseen = Some(foreseen);
+        saved.prefetched = Some(prefetched);
     }
     Ok(Some(saved))
 }
@@ -114,7 +114,7 @@ impl LivePartEntries {
         self.there.extend(LEFT_OUT.iter().chain(&READ_EARLY).filter(|known| name == **known));
     }
 
-    /// Reads what is to be saved, and also returns the inodes of the files that were read.
+    /// Reads the files to save, and also returns the inodes of the files that were read.
     fn save(&self, part: &Dir) -> Result<Option<(SavedPart, StatsByName)>, FsError> {
         let is_there = |name: &&str| self.there.contains(name);
         let (mut left_out, mut known) = (Vec::new(), Vec::new());
@@ -128,7 +128,7 @@ impl LivePartEntries {
         let (read, asked): (Vec<_>, StatsByName) = known.into_iter().unzip();
         let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
         // A listing without checksums was read while the part was being removed, and proves nothing.
-        Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, foreseen: None }, asked)))
+        Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, prefetched: None }, asked)))
     }
 }
 
@@ -138,7 +138,7 @@ fn find_part(table: &Dir, name: &PartName) -> Result<Option<Dir>, FsError> {
 }
 
 /// Links into a frozen part the files that its live part is known to have and its freeze to leave out, while the live
-/// part is there. This is for parts that [`take_left_out`] reaches only much later.
+/// part is there. This is for parts that [`link_left_out_files`] reaches only much later.
 ///
 /// # Errors
 /// If a file is there and cannot be linked.
@@ -178,17 +178,17 @@ fn link_saved(
 ///
 /// # Errors
 /// If a file can be neither linked nor written.
-pub fn take_left_out(
+pub fn link_left_out_files(
     live: &[LiveTable],
     part: &Dir,
     entries: &mut Vec<Entry>,
     name: &PartName,
     saved: Option<&SavedPart>,
-) -> Result<LeftOut, FsError> {
+) -> Result<LeftOutFiles, FsError> {
     // For a packed part, a freeze leaves these files out of its archive.
     if entries.iter().any(|entry| entry.name == PACKED) {
         let is_linked = link_archives(&live.iter().map(|table| &table.dir).collect::<Vec<_>>(), part, entries, name)?;
-        return Ok(if is_linked { LeftOut::Taken } else { LeftOut::Unknown });
+        return Ok(if is_linked { LeftOutFiles::Taken } else { LeftOutFiles::Unknown });
     }
     let mut taker = PartCompletion { part, before: entries.len(), entries };
     let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
@@ -211,9 +211,9 @@ pub fn take_left_out(
         taker.write(file)?;
     }
     Ok(match (taker.has_added() || !left_out.is_empty(), was_there) {
-        (true, _) => LeftOut::Taken,
-        (false, true) => LeftOut::None,
-        (false, false) => LeftOut::Unknown,
+        (true, _) => LeftOutFiles::Taken,
+        (false, true) => LeftOutFiles::None,
+        (false, false) => LeftOutFiles::Unknown,
     })
 }
 
@@ -272,9 +272,9 @@ impl PartCompletion<'_> {
 /// # Errors
 /// As [`inspect_listed`].
 pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPart>) -> Result<Inspected, FsError> {
-    let Some(SavedPart { read, foreseen, .. }) = saved else { return inspect_listed(dir, entries) };
-    if let Some(foreseen) = foreseen
-        && let Some(inspected) = foreseen.confirm(dir, &mut entries)?
+    let Some(SavedPart { read, prefetched, .. }) = saved else { return inspect_listed(dir, entries) };
+    if let Some(prefetched) = prefetched
+        && let Some(inspected) = prefetched.confirm(dir, &mut entries)?
     {
         return Ok(inspected);
     }

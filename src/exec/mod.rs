@@ -45,8 +45,8 @@ pub use inspect::{FileOnDisk, Inspected, PartFiles, inspect_listed, inspect_part
 pub use join::{LINK_LIMIT, LinkSources, LinkablePart, PreservedMetadata, find_joins};
 pub use left_out::{belongs_in_a_copy, has_left_out};
 pub use live::{
-    LeftOut, LiveTable, SavedPart, SavedParts, inspect_frozen, is_still_there, link_left_out, link_live_part,
-    save_left_out, take_left_out,
+    LeftOutFiles, LiveTable, SavedPart, SavedParts, inspect_frozen, is_still_there, link_left_out, link_left_out_files,
+    link_live_part, save_left_out,
 };
 pub use live_state::live_state;
 pub use native_files::{HashedFile, HashedPart, hash_part, have_same_bytes};
@@ -103,7 +103,7 @@ pub fn pool(jobs: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildErro
     rayon::ThreadPoolBuilder::new().num_threads(jobs).thread_name(|index| format!("chsnap-{index}")).build()
 }
 
-/// An error in a place where only a part's files can stand.
+/// An error below a directory that may contain only a part's files.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// A system call failed.
@@ -112,9 +112,9 @@ pub enum ExecError {
     /// An entry that is neither a file nor a directory, or whose name no part can have.
     #[error("{} is {what}, which no part has", .path.display())]
     Foreign {
-        /// Where it is.
+        /// Its path.
         path: std::path::PathBuf,
-        /// What it is.
+        /// Its kind.
         what: &'static str,
     },
 }

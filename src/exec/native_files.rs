@@ -1,7 +1,7 @@
 //! The files of a part as ClickHouse's own `BACKUP` lists them: path, size, and the hash of `checksums.txt`.
 
 use crate::checksums::{Checksums, ChecksumsError, FileHash};
-use crate::fs::{ContentDigest, Dir, FsError, Hashing, ReadMeans};
+use crate::fs::{ContentDigest, Dir, FsError, Hashing, ReadOptions};
 
 use super::inspect::{inspect_to_copy, read_checksums_file};
 use super::packed::PACKED;
@@ -39,7 +39,7 @@ const ENCRYPTED_MAGIC: &[u8] = b"ENC";
 ///
 /// # Errors
 /// If something cannot be read.
-pub fn hash_part(dir: &Dir, is_trusted: bool, means: ReadMeans<'_>) -> Result<HashedPart, FsError> {
+pub fn hash_part(dir: &Dir, is_trusted: bool, means: ReadOptions<'_>) -> Result<HashedPart, FsError> {
     let is_encrypted = match read_checksums_file(dir)? {
         Some((_, text)) => matches!(Checksums::parse(&text), Err(ChecksumsError::Encrypted)),
         None => match dir.find(PACKED)? {

@@ -1,7 +1,7 @@
 //! Packed parts: their files are pieces of one file, which a freeze rewrites instead of linking it.
 
 use crate::checksums::{Checksums, ChecksumsError, FileChecksum, FileName, PackedIndex, is_cut_short};
-use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadOptions};
 use crate::model::PartName;
 
 use super::problems::Problems;
@@ -15,19 +15,19 @@ const CHECKSUMS: &str = "checksums.txt";
 const INDEX_BYTES: u64 = 64 << 10;
 const INDEX_LIMIT_BYTES: u64 = 64 << 20;
 
-/// An archive, with what its own `checksums.txt` says about its files.
+/// An archive, and its own `checksums.txt`.
 #[derive(Debug)]
 pub(super) struct Archive {
     pub(super) index: PackedIndex,
     pub(super) checksums: Checksums,
 }
 
-/// Why an archive reveals nothing about its files.
+/// Why the files of an archive cannot be listed.
 #[derive(Debug)]
 pub(super) enum UnreadableArchive {
     /// It is of an unknown kind, or encrypted.
     Unusable(String),
-    /// It is not as it was written.
+    /// It is damaged.
     Damaged(String),
 }
 
@@ -89,7 +89,7 @@ impl Archive {
 pub(super) fn damage_in_archive(
     dir: &Dir,
     name: &str,
-    means: ReadMeans<'_>,
+    means: ReadOptions<'_>,
 ) -> Result<(Vec<(String, String)>, u64), FsError> {
     let archive = match read_archive(dir, name)? {
         Ok(archive) => archive,
@@ -119,8 +119,8 @@ pub(super) fn damage_in_archive(
 }
 
 /// Links the live archives of a frozen part, whose table has these `live` directories, over those that the freeze has
-/// written. They hold the same files under the live inodes, and also what the freeze left out of them. Returns whether
-/// the part's own archive is the live one now.
+/// written. They hold the same files under the live inodes, and also the files that the freeze left out. Returns
+/// whether the part's own archive is the live one now.
 ///
 /// # Errors
 /// If something cannot be read or linked for another reason than that the live part has vanished.
@@ -195,7 +195,7 @@ mod tests {
     use super::{PACKED, damage_in_archive, read_archive};
     use crate::checksums::hash_bytes;
     use crate::exec::problems::Problems;
-    use crate::fs::{Dir, ReadMeans, RealVerbs};
+    use crate::fs::{Dir, ReadOptions, RealVerbs};
 
     /// Builds an archive of these files, with a list of their checksums.
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -229,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join(PACKED), bytes).expect("written");
         let dir = Dir::open(folder.path(), Arc::new(RealVerbs)).expect("a directory");
-        let means = ReadMeans { rate: None, advanced: &|_| () };
+        let means = ReadOptions { rate: None, advanced: &|_| () };
         let (damage, _) = damage_in_archive(&dir, PACKED, means).expect("it reads");
         let mut problems = Problems::default();
         if let Ok(archive) = read_archive(&dir, PACKED).expect("it reads") {

@@ -35,7 +35,7 @@ impl PlaceMode {
     }
 }
 
-/// A part that now stands in the snapshot.
+/// A part that was placed in the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedPart {
     /// Its name.
@@ -87,7 +87,7 @@ fn wants_links(error: &FsError) -> bool {
 /// linked in the current pool, each by one thread.
 ///
 /// # Errors
-/// If a part can be neither renamed nor linked; the parts before it stand in the snapshot, the others in the shadow.
+/// If a part can be neither renamed nor linked; the parts before it are then in the snapshot, the others in the shadow.
 pub fn place_parts(shadow: &Dir, table: &Dir, mode: PlaceMode) -> Result<Vec<PlacedPart>, ExecError> {
     let mut placed = Vec::new();
     let mut to_link = Vec::new();
@@ -160,7 +160,7 @@ pub(super) fn link_tree(
             }
         }
     }
-    dress(&source, &target)?;
+    apply_source_metadata(&source, &target)?;
     Ok(target)
 }
 
@@ -171,7 +171,7 @@ pub(super) fn make_like(source: &Stat, to: &Dir, name: &str) -> Result<Dir, FsEr
 }
 
 /// Gives a directory that was created here the owner, group, mode and modification time of its source.
-pub(super) fn dress(source: &Stat, target: &Dir) -> Result<(), FsError> {
+pub(super) fn apply_source_metadata(source: &Stat, target: &Dir) -> Result<(), FsError> {
     target.set_ownership(source.ownership)?;
     target.set_modified(source.modified)
 }

@@ -4,7 +4,7 @@ use super::inspect::{AlreadyRead, CHECKSUMS, CHECKSUMS_LIMIT_BYTES, Inspected, i
 use super::left_out::belongs_in_a_copy;
 use crate::fs::{Dir, Entry, EntryKind, FsError, Stat};
 
-/// A part as its live directory has it.
+/// A part, inspected in its live directory.
 ///
 /// The result holds for any other directory with the same files, that is, the same names with the same inodes. There is
 /// none for a part with projections, with files of different owners or modes, or with any problem.
@@ -19,12 +19,12 @@ pub(super) struct Prefetched {
 /// The outcome of a prefetch.
 #[derive(Debug)]
 pub(super) enum Prefetch {
-    /// The inspection of the part, made ahead.
-    Seen(Box<Prefetched>),
+    /// The part was inspected.
+    Ready(Box<Prefetched>),
     /// The part is not frozen yet, and its files will change: FREEZE takes the write bits from them.
-    NotYet,
+    Pending,
     /// The part is of a kind that cannot be prefetched.
-    Never,
+    Unsupported,
 }
 
 /// Any write bit.
@@ -35,19 +35,19 @@ impl Prefetched {
     ///
     /// # Errors
     /// If it cannot be read, or vanishes meanwhile.
-    pub(super) fn look(dir: &Dir, mut entries: Vec<Entry>, known: AlreadyRead<'_>) -> Result<Prefetch, FsError> {
+    pub(super) fn prefetch(dir: &Dir, mut entries: Vec<Entry>, known: AlreadyRead<'_>) -> Result<Prefetch, FsError> {
         let (witness, checksums) = dir.read_with_stat(CHECKSUMS, CHECKSUMS_LIMIT_BYTES)?;
         if witness.ownership.mode & WRITABLE != 0 {
-            return Ok(Prefetch::NotYet);
+            return Ok(Prefetch::Pending);
         }
         entries.retain(belongs_in_a_copy);
-        let Some(files) = files_in(&mut entries) else { return Ok(Prefetch::Never) };
+        let Some(files) = files_in(&mut entries) else { return Ok(Prefetch::Unsupported) };
         let inspected = inspect_known(dir, entries, Some((witness, checksums)), known)?;
         let is_plain = inspected.exceptions.is_empty() && inspected.problems.is_empty();
         if !is_plain || inspected.fingerprint.is_none() {
-            return Ok(Prefetch::Never);
+            return Ok(Prefetch::Unsupported);
         }
-        Ok(Prefetch::Seen(Box::new(Self { inspected, files, witness })))
+        Ok(Prefetch::Ready(Box::new(Self { inspected, files, witness })))
     }
 
     /// Returns what an inspection of the frozen part in `dir`, whose listing is `entries`, would give, if it has the
@@ -137,12 +137,12 @@ mod tests {
         fn look(&self) -> Result<Prefetch, FsError> {
             let table = Dir::open(&self.folder.path().join("live"), real())?;
             let (part, entries) = table.open_and_list("all_1_1_0")?;
-            Prefetched::look(&part, entries, AlreadyRead::default())
+            Prefetched::prefetch(&part, entries, AlreadyRead::default())
         }
 
-        fn foresee(&self) -> Prefetched {
+        fn prefetch(&self) -> Prefetched {
             match self.look() {
-                Ok(Prefetch::Seen(foreseen)) => *foreseen,
+                Ok(Prefetch::Ready(prefetched)) => *prefetched,
                 other => panic!("{other:?} of a plain part"),
             }
         }
@@ -156,10 +156,10 @@ mod tests {
             }
         }
 
-        fn confirm(&self, foreseen: Prefetched) -> Option<Inspected> {
+        fn confirm(&self, prefetched: Prefetched) -> Option<Inspected> {
             let table = Dir::open(&self.folder.path().join("frozen"), real()).expect("it is there");
             let (part, mut entries) = table.open_and_list("all_1_1_0").expect("it is listed");
-            foreseen.confirm(&part, &mut entries).expect("it is read")
+            prefetched.confirm(&part, &mut entries).expect("it is read")
         }
 
         fn inspect(&self) -> Inspected {
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_was_frozen_as_it_was_seen_is_what_an_inspection_says() {
+    fn a_part_frozen_as_it_was_prefetched_equals_an_inspected_one() {
         let lab = PrefetchLab::new();
-        let foreseen = lab.foresee();
+        let prefetched = lab.prefetch();
         lab.freeze();
         // This is another directory: its metadata is not what the prefetch saw.
         set_mode(&lab.frozen(), 0o710);
-        let said = lab.confirm(foreseen).expect("it has the same files");
+        let said = lab.confirm(prefetched).expect("it has the same files");
         assert_eq!(format!("{said:?}"), format!("{:?}", lab.inspect()));
         assert_eq!((said.directory.mode, said.files, said.problems.len()), (0o710, 12, 0));
         assert!(said.fingerprint.is_some());
@@ -189,7 +189,7 @@ mod tests {
     type Answer<'a> = &'a dyn Fn(&Result<Prefetch, FsError>) -> bool;
 
     #[test]
-    fn any_other_file_in_the_frozen_part_has_it_inspected_anew() {
+    fn any_other_file_in_the_frozen_part_has_it_inspected_again() {
         let again = |path: &Path| {
             let bytes = fs::read(path).expect("it is there");
             // The old inode stays, so that the new one has another number.
@@ -213,17 +213,17 @@ mod tests {
         ];
         for (change, make) in changes {
             let lab = PrefetchLab::new();
-            let foreseen = lab.foresee();
+            let prefetched = lab.prefetch();
             lab.freeze();
             make(&lab);
-            assert!(lab.confirm(foreseen).is_none(), "{change}");
+            assert!(lab.confirm(prefetched).is_none(), "{change}");
         }
     }
 
     #[test]
-    fn nothing_is_foreseen_of_a_part_that_is_not_plain() {
-        let never = |look: &Result<Prefetch, FsError>| matches!(look, Ok(Prefetch::Never));
-        let not_yet = |look: &Result<Prefetch, FsError>| matches!(look, Ok(Prefetch::NotYet));
+    fn a_part_that_is_not_plain_is_not_prefetched() {
+        let never = |look: &Result<Prefetch, FsError>| matches!(look, Ok(Prefetch::Unsupported));
+        let not_yet = |look: &Result<Prefetch, FsError>| matches!(look, Ok(Prefetch::Pending));
         let gone = |look: &Result<Prefetch, FsError>| look.is_err();
         let changes: [(&str, Part<'_>, Answer<'_>); 7] = [
             ("before its freeze", &|live| set_mode(&live.join("checksums.txt"), 0o640), &not_yet),

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use rayon::prelude::*;
 
 use crate::fs::{ContentDigest, Dir, FsError, Hashing, Xattrs};
-use crate::repo::UnkeptOf;
+use crate::repo::LostMetadataOf;
 
 use super::ExecError;
 use super::inspect::{Inspected, PartFiles};
@@ -25,7 +25,7 @@ pub fn record_placed(
     files: &PartFiles,
     mut inspected: Inspected,
     keeping: PreservedMetadata,
-) -> Result<(Inspected, Vec<UnkeptOf>), ExecError> {
+) -> Result<(Inspected, Vec<LostMetadataOf>), ExecError> {
     let placed = list(part, part.entries_with_kind()?, &[])?;
     let sources = &files.contents.files;
     let is_same = |(placed, source): (&InspectedFile, &InspectedFile)| {
@@ -40,7 +40,7 @@ pub fn record_placed(
         let xattrs: Vec<(String, String)> =
             xattrs.into_iter().filter_map(|(name, value)| Some((name, STANDARD.encode(value?)))).collect();
         if modified.is_some() || !xattrs.is_empty() {
-            unkept.push(UnkeptOf { path, modified, xattrs });
+            unkept.push(LostMetadataOf { path, modified, xattrs });
         }
     };
     if !keeping.xattrs {

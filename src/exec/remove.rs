@@ -34,8 +34,8 @@ impl std::iter::Sum for Removed {
     }
 }
 
-/// Directories that stand deeper than this below the tree are moved to its top before they are emptied, so that neither
-/// the stack nor the descriptors of this process depend on how deep a tree is. No snapshot is half as deep.
+/// Directories deeper than this below the tree are moved to its top before they are emptied, so that neither the stack
+/// nor the descriptors of this process depend on how deep a tree is. No snapshot is half as deep.
 const DEPTH_LIMIT: usize = 16;
 
 /// Removes `name` in `parent` and everything beneath it, directories in parallel, in the current pool.

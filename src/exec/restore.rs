@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::fs::{CopyMeans, Dir, EntryKind, ErrorKind, FsError, Hashing, LostMetadata, Stat};
+use crate::fs::{CopyOptions, Dir, EntryKind, ErrorKind, FsError, Hashing, LostMetadata, Stat};
 use crate::model::{PartTally, PlacedTotals, Placement};
 
 use super::ExecError;
@@ -106,7 +106,7 @@ pub struct PartRestorer<'a> {
     /// User and group of the server that will use them; `None` for a tree that no server uses.
     pub owner: Option<(u32, u32)>,
     /// How bytes are copied.
-    pub means: CopyMeans<'a>,
+    pub means: CopyOptions<'a>,
     /// Whether links to this filesystem failed: found out once, and not tried again.
     links_refused: AtomicBool,
 }
@@ -119,7 +119,7 @@ const WRITABLE: u32 = 0o222;
 impl<'a> PartRestorer<'a> {
     /// Creates a restorer that has not yet learned whether links work.
     #[must_use]
-    pub fn new(mode: RestoreMode, owner: Option<(u32, u32)>, means: CopyMeans<'a>) -> Self {
+    pub fn new(mode: RestoreMode, owner: Option<(u32, u32)>, means: CopyOptions<'a>) -> Self {
         Self { mode, owner, means, links_refused: AtomicBool::new(false) }
     }
 

@@ -1,4 +1,4 @@
-//! Finds and links parts that stand unchanged in an earlier snapshot.
+//! Finds and links parts that are unchanged since an earlier snapshot.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,9 +15,9 @@ use super::inspect::{Inspected, inspect_listed};
 use super::inspect_files::{Contents, NamesInPart, PartEntries, list};
 use super::join::{LINK_LIMIT, PreservedMetadata};
 use super::left_out::{belongs_in_a_copy, has_left_out};
-use super::live::LeftOut;
+use super::live::LeftOutFiles;
 use super::live_state::LookedPart;
-use super::place::{PART_DEPTH, dress, make_like};
+use super::place::{PART_DEPTH, apply_source_metadata, make_like};
 
 /// Selects, from these parts, each with the live directory of its table, those whose every file is the one that the
 /// same part of the table has in `earlier`: the same names, the same inodes. A snapshot holds its inodes, so their
@@ -98,7 +98,7 @@ impl Comparison {
     }
 }
 
-/// The outcome for a part that may stand unchanged in an earlier snapshot.
+/// The outcome for a part that may be unchanged since an earlier snapshot.
 #[derive(Debug)]
 pub enum Relinked {
     /// It is unchanged, and is linked from there.
@@ -106,7 +106,7 @@ pub enum Relinked {
         /// The part in the new snapshot.
         inspected: Box<Inspected>,
         /// Whether it has the files that a freeze leaves out.
-        left_out: LeftOut,
+        left_out: LeftOutFiles,
         /// The highest number of links that one of its files had before; 0 if none was asked.
         links: u32,
     },
@@ -149,7 +149,7 @@ pub fn relink(
     };
     match link_names(&part, &contents.names(), table, name, owner) {
         Ok(made) => {
-            let left_out = if has_left_out { LeftOut::Taken } else { LeftOut::None };
+            let left_out = if has_left_out { LeftOutFiles::Taken } else { LeftOutFiles::None };
             let inspected = Box::new(recalled(&made, contents.links(), ownership, record));
             Ok(Relinked::Linked { inspected, left_out, links: contents.highest_links() })
         }
@@ -161,8 +161,8 @@ pub fn relink(
     }
 }
 
-/// Links a part that stands in the directory `held` of a table, and whose record in its snapshot is `record`, into
-/// `table`, if each of its files `is_wanted` by its path and inode.
+/// Links a part in the directory `held` of a table, whose record in its snapshot is `record`, into `table`, if each of
+/// its files `is_wanted` by its path and inode.
 ///
 /// # Errors
 /// If something is there and can be neither read nor linked.
@@ -185,7 +185,7 @@ pub fn link_held(
         Ok(made) => {
             let ownership = (record.ownership, record.exceptions.clone());
             let inspected = Box::new(recalled(&made, contents.links(), ownership, record));
-            Ok(Relinked::Linked { inspected, left_out: LeftOut::None, links: contents.highest_links() })
+            Ok(Relinked::Linked { inspected, left_out: LeftOutFiles::None, links: contents.highest_links() })
         }
         Err(error) if error.kind() == ErrorKind::TooManyLinks => {
             super::remove_tree(table, name.as_str(), &|_| ())?;
@@ -216,7 +216,7 @@ pub fn relink_known(
     let made = held.open_dir(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
     match made {
         Ok(made) => {
-            let left_out = if looked.has_left_out { LeftOut::Taken } else { LeftOut::None };
+            let left_out = if looked.has_left_out { LeftOutFiles::Taken } else { LeftOutFiles::None };
             let ownership = (record.ownership, record.exceptions.clone());
             // The index has the links of an unchanged part.
             let inspected = Box::new(recalled(&made, Links::default(), ownership, record));
@@ -308,10 +308,10 @@ fn link_names(
     let mut bytes = 0;
     for (directory, files) in projections {
         let (source, below) = link(&part.open_dir(directory)?, files, &made, directory)?;
-        dress(&source, &below)?;
+        apply_source_metadata(&source, &below)?;
         bytes += below.stat_self()?.allocated_bytes;
     }
-    dress(&source, &made)?;
+    apply_source_metadata(&source, &made)?;
     let directory = made.stat_self()?;
     Ok(MadePart { directory, directories: projections.len() as u64, bytes: bytes + directory.allocated_bytes })
 }

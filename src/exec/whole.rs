@@ -7,7 +7,7 @@ use crate::model::escape_for_file_name;
 use super::inspect::{CHECKSUMS, Inspected, PartFiles, inspect_to_copy};
 use super::packed::PACKED;
 
-/// A part as it stands on disk, and the number of rows that it claims.
+/// A part on disk, and the number of rows that it claims.
 #[derive(Clone, Debug)]
 pub struct WholePart {
     /// The inspection; everything that a whole part has and this one lacks is among its problems.

@@ -11,7 +11,7 @@ use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use super::copy_hash::{BUFFER_BYTES, ContentDigest, Hasher, Hashing};
-use super::copy_means::{CopiedFile, CopyError, CopyMeans, is_unsupported};
+use super::copy_options::{CopiedFile, CopyError, CopyOptions, is_unsupported};
 use super::dir::{Dir, component, uninterrupted};
 use super::error::FsError;
 use super::extents::{advise, next_data, preallocates, read_at};
@@ -29,7 +29,7 @@ const HUGE_BYTES: u64 = 16 << 20;
 /// A copy under way. If it is dropped before it is finished, it removes what it has created.
 #[derive(Debug)]
 pub struct FileCopy<'a> {
-    means: &'a CopyMeans<'a>,
+    means: &'a CopyOptions<'a>,
     from: &'a Dir,
     from_name: OsString,
     source: File,
@@ -53,7 +53,7 @@ impl<'a> FileCopy<'a> {
     /// # Errors
     /// If the source is not a regular file or may not be read, if the entry `name` exists, or if there is no room.
     pub fn begin(
-        means: &'a CopyMeans<'a>,
+        means: &'a CopyOptions<'a>,
         from: &'a Dir,
         from_name: &OsStr,
         to: &'a Dir,
@@ -326,7 +326,7 @@ impl Dir {
     /// behind.
     pub fn copy_from(
         &self,
-        means: &CopyMeans<'_>,
+        means: &CopyOptions<'_>,
         from: &Self,
         from_name: impl AsRef<OsStr>,
         name: impl AsRef<OsStr>,

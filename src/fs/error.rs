@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Exists,
     /// `ENOTEMPTY`.
     NotEmpty,
-    /// `ENOTDIR`, `ELOOP`: an entry of another kind stands where a directory or file should.
+    /// `ENOTDIR`, `ELOOP`: an entry of another kind is in the place of a directory or file.
     WrongKind,
     /// `EXDEV`: the two sides are not on one mount of one filesystem.
     CrossDevice,

@@ -27,7 +27,7 @@ pub enum LostMetadata {
 
 impl LostMetadata {
     /// Whether the copy lacks metadata of the file itself. Labels of a security policy, and ACLs specific to a
-    /// filesystem, depend on where a file stands.
+    /// filesystem, depend on the location of a file.
     #[must_use]
     pub fn is_of_the_file(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@
 mod change;
 mod copy;
 mod copy_hash;
-mod copy_means;
+mod copy_options;
 mod dir;
 mod entries;
 mod error;
@@ -33,7 +33,7 @@ mod trust;
 pub use change::{NewFile, create_path};
 pub use copy::FileCopy;
 pub use copy_hash::{ContentDigest, Hashing};
-pub use copy_means::{Advanced, CopiedFile, CopyError, CopyMeans};
+pub use copy_options::{Advanced, CopiedFile, CopyError, CopyOptions};
 pub use dir::Dir;
 pub use entries::{Entry, EntryKind};
 pub use error::{ErrorKind, FsError, if_found};
@@ -49,9 +49,9 @@ pub use process::{
     run_in_idle_time, user_id,
 };
 pub use rate::RateLimit;
-pub use read_hash::ReadMeans;
+pub use read_hash::ReadOptions;
 pub use reader::FileReader;
-pub use scan::{Met, TreeScan, Unread, scan, walk};
+pub use scan::{ScannedEntry, TreeScan, Unread, scan, walk};
 pub use silence::watch_silence;
 pub use space::{FilesystemSpace, has_lasting_inodes, is_fuse, is_network_filesystem, link_limit, space};
 pub use stat::{DirectoryId, Stat};

@@ -58,7 +58,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let root = path(fields.nth(2)?);
     let point = path(fields.next()?);
     let own = text(fields.next()?);
-    // Optional fields stand before a dash.
+    // Optional fields precede a dash.
     fields.by_ref().find(|field| *field == b"-")?;
     let (filesystem, source) = (text(fields.next()?), text(fields.next()?));
     let of_filesystem = text(fields.next()?);

@@ -14,14 +14,14 @@ use super::stat::Stat;
 
 /// How files are read.
 #[derive(Clone, Copy)]
-pub struct ReadMeans<'a> {
+pub struct ReadOptions<'a> {
     /// How fast, if there is a limit.
     pub rate: Option<&'a RateLimit>,
     /// Notified of bytes as they are read.
     pub advanced: &'a (dyn Fn(u64) + Sync),
 }
 
-impl std::fmt::Debug for ReadMeans<'_> {
+impl std::fmt::Debug for ReadOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadMeans").field("rate", &self.rate).finish_non_exhaustive()
     }
@@ -63,7 +63,7 @@ impl Dir {
         name: impl AsRef<OsStr>,
         range: Range<u64>,
         hashing: Hashing,
-        means: ReadMeans<'_>,
+        means: ReadOptions<'_>,
     ) -> Result<(Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
         let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES)).max(1);
@@ -95,7 +95,7 @@ impl Dir {
         &self,
         name: impl AsRef<OsStr>,
         hashing: Hashing,
-        means: ReadMeans<'_>,
+        means: ReadOptions<'_>,
     ) -> Result<(Stat, Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
         let (stat, file) = self.open_regular(name)?;

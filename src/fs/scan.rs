@@ -26,7 +26,7 @@ pub struct TreeScan {
 
 /// One entry of a tree; its root is one, too.
 #[derive(Clone, Copy, Debug)]
-pub struct Met<'a> {
+pub struct ScannedEntry<'a> {
     /// The directory that it is in.
     pub parent: &'a Path,
     /// How many directories it is below the tree; 0 for the tree itself.
@@ -56,7 +56,7 @@ pub struct Unread {
 /// Symbolic links are entries and are not followed.
 ///
 /// Entries that vanish meanwhile are skipped.
-pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(Met<'_>)) -> Unread {
+pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(ScannedEntry<'_>)) -> Unread {
     type Found = Option<Result<Metadata, jwalk::Error>>;
     let walk = WalkDirGeneric::<((), Found)>::new(path)
         .skip_hidden(false)
@@ -76,7 +76,7 @@ pub fn walk(path: &Path, threads: usize, on: &mut dyn FnMut(Met<'_>)) -> Unread 
         });
         match found {
             Ok((entry, metadata)) => {
-                on(Met {
+                on(ScannedEntry {
                     parent: entry.parent_path(),
                     depth: entry.depth(),
                     is_directory: metadata.is_dir(),

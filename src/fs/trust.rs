@@ -64,7 +64,7 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// Finds out whether another user than root and this process's user may change a file or replace it; `None` if no other
-/// user may. Every directory up to the root counts: a user who may rename one of them decides what stands below it.
+/// user may. Every directory up to the root counts: a user who may rename one of them controls everything below it.
 ///
 /// # Errors
 /// If the file does not exist or cannot be examined.

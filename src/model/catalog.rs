@@ -77,7 +77,7 @@ impl KeeperMutation {
 pub struct LackedMutation {
     /// Its id.
     pub id: String,
-    /// What `ALTER TABLE` was told to do; empty where that is not known. It can hold values of any kind.
+    /// The command of the `ALTER TABLE`; empty if that is not known. It can contain values of any kind.
     pub command: String,
     /// The parts in the snapshot that lack it.
     pub parts: Vec<PartName>,

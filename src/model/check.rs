@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// The manifest and the list of parts by their digests; every part, every file, none too many; kinds, owners, modes.
+    /// The manifest and the list of parts by their digests; that every part and file exists, and no others; types,
+    /// owners, modes.
     Structure,
     /// Every file's size too.
     Size,

@@ -14,12 +14,12 @@ pub enum DumpKind {
     Files,
 }
 
-/// What the dumps of a snapshot hold together.
+/// Totals of a snapshot's dumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DumpTotals {
     /// Tables.
     pub tables: u64,
-    /// Their rows, as far as they are known.
+    /// Their rows, without those of dumps whose rows are not known.
     pub rows: u64,
     /// Sum of the sizes of the files in the snapshot.
     pub bytes: u64,

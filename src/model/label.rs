@@ -13,7 +13,7 @@ pub struct Label {
     /// The label as text; bytes that are not UTF-8 are replaced.
     #[serde(rename = "name", default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The label's bytes in base64, only where they are not UTF-8.
+    /// The bytes of the label in base64, only if they are not UTF-8.
     #[serde(rename = "name_base64", default, skip_serializing_if = "Option::is_none")]
     pub bytes_base64: Option<String>,
 }

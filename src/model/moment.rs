@@ -33,7 +33,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Why a table of such a snapshot is not of its moment.
+/// Why a table is not of the snapshot's moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OffMoment {
     /// The kind of reason.

@@ -48,7 +48,7 @@ impl AddAssign for PartTally {
     }
 }
 
-/// What was placed, by the way it was placed.
+/// Placed parts, by the kind of placement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlacedTotals {
     /// See [`Placement::Renamed`].
@@ -82,7 +82,7 @@ impl PlacedTotals {
     }
 }
 
-/// What a whole snapshot holds. `docs/glossary.md` says what each kind of bytes means.
+/// Totals of a snapshot. `docs/glossary.md` says what each kind of bytes means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SnapshotTotals {
     /// Tables whose parts are in the snapshot, empty ones included.

@@ -87,7 +87,7 @@ mod tests {
     };
 
     #[test]
-    fn only_names_of_runs_are_taken_for_such() {
+    fn only_names_of_runs_are_recognized_as_such() {
         let now = "2026-11-22T02:00:00Z".parse().expect("a time");
         let name = run_name(DRILL_PREFIX, now, 0x00ab_cdef);
         assert_eq!(name, "chsnap_drill_20261122020000_00abcdef");

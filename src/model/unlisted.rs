@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_another_one_was_made_from_does_not_stand() {
+    fn a_part_that_was_merged_into_another_is_superseded() {
         let names = ["all_1_1_0", "all_2_2_0", "all_1_2_1", "all_3_3_0", "all_3_3_0_4", "b_1_1_0"];
         assert_eq!(standing(&names), ["all_1_2_1", "all_3_3_0_4", "b_1_1_0"]);
         assert_eq!(standing(&["all_1_4_2", "all_2_2_0", "all_3_4_1", "all_5_5_0"]), ["all_1_4_2", "all_5_5_0"]);

@@ -153,7 +153,7 @@ pub enum WarningKind {
     SnapshotUnreadable,
     /// Something in `snapshots/` is not a snapshot.
     ForeignEntry,
-    /// A snapshot went away while it was read.
+    /// A snapshot was removed while it was read.
     SnapshotRemoved,
     /// A repository could not be read.
     RepositoryUnreadable,
@@ -163,9 +163,9 @@ pub enum WarningKind {
     UsageUnknown,
     /// Something was not counted because it could not be read.
     NotCounted,
-    /// Snapshots came or went while they were counted.
+    /// Snapshots were added or removed while they were counted.
     CountUnsettled,
-    /// A snapshot is not as the index has it.
+    /// A snapshot differs from its entry in the index.
     SnapshotChanged,
     /// Files have fewer links than the index has.
     LinksMissing,
@@ -173,7 +173,7 @@ pub enum WarningKind {
     IndexCorrected,
 
     // Of `prune`, `diff` and `verify`.
-    /// All that may be removed frees less than was asked for.
+    /// Removing everything removable frees less than requested.
     FreesTooLittle,
     /// The snapshots were compared in the reverse order of their making.
     ReverseOrder,
@@ -181,7 +181,7 @@ pub enum WarningKind {
     LiveFilesUnreadable,
     /// Entries were not checked because this user may not read them.
     NotChecked,
-    /// The journal does not have what was verified.
+    /// The verification is not recorded in the journal.
     CheckNotRecorded,
     /// Not everything was repaired.
     RepairIncomplete,
@@ -221,7 +221,7 @@ pub enum WarningKind {
     ObjectNotMade,
     /// A user, role, quota, policy or settings profile was not made, or not with all that it had.
     AccessNotMade,
-    /// A user, role, quota, policy or settings profile of the snapshot cannot be shown, or not whole.
+    /// A user, role, quota, policy or settings profile of the snapshot cannot be shown, or only in part.
     AccessUnreadable,
     /// Parts are noted as damaged, and are restored as they are.
     DamagedParts,
@@ -241,7 +241,7 @@ pub enum WarningKind {
     OldNameLeft,
     /// A table that a view writes to or reads does not exist.
     TableMissing,
-    /// What the server has made differs from the definition that was meant.
+    /// The object that the server made differs from its definition.
     DefinitionChanged,
     /// A refreshable view overwrites what its target has.
     ViewRefreshes,
@@ -251,7 +251,7 @@ pub enum WarningKind {
     AttributesLost,
     /// The table that was replaced could not be dropped, or has changed and stays.
     ReplacedTableKept,
-    /// Rows were inserted into a partition at the moment at which it was replaced, and are gone with it.
+    /// Rows that were inserted into a partition while it was replaced are lost.
     InsertReplaced,
     /// A temporary table or database could not be dropped.
     TemporaryLeft,
@@ -261,7 +261,7 @@ pub enum WarningKind {
     HostMissing,
     /// A table was made and has some of its partitions; the next restore adds the others.
     FilledInPart,
-    /// An option has no effect on what there is.
+    /// An option has no effect.
     OptionUnused,
 
     /// A sentence whose kind is not known: an older version wrote it without one, or a newer one with a kind of its own.

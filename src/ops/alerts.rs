@@ -89,7 +89,7 @@ fn naming(ids: impl Iterator<Item = SnapshotId>, kind: WarningKind, what: &str) 
     (!ids.is_empty()).then(|| Warning::new(kind, format!("{}{more} {what}", newest.join(", "))))
 }
 
-/// Snapshots old enough that they should have been read as a whole, and were not.
+/// Snapshots that are old enough to have been read completely, and were not.
 fn unverified(listing: &SnapshotList, within: Option<Duration>, now: DateTime<Utc>) -> Option<Warning> {
     let within = TimeDelta::from_std(within?).ok()?;
     let since = now.checked_sub_signed(within)?;

@@ -47,7 +47,7 @@ impl CopyRules {
         &self,
         rate: Option<&'a fs::RateLimit>,
         advanced: &'a fs::Advanced<'a>,
-    ) -> fs::CopyMeans<'a> {
-        fs::CopyMeans::new(self.clones, rate, advanced)
+    ) -> fs::CopyOptions<'a> {
+        fs::CopyOptions::new(self.clones, rate, advanced)
     }
 }

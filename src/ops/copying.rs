@@ -15,7 +15,7 @@ use crate::model::{
     Ownership, PartName, PartTally, PlacedTotals, Placement, SnapshotId, Table, TableName, TableUuid, Warning,
     WarningKind, count, thousands,
 };
-use crate::repo::{FileKey, Joined, Locked, PartFile, PartSource, Repository, Sources, UnkeptOf};
+use crate::repo::{FileKey, Joined, Locked, LostMetadataOf, PartFile, PartSource, Repository, Sources};
 
 use super::copy_rules::{CopyRules, IdsMode};
 use super::error::{Copies, OpError};
@@ -132,7 +132,7 @@ pub(super) struct Extra {
     /// How its files were placed, unless all were placed in one way.
     pub(super) split: Option<Box<PlacedTotals>>,
     pub(super) joined: Option<Box<Joined>>,
-    pub(super) unkept: Vec<UnkeptOf>,
+    pub(super) unkept: Vec<LostMetadataOf>,
     /// What is wrong with the original, confirmed by a second reading.
     pub(super) damage: Vec<String>,
 }
@@ -238,7 +238,7 @@ impl Copying<'_> {
         part: OriginalPart<'_>,
         to: Destination<'_>,
     ) -> Result<Option<CopiedOrLinked>, OpError> {
-        self.bring_by(self.copiers.get(disk), part, to)
+        self.place_with(self.copiers.get(disk), part, to)
     }
 
     /// Places a part in the snapshot with this copier. Without a copier, the part is linked from an earlier snapshot as
@@ -246,7 +246,7 @@ impl Copying<'_> {
     ///
     /// # Errors
     /// If the part cannot be read or written, or if metadata that must be kept cannot be kept.
-    pub(super) fn bring_by(
+    pub(super) fn place_with(
         &self,
         by: Option<&PartCopier<'_>>,
         part: OriginalPart<'_>,

@@ -65,7 +65,7 @@ pub fn diff_snapshots(
     let mut warnings = Vec::new();
     if after.manifest.sequence < before.manifest.sequence {
         let message = format!(
-            "{} was made before {}: what is called dropped here came later",
+            "{} was made before {}: what is reported as dropped here was added later",
             after.manifest.id, before.manifest.id
         );
         warnings.push(Warning::new(WarningKind::ReverseOrder, message));

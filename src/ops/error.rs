@@ -10,7 +10,7 @@ use crate::remote::RemoteError;
 use crate::repo::RepoError;
 use crate::server::ServerError;
 
-use super::gone::Gone;
+use super::gone::DeletedSnapshot;
 use super::import_error::ImportError;
 
 /// The failure of a use case. What it had begun is undone, or left for the next run to undo.
@@ -99,7 +99,7 @@ pub enum OpError {
         path: PathBuf,
         /// Free bytes.
         free_bytes: u64,
-        /// The copies, if they are what does not fit.
+        /// The bytes of the copies, if these do not fit.
         copies: Option<Box<Copies>>,
         /// Bytes that must stay free.
         min_free_bytes: u64,
@@ -315,11 +315,11 @@ pub enum OpError {
     #[error("there is no removed snapshot in the trash{}", .emptied.as_ref().map(|gone| format!(": {gone}")).unwrap_or_default())]
     NothingToUndo {
         /// The snapshot that was unlinked last.
-        emptied: Option<Box<Gone>>,
+        emptied: Option<Box<DeletedSnapshot>>,
     },
     /// A snapshot that was named cannot be brought back any more.
     #[error("{0}")]
-    Gone(Box<Gone>),
+    Gone(Box<DeletedSnapshot>),
     /// A use case failed, and not all of it could be undone.
     #[error("{error}")]
     Unfinished {
@@ -370,7 +370,7 @@ pub struct Copies {
     pub largest_bytes: u64,
 }
 
-/// Describes what does not fit, and what must stay free.
+/// Describes the missing space, and the space that must stay free.
 fn missing_space(copies: Option<&Copies>, min_free_bytes: u64) -> String {
     let Some(Copies { parts, bytes, largest: (table, part), largest_bytes }) = copies else {
         return match min_free_bytes {

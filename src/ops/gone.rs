@@ -10,7 +10,7 @@ use crate::repo::Removal;
 /// A snapshot that cannot be brought back any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Gone {
+pub struct DeletedSnapshot {
     /// The snapshot; the newest if there are several.
     pub id: SnapshotId,
     /// When `gc` unlinked it.
@@ -20,7 +20,7 @@ pub struct Gone {
 }
 
 /// `2026-11-22T020000Z was unlinked by gc at 2026-11-23 02:10 UTC; prune had removed it at … (keep 7 daily)`.
-impl fmt::Display for Gone {
+impl fmt::Display for DeletedSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M UTC").to_string();
         write!(f, "{} was unlinked by gc at {}", self.id, time(self.emptied))?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::exec::verify::{InodeKey, PartFinding, PartGroup, PartInSnapshot, UnreadPaths, Verifier};
-use crate::fs::{Dir, FsError, ReadMeans};
+use crate::fs::{Dir, FsError, ReadOptions};
 use crate::model::{Level, PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::error::OpError;
@@ -124,7 +124,7 @@ pub(super) fn is_whole(snapshot: &Dir, record: &PartRecord, monitor: &dyn Monito
 fn findings(snapshot: &Dir, record: &PartRecord, keeps_ids: bool, monitor: &dyn Monitor) -> Option<Vec<PartFinding>> {
     let advanced = |bytes| monitor.advanced(Stage::Check, StageWork { bytes, ..StageWork::default() });
     let (snapshots, unread) = ([snapshot.clone()], UnreadPaths::default());
-    let means = ReadMeans { rate: None, advanced: &advanced };
+    let means = ReadOptions { rate: None, advanced: &advanced };
     let verifier = Verifier::new(&snapshots, Level::Data, means, &unread);
     let instance = PartInSnapshot { snapshot: 0, record: Arc::new(record.clone()), covered: false, keeps_ids };
     let group = PartGroup { table: record.table_name(), part: record.part.clone(), instances: vec![instance] };

@@ -1,4 +1,4 @@
-//! What cannot be read of the journal, for every command that goes by it.
+//! Reports unreadable parts of the journal, for every command that relies on the journal.
 
 use crate::model::{Warning, WarningKind};
 use crate::repo::{JournalGap, Repository};

@@ -47,11 +47,11 @@ pub use drill::{
     drill,
 };
 pub use error::{Copies, FoundDamage, OpError};
-pub use gone::Gone;
+pub use gone::DeletedSnapshot;
 pub use import_error::ImportError;
 pub use init::init;
 pub use pin::{Pinned, Unpinned, pin, unpin};
-pub use read::{Drill, Shown, SnapshotList, drills, list, show, snapshots_with};
+pub use read::{Drill, SnapshotDetails, SnapshotList, drills, list, show, snapshots_with};
 pub use recover::{Recovery, recover};
 pub use remove::{EmptiedTrash, Undone, collect_garbage, collect_older_garbage, plan_removal, remove, undo};
 pub use stages::Stages;

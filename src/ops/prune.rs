@@ -1,4 +1,5 @@
-//! Retention: makes a plan of what stays, what goes, why, and what that frees; then carries out exactly that plan.
+//! Retention: plans which snapshots stay and which are removed, with reasons and freed bytes, and then carries out
+//! exactly that plan.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::exec;
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind, size};
 use crate::plan::retention::{
-    Candidate, Fate, FreePlan, Guard, GuardLimits, Policy, Reason, SnapshotHealth, decide, free_the_oldest, guards,
-    limit_to_free, stale,
+    Candidate, FreePlan, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide,
+    free_the_oldest, guards, limit_to_free, stale,
 };
 use crate::plan::{Holders, SeriesKey};
 use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
@@ -68,17 +69,17 @@ pub struct RetainedSnapshot {
     pub reasons: Vec<Reason>,
 }
 
-/// A snapshot that goes.
+/// A snapshot that is removed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Leaving {
+pub struct PlannedRemoval {
     /// The snapshot.
     pub summary: Summary,
     /// What removing it alone frees.
     pub freed_bytes: u64,
     /// What removing it together with the older ones of the plan frees.
     pub freed_with_older_bytes: u64,
-    /// Whether its whole series goes, because nothing was added to it for a long time.
+    /// Whether its whole series is removed, because nothing was added to it for a long time.
     pub is_of_ended_series: bool,
 }
 
@@ -101,8 +102,8 @@ pub struct Stale {
 pub struct PrunePlan {
     /// What stays, the newest first.
     pub keep: Vec<RetainedSnapshot>,
-    /// What goes, the oldest first.
-    pub remove: Vec<Leaving>,
+    /// The removed snapshots, the oldest first.
+    pub remove: Vec<PlannedRemoval>,
     /// What removing all of these together frees.
     pub freed: Freed,
     /// Whether that reaches the number of bytes to free, if one was given.
@@ -140,7 +141,8 @@ impl PruneInputs {
     }
 }
 
-/// Decides what stays and what goes, and computes what that frees. Changes nothing but the index; needs no lock.
+/// Decides which snapshots stay and which are removed, and computes the bytes that this frees. Changes nothing but the
+/// index; needs no lock.
 ///
 /// # Errors
 /// If the repository cannot be read.
@@ -167,7 +169,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     warnings.extend(journal_warnings(repository));
     if let (Some(FreePlan { freed_bytes, is_enough: false }), Some(wanted_bytes)) = (free, request.free_bytes) {
         let message = format!(
-            "all that may go frees {}, less than the {} that were asked for",
+            "removing everything removable frees {}, less than the requested {}",
             size(freed_bytes),
             size(wanted_bytes)
         );
@@ -188,7 +190,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
 
 /// Removes the reason that keeps snapshots only because they are unreadable, except for those that a newer chsnap can
 /// read.
-fn forget_unreadable(fates: &mut [Fate], summaries: &[Summary]) {
+fn forget_unreadable(fates: &mut [RetentionDecision], summaries: &[Summary]) {
     for fate in fates {
         if summaries.get(fate.index).is_some_and(|summary| summary.state == "damaged") {
             fate.reasons.retain(|reason| !matches!(reason, Reason::Unreadable(_)));
@@ -232,22 +234,22 @@ struct PrunePlanning {
     policy: String,
 }
 
-fn plan(measured: &Measured, fates: &[Fate], outcome: PrunePlanning) -> PrunePlan {
-    let summary = |fate: &Fate| measured.summaries.get(fate.index).cloned();
+fn plan(measured: &Measured, fates: &[RetentionDecision], outcome: PrunePlanning) -> PrunePlan {
+    let summary = |fate: &RetentionDecision| measured.summaries.get(fate.index).cloned();
     let keep = fates.iter().filter(|fate| fate.is_kept());
     let keep = keep
         .filter_map(|fate| Some(RetainedSnapshot { summary: summary(fate)?, reasons: fate.reasons.clone() }))
         .collect();
-    let leaving: Vec<&Fate> = fates.iter().rev().filter(|fate| !fate.is_kept()).collect();
+    let leaving: Vec<&RetentionDecision> = fates.iter().rev().filter(|fate| !fate.is_kept()).collect();
     let order: Vec<usize> = leaving.iter().map(|fate| fate.index).collect();
     let together = measured.space.freed_in_order(&order);
-    let remove: Vec<Leaving> = leaving
+    let remove: Vec<PlannedRemoval> = leaving
         .iter()
         .zip(together)
         .filter_map(|(fate, freed_with_older_bytes)| {
             let freed_bytes = measured.space.freed_bytes(&[fate.index].into_iter().collect());
             let is_of_ended_series = fate.is_of_ended_series;
-            Some(Leaving { summary: summary(fate)?, freed_bytes, freed_with_older_bytes, is_of_ended_series })
+            Some(PlannedRemoval { summary: summary(fate)?, freed_bytes, freed_with_older_bytes, is_of_ended_series })
         })
         .collect();
     let ids: Vec<SnapshotId> = remove.iter().map(|leaving| leaving.summary.id).collect();

@@ -205,7 +205,7 @@ pub fn drills(events: &[(DateTime<Utc>, Event)]) -> BTreeMap<SnapshotId, Drill> 
 /// One snapshot.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Shown {
+pub struct SnapshotDetails {
     /// Its manifest.
     pub manifest: Manifest,
     /// Its summary, as in lists.
@@ -220,7 +220,7 @@ pub struct Shown {
     pub drill: Option<Drill>,
     /// Where it is.
     pub path: std::path::PathBuf,
-    /// What the person should know of this answer, besides what was noted when the snapshot was made.
+    /// Warnings about this answer, in addition to those of the snapshot's creation.
     pub warnings: Vec<Warning>,
 }
 
@@ -252,7 +252,7 @@ pub(super) fn resolve(index: &Index, reference: &SnapshotReference) -> Result<Sn
 ///
 /// # Errors
 /// If there is no such snapshot, or its manifest cannot be read.
-pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Shown, OpError> {
+pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<SnapshotDetails, OpError> {
     let index = Index::open(repository)?;
     let id = resolve(&index, reference)?;
     let path = repository.path().join("snapshots").join(id.to_string());
@@ -264,7 +264,7 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sh
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
             let series = index.series().clone();
             let (pin, warnings) = (repository.pin(id)?, journal_warnings(repository));
-            Ok(Shown { manifest: *manifest, summary, series, pin, check, drill, path, warnings })
+            Ok(SnapshotDetails { manifest: *manifest, summary, series, pin, check, drill, path, warnings })
         }
         SnapshotState::NewerFormat(format) => {
             let known = crate::repo::FORMAT;

@@ -13,7 +13,7 @@ use crate::server::Server;
 use super::error::OpError;
 use super::read::resolve;
 use super::recover::{recover, report};
-use super::trash::{TrashHistory, name_of, young};
+use super::trash::{TrashHistory, name_of, removed_recently};
 
 /// Finds the snapshots that are to be moved to the trash.
 ///
@@ -124,7 +124,7 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EmptiedTrash {
-    /// The snapshots that are gone for good.
+    /// The deleted snapshots.
     pub snapshots: Vec<SnapshotId>,
     /// The snapshots that stay in the trash because they have not been there long enough.
     pub spared: Vec<SnapshotId>,
@@ -161,7 +161,7 @@ pub fn collect_older_garbage(
     jobs: usize,
     (older_than, now): (TimeDelta, DateTime<Utc>),
 ) -> Result<EmptiedTrash, OpError> {
-    let spared = young(locked.repository(), older_than, now)?;
+    let spared = removed_recently(locked.repository(), older_than, now)?;
     let pool = exec::pool(jobs)?;
     let before = fs::space(locked.repository().dir())?;
     let needs_server =

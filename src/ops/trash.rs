@@ -10,7 +10,7 @@ use crate::plan::{Holders, SnapshotReference};
 use crate::repo::{Event, Removal, Repository, SnapshotState};
 
 use super::error::OpError;
-use super::gone::Gone;
+use super::gone::DeletedSnapshot;
 use super::journal::journal_warnings;
 use super::usage::measure;
 
@@ -81,7 +81,7 @@ fn moved(repository: &Repository, id: SnapshotId) -> Result<DateTime<Utc>, OpErr
 }
 
 /// The snapshots in the trash that have been there for less than this time.
-pub(super) fn young(
+pub(super) fn removed_recently(
     repository: &Repository,
     older_than: TimeDelta,
     now: DateTime<Utc>,
@@ -90,14 +90,14 @@ pub(super) fn young(
         return Ok(BTreeSet::new());
     }
     let history = TrashHistory::of(&repository.events());
-    let mut young = BTreeSet::new();
+    let mut removed_recently = BTreeSet::new();
     for id in repository.removed_ids()? {
         let removed = history.removals.get(&id).map_or_else(|| moved(repository, id), |(time, _)| Ok(*time))?;
         if now.signed_duration_since(removed) < older_than {
-            young.insert(id);
+            removed_recently.insert(id);
         }
     }
-    Ok(young)
+    Ok(removed_recently)
 }
 
 /// The removals recorded in the journal.
@@ -110,7 +110,7 @@ pub(super) struct TrashHistory {
     /// The removals in chronological order.
     order: Vec<Vec<SnapshotId>>,
     /// The last snapshot that was unlinked from the trash.
-    pub(super) last_emptied: Option<Gone>,
+    pub(super) last_emptied: Option<DeletedSnapshot>,
 }
 
 impl TrashHistory {
@@ -127,7 +127,7 @@ impl TrashHistory {
                     history.emptied.extend(ids.iter().map(|id| (*id, *time)));
                     if let Some(id) = ids.iter().max() {
                         let removed = history.removals.get(id).cloned();
-                        history.last_emptied = Some(Gone { id: *id, emptied: *time, removed });
+                        history.last_emptied = Some(DeletedSnapshot { id: *id, emptied: *time, removed });
                     }
                 }
                 _ => {}
@@ -148,7 +148,7 @@ impl TrashHistory {
     pub(super) fn gone(&self, reference: &SnapshotReference) -> Option<OpError> {
         let SnapshotReference::Id(id) = reference else { return None };
         let emptied = *self.emptied.get(id)?;
-        let gone = Gone { id: *id, emptied, removed: self.removals.get(id).cloned() };
+        let gone = DeletedSnapshot { id: *id, emptied, removed: self.removals.get(id).cloned() };
         Some(OpError::Gone(Box::new(gone)))
     }
 }

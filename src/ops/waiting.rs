@@ -10,11 +10,11 @@ use crate::server::{self, Server};
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Runs `body`. Once it has taken longer than `patience`, and every minute after that, calls `ask` to find out what it
-/// waits for, and passes the answer to `tell` together with the elapsed time.
+/// waits for, and passes the answer and the elapsed time to `report`.
 pub(super) fn with_progress_notes<T>(
     patience: Duration,
     ask: impl Fn() -> Vec<String> + Send,
-    tell: impl Fn(Duration, Vec<String>) + Send,
+    report: impl Fn(Duration, Vec<String>) + Send,
     body: impl FnOnce() -> T,
 ) -> T {
     std::thread::scope(|scope| {
@@ -28,7 +28,7 @@ pub(super) fn with_progress_notes<T>(
                 let answer = ask();
                 // `body` may have ended while the server was asked.
                 if end.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
-                    tell(waited, answer);
+                    report(waited, answer);
                 }
             }
         });
@@ -46,12 +46,12 @@ pub(super) fn notify_slow_list<T>(
     monitor: &dyn Monitor,
     ask: impl FnOnce() -> T,
 ) -> T {
-    let tell = |waited: Duration, lines: Vec<String>| {
+    let report = |waited: Duration, lines: Vec<String>| {
         for line in lines {
             monitor.note(&format!("the list of tables has taken {} s; {line}", waited.as_secs()));
         }
     };
-    with_progress_notes(patience, || server::runs(server), tell, ask)
+    with_progress_notes(patience, || server::runs(server), report, ask)
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_takes_long_is_told() {
+    fn only_slow_queries_are_reported() {
         assert_eq!(told_after(60_000, 1), 0);
         assert_eq!(told_after(20, 1500), 1);
     }

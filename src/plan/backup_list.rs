@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_writes_is_read() {
+    fn a_list_written_by_a_server_is_parsed() {
         let text = "<config><version>1</version><deduplicate_files>1</deduplicate_files><timestamp>2026-11-29 20:02:06</timestamp>\
             <uuid>3728ed3e-936a-4f44-a866-ee44a27d3dca</uuid><backup_id>x</backup_id><contents>\
             <file><name>data/lab/c/all_1_1_0/columns.txt</name><size>59</size><checksum>9561bf60f5464c6d87b53c56213e965a</checksum></file>\

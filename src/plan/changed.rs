@@ -136,7 +136,7 @@ mod tests {
         /// After the comparison each partition is frozen or linked as a whole, no frozen part is frozen again, and no
         /// differing part is linked.
         #[test]
-        fn what_proves_changed_is_frozen_besides(
+        fn a_part_that_proves_changed_has_its_partition_frozen(
             parts in proptest::collection::btree_map((0_u8..6, 0_u8..4), (0_u64..50, any::<bool>(), any::<bool>()), 0..20)
         ) {
             let list: Vec<(u8, u8, u64)> = parts.iter().map(|((p, n), (files, ..))| (*p, *n, *files)).collect();

@@ -120,7 +120,7 @@ pub enum Choice {
     /// Its definition is taken, and its rows by other means than `FREEZE`.
     Dump(DumpKind),
     /// Its definition is taken; its data cannot be.
-    DataStays(StayReason),
+    DataStays(DataLeftReason),
     /// A running or killed restore has created or replaced it. Nothing of it is taken.
     Temporary,
     /// It was not selected, or no user has created it.
@@ -129,7 +129,7 @@ pub enum Choice {
 
 /// Why the data of a table is not in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StayReason {
+pub enum DataLeftReason {
     /// Its engine keeps it in object storage.
     ObjectStorage {
         /// The engine.
@@ -174,7 +174,7 @@ pub enum StayReason {
     Pending(PendingBlocks),
 }
 
-impl StayReason {
+impl DataLeftReason {
     /// The kind of its warning.
     #[must_use]
     pub fn kind(&self) -> WarningKind {
@@ -186,7 +186,7 @@ impl StayReason {
     }
 }
 
-impl fmt::Display for StayReason {
+impl fmt::Display for DataLeftReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ObjectStorage { engine } => write!(f, "its engine {engine} keeps its data in object storage"),
@@ -225,7 +225,7 @@ pub struct ForeignDisk<'a> {
 
 /// The facts besides the table itself that a choice depends on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Around<'a> {
+pub struct TableContext<'a> {
     /// The table's disks that are not plain local ones.
     pub foreign_disks: &'a [ForeignDisk<'a>],
     /// The engine of the table's database; empty if unknown.
@@ -250,7 +250,7 @@ const DUMPED: [&str; 4] = ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB"];
 const FILES: [&str; 2] = ["Set", "Join"];
 
 /// How to take the rows of a table whose engine does not support `FREEZE`, if that is possible.
-fn dump_kind(selection: &TableSelection, table: &Table, around: Around<'_>) -> Option<DumpKind> {
+fn dump_kind(selection: &TableSelection, table: &Table, around: TableContext<'_>) -> Option<DumpKind> {
     let engine = table.engine.as_str();
     let is_dumped = DUMPED.contains(&engine) || engine == "Memory" && selection.dumps.memory;
     if FILES.contains(&engine) && around.foreign_disks.is_empty() {
@@ -278,7 +278,7 @@ fn is_virtual(table: &Table) -> bool {
 
 /// Decides about `table`.
 #[must_use]
-pub fn choose(selection: &TableSelection, table: &Table, around: Around<'_>) -> Choice {
+pub fn choose(selection: &TableSelection, table: &Table, around: TableContext<'_>) -> Choice {
     if !selection.wants(table.name()) || is_virtual(table) || shows_dictionaries(around.database_engine) {
         return Choice::LeftOut;
     }
@@ -288,46 +288,49 @@ pub fn choose(selection: &TableSelection, table: &Table, around: Around<'_>) -> 
     let engine = || table.engine.clone();
     if table.is_merge_tree() {
         return if around.database_engine == "Backup" {
-            Choice::DataStays(StayReason::InBackup)
+            Choice::DataStays(DataLeftReason::InBackup)
         } else if table.engine.starts_with("Shared") {
-            Choice::DataStays(StayReason::ObjectStorage { engine: engine() })
+            Choice::DataStays(DataLeftReason::ObjectStorage { engine: engine() })
         } else if let Some(disk) = only_disk_abroad(table, around.foreign_disks) {
-            Choice::DataStays(StayReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() })
+            Choice::DataStays(DataLeftReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() })
         } else if has_unique_key(&table.definition) {
-            Choice::DataStays(StayReason::UniqueKey)
+            Choice::DataStays(DataLeftReason::UniqueKey)
         } else {
             Choice::Take
         };
     }
     if table.engine == "KeeperMap" {
-        return Choice::DataStays(StayReason::InKeeper);
+        return Choice::DataStays(DataLeftReason::InKeeper);
     }
     if table.engine == "Distributed" {
         // It stores only blocks that wait to be sent, and nevertheless reports that it stores data.
         let pending = around.pending.filter(|pending| pending.files > 0);
-        return pending.map_or(Choice::DefinitionOnly, |pending| Choice::DataStays(StayReason::Pending(pending)));
+        return pending.map_or(Choice::DefinitionOnly, |pending| Choice::DataStays(DataLeftReason::Pending(pending)));
     }
     if let Some(rows) = around.in_memory {
         return match dump_kind(selection, table, around) {
             _ if rows == Some(0) => Choice::DefinitionOnly,
             Some(kind) => Choice::Dump(kind),
-            None => Choice::DataStays(StayReason::InMemory { rows }),
+            None => Choice::DataStays(DataLeftReason::InMemory { rows }),
         };
     }
     if let Some(kind) = dump_kind(selection, table, around) {
         return if kind == DumpKind::Files && is_not_persistent(&table.definition) {
-            Choice::DataStays(StayReason::InMemory { rows: None })
+            Choice::DataStays(DataLeftReason::InMemory { rows: None })
         } else {
             Choice::Dump(kind)
         };
     }
     if let Some(disk) = around.foreign_disks.first().filter(|_| FILES.contains(&table.engine.as_str())) {
-        return Choice::DataStays(StayReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() });
+        return Choice::DataStays(DataLeftReason::ForeignDisk {
+            disk: disk.name.to_owned(),
+            kind: disk.kind.to_owned(),
+        });
     }
     let stores_data = table.has_own_data.unwrap_or_else(|| OTHERS_WITH_DATA.contains(&table.engine.as_str()));
     // A view's own data is in its inner table, which is a table of its own.
     if stores_data && !table.engine.ends_with("View") {
-        Choice::DataStays(StayReason::Engine { engine: engine() })
+        Choice::DataStays(DataLeftReason::Engine { engine: engine() })
     } else {
         Choice::DefinitionOnly
     }
@@ -358,7 +361,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::{
-        Around, Choice, DumpOptions, ForeignDisk, PendingBlocks, StayReason, TableSelection, WarningKind, choose,
+        Choice, DataLeftReason, DumpOptions, ForeignDisk, PendingBlocks, TableContext, TableSelection, WarningKind,
+        choose,
     };
     use crate::model::{DumpKind, Table, TableKey, TableName};
 
@@ -376,14 +380,14 @@ mod tests {
         }
     }
 
-    fn choice(table: &Table, around: Around<'_>) -> Choice {
+    fn choice(table: &Table, around: TableContext<'_>) -> Choice {
         let include = ["system.*", "a.*"].map(|pattern| pattern.parse().expect("a pattern")).to_vec();
         choose(&TableSelection { include, ..TableSelection::default() }, table, around)
     }
 
     #[test]
     fn virtual_tables_of_the_system_database_are_left_out() {
-        let none = Around::default();
+        let none = TableContext::default();
         assert_eq!(choice(&table(("system", "query_log"), "MergeTree"), none), Choice::Take);
         assert_eq!(choice(&table(("system", "one"), "SystemOne"), none), Choice::LeftOut);
         let without_file = Table { metadata_path: PathBuf::new(), ..table(("system", "series"), "GenerateSeries") };
@@ -391,21 +395,21 @@ mod tests {
         // A table that a user has created there has a definition.
         assert_eq!(choice(&table(("system", "mine"), "View"), none), Choice::DefinitionOnly);
         let in_keeper = choice(&Table { has_own_data: Some(false), ..table(("a", "k"), "KeeperMap") }, none);
-        assert_eq!(in_keeper, Choice::DataStays(StayReason::InKeeper));
+        assert_eq!(in_keeper, Choice::DataStays(DataLeftReason::InKeeper));
         assert_eq!(
             choice(&table(("a", "t"), "SystemOne"), none),
-            Choice::DataStays(StayReason::Engine { engine: "SystemOne".to_owned() })
+            Choice::DataStays(DataLeftReason::Engine { engine: "SystemOne".to_owned() })
         );
     }
 
     #[test]
     fn rows_that_cannot_be_frozen_are_dumped_as_far_as_that_is_allowed() {
-        let all = |engine: &str, dumps: DumpOptions, around: Around<'_>| {
+        let all = |engine: &str, dumps: DumpOptions, around: TableContext<'_>| {
             choose(&TableSelection { dumps, ..TableSelection::default() }, &table(("a", "t"), engine), around)
         };
-        let (usual, none) = (DumpOptions::default(), Around::default());
+        let (usual, none) = (DumpOptions::default(), TableContext::default());
         let off = DumpOptions { limit_bytes: 0, memory: true };
-        let stays = |engine: &str| Choice::DataStays(StayReason::Engine { engine: engine.to_owned() });
+        let stays = |engine: &str| Choice::DataStays(DataLeftReason::Engine { engine: engine.to_owned() });
         for engine in ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB"] {
             assert_eq!(all(engine, usual, none), Choice::Dump(DumpKind::Native), "{engine}");
             assert_eq!(all(engine, off, none), stays(engine), "{engine}");
@@ -414,49 +418,51 @@ mod tests {
             assert_eq!(all(engine, usual, none), Choice::Dump(DumpKind::Files), "{engine}");
             assert_eq!(all(engine, off, none), Choice::Dump(DumpKind::Files), "{engine}");
             let disks = [ForeignDisk { name: "s3", kind: "s3" }];
-            let foreign = Around { foreign_disks: &disks, ..none };
-            assert!(matches!(all(engine, usual, foreign), Choice::DataStays(StayReason::ForeignDisk { .. })));
+            let foreign = TableContext { foreign_disks: &disks, ..none };
+            assert!(matches!(all(engine, usual, foreign), Choice::DataStays(DataLeftReason::ForeignDisk { .. })));
         }
         assert_eq!(all("File", usual, none), stays("File"));
-        assert_eq!(all("KeeperMap", usual, none), Choice::DataStays(StayReason::InKeeper));
-        let in_memory = |rows| Around { in_memory: Some(rows), ..none };
+        assert_eq!(all("KeeperMap", usual, none), Choice::DataStays(DataLeftReason::InKeeper));
+        let in_memory = |rows| TableContext { in_memory: Some(rows), ..none };
         let with_memory = DumpOptions { memory: true, ..usual };
         for (engine, dumps, rows, wanted) in [
-            ("Memory", usual, Some(3), Choice::DataStays(StayReason::InMemory { rows: Some(3) })),
+            ("Memory", usual, Some(3), Choice::DataStays(DataLeftReason::InMemory { rows: Some(3) })),
             ("Memory", with_memory, Some(3), Choice::Dump(DumpKind::Native)),
             ("Memory", with_memory, None, Choice::Dump(DumpKind::Native)),
             ("Memory", with_memory, Some(0), Choice::DefinitionOnly),
-            ("Memory", off, Some(3), Choice::DataStays(StayReason::InMemory { rows: Some(3) })),
-            ("Buffer", with_memory, None, Choice::DataStays(StayReason::InMemory { rows: None })),
+            ("Memory", off, Some(3), Choice::DataStays(DataLeftReason::InMemory { rows: Some(3) })),
+            ("Buffer", with_memory, None, Choice::DataStays(DataLeftReason::InMemory { rows: None })),
         ] {
             assert_eq!(all(engine, dumps, in_memory(rows)), wanted, "{engine} {dumps:?} {rows:?}");
         }
         let definition = "CREATE TABLE a.t (`k` UInt64) ENGINE = Join(ANY, LEFT, k) SETTINGS persistent = 0";
         let in_memory = Table { definition: definition.to_owned(), ..table(("a", "t"), "Join") };
-        let stays = Choice::DataStays(StayReason::InMemory { rows: None });
+        let stays = Choice::DataStays(DataLeftReason::InMemory { rows: None });
         assert_eq!(choose(&TableSelection::default(), &in_memory, none), stays);
     }
 
     #[test]
     fn a_distributed_table_has_data_only_while_blocks_wait() {
         let table = table(("a", "d"), "Distributed");
-        assert_eq!(choice(&table, Around::default()), Choice::DefinitionOnly);
+        assert_eq!(choice(&table, TableContext::default()), Choice::DefinitionOnly);
         let pending = PendingBlocks { files: 2, bytes: 3000 };
-        let Choice::DataStays(reason) = choice(&table, Around { pending: Some(pending), ..Around::default() }) else {
+        let Choice::DataStays(reason) =
+            choice(&table, TableContext { pending: Some(pending), ..TableContext::default() })
+        else {
             panic!("its blocks stay");
         };
         assert_eq!(reason.kind(), WarningKind::DistributedPending);
         assert_eq!(reason.to_string(), "2 files (2.93 KiB) of it wait to be sent to other servers");
-        let none = Around { pending: Some(PendingBlocks::default()), ..Around::default() };
+        let none = TableContext { pending: Some(PendingBlocks::default()), ..TableContext::default() };
         assert_eq!(choice(&table, none), Choice::DefinitionOnly);
     }
 
     #[test]
     fn tables_that_refuse_freeze_are_not_frozen() {
         let plain = table(("a", "t"), "ReplacingMergeTree");
-        let backup = Around { database_engine: "Backup", ..Around::default() };
-        assert_eq!(choice(&plain, backup), Choice::DataStays(StayReason::InBackup));
-        assert_eq!(choice(&plain, Around { database_engine: "Atomic", ..Around::default() }), Choice::Take);
+        let backup = TableContext { database_engine: "Backup", ..TableContext::default() };
+        assert_eq!(choice(&plain, backup), Choice::DataStays(DataLeftReason::InBackup));
+        assert_eq!(choice(&plain, TableContext { database_engine: "Atomic", ..TableContext::default() }), Choice::Take);
         for (definition, is_unique) in [
             (
                 "CREATE TABLE a.t (`k` UInt64) ENGINE = MergeTree ORDER BY k UNIQUE KEY k SETTINGS index_granularity = 8192",
@@ -473,8 +479,8 @@ mod tests {
             ("CREATE TABLE a.t (`unique key` UInt64) ENGINE = MergeTree ORDER BY `unique key`", false),
         ] {
             let table = Table { definition: definition.to_owned(), ..table(("a", "t"), "MergeTree") };
-            let wanted = if is_unique { Choice::DataStays(StayReason::UniqueKey) } else { Choice::Take };
-            assert_eq!(choice(&table, Around::default()), wanted, "{definition}");
+            let wanted = if is_unique { Choice::DataStays(DataLeftReason::UniqueKey) } else { Choice::Take };
+            assert_eq!(choice(&table, TableContext::default()), wanted, "{definition}");
         }
     }
 }

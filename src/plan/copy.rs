@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_goes_to_what_stands_there_and_a_newer_one_there_or_its_end_is_left_alone() {
+    fn a_pin_is_copied_to_an_existing_copy_unless_its_own_pin_or_unpin_is_newer() {
         let compared = BTreeMap::from([(id(1), SameId::SameContent), (id(2), SameId::SameContentPinned)]);
         for (scope, present) in [(CopyScope::New, None), (named(&[1, 2]), Some((id(1), CopyDecision::Present)))] {
             let plan = plan_copy(&scope, &ids(&[1, 2]), &target(&[(1, 1), (2, 2)]), &compared);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_the_targets_own_stands_between_copies_by_its_time() {
+    fn a_snapshot_of_the_targets_own_is_ordered_among_copies_by_its_time() {
         let plan = plan_copy(&CopyScope::New, &ids(&[1, 5]), &target(&[(3, 1), (7, 2)]), &BTreeMap::new());
         assert_eq!(sequences(&plan), [(id(1), 0), (id(5), 1)], "with the number of 3, and a later id");
     }
@@ -266,7 +266,7 @@ mod tests {
     proptest! {
         /// In whatever order they are copied: the copies are in the order of the source if ids follow it.
         #[test]
-        fn copies_in_any_order_come_to_stand_in_the_order_of_the_source(
+        fn copies_made_in_any_order_have_the_order_of_the_source(
             days in proptest::sample::subsequence((1_u32..29).collect::<Vec<_>>(), 1..9).prop_shuffle(),
         ) {
             let all: BTreeSet<SnapshotId> = days.iter().map(|day| id(*day)).collect();

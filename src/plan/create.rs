@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 use super::changed::split_freeze;
-use super::choose::{Around, Choice, ForeignDisk, StayReason, TableSelection, choose};
+use super::choose::{Choice, DataLeftReason, ForeignDisk, TableContext, TableSelection, choose};
 use super::freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 use super::nearest::nearest;
 
@@ -24,7 +24,7 @@ pub struct CreatePlan {
     /// Tables whose rows are taken by other means than `FREEZE`, by name.
     pub dumps: Vec<TableDump>,
     /// Tables that hold data which cannot be taken, with the reason; their definition is kept.
-    pub left_behind: Vec<(Table, StayReason)>,
+    pub left_behind: Vec<(Table, DataLeftReason)>,
     /// Tables that the server does not list, whose parts are linked from their directories.
     pub unlisted: Vec<UnlistedTable>,
     /// All tables that the server does not list, with how they are detached. Includes those of which only the
@@ -32,7 +32,7 @@ pub struct CreatePlan {
     pub detached: BTreeMap<TableName, Option<Detachment>>,
     /// Databases that the server does not list, of which the definition is kept.
     pub unlisted_databases: Vec<UnlistedDatabase>,
-    /// What the person should know.
+    /// The warnings.
     pub warnings: Vec<Warning>,
     /// Requested names that match nothing on the server: patterns of tables, ids of partitions.
     pub unmatched: Vec<String>,
@@ -47,7 +47,7 @@ impl CreatePlan {
     }
 
     /// Adds the warnings that `create` reports about a table once it is taken.
-    pub fn foresee(&mut self) {
+    pub fn add_expected_warnings(&mut self) {
         self.warnings.extend(self.freeze.iter().filter_map(TableFreeze::warning));
     }
 }
@@ -63,7 +63,7 @@ pub struct TableDump {
 
 /// The warning about a table whose data is left out; `None` if the selection accepts that.
 #[must_use]
-pub fn data_left_warning(selection: &TableSelection, table: &Table, reason: &StayReason) -> Option<Warning> {
+pub fn data_left_warning(selection: &TableSelection, table: &Table, reason: &DataLeftReason) -> Option<Warning> {
     let name = table.name();
     let message = format!("the data of {name} is not in the snapshot: {reason} (--accept takes this warning away)");
     (!selection.accepts(table)).then(|| Warning::of_table(reason.kind(), name, message))
@@ -87,7 +87,7 @@ pub fn plan_create<'a>(
     }
     for table in &catalog.tables {
         let foreign: Vec<ForeignDisk<'_>> = table.data_paths.iter().filter_map(|path| foreign_disk(path)).collect();
-        let around = Around {
+        let around = TableContext {
             foreign_disks: &foreign,
             database_engine: catalog.engines.get(&table.name().database).map_or("", String::as_str),
             pending: catalog.pending.get(table.name()).copied(),
@@ -144,11 +144,11 @@ fn plan_unlisted(catalog: &Catalog, selection: &TableSelection, plan: &mut Creat
         if table.is_merge_tree() {
             plan.unlisted.push(unlisted.clone());
         } else {
-            match choose(selection, table, Around::default()) {
+            match choose(selection, table, TableContext::default()) {
                 Choice::DataStays(reason) => plan.left_behind.push((table.clone(), reason)),
                 // A server reads no table that it does not list.
                 Choice::Dump(_) => {
-                    plan.left_behind.push((table.clone(), StayReason::Engine { engine: table.engine.clone() }));
+                    plan.left_behind.push((table.clone(), DataLeftReason::Engine { engine: table.engine.clone() }));
                 }
                 _ => plan.definitions.push(table.clone()),
             }

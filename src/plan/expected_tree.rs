@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_directory_that_is_known_whole_can_have_too_much() {
+    fn only_a_completely_known_directory_can_have_extra_files() {
         let mut frame = ExpectedTree::new();
         frame.add(Path::new("data/d/t"), ExpectedEntry::Directory).expect("a path");
         assert!(!frame.is_whole(Path::new("data/d/t")));

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_growth_is_told_as_it_is() {
+    fn a_steady_growth_is_computed_exactly() {
         let samples: Vec<Sample> =
             (0..10_u32).map(|day| sample(day.into(), 7, Some(100 + 20 * u64::from(day)))).collect();
         let found = growth(&samples, 400, at(10));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_gives_no_number() {
+    fn too_few_samples_give_no_growth() {
         assert_eq!(growth(&[], 1, at(0)), super::Growth::default());
         assert_eq!(growth(&[sample(0, 1, Some(1))], 1, at(1)), super::Growth::default());
         let shrinking = [sample(0, 1, Some(100)), sample(2, 1, Some(50))];

@@ -42,7 +42,7 @@ pub struct BrokenPart {
     pub part: PartName,
     /// What is wrong with the files in the snapshot.
     pub problems: Vec<String>,
-    /// Damage found where it was copied from, and copied as it is.
+    /// Damage of the source, which was copied as it is.
     pub copied_damage: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct Evidence<'a> {
     /// The table of the same name and UUID at the first look after the freeze.
     pub after: Option<&'a Table>,
     /// If that is `None`: the table that replaced it and was not taken yet.
-    pub heir: Option<&'a TableName>,
+    pub successor: Option<&'a TableName>,
     /// The scope that was to be taken.
     pub scope: &'a FreezeScope,
     /// Its parts in the snapshot, without patch parts.
@@ -166,9 +166,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         Some(FreezeRefusal::NoTable) | None => {}
     }
     let Some(after) = evidence.after.filter(|_| evidence.refused.is_none()) else {
-        return match evidence.heir {
-            Some(heir) if evidence.listed.is_some() => Verdict::FallBack(OffMomentReason::Renamed(heir.clone())),
-            Some(heir) if !is_last => Verdict::Retry(RetryReason::Renamed(heir.clone())),
+        return match evidence.successor {
+            Some(successor) if evidence.listed.is_some() => {
+                Verdict::FallBack(OffMomentReason::Renamed(successor.clone()))
+            }
+            Some(successor) if !is_last => Verdict::Retry(RetryReason::Renamed(successor.clone())),
             _ => Verdict::Skipped(TableSkipReason::Gone),
         };
     };
@@ -390,7 +392,7 @@ impl<'a> Evidence<'a> {
         Self {
             before,
             after,
-            heir: None,
+            successor: None,
             scope,
             taken,
             refused: None,
@@ -448,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_was_there_all_along_must_have_been_frozen() {
+    fn a_part_active_at_both_looks_must_have_been_frozen() {
         let (both, none) = (table(&["all_1_1_0"], &[]), names(&[]));
         let missed = RetryReason::PartMissed(name("all_1_1_0"));
         assert_eq!(judge(&Evidence::sound(&both, Some(&both), &FreezeScope::Whole, &none)), Verdict::Retry(missed));
@@ -470,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_freeze_is_tried_again_and_given_up_in_the_last_round() {
+    fn a_problem_of_one_freeze_is_retried_and_given_up_in_the_last_round() {
         let before = table(&[], &[]);
         let after = Table { definition: "CREATE TABLE d.t (b UInt8)".into(), ..before.clone() };
         let (none, part) = (names(&[]), name("all_1_1_0"));
@@ -524,17 +526,17 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_gone_is_looked_for_where_something_stands_in_its_place() {
+    fn a_missing_table_is_searched_at_its_path_if_something_else_is_there() {
         let (before, none) = (table(&["all_1_1_0"], &[]), names(&["all_1_1_0"]));
         let gone = Verdict::Skipped(TableSkipReason::Gone);
-        let heir = TableName::new("d", "u");
+        let successor = TableName::new("d", "u");
         let no_table = FreezeRefusal::NoTable;
         let lost = Evidence::sound(&before, None, &FreezeScope::Whole, &none);
         let refused = Evidence { after: Some(&before), refused: Some(&no_table), ..lost.clone() };
         for evidence in [lost, refused] {
             assert_eq!(judge(&evidence), gone);
-            let renamed = Evidence { heir: Some(&heir), ..evidence };
-            assert_eq!(judge(&renamed), Verdict::Retry(RetryReason::Renamed(heir.clone())));
+            let renamed = Evidence { successor: Some(&successor), ..evidence };
+            assert_eq!(judge(&renamed), Verdict::Retry(RetryReason::Renamed(successor.clone())));
             assert_eq!(judge(&Evidence { round: ROUNDS, ..renamed }), gone);
         }
     }
@@ -623,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_state_is_taken_whole_or_given_up() {
+    fn a_listed_state_is_taken_completely_or_given_up() {
         let (before, after) = (table(&["all_1_1_0", "all_2_2_0"], &[]), table(&["all_1_2_1", "all_3_3_0"], &[]));
         let both = names(&["all_1_1_0", "all_2_2_0"]);
         let listed = |listed| Evidence {
@@ -646,10 +648,10 @@ mod tests {
         let altered = Table { definition: "CREATE TABLE d.t (b UInt8)".into(), ..after.clone() };
         let evidence = Evidence { after: Some(&altered), ..listed(ListedEvidence::default()) };
         assert_eq!(judge(&evidence), Verdict::FallBack(OffMomentReason::DefinitionChanged));
-        let heir = TableName::new("d", "u");
-        let renamed = Evidence { after: None, heir: Some(&heir), ..listed(ListedEvidence::default()) };
-        assert_eq!(judge(&renamed), Verdict::FallBack(OffMomentReason::Renamed(heir.clone())));
-        let dropped = Evidence { heir: None, ..renamed };
+        let successor = TableName::new("d", "u");
+        let renamed = Evidence { after: None, successor: Some(&successor), ..listed(ListedEvidence::default()) };
+        assert_eq!(judge(&renamed), Verdict::FallBack(OffMomentReason::Renamed(successor.clone())));
+        let dropped = Evidence { successor: None, ..renamed };
         assert_eq!(judge(&dropped), Verdict::Skipped(TableSkipReason::Gone));
         // An empty list is a valid state, whatever the table contains by now.
         let (empty, none) = (table(&[], &[]), names(&[]));
@@ -659,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_one_freeze_of_a_listed_state_is_tried_again_and_then_it_is_given_up() {
+    fn a_problem_with_a_listed_state_is_retried_and_then_given_up() {
         let (before, none) = (table(&[], &[]), names(&[]));
         let sound = Evidence::sound(&before, Some(&before), &FreezeScope::Whole, &none);
         let missing =

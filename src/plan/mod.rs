@@ -12,7 +12,6 @@ mod expected_tree;
 mod extract;
 mod freeze;
 mod growth;
-mod heir;
 mod holders;
 mod import;
 mod judge;
@@ -37,6 +36,7 @@ mod server_config;
 mod server_state;
 mod slice;
 mod space;
+mod successor;
 mod walked;
 mod without_secrets;
 
@@ -46,18 +46,17 @@ pub use access::{
 };
 pub use backup_list::{BACKUP_LIST, BACKUP_VERSION, BackupChecksum, BackupFile, BackupList, BackupListError};
 pub use changed::{Extension, extend_freeze};
-pub use choose::{Around, Choice, DumpOptions, ForeignDisk, StayReason, TableSelection, choose};
+pub use choose::{Choice, DataLeftReason, DumpOptions, ForeignDisk, TableContext, TableSelection, choose};
 pub use copy::{CopyDecision, CopyPlan, CopyRefusal, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
 pub use definition::{
-    AccessReference, DefinitionError, DefinitionKind, Existing, Mapping, ObjectKind, ObjectStatement, ParsedDefinition,
-    ReferenceTo, ReplicaArguments, StorageChoice, Surroundings, Verb, cleanse, has_secret_values,
+    AccessReference, DefinitionError, DefinitionKind, DefinitionScope, Existing, Mapping, ObjectKind, ObjectStatement,
+    ParsedDefinition, ReferenceTo, ReplicaArguments, StorageChoice, Verb, cleanse, has_secret_values,
 };
 pub use expected_tree::{ExpectedEntry, ExpectedTree, OutsidePath};
 pub use extract::{NamedTables, RecordedSelection, extract_selection};
 pub use freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 pub use growth::{Growth, Sample, growth};
-pub use heir::heir;
 pub use holders::{HolderSets, Holders, SetId};
 pub use import::{
     ImportKind, ImportPlan, ImportSource, ImportedDatabase, ImportedTable, PartFilesSource, PathInTree,
@@ -95,11 +94,12 @@ pub use restore::{
 };
 pub use retry::RetryReason;
 pub use room::low_room_warning;
-pub use schedule::{InvalidSchedule, NoCron, Schedule, ScheduleZone};
+pub use schedule::{CronError, InvalidSchedule, Schedule, ScheduleZone};
 pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_series};
 pub use server_config::ServerConfig;
 pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
 pub use space::{Class, HolderBytes, InodeStat, Piece, Space, Summed, sum_up};
+pub use successor::successor;
 pub use walked::{Walked, WalkedFile};
 pub use without_secrets::{SecretVerdict, without_secrets};

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_came_and_was_replaced_in_between_shows() {
+    fn a_part_that_came_and_was_replaced_in_between_is_noticed() {
         let (before, after) = (State::from([(0, 0)]), State::from([(0, 0), (1, 1)]));
         let listed =
             states(std::slice::from_ref(&before)).into_iter().map(|(name, states)| (name, states.active)).collect();

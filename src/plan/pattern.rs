@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_parts_database_from_table() {
+    fn a_dot_separates_database_from_table() {
         assert!(matches("db.events", "db", "events"));
         assert!(matches("db.*", "db", ".inner.mv"));
         assert!(matches("*.events", "x/y", "events"));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dot_may_part_database_from_table() {
+    fn each_dot_may_separate_database_from_table() {
         for (database, table, is_named) in
             [("a", "b.c", true), ("a.b", "c", true), ("a", "b", false), ("a.b.c", "c", false)]
         {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_may_stand_in_braces_but_not_without_end() {
+    fn braces_may_be_nested_to_a_limit() {
         let nested = |depth: usize| format!("db.{}a{}", "{".repeat(depth), "}".repeat(depth));
         assert!(matches(&nested(20), "db", "a"));
         assert!(nested(100_000).parse::<TablePattern>().is_err());

@@ -131,7 +131,7 @@ pub fn plan_gc(evidence: &GcEvidence, now: DateTime<Utc>, grace: Duration) -> Gc
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
+#[allow(clippy::indexing_slicing, reason = "an index that does not exist fails the test")]
 mod tests {
     use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use crate::model::TableName;
 /// A text is not a rename.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} renames nothing: write {wanted}; a backslash stands before a dot or an equals sign that is part of a name"
+    "{text:?} renames nothing: write {wanted}; put a backslash before a dot or an equals sign that is part of a name"
 )]
 pub struct InvalidRename {
     text: String,

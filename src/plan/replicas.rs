@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_entries_that_were_there_before_are_a_warning() {
+    fn only_entries_from_before_the_snapshot_are_a_warning() {
         let both = [replica("a"), replica("b")];
         let earlier = [entry("a", 1, "GET_PART"), entry("b", 2, "GET_PART"), entry("b", 3, "MERGE_PARTS")];
         let queue = [entry("a", 1, "GET_PART"), entry("b", 3, "MERGE_PARTS"), entry("b", 4, "GET_PART")];

@@ -9,7 +9,7 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
-pub use cron::NoCron;
+pub use cron::CronError;
 pub use parse::InvalidSchedule;
 
 /// Values of one field: a list of ranges and repetitions. Empty for `*`.

@@ -134,7 +134,7 @@ pub fn incomplete(members: &[Member<'_>], mut took: impl FnMut(usize, &TableName
 }
 
 /// A series as a candidate for the main one.
-struct SeriesStanding<'a> {
+struct MainSeriesCandidate<'a> {
     key: &'a SeriesKey,
     /// Tables of its newest complete snapshot.
     tables: u64,
@@ -153,10 +153,10 @@ pub fn main_series(
     configured: Option<&SeriesKey>,
     latest: Option<usize>,
 ) -> SeriesKey {
-    let mut standing: BTreeMap<&SeriesKey, SeriesStanding<'_>> = BTreeMap::new();
+    let mut standing: BTreeMap<&SeriesKey, MainSeriesCandidate<'_>> = BTreeMap::new();
     for (place, (member, lacks)) in members.iter().zip(incomplete).enumerate() {
         if !lacks {
-            standing.insert(member.key, SeriesStanding { key: member.key, tables: member.tables, place });
+            standing.insert(member.key, MainSeriesCandidate { key: member.key, tables: member.tables, place });
         }
     }
     let everything = SeriesKey::default();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_skipped_or_had_been_taken_before_makes_a_snapshot_incomplete() {
+    fn a_skipped_or_formerly_taken_table_makes_a_snapshot_incomplete() {
         let (all, other) = (SeriesKey::default(), key(&["a.*"], &[], &[]));
         let (log, kafka) = (TableName::new("a", "log"), TableName::new("a", "kafka"));
         let left = [log.clone(), kafka.clone()];

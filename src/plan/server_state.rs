@@ -61,7 +61,7 @@ pub struct StatePlaces {
 /// The directory in which ClickHouse's packages put the configuration.
 const CONFIG_DIRECTORY: &str = "/etc/clickhouse-server";
 
-/// Determines where a server keeps its state. Default places apply to what it does not report.
+/// Determines where a server keeps its state. Default places apply if it does not report one.
 #[must_use]
 pub fn state_places(sources: StateSources<'_>) -> StatePlaces {
     let said = |key: &str| sources.config.get(key).or_else(|| Some(sources.settings.get(key)?.as_str()));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_below_the_data_path() {
+    fn paths_that_are_not_configured_are_below_the_data_path() {
         let places = places(&[], "", &[]);
         for name in ["user_defined", "workload", "named_collections", "access"] {
             assert_eq!(directory(&places, name), [Path::new("/ch").join(name)]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_keeper_is_in_no_directory() {
+    fn objects_in_keeper_are_in_no_directory() {
         let config = "<c><user_defined_zookeeper_path>/k/f</user_defined_zookeeper_path>\
                       <workload_zookeeper_path>/k/w</workload_zookeeper_path></c>";
         let places = places(

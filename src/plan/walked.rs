@@ -1,4 +1,4 @@
-//! The same sums from a walk over every entry, without the index.
+//! The sums of `usage` from a walk over every entry, without the index.
 
 use std::collections::HashMap;
 

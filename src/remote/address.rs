@@ -241,7 +241,7 @@ impl fmt::Display for RemoteAddress {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
+#[allow(clippy::indexing_slicing, reason = "an index that does not exist fails the test")]
 mod tests {
     use super::*;
 

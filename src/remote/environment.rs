@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Names of the variables. OpenDAL looks up the others of its services by itself.
+/// Names of the variables. OpenDAL itself looks up other variables of its services.
 const VARIABLES: [&str; 7] = [
     "AWS_ENDPOINT_URL",
     "AWS_REGION",

@@ -520,7 +520,7 @@ mod tests {
     use super::without_queries;
 
     #[test]
-    fn what_an_error_says_has_no_signature() {
+    fn the_text_of_an_error_has_no_signature() {
         let text = "cannot send https://a.blob.core.windows.net/c/x?sv=1&sig=hunter2 now";
         assert_eq!(without_queries(text), "cannot send https://a.blob.core.windows.net/c/x now");
     }

@@ -41,7 +41,7 @@ pub fn read_pack(pack: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, reason = "what is not there fails the test")]
+#[allow(clippy::indexing_slicing, reason = "an index that does not exist fails the test")]
 mod tests {
     use proptest::prelude::*;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::fs::{Dir, ErrorKind, FsError};
 
 use super::error::RepoError;
-use super::identity::{Life, ProcessIdentity};
+use super::identity::{ProcessIdentity, ProcessState};
 use super::mark::{Hold, LockMark, MarkRelease, Watch, swap};
 use super::repository::Repository;
 
@@ -55,7 +55,7 @@ fn free_name(number: u64) -> String {
 
 /// How a claim passed to its present holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TakenAs {
+pub(super) enum ClaimOrigin {
     /// Its holder has ended on this machine.
     Gone,
     /// Its holder, on another machine or in another container, was silent for too long.
@@ -68,15 +68,15 @@ pub(super) enum TakenAs {
 #[derive(Debug)]
 pub(super) enum ClaimAttempt {
     /// This process now holds the claim; with its previous holder, unless it was free.
-    Taken(Hold, Option<(LockMark, TakenAs)>),
+    Taken(Hold, Option<(LockMark, ClaimOrigin)>),
     /// Its holder is alive, or may be.
-    Held(LockMark, IsSure),
+    Held(LockMark, IsKnownAlive),
     /// Another process was faster.
     Again,
 }
 
 /// Whether a holder is known to be alive.
-pub(super) type IsSure = bool;
+pub(super) type IsKnownAlive = bool;
 
 /// A process that wants the claim.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Claimant {
         let state = self.state()?;
         let before = match &state {
             ClaimState::Free(_) => None,
-            ClaimState::Held(mark) if by_force => Some((mark.clone(), TakenAs::Broken)),
+            ClaimState::Held(mark) if by_force => Some((mark.clone(), ClaimOrigin::Broken)),
             ClaimState::Held(mark) => match self.judge(mark) {
                 Ok(taken_as) => Some((mark.clone(), taken_as)),
                 Err(is_sure) => return Ok(ClaimAttempt::Held(mark.clone(), is_sure)),
@@ -149,14 +149,14 @@ impl Claimant {
     }
 
     /// Determines whether the holder is dead and how that is known; otherwise, whether it is known to be alive.
-    fn judge(&mut self, mark: &LockMark) -> Result<TakenAs, IsSure> {
+    fn judge(&mut self, mark: &LockMark) -> Result<ClaimOrigin, IsKnownAlive> {
         if mark.owner.is_same_process(&self.own) {
-            return if mark.is_held_here(&self.dir) { Err(true) } else { Ok(TakenAs::Gone) };
+            return if mark.is_held_here(&self.dir) { Err(true) } else { Ok(ClaimOrigin::Gone) };
         }
         match mark.owner.life(&self.own) {
-            Life::Gone => Ok(TakenAs::Gone),
-            Life::Runs => Err(true),
-            Life::Unknown => {
+            ProcessState::Gone => Ok(ClaimOrigin::Gone),
+            ProcessState::Runs => Err(true),
+            ProcessState::Unknown => {
                 let now = Instant::now();
                 match &mut self.watch {
                     None => self.watch = Some(Watch::new(mark, now)),
@@ -164,7 +164,7 @@ impl Claimant {
                 }
                 let watch = self.watch.as_ref();
                 let is_silent = watch.is_some_and(|watch| watch.quiet() >= mark.silence);
-                if is_silent { Ok(TakenAs::Silent) } else { Err(watch.is_some_and(Watch::has_moved)) }
+                if is_silent { Ok(ClaimOrigin::Silent) } else { Err(watch.is_some_and(Watch::has_moved)) }
             }
         }
     }
@@ -177,7 +177,7 @@ fn newest(dir: &Dir) -> Result<Option<ClaimState>, FsError> {
 }
 
 /// Reads the state without changing anything; the second value says whether the holder is known to be alive or dead.
-pub(super) fn look(repository: &Repository) -> Result<Option<(LockMark, Life)>, RepoError> {
+pub(super) fn look(repository: &Repository) -> Result<Option<(LockMark, ProcessState)>, RepoError> {
     let Some(dir) = repository.find_dir(DIRECTORY)? else { return Ok(None) };
     let Some(ClaimState::Held(mark)) = newest(&dir)? else { return Ok(None) };
     let life = mark.owner.life(&ProcessIdentity::own());

@@ -48,7 +48,7 @@ pub enum RepoError {
         /// The newest format known here.
         known: u32,
     },
-    /// A file of the repository cannot be read as what it should be.
+    /// A file of the repository cannot be parsed.
     #[error("cannot read {}: {reason}", .path.display())]
     Damaged {
         /// The file.

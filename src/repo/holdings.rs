@@ -144,7 +144,7 @@ pub struct PartRun {
 
 /// The files of a snapshot outside its parts: manifest, definitions, and the directories above its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rest {
+pub struct FilesOutsideParts {
     /// Allocated bytes of the directories.
     pub directory_bytes: u64,
     /// The files.
@@ -157,13 +157,13 @@ pub struct Holding {
     /// Its parts.
     pub parts: Vec<PartRun>,
     /// Everything else; `None` if it was not examined yet.
-    pub rest: Option<Rest>,
+    pub rest: Option<FilesOutsideParts>,
 }
 
 impl Holding {
     /// Builds a holding from these instances, each with the allocated bytes of its directories.
     #[must_use]
-    pub fn new(mut parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) -> Self {
+    pub fn new(mut parts: Vec<(InstanceId, u64)>, rest: Option<FilesOutsideParts>) -> Self {
         parts.sort_unstable();
         parts.dedup_by_key(|(instance, _)| *instance);
         let mut runs: Vec<PartRun> = Vec::new();
@@ -214,7 +214,7 @@ impl Holdings {
         Self { generation, ..Self::default() }
     }
 
-    /// Returns what a snapshot holds.
+    /// Returns the content of a snapshot.
     #[must_use]
     pub fn get(&self, id: SnapshotId) -> Option<&Holding> {
         self.snapshots.get(&id).map(|(_, holding)| holding)
@@ -273,13 +273,19 @@ impl Holdings {
 
     /// Sets what the snapshot whose manifest has this stamp holds: its instances, each with the allocated bytes of its
     /// directories.
-    pub fn set(&mut self, id: SnapshotId, stamp: String, parts: Vec<(InstanceId, u64)>, rest: Option<Rest>) {
+    pub fn set(
+        &mut self,
+        id: SnapshotId,
+        stamp: String,
+        parts: Vec<(InstanceId, u64)>,
+        rest: Option<FilesOutsideParts>,
+    ) {
         self.snapshots.insert(id, (stamp, Holding::new(parts, rest)));
         self.changed_snapshots.insert(id);
     }
 
     /// Sets the files of a snapshot outside its parts.
-    pub fn set_rest(&mut self, id: SnapshotId, rest: Rest) {
+    pub fn set_rest(&mut self, id: SnapshotId, rest: FilesOutsideParts) {
         if let Some((_, holding)) = self.snapshots.get_mut(&id) {
             holding.rest = Some(rest);
             self.changed_snapshots.insert(id);
@@ -292,7 +298,7 @@ impl Holdings {
     }
 
     /// Marks everything that a snapshot is recorded to hold, so that it is stat'ed again.
-    pub fn suspect(&mut self, id: SnapshotId) {
+    pub fn mark_for_recount(&mut self, id: SnapshotId) {
         let instances: Vec<InstanceId> =
             self.get(id).into_iter().flat_map(Holding::instances).map(|(instance, _)| instance).collect();
         for id in instances {

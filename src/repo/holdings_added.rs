@@ -27,8 +27,8 @@ pub(super) struct Added<'a> {
     pub(super) last: Option<(SnapshotId, String)>,
 }
 
-/// Writes what a new snapshot holds. Writes nothing and returns false if the index does not know an unchanged part; the
-/// next query then examines the snapshot.
+/// Writes the content of a new snapshot. Writes nothing and returns false if the index does not know an unchanged part;
+/// the next query then examines the snapshot.
 pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut has_unchanged, mut origins) = (false, HashSet::new());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unchanged_is_the_instance_of_the_last_snapshot() {
+    fn an_unchanged_part_is_the_instance_of_the_last_snapshot() {
         let mut index = index();
         assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6]), seen("all_2_2_0", &[7])], None));
         assert!(put(&mut index, 2, &[unchanged("t", "all_1_1_0"), seen("all_3_3_0", &[8, 9])], Some(1)));

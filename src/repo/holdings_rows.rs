@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::model::{Links, LivePartState, SnapshotId, read_number, write_number};
 
-use super::holdings::{Holding, Holdings, InstanceId, PartInstance, PartRun, Rest};
+use super::holdings::{FilesOutsideParts, Holding, Holdings, InstanceId, PartInstance, PartRun};
 
 pub(super) const SCHEMA: &str =
     "CREATE TABLE holding (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, parts BLOB NOT NULL, rest BLOB) WITHOUT ROWID;
@@ -67,7 +67,7 @@ pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Writes what has changed, or nothing if the index has changed since it was read. Returns whether it was written.
+/// Writes the changes, or nothing if the index has changed since it was read. Returns whether it was written.
 pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if generation_of(&transaction)? != holdings.generation {
@@ -206,7 +206,10 @@ fn decode(mut parts: &[u8], rest: Option<Vec<u8>>) -> Option<Holding> {
         Some(bytes) => {
             let mut bytes = bytes.as_slice();
             let blocks = read_number(&mut bytes)?;
-            Some(Rest { directory_bytes: blocks.checked_mul(512)?, links: Links::from_bytes(bytes.to_vec())? })
+            Some(FilesOutsideParts {
+                directory_bytes: blocks.checked_mul(512)?,
+                links: Links::from_bytes(bytes.to_vec())?,
+            })
         }
     };
     Some(Holding { parts: runs, rest })

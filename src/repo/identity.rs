@@ -22,7 +22,7 @@ pub(super) struct ProcessIdentity {
 
 /// What is known about the life of another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum ProcessState {
     /// It runs on this machine.
     Runs,
     /// It has ended: it is not in this machine's table, or this machine has booted since.
@@ -50,17 +50,17 @@ impl ProcessIdentity {
     }
 
     /// What `own` can determine about this process.
-    pub(super) fn life(&self, own: &Self) -> Life {
+    pub(super) fn life(&self, own: &Self) -> ProcessState {
         if self.machine != own.machine {
-            Life::Unknown
+            ProcessState::Unknown
         } else if self.boot != own.boot {
-            Life::Gone
+            ProcessState::Gone
         } else if self.namespace != own.namespace {
-            Life::Unknown
+            ProcessState::Unknown
         } else if fs::process_is_gone(self.pid, self.start) {
-            Life::Gone
+            ProcessState::Gone
         } else {
-            Life::Runs
+            ProcessState::Runs
         }
     }
 
@@ -108,7 +108,7 @@ impl FromStr for ProcessIdentity {
 
 #[cfg(test)]
 mod tests {
-    use super::{Life, ProcessIdentity};
+    use super::{ProcessIdentity, ProcessState};
 
     #[test]
     fn an_identity_reads_back_as_it_was_written() {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_this_machine_knows_is_called_gone() {
+    fn only_processes_of_this_machine_are_reported_as_gone() {
         let own = ProcessIdentity::own();
         let gone = ProcessIdentity { start: own.start + 1, ..own.clone() };
         let other = |change: fn(&mut ProcessIdentity)| {
@@ -129,10 +129,10 @@ mod tests {
             change(&mut other);
             other.life(&own)
         };
-        assert_eq!(own.life(&own), Life::Runs);
-        assert_eq!(gone.life(&own), Life::Gone);
-        assert_eq!(other(|of| of.boot = "0123456789abcdef".to_owned()), Life::Gone, "it has booted since");
-        assert_eq!(other(|of| of.namespace += 1), Life::Unknown, "another container's");
-        assert_eq!(other(|of| of.machine = "0123456789abcdef".to_owned()), Life::Unknown, "another machine's");
+        assert_eq!(own.life(&own), ProcessState::Runs);
+        assert_eq!(gone.life(&own), ProcessState::Gone);
+        assert_eq!(other(|of| of.boot = "0123456789abcdef".to_owned()), ProcessState::Gone, "it has booted since");
+        assert_eq!(other(|of| of.namespace += 1), ProcessState::Unknown, "another container's");
+        assert_eq!(other(|of| of.machine = "0123456789abcdef".to_owned()), ProcessState::Unknown, "another machine's");
     }
 }

@@ -110,8 +110,8 @@ impl Index {
         &self.summaries
     }
 
-    /// What the snapshots hold, including those in the trash, if [`Index::keep_holdings`] has stored it. It describes
-    /// the trees that stand there now: a different manifest file, as after the repository was copied, invalidates it.
+    /// The content of the snapshots, including those in the trash, if [`Index::keep_holdings`] has stored it. It
+    /// describes the current trees: a different manifest file, as after the repository was copied, invalidates it.
     #[must_use]
     pub fn holdings(&self, repository: &Repository) -> Holdings {
         let read = |connection: &mut Connection| {
@@ -124,7 +124,7 @@ impl Index {
     }
 
     /// Stores what has changed in `holdings`, unless the index has changed since they were read; the next query then
-    /// finds out what is missing.
+    /// computes the missing entries.
     pub fn keep_holdings(&self, repository: &Repository, holdings: &mut Holdings) {
         if holdings.is_kept() {
             return;
@@ -193,9 +193,9 @@ impl Index {
 
     /// Has the link counts of a snapshot's files read again, because some of the files have been, or will be, linked
     /// elsewhere.
-    pub fn suspect(&self, repository: &Repository, id: SnapshotId) {
+    pub fn mark_for_recount(&self, repository: &Repository, id: SnapshotId) {
         let mut holdings = self.holdings(repository);
-        holdings.suspect(id);
+        holdings.mark_for_recount(id);
         self.keep_holdings(repository, &mut holdings);
     }
 

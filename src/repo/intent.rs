@@ -21,9 +21,9 @@ pub struct ShadowPlace {
     pub path: PathBuf,
 }
 
-/// Stands as `incoming/<id>.intent.json` from before the first freeze until the last shadow is gone.
+/// Exists as `incoming/<id>.intent.json` from before the first freeze until the last shadow is gone.
 ///
-/// It stands next to the snapshot's directory and not in it, so that the commit renames the directory as it is.
+/// It is next to the snapshot's directory and not in it, so that the commit renames the directory as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreateIntent {
     /// Format version.
@@ -38,7 +38,7 @@ pub struct CreateIntent {
     pub pid: u32,
     /// The address of the server that freezes.
     pub url: String,
-    /// Where shadows may stand.
+    /// The disks that may have shadows.
     pub disks: Vec<ShadowPlace>,
     /// Names of the freezes that were requested, or are about to be.
     pub freezes: Vec<FreezeName>,

@@ -66,7 +66,10 @@ impl Locked<'_> {
         match self.record(now, event) {
             Err(RepoError::Fs(error)) if error.kind() == ErrorKind::NoSpace => {
                 let error = crate::monitor::chain(&error);
-                tracing::warn!(error, "the journal has no room for what is done; undo may need the snapshot's name");
+                tracing::warn!(
+                    error,
+                    "there is no space to record this in the journal; undo may need the snapshot's name"
+                );
                 Ok(false)
             }
             result => result.map(|()| true),

@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_appended_is_read_as_if_it_had_been_there(
+        fn appended_events_are_read_like_earlier_ones(
             texts in proptest::collection::vec("[a-z{]{0,9}", 0..6),
             numbers in proptest::collection::vec(any::<u64>(), 1..4),
         ) {

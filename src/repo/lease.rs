@@ -13,7 +13,7 @@ use crate::fs::{self, Dir, ErrorKind, FileLock};
 use crate::model::SnapshotId;
 
 use super::error::RepoError;
-use super::identity::{Life, ProcessIdentity};
+use super::identity::{ProcessIdentity, ProcessState};
 use super::manifest_digest::{ManifestDigest, check_manifest};
 use super::mark::{Hold, LockMark, MarkRelease, Watch};
 use super::repository::{MANIFEST_LIMIT_BYTES, Repository, SnapshotState};
@@ -61,7 +61,7 @@ impl Repository {
                 if matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::NoPermission | ErrorKind::NoSpace) =>
             {
                 let error = crate::monitor::chain(&error);
-                tracing::warn!(error, "other hosts are not told that {id} is being read: a gc there may remove it");
+                tracing::warn!(error, "other hosts cannot see that {id} is being read: a gc there may remove it");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -83,9 +83,9 @@ impl Repository {
                 let Some(id) = id.filter(|id| of.contains(id) && !reading.contains(id)) else { continue };
                 let is_own = mark.owner.is_same_process(&own);
                 let is_gone = match mark.owner.life(&own) {
-                    Life::Gone => true,
-                    Life::Runs => is_own && !mark.is_held_here(&dir),
-                    Life::Unknown => {
+                    ProcessState::Gone => true,
+                    ProcessState::Runs => is_own && !mark.is_held_here(&dir),
+                    ProcessState::Unknown => {
                         let now = Instant::now();
                         let watch = watches.entry(mark.nonce).or_insert_with(|| Watch::new(&mark, now));
                         watch.look(&mark, now, PAUSE * 5);

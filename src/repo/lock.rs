@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use crate::fs::{self, Dir, ErrorKind, FileLock};
 use crate::model::span;
 
-use super::claim::{self, ClaimAttempt, Claimant, TakenAs};
+use super::claim::{self, ClaimAttempt, ClaimOrigin, Claimant};
 use super::error::RepoError;
 use super::event::Event;
 use super::holder::{HolderState, LockHolder};
-use super::identity::Life;
+use super::identity::ProcessState;
 
 use super::mark::{Hold, LockMark};
 use super::repository::{BoundServer, Repository};
@@ -26,7 +26,7 @@ pub struct Locked<'a> {
 }
 
 /// The hold that was taken, unless there was no room for it, and its previous holder, unless it was free.
-type Claim = (Option<Hold>, Option<(LockMark, TakenAs)>);
+type Claim = (Option<Hold>, Option<(LockMark, ClaimOrigin)>);
 
 const FILE: &str = "lock";
 const RETRY: Duration = Duration::from_millis(100);
@@ -71,7 +71,7 @@ impl Repository {
             Ok(mut claimant) => self.claim(&mut claimant, begun, wait, &mut waiting)?,
             // A full disk must not prevent `gc` from making room.
             Err(RepoError::Fs(error)) if error.kind() == ErrorKind::NoSpace && !is_far => {
-                tracing::warn!(error = crate::monitor::chain(&error), "other hosts are not told of the lock");
+                tracing::warn!(error = crate::monitor::chain(&error), "other hosts cannot see the lock");
                 (None, None)
             }
             Err(error) => return Err(error),
@@ -146,7 +146,7 @@ impl Repository {
         now: DateTime<Utc>,
         mut file: FileLock,
         hold: Option<Hold>,
-        before: Option<(LockMark, TakenAs)>,
+        before: Option<(LockMark, ClaimOrigin)>,
     ) -> Result<Locked<'_>, RepoError> {
         let previous = before.as_ref().map(|(mark, _)| self.holder_of(mark));
         let holder = LockHolder::own(now, command, hold.as_ref().map(Hold::nonce));
@@ -184,9 +184,9 @@ impl Repository {
     pub fn lock_holder(&self) -> Result<Option<(LockHolder, HolderState)>, RepoError> {
         if let Some((mark, life)) = claim::look(self)? {
             let state = match life {
-                Life::Runs => HolderState::Runs,
-                Life::Gone => HolderState::Gone,
-                Life::Unknown => HolderState::Elsewhere,
+                ProcessState::Runs => HolderState::Runs,
+                ProcessState::Gone => HolderState::Gone,
+                ProcessState::Unknown => HolderState::Elsewhere,
             };
             return Ok(Some((self.holder_of(&mark), state)));
         }
@@ -220,8 +220,8 @@ impl<'a> Locked<'a> {
     }
 
     /// Fences off the previous holder, and records that the lock was taken over.
-    fn take_over(&self, previous: &LockHolder, taken_as: TakenAs, now: DateTime<Utc>) -> Result<(), RepoError> {
-        if taken_as != TakenAs::Gone {
+    fn take_over(&self, previous: &LockHolder, taken_as: ClaimOrigin, now: DateTime<Utc>) -> Result<(), RepoError> {
+        if taken_as != ClaimOrigin::Gone {
             // The previous holder may only have been slow. The tree that it was building goes to the trash, so that its
             // commit, the rename of `incoming/<id>`, finds nothing there, however late it comes.
             let incoming = self.incoming_dir()?;
@@ -233,9 +233,9 @@ impl<'a> Locked<'a> {
             }
         }
         let reason = match taken_as {
-            TakenAs::Gone => "gone",
-            TakenAs::Silent => "silent",
-            TakenAs::Broken => "broken",
+            ClaimOrigin::Gone => "gone",
+            ClaimOrigin::Silent => "silent",
+            ClaimOrigin::Broken => "broken",
         };
         let LockHolder { host, pid, command, .. } = previous.clone();
         self.record_if_there_is_room(now, &Event::TakenOver { host, pid, command, reason: reason.to_owned() })?;

@@ -80,7 +80,7 @@ pub struct Manifest {
 /// Where a snapshot was copied from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CopiedFrom {
-    /// The repository that it was made in, and what its list of parts was there.
+    /// The repository in which it was made, and the digest of its list of parts there.
     pub origin: SnapshotOrigin,
     /// The repository that it was copied from: the origin's, or one that had a copy.
     pub repository: RepositoryId,
@@ -149,7 +149,7 @@ pub struct ExtractedFrom {
     pub time: DateTime<Utc>,
 }
 
-/// The snapshot that all copies of it go back to: equal where the content is.
+/// The original snapshot: equal for all copies with the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SnapshotOrigin {
     /// The repository that it was made in.
@@ -163,7 +163,7 @@ pub struct SnapshotOrigin {
 pub struct ServerEntry {
     /// Its version.
     pub version: String,
-    /// Its UUID, where it has one that is not zero.
+    /// Its UUID, if it has one that is not zero.
     pub uuid: Option<String>,
     /// Its data path.
     pub data_path: String,
@@ -171,7 +171,7 @@ pub struct ServerEntry {
     pub host_name: String,
     /// Its time zone.
     pub timezone: String,
-    /// What stood for the names in braces in definitions, of a server with replicated tables; absent where there are none.
+    /// The server's macros, if it has replicated tables; else absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub macros: BTreeMap<String, String>,
 }
@@ -194,7 +194,7 @@ pub struct CreateSettings {
     pub freeze: String,
     /// `auto`, `rename`, `link` or `copy`.
     pub place: String,
-    /// `keep`, or `record`: what the filesystem cannot keep of a file is in the list of parts.
+    /// `keep`, or `record`: the list of parts has the metadata that the filesystem cannot keep.
     #[serde(default)]
     pub ids: String,
     /// Patterns of the tables taken; empty for all.
@@ -362,7 +362,7 @@ impl TableEntry {
 /// Where Keeper has a replicated table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReplicaEntry {
-    /// Its path as its definition has it, with macros; null if the definition leaves it to the server.
+    /// Its path as in its definition, with macros; null if the definition leaves it to the server.
     pub path: Option<String>,
     /// The replica's name, likewise.
     pub name: Option<String>,
@@ -370,7 +370,7 @@ pub struct ReplicaEntry {
     pub zookeeper_path: Option<String>,
     /// The replica's name, likewise.
     pub replica_name: Option<String>,
-    /// What stood for `{shard}` in the path, where that has it.
+    /// The value of `{shard}` in the path, if the path contains it.
     pub shard: Option<String>,
 }
 
@@ -381,16 +381,16 @@ pub struct Dump {
     pub kind: DumpKind,
     /// Its files, relative to the snapshot; `metadata` has the size and the digest of each.
     pub files: Vec<String>,
-    /// Rows, where they could be counted.
+    /// Rows, if they could be counted.
     pub rows: Option<u64>,
     /// Bytes, before they were compressed.
     pub bytes: u64,
     /// Bytes of the files.
     pub stored_bytes: u64,
-    /// BLAKE3 of what was compressed, 64 hex digits; none of files that were linked.
+    /// BLAKE3 of the uncompressed rows, 64 hex digits; absent for files that were linked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_blake3: Option<String>,
-    /// The columns that were read; none of files that were linked.
+    /// The columns that were read; absent for files that were linked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<DumpColumn>,
 }
@@ -432,7 +432,7 @@ impl Manifest {
         self.warning_list.clone()
     }
 
-    /// The original of this snapshot, which stands in `repository`.
+    /// The original of this snapshot, which is in `repository`.
     #[must_use]
     pub fn origin(&self, repository: &RepositoryId) -> SnapshotOrigin {
         let own = || SnapshotOrigin { repository: repository.clone(), parts_blake3: self.parts_blake3.clone() };
@@ -446,7 +446,7 @@ impl Manifest {
         copied.or(self.extracted.as_ref().map(|extracted| extracted.time)).unwrap_or(self.time)
     }
 
-    /// Whether both describe the same server and tables, wherever they stand and however their files were placed.
+    /// Whether both describe the same server and tables, whatever their repositories and the placement of their files.
     #[must_use]
     pub fn has_content_of(&self, other: &Self) -> bool {
         let whole = |manifest: &Self| {

@@ -3,7 +3,7 @@
 //! It is the last member of the object: BLAKE3 of the whole file with the digits of the digest replaced by zeros.
 //! Readers of the manifest need not know it, so it is not a field of [`Manifest`](super::Manifest).
 
-/// How the digest stands in the text: these quotes cannot occur within a JSON string.
+/// The digest's form in the text: these quotes cannot occur within a JSON string.
 const KEY: &str = "  \"manifest_blake3\": \"";
 const DIGITS: usize = 64;
 /// The end of a manifest that was made before manifests had a digest.

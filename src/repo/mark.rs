@@ -68,7 +68,7 @@ fn silence() -> Duration {
 }
 
 /// The marks that this process holds, by directory and nonce. Another mark with its process number is left over from
-/// work that failed, or stands in a copy of a repository that was made while it was locked.
+/// work that failed, or is in a copy of a repository that was made while it was locked.
 static HELD_HERE: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 fn held_here() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
@@ -177,7 +177,7 @@ impl Shared {
 }
 
 impl Hold {
-    /// Starts holding `mark`, whose name stands in `dir`.
+    /// Starts holding `mark`, whose file is in `dir`.
     pub(super) fn begin(dir: Dir, mark: LockMark, ending: MarkRelease) -> Self {
         held_here().extend(mark.key(&dir));
         let state = Mutex::new(MarkState { mark, is_ended: false });
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_could_look_is_not_silence() {
+    fn time_without_an_answering_server_is_not_silence() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let most = Duration::from_secs(5);

@@ -45,7 +45,9 @@ pub use content::{SeriesChoice, SeriesOf, SnapshotScope};
 pub use error::RepoError;
 pub use event::{DamagedPart, Event, Removal, TableParts, VerifiedEvent};
 pub use holder::{HolderState, LockHolder};
-pub use holdings::{Holding, Holdings, InstanceId, InstanceOrigin, PartInstance, PartKey, PartRun, Rest, RetainedPart};
+pub use holdings::{
+    FilesOutsideParts, Holding, Holdings, InstanceId, InstanceOrigin, PartInstance, PartKey, PartRun, RetainedPart,
+};
 pub use holdings_added::HeldParts;
 pub use host::HostSettings;
 pub use incoming::Incoming;
@@ -66,7 +68,7 @@ pub use manifest::{
 pub use manifest_digest::{ManifestDigest, check_manifest};
 pub use other_trees::OtherTrees;
 pub use part_ranges::{PartRange, TableRanges};
-pub use parts::{Joined, PartDigest, PartRecord, UnkeptOf, read_parts};
+pub use parts::{Joined, LostMetadataOf, PartDigest, PartRecord, read_parts};
 pub use pins::Pin;
 pub use repository::{BoundServer, Repository, SnapshotState};
 pub use series::line;

@@ -69,7 +69,7 @@ pub struct PartRecord {
     pub joined: Option<Box<Joined>>,
     /// Metadata that the inodes in the snapshot do not hold, though their sources did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unkept: Vec<UnkeptOf>,
+    pub unkept: Vec<LostMetadataOf>,
 }
 
 impl PartRecord {
@@ -80,7 +80,7 @@ impl PartRecord {
     }
 }
 
-/// The fields that decide whether two parts have the same content, wherever they stand.
+/// The fields that decide whether two parts, of any snapshots, have the same content.
 type PartContent<'a> = (&'a PartName, Option<Fingerprint>, u64, u64, &'a UncoveredFiles, &'a [String]);
 
 impl PartRecord {
@@ -126,7 +126,7 @@ pub struct Joined {
 /// Metadata that the inode of a file or directory in the snapshot does not hold. Owners, groups and modes are not among
 /// them: the list of parts has them anyway, and always those of the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnkeptOf {
+pub struct LostMetadataOf {
     /// Its path, relative to the part; the part's own path is empty.
     pub path: String,
     /// Its modification time: seconds since 1970, and nanoseconds.

@@ -76,7 +76,7 @@ pub(super) fn is_torn_config(name: &str) -> bool {
     name.strip_prefix(CONFIG).is_some_and(|rest| rest.starts_with('.') && rest.strip_suffix(".new").is_some())
 }
 
-/// Checks that a directory has nothing but what an interrupted `init` left: some of our directories, all empty. A new
+/// Checks that a directory has only leftovers of an interrupted `init`: some of our directories, all empty. A new
 /// filesystem has `lost+found`.
 fn check_suits_init(dir: &Dir, path: &Path) -> Result<(), RepoError> {
     let already = || RepoError::AlreadyARepository { path: path.to_owned() };
@@ -296,7 +296,7 @@ impl Repository {
         Ok((ids, others))
     }
 
-    /// Whether a snapshot stands under `snapshots/`. If it does not, what belongs to it may be removed; so if the
+    /// Whether a snapshot is under `snapshots/`. If it does not, what belongs to it may be removed; so if the
     /// filesystem gives no answer, even temporarily, that is an error and never a no.
     ///
     /// # Errors

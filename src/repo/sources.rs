@@ -1,9 +1,9 @@
 //! `sources.sqlite`: finds parts and files that can be linked again, by their content. A cache like the index: it is
 //! never the truth, and losing it costs only time.
 //!
-//! A part that stands in many snapshots has one row, with the newest of them. Names and hashes of files are not stored:
-//! a 64-bit number made from each leads to the part, whose own `checksums.txt` has the rest. So 10 million files of 4
-//! KiB and more take some 200 MB on disk, and nothing in memory.
+//! A part of many snapshots has one row, with the newest of them. Names and hashes of files are not stored: a 64-bit
+//! number made from each leads to the part, whose own `checksums.txt` has the rest. So 10 million files of 4 KiB and
+//! more take some 200 MB on disk, and nothing in memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -272,7 +272,7 @@ fn to_sources(rows: Vec<SourceRow>, owner: &str) -> Vec<PartSource> {
     sources
 }
 
-/// Drops snapshots that are gone, and reads missing ones. A part whose newest snapshot is gone may stand in the one
+/// Drops snapshots that are gone, and reads missing ones. A part whose newest snapshot is gone may be in the one
 /// before, so that one is read again.
 fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Result<Result<(), RepoError>> {
     let index = match Index::open(repository) {
@@ -381,7 +381,7 @@ fn add(
     Ok(())
 }
 
-/// The keys of the files of a part that stands in a snapshot; empty if its checksums cannot be read.
+/// The keys of the files of a part in a snapshot; empty if its checksums cannot be read.
 fn keys_in(snapshot: &Dir, path: &Path) -> Vec<FileKey> {
     let Ok(dir) = snapshot.open_beneath(path) else { return Vec::new() };
     let read = |dir: &Dir| Checksums::parse(&dir.read("checksums.txt", CHECKSUMS_LIMIT_BYTES).ok()?).ok();

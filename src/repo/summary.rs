@@ -1,4 +1,4 @@
-//! A snapshot as lists show it.
+//! The summary of a snapshot for lists.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Summary {
     /// The problem with it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// What it holds.
+    /// Its totals.
     #[serde(flatten)]
     pub totals: SnapshotTotals,
     /// Its series; `None` if its manifest cannot be read.
@@ -40,10 +40,10 @@ pub struct Summary {
     /// Whether it lacks a table that it could have had, judged by the other snapshots of its series.
     #[serde(skip_deserializing, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// The scope that was requested of it, and what it lacks of that.
+    /// The requested scope, and the parts of it that are missing.
     #[serde(skip)]
     pub content: SnapshotScope,
-    /// How many warnings there were when it was made.
+    /// The number of warnings when it was made.
     pub warning_count: u64,
     /// The version of the server from which it was taken.
     pub server_version: String,

@@ -69,7 +69,7 @@ crate::model::setters! { ConnectOptions {
     with_interrupted => interrupted: Arc<AtomicBool>,
 } }
 
-/// The deadline of a statement where nothing else is said.
+/// The default deadline of a statement.
 const QUERY_DEADLINE: Duration = Duration::from_secs(60);
 /// The deadline of a `FREEZE` where nothing else is said.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(3600);
@@ -118,7 +118,7 @@ pub fn check_url(url: &str) -> Result<(), UrlProblem> {
     let known = ["http://", "https://"].into_iter().find_map(|scheme| {
         url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).and(url.get(scheme.len()..))
     });
-    // Wherever it stands: a password may contain any character, and the scheme may be missing.
+    // Anywhere in the text: a password may contain any character, and the scheme may be missing.
     if url.contains('@') {
         return Err(UrlProblem::UserInfo);
     }

@@ -19,7 +19,7 @@ pub(super) fn tcp() -> HttpConnector {
     http
 }
 
-/// Speaks TLS over what `inner` connects where the address is of `https`.
+/// Wraps the connections of `inner` in TLS if the address begins with `https`.
 pub(super) fn tls_over<C>(config: ClientConfig, inner: C) -> HttpsConnector<C> {
     hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(config)

@@ -1,4 +1,4 @@
-//! Information that a server gives about itself: why parts stand in `detached/`, its last errors, the statements of its
+//! Information that a server gives about itself: why parts are in `detached/`, its last errors, the statements of its
 //! objects.
 
 use std::collections::BTreeMap;

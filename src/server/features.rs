@@ -22,7 +22,7 @@ const COLUMNS: &str = "database = 'system' AND table IN ('tables', 'parts', 'mut
      'user_defined_functions', 'replicas', 'replication_queue', 'macros', 'zookeeper', 'privileges', 'clusters', \
      'table_functions')";
 
-/// The list from which [`Features`] are made: every server is asked for it.
+/// The list from which [`Features`] are made: every server is queried for it.
 pub(super) fn columns() -> List {
     List::of("columns", "table, name").only(COLUMNS)
 }

@@ -8,7 +8,7 @@ use crate::model::{FreezeName, PartitionId, TableName};
 
 use super::error::ServerError;
 use super::sql;
-use super::transport::{Asking, Request, Server};
+use super::transport::{QueryOptions, Request, Server};
 
 /// The deadline of a statement that cleans up: it runs after a deadline or a signal.
 pub(super) const CLEANING: Duration = Duration::from_secs(15);
@@ -84,7 +84,8 @@ fn run(server: &Server, sql: &str, query: FreezeQuery<'_>) -> Result<(), ServerE
 /// # Errors
 /// If the server does not answer.
 pub fn running_freezes(server: &Server, name: &FreezeName) -> Result<Vec<RunningQuery>, ServerError> {
-    server.list_by(&sql::running_freezes(name), Asking { settings: &[], deadline: CLEANING, interruptible: false })
+    server
+        .list_by(&sql::running_freezes(name), QueryOptions { settings: &[], deadline: CLEANING, interruptible: false })
 }
 
 /// Asks the server to stop every statement that freezes under `name`; the server may take its time.

@@ -11,7 +11,7 @@ use super::error::ServerError;
 use super::list::List;
 use super::rows::number;
 use super::sql;
-use super::transport::{Asking, Server, asked};
+use super::transport::{QueryOptions, Server, asked};
 
 /// The answers of the hosts of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ fn ask_all<T: DeserializeOwned>(
     list: &List,
 ) -> Result<HostAnswers<T>, ServerError> {
     let skips = [("skip_unavailable_shards", "1".to_owned())];
-    let asking = Asking { settings: &skips, ..server.asking(&[]) };
+    let asking = QueryOptions { settings: &skips, ..server.asking(&[]) };
     let named: Vec<Named> = server.rows_of(&asked(&sql::answering_hosts(cluster), asking))?;
     let silent = hosts.saturating_sub(named.len());
     let mut answers: BTreeMap<String, Vec<T>> = named.into_iter().map(|named| (named.host, Vec::new())).collect();

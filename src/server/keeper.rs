@@ -12,7 +12,7 @@ use super::hosts::asks_all_replicas;
 use super::restore::TextRow;
 use super::rows::{flag, number};
 use super::sql;
-use super::transport::{Asking, Server};
+use super::transport::{QueryOptions, Server};
 
 /// How long a host may take to accept a connection.
 const CONNECTS: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ pub fn replica_status(server: &Server, table: &TableName) -> Result<Option<Repli
 
 /// Whether the server shows the content of Keeper.
 #[must_use]
-pub fn tells_keeper(server: &Server) -> bool {
+pub fn shows_keeper(server: &Server) -> bool {
     server.features().has_table("zookeeper")
 }
 
@@ -173,7 +173,7 @@ pub fn dropped_elsewhere(server: &Server) -> Vec<DroppedRow> {
         return Vec::new();
     }
     let skips = [("skip_unavailable_shards", "1".to_owned())];
-    let asking = Asking { settings: &skips, ..server.asking(&[]) };
+    let asking = QueryOptions { settings: &skips, ..server.asking(&[]) };
     let read = || -> Result<Vec<DroppedRow>, ServerError> {
         if !asks_all_replicas(server)? {
             return Ok(Vec::new());

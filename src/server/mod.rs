@@ -54,7 +54,7 @@ pub use hosts::{
 };
 pub use keeper::{
     DroppedRow, KeeperNode, ReplicaStatus, clusters, default_replica, dropped_elsewhere, dropped_tables,
-    drops_replicas, is_reachable, keeper_nodes, own_clusters, replica_status, tells_keeper,
+    drops_replicas, is_reachable, keeper_nodes, own_clusters, replica_status, shows_keeper,
 };
 pub use list::List;
 pub use replicas::{SyncMode, macros, mutations_in_keeper, replicas, replication_queue, sync_mode, sync_replica};

@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_away_is_named_with_the_list() {
+    fn a_setting_that_cannot_be_neutralized_is_named_with_its_list() {
         let values = [("result_overflow_mode", "break"), ("max_result_rows", "5"), ("limit", "7"), ("offset", "0")];
         let neutral = Profile { values: &values, fixed: &["limit", "result_overflow_mode"] }.neutral();
         let error = neutral.for_list("parts").expect_err("it may be cut");

@@ -13,7 +13,7 @@ use super::freeze::CLEANING;
 use super::list::List;
 use super::rows::{MacroRow, MutationRow, QueueRow, ReplicaRow};
 use super::sql;
-use super::transport::{Asking, Request, Server};
+use super::transport::{QueryOptions, Request, Server};
 
 /// How long a list may take that needs only the server itself.
 const LISTING: Duration = Duration::from_secs(10);
@@ -146,6 +146,6 @@ fn list<T: serde::de::DeserializeOwned>(server: &Server, list: &List) -> Result<
     server.list_by(list, asking())
 }
 
-fn asking() -> Asking<'static> {
-    Asking { settings: &[], deadline: LISTING, interruptible: true }
+fn asking() -> QueryOptions<'static> {
+    QueryOptions { settings: &[], deadline: LISTING, interruptible: true }
 }

@@ -11,7 +11,7 @@ use super::error::ServerError;
 use super::freeze::CLEANING;
 use super::rows::{flag, number};
 use super::sql;
-use super::transport::{Asking, Request, Server};
+use super::transport::{QueryOptions, Request, Server};
 
 #[derive(Deserialize)]
 struct StoragePolicyRow {
@@ -170,7 +170,7 @@ pub fn unfinished_mutations(server: &Server, table: &TableName) -> Result<u64, S
 /// # Errors
 /// If the server does not answer.
 pub fn running_with(server: &Server, word: &str) -> Result<u64, ServerError> {
-    server.count(&sql::running_with(word), Asking { settings: &[], deadline: CLEANING, interruptible: false })
+    server.count(&sql::running_with(word), QueryOptions { settings: &[], deadline: CLEANING, interruptible: false })
 }
 
 /// A statement that changes the server.

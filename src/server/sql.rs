@@ -309,7 +309,7 @@ pub fn identity(functions: &[&str]) -> String {
 pub const IDENTITY_FUNCTIONS: [&str; 3] = ["hostName", "timezone", "serverUUID"];
 
 /// Those of [`IDENTITY_FUNCTIONS`] that the server has. The list of functions is long, and takes a server longer than
-/// all other queries here, so only a server that lacks one of them is asked for it.
+/// all other queries here, so it is queried only if the server lacks one of them.
 #[must_use]
 pub fn known_functions() -> List {
     List::of("functions", "name").only("name IN ('hostName', 'timezone', 'serverUUID')")
@@ -355,8 +355,8 @@ pub fn kill_freezes(name: &FreezeName) -> String {
     format!("KILL QUERY WHERE {} ASYNC", freezing(name))
 }
 
-/// A word of every statement that refers to this table: its name alone, because it may stand without its database.
-fn speaks_of(table: &TableName) -> String {
+/// A word of every statement that refers to this table: its name alone, because the database may be omitted.
+fn word_for(table: &TableName) -> String {
     format!("position(query, {}) > 0", quote_text(&table.table))
 }
 
@@ -364,7 +364,7 @@ fn speaks_of(table: &TableName) -> String {
 #[must_use]
 pub fn queries_on(table: &TableName, name: &FreezeName) -> List {
     List::of("processes", QUERY)
-        .only(speaks_of(table))
+        .only(word_for(table))
         .only(format!("NOT ({})", freezing(name)))
         .only("position(query, 'system.processes') = 0")
         .ending("ORDER BY elapsed DESC")
@@ -395,11 +395,11 @@ pub fn unfinished_mutations(features: &Features, table: &TableName) -> List {
 pub fn queued_ddl(table: &TableName) -> List {
     List::of("distributed_ddl_queue", "entry, toString(host) AS host, toString(status) AS status")
         .only("status != 'Finished'")
-        .only(speaks_of(table))
+        .only(word_for(table))
 }
 
-/// Where the threads of a table's freeze stand, innermost frame first: only frames that have a symbol. A freeze of many
-/// partitions is several statements, whose ids are the same id followed by a number.
+/// The stacks of the threads of a table's freeze, innermost frame first: only frames that have a symbol. A freeze of
+/// many partitions is several statements, whose ids are the same id followed by a number.
 #[must_use]
 pub fn stack_traces(query_id: &str) -> List {
     let columns = "thread_name AS thread, arrayStringConcat(arraySlice(arrayFilter(name -> name != '', \
@@ -799,7 +799,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sum_that_was_wrong_before_is_another_one_now() {
+    fn only_the_formerly_wrong_sum_has_changed() {
         assert_eq!(
             digest_expression(&["k", "rows"]),
             r"cityHash64(ifNull(toString(`k`), '\\N'), ifNull(toString(`rows`), '\\N'))"

@@ -345,7 +345,7 @@ struct SettingValue {
 const LISTINGS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Reads `system.tables`. Old servers examine each table in turn, and fail the whole query when one of them is dropped
+/// Reads `system.tables`. Old servers examine the tables one by one, and fail the whole query if one of them is dropped
 /// or renamed meanwhile: the query is then retried.
 fn tables(server: &Server, list: &List, settings: &[(&str, String)]) -> Result<Vec<TableRow>, ServerError> {
     for _ in 1..LISTINGS {
@@ -360,7 +360,7 @@ fn tables(server: &Server, list: &List, settings: &[(&str, String)]) -> Result<V
 /// Longest name of a file, minus the `.sql` of a definition file.
 const FILE_NAME_LIMIT_BYTES: usize = 251;
 
-/// Why a table of this name cannot stand in a snapshot, if it cannot. Only tables for which the server has no file can
+/// Why a table of this name cannot be in a snapshot, if it cannot. Only tables for which the server has no file can
 /// have a name that is too long for one.
 fn unusable(name: &TableName) -> Option<&'static str> {
     let any = |is_so: fn(&str) -> bool| is_so(&name.database) || is_so(&name.table);
@@ -599,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tables_that_list_the_same_are_not_listed_again() {
+    fn tables_with_an_equal_sum_are_not_listed_again() {
         let before = [
             ("same", Some("1"), Some(1)),
             ("plain", None, Some(2)),

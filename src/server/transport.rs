@@ -47,7 +47,7 @@ pub struct Request<'a> {
 
 /// How a list is requested.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asking<'a> {
+pub(super) struct QueryOptions<'a> {
     /// Settings of these statements alone.
     pub(super) settings: &'a [(&'a str, String)],
     /// How long to wait for one answer.
@@ -180,7 +180,11 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::list`].
-    pub(super) fn list_by<T: DeserializeOwned>(&self, list: &List, asking: Asking<'_>) -> Result<Vec<T>, ServerError> {
+    pub(super) fn list_by<T: DeserializeOwned>(
+        &self,
+        list: &List,
+        asking: QueryOptions<'_>,
+    ) -> Result<Vec<T>, ServerError> {
         self.counted(list, asking, || {
             let rows: Vec<T> = self.listed(list, asking)?;
             let count = rows.len() as u64;
@@ -192,7 +196,11 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::list`].
-    pub(super) fn listed<T: DeserializeOwned>(&self, list: &List, asking: Asking<'_>) -> Result<Vec<T>, ServerError> {
+    pub(super) fn listed<T: DeserializeOwned>(
+        &self,
+        list: &List,
+        asking: QueryOptions<'_>,
+    ) -> Result<Vec<T>, ServerError> {
         self.answers(&asked(&list.rows(), asking), Reads::List(list.table()))
     }
 
@@ -200,7 +208,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::list`].
-    pub(super) fn count(&self, list: &List, asking: Asking<'_>) -> Result<u64, ServerError> {
+    pub(super) fn count(&self, list: &List, asking: QueryOptions<'_>) -> Result<u64, ServerError> {
         let rows: Vec<CountRow> = self.answers(&asked(&list.count(), asking), Reads::List(list.table()))?;
         let none = || ServerError::Short { list: list.table().to_owned(), rows: 0, count: 1 };
         rows.first().map(|row| row.count).ok_or_else(none)
@@ -214,15 +222,15 @@ impl Server {
     pub(super) fn counted<T>(
         &self,
         list: &List,
-        asking: Asking<'_>,
+        asking: QueryOptions<'_>,
         read: impl FnMut() -> Result<(T, u64), ServerError>,
     ) -> Result<T, ServerError> {
         whole(list.table(), read, || self.count(list, asking))
     }
 
     /// The usual options for lists.
-    pub(super) fn asking<'a>(&self, settings: &'a [(&'a str, String)]) -> Asking<'a> {
-        Asking { settings, deadline: self.options.query_deadline, interruptible: true }
+    pub(super) fn asking<'a>(&self, settings: &'a [(&'a str, String)]) -> QueryOptions<'a> {
+        QueryOptions { settings, deadline: self.options.query_deadline, interruptible: true }
     }
 
     fn request<'a>(&self, sql: &'a str, settings: &'a [(&'a str, String)]) -> Request<'a> {
@@ -448,8 +456,8 @@ impl Server {
     }
 }
 
-pub(super) fn asked<'a>(sql: &'a str, asking: Asking<'a>) -> Request<'a> {
-    let Asking { settings, deadline, interruptible } = asking;
+pub(super) fn asked<'a>(sql: &'a str, asking: QueryOptions<'a>) -> Request<'a> {
+    let QueryOptions { settings, deadline, interruptible } = asking;
     Request { sql, settings, query_id: None, deadline, interruptible, label: None }
 }
 

@@ -7,7 +7,7 @@ use crate::model::{FreezeName, TableName};
 use super::error::ServerError;
 use super::freeze::CLEANING;
 use super::list::List;
-use super::transport::{Asking, Server};
+use super::transport::{QueryOptions, Server};
 use super::{rows, sql};
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ struct TraceRow {
 const TOLD: usize = 5;
 
 /// Lists what a freeze of this table may be waiting for: other statements that refer to the table, their users and
-/// ages; mutations that are not done; DDL that is queued for the cluster; and where the freeze itself stands, if the
+/// ages; mutations that are not done; DDL that is queued for the cluster; and the stack of the freeze itself, if the
 /// server shows that.
 ///
 /// Information that the server refuses to give is left out.
@@ -93,8 +93,10 @@ fn ask<T: serde::de::DeserializeOwned>(
     list: &List,
     settings: &[(&str, String)],
 ) -> Result<Vec<T>, ServerError> {
-    let asking = Asking { settings, deadline: CLEANING, interruptible: true };
-    server.listed(list, asking).inspect_err(|error| tracing::debug!(%error, "what the freeze waits on is not told"))
+    let asking = QueryOptions { settings, deadline: CLEANING, interruptible: true };
+    server
+        .listed(list, asking)
+        .inspect_err(|error| tracing::debug!(%error, "the reason why the freeze waits cannot be queried"))
 }
 
 fn tell<T>(lines: &mut Vec<String>, rows: &[T], line: impl Fn(&T) -> String) {

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::connector::{system_roots, tcp, tls_config, tls_over};
 
-/// How many redirects are followed, as browsers and curl do within such limits.
+/// The number of redirects that are followed; browsers and curl have similar limits.
 const MAX_REDIRECTS: usize = 10;
 
 const USER_AGENT: &str = concat!("chsnap/", env!("CARGO_PKG_VERSION"));
@@ -148,8 +148,8 @@ impl HttpClient {
         Err(WebError::TooManyRedirects)
     }
 
-    /// Sends the request over a connection of its own: straight, through a tunnel of the proxy where it is of `https`, else as
-    /// a request to the proxy.
+    /// Sends the request over a new connection: directly, through a tunnel of the proxy for `https`, else as a request
+    /// to the proxy.
     async fn exchange(&self, call: &WebCall) -> Result<Response<Incoming>, WebError> {
         let path = call.uri.path_and_query().map_or("/", |path| path.as_str());
         let Some(proxy) = self.proxies.intercept(&call.uri) else {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_its_host_without_what_stands_before_it() {
+    fn a_request_names_its_host_without_user_and_password() {
         let call = WebCall { method: Method::GET, uri: uri("http://user:secret@[::1]:81/x"), text: String::new() };
         let request = call.request("/x", None).expect("a request");
         assert_eq!(request.headers().get("host").expect("a host"), "[::1]:81");

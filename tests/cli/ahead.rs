@@ -1,4 +1,4 @@
-//! A table of many parts, which are looked at while its freeze takes its time.
+//! Prefetching: the parts of a large table are read while its freeze runs.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn replace_a_file(shadow: &Path) {
 }
 
 #[test]
-fn what_was_seen_ahead_is_what_an_inspection_would_have_said() {
+fn a_prefetched_part_equals_an_inspected_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let freezer = Freezer::start(&folder.path().join("ch"));
     for number in 1..=PARTS {

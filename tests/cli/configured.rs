@@ -1,4 +1,4 @@
-//! Configuration files: which, how strong, and what is wrong in them.
+//! Configuration files: which are read, which override which, and the errors in them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Configured {
         run
     }
 
-    /// Value and origin of a setting that stands before any command.
+    /// Value and origin of a setting that all commands have.
     #[track_caller]
     fn setting(&self, environment: &[(&str, &str)], arguments: &[&str], key: &str) -> (String, String) {
         let arguments = [&["config", "show", "--origin", "--json"], arguments].concat();
@@ -84,7 +84,7 @@ fn later_files_then_the_environment_then_flags_are_stronger() {
 }
 
 #[test]
-fn a_profile_stands_over_what_holds_for_all() {
+fn a_profile_overrides_the_general_settings() {
     let configured = Configured::new();
     let repo = configured.lab.repo().display().to_string();
     configured.system(
@@ -102,7 +102,7 @@ fn a_profile_stands_over_what_holds_for_all() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named_with_its_line_and_the_nearest_right_key() {
+fn invalid_settings_are_named_with_their_line_and_the_nearest_key() {
     let configured = Configured::new();
     let file = configured.system(
         "config.toml",
@@ -115,10 +115,10 @@ fn what_cannot_be_used_is_named_with_its_line_and_the_nearest_right_key() {
         (4, "a password never stands in a configuration file"),
         (5, "quiet takes true or false"),
         (8, "unknown key exlude in [create]: did you mean exclude?"),
-        (9, "jobs does not stand in [create], but at the top of the file"),
-        (10, "dry_run stands on a command line only"),
+        (9, "jobs does not belong in [create], but at the top of the file"),
+        (10, "dry_run is accepted only on a command line"),
         (11, "unknown section [cerate]: did you mean [create]?"),
-        (13, "yes stands on a command line only"),
+        (13, "yes is accepted only on a command line"),
     ];
     for arguments in [&["config", "check"][..], &["list"]] {
         let run = configured.run(2, &[], arguments);
@@ -242,7 +242,7 @@ fn a_first_configuration_has_what_was_given_and_overwrites_nothing() {
 }
 
 #[test]
-fn what_a_night_could_not_use_is_refused_by_the_check() {
+fn settings_that_a_night_cannot_use_are_refused_by_the_check() {
     let configured = Configured::new();
     let file = configured.system(
         "config.toml",

@@ -168,7 +168,7 @@ fn id_name_pin_order_and_origin_travel() {
 }
 
 #[test]
-fn what_is_there_is_said_and_another_snapshot_of_the_id_is_refused_by_name() {
+fn present_copies_are_reported_and_another_snapshot_with_the_same_id_is_refused() {
     let (place, [first, _]) = Place::with_nights();
     place.copy(0, &[&first]);
     let before = tree(&at(&place.second, &first));
@@ -339,7 +339,7 @@ fn a_missing_file_and_a_missing_part_are_damage() {
 }
 
 #[test]
-fn what_another_snapshot_has_whole_is_taken_from_there_and_said() {
+fn an_intact_part_of_another_snapshot_is_used_and_reported() {
     let (place, [first, second]) = Place::with_nights();
     let file = "data/d/one/all_1_1_0/k.bin";
     damage(&at(&place.chsnap, &second).join(file));
@@ -476,7 +476,7 @@ fn a_copy_that_was_killed_is_taken_up() {
 }
 
 #[test]
-fn a_target_that_is_locked_is_waited_for_no_longer_than_was_said() {
+fn a_locked_target_is_waited_for_at_most_as_long_as_lock_wait() {
     let (place, [first, _]) = Place::with_nights();
     place.copy(0, &[&first]);
     let lock = File::options().read(true).write(true).open(place.second.repo().join("lock")).expect("the lock");
@@ -487,7 +487,7 @@ fn a_target_that_is_locked_is_waited_for_no_longer_than_was_said() {
 }
 
 #[test]
-fn a_snapshot_that_cannot_be_read_is_refused_where_it_was_named_and_said_otherwise() {
+fn an_unreadable_snapshot_is_refused_if_it_was_named_and_else_a_warning() {
     let (place, [first, second]) = Place::with_nights();
     fs::write(at(&place.chsnap, &first).join("manifest.json"), "{").expect("written");
     let refused = place.copy(12, &[&first]);
@@ -726,7 +726,7 @@ fn a_dry_run_says_what_a_copy_would_say_of_parts_that_are_noted_as_damaged() {
 }
 
 #[test]
-fn latest_is_put_right_by_the_next_copy_whatever_it_copies() {
+fn the_next_copy_repairs_latest_whatever_it_copies() {
     let (place, [first, second]) = Place::with_nights();
     place.copy(0, &["--new"]);
     let latest = place.second.repo().join("latest");

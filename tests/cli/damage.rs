@@ -1,4 +1,4 @@
-//! `list`, `show` and `rm` where manifests or the whole repository cannot be read by this version.
+//! `list`, `show` and `rm` on manifests and repositories that this version cannot read.
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +67,7 @@ fn a_damaged_snapshot_can_be_removed_and_does_not_count_as_the_last_complete_one
 }
 
 #[test]
-fn a_manifest_of_a_newer_format_is_listed_with_a_warning_and_shown_to_nobody() {
+fn a_manifest_of_a_newer_format_is_listed_with_a_warning_and_never_shown() {
     let (lab, nights) = Lab::with_nights(2);
     edit(&lab.at(&nights[1]).join("manifest.json"), "\"format\": 1", "\"format\": 2");
     let document = lab.chsnap().json(3, &["list"]);
@@ -81,7 +81,7 @@ fn a_manifest_of_a_newer_format_is_listed_with_a_warning_and_shown_to_nobody() {
 }
 
 #[test]
-fn a_newer_format_is_told_even_where_nothing_else_of_the_manifest_reads() {
+fn a_newer_format_is_recognized_even_if_the_rest_of_the_manifest_cannot_be_read() {
     let (lab, nights) = Lab::with_nights(1);
     fs::write(lab.at(&nights[0]).join("manifest.json"), r#"{"format": 7, "all": "new"}"#).expect("a manifest");
     let document = lab.chsnap().json(3, &["list"]);

@@ -1,4 +1,4 @@
-//! Tables that are detached while a snapshot is made, and definition files that tell nothing.
+//! Tables that are detached while a snapshot is made, and unusable definition files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};

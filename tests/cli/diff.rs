@@ -1,4 +1,4 @@
-//! `diff` of two snapshots: by table, partition and part, with no server in sight.
+//! `diff` of two snapshots, by table, partition and part, without a server.
 
 use std::fs;
 use std::path::Path;
@@ -123,7 +123,7 @@ fn a_definition_that_cannot_be_read_is_never_shown() {
 }
 
 #[test]
-fn a_snapshot_is_as_itself_and_nothing_is_said_to_have_changed() {
+fn a_snapshot_compared_with_itself_has_no_changes() {
     let lab = Lab::new();
     let id = snapshot(&lab, 1, &[("a_1_1_0", 1)], OLD);
     let document = lab.chsnap().json(0, &["diff", &id, &id]);
@@ -133,7 +133,7 @@ fn a_snapshot_is_as_itself_and_nothing_is_said_to_have_changed() {
 }
 
 #[test]
-fn parts_without_a_fingerprint_are_told_by_their_inodes_or_not_at_all() {
+fn parts_without_a_fingerprint_are_recognized_only_by_their_inodes() {
     let lab = Lab::new();
     let (one, other) = (
         snapshot(&lab, 1, &[("a_1_1_0", 0), ("a_2_2_0", 0)], OLD),
@@ -152,7 +152,7 @@ fn parts_without_a_fingerprint_are_told_by_their_inodes_or_not_at_all() {
 }
 
 #[test]
-fn what_one_of_them_was_told_to_leave_out_is_not_called_dropped() {
+fn what_one_snapshot_left_out_by_option_is_not_called_dropped() {
     let lab = Lab::new();
     let one = snapshot(&lab, 1, &[("a_1_1_0", 1), ("b_1_1_0", 1)], OLD);
     let partition =
@@ -178,7 +178,7 @@ fn the_wrong_order_is_a_warning() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_one_clear_error() {
+fn states_that_cannot_be_compared_are_one_clear_error() {
     let (lab, nights) = Lab::with_nights(2);
     for (code, arguments, said) in [
         (1, ["diff", nights[0].as_str(), "2031"], "no snapshot"),

@@ -1,4 +1,4 @@
-//! `doctor` foretells what `create` and `run` refuse, by the configuration that they go by.
+//! `doctor` predicts the refusals of `create` and `run` under the same configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -82,7 +82,7 @@ fn a_ping_address_that_takes_no_connection_is_foretold() {
     let examined = Examined::new();
     // Port 9 is the discard service: nothing listens there.
     examined.configure("[prune]\nkeep_last = 3\n[run]\nping = \"http://127.0.0.1:9/secret\"\n");
-    examined.only(3, &["ping warning: ping cannot be told of a run: http://127.0.0.1:9/…: "]);
+    examined.only(3, &["ping warning: ping would not be notified of a run: http://127.0.0.1:9/…: "]);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_ping_address_is_reached_through_the_proxy_of_the_environment() {
     examined.chsnap = examined.chsnap.env("HTTP_PROXY", &address).env("NO_PROXY", "127.0.0.1");
     assert_eq!(examined.findings(0, &[]), [""; 0]);
     drop(proxy);
-    examined.only(3, &["ping warning: ping cannot be told of a run: http://watcher.invalid/…: "]);
+    examined.only(3, &["ping warning: ping would not be notified of a run: http://watcher.invalid/…: "]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_repository_of_another_server_is_foretold() {
 }
 
 #[test]
-fn what_create_is_configured_to_take_is_what_is_examined() {
+fn doctor_examines_the_selection_of_create() {
     let examined = Examined::new();
     let data = examined.path("ch").display().to_string();
     let row = |name: &str, engine: &str, definition: &str| {
@@ -174,7 +174,7 @@ fn hooks_that_are_missing_or_anyones_are_foretold() {
 }
 
 #[test]
-fn a_second_place_that_cannot_be_one_is_foretold() {
+fn doctor_predicts_that_copy_to_would_fail() {
     let examined = Examined::new();
     examined.configure("[run]\ncopy_to = [\"$D/second\"]\n");
     examined.chsnap.expect(0, &["create"]);

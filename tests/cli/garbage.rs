@@ -1,4 +1,4 @@
-//! `gc` empties the trash, and unlinks nothing but what is chsnap's own.
+//! `gc` empties the trash, and unlinks only what is chsnap's own.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -69,7 +69,7 @@ fn foreign_names_in_the_trash_are_never_touched() {
 }
 
 #[test]
-fn what_an_earlier_gc_began_to_unlink_is_never_offered_again_and_is_finished() {
+fn a_snapshot_that_an_earlier_gc_began_to_unlink_is_finished_and_never_offered() {
     let (lab, nights) = Lab::with_nights(4);
     lab.run(0, &["rm", &nights[0], &nights[1]]);
     let condemned = format!("{}.deleting-0123abcd", nights[0]);
@@ -136,7 +136,7 @@ fn the_pin_goes_with_the_snapshot_and_stays_with_one_of_the_same_id() {
         lab.pin(id, r#"{"reason": "x", "since": "2026-11-01T03:00:00Z"}"#);
     }
     lab.run(0, &["rm", "--force", &nights[0], &nights[1]]);
-    // The second stands again: put back by hand, say from another disk.
+    // The second one was put back by hand, for instance from another disk.
     fs::create_dir(lab.at(&nights[1])).expect("a directory");
     fs::copy(lab.trash().join(&nights[1]).join("manifest.json"), lab.at(&nights[1]).join("manifest.json"))
         .expect("a copy");
@@ -145,7 +145,7 @@ fn the_pin_goes_with_the_snapshot_and_stays_with_one_of_the_same_id() {
 }
 
 #[test]
-fn what_is_being_read_stays_in_the_trash_until_its_reader_has_ended() {
+fn a_leased_snapshot_stays_in_the_trash_until_its_reader_has_ended() {
     let (lab, nights) = Lab::with_nights(3);
     let repository = lab.open();
     let lease = repository.lease(nights[0].parse().expect("an id")).expect("a lease");

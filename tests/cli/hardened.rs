@@ -1,4 +1,4 @@
-//! Cases that were wrong once: paths through links, clocks set back, text from elsewhere, full disks.
+//! Regressions: paths through links, clocks set back, text from elsewhere, full disks.
 use crate::chsnap_command::Chsnap;
 use crate::cli::lock::waiting_gc;
 use crate::cli::support::{Lab, ids, names, time};
@@ -34,7 +34,7 @@ fn init_through_a_symbolic_link_into_the_shadow_is_refused() {
 }
 
 #[test]
-fn init_beside_the_shadow_named_through_it_is_done() {
+fn init_next_to_the_shadow_by_a_path_through_it_is_accepted() {
     let lab = Lab::without_repository();
     let server = lab.path().join("clickhouse");
     for name in ["metadata", "data", "store", "shadow"] {
@@ -148,7 +148,7 @@ fn an_empty_state_home_is_none() {
 }
 
 #[test]
-fn gc_that_is_told_to_stop_stops() {
+fn gc_stops_at_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129)] {
         let (lab, nights) = Lab::with_nights(2);
         lab.run(0, &["rm", &nights[0]]);
@@ -193,7 +193,7 @@ fn a_directory_in_the_place_of_latest_does_not_fail_a_removal() {
 }
 
 #[test]
-fn a_directory_in_the_journal_is_passed_over_and_said() {
+fn a_directory_in_the_journal_is_skipped_with_a_warning() {
     let (lab, nights) = Lab::with_nights(2);
     lab.run(0, &["rm", &nights[0]]);
     fs::create_dir(lab.repo().join("journal/x.jsonl")).expect("prepared");

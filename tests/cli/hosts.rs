@@ -1,4 +1,4 @@
-//! The lock between hosts: two mount namespaces on one directory, each with a machine id, a boot id and a name of its own.
+//! The lock between hosts: two mount namespaces on one directory, each with its own machine id, boot id and host name.
 //!
 //! A lock of the kernel's would hold between them, as it does not between hosts: so each of them has a file `lock` of its
 //! own over the repository's, and only the mark in `lock.d/` decides.
@@ -61,7 +61,7 @@ fn mark(lab: &Lab) -> String {
     found[0].to_string_lossy().into_owned()
 }
 
-/// A mark as a holder on another host leaves it when it dies: nobody renews it.
+/// The mark of a dead holder on another host, which is no longer renewed.
 fn leave_dead(lab: &Lab, host: &str) -> String {
     let free = mark(lab);
     let number: u64 = free.strip_prefix("free.").expect("the lock is free").parse().expect("a number");
@@ -212,7 +212,7 @@ fn marks_that_came_too_late_or_mean_nothing_lock_nothing() {
     assert!(dir.join("precious").exists());
 }
 
-/// A writer that takes the lock, looks that nobody else is in, and gives it back, again and again.
+/// A writer that repeatedly takes the lock, checks that no other writer has it, and releases it.
 fn fighter(lab: &Lab, host: &Host, seconds: u64) -> Child {
     let loops = "end=$(( $(date +%s) + $SECONDS_TO_FIGHT )); won=0; while [ $(date +%s) -lt $end ]; do \
         if out=$(\"$@\" 2>&1); then won=$((won+1)); else code=$?; [ $code = 11 ] || { echo \"exit $code: $out\"; exit 1; }; fi; \

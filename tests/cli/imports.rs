@@ -1,4 +1,4 @@
-//! `import` of trees that lie: one clear error, and the repository and the tree stay as they were.
+//! `import` of invalid trees: one clear error, and the repository and the tree are unchanged.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -61,7 +61,7 @@ fn hostile_lists_of_backups_change_nothing() {
         ("absolute data file", data_file(&format!("{}/secret", text(&outside))).into(), "no path beneath the tree"),
         ("through a link", data_file("link/secret").into(), "link"),
         ("a name of a link", data_file("linked").into(), "is missing, or is not the file"),
-        ("twice", list(&twice).into(), "stands there twice"),
+        ("twice", list(&twice).into(), "is listed twice"),
         ("a file in a file", list(&nested).into(), "stands in a file"),
         (
             "huge",
@@ -265,7 +265,7 @@ fn a_database_without_frozen_parts_is_left_out_by_name() {
 }
 
 #[test]
-fn what_an_import_links_as_the_snapshot_before_it_does_is_not_written_by_it() {
+fn files_that_an_import_shares_with_the_previous_snapshot_are_not_counted_as_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let (copy, metadata) = frozen_tree(folder.path());
     let chsnap = Chsnap::new(&folder.path().join("repo"));

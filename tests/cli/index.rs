@@ -1,4 +1,4 @@
-//! The index is a cache: whatever happens to it, the answer is the one that the manifests give.
+//! The index is a cache: whatever happens to it, the output is that of the manifests.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -156,7 +156,7 @@ fn an_index_of_another_version_or_with_rows_that_lie_is_corrected() {
 }
 
 #[test]
-fn an_index_that_another_process_holds_locked_keeps_nobody_from_the_answer() {
+fn an_index_locked_by_another_process_does_not_stop_a_command() {
     let (lab, _) = Lab::with_nights(2);
     let expected = fresh(&lab);
     let connection = rusqlite::Connection::open(index(&lab)).expect("a database");

@@ -1,4 +1,4 @@
-//! `init`, the ways to name a repository, and what a command line may look like.
+//! `init`, the ways to name a repository, and accepted command lines.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -161,7 +161,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn global_options_stand_before_or_after_the_command_and_the_option_beats_the_environment() {
+fn global_options_go_before_or_after_the_command_and_override_the_environment() {
     let (lab, nights) = Lab::with_nights(1);
     let repo = lab.repo();
     let repo = repo.to_str().expect("a text");

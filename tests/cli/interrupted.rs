@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP in the middle of a `create`, and a server that freezes on whatever becomes of its client.
+//! SIGINT, SIGTERM and SIGHUP during a `create`, and a server that continues a freeze without its client.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -105,7 +105,7 @@ fn a_freeze_past_its_deadline_is_awaited_and_released_all_the_same() {
 }
 
 #[test]
-fn a_freeze_that_takes_its_time_is_spoken_of() {
+fn a_slow_freeze_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let freezer = Freezer::start(&folder.path().join("ch"));
     freezer.add_part(SLOW, "all_1_1_0");

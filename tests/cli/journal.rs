@@ -1,4 +1,4 @@
-//! The journal as crashes, copies and disks leave it: what cannot be read costs only what it held.
+//! A journal damaged by crashes, copies and disks: an unreadable part costs only its own events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -100,7 +100,7 @@ fn the_order_of_events_is_that_of_their_numbers_whatever_the_clock_said() {
     assert_eq!(ids(&lab.chsnap().json(0, &["list"])["snapshots"], "id"), nights);
 }
 
-/// What is done to a line, or to the file that it stands in.
+/// A change to a line, or to its file.
 #[derive(Clone, Copy, Debug)]
 enum Spoil {
     /// The line is cut off in its middle, and stays the end of nothing.
@@ -189,7 +189,7 @@ proptest! {
         let expected: Vec<Event> = left.into_iter().map(unpinned).collect();
         let found = || events(&lab).into_iter().map(|(_, event)| event).collect::<Vec<_>>();
         prop_assert_eq!(found(), expected.clone());
-        // What comes next stands behind all of it, whatever month it is.
+        // The next event has a higher number than all of them, in any month.
         let next = unpinned(months.len());
         lab.locked(|locked| locked.record(time("2026-01-03T04:05:06Z"), &next).expect("recorded"));
         prop_assert_eq!(found(), [expected, vec![next]].concat());
@@ -262,7 +262,7 @@ fn events_behind_two_files_that_were_unreadable_one_after_the_other_stay_behind_
 }
 
 #[test]
-fn a_month_that_has_become_long_goes_on_in_another_file() {
+fn a_long_month_continues_in_another_file() {
     let (lab, nights) = Lab::with_nights(3);
     let journal = lab.repo().join("journal");
     lab.run(0, &["rm", &nights[0]]);

@@ -1,4 +1,4 @@
-//! What an interrupted `create` leaves in `incoming/`, and what `gc` does with it while no server answers.
+//! Leftovers of an interrupted `create` in `incoming/`, and `gc` without a server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ fn readers_and_rm_leave_leftovers_alone() {
 }
 
 #[test]
-fn an_intent_that_cannot_be_read_is_said_and_kept() {
+fn an_unreadable_intent_is_reported_and_kept() {
     for text in ["", "{", "\0\0", "[]"] {
         let left = interrupted(1);
         fs::remove_dir_all(left.lab.repo().join("incoming").join(ID)).expect("removed");

@@ -1,4 +1,4 @@
-//! One writer at a time; readers need no lock; a holder that dies leaves none.
+//! The lock: one writer at a time, readers need none, and a dead holder leaves none.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -45,7 +45,7 @@ fn a_writer_that_finds_the_lock_taken_names_its_holder_and_changes_nothing() {
 }
 
 #[test]
-fn a_holder_that_has_not_said_who_it_is_locks_all_the_same() {
+fn a_holder_without_a_name_still_holds_the_lock() {
     let (lab, _) = Lab::with_nights(2);
     for text in ["", "garbage", "{}"] {
         let held = hold(&lab, text);
@@ -112,7 +112,7 @@ fn a_holder_that_is_killed_leaves_the_repository_free_at_once() {
 }
 
 #[test]
-fn what_is_written_in_a_lock_file_that_nobody_holds_locks_nothing() {
+fn the_text_of_an_unheld_lock_file_locks_nothing() {
     let (lab, _) = Lab::with_nights(2);
     fs::write(lab.repo().join("lock"), HOLDER).expect("a lock file");
     lab.run(0, &["rm", "latest"]);

@@ -1,4 +1,4 @@
-//! Whole commands on temporary repositories, with no server in sight.
+//! Whole commands on temporary repositories, without a real server.
 
 mod ahead;
 mod configured;

@@ -1,4 +1,4 @@
-//! A month of nights on a repository that is older than its policy.
+//! A month of nights on a repository that is older than its retention policy.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ impl Night {
         self.chsnap.expect(code, &[&["--config", &config, "--progress", "none"], arguments].concat())
     }
 
-    /// The summary, wherever it stands.
+    /// The summary, from stdout or stderr.
     #[track_caller]
     fn summary(&self, code: i32, arguments: &[&str]) -> Value {
         let run = self.run(code, &[&["--json"], arguments].concat());
@@ -375,7 +375,7 @@ fn a_hook_whose_program_is_not_named_by_a_plain_absolute_path_is_not_run() {
     assert!(night.path("was-good").exists());
 }
 
-/// Who may rename a directory above decides what stands below it.
+/// A user who may rename a directory above controls everything below it.
 #[test]
 fn a_configuration_below_a_directory_that_others_may_write_is_refused() {
     let night = Night::new("");
@@ -481,7 +481,7 @@ fn a_ping_goes_through_the_proxy_of_the_environment() {
     assert_eq!(std::mem::take(&mut *asked.lock().expect("no panic")), ["GET http://watcher.invalid/id?a=b"]);
     night.configure("[run]\nping_success = \"https://watcher.invalid/secret-token\"\n");
     let run = night.run(3, &["run"]);
-    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(run.stderr.contains("could not be sent to the ping address"), "{}", run.stderr);
     assert!(!run.stderr.contains("secret-token"), "{}", run.stderr);
     assert_eq!(std::mem::take(&mut *asked.lock().expect("no panic")), ["CONNECT watcher.invalid:443"; 3]);
     night.configure(&format!("[run]\nping_success = \"{direct}/id\"\n"));
@@ -491,7 +491,7 @@ fn a_ping_goes_through_the_proxy_of_the_environment() {
 }
 
 #[test]
-fn a_watcher_elsewhere_is_told_of_start_success_and_failure() {
+fn a_watcher_is_pinged_at_start_success_and_failure() {
     let (url, asked) = listener();
     let night = Night::new(&format!("[run]\nping = \"{url}/id\"\n"));
     night.run(0, &["run"]);
@@ -501,12 +501,12 @@ fn a_watcher_elsewhere_is_told_of_start_success_and_failure() {
     assert_eq!(asked, ["/id/start", "/id", "/id/start", "/alarm"]);
     night.configure("[run]\nping = \"http://127.0.0.1:9/secret-token\"\n");
     let run = night.run(3, &["run"]);
-    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(run.stderr.contains("could not be sent to the ping address"), "{}", run.stderr);
     assert!(!run.stderr.contains("secret-token") && !run.stdout.contains("secret-token"));
 }
 
 #[test]
-fn the_word_for_a_watcher_stands_behind_the_path_and_its_address_is_shown_nowhere() {
+fn the_word_for_a_watcher_is_appended_to_the_path_and_its_address_is_shown_nowhere() {
     let (url, asked) = listener();
     let night = Night::new(&format!("[run]\nping = \"{url}/id/?key=hunter2\"\n"));
     night.run(0, &["run"]);
@@ -539,13 +539,13 @@ fn the_word_for_a_watcher_stands_behind_the_path_and_its_address_is_shown_nowher
 }
 
 #[test]
-fn a_watcher_behind_tls_is_told_if_its_certificate_is_known() {
+fn a_watcher_behind_tls_is_pinged_if_its_certificate_is_trusted() {
     let (url, asked) = listener();
     let mut night = Night::new("");
     let tls = tls(&url, night.folder.path());
     night.configure(&format!("[run]\nping = \"{}/id\"\n", tls.url));
     let run = night.run(3, &["run"]);
-    assert!(run.stderr.contains("could not be told to the ping address"), "{}", run.stderr);
+    assert!(run.stderr.contains("could not be sent to the ping address"), "{}", run.stderr);
     assert!(asked.lock().expect("no panic").is_empty());
     // The system's certificates are those of this file.
     night.chsnap = night.chsnap.clone().env("SSL_CERT_FILE", &tls.certificate.to_string_lossy());
@@ -565,7 +565,7 @@ fn a_server_that_is_starting_is_waited_for_and_one_that_stays_away_is_a_failure(
     assert!(error["run"]["retries"].as_u64() >= Some(2), "{error}");
     assert_eq!(states(&error["run"])[0], ("create".to_owned(), "failed".to_owned()));
     assert_eq!(state_of(&error["run"], "gc"), "skipped");
-    // A port that begins to answer after a while: what stands behind it is the server.
+    // A port that begins to answer after a while, and forwards to the server.
     let port = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = port.local_addr().expect("an address");
     drop(port);
@@ -613,7 +613,7 @@ fn nights_that_were_missed_are_noticed() {
 }
 
 #[test]
-fn too_little_space_empties_the_trash_first_and_is_said() {
+fn too_little_space_empties_the_trash_first_and_is_reported() {
     let night = Night::new("[run]\nmin_free = \"8000PiB\"\n");
     night.chsnap.expect(0, &["create"]);
     night.chsnap.expect(0, &["create"]);
@@ -784,7 +784,7 @@ fn a_panic_ends_a_run_and_is_reported_like_every_failure() {
 }
 
 #[test]
-fn the_end_of_the_terminal_ends_a_run_undone_and_told() {
+fn the_end_of_the_terminal_rolls_back_a_run_and_is_reported() {
     let night = Night::new("[run]\nafter = 'echo $CHSNAP_RUN_EXIT_CODE > $D/after'\n");
     night.freezer.add_part(SLOW, "all_1_1_0");
     let config = night.path("config.toml").display().to_string();
@@ -800,7 +800,7 @@ fn the_end_of_the_terminal_ends_a_run_undone_and_told() {
 }
 
 #[test]
-fn a_signal_ends_a_run_undone_and_told() {
+fn a_signal_rolls_back_a_run_and_is_reported() {
     let night =
         Night::new("[run]\nmetrics_file = \"$D/chsnap.prom\"\nafter = 'echo $CHSNAP_RUN_EXIT_CODE > $D/after'\n");
     night.freezer.add_part(SLOW, "all_1_1_0");
@@ -873,7 +873,7 @@ fn monitor_writes_the_figures_and_keeps_those_of_the_last_run() {
 }
 
 #[test]
-fn what_the_policy_lets_go_goes_after_a_good_night_and_only_then() {
+fn the_policy_is_applied_only_after_a_good_night() {
     let night = Night::new("[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n");
     for _ in 0..4 {
         night.chsnap.expect(0, &["create"]);
@@ -900,7 +900,7 @@ fn what_the_policy_lets_go_goes_after_a_good_night_and_only_then() {
 }
 
 #[test]
-fn what_was_removed_stays_in_the_trash_for_trash_keep() {
+fn removed_snapshots_stay_in_the_trash_for_trash_keep() {
     let night = Night::new("[run]\ntrash_keep = \"30d\"\n[prune]\nkeep_last = 3\n[verify]\nlevel = \"size\"\n");
     for _ in 0..3 {
         night.chsnap.expect(0, &["create"]);

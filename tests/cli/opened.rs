@@ -1,4 +1,4 @@
-//! Journal and index are opened once a command, whatever it asks of them.
+//! Each command opens the journal and the index only once.
 
 use std::collections::BTreeMap;
 use std::fs;

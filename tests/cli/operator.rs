@@ -1,4 +1,4 @@
-//! What an operator sees who types something that cannot be meant, asks for quiet, or has a narrow terminal.
+//! Output for operators: mistyped requests, `--quiet`, narrow terminals.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

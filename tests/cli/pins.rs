@@ -1,4 +1,4 @@
-//! `pin` and `unpin`: what stays whatever is asked for, with a reason and for as long as was said.
+//! `pin` and `unpin`: pinned snapshots stay under any rule, with a reason and an end.
 
 use std::fs;
 
@@ -158,7 +158,7 @@ fn a_pin_that_cannot_be_read_now_pins() {
 #[test]
 fn a_pin_needs_no_reason_and_can_last_for_a_while() {
     let (lab, nights) = Lab::with_nights(1);
-    // Nothing stands where a reason would.
+    // No reason is shown.
     lab.run(0, &["pin", &nights[0]]);
     let list = lab.run(0, &["list"]).stdout;
     assert!(list.contains("[pinned]"), "{list}");
@@ -173,7 +173,7 @@ fn a_pin_needs_no_reason_and_can_last_for_a_while() {
 }
 
 #[test]
-fn a_snapshot_is_pinned_as_it_is_made_until_a_day_a_time_or_for_as_long_as_is_said() {
+fn a_snapshot_is_pinned_as_it_is_made_until_a_day_a_time_or_for_a_duration() {
     let folder = tempfile::tempdir().expect("a folder");
     let freezer = Freezer::start(&folder.path().join("ch"));
     freezer.add_part("events", "all_1_1_0");

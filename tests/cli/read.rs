@@ -37,7 +37,7 @@ fn a_listing_has_the_figures_of_each_snapshot_oldest_first() {
 }
 
 #[test]
-fn the_order_is_that_of_making_whatever_the_clock_said() {
+fn snapshots_are_in_the_order_of_creation_whatever_the_clock_said() {
     let lab = Lab::new();
     let made: Vec<String> =
         ["2026-11-22T02:00:00Z", "2027-01-01T00:00:00Z", "2026-11-21T02:00:00Z"].map(|at| lab.snapshot(at)).to_vec();
@@ -48,7 +48,7 @@ fn the_order_is_that_of_making_whatever_the_clock_said() {
 }
 
 #[test]
-fn two_snapshots_of_one_second_are_told_apart() {
+fn two_snapshots_of_one_second_are_distinguished() {
     let lab = Lab::new();
     let made = ["2026-11-22T02:00:00Z", "2026-11-22T02:00:00.9Z", "2026-11-22T02:00:00.1Z"].map(|at| lab.snapshot(at));
     assert_eq!(made, ["2026-11-22T020000Z", "2026-11-22T020000Z-2", "2026-11-22T020000Z-3"]);
@@ -166,7 +166,7 @@ fn foreign_names_are_warned_of_and_are_no_snapshots() {
 }
 
 #[test]
-fn what_is_being_built_is_never_listed_nor_latest() {
+fn an_unfinished_snapshot_is_never_listed_nor_latest() {
     let (lab, nights) = Lab::with_nights(1);
     lab.locked(|locked| {
         let incoming = locked.begin(crate::cli::support::time("2026-12-01T02:00:00Z"), "http://x", Vec::new());

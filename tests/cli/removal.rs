@@ -81,7 +81,7 @@ fn undo_by_id_or_prefix_takes_only_from_the_trash() {
 }
 
 #[test]
-fn nothing_to_undo_is_said() {
+fn undo_without_removals_says_so() {
     let (lab, _) = Lab::with_nights(1);
     let error = lab.chsnap().json(1, &["undo"]);
     assert!(error["error"].as_str().is_some_and(|text| text.contains("no removed snapshot")), "{error}");

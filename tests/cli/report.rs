@@ -1,4 +1,4 @@
-//! The page about a repository.
+//! The HTML page of `report`.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn the_page_needs_no_other_file_and_no_network_and_can_be_listened_to() {
     }
     assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">") && page.contains("name=\"viewport\""));
     assert!(page.contains("prefers-color-scheme:dark"));
-    // Each picture says what it shows, and a table of its figures stands below it.
+    // Each chart has a description, and a table of its figures below it.
     let (pictures, figures) = (page.matches("role=\"img\"").count(), page.matches("<details>").count());
     assert!(pictures >= 3 && figures >= 3, "{pictures} {figures}");
     assert_eq!(page.matches("<title id=").count(), pictures);
@@ -60,13 +60,13 @@ fn the_page_needs_no_other_file_and_no_network_and_can_be_listened_to() {
         let opened = [" ", ">"].map(|end| page.matches(&format!("<{open}{end}")).count()).iter().sum::<usize>();
         assert_eq!(opened, page.matches(&format!("</{open}>")).count(), "{open}");
     }
-    // No id stands twice: a picture for a telephone has its own.
+    // Ids are unique: a chart for phones has its own.
     let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count);
-    // Whatever color a chart has stands in a legend, and a table that scrolls says so.
+    // Each color of a chart is in a legend, and a table that scrolls says so.
     for class in ["new", "own", "shared", "live", "keep", "go", "pin", "none"] {
         assert!(page.contains(&format!("class=\"k {class}\"")), "{class} is in no legend");
     }
@@ -157,7 +157,7 @@ fn the_figures_are_those_of_usage() {
 }
 
 #[test]
-fn trials_are_told_and_one_that_failed_comes_first() {
+fn drills_are_shown_with_a_failed_one_first() {
     let (lab, nights) = recent(3);
     assert!(page_of(&lab, &[]).contains("Nothing was restored on trial yet"));
     let tried = |night: &str, failed: u64| {

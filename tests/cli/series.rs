@@ -1,4 +1,4 @@
-//! Snapshots of different selections are different series: each is judged by itself, and the main one is what is spoken of.
+//! Series: snapshots of different selections are judged separately, and reports are about the main series.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn empty(manifest: &mut Manifest) {
     manifest.totals.tables = 0;
 }
 
-/// A full one at 02:00 and one of one table at 18:00, for so many days.
+/// A full snapshot at 02:00 and one of one table at 18:00, for this many days.
 fn days(count: u32) -> (Lab, Vec<String>, Vec<String>) {
     let lab = Lab::new();
     let (mut full, mut partial) = (Vec::new(), Vec::new());
@@ -143,7 +143,7 @@ fn an_incomplete_snapshot_is_marked_and_pushes_no_complete_one_out() {
 }
 
 #[test]
-fn what_can_never_be_taken_makes_no_snapshot_incomplete_and_what_was_taken_before_does() {
+fn a_table_that_can_never_be_taken_makes_no_snapshot_incomplete_and_a_formerly_taken_one_does() {
     let lab = Lab::new();
     let left = |name: &'static str| {
         move |manifest: &mut Manifest| {
@@ -212,7 +212,7 @@ fn the_share_that_may_go_is_that_of_a_series() {
 }
 
 #[test]
-fn the_rules_of_a_file_hold_with_those_of_the_command_line_unless_only_these_are_meant() {
+fn the_rules_of_a_file_are_added_to_those_of_the_command_line_without_only_these() {
     let (lab, nights) = Lab::with_nights(9);
     let config = lab.path().join("config.toml");
     fs::write(&config, "[prune]\nkeep_daily = 4\nmin_keep = 2\n").expect("a file");
@@ -302,7 +302,7 @@ fn monitor_names_every_kind_of_trouble() {
 }
 
 #[test]
-fn snapshots_that_cannot_be_read_go_only_when_it_is_said_and_newer_ones_never() {
+fn unreadable_snapshots_are_removed_only_with_the_option_and_newer_formats_never() {
     let (lab, nights) = Lab::with_nights(4);
     fs::write(lab.at(&nights[0]).join("manifest.json"), "garbage").expect("damage");
     fs::write(lab.at(&nights[1]).join("manifest.json"), r#"{"format": 7}"#).expect("a newer one");

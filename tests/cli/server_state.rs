@@ -1,4 +1,4 @@
-//! What a server has besides tables, wherever it keeps it, and folders of its configuration.
+//! A server's state besides tables, at any configured place, and folders of its configuration.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -37,7 +37,7 @@ fn columns(tables: &[(&str, &[&str])]) -> Vec<Value> {
 }
 
 #[test]
-fn what_a_server_keeps_on_other_paths_is_kept_as_usual() {
+fn state_on_other_configured_paths_is_kept() {
     let (folder, _freezer, chsnap) = lab();
     let at = |path: &str| folder.path().join(path);
     let config = [
@@ -87,7 +87,7 @@ fn what_a_server_keeps_on_other_paths_is_kept_as_usual() {
 }
 
 #[test]
-fn what_a_server_keeps_in_keeper_is_named() {
+fn objects_in_keeper_are_named() {
     let (_folder, freezer, chsnap) = lab();
     freezer.lie(
         "columns",
@@ -124,7 +124,7 @@ fn what_a_server_keeps_in_keeper_is_named() {
     has("server_files_unreadable", &["predict"]);
     // A snapshot of some tables has none of that, and says nothing of it.
     chsnap.json(0, &["create", "--table", "d.t"]);
-    // Where nobody has anything there, there is nothing to say.
+    // Empty places give no warning.
     for table in ["users", "named_collections", "user_defined_functions"] {
         freezer.lie(table, Vec::new());
     }

@@ -86,7 +86,7 @@ fn the_other_shells_get_their_script() {
     }
 }
 
-/// The command that a line of the help begins with; a line that goes on stands further in.
+/// The command at the beginning of a line of the help; continuation lines are indented further.
 fn command_of(line: &str) -> Option<&str> {
     line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_whitespace().next()
 }

@@ -1,4 +1,4 @@
-//! `simulate`: what rules would keep, without a repository and without a server.
+//! `simulate`: retention rules without a repository and without a server.
 
 use std::fs;
 use std::process::Stdio;
@@ -117,7 +117,7 @@ fn the_zone_decides_what_a_day_is() {
 }
 
 #[test]
-fn what_list_prints_is_judged_as_it_stands() {
+fn simulate_accepts_the_output_of_list() {
     let (lab, nights) = Lab::with_nights(4);
     lab.pin(&nights[0], r#"{"reason": "audit", "since": "2026-11-02T00:00:00Z"}"#);
     let listed = lab.run(0, &["list", "--json"]).stdout;
@@ -189,7 +189,7 @@ fn bad_input_is_one_clear_error() {
 }
 
 #[test]
-fn nothing_is_made_and_no_times_are_no_trouble() {
+fn a_simulation_makes_nothing_and_accepts_an_empty_list() {
     let desk = Desk::new(&json!([]));
     let document = desk.answer(&["--keep-last", "1"]);
     assert_eq!((&document["keep"], &document["remove"]), (&json!([]), &json!([])));

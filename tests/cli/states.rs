@@ -1,4 +1,4 @@
-//! A figure for each state of a night that a person should hear of.
+//! A figure for each state of a night that needs attention.
 
 use std::fs;
 

@@ -8,21 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::{
-    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals,
-};
-use chsnap::repo::{
-    CreateSettings, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, TableEntry, TableState,
-    UncoveredFiles,
-};
+use chsnap::model::{Label, Ownership, PartName, PartitionId, Placement, SnapshotId, SnapshotTotals};
+use chsnap::repo::{Locked, Manifest, PartRecord, Repository, TableEntry, TableState, UncoveredFiles};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::store;
 
 use crate::chsnap_command::{Chsnap, Run};
 use crate::folders::memory_folder;
 pub(crate) use crate::tree::tree;
 
-/// Where the part of every snapshot here stands in it.
+/// The path of the part in each snapshot.
 pub(crate) const PART: &str = "data/shop/orders/all_1_1_0";
 
 /// A temporary directory with a repository and the files that a server would have, hard-linked from its snapshots.
@@ -196,30 +192,9 @@ pub(crate) fn part_record() -> PartRecord {
     }
 }
 
+/// The manifest of a snapshot with one part.
 pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part: &PartRecord) -> Manifest {
     Manifest {
-        format: FORMAT,
-        chsnap: "test".to_owned(),
-        id,
-        sequence,
-        time,
-        sealed: time,
-        label: Label::default(),
-        server: ServerEntry {
-            version: "26.9.1".to_owned(),
-            uuid: None,
-            data_path: "/var/lib/clickhouse/".to_owned(),
-            host_name: "ch1".to_owned(),
-            timezone: "UTC".to_owned(),
-            macros: std::collections::BTreeMap::new(),
-        },
-        settings: CreateSettings::default(),
-        imported: None,
-        moment: None,
-        copied: None,
-        extracted: None,
-        secrets_left_out: None,
-        previous: None,
         totals: SnapshotTotals {
             tables: 1,
             parts: 1,
@@ -228,9 +203,6 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             allocated_bytes: 8192,
             written_bytes: 8192,
         },
-        placed: PlacedTotals::default(),
-        dumped: DumpTotals::default(),
-        databases: Vec::new(),
         tables: vec![TableEntry {
             parts: 1,
             files: part.files,
@@ -239,10 +211,7 @@ pub(crate) fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, part:
             freezes: 1,
             ..TableEntry::without_parts(&part.table_name(), "MergeTree", TableState::Taken)
         }],
-        metadata: Vec::new(),
-        warnings: Vec::new(),
-        warning_list: Vec::new(),
-        parts_blake3: String::new(),
+        ..store::manifest(id, time, sequence)
     }
 }
 

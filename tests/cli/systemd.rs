@@ -144,7 +144,7 @@ fn systemd(lab: &Lab, arguments: &[&str]) -> (String, String, String) {
 }
 
 #[test]
-fn what_was_given_by_hand_stands_in_the_unit_and_in_the_line_for_cron() {
+fn the_options_of_the_command_line_are_in_the_unit_and_in_the_cron_line() {
     let lab = Lab::new();
     let password = lab.path().join("pass word");
     fs::write(&password, "x").expect("a file");
@@ -318,7 +318,7 @@ fn a_program_that_systemd_could_not_start_is_refused() {
     fs::write(&plain, "x").expect("a file");
     for program in ["/nonexistent/chsnap", "/etc", plain.to_str().expect("a path")] {
         let run = lab.run(2, &["systemd", "--program", program]);
-        assert!(run.stderr.contains("is not there, or cannot be run"), "{}", run.stderr);
+        assert!(run.stderr.contains("does not exist, or cannot be run"), "{}", run.stderr);
     }
     assert!(lab.run(2, &["systemd", "--program", "no-such-chsnap"]).stderr.contains("no directory of PATH has"));
     let found = Path::new(env!("CARGO_BIN_EXE_chsnap")).parent().expect("a directory");
@@ -330,7 +330,7 @@ fn a_program_that_systemd_could_not_start_is_refused() {
 }
 
 #[test]
-fn a_path_stands_in_a_unit_without_its_ways_up() {
+fn a_path_in_a_unit_has_no_parent_components() {
     let lab = Lab::new();
     let (service, _, cron) = unit_of(&lab, &["--repo", "/a/../srv/./b/../chsnap"]);
     assert!(service.contains("Environment=CHSNAP_REPO=/srv/chsnap\n"), "{service}");
@@ -355,7 +355,7 @@ fn a_calendar_that_never_comes_again_is_refused_with_the_reason() {
 
 /// Whatever interval the configuration has, the one of the calendar goes with it.
 #[test]
-fn a_calendar_has_its_own_interval_beside_the_one_of_the_configuration() {
+fn on_calendar_passes_its_own_interval_instead_of_the_configured_one() {
     let lab = Lab::new();
     let config = lab.path().join("packaged.toml");
     fs::write(&config, "[run]\nevery = \"24h\"\n").expect("a file");

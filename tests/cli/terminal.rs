@@ -1,4 +1,4 @@
-//! stdout and stderr: closed pipes, quiet, colours, progress.
+//! stdout and stderr: closed pipes, quiet, colors, progress.
 
 use std::process::Stdio;
 
@@ -51,7 +51,7 @@ fn quiet_takes_progress_and_notes_away_and_leaves_results_and_errors() {
 }
 
 #[test]
-fn colours_stand_only_where_they_are_wanted() {
+fn colors_are_used_only_where_they_are_wanted() {
     let (lab, _) = Lab::with_nights(1);
     let has_colour = |chsnap: &crate::chsnap_command::Chsnap, arguments: &[&str]| {
         let run = chsnap.expect(1, &[arguments, &["show", "2031"]].concat());
@@ -166,7 +166,7 @@ fn bars_fit_a_narrow_terminal_and_fill_a_wide_one() {
         assert!(has("  freeze") && has("d.slow"), "{columns}: {lines:#?}");
         assert!(lines.iter().any(|line| line.contains("d.slow") && line.contains("1 s")), "{columns}: {lines:#?}");
         assert_eq!(has("0/1 table"), columns == 200, "{columns}: {lines:#?}");
-        // What was drawn is taken away again: the last thing sent clears a line, and the answer stands alone.
+        // Bars are removed at the end: the last output clears a line, and only the result remains.
         assert!(text.contains("\u{1b}[2K") || text.contains("\u{1b}[K"), "{text:?}");
     }
 }

@@ -1,3 +1,5 @@
+//! Faults while files are copied.
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs;
@@ -6,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chsnap::exec::{CopiedLinks, CopiedPart, CopyPartError, PartCopier};
-use chsnap::fs::{CopyMeans, Hashing, LostMetadata, can_keep};
+use chsnap::fs::{CopyOptions, Hashing, LostMetadata, can_keep};
 use rustix::io::Errno;
 
 use crate::copy::support::{Made, Seen, dress, make, onward, open, open_with, places, see_tree, write_checksums};
@@ -56,7 +58,7 @@ fn run(from: &Path, to: &Path, verifies: bool, at: usize, fault: Fault) -> Run {
     let verbs = Arc::new(FaultyVerbs::new(at, fault));
     let dir = open_with(&to, Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
     let links = CopiedLinks::new(dir.clone(), 1, 10);
-    let copier = PartCopier { means: CopyMeans::new(true, None, &onward), verifies, links: &links };
+    let copier = PartCopier { means: CopyOptions::new(true, None, &onward), verifies, links: &links };
     let result = copier.copy_part(&open(from), &dir, Path::new(""), "part", &|_| true);
     Run { result, met: verbs.met(), to }
 }
@@ -97,7 +99,7 @@ fn lacking(wanted: &BTreeMap<PathBuf, Seen>, found: &BTreeMap<PathBuf, Seen>) ->
 }
 
 #[test]
-fn a_fault_at_any_call_leaves_the_source_alone_and_is_told() {
+fn a_fault_at_any_call_leaves_the_source_unchanged_and_is_reported() {
     let mut met_verbs = std::collections::BTreeSet::new();
     for (from, to) in places() {
         let part = from.path().join("part");
@@ -154,14 +156,14 @@ fn a_fault_at_any_call_leaves_the_source_alone_and_is_told() {
 }
 
 #[test]
-fn a_disk_too_full_for_a_huge_file_is_told_before_it_is_copied() {
+fn a_lack_of_space_for_a_huge_file_is_reported_before_it_is_copied() {
     let folder = tempfile::tempdir().expect("a directory");
     make(&folder.path().join("source"), &Made::plain(17 << 20));
     let mut met_allocate = false;
     for at in 1..4 {
         let verbs = Arc::new(FaultyVerbs::new(at, Fault::Error(Errno::NOSPC)));
         let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
-        let means = CopyMeans::new(false, None, &onward);
+        let means = CopyOptions::new(false, None, &onward);
         let result = dir.copy_from(&means, &dir, "source", "target", Hashing::None);
         let error = result.expect_err("the disk is full").to_string();
         assert!(error.contains("target"), "{error}");

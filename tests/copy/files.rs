@@ -1,3 +1,5 @@
+//! Copies of single files.
+
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -7,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chsnap::checksums::hash_bytes;
-use chsnap::fs::{ContentDigest, CopyError, CopyMeans, FileCopy, Hashing, RateLimit, can_keep};
+use chsnap::fs::{ContentDigest, CopyError, CopyOptions, FileCopy, Hashing, RateLimit, can_keep};
 use proptest::prelude::*;
 use rustix::fs::XattrFlags;
 
@@ -30,7 +32,7 @@ proptest! {
             let before = see(&source);
             let advanced = AtomicU64::new(0);
             let count = |bytes| { advanced.fetch_add(bytes, Ordering::Relaxed); ControlFlow::Continue(()) };
-            let means = CopyMeans::new(wants_clones, None, &count);
+            let means = CopyOptions::new(wants_clones, None, &count);
             let copied = open(to.path())
                 .copy_from(&means, &open(from.path()), "source", "target", hashing)
                 .expect("it is copied");
@@ -59,7 +61,7 @@ fn a_file_copied_in_ranges_by_several_threads_is_whole() {
         let source = from.path().join("source");
         make(&source, &Made { stretches: vec![(true, 5000), (false, 700), (true, 300), (false, 9)], ..Made::plain(0) });
         let (from, to) = (open(from.path()), open(to.path()));
-        let means = CopyMeans::new(false, None, &onward);
+        let means = CopyOptions::new(false, None, &onward);
         let copy = FileCopy::begin(&means, &from, "source".as_ref(), &to, "target".as_ref()).expect("begun");
         let size = copy.size_bytes();
         std::thread::scope(|scope| {
@@ -74,11 +76,11 @@ fn a_file_copied_in_ranges_by_several_threads_is_whole() {
 }
 
 #[test]
-fn a_copy_that_was_not_copied_whole_is_refused_and_removed() {
+fn an_incomplete_copy_is_refused_and_removed() {
     let folder = tempfile::tempdir().expect("a directory");
     make(&folder.path().join("source"), &Made::plain(10_000));
     let dir = open(folder.path());
-    let means = CopyMeans::new(false, None, &onward);
+    let means = CopyOptions::new(false, None, &onward);
     let copy = FileCopy::begin(&means, &dir, "source".as_ref(), &dir, "target".as_ref()).expect("begun");
     copy.copy_range(0..4096).expect("copied");
     copy.finish(None).expect_err("there is more");
@@ -89,7 +91,7 @@ fn a_copy_that_was_not_copied_whole_is_refused_and_removed() {
 }
 
 #[test]
-fn what_stands_at_the_target_stays_and_what_is_no_file_is_refused() {
+fn an_existing_target_stays_and_a_source_that_is_no_file_is_refused() {
     let folder = tempfile::tempdir().expect("a directory");
     let inside = folder.path().join("inside");
     fs::create_dir(&inside).expect("a directory");
@@ -99,7 +101,7 @@ fn what_stands_at_the_target_stays_and_what_is_no_file_is_refused() {
     std::os::unix::fs::symlink("source", at("link")).expect("a link");
     fs::create_dir(at("directory")).expect("a directory");
     let dir = open(&inside);
-    let means = CopyMeans::new(true, None, &onward);
+    let means = CopyOptions::new(true, None, &onward);
     for (from, to) in [("source", "target"), ("link", "x"), ("directory", "x"), ("absent", "x"), ("source", "../x")] {
         let error = dir.copy_from(&means, &dir, from, to, Hashing::None).expect_err("refused").to_string();
         assert!(error.contains(folder.path().to_str().expect("text")), "{error}");
@@ -121,7 +123,7 @@ fn copy_while(hashing: Hashing, act: &(dyn Fn(&Path) + Sync)) -> Result<bool, Co
         ControlFlow::Continue(())
     };
     let rate = RateLimit::new(400_000);
-    let means = CopyMeans::new(false, Some(&rate), &advanced);
+    let means = CopyOptions::new(false, Some(&rate), &advanced);
     let dir = open(folder.path());
     let result = dir.copy_from(&means, &dir, "source", "target", hashing);
     assert_eq!(folder.path().join("target").exists(), result.is_ok());
@@ -155,7 +157,7 @@ fn a_source_that_is_written_to_shortened_or_replaced_meanwhile_is_an_error_that_
 }
 
 #[test]
-fn links_and_modes_that_change_meanwhile_are_told_and_no_error() {
+fn links_and_modes_that_change_meanwhile_are_reported_without_an_error() {
     let link = |path: &Path| fs::hard_link(path, path.with_extension("link")).expect("linked");
     let chmod = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o444)).expect("a mode");
     assert!(copy_while(Hashing::None, &link).expect("it is copied"));
@@ -169,7 +171,7 @@ fn a_copy_that_is_told_to_stop_leaves_nothing() {
     make(&folder.path().join("source"), &Made::plain(3 << 20));
     let dir = open(folder.path());
     let stop = |_| ControlFlow::Break(());
-    let means = CopyMeans::new(false, None, &stop);
+    let means = CopyOptions::new(false, None, &stop);
     let error = dir.copy_from(&means, &dir, "source", "target", Hashing::Blake3).expect_err("it stops");
     assert!(matches!(&error, CopyError::Interrupted { path } if path.ends_with("source")), "{error}");
     assert!(!folder.path().join("target").exists());
@@ -181,7 +183,7 @@ fn no_more_bytes_a_second_are_copied_than_the_limit_allows() {
     make(&folder.path().join("source"), &Made::plain(2 << 20));
     let rate = RateLimit::new(4 << 20);
     let dir = open(folder.path());
-    let means = CopyMeans::new(false, Some(&rate), &onward);
+    let means = CopyOptions::new(false, Some(&rate), &onward);
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for (name, hashing) in [("one", Hashing::None), ("two", Hashing::ClickHouse)] {
@@ -204,7 +206,7 @@ fn an_acl_that_the_target_directory_hands_down_is_not_kept() {
         return skipped("no ACLs here");
     }
     make(&from.join("file"), &Made::plain(10));
-    let means = CopyMeans::new(false, None, &onward);
+    let means = CopyOptions::new(false, None, &onward);
     let copied = open(&to).copy_from(&means, &open(&from), "file", "file", Hashing::None).expect("copied");
     assert_eq!(copied.unkept, []);
     assert_eq!(attributes(&to.join("file")).len(), 0);
@@ -229,7 +231,7 @@ fn the_probe_tells_what_a_filesystem_keeps_and_leaves_nothing() {
 
 /// `CHSNAP_TEST_CLONES` names a directory of a filesystem with `FICLONE` (Btrfs, XFS).
 #[test]
-fn where_the_filesystem_can_blocks_are_shared() {
+fn blocks_are_shared_if_the_filesystem_supports_it() {
     let Some(place) = std::env::var_os("CHSNAP_TEST_CLONES") else {
         return skipped("CHSNAP_TEST_CLONES names no directory of a filesystem that shares blocks");
     };
@@ -239,7 +241,7 @@ fn where_the_filesystem_can_blocks_are_shared() {
     make(&folder.path().join("source"), &holed);
     let dir = open(folder.path());
     assert!(can_keep(&dir, (0, 0)).expect("it answers").clones);
-    let means = CopyMeans::new(true, None, &onward);
+    let means = CopyOptions::new(true, None, &onward);
     for (name, hashing) in [("one", Hashing::None), ("two", Hashing::ClickHouse)] {
         let copied = dir.copy_from(&means, &dir, "source", name, hashing).expect("cloned");
         assert!(copied.is_clone && copied.unkept.is_empty());

@@ -1,4 +1,5 @@
-//! Copies to another filesystem: equal to their sources in all that can be kept, or an error that names the file.
+//! Copies to another filesystem: equal to their sources in everything that can be kept, or an error that names the
+//! file.
 
 mod faults;
 mod files;

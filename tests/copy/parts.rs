@@ -1,10 +1,12 @@
+//! Copies of whole parts.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use chsnap::exec::{self, CopiedLinks, CopiedPart, CopyPartError, PartCopier};
-use chsnap::fs::{CopyMeans, Dir};
+use chsnap::fs::{CopyOptions, Dir};
 use chsnap::model::Placement;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -20,7 +22,7 @@ fn copy(from: &Path, to: &Path, part: &str) -> Result<CopiedPart, CopyPartError>
 }
 
 fn copy_with(links: &CopiedLinks, from: &Dir, to: &Dir, part: &str) -> Result<CopiedPart, CopyPartError> {
-    let copier = PartCopier { means: CopyMeans::new(true, None, &onward), verifies: true, links };
+    let copier = PartCopier { means: CopyOptions::new(true, None, &onward), verifies: true, links };
     copier.copy_part(from, to, Path::new(""), part, &|_| true)
 }
 
@@ -92,7 +94,7 @@ fn real_parts_are_copied_and_hold_against_their_checksums() {
         let to = tempfile::tempdir().expect("a directory");
         let copied = copy(&fixtures, to.path(), name).expect("it is sound");
         assert_eq!(copied.unverifiable, None, "{name}");
-        // They belong to whoever checked them out, which need not be this user.
+        // They belong to the user of the checkout, who may be another one.
         let contents = |root: &Path| -> BTreeMap<_, _> {
             see_tree(root).into_iter().map(|(path, seen)| (path, (seen.content, seen.mode, seen.modified))).collect()
         };
@@ -163,7 +165,7 @@ fn a_part_that_cannot_be_verified_is_copied_and_says_so() {
 }
 
 #[test]
-fn what_no_part_has_is_refused() {
+fn files_that_no_part_has_are_refused() {
     let folder = tempfile::tempdir().expect("a directory");
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     make_part(&from.join("part"));
@@ -281,7 +283,7 @@ fn a_huge_file_is_copied_in_ranges_side_by_side() {
     let stretches = vec![(true, 30), (false, 40_000), (true, 50), (false, 30_000), (true, 3)];
     make(&from.join("part/a.bin"), &Made { stretches, ..Made::plain(0) });
     let links = CopiedLinks::new(open(&to), 2, MANY);
-    let by_ranges = PartCopier { means: CopyMeans::new(false, None, &onward), verifies: false, links: &links };
+    let by_ranges = PartCopier { means: CopyOptions::new(false, None, &onward), verifies: false, links: &links };
     let copied = by_ranges
         .copy_part(&open(&from.join("part")), &open(&to), Path::new(""), "part", &|_| true)
         .expect("it is copied");

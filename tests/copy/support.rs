@@ -1,4 +1,4 @@
-//! Files with everything that a copy must keep, as values that can be compared.
+//! Files with all metadata that a copy must keep, as values that can be compared.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

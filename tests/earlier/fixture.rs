@@ -1,4 +1,4 @@
-//! Unpacks the archives, and says what is in them.
+//! Unpacks the archives, and describes their content.
 
 use std::fs;
 use std::io::Write as _;
@@ -80,7 +80,7 @@ pub(crate) const ALL: [Facts; 2] = [V26, V18];
 pub(crate) struct Unpacked {
     pub(crate) facts: Facts,
     pub(crate) chsnap: Chsnap,
-    /// Where the repository stands, and where others may write.
+    /// The path of the repository, below a directory that others may write.
     pub(crate) folder: PathBuf,
     _folder: Option<tempfile::TempDir>,
 }

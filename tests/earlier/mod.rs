@@ -1,5 +1,5 @@
-//! Repositories that earlier versions made, from `tests/fixtures`: today's version reads, verifies, prunes and restores
-//! them.
+//! Repositories made by earlier versions, from `tests/fixtures`: the current version reads, verifies, prunes and
+//! restores them.
 
 mod fixture;
 mod reading;

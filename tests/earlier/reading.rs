@@ -1,4 +1,4 @@
-//! What commands that only read say of them.
+//! Commands that only read, on these repositories.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn their_snapshots_are_listed_with_names_pins_checks_and_drills() {
 }
 
 #[test]
-fn their_tables_are_shown_with_what_was_noted_of_them() {
+fn tables_are_shown_with_their_notes() {
     for facts in ALL {
         let unpacked = Unpacked::new(facts);
         for (place, id) in unpacked.ids().into_iter().enumerate() {
@@ -72,7 +72,7 @@ fn figures(usage: &Value) -> Value {
 }
 
 #[test]
-fn their_usage_is_that_of_their_files_whatever_their_index_knows() {
+fn usage_is_that_of_the_files_whatever_the_index_has() {
     for facts in ALL {
         let unpacked = Unpacked::new(facts);
         let usage = unpacked.json(0, &["usage"]);
@@ -134,7 +134,7 @@ fn a_changed_byte_of_them_is_found() {
 }
 
 #[test]
-fn what_changed_between_them_is_told_by_their_parts() {
+fn parts_show_what_changed_between_two_snapshots() {
     for facts in ALL {
         let unpacked = Unpacked::new(facts);
         let diff = unpacked.json(0, &["diff", unpacked.facts.first, unpacked.facts.second]);

@@ -1,4 +1,4 @@
-//! Removing from them, and bringing back.
+//! Removing snapshots from these repositories, and bringing them back.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn prune_keeps_their_pin_and_frees_what_it_says() {
 }
 
 #[test]
-fn what_was_removed_before_and_what_is_removed_now_comes_back() {
+fn undo_brings_back_the_last_removal_and_then_the_earlier_one() {
     if !owns_files() {
         return;
     }

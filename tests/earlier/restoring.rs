@@ -1,4 +1,4 @@
-//! Bringing tables back from them.
+//! Restoring tables from these repositories.
 
 use std::thread;
 use std::time::{Duration, Instant};

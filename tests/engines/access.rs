@@ -1,4 +1,4 @@
-//! Users, roles, quotas, policies and settings profiles: shown, named, made.
+//! Users, roles, quotas, policies and settings profiles: shown, compared, made.
 //!
 //! Neither engine here keeps users in SQL: 18.16 has none, 26.9 is embedded and has no storage for them, whatever its
 //! `user_directories` say (`CREATE USER` is code 514). So the files are those that a server writes (`src/Access/AccessEntityIO.cpp`), 26.9 parses what chsnap
@@ -22,7 +22,7 @@ const HASH: &str = "7A37B85C8918EAC19A9089C0FA5A2AB4DCE3F90528DCDEEC108B23DDF360
 const SALT: &str = "5F2B5C0A6D3E4F718293A4B5C6D7E8F90A1B2C3D4E5F60718293A4B5C6D7E8F9";
 const PASSWORD: &str = "plain-as-day-7";
 
-/// A folder `access/` as a server has it; `$HASH`, `$SALT` and `$PASSWORD` stand for secrets.
+/// A folder `access/` as a server writes it, with secrets in place of `$HASH`, `$SALT` and `$PASSWORD`.
 const FILES: [(&str, &str); 7] = [
     (
         "0a1b2c3d-0001-4000-8000-000000000001",
@@ -149,7 +149,7 @@ both_engines! {
         assert_eq!(chsnap.json(0, &["restore", "latest", "--access", "all", "--yes"])["state"], "nothing_to_do");
     }
 
-    fn a_server_that_does_not_list_its_users_gets_none_and_that_is_said(engine: Engine) {
+    fn a_server_that_does_not_list_its_users_gets_none_and_a_warning(engine: Engine) {
         let chsnap = snapshot(&engine, &FILES);
         let named = chsnap.run(&["restore", "latest", "--yes"]);
         assert_eq!(named.code, 0, "naming is no warning: {}{}", named.stdout, named.stderr);
@@ -160,8 +160,8 @@ both_engines! {
             Kind::V18 => "the server keeps no such thing in SQL, or does not show it to this user",
         };
         let expected = format!(
-            "whether the server has 2 users, 1 role, 1 quota, 1 row policy and 1 settings profile of the snapshot cannot be \
-             told: {reason}\n"
+            "whether the server has 2 users, 1 role, 1 quota, 1 row policy and 1 settings profile of the snapshot is not \
+             known: {reason}\n"
         );
         assert!(named.stdout.contains(&expected), "{}", named.stdout);
         assert!(!chsnap.expect(0, &["restore", "latest", "--table", "lab.t", "--yes"]).stdout.contains("alice"));
@@ -188,7 +188,7 @@ const USERS: &str = "<clickhouse><profiles><default/></profiles><quotas><default
     <access_management>1</access_management></default></users></clickhouse>";
 
 #[test]
-fn an_engine_that_lists_users_and_makes_none_is_said_to_refuse_them() {
+fn an_engine_that_lists_users_and_makes_none_is_reported_to_refuse_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let users = folder.path().join("users.xml");
     fs::write(&users, USERS).expect("a file");
@@ -504,7 +504,7 @@ fn a_user_that_differs_is_replaced_if_that_is_asked_for() {
     assert_eq!(proxy.taken(), [bob]);
 }
 
-/// `access_control_path` says where users are kept, and what stands in `access/` is an old copy.
+/// Users are in `access_control_path`, and `access/` has an old copy.
 #[test]
 fn users_are_compared_with_those_in_the_directory_that_the_server_keeps_them_in() {
     let engine = Engine::start(Kind::V26);
@@ -532,7 +532,7 @@ fn users_are_compared_with_those_in_the_directory_that_the_server_keeps_them_in(
 }
 
 #[test]
-fn what_the_server_refuses_is_named_without_its_text() {
+fn a_refused_statement_is_named_without_its_text() {
     let engine = Engine::start(Kind::V26);
     let chsnap = snapshot(&engine, &FILES[..6]);
     list(&engine, &[]);

@@ -1,4 +1,4 @@
-//! A way to the server on which something happens before its first freeze.
+//! A proxy to the server that runs a closure before the first freeze.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

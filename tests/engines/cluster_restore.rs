@@ -168,7 +168,7 @@ fn a_replica_whose_disk_was_lost_fetches_from_its_peer() {
 /// A replica that fetches has the cluster's data of now: what only the snapshot has is counted by partitions, and comes by
 /// `--replace`.
 #[test]
-fn rows_that_only_the_snapshot_has_are_said_of_a_replica_that_fetches() {
+fn rows_that_only_the_snapshot_has_are_reported_for_a_fetching_replica() {
     let mut cluster = Cluster::start();
     let (chsnap, digest) = taken(&cluster);
     cluster.r1().query("ALTER TABLE lab.t DROP PARTITION 1");
@@ -237,7 +237,7 @@ fn two_restores_at_once_end_in_one_table() {
 }
 
 #[test]
-fn options_that_change_nothing_of_a_table_that_is_there_are_said() {
+fn options_without_effect_on_an_existing_table_are_reported() {
     let cluster = Cluster::start();
     let (chsnap, digest) = taken(&cluster);
     let before = nodes(&cluster, PATH);
@@ -640,7 +640,7 @@ fn a_restored_table_outlives_the_removal_of_the_dropped_one() {
 
 /// A server that is behind does not know what a partition has that it is about to replace.
 #[test]
-fn what_only_other_replicas_have_is_a_loss() {
+fn parts_that_only_other_replicas_have_are_a_loss() {
     let cluster = Cluster::start();
     let (chsnap, _) = taken(&cluster);
     cluster.r1().query("ALTER TABLE lab.t DROP PARTITION 1");
@@ -672,7 +672,7 @@ fn what_only_other_replicas_have_is_a_loss() {
 }
 
 #[test]
-fn a_writer_that_waits_for_the_table_finds_it_whole() {
+fn a_writer_that_waits_for_the_table_finds_it_complete() {
     let cluster = Cluster::start();
     let (chsnap, _) = many_partitions(&cluster);
     finds_it_whole(&cluster, &chsnap, cluster.r1(), &[]);

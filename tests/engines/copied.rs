@@ -37,7 +37,7 @@ both_engines! {
         for created in [&first, &second] {
             assert_eq!(held(&path_of(&copy, created)), held(&path_of(&chsnap, created)));
         }
-        // The rows of a table without parts, once for both; a detached table with its definition and its parts.
+        // The dump of a table without parts is shared by both; a detached table has its definition and its parts.
         let dump = |created: &serde_json::Value| path_of(&copy, created).join("dumps/lab/log.native.zst");
         let inode = |created| std::fs::metadata(dump(created)).map(|file| file.ino()).expect("a dump");
         assert_eq!(inode(&first), inode(&second));
@@ -47,7 +47,7 @@ both_engines! {
         let restored = restore_by_hand(&copy, &path_of(&copy, &second), engine.kind());
         let query = "SELECT count(), sum(cityHash64(name, v)) FROM lab.events";
         assert_eq!(restored.query(query), engine.query(query));
-        // Into the server that it is of, and as a trial.
+        // Restored into its own server, and drilled.
         copy.json(0, &["drill", "latest"]);
         let before = engine.query(query);
         engine.query("DROP TABLE lab.events");

@@ -1,4 +1,4 @@
-//! `diff`: what the servers themselves did to their tables, between two snapshots and since one.
+//! `diff` of changes that real servers made, between two snapshots and since one.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn parts(tallies: &Value) -> [u64; 6] {
 }
 
 both_engines! {
-    fn what_a_server_did_is_told_live_and_between_snapshots(engine: Engine) {
+    fn diff_reports_what_a_server_did_live_and_between_snapshots(engine: Engine) {
         load(&engine);
         for table in ["events", "latest", "sums", "plain"] {
             engine.query(&format!("OPTIMIZE TABLE lab.{table} FINAL"));
@@ -94,7 +94,7 @@ fn a_part_rewritten_under_its_own_name_is_no_unchanged_one() {
 
 both_engines! {
     /// A repository elsewhere has other inodes: then the files themselves say what they hold.
-    fn parts_that_were_copied_are_told_by_what_they_hold(engine: Engine) {
+    fn copied_parts_are_recognized_by_content(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);
@@ -222,7 +222,7 @@ both_engines! {
         assert_eq!(table(&document, "plain")["state"], expected, "{document}");
     }
 
-    fn what_was_detached_then_and_is_now_has_not_changed(engine: Engine) {
+    fn a_table_detached_on_both_sides_has_not_changed(engine: Engine) {
         engine.query("CREATE DATABASE a");
         engine.query("CREATE TABLE a.t (k UInt64) ENGINE = MergeTree ORDER BY k");
         engine.query("INSERT INTO a.t SELECT number FROM numbers(100)");

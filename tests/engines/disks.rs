@@ -32,7 +32,7 @@ fn check_inodes(engine: &Engine, snapshot: &Path, tables: &[&str]) {
     assert_eq!(found, expected);
 }
 
-/// Makes `lab.<table>` with so many parts under a storage policy.
+/// Makes `lab.<table>` with this many parts and a storage policy.
 fn table(engine: &Engine, table: &str, policy: &str, parts: u32) {
     engine.query("CREATE DATABASE IF NOT EXISTS lab");
     engine.query(&format!(
@@ -79,7 +79,7 @@ fn parts_of_several_disks_come_from_the_shadow_of_each() {
 }
 
 #[test]
-fn each_disk_is_linked_or_copied_for_itself() {
+fn each_disk_is_linked_or_copied_separately() {
     let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let disk = ("memory".to_owned(), format!("<path>{}/</path>", memory.path().display()));
     let engine = Engine::start_with(Engine::V26, &Options { disks: vec![disk], ..Options::default() });
@@ -90,7 +90,7 @@ fn each_disk_is_linked_or_copied_for_itself() {
     assert!(run.stderr.contains("\"memory\"") && run.stderr.contains("--exclude"), "{}", run.stderr);
     assert!(shadows(&engine).is_empty() && !memory.path().join("shadow").exists());
     let document = chsnap.json(0, &["doctor"]);
-    assert!(document.to_string().contains("what is new of it is copied"), "{document}");
+    assert!(document.to_string().contains("new data is copied"), "{document}");
     let near = chsnap.json(0, &["create", "--exclude", "lab.far"]);
     check_inodes(&engine, &path_of(&chsnap, &near), &["near"]);
 
@@ -375,7 +375,7 @@ both_engines! {
 }
 
 #[test]
-fn a_server_that_does_not_come_to_an_answer_is_said_to_be_busy_with_what() {
+fn a_server_that_does_not_answer_is_reported_with_its_running_queries() {
     let engine = Engine::start(Kind::V18);
     engine.query("CREATE DATABASE lab");
     engine.query("CREATE TABLE lab.busy (k UInt64, v UInt8) ENGINE = MergeTree ORDER BY k");
@@ -396,7 +396,7 @@ fn a_server_that_does_not_come_to_an_answer_is_said_to_be_busy_with_what() {
 }
 
 #[test]
-fn a_freeze_that_takes_its_time_is_said_to_stand_where_and_beside_what() {
+fn a_slow_freeze_is_reported_with_its_stack_and_the_blocking_queries() {
     let engine = Engine::start(Engine::V26);
     engine.query("CREATE DATABASE lab");
     engine.query("CREATE TABLE lab.slow (p UInt8, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY p");

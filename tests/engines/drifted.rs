@@ -32,7 +32,7 @@ fn id(created: &Value) -> &str {
 }
 
 both_engines! {
-    fn what_is_linked_after_a_chown_is_recorded_as_it_is_now(engine: Engine) {
+    fn parts_linked_after_a_chown_are_recorded_with_the_current_owner(engine: Engine) {
         if chsnap::fs::user_id() != 0 {
             eprintln!("SKIPPED: only root can give files away");
             return;

@@ -1,4 +1,4 @@
-//! `drill` and what has a definition alone: made where it stays within the drill's database, else left out.
+//! `drill` of objects without data: made if they stay within the drill's database, else left out.
 
 use serde_json::Value;
 

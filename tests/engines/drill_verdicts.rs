@@ -1,4 +1,4 @@
-//! The verdicts of `drill`: proven, failed, not tried; and what the sums of `create --digest` are of.
+//! The verdicts of `drill` (proven, failed, not tried), and the digests of `create --digest`.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `create --digest` and `drill`: a snapshot that is proven.
+//! `create --digest` and `drill` of intact snapshots.
 
 use std::fs;
 use std::path::Path;
@@ -154,7 +154,7 @@ both_engines! {
         assert_eq!(night["error"], error.as_str(), "{night:#}");
         let drill = night["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "drill").expect("a drill");
         assert_eq!((&drill["outcome"], &drill["reason"]), (&"damaged".into(), &error.replace("drill: ", "").into()));
-        assert!(night["hint"].as_str().expect("a hint").contains(&format!(" drill {id} says of each table")), "{night:#}");
+        assert!(night["hint"].as_str().expect("a hint").contains(&format!(" drill {id} reports the problem of each table")), "{night:#}");
         nothing_is_left(&engine);
     }
 
@@ -188,7 +188,7 @@ fn created_rows(chsnap: &Chsnap) -> Value {
 }
 
 #[test]
-fn what_a_merge_took_away_before_it_was_summed_is_unknown_and_never_wrong() {
+fn parts_merged_before_they_were_summed_are_unknown_and_never_wrong() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE TABLE default.busy (k UInt64, v String) ENGINE = ReplacingMergeTree ORDER BY k");
     let chsnap = repository(&engine);

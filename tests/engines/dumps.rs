@@ -182,7 +182,7 @@ both_engines! {
         engine.query("INSERT INTO lab.join (k, s, n, a) SELECT 1, 'x', 1, emptyArrayString()");
         assert_eq!(live("join"), "1");
         chsnap.json(0, &["verify", "--level", "data"]);
-        // What the snapshots take, told by the index and by the tree.
+        // The space of the snapshots, by the index and by the tree.
         let freed = |arguments: &[&str]| {
             let usage = chsnap.json(0, arguments);
             let rows = usage["snapshots"].as_array().expect("a list").iter();
@@ -202,7 +202,7 @@ both_engines! {
         assert_eq!(entry(&live["tables"], "log")["state"], "unchanged");
     }
 
-    fn what_may_not_be_dumped_is_named_and_accepted(engine: Engine) {
+    fn tables_that_may_not_be_dumped_are_named_and_can_be_accepted(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         let limit = ["create", "--table", "lab.log", "--table", "lab.tiny", "--table", "lab.plain", "--dump-limit"];

@@ -1,4 +1,4 @@
-//! A repository on another filesystem: what is there already is linked, the rest copied, all of it kept.
+//! A repository on another filesystem: known files are linked, the rest is copied with all metadata.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -165,7 +165,7 @@ both_engines! {
         let data = check_equal(&engine, &path_of(&chsnap, &second));
         let column: u64 = files(&data).iter().filter(|(path, _)| path.ends_with("a.bin")).map(|(_, node)| node.size).sum();
         let copied = second["placed"]["copied"]["bytes"].as_u64().expect("a number");
-        // 18.16 writes the whole part anew.
+        // 18.16 rewrites the whole part.
         if engine.kind() == Kind::V26 {
             assert!(copied >= column && copied <= column + column / 10, "{copied} for {column}: {second}");
             for record in records(&path_of(&chsnap, &second)) {
@@ -264,7 +264,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn what_a_killed_create_has_copied_is_not_copied_again(engine: Engine) {
+    fn files_copied_by_a_killed_create_are_not_copied_again(engine: Engine) {
         let Some(folder) = elsewhere(&engine) else { return };
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY k % 8 ORDER BY k");
@@ -293,7 +293,7 @@ both_engines! {
 
 both_engines! {
     /// Made, read, brought back, removed. `tests/nfs` runs it on a server that goes away again and again.
-    fn what_is_elsewhere_is_read_and_comes_back_and_goes(engine: Engine) {
+    fn snapshots_on_another_filesystem_are_verified_restored_and_removed(engine: Engine) {
         let Some(folder) = elsewhere(&engine) else { return };
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64, v String) ENGINE = MergeTree PARTITION BY k % 16 ORDER BY k");
@@ -351,7 +351,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn a_part_that_stands_on_other_inodes_now_is_linked_to_those_of_before_where_that_is_asked(mut engine: Engine) {
+    fn dedup_relink_links_a_part_under_other_inodes_to_the_earlier_ones(mut engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64, v UInt64) ENGINE = MergeTree ORDER BY k");
         engine.query("SYSTEM STOP MERGES lab.t");
@@ -382,7 +382,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn the_servers_threads_for_a_freeze_can_be_told(engine: Engine) {
+    fn the_servers_threads_for_a_freeze_can_be_set(engine: Engine) {
         load(&engine);
         let chsnap = crate::support::repository(&engine);
         let created = chsnap.json(0, &["create", "--freeze-threads", "3", "--freeze-jobs", "2"]);

@@ -1,4 +1,4 @@
-//! `doctor` says what a `create` would meet, and leaves everything as it was.
+//! `doctor` reports the problems of the next `create`, and changes nothing.
 
 use std::fs;
 
@@ -52,7 +52,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn leftover_freezes_are_told_by_owner_name_and_size(engine: Engine) {
+    fn leftover_freezes_are_reported_with_owner_name_and_size(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         engine.query("ALTER TABLE lab.events FREEZE WITH NAME 'by_hand'");

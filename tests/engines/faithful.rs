@@ -1,4 +1,4 @@
-//! A snapshot has every file of every active part under its own inode, and nothing else; live data stays as it was.
+//! A snapshot has every file of every active part under its own inode, and nothing else; live data is unchanged.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,4 @@
-//! Trees that others made become snapshots: they are verified, drilled, and restored as the source is.
+//! Trees of other tools become snapshots, which are verified, drilled, and restored like their sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -110,7 +110,7 @@ fn a_native_backup_whose_files_are_named_by_their_hashes_becomes_a_snapshot() {
 }
 
 #[test]
-fn what_is_copied_is_read_to_its_last_byte_and_is_no_link() {
+fn copied_files_are_read_completely_and_are_no_links() {
     let engine = start();
     load(&engine);
     let backup = engine.root().join("backup");
@@ -225,7 +225,7 @@ fn frozen(engine: &Engine, to: &Path) -> PathBuf {
 type PartChange<'a> = &'a dyn Fn(&Path);
 
 #[test]
-fn a_part_that_is_not_whole_is_taken_by_no_reader() {
+fn no_reader_takes_an_incomplete_part() {
     let engine = start();
     one_part(&engine);
     let chsnap = repository(&engine);
@@ -326,7 +326,7 @@ fn links_among_frozen_parts_are_an_error_and_what_the_tree_lacks_is_a_warning_by
 }
 
 #[test]
-fn of_parts_of_which_one_holds_the_other_only_that_one_is_taken() {
+fn of_two_parts_only_the_covering_one_is_taken() {
     let engine = start();
     one_part(&engine);
     let chsnap = repository(&engine);
@@ -547,7 +547,7 @@ both_engines! {
 }
 
 #[test]
-fn rows_of_parts_of_the_oldest_kind_are_told_by_their_columns() {
+fn rows_of_parts_of_the_oldest_kind_are_derived_from_their_columns() {
     if !Kind::V18.is_installed() {
         eprintln!("SKIPPED: ClickHouse 18.16 is not installed");
         return;

@@ -26,7 +26,7 @@ const ERRORS: [(&str, &str); 8] = [
     ("EACCES", "os error 13)"),
 ];
 
-/// An engine whose parts stand still, a repository with two snapshots of it, and what both looked like then.
+/// An engine without changes to its parts, a repository with two snapshots of it, and the state of both.
 struct World {
     engine: Engine,
     chsnap: Chsnap,
@@ -60,7 +60,7 @@ impl World {
         self.chsnap.repo().join("snapshots")
     }
 
-    /// The snapshots that stand and are none of the older two.
+    /// The snapshots other than the two older ones.
     fn newer(&self) -> Vec<String> {
         let mut ids = names(&self.snapshots());
         ids.retain(|id| !self.older.contains_key(Path::new(id)));
@@ -204,7 +204,8 @@ fn create_survives(engine: Engine, kills: bool, count: usize) {
         let newer = world.newer();
         match struck.run.code {
             0 | 3 => assert_eq!(newer.len(), 1, "{context}"),
-            // The one error behind the commit that is no warning: nobody could be told of the snapshot, which stands.
+            // The only error after the commit that is no warning: the output cannot be written, although the snapshot
+            // exists.
             1 if struck.run.stderr.contains("cannot write the answer") => assert_eq!(newer.len(), 1, "{context}"),
             1 => assert_eq!(newer, [""; 0], "{context}\n{}", struck.run.stderr),
             _ => assert!(newer.len() <= 1, "{context}"),
@@ -254,7 +255,7 @@ impl Third {
         Self { id, whole }
     }
 
-    /// It is whole where it stands and where it can be taken back; then it goes for good.
+    /// It is complete in `snapshots/` and in the trash; then it is deleted.
     fn after(&self, command: &str, world: &World, code: i32, context: &str) {
         world.check(context);
         let stands = || world.snapshots().join(&self.id).exists();

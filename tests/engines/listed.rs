@@ -1,4 +1,4 @@
-//! Lists are whole or refused, nothing is asked of other servers, and what cannot be frozen is not tried.
+//! Lists are complete or refused, other servers are not queried, and tables that cannot be frozen are not frozen.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ fn a_profile_that_cuts_lists_cuts_no_snapshot_of_a_new_server() {
 }
 
 both_engines! {
-    fn limits_that_end_a_statement_with_an_error_hinder_nobody(engine: Engine, Options {
+    fn limits_that_end_a_statement_with_an_error_do_not_stop_create(engine: Engine, Options {
         profile: vec![("max_rows_to_read", "1000000"), ("max_execution_time", "600")],
         ..Options::default()
     }) {

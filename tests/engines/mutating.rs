@@ -1,4 +1,4 @@
-//! What FREEZE leaves out and a snapshot must not: patch parts, metadata versions, unfinished mutations.
+//! Data that FREEZE leaves out and a snapshot needs: patch parts, metadata versions, unfinished mutations.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Trees for ClickHouse's own RESTORE: it brings them back as the source is, and they list what its BACKUP lists.
+//! Trees for ClickHouse's own RESTORE: it restores the source from them, and their list equals that of its BACKUP.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -175,7 +175,7 @@ fn a_tree_that_was_copied_is_restored_by_its_script_of_restore_as_well() {
 }
 
 #[test]
-fn what_restore_cannot_bring_back_is_refused_by_name_or_left_out_and_counted() {
+fn tables_that_native_restore_cannot_bring_back_are_refused_or_counted() {
     let engine = start();
     let settings = "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1";
     engine.query("CREATE DATABASE lab");
@@ -299,7 +299,7 @@ fn files_that_restore_could_not_tell_apart_are_an_error_and_a_damaged_part_is_re
 }
 
 #[test]
-fn tables_without_parts_are_named_and_their_rows_stand_unlisted() {
+fn tables_without_parts_are_named_and_their_dumps_are_not_listed() {
     let engine = start();
     engine.query("CREATE DATABASE lab");
     engine.query("CREATE TABLE lab.log (k UInt64) ENGINE = Log");

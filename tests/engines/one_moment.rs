@@ -1,4 +1,4 @@
-//! `create --one-moment`: all tables as they were at one moment, while others write, merge, alter and drop.
+//! `create --one-moment`: all tables at one moment, with concurrent writes, merges, ALTERs and drops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -221,7 +221,7 @@ both_engines! {
         check_rows(&chsnap, answers.last().expect("a snapshot"), engine.kind());
     }
 
-    fn what_a_merge_replaces_after_the_list_is_linked_from_its_live_directory(engine: Engine) {
+    fn parts_that_a_merge_replaces_after_the_list_are_linked_from_their_live_directories(engine: Engine) {
         for table in ["a", "b"] {
             make(&engine, table, 480);
             (1..=2).for_each(|number| insert(&engine, table, number));
@@ -350,7 +350,7 @@ both_engines! {
         assert_eq!(restored.query("SELECT count() FROM default.begun"), "0");
     }
 
-    fn what_the_last_snapshot_has_is_linked_and_what_was_not_listed_is_not_kept(engine: Engine) {
+    fn listed_parts_are_linked_from_the_last_snapshot_and_others_are_not_kept(engine: Engine) {
         make(&engine, "a", 480);
         for partition in 1..=4 {
             for number in 1..=2 {
@@ -388,7 +388,7 @@ both_engines! {
         assert_eq!(moments, [false, true, true, true, true, true]);
     }
 
-    fn the_moment_is_said_and_can_be_set_for_every_night(engine: Engine) {
+    fn the_moment_is_reported_and_can_be_configured(engine: Engine) {
         make(&engine, "a", 480);
         insert(&engine, "a", 1);
         let chsnap = repository(&engine);

@@ -1,4 +1,4 @@
-//! Parts whose files are pieces of one file.
+//! Packed parts, whose files are in one archive.
 
 use std::collections::BTreeMap;
 use std::fs;

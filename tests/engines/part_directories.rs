@@ -1,4 +1,4 @@
-//! Parts that are known by the state of their directories: decisions/0043.
+//! Parts that are recognized by the state of their directories (decisions/0043).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -221,7 +221,7 @@ both_engines! {
         chsnap.json(0, &["verify", "latest", "--level", "size"]);
     }
 
-    fn what_a_restart_a_detach_and_a_rename_leave_alone_stays_known(mut engine: Engine) {
+    fn directory_states_survive_a_restart_a_detach_and_a_rename(mut engine: Engine) {
         load(&engine);
         engine.query("SYSTEM STOP MERGES");
         let chsnap = repository(&engine);

@@ -1,4 +1,4 @@
-//! What cannot be done is said with its remedy, and leaves everything as it was.
+//! Refusals: each names its remedy, and nothing is changed.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn refused(chsnap: &Chsnap, code: i32, arguments: &[&str], says: &str) {
 }
 
 both_engines! {
-    fn wrong_users_and_addresses_are_told_apart(engine: Engine, Options { users: true, ..Options::default() }) {
+    fn wrong_users_and_wrong_addresses_have_different_messages(engine: Engine, Options { users: true, ..Options::default() }) {
         load(&engine);
         let chsnap = repository(&engine);
         refused(&chsnap.clone().url("http://127.0.0.1:1"), 1, &["create"], "cannot reach ClickHouse");
@@ -49,7 +49,7 @@ both_engines! {
 }
 
 #[test]
-fn what_answers_and_is_no_clickhouse_is_said() {
+fn an_answer_that_is_not_clickhouses_is_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Night after night: names, pins, same seconds, dry runs, removals.
+//! Repeated snapshots: names, pins, equal seconds, dry runs, removals.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -98,7 +98,7 @@ both_engines! {
 }
 
 both_engines! {
-    fn what_is_new_is_told_alike_with_and_without_the_index(engine: Engine) {
+    fn written_bytes_are_the_same_with_and_without_the_index(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
         engine.query("SYSTEM STOP MERGES lab.t");

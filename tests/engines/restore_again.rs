@@ -1,4 +1,4 @@
-//! What a restore has left is no surprise to what comes after it: a second restore, `diff`, `create`.
+//! After a restore: a second restore, `diff` and `create` find what they expect.
 
 use std::fs;
 

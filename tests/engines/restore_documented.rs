@@ -1,4 +1,4 @@
-//! The commands that README and docs/operations.md show for a restore run as they are written.
+//! The restore commands of README and docs/operations.md, run as written.
 
 use std::fs;
 use std::path::Path;

@@ -233,7 +233,7 @@ both_engines! {
         chsnap.json(0, &["restore", "latest", "--to", to.to_str().expect("text"), "--table", "lab.events"]);
     }
 
-    fn killed_it_never_looks_whole_and_a_rerun_does(engine: Engine) {
+    fn killed_it_never_looks_complete_and_a_rerun_completes_it(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));

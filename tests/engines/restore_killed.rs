@@ -1,4 +1,4 @@
-//! A restore that is killed, or refused by the system, leaves no half table; a rerun goes on.
+//! A restore that is killed, or gets errors of the system, leaves no partial table; a rerun continues it.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -49,8 +49,8 @@ fn change(engine: &Engine) -> Vec<String> {
     answers(engine)
 }
 
-/// What stands below the server's data path and is no table's. A table that the server drops at this moment is in none of
-/// its lists, and its directory stands a moment longer.
+/// What stands below the server's data path and is no table's. A table that the server drops at this moment is in none
+/// of its lists, and its directory exists a moment longer.
 fn leftovers(engine: &Engine) -> Vec<String> {
     for _ in 0..50 {
         if leftovers_now(engine).is_empty() {
@@ -114,7 +114,7 @@ fn load_dumped(engine: &Engine) {
 }
 
 both_engines! {
-    fn killed_anywhere_no_half_table_stands_and_a_rerun_brings_the_rest(engine: Engine) {
+    fn killed_anywhere_it_leaves_no_partial_table_and_a_rerun_completes_it(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
@@ -202,7 +202,7 @@ both_engines! {
         assert!(tree(&snapshot) == contents);
     }
 
-    fn killed_in_the_restore_of_a_dump_no_half_table_stands_and_a_rerun_brings_the_rest(engine: Engine) {
+    fn killed_in_the_restore_of_a_dump_it_leaves_no_partial_table_and_a_rerun_completes_it(engine: Engine) {
         load_dumped(&engine);
         let chsnap = repository(&engine);
         let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));

@@ -1,5 +1,5 @@
-//! What is hard to bring back: parts without rows, rows past their TTL, views of every kind, statements that servers
-//! refuse by default, databases of other engines, and statements that must not run.
+//! Difficult restores: parts without rows, rows past their TTL, views of every kind, statements that servers refuse by
+//! default, databases of other engines, and statements that must not run.
 
 use std::fs;
 use std::thread::sleep;
@@ -44,7 +44,7 @@ both_engines! {
         assert_eq!(engine.query("SELECT count(), min(d) FROM lab.ev"), "100\t2026-02-01");
     }
 
-    fn what_a_file_holds_besides_what_it_is_named_for_is_never_sent(engine: Engine) {
+    fn statements_about_other_objects_than_the_files_own_are_never_sent(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE DATABASE prod");
         engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");

@@ -1,4 +1,4 @@
-//! What a restore must never touch: data that the snapshot does not have, and what is not provably its own.
+//! Data that a restore must never remove: what the snapshot does not have, and what is not provably the restore's own.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -93,7 +93,7 @@ impl Bystanders {
     }
 }
 
-/// Kills a restore as soon as `path`, or what begins like its last component, stands.
+/// Kills a restore as soon as `path`, or a path that begins with it, exists.
 fn kill_when_there(chsnap: &Chsnap, arguments: &[&str], is_there: impl Fn() -> bool) {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat,renameat2:delay_enter=400000"]);
@@ -182,7 +182,7 @@ both_engines! {
         assert!(!names.iter().any(|name| name.contains("chsnap")), "{names:?}");
     }
 
-    fn a_create_after_a_killed_restore_keeps_the_definition_that_was_meant(engine: Engine) {
+    fn a_create_after_a_killed_restore_keeps_the_original_definition(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         for (name, settings) in [("first", ""), ("second", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7000000")] {
             engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k{settings}"));
@@ -221,7 +221,7 @@ both_engines! {
         assert_eq!(engine.query("SELECT count() FROM default.t"), "20");
     }
 
-    fn a_held_table_that_is_renamed_is_released_all_the_same(engine: Engine) {
+    fn a_renamed_held_table_is_released(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         for name in ["first", "second"] {
             engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
@@ -350,7 +350,7 @@ both_engines! {
         let run = chsnap.run(&["--json", "restore", "latest", "--table", "shop.orders", "--rename", "shop.orders=nowhere.t", "--data-only", "--yes"]);
         assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
         assert_eq!(serde_json::from_str::<Value>(&run.stdout).expect("a document")["state"], "failed");
-        assert!(run.stderr.contains("none of the tables"), "{}", run.stderr);
+        assert!(run.stderr.contains("none of the selected tables"), "{}", run.stderr);
     }
 
     fn partitions_of_negative_numbers_are_named(engine: Engine) {
@@ -449,7 +449,7 @@ fn a_replaced_table_that_is_kept_has_a_name_that_tells_what_it_is() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_told_apart_stays_and_is_named() {
+fn a_directory_of_unknown_origin_stays_and_is_named() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO default.t SELECT number FROM numbers(5)");
@@ -665,7 +665,7 @@ fn a_detached_database_keeps_the_uuids_of_its_views() {
 }
 
 both_engines! {
-    fn rows_that_come_at_the_moment_of_a_replacement_are_named(engine: Engine) {
+    fn rows_inserted_at_the_moment_of_a_replacement_are_reported(engine: Engine) {
         let engine = Arc::new(engine);
         engine.query("CREATE DATABASE lab");
         // As on a server; the embedded engine removes replaced parts at once.

@@ -1,5 +1,5 @@
-//! What a restore, `doctor` and `diff` name: a TTL that is left out, tables that are held, what is not made, and objects
-//! that differ from the snapshot's.
+//! Reports of restore, `doctor` and `diff`: an omitted TTL, held tables, objects that are not made or differ from the
+//! snapshot.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -27,7 +27,7 @@ fn check(chsnap: &Chsnap, name: &str) -> Option<Value> {
 fn restore_nothing(chsnap: &Chsnap, arguments: &[&str]) -> Value {
     let all = [&["--json", "--progress", "none", "restore", "latest", "--yes"], arguments].concat();
     let run = chsnap.expect(1, &all);
-    assert!(run.stderr.contains("none of the tables"), "{}", run.stderr);
+    assert!(run.stderr.contains("none of the selected tables"), "{}", run.stderr);
     serde_json::from_str(&run.stdout).expect("JSON")
 }
 

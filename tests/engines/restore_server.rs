@@ -100,7 +100,7 @@ fn table<'a>(report: &'a Value, name: &str) -> &'a Value {
     tables.iter().find(|table| table["table"] == name).unwrap_or_else(|| panic!("no {name} in {report:#}"))
 }
 
-/// Nothing of ours stands beside the server's data, and no directory of `store/` is without its table.
+/// Nothing of chsnap's is next to the server's data, and each directory of `store/` has its table.
 #[track_caller]
 fn nothing_is_left(engine: &Engine) {
     let names: Vec<String> = fs::read_dir(engine.data_path())
@@ -183,7 +183,7 @@ both_engines! {
         assert_eq!(after.len(), contents.len());
     }
 
-    fn tables_come_back_under_other_names_beside_those_that_are_there(engine: Engine) {
+    fn tables_are_restored_under_other_names_next_to_existing_ones(engine: Engine) {
         load(&engine);
         load_kinds(&engine);
         let chsnap = repository(&engine);
@@ -215,7 +215,7 @@ both_engines! {
         chsnap.expect(1, &["restore", "latest", "--rename", "lab.nothing=x.y", "--yes"]);
     }
 
-    fn a_table_with_data_is_replaced_only_when_that_is_said(engine: Engine) {
+    fn a_table_with_data_is_replaced_only_with_the_option(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
@@ -379,7 +379,7 @@ both_engines! {
         nothing_is_left(&second);
     }
 
-    fn what_the_server_refuses_is_told_in_its_words_and_the_rest_comes_back(engine: Engine) {
+    fn a_refusal_is_reported_in_the_servers_words_and_the_rest_is_restored(engine: Engine) {
         engine.query("CREATE DATABASE lab");
         engine.query("CREATE TABLE lab.base (x UInt64) ENGINE = MergeTree ORDER BY x");
         engine.query("INSERT INTO lab.base SELECT number FROM numbers(10)");
@@ -487,7 +487,7 @@ fn a_dropped_uuid_is_never_used_again() {
 }
 
 #[test]
-fn parts_go_back_to_their_disks_and_unknown_policies_are_told() {
+fn parts_are_restored_to_their_disks_and_unknown_policies_are_reported() {
     let options = Options { extra_disks: 2, ..Options::default() };
     let engine = Engine::start_with(Kind::V26, &options);
     engine.query("CREATE TABLE default.t (k UInt64, d UInt8) ENGINE = MergeTree PARTITION BY d ORDER BY k SETTINGS storage_policy = 'jbod'");

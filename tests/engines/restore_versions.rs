@@ -1,4 +1,4 @@
-//! Into a server of another version.
+//! Restores into a server of another version.
 
 use std::fs;
 use std::path::Path;
@@ -111,7 +111,7 @@ fn a_snapshot_of_26_fails_clean_on_18() {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         assert!(!name.starts_with("chsnap_"), "{name}");
     }
-    // Into a database that is there: a table stands with all its rows, or not at all.
+    // Into an existing database: a table has all its rows, or does not exist.
     fs::remove_dir(data.join("metadata/lab")).expect("it is empty");
     old.query("CREATE DATABASE lab");
     let run = there.run(&["restore", "latest", "--yes", "--json"]);

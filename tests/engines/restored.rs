@@ -1,4 +1,4 @@
-//! A snapshot that is placed by hand into an empty server gives the same tables.
+//! A snapshot that is restored by hand into an empty server gives the same tables.
 
 use crate::engine::Engine;
 use crate::engine::both_engines;

@@ -1,5 +1,6 @@
-//! What no engine here can do, by a server in front of one that answers for it: `SYSTEM DROP REPLICA` on a cluster of 18.16
-//! (26.9 runs it, on the same Keeper), other hosts of a cluster of 26.9, databases of the engine Replicated.
+//! Features that no engine here has, provided by a proxy that answers for the server: `SYSTEM DROP REPLICA` on a
+//! cluster of 18.16 (26.9 runs it, on the same Keeper), other hosts of a cluster of 26.9, databases of the engine
+//! Replicated.
 
 use serde_json::{Value, json};
 

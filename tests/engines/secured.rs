@@ -1,4 +1,4 @@
-//! https:// with certificates of one's own.
+//! https:// with private certificates.
 
 use crate::engine::{Engine, both_engines};
 use crate::support::{load, repository};

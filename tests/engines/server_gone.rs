@@ -1,4 +1,4 @@
-//! The server killed in the middle of a freeze: restarted, or gone for good; and restarted after chsnap was killed.
+//! The server is killed during a freeze, and restarted or gone for good; or restarted after chsnap was killed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ impl World {
         chsnap.json(0, &["create"]);
         chsnap.json(0, &["create"]);
         let older = tree(&chsnap.repo().join("snapshots"));
-        // A freeze of so many parts can be met in its middle.
+        // A freeze of this many parts takes long enough to be interrupted.
         let (parts, wide, unlimited): (_, _, &[(&str, &str)]) = match engine.kind() {
             Kind::V18 => (1000, "", &[]),
             Kind::V26 => (400, " SETTINGS min_bytes_for_wide_part = 0", &[("max_partitions_per_insert_block", "0")]),
@@ -143,7 +143,7 @@ both_engines! {
         let mut child = world.create_in_its_freeze();
         child.kill().expect("killed");
         child.wait().expect("ended");
-        // It has to wait for a freeze that nobody waits for any more, or to end it.
+        // It has to wait for a freeze without a client, or to stop it.
         world.check_that_the_next_run_converges();
         std::thread::sleep(Duration::from_secs(1));
         assert_eq!(shadows(&world.engine), [""; 0], "nothing comes back");

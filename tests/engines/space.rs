@@ -1,4 +1,4 @@
-//! What snapshots of a real server hold: mutations and attached partitions link single files between parts.
+//! Space of real snapshots: mutations and attached partitions link single files between parts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ fn settle(engine: &Engine) {
 }
 
 both_engines! {
-    fn what_a_snapshot_holds_is_told_with_and_without_the_index_and_the_server(engine: Engine) {
+    fn usage_reports_the_same_with_and_without_the_index_and_the_server(engine: Engine) {
         let mut engine = engine;
         engine.query("CREATE DATABASE lab");
         // A file a column, so that a mutation of one links the others.

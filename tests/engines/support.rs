@@ -1,4 +1,4 @@
-//! What the tests of both engines share: sample tables, and a restore by hand.
+//! Helpers for tests of both engines: sample tables, and a restore by hand.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind};
 use crate::tree::{Node, Tree, files, tree};
 
-/// A repository beside the engine's data, on the same filesystem, made by `init`.
+/// A repository next to the engine's data, on the same filesystem, made by `init`.
 pub(crate) fn repository(engine: &Engine) -> Chsnap {
     let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
     chsnap.expect(0, &["init"]);
     chsnap
 }
 
-/// Where a snapshot that `create` has answered stands.
+/// The path of the snapshot in a document of `create`.
 pub(crate) fn path_of(chsnap: &Chsnap, created: &Value) -> PathBuf {
     chsnap.repo().join("snapshots").join(created["id"].as_str().expect("an id"))
 }
@@ -176,7 +176,7 @@ pub(crate) fn escaped(name: &str) -> String {
         .collect()
 }
 
-/// What stands under the disk's `shadow/`, the server's own counter left out.
+/// The entries of the disk's `shadow/`, without the server's own counter.
 pub(crate) fn shadows(engine: &Engine) -> Vec<String> {
     let Ok(entries) = fs::read_dir(engine.data_path().join("shadow")) else { return Vec::new() };
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());

@@ -1,4 +1,4 @@
-//! What is as in the last snapshot is linked from there and not frozen; everything else is frozen.
+//! Unchanged parts are linked from the last snapshot and not frozen; everything else is frozen.
 
 use std::fs;
 use std::path::Path;

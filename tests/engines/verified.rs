@@ -1,4 +1,4 @@
-//! What `verify` says of real parts is what the server itself says of them.
+//! `verify` of real parts agrees with the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -274,7 +274,7 @@ both_engines! {
 }
 
 #[test]
-fn parts_of_an_encrypted_disk_are_checked_as_far_as_can_be_and_that_is_said() {
+fn parts_of_an_encrypted_disk_are_checked_in_part_and_reported_so() {
     let definition = "<type>encrypted</type><disk>default</disk><path>coded/</path><key>0123456789abcdef</key>";
     let disks = vec![("coded".to_owned(), definition.to_owned())];
     let engine = Engine::start_with(Engine::V26, &Options { disks, ..Options::default() });

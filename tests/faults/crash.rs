@@ -1,5 +1,6 @@
-//! The crash contract: killed, or refused by the filesystem, at any mutating call of create, rm, undo and gc, every
-//! older snapshot is intact, the new one is absent or complete, live data is untouched, and the next run converges.
+//! The crash contract: if create, rm, undo or gc is killed at any mutating call, or the filesystem refuses the call,
+//! every older snapshot is intact, the new one is absent or complete, live data is unchanged, and the next run
+//! converges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +108,7 @@ fn create_refused_at_any_call_leaves_all_or_nothing() {
 const MANY_PARTS: u32 = 1000;
 
 #[test]
-fn what_a_sync_before_the_seal_could_not_write_fails_the_run() {
+fn a_write_error_of_a_background_sync_fails_the_run() {
     for freeze in [FreezeMode::All, FreezeMode::Changed] {
         let world = World::small();
         for number in 10..10 + MANY_PARTS {
@@ -170,7 +171,7 @@ fn copy_killed_or_refused_at_any_call_leaves_all_or_nothing_and_is_taken_up() {
     }
 }
 
-/// What stands in the second repository has the bytes, modes and times of the source.
+/// The second repository has the bytes, modes and times of the source.
 fn check_copies(world: &World, context: &str) {
     let (own, copies) = (tree(&world.snapshots()), tree(&world.folder.path().join("second/snapshots")));
     let is_data = |path: &std::path::Path| path.components().nth(1).is_some_and(|name| name.as_os_str() == "data");

@@ -1,5 +1,5 @@
-//! No blocks, or no inodes, at any moment of any command: older snapshots stay, a new one is whole or absent, what makes
-//! room works, and once there is room the next run converges.
+//! A disk runs out of blocks or inodes at any moment of any command: older snapshots stay, a new one is complete or
+//! absent, commands that make room work, and once there is room the next run converges.
 //!
 //! Each test has a small loop-mounted ext4 of its own; that needs root.
 
@@ -28,7 +28,7 @@ struct World {
     chsnap: Chsnap,
     older: Tree,
     live: BTreeMap<PathBuf, Node>,
-    // Last, so that it is unmounted when nobody is on it any more.
+    // Last, so that it is unmounted after everything else is dropped.
     disk: SmallDisk,
 }
 
@@ -111,7 +111,7 @@ impl World {
         let context = format!("{context}: exit code {}\n{}", run.code, run.stderr);
         match run.code {
             0 => assert_eq!(self.ids().len(), before.len() + 1, "{context}"),
-            // It stands, and what could not be done after that is said.
+            // The snapshot exists, and warnings report what failed after the commit.
             3 => assert!(self.ids().len() == before.len() + 1 && run.stderr.contains("warning: "), "{context}"),
             1 => {
                 assert_eq!(self.ids(), before, "{context}");
@@ -457,23 +457,45 @@ fn between_two_mounts_of_one_xfs_parts_are_reflinked() {
     }
 }
 
+/// A repository on a large disk, and a small disk to copy it to.
+struct CopySource {
+    disk: SmallDisk,
+    freezer: Freezer,
+    chsnap: Chsnap,
+    _folder: tempfile::TempDir,
+}
+
+impl CopySource {
+    /// The source, and its only snapshot, which has one part.
+    fn new() -> (Self, Value) {
+        let disk = SmallDisk::new(8, 2000);
+        let folder = tempfile::tempdir().expect("a folder");
+        let freezer = Freezer::start(&folder.path().join("ch"));
+        freezer.add_part("one", "all_1_1_0");
+        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+        chsnap.expect(0, &["init"]);
+        let first = chsnap.json(0, &["create"]);
+        (Self { disk, freezer, chsnap, _folder: folder }, first)
+    }
+
+    /// Makes a second snapshot, with 38 more parts.
+    fn grow(&self) {
+        for number in 2..40 {
+            self.freezer.add_part("one", &format!("all_{number}_{number}_0"));
+        }
+        self.chsnap.json(0, &["create"]);
+    }
+}
+
 #[test]
-fn a_copy_to_a_full_disk_leaves_nothing_half_and_what_stands_there() {
-    let disk = SmallDisk::new(8, 2000);
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
-    freezer.add_part("one", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
-    chsnap.json(0, &["create"]);
+fn a_copy_to_a_full_disk_leaves_no_partial_snapshot_and_older_ones_as_they_are() {
+    let (source, _) = CopySource::new();
+    let CopySource { disk, chsnap, .. } = &source;
     let second = disk.path().join("second");
     let to = second.to_str().expect("a path");
     chsnap.json(0, &["copy", "--new", "--to", to]);
     let before = tree(&second.join("snapshots"));
-    for number in 2..40 {
-        freezer.add_part("one", &format!("all_{number}_{number}_0"));
-    }
-    chsnap.json(0, &["create"]);
+    source.grow();
     let mut failed = 0;
     for count in [0, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200] {
         disk.leave_blocks(count);
@@ -495,18 +517,10 @@ fn a_copy_to_a_full_disk_leaves_nothing_half_and_what_stands_there() {
 }
 
 #[test]
-fn what_was_copied_before_the_disk_was_full_is_told_and_the_hint_names_that_repository() {
-    let disk = SmallDisk::new(8, 2000);
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
-    freezer.add_part("one", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
-    let first = chsnap.json(0, &["create"]);
-    for number in 2..40 {
-        freezer.add_part("one", &format!("all_{number}_{number}_0"));
-    }
-    chsnap.json(0, &["create"]);
+fn snapshots_copied_before_the_disk_was_full_are_listed_and_the_hint_names_that_repository() {
+    let (source, first) = CopySource::new();
+    source.grow();
+    let CopySource { disk, chsnap, .. } = &source;
     let to = disk.path().join("second");
     let arguments = ["--progress", "none", "copy", "--new", "--to", to.to_str().expect("a path")];
     // The room that the first one takes, and some more: not that of the second.

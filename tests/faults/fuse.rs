@@ -28,7 +28,7 @@ struct Lab {
 }
 
 impl Lab {
-    /// With two tables of so many parts each.
+    /// With two tables of this many parts each.
     fn with_parts(count: u8) -> Self {
         let mount = Passthrough::new();
         let folder = tempfile::tempdir().expect("a folder");
@@ -226,7 +226,7 @@ fn fuse_snapshots_are_durable_file_by_file() {
     let linked = created["placed"]["linked"]["files"].as_u64().expect("a number");
     assert!(linked > 0 && fsync < files, "{fsync} of {files} files, {linked} of them linked");
     let doctor = chsnap.run(&["doctor"]);
-    assert!(doctor.stdout.contains("each file is synced by itself"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("each file is synced separately"), "{}", doctor.stdout);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn second_at(lab: &Lab, name: &str) -> Chsnap {
 }
 
 #[test]
-fn fuse_takes_copies_of_a_local_repository_whole_or_not_at_all() {
+fn fuse_takes_copies_of_a_local_repository_completely_or_not_at_all() {
     let lab = Lab::with_parts(2);
     let place = SecondPlace::new(&lab);
     let copy = |id: &str, name: &str| {
@@ -448,7 +448,7 @@ fn fuse_takes_copies_of_a_local_repository_whole_or_not_at_all() {
 }
 
 #[test]
-fn fuse_ids_that_are_mapped_are_recorded_by_a_copy_if_that_is_said() {
+fn fuse_ids_that_are_mapped_are_recorded_by_a_copy_with_ids_record() {
     let lab = Lab::with_parts(2);
     lab.freezer.run_by(4321);
     let place = SecondPlace::new(&lab);

@@ -1,5 +1,5 @@
-//! Answers that an NFS server has lost: a call that was done, and is answered as its repetition deserves, is known for
-//! done, at any call of any command.
+//! Lost replies of an NFS server: at any call of any command, a call that was executed and then answered like a
+//! repeated one is recognized as done.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -71,7 +71,7 @@ fn rm_undo_and_gc_do_not_notice_an_answer_that_was_lost() {
 #[test]
 fn a_stale_descriptor_is_opened_again_once() {
     at_every_call(Fault::Error(Errno::STALE), |world, verbs, context| {
-        // Those that are about an open file, and not about a name in a directory, are told as they are.
+        // Calls on an open file, not on a name in a directory, are answered normally.
         match world.create(verbs, PlaceMode::Link) {
             Ok(report) => assert_eq!(report.totals.parts, 5, "{}", context()),
             Err(_) => assert!(context().ends_with(' '), "{}", context()),
@@ -81,7 +81,7 @@ fn a_stale_descriptor_is_opened_again_once() {
 }
 
 #[test]
-fn what_another_has_put_there_is_not_taken_for_ones_own() {
+fn an_entry_made_by_another_process_is_not_taken_for_ones_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_, verbs) = network(usize::MAX, Fault::Kill);
     let dir = Dir::open(folder.path(), verbs).expect("opened");

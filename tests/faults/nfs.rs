@@ -38,7 +38,7 @@ fn cache() -> PathBuf {
 const LONG_CHECKS: [&str; 5] =
     ["engines_n3", "engines_n4", "server_restarts_n3", "server_restarts_n4", "squashed_ids_are_refused_or_recorded"];
 
-/// Another test program, which stands beside this one: the newest, for cargo keeps old ones.
+/// Another test program in the directory of this one: the newest, because cargo keeps old ones.
 fn program(of: &str) -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
     let beside = own.parent().expect("it is in a directory").read_dir().expect("a directory");
@@ -54,7 +54,7 @@ fn program(of: &str) -> PathBuf {
 }
 
 #[test]
-fn what_holds_on_a_local_filesystem_holds_on_nfs_3_and_4() {
+fn the_contract_of_a_local_filesystem_holds_on_nfs_3_and_4() {
     assert!(cache().join("initrd.gz").is_file(), "no machine in {}: tests/nfs/build makes it", cache().display());
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("guest");

@@ -1,5 +1,5 @@
-//! Placing by copies where something stands in the way: filesystems that keep less, inodes that have no more links,
-//! files that are damaged where they come from.
+//! Placing by copies with obstacles: filesystems that keep less metadata, inodes at their link limit, damaged source
+//! files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -183,7 +183,7 @@ fn a_damaged_file_is_named_and_its_part_is_never_a_source() {
 }
 
 #[test]
-fn what_a_killed_run_has_copied_is_kept_and_nothing_half_is() {
+fn complete_files_of_a_killed_run_are_kept_and_partial_ones_are_not() {
     let calls = {
         let counting = Arc::new(FaultyVerbs::new(usize::MAX, Fault::Kill));
         copy(&world(), &(Arc::clone(&counting) as Arc<dyn Mutations>)).expect("no fault");

@@ -1,5 +1,5 @@
-//! The crash contract when the power is cut: what was not synced is on disk or not, in any order that a filesystem may
-//! have written it, and all of `tests/faults/crash.rs` still holds.
+//! The crash contract under power cuts: unsynced changes may be on disk or not, in any order that a filesystem may have
+//! written them, and the contract of `tests/faults/crash.rs` still holds.
 //!
 //! A command runs by verbs that record every change, the server's own included, which nobody syncs. Of the record come
 //! the states that the disk may hold at a cut, and each is made as a tree, at the same place and of the same live
@@ -118,7 +118,7 @@ impl Recording {
     }
 }
 
-/// The index is nobody's truth and never synced: it is as it was, missing, empty, of the time after, or half of that.
+/// The index is a cache and never synced: it is the old one, missing, empty, the new one, or half of the new one.
 fn spoil_index(repository: &Path, after: &[u8], number: usize) {
     let path = repository.join("index.sqlite");
     if !repository.join("chsnap.json").exists() {

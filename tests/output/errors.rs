@@ -1,4 +1,4 @@
-//! Commands that fail, one kind an exit code.
+//! Failing commands, one for each exit code.
 
 use std::fs::{self, File};
 

@@ -1,4 +1,4 @@
-//! The help of every command, and that none lacks its transcripts.
+//! The help of every command, and a check that each command has its transcripts.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Every command's text, JSON document and help, as the person and the program see them.
+//! Every command's text, JSON document and help, as users and programs see them.
 //!
 //! The transcripts in `snapshots/` are the reviewed record: a change of output is a change of these files, made by
 //! `INSTA_UPDATE=always cargo nextest run --test commands -E "test(/^output/)"` and read in the diff. What differs between two runs or two hosts

@@ -1,10 +1,10 @@
-//! The schemas in docs/schema/: written from the types, and held against what commands really print.
+//! Tests that the schemas in docs/schema/ are those of the types, and that commands print documents that match them.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use testkit::schemas::{folder, validate};
+use testkit::schemas::{folder, problems};
 
 use crate::chsnap_command::Chsnap;
 
@@ -55,17 +55,13 @@ fn the_schemas_are_those_of_the_types_and_every_key_is_required() {
 }
 
 #[test]
-fn a_document_that_is_not_as_its_schema_says_is_found() {
+fn a_document_that_does_not_match_its_schema_is_found() {
     let schema = json!({
         "type": "object", "required": ["id", "pin"],
         "properties": {"id": {"type": "string"}, "pin": {"anyOf": [{"$ref": "#/$defs/Pin"}, {"type": "null"}]}},
         "$defs": {"Pin": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 0}}}},
     });
-    let problems = |document: Value| {
-        let mut problems = Vec::new();
-        validate(&document, &schema, &schema, "it", &mut problems);
-        problems.len()
-    };
+    let problems = |document: Value| problems(&document, &schema).len();
     assert_eq!(problems(json!({"id": "a", "pin": null})), 0);
     assert_eq!(problems(json!({"id": "a", "pin": {"n": 1}})), 0);
     assert_eq!(problems(json!({"id": "a"})), 1);
@@ -74,9 +70,9 @@ fn a_document_that_is_not_as_its_schema_says_is_found() {
     assert_eq!(problems(json!({"id": "a", "pin": null, "more": 1})), 1);
 }
 
-/// Each is compared with its schema where it is read.
+/// `Chsnap::json` compares each document with its schema.
 #[test]
-fn documents_of_a_repository_alone_are_as_their_schemas_say() {
+fn documents_of_commands_without_a_server_match_their_schemas() {
     let directory = tempfile::tempdir().expect("a directory");
     let repository = directory.path().join("repository");
     let chsnap = Chsnap::new(&repository);

@@ -1,4 +1,4 @@
-//! Commands that ask a server, on today's engine.
+//! Commands that query a server, on the newest engine.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Runs commands, writes down what they answered, and compares that with the recorded transcript.
+//! Runs commands, records their output, and compares it with the recorded transcript.
 //!
 //! All masks stand here. Of the padding in a line two spaces are left, so that a longer age, size or path moves nothing;
 //! helps are compared as they are.
@@ -52,7 +52,7 @@ const MASKS: [(&str, &str); 30] = [
 
 /// A series of transcripts. All are compared before the first that differs fails the test.
 pub(crate) struct Transcripts {
-    /// Texts of this run with the words that stand for them, the longest first.
+    /// Texts of this run and the words that replace them, the longest first.
     words: RefCell<Vec<(String, String)>>,
     /// Ids of snapshots of this run, in the order in which they came up.
     ids: RefCell<Vec<String>>,
@@ -157,7 +157,7 @@ impl Transcripts {
     }
 }
 
-/// Where the transcripts stand.
+/// The directory of the transcripts.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/output/snapshots")
 }

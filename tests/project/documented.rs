@@ -418,12 +418,12 @@ fn trouble_is_written_as_it_works(kind: Kind) {
 }
 
 #[test]
-fn what_is_written_for_trouble_works_on_18_16() {
+fn the_page_for_trouble_works_on_18_16() {
     trouble_is_written_as_it_works(Kind::V18);
 }
 
 #[test]
-fn what_is_written_for_trouble_works_on_26_9() {
+fn the_page_for_trouble_works_on_26_9() {
     trouble_is_written_as_it_works(Kind::V26);
 }
 

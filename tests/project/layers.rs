@@ -84,7 +84,7 @@ fn findings(path: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// The text before the block of unit tests, which stands last.
+/// The text before the block of unit tests at the end.
 fn production(text: &str) -> &str {
     let tests = text.match_indices("#[cfg(test)]").find(|(at, found)| {
         let item = text[at + found.len()..].trim_start();
@@ -107,7 +107,7 @@ fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// Whether `name` stands in `code` as a whole word with `behind` directly behind it.
+/// Whether `code` contains `name` as a whole word, directly followed by `behind`.
 fn mentions(code: &str, name: &str, behind: &str) -> bool {
     code.match_indices(name).any(|(at, _)| {
         let rest = &code[at + name.len()..];

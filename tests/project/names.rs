@@ -1,10 +1,10 @@
-//! Names of the code: each type has its own, so that a reader who meets it knows which one is meant.
+//! Names in the code: each type has a unique one.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Names that stand for a role in their module, and may be repeated.
+/// Names of a role in their module, which may be repeated.
 const ROLES: [&str; 4] = ["Args", "Error", "Report", "Request"];
 
 /// Returns the type that a line declares, if it declares one outside of a block.
@@ -47,7 +47,7 @@ fn each_type_has_a_name_of_its_own() {
 }
 
 #[test]
-fn a_declaration_is_told_from_a_use_of_a_type() {
+fn a_declaration_is_distinguished_from_a_use_of_a_type() {
     assert_eq!(declared("pub(in crate::ops) struct Survey<'a> {"), Some("Survey"));
     assert_eq!(declared("pub enum Scope {"), Some("Scope"));
     assert_eq!(declared("type Lists = Vec<u8>;"), Some("Lists"));

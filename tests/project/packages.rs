@@ -1,4 +1,4 @@
-//! What is shipped beside the program: the Debian package, the example of a configuration, the board and the alerts.
+//! Files shipped with the program: the Debian package, the sample configuration, the dashboard and the alerts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -86,7 +86,7 @@ fn the_package_holds_program_units_pages_completions_and_configuration() {
 }
 
 #[test]
-fn cargo_deb_is_told_of_every_file_that_the_package_has() {
+fn cargo_deb_lists_every_file_of_the_package() {
     let Some((_folder, _, unpacked)) = package() else { return };
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
     let (_, assets) = manifest.split_once("\nassets = [\n").expect("the list");

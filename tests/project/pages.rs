@@ -1,4 +1,4 @@
-//! Blocks of the documentation, and what stands in front of them.
+//! Blocks of the documentation, and the comments in front of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

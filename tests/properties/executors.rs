@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use chsnap::exec::{self, LeftOut, PlaceMode, Removed};
-use chsnap::fs::{CopyError, CopyMeans, Dir, FsError, Hashing};
+use chsnap::exec::{self, LeftOutFiles, PlaceMode, Removed};
+use chsnap::fs::{CopyError, CopyOptions, Dir, FsError, Hashing};
 use chsnap::model::{PartName, Placement};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-/// What stands in a directory of a random tree.
+/// An entry of a directory in a random tree.
 #[derive(Clone, Debug)]
 enum Entry {
     File,
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_freeze_left_out_is_linked_and_what_went_away_is_written(
+    fn files_that_a_freeze_left_out_are_linked_or_written(
         extra in proptest::collection::btree_set("[a-z]{1,6}\\.(txt|json)", 0..4),
         metadata in any::<bool>(), saved_before in any::<bool>(), linked_before in any::<bool>(), gone in any::<bool>()
     ) {
@@ -256,7 +256,7 @@ proptest! {
             exec::link_left_out(&lives, &table, &name, saved).expect("it is linked");
         }
         let (part, mut entries) = table.open_and_list("all_1_1_0").expect("it is there");
-        let answer = exec::take_left_out(&lives, &part, &mut entries, &name, saved).expect("it is taken");
+        let answer = exec::link_left_out_files(&lives, &part, &mut entries, &name, saved).expect("it is taken");
         let mut listed: Vec<_> = entries.iter().map(|entry| entry.name.clone()).collect();
         let mut there: Vec<_> = part.entries().expect("it is there").into_iter().map(|entry| entry.name).collect();
         listed.sort();
@@ -265,14 +265,14 @@ proptest! {
         if gone {
             let written = metadata && saved_before;
             prop_assert_eq!(there.len(), 2 + usize::from(written));
-            let expected = if written { LeftOut::Taken } else if saved_before { LeftOut::None } else { LeftOut::Unknown };
+            let expected = if written { LeftOutFiles::Taken } else if saved_before { LeftOutFiles::None } else { LeftOutFiles::Unknown };
             prop_assert_eq!(answer, expected);
         } else {
             prop_assert_eq!(there.len(), 2 + left_out.len());
             for (name, before) in left_out.iter().zip(inodes) {
                 prop_assert_eq!(inode(&frozen.join(name)), before);
             }
-            prop_assert_eq!(answer, if left_out.is_empty() { LeftOut::None } else { LeftOut::Taken });
+            prop_assert_eq!(answer, if left_out.is_empty() { LeftOutFiles::None } else { LeftOutFiles::Taken });
         }
     }
 
@@ -286,7 +286,7 @@ proptest! {
         let dir = open(&inside);
         let name = name.as_os_str();
         let stat = dir.stat("file").expect("it is there");
-        let means = CopyMeans::new(true, None, &|_| std::ops::ControlFlow::Continue(()));
+        let means = CopyOptions::new(true, None, &|_| std::ops::ControlFlow::Continue(()));
         let done = refused(vec![
             ("open_dir", dir.open_dir(name).map(drop)),
             ("ensure_dir", dir.ensure_dir(name, 0o700).map(drop)),

@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// What stands at the edge of a length, a number or a text.
+/// Edge values of lengths, numbers and texts.
 const EDGES: [&[u8]; 16] = [
     b"\xff\xff\xff\xff\xff\xff\xff\xff",
     b"\x00\x00\x00\x80",

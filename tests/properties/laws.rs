@@ -1,4 +1,4 @@
-//! Laws that hold for every input: of the pure decisions, and of the small executors on a real directory.
+//! Laws of the pure decisions and of the small executors, for random input.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use chsnap::plan::{
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
-/// Of ids that stand close together, so that they share seconds and beginnings.
+/// Ids close to each other, so that they share seconds and beginnings.
 fn id() -> impl Strategy<Value = SnapshotId> {
     (prop_oneof![-62_000_000_000_i64..250_000_000_000, 1_795_000_000_i64..1_795_000_100], 0_u32..12).prop_map(
         |(second, serial)| {

@@ -6,7 +6,9 @@ use chrono::{
     DateTime, Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc,
 };
 use chrono_tz::Tz;
-use chsnap::plan::retention::{CalendarSpan, Candidate, Count, Fate, Policy, Rule, SnapshotHealth, decide};
+use chsnap::plan::retention::{
+    CalendarSpan, Candidate, Count, Policy, RetentionDecision, Rule, SnapshotHealth, decide,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -139,7 +141,7 @@ fn span_of(policy: &mut Policy, rule: Rule) -> &mut CalendarSpan {
     }
 }
 
-fn kept(fates: &[Fate]) -> BTreeSet<usize> {
+fn kept(fates: &[RetentionDecision]) -> BTreeSet<usize> {
     fates.iter().filter(|fate| fate.is_kept()).map(|fate| fate.index).collect()
 }
 
@@ -280,7 +282,7 @@ fn by_rules(candidates: &[Candidate], counting: &[usize], policy: &Policy) -> BT
 
 proptest! {
     #[test]
-    fn what_stays_and_what_goes_are_all_there_is(candidates in vec(candidate(), 0..60), policy in policy()) {
+    fn kept_and_removed_snapshots_together_are_the_input(candidates in vec(candidate(), 0..60), policy in policy()) {
         let fates = decide(&candidates, &policy, now());
         let mut indices: Vec<usize> = fates.iter().map(|fate| fate.index).collect();
         indices.sort_unstable();
@@ -291,7 +293,7 @@ proptest! {
     #[test]
     fn a_naive_reading_of_the_rules_keeps_the_same(candidates in vec(candidate(), 0..60), policy in policy()) {
         let (found, expected) = (kept(&decide(&candidates, &policy, now())), model(&candidates, &policy));
-        // Two that nothing tells apart may stand for each other.
+        // Two indistinguishable snapshots may replace each other.
         let shown = |set: &BTreeSet<usize>| {
             let mut shown: Vec<Candidate> = set.iter().map(|index| candidates[*index].clone()).collect();
             shown.sort();
@@ -350,7 +352,7 @@ proptest! {
         let once = kept(&decide(&candidates, &policy, now()));
         let left: Vec<Candidate> = once.iter().map(|index| candidates[*index].clone()).collect();
         let twice = decide(&left, &policy, now());
-        prop_assert!(twice.iter().all(Fate::is_kept));
+        prop_assert!(twice.iter().all(RetentionDecision::is_kept));
     }
 
     #[test]
@@ -426,7 +428,7 @@ proptest! {
         let mut policy = Policy { zone, ..Policy::default() };
         *count_of(&mut policy, rule) = Count::Unlimited;
         let later = other.max(now());
-        let both = decide(&candidates, &policy, later).iter().all(Fate::is_kept);
+        let both = decide(&candidates, &policy, later).iter().all(RetentionDecision::is_kept);
         prop_assert_eq!(both, calendar(rule, one, zone) != calendar(rule, other, zone));
     }
 }

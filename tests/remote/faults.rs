@@ -34,14 +34,14 @@ fn pushed() -> Lab {
 }
 
 #[test]
-fn an_object_that_is_missing_is_told_and_nothing_is_pulled() {
+fn a_missing_object_is_reported_and_nothing_is_pulled() {
     let lab = pushed();
     fs::remove_file(lab.largest_object()).expect("lost");
     assert_told(&lab, true);
 }
 
 #[test]
-fn an_object_that_is_cut_short_is_told_and_nothing_is_pulled() {
+fn a_truncated_object_is_reported_and_nothing_is_pulled() {
     let lab = pushed();
     let bytes = fs::read(lab.largest_object()).expect("it is read");
     fs::write(lab.largest_object(), &bytes[..bytes.len() - 1]).expect("cut");
@@ -49,7 +49,7 @@ fn an_object_that_is_cut_short_is_told_and_nothing_is_pulled() {
 }
 
 #[test]
-fn an_object_with_other_bytes_of_the_same_length_is_told_and_nothing_is_pulled() {
+fn an_object_with_other_bytes_of_the_same_length_is_reported_and_nothing_is_pulled() {
     let lab = pushed();
     let mut bytes = fs::read(lab.largest_object()).expect("it is read");
     bytes[1_000_000] ^= 1;

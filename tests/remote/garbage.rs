@@ -1,4 +1,4 @@
-//! What no snapshot needs goes after its grace, and never from under a push.
+//! Objects that no snapshot needs are deleted after their grace, and never during a push that uses them.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn gc_condemns_first_and_deletes_only_after_the_grace() {
     document(&lab.chsnap(), &["remote", "verify", &lab.address(), "--data"], 0);
 }
 
-/// Everything in the store is so many days older.
+/// Makes everything in the store this many days older.
 fn age(lab: &Lab, days: u64) {
     for (path, _) in files_below(&lab.store()) {
         let file = fs::File::options().write(true).open(&path).expect("a file");
@@ -74,7 +74,7 @@ fn a_push_sends_condemned_objects_again_and_a_later_gc_leaves_them() {
 }
 
 #[test]
-fn what_a_killed_push_has_sent_is_reused_or_goes_as_garbage() {
+fn objects_sent_by_a_killed_push_are_reused_or_collected() {
     let lab = Lab::new();
     lab.host.snapshot();
     lab.push("latest");

@@ -1,4 +1,4 @@
-//! A snapshot that is pushed, lost and pulled is what it was; what did not change costs nothing.
+//! A snapshot that is pushed, lost and pulled is unchanged; unchanged data costs nothing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

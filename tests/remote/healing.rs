@@ -1,4 +1,4 @@
-//! What the store has lost is found by a push, and sent again.
+//! A push notices objects that the store has lost, and sends them again.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Snapshots in object stores: sent, fetched, checked, removed; and stores that lose, cut or swap what they were given.
+//! Snapshots in object stores: pushed, pulled, checked, removed; and stores that lose, truncate or swap objects.
 
 mod extracts;
 mod faults;

@@ -1,4 +1,4 @@
-//! What a remote command neither makes nor writes into, and manifests that no push has written.
+//! Refusals of remote commands, and manifests that no push has written.
 
 use std::fs;
 

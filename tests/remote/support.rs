@@ -1,4 +1,4 @@
-//! A repository of made-up parts, a store in a directory, and what one command answers of them.
+//! A repository of synthetic parts, a store in a directory, and the output of one command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,7 @@ pub(super) fn at(chsnap: &Chsnap, id: SnapshotId) -> PathBuf {
     chsnap.repo().join("snapshots").join(id.to_string())
 }
 
-/// Nothing of a pull stands in the repository.
+/// Checks that a pull has left nothing in the repository.
 pub(super) fn assert_nothing_half(chsnap: &Chsnap) {
     for folder in ["snapshots", "incoming"] {
         let left = files_below(&chsnap.repo().join(folder));

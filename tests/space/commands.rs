@@ -1,4 +1,4 @@
-//! `usage` as a person and a script see it, on repositories in every state.
+//! `usage` for users and scripts, on repositories in every state.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -144,7 +144,7 @@ fn an_index_that_is_lost_or_garbage_changes_no_figure() {
     for (what, spoil) in spoilt {
         spoil();
         if what == "origins that are none" {
-            // Who says so is the index alone: it is told from the tree.
+            // Only the index says so: it is compared with the tree.
             let found = chsnap.run(&["--json", "usage", "--exact"]);
             assert!(matches!(found.code, 0 | 3), "{what}: {}", found.stderr);
         }
@@ -156,7 +156,7 @@ fn an_index_that_is_lost_or_garbage_changes_no_figure() {
 }
 
 #[test]
-fn what_is_missing_or_led_astray_in_a_snapshot_is_said_each_time() {
+fn missing_or_redirected_entries_of_a_snapshot_are_reported_each_time() {
     let (_folder, hoard, chsnap) = lab(3);
     let parts = |number: usize| -> Vec<PathBuf> {
         let tables = hoard.repo().join("snapshots").join(hoard.ids()[number].to_string()).join("data/d");
@@ -179,7 +179,7 @@ fn what_is_missing_or_led_astray_in_a_snapshot_is_said_each_time() {
 }
 
 #[test]
-fn a_damaged_manifest_keeps_nobody_from_the_figures_of_its_tree() {
+fn usage_counts_the_tree_of_a_damaged_manifest() {
     let (_folder, mut hoard, chsnap) = lab(3);
     hoard.drop_everything();
     let ids = hoard.ids();
@@ -202,7 +202,7 @@ fn snapshots_may_come_and_go_meanwhile() {
     ask_while_snapshots_come_and_go(1000);
 }
 
-/// The exact figures are compared at every so many answers, and at the end.
+/// The exact figures are compared at intervals, and at the end.
 fn ask_while_snapshots_come_and_go(every: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut hoard = Hoard::new(folder.path());

@@ -1,4 +1,4 @@
-//! The figures, on trees that are drawn at random.
+//! The figures of `usage`, on random trees.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 use chsnap::model::{SnapshotId, WarningKind};
-use chsnap::ops::usage::{By, SnapshotRange, Usage, UsageRequest, usage};
+use chsnap::ops::usage::{Grouping, SnapshotRange, Usage, UsageRequest, usage};
 
 use crate::hoard::{Hoard, Numbers, Walk};
 
@@ -132,7 +132,7 @@ fn tables_and_partitions_are_counted_like_snapshots() {
         let request = request().with_by(by).with_snapshots(snapshots);
         usage(&hoard.open(), &request, Utc::now()).expect("an answer").tables.expect("it was asked")
     };
-    for by in [By::Table, By::Partition] {
+    for by in [Grouping::Table, Grouping::Partition] {
         for row in tables(by, &[]) {
             let mut parts: Vec<PathBuf> = Vec::new();
             for id in hoard.ids() {
@@ -151,13 +151,13 @@ fn tables_and_partitions_are_counted_like_snapshots() {
     }
     // Of one snapshot alone: what the others hold too is not its own.
     let newest = ask(&hoard).snapshots.pop().expect("three");
-    let rows = tables(By::Table, &["latest"]);
+    let rows = tables(Grouping::Table, &["latest"]);
     assert_eq!(rows.iter().map(|row| row.apparent_bytes).sum::<u64>(), newest.summary.totals.apparent_bytes);
     assert!(rows.iter().map(|row| row.exclusive_bytes).sum::<u64>() <= newest.held.exclusive_bytes);
 }
 
 #[test]
-fn what_was_changed_in_the_repository_by_hand_is_said_and_put_right() {
+fn changes_made_by_hand_are_reported_and_the_index_is_repaired() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut hoard = Hoard::new(folder.path());
     let mut numbers = Numbers(5);

@@ -1,4 +1,4 @@
-//! What `usage` says, held against walks over every file and against what removals really free.
+//! `usage`, compared with walks over every file and with the effect of real removals.
 
 mod commands;
 mod figures;

@@ -1,4 +1,4 @@
-//! `prune`: the plan that is shown is the plan that is carried out, and frees what it says.
+//! `prune` carries out the plan that it shows, and frees what it predicts.
 
 use std::fs;
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn a_dry_run_and_an_unconfirmed_plan_touch_nothing_and_yes_carries_the_same_plan
 }
 
 #[test]
-fn what_looks_like_a_mistake_is_refused_unless_it_is_meant() {
+fn a_plan_that_looks_like_a_mistake_is_refused_without_yes_really() {
     let (_folder, hoard, chsnap) = lab(6);
     let all = texts(&hoard);
     chsnap.expect(2, &["prune", "--yes"]);

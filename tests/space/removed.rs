@@ -1,4 +1,4 @@
-//! "Frees N bytes" is what the filesystem has more afterwards: on ext4 and xfs, each in a file.
+//! Predicted and really freed bytes, on ext4 and xfs, each in a file.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -45,11 +45,11 @@ fn books(hoard: &Hoard) -> u64 {
 }
 
 /// xfs gives back more: a chunk of 64 inodes of 512 bytes, once none of them is in use. Who else has inodes in a chunk
-/// cannot be seen from outside, so nobody can foretell it.
+/// cannot be seen from outside, so it cannot be predicted.
 const INODE_CHUNK_BYTES: u64 = 32 << 10;
 
 #[track_caller]
-fn removals_free_what_was_said(disk: &SmallDisk, gives_back_chunks: bool) {
+fn removals_free_what_was_predicted(disk: &SmallDisk, gives_back_chunks: bool) {
     for seed in 1..4 {
         let root = disk.path().join(seed.to_string());
         let mut hoard = Hoard::new(&root);
@@ -90,7 +90,7 @@ fn removals_free_what_was_said(disk: &SmallDisk, gives_back_chunks: bool) {
 }
 
 #[test]
-fn removals_free_on_ext4_what_prune_said() {
+fn removals_free_on_ext4_what_prune_predicts() {
     let disk = SmallDisk::plain("mkfs.ext4");
     let mut hoard = Hoard::new(disk.path());
     nights(&mut hoard, &mut Numbers(9));
@@ -106,11 +106,11 @@ fn removals_free_on_ext4_what_prune_said() {
 }
 
 #[test]
-fn removals_free_on_ext4_what_was_said() {
-    removals_free_what_was_said(&SmallDisk::plain("mkfs.ext4"), false);
+fn removals_free_on_ext4_what_was_predicted() {
+    removals_free_what_was_predicted(&SmallDisk::plain("mkfs.ext4"), false);
 }
 
 #[test]
-fn removals_free_on_xfs_what_was_said_and_chunks_of_inodes() {
-    removals_free_what_was_said(&SmallDisk::plain("mkfs.xfs"), true);
+fn removals_free_on_xfs_what_was_predicted_and_chunks_of_inodes() {
+    removals_free_what_was_predicted(&SmallDisk::plain("mkfs.xfs"), true);
 }

@@ -1,4 +1,4 @@
-//! Mutating calls of which one fails, or during one of which the process dies.
+//! Mutating calls of which one fails, or at which the process dies.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;

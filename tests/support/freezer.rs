@@ -1,5 +1,5 @@
-//! A server that freezes by hard links as ClickHouse does, and can do nothing else: for tests that need a thousand
-//! servers. It answers the queries of `src/server/sql.rs` like an old server without disks, UUIDs and fingerprints.
+//! A mock server that freezes by hard links as ClickHouse does, for tests that need a thousand servers. It answers the
+//! queries of `src/server/sql.rs` like an old server without disks, UUIDs and fingerprints.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -13,16 +13,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chsnap::fs::real;
 use chsnap::model::{
-    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals,
-    TableName, escape_for_file_name,
+    Ownership, PartName, PartitionId, Placement, SnapshotId, SnapshotTotals, TableName, escape_for_file_name,
 };
 use chsnap::monitor::Silent;
 use chsnap::ops;
 use chsnap::plan::SnapshotReference;
-use chsnap::repo::{
-    BoundServer, CreateSettings, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, TableEntry, TableState,
-    UncoveredFiles,
-};
+use chsnap::repo::{BoundServer, Locked, Manifest, PartRecord, Repository, TableEntry, TableState, UncoveredFiles};
+
+use crate::store;
 
 /// Numbers that look random and are the same for the same seed.
 #[derive(Clone, Debug)]
@@ -279,46 +277,16 @@ fn count(dir: &Path, files: &mut (u64, u64)) {
 }
 
 fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64, records: &[PartRecord]) -> Manifest {
-    let files = records.iter().map(|record| record.files).sum();
-    let apparent_bytes = records.iter().map(|record| record.bytes).sum();
     Manifest {
-        format: FORMAT,
-        chsnap: "test".to_owned(),
-        id,
-        sequence,
-        time,
-        sealed: time,
-        label: Label::default(),
-        server: ServerEntry {
-            version: "26.9.1".to_owned(),
-            uuid: None,
-            data_path: String::new(),
-            host_name: "ch1".to_owned(),
-            timezone: "UTC".to_owned(),
-            macros: std::collections::BTreeMap::new(),
-        },
-        settings: CreateSettings::default(),
-        imported: None,
-        moment: None,
-        copied: None,
-        extracted: None,
-        secrets_left_out: None,
-        previous: None,
         totals: SnapshotTotals {
             tables: 3,
             parts: records.len() as u64,
-            files,
-            apparent_bytes,
+            files: records.iter().map(|record| record.files).sum(),
+            apparent_bytes: records.iter().map(|record| record.bytes).sum(),
             ..SnapshotTotals::default()
         },
-        placed: PlacedTotals::default(),
-        dumped: DumpTotals::default(),
-        databases: Vec::new(),
         tables: TABLES.iter().map(|table| table_entry(table)).collect(),
-        metadata: Vec::new(),
-        warnings: Vec::new(),
-        warning_list: Vec::new(),
-        parts_blake3: String::new(),
+        ..store::manifest(id, time, sequence)
     }
 }
 

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::engine::free_port;
 
-/// The credentials that `moto` is told; it takes any.
+/// Credentials for `moto`, which accepts any.
 pub const KEY: &str = "AKIAEXAMPLE";
 pub const SECRET: &str = "hunter2-hunter2";
 /// The account of `azurite`, and its key in base64.

@@ -1,5 +1,5 @@
-//! A filesystem that forwards every call to a directory of another one, and can be told to be slow, to fail, or to lose
-//! an answer at one of them. The kernel treats it as an ordinary filesystem, and chsnap as a remote one.
+//! A FUSE filesystem that forwards every call to a directory, and can be set to be slow, to fail, or to lose the reply
+//! of a call. The kernel treats it as an ordinary filesystem, and chsnap as a remote one.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,4 @@
-//! A repository of made-up parts with real checksums, its snapshots linked from one "live" directory.
+//! A repository of synthetic parts with real checksums, with snapshots linked from one "live" directory.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -296,7 +296,8 @@ fn entry(table: &str, definition: &str, parts: u64) -> TableEntry {
     }
 }
 
-fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64) -> Manifest {
+/// The manifest of a snapshot without tables.
+pub fn manifest(id: SnapshotId, time: DateTime<Utc>, sequence: u64) -> Manifest {
     Manifest {
         imported: None,
         moment: None,

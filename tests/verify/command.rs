@@ -1,4 +1,4 @@
-//! The whole command: its answers, its exit codes, readers beside it, a disk that gives errors.
+//! The whole command: output, exit codes, concurrent readers, a disk with errors.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,7 +59,7 @@ fn a_sound_repository_is_verified_with_nothing_to_say_and_that_is_listed() {
 }
 
 #[test]
-fn damage_is_exit_code_12_and_told_to_programs_and_persons() {
+fn damage_is_exit_code_12_and_reported_in_text_and_json() {
     let (store, chsnap, ids) = store();
     let path = store.at(ids[1]).join("data/d/one/all_1_1_0/c4.bin");
     let mut bytes = fs::read(&path).expect("read");
@@ -191,7 +191,7 @@ fn a_locked_repository_is_verified_all_the_same_and_the_journal_is_not_written()
 }
 
 #[test]
-fn a_user_who_may_only_read_verifies_and_one_who_may_not_is_told() {
+fn a_user_who_may_only_read_verifies_and_one_who_may_not_gets_a_warning() {
     let (store, chsnap, ids) = store();
     let setpriv = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");

@@ -402,7 +402,7 @@ fn a_mode_that_the_server_itself_takes_write_bits_from_is_neither_damage_nor_dri
 }
 
 #[test]
-fn only_files_of_an_inverted_index_need_not_be_what_the_checksums_say() {
+fn only_files_of_an_inverted_index_may_differ_from_the_checksums() {
     let store = Store::new();
     let names = ["j.gin_x.bin", "gin_dict.bin", "skp_idx_i.gin_dict", "skp_idx_i.gin_post.bin", "j.gin_post"];
     let files =

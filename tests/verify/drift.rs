@@ -1,4 +1,5 @@
-//! Owners and modes that are not as recorded: named, with a remedy, and no damage; and damage beside them is found.
+//! Drift: owners and modes that differ from the record are reported with a remedy, and are no damage; damage next to
+//! them is found.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -137,7 +138,7 @@ fn a_chown_of_live_files_is_drift_and_a_snapshot_made_then_has_none() {
 }
 
 #[test]
-fn real_damage_beside_drift_is_found_is_12_and_is_noted() {
+fn damage_next_to_drift_is_found_is_exit_code_12_and_is_noted() {
     let (store, chsnap, ids) = store();
     set_modes(&files_below(&store.live()), 0o644);
     give_away(&store, "one");

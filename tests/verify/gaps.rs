@@ -1,5 +1,5 @@
-//! Damage that was noted in a part of the journal which cannot be read: every command that goes by known damage says that
-//! some may be missing, and none calls it sound without a word.
+//! Damage recorded in an unreadable part of the journal: every command that relies on known damage warns that some may
+//! be missing, and none reports the snapshot as sound without that warning.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -145,7 +145,7 @@ fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
 }
 
 #[test]
-fn a_part_of_a_verdict_is_not_called_the_whole() {
+fn a_check_with_an_unreadable_journal_reports_only_what_it_checked() {
     let (store, chsnap, _) = noted();
     let month = month(&store.repo());
     let text = fs::read_to_string(&month).expect("lines");

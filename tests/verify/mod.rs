@@ -1,4 +1,4 @@
-//! `verify`: all damage is found and named, none is invented, and a repair takes nothing away.
+//! `verify`: all damage is found and named, none is invented, and a repair removes nothing.
 
 mod command;
 mod damaged;

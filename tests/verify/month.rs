@@ -1,5 +1,5 @@
-//! A month of nights: inserts, merges, a mutation, damage, nights that fail, snapshots that lack something or hold one table only,
-//! a clock that jumps, a journal that is torn. What every command says at the end of it.
+//! A month of nights: inserts, merges, a mutation, damage, failing nights, incomplete snapshots and snapshots of one
+//! table, a clock that jumps, a torn journal. Checks the output of every command at the end.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A full check spread over nights, and what the journal remembers of it.
+//! A full check spread over nights, and the journal's record of it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,7 +62,7 @@ fn damage_is_found_by_the_slice_that_its_part_is_in() {
 }
 
 #[test]
-fn what_was_read_lately_is_not_read_again_where_that_is_asked_for_and_only_there() {
+fn recently_read_parts_are_spared_only_with_since() {
     let store = many_parts(6);
     store.snapshot();
     let all = store.verify_at(&since(30), time(10)).tally;
@@ -132,7 +132,7 @@ fn key(table: &str, part: &str) -> (TableName, PartName) {
 }
 
 #[test]
-fn a_part_that_is_noted_as_damaged_is_no_source_until_it_is_found_whole() {
+fn a_damaged_part_is_no_source_until_a_check_finds_it_intact() {
     let store = many_parts(3);
     let first = store.snapshot();
     let file = store.at(first).join("data/d/one/all_1_1_0/c1.bin");

@@ -1,4 +1,5 @@
-//! Damaged entries replaced by links of intact copies: at one stroke, in every snapshot, and nothing else touched.
+//! Repair: damaged entries are replaced by links of intact copies, atomically, in every snapshot, and nothing else
+//! changes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -77,7 +78,7 @@ fn a_damaged_inode_is_replaced_in_every_snapshot_that_shares_it_and_is_itself_le
 }
 
 #[test]
-fn what_is_missing_or_something_else_comes_back_and_what_has_no_copy_is_said() {
+fn missing_or_replaced_files_are_repaired_and_those_without_a_copy_are_reported() {
     let (store, ids) = store();
     let part = store.at(ids[1]).join("data/d/one/all_1_1_0");
     fs::remove_file(part.join("c1.bin")).expect("removed");
@@ -96,7 +97,7 @@ fn what_is_missing_or_something_else_comes_back_and_what_has_no_copy_is_said() {
     for name in ["c1.bin", "p.proj/d2.bin", "metadata/d/one.sql"] {
         assert_eq!(outcome(name), Repair::Done, "{name}");
     }
-    assert!(matches!(outcome("columns.txt"), Repair::Failed(why) if why.contains("directory stands in its place")));
+    assert!(matches!(outcome("columns.txt"), Repair::Failed(why) if why.contains("directory is in its place")));
     assert!(matches!(outcome("surplus"), Repair::Failed(why) if why.contains("no intact copy")));
     assert!(part.join("surplus").exists(), "what is not chsnap's is not removed");
     assert_eq!(found(&store.verify(&request(Level::Data))).len(), 2);

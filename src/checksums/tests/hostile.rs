@@ -21,7 +21,7 @@ fn peak_bytes() -> u64 {
 }
 
 #[test]
-fn versions_out_of_scope_are_told_from_damage() {
+fn unsupported_versions_are_distinguished_from_damage() {
     for version in [0, 1, 5, 6, 44] {
         let error = parse(version, b"whatever").expect_err("an unsupported version");
         assert!(matches!(error, ChecksumsError::UnsupportedVersion(it) if it == u64::from(version)), "{error:?}");

@@ -3,20 +3,20 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// `config check` and `config show`: what the other one answers is null.
+/// `config check` and `config show`: fields of the other command are null.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct ConfigDocument {
-    /// The files that were read, the weakest first.
+    /// The files that were read; later ones override earlier ones.
     pub(in super::super) files: Option<Vec<String>>,
-    /// The profiles that they have.
+    /// The profiles that they define.
     pub(in super::super) profiles: Option<Vec<String>>,
-    /// `check`: what cannot be used. It is empty: what there is is an error.
+    /// `check`: always empty, because an invalid setting is reported as an error.
     pub(in super::super) problems: Option<Vec<String>>,
-    /// `check`: what one should know.
+    /// `check`: notes.
     pub(in super::super) notes: Option<Vec<String>>,
-    /// `show`: the profile whose settings these are; null for what stands at the top.
+    /// `show`: the profile whose settings these are; null without a profile.
     pub(in super::super) profile: Option<String>,
-    /// `show`: every value that holds.
+    /// `show`: every value in force.
     pub(in super::super) settings: Option<Vec<SettingRow>>,
 }
 
@@ -25,34 +25,34 @@ pub(in super::super) struct ConfigDocument {
 pub(in super::super) struct ConfigInitDocument {
     /// The file that was written.
     pub(in super::super) written_to: String,
-    /// The keys of the command line and the environment that are in it.
+    /// The keys in it that came from the command line or the environment.
     pub(in super::super) settings: Vec<String>,
 }
 
-/// A setting as it holds.
+/// A setting in force.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct SettingRow {
-    /// The section, or the name of what stands before all of them.
+    /// The section, or the name of the part of the file before all sections.
     pub(in super::super) section: String,
     /// The key.
     pub(in super::super) key: String,
     /// Its values, without secrets.
     pub(in super::super) values: Vec<String>,
-    /// Where it comes from: a file and its line, a variable of the environment, the command line, or the program.
+    /// Its origin: a file and its line, an environment variable, the command line, or the program.
     pub(in super::super) origin: String,
 }
 
 /// `systemd`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct SystemdDocument {
-    /// The text of each unit by its file's name.
+    /// The text of each unit, by its file name.
     pub(in super::super) units: BTreeMap<String, String>,
-    /// A line for `/etc/cron.d`; null where cron has no such calendar.
+    /// A line for `/etc/cron.d`; null if cron cannot express the calendar.
     pub(in super::super) cron: Option<String>,
-    /// Why there is none.
+    /// Why there is no line.
     pub(in super::super) no_cron: Option<String>,
     /// When the timer fires.
     pub(in super::super) on_calendar: String,
-    /// The directory that the units were written to; null where they were not.
+    /// The directory that the units were written to; null if they were printed.
     pub(in super::super) written_to: Option<String>,
 }

@@ -7,13 +7,13 @@ use serde::Serialize;
 /// `diff`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct DiffDocument {
-    /// What is compared.
+    /// The earlier state.
     pub(in super::super) a: DiffSideRow,
-    /// With what.
+    /// The later state.
     pub(in super::super) b: DiffSideRow,
-    /// Whether nothing is known to have changed, and nothing was left uncompared.
+    /// Whether everything was compared and no change was found.
     pub(in super::super) identical: bool,
-    /// The figures, and the tables of both sides.
+    /// The figures and the tables of both sides.
     #[serde(flatten)]
     pub(in super::super) diff: Diff,
     /// Tables that were not compared.
@@ -23,9 +23,9 @@ pub(in super::super) struct DiffDocument {
 /// A snapshot, or the server as it is now.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct DiffSideRow {
-    /// The snapshot; null of the server.
+    /// The snapshot; null for the server.
     pub(in super::super) id: Option<SnapshotId>,
-    /// When it was begun; null of the server.
+    /// When it was begun; null for the server.
     pub(in super::super) time: Option<DateTime<Utc>>,
     /// Whether it is the server.
     pub(in super::super) live: bool,

@@ -17,9 +17,9 @@ pub(in super::super) struct ImportDocument {
     pub(in super::super) id: Option<SnapshotId>,
     /// Its date: when the tree was made.
     pub(in super::super) time: DateTime<Utc>,
-    /// What the tree is.
+    /// The kind and origin of the tree.
     pub(in super::super) source: ImportSourceRow,
-    /// Tables whose parts it has; this and the figures below are null with `--dry-run`.
+    /// The number of tables whose parts it has; this and the figures below are null with `--dry-run`.
     pub(in super::super) tables: Option<u64>,
     /// Their parts.
     pub(in super::super) parts: Option<u64>,
@@ -27,21 +27,21 @@ pub(in super::super) struct ImportDocument {
     pub(in super::super) files: Option<u64>,
     /// Sum of their sizes.
     pub(in super::super) apparent_bytes: Option<u64>,
-    /// What they take on the disk.
+    /// Bytes that they take on the disk.
     pub(in super::super) allocated_bytes: Option<u64>,
-    /// What of that the snapshot before it does not have.
+    /// Bytes on the disk that the previous snapshot does not have.
     pub(in super::super) written_bytes: Option<u64>,
-    /// Rows in it, as far as the parts tell.
+    /// Rows in it; null if a part does not record its own.
     pub(in super::super) rows: Option<u64>,
-    /// How its parts came there.
+    /// How its parts were placed.
     pub(in super::super) placed: Option<PlacedTotals>,
-    /// What the tree lacks and was made, or would be: sentences.
+    /// Sentences about objects that the tree lacks and that were made, or would be.
     pub(in super::super) made: Vec<String>,
-    /// Every table with what becomes of it.
+    /// Every table and its outcome.
     pub(in super::super) table_list: Vec<ImportedTableRow>,
-    /// What is damaged, where that is why it was refused.
+    /// The damaged parts, if damage is the reason of the refusal.
     pub(in super::super) damage: Option<Vec<DamagedPartRow>>,
-    /// Seconds spent in each stage, and in all of them together as `total`; null with `--dry-run`.
+    /// Seconds spent in each stage, and `total`; null with `--dry-run`.
     pub(in super::super) seconds: Option<BTreeMap<&'static str, f64>>,
 }
 
@@ -69,14 +69,14 @@ impl ImportDocument {
     }
 }
 
-/// What a tree is.
+/// The kind and origin of a tree.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ImportSourceRow {
-    /// Who made it.
+    /// The tool that made it.
     pub(in super::super) kind: ImportKind,
-    /// The name that its maker gave it: a UUID, a name, or the directory of a freeze.
+    /// The name that this tool gave it: a UUID, a name, or the directory of a freeze.
     pub(in super::super) name: String,
-    /// Where it is.
+    /// Its path.
     pub(in super::super) path: String,
 }
 
@@ -94,10 +94,10 @@ pub(in super::super) struct ImportedTableRow {
     pub(in super::super) state: String,
     /// Its parts.
     pub(in super::super) parts: u64,
-    /// Rows in them, where they are known.
+    /// Rows in them, if they are known.
     pub(in super::super) rows: Option<u64>,
-    /// Sum of the sizes of their files, where they are known.
+    /// Sum of the sizes of their files, if these are known.
     pub(in super::super) bytes: Option<u64>,
-    /// Why it is not, or not wholly, taken.
+    /// Why it is not taken, or only in part.
     pub(in super::super) reason: Option<String>,
 }

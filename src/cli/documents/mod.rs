@@ -63,16 +63,16 @@ pub(super) use verify::{CheckedTotals, DamageRow, DriftRow, IntactRow, Unverifia
 pub(super) trait Document: Serialize + JsonSchema {
     /// Its schema.
     const SCHEMA: &'static str;
-    /// The fields that it has besides its own.
-    const FRAME: Frame;
+    /// The fields that it has in addition to its own.
+    const ENVELOPE: Envelope;
 
-    /// Its schema, which is generated once a process: progress prints a document many times.
+    /// Its schema, which is generated once per process, because progress prints many documents.
     fn schema() -> &'static Value;
 }
 
-/// The fields that a document has besides its own and `schema`.
+/// The fields that a document has in addition to its own and `schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(super) enum Envelope {
     /// None.
     Bare,
     /// For a command that may be refused: `state`, and `reason` and `hint`, which say why and what to do. All other
@@ -86,7 +86,7 @@ macro_rules! documents {
     ($($document:ty => $schema:literal, $frame:ident;)*) => {
         $(impl Document for $document {
             const SCHEMA: &'static str = $schema;
-            const FRAME: Frame = Frame::$frame;
+            const ENVELOPE: Envelope = Envelope::$frame;
 
             fn schema() -> &'static Value {
                 static SCHEMA: OnceLock<Value> = OnceLock::new();
@@ -162,10 +162,10 @@ pub(super) fn value<T: Document>(document: &T, warnings: &[Warning]) -> Value {
         _ => Map::new(),
     };
     fields.insert("schema".to_owned(), T::SCHEMA.into());
-    if T::FRAME != Frame::Bare {
+    if T::ENVELOPE != Envelope::Bare {
         fields.entry("state").or_insert_with(|| DONE.into());
     }
-    if T::FRAME == Frame::OutcomeAndWarnings {
+    if T::ENVELOPE == Envelope::OutcomeAndWarnings {
         let sentences: Vec<&str> = warnings.iter().map(|warning| warning.message.as_str()).collect();
         fields.insert("warnings".to_owned(), json!(sentences));
         fields.insert("warning_list".to_owned(), json!(warnings));
@@ -177,7 +177,7 @@ pub(super) fn value<T: Document>(document: &T, warnings: &[Warning]) -> Value {
 
 /// The document of a command that was refused, or that found damage and stopped: all other fields are null.
 ///
-/// `more` is a field of that document which is known nevertheless.
+/// `more` is a field of that document that is still known.
 pub(super) fn refusal(
     name: &str,
     state: &str,
@@ -304,24 +304,24 @@ fn schema_of<T: Document>() -> Value {
     let mut schema = schema.to_value();
     let empty = Map::new();
     let own = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let mut properties: Map<String, Value> = match T::FRAME {
-        Frame::Bare => own.clone(),
-        Frame::Outcome | Frame::OutcomeAndWarnings => {
+    let mut properties: Map<String, Value> = match T::ENVELOPE {
+        Envelope::Bare => own.clone(),
+        Envelope::Outcome | Envelope::OutcomeAndWarnings => {
             own.iter().map(|(name, schema)| (name.clone(), nullable(schema))).collect()
         }
     };
     properties.insert("schema".to_owned(), json!({"const": T::SCHEMA}));
-    if T::FRAME != Frame::Bare {
+    if T::ENVELOPE != Envelope::Bare {
         let text = |text: &str| json!({"type": ["string", "null"], "description": text});
-        let states = "`done`; `refused` or `damaged` where nothing was done, and all else is null.";
+        let states = "`done`; `refused` or `damaged` if nothing was done; then all other fields are null.";
         let state = || json!({"type": "string", "description": states});
         // The document's own state is never null.
         let own = own.get("state").cloned();
         properties.insert("state".to_owned(), own.unwrap_or_else(state));
-        properties.entry("reason").or_insert_with(|| text("Why it was refused, or what is damaged."));
+        properties.entry("reason").or_insert_with(|| text("Why it was refused, or the damage."));
         properties.entry("hint").or_insert_with(|| text("What to do about that."));
     }
-    if T::FRAME == Frame::OutcomeAndWarnings {
+    if T::ENVELOPE == Envelope::OutcomeAndWarnings {
         let sentences =
             json!({"type": "array", "items": {"type": "string"}, "description": "The warnings as sentences."});
         properties.insert("warnings".to_owned(), sentences);
@@ -365,12 +365,12 @@ fn require_all(schema: &mut Value) {
     }
 }
 
-/// What `init` made.
+/// The repository that `init` made.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct InitDocument {
     /// The repository's directory.
     pub(super) repository: String,
-    /// Its bytes in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(super) repository_base64: Option<String>,
     /// The repository's id.
     pub(super) id: String,
@@ -383,9 +383,9 @@ pub(super) struct InitDocument {
 pub(super) struct PinRow {
     /// The reason given.
     pub(super) reason: String,
-    /// Since when.
+    /// The time since which it holds.
     pub(super) since: DateTime<Utc>,
-    /// Until when; null where it has no end.
+    /// Until when; null if it has no end.
     pub(super) until: Option<DateTime<Utc>>,
 }
 
@@ -398,19 +398,19 @@ impl From<&Pin> for PinRow {
 /// When a snapshot was last verified.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct VerifiedRow {
-    /// The level of the newest whole check: structure, size or data.
+    /// The level of the newest complete check: structure, size or data.
     pub(super) level: Option<String>,
-    /// When that was.
+    /// The time of that check.
     pub(super) time: Option<DateTime<Utc>>,
-    /// Since when every byte has been read.
+    /// The time since which every byte has been read.
     pub(super) data_time: Option<DateTime<Utc>>,
-    /// When any of its bytes were last read.
+    /// The time at which any of its bytes were last read.
     pub(super) any_data_time: Option<DateTime<Utc>>,
-    /// The newest slice, where a round is under way: `2/7`.
+    /// The newest slice, `2/7`, while a round of slices is not finished.
     pub(super) slice: Option<String>,
-    /// Whether damage was found that no check since has found gone.
+    /// Whether damage was found, and no later check found it gone.
     pub(super) damaged: bool,
-    /// Whether owners or modes were found that are not as recorded.
+    /// Whether owners or modes were found that differ from the record.
     pub(super) drifted: bool,
 }
 
@@ -429,20 +429,20 @@ impl VerifiedRow {
     }
 }
 
-/// The last trial restore of a snapshot.
+/// The last drill of a snapshot.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct DrilledRow {
-    /// When.
+    /// The time.
     pub(super) time: DateTime<Utc>,
-    /// Tables that were tried.
+    /// The number of tables that were tried.
     pub(super) tables: u64,
-    /// Tables with data that the snapshot has.
+    /// The number of tables with data in the snapshot.
     pub(super) of_tables: u64,
-    /// Tables that did not come back as they were taken.
+    /// The number of restored tables that differ from the snapshot.
     pub(super) failed: u64,
     /// Rows that were read.
     pub(super) rows: u64,
-    /// Parts whose sums were those that were recorded.
+    /// Parts whose digests equal the recorded ones.
     pub(super) digests: u64,
 }
 
@@ -453,7 +453,7 @@ impl From<&Drill> for DrilledRow {
     }
 }
 
-/// The moment that all tables of a snapshot are of.
+/// The common moment of all tables of a snapshot.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct MomentRow {
     /// Whether nothing changed from `from` to `to`.
@@ -469,25 +469,25 @@ pub(super) struct MomentRow {
 pub(super) struct SnapshotRow {
     /// Its id.
     pub(super) id: String,
-    /// The repository that has it; null in a list of one repository, which names it once.
+    /// The repository that has it; null in a list of one repository.
     pub(super) repository: Option<String>,
-    /// The bytes of that path in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(super) repository_base64: Option<String>,
-    /// Its place in the order in which snapshots were made; null where its manifest cannot be read.
+    /// Its position in the order in which snapshots were made; null if its manifest cannot be read.
     pub(super) sequence: Option<u64>,
     /// When it was begun.
     pub(super) time: DateTime<Utc>,
     /// Its name.
     pub(super) name: Option<String>,
-    /// The bytes of its name in base64, where they are not UTF-8.
+    /// The bytes of the name in base64, if it is not UTF-8.
     pub(super) name_base64: Option<String>,
-    /// The moment of its tables, where they were to be of one.
+    /// The common moment of its tables, if one was requested.
     pub(super) moment: Option<MomentRow>,
     /// `complete`, `newer_format` or `damaged`.
     pub(super) state: String,
-    /// What is wrong with it.
+    /// Its problem.
     pub(super) problem: Option<String>,
-    /// Tables whose parts are in the snapshot.
+    /// The number of tables whose parts are in the snapshot.
     pub(super) tables: u64,
     /// Parts.
     pub(super) parts: u64,
@@ -495,19 +495,19 @@ pub(super) struct SnapshotRow {
     pub(super) files: u64,
     /// Sum of the sizes of its files: what a restore needs.
     pub(super) apparent_bytes: u64,
-    /// What its files take on the disk.
+    /// Bytes that its files take on the disk.
     pub(super) allocated_bytes: u64,
-    /// What of that the snapshot before it did not have when it was made.
+    /// Bytes on the disk that the previous snapshot did not have when this one was made.
     pub(super) written_bytes: u64,
-    /// Its series; null where its manifest cannot be read.
+    /// Its series; null if its manifest cannot be read.
     pub(super) series: Option<String>,
     /// How its series is shown; null for the main one.
     pub(super) series_label: Option<String>,
     /// Whether it lacks a table that it could have had.
     pub(super) incomplete: bool,
-    /// How many warnings there were when it was made.
+    /// The number of warnings when it was made.
     pub(super) warning_count: u64,
-    /// The version of the server that it is of.
+    /// The version of its server.
     pub(super) server_version: String,
     /// Whether it is pinned now.
     pub(super) pinned: bool,
@@ -515,7 +515,7 @@ pub(super) struct SnapshotRow {
     pub(super) pin: Option<PinRow>,
     /// When it was last verified; null if it never was.
     pub(super) verified: Option<VerifiedRow>,
-    /// Its last trial restore.
+    /// Its last drill.
     pub(super) drilled: Option<DrilledRow>,
 }
 
@@ -528,30 +528,30 @@ pub(super) struct TrashRow {
     pub(super) name: Option<String>,
     /// When it was removed.
     pub(super) removed: DateTime<Utc>,
-    /// By which command, where the journal knows.
+    /// The command that removed it, if the journal has it.
     pub(super) by: Option<String>,
-    /// Why.
+    /// The reason.
     pub(super) why: Option<String>,
-    /// What unlinking it alone frees.
+    /// Bytes that unlinking only this snapshot frees.
     pub(super) freed_bytes: u64,
 }
 
-/// `list` and `list --trash`: of the two lists the one that was not asked for is null.
+/// `list` and `list --trash`: the list that was not requested is null.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct ListDocument {
     /// The repository's directory.
     pub(super) repository: Option<String>,
-    /// Its bytes in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(super) repository_base64: Option<String>,
     /// The main series.
     pub(super) main_series: Option<String>,
     /// The snapshots, in the order in which they were made.
     pub(super) snapshots: Option<Vec<SnapshotRow>>,
-    /// Ids of those in the trash.
+    /// The ids of the snapshots in the trash.
     pub(super) removed: Option<Vec<String>>,
-    /// With `--trash`: what is there, the oldest removal first.
+    /// With `--trash`: the snapshots in it, the oldest removal first.
     pub(super) trash: Option<Vec<TrashRow>>,
-    /// With `--trash`: what unlinking all of it frees.
+    /// With `--trash`: bytes that unlinking all of them frees.
     pub(super) freed_bytes: Option<u64>,
 }
 
@@ -560,31 +560,31 @@ pub(super) struct ListDocument {
 pub(super) struct RepositoryRow {
     /// Its directory.
     pub(super) repository: String,
-    /// The bytes of that in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(super) repository_base64: Option<String>,
     /// `ok` or `broken`.
     pub(super) state: String,
-    /// What is wrong with it.
+    /// Its problem.
     pub(super) problem: Option<String>,
     /// Its id.
     pub(super) id: Option<String>,
     /// The server that it belongs to.
     pub(super) server: Option<ServerRow>,
-    /// How many snapshots it has.
+    /// The number of its snapshots.
     pub(super) snapshot_count: Option<u64>,
-    /// How many are in its trash.
+    /// The number of snapshots in its trash.
     pub(super) removed_count: Option<u64>,
-    /// When the newest complete snapshot of the main series was begun.
+    /// The time at which the newest complete snapshot of the main series was begun.
     pub(super) newest: Option<DateTime<Utc>>,
     /// Sum of the bytes that were new in each snapshot.
     pub(super) written_bytes: Option<u64>,
-    /// What it costs: what would be free without it.
+    /// Its cost: bytes that would be free without it.
     pub(super) cost_bytes: Option<u64>,
-    /// What it shares with its server.
+    /// Bytes that it shares with its server.
     pub(super) live_shared_bytes: Option<u64>,
-    /// What emptying its trash frees.
+    /// Bytes that emptying its trash frees.
     pub(super) trash_bytes: Option<u64>,
-    /// What its filesystem has free.
+    /// Free bytes of its filesystem.
     pub(super) filesystem_free_bytes: Option<u64>,
 }
 
@@ -593,7 +593,7 @@ pub(super) struct RepositoryRow {
 pub(super) struct ServerRow {
     /// Its data directory.
     pub(super) data_path: String,
-    /// Its UUID, where it has one.
+    /// Its UUID, if it has one.
     pub(super) uuid: Option<String>,
 }
 
@@ -601,20 +601,20 @@ pub(super) struct ServerRow {
 #[expect(clippy::struct_field_names, reason = "the names are those of the document")]
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct AllTotals {
-    /// What they cost.
+    /// Their cost in bytes.
     pub(super) cost_bytes: u64,
-    /// What they share with their servers.
+    /// Bytes that they share with their servers.
     pub(super) live_shared_bytes: u64,
-    /// What emptying their trash frees.
+    /// Bytes that emptying their trash frees.
     pub(super) trash_bytes: u64,
 }
 
 /// `list --all`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ListAllDocument {
-    /// The directory beneath which repositories were looked for.
+    /// The directory below which repositories were searched.
     pub(super) directory: String,
-    /// Its bytes in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(super) directory_base64: Option<String>,
     /// The repositories.
     pub(super) repositories: Vec<RepositoryRow>,
@@ -629,24 +629,24 @@ pub(super) struct ListAllDocument {
 pub(super) struct RmDocument {
     /// `removed` or `dry_run`.
     pub(super) state: String,
-    /// The snapshots that went to the trash, or would go.
+    /// The snapshots that were moved to the trash, or would be.
     pub(super) removed: Vec<String>,
-    /// With `--dry-run`: what that frees once `gc` has run.
+    /// With `--dry-run`: bytes that this frees once `gc` has run.
     pub(super) freed_bytes: Option<u64>,
-    /// With `--dry-run`: the same with all that is in the trash already.
+    /// With `--dry-run`: the same, including everything already in the trash.
     pub(super) freed_with_trash_bytes: Option<u64>,
 }
 
-/// `undo` and `undo --list`: of the two answers the one that was not asked for is null.
+/// `undo` and `undo --list`: the fields of the other one are null.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(super) struct UndoDocument {
     /// Snapshots that were brought back.
     pub(super) restored: Option<Vec<String>>,
     /// Snapshots that are still in the trash.
     pub(super) remaining: Option<Vec<String>>,
-    /// With `--list`: what is in the trash.
+    /// With `--list`: the snapshots in the trash.
     pub(super) trash: Option<Vec<TrashRow>>,
-    /// With `--list`: what unlinking all of it frees.
+    /// With `--list`: bytes that unlinking all of them frees.
     pub(super) freed_bytes: Option<u64>,
 }
 
@@ -655,15 +655,16 @@ pub(super) struct UndoDocument {
 pub(super) struct GcDocument {
     /// `removed` or `dry_run`.
     pub(super) state: String,
-    /// Snapshots that are gone for good, or would be.
+    /// Snapshots that were deleted, or would be.
     pub(super) removed: Vec<String>,
-    /// Snapshots that stay in the trash, because they have not been there for long enough.
+    /// Snapshots that stay in the trash because they were removed too recently.
     pub(super) spared: Vec<String>,
     /// Files that were unlinked; null with `--dry-run`.
     pub(super) files: Option<u64>,
     /// Directories that were removed; null with `--dry-run`.
     pub(super) directories: Option<u64>,
-    /// By how much the filesystem's free space grew; with `--dry-run` what would be freed, null where only some go.
+    /// The growth of the filesystem's free space; with `--dry-run` the bytes that would be freed, null if only some of
+    /// the snapshots are deleted.
     pub(super) freed_bytes: Option<u64>,
 }
 
@@ -674,7 +675,7 @@ pub(super) struct PinDocument {
     pub(super) id: String,
     /// Its pin.
     pub(super) pin: PinRow,
-    /// The pin that it had before.
+    /// The previous pin.
     pub(super) replaced: Option<PinRow>,
 }
 
@@ -687,14 +688,14 @@ pub(super) struct UnpinDocument {
     pub(super) not_pinned: Vec<String>,
 }
 
-/// Who holds the lock.
+/// The holder of the lock.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct HolderRow {
     /// Its host.
     pub(super) host: String,
     /// Its process.
     pub(super) pid: u32,
-    /// Since when.
+    /// The time since which it holds.
     pub(super) since: DateTime<Utc>,
     /// The command that it runs.
     pub(super) command: String,
@@ -724,7 +725,7 @@ impl HolderRow {
 pub(super) struct UnlockDocument {
     /// `free`, `held` or `broken`.
     pub(super) state: String,
-    /// Who holds the lock, or held it.
+    /// The current or last holder of the lock.
     pub(super) holder: Option<HolderRow>,
 }
 
@@ -742,7 +743,7 @@ pub(super) struct ManDocument {
 pub(super) struct CompletionsDocument {
     /// The shell.
     pub(super) shell: String,
-    /// What it reads.
+    /// The script that it reads.
     pub(super) script: String,
 }
 
@@ -753,22 +754,22 @@ pub(super) struct SchemaDocument {
     pub(super) files: Vec<String>,
 }
 
-/// What stands on stderr where a command fails with another exit code than 0, 3, 12 and 13.
+/// The document on stderr when a command fails with an exit code other than 0, 3, 12 and 13.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ErrorDocument {
-    /// What failed.
+    /// The action that failed.
     pub(super) error: String,
     /// Why, the outermost cause first.
     pub(super) causes: Vec<String>,
-    /// What to do about it.
+    /// How to resolve it.
     pub(super) hint: Option<String>,
     /// The exit code.
     pub(super) exit_code: u8,
-    /// The run that ended with it; null of other commands.
+    /// The run that ended with this error; null for other commands.
     pub(super) run: Option<Value>,
-    /// What is damaged; null where nothing is.
+    /// The damage; null if there is none.
     pub(super) damage: Option<Value>,
-    /// Of `copy`: the snapshots that were copied before it failed, as in its own document; null of other commands.
+    /// For `copy`: the snapshots that were copied before it failed, as in its own document; null for other commands.
     pub(super) snapshots: Option<Value>,
 }
 

@@ -6,19 +6,19 @@ use serde::Serialize;
 pub(in super::super) struct ProgressDocument {
     /// `started`, `advanced`, `finished`, `item_started`, `item_finished` or `note`.
     pub(in super::super) event: String,
-    /// The stage; null of a note.
+    /// The stage; null for a note.
     pub(in super::super) stage: Option<String>,
-    /// The table or file that is worked on, of an item.
+    /// For an item: the table or file.
     pub(in super::super) item: Option<String>,
-    /// What has been done of the stage.
+    /// The finished amount of work.
     pub(in super::super) done: Option<ProgressAmounts>,
-    /// What there is to do, where that is known.
+    /// The total amount of work, if it is known.
     pub(in super::super) total: Option<ProgressAmounts>,
-    /// For how long it has been going on, or what it took.
+    /// Seconds since the start, or in total once it is finished.
     pub(in super::super) seconds: Option<f64>,
-    /// What it will take from now on, if it goes on as so far.
+    /// Seconds left at the current rate.
     pub(in super::super) seconds_left: Option<u64>,
-    /// The sentence of a note.
+    /// For a note: its sentence.
     pub(in super::super) message: Option<String>,
 }
 

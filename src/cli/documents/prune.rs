@@ -11,39 +11,39 @@ pub(in super::super) struct PruneDocument {
     pub(in super::super) state: String,
     /// Why it was refused.
     pub(in super::super) reason: Option<String>,
-    /// What to do about that.
+    /// How to resolve it.
     pub(in super::super) hint: Option<String>,
-    /// The rules as a sentence.
+    /// The rules, as a sentence.
     pub(in super::super) policy: String,
-    /// Each rule with where it comes from.
+    /// Each rule with its origin.
     pub(in super::super) rules: Vec<RuleRow>,
     /// The main series.
     pub(in super::super) main_series: String,
-    /// The zone whose calendar has the hours, days, weeks, months and years.
+    /// The time zone of hours, days, weeks, months and years.
     pub(in super::super) zone: String,
-    /// What stays.
+    /// Snapshots that stay.
     pub(in super::super) keep: Vec<KeptRow>,
-    /// What goes, or went.
+    /// Snapshots that are removed, or would be.
     pub(in super::super) remove: Vec<RemovedRow>,
-    /// What that frees.
+    /// Bytes that this frees.
     pub(in super::super) freed_bytes: u64,
-    /// Of that, files.
+    /// Bytes of files in that.
     pub(in super::super) exclusive_bytes: u64,
-    /// Of that, directories.
+    /// Bytes of directories in that.
     pub(in super::super) directory_bytes: u64,
-    /// What it frees with what is in the trash already.
+    /// The same, including everything already in the trash.
     pub(in super::super) freed_with_trash_bytes: u64,
-    /// With `--free`: whether that much is freed.
+    /// With `--free`: whether the requested size is freed.
     pub(in super::super) is_enough: Option<bool>,
-    /// Series that nothing is added to any more.
+    /// Series without a recent snapshot.
     pub(in super::super) stale_series: Vec<StaleRow>,
-    /// Why it looks like a mistake.
+    /// The reasons why the plan looks like a mistake.
     pub(in super::super) guards: Vec<String>,
-    /// What it has cost to find out.
+    /// The cost of this computation.
     pub(in super::super) cost: CostRow,
 }
 
-/// A rule, floor or zone as it was given.
+/// A rule, floor or zone, as it was given.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RuleRow {
     /// Its key: `keep_daily`.
@@ -63,7 +63,7 @@ pub(in super::super) struct KeptRow {
     pub(in super::super) time: DateTime<Utc>,
     /// Its name.
     pub(in super::super) name: Option<String>,
-    /// Its series; null where its manifest cannot be read.
+    /// Its series; null if its manifest cannot be read.
     pub(in super::super) series: Option<String>,
     /// Whether it lacks a table that it could have had.
     pub(in super::super) incomplete: bool,
@@ -71,7 +71,7 @@ pub(in super::super) struct KeptRow {
     pub(in super::super) reasons: Vec<String>,
 }
 
-/// A snapshot that goes.
+/// A snapshot that is removed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RemovedRow {
     /// Its id.
@@ -80,19 +80,19 @@ pub(in super::super) struct RemovedRow {
     pub(in super::super) time: DateTime<Utc>,
     /// Its name.
     pub(in super::super) name: Option<String>,
-    /// Its series; null where its manifest cannot be read.
+    /// Its series; null if its manifest cannot be read.
     pub(in super::super) series: Option<String>,
     /// Whether it lacks a table that it could have had.
     pub(in super::super) incomplete: bool,
     /// `no_rule`, `series_ended` or `unreadable`.
     pub(in super::super) reason: String,
-    /// What removing it alone frees.
+    /// Bytes that removing only this snapshot frees.
     pub(in super::super) freed_bytes: u64,
-    /// What removing it and those before it in this list frees.
+    /// Bytes that removing it and those before it in this list frees.
     pub(in super::super) freed_with_older_bytes: u64,
 }
 
-/// A series that nothing is added to any more.
+/// A series without a recent snapshot.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct StaleRow {
     /// The series.
@@ -101,16 +101,16 @@ pub(in super::super) struct StaleRow {
     pub(in super::super) newest: DateTime<Utc>,
     /// Its snapshots.
     pub(in super::super) snapshots: Vec<SnapshotId>,
-    /// What removing all of them frees.
+    /// Bytes that removing all of them frees.
     pub(in super::super) freed_bytes: u64,
 }
 
-/// What an answer about space has cost.
+/// The cost of computing space.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct CostRow {
-    /// Files whose links were counted again.
+    /// The number of files whose links were counted again.
     pub(in super::super) asked_files: u64,
-    /// Snapshots that were listed file by file; null of `prune`.
+    /// The number of snapshots that were listed file by file; null for `prune`.
     pub(in super::super) listed_snapshots: Option<u64>,
     /// Seconds by stage.
     pub(in super::super) seconds: CostSeconds,
@@ -132,39 +132,39 @@ pub(in super::super) struct CostSeconds {
 /// `simulate`, over a calendar or with `--times`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct SimulateDocument {
-    /// The time that it is taken to be.
+    /// The time used as the present.
     pub(in super::super) now: DateTime<Utc>,
-    /// The zone whose calendar has the hours, days, weeks, months and years.
+    /// The time zone of hours, days, weeks, months and years.
     pub(in super::super) zone: String,
     /// The rules.
     #[schemars(with = "PolicyFields")]
     pub(in super::super) policy: Policy,
-    /// Of a calendar: snapshots that were taken.
+    /// For a calendar: the number of snapshots taken.
     pub(in super::super) taken: Option<u64>,
-    /// Of a calendar: how many there were at once at most.
+    /// For a calendar: the largest number of snapshots at one time.
     pub(in super::super) most: Option<u64>,
-    /// What stays.
+    /// Snapshots that stay.
     pub(in super::super) keep: Vec<SimulatedRow>,
-    /// What goes.
+    /// Snapshots that are removed.
     pub(in super::super) remove: Vec<SimulatedRow>,
 }
 
-/// A snapshot of a calendar, or of a list with what was given of it.
+/// A snapshot of the calendar or of the list.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct SimulatedRow {
     /// Its time.
     pub(in super::super) time: String,
-    /// Why it stays; null where it goes.
+    /// Why it stays; null if it is removed.
     pub(in super::super) reasons: Option<Vec<String>>,
-    /// Of a calendar: when it went.
+    /// For a calendar: when it was removed.
     pub(in super::super) removed: Option<DateTime<Utc>>,
-    /// Of a list: its id, where one was given.
+    /// For a list: its id, if one was given.
     pub(in super::super) id: Option<String>,
-    /// Of a list: its name.
+    /// For a list: its name.
     pub(in super::super) name: Option<String>,
-    /// Of a list: its tags.
+    /// For a list: its tags.
     pub(in super::super) tags: Option<Vec<String>>,
-    /// Of a list: its series.
+    /// For a list: its series.
     pub(in super::super) series: Option<String>,
 }
 
@@ -184,7 +184,7 @@ struct PolicyFields {
     keep_monthly: Count,
     /// The same for years.
     keep_yearly: Count,
-    /// Every snapshot that is no older than this, counted back from the newest one.
+    /// Every snapshot within this time before the newest one.
     keep_within: CalendarSpan,
     /// The newest snapshot of each hour within this.
     keep_within_hourly: CalendarSpan,
@@ -196,13 +196,13 @@ struct PolicyFields {
     keep_within_monthly: CalendarSpan,
     /// The newest snapshot of each year within this.
     keep_within_yearly: CalendarSpan,
-    /// How long another series than the main one stays that has nothing new.
+    /// How long a series other than the main one stays without a new snapshot.
     keep_other_within: CalendarSpan,
-    /// Snapshots with such a name or tag.
+    /// Snapshots with a matching name or tag.
     keep_name: Vec<String>,
-    /// The newest N snapshots stay whatever the rules say.
+    /// The number of newest snapshots that always stay.
     min_keep: u32,
-    /// Snapshots younger than this stay whatever the rules say.
+    /// Snapshots younger than this always stay.
     min_age: CalendarSpan,
     /// The zone of the calendar.
     zone: String,

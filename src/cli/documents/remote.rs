@@ -17,7 +17,7 @@ pub(in super::super) struct RequestRow {
     pub(in super::super) puts: u64,
     /// Objects read.
     pub(in super::super) gets: u64,
-    /// Questions for one object.
+    /// Requests for the presence of one object.
     pub(in super::super) stats: u64,
     /// Lists.
     pub(in super::super) lists: u64,
@@ -39,7 +39,7 @@ impl From<Requests> for RequestRow {
 /// A number of objects.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ObjectsRow {
-    /// How many.
+    /// The number.
     pub(in super::super) objects: u64,
     /// Their bytes.
     pub(in super::super) bytes: u64,
@@ -64,7 +64,7 @@ pub(in super::super) struct PushRow {
     pub(in super::super) name: Option<String>,
     /// `pushed`, `present` or `damaged`.
     pub(in super::super) state: String,
-    /// What is damaged here; null where it is sound.
+    /// The damage in this repository; null if there is none.
     pub(in super::super) reason: Option<String>,
     /// Parts; null unless it was pushed, here and below.
     pub(in super::super) parts: Option<u64>,
@@ -72,13 +72,13 @@ pub(in super::super) struct PushRow {
     pub(in super::super) apparent_bytes: Option<u64>,
     /// Objects that it needs.
     pub(in super::super) objects: Option<u64>,
-    /// Bytes of those.
+    /// Bytes of these objects.
     pub(in super::super) object_bytes: Option<u64>,
-    /// Parts of which nothing was read.
+    /// Parts whose objects were reused without reading a file.
     pub(in super::super) reused_parts: Option<u64>,
     /// Objects that were sent.
     pub(in super::super) sent: Option<ObjectsRow>,
-    /// Objects that were read, and were there already.
+    /// Objects that were read and already exist in the store.
     pub(in super::super) already_there: Option<ObjectsRow>,
     /// What `--no-secrets` left out; null if nothing.
     pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
@@ -127,28 +127,28 @@ impl PushRow {
 /// `push`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct PushDocument {
-    /// `complete`, or `damaged` where a snapshot was not pushed.
+    /// `complete`, or `damaged` if a snapshot was not pushed.
     pub(in super::super) state: String,
     /// The remote repository.
     pub(in super::super) remote: String,
     /// Snapshots that were pushed.
     pub(in super::super) pushed: u64,
-    /// Snapshots that were there already.
+    /// Snapshots that were already present.
     pub(in super::super) present: u64,
     /// Snapshots that are damaged here, and were not pushed.
     pub(in super::super) damaged: u64,
-    /// The snapshots that were named or are new, in the order of their making.
+    /// The selected snapshots, in the order in which they were made.
     pub(in super::super) snapshots: Vec<PushRow>,
     /// The requests sent to the store.
     pub(in super::super) requests: RequestRow,
-    /// Seconds spent in each stage, and in all of them together as `total`.
+    /// Seconds spent in each stage, and `total`.
     pub(in super::super) seconds: BTreeMap<String, f64>,
 }
 
 /// `pull`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct PullDocument {
-    /// `complete`, or `present` where it was here already.
+    /// `complete`, or `present` if the repository already had it.
     pub(in super::super) state: String,
     /// The remote repository.
     pub(in super::super) remote: String,
@@ -168,7 +168,7 @@ pub(in super::super) struct PullDocument {
     pub(in super::super) fetched_parts: u64,
     /// The requests sent to the store.
     pub(in super::super) requests: RequestRow,
-    /// Seconds spent in each stage, and in all of them together as `total`.
+    /// Seconds spent in each stage, and `total`.
     pub(in super::super) seconds: BTreeMap<String, f64>,
 }
 
@@ -179,7 +179,7 @@ pub(in super::super) struct RemoteRow {
     pub(in super::super) id: String,
     /// Its name there: `<id>.<repository>`.
     pub(in super::super) remote_name: String,
-    /// The first digits of the id of the repository that it was made in.
+    /// The first digits of the id of the repository in which it was made.
     pub(in super::super) repository: String,
     /// When it was begun.
     pub(in super::super) time: DateTime<Utc>,
@@ -191,7 +191,7 @@ pub(in super::super) struct RemoteRow {
     pub(in super::super) host: String,
     /// Its series.
     pub(in super::super) series: String,
-    /// Tables whose parts are in it.
+    /// The number of tables whose parts are in it.
     pub(in super::super) tables: u64,
     /// Parts.
     pub(in super::super) parts: u64,
@@ -199,9 +199,9 @@ pub(in super::super) struct RemoteRow {
     pub(in super::super) apparent_bytes: u64,
     /// Objects that it needs.
     pub(in super::super) objects: u64,
-    /// Bytes of those.
+    /// Bytes of these objects.
     pub(in super::super) object_bytes: u64,
-    /// Bytes of the objects that no other snapshot needs; null unless `usage` was asked.
+    /// Bytes of the objects that no other snapshot needs; null except in `usage`.
     pub(in super::super) exclusive_bytes: Option<u64>,
 }
 
@@ -246,7 +246,7 @@ pub(in super::super) struct RemoteUsageDocument {
     pub(in super::super) snapshots: Vec<RemoteRow>,
     /// Objects that snapshots need.
     pub(in super::super) needed: ObjectsRow,
-    /// All objects that are there.
+    /// All objects in the store.
     pub(in super::super) stored: ObjectsRow,
     /// Objects that no snapshot needs.
     pub(in super::super) garbage: ObjectsRow,
@@ -254,14 +254,14 @@ pub(in super::super) struct RemoteUsageDocument {
     pub(in super::super) requests: RequestRow,
 }
 
-/// An object that is not what it must be.
+/// A missing or damaged object.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct WrongObjectRow {
     /// Its key.
     pub(in super::super) key: String,
-    /// What is wrong.
+    /// The problem.
     pub(in super::super) found: String,
-    /// A part that needs it, or files that are no part's.
+    /// A part that needs it, or the files outside of parts.
     pub(in super::super) of: String,
     /// The snapshots that need it, by their names in the remote repository.
     pub(in super::super) snapshots: Vec<String>,
@@ -285,13 +285,13 @@ pub(in super::super) struct RemoteCheckDocument {
     pub(in super::super) state: String,
     /// The remote repository.
     pub(in super::super) remote: String,
-    /// How objects were looked at: `list`, `presence` or `data`.
+    /// The kind of check: `list`, `presence` or `data`.
     pub(in super::super) depth: String,
     /// The snapshots that were checked, by their names in the remote repository.
     pub(in super::super) snapshots: Vec<String>,
     /// The objects that were checked.
     pub(in super::super) checked: ObjectsRow,
-    /// Objects that are not what they must be.
+    /// Missing or damaged objects.
     pub(in super::super) damage: Vec<WrongObjectRow>,
     /// Snapshots whose manifest cannot be read, with the reason.
     pub(in super::super) unreadable: Vec<String>,
@@ -308,7 +308,7 @@ pub(in super::super) struct RemoteRmDocument {
     pub(in super::super) state: String,
     /// The remote repository.
     pub(in super::super) remote: String,
-    /// The snapshots that are gone, or would go, by their names in the remote repository.
+    /// The snapshots that were removed, or would be, by their names in the remote repository.
     pub(in super::super) removed: Vec<String>,
 }
 

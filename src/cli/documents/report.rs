@@ -7,44 +7,44 @@ use serde::Serialize;
 /// `report --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ReportDocument {
-    /// The page; null where none was written.
+    /// The path of the page; null if none was written.
     pub(in super::super) file: Option<String>,
-    /// The bytes of its path in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) file_base64: Option<String>,
-    /// The page's size; null where none was written.
+    /// The page's size; null if none was written.
     pub(in super::super) bytes: Option<u64>,
-    /// Snapshots in the repository.
+    /// The number of snapshots in the repository.
     pub(in super::super) snapshots: u64,
-    /// All that the page shows.
+    /// All figures of the page.
     pub(in super::super) figures: Figures,
 }
 
-/// All that the page shows, in the units of every other document: bytes, RFC 3339 times.
+/// All figures of the page, in the units of every other document: bytes, RFC 3339 times.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct Figures {
-    /// When they were taken.
+    /// The time of the figures.
     pub(in super::super) time: DateTime<Utc>,
     /// The profile of the configuration, if one was chosen.
     pub(in super::super) profile: Option<String>,
-    /// The repository's path; other bytes than UTF-8 are replaced.
+    /// The repository's path; bytes that are not UTF-8 are replaced.
     pub(in super::super) repository: String,
-    /// The server as the newest readable snapshot names it; null before there is one.
+    /// The server, by the newest readable snapshot; null if there is none.
     pub(in super::super) server: Option<ServerFigures>,
-    /// Whether all is well, why not, and what to do next.
+    /// Whether all is well, the problems, and what to do next.
     pub(in super::super) verdict: ReportVerdict,
-    /// The filesystem that the repository is on.
+    /// The filesystem of the repository.
     pub(in super::super) filesystem: Filesystem,
-    /// What the repository costs.
+    /// The cost of the repository.
     pub(in super::super) totals: CostFigures,
-    /// The rules that `keeps` of the snapshots goes by; null where none are configured.
+    /// The rules behind `keeps` of the snapshots; null if none are configured.
     pub(in super::super) policy: Option<String>,
     /// The time zone of the calendar.
     pub(in super::super) zone: String,
-    /// How many snapshots were checked how far.
+    /// The number of snapshots by the extent of their checks.
     pub(in super::super) coverage: Coverage,
     /// The snapshots, the oldest first.
     pub(in super::super) snapshots: Vec<SnapshotFigures>,
-    /// What was taken on the filesystem when snapshots were made, the oldest first.
+    /// Used bytes of the filesystem at the time of each snapshot, the oldest first.
     pub(in super::super) used: Vec<Used>,
     /// The largest tables, the largest first.
     pub(in super::super) tables: Vec<TableFigures>,
@@ -68,22 +68,22 @@ pub(in super::super) struct ServerFigures {
 pub(in super::super) struct Filesystem {
     /// Its size.
     pub(in super::super) size_bytes: u64,
-    /// What of it is free.
+    /// Its free bytes.
     pub(in super::super) free_bytes: u64,
-    /// By how much the taken space grows in a day, less than 0 where it shrinks; null while that is not known.
+    /// Growth of the used space in bytes per day, negative if it shrinks; null if not known.
     pub(in super::super) used_bytes_per_day: Option<f64>,
-    /// Days until nothing is free, if that goes on; null where it does not grow.
+    /// Days until the filesystem is full at this rate; null if the use does not grow.
     pub(in super::super) days_until_full: Option<f64>,
 }
 
-/// What all snapshots cost together.
+/// The cost of all snapshots together.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct CostFigures {
-    /// What would be free without the repository.
+    /// Bytes that would be free without the repository.
     pub(in super::super) cost_bytes: u64,
-    /// What the server has too.
+    /// Bytes that the server also links.
     pub(in super::super) live_shared_bytes: u64,
-    /// What emptying the trash frees.
+    /// Bytes that emptying the trash frees.
     pub(in super::super) trash_bytes: u64,
     /// Snapshots in the trash.
     pub(in super::super) in_trash: u64,
@@ -91,16 +91,16 @@ pub(in super::super) struct CostFigures {
     pub(in super::super) pinned: u64,
 }
 
-/// How many snapshots were checked how far.
+/// The number of snapshots by the extent of their checks.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct Coverage {
     /// Every byte was read.
     pub(in super::super) data: u64,
     /// Sizes or structure were compared, and not every byte was read.
     pub(in super::super) size: u64,
-    /// Nothing was checked as a whole.
+    /// No complete check was made.
     pub(in super::super) never: u64,
-    /// Restored on trial.
+    /// A drill restored it.
     pub(in super::super) drilled: u64,
 }
 
@@ -111,72 +111,72 @@ pub(in super::super) struct SnapshotFigures {
     pub(in super::super) id: SnapshotId,
     /// When it was begun.
     pub(in super::super) time: DateTime<Utc>,
-    /// Its day, by the calendar of the policy.
+    /// Its day, in the time zone of the policy.
     pub(in super::super) day: NaiveDate,
-    /// Its name, its pin, what is wrong with it.
+    /// Its name, pin and problems.
     pub(in super::super) notes: Vec<String>,
     /// Whether it is pinned.
     pub(in super::super) pinned: bool,
-    /// What a restore needs.
+    /// Bytes that a restore needs.
     pub(in super::super) apparent_bytes: u64,
-    /// What the snapshot before it did not have when it was made.
+    /// Bytes that the previous snapshot did not have when it was made.
     pub(in super::super) written_bytes: u64,
-    /// What removing it alone frees.
+    /// Bytes that removing only this snapshot frees.
     pub(in super::super) freed_bytes: u64,
-    /// What removing it and all older ones frees.
+    /// Bytes that removing it and all older ones frees.
     pub(in super::super) freed_with_older_bytes: u64,
-    /// Files that are only in it.
+    /// Bytes of files that only this snapshot links.
     pub(in super::super) exclusive_bytes: u64,
-    /// Files that other snapshots have too, and the server does not.
+    /// Bytes of files that other snapshots link too, but not the server.
     pub(in super::super) shared_bytes: u64,
-    /// Files that the server has too.
+    /// Bytes of files that the server also links.
     pub(in super::super) live_shared_bytes: u64,
-    /// Whether it stays at the next prune.
+    /// Whether the next prune keeps it.
     pub(in super::super) keeps: bool,
-    /// Why it stays or goes.
+    /// Why it is kept or removed.
     pub(in super::super) why: String,
-    /// What checks found.
+    /// The results of its checks.
     pub(in super::super) checked: CheckFigures,
-    /// Its last trial restore; null if it had none.
+    /// Its last drill; null if it had none.
     pub(in super::super) drill: Option<DrillFigures>,
 }
 
-/// How far a snapshot was checked, and what was found.
+/// The extent and the results of a snapshot's checks.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct CheckFigures {
-    /// The level of the newest whole check; null if there was none.
+    /// The level of the newest complete check; null if there was none.
     pub(in super::super) level: Option<Level>,
-    /// When that was; null if there was none.
+    /// The time of that check; null if there was none.
     pub(in super::super) time: Option<DateTime<Utc>>,
-    /// Since when every byte has been read; null if not every one was.
+    /// The time since which every byte has been read; null if some were never read.
     pub(in super::super) data_time: Option<DateTime<Utc>>,
-    /// The newest share, where a round of shares is under way; else null.
+    /// The newest slice, while a round of slices is not finished; else null.
     pub(in super::super) slice: Option<Slice>,
-    /// Whether damage was found that no check since has found gone.
+    /// Whether damage was found, and no later check found it gone.
     pub(in super::super) damaged: bool,
-    /// Whether owners or modes were found that are not as recorded.
+    /// Whether owners or modes were found that differ from the record.
     pub(in super::super) drifted: bool,
 }
 
-/// A trial restore.
+/// A drill.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct DrillFigures {
-    /// When.
+    /// The time.
     pub(in super::super) time: DateTime<Utc>,
-    /// Tables that were tried.
+    /// The number of tables that were tried.
     pub(in super::super) tables: u64,
-    /// Tables with parts that the snapshot has.
+    /// The number of tables with parts in the snapshot.
     pub(in super::super) of_tables: u64,
-    /// Tables that were not what the snapshot says.
+    /// Tables that differ from the snapshot.
     pub(in super::super) failed: u64,
 }
 
-/// What was taken on the filesystem.
+/// Used bytes of the filesystem at one time.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct Used {
-    /// When.
+    /// The time.
     pub(in super::super) time: DateTime<Utc>,
-    /// By whomever.
+    /// The bytes used by all programs.
     pub(in super::super) used_bytes: u64,
 }
 
@@ -187,72 +187,72 @@ pub(in super::super) struct TableFigures {
     pub(in super::super) name: String,
     /// The partition; null for a table.
     pub(in super::super) partition: Option<String>,
-    /// What it takes in all snapshots together.
+    /// Bytes that it takes in all snapshots together.
     pub(in super::super) allocated_bytes: u64,
-    /// What of it the server has too.
+    /// Bytes of it that the server also links.
     pub(in super::super) live_shared_bytes: u64,
-    /// What restoring it needed, snapshot by snapshot, the oldest first; empty for a partition.
+    /// Bytes that restoring it needs from each snapshot, the oldest first; empty for a partition.
     pub(in super::super) history: Vec<u64>,
 }
 
-/// How well things are.
+/// The state of the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum ReportSeverity {
-    /// Nothing to do.
+    /// No action is needed.
     Ok,
-    /// It can wait for the morning.
+    /// Action is needed, but not urgently.
     Warning,
-    /// Act now.
+    /// Action is needed now.
     Bad,
 }
 
-/// What a finding is about.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in super::super) enum FindingKind {
-    /// There is no good snapshot, or none that is young enough.
+    /// There is no good snapshot, or none that is recent enough.
     NoNewSnapshot,
     /// A snapshot is damaged.
     Damage,
-    /// A trial restore failed.
+    /// A drill failed.
     DrillFailed,
     /// The newest snapshot lacks a table that it could have had.
     Incomplete,
     /// The last prune was refused.
     PruneRefused,
-    /// The disk fills.
+    /// The disk is filling up.
     DiskFilling,
     /// Freezes were left behind.
     LeftoverFreezes,
-    /// Owners or modes are not as recorded.
+    /// Owners or modes differ from the record.
     Drift,
-    /// Something else that a command warns of.
+    /// Another warning.
     Other,
 }
 
-/// Something that is not as it should be.
+/// A problem.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ReportFinding {
-    /// What it is about.
+    /// Its kind.
     pub(in super::super) kind: FindingKind,
-    /// How bad it is.
+    /// Its severity.
     pub(in super::super) state: ReportSeverity,
     /// One sentence.
     pub(in super::super) text: String,
-    /// What to do next, in words; null where the text says it.
+    /// What to do next, in words; null if the text contains it.
     pub(in super::super) next: Option<String>,
-    /// The command that does it or shows more; null where there is none.
+    /// The command that does it or shows more; null if there is none.
     pub(in super::super) command: Option<String>,
 }
 
-/// The answer for a reader who reads no further.
+/// The summary of all findings.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ReportVerdict {
-    /// The worst of the findings.
+    /// The worst state of the findings.
     pub(in super::super) state: ReportSeverity,
     /// One or two sentences.
     pub(in super::super) text: String,
-    /// All that is not as it should be, the worst first.
+    /// All problems, the worst first.
     pub(in super::super) findings: Vec<ReportFinding>,
 }

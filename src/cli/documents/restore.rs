@@ -10,68 +10,69 @@ use serde::Serialize;
 /// `restore`, its `--dry-run`, and both with `--to`.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct RestoreDocument {
-    /// `planned` of a dry run; else the worst of the tables: `nothing_to_do`, `restored`, `differs`, `incomplete` or `failed`.
+    /// `planned` for a dry run; else the worst state of a table: `nothing_to_do`, `restored`, `differs`, `incomplete`
+    /// or `failed`.
     pub(in super::super) state: String,
-    /// Whether nothing was touched.
+    /// Whether this is a dry run, which changes nothing.
     pub(in super::super) dry_run: bool,
     /// The snapshot.
     pub(in super::super) snapshot: String,
     /// Its tables, or those that were selected.
     pub(in super::super) tables: Vec<RestoreTable>,
-    /// What they have together.
+    /// Their totals.
     pub(in super::super) totals: RestoreTotals,
-    /// Databases, functions and named collections that were made; null of a dry run.
+    /// Databases, functions and named collections that were made; null for a dry run.
     pub(in super::super) made: Option<Vec<String>>,
-    /// Users, roles, quotas, policies and settings profiles, where they were looked at; null with `--to`.
+    /// Users, roles, quotas, policies and settings profiles, if they were compared; null with `--to`.
     pub(in super::super) access: Option<Vec<RestoreAccessRow>>,
-    /// What to do next; null of a dry run.
+    /// What to do next; null for a dry run.
     pub(in super::super) notes: Option<Vec<String>>,
-    /// Seconds spent in each stage, and in all of them together as `total`; null of a dry run.
+    /// Seconds spent in each stage, and `total`; null for a dry run.
     pub(in super::super) seconds: Option<BTreeMap<&'static str, f64>>,
-    /// Of a dry run: the cluster on whose hosts tables are made.
+    /// For a dry run: the cluster on whose hosts tables are made.
     pub(in super::super) on_cluster: Option<String>,
-    /// Of a dry run: what is done first after an interrupted restore.
+    /// For a dry run: the clean-up after an interrupted restore.
     pub(in super::super) recovery: Option<Vec<String>>,
-    /// Of a dry run: databases that would be made.
+    /// For a dry run: databases that would be made.
     pub(in super::super) databases: Option<Vec<String>>,
-    /// Of a dry run: functions, named collections and workloads.
+    /// For a dry run: functions, named collections and workloads.
     pub(in super::super) objects: Option<Vec<ObjectRow>>,
-    /// Of a dry run: why it would be refused.
+    /// For a dry run: why the restore would be refused.
     pub(in super::super) refused: Option<Vec<String>>,
     /// With `--to`: the directory.
     pub(in super::super) path: Option<String>,
-    /// The bytes of that in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) path_base64: Option<String>,
-    /// With `--to --native`: how the tree for ClickHouse's own `RESTORE` stands.
+    /// With `--to --native`: the tree for ClickHouse's own `RESTORE`.
     pub(in super::super) native: Option<NativeRow>,
-    /// Of a dry run with `--to`: whether the directory would be made.
+    /// For a dry run with `--to`: whether the directory would be made.
     pub(in super::super) makes_directory: Option<bool>,
-    /// Of a dry run with `--to`: what an interrupted restore has left there.
+    /// For a dry run with `--to`: leftovers of an interrupted restore.
     pub(in super::super) leftovers: Option<Vec<String>>,
-    /// Of a dry run with `--to`: why it is not possible.
+    /// For a dry run with `--to`: the obstacles.
     pub(in super::super) in_the_way: Option<Vec<ObstacleRow>>,
-    /// Of a dry run with `--to`: what is free there.
+    /// For a dry run with `--to`: free bytes of the filesystem.
     pub(in super::super) free_bytes: Option<u64>,
-    /// What is damaged, where that is why it was refused.
+    /// The damaged parts, if damage is the reason of the refusal.
     pub(in super::super) damage: Option<Vec<DamagedPartRow>>,
 }
 
-/// What all tables have together.
+/// Totals of all tables.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct RestoreTotals {
-    /// Tables whose parts are back; of a dry run all tables and objects.
+    /// Tables whose parts were restored; for a dry run all tables and objects.
     pub(in super::super) tables: u64,
     /// Their parts.
     pub(in super::super) parts: u64,
-    /// Files in them; null of a dry run.
+    /// Files in them; null for a dry run.
     pub(in super::super) files: Option<u64>,
     /// Rows in them.
     pub(in super::super) rows: u64,
     /// Sum of the files' sizes.
     pub(in super::super) bytes: u64,
-    /// How they were placed, or would be; null of a dry run into a server.
+    /// How they were placed, or would be; null for a dry run into a server.
     pub(in super::super) placed: Option<PlacedFigures>,
-    /// Tables, views, dictionaries … that could not be made; null of a dry run.
+    /// Tables, views, dictionaries … that could not be made; null for a dry run.
     pub(in super::super) failed: Option<u64>,
 }
 
@@ -93,7 +94,7 @@ pub(in super::super) struct PlacedFigures {
 pub(in super::super) struct PlacedRow {
     /// Parts.
     pub(in super::super) parts: u64,
-    /// Files in them; null of a dry run.
+    /// Files in them; null for a dry run.
     pub(in super::super) files: Option<u64>,
     /// Sum of the files' sizes.
     pub(in super::super) bytes: u64,
@@ -115,45 +116,45 @@ impl From<PlacedTotals> for PlacedFigures {
     }
 }
 
-/// A table: what would become of it, or what did.
+/// A table and its planned or actual outcome.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct RestoreTable {
     /// Its database now.
     pub(in super::super) database: String,
     /// Its name now.
     pub(in super::super) table: String,
-    /// The name that it has in the snapshot; null of a dry run with `--to`.
+    /// Its name in the snapshot; null for a dry run with `--to`.
     pub(in super::super) from: Option<TableName>,
     /// Its engine in the snapshot.
     pub(in super::super) engine: String,
-    /// `planned` of a dry run; else `restored`, `replaced`, `attached`, `created`, `present`, `fetched`, `waiting`, `skipped`,
+    /// `planned` for a dry run; else `restored`, `replaced`, `attached`, `created`, `present`, `fetched`, `waiting`, `skipped`,
     /// `incomplete` or `failed`.
     pub(in super::super) state: String,
-    /// Rows: of the snapshot in a dry run, else as the server counts them now.
+    /// Rows in the snapshot for a dry run, else the server's current count.
     pub(in super::super) rows: u64,
     /// Its parts.
     pub(in super::super) parts: u64,
-    /// Sum of their files' sizes.
+    /// Sum of the sizes of their files.
     pub(in super::super) bytes: u64,
-    /// Why it is not, or not wholly, restored.
+    /// Why it is not restored, or only in part.
     pub(in super::super) reason: Option<String>,
-    /// The stable name of that reason; null of a dry run.
+    /// The stable name of that reason; null for a dry run.
     pub(in super::super) reason_kind: Option<String>,
-    /// What one should know of it.
+    /// Notes and warnings about it.
     pub(in super::super) warnings: Vec<String>,
-    /// Its UUID; null where it has none, or it is not known yet.
+    /// Its UUID; null if it has none, or if it is not known yet.
     pub(in super::super) uuid: Option<String>,
-    /// Whether that is another one than in the snapshot; null of a dry run with `--to`.
+    /// Whether the UUID differs from that in the snapshot; null for a dry run with `--to`.
     pub(in super::super) uuid_changed: Option<bool>,
-    /// Hosts of the cluster on which it is made too, as `host:port`; null of a dry run with `--to`.
+    /// Other hosts of the cluster on which it is made, as `host:port`; null for a dry run with `--to`.
     pub(in super::super) made_on_hosts: Option<Vec<String>>,
-    /// Rows by the manifest; this and what follows down to `ttl_statements` is null of a dry run.
+    /// Rows by the manifest; this and the following fields down to `ttl_statements` are null for a dry run.
     pub(in super::super) expected_rows: Option<u64>,
-    /// Rows of the snapshot that a table which stays lacks because they are past its TTL.
+    /// Rows of the snapshot that an existing table lacks because they are past its TTL.
     pub(in super::super) expired_rows: Option<u64>,
     /// Files in its parts.
     pub(in super::super) files: Option<u64>,
-    /// Parts that the server lists under their names, each with the fingerprint of the manifest where both have one.
+    /// Parts that the server lists under the same names, with equal fingerprints if both sides have one.
     pub(in super::super) verified_parts: Option<u64>,
     /// Parts that the server had merged or mutated before they could be compared.
     pub(in super::super) merged_parts: Option<u64>,
@@ -161,25 +162,25 @@ pub(in super::super) struct RestoreTable {
     pub(in super::super) empty_parts: Option<u64>,
     /// How its parts were placed.
     pub(in super::super) placed: Option<PlacedTotals>,
-    /// The table that it replaced, where that stays: its name now.
+    /// The new name of the table that it replaced, if that table was kept.
     pub(in super::super) replaced_table: Option<TableName>,
-    /// Whether it is detached, as it was when the snapshot was made.
+    /// Whether it was detached again, as it was when the snapshot was made.
     pub(in super::super) is_detached: Option<bool>,
-    /// Statements that bring back the TTL that was left out.
+    /// Statements that restore the omitted TTL.
     pub(in super::super) ttl_statements: Option<Vec<String>>,
-    /// Its place in Keeper, where it is replicated.
+    /// Its path and replica in Keeper, for a replicated table.
     pub(in super::super) replica: Option<PlannedReplica>,
-    /// Of a dry run: `place`, `replace`, `keep`, `skip`, `impossible` ….
+    /// For a dry run: `place`, `replace`, `keep`, `skip`, `impossible` ….
     pub(in super::super) action: Option<String>,
-    /// Of a dry run with `--to`: `link`, `reflink` or `copy`.
+    /// For a dry run with `--to`: `link`, `reflink` or `copy`.
     pub(in super::super) how: Option<String>,
-    /// Of a dry run: what the table has that it replaces.
+    /// For a dry run: the content of the table that it replaces.
     pub(in super::super) replaces: Option<ReplacesRow>,
-    /// Of a dry run: what would be lost.
+    /// For a dry run: the losses.
     pub(in super::super) losses: Option<Vec<LossRow>>,
-    /// Of a dry run: what of it is past its TTL.
+    /// For a dry run: parts and rows that are past the TTL.
     pub(in super::super) expired: Option<ExpiredRow>,
-    /// Of a dry run: mutations that the server would not run.
+    /// For a dry run: mutations that the server would not run.
     pub(in super::super) not_run: Option<Vec<NotRunRow>>,
 }
 
@@ -217,18 +218,18 @@ impl From<&TableReport> for RestoreTable {
     }
 }
 
-/// How a table stands in Keeper: the first seven of a dry run, the others of a restore.
+/// The state of a table in Keeper: the first seven fields for a dry run, the others for a restore.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct PlannedReplica {
     /// Its path.
     pub(in super::super) path: Option<String>,
     /// Its own name there.
     pub(in super::super) name: Option<String>,
-    /// What Keeper has there.
+    /// What Keeper has at that path.
     pub(in super::super) found: Option<String>,
-    /// The replicas that are there.
+    /// The replicas at that path.
     pub(in super::super) replicas: Option<Vec<ReplicaHost>>,
-    /// Whether it gets a path of its own.
+    /// Whether it gets a new path.
     pub(in super::super) own_path: Option<bool>,
     /// Replicas that are removed from Keeper first.
     pub(in super::super) forgets: Option<Vec<String>>,
@@ -236,9 +237,9 @@ pub(in super::super) struct PlannedReplica {
     pub(in super::super) total_replicas: Option<u64>,
     /// Those of them that have a session.
     pub(in super::super) active_replicas: Option<u64>,
-    /// Entries of its queue that are not done.
+    /// Unfinished entries of its queue.
     pub(in super::super) queue_size: Option<u64>,
-    /// Whether nothing can be written to it.
+    /// Whether it is read-only.
     pub(in super::super) is_readonly: Option<bool>,
     /// The rows of the replicas on other hosts that answer.
     pub(in super::super) hosts: Option<Vec<chsnap::ops::restore::ReplicaRows>>,
@@ -262,7 +263,7 @@ impl From<ReplicaReport> for PlannedReplica {
 pub(in super::super) struct ReplicaHost {
     /// Its name.
     pub(in super::super) name: String,
-    /// Its host, where that is known.
+    /// Its host, if that is known.
     pub(in super::super) host: Option<String>,
     /// Whether it has a session.
     pub(in super::super) is_active: bool,
@@ -270,7 +271,7 @@ pub(in super::super) struct ReplicaHost {
     pub(in super::super) parts: u64,
 }
 
-/// What a table has that is replaced.
+/// The content of a table that is replaced.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ReplacesRow {
     /// Its parts.
@@ -290,14 +291,14 @@ pub(in super::super) struct LossRow {
     pub(in super::super) message: String,
 }
 
-/// What is past its TTL.
+/// Parts and rows that are past the TTL.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ExpiredRow {
-    /// Parts as a whole.
+    /// Parts that are past it completely.
     pub(in super::super) parts: u64,
     /// Rows in them.
     pub(in super::super) rows: u64,
-    /// Parts of which some rows are.
+    /// Parts of which some rows are past it.
     pub(in super::super) partly_parts: u64,
     /// Rows in them.
     pub(in super::super) partly_rows: u64,
@@ -308,7 +309,7 @@ pub(in super::super) struct ExpiredRow {
 pub(in super::super) struct NotRunRow {
     /// Its id.
     pub(in super::super) id: String,
-    /// What would have to be run by hand.
+    /// The statement to run by hand.
     pub(in super::super) statement: Option<String>,
     /// Parts that lack it.
     pub(in super::super) parts: Vec<PartName>,
@@ -317,7 +318,7 @@ pub(in super::super) struct NotRunRow {
 /// A function, named collection or workload.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ObjectRow {
-    /// What it is.
+    /// Its kind.
     pub(in super::super) kind: String,
     /// Its name.
     pub(in super::super) name: String,
@@ -330,32 +331,32 @@ pub(in super::super) struct ObjectRow {
 /// A user, role, quota, policy or settings profile.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RestoreAccessRow {
-    /// What it is: `user`, `row policy` ….
+    /// Its kind: `user`, `row policy` ….
     pub(in super::super) kind: String,
     /// Its name.
     pub(in super::super) name: String,
-    /// Of a dry run: `make`, `replace`, `keep`, `differs`, `lacking`, `unknown` or `refuse`.
+    /// For a dry run: `make`, `replace`, `keep`, `differs`, `lacking`, `unknown` or `refuse`.
     pub(in super::super) action: Option<String>,
     /// The outcome; null for a dry run.
     pub(in super::super) state: Option<chsnap::ops::restore::AccessState>,
-    /// Why.
+    /// The reason.
     pub(in super::super) reason: Option<String>,
 }
 
-/// How a tree for ClickHouse's own `RESTORE` stands; of a dry run `without_updates` alone is known.
+/// The tree for ClickHouse's own `RESTORE`; for a dry run only `without_updates` is known.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(in super::super) struct NativeRow {
     /// Files that `.backup` lists.
     pub(in super::super) entries: Option<u64>,
     /// Sum of their sizes.
     pub(in super::super) entry_bytes: Option<u64>,
-    /// Of the files of parts, those that were read for their hashes.
+    /// Files of parts that were read for their hashes.
     pub(in super::super) hashed_files: Option<u64>,
     /// Sum of their sizes.
     pub(in super::super) hashed_bytes: Option<u64>,
     /// Files of equal size and hash under different inodes, whose bytes were compared.
     pub(in super::super) compared_files: Option<u64>,
-    /// What the tables lack that are restored without their last changes.
+    /// The updates and mutations that restored tables lack.
     pub(in super::super) without_updates: LeftUpdates,
 }
 
@@ -388,9 +389,9 @@ pub(in super::super) struct DamagedPartRow {
     pub(in super::super) database: String,
     /// Its table.
     pub(in super::super) table: String,
-    /// Its name, where it is a part.
+    /// Its name, for a part.
     pub(in super::super) part: Option<PartName>,
-    /// What is wrong.
+    /// The problem.
     pub(in super::super) found: String,
 }
 
@@ -401,24 +402,24 @@ pub(in super::super) struct DrillDocument {
     pub(in super::super) state: DrillState,
     /// The snapshot.
     pub(in super::super) snapshot: SnapshotId,
-    /// The tables that were asked for.
+    /// The selected tables.
     pub(in super::super) tables: Vec<DrilledTable>,
-    /// What they have together.
+    /// Their totals.
     pub(in super::super) totals: DrillTotals,
-    /// Seconds spent in each stage, and in all of them together as `total`.
+    /// Seconds spent in each stage, and `total`.
     pub(in super::super) seconds: BTreeMap<&'static str, f64>,
 }
 
-/// What all drilled tables have together.
+/// Totals of all drilled tables.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct DrillTotals {
     /// Tables with parts that were tried.
     pub(in super::super) tables: u64,
-    /// Tables with parts that the snapshot has.
+    /// The number of tables with parts in the snapshot.
     pub(in super::super) tables_in_snapshot: u64,
     /// Objects without parts whose definitions were made.
     pub(in super::super) definitions: u64,
-    /// Tables that are not what the snapshot says.
+    /// Tables that differ from the snapshot.
     pub(in super::super) failed: u64,
     /// Tables that were not tried.
     pub(in super::super) not_tried: u64,
@@ -428,17 +429,17 @@ pub(in super::super) struct DrillTotals {
     pub(in super::super) rows: u64,
     /// Bytes that were restored.
     pub(in super::super) bytes: u64,
-    /// How sums of parts compare.
+    /// Comparison of the digests of parts.
     pub(in super::super) digests: DrillDigests,
 }
 
-/// How sums of parts compare.
+/// Comparison of the digests of parts.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct DrillDigests {
-    /// Parts that give the sum that was recorded.
+    /// Parts whose digest equals the recorded one.
     pub(in super::super) equal: u64,
-    /// Parts that give another one.
+    /// Parts whose digest differs.
     pub(in super::super) different: u64,
-    /// Parts without a sum to compare.
+    /// Parts without a digest to compare.
     pub(in super::super) unknown: u64,
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// `run`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RunDocument {
-    /// The profile; null for what stands at the top of the configuration.
+    /// The profile; null without a profile.
     pub(in super::super) profile: Option<String>,
     /// The repository's directory.
     pub(in super::super) repository: Option<String>,
@@ -14,9 +14,9 @@ pub(in super::super) struct RunDocument {
     pub(in super::super) state: String,
     /// The exit code.
     pub(in super::super) exit_code: u8,
-    /// The worst that went wrong; null after a success.
+    /// The worst error; null after a success.
     pub(in super::super) error: Option<String>,
-    /// What to do about it.
+    /// How to resolve it.
     pub(in super::super) hint: Option<String>,
     /// When it began.
     pub(in super::super) started: String,
@@ -26,30 +26,30 @@ pub(in super::super) struct RunDocument {
     pub(in super::super) seconds: f64,
     /// The snapshot that was made.
     pub(in super::super) snapshot: Option<SnapshotId>,
-    /// Snapshots that went to the trash.
+    /// Snapshots that were moved to the trash.
     pub(in super::super) removed: Vec<SnapshotId>,
-    /// Snapshots that are gone for good.
+    /// Snapshots that were deleted.
     pub(in super::super) deleted: Vec<SnapshotId>,
     /// The steps in their order.
     pub(in super::super) steps: Vec<StepRow>,
-    /// What one should know, and is no warning.
+    /// Notes that are not warnings.
     pub(in super::super) notes: Vec<String>,
     /// Runs that were missed.
     pub(in super::super) missed: Option<MissedRow>,
-    /// How often `create` was tried again.
+    /// How often `create` was retried.
     pub(in super::super) retries: u32,
-    /// What the filesystem of the repository had free before.
+    /// Free bytes of the repository's filesystem before the run.
     pub(in super::super) free_bytes_before: Option<u64>,
-    /// What it had free afterwards.
+    /// Free bytes of it after the run.
     pub(in super::super) free_bytes_after: Option<u64>,
 }
 
 /// Runs that were missed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct MissedRow {
-    /// When the last snapshot before was begun.
+    /// The time at which the previous snapshot was begun.
     pub(in super::super) since: String,
-    /// How many.
+    /// The number.
     pub(in super::super) runs: u64,
 }
 
@@ -60,18 +60,18 @@ pub(in super::super) struct StepRow {
     pub(in super::super) step: String,
     /// `done`, `warnings`, `failed` or `skipped`.
     pub(in super::super) state: String,
-    /// The same, with `refused` and `damaged` for steps that failed in these ways.
+    /// The same, except that `refused` and `damaged` replace `failed` for these two kinds of failure.
     pub(in super::super) outcome: String,
-    /// Its exit code; 0 of one that was left out.
+    /// Its exit code; 0 for a step that was left out.
     pub(in super::super) exit_code: u8,
     /// Seconds that it took.
     pub(in super::super) seconds: f64,
-    /// What went wrong.
+    /// The error.
     pub(in super::super) error: Option<String>,
-    /// What to do about it.
+    /// How to resolve it.
     pub(in super::super) hint: Option<String>,
     /// Why it was refused or left out.
     pub(in super::super) reason: Option<String>,
-    /// The document of its command, which has a schema of its own.
+    /// The document of its command, which has its own schema.
     pub(in super::super) result: Option<Value>,
 }

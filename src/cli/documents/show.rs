@@ -23,7 +23,7 @@ pub(in super::super) struct ShowDocument {
     pub(in super::super) chsnap: String,
     /// Its id.
     pub(in super::super) id: SnapshotId,
-    /// Its place in the order in which snapshots were made.
+    /// Its position in the order in which snapshots were made.
     pub(in super::super) sequence: u64,
     /// When it was begun.
     pub(in super::super) time: DateTime<Utc>,
@@ -32,34 +32,34 @@ pub(in super::super) struct ShowDocument {
     /// Its name.
     #[serde(flatten)]
     pub(in super::super) label: Label,
-    /// The server that it is of.
+    /// Its server.
     pub(in super::super) server: ServerEntry,
-    /// How it was made.
+    /// The settings with which it was made.
     pub(in super::super) settings: CreateSettings,
-    /// What it was imported from.
+    /// The source from which it was imported.
     pub(in super::super) imported: Option<ImportedFrom>,
-    /// The moment of its tables, where they are of one.
+    /// The common moment of its tables, if there is one.
     pub(in super::super) moment: Option<Moment>,
-    /// Where it was copied from.
+    /// The repository from which it was copied.
     pub(in super::super) copied: Option<CopiedFrom>,
     /// The snapshot of which it is a selection of tables and partitions.
     pub(in super::super) extracted: Option<ExtractedFrom>,
     /// What a push left out because it is secret.
     pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
-    /// The snapshot before it when it was made.
+    /// The previous snapshot when it was made.
     pub(in super::super) previous: Option<SnapshotId>,
-    /// What it holds.
+    /// Its totals.
     #[serde(flatten)]
     pub(in super::super) totals: SnapshotTotals,
-    /// How its parts came there.
+    /// How its parts were placed.
     pub(in super::super) placed: PlacedTotals,
-    /// What it holds of tables without parts.
+    /// Its dumps of tables without parts.
     pub(in super::super) dumped: DumpTotals,
     /// The databases.
     pub(in super::super) databases: Vec<DatabaseEntry>,
     /// The tables.
     pub(in super::super) table_list: Vec<ShownTable>,
-    /// Files that are no part's.
+    /// Files outside of parts.
     pub(in super::super) metadata: Vec<MetadataFile>,
     /// The digest of its list of parts.
     pub(in super::super) parts_blake3: String,
@@ -69,9 +69,9 @@ pub(in super::super) struct ShowDocument {
     pub(in super::super) series_label: Option<String>,
     /// Whether it lacks a table that it could have had.
     pub(in super::super) incomplete: bool,
-    /// Where it is.
+    /// Its path.
     pub(in super::super) path: String,
-    /// The bytes of that in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) path_base64: Option<String>,
     /// Whether it is pinned now.
     pub(in super::super) pinned: bool,
@@ -79,22 +79,22 @@ pub(in super::super) struct ShowDocument {
     pub(in super::super) pin: Option<PinRow>,
     /// When it was last verified; null if it never was.
     pub(in super::super) verified: Option<VerifiedRow>,
-    /// Its last trial restore.
+    /// Its last drill.
     pub(in super::super) drilled: Option<DrilledRow>,
     /// With `--access`: its users, roles, quotas, policies and settings profiles.
     pub(in super::super) access: Option<Vec<AccessStatements>>,
-    /// With `--access`: what cannot be shown of them.
+    /// With `--access`: those that cannot be shown.
     pub(in super::super) access_warnings: Option<Vec<String>>,
 }
 
 /// A user, role, quota, policy or settings profile.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct AccessStatements {
-    /// What it is: `user`, `row policy` ….
+    /// Its kind: `user`, `row policy` ….
     pub(in super::super) kind: String,
     /// Its name.
     pub(in super::super) name: String,
-    /// The statements that make it, without secrets unless they were asked for.
+    /// The statements that make it, without secrets unless these were requested.
     pub(in super::super) statements: Vec<String>,
 }
 
@@ -105,19 +105,19 @@ pub(in super::super) struct ShownTable {
     pub(in super::super) database: String,
     /// Its name.
     pub(in super::super) table: String,
-    /// Its UUID, where it has one.
+    /// Its UUID, if it has one.
     pub(in super::super) uuid: Option<TableUuid>,
     /// Its engine.
     pub(in super::super) engine: String,
     /// `taken`, `dumped`, `definition`, `data_left` or `skipped`.
     pub(in super::super) state: String,
-    /// Why it is not, or not wholly, taken.
+    /// Why it is not taken, or only in part.
     pub(in super::super) reason: Option<String>,
-    /// Where its definition is, relative to the snapshot.
+    /// The path of its definition, relative to the snapshot.
     pub(in super::super) definition: Option<String>,
     /// Whether that is the server's own file.
     pub(in super::super) definition_is_file: bool,
-    /// Its storage policy; empty where it has none.
+    /// Its storage policy; empty if it has none.
     pub(in super::super) storage_policy: String,
     /// Its parts.
     pub(in super::super) parts: u64,
@@ -129,27 +129,27 @@ pub(in super::super) struct ShownTable {
     pub(in super::super) apparent_bytes: u64,
     /// How often it was frozen.
     pub(in super::super) freezes: u32,
-    /// Of its parts, those with the patches of lightweight updates.
+    /// Its parts with patches of lightweight updates.
     pub(in super::super) patch_parts: u64,
-    /// What lies in its `detached/`, which is not taken.
+    /// Entries of its `detached/`, which are not taken.
     pub(in super::super) detached_parts: u64,
     /// Parts on other disks, which are not taken.
     pub(in super::super) remote_parts: u64,
     /// Whether it was detached.
     pub(in super::super) is_detached: bool,
-    /// For how long, where that is known.
+    /// For how long it is detached, if that is known.
     pub(in super::super) detachment: Option<Detachment>,
-    /// Parts without checksums that can be used.
+    /// Parts without usable checksums.
     pub(in super::super) unverifiable_parts: u64,
-    /// Why not.
+    /// Why their checksums cannot be used.
     pub(in super::super) unverifiable: Option<String>,
     /// Mutations that were not finished.
     pub(in super::super) mutations: Vec<String>,
     /// Mutations that only Keeper has, and the snapshot lacks.
     pub(in super::super) keeper_mutations: Vec<LackedMutation>,
-    /// Its place in Keeper, where it is replicated.
+    /// Its path and replica in Keeper, for a replicated table.
     pub(in super::super) replica: Option<ReplicaEntry>,
-    /// Its dump, where its rows were dumped.
+    /// Its dump, if its rows were dumped.
     pub(in super::super) dump: Option<Dump>,
     /// Why it is not of the moment of the snapshot.
     pub(in super::super) off_moment: Option<OffMoment>,

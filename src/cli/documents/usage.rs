@@ -9,29 +9,29 @@ use super::{CostRow, PinRow};
 pub(in super::super) struct UsageDocument {
     /// The repository's directory.
     pub(in super::super) repository: String,
-    /// Its bytes in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) repository_base64: Option<String>,
-    /// When it was found out.
+    /// The time of the computation.
     pub(in super::super) time: DateTime<Utc>,
     /// The filesystem of the repository.
     pub(in super::super) filesystem: SpaceRow,
-    /// The snapshots that were asked for, in the order in which they were made.
+    /// The selected snapshots, in the order in which they were made.
     pub(in super::super) snapshots: Vec<UsageSnapshot>,
     /// With `--by table`: a row for each table.
     pub(in super::super) tables: Option<Vec<UsageTable>>,
     /// With `--by partition`: a row for each partition.
     pub(in super::super) partitions: Option<Vec<UsageTable>>,
-    /// With `--freed`: what these free together.
+    /// With `--freed`: what removing these snapshots together frees.
     pub(in super::super) freed: Option<FreedRow>,
-    /// What is in the trash.
+    /// The trash.
     pub(in super::super) trash: TrashTotals,
-    /// What the repository costs.
+    /// The cost of the repository.
     pub(in super::super) totals: UsageTotals,
-    /// How fast the filesystem fills.
+    /// The growth of the filesystem's use.
     pub(in super::super) growth: GrowthRow,
-    /// With `--exact`: how that compares with the index.
+    /// With `--exact`: the comparison with the index.
     pub(in super::super) exact: Option<ExactRow>,
-    /// What it has cost to find out.
+    /// The cost of this computation.
     pub(in super::super) cost: CostRow,
 }
 
@@ -40,11 +40,11 @@ pub(in super::super) struct UsageDocument {
 pub(in super::super) struct SpaceRow {
     /// Its size.
     pub(in super::super) size_bytes: u64,
-    /// What of it is free.
+    /// Its free bytes.
     pub(in super::super) free_bytes: u64,
-    /// Inodes that it can have; 0 where it has no limit of its own.
+    /// Its number of inodes; 0 if it has no fixed number.
     pub(in super::super) inodes: u64,
-    /// Those of them that are free.
+    /// Its free inodes.
     pub(in super::super) free_inodes: u64,
 }
 
@@ -57,13 +57,13 @@ pub(in super::super) struct UsageSnapshot {
     pub(in super::super) time: DateTime<Utc>,
     /// Its name.
     pub(in super::super) name: Option<String>,
-    /// `complete`, or why it is not one.
+    /// `complete`, or another state.
     pub(in super::super) state: String,
     /// Whether it is pinned.
     pub(in super::super) pinned: bool,
     /// Its pin.
     pub(in super::super) pin: Option<PinRow>,
-    /// Tables whose parts it has.
+    /// The number of tables whose parts it has.
     pub(in super::super) tables: u64,
     /// Their parts.
     pub(in super::super) parts: u64,
@@ -71,23 +71,23 @@ pub(in super::super) struct UsageSnapshot {
     pub(in super::super) files: u64,
     /// Sum of their sizes: what a restore needs.
     pub(in super::super) apparent_bytes: u64,
-    /// What they take on the disk.
+    /// Bytes that they take on the disk.
     pub(in super::super) allocated_bytes: u64,
-    /// What of that the snapshot before it did not have when it was made.
+    /// Bytes on the disk that the previous snapshot did not have when this one was made.
     pub(in super::super) written_bytes: u64,
-    /// Files that only it holds.
+    /// Bytes of files that only this snapshot links.
     pub(in super::super) exclusive_bytes: u64,
-    /// Its directories.
+    /// Bytes of its directories.
     pub(in super::super) directory_bytes: u64,
-    /// Its manifest, definitions and the like.
+    /// Bytes of its manifest, definitions and other files outside of parts.
     pub(in super::super) metadata_bytes: u64,
-    /// What removing it alone frees.
+    /// Bytes that removing only this snapshot frees.
     pub(in super::super) freed_bytes: u64,
-    /// What removing it and all that were made before it frees.
+    /// Bytes that removing it and all older ones frees.
     pub(in super::super) freed_with_older_bytes: u64,
-    /// Files that something outside of the repository links too.
+    /// Bytes of files that something outside of the repository also links.
     pub(in super::super) live_shared_bytes: u64,
-    /// Where rules were given: why it stays, empty if it would go.
+    /// If rules were given: why it stays; empty if it would be removed.
     pub(in super::super) reasons: Option<Vec<String>>,
 }
 
@@ -98,104 +98,104 @@ pub(in super::super) struct UsageTable {
     pub(in super::super) database: String,
     /// Its name.
     pub(in super::super) table: String,
-    /// The partition; null of a table.
+    /// The partition; null for a table.
     pub(in super::super) partition: Option<String>,
-    /// Its parts in the newest of these snapshots that has it.
+    /// The number of its parts in the newest of these snapshots that has it.
     pub(in super::super) parts: u64,
-    /// What restoring it needs.
+    /// Bytes that restoring it needs.
     pub(in super::super) apparent_bytes: u64,
-    /// What it takes in all of these snapshots together.
+    /// Bytes that it takes in all of these snapshots together.
     pub(in super::super) allocated_bytes: u64,
-    /// Files that something outside of the repository links too.
+    /// Bytes of files that something outside of the repository also links.
     pub(in super::super) live_shared_bytes: u64,
-    /// Files that only these snapshots hold.
+    /// Bytes of files that only these snapshots link.
     pub(in super::super) exclusive_bytes: u64,
-    /// Its directories.
+    /// Bytes of its directories.
     pub(in super::super) directory_bytes: u64,
-    /// Both: what is free without it.
+    /// Both: bytes that would be free without it.
     pub(in super::super) freed_bytes: u64,
 }
 
-/// What removing some snapshots together frees.
+/// The bytes that removing some snapshots together frees.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct FreedRow {
     /// The snapshots.
     pub(in super::super) snapshots: Vec<String>,
-    /// Their files.
+    /// Bytes of their files.
     pub(in super::super) exclusive_bytes: u64,
-    /// Their directories.
+    /// Bytes of their directories.
     pub(in super::super) directory_bytes: u64,
     /// Both.
     pub(in super::super) freed_bytes: u64,
-    /// Both, with what is in the trash already.
+    /// Both, including everything already in the trash.
     pub(in super::super) freed_with_trash_bytes: u64,
 }
 
-/// What is in the trash.
+/// The trash.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct TrashTotals {
     /// The snapshots.
     pub(in super::super) snapshots: Vec<String>,
-    /// What emptying it frees.
+    /// Bytes that emptying it frees.
     pub(in super::super) freed_bytes: u64,
 }
 
-/// What the repository costs.
+/// The cost of the repository.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct UsageTotals {
-    /// Files that something outside of the repository links too: they cost nothing as long as it does.
+    /// Bytes of files that something outside of the repository also links; they cost nothing as long as it does.
     pub(in super::super) live_shared_bytes: u64,
-    /// Files that are there only because the repository holds them.
+    /// Bytes of files that only the repository links.
     pub(in super::super) pinned_by_snapshots_bytes: u64,
-    /// Of those, manifests, definitions and the like.
+    /// Bytes of manifests, definitions and other files outside of parts among them.
     pub(in super::super) metadata_bytes: u64,
-    /// Directories.
+    /// Bytes of directories.
     pub(in super::super) directory_bytes: u64,
-    /// The index.
+    /// Bytes of the index.
     pub(in super::super) index_bytes: u64,
-    /// All of it but the shared: what would be free without the repository.
+    /// Everything except the shared files: bytes that would be free without the repository.
     pub(in super::super) cost_bytes: u64,
-    /// What a snapshot holds that is being built, or was left half built, and nothing else does.
+    /// Bytes of files that only an unfinished snapshot links.
     pub(in super::super) incoming_bytes: u64,
-    /// What leftover freezes of this repository hold, and nothing else does.
+    /// Bytes of files that only leftover freezes of this repository link.
     pub(in super::super) shadow_bytes: u64,
-    /// Freezes of others.
+    /// Freezes that do not belong to this repository.
     pub(in super::super) foreign_shadows: Vec<ForeignShadowRow>,
 }
 
-/// A freeze that is not of this repository.
+/// A freeze that does not belong to this repository.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ForeignShadowRow {
-    /// Where it is.
+    /// Its path.
     pub(in super::super) path: String,
-    /// The bytes of that in base64, where they are not UTF-8.
+    /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) path_base64: Option<String>,
-    /// What it takes.
+    /// Bytes that it takes on the disk.
     pub(in super::super) allocated_bytes: u64,
-    /// What of that nothing else holds.
+    /// Bytes of files that nothing else links.
     pub(in super::super) freed_bytes: u64,
 }
 
-/// How fast the filesystem fills.
+/// The growth of the filesystem's use.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct GrowthRow {
-    /// The first sample that it is made from; null while there are too few.
+    /// The first sample used; null if there are too few.
     pub(in super::super) since: Option<DateTime<Utc>>,
     /// The last one.
     pub(in super::super) until: Option<DateTime<Utc>>,
     /// Bytes per day that were new in snapshots.
     pub(in super::super) written_bytes_per_day: Option<i64>,
-    /// By how much the taken space grew in a day; less than 0 where it shrank.
+    /// Growth of the used space in bytes per day; negative if it shrank.
     pub(in super::super) used_bytes_per_day: Option<i64>,
-    /// Days until nothing is free, if that goes on; null where it does not grow.
+    /// Days until the filesystem is full at this rate; null if the use does not grow.
     pub(in super::super) days_until_full: Option<f64>,
 }
 
-/// How the exact figures compare with those of the index.
+/// The comparison of the exact figures with those of the index.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ExactRow {
     /// Whether they are the same.
     pub(in super::super) agrees: bool,
-    /// Snapshots about which they differed; the index has been put right.
+    /// Snapshots whose figures differed; the index has been repaired.
     pub(in super::super) differing: Vec<String>,
 }

@@ -385,7 +385,7 @@ fn usage(page: &mut Page, repository: &Repository, globals: &Globals, now: DateT
     if let Some(days) = found.growth.days_until_full {
         page.gauge(
             "chsnap_filesystem_full_in_seconds",
-            "When nothing is free if it goes on like this.",
+            "Seconds until the filesystem is full at the current growth.",
             days * 86_400.0,
         );
     }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_guessed_before_there_is_something_to_go_by() {
+    fn nothing_is_estimated_before_work_was_done() {
         let begun = state(1);
         assert_eq!((begun.left(), begun.rate()), (None, None));
         assert_eq!(state(100).left().map(|left| left.as_secs()), Some(23));

@@ -18,11 +18,11 @@ use super::streams::write_stderr;
 
 /// Shows what the engine reports.
 pub(super) struct Progress {
-    face: Face,
+    style: ProgressOutput,
     stages: Mutex<BTreeMap<Stage, Running>>,
 }
 
-enum Face {
+enum ProgressOutput {
     Bars {
         bars: MultiProgress,
         color: bool,
@@ -71,19 +71,19 @@ const REDRAW: Duration = Duration::from_millis(200);
 
 impl Progress {
     pub(super) fn new(mode: ProgressMode, color: bool) -> Self {
-        let face = match mode {
-            ProgressMode::None => Face::Silent,
-            ProgressMode::Json => Face::Json,
-            ProgressMode::Plain => Face::Plain { told_at_start: true },
-            ProgressMode::Auto if can_move_the_cursor() => Face::Bars { bars: MultiProgress::new(), color },
-            ProgressMode::Auto => Face::Plain { told_at_start: false },
+        let style = match mode {
+            ProgressMode::None => ProgressOutput::Silent,
+            ProgressMode::Json => ProgressOutput::Json,
+            ProgressMode::Plain => ProgressOutput::Plain { told_at_start: true },
+            ProgressMode::Auto if can_move_the_cursor() => ProgressOutput::Bars { bars: MultiProgress::new(), color },
+            ProgressMode::Auto => ProgressOutput::Plain { told_at_start: false },
         };
-        Self { face, stages: Mutex::default() }
+        Self { style, stages: Mutex::default() }
     }
 
-    /// Removes the bars from the terminal, so that results stand alone.
+    /// Removes the bars from the terminal, so that only results remain.
     pub(super) fn clear(&self) {
-        if let Face::Bars { bars, .. } = &self.face
+        if let ProgressOutput::Bars { bars, .. } = &self.style
             && bars.clear().is_err()
         {
             // The terminal is gone, and the bars with it.
@@ -91,7 +91,7 @@ impl Progress {
     }
 
     fn bar(&self, stage: Stage, total: Option<StageWork>, done: &Arc<Mutex<StageWork>>) -> Option<ProgressBar> {
-        let Face::Bars { bars, color } = &self.face else { return None };
+        let ProgressOutput::Bars { bars, color } = &self.style else { return None };
         let (done, color) = (Arc::clone(done), *color);
         let draw = move |state: &ProgressState| {
             let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ impl Progress {
     }
 
     fn item_bar(&self, running: &Running, name: &str, total: StageWork) -> Option<ProgressBar> {
-        let Face::Bars { bars, .. } = &self.face else { return None };
+        let ProgressOutput::Bars { bars, .. } = &self.style else { return None };
         let shown: Vec<&ProgressBar> = running.items.values().filter_map(|item| item.bar.as_ref()).collect();
         let after = shown.last().copied().or(running.bar.as_ref()).filter(|_| shown.len() < ITEM_LINES)?;
         let bar = bars.insert_after(after, ProgressBar::no_length());
@@ -211,19 +211,19 @@ impl Monitor for Progress {
         let done = Arc::new(Mutex::new(StageWork::default()));
         let bar = self.bar(stage, total, &done);
         let running = Running { since: now, total, done, bar, items: BTreeMap::new(), told: now };
-        match self.face {
-            Face::Plain { told_at_start: true } => {
+        match self.style {
+            ProgressOutput::Plain { told_at_start: true } => {
                 let expected = total.map(described).filter(|text| !text.is_empty());
                 write_stderr(&format!("{}: {}…\n", stage.name(), expected.map_or(String::new(), |text| text + " ")));
             }
-            Face::Json => stage_event(stage, "started", &running),
-            Face::Plain { .. } | Face::Bars { .. } | Face::Silent => {}
+            ProgressOutput::Json => stage_event(stage, "started", &running),
+            ProgressOutput::Plain { .. } | ProgressOutput::Bars { .. } | ProgressOutput::Silent => {}
         }
         self.stages().insert(stage, running);
     }
 
     fn advanced(&self, stage: Stage, done: StageWork) {
-        if matches!(self.face, Face::Silent) {
+        if matches!(self.style, ProgressOutput::Silent) {
             return;
         }
         let mut stages = self.stages();
@@ -235,12 +235,12 @@ impl Monitor for Progress {
             sum.files += done.files;
             sum.bytes += done.bytes;
         }
-        match self.face {
-            Face::Json if running.told.elapsed() >= EVENT_INTERVAL => {
+        match self.style {
+            ProgressOutput::Json if running.told.elapsed() >= EVENT_INTERVAL => {
                 running.told = Instant::now();
                 stage_event(stage, "advanced", running);
             }
-            Face::Plain { .. } if running.told.elapsed() >= LINE_INTERVAL => {
+            ProgressOutput::Plain { .. } if running.told.elapsed() >= LINE_INTERVAL => {
                 running.told = Instant::now();
                 write_stderr(&line_between(stage, running));
             }
@@ -249,13 +249,13 @@ impl Monitor for Progress {
     }
 
     fn item_started(&self, stage: Stage, item: &str, total: StageWork) {
-        match self.face {
-            Face::Silent | Face::Plain { .. } => return,
-            Face::Json => {
+        match self.style {
+            ProgressOutput::Silent | ProgressOutput::Plain { .. } => return,
+            ProgressOutput::Json => {
                 let (item, total) = (Some(item.to_owned()), Some(amounts(total)));
                 event(&ProgressDocument { item, total, ..of_stage("item_started", stage) });
             }
-            Face::Bars { .. } => {}
+            ProgressOutput::Bars { .. } => {}
         }
         let mut stages = self.stages();
         let Some(running) = stages.get_mut(&stage) else { return };
@@ -265,7 +265,7 @@ impl Monitor for Progress {
 
     fn item_finished(&self, stage: Stage, item: &str) {
         let Some(found) = self.stages().get_mut(&stage).and_then(|running| running.items.remove(item)) else { return };
-        if matches!(self.face, Face::Json) {
+        if matches!(self.style, ProgressOutput::Json) {
             let (item, seconds) = (Some(item.to_owned()), Some(found.since.elapsed().as_secs_f64()));
             event(&ProgressDocument { item, seconds, ..of_stage("item_finished", stage) });
         }
@@ -274,8 +274,8 @@ impl Monitor for Progress {
 
     fn stage_finished(&self, stage: Stage) {
         let Some(running) = self.stages().remove(&stage) else { return };
-        match self.face {
-            Face::Plain { told_at_start } => {
+        match self.style {
+            ProgressOutput::Plain { told_at_start } => {
                 let come = running.extent();
                 let done = described(come.done);
                 let is_worth_it = told_at_start || !done.is_empty() || come.elapsed >= WORTH_A_LINE;
@@ -284,8 +284,8 @@ impl Monitor for Progress {
                     write_stderr(&format!("{}: {done}done in {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
                 }
             }
-            Face::Json => stage_event(stage, "finished", &running),
-            Face::Bars { .. } | Face::Silent => {}
+            ProgressOutput::Json => stage_event(stage, "finished", &running),
+            ProgressOutput::Bars { .. } | ProgressOutput::Silent => {}
         }
         for item in running.items.into_values() {
             self.remove(item.bar);
@@ -295,22 +295,22 @@ impl Monitor for Progress {
 
     fn note(&self, message: &str) {
         let line = render::safe(message, usize::MAX) + "\n";
-        match &self.face {
-            Face::Bars { bars, .. } => bars.suspend(|| write_stderr(&line)),
-            Face::Plain { .. } => write_stderr(&line),
-            Face::Json => event(&ProgressDocument {
+        match &self.style {
+            ProgressOutput::Bars { bars, .. } => bars.suspend(|| write_stderr(&line)),
+            ProgressOutput::Plain { .. } => write_stderr(&line),
+            ProgressOutput::Json => event(&ProgressDocument {
                 event: "note".to_owned(),
                 message: Some(message.to_owned()),
                 ..ProgressDocument::default()
             }),
-            Face::Silent => {}
+            ProgressOutput::Silent => {}
         }
     }
 }
 
 impl Progress {
     fn remove(&self, bar: Option<ProgressBar>) {
-        if let (Some(bar), Face::Bars { bars, .. }) = (bar, &self.face) {
+        if let (Some(bar), ProgressOutput::Bars { bars, .. }) = (bar, &self.style) {
             bar.finish_and_clear();
             bars.remove(&bar);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use chsnap::ops::usage::{SnapshotUsage, TableUsage};
 use chsnap::ops::{Alert, Drill};
-use chsnap::plan::retention::Fate;
+use chsnap::plan::retention::RetentionDecision;
 use chsnap::repo::{LastCheck, ServerEntry};
 
 use super::super::documents::report::{
@@ -102,7 +102,7 @@ fn snapshot(facts: &Facts, row: &SnapshotUsage) -> SnapshotFigures {
         exclusive_bytes: exclusive,
         shared_bytes: all - exclusive - live,
         live_shared_bytes: live,
-        keeps: fate.is_none_or(Fate::is_kept),
+        keeps: fate.is_none_or(RetentionDecision::is_kept),
         why: match fate {
             Some(fate) if fate.is_kept() => {
                 plain(&fate.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))

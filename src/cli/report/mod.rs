@@ -18,9 +18,9 @@ use chrono::{DateTime, Utc};
 use chsnap::fs;
 use chsnap::model::SnapshotId;
 use chsnap::ops::prune::candidate;
-use chsnap::ops::usage::{By, TableUsage, Usage, UsageRequest, usage};
+use chsnap::ops::usage::{Grouping, TableUsage, Usage, UsageRequest, usage};
 use chsnap::ops::{self, Drill, OpError};
-use chsnap::plan::retention::{Candidate, Fate, Policy, decide};
+use chsnap::plan::retention::{Candidate, Policy, RetentionDecision, decide};
 use chsnap::repo::{Event, LastCheck, Manifest, Repository, SnapshotState};
 
 use super::documents::ReportDocument;
@@ -37,13 +37,14 @@ use super::{CommandResult, DONE, WARNED};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Where the page goes: one file that needs no other, and no network. Without it, --json prints the same figures
+    /// Write the page to this file, which needs no other file and no network. Without it, --json prints the same
+    /// figures
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Warn if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = duration)]
     warn: Duration,
-    /// It is critical if the newest good snapshot is older
+    /// Report critical if the newest good snapshot is older
     #[arg(long, value_name = "DURATION", default_value = "50h", value_parser = duration)]
     crit: Duration,
     #[command(flatten)]
@@ -74,7 +75,7 @@ struct Facts {
     used: Vec<(DateTime<Utc>, u64)>,
     policy: Policy,
     /// The policy's decision on each snapshot; empty if there is no rule.
-    fates: BTreeMap<SnapshotId, Fate>,
+    fates: BTreeMap<SnapshotId, RetentionDecision>,
     checks: BTreeMap<SnapshotId, LastCheck>,
     /// The last drill of each existing snapshot that had one.
     drills: BTreeMap<SnapshotId, Drill>,
@@ -82,14 +83,14 @@ struct Facts {
     history: BTreeMap<(String, String), Vec<u64>>,
 }
 
-pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &Output) -> CommandResult {
+pub(super) fn run(args: &Args, globals: &Globals, invocation: &Invocation, output: &Output) -> CommandResult {
     if args.html.is_none() && !output.is_json() {
         return Err(CommandFailure::usage("neither --html nor --json says where the figures go".to_owned())
             .with_hint("chsnap report --html FILE"));
     }
     let repository = opening::open(globals)?;
     let now = Utc::now();
-    let facts = gather(args, globals, early, &repository, now)?;
+    let facts = gather(args, globals, invocation, &repository, now)?;
     let listing = ops::list(&repository)?;
     let alerts = ops::alerts(&repository, &listing, None, now)?;
     let newest = newest_manifest(&repository, &facts.usage);
@@ -134,14 +135,14 @@ fn write(path: &Path, page: &[u8]) -> Result<(), CommandFailure> {
 fn gather(
     args: &Args,
     globals: &Globals,
-    early: &Invocation,
+    invocation: &Invocation,
     repository: &Repository,
     now: DateTime<Utc>,
 ) -> Result<Facts, CommandFailure> {
     let request =
         |by| UsageRequest::new().with_by(by).with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
-    let found = usage(repository, &request(By::Table), now)?;
-    let partitions = usage(repository, &request(By::Partition), now)?.tables.unwrap_or_default();
+    let found = usage(repository, &request(Grouping::Table), now)?;
+    let partitions = usage(repository, &request(Grouping::Partition), now)?.tables.unwrap_or_default();
     let events = repository.events();
     let used = events.iter().filter_map(|(time, event)| match event {
         Event::Created { used_bytes: Some(used), .. } => Some((*time, *used)),
@@ -155,7 +156,7 @@ fn gather(
     let policy = args.policy.over(Policy::default());
     Ok(Facts {
         repository: repository.path().to_owned(),
-        commands: early.command_words(globals),
+        commands: invocation.command_words(globals),
         profile: globals.profile.clone(),
         now,
         warn: args.warn,
@@ -176,7 +177,7 @@ fn fates(
     checks: &BTreeMap<SnapshotId, LastCheck>,
     policy: &Policy,
     now: DateTime<Utc>,
-) -> BTreeMap<SnapshotId, Fate> {
+) -> BTreeMap<SnapshotId, RetentionDecision> {
     if policy.is_empty() {
         return BTreeMap::new();
     }

@@ -122,7 +122,7 @@ pub(super) fn growth(figures: &Figures) -> Markup {
     let disk = &figures.filesystem;
     let told = match (disk.used_bytes_per_day, disk.days_until_full) {
         (Some(bytes), Some(days)) => {
-            format!("It grows by {} a day, and is full in {days:.0} days if it goes on.", size(bytes))
+            format!("It grows by {} a day, and is full in {days:.0} days at this rate.", size(bytes))
         }
         (Some(_), None) => "It does not grow.".to_owned(),
         (None, _) => "Not enough nights yet to say how fast it grows.".to_owned(),

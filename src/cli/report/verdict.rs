@@ -9,7 +9,7 @@ use super::super::render;
 use super::Facts;
 
 impl ReportSeverity {
-    /// The word that stands with its color.
+    /// The word next to its color.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -145,7 +145,7 @@ fn incomplete(facts: &Facts) -> Option<ReportFinding> {
 
 fn disk(facts: &Facts) -> Option<ReportFinding> {
     let days = facts.usage.growth.days_until_full.filter(|days| *days < SOON_DAYS)?;
-    let text = format!("The disk is full in {days:.0} days if it goes on like this");
+    let text = format!("The disk is full in {days:.0} days at this rate");
     let next = "See what holds the space, and what the rules would let go:";
     Some(finding(FindingKind::DiskFilling, ReportSeverity::Warning, text, next, "chsnap usage; chsnap prune --dry-run"))
 }

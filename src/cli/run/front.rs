@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chsnap::model::{Warning, count};
 use chsnap::ops::OpError;
-use chsnap::ops::nightly::{FrontEnd, NightReport, Order, Step, StepFailure, StepFindings, StepName, StepResult};
+use chsnap::ops::nightly::{NightReport, Order, Step, StepFailure, StepFindings, StepName, StepResult, StepRunner};
 use chsnap::repo::Repository;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -19,27 +19,27 @@ use super::super::{CommandResult, DAMAGED, DONE, WARNED, configured, opening, si
 use super::found::found;
 
 /// A nightly job whose steps are commands with the settings of one profile.
-pub(super) struct Front<'a> {
+pub(super) struct CommandSteps<'a> {
     pub(super) globals: &'a Globals,
-    pub(super) early: &'a Invocation,
+    pub(super) invocation: &'a Invocation,
     pub(super) layer: &'a Layer,
     pub(super) output: &'a Output,
     pub(super) interrupted: std::sync::Arc<std::sync::atomic::AtomicBool>,
     /// The step in progress.
-    pub(super) at_step: Mutex<AtStep>,
+    pub(super) at_step: Mutex<CurrentStep>,
 }
 
 /// The step in progress, for the thread that ends the run in the middle of it. Between steps it is the run itself.
 #[derive(Clone)]
-pub(super) struct AtStep {
+pub(super) struct CurrentStep {
     /// The report of the run before this step.
     pub(super) report: NightReport<Value>,
     pub(super) name: StepName,
-    /// Whether the step handles signals itself, and undoes what it began.
+    /// Whether the step handles signals itself, and rolls back its work.
     pub(super) hears_signals: bool,
 }
 
-impl AtStep {
+impl CurrentStep {
     pub(super) fn between(report: NightReport<Value>) -> Self {
         Self { report, name: StepName::Run, hears_signals: true }
     }
@@ -62,7 +62,7 @@ impl From<CommandFailure> for StepFailure {
     }
 }
 
-impl FrontEnd for Front<'_> {
+impl StepRunner for CommandSteps<'_> {
     type Document = Value;
 
     fn open(&self) -> Result<Repository, StepFailure> {
@@ -75,11 +75,11 @@ impl FrontEnd for Front<'_> {
 
     fn carry_out(&self, so_far: &NightReport<Value>, order: &Order) -> Step<Value> {
         let (name, hears_signals) = (order.step(), order.hears_signals());
-        self.set_step(AtStep { report: so_far.clone(), name, hears_signals });
+        self.set_step(CurrentStep { report: so_far.clone(), name, hears_signals });
         let step = self.run(order);
         let mut after = so_far.clone();
         after.steps.push(step.clone());
-        self.set_step(AtStep::between(after));
+        self.set_step(CurrentStep::between(after));
         step
     }
 
@@ -92,12 +92,12 @@ impl FrontEnd for Front<'_> {
     }
 }
 
-impl Front<'_> {
-    fn set_step(&self, step: AtStep) {
+impl CommandSteps<'_> {
+    fn set_step(&self, step: CurrentStep) {
         *self.at_step.lock().unwrap_or_else(PoisonError::into_inner) = step;
     }
 
-    pub(super) fn step(&self) -> AtStep {
+    pub(super) fn step(&self) -> CurrentStep {
         self.at_step.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -138,7 +138,7 @@ impl Front<'_> {
     }
 
     fn command(&self, name: &str, arguments: &[String], output: &Output) -> CommandResult {
-        let command = configured::command(&self.early.schema, self.layer, name, arguments)?;
+        let command = configured::command(&self.invocation.schema, self.layer, name, arguments)?;
         let mut globals = self.globals.clone();
         globals.json = true;
         super::super::dispatch(command, &globals, output)
@@ -175,7 +175,7 @@ impl Front<'_> {
                 let snapshot = drilled.snapshot;
                 let message =
                     format!("the trial restore of {snapshot} failed for {tables}: {}{more}", named.join(", "));
-                let hint = format!("{chsnap} drill {snapshot} says of each table what is wrong with it");
+                let hint = format!("{chsnap} drill {snapshot} reports the problem of each table");
                 StepResult::Damaged { message, hint: Some(hint) }
             }
             (DAMAGED | GUARD, Some(StepFindings::Copied(copied))) => {
@@ -196,7 +196,7 @@ impl Front<'_> {
 
     /// The words with which a user starts a command for the same repository.
     fn commands(&self) -> String {
-        self.early.command_words(self.globals)
+        self.invocation.command_words(self.globals)
     }
 }
 

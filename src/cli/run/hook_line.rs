@@ -22,7 +22,7 @@ pub(super) struct Unseen {
 }
 
 const RELATIVE: &str = "is another file for each directory that it is started in";
-const HERE_DOCUMENT: &str = "stands in front of a here-document, of which the lines cannot be told from commands";
+const HERE_DOCUMENT: &str = "stands in front of a here-document, whose lines cannot be distinguished from commands";
 const EXPANDED: &str = "is known only once the shell has read it";
 
 /// A word without its quotes.
@@ -67,14 +67,14 @@ struct LineReader<'a> {
 
 /// The command that is being parsed.
 #[derive(Default)]
-struct Begun {
+struct ParsedCommand {
     words: Words,
     word: Option<Word>,
     /// Whether the next word is a file of a redirection, and not a program.
     is_redirected: bool,
 }
 
-impl Begun {
+impl ParsedCommand {
     fn word(&mut self) -> &mut Word {
         self.word.get_or_insert_default()
     }
@@ -91,7 +91,7 @@ impl Begun {
 impl LineReader<'_> {
     /// Reads commands up to the end, or to the character that ends them.
     fn commands(&mut self, end: Option<char>) {
-        let mut begun = Begun::default();
+        let mut begun = ParsedCommand::default();
         while let Some(letter) = self.rest.next() {
             if Some(letter) == end {
                 break;
@@ -138,9 +138,9 @@ impl LineReader<'_> {
         self.end_command(&mut begun);
     }
 
-    fn end_command(&mut self, begun: &mut Begun) {
+    fn end_command(&mut self, begun: &mut ParsedCommand) {
         begun.end_word();
-        let Begun { words, .. } = std::mem::take(begun);
+        let ParsedCommand { words, .. } = std::mem::take(begun);
         if !words.is_empty() {
             self.commands.push(words);
         }

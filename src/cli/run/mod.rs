@@ -31,61 +31,61 @@ pub(super) use hook::{check as hook_refusal, check_words as hook_words_refusal, 
 
 pub(super) use ping::reach as reach_ping;
 
-use front::{AtStep, Front};
+use front::{CommandSteps, CurrentStep};
 use report_files::ReportFiles;
 
 /// Run the nightly job: create, then housekeeping
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The profile to run [default: what stands at the top of the configuration]
+    /// The profile to run [default: the settings outside of any profile]
     #[arg(value_name = "PROFILE", id = "run_profile")]
     profile: Option<String>,
     /// How often the job runs; a run that is late by half of this is reported as missed
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     every: Duration,
-    /// How long removed snapshots stay in the trash at least; 0 keeps them until the next run
+    /// How long removed snapshots stay in the trash at least; with 0, until the next run
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     trash_keep: Duration,
-    /// With less free than this, empty the trash and prune before create
+    /// If less than this is free, empty the trash and prune before create
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = size)]
     pub(super) min_free: u64,
-    /// Read the bytes of one share of all parts a run, so that all are read in N runs; 0 leaves verification out
+    /// Verify the bytes of one of N shares of the parts in each run, so that N runs read them all; 0 skips verification
     #[arg(long, value_name = "N", default_value_t = 30)]
     verify_slices: u32,
-    /// Drill the new snapshot if the last drill is older than this, for example 7d; 0 leaves drills out
+    /// Drill the new snapshot if the last drill is older than this, for example 7d; 0 skips drills
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     drill_every: Duration,
-    /// Another repository that gets the snapshots which it does not have yet; may be given several times
+    /// Copy snapshots to this repository, all that it lacks: see chsnap copy; may be given several times
     #[arg(long, value_name = "DIR")]
     pub(super) copy_to: Vec<String>,
-    /// An object store that gets the snapshots which it does not have yet: see chsnap push; may be given several times
+    /// Push snapshots to this object store, all that it lacks: see chsnap push; may be given several times
     #[arg(long, value_name = "REMOTE")]
     pub(super) push_to: Vec<String>,
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     server_wait: Duration,
-    /// A command line to run first; if it fails, nothing else is done
+    /// Command line to run first; if it fails, nothing else is done
     #[arg(long, value_name = "COMMAND")]
     pub(super) before: Option<String>,
-    /// A command line to run last, with the outcome in variables such as CHSNAP_RUN_STATE, and all warnings in the file that
-    /// CHSNAP_RUN_WARNINGS_FILE names
+    /// Command line to run last, with the outcome in variables such as CHSNAP_RUN_STATE, and all warnings in the file
+    /// named by CHSNAP_RUN_WARNINGS_FILE
     #[arg(long, value_name = "COMMAND")]
     pub(super) after: Option<String>,
-    /// How long each of them may take
+    /// How long each of --before and --after may take
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     hook_timeout: Duration,
-    /// An address to get after a success; with /start behind it at the start; with /fail after a failure, which is posted
-    /// with what went wrong
+    /// Address to request: as it is after a success, with /start appended at the start, and with /fail appended after a
+    /// failure, as a POST that says what failed
     #[arg(long, value_name = "URL", hide_default_value = true)]
     ping: Option<String>,
-    /// An address to get at the start
+    /// Address to request at the start
     #[arg(long, value_name = "URL", hide_default_value = true)]
     ping_start: Option<String>,
-    /// An address to get after a success
+    /// Address to request after a success
     #[arg(long, value_name = "URL", hide_default_value = true)]
     ping_success: Option<String>,
-    /// An address to get after a failure
+    /// Address to request after a failure, as a POST that says what failed
     #[arg(long, value_name = "URL", hide_default_value = true)]
     ping_failure: Option<String>,
     /// Write metrics for Prometheus's node exporter to this *.prom file
@@ -94,7 +94,7 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str =
-    "The exit code is that of the worst step, in this order: 143, 130, 129, 12, 1, 10, 11, 2, 13, 3, 0.
+    "The exit code is that of the worst step, in this order, the worst first: 143, 130, 129, 12, 1, 10, 11, 2, 13, 3, 0.
 
 Examples:
   chsnap run
@@ -105,24 +105,24 @@ Examples:
 /// One run, with everything that its steps need.
 struct RunContext<'a> {
     args: &'a Args,
-    front: Front<'a>,
+    front: CommandSteps<'a>,
     begun: Instant,
 }
 
 /// The time that the report of a panic may take in addition to the hook: a ping, the figures.
 const REPORT_TIME: Duration = Duration::from_secs(90);
 
-pub(super) fn run(args: &Args, globals: &Globals, early: &Invocation, output: &Output) -> CommandResult {
+pub(super) fn run(args: &Args, globals: &Globals, invocation: &Invocation, output: &Output) -> CommandResult {
     check_addresses(args)?;
-    let layer = early.layer()?;
+    let layer = invocation.layer()?;
     let interrupted = signals::watch(!globals.json && !globals.quiet);
-    let report = NightReport::begin(early.profile.clone(), globals.repo.clone(), Utc::now());
-    let at_step = Mutex::new(AtStep::between(report.clone()));
-    let front = Front { globals, early, layer: &layer, output, interrupted, at_step };
+    let report = NightReport::begin(invocation.profile.clone(), globals.repo.clone(), Utc::now());
+    let at_step = Mutex::new(CurrentStep::between(report.clone()));
+    let front = CommandSteps { globals, invocation, layer: &layer, output, interrupted, at_step };
     let night = RunContext { args, front, begun: Instant::now() };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| night.end_when_told(&is_over));
+        scope.spawn(|| night.end_on_signal(&is_over));
         let report = night.all(report);
         is_over.store(true, Ordering::Relaxed);
         night.finish(report)
@@ -177,7 +177,7 @@ impl Args {
 impl RunContext<'_> {
     /// A signal ends a step at once if a kill cannot harm it, and a panic ends any step; but figures, ping and hook
     /// still follow. A step that handles signals itself goes on, and undoes what it began.
-    fn end_when_told(&self, is_over: &AtomicBool) {
+    fn end_on_signal(&self, is_over: &AtomicBool) {
         let reporter = Reporter::new(self.args.hook_timeout.saturating_add(REPORT_TIME));
         while !is_over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
@@ -238,12 +238,12 @@ impl RunContext<'_> {
         false
     }
 
-    fn behind_ping(&self, word: &str) -> Option<String> {
-        self.args.ping.as_ref().map(|url| address::behind_path(url, word))
+    fn ping_with_suffix(&self, word: &str) -> Option<String> {
+        self.args.ping.as_ref().map(|url| address::append_to_path(url, word))
     }
 
     fn ping_start(&self, report: &mut NightReport<Value>) {
-        if let Some(url) = self.args.ping_start.clone().or_else(|| self.behind_ping("start")) {
+        if let Some(url) = self.args.ping_start.clone().or_else(|| self.ping_with_suffix("start")) {
             warn_of_ping(ping::get(&url), "start", report);
         }
     }
@@ -254,7 +254,7 @@ impl RunContext<'_> {
             if let Some(url) = self.args.ping_success.as_ref().or(self.args.ping.as_ref()) {
                 warn_of_ping(ping::get(url), "success", report);
             }
-        } else if let Some(url) = self.args.ping_failure.clone().or_else(|| self.behind_ping("fail")) {
+        } else if let Some(url) = self.args.ping_failure.clone().or_else(|| self.ping_with_suffix("fail")) {
             warn_of_ping(ping::post(&url, &summary::problem_text(report, code)), "failure", report);
         }
     }
@@ -303,7 +303,7 @@ impl RunContext<'_> {
 
 fn warn_of_ping(answer: Result<(), String>, what: &str, report: &mut NightReport<Value>) {
     if let Err(error) = answer {
-        let message = format!("the {what} could not be told to the ping address: {error}");
+        let message = format!("the {what} could not be sent to the ping address: {error}");
         report.warnings.push(Warning::new(WarningKind::PingFailed, message));
     }
 }

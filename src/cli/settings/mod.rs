@@ -44,7 +44,7 @@ pub(super) struct ConfiguredValue {
 /// The settings of one command, or of all of them, by key.
 pub(super) type Section = BTreeMap<String, ConfiguredValue>;
 
-/// The section of the options that stand before any command.
+/// The section of the options that all commands have.
 pub(super) const GLOBAL: &str = "";
 
 /// The settings of one profile, or those for all: sections by the name of their command, including [`GLOBAL`].

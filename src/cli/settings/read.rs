@@ -129,7 +129,7 @@ impl ConfigReader<'_> {
             return NO_PASSWORD.to_owned();
         }
         if only_by_hand(name) {
-            return format!("{name} stands on a command line only, never in a configuration file");
+            return format!("{name} is accepted only on a command line, never in a configuration file");
         }
         let place = |section: &str| match (section, profile) {
             (GLOBAL, None) => "at the top of the file".to_owned(),
@@ -139,7 +139,7 @@ impl ConfigReader<'_> {
         let elsewhere = self.schema.sections_with(name);
         if !elsewhere.is_empty() {
             let places: Vec<String> = elsewhere.into_iter().map(place).collect();
-            return format!("{name} does not stand {}, but {}", place(section), places.join(" or "));
+            return format!("{name} does not belong {}, but {}", place(section), places.join(" or "));
         }
         let unknown = format!("unknown key {name} {}", place(section));
         if let Some(near) = nearest(name, keys.keys()) {

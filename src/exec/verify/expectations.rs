@@ -36,7 +36,7 @@ pub(super) struct PartExpectations {
     pub contradictions: Vec<(String, String)>,
 }
 
-/// The `checksums.txt` files of one part wherever it stands; each inode is read once.
+/// The `checksums.txt` files of one part in all snapshots; each inode is read once.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     by_digest: HashMap<blake3::Hash, Option<Arc<Checksums>>>,

@@ -20,7 +20,7 @@ impl From<&Stat> for InodeKey {
     }
 }
 
-/// The file that should stand in a place: enough to recognize a copy of it.
+/// The file expected at a path: enough to recognize a copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedFile {
     /// Its size.
@@ -35,7 +35,7 @@ pub struct WantedFile {
 }
 
 impl WantedFile {
-    /// Whether a copy with this owner, group and mode can stand in the place.
+    /// Whether a copy with this owner, group and mode can replace it.
     pub(super) fn accepts(&self, found: Ownership) -> bool {
         let is_same =
             |wanted: Ownership| (wanted.uid, wanted.gid) == (found.uid, found.gid) && is_mode(wanted.mode, found.mode);
@@ -62,7 +62,7 @@ pub struct PartFinding {
     pub found: String,
     /// The inode that is wrong, if others can share it.
     pub inode: Option<InodeKey>,
-    /// The file that should stand there, if it is a file and is known.
+    /// The expected file, if it is a file and is known.
     pub wanted: Option<WantedFile>,
     /// Whether the server had the same problem already when the snapshot was made.
     pub noted: bool,
@@ -189,7 +189,7 @@ fn is_owner(recorded: Ownership, found: Ownership) -> bool {
     (recorded.uid, recorded.gid) == (found.uid, found.gid)
 }
 
-/// Whether a mode is the recorded one, or what the server itself makes of that later.
+/// Whether a mode is the recorded one, or one into which the server itself changes it later.
 ///
 /// FREEZE and DETACH clear the write bits of a live file that a snapshot may have taken before: an inode has one mode
 /// for all its links (ClickHouse's `localBackup.cpp`).
@@ -214,7 +214,7 @@ mod tests {
     use super::is_mode;
 
     #[test]
-    fn only_the_servers_own_change_of_a_mode_is_none() {
+    fn only_the_servers_own_change_of_a_mode_is_no_drift() {
         assert!(is_mode(0o440, 0o440) && is_mode(0o640, 0o440) && is_mode(0o644, 0o444));
         assert!(!is_mode(0o440, 0o640) && !is_mode(0o640, 0o400) && !is_mode(0o640, 0o600) && !is_mode(0o440, 0));
     }

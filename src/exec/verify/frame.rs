@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadOptions};
 use crate::model::{DamageKind, Level};
 use crate::plan::{ExpectedEntry, ExpectedTree};
 use crate::repo::MetadataFile;
@@ -91,7 +91,7 @@ pub fn check_metadata(
     position: usize,
     file: &MetadataFile,
     level: Level,
-    means: ReadMeans<'_>,
+    means: ReadOptions<'_>,
     unread: &UnreadPaths,
 ) -> Vec<PartFinding> {
     let path = PathBuf::from(&file.path);

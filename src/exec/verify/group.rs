@@ -28,7 +28,7 @@ pub struct PartGroup {
     pub table: TableName,
     /// Its name.
     pub part: PartName,
-    /// Where it stands.
+    /// Its location.
     pub instances: Vec<PartInSnapshot>,
 }
 

@@ -1,4 +1,4 @@
-//! Lists the files of one part where it stands in one snapshot, and what cannot be listed.
+//! Lists the files of one part in one snapshot, and the entries that cannot be listed.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) struct ListedDirectory {
     pub files: Vec<ListedFile>,
 }
 
-/// Everything in a part's directory. Names are as they stand there; bytes that are not UTF-8 are replaced.
+/// Everything in a part's directory. Bytes in names that are not UTF-8 are replaced.
 #[derive(Debug, Default)]
 pub(super) struct PartListing {
     /// The part itself is the empty name.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::exec::inspect::CHECKSUMS;
 use crate::exec::packed::{PACKED, damage_in_archive};
-use crate::fs::{ContentDigest, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans, Stat};
+use crate::fs::{ContentDigest, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions, Stat};
 use crate::model::{DamageKind, Level, Ownership};
 use crate::repo::{self, PartRecord};
 
@@ -25,7 +25,7 @@ pub struct Verifier<'a> {
     /// The snapshots of the run.
     snapshots: &'a [Dir],
     level: Level,
-    means: ReadMeans<'a>,
+    means: ReadOptions<'a>,
     unread: &'a UnreadPaths,
     seen: Inodes,
 }
@@ -66,7 +66,7 @@ struct CheckedInode {
 impl<'a> Verifier<'a> {
     /// Creates a verifier for parts of these snapshots.
     #[must_use]
-    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadMeans<'a>, unread: &'a UnreadPaths) -> Self {
+    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadOptions<'a>, unread: &'a UnreadPaths) -> Self {
         Self { snapshots, level, means, unread, seen: Inodes::new() }
     }
 

@@ -10,14 +10,14 @@ use super::search::IntactFile;
 /// Why an entry was not replaced. The entry is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// The directory that it should stand in is not there.
-    #[error("the directory that it should stand in is not there")]
+    /// The directory that should contain it is missing.
+    #[error("its directory is missing")]
     NoDirectory,
     /// The entry there is no longer the one that was found damaged.
     #[error("it is not what was found there before")]
     Changed,
     /// A directory cannot be replaced in one step, and its content is unknown.
-    #[error("a directory stands in its place: look what is in it, and move it away")]
+    #[error("a directory is in its place: check its content, and move it away")]
     Directory,
     /// A system call failed.
     #[error(transparent)]
@@ -28,13 +28,13 @@ pub enum RepairError {
 const LINK: &str = "intact";
 
 /// Replaces the entry at `path` in a snapshot by a link to `copy`, atomically: the link is created in `scratch`, which
-/// is the repository's own, and renamed over the entry. `damaged` is the inode that stands there; `None` if nothing is
-/// there, or something that is not a file.
+/// is the repository's own, and renamed over the entry. `damaged` is the current inode at that path; `None` if nothing
+/// is there, or something that is not a file.
 ///
 /// The damaged inode itself is not touched: others may link it. The directory keeps its modification time.
 ///
 /// # Errors
-/// If something else stands there by now, or the filesystem refuses. The entry is then unchanged; if only the last sync
+/// If something else is there by now, or the filesystem refuses. The entry is then unchanged; if only the last sync
 /// failed, the entry is replaced but not durable.
 pub fn relink(
     snapshot: &Dir,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::checksums::Checksums;
 use crate::exec::inspect::CHECKSUMS;
-use crate::fs::{ContentDigest, Dir, Entry, EntryKind, FsError, Hashing, ReadMeans};
+use crate::fs::{ContentDigest, Dir, Entry, EntryKind, FsError, Hashing, ReadOptions};
 use crate::model::{ContentHash, TableName};
 use crate::repo::{self, MetadataFile, PartRecord};
 
@@ -80,7 +80,7 @@ pub struct IntactFile {
 /// A search for intact copies of damaged files, through one snapshot after the other.
 #[derive(Debug)]
 pub struct IntactSearch<'a> {
-    means: ReadMeans<'a>,
+    means: ReadOptions<'a>,
     /// What is looked for, with the copy if one was found.
     wanted: Vec<(WantedFile, Option<IntactFile>)>,
     by_digest: HashMap<ContentDigest, Vec<usize>>,
@@ -97,7 +97,7 @@ const LIST_LIMIT_BYTES: u64 = 64 << 20;
 impl<'a> IntactSearch<'a> {
     /// Creates a search for these files, under inodes other than the damaged ones.
     #[must_use]
-    pub fn new(wanted: Vec<WantedFile>, damaged: &'a HashSet<InodeKey>, means: ReadMeans<'a>) -> Self {
+    pub fn new(wanted: Vec<WantedFile>, damaged: &'a HashSet<InodeKey>, means: ReadOptions<'a>) -> Self {
         let mut by_digest: HashMap<ContentDigest, Vec<usize>> = HashMap::new();
         for (position, wanted) in wanted.iter().enumerate() {
             by_digest.entry(wanted.digest).or_default().push(position);
@@ -224,7 +224,7 @@ impl<'a> IntactSearch<'a> {
     }
 }
 
-fn read(dir: &Dir, name: &str, digest: ContentDigest, means: ReadMeans<'_>) -> Result<bool, FsError> {
+fn read(dir: &Dir, name: &str, digest: ContentDigest, means: ReadOptions<'_>) -> Result<bool, FsError> {
     let hashing = match digest {
         ContentDigest::ClickHouse(_) => Hashing::ClickHouse,
         ContentDigest::Blake3(_) => Hashing::Blake3,

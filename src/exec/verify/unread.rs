@@ -34,7 +34,7 @@ impl UnreadPaths {
     }
 }
 
-/// The system's reason without the path, which stands next to it.
+/// The system's reason without the path, which the message already contains.
 pub(super) fn reason(error: &FsError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::fs::{ContentDigest, CopyError, CopyMeans, Dir, ErrorKind, FsError, Hashing};
+use crate::fs::{ContentDigest, CopyError, CopyOptions, Dir, ErrorKind, FsError, Hashing};
 use crate::model::SnapshotId;
 use crate::ops::error::OpError;
 use crate::repo::{Manifest, MetadataFile, Repository, SnapshotState};
@@ -28,7 +28,7 @@ pub(super) struct FileCopier<'a> {
     pub(super) incoming: &'a Dir,
     /// The snapshot of the target that equal dumps are linked from.
     pub(super) base: Option<(&'a Manifest, &'a Dir)>,
-    pub(super) means: CopyMeans<'a>,
+    pub(super) means: CopyOptions<'a>,
     /// The repository whose other snapshots may hold an intact copy of a damaged file.
     pub(super) repository: &'a Repository,
 }

@@ -11,7 +11,7 @@ use crate::model::{Ownership, PartTally, PlacedTotals, Placement, SnapshotId, Ta
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::copying::{CopiedOrLinked, CopyFailure, Copying, Destination, Extra, TableKeyRef};
 use crate::ops::error::OpError;
-use crate::repo::{self, PartFile, PartRecord, UncoveredFiles, UnkeptOf};
+use crate::repo::{self, LostMetadataOf, PartFile, PartRecord, UncoveredFiles};
 
 use super::base::Base;
 
@@ -299,7 +299,7 @@ fn with_hashes(record: &PartRecord, read: &UncoveredFiles) -> UncoveredFiles {
 
 /// Metadata of the originals that the copy's inodes lack: what the source's inodes already lack, and what the target's
 /// filesystem could not keep.
-fn merged(source: &[UnkeptOf], target: Vec<UnkeptOf>) -> Vec<UnkeptOf> {
+fn merged(source: &[LostMetadataOf], target: Vec<LostMetadataOf>) -> Vec<LostMetadataOf> {
     let mut all = source.to_vec();
     for unkept in target {
         match all.iter_mut().find(|own| own.path == unkept.path) {
@@ -318,11 +318,11 @@ fn merged(source: &[UnkeptOf], target: Vec<UnkeptOf>) -> Vec<UnkeptOf> {
 #[cfg(test)]
 mod tests {
     use super::merged;
-    use crate::repo::UnkeptOf;
+    use crate::repo::LostMetadataOf;
 
     #[test]
-    fn what_the_source_lacks_of_the_original_is_stronger_than_what_the_copy_lacks_of_the_source() {
-        let lacks = |path: &str, modified, xattrs: &[(&str, &str)]| UnkeptOf {
+    fn metadata_lost_by_the_source_overrides_metadata_lost_by_the_copy() {
+        let lacks = |path: &str, modified, xattrs: &[(&str, &str)]| LostMetadataOf {
             path: path.to_owned(),
             modified,
             xattrs: xattrs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

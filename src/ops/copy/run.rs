@@ -26,13 +26,13 @@ pub(super) struct CopyRun<'a> {
 }
 
 /// The request, the clock, the progress listener, and the interrupted runs.
-pub(super) type Means<'a> = (&'a Request, Clock<'a>, &'a Stages<'a>, &'a [InterruptedRun]);
+pub(super) type CopyContext<'a> = (&'a Request, Clock<'a>, &'a Stages<'a>, &'a [InterruptedRun]);
 
 impl<'a> CopyRun<'a> {
     pub(super) fn new(
         source: &'a Repository,
         locked: &'a Locked<'a>,
-        (request, now, stages, kept): Means<'a>,
+        (request, now, stages, kept): CopyContext<'a>,
     ) -> Result<Self, OpError> {
         let rate = request.copy_rate.map(fs::RateLimit::new);
         let leftovers = copying::leftovers(locked, kept)?;

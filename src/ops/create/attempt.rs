@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::exec::{self, ExecError, LeftOut};
+use crate::exec::{self, ExecError, LeftOutFiles};
 use crate::fs::{Dir, FsError};
 use crate::model::{PartName, Table, TableName, escape_for_file_name};
 use crate::ops::disks::LocalDisks;
@@ -138,8 +138,8 @@ impl TableAttempt {
     /// A part that came and went too fast for its metadata version to be read, in a table whose parts have one.
     pub(super) fn lost_version(&self) -> Option<&PartName> {
         let with = |left_out| self.parts.iter().find(move |part| !part.name.is_patch() && part.left_out == left_out);
-        with(LeftOut::Taken)?;
-        with(LeftOut::Unknown).map(|part| &part.name)
+        with(LeftOutFiles::Taken)?;
+        with(LeftOutFiles::Unknown).map(|part| &part.name)
     }
 
     /// The parts that are not intact.
@@ -165,4 +165,4 @@ impl TableAttempt {
 }
 
 /// The progress note for a frozen table: whether its definition file was read.
-pub(super) struct IsDefined(pub(super) bool);
+pub(super) struct DefinitionWasRead(pub(super) bool);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use crate::exec::{self, LeftOut, LiveTable, SavedParts};
+use crate::exec::{self, LeftOutFiles, LiveTable, SavedParts};
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
 use crate::model::{FreezeName, PartName, Placement};
 use crate::monitor::{Stage, StageWork};
@@ -75,7 +75,7 @@ impl LiveParts<'_> {
             let left_out = left_out_of(&entries);
             let original = OriginalPart { table: TableKeyRef::of(landing.table), name, dir: &dir, entries };
             let to = Destination { table: landing.dir, path: landing.path };
-            let brought = self.copying.bring_by(Some(self.copying.copier_of(&live.disk)), original, to)?;
+            let brought = self.copying.place_with(Some(self.copying.copier_of(&live.disk)), original, to)?;
             let is_whole = exec::is_still_there(live, &dir, name)?;
             Ok(brought.filter(|_| is_whole).map(|brought| taken(name.clone(), &live.disk, left_out, brought)))
         })();
@@ -124,7 +124,7 @@ impl FrozenParts<'_> {
             let landing = TableDir { table, dir, path: &path };
             brought.extend(self.means.pool.install(|| self.bring_shadow(disk, &shadow, landing, (live, saved)))?);
         }
-        self.means.early.begin(dir, brought.len())?;
+        self.means.sync.begin(dir, brought.len())?;
         Ok(brought)
     }
 
@@ -144,7 +144,7 @@ impl FrozenParts<'_> {
         names.par_iter().try_for_each(|name| exec::link_left_out(live, shadow, name, saved.get(name)))?;
         let bring_part = |name: PartName| -> Result<Option<SnapshotPart>, OpError> {
             let (part, mut entries) = shadow.open_and_list(name.as_str())?;
-            let left_out = exec::take_left_out(live, &part, &mut entries, &name, saved.get(&name))?;
+            let left_out = exec::link_left_out_files(live, &part, &mut entries, &name, saved.get(&name))?;
             let original = OriginalPart { table: TableKeyRef::of(landing.table), name: &name, dir: &part, entries };
             let to = Destination { table: landing.dir, path: landing.path };
             let Some(brought) = self.means.copying.copy_or_link(disk, original, to)? else { return Ok(None) };
@@ -169,11 +169,11 @@ fn is_cross_device(error: &OpError) -> bool {
 }
 
 /// The files of a live part with these entries that a freeze leaves out.
-fn left_out_of(entries: &[Entry]) -> LeftOut {
-    if exec::has_left_out(entries) { LeftOut::Taken } else { LeftOut::None }
+fn left_out_of(entries: &[Entry]) -> LeftOutFiles {
+    if exec::has_left_out(entries) { LeftOutFiles::Taken } else { LeftOutFiles::None }
 }
 
-fn taken(name: PartName, disk: &str, left_out: LeftOut, brought: CopiedOrLinked) -> SnapshotPart {
+fn taken(name: PartName, disk: &str, left_out: LeftOutFiles, brought: CopiedOrLinked) -> SnapshotPart {
     let CopiedOrLinked { placement, from, inspected, extra } = brought;
     let disk = disk.into();
     SnapshotPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, live: None, extra }

@@ -7,12 +7,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::exec::{DumpWriter, PlaceMode, WrittenDump, remove_tree};
-use crate::fs::{ContentDigest, CopyError, CopyMeans, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans, Stat};
+use crate::fs::{
+    ContentDigest, CopyError, CopyOptions, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions, Stat,
+};
 use crate::model::{DumpKind, Table, TableName, TableUuid, count as count_of};
 use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
-use crate::plan::{StayReason, TableDump};
+use crate::plan::{DataLeftReason, TableDump};
 use crate::repo::{self, Dump, DumpColumn, Incoming, Manifest, MetadataFile, RepoError, Repository, SnapshotState};
 use crate::server::{self, DumpStream, Server, ServerError, StoredColumn};
 
@@ -27,7 +29,7 @@ pub(super) enum DumpOutcome {
     /// It has no rows.
     Empty,
     /// Its rows are not in the snapshot.
-    Left(StayReason),
+    Left(DataLeftReason),
 }
 
 /// The tables that were to be dumped.
@@ -53,7 +55,7 @@ pub(super) struct Dumper<'a> {
     pub(super) local: &'a LocalDisks,
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) request: &'a Request,
-    pub(super) means: CopyMeans<'a>,
+    pub(super) means: CopyOptions<'a>,
     pub(super) last: LastDumps,
 }
 
@@ -68,7 +70,7 @@ pub(super) struct LastDumps {
 /// Why a table is not taken, or is read again.
 enum DumpFailure {
     /// The table is left out, for this reason.
-    Left(StayReason),
+    Left(DataLeftReason),
     /// Nothing more can be taken.
     All(OpError),
 }
@@ -152,7 +154,7 @@ fn cannot_link(error: &FsError) -> bool {
 }
 
 fn hash(dir: &Dir, name: &str) -> Result<(Stat, String), FsError> {
-    let means = ReadMeans { rate: None, advanced: &|_| () };
+    let means = ReadOptions { rate: None, advanced: &|_| () };
     let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
     let hash = match digest {
         Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),
@@ -283,8 +285,9 @@ impl Dumper<'_> {
     /// Reads a table once. If the result may be incomplete, reads it once more so that the server reports whether it
     /// failed.
     fn read_whole(&self, table: &Table, columns: &[StoredColumn]) -> Result<WrittenDump, DumpFailure> {
-        let over =
-            || DumpFailure::Left(StayReason::OverDumpLimit { limit_bytes: self.request.selection.dumps.limit_bytes });
+        let over = || {
+            DumpFailure::Left(DataLeftReason::OverDumpLimit { limit_bytes: self.request.selection.dumps.limit_bytes })
+        };
         let streamed = self.read_once(table, columns, false);
         match streamed {
             Ok(ReadOnce::Whole(written)) => return Ok(written),
@@ -344,7 +347,7 @@ impl Dumper<'_> {
             if listed.is_empty() {
                 return match before {
                     None | Some(0) => Ok(None),
-                    rows => Err(DumpFailure::Left(StayReason::InMemory { rows })),
+                    rows => Err(DumpFailure::Left(DataLeftReason::InMemory { rows })),
                 };
             }
             if before == Some(0) {
@@ -489,7 +492,7 @@ impl Broken {
 }
 
 fn not_readable(table: &Table, reason: String) -> DumpFailure {
-    DumpFailure::Left(StayReason::NotReadable { engine: table.engine.clone(), reason })
+    DumpFailure::Left(DataLeftReason::NotReadable { engine: table.engine.clone(), reason })
 }
 
 fn dump_column(column: StoredColumn) -> DumpColumn {

@@ -26,7 +26,7 @@ impl Freezer<'_> {
     /// Freezes a table. `beside` runs concurrently and reads the files that the freeze leaves out of its parts.
     ///
     /// The server does not remove a part while FREEZE is processing it. A part removed right afterwards, before it was
-    /// read here, is recognized by that (see [`LeftOut::Unknown`]), and its table is frozen again.
+    /// read here, is recognized by that (see [`LeftOutFiles::Unknown`]), and its table is frozen again.
     pub(super) fn freeze<T: Send>(
         &self,
         table: &TableName,

@@ -134,7 +134,7 @@ pub fn dry_run(
     if let Some(previous) = &previous {
         pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
     }
-    plan.foresee();
+    plan.add_expected_warnings();
     plan.warnings.extend(unread);
     plan.warnings.extend(journal_warnings(repository));
     Ok(CreateDryRun { plan, server: survey.identity, moment: listed.map(|listed| listed.moment) })

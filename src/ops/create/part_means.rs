@@ -17,5 +17,5 @@ pub(super) struct PartMeans<'a> {
     /// Places parts of other filesystems in the snapshot.
     pub(super) copying: &'a Copying<'a>,
     /// Syncs before the seal.
-    pub(super) early: &'a BackgroundSync,
+    pub(super) sync: &'a BackgroundSync,
 }

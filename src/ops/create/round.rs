@@ -14,7 +14,7 @@ use crate::plan::{FreezeScope, TableFreeze};
 use crate::repo::Incoming;
 use crate::server::{self, FunctionRow, ServerDefinitions};
 
-use super::attempt::{DefinitionText, IsDefined, SnapshotTableDir, TableAttempt};
+use super::attempt::{DefinitionText, DefinitionWasRead, SnapshotTableDir, TableAttempt};
 use super::definitions::functions;
 use super::table::Statement;
 use super::table_freezer::TableFreezer;
@@ -43,7 +43,7 @@ struct FreezeJob {
     freeze: TableFreeze,
     target: SnapshotTableDir,
     query_id: String,
-    frozen: Sender<IsDefined>,
+    frozen: Sender<DefinitionWasRead>,
 }
 
 impl TableFreezer<'_> {
@@ -119,15 +119,15 @@ impl TableFreezer<'_> {
     fn look_again(
         &self,
         count: usize,
-        frozen: Receiver<IsDefined>,
+        frozen: Receiver<DefinitionWasRead>,
         earlier: &CatalogFingerprint,
     ) -> Result<SecondLook, OpError> {
-        let frozen: Vec<IsDefined> = frozen.into_iter().collect();
+        let frozen: Vec<DefinitionWasRead> = frozen.into_iter().collect();
         if frozen.len() < count {
             return Err(OpError::Interrupted);
         }
         let names_system = self.request.selection.names_system();
-        let printed = if frozen.iter().all(|IsDefined(is_defined)| *is_defined) {
+        let printed = if frozen.iter().all(|DefinitionWasRead(is_defined)| *is_defined) {
             ServerDefinitions::default()
         } else {
             server::definitions(self.server, names_system)?

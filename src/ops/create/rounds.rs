@@ -12,7 +12,7 @@ use crate::ops::error::OpError;
 use crate::ops::unlisted::add_unlisted;
 use crate::plan::{
     BrokenPart, Caveat, CreatePlan, Evidence, FreezeRefusal, ListedEvidence, OffMomentReason, ROUNDS, TableFreeze,
-    TableSkipReason, Taken, Verdict, WantedState, heir, judge,
+    TableSkipReason, Taken, Verdict, WantedState, judge, successor,
 };
 use crate::repo::{DATA, Incoming};
 use crate::server::{self, Disk, code};
@@ -76,15 +76,16 @@ impl Rounds<'_> {
                 self.gather(attempt, after, round)
             };
             let mut gathered: Vec<Gathered> = attempts.into_iter().map(gather).collect::<Result<_, OpError>>()?;
-            // Tables that are gone come last: their heir is a table that none of the others is.
+            // Tables that are gone come last: their successor is a table that none of the others is.
             gathered.sort_by_key(|gathered| gathered.is_gone(after));
             for gathered in gathered {
                 let gone = Some(&gathered.attempt.freeze.table).filter(|_| gathered.is_gone(after));
-                let heir = gone.and_then(|table| heir(table, &plan, &planned_names, |name| so_far.is_known(name)));
-                let heir = heir.map(|heir| heir.table.name().clone());
-                let (verdict, table) = gathered.judge(after, heir.as_ref(), self.taker.listed);
+                let successor =
+                    gone.and_then(|table| successor(table, &plan, &planned_names, |name| so_far.is_known(name)));
+                let successor = successor.map(|successor| successor.table.name().clone());
+                let (verdict, table) = gathered.judge(after, successor.as_ref(), self.taker.listed);
                 let Gathered { attempt, round, .. } = gathered;
-                let judged = JudgedTable { attempt, table, heir, round };
+                let judged = JudgedTable { attempt, table, successor, round };
                 self.carry_out(verdict, judged, &plan, &mut so_far, warnings)?;
             }
         }
@@ -108,7 +109,7 @@ impl Rounds<'_> {
     fn carry_out(
         &self,
         verdict: Verdict,
-        JudgedTable { attempt, table, heir, round }: JudgedTable,
+        JudgedTable { attempt, table, successor, round }: JudgedTable,
         plan: &CreatePlan,
         so_far: &mut RoundsSoFar,
         warnings: &mut Vec<Warning>,
@@ -136,12 +137,12 @@ impl Rounds<'_> {
             Verdict::Retry(reason) => {
                 tracing::info!(table = %name, %reason, round, "freezing again");
                 let fallen = so_far.fallen.remove(&name);
-                so_far.freeze_again(table, heir, plan, fallen);
+                so_far.freeze_again(table, successor, plan, fallen);
             }
             Verdict::FallBack(reason) => {
                 tracing::info!(table = %name, %reason, round, "its listed state cannot be had");
                 let fallen = FallenBack { reason, after_round: so_far.rounds };
-                so_far.freeze_again(table, heir, plan, Some(fallen));
+                so_far.freeze_again(table, successor, plan, Some(fallen));
             }
             Verdict::Skipped(reason) => {
                 so_far.tree.skipped.insert(name, SkippedTable { table, reason });
@@ -274,7 +275,7 @@ struct JudgedTable {
     /// The table after the freeze, if it still existed.
     table: Table,
     /// The table that has its name now, if it is gone.
-    heir: Option<TableName>,
+    successor: Option<TableName>,
     /// The number of this freeze of the table, from 1.
     round: u32,
 }
@@ -304,12 +305,18 @@ impl RoundsSoFar {
         is_next || self.tree.taken.contains_key(name) || self.tree.skipped.contains_key(name)
     }
 
-    /// Freezes a table, or its heir, again according to the new plan. A table without a plan is skipped.
-    fn freeze_again(&mut self, table: Table, heir: Option<TableName>, plan: &CreatePlan, fallen: Option<FallenBack>) {
+    /// Freezes a table, or its successor, again according to the new plan. A table without a plan is skipped.
+    fn freeze_again(
+        &mut self,
+        table: Table,
+        successor: Option<TableName>,
+        plan: &CreatePlan,
+        fallen: Option<FallenBack>,
+    ) {
         // In any case its parts are listed again, instead of being taken for the same ones.
         self.look.parts.remove(&table.key);
         let name = table.name().clone();
-        let again = heir.unwrap_or_else(|| name.clone());
+        let again = successor.unwrap_or_else(|| name.clone());
         let Some(freeze) = plan.freeze.iter().find(|freeze| *freeze.table.name() == again) else {
             self.tree.skipped.insert(name, SkippedTable { table, reason: TableSkipReason::Gone });
             return;
@@ -335,7 +342,7 @@ fn off_moment_warning(name: &TableName, reason: &OffMomentReason) -> Warning {
 
 impl Gathered {
     /// The verdict, and its subject: the table after the freeze, if it still existed.
-    fn judge(&self, after: &Catalog, heir: Option<&TableName>, listed: Option<&ListedTables>) -> (Verdict, Table) {
+    fn judge(&self, after: &Catalog, successor: Option<&TableName>, listed: Option<&ListedTables>) -> (Verdict, Table) {
         let Self { attempt, refused, broken, is_broken_on_server, round } = self;
         let before = &attempt.freeze.table;
         let found = after.find(&before.key);
@@ -347,7 +354,7 @@ impl Gathered {
         let verdict = judge(&Evidence {
             before,
             after: found,
-            heir,
+            successor,
             scope: &attempt.freeze.scope,
             taken: &attempt.frozen(),
             refused: refused.as_ref(),

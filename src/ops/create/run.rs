@@ -112,8 +112,8 @@ impl CreateRun<'_> {
             rules: request.copy_rules(),
             counts: PlacementCounts::default(),
         };
-        let early = BackgroundSync::default();
-        let means = PartMeans { stages, pool, local: &local, copying: &copying, early: &early };
+        let sync = BackgroundSync::default();
+        let means = PartMeans { stages, pool, local: &local, copying: &copying, sync: &sync };
         let threads = self.freeze_threads()?;
         let taker = TableFreezer {
             server,
@@ -138,7 +138,7 @@ impl CreateRun<'_> {
         )?;
         drop(rounds);
         warnings.extend(copying::link_limit_warning(copying.counts.afresh_files()));
-        let means = fs::CopyMeans::new(true, rate.as_ref(), &advanced);
+        let means = fs::CopyOptions::new(true, rate.as_ref(), &advanced);
         let around = (&local, previous.as_ref());
         let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, means, &mut warnings)?;
         let sealing = stages.start(Stage::Seal, None);
@@ -178,7 +178,7 @@ impl CreateRun<'_> {
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
                 index.keep_snapshot(repository, (incoming.id(), stamp), &held, source);
             }
-            early.finish()
+            sync.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
         drop((seal, sealing));
@@ -228,7 +228,7 @@ impl CreateRun<'_> {
         plan: &CreatePlan,
         incoming: &Incoming<'_>,
         (local, previous): (&LocalDisks, Option<&Previous>),
-        means: fs::CopyMeans<'_>,
+        means: fs::CopyOptions<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Dumps, OpError> {
         if plan.dumps.is_empty() {

@@ -89,11 +89,11 @@ impl Shadow<'_> {
     ) -> Result<Vec<SnapshotPart>, FsError> {
         let _inside = self.means.stages.enter(Stage::Check);
         // The disk writes out what FREEZE left unwritten while the cores check.
-        self.means.early.begin(dir, frozen.len())?;
+        self.means.sync.begin(dir, frozen.len())?;
         let check_part = |part: FrozenPart| -> Result<Option<SnapshotPart>, FsError> {
             let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
             let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
-            let left_out = exec::take_left_out(live, &part_dir, &mut entries, &name, saved.as_ref())?;
+            let left_out = exec::link_left_out_files(live, &part_dir, &mut entries, &name, saved.as_ref())?;
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
             self.means.stages.monitor().advanced(Stage::Check, work);

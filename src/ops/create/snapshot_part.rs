@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use compact_str::CompactString;
 use rayon::prelude::*;
 
-use crate::exec::{Inspected, LeftOut};
+use crate::exec::{Inspected, LeftOutFiles};
 use crate::model::{LivePartState, PartName, PartTally, Placement, SnapshotId};
 
 use crate::ops::copying::Extra;
@@ -21,7 +21,7 @@ pub(super) struct SnapshotPart {
     /// Whether each of its files is that of the same part in the last snapshot.
     pub(super) is_unchanged: bool,
     pub(super) inspected: Inspected,
-    pub(super) left_out: LeftOut,
+    pub(super) left_out: LeftOutFiles,
     /// The state of the live part, if the comparison of its files has just found it unchanged.
     pub(super) live: Option<Box<LivePartState>>,
     /// Facts known only if it was copied.
@@ -73,7 +73,7 @@ mod tests {
 
     /// A server has hundreds of thousands of parts: every byte kept per part counts.
     #[test]
-    fn what_is_kept_of_a_part_is_small() {
+    fn a_part_takes_little_memory() {
         assert!(size_of::<SnapshotPart>() <= 352, "{}", size_of::<SnapshotPart>());
         assert_eq!(size_of::<Option<SnapshotPart>>(), size_of::<SnapshotPart>());
         assert!(size_of::<PartRecord>() <= 384, "{}", size_of::<PartRecord>());

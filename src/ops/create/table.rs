@@ -16,7 +16,7 @@ use crate::plan::{Extension, FreezeScope, ListedDirectories, TableFreeze, Wanted
 use crate::repo::PartRecord;
 use crate::server;
 
-use super::attempt::{DefinitionText, FreezeFailure, IsDefined, SnapshotTableDir, TableAttempt};
+use super::attempt::{DefinitionText, DefinitionWasRead, FreezeFailure, SnapshotTableDir, TableAttempt};
 use super::copy_or_link::patches_in;
 use super::digest;
 use super::moment::ListedTables;
@@ -55,10 +55,10 @@ impl TableFreezer<'_> {
         freeze: TableFreeze,
         target: SnapshotTableDir,
         statement: Statement<'_>,
-        frozen: Sender<IsDefined>,
+        frozen: Sender<DefinitionWasRead>,
     ) -> Result<TableAttempt, OpError> {
         let refused = |freeze, target, refusal| {
-            let _ = frozen.send(IsDefined(true));
+            let _ = frozen.send(DefinitionWasRead(true));
             Ok(TableAttempt::refused(freeze, target, refusal))
         };
         if let Some(reason) = self.means.local.out_of_reach(&freeze.table) {
@@ -71,7 +71,7 @@ impl TableFreezer<'_> {
         if let Some(listed) = self.listed_state(&freeze) {
             let directories = self.directories(listed, &freeze, &live)?;
             if directories != ListedDirectories::Same {
-                let _ = frozen.send(IsDefined(true));
+                let _ = frozen.send(DefinitionWasRead(true));
                 return Ok(TableAttempt { directories, ..TableAttempt::new(freeze, target) });
             }
         }
@@ -113,7 +113,7 @@ impl TableFreezer<'_> {
         }
         let file = self.means.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| DefinitionText { text, is_file: true });
-        let _ = frozen.send(IsDefined(attempt.definition.is_some()));
+        let _ = frozen.send(DefinitionWasRead(attempt.definition.is_some()));
         drop(frozen);
         let work = StageWork { tables: 1, parts: attempt.freeze.parts().count() as u64, ..StageWork::default() };
         self.means.stages.monitor().advanced(Stage::Freeze, work);

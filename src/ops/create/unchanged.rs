@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::exec::{
-    self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOut, LiveTable, PreservedMetadata, Relinked,
+    self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOutFiles, LiveTable, PreservedMetadata, Relinked,
 };
 use crate::fs::{self, Dir};
 use crate::model::{CatalogPart, LivePartState, PartName, Placement};
@@ -81,7 +81,7 @@ pub(super) fn compare_all(
 /// The outcome for one part.
 struct Relink {
     inspected: Inspected,
-    left_out: LeftOut,
+    left_out: LeftOutFiles,
     /// The state of the live part, if its files were compared and it is to be known by its directories next time.
     live: Option<Box<LivePartState>>,
     /// The copy, if some of its files were copied because they have reached their link limit.
@@ -139,7 +139,7 @@ impl UnchangedParts<'_> {
             .collect();
         let link_part = |(part, table): (&CatalogPart, &Dir)| -> Result<Option<SnapshotPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
-                self.means.early.begin(dir, count)?;
+                self.means.sync.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let by_directory = self.by_directory.filter(|_| lasting.contains(part.disk.as_str()));
@@ -161,7 +161,7 @@ impl UnchangedParts<'_> {
         };
         let mut parts = take_all(candidates, link_part)?;
         // Concurrently with the next look at the server.
-        self.means.early.begin(dir, count)?;
+        self.means.sync.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
         let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) else {
             return Ok(Linked { parts, extension: None });
@@ -227,7 +227,7 @@ impl UnchangedParts<'_> {
                     return Ok(None);
                 };
                 let (made, entries) = to.table.open_and_list(name.as_str())?;
-                let left_out = if exec::has_left_out(&entries) { LeftOut::Taken } else { LeftOut::None };
+                let left_out = if exec::has_left_out(&entries) { LeftOutFiles::Taken } else { LeftOutFiles::None };
                 let inspected = exec::recall_part(&made, entries, record, likeness)?;
                 Ok(Some(Relink { inspected, left_out, live: None, copied: Some(copied) }))
             }

@@ -34,7 +34,7 @@ pub(super) fn server_and_place(
         );
     }
     if let Err(error) = guards::repository_is_outside(repository, disks, &request.paths) {
-        let remedy = "make the repository beside that directory, for example in .../clickhouse/chsnap";
+        let remedy = "make the repository next to that directory, for example in .../clickhouse/chsnap";
         findings.fail("repository", chain(&error), remedy);
     }
     if let Err(error) = guards::enough_space(repository, request.min_free_bytes) {

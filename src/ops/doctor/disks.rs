@@ -147,7 +147,7 @@ fn discover(server: &Server, selection: &TableSelection) -> Result<(Vec<Disk>, C
     let disks = server::disks(server)?;
     let catalog = server::survey(server, selection.names_system())?;
     let mut plan = plan_create(&catalog, selection, |path| crate::ops::disks::foreign_disk(&disks, path), |_, _| false);
-    plan.foresee();
+    plan.add_expected_warnings();
     Ok((disks, catalog, plan))
 }
 
@@ -256,10 +256,8 @@ impl Examined<'_> {
                 "put the repository on a filesystem with hard links",
             ),
             Ok(can) if (can.owner && can.mode && can.nanoseconds) || self.examination.create.ids == IdsMode::Record => {
-                findings.ok(
-                    "link",
-                    format!("{name:?} is on another filesystem than the repository: what is new of it is copied"),
-                );
+                findings
+                    .ok("link", format!("{name:?} is on another filesystem than the repository: new data is copied"));
             }
             Ok(_) => findings.fail(
                 "link",
@@ -291,12 +289,14 @@ impl Examined<'_> {
                 count(scan.files, "file"),
                 size(scan.allocated_bytes)
             );
-            let remedy = match whose(&entry.name.to_string_lossy(), self.repository.id()) {
-                Whose::Ours => {
+            let remedy = match shadow_owner(&entry.name.to_string_lossy(), self.repository.id()) {
+                ShadowOwner::Ours => {
                     "it is of this repository: chsnap gc removes it if a run was interrupted; else it can be removed"
                 }
-                Whose::OtherRepository => "it is of another repository of chsnap's; leave it while that one is at work",
-                Whose::Other => {
+                ShadowOwner::OtherRepository => {
+                    "it is of another repository of chsnap's; leave it while that one is at work"
+                }
+                ShadowOwner::Other => {
                     "it is not chsnap's: a freeze made by hand or by another tool. It keeps what it links on disk; \
                                  remove it when nobody needs it"
                 }
@@ -355,18 +355,18 @@ fn on(dir: &Dir) -> String {
         .unwrap_or_default()
 }
 
-enum Whose {
+enum ShadowOwner {
     Ours,
     OtherRepository,
     Other,
 }
 
-fn whose(name: &str, repository: &RepositoryId) -> Whose {
+fn shadow_owner(name: &str, repository: &RepositoryId) -> ShadowOwner {
     if name.starts_with(&repository.freeze_prefix()) {
-        Whose::Ours
+        ShadowOwner::Ours
     } else if name.parse::<FreezeName>().is_ok() {
-        Whose::OtherRepository
+        ShadowOwner::OtherRepository
     } else {
-        Whose::Other
+        ShadowOwner::Other
     }
 }

@@ -68,11 +68,11 @@ fn mount(repository: &Repository, findings: &mut Findings) {
         findings.warn(
             "mount",
             format!("{what}, which is mounted with {option}"),
-            "without that option what is synced survives a power cut",
+            "without that option synced data survives a power cut",
         );
     } else if fs::is_fuse(repository.dir()) {
         // `syncfs` does not reach the process that serves this filesystem.
-        findings.ok("mount", format!("{what}; each file is synced by itself there"));
+        findings.ok("mount", format!("{what}; each file is synced separately there"));
     } else if fs::is_network_filesystem(repository.dir()) {
         network::examine(&mount, &what, findings);
     } else {

@@ -76,7 +76,7 @@ pub struct Examination {
     pub clear_text_host: Option<String>,
 }
 
-/// The steps of a night besides its snapshot.
+/// The steps of a night other than its snapshot.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Tonight {

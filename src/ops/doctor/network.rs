@@ -17,14 +17,16 @@ pub(super) fn examine(mount: &Mount, what: &str, findings: &mut Findings) {
         return findings.warn(
             "mount",
             format!("{what}, which is mounted {soft}: a server that is slow for a while fails the run in the middle"),
-            "mount it hard, so that a run waits for its server and goes on",
+            "mount it hard, so that a run waits for its server and continues",
         );
     }
     let exports = if is_here(mount) { std::fs::read_to_string(EXPORTS).unwrap_or_default() } else { String::new() };
     if is_async(&exports, exported_path(mount)) {
         return findings.warn(
             "mount",
-            format!("{what}, which is exported async: what is reported as durable may be lost when the server fails"),
+            format!(
+                "{what}, which is exported async: data that was reported as durable may be lost when the server fails"
+            ),
             "export it sync (exports(5)), then exportfs -ra",
         );
     }

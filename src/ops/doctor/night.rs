@@ -16,7 +16,7 @@ use super::{Findings, Tonight, chain, size};
 pub(super) fn examine(repository: &Repository, night: &Tonight, now: DateTime<Utc>, findings: &mut Findings) {
     retention(repository, night, now, findings);
     for (key, reason) in &night.unreachable_pings {
-        let text = format!("{key} cannot be told of a run: {reason}");
+        let text = format!("{key} would not be notified of a run: {reason}");
         findings.warn("ping", text, "correct it in [run], or look at the watcher that it names");
     }
     for program in &night.programs {
@@ -26,7 +26,8 @@ pub(super) fn examine(repository: &Repository, night: &Tonight, now: DateTime<Ut
         && !directory.as_os_str().is_empty()
         && !directory.is_dir()
     {
-        let text = format!("{} is not there, and the figures for Prometheus could not be written", directory.display());
+        let text =
+            format!("{} does not exist, so the figures for Prometheus could not be written", directory.display());
         findings.warn("metrics", text, "make that directory, or correct metrics_file in [run]");
     }
     for to in &night.copy_to {

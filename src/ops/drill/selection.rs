@@ -6,7 +6,7 @@ use crate::model::{TableName, escape_for_file_name};
 use crate::ops::error::OpError;
 use crate::ops::restore::{SnapshotSource, SourceTable, TargetSurvey, WantedTables, lifts_drop_limit, random};
 use crate::plan::{
-    DROP_LIMIT_BYTES, Mapping, ObjectKind, ParsedDefinition, SnapshotReference, Surroundings, TableRename, Verb,
+    DROP_LIMIT_BYTES, DefinitionScope, Mapping, ObjectKind, ParsedDefinition, SnapshotReference, TableRename, Verb,
 };
 use crate::repo::{Repository, TableState};
 use crate::server::{self, Server, sql};
@@ -111,7 +111,7 @@ impl DrillCandidates {
             survey.databases.keys().cloned().chain(of_snapshot).chain(of_tables).collect();
         others.remove(database);
         // An object that refers to one that is left out is left out as well.
-        while selection.leave_out_outside(&Surroundings { own: database, others: &others }) {}
+        while selection.leave_out_outside(&DefinitionScope { own: database, others: &others }) {}
         Ok(selection)
     }
 
@@ -182,7 +182,7 @@ impl DrillSelection {
     }
 
     /// Leaves out definitions that refer outside the drill's database. Returns whether there were any.
-    fn leave_out_outside(&mut self, surroundings: &Surroundings<'_>) -> bool {
+    fn leave_out_outside(&mut self, surroundings: &DefinitionScope<'_>) -> bool {
         let mapping = self.mapping();
         let before = self.selected.len();
         for one in std::mem::take(&mut self.selected) {

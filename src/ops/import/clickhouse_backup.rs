@@ -253,7 +253,7 @@ fn read_table(
         source.refused.insert(name.clone(), reason);
     }
     if let Some(path) = unlisted_part(dir, shadow, &listed)? {
-        let reason = format!("{} stands in the tree, and its JSON file does not list it", path.display());
+        let reason = format!("{} is in the tree, but its JSON file does not list it", path.display());
         source.refused.entry(name.clone()).or_insert(reason);
     }
     if let Some(mutations) = table.mutations.filter(|mutations| !mutations.is_empty()) {

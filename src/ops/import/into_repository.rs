@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, ListedImporter, PartRestorer, RestoreMode, TreeDirs};
-use crate::fs::{self, CopyMeans, Dir, RateLimit};
+use crate::fs::{self, CopyOptions, Dir, RateLimit};
 use crate::model::{Label, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
@@ -310,8 +310,8 @@ impl PreparedImport<'_> {
         let placer = Placer {
             root: &self.root,
             interrupted: &self.request.interrupted,
-            listed: ListedImporter::new(&self.root, self.request.mode, CopyMeans::new(true, rate.as_ref(), &stop)),
-            whole: PartRestorer::new(self.request.mode, None, CopyMeans::new(true, rate.as_ref(), &stop)),
+            listed: ListedImporter::new(&self.root, self.request.mode, CopyOptions::new(true, rate.as_ref(), &stop)),
+            whole: PartRestorer::new(self.request.mode, None, CopyOptions::new(true, rate.as_ref(), &stop)),
             monitor: stages.monitor(),
         };
         let mut taken = Vec::new();

@@ -45,7 +45,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         beneath(&path, &file.name)?;
         if !seen.insert(&file.name) {
             let name = file.name.chars().take(200).collect();
-            return Err(ImportError::Name { path, name, what: "stands there twice" }.into());
+            return Err(ImportError::Name { path, name, what: "is listed twice" }.into());
         }
         let from = file.bytes_path().map(|from| beneath(&path, from)).transpose()?;
         match place_in_tree(&file.name) {

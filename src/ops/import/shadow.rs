@@ -64,7 +64,7 @@ pub(super) fn read(dir: &Dir, metadata: &Path) -> Result<ImportSource, OpError> 
 }
 
 /// The directories of tables in the directory of a database. A server also has links into its `store/` there: those are
-/// followed if the tree has what they lead to.
+/// followed if their target is in the tree.
 fn tables_in(root: &Dir, database: &Dir) -> Result<Vec<String>, OpError> {
     let (names, links) = directories_and_links(database)?;
     for link in links {

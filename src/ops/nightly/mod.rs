@@ -4,7 +4,7 @@
 //! look ──► make room ──► create ──► gc ──► prune ──► verify ──► drill ──► copy
 //! ```
 //!
-//! The order of the steps, and which step depends on which, is decided here. A [`FrontEnd`] carries out single steps,
+//! The order of the steps, and which step depends on which, is decided here. A [`StepRunner`] carries out single steps,
 //! each as the command that a person would type.
 
 mod report;
@@ -86,9 +86,9 @@ crate::model::setters! { NightlyJob {
     with_has_policy => has_policy: bool,
 } }
 
-/// What carries single steps out, and speaks with the person.
-pub trait FrontEnd {
-    /// The document that it keeps of each step.
+/// Carries out single steps, and reports to the user.
+pub trait StepRunner {
+    /// The document of a step.
     type Document: Clone;
 
     /// Opens the repository.
@@ -97,7 +97,7 @@ pub trait FrontEnd {
     /// If it cannot be opened.
     fn open(&self) -> Result<Repository, StepFailure>;
 
-    /// A failed use case as the person sees it: exit code, causes, hint.
+    /// A failed use case as the user sees it: exit code, causes, hint.
     fn failure(&self, error: OpError) -> StepFailure;
 
     /// Carries out one step of a night, given the report so far. A failure is a result.
@@ -106,12 +106,12 @@ pub trait FrontEnd {
     /// The exit code of the signal that asked the night to stop, if one did.
     fn interrupted(&self) -> Option<u8>;
 
-    /// Shows a note to the person at the terminal.
+    /// Shows a note to the user at the terminal.
     fn note(&self, message: &str);
 }
 
 /// Runs all steps of a night. Adds their results and failures to `report`.
-pub fn nightly<F: FrontEnd>(job: &NightlyJob, front: &F, report: &mut NightReport<F::Document>) {
+pub fn nightly<F: StepRunner>(job: &NightlyJob, front: &F, report: &mut NightReport<F::Document>) {
     let mut night = NightInProgress { job, front, report };
     if let Err(failure) = night.look() {
         return night.report.steps.push(Step::failed(StepName::Open, failure));
@@ -147,7 +147,7 @@ pub fn nightly<F: FrontEnd>(job: &NightlyJob, front: &F, report: &mut NightRepor
 }
 
 /// Free bytes of the filesystem with the front end's repository.
-pub fn free_bytes(front: &impl FrontEnd) -> Option<u64> {
+pub fn free_bytes(front: &impl StepRunner) -> Option<u64> {
     front.open().ok().and_then(|repository| free(&repository))
 }
 
@@ -156,13 +156,13 @@ fn free(repository: &Repository) -> Option<u64> {
 }
 
 /// A night in progress.
-struct NightInProgress<'a, F: FrontEnd> {
+struct NightInProgress<'a, F: StepRunner> {
     job: &'a NightlyJob,
     front: &'a F,
     report: &'a mut NightReport<F::Document>,
 }
 
-impl<F: FrontEnd> NightInProgress<'_, F> {
+impl<F: StepRunner> NightInProgress<'_, F> {
     /// Notices missed nights, before there is a new snapshot.
     fn look(&mut self) -> Result<(), StepFailure> {
         let repository = self.front.open()?;
@@ -177,8 +177,8 @@ impl<F: FrontEnd> NightInProgress<'_, F> {
         Ok(())
     }
 
-    /// If too little is free, empties the trash first, and then removes what the policy lets go, but never the last
-    /// good snapshot.
+    /// If too little is free, empties the trash first, and then removes the snapshots that the policy does not keep,
+    /// but never the last good snapshot.
     fn make_room(&mut self) {
         let wanted = self.job.min_free_bytes;
         let is_short = |night: &Self| free_bytes(night.front).is_some_and(|free| free < wanted);

@@ -97,7 +97,7 @@ impl<D> NightReport<D> {
         .collect()
     }
 
-    /// Snapshots that are gone for good.
+    /// Snapshots that were deleted.
     #[must_use]
     pub fn deleted(&self) -> Vec<SnapshotId> {
         let deleted = self.steps.iter().filter_map(|step| match &step.found {

@@ -131,7 +131,7 @@ pub struct Created {
 /// The result of emptying the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reclaimed {
-    /// Snapshots that are gone for good.
+    /// Snapshots that were deleted.
     pub deleted: Vec<SnapshotId>,
     /// Bytes that became free on the filesystem.
     pub freed_bytes: u64,

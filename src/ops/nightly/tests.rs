@@ -4,7 +4,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Created, Drilled, FrontEnd, NightReport, NightlyJob, Order, Pruned, Step, StepFailure, StepFindings, StepResult,
+    Created, Drilled, NightReport, NightlyJob, Order, Pruned, Step, StepFailure, StepFindings, StepResult, StepRunner,
     StepSkipReason, nightly,
 };
 use crate::fs;
@@ -20,7 +20,7 @@ struct Script {
     signal_after: Option<usize>,
 }
 
-impl FrontEnd for Script {
+impl StepRunner for Script {
     type Document = ();
 
     fn open(&self) -> Result<Repository, StepFailure> {

@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{ContentHash, TableName, Warning, WarningKind};
 use crate::ops::error::OpError;
-use crate::plan::retention::{Candidate, Fate, Guard, GuardLimits, Policy, Reason, SnapshotHealth, decide, guards};
+use crate::plan::retention::{
+    Candidate, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide, guards,
+};
 use crate::plan::{Member, SeriesKey, incomplete, main_series};
 use crate::remote::{RemoteName, RemoteRepository, Requests};
 use crate::repo::{SnapshotScope, TableEntry, TableState};
@@ -163,7 +165,7 @@ pub fn plan_remote_prune(
         let found = guards(&fates, &[], now, request.limits);
         plan.guards.extend(found.into_iter().map(|guard| (name.repository.clone(), guard)));
         plan.main_series.insert(name.repository.clone(), judged.main);
-        let snapshot = |fate: &Fate| judged.snapshots.get(fate.index).cloned();
+        let snapshot = |fate: &RetentionDecision| judged.snapshots.get(fate.index).cloned();
         for fate in fates.iter().filter(|fate| fate.is_kept()) {
             plan.keep.extend(snapshot(fate).map(|snapshot| (snapshot, fate.reasons.clone())));
         }

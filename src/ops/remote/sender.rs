@@ -70,7 +70,7 @@ pub enum SendScope {
 }
 
 /// Sends files.
-pub(super) struct Sender<'a> {
+pub(super) struct ObjectSender<'a> {
     pub(super) remote: &'a RemoteRepository,
     pub(super) small_bytes: u64,
     pub(super) rate: Option<&'a RateLimit>,
@@ -93,7 +93,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Sender<'_> {
+impl ObjectSender<'_> {
     /// Sends these files, which are ordered by path, concurrently.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use super::known::{KnownObjects, condemned};
 use super::pushed::{PushOutcome, Pushed};
 use super::random;
 use super::secrets::{SecretScope, SnapshotSecrets, secrets_in};
-use super::sender::{ExpectedContent, FileToSend, ObjectCounts, SendScope, Sender, SentFiles, permissions};
+use super::sender::{ExpectedContent, FileToSend, ObjectCounts, ObjectSender, SendScope, SentFiles, permissions};
 
 /// For this long after its condemnation an object is certainly not deleted: a quarter of the usual grace period.
 const SAFE_AFTER_CONDEMNATION: chrono::Duration = chrono::Duration::hours(12);
@@ -241,7 +241,7 @@ impl SnapshotPush<'_> {
         counts: &mut ObjectCounts,
     ) -> Result<Option<String>, OpError> {
         let confirmed = Mutex::new(std::mem::take(&mut known.confirmed));
-        let sender = Sender {
+        let sender = ObjectSender {
             scope: self.means.scope,
             claimed: &known.claimed,
             confirmed,
@@ -255,7 +255,7 @@ impl SnapshotPush<'_> {
             counts: Mutex::new(*counts),
         };
         let sent = self.send_with(&sender, staged, content);
-        let Sender { confirmed, wrong, resent, counts: counted, .. } = sender;
+        let ObjectSender { confirmed, wrong, resent, counts: counted, .. } = sender;
         known.confirmed = confirmed.into_inner().unwrap_or_default();
         known.forget(&wrong.into_inner().unwrap_or_default());
         *counts = counted.into_inner().unwrap_or_default();
@@ -265,7 +265,7 @@ impl SnapshotPush<'_> {
 
     fn send_with(
         &self,
-        sender: &Sender<'_>,
+        sender: &ObjectSender<'_>,
         staged: &mut StagedObjects,
         content: &ContentToSend<'_>,
     ) -> Result<Option<String>, OpError> {
@@ -296,7 +296,7 @@ impl SnapshotPush<'_> {
         Ok(None)
     }
 
-    fn send_part(&self, sender: &Sender<'_>, record: &PartRecord) -> Result<SentFiles, OpError> {
+    fn send_part(&self, sender: &ObjectSender<'_>, record: &PartRecord) -> Result<SentFiles, OpError> {
         let path = repo::part_path(&record.table_name(), &record.part);
         let dir = match self.lease.dir().find_beneath(&path) {
             Ok(Some(dir)) => dir,
@@ -326,7 +326,7 @@ impl SnapshotPush<'_> {
     }
 
     /// Sends the files outside parts.
-    fn send_files(&self, sender: &Sender<'_>, content: &ContentToSend<'_>) -> Result<SentFiles, OpError> {
+    fn send_files(&self, sender: &ObjectSender<'_>, content: &ContentToSend<'_>) -> Result<SentFiles, OpError> {
         let metadata = &content.manifest.metadata;
         let mut dirs = Vec::with_capacity(metadata.len());
         for file in metadata {

@@ -192,7 +192,7 @@ fn wait(
 /// The number of its peers' parts that a table lacks, or the length of its queue if the server does not report parts.
 fn missing_parts(context: &RestoreContext<'_>, plan: &TablePlan, listed: &[PartState]) -> Result<u64, ServerError> {
     let Some(replica) = &plan.replica else { return Ok(0) };
-    if !server::tells_keeper(context.server) {
+    if !server::shows_keeper(context.server) {
         return Ok(server::replica_status(context.server, &plan.to)?.map_or(0, |status| status.queue_size));
     }
     // For a while, a peer still lists parts that it has merged away.
@@ -281,7 +281,7 @@ mod tests {
     use super::{Followed, ReplicaRows, RowsByHost};
 
     #[test]
-    fn a_replica_that_comes_to_what_this_one_had_is_not_behind() {
+    fn a_replica_that_reaches_the_rows_of_this_one_is_not_behind() {
         let mut followed = Followed::default();
         let mut see = |here: u64, there: u64| {
             let host = ReplicaRows { name: "r2".to_owned(), host: "h:9000".to_owned(), rows: there };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::exec::{CopyPartError, RestorePartError};
-use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadMeans};
+use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions};
 use crate::model::{DumpKind, Table, TableName};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::{FoundDamage, OpError};
@@ -40,7 +40,7 @@ pub(super) fn place_of(snapshot: &Dir, table: &TableName, path: &str) -> Result<
 }
 
 fn hash(dir: &Dir, name: &str) -> Result<(u64, String), FsError> {
-    let means = ReadMeans { rate: None, advanced: &|_| () };
+    let means = ReadOptions { rate: None, advanced: &|_| () };
     let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
     let hash = match digest {
         Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::exec::{PartRestorer, RestoreMode};
-use crate::fs::{CopyMeans, Dir};
+use crate::fs::{CopyOptions, Dir};
 use crate::model::{CatalogPart, PartitionId, Table, TableName, WarningKind};
 use crate::ops::error::OpError;
 use crate::server::{self, TableShape, sql};
@@ -81,16 +81,16 @@ fn make(context: &RestoreContext<'_>, statements: &Statements<'_>, job: &TableJo
     let catalog = server::survey(server, false)?;
     let find = |name: &TableName| -> Result<&Table, TableFailure> {
         let found = catalog.tables.iter().find(|table| table.name() == name);
-        found.ok_or_else(|| TableFailure::this(format!("{name} is not there any more")))
+        found.ok_or_else(|| TableFailure::this(format!("{name} no longer exists")))
     };
     let (from, to) = (find(&job.entry.name)?, find(&job.fitting)?);
     let stop = |_| std::ops::ControlFlow::Continue(());
     let owner = Some(context.survey.owner);
-    let restorer = PartRestorer::new(RestoreMode::Auto, owner, CopyMeans::new(true, None, &stop));
+    let restorer = PartRestorer::new(RestoreMode::Auto, owner, CopyOptions::new(true, None, &stop));
     for part in from.parts.iter().filter(|part| !part.name.is_patch()) {
         context.check_interrupted()?;
         let Some(held) = context.survey.local.open_live(&part.path())? else {
-            return Err(TableFailure::this(format!("part {} is not there any more", part.name)));
+            return Err(TableFailure::this(format!("part {} no longer exists", part.name)));
         };
         let detached = detached_for(context, part, to)?;
         restorer.restore_part(&held, &detached, part.name.as_str()).map_err(OpError::from)?;

@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, PartRestorer, RestoreMode, RestoredPart};
-use crate::fs::{CopyMeans, Dir, FileLock, Hashing, RateLimit};
+use crate::fs::{CopyOptions, Dir, FileLock, Hashing, RateLimit};
 use crate::model::{SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::error::OpError;
@@ -204,13 +204,13 @@ impl PreparedDirectory<'_> {
         let Ok(lock) = FileLock::try_acquire(&unfinished, LOCK)? else {
             return Err(OpError::TargetInUse { path: self.plan.path });
         };
-        self.suspect();
+        self.mark_for_recount();
         let result = self.pool.install(|| {
             target_dir::clear(&target, &unfinished)?;
             self.fill(&stages, &target, &unfinished, &made)
         });
         drop(lock);
-        self.suspect();
+        self.mark_for_recount();
         match result {
             Ok((tables, warnings)) => Ok(self.report(&stages, tables, warnings)),
             Err(error) => {
@@ -259,11 +259,11 @@ impl PreparedDirectory<'_> {
     }
 
     /// Tells the index to read the links of the snapshot's files again: some of them are now linked into the directory.
-    fn suspect(&self) {
+    fn mark_for_recount(&self) {
         if self.request.mode != RestoreMode::Copy
             && let Ok(index) = Index::open(self.repository)
         {
-            index.suspect(self.repository, self.source.id);
+            index.mark_for_recount(self.repository, self.source.id);
         }
     }
 
@@ -280,7 +280,7 @@ impl PreparedDirectory<'_> {
             if request.interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let rate = request.copy_rate.map(RateLimit::new);
-        let restorer = PartRestorer::new(request.mode, None, CopyMeans::new(true, rate.as_ref(), &stop));
+        let restorer = PartRestorer::new(request.mode, None, CopyOptions::new(true, rate.as_ref(), &stop));
         let sources: BTreeMap<TableName, &SourceTable> =
             source.tables.iter().map(|table| (table.name(), table)).collect();
         let placing =
@@ -419,7 +419,7 @@ fn write_dumps(
     source: &SnapshotSource,
     plan: &DirectoryPlan,
     tree: &Dir,
-    means: &CopyMeans<'_>,
+    means: &CopyOptions<'_>,
 ) -> Result<(), OpError> {
     let is_refused = |name: &TableName| {
         plan.tables.iter().any(|table| table.name == *name && matches!(table.action, DirectoryAction::Refuse(_)))

@@ -209,7 +209,7 @@ pub(super) fn path_now(server: &Server, path: &str) -> KeeperPath {
 /// # Errors
 /// If Keeper cannot be asked.
 pub(super) fn earlier_replica(server: &Server, replica: &ReplicaPlan) -> Result<Option<String>, ServerError> {
-    if !server::tells_keeper(server) {
+    if !server::shows_keeper(server) {
         return Ok(None);
     }
     let nodes = Keeper::new(server).find(&format!("{}/replicas", replica.path))?.unwrap_or_default();
@@ -229,7 +229,7 @@ pub(super) fn parts_elsewhere(
     replica: &AttachedReplica,
     listed: &[PartState],
 ) -> Result<Vec<PartState>, ServerError> {
-    if !server::tells_keeper(server) {
+    if !server::shows_keeper(server) {
         return Ok(Vec::new());
     }
     let mut keeper = Keeper::new(server);
@@ -337,7 +337,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn state(&mut self, path: &str) -> KeeperPath {
-        if !server::tells_keeper(self.server) {
+        if !server::shows_keeper(self.server) {
             return KeeperPath::Untold;
         }
         if let Some(reason) = &self.silent {

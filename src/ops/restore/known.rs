@@ -255,7 +255,7 @@ mod tests {
     use super::uuids_in;
 
     #[test]
-    fn uuids_are_found_wherever_they_stand() {
+    fn uuids_are_found_anywhere_in_a_text() {
         let one = "f881ab48-8e9e-4481-9367-dfdc03216dcb";
         let text = format!("ATTACH MATERIALIZED VIEW _ UUID '{one}' TO INNER UUID '0{}'\nx", &one[1..]);
         assert_eq!(uuids_in(&text), [one.to_owned(), format!("0{}", &one[1..])]);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::checksums::{FileHash, hash_bytes};
 use crate::exec::{self, HashedFile, HashedPart};
-use crate::fs::{self, Dir, EntryKind, ReadMeans};
+use crate::fs::{self, Dir, EntryKind, ReadOptions};
 use crate::model::{Ownership, PartName, TableName, Warning, WarningKind, escape_for_file_name};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::error::OpError;
@@ -88,7 +88,7 @@ pub(super) fn prepare(
         let key = (table.name(), part.part.clone());
         let is_noted = source.damaged.contains(&key) && !source.intact.contains_key(&key);
         let is_trusted = !is_noted && part.damage.is_empty() && part.unverifiable.is_none();
-        let means = ReadMeans { rate: None, advanced: &advanced };
+        let means = ReadOptions { rate: None, advanced: &advanced };
         let hashed = exec::hash_part(&dir, is_trusted, means)?;
         Ok((dir, hashed))
     };

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use crate::exec::{PartRestorer, RestoredPart};
-use crate::fs::{CopyMeans, Dir, RateLimit};
+use crate::fs::{CopyOptions, Dir, RateLimit};
 use crate::model::{Ownership, PlacedTotals, TableName};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::disks::LocalDisk;
@@ -44,7 +44,7 @@ pub(super) fn place_all(
     let interrupted = &context.request.interrupted;
     let stop = |_| if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let rate = context.request.copy_rate.map(RateLimit::new);
-    let means = CopyMeans::new(true, rate.as_ref(), &stop);
+    let means = CopyOptions::new(true, rate.as_ref(), &stop);
     let restorer = PartRestorer::new(context.request.mode, Some(context.survey.owner), means);
     let mut placed = BTreeMap::new();
     for (name, job) in jobs {

@@ -1,7 +1,7 @@
 //! Puts the files of `Set` and `Join` tables where the server finds them.
 
 use crate::exec::RestoreMode;
-use crate::fs::{CopyMeans, Dir, ErrorKind, Hashing};
+use crate::fs::{CopyOptions, Dir, ErrorKind, Hashing};
 use crate::model::Ownership;
 use crate::ops::error::{FoundDamage, OpError};
 
@@ -19,7 +19,7 @@ pub(super) fn place_files(
     context: &RestoreContext<'_>,
     table: &SourceTable,
     dir: &Dir,
-    means: &CopyMeans<'_>,
+    means: &CopyOptions<'_>,
     with_rows: bool,
 ) -> Result<(u64, u64), OpError> {
     let (uid, gid) = context.survey.owner;

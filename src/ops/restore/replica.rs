@@ -148,7 +148,7 @@ fn create(
     }
     let now = wait_for_begun(&|| path_now(context.server, &replica.path), &replica.attached());
     if let KeeperPath::Unreachable(reason) = &now {
-        return Err(TableFailure::this(format!("Keeper cannot be asked for its path: {reason}")));
+        return Err(TableFailure::this(format!("Keeper cannot be queried for its path: {reason}")));
     }
     if is_made_elsewhere(replica, &now) {
         run_definition(attaching, plan, name, (replica.verb, definition))?;

@@ -353,7 +353,7 @@ mod tests {
     use crate::model::TableName;
 
     #[test]
-    fn nothing_came_back_where_all_that_was_wanted_failed_or_was_skipped() {
+    fn a_restore_in_which_every_table_failed_or_was_skipped_restored_nothing() {
         use RestoredState::{Created, Failed, Incomplete, Present, Skipped};
         let restored_nothing = |states: &[RestoredState], made: &[&str]| {
             let name = TableName::new("d", "t");

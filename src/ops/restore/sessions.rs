@@ -84,7 +84,7 @@ mod tests {
     use crate::plan::{AttachedReplica, KeeperReplica};
 
     #[test]
-    fn a_session_is_in_doubt_where_it_decides_and_nothing_else_speaks_for_it() {
+    fn a_session_is_in_doubt_if_only_it_decides_and_nothing_else_confirms_it() {
         let place =
             AttachedReplica { path: "/t".to_owned(), name: "r1".to_owned(), is_readonly: false, is_detached: false };
         let replica = |name: &str, host: &str, is_active: bool| KeeperReplica {

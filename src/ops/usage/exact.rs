@@ -1,4 +1,4 @@
-//! The same figures from a walk over every entry, without the index.
+//! Computes the figures of `usage` by a walk over every entry, without the index.
 
 use std::path::{Path, PathBuf};
 

@@ -77,7 +77,7 @@ impl<'a> HoldingsReader<'a> {
         if self.holdings.get(id).is_none() && !(is_complete && self.list(id, dir)) {
             return false;
         }
-        let is_asked_again = |rest: &crate::repo::Rest| rest.links.any_outside();
+        let is_asked_again = |rest: &crate::repo::FilesOutsideParts| rest.links.any_outside();
         if self.holdings.get(id).is_some_and(|holding| holding.rest.as_ref().is_none_or(is_asked_again)) {
             self.look_at_the_rest(id, dir);
         }

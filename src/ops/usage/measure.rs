@@ -203,7 +203,7 @@ struct Counting<'a> {
 
 /// The files to stat again, and the results.
 #[derive(Default)]
-struct Questions {
+struct StatBatch {
     /// For each snapshot the instances to stat there; each instance occurs once.
     instances: BTreeMap<SnapshotId, Vec<InstanceId>>,
     /// The results, in ascending order of inodes, each inode once.
@@ -249,12 +249,12 @@ impl Counting<'_> {
     }
 
     /// The instances that were last seen shared, each in the newest snapshot that has it.
-    fn questions(&self) -> Questions {
+    fn questions(&self) -> StatBatch {
         let mut left: BTreeSet<InstanceId> = (self.holdings.instances())
             .filter(|(_, instance)| instance.links().any_outside())
             .map(|(id, _)| id)
             .collect();
-        let mut questions = Questions::default();
+        let mut questions = StatBatch::default();
         let ids = self.summaries.iter().map(|summary| summary.id).rev().chain(self.removed.iter().copied());
         for id in ids {
             let Some(holding) = self.holdings.get(id) else { continue };
@@ -268,7 +268,7 @@ impl Counting<'_> {
     }
 
     /// Stats the files, and returns the snapshots that differ from the index.
-    fn ask(&mut self, questions: &mut Questions) -> Vec<SnapshotId> {
+    fn ask(&mut self, questions: &mut StatBatch) -> Vec<SnapshotId> {
         let began = Instant::now();
         let mut others = Vec::new();
         for (id, dir) in self.dirs() {
@@ -422,7 +422,7 @@ impl Trees {
 }
 
 /// Stores the results in the instances that were read.
-fn keep(holdings: &mut Holdings, questions: &Questions, outside: &InodeSet) {
+fn keep(holdings: &mut Holdings, questions: &StatBatch, outside: &InodeSet) {
     let asked = &questions.asked;
     for id in questions.instances.values().flatten() {
         let Some(instance) = holdings.instance(*id) else { continue };

@@ -26,7 +26,7 @@ pub use other_trees::ForeignShadow;
 
 /// How the figures are grouped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
+pub enum Grouping {
     /// One row for each snapshot.
     #[default]
     Snapshot,
@@ -52,7 +52,7 @@ pub struct UsageRequest {
     /// The snapshots to show; all if empty.
     pub snapshots: Vec<SnapshotReference>,
     /// The grouping.
-    pub by: By,
+    pub by: Grouping,
     /// Snapshots to compute the freed bytes of, if removed together.
     pub freed: Vec<SnapshotRange>,
     /// Whether every entry is read instead of using the index.
@@ -75,7 +75,7 @@ impl UsageRequest {
     pub fn new() -> Self {
         Self {
             snapshots: Vec::new(),
-            by: By::Snapshot,
+            by: Grouping::Snapshot,
             freed: Vec::new(),
             exact: false,
             paths: PathMap::default(),
@@ -86,7 +86,7 @@ impl UsageRequest {
 
 crate::model::setters! { UsageRequest {
     with_snapshots => snapshots: Vec<SnapshotReference>,
-    with_by => by: By,
+    with_by => by: Grouping,
     with_freed => freed: Vec<SnapshotRange>,
     with_exact => exact: bool,
     with_paths => paths: PathMap,
@@ -185,7 +185,7 @@ pub struct Usage {
     pub exact: Option<IndexComparison>,
     /// The work spent on the computation.
     pub cost: Cost,
-    /// Warnings, among them what could not be counted.
+    /// Warnings, for example about snapshots that could not be counted.
     pub warnings: Vec<Warning>,
 }
 
@@ -206,8 +206,8 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
         row.pin.take_if(|pin| !pin.holds(now));
     }
     let in_rows: BTreeSet<SnapshotId> = all.iter().map(|row| row.summary.id).filter(is_chosen).collect();
-    let tables =
-        (request.by != By::Snapshot).then(|| by_table::by_table(&measured, &in_rows, request.by == By::Partition));
+    let tables = (request.by != Grouping::Snapshot)
+        .then(|| by_table::by_table(&measured, &in_rows, request.by == Grouping::Partition));
     let filesystem = fs::space(repository.dir())?;
     let mut warnings = measured.warnings.clone();
     warnings.extend(journal_warnings(repository));
@@ -333,7 +333,7 @@ fn compare(
     let told = differing(measured, &exact);
     let mut left = told.clone();
     let corrected: Vec<Warning> = told.iter().filter_map(|id| difference(measured, &exact, *id)).collect();
-    for heal in [Heal::Restat, Heal::Rebuild] {
+    for heal in [IndexRepair::Restat, IndexRepair::Rebuild] {
         if left.is_empty() {
             break;
         }
@@ -354,7 +354,7 @@ fn compare(
 
 /// How the index is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heal {
+enum IndexRepair {
     /// The inodes match the index: they are read again with stat.
     Restat,
     /// Nothing in the index is trusted.
@@ -366,16 +366,16 @@ fn repair_index(
     measured: &mut Measured,
     request: &UsageRequest,
     ids: &[SnapshotId],
-    heal: Heal,
+    heal: IndexRepair,
 ) -> Result<(), OpError> {
     let index = Index::open(repository)?;
     let mut holdings = index.holdings(repository);
     match heal {
-        Heal::Restat => ids.iter().for_each(|id| holdings.suspect(*id)),
-        Heal::Rebuild => holdings.forget_all(),
+        IndexRepair::Restat => ids.iter().for_each(|id| holdings.mark_for_recount(*id)),
+        IndexRepair::Rebuild => holdings.forget_all(),
     }
     index.keep_holdings(repository, &mut holdings);
-    let invalidated = if heal == Heal::Rebuild { ids.iter().copied().collect() } else { BTreeSet::new() };
+    let invalidated = if heal == IndexRepair::Rebuild { ids.iter().copied().collect() } else { BTreeSet::new() };
     let (cost, warnings) = (measured.cost, std::mem::take(&mut measured.warnings));
     *measured = measure::measure_without(repository, &request.paths, request.jobs, invalidated)?;
     measured.warnings.extend(warnings);

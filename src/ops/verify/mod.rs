@@ -1,11 +1,11 @@
 //! Compares snapshots with their own records: without a server, and without the lock while they are read.
 
+mod affected;
 mod merge;
 mod noted;
 mod outcome;
 mod request;
 mod subjects;
-mod widen;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::exec;
 use crate::exec::verify::{
     self as checking, PartFinding, PartGroup, PartVerification, UnreadPaths, Verifier, check_frame, check_metadata,
 };
-use crate::fs::{Dir, RateLimit, ReadMeans};
+use crate::fs::{Dir, RateLimit, ReadOptions};
 use crate::model::{Level, PartName, SnapshotId, TableName, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
 use crate::plan::{Slice, SliceChoice, TablePattern};
@@ -51,7 +51,7 @@ pub fn verify(
     let started = now();
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, StageWork { bytes, ..StageWork::default() });
-    let means = ReadMeans { rate: rate.as_ref(), advanced: &advanced };
+    let means = ReadOptions { rate: rate.as_ref(), advanced: &advanced };
     let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects)?;
@@ -120,7 +120,7 @@ struct VerifyRun<'a> {
     repository: &'a Repository,
     request: &'a Request,
     scope: VerifyScope<'a>,
-    means: ReadMeans<'a>,
+    means: ReadOptions<'a>,
     unread: &'a UnreadPaths,
 }
 

@@ -10,13 +10,13 @@ use crate::repo::{DamagedPart, Event, Index, Locked, RepoError, Repository, Veri
 
 use super::super::create::Clock;
 use super::Spared;
+use super::affected::AffectedEntries;
 use super::request::{Repair, Report, Request};
-use super::widen::Widened;
 
 /// The least time to wait for the lock: another command may be writing a line to the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Records what was verified and found, and repairs. What cannot be done is a warning.
+/// Records the verification and its findings, and repairs damage. A failure of these is a warning.
 #[expect(clippy::too_many_arguments, reason = "all that a run has come to")]
 pub(super) fn record_and_repair(
     repository: &Repository,
@@ -25,7 +25,7 @@ pub(super) fn record_and_repair(
     monitor: &dyn Monitor,
     spared: &Spared,
     is_incomplete: bool,
-    damage: &mut Widened,
+    damage: &mut AffectedEntries,
     report: &mut Report,
 ) {
     if report.ids.is_empty() && damage.list.is_empty() {
@@ -70,7 +70,7 @@ fn verified(
     request: &Request,
     spared: &Spared,
     is_incomplete: bool,
-    damage: &Widened,
+    damage: &AffectedEntries,
     report: &Report,
 ) -> VerifiedEvent {
     let read_ranges = spared.read_ranges();
@@ -124,7 +124,7 @@ fn repair(
     locked: &Locked<'_>,
     now: Clock<'_>,
     monitor: &dyn Monitor,
-    damage: &mut Widened,
+    damage: &mut AffectedEntries,
     report: &mut Report,
 ) -> Result<(), RepoError> {
     let scratch = locked.scratch(now())?;

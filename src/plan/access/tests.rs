@@ -111,7 +111,7 @@ fn statements_name_what_they_refer_to_and_follow_what_they_need() {
 }
 
 #[test]
-fn what_the_server_lacks_is_only_named_unless_it_is_asked_for() {
+fn missing_users_are_only_named_unless_requested() {
     let plan = plan_access(&source(&ALL), &server(&ALL[1..3]), AccessOptions::Names, &[]);
     assert_eq!(action(&plan, "alice"), &AccessAction::Lacking);
     assert_eq!(action(&plan, "base"), &AccessAction::Keep(AccessKept::NotCompared));
@@ -120,7 +120,7 @@ fn what_the_server_lacks_is_only_named_unless_it_is_asked_for() {
 }
 
 #[test]
-fn a_file_that_speaks_of_anything_else_makes_nothing() {
+fn a_file_with_statements_about_other_objects_makes_nothing() {
     let files = [
         (1, "ATTACH USER a; DROP DATABASE prod;"),
         (2, "ATTACH USER b;\nATTACH GRANT ALL ON *.* TO mallory WITH GRANT OPTION;"),
@@ -154,7 +154,7 @@ fn a_file_that_speaks_of_anything_else_makes_nothing() {
 }
 
 #[test]
-fn what_needs_something_unknown_is_refused_and_a_grant_of_it_is_left_out() {
+fn an_entity_with_an_unknown_reference_is_refused_and_a_grant_of_it_is_left_out() {
     let files = [
         (1, "ATTACH ROLE lost;\nATTACH GRANT #9 TO lost;"),
         (2, "ATTACH ROLE over;\nATTACH GRANT #1 TO over;"),
@@ -202,7 +202,7 @@ fn what_needs_something_unknown_is_refused_and_a_grant_of_it_is_left_out() {
 }
 
 #[test]
-fn what_differs_is_replaced_only_if_that_is_asked_for() {
+fn users_that_differ_are_replaced_only_on_request() {
     let stored =
         [(1, "ATTACH USER a HOST LOCAL;"), (2, "ATTACH USER b;\nATTACH GRANT #3 TO b;"), (3, "ATTACH ROLE r;")];
     // The same by names, with other UUIDs; `a` has another host.
@@ -217,7 +217,7 @@ fn what_differs_is_replaced_only_if_that_is_asked_for() {
 }
 
 #[test]
-fn what_an_interrupted_restore_was_making_gets_the_rest_and_nothing_else_does() {
+fn only_users_of_an_interrupted_restore_get_their_missing_grants() {
     let stored = [
         (1, "ATTACH USER a HOST LOCAL GRANTEES #3;\nATTACH GRANT SELECT ON db.* TO a;\nATTACH GRANT #2 TO a;"),
         (2, "ATTACH ROLE r;"),
@@ -282,7 +282,7 @@ fn a_server_that_does_not_show_its_users_gets_none() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_not_replaced() {
+fn tables_that_cannot_be_compared_are_not_replaced() {
     let live = |id: String| LiveEntity { id, entity: None };
     let target = TargetAccess {
         lists: BTreeMap::from([(ObjectKind::User, LiveList::Listed(BTreeMap::from([("a".to_owned(), live(id(1)))])))]),

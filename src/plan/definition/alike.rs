@@ -79,7 +79,7 @@ mod tests {
     use super::are_alike;
 
     #[test]
-    fn a_hidden_secret_equals_whatever_stands_in_its_place() {
+    fn a_hidden_secret_equals_any_secret() {
         for (one, other) in [
             ("PASSWORD '[HIDDEN]' DB 'l'", "PASSWORD 'dpw'  DB 'l'"),
             ("encrypt('m', '[HIDDEN]'), 1", "encrypt('m', text, concat('k', 'ey')), 1"),

@@ -37,7 +37,7 @@ pub use mapping::Mapping;
 pub use masked::has_secret_values;
 pub use object::{ObjectKind, ObjectStatement};
 pub use parsed::{ParsedDefinition, Verb};
-pub use reach::Surroundings;
+pub use reach::DefinitionScope;
 pub use references::{AccessReference, Existing, ReferenceTo};
 pub use replicated::ReplicaArguments;
 pub use storage::StorageChoice;

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_engine_or_a_source_is_given_needs_a_named_collection() {
+    fn only_arguments_of_an_engine_or_a_source_need_a_named_collection() {
         for text in [
             "CREATE TABLE a.t (`x` UInt8, y UInt8 DEFAULT abs(x)) ENGINE = MergeTree ORDER BY abs(x)",
             "CREATE VIEW a.v AS SELECT sum(x) FROM a.t",

@@ -88,7 +88,7 @@ fn names_table_of(text: &str, database: &str) -> bool {
 
 /// The database in which a definition is created, and all others.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct DefinitionScope<'a> {
     /// The database in which it is created.
     pub own: &'a str,
     /// All other databases, of the server and of the snapshot.
@@ -99,7 +99,7 @@ impl ParsedDefinition {
     /// Why it reaches outside its database once it is rewritten by `mapping`, if it does; `statement` is the creating
     /// statement. A definition that is not known to stay within counts as reaching outside.
     #[must_use]
-    pub fn reach(&self, statement: &str, mapping: &Mapping, surroundings: &Surroundings<'_>) -> Option<String> {
+    pub fn reach(&self, statement: &str, mapping: &Mapping, surroundings: &DefinitionScope<'_>) -> Option<String> {
         of_kind(self)
             .or_else(|| self.unresolved(mapping).first().map(|name| format!("it names {name}")))
             .or_else(|| of_words(self.kind, &solid_tokens(statement), surroundings))
@@ -130,7 +130,7 @@ fn names_directory(words: &[Token<'_>]) -> bool {
     behind.first().is_some_and(|word| word.is_mark("(")) && arguments.into_iter().any(|word| word.value().is_some())
 }
 
-fn of_words(kind: DefinitionKind, words: &[Token<'_>], surroundings: &Surroundings<'_>) -> Option<String> {
+fn of_words(kind: DefinitionKind, words: &[Token<'_>], surroundings: &DefinitionScope<'_>) -> Option<String> {
     if names_directory(words) {
         return Some(format!("the engine {ROCKS} names a directory"));
     }
@@ -147,7 +147,7 @@ fn of_words(kind: DefinitionKind, words: &[Token<'_>], surroundings: &Surroundin
     (0..words.len()).find_map(|at| of_word(kind, words, at, surroundings))
 }
 
-fn of_word(kind: DefinitionKind, words: &[Token<'_>], at: usize, surroundings: &Surroundings<'_>) -> Option<String> {
+fn of_word(kind: DefinitionKind, words: &[Token<'_>], at: usize, surroundings: &DefinitionScope<'_>) -> Option<String> {
     let word = words.get(at)?;
     let before = |back: usize| at.checked_sub(back).and_then(|at| words.get(at));
     let next_is = |mark: &str| words.get(at + 1).is_some_and(|next| next.is_mark(mark));
@@ -177,7 +177,7 @@ fn of_word(kind: DefinitionKind, words: &[Token<'_>], at: usize, surroundings: &
 }
 
 /// Why a string literal reaches outside; `before` is the preceding token.
-fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &Surroundings<'_>) -> Option<String> {
+fn of_text(text: &str, before: Option<&Token<'_>>, is_key: bool, surroundings: &DefinitionScope<'_>) -> Option<String> {
     if before.is_some_and(|word| word.is_any(&["COMMENT", "USER", "PASSWORD"])) {
         return None;
     }
@@ -199,7 +199,7 @@ fn of_function(
     function: &str,
     is_table: bool,
     first_argument: Option<&Token<'_>>,
-    surroundings: &Surroundings<'_>,
+    surroundings: &DefinitionScope<'_>,
 ) -> Option<String> {
     if is_foreign(function) || (is_table && !OWN_TABLE_FUNCTIONS.contains(&function)) {
         return Some(format!("the function {function} reaches outside, or is not known to stay within"));
@@ -226,7 +226,7 @@ fn is_common_expression(words: &[Token<'_>], name: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::Surroundings;
+    use super::DefinitionScope;
     use crate::model::TableName;
     use crate::plan::{Mapping, ParsedDefinition, Verb};
 
@@ -240,11 +240,11 @@ mod tests {
         };
         let statement = definition.statement(Verb::Create, "`chsnap_drill_x`.`t9`", (None, None), &mapping);
         let others: BTreeSet<String> = ["lab", "other", "system", "default"].map(str::to_owned).into();
-        definition.reach(&statement, &mapping, &Surroundings { own: "chsnap_drill_x", others: &others })
+        definition.reach(&statement, &mapping, &DefinitionScope { own: "chsnap_drill_x", others: &others })
     }
 
     #[test]
-    fn what_names_only_tables_of_the_drill_is_made() {
+    fn a_drill_makes_definitions_that_name_only_its_own_tables() {
         for text in [
             "ATTACH VIEW _ (`k` UInt8) AS SELECT k FROM lab.src",
             "CREATE VIEW lab.v AS WITH q AS (SELECT 1 AS k) SELECT k FROM lab.src INNER JOIN q USING (k)",
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_or_reaches_something_else_is_not_made() {
+    fn a_drill_makes_no_definition_that_reaches_outside() {
         for text in [
             "CREATE VIEW lab.v AS SELECT k FROM lab.gone",
             "CREATE VIEW lab.v AS SELECT k FROM other.src",

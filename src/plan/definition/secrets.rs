@@ -154,7 +154,7 @@ impl Finder<'_, '_> {
             }
         }
         if let Some(kept) = nested_values(&call.name) {
-            for value in self.values_but(call, kept) {
+            for value in self.values_except(call, kept) {
                 self.hide(value);
             }
         }
@@ -184,7 +184,7 @@ impl Finder<'_, '_> {
     }
 
     /// The values of `key = value` among the arguments of a call, except for some keys.
-    fn values_but(&self, call: &Call, kept: &[&str]) -> Vec<Range<usize>> {
+    fn values_except(&self, call: &Call, kept: &[&str]) -> Vec<Range<usize>> {
         let value = |argument: &Range<usize>| {
             let key = self.tokens.get(argument.start).and_then(|key| key.value().or_else(|| key.name()))?;
             let is_pair = self.tokens.get(argument.start + 1).is_some_and(|mark| mark.is_mark("="));

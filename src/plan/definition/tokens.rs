@@ -57,7 +57,7 @@ impl Token<'_> {
         }
     }
 
-    /// The name that it stands for, if it can be one.
+    /// The name that it spells, if it can be a name.
     pub(super) fn name(&self) -> Option<String> {
         match self.kind {
             TokenKind::Word if !self.text.starts_with(|first: char| first.is_ascii_digit()) => {

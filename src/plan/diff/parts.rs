@@ -157,7 +157,7 @@ impl Tallies {
 /// A part that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PartChange {
-    /// The part as it is now, or as it was if it is gone.
+    /// The part in its current state, or its last state if it is gone.
     pub part: PartName,
     /// What happened to it.
     pub change: PartChangeKind,

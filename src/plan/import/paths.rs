@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_told_by_their_paths() {
+    fn places_are_recognized_by_their_paths() {
         let table = TableName::new("my-db", "a.b");
         assert_eq!(place_in_tree("metadata/my%2Ddb.sql"), PathInTree::Database("my-db".to_owned()));
         assert_eq!(place_in_tree("metadata/my%2Ddb/a%2Eb.sql"), PathInTree::Table(table.clone()));

@@ -72,7 +72,7 @@ pub struct ImportPlan {
     pub unmatched: Vec<String>,
 }
 
-/// Databases that every server has by itself.
+/// Databases that every server has.
 const OWN_DATABASES: [&str; 3] = ["system", "INFORMATION_SCHEMA", "information_schema"];
 
 /// Engines whose rows a native backup never has.
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_and_what_was_asked_for_and_is_not_there_is_named() {
+    fn missing_definitions_and_unknown_selections_are_warnings() {
         let table = "CREATE TABLE lab.t (`k` UInt8) ENGINE = MergeTree ORDER BY k";
         let mut from = source(
             &[("t", table), ("s", "CREATE TABLE lab.s (`k` UInt8) ENGINE = Set")],

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_named_on_one_line_and_without_tables_there_is_no_script() {
+    fn omitted_objects_are_named_on_one_line_and_without_tables_there_is_no_script() {
         let view = "ATTACH MATERIALIZED VIEW _ TO a.b (`c` UInt8) AS SELECT c FROM a.c";
         assert_eq!(script(&[("a", "mv", view)]), AttachScript::default());
         let table = "ATTACH TABLE _ (`k` UInt8) ENGINE = MergeTree ORDER BY k";

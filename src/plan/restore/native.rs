@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inner_table_stands_under_its_view_and_both_are_refused_together() {
+    fn an_inner_table_is_listed_under_its_view_and_both_are_refused_together() {
         let mut inner = item(".inner_id.00000000-0000-4000-8000-000000000002", TABLE, &["all_1_1_0"]);
         let alone = planned(&[inner.clone()], &[], NativeUpdates::Refuse);
         assert!(reason(&alone, 0).is_some_and(|reason| reason.contains("inner table")));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_statement_that_makes_what_its_file_is_named_for_is_run() {
+    fn only_statements_about_the_object_of_their_file_are_run() {
         let objects = [
             object(ObjectKind::Function, "good", "CREATE FUNCTION good AS (x) -> x + 1"),
             object(ObjectKind::Function, "there", "CREATE FUNCTION there AS (x) -> x + 1"),

@@ -637,7 +637,7 @@ impl RestorePlanner<'_> {
             && let Some(path) = self.target.taken_places.get(&plan.to)
         {
             return Action::Impossible(format!(
-                "{} stands in its place, and no table of the server has it: move it away, or restore under another name",
+                "{} is in its place, and belongs to no table of the server: move it away, or restore under another name",
                 path.display()
             ));
         }
@@ -1668,7 +1668,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_tables_of_several_come_to_is_made_like_one_with_uuids() {
+    fn a_target_of_several_databases_is_made_like_one_with_uuids() {
         let renames =
             Renames::new(vec!["d.t=e.t".parse().expect("a rename"), "o.u=e.u".parse().expect("a rename")], Vec::new());
         let options = RestoreOptions { renames, ..selected() };

@@ -577,7 +577,7 @@ impl ReplicaQuestion<'_> {
         let (found, replicas, verb, forgets) = match self.state(&path, is_new) {
             KeeperPath::Absent => (FoundPath::Absent, Vec::new(), Verb::Create, Vec::new()),
             KeeperPath::Untold => (FoundPath::Untold, Vec::new(), Verb::Create, Vec::new()),
-            KeeperPath::Unreachable(reason) => return Err(format!("Keeper cannot be asked for its path: {reason}")),
+            KeeperPath::Unreachable(reason) => return Err(format!("Keeper cannot be queried for its path: {reason}")),
             KeeperPath::Table(replicas) => {
                 let own = replicas.iter().find(|replica| replica.name == name);
                 if let Some(replica) = own.filter(|own| own.is_active) {

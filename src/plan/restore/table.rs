@@ -158,7 +158,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Queue => {
-                "it would consume the queue of the live table, or refresh by itself; --with-queues makes it all the same"
+                "it would consume the queue of the live table, or refresh by itself; --with-queues makes it nevertheless"
             }
             Self::Detached => {
                 "a detached table has its name; ATTACH TABLE brings that one back, --rename restores this one under another"

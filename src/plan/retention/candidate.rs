@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// Whether a snapshot can be restored, according to what is known of it.
+/// Whether a snapshot can be restored, as far as is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SnapshotHealth {
     /// Complete, without known problems.

@@ -1,4 +1,4 @@
-//! The decision about each snapshot: it stays, with every reason for it, or goes.
+//! Decides about each snapshot: it stays, with every reason for that, or is removed.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,18 +13,18 @@ use super::span::CalendarSpan;
 
 /// The decision about one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct RetentionDecision {
     /// Its index in the given list.
     pub index: usize,
-    /// Every reason to keep it; without one it goes.
+    /// Every reason to keep it; without one it is removed.
     pub reasons: Vec<Reason>,
     /// Its series; `None` if unknown.
     pub series: Option<String>,
-    /// Whether its whole series goes: it is not the main one, and nothing was added to it for a long time.
+    /// Whether its whole series is removed: it is not the main one, and nothing was added to it for a long time.
     pub is_of_ended_series: bool,
 }
 
-impl Fate {
+impl RetentionDecision {
     /// Whether it stays.
     #[must_use]
     pub fn is_kept(&self) -> bool {
@@ -46,7 +46,7 @@ struct Judged<'a> {
 /// An empty policy lets everything go that nothing else keeps: callers that remove snapshots must refuse it first
 /// ([`Policy::is_empty`]).
 #[must_use]
-pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Vec<Fate> {
+pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Vec<RetentionDecision> {
     let mut all: Vec<Judged<'_>> = candidates
         .iter()
         .enumerate()
@@ -77,7 +77,7 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
     }
     let fate = |judged: Judged<'_>| {
         let is_unreadable = matches!(judged.candidate.standing, SnapshotHealth::Unreadable(_));
-        Fate {
+        RetentionDecision {
             index: judged.index,
             reasons: judged.reasons,
             series: (!is_unreadable).then(|| judged.candidate.series.clone()),
@@ -113,8 +113,8 @@ fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<
     }
 }
 
-/// Whether a series goes as a whole: the policy limits how long series other than the main one stay without anything
-/// new.
+/// Whether a series is removed as a whole: the policy limits how long series other than the main one stay without
+/// anything new.
 fn has_ended(series: &[&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) -> bool {
     let within = policy.keep_other_within;
     let is_old = |newest: &&mut Judged<'_>| newest.candidate.time <= within.before(now, policy.zone);

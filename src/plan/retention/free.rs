@@ -1,8 +1,8 @@
-//! Frees a given size: by removing the oldest snapshots, or with the smallest loss among those that the rules let go.
+//! Frees a given size: by removing the oldest snapshots, or with the smallest loss among those that no rule keeps.
 
 use std::collections::HashMap;
 
-use super::decide::Fate;
+use super::decide::RetentionDecision;
 use super::reason::Reason;
 
 /// The result of [`limit_to_free`].
@@ -10,7 +10,7 @@ use super::reason::Reason;
 pub struct FreePlan {
     /// Bytes freed by removing the snapshots still marked for removal.
     pub freed_bytes: u64,
-    /// Whether that reaches the wanted size. If not, everything that the rules let go stays marked for removal.
+    /// Whether that reaches the wanted size. If not, everything that no rule keeps stays marked for removal.
     pub is_enough: bool,
 }
 
@@ -23,9 +23,9 @@ const RUN_QUESTIONS: usize = 40_000;
 /// With more snapshots than this the oldest go: the cost of evaluating runs grows with the square.
 const RUN_SNAPSHOTS: usize = 2000;
 
-/// Keeps every snapshot that the rules let go and that need not be removed to free `wanted_bytes`. The smallest
-/// sufficient number of bytes is freed. Among equal choices the fewest snapshots go; among several of these, the choice
-/// whose newest loss is oldest, then whose second newest is oldest, and so on.
+/// Keeps every snapshot that need not be removed to free `wanted_bytes`. The smallest sufficient number of bytes is
+/// freed. Among equal choices the fewest snapshots are removed; among several of these, the choice whose newest removed
+/// snapshot is oldest, then whose second newest is oldest, and so on.
 ///
 /// `freed` returns the bytes freed by a set of snapshots, given by their indices in the list, the oldest first. It is
 /// not additive: files that two snapshots share are freed only with both. It never shrinks when the set grows.
@@ -34,25 +34,33 @@ const RUN_SNAPSHOTS: usize = 2000;
 /// that every file is in consecutive snapshots, as files are that appear, stay and disappear. Then single snapshots are
 /// exchanged as long as that frees less, or the same with an older loss. Any other sharing only frees more than
 /// computed, and snapshots that turn out not to be needed stay.
-pub fn limit_to_free(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
+pub fn limit_to_free(
+    fates: &mut [RetentionDecision],
+    wanted_bytes: u64,
+    freed: impl FnMut(&[usize]) -> u64,
+) -> FreePlan {
     limit(fates, wanted_bytes, freed, |question| {
         let chosen = if question.removable.len() <= EXHAUSTIVE {
             question.by_trying()
         } else {
             question.by_runs().unwrap_or_else(|| question.by_age())
         };
-        let chosen = question.without_the_needless(chosen);
+        let chosen = question.without_unneeded(chosen);
         if question.removable.len() <= EXHAUSTIVE { chosen } else { question.by_exchanges(chosen) }
     })
 }
 
 /// Keeps all but the oldest snapshots that suffice to free `wanted_bytes`: for a person who gives no rule.
-pub fn free_the_oldest(fates: &mut [Fate], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
+pub fn free_the_oldest(
+    fates: &mut [RetentionDecision],
+    wanted_bytes: u64,
+    freed: impl FnMut(&[usize]) -> u64,
+) -> FreePlan {
     limit(fates, wanted_bytes, freed, FreeSearch::by_age)
 }
 
 fn limit<F: FnMut(&[usize]) -> u64>(
-    fates: &mut [Fate],
+    fates: &mut [RetentionDecision],
     wanted_bytes: u64,
     freed: F,
     choose: impl FnOnce(&mut FreeSearch<F>) -> Vec<usize>,
@@ -108,7 +116,7 @@ impl<F: FnMut(&[usize]) -> u64> FreeSearch<F> {
             let bytes = self.bytes(&chosen);
             for out in chosen.clone() {
                 for back in self.removable.clone().into_iter().filter(|index| !chosen.contains(index)) {
-                    let Some(fewer) = left.checked_sub(1) else { return self.without_the_needless(chosen) };
+                    let Some(fewer) = left.checked_sub(1) else { return self.without_unneeded(chosen) };
                     left = fewer;
                     let mut other: Vec<usize> = chosen.iter().copied().filter(|index| *index != out).collect();
                     other.push(back);
@@ -116,7 +124,7 @@ impl<F: FnMut(&[usize]) -> u64> FreeSearch<F> {
                     let freed = self.bytes(&other);
                     let is_better = freed < bytes || (freed == bytes && place(&back) < place(&out));
                     if freed >= self.wanted_bytes && is_better {
-                        chosen = self.without_the_needless(other);
+                        chosen = self.without_unneeded(other);
                         continue 'again;
                     }
                 }
@@ -171,7 +179,7 @@ impl<F: FnMut(&[usize]) -> u64> FreeSearch<F> {
     }
 
     /// Drops snapshots without which the set still frees enough, the newest first.
-    fn without_the_needless(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
+    fn without_unneeded(&mut self, mut chosen: Vec<usize>) -> Vec<usize> {
         for place in (0..chosen.len()).rev() {
             let mut fewer = chosen.clone();
             fewer.remove(place);
@@ -211,9 +219,9 @@ impl Runs {
         place.and_then(|place| self.bytes.get(place).copied()).unwrap_or(0)
     }
 
-    fn most(&self) -> Most {
+    fn most(&self) -> MostFreed {
         let row = self.count + 1;
-        let mut most = Most { row, bytes: vec![0; row * row] };
+        let mut most = MostFreed { row, bytes: vec![0; row * row] };
         for end in 1..=self.count {
             for taken in 1..=end {
                 let without = if taken < end { most.bytes(end - 1, taken) } else { 0 };
@@ -228,12 +236,12 @@ impl Runs {
 }
 
 /// The most bytes that a number of snapshots among a number of the oldest can free, as a sum of runs.
-struct Most {
+struct MostFreed {
     row: usize,
     bytes: Vec<u64>,
 }
 
-impl Most {
+impl MostFreed {
     fn bytes(&self, end: usize, taken: usize) -> u64 {
         if taken > end { 0 } else { self.bytes.get(end * self.row + taken).copied().unwrap_or(0) }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::decide::Fate;
+use super::decide::RetentionDecision;
 
 /// The limits beyond which a plan is refused unless a person confirms it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +78,9 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// The series of which too large a share goes. A series that goes as a whole is meant to go, and unreadable snapshots
-/// belong to no series.
-fn shares(fates: &[Fate], percent: u8) -> Vec<Guard> {
+/// The series of which too large a share is removed. A series that is removed as a whole is so by a rule, and
+/// unreadable snapshots belong to no series.
+fn shares(fates: &[RetentionDecision], percent: u8) -> Vec<Guard> {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for fate in fates.iter().filter(|fate| !fate.is_of_ended_series) {
         if let Some(series) = &fate.series {
@@ -104,8 +104,13 @@ fn shares(fates: &[Fate], percent: u8) -> Vec<Guard> {
 /// first, in the order of recording: a person who confirmed a removal has confirmed the clock. A step back of up to a
 /// minute is ignored, because clocks are adjusted by as much now and then.
 #[must_use]
-pub fn guards(fates: &[Fate], recorded: &[DateTime<Utc>], now: DateTime<Utc>, limits: GuardLimits) -> Vec<Guard> {
-    if fates.iter().all(Fate::is_kept) {
+pub fn guards(
+    fates: &[RetentionDecision],
+    recorded: &[DateTime<Utc>],
+    now: DateTime<Utc>,
+    limits: GuardLimits,
+) -> Vec<Guard> {
+    if fates.iter().all(RetentionDecision::is_kept) {
         return Vec::new();
     }
     let mut found = shares(fates, limits.removed_percent);

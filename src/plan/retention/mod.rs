@@ -13,8 +13,8 @@ mod free;
 mod guard;
 mod policy;
 mod reason;
-mod rehearse;
 mod rule;
+mod simulate;
 mod span;
 mod stale;
 #[cfg(test)]
@@ -22,12 +22,12 @@ mod tests;
 
 pub use candidate::{Candidate, SnapshotHealth};
 pub use count::{Count, InvalidCount};
-pub use decide::{Fate, decide};
+pub use decide::{RetentionDecision, decide};
 pub use free::{FreePlan, free_the_oldest, limit_to_free};
 pub use guard::{Guard, GuardLimits, guards};
 pub use policy::{InvalidNameGlob, NameGlob, Policy};
 pub use reason::Reason;
-pub use rehearse::{Rehearsal, rehearse};
 pub use rule::Rule;
+pub use simulate::{Simulation, simulate};
 pub use span::{CalendarSpan, InvalidSpan};
 pub use stale::{STALE_AFTER, StaleSeries, stale};

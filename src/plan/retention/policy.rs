@@ -43,7 +43,7 @@ pub struct Policy {
     pub keep_within_monthly: CalendarSpan,
     /// The newest snapshot of each year within this.
     pub keep_within_yearly: CalendarSpan,
-    /// A series other than the main one to which nothing was added for this long, counted back from now, goes
+    /// A series other than the main one to which nothing was added for this long, counted back from now, is removed
     /// regardless of the rules and `min_keep`.
     pub keep_other_within: CalendarSpan,
     /// Snapshots with a label or tag that matches.

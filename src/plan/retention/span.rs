@@ -106,7 +106,7 @@ impl FromStr for CalendarSpan {
                 _ => return Err(invalid("it has another unit")),
             };
             if named.contains(unit) {
-                return Err(invalid("a unit stands in it twice"));
+                return Err(invalid("it has a unit twice"));
             }
             named.push(unit);
             *field = number;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::candidate::{Candidate, SnapshotHealth};
-use super::decide::Fate;
+use super::decide::RetentionDecision;
 
 /// How long a series other than the main one may have nothing new before it is reported.
 pub const STALE_AFTER: TimeDelta = TimeDelta::days(30);
@@ -23,7 +23,7 @@ pub struct StaleSeries {
 
 /// The stale series with snapshots that stay and are not pinned, by name.
 #[must_use]
-pub fn stale(candidates: &[Candidate], fates: &[Fate], now: DateTime<Utc>) -> Vec<StaleSeries> {
+pub fn stale(candidates: &[Candidate], fates: &[RetentionDecision], now: DateTime<Utc>) -> Vec<StaleSeries> {
     let mut all: BTreeMap<&str, StaleSeries> = BTreeMap::new();
     // The newest come first.
     for fate in fates {

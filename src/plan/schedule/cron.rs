@@ -6,7 +6,7 @@ use super::{Field, Range, Schedule, ScheduleZone};
 
 /// Why a schedule cannot be expressed in cron.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoCron {
+pub enum CronError {
     /// It occurs only once.
     #[error("cron cannot run something once, at a moment")]
     Once,
@@ -37,9 +37,9 @@ impl Schedule {
     ///
     /// # Errors
     /// Why the schedule cannot be expressed in cron.
-    pub fn cron(&self, here: &str) -> Result<String, NoCron> {
+    pub fn cron(&self, here: &str) -> Result<String, CronError> {
         if self.moment.is_some() {
-            return Err(NoCron::Once);
+            return Err(CronError::Once);
         }
         let is_same_zone = match self.zone {
             ScheduleZone::Local => true,
@@ -51,19 +51,19 @@ impl Schedule {
                 ScheduleZone::Named(zone) => zone.name().to_owned(),
                 _ => "UTC".to_owned(),
             };
-            return Err(NoCron::Zone { here: here.to_owned(), wanted });
+            return Err(CronError::Zone { here: here.to_owned(), wanted });
         }
         if self.seconds.values(0, 59) != [0] {
-            return Err(NoCron::Seconds);
+            return Err(CronError::Seconds);
         }
         if !self.years.is_any() {
-            return Err(NoCron::Years);
+            return Err(CronError::Years);
         }
         if self.from_end && !self.days.is_any() {
-            return Err(NoCron::FromEnd);
+            return Err(CronError::FromEnd);
         }
         if !self.days.is_any() && !self.weekdays.is_empty() {
-            return Err(NoCron::BothDays);
+            return Err(CronError::BothDays);
         }
         // cron's Sunday is 0 as well as 7.
         let weekdays = Field(

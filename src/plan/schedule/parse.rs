@@ -84,7 +84,7 @@ fn parse(text: &str) -> Result<Schedule, String> {
         text: text.to_owned(),
     };
     if let Some(moment) = rest.strip_prefix('@') {
-        let seconds = moment.parse::<u32>().map_err(|_| "behind @ stand the seconds since 1970".to_owned())?;
+        let seconds = moment.parse::<u32>().map_err(|_| "@ is followed by the seconds since 1970".to_owned())?;
         schedule.moment = Some(seconds.into());
         return Ok(schedule);
     }
@@ -125,9 +125,9 @@ impl FieldReader<'_> {
 
     fn unexpected(&self, wanted: &str) -> String {
         if self.rest.is_empty() {
-            format!("it ends where {wanted} should stand")
+            format!("it ends where {wanted} is expected")
         } else {
-            format!("{:?} stands where {wanted} should", self.rest)
+            format!("{:?} is found where {wanted} is expected", self.rest)
         }
     }
 

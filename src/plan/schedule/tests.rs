@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use super::{NoCron, Schedule};
+use super::{CronError, Schedule};
 
 fn schedule(text: &str) -> Schedule {
     text.parse().unwrap_or_else(|error| panic!("{error}"))
@@ -96,7 +96,7 @@ const BAD: [&str; 37] = [
 ];
 
 #[test]
-fn what_systemd_takes_is_taken_and_the_rest_is_refused_with_a_reason() {
+fn calendars_that_systemd_accepts_are_accepted_and_others_refused_with_a_reason() {
     for text in GOOD {
         schedule(text);
     }
@@ -155,14 +155,14 @@ fn cron_has_the_same_times_or_the_reason_why_it_cannot() {
     ] {
         assert_eq!(cron(text).as_deref(), Ok(line), "{text}");
     }
-    assert_eq!(cron("2:00:30"), Err(NoCron::Seconds));
-    assert_eq!(cron("*:*:*"), Err(NoCron::Seconds));
-    assert_eq!(cron("2027-*-01"), Err(NoCron::Years));
-    assert_eq!(cron("*-*~1"), Err(NoCron::FromEnd));
-    assert_eq!(cron("Sat *-*-1..7 18:00"), Err(NoCron::BothDays));
-    assert_eq!(cron("@1700000000"), Err(NoCron::Once));
-    assert!(matches!(schedule("2:00 UTC").cron("Europe/Berlin"), Err(NoCron::Zone { .. })));
-    assert!(matches!(cron("2:00 Europe/Berlin"), Err(NoCron::Zone { .. })));
+    assert_eq!(cron("2:00:30"), Err(CronError::Seconds));
+    assert_eq!(cron("*:*:*"), Err(CronError::Seconds));
+    assert_eq!(cron("2027-*-01"), Err(CronError::Years));
+    assert_eq!(cron("*-*~1"), Err(CronError::FromEnd));
+    assert_eq!(cron("Sat *-*-1..7 18:00"), Err(CronError::BothDays));
+    assert_eq!(cron("@1700000000"), Err(CronError::Once));
+    assert!(matches!(schedule("2:00 UTC").cron("Europe/Berlin"), Err(CronError::Zone { .. })));
+    assert!(matches!(cron("2:00 Europe/Berlin"), Err(CronError::Zone { .. })));
     assert_eq!(schedule("2:00 Europe/Berlin").cron("Europe/Berlin").as_deref(), Ok("0 2 * * *"));
     assert_eq!(schedule("2:00").cron("Europe/Berlin").as_deref(), Ok("0 2 * * *"));
 }

@@ -1,4 +1,4 @@
-//! Servers that lie about names and paths, and what answers at a server's address without being one.
+//! Servers that lie about names and paths, and other programs at a server's address.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpListener, TcpStream};
@@ -84,7 +84,7 @@ fn lie_about(about: &'static str, row: impl Fn(&Scene) -> Value, fields: &[&str]
             for text in person.share(&texts(&scene)) {
                 let mut lie = row(&scene);
                 lie[*field] = wrap(field, json!(text));
-                // The truth beside it: one liar's row keeps nobody from the rest, or all of it is refused.
+                // Correct rows are used although one row lies, or everything is refused.
                 let mut rows = vec![lie];
                 if about == "tables" && *field == "name" {
                     rows.push(row(&scene));
@@ -270,7 +270,7 @@ const ANSWERS: [(&str, Answer); 22] = [
 ];
 
 #[test]
-fn what_is_no_server_is_said_soon_and_in_bounded_memory() {
+fn a_hostile_answer_is_refused_soon_and_in_bounded_memory() {
     for person in people() {
         let scene = Scene::new(person, 1);
         for (what, answer) in person.share(&ANSWERS) {

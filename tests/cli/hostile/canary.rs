@@ -1,4 +1,4 @@
-//! A tree beside the repository that nobody may touch, and what somebody may plant to lead there.
+//! A tree next to the repository that must not change, and planted entries that lead to it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -127,7 +127,7 @@ impl Plant {
             Self::LinkToItself => symlink(path, path).expect("a link"),
             Self::Pipe => assert!(run("mkfifo", &[]), "mkfifo"),
             Self::Socket => {
-                // Its path must be short: bound beside the repository, and moved.
+                // Its path must be short: it is bound next to the repository, and moved.
                 let beside = outside.with_file_name("s");
                 drop(UnixListener::bind(&beside).expect("a socket"));
                 fs::rename(beside, path).expect("moved");
@@ -145,7 +145,7 @@ impl Plant {
     }
 }
 
-/// Takes away whatever stands there.
+/// Removes whatever is there.
 pub(crate) fn clear(path: &Path) {
     match path.symlink_metadata() {
         Ok(stat) if stat.is_dir() => fs::remove_dir_all(path).expect("removed"),

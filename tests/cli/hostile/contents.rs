@@ -1,5 +1,5 @@
-//! Files of a repository that hold what nobody has written there: paths for names, numbers out of range, ten million
-//! letters, a hundred thousand brackets.
+//! Files of a repository with hostile content: paths for names, numbers out of range, ten million letters, a hundred
+//! thousand brackets.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::cli::support::time;
 
 const NO_SERVER: &str = "http://127.0.0.1:9";
 
-/// What stands for a raw text in a JSON value.
+/// The placeholder for a raw text in a JSON value.
 const RAW: &str = "@raw@";
 
-/// What may stand in the place of any value, as JSON.
+/// Replacements for any value, as JSON.
 fn values() -> Vec<String> {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let mut values: Vec<String> = [
@@ -176,7 +176,7 @@ fn a_manifest_of_ten_million_bytes_is_read_in_bounded_memory() {
 }
 
 #[test]
-fn a_list_of_parts_that_is_a_bomb_or_garbage_keeps_nobody_from_the_rest() {
+fn a_list_of_parts_that_is_a_bomb_or_garbage_affects_only_its_snapshot() {
     for person in people() {
         let scene = Scene::new(person, 2);
         let freezer = scene.freezer();
@@ -199,7 +199,7 @@ fn a_list_of_parts_that_is_a_bomb_or_garbage_keeps_nobody_from_the_rest() {
     }
 }
 
-/// A reader of so many bytes.
+/// A reader of this many bytes.
 trait TakeBytes {
     fn take_bytes(self, bytes: u64) -> std::io::Take<Self>
     where

@@ -1,4 +1,4 @@
-//! Who runs the commands: this user and, where that is root, an ordinary one as well.
+//! The users who run the commands: this user, and an ordinary one too if this one is root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -44,7 +44,7 @@ pub(crate) fn people() -> Vec<Person> {
     [Some(Person { uid: None }), other].into_iter().flatten().collect()
 }
 
-/// A repository, a canary beside it, and the person whose they are.
+/// A repository, a canary next to it, and the user who owns them.
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
     pub(crate) nights: Vec<String>,

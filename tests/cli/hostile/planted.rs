@@ -1,4 +1,4 @@
-//! Symbolic links, pipes, sockets, devices and worse in the place of each thing that a repository has.
+//! Symbolic links, pipes, sockets, devices and other entries in the place of each entry of a repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn in_the_place_of_the_lock_the_link_and_the_configuration() {
 }
 
 #[test]
-fn in_the_place_of_the_index_and_what_sqlite_keeps_beside_it() {
+fn in_the_place_of_the_index_and_sqlites_other_files() {
     for name in ["index.sqlite", "index.sqlite-journal", "index.sqlite-wal", "index.sqlite-shm"] {
         plant_at(in_repo(name));
     }
@@ -118,7 +118,7 @@ fn among_pins_and_in_the_journal() {
     plant_at(in_repo("journal/2019-01.jsonl"));
 }
 
-/// A tree of so many directories, each in the one before it.
+/// A tree of this many nested directories.
 fn deep(scene: &Scene, path: &Path) {
     // Longer than any path may be: made from the inside out.
     fs::create_dir(path).expect("a directory");
@@ -146,7 +146,7 @@ fn a_tree_too_deep_for_stack_and_descriptors_is_removed() {
 }
 
 #[test]
-fn a_deep_tree_in_a_snapshot_keeps_nobody_from_the_next() {
+fn a_deep_tree_in_a_snapshot_does_not_stop_the_next_create() {
     for person in people() {
         let scene = Scene::new(person, 2);
         deep(&scene, &scene.lab.at(&scene.nights[1]).join("data/deep"));

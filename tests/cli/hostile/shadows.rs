@@ -1,4 +1,4 @@
-//! What somebody plants in a shadow of ours, in a live table, or in the place of the whole shadow directory.
+//! Entries planted in chsnap's shadows, in a live table, or in the place of the whole shadow directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -123,7 +123,7 @@ fn in_a_live_part_it_is_refused_or_not_taken() {
 }
 
 #[test]
-fn a_part_with_millions_of_missing_files_is_told_in_a_few_words() {
+fn millions_of_missing_files_of_a_part_are_a_short_message() {
     let entry = |number: u32| format!("f{number}\n\tsize: 1\n\thash: 1 1\n\tcompressed: 0\n");
     let checksums: String = (0..300_000).map(entry).collect();
     let checksums = format!("checksums format version: 2\n300000 files:\n{checksums}");

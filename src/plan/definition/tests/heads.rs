@@ -86,7 +86,7 @@ fn a_statement_has_the_new_name_and_the_new_uuids() {
 }
 
 #[test]
-fn a_schedule_stands_between_the_uuid_and_the_target() {
+fn a_refresh_schedule_is_between_the_uuid_and_the_target() {
     let view = sample("rin2");
     assert!(view.is_refreshable() && !view.has_target() && view.inner_uuid.is_some());
     let statement = view.statement(Verb::Attach, "x.y", (Some(&uuid(OLD)), Some(&uuid(NEW))), &Mapping::default());
@@ -112,7 +112,7 @@ fn a_schedule_stands_between_the_uuid_and_the_target() {
 }
 
 #[test]
-fn who_defines_a_view_may_stand_before_its_target() {
+fn a_definer_may_precede_the_target_of_a_view() {
     let text = "ATTACH MATERIALIZED VIEW v REFRESH AFTER 1 HOUR 30 MINUTES DEFINER = u@`h` SQL SECURITY DEFINER TO a.b AS SELECT 1";
     let view = parse(text);
     assert_eq!(view.target(), Some((Some("a".to_owned()), "b".to_owned())));
@@ -204,7 +204,7 @@ fn definitions_are_alike_on_one_line_or_on_many() {
 }
 
 #[test]
-fn only_what_no_server_keeps_runs_a_query() {
+fn only_definitions_that_no_server_stores_run_a_query() {
     for (text, runs) in [
         ("CREATE TABLE t (k UInt64) ENGINE = Log AS SELECT 1 AS k", true),
         ("CREATE TABLE t (k UInt64) ENGINE = Log AS WITH 1 AS k SELECT k", true),

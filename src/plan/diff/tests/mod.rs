@@ -148,7 +148,7 @@ fn a_part_of_the_same_name_is_the_same_if_it_holds_the_same() {
 }
 
 #[test]
-fn rows_and_bytes_are_told_where_they_are_known() {
+fn rows_and_bytes_are_shown_if_they_are_known() {
     let mut unknown = part("a_2_2_0", 1);
     unknown.rows = None;
     let mut same = part("a_1_1_0", 1);

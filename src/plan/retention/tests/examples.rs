@@ -174,7 +174,7 @@ fn a_damaged_snapshot_is_none_of_those_that_must_stay_while_good_ones_are_there(
 }
 
 #[test]
-fn what_cannot_be_read_stays_and_counts_for_nothing() {
+fn unreadable_snapshots_stay_and_count_for_no_rule() {
     let mut nights = list(&["2026-11-19T02:00:00Z", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     if let Some(newest) = nights.last_mut() {
         newest.standing = SnapshotHealth::Unreadable("manifest.json is no JSON".to_owned());

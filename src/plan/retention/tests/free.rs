@@ -4,7 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::{at, policy, time};
-use crate::plan::retention::{Candidate, Fate, FreePlan, Reason, decide, free_the_oldest, limit_to_free};
+use crate::plan::retention::{Candidate, FreePlan, Reason, RetentionDecision, decide, free_the_oldest, limit_to_free};
 
 /// Files: their size, and the snapshots that contain them.
 type Files = Vec<(u64, BTreeSet<usize>)>;
@@ -15,7 +15,7 @@ fn freed(files: &Files, set: &[usize]) -> u64 {
 }
 
 /// Decisions for `count` nights, the oldest with index 0, of which the newest stays.
-fn fates(count: usize) -> Vec<Fate> {
+fn fates(count: usize) -> Vec<RetentionDecision> {
     let begin = time("2026-01-01T02:00:00Z");
     let night = |night: usize| Candidate {
         time: begin + chrono::TimeDelta::days(i64::try_from(night).expect("few")),
@@ -25,7 +25,7 @@ fn fates(count: usize) -> Vec<Fate> {
     decide(&nights, &policy(r#"{"keep_last": 1}"#), time("2036-01-01T00:00:00Z"))
 }
 
-fn removed(fates: &[Fate]) -> Vec<usize> {
+fn removed(fates: &[RetentionDecision]) -> Vec<usize> {
     fates.iter().rev().filter(|fate| !fate.is_kept()).map(|fate| fate.index).collect()
 }
 
@@ -51,7 +51,7 @@ fn the_least_bytes_that_suffice_go_and_of_equals_the_fewest_and_oldest() {
 }
 
 #[test]
-fn what_two_share_goes_with_both_only() {
+fn files_shared_by_two_are_freed_only_with_both() {
     let files = vec![shared(1, &[0]), shared(1, &[1]), shared(500, &[1, 2]), shared(1, &[3])];
     assert_eq!(limited(5, &files, 400), (vec![1, 2], FreePlan { freed_bytes: 501, is_enough: true }));
 }
@@ -71,13 +71,13 @@ fn without_a_rule_the_oldest_go_until_it_is_enough() {
 }
 
 #[test]
-fn what_cannot_be_freed_is_said_and_everything_allowed_is_shown() {
+fn prune_free_reports_an_unreachable_size_and_shows_everything_removable() {
     let files = vec![shared(7, &[0, 1]), shared(500, &[1, 2])];
     assert_eq!(limited(3, &files, 8), (vec![0, 1], FreePlan { freed_bytes: 7, is_enough: false }));
 }
 
 #[test]
-fn what_need_not_go_says_so() {
+fn a_snapshot_that_need_not_be_removed_has_that_as_its_reason() {
     let mut fates = fates(3);
     limit_to_free(&mut fates, 1, |set| set.len() as u64);
     let reasons: Vec<&[Reason]> = fates.iter().map(|fate| fate.reasons.as_slice()).collect();
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn of_more_no_exchange_of_two_frees_less(
+    fn with_more_snapshots_no_exchange_of_two_frees_less(
         files in vec((1_u64..50, 0_usize..15, 1_usize..6), 1..40),
         wanted in 1_u64..600,
     ) {

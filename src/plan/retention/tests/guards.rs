@@ -12,7 +12,7 @@ fn said(kept: usize, of: usize, recorded: &[&str], limits: GuardLimits) -> Vec<S
 }
 
 #[test]
-fn more_than_the_share_that_may_go_is_held_up() {
+fn removing_more_than_the_allowed_share_is_a_guard() {
     assert_eq!(said(5, 10, &[], GuardLimits::default()), Vec::<String>::new());
     assert_eq!(said(4, 10, &[], GuardLimits::default()), ["6 of 10 snapshots would be removed, more than 50 %"]);
     assert_eq!(said(1, 3, &[], GuardLimits::default()), ["2 of 3 snapshots would be removed, more than 50 %"]);
@@ -21,7 +21,7 @@ fn more_than_the_share_that_may_go_is_held_up() {
 }
 
 #[test]
-fn a_clock_that_went_back_or_far_ahead_is_held_up() {
+fn a_clock_that_went_back_or_far_ahead_is_a_guard() {
     let said = |recorded: &[&str]| said(9, 10, recorded, GuardLimits::default());
     assert_eq!(said(&["2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]), Vec::<String>::new());
     assert_eq!(
@@ -38,6 +38,6 @@ fn a_clock_that_went_back_or_far_ahead_is_held_up() {
 }
 
 #[test]
-fn a_plan_that_removes_nothing_is_held_up_by_nothing() {
+fn a_plan_that_removes_nothing_passes_all_guards() {
     assert_eq!(said(10, 10, &["2036-11-21T02:00:00Z"], GuardLimits::default()), Vec::<String>::new());
 }

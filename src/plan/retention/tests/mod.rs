@@ -25,7 +25,8 @@ fn policy(json: &str) -> Policy {
 fn kept(candidates: &[Candidate], policy: &Policy, now: &str) -> Vec<(String, String)> {
     let fates = decide(candidates, policy, time(now));
     assert_eq!(fates.len(), candidates.len());
-    let reasons = |fate: &super::Fate| fate.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let reasons =
+        |fate: &super::RetentionDecision| fate.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     fates
         .iter()
         .filter(|fate| fate.is_kept())

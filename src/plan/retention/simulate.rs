@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::candidate::Candidate;
-use super::decide::{Fate, decide};
+use super::decide::{RetentionDecision, decide};
 use super::policy::Policy;
 
 /// The snapshots left after the last removal, and those removed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rehearsal {
+pub struct Simulation {
     /// The snapshots that stay at the end, the newest first, with their reasons. Indices refer to the list of times.
-    pub kept: Vec<Fate>,
+    pub kept: Vec<RetentionDecision>,
     /// The removed snapshots, in the order of their removal, and when.
     pub removed: Vec<(usize, DateTime<Utc>)>,
     /// The largest number of snapshots before any removal.
@@ -20,14 +20,14 @@ pub struct Rehearsal {
 /// Takes a snapshot at each of these ascending times, and removes by the policy after the last snapshot of each day in
 /// the policy's time zone.
 #[must_use]
-pub fn rehearse(times: &[DateTime<Utc>], policy: &Policy) -> Rehearsal {
-    let mut rehearsal = Rehearsal { kept: Vec::new(), removed: Vec::new(), most: 0 };
+pub fn simulate(times: &[DateTime<Utc>], policy: &Policy) -> Simulation {
+    let mut simulation = Simulation { kept: Vec::new(), removed: Vec::new(), most: 0 };
     // The indices of the present snapshots, the oldest first.
     let mut standing: Vec<usize> = Vec::new();
     let day = |time: DateTime<Utc>| time.with_timezone(&policy.zone).date_naive();
     for (place, time) in times.iter().copied().enumerate() {
         standing.push(place);
-        rehearsal.most = rehearsal.most.max(standing.len());
+        simulation.most = simulation.most.max(standing.len());
         if times.get(place + 1).is_some_and(|next| day(*next) == day(time)) {
             continue;
         }
@@ -37,10 +37,11 @@ pub fn rehearse(times: &[DateTime<Utc>], policy: &Policy) -> Rehearsal {
         for fate in &mut fates {
             fate.index = standing.get(fate.index).copied().unwrap_or_default();
         }
-        let (kept, removed): (Vec<Fate>, Vec<Fate>) = fates.into_iter().partition(Fate::is_kept);
+        let (kept, removed): (Vec<RetentionDecision>, Vec<RetentionDecision>) =
+            fates.into_iter().partition(RetentionDecision::is_kept);
         standing = kept.iter().rev().map(|fate| fate.index).collect();
-        rehearsal.removed.extend(removed.iter().rev().map(|fate| (fate.index, time)));
-        rehearsal.kept = kept;
+        simulation.removed.extend(removed.iter().rev().map(|fate| (fate.index, time)));
+        simulation.kept = kept;
     }
-    rehearsal
+    simulation
 }

@@ -11,18 +11,21 @@ use super::freeze::TableFreeze;
 /// name (it was recreated), or, for tables without UUIDs, with the same engine and a name that was not `planned`
 /// before. Names for which `is_known` is true are taken already.
 #[must_use]
-pub fn heir<'a>(
+pub fn successor<'a>(
     gone: &Table,
     plan: &'a CreatePlan,
     planned: &BTreeSet<TableName>,
     is_known: impl Fn(&TableName) -> bool,
 ) -> Option<&'a TableFreeze> {
     plan.freeze.iter().find(|freeze| {
-        let heir = &freeze.table;
-        let is_same = match (&heir.key.uuid, &gone.key.uuid) {
-            (Some(a), Some(b)) => a == b || heir.name() == gone.name(),
-            _ => heir.engine == gone.engine && (heir.name() == gone.name() || !planned.contains(heir.name())),
+        let successor = &freeze.table;
+        let is_same = match (&successor.key.uuid, &gone.key.uuid) {
+            (Some(a), Some(b)) => a == b || successor.name() == gone.name(),
+            _ => {
+                successor.engine == gone.engine
+                    && (successor.name() == gone.name() || !planned.contains(successor.name()))
+            }
         };
-        is_same && !is_known(heir.name())
+        is_same && !is_known(successor.name())
     })
 }

@@ -1,4 +1,4 @@
-//! How files are copied, and the result.
+//! The options of a copy, and its result.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,8 +15,9 @@ use super::stat::Stat;
 /// Called with the bytes that were copied since the last call; its answer can stop the copy.
 pub type Advanced<'a> = dyn Fn(u64) -> ControlFlow<()> + Sync + 'a;
 
-/// How files are copied between two filesystems. Later copies use what earlier ones found out about the two.
-pub struct CopyMeans<'a> {
+/// Options for copying files between two filesystems. Later copies skip operations that earlier ones found to be
+/// unsupported.
+pub struct CopyOptions<'a> {
     pub(super) wants_clones: bool,
     pub(super) rate: Option<&'a RateLimit>,
     pub(super) advanced: &'a Advanced<'a>,
@@ -24,13 +25,13 @@ pub struct CopyMeans<'a> {
     pub(super) ranges_refused: AtomicBool,
 }
 
-impl std::fmt::Debug for CopyMeans<'_> {
+impl std::fmt::Debug for CopyOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CopyMeans").field("wants_clones", &self.wants_clones).finish_non_exhaustive()
+        f.debug_struct("CopyOptions").field("wants_clones", &self.wants_clones).finish_non_exhaustive()
     }
 }
 
-impl<'a> CopyMeans<'a> {
+impl<'a> CopyOptions<'a> {
     /// With `wants_clones`, blocks are shared (`FICLONE`) if the filesystem supports it. At most the bytes per second
     /// that `rate` allows are copied.
     #[must_use]
@@ -39,7 +40,7 @@ impl<'a> CopyMeans<'a> {
         Self { wants_clones, rate, advanced, clones_refused, ranges_refused }
     }
 
-    /// The same means for another run, with what was found out so far.
+    /// The same options for another run, including the refusals known so far.
     #[must_use]
     pub fn again(&self) -> Self {
         let known = |flag: &AtomicBool| AtomicBool::new(flag.load(Ordering::Relaxed));

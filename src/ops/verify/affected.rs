@@ -21,7 +21,7 @@ use super::subjects::{Groups, Opened, Subject, open, open_removed};
 use super::{Spared, VerifyRun};
 
 /// Damage, with everything that a repair needs.
-pub(super) struct Widened {
+pub(super) struct AffectedEntries {
     pub(super) list: Vec<Damage>,
     /// The intact copy for each item of the list, if there is one.
     pub(super) copies: Vec<Option<IntactFile>>,
@@ -37,9 +37,9 @@ impl VerifyRun<'_> {
         mut findings: Vec<PartFinding>,
         spared: &Spared,
         monitor: &dyn Monitor,
-    ) -> Result<Widened, OpError> {
+    ) -> Result<AffectedEntries, OpError> {
         if findings.is_empty() {
-            return Ok(Widened { list: Vec::new(), copies: Vec::new(), subjects });
+            return Ok(AffectedEntries { list: Vec::new(), copies: Vec::new(), subjects });
         }
         let _searching = StageAtWork::start(monitor, Stage::Search, None);
         let asked: BTreeSet<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
@@ -68,7 +68,7 @@ impl VerifyRun<'_> {
             let intact = copy.as_ref().and_then(|copy| Some((*ids.get(copy.snapshot)?, copy)));
             damage.intact = intact.map(|(id, copy)| Intact { id, path: copy.path.clone() });
         }
-        Ok(Widened { list, copies, subjects })
+        Ok(AffectedEntries { list, copies, subjects })
     }
 
     /// Checks parts that share a damaged inode and that were out of the run's scope, or were spared because an earlier
