@@ -211,7 +211,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Reads and sends these files, so many at once, and returns the seconds.
+/// Reads and sends these files, `parallel` at once, and returns the seconds.
 fn plain_put(files: &[PathBuf], port: u16, parallel: usize) -> f64 {
     let begun = Instant::now();
     let next = Mutex::new(files.iter());

@@ -55,7 +55,7 @@ fn rules_remove_what_none_of_them_keeps_and_gc_what_that_alone_needed() {
     for wanted in ["remove", "keep", "no rule keeps it", "keep 4, remove 3", "nothing was touched"] {
         assert!(text.stdout.contains(wanted), "{wanted}: {}", text.stdout);
     }
-    // Without a terminal nobody agrees.
+    // Without a terminal the plan is not confirmed.
     let run = lab.chsnap().run(&[&["remote", "prune", &address], &rule[..]].concat());
     assert_eq!((run.code, run.stderr.contains("--yes"), stored(&lab)), (13, true, 7), "{}", run.stderr);
     let pruned = document(&lab.chsnap(), &[&["remote", "prune", &address, "--yes"], &rule[..]].concat(), 0);

@@ -209,7 +209,7 @@ impl ObjectServer {
         let user = String::from_utf8_lossy(&own.stdout).trim().to_owned();
         let host_key = std::fs::read_to_string(server.place("host_key.pub")).expect("a key");
         std::fs::write(server.place("known_hosts"), format!("[127.0.0.1]:{port} {host_key}")).expect("written");
-        // The client reads the hosts that it knows from a file of the test, not of whoever runs it.
+        // The client reads the hosts that it knows from a file of the test, not from that of the user.
         let bin = server.place("bin");
         std::fs::create_dir(&bin).expect("made");
         let wrapper = format!(
