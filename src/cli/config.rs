@@ -93,7 +93,8 @@ fn check(invocation: &Invocation, output: &Output) -> CommandResult {
         check_hooks(&layer)?;
         if !has_rule(&layer) {
             let of = name.map(|name| format!("profile {name}: ")).unwrap_or_default();
-            notes.push(format!("{of}no [prune]: nothing is ever removed"));
+            let lacks = if layer.sections.contains_key(POLICY) { "no rule in [prune]" } else { "no [prune]" };
+            notes.push(format!("{of}{lacks}: nothing is ever removed"));
         }
     }
     if output.is_json() {

@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use chsnap::ops::usage::{UsageRequest, usage};
 use chsnap::ops::{self, EmptiedTrash, OpError, TrashedSnapshot};
 use chsnap::repo::Repository;
 
@@ -37,11 +38,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     let locked = repository.lock("gc", now, globals.lock_wait).map_err(OpError::from)?;
     // What each snapshot frees is determined before it is unlinked; a filesystem may take a while to release the space.
-    let measured = if output.is_json() {
-        None
-    } else {
-        ops::trash(&repository, &globals.paths(), globals.jobs_for(&repository)).ok()
-    };
+    let measured = ops::trash(&repository, &globals.paths(), globals.jobs_for(&repository)).ok();
     let progress = output.progress();
     // The server is needed only for a freeze that an interrupted run has left; without a server that freeze stays until
     // later.
@@ -50,6 +47,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let result = ops::collect_older_garbage(&locked, connect, &progress, jobs, (older_than, now));
     progress.clear();
     let emptied = result?;
+    // Other writers may have used the space meanwhile.
+    let measured = measured.filter(|_| emptied.spared.is_empty()).map(|trash| trash.freed_bytes);
+    let freed_bytes = measured.unwrap_or(0).max(emptied.freed_bytes);
     output.warnings(&emptied.warnings);
     if output.is_json() {
         let document = GcDocument {
@@ -58,14 +58,13 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             spared: texts(&emptied.spared),
             files: Some(emptied.removed.files),
             directories: Some(emptied.removed.directories),
-            freed_bytes: Some(emptied.freed_bytes),
+            freed_bytes: Some(freed_bytes),
         };
         output.document(&document, &emptied.warnings);
     } else if emptied.removed.files + emptied.removed.directories == 0 {
         output.text("nothing to remove\n");
     } else {
-        let measured = measured.filter(|_| emptied.spared.is_empty()).map(|trash| trash.freed_bytes);
-        output.prose(&text(&emptied, measured.unwrap_or(0).max(emptied.freed_bytes)));
+        output.prose(&text(&emptied, freed_bytes));
     }
     Ok(if emptied.warnings.is_empty() { DONE } else { WARNED })
 }
@@ -102,8 +101,11 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
     let (spared, removed): (Vec<&TrashedSnapshot>, Vec<&TrashedSnapshot>) = trash.snapshots.iter().partition(is_young);
     let ids =
         |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect::<Vec<_>>();
+    let request = UsageRequest::new().with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
+    let totals = usage(repository, &request, now)?.totals;
+    let interrupted_bytes = totals.incoming_bytes + totals.shadow_bytes;
     // If only some are removed, the bytes that they share with the others are unknown.
-    let freed_bytes = spared.is_empty().then_some(trash.freed_bytes);
+    let freed_bytes = spared.is_empty().then_some(trash.freed_bytes + interrupted_bytes);
     if output.is_json() {
         let document = GcDocument {
             state: "dry_run".to_owned(),
@@ -118,11 +120,15 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
         for snapshot in &removed {
             output.text(&format!("would unlink {}\n", snapshot.id));
         }
+        if interrupted_bytes > 0 {
+            output.text(&format!("would unlink what interrupted runs left: {}\n", render::bytes(interrupted_bytes)));
+        }
         let frees = freed_bytes.map(|bytes| format!("frees {}; ", render::bytes(bytes))).unwrap_or_default();
         let left = if spared.is_empty() {
             String::new()
         } else {
-            format!("{} stay; ", render::count(spared.len() as u64, "snapshot"))
+            let stay = if spared.len() == 1 { "stays" } else { "stay" };
+            format!("{} {stay}; ", render::count(spared.len() as u64, "snapshot"))
         };
         output.text(&format!("{frees}{left}nothing was touched\n"));
     }

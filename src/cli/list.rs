@@ -251,27 +251,44 @@ fn rows(listing: &SnapshotList) -> impl Iterator<Item = (&Summary, &Option<Pin>,
     listing.snapshots.iter().zip(&listing.checks).map(|((summary, pin), check)| (summary, pin, check))
 }
 
-/// The time of a snapshot's last verification, as text.
-pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
+/// The last checks of a snapshot as text, the one that says most first: of the whole snapshot, of all bytes, of a slice,
+/// of any bytes. Empty if it was never checked.
+fn check_texts(check: &LastCheck, now: DateTime<Utc>) -> Vec<String> {
     let whole = check.level.zip(check.time);
-    let mut text = whole.map(|(level, time)| format!("{level} {}", render::age(time, now))).unwrap_or_default();
+    let of_whole = whole.map(|(level, time)| format!("{level} {}", render::age(time, now)));
     let older_data = check.data_time.filter(|time| whole.is_some_and(|whole| whole != (Level::Data, *time)));
     let data = older_data.map(|time| format!("data {}", render::age(time, now)));
     let slice = check.slice.map(|slice| format!("slice {slice}"));
     // The time since which all bytes were read is one age; the time at which any were read is another.
     let is_newer = |any: &DateTime<Utc>| check.data_time.is_none_or(|all| *any > all);
     let some_data = check.any_data_time.filter(is_newer).map(|time| format!("some data {}", render::age(time, now)));
-    for more in data.into_iter().chain(slice).chain(some_data) {
-        text.push_str(if text.is_empty() { "" } else { ", " });
-        text.push_str(&more);
-    }
-    let found = match (check.damaged, check.drifted) {
-        (true, _) => "DAMAGED ",
-        (false, true) => "drift ",
-        (false, false) if text.is_empty() => "never",
+    of_whole.into_iter().chain(data).chain(slice).chain(some_data).collect()
+}
+
+/// What verification has found wrong, in one word; empty if nothing.
+const fn finding(check: &LastCheck) -> &'static str {
+    match (check.damaged, check.drifted) {
+        (true, _) => "DAMAGED",
+        (false, true) => "drift",
         (false, false) => "",
+    }
+}
+
+/// The times of a snapshot's last verifications and their finding, as text.
+pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
+    let (found, texts) = (finding(check), check_texts(check, now).join(", "));
+    if found.is_empty() && texts.is_empty() { "never".to_owned() } else { format!("{found} {texts}").trim().to_owned() }
+}
+
+/// The same in two cells: a short one that every terminal shows, and one with the rest.
+fn verified_cells(check: &LastCheck, now: DateTime<Utc>) -> [String; 2] {
+    let (found, mut texts) = (finding(check), check_texts(check, now));
+    let short = match (found, texts.is_empty()) {
+        ("", true) => "never".to_owned(),
+        ("", false) => texts.remove(0),
+        (found, _) => found.to_owned(),
     };
-    format!("{found}{text}").trim_end().to_owned()
+    [short, texts.join(", ")]
 }
 
 fn document(
@@ -317,14 +334,15 @@ fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
     let mut table = TextTable::new([
         left("SNAPSHOT"),
         right("AGE"),
-        right("TABLES").dropped(5),
-        right("PARTS").dropped(3),
-        right("FILES").dropped(2),
-        right("TO RESTORE").dropped(6),
-        right("ON DISK").dropped(4),
-        right("NEW").dropped(7),
+        right("TABLES").dropped(6),
+        right("PARTS").dropped(4),
+        right("FILES").dropped(3),
+        right("TO RESTORE").dropped(7),
+        right("ON DISK").dropped(5),
+        right("NEW").dropped(8),
         left("").dropped(1),
-        left("VERIFIED").dropped(8),
+        left("VERIFIED"),
+        left("CHECKS").dropped(2),
         left("NAME").cut_to(12).dropped(9),
     ])
     .with_notes_named("");
@@ -362,7 +380,7 @@ fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
         };
         let mut row = vec![summary.id.to_string(), render::age(summary.time, now)];
         row.extend(figures);
-        row.push(verified_text(check, now));
+        row.extend(verified_cells(check, now));
         row.push(name);
         table.add_with_notes(row, vec![notes]);
     }

@@ -246,6 +246,7 @@ fn usual(every: Duration) -> Result<Schedule, CommandFailure> {
         60 => "hourly UTC".to_owned(),
         1440 => "*-*-* 02:00:00 UTC".to_owned(),
         10080 => "Sun *-*-* 02:00:00 UTC".to_owned(),
+        _ if !every.as_secs().is_multiple_of(60) => String::new(),
         1..60 if 60 % minutes == 0 => format!("*-*-* *:00/{minutes}:00 UTC"),
         61..1440 if minutes.is_multiple_of(60) && 1440 % minutes == 0 => {
             let hours = minutes / 60;
@@ -253,7 +254,7 @@ fn usual(every: Duration) -> Result<Schedule, CommandFailure> {
         }
         _ => String::new(),
     };
-    let every = plain_duration(every);
+    let every = humantime::format_duration(every);
     text.parse().map_err(|_| {
         CommandFailure::usage(format!("no calendar fires every {every}: days and weeks are divided evenly"))
             .with_hint("write when it fires with --on-calendar, for example '*-*-1/2 02:00:00 UTC'")
@@ -311,7 +312,7 @@ Type=oneshot
 ExecStart={exec}
 {variables}# 3 is: done, with warnings.
 SuccessExitStatus=3
-# A signal releases what the server has frozen, which may take as long as the freeze; nothing else of it is told.
+# A signal releases what the server has frozen, which may take as long as the freeze; only the main process gets it.
 KillMode=mixed
 TimeoutStartSec=infinity
 TimeoutStopSec=1h

@@ -321,8 +321,12 @@ fn verdict_text(request: &Request, report: &Report) -> String {
         .expect(WRITABLE);
     }
     if report.repaired > 0 {
-        writeln!(text, "{} replaced by links of intact copies", render::count(report.repaired, "damaged file"))
-            .expect(WRITABLE);
+        let files = render::count(report.repaired, "damaged file");
+        writeln!(
+            text,
+            "{files} replaced by links of intact copies; the damage stays noted until chsnap verify --level data reads them"
+        )
+        .expect(WRITABLE);
     }
     text
 }
@@ -346,7 +350,7 @@ fn damage_table(repository: &Repository, request: &Request, damage: &[Damage], w
         left("INTACT").dropped(4),
     ];
     if request.repair {
-        columns.push(left("REPAIR").cut_to(12));
+        columns.push(left("REPAIR"));
     }
     // A path is never cut, so that it can be copied from there.
     let mut table = TextTable::new(columns).with_notes_named("WHERE");

@@ -264,9 +264,9 @@ fn settings_that_a_night_cannot_use_are_refused_by_the_check() {
     assert!(run.stderr.contains("--ping is no address") && !run.stderr.contains("secret"), "{}", run.stderr);
     configured.system("config.toml", "repo = \"/r\"\n[prune]\nmin_keep = 3\n");
     let run = configured.run(0, &[], &["config", "check"]);
-    assert!(run.stdout.contains("note: no [prune]: nothing is ever removed"), "floors alone: {}", run.stdout);
+    assert!(run.stdout.contains("note: no rule in [prune]: nothing is ever removed"), "floors alone: {}", run.stdout);
     let run = configured.run(0, &[], &["--json", "config", "check"]);
-    assert!(run.stdout.contains("\"notes\":[\"no [prune]: nothing is ever removed\"]"), "{}", run.stdout);
+    assert!(run.stdout.contains("\"notes\":[\"no rule in [prune]: nothing is ever removed\"]"), "{}", run.stdout);
     configured.system("config.toml", "repo = \"/r\"\n[prune]\nkeep_daily = 3\n");
     assert!(!configured.run(0, &[], &["config", "check"]).stdout.contains("note"));
 }

@@ -663,8 +663,8 @@ pub(super) struct GcDocument {
     pub(super) files: Option<u64>,
     /// Directories that were removed; null with `--dry-run`.
     pub(super) directories: Option<u64>,
-    /// The growth of the filesystem's free space; with `--dry-run` the bytes that would be freed, null if only some of
-    /// the snapshots are deleted.
+    /// The bytes that only the deleted snapshots had, or the growth of the filesystem's free space if that is more; with
+    /// `--dry-run` the bytes that would be freed, null if only some of the snapshots are deleted.
     pub(super) freed_bytes: Option<u64>,
 }
 

@@ -314,7 +314,7 @@ fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
         "Files of the journal that cannot be read whole: damage that they recorded is not known.",
         number(gaps),
     );
-    let newest_read = listing.checks.iter().filter_map(|check| check.data_time).max();
+    let newest_read = listing.checks.iter().filter(|check| !check.damaged).filter_map(|check| check.data_time).max();
     if let Some(time) = newest_read {
         page.gauge(
             "chsnap_last_fully_read_timestamp_seconds",

@@ -43,11 +43,13 @@ impl Extent {
         total.map(|total| (done as f64 / total as f64).min(1.0))
     }
 
-    /// The time left, if the work continues at the same pace.
+    /// The time left, if the work continues at the same pace. Below a second nothing is said: the last part or table may be
+    /// as large as all others.
     pub(super) fn left(&self) -> Option<Duration> {
         let share = self.share().filter(|share| *share > 0.005 && *share < 1.0)?;
         (self.elapsed >= KNOWN_AFTER)
             .then(|| Duration::from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - share) / share))
+            .filter(|left| left.as_secs() > 0)
     }
 
     fn rate(&self) -> Option<String> {

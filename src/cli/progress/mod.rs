@@ -281,7 +281,7 @@ impl Monitor for Progress {
                 let is_worth_it = told_at_start || !done.is_empty() || come.elapsed >= WORTH_A_LINE;
                 if is_worth_it {
                     let done = if done.is_empty() { String::new() } else { format!("{done} ") };
-                    write_stderr(&format!("{}: {done}done in {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
+                    write_stderr(&format!("{}: {done}done after {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
                 }
             }
             ProgressOutput::Json => stage_event(stage, "finished", &running),

@@ -101,7 +101,12 @@ fn cards(figures: &Figures) -> Markup {
     let ago = |time: Option<chrono::DateTime<chrono::Utc>>| {
         time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", render::age(time, figures.time)))
     };
-    let read = figures.snapshots.iter().filter_map(|row| row.checked.data_time).max();
+    let undamaged = figures.snapshots.iter().filter(|row| !row.checked.damaged);
+    let read = undamaged.filter_map(|row| row.checked.data_time).max();
+    let all_read = match read {
+        Some(_) => "and found right, of some snapshot",
+        None => "chsnap verify --level data does it",
+    };
     let drills = || figures.snapshots.iter().filter_map(|row| row.drill.as_ref());
     let tried = drills().map(|drill| drill.time).max();
     let failed = drills().filter(|drill| drill.failed > 0).count();
@@ -126,7 +131,7 @@ fn cards(figures: &Figures) -> Markup {
         ),
         ("Free on the disk", render::bytes(disk.free_bytes), format!("of {}", render::bytes(disk.size_bytes))),
         ("Disk full in", full, growth),
-        ("Every byte read", ago(read), "and found right, of some snapshot".to_owned()),
+        ("Every byte read", ago(read), all_read.to_owned()),
         ("Restored on trial", ago(tried), trial),
     ];
     html! {

@@ -121,7 +121,7 @@ fn damage(facts: &Facts) -> Option<ReportFinding> {
     let damaged: Vec<SnapshotId> = facts.usage.snapshots.iter().filter(is_damaged).map(|row| row.summary.id).collect();
     let newest = damaged.last()?;
     let next = "Look at the disk first (dmesg, smartctl). This shows what is damaged, and links intact copies:";
-    let command = format!("chsnap verify {newest}; chsnap verify --level data --repair");
+    let command = format!("chsnap verify {newest} --level data; chsnap verify --level data --repair");
     Some(finding(FindingKind::Damage, ReportSeverity::Bad, snapshots_are(damaged.len(), "damaged"), next, &command))
 }
 

@@ -159,9 +159,10 @@ impl CommandSteps<'_> {
                 StepResult::Refused { reason, remedy: Some(format!("{chsnap} prune --yes-really")) }
             }
             (DAMAGED, Some(StepFindings::Verified(verified))) => {
+                let are = if verified.damaged.len() == 1 { "is" } else { "are" };
                 let files = count(verified.damaged.len() as u64, "file");
                 let first = verified.damaged.first().map(|path| format!(", {path} first")).unwrap_or_default();
-                let message = format!("{files} of share {} are damaged{first}", verified.share);
+                let message = format!("{files} of share {} {are} damaged{first}", verified.share);
                 let hint = format!(
                     "{chsnap} verify --level data --repair puts intact copies in their places, where there are any"
                 );

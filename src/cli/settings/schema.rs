@@ -108,10 +108,17 @@ fn keys<'a>(arguments: impl Iterator<Item = &'a Arg>) -> BTreeMap<String, Option
 /// Options whose paths must be absolute in a file: a timer starts chsnap in another directory than a user does.
 const ABSOLUTE: [&str; 5] = ["ca-file", "copy-to", "metrics-file", "password-file", "repo"];
 
+/// Values that the library uses where an option is not given, by the option.
+const LIBRARY_DEFAULTS: [(&str, &str); 3] = [("min-keep", "1"), ("min-age", "0"), ("zone", "UTC")];
+
 /// The built-in value: a switch that is not given is off.
 fn built_in(arg: &Arg) -> Vec<String> {
     let given: Vec<String> =
         arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    let default = LIBRARY_DEFAULTS.iter().find(|(long, _)| arg.get_long() == Some(*long));
+    if let Some((_, value)) = default.filter(|_| given.is_empty()) {
+        return vec![(*value).to_owned()];
+    }
     match arg.get_action() {
         ArgAction::SetTrue if given.is_empty() => vec!["false".to_owned()],
         ArgAction::Count if given.is_empty() => vec!["0".to_owned()],

@@ -167,9 +167,11 @@ fn check_partition(
 }
 
 fn insert_replaced(part: &PartState) -> String {
-    let rows = count(part.rows.unwrap_or(0), "row");
+    let rows = part.rows.unwrap_or(0);
+    let (were, are) = if rows == 1 { ("was", "is") } else { ("were", "are") };
+    let rows = count(rows, "row");
     format!(
-        "{rows} were inserted at the moment at which partition {} was replaced, and are gone with it: insert them again, or \
+        "{rows} {were} inserted at the moment at which partition {} was replaced, and {are} gone with it: insert them again, or \
          take them from the table's directory {} before the server removes that (old_parts_lifetime)",
         part.partition.0, part.name
     )

@@ -77,7 +77,8 @@ pub struct DumpFile {
 
 /// The warning about parts that are restored despite their damage.
 pub(super) fn noted_damaged(parts: usize) -> Warning {
-    Warning::new(WarningKind::DamagedParts, format!("{parts} of its parts are noted as damaged"))
+    let are = if parts == 1 { "is" } else { "are" };
+    Warning::new(WarningKind::DamagedParts, format!("{parts} of its parts {are} noted as damaged"))
 }
 
 /// The selected content of a snapshot.
