@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chsnap::model::{
-    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals,
+    DumpTotals, Label, Ownership, PartName, PartitionId, PlacedTotals, Placement, SnapshotId, SnapshotTotals, TableName,
 };
 use chsnap::repo::{
     CreateSettings, FORMAT, Locked, Manifest, PartRecord, Repository, ServerEntry, TableEntry, TableState,
@@ -127,7 +127,7 @@ impl Lab {
             }
             let mut manifest = manifest(incoming.id(), time(at), self.sequence.get(), &record);
             change(&mut manifest);
-            incoming.seal(&mut manifest, &[record], || Ok(())).expect("the snapshot is sealed");
+            incoming.seal(&mut manifest, &[record], |_| Ok(())).expect("the snapshot is sealed");
             locked.forget_intent(incoming.id()).expect("the intent is forgotten");
             locked.update_latest().expect("latest");
             incoming.id().to_string()
@@ -171,8 +171,7 @@ pub(crate) fn time(text: &str) -> DateTime<Utc> {
 
 pub(crate) fn part_record() -> PartRecord {
     PartRecord {
-        database: "shop".into(),
-        table: "orders".into(),
+        table: TableName::new("shop", "orders").into(),
         uuid: None,
         disk: "default".into(),
         partition: PartitionId("all".into()),

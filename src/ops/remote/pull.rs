@@ -319,7 +319,7 @@ impl PullRun<'_> {
         };
         let described = DescribedCopy::new(&head.manifest, parts, &provenance);
         let mut manifest = described.manifest.clone();
-        let late = incoming.seal(&mut manifest, &described.records, || Ok(()))?;
+        let late = incoming.seal(&mut manifest, &described.records, |_| Ok(()))?;
         self.warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(manifest)
     }
