@@ -29,6 +29,9 @@ pub(in super::super) struct UsageDocument {
     pub(in super::super) totals: UsageTotals,
     /// How fast the filesystem fills.
     pub(in super::super) growth: GrowthRow,
+    /// Whether the figures rest on inode numbers that were recorded earlier, on a filesystem where they may have changed
+    /// since; `--exact` reads them all.
+    pub(in super::super) estimated: bool,
     /// With `--exact`: how that compares with the index.
     pub(in super::super) exact: Option<ExactRow>,
     /// What it has cost to find out.
