@@ -19,6 +19,7 @@ mod journal;
 mod leftovers;
 mod lock;
 mod month;
+mod nfs_calls;
 mod nightly;
 mod opened;
 mod operator;
