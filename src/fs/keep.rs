@@ -161,9 +161,9 @@ pub(super) enum AclInheritance {
 impl AclInheritance {
     /// What new files of this directory inherit.
     fn of(dir: &Dir) -> Self {
-        let mut nothing: [u8; 0] = [];
-        match uninterrupted(|| rustix::fs::fgetxattr(dir.fd(), c"system.posix_acl_default", nothing.as_mut_slice())) {
-            Ok(0) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Self::None,
+        let dir = OpenInode { fd: dir.fd(), path: dir.path() };
+        match xattr(dir, c"system.posix_acl_default") {
+            Ok(None) => Self::None,
             _ => Self::Possible,
         }
     }
