@@ -157,13 +157,18 @@ impl Index {
         parts.inspect_err(|error| tracing::debug!(%error, "the index does not tell the parts of a snapshot")).ok()
     }
 
-    /// Keeps the lists of a new snapshot, whose manifest has this stamp, in an index outside the repository.
-    pub fn keep_lists(&self, repository: &Repository, of: (SnapshotId, &str), lists: &SnapshotLists) {
-        if matches!(self.place, IndexPlace::Host(_)) {
-            let kept = with_database(repository, &self.place, |connection| kept_lists::keep(connection, of, lists));
-            if let Some(Err(error)) = kept {
-                tracing::debug!(%error, "the index does not keep the lists of a snapshot");
-            }
+    /// Keeps the lists of a new snapshot, whose manifest is written, in an index outside the repository.
+    pub fn keep_lists(
+        &self,
+        repository: &Repository,
+        (id, snapshot): (SnapshotId, &Dir),
+        lists: Option<&SnapshotLists>,
+    ) {
+        let is_outside = matches!(self.place, IndexPlace::Host(_));
+        let Some((lists, stamp)) = lists.filter(|_| is_outside).zip(Self::stamp(snapshot)) else { return };
+        let keep = |connection: &mut Connection| kept_lists::keep(connection, (id, &stamp), lists);
+        if let Some(Err(error)) = with_database(repository, &self.place, keep) {
+            tracing::debug!(%error, "the index does not keep the lists of a snapshot");
         }
     }
 

@@ -174,11 +174,8 @@ impl CreateRun<'_> {
             let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
             // Only if all parts are intact: the tree of a damaged part may contain more than its list, so readers must
             // inspect it.
-            let stamp = Index::stamp(incoming.dir());
-            if let Some((lists, stamp)) = lists.zip(stamp.as_deref()) {
-                index.keep_lists(repository, (incoming.id(), stamp), &lists);
-            }
-            if let (true, Some(stamp)) = (manifest::are_whole(&notes), stamp) {
+            index.keep_lists(repository, (incoming.id(), incoming.dir()), lists.as_ref());
+            if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
                 index.keep_snapshot(repository, (incoming.id(), stamp), &held, known.flatten());
             }
             early.finish()
