@@ -145,8 +145,8 @@ engines() { # MOUNT
 # Calls to the server, as the client counts them: of unchanged parts and of copied files. The live parts are on the exported
 # filesystem itself, whose inode numbers last.
 nfs_calls_are_few() { # MOUNT
-  mkdir -p "/mnt/$1/calls" "/mnt/export/live-$1" || return 1
-  CHSNAP_NFS_FOLDER=/mnt/$1/calls CHSNAP_LIVE_FOLDER=/mnt/export/live-$1 \
+  mkdir -p "/mnt/$1/calls-$1" "/mnt/export/live-$1" || return 1
+  CHSNAP_NFS_FOLDER=/mnt/$1/calls-$1 CHSNAP_LIVE_FOLDER=/mnt/export/live-$1 \
     passed "$TESTS" --nocapture --ignored --test-threads 1 cli::nfs_calls
 }
 
