@@ -460,6 +460,7 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             freeze: how.to_owned(),
             freeze_partitions: owned(&frozen),
             linked_parts: linked,
+            linked_part_names: freeze.linked_parts().map(|part| part.name.to_string()).collect(),
             is_detached,
         });
     }

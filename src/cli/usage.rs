@@ -142,6 +142,7 @@ fn document(found: &Usage, by: RowKind, reasons: &Reasons, repository: &Path) ->
             used_bytes_per_day: growth.used_bytes_per_day.map(rounded),
             days_until_full: growth.days_until_full,
         },
+        estimated: found.is_estimated,
         exact: found
             .exact
             .as_ref()
@@ -395,7 +396,16 @@ fn footer(found: &Usage, width: Width) -> String {
     let heads: Vec<String> = lines.iter().zip(&figures).map(figure).collect();
     let facts: Vec<(&str, String)> =
         heads.iter().zip(lines).map(|(name, (.., remark))| (name.as_str(), remark)).collect();
-    layout::facts(&facts, width) + &layout::prose(&growth_text(found), width)
+    layout::facts(&facts, width) + &layout::prose(&(growth_text(found) + estimate_text(found)), width)
+}
+
+/// What the figures rest on where that may have changed.
+fn estimate_text(found: &Usage) -> &'static str {
+    if found.is_estimated {
+        "estimated: the figures rest on inode numbers, which may change on this filesystem; --exact reads all files\n"
+    } else {
+        ""
+    }
 }
 
 fn growth_text(found: &Usage) -> String {

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use crate::checksums::{Checksums, FileChecksum, is_gin_index};
 use crate::fs::{
-    ContentDigest, CopiedFile, CopyError, CopyOptions, Dir, EntryKind, FileCopy, FsError, Hashing, LostMetadata, Stat,
+    ContentDigest, CopiedFile, CopyError, CopyOptions, Dir, EntryKind, FileCopy, FileTarget, FsError, Hashing,
+    LostMetadata, Stat,
 };
 use crate::repo::PartFile;
 
@@ -217,6 +218,7 @@ impl PartCopier<'_> {
     ) -> Result<CopiedPart, CopyPartError> {
         let mut copied = CopiedPart::default();
         let mut number = DirectoryNumber::default();
+        let target = FileTarget::new(pair.to)?;
         for (_, name) in files {
             let mut full = None;
             if let Some(join) = how.joins.get(&pair.inside(name)) {
@@ -242,7 +244,7 @@ impl PartCopier<'_> {
                 None => Hashing::Blake3,
             };
             let expected = ExpectedCopy { hashing, recorded, full };
-            let (stat, digest) = self.copy_file(pair, name, expected, &mut number, &mut copied)?;
+            let (stat, digest) = self.copy_file((pair, target), name, expected, &mut number, &mut copied)?;
             if let Some(ContentDigest::Blake3(hash)) = digest {
                 let (path, blake3) = (pair.inside(name).into(), Some(hash.into()));
                 copied.uncovered.push(PartFile { path, bytes: stat.size_bytes, blake3 });
@@ -256,7 +258,7 @@ impl PartCopier<'_> {
     /// Copies or links one file, and counts it in `counts`. Returns the source and its hash.
     fn copy_file(
         &self,
-        pair: Pair<'_>,
+        (pair, target): (Pair<'_>, FileTarget<'_>),
         name: &str,
         expected: ExpectedCopy<'_>,
         number: &mut DirectoryNumber,
@@ -291,7 +293,7 @@ impl PartCopier<'_> {
                 }
             }
         }
-        let copied = self.copy_bytes(pair, name, hashing)?;
+        let copied = self.copy_bytes(pair, target, name, hashing)?;
         if let Some(recorded) = recorded {
             compare(pair, name, recorded, &copied)?;
         }
@@ -315,8 +317,14 @@ impl PartCopier<'_> {
         Ok((copied.source, copied.digest))
     }
 
-    fn copy_bytes(&self, pair: Pair<'_>, name: &str, hashing: Hashing) -> Result<CopiedFile, CopyError> {
-        let copy = FileCopy::begin(&self.means, pair.from, name.as_ref(), pair.to, name.as_ref())?;
+    fn copy_bytes(
+        &self,
+        pair: Pair<'_>,
+        target: FileTarget<'_>,
+        name: &str,
+        hashing: Hashing,
+    ) -> Result<CopiedFile, CopyError> {
+        let copy = FileCopy::begin(&self.means, pair.from, name.as_ref(), target, name.as_ref())?;
         if hashing != Hashing::None || copy.is_clone() || copy.size_bytes() < SPLIT_BYTES {
             let digest = copy.copy_all(hashing)?;
             return copy.finish(digest);

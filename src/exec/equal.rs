@@ -9,9 +9,9 @@ use crate::model::Ownership;
 use crate::repo::{PartFile, PartRecord};
 
 use super::inspect::hash;
-use super::inspect_files::{Contents, InspectedFile, PartEntries};
+use super::inspect_files::{Contents, InspectedFile};
 use super::join::PreservedMetadata;
-use super::left_out::{belongs_in_a_copy, has_left_out};
+use super::listed_live_part::ListedLivePart;
 
 /// A table in an earlier snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +35,9 @@ pub(super) enum ContentProof {
 pub(super) struct EqualPart {
     pub dir: Dir,
     pub contents: Contents,
-    /// The live part, if its files are the same inodes.
-    pub live: Option<Dir>,
-    /// Whether it has files that a freeze leaves out.
-    pub has_left_out: bool,
 }
 
-/// Returns the part of `held` that `record` describes, if the live part of the table is equal to it.
+/// Returns the part of `held` that `record` describes, if the live part is equal to it.
 ///
 /// Equal means: the names are the same, projections included; every file that checksums do not cover, `checksums.txt`
 /// itself first of all, has the BLAKE3 that the snapshot recorded; and every file has the size, owner, group, mode,
@@ -51,25 +47,24 @@ pub(super) struct EqualPart {
 /// # Errors
 /// If something is there and cannot be read.
 pub(super) fn equal_part(
-    table: &Dir,
+    listed: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
     (keeping, proof): (PreservedMetadata, ContentProof),
 ) -> Result<Option<EqualPart>, FsError> {
-    let name = record.part.as_str();
-    let Some((live, entries)) = table.find_and_list(name)? else { return Ok(None) };
-    let earlier = held.dir.open_dir(name)?;
-    let has_left_out = has_left_out(&entries);
-    let (names, dirs) = PartEntries::read(&live, entries, belongs_in_a_copy)?;
-    let Some(live) = names.clone().ask(&dirs, &[], |_, _| true)? else { return Ok(None) };
+    let earlier = held.dir.open_to_name_all(record.part.as_str())?;
+    let names = &listed.names;
+    let Some(live) = names.clone().ask(&listed.dirs, &[], |_, _| true)? else { return Ok(None) };
     if !live.is_as_recorded(record) {
         return Ok(None);
     }
-    let Some(contents) = names.ask_in(&earlier, |_, held| held.kind == EntryKind::File)? else { return Ok(None) };
+    let Some(contents) = names.clone().ask_in(&earlier, |_, held| held.kind == EntryKind::File)? else {
+        return Ok(None);
+    };
     let is_equal = has_same_metadata(&live, &contents, held.since, record, keeping)?
         && (proof == ContentProof::Recorded
             || record.uncovered.iter().all(|file| is_recorded(&live, &file).unwrap_or(false)));
-    Ok(is_equal.then_some(EqualPart { dir: earlier, contents, live: None, has_left_out }))
+    Ok(is_equal.then_some(EqualPart { dir: earlier, contents }))
 }
 
 fn has_same_metadata(

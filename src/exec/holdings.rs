@@ -118,8 +118,7 @@ pub fn part_paths<'a>(origins: impl IntoIterator<Item = (&'a str, &'a str, &'a P
 }
 
 /// The path of a table below the directory of a snapshot.
-#[must_use]
-pub fn table_path(database: &str, table: &str) -> PathBuf {
+fn table_path(database: &str, table: &str) -> PathBuf {
     repo::table_path(&TableName::new(database, table))
 }
 
@@ -139,7 +138,7 @@ pub fn list_parts(snapshot: &Dir, records: &[&PartRecord]) -> (Vec<PartOnDisk>, 
     for found in by_table(
         snapshot,
         records,
-        |record| (&record.database, &record.table),
+        |record| (&record.table.database, &record.table.table),
         |table, record| list_part(table, record),
     ) {
         match found {
@@ -206,7 +205,7 @@ pub fn directories_of_parts(snapshot: &Dir, parts: &[(&PartRecord, u64)]) -> Res
     let found = by_table(
         snapshot,
         &numbered,
-        |(_, record, _)| (&record.database, &record.table),
+        |(_, record, _)| (&record.table.database, &record.table.table),
         |table, (number, record, directories)| {
             let name = OsStr::new(record.part.as_str());
             if *directories == 0 {

@@ -123,10 +123,20 @@ impl PartEntries {
         entries: Vec<Entry>,
         wanted: impl Fn(&Entry) -> bool,
     ) -> Result<(Self, Vec<Dir>), FsError> {
+        Self::read_with(part, entries, wanted, |part, name| part.open_and_list(name))
+    }
+
+    /// Works as [`PartEntries::read`]; `open` opens and lists a projection.
+    pub(super) fn read_with(
+        part: &Dir,
+        entries: Vec<Entry>,
+        wanted: impl Fn(&Entry) -> bool,
+        mut open: impl FnMut(&Dir, &str) -> Result<(Dir, Vec<Entry>), FsError>,
+    ) -> Result<(Self, Vec<Dir>), FsError> {
         let mut names = Self { directories: Vec::new(), foreign: Problems::default() };
         let mut dirs = vec![part.clone()];
         for name in names.add(String::new(), entries, &wanted) {
-            let (projection, entries) = part.open_and_list(&name)?;
+            let (projection, entries) = open(part, &name)?;
             names.add(name, entries, &wanted);
             dirs.push(projection);
         }
@@ -173,7 +183,7 @@ impl PartEntries {
     pub(super) fn ask_in(self, part: &Dir, is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut dirs = vec![part.clone()];
         for (path, _) in self.directories.iter().skip(1) {
-            dirs.push(part.open_dir(path)?);
+            dirs.push(part.open_to_name_all(path)?);
         }
         self.ask(&dirs, &[], is_it)
     }

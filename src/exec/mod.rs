@@ -15,8 +15,8 @@ mod inspect;
 mod inspect_files;
 mod join;
 mod left_out;
+mod listed_live_part;
 mod live;
-mod live_state;
 mod native_files;
 mod packed;
 mod place;
@@ -37,18 +37,18 @@ pub use dump::{DumpReader, DumpWriter, WrittenDump};
 pub use equal::EarlierTableDir;
 pub use holdings::{
     PartOnDisk, StatRequest, StatResult, TreeContents, ask_again, directories_of_parts, list_parts, look_at_tree,
-    part_paths, table_path,
+    part_paths,
 };
 pub use idle::IdleReading;
 pub use import::{ListedImporter, TreeDirs, differs_from_list, is_as_listed};
 pub use inspect::{FileOnDisk, Inspected, PartFiles, inspect_listed, inspect_part, inspect_to_copy};
 pub use join::{LINK_LIMIT, LinkSources, LinkablePart, PreservedMetadata, find_joins};
 pub use left_out::{belongs_in_a_copy, has_left_out};
+pub use listed_live_part::ListedLivePart;
 pub use live::{
     LeftOutFiles, LiveTable, SavedPart, SavedParts, inspect_frozen, is_still_there, link_left_out, link_left_out_files,
     link_live_part, save_left_out,
 };
-pub use live_state::live_state;
 pub use native_files::{HashedFile, HashedPart, hash_part, have_same_bytes};
 pub use place::{PlaceMode, PlacedPart, part_name, place_parts, place_table};
 pub use read_file::ReadFile;
@@ -56,7 +56,7 @@ pub use record_placed::{damage_in, record_placed};
 pub use remove::{Removed, remove_tree};
 pub use restore::{PartRestorer, RestoreMode, RestorePartError, RestoredPart};
 pub use unchanged::{
-    Comparison, Relinked, is_unchanged, link_held, recall_part, relink, relink_known, unchanged_parts,
+    Comparison, Relinked, is_known, is_unchanged, link_held, recall_part, relink, relink_known, unchanged_parts,
 };
 pub use whole::{WholePart, inspect_whole};
 

@@ -14,9 +14,9 @@ use super::equal::{ContentProof, EarlierTableDir, EqualPart, equal_part};
 use super::inspect::{Inspected, inspect_listed};
 use super::inspect_files::{Contents, NamesInPart, PartEntries, list};
 use super::join::{LINK_LIMIT, PreservedMetadata};
-use super::left_out::{belongs_in_a_copy, has_left_out};
+use super::left_out::belongs_in_a_copy;
+use super::listed_live_part::ListedLivePart;
 use super::live::LeftOutFiles;
-use super::live_state::LookedPart;
 use super::place::{PART_DEPTH, apply_source_metadata, make_like};
 
 /// Selects, from these parts, each with the live directory of its table, those whose every file is the one that the
@@ -116,8 +116,8 @@ pub enum Relinked {
     Changed,
 }
 
-/// Compares a part of the live directory `live` with the same part of an earlier snapshot, whose record there is
-/// `record`, and links it from there into `table` if it is the same: exactly what was compared is linked.
+/// Compares a live part with the same part of an earlier snapshot, whose record there is `record`, and links it from
+/// there into `table` if it is the same: exactly what was compared is linked.
 ///
 /// The result combines what that snapshot says about the part with the inodes as they are now: a chown or chmod of live
 /// files since then has changed the snapshot's files too, so owners and modes are taken from the inodes.
@@ -125,7 +125,7 @@ pub enum Relinked {
 /// # Errors
 /// If something is there and can be neither read nor linked.
 pub fn relink(
-    live: &Dir,
+    live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
     likeness: Comparison,
@@ -133,13 +133,14 @@ pub fn relink(
 ) -> Result<Relinked, ExecError> {
     let name = &record.part;
     let Some(found) = unchanged_part(live, held, record, likeness)? else { return Ok(Relinked::Changed) };
-    let EqualPart { dir: part, contents, live, has_left_out } = found;
+    let EqualPart { dir: part, contents } = found;
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
     // Directories are the snapshot's own: a chown of the live ones has not reached those of the earlier snapshot.
     let ownership = likeness.file_ownership(&contents, record);
-    let owner = match live.filter(|_| ids(ownership.0) != ids(record.ownership)) {
+    let is_chowned = likeness == Comparison::SameInodes && ids(ownership.0) != ids(record.ownership);
+    let owner = match live.dirs.first().filter(|_| is_chowned) {
         Some(live) => match live.stat_self() {
             Ok(stat) => Some(ids(stat.ownership)),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Relinked::Changed),
@@ -149,8 +150,8 @@ pub fn relink(
     };
     match link_names(&part, &contents.names(), table, name, owner) {
         Ok(made) => {
-            let left_out = if has_left_out { LeftOutFiles::Taken } else { LeftOutFiles::None };
             let inspected = Box::new(recalled(&made, contents.links(), ownership, record));
+            let left_out = live.left_out();
             Ok(Relinked::Linked { inspected, left_out, links: contents.highest_links() })
         }
         Err(error) if error.kind() == ErrorKind::TooManyLinks => {
@@ -195,28 +196,27 @@ pub fn link_held(
     }
 }
 
-/// Links a part of an earlier snapshot, whose record there is `record`, into `table`, if the same part in the live
-/// directory `live` has the state `known`, in which it had the content of the earlier one. No file is asked for anything.
-/// Returns `None` if it has another state, or the snapshot lacks one of its names: then the files must be compared.
+/// Links a part of an earlier snapshot, whose record there is `record`, into `table`, if the same live part has the state
+/// `known`, in which it had the content of the earlier one. No file is asked for anything. Returns `None` if it has
+/// another state, or the snapshot lacks one of its names: then the files must be compared.
 ///
 /// # Errors
 /// If something is there and can be neither read nor linked.
 pub fn relink_known(
-    live: &Dir,
+    live: &ListedLivePart,
     held: &Dir,
     (record, known): (&PartRecord, &LivePartState),
     table: &Dir,
 ) -> Result<Option<Relinked>, ExecError> {
     let name = &record.part;
-    let Some(looked) = LookedPart::of(live, name)?.filter(|looked| looked.has_state(known)) else { return Ok(None) };
-    let names = looked.names.names();
-    if names.iter().map(|(_, files)| files.len() as u64).sum::<u64>() != record.files {
+    if !has_known_state(live, record, known) {
         return Ok(None);
     }
-    let made = held.open_dir(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
+    let names = live.names.names();
+    let made = held.open_to_name_all(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
     match made {
         Ok(made) => {
-            let left_out = if looked.has_left_out { LeftOutFiles::Taken } else { LeftOutFiles::None };
+            let left_out = live.left_out();
             let ownership = (record.ownership, record.exceptions.clone());
             // The index has the links of an unchanged part.
             let inspected = Box::new(recalled(&made, Links::default(), ownership, record));
@@ -234,12 +234,42 @@ pub fn relink_known(
     }
 }
 
-/// Whether [`relink`] would link a part of the live directory `live`.
+/// Whether a live part has the state `known`, and as many files as its record says.
+fn has_known_state(live: &ListedLivePart, record: &PartRecord, known: &LivePartState) -> bool {
+    let files = |(_, files): &(&str, Vec<&OsStr>)| files.len() as u64;
+    live.has_state(known) && live.names.names().iter().map(files).sum::<u64>() == record.files
+}
+
+/// Whether [`relink_known`] would link a live part.
+///
+/// # Errors
+/// If something is there and cannot be read.
+pub fn is_known(
+    live: &ListedLivePart,
+    held: &Dir,
+    (record, known): (&PartRecord, &LivePartState),
+) -> Result<bool, FsError> {
+    if !has_known_state(live, record, known) {
+        return Ok(false);
+    }
+    let Some(held) = ListedLivePart::list(held, &record.part)? else { return Ok(false) };
+    let names: Vec<(&str, BTreeSet<&OsStr>)> = by_directory(&held.names);
+    let has_names = |(path, files): (&str, BTreeSet<&OsStr>)| {
+        names.iter().any(|(held, names)| *held == path && files.is_subset(names))
+    };
+    Ok(by_directory(&live.names).into_iter().all(has_names))
+}
+
+fn by_directory(names: &PartEntries) -> Vec<(&str, BTreeSet<&OsStr>)> {
+    names.names().into_iter().map(|(path, files)| (path, files.into_iter().collect())).collect()
+}
+
+/// Whether [`relink`] would link a live part.
 ///
 /// # Errors
 /// If something is there and cannot be read.
 pub fn is_unchanged(
-    live: &Dir,
+    live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
     likeness: Comparison,
@@ -248,7 +278,7 @@ pub fn is_unchanged(
 }
 
 fn unchanged_part(
-    live: &Dir,
+    live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
     likeness: Comparison,
@@ -265,13 +295,11 @@ fn unchanged_part(
     }
 }
 
-fn same_part(live: &Dir, held: &Dir, name: &PartName) -> Result<Option<EqualPart>, FsError> {
-    let Some((live, entries)) = live.find_and_list(name.as_str())? else { return Ok(None) };
+fn same_part(live: &ListedLivePart, held: &Dir, name: &PartName) -> Result<Option<EqualPart>, FsError> {
     let held = held.open_dir(name.as_str())?;
-    let has_left_out = has_left_out(&entries);
-    let (names, _) = PartEntries::read(&live, entries, belongs_in_a_copy)?;
-    let contents = names.ask_in(&held, |live, held| held.kind == EntryKind::File && live.inode == held.inode)?;
-    Ok(contents.map(|contents| EqualPart { dir: held, contents, live: Some(live), has_left_out }))
+    let is_same = |live: &Entry, held: &Stat| held.kind == EntryKind::File && live.inode == held.inode;
+    let contents = live.names.clone().ask_in(&held, is_same)?;
+    Ok(contents.map(|contents| EqualPart { dir: held, contents }))
 }
 
 /// Directories that were created for a part.
@@ -307,7 +335,7 @@ fn link_names(
     let (source, made) = link(part, own, table, name.as_str())?;
     let mut bytes = 0;
     for (directory, files) in projections {
-        let (source, below) = link(&part.open_dir(directory)?, files, &made, directory)?;
+        let (source, below) = link(&part.open_to_name_all(directory)?, files, &made, directory)?;
         apply_source_metadata(&source, &below)?;
         bytes += below.stat_self()?.allocated_bytes;
     }
@@ -370,7 +398,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
-    use super::{EqualPart, same_part};
+    use super::{EqualPart, ListedLivePart, same_part};
     use crate::fs::{Dir, RealVerbs};
     use crate::model::PartName;
 
@@ -408,8 +436,9 @@ mod tests {
                 Dir::open(side.parent().unwrap_or(Path::new("")), Arc::new(RealVerbs)).expect("a directory")
             };
             let name = PartName::try_from(NAME.to_owned()).expect("a name");
+            let live = ListedLivePart::list(&open(self.live()), &name).expect("it is readable").expect("it is there");
             // A file that is missing in a snapshot is reported as an error that names it: see `relink`.
-            same_part(&open(self.live()), &open(self.held()), &name).unwrap_or_default()
+            same_part(&live, &open(self.held()), &name).unwrap_or_default()
         }
 
         /// The files by which they are the same, if they are.
@@ -425,7 +454,6 @@ mod tests {
         fs::write(lab.live().join("txn_version.txt"), "the server's own affair").expect("written");
         let all = ["checksums.txt", "data.bin", "metadata_version.txt", "p.proj/checksums.txt", "p.proj/data.bin"];
         assert_eq!(lab.files().expect("the same"), all);
-        assert!(lab.compare().expect("the same").has_left_out);
         // A file that nothing recorded belongs to no part, and is not linked on.
         fs::write(lab.held().join("put there"), "by somebody").expect("written");
         assert_eq!(lab.files().expect("the same"), all);

@@ -15,7 +15,7 @@ use super::copy_options::{CopiedFile, CopyError, CopyOptions, is_unsupported};
 use super::dir::{Dir, component, uninterrupted};
 use super::error::FsError;
 use super::extents::{advise, next_data, preallocates, read_at};
-use super::keep::{OpenInode, keep};
+use super::keep::{FileTarget, OpenInode, keep};
 use super::rate::RateLimit;
 use super::stat::{Stat, stat_of_fd, stat_with_access};
 
@@ -23,6 +23,8 @@ use super::stat::{Stat, stat_of_fd, stat_with_access};
 const PIECE_BYTES: u64 = 8 << 20;
 /// From this size on, it is worth a call to announce how a file will be read, and to look for its holes.
 const LARGE_BYTES: u64 = 128 << 10;
+/// The permission bits with which a file may be created.
+const PERMISSIONS: u32 = 0o777;
 /// From this size on, all blocks are allocated at once, and written out while the copy goes on.
 const HUGE_BYTES: u64 = 16 << 20;
 
@@ -36,7 +38,7 @@ pub struct FileCopy<'a> {
     source_path: PathBuf,
     stat: Stat,
     accessed: (i64, u32),
-    to: &'a Dir,
+    to: FileTarget<'a>,
     name: OsString,
     target: Option<OwnedFd>,
     target_path: PathBuf,
@@ -56,14 +58,15 @@ impl<'a> FileCopy<'a> {
         means: &'a CopyOptions<'a>,
         from: &'a Dir,
         from_name: &OsStr,
-        to: &'a Dir,
+        to: FileTarget<'a>,
         name: &OsStr,
     ) -> Result<Self, CopyError> {
         let (_, source) = from.open_regular(from_name)?;
         let (stat, accessed) = stat_with_access(&source).map_err(from.error("stat", from_name))?;
+        let mode = if to.is_private { stat.ownership.mode & PERMISSIONS } else { 0o600 };
         let target = component(name)
-            .and_then(|name| uninterrupted(|| to.verbs.create_file(to.fd(), name, 0o600)))
-            .map_err(to.error("create", name))?;
+            .and_then(|name| uninterrupted(|| to.dir.verbs.create_file(to.dir.fd(), name, mode)))
+            .map_err(to.dir.error("create", name))?;
         let mut copy = Self {
             means,
             from,
@@ -75,7 +78,7 @@ impl<'a> FileCopy<'a> {
             to,
             name: name.to_owned(),
             target: Some(target),
-            target_path: to.path().join(name),
+            target_path: to.dir.path().join(name),
             is_clone: false,
             // In a large file, preallocated blocks can hide holes. In a small one, attributes that have a block of
             // their own can hide a hole of one block, which is then copied as zeros.
@@ -118,7 +121,7 @@ impl<'a> FileCopy<'a> {
         if !self.means.wants_clones || self.stat.size_bytes == 0 || self.means.clones_refused.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        match uninterrupted(|| self.to.verbs.clone_file(self.source.as_fd(), self.target().fd)) {
+        match uninterrupted(|| self.to.dir.verbs.clone_file(self.source.as_fd(), self.target().fd)) {
             Ok(()) => Ok(true),
             Err(errno) if is_unsupported(errno) => {
                 // EINVAL and EPERM can concern this one file only.
@@ -139,9 +142,9 @@ impl<'a> FileCopy<'a> {
             && next_data(&self.source, 0..size_bytes).map_err(|errno| self.failed(errno))? != Some(0..size_bytes);
         let target = self.target();
         let result = if self.may_have_holes {
-            uninterrupted(|| self.to.verbs.set_size(target.fd, size_bytes))
+            uninterrupted(|| self.to.dir.verbs.set_size(target.fd, size_bytes))
         } else if size_bytes >= HUGE_BYTES && preallocates(target.fd) {
-            match uninterrupted(|| self.to.verbs.allocate(target.fd, 0, size_bytes)) {
+            match uninterrupted(|| self.to.dir.verbs.allocate(target.fd, 0, size_bytes)) {
                 Err(errno) if is_unsupported(errno) => Ok(()),
                 result => result,
             }
@@ -211,7 +214,7 @@ impl<'a> FileCopy<'a> {
         if hasher.is_none() && !self.means.ranges_refused.load(Ordering::Relaxed) {
             let (source, target) = (self.source.as_fd(), self.target());
             let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
-            match uninterrupted(|| self.to.verbs.copy_range(source, target.fd, data.start, wanted)) {
+            match uninterrupted(|| self.to.dir.verbs.copy_range(source, target.fd, data.start, wanted)) {
                 // Some filesystems answer 0 although there is something to read: reading shows which.
                 Ok(0) => {}
                 Ok(copied) => return Ok(copied as u64),
@@ -238,7 +241,7 @@ impl<'a> FileCopy<'a> {
     fn write_all(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), CopyError> {
         let target = self.target();
         while !bytes.is_empty() {
-            let taken = uninterrupted(|| self.to.verbs.write_at(target.fd, bytes, offset))
+            let taken = uninterrupted(|| self.to.dir.verbs.write_at(target.fd, bytes, offset))
                 .and_then(|taken| if taken == 0 { Err(Errno::IO) } else { Ok(taken) })
                 .map_err(target.error("write"))?;
             bytes = bytes.get(taken..).unwrap_or_default();
@@ -287,13 +290,14 @@ impl<'a> FileCopy<'a> {
         if !self.is_clone && self.covered_bytes.load(Ordering::Relaxed) != self.stat.size_bytes {
             return Err(self.failed(Errno::IO));
         }
-        let (found, unkept) = keep(&*self.to.verbs, source, (&after, self.accessed), self.target())?;
+        let (found, unkept) =
+            keep(&*self.to.dir.verbs, source, (&after, self.accessed), (self.target(), self.to.inheritance))?;
         if found.size_bytes != self.stat.size_bytes {
             return Err(self.failed(Errno::IO));
         }
         let was_touched = after.changed != self.stat.changed;
         if let Some(target) = self.target.take()
-            && let Err(errno) = self.to.verbs.close(target)
+            && let Err(errno) = self.to.dir.verbs.close(target)
         {
             self.discard();
             return Err(FsError::new("close", &self.target_path, errno).into());
@@ -302,7 +306,7 @@ impl<'a> FileCopy<'a> {
     }
 
     fn discard(&self) {
-        if let Err(error) = self.to.remove_file(&self.name) {
+        if let Err(error) = self.to.dir.remove_file(&self.name) {
             // The failure that led here is the one to report.
             tracing::debug!(%error, "a copy that was not finished stays");
         }
@@ -332,7 +336,8 @@ impl Dir {
         name: impl AsRef<OsStr>,
         hashing: Hashing,
     ) -> Result<CopiedFile, CopyError> {
-        let copy = FileCopy::begin(means, from, from_name.as_ref(), self, name.as_ref())?;
+        let to = FileTarget::new(self)?;
+        let copy = FileCopy::begin(means, from, from_name.as_ref(), to, name.as_ref())?;
         let digest = copy.copy_all(hashing)?;
         copy.finish(digest)
     }

@@ -32,6 +32,17 @@ pub struct Dir {
     pub(super) verbs: Arc<dyn Mutations>,
 }
 
+/// A directory, and its entries when it was opened.
+#[derive(Debug)]
+pub struct DirectoryListing {
+    /// The directory.
+    pub dir: Dir,
+    /// Its state before it was listed, with no files counted; `None` if it was not requested or cannot be known.
+    pub state: Option<DirectoryState>,
+    /// Its entries, each of a known kind.
+    pub entries: Vec<Entry>,
+}
+
 impl std::fmt::Debug for Dir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Dir").field(&self.path).finish()
@@ -199,10 +210,52 @@ impl Dir {
     /// As [`Dir::open_dir`] and [`Dir::entries_with_kind`].
     pub fn open_and_list(&self, name: impl AsRef<OsStr>) -> Result<(Self, Vec<Entry>), FsError> {
         let dir = self.open_dir(name)?;
-        // The descriptor is not shared yet, so its position is the beginning.
-        let entries = entries::read(&dir.fd).map_err(|errno| FsError::new("read directory", &dir.path, errno))?;
-        let entries = dir.with_kinds(entries)?;
+        let entries = dir.list_fresh()?;
         Ok((dir, entries))
+    }
+
+    /// Works as [`Dir::open_and_list`], without the state of the directory.
+    ///
+    /// # Errors
+    /// As [`Dir::open_and_list`].
+    pub fn open_and_list_plainly(&self, name: &str) -> Result<DirectoryListing, FsError> {
+        let (dir, entries) = self.open_and_list(name)?;
+        Ok(DirectoryListing { dir, state: None, entries })
+    }
+
+    /// Works as [`Dir::open_and_list`], and requests the state of the directory before it is listed.
+    ///
+    /// # Errors
+    /// As [`Dir::open_and_list`].
+    pub fn open_and_list_with_state(&self, name: &str) -> Result<DirectoryListing, FsError> {
+        let dir = self.open_dir(name)?;
+        let state = dir.state()?;
+        let entries = dir.list_fresh()?;
+        Ok(DirectoryListing { dir, state, entries })
+    }
+
+    /// Lists a directory whose descriptor is not shared yet, so that its position is the beginning.
+    fn list_fresh(&self) -> Result<Vec<Entry>, FsError> {
+        let entries = entries::read(&self.fd).map_err(|errno| FsError::new("read directory", &self.path, errno))?;
+        self.with_kinds(entries)
+    }
+
+    /// Opens one directory in this one, of which every entry is about to be named. On a network filesystem it is listed
+    /// first: the client then knows all entries by a few calls to the server, instead of one for each.
+    ///
+    /// # Errors
+    /// As [`Dir::open_and_list`].
+    pub fn open_to_name_all(&self, name: impl AsRef<OsStr>) -> Result<Self, FsError> {
+        if self.verbs.are_remote() { self.open_and_list(name).map(|(dir, _)| dir) } else { self.open_dir(name) }
+    }
+
+    /// Has the client of a network filesystem learn all entries by a few calls to the server, instead of one for each entry
+    /// that is named later. Does nothing on a local filesystem.
+    ///
+    /// # Errors
+    /// As [`Dir::entries`].
+    pub fn learn_entries(&self) -> Result<(), FsError> {
+        if self.verbs.are_remote() { self.entries().map(drop) } else { Ok(()) }
     }
 
     /// Opens one directory in this one, if it exists, and passes on the names in it.
@@ -306,9 +359,8 @@ impl Dir {
     ///
     /// # Errors
     /// If the filesystem does not answer.
-    pub fn state(&self, files: u32) -> Result<Option<DirectoryState>, FsError> {
-        self.unless_stale(|dir| stat::state_of_fd(&dir.fd, files))
-            .map_err(|errno| FsError::new("stat", &self.path, errno))
+    pub fn state(&self) -> Result<Option<DirectoryState>, FsError> {
+        self.unless_stale(|dir| stat::state_of_fd(&dir.fd)).map_err(|errno| FsError::new("stat", &self.path, errno))
     }
 
     /// Reads a whole regular file of at most `limit_bytes`, and the inode that was read.

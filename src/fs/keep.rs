@@ -146,6 +146,52 @@ fn named(side: OpenInode<'_>) -> Result<Xattrs, FsError> {
     Ok(named)
 }
 
+/// The permission bit of an owner who may write.
+const OWNER_WRITES: u32 = 0o200;
+
+/// Whether a new inode may have an ACL that its source does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AclInheritance {
+    /// Its directory has a default ACL, or that is not known.
+    Possible,
+    /// Its directory has none.
+    None,
+}
+
+impl AclInheritance {
+    /// What new files of this directory inherit.
+    fn of(dir: &Dir) -> Self {
+        let dir = OpenInode { fd: dir.fd(), path: dir.path() };
+        match xattr(dir, c"system.posix_acl_default") {
+            Ok(None) => Self::None,
+            _ => Self::Possible,
+        }
+    }
+}
+
+/// A directory that files are copied into, with what is known of all its new files.
+#[derive(Clone, Copy, Debug)]
+pub struct FileTarget<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) inheritance: AclInheritance,
+    /// Whether nobody else can reach what is in it, so that a new file may have its final mode from the beginning.
+    pub(super) is_private: bool,
+}
+
+impl<'a> FileTarget<'a> {
+    /// Asks the directory, which must stay as it is while files are copied into it.
+    ///
+    /// # Errors
+    /// If the filesystem does not answer.
+    pub fn new(dir: &'a Dir) -> Result<Self, FsError> {
+        let is_private = dir.stat_self()?.ownership.mode & OTHERS == 0;
+        Ok(Self { dir, inheritance: AclInheritance::of(dir), is_private })
+    }
+}
+
+/// The permission bits of group and others.
+const OTHERS: u32 = 0o077;
+
 /// Gives `target`, which chsnap has created, all metadata of `source`, as `stat` and `accessed` describe it and with
 /// its present attributes; then reads it back. Returns the result, and everything that is missing from it, in order.
 ///
@@ -155,10 +201,10 @@ pub(super) fn keep(
     verbs: &dyn Mutations,
     source: OpenInode<'_>,
     (stat, accessed): (&Stat, (i64, u32)),
-    target: OpenInode<'_>,
+    (target, inheritance): (OpenInode<'_>, AclInheritance),
 ) -> Result<(Stat, Vec<LostMetadata>), FsError> {
     let attributes = attributes(source)?;
-    let now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
+    let mut now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
     let wanted = stat.ownership;
     // The order matters: a change of owner clears the set-user-id bits and file capabilities, an ACL changes the group
     // bits, a mode without write permission keeps an owner from setting attributes, and all of these may change the
@@ -166,10 +212,22 @@ pub(super) fn keep(
     if (now.ownership.uid, now.ownership.gid) != (wanted.uid, wanted.gid) {
         let result = uninterrupted(|| verbs.set_owner(target.fd, wanted.uid, wanted.gid));
         attempted(result, is_refusal).map_err(target.error("set the owner of"))?;
+        now = stat_of_fd(target.fd).map_err(target.error("stat"))?;
     }
-    let had_inherited = give_attributes(verbs, &attributes, target)?;
-    attempted(uninterrupted(|| verbs.set_mode(target.fd, wanted.mode)), is_refusal)
-        .map_err(target.error("set the mode of"))?;
+    let set_mode = |mode: u32| {
+        let result = uninterrupted(|| verbs.set_mode(target.fd, mode));
+        attempted(result, is_refusal).map_err(target.error("set the mode of"))
+    };
+    let is_writable = now.ownership.mode & OWNER_WRITES != 0;
+    if !attributes.is_empty() && !is_writable {
+        set_mode(now.ownership.mode | OWNER_WRITES)?;
+    }
+    let has_none = attributes.is_empty() && inheritance == AclInheritance::None;
+    let had_inherited = if has_none { false } else { give_attributes(verbs, &attributes, target)? };
+    // An attribute may have changed the mode.
+    if now.ownership.mode != wanted.mode || !attributes.is_empty() || had_inherited {
+        set_mode(wanted.mode)?;
+    }
     attempted(uninterrupted(|| verbs.set_times(target.fd, accessed, stat.modified)), is_refusal)
         .map_err(target.error("set the times of"))?;
     let found = stat_of_fd(target.fd).map_err(target.error("stat"))?;
@@ -265,6 +323,6 @@ impl Dir {
         let from = OpenInode { fd: source.fd(), path: source.path() };
         let (stat, accessed) = stat_with_access(from.fd).map_err(from.error("stat"))?;
         let to = OpenInode { fd: self.fd(), path: self.path() };
-        keep(&*self.verbs, from, (&stat, accessed), to).map(|(_, unkept)| unkept)
+        keep(&*self.verbs, from, (&stat, accessed), (to, AclInheritance::Possible)).map(|(_, unkept)| unkept)
     }
 }

@@ -34,10 +34,10 @@ pub use change::{NewFile, create_path};
 pub use copy::FileCopy;
 pub use copy_hash::{ContentDigest, Hashing};
 pub use copy_options::{Advanced, CopiedFile, CopyError, CopyOptions};
-pub use dir::Dir;
+pub use dir::{Dir, DirectoryListing};
 pub use entries::{Entry, EntryKind};
 pub use error::{ErrorKind, FsError, if_found};
-pub use keep::{LostMetadata, Xattrs};
+pub use keep::{FileTarget, LostMetadata, Xattrs};
 pub use lock::FileLock;
 pub use mounts::{Mount, are_on_one_mount, mount_of};
 pub use mutations::{Mutations, RealVerbs, VerbResult};
@@ -53,7 +53,9 @@ pub use read_hash::ReadOptions;
 pub use reader::FileReader;
 pub use scan::{ScannedEntry, TreeScan, Unread, scan, walk};
 pub use silence::watch_silence;
-pub use space::{FilesystemSpace, has_lasting_inodes, is_fuse, is_network_filesystem, link_limit, space};
+pub use space::{
+    FilesystemSpace, has_lasting_inodes, is_fuse, is_network_filesystem, keeps_inode_numbers, link_limit, space,
+};
 pub use stat::{DirectoryId, Stat};
 pub use trust::{OtherWriter, other_writer};
 

@@ -22,6 +22,11 @@ pub type VerbResult<T = ()> = Result<T, Errno>;
 /// No method takes a path that could lead through a symbolic link, and none sets owner, mode or times other than
 /// through a descriptor of something that the caller has just created.
 pub trait Mutations: Send + Sync {
+    /// Whether they are calls to a server, so that each costs a round trip.
+    fn are_remote(&self) -> bool {
+        false
+    }
+
     /// `mkdirat`.
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult;
     /// `linkat`, without following a symbolic link.

@@ -53,6 +53,10 @@ fn names_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Vec<std::ffi::OsString>
 }
 
 impl Mutations for NetworkVerbs {
+    fn are_remote(&self) -> bool {
+        true
+    }
+
     fn create_dir(&self, dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> VerbResult {
         match self.verbs.create_dir(dir, name, mode) {
             // An existing empty directory is as good as a new one: nothing in it can be mistaken for what will be put

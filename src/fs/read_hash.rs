@@ -23,7 +23,7 @@ pub struct ReadOptions<'a> {
 
 impl std::fmt::Debug for ReadOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadMeans").field("rate", &self.rate).finish_non_exhaustive()
+        f.debug_struct("ReadOptions").field("rate", &self.rate).finish_non_exhaustive()
     }
 }
 

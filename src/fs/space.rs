@@ -91,6 +91,17 @@ pub fn has_lasting_inodes(dir: &Dir) -> bool {
     rustix::fs::fstatfs(dir.fd()).is_ok_and(|stat| LASTING_TYPES.contains(&stat.f_type))
 }
 
+/// The type of tmpfs, whose inode numbers last as long as the files.
+const TMPFS: i64 = 0x0102_1994;
+
+/// Whether a file in `dir` keeps its inode number for as long as it exists. FUSE and overlay may give it another one after a
+/// restart, and what a server of NFS stores its files on is unknown.
+#[must_use]
+pub fn keeps_inode_numbers(dir: &Dir) -> bool {
+    let is_known = |filesystem: i64| filesystem == TMPFS || LASTING_TYPES.contains(&filesystem);
+    rustix::fs::fstatfs(dir.fd()).is_ok_and(|stat| is_known(stat.f_type))
+}
+
 /// The type of FUSE.
 const FUSE: i64 = 0x6573_5546;
 

@@ -71,8 +71,8 @@ pub(super) fn identity_of_fd(fd: impl AsFd) -> Result<DirectoryId, Errno> {
     Ok(DirectoryId { device, inode, born })
 }
 
-/// The state of a directory with this number of files; `None` where the filesystem records no birth times.
-pub(super) fn state_of_fd(fd: impl AsFd, files: u32) -> Result<Option<DirectoryState>, Errno> {
+/// The state of a directory, whose files are not counted; `None` where the filesystem records no birth times.
+pub(super) fn state_of_fd(fd: impl AsFd) -> Result<Option<DirectoryState>, Errno> {
     let mask = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MTIME | StatxFlags::CTIME;
     let found = match rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask) {
         Ok(found) if StatxFlags::from_bits_retain(found.stx_mask).contains(mask) => found,
@@ -85,7 +85,7 @@ pub(super) fn state_of_fd(fd: impl AsFd, files: u32) -> Result<Option<DirectoryS
         born: time(found.stx_btime),
         modified: time(found.stx_mtime),
         changed: time(found.stx_ctime),
-        files,
+        files: 0,
     }))
 }
 

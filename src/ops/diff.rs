@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::plan::diff::{ComparableContent, Diff, DiffSide, DumpedRows, Pairs, SideContent, SidePart, SideTable, diff};
 use crate::plan::{
-    CreatePlan, DumpOptions, ParsedDefinition, SnapshotReference, TableSelection, plan_create, released_text,
+    CreatePlan, DumpOptions, ParsedDefinition, Placing, SnapshotReference, TableSelection, plan_create, released_text,
 };
 use crate::repo::{self, CreateSettings, Manifest, PartRecord, Repository, TableEntry, TableState, read_parts};
 use crate::server::{self, DetachedTableRow, Server, ServerError};
@@ -96,7 +96,7 @@ pub fn diff_live(
     same_server(repository, &bound_server(&identity, &disks), false)?;
     let selection = before.selection()?;
     let catalog = server::survey(server, selection.names_system())?;
-    let plan = plan_create(&catalog, &selection, |path| foreign_disk(&disks, path), |_, _| false);
+    let plan = plan_create(&catalog, &selection, |path| foreign_disk(&disks, path), |_, _| false, Placing::Linked);
     let mut warnings = Vec::new();
     let tables = plan.freeze.iter().map(|freeze| &freeze.table);
     let local = LocalDisks::open(repository, &disks, tables, paths).map_err(|error| {

@@ -63,8 +63,7 @@ pub(super) fn find(
 }
 
 fn part_dir(snapshot: &Dir, record: &PartRecord) -> Result<Option<Dir>, FsError> {
-    let name = TableName::new(record.database.as_str(), record.table.as_str());
-    snapshot.find_beneath(&repo::part_path(&name, &record.part))
+    snapshot.find_beneath(&repo::part_path(&record.table, &record.part))
 }
 
 /// The inodes of a part's files: two directories with the same inodes are one copy.
@@ -76,7 +75,7 @@ fn inodes(dir: &Dir) -> BTreeSet<InodeKey> {
 
 /// Whether two records describe the same part with the same content, ignoring owners, modes and times.
 fn is_same_part(one: &PartRecord, other: &PartRecord) -> bool {
-    let names = |record: &PartRecord| (record.database.clone(), record.table.clone(), record.part.clone());
+    let names = |record: &PartRecord| (Arc::clone(&record.table), record.part.clone());
     let content = |record: &PartRecord| (record.uuid.clone(), record.fingerprint, record.bytes, record.files);
     names(one) == names(other)
         && one.fingerprint.is_some()

@@ -26,13 +26,25 @@ impl ComparedSnapshot {
         before: &[Summary],
         series: &SeriesKey,
     ) -> Result<Option<Self>, RepoError> {
-        let Some(compared) = compared(before, index.series(), series) else { return Ok(None) };
-        let snapshot = match repository.snapshot_dir(compared.id) {
+        let compared = compared(before, index.series(), series);
+        compared.map_or(Ok(None), |compared| Self::read_one(repository, index, compared.id))
+    }
+
+    /// Reads this snapshot. `None` if it has just been removed.
+    ///
+    /// # Errors
+    /// If its files cannot be listed.
+    pub(in crate::ops) fn read_one(
+        repository: &Repository,
+        index: &Index,
+        id: SnapshotId,
+    ) -> Result<Option<Self>, RepoError> {
+        let snapshot = match repository.snapshot_dir(id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
-        let inodes = inodes_of(repository, index, compared.id, &snapshot)?;
-        Ok(Some(Self { id: compared.id, inodes }))
+        let inodes = inodes_of(repository, index, id, &snapshot)?;
+        Ok(Some(Self { id, inodes }))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::{
     UnlistedTable, Warning, WarningKind, is_remote_database_engine,
 };
 
-use super::changed::split_freeze;
+use super::changed::{Placing, split_freeze};
 use super::choose::{Choice, DataLeftReason, ForeignDisk, TableContext, TableSelection, choose};
 use super::freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
 use super::nearest::nearest;
@@ -70,13 +70,14 @@ pub fn data_left_warning(selection: &TableSelection, table: &Table, reason: &Dat
 }
 
 /// Makes the plan. `foreign_disk` returns the disk of a directory if it is not a plain local one. `knows` reports
-/// whether the last snapshot has a part of this name of the table.
+/// whether the last snapshot has a part of this name of the table, `placing` how frozen parts come into the new one.
 #[must_use]
 pub fn plan_create<'a>(
     catalog: &Catalog,
     selection: &TableSelection,
     foreign_disk: impl Fn(&Path) -> Option<ForeignDisk<'a>>,
     knows: impl Fn(&Table, &PartName) -> bool,
+    placing: Placing,
 ) -> CreatePlan {
     let selection = &selection.resolved(&catalog.names());
     let mut plan = CreatePlan::default();
@@ -96,7 +97,7 @@ pub fn plan_create<'a>(
         match choose(selection, table, around) {
             Choice::Take if foreign.is_empty() => {
                 let scope = scope(selection, table);
-                let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name));
+                let freeze = split_freeze(&scope, &table.parts, |name| knows(table, name), placing);
                 let wants = WantedState::Current;
                 plan.freeze.push(TableFreeze { scope, freeze, remote: None, table: table.clone(), wants });
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::fs::{self, Dir, EntryKind, FsError};
-use crate::model::{Placement, TableName};
+use crate::model::Placement;
 
 use super::layout::part_path;
 use super::parts::PartRecord;
@@ -20,9 +20,7 @@ pub(super) fn sync_snapshot(dir: &Dir, records: &[PartRecord]) -> Result<(), FsE
     if fs::is_fuse(dir) {
         // A part that is linked as a whole from a sealed snapshot was synced with that snapshot.
         let linked = records.iter().filter(|record| record.placed == Placement::Linked && record.from.is_some());
-        let path = |record: &PartRecord| {
-            part_path(&TableName::new(record.database.as_str(), record.table.as_str()), &record.part)
-        };
+        let path = |record: &PartRecord| part_path(&record.table, &record.part);
         let durable: HashSet<PathBuf> = linked.map(path).collect();
         sync_each(dir, Path::new(""), &|path| durable.contains(path), false)?;
     }

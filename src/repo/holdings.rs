@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InodeSet, Link, Links, LivePartState, PartName, PartitionId, SnapshotId, TableUuid};
+use crate::model::{Link, Links, LivePartState, PartName, PartitionId, SnapshotId, TableUuid};
 
 use super::parts::PartRecord;
 
@@ -41,8 +41,8 @@ impl InstanceOrigin {
     #[must_use]
     pub fn of(record: &PartRecord, directories: u64) -> Self {
         Self {
-            database: record.database.clone(),
-            table: record.table.clone(),
+            database: record.table.database.as_str().into(),
+            table: record.table.table.as_str().into(),
             uuid: record.uuid.clone(),
             partition: record.partition.clone(),
             part: record.part.clone(),
@@ -106,7 +106,7 @@ impl PartKey {
     /// The key of a listed part.
     #[must_use]
     pub fn of(record: &PartRecord) -> Self {
-        Self::new(record.uuid.as_ref(), &record.database, &record.table, &record.part)
+        Self::new(record.uuid.as_ref(), &record.table.database, &record.table.table, &record.part)
     }
 
     /// The key of the part from which an instance was made.
@@ -183,6 +183,11 @@ impl Holding {
         self.parts.iter().flat_map(|run| {
             (run.first..run.first.saturating_add(run.count)).map(|instance| (instance, run.directory_bytes))
         })
+    }
+
+    /// The numbers of the instances as runs: the first of each, and the one after its last.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.parts.iter().map(|run| (u64::from(run.first), u64::from(run.first) + u64::from(run.count)))
     }
 
     /// Allocated bytes of all directories.
@@ -330,24 +335,10 @@ impl Holdings {
         self.changed.is_empty() && self.changed_snapshots.is_empty()
     }
 
-    /// The inodes of a snapshot's parts.
-    #[must_use]
-    pub fn inodes(&self, id: SnapshotId) -> Option<InodeSet> {
-        let mut inodes = InodeSet::default();
-        for (instance, _) in self.get(id)?.instances() {
-            for link in self.instance(instance)?.links.iter() {
-                inodes.insert(link.inode);
-            }
-        }
-        Some(inodes)
-    }
-
     /// The numbers of the instances that snapshots hold, in ascending order, as runs: the beginning and the end of
     /// each.
     pub(super) fn held_runs(&self) -> Vec<(u64, u64)> {
-        let runs = self.snapshots.values().flat_map(|(_, holding)| &holding.parts);
-        let mut runs: Vec<(u64, u64)> =
-            runs.map(|run| (u64::from(run.first), u64::from(run.first) + u64::from(run.count))).collect();
+        let mut runs: Vec<(u64, u64)> = self.snapshots.values().flat_map(|(_, holding)| holding.runs()).collect();
         runs.sort_unstable();
         let mut joined: Vec<(u64, u64)> = Vec::new();
         for (first, end) in runs {

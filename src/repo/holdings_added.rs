@@ -4,14 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
-use serde::Serialize;
 
 use crate::model::{Links, SnapshotId};
 
 use super::holdings::{Holding, InstanceId, InstanceOrigin, PartInstance, PartKey, RetainedPart};
 use super::holdings_rows::{
-    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, number, put_holding, put_instance, put_live_state, read_holding,
+    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, generation_of, number, put_holding, put_instance, put_live_state,
 };
+use super::known_parts::{self, KnownParts, TextDigest, digest, digest_of};
 
 /// Parts that are about to be added: each call returns the same ones.
 pub type HeldParts<'a> = dyn Fn() -> Box<dyn Iterator<Item = (RetainedPart, u64)> + 'a> + 'a;
@@ -23,13 +23,13 @@ pub(super) struct Added<'a> {
     /// Its parts, each with the allocated bytes of its directories. They are produced on demand, because all of them
     /// together would take much memory.
     pub(super) parts: &'a HeldParts<'a>,
-    /// The snapshot from which the unchanged parts come, and its stamp.
-    pub(super) last: Option<(SnapshotId, String)>,
+    /// The parts of the snapshot from which the unchanged ones come.
+    pub(super) last: Option<KnownParts>,
 }
 
 /// Writes the content of a new snapshot. Writes nothing and returns false if the index does not know an unchanged part;
 /// the next query then examines the snapshot.
-pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::Result<bool> {
+pub(super) fn add(connection: &mut Connection, added: Added<'_>) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (mut has_unchanged, mut origins) = (false, HashSet::new());
     for (part, _) in (added.parts)() {
@@ -38,11 +38,13 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
             RetainedPart::Unchanged(..) => has_unchanged = true,
         }
     }
-    let last = match &added.last {
-        Some((id, stamp)) if has_unchanged => read_holding(&transaction, *id, stamp)?,
-        _ => None,
+    let last = match added.last.filter(|_| has_unchanged) {
+        // Another process has written the index since: it may have numbered these parts differently.
+        Some(last) if last.generation != generation_of(&transaction)? => {
+            Some(known_parts::read(&transaction, last.snapshot, &last.stamp)?)
+        }
+        last => last,
     };
-    let last = parts_of(&transaction, &last.unwrap_or_default())?;
     let known = with_origins(&transaction, &origins)?;
     let mut next: InstanceId =
         transaction.query_row("SELECT coalesce(max(id), 0) + 1 FROM instance", [], |row| row.get(0))?;
@@ -55,10 +57,11 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     for (part, directory_bytes) in (added.parts)() {
         let id = match &part {
             RetainedPart::Unchanged(origin, live) => {
-                let id = match last.get(&digest_of(&PartKey::of_origin(origin))) {
-                    Some(was) if was.origin == digest_of(origin) => was.id,
+                let was = last.as_ref().and_then(|last| last.parts.get(&digest_of(&PartKey::of_origin(origin))));
+                let id = match was {
+                    Some(was) if was.origin == digest_of(origin) => was.instance,
                     // Its table has been renamed.
-                    Some(was) if was.bytes == origin.bytes => copy(&transaction, was.id, take_number(), origin)?,
+                    Some(was) if was.bytes == origin.bytes => copy(&transaction, was.instance, take_number(), origin)?,
                     _ => return Ok(false),
                 };
                 if let Some(live) = live {
@@ -82,44 +85,6 @@ pub(super) fn add(connection: &mut Connection, added: &Added<'_>) -> rusqlite::R
     count_on(&transaction)?;
     transaction.commit()?;
     Ok(true)
-}
-
-/// The first 128 bits of a BLAKE3. They serve as keys instead of the texts, which take much memory for hundreds of
-/// thousands of parts.
-pub(super) type TextDigest = [u8; 16];
-
-fn digest(text: &str) -> TextDigest {
-    blake3::hash(text.as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
-}
-
-pub(super) fn digest_of(value: &impl Serialize) -> TextDigest {
-    digest(&serde_json::to_string(value).expect("neither an origin nor a key has other keys than strings"))
-}
-
-/// A part of the last snapshot.
-struct Last {
-    id: InstanceId,
-    origin: TextDigest,
-    bytes: u64,
-}
-
-/// The parts of a snapshot by their keys, without their inodes.
-fn parts_of(transaction: &Connection, holding: &Holding) -> rusqlite::Result<HashMap<TextDigest, Last>> {
-    let sql = "SELECT id, origin FROM instance WHERE id >= ?1 AND id < ?2 AND octet_length(origin) <= ?4 LIMIT ?3";
-    let mut rows_of = transaction.prepare(sql)?;
-    let mut parts = HashMap::new();
-    for run in &holding.parts {
-        let (first, count) = (u64::from(run.first), u64::from(run.count));
-        let mut rows = rows_of.query(params![number(first), number(first + count), number(count), BLOB_LIMIT_BYTES])?;
-        while let Some(row) = rows.next()? {
-            let text: String = row.get(1)?;
-            if let Ok(origin) = serde_json::from_str::<InstanceOrigin>(&text) {
-                let last = Last { id: row.get(0)?, origin: digest_of(&origin), bytes: origin.bytes };
-                parts.insert(digest_of(&PartKey::of_origin(&origin)), last);
-            }
-        }
-    }
-    Ok(parts)
 }
 
 /// Returns the instances with one of these origins.
@@ -178,6 +143,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::super::holdings_rows::{SCHEMA, read};
+    use super::super::known_parts::{self, KnownParts};
     use super::{Added, InstanceOrigin, Links, PartInstance, RetainedPart, add};
     use crate::model::{Link, PartName, PartitionId, SnapshotId, TableUuid};
 
@@ -210,9 +176,13 @@ mod tests {
     }
 
     fn put(index: &mut Connection, second: u32, parts: &[(RetainedPart, u64)], last: Option<u32>) -> bool {
-        let last = last.map(|last| (id(last), "stamp".to_owned()));
+        let last = last.map(|last| known_parts::read(index, id(last), "stamp").expect("the index works"));
+        put_since(index, second, parts, last)
+    }
+
+    fn put_since(index: &mut Connection, second: u32, parts: &[(RetainedPart, u64)], last: Option<KnownParts>) -> bool {
         let parts = || -> Box<dyn Iterator<Item = _>> { Box::new(parts.iter().cloned()) };
-        add(index, &Added { id: id(second), stamp: "stamp".into(), parts: &parts, last }).expect("the index works")
+        add(index, Added { id: id(second), stamp: "stamp".into(), parts: &parts, last }).expect("the index works")
     }
 
     /// The inodes of a snapshot, and the number of its instances with their numbers.
@@ -245,6 +215,18 @@ mod tests {
         let first = (1, "t.all_1_1_0".to_owned(), vec![5, 6]);
         assert_eq!(held(&index, 1), [first.clone(), (2, "t.all_2_2_0".to_owned(), vec![7])]);
         assert_eq!(held(&index, 2), [first, (3, "t.all_3_3_0".to_owned(), vec![8, 9])]);
+    }
+
+    #[test]
+    fn the_parts_of_the_last_snapshot_are_read_again_only_if_the_index_was_written_since() {
+        let mut index = index();
+        assert!(put(&mut index, 1, &[seen("all_1_1_0", &[5, 6])], None));
+        let last = || Some(known_parts::read(&index, id(1), "stamp").expect("the index works"));
+        let (current, outdated) = (last(), last());
+        // What is read from now on lacks the part.
+        index.execute_batch("UPDATE instance SET origin = 'garbage'").expect("changed");
+        assert!(put_since(&mut index, 2, &[unchanged("t", "all_1_1_0")], current));
+        assert!(!put_since(&mut index, 3, &[unchanged("t", "all_1_1_0")], outdated));
     }
 
     #[test]

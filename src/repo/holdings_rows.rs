@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
-use crate::model::{Links, LivePartState, SnapshotId, read_number, write_number};
+use crate::model::{InodeSet, Links, LivePartState, SnapshotId, read_number, write_number};
 
 use super::holdings::{FilesOutsideParts, Holding, Holdings, InstanceId, PartInstance, PartRun};
 
@@ -46,21 +46,54 @@ fn read_instances(
     connection: &Connection,
     holdings: &Holdings,
 ) -> rusqlite::Result<BTreeMap<InstanceId, PartInstance>> {
-    let sql = "SELECT id, origin, links FROM instance WHERE id >= ?1 AND id < ?2 AND length(links) <= ?4
-        AND octet_length(origin) <= ?4 LIMIT ?3";
-    let mut rows_of = connection.prepare(sql)?;
     let mut instances = Vec::new();
-    for (first, end) in holdings.held_runs() {
-        // The number of rows is limited: in a damaged database, pages that refer to each other in circles have no last
-        // row.
-        let mut rows = rows_of.query(params![number(first), number(end), number(end - first), BLOB_LIMIT_BYTES])?;
+    read_rows(connection, "id, origin, links", holdings.held_runs(), |row| {
+        if let (Ok(id), Some(instance)) = (row.get(0), PartInstance::stored(row.get(1)?, row.get(2)?)) {
+            instances.push((id, instance));
+        }
+        Ok(())
+    })?;
+    Ok(instances.into_iter().collect())
+}
+
+/// Reads these columns of the instances in these runs, each from its first number up to its end. Leaves out rows with more
+/// bytes than any instance has.
+pub(super) fn read_rows(
+    connection: &Connection,
+    columns: &str,
+    runs: impl IntoIterator<Item = (u64, u64)>,
+    mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    // The number of rows is limited: in a damaged database, pages that refer to each other in circles have no last row.
+    let sql = format!(
+        "SELECT {columns} FROM instance WHERE id >= ?1 AND id < ?2 AND octet_length(origin) <= ?4
+            AND length(links) <= ?4 AND coalesce(length(live), 0) <= ?4 LIMIT ?3"
+    );
+    let mut rows_of = connection.prepare(&sql)?;
+    for (first, end) in runs {
+        let limit = number(end.saturating_sub(first));
+        let mut rows = rows_of.query(params![number(first), number(end), limit, BLOB_LIMIT_BYTES])?;
         while let Some(row) = rows.next()? {
-            if let (Ok(id), Some(instance)) = (row.get(0), PartInstance::stored(row.get(1)?, row.get(2)?)) {
-                instances.push((id, instance));
-            }
+            read(row)?;
         }
     }
-    Ok(instances.into_iter().collect())
+    Ok(())
+}
+
+/// Reads the inodes of the parts of one snapshot; `None` if the index lacks it or its rows are damaged.
+pub(super) fn read_inodes(connection: &Connection, id: SnapshotId, stamp: &str) -> rusqlite::Result<Option<InodeSet>> {
+    let Some(holding) = read_holding(connection, id, stamp)? else { return Ok(None) };
+    let (mut inodes, mut missing) = (InodeSet::default(), holding.instances().count());
+    read_rows(connection, "links", holding.runs(), |row| {
+        if let Some(links) = Links::from_bytes(row.get(0)?) {
+            missing = missing.saturating_sub(1);
+            for link in links.iter() {
+                inodes.insert(link.inode);
+            }
+        }
+        Ok(())
+    })?;
+    Ok((missing == 0).then_some(inodes))
 }
 
 pub(super) fn number(number: u64) -> i64 {
@@ -105,7 +138,7 @@ pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rus
     Ok(true)
 }
 
-fn generation_of(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn generation_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT generation FROM repository", [], |row| row.get(0))
 }
 

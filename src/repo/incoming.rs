@@ -4,12 +4,13 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{Dir, FsError};
+use crate::fs::{self, Dir, FsError};
 use crate::model::{FreezeName, SnapshotId};
 
 use super::durable::sync_snapshot;
 use super::error::RepoError;
 use super::intent::{self, CreateIntent, ShadowPlace};
+use super::kept_lists::SnapshotLists;
 use super::lock::Locked;
 use super::manifest::{Manifest, MetadataFile};
 use super::manifest_digest;
@@ -144,7 +145,8 @@ impl Incoming<'_> {
     }
 
     /// Writes the manifest, makes everything durable, and commits. `beside` runs concurrently with the sync, in the
-    /// current pool; if it fails, nothing is committed.
+    /// current pool; if it fails, nothing is committed. It is given the lists as they were written if the index is outside
+    /// the repository, which keeps them there.
     ///
     /// After an error, `snapshots/` is unchanged. A non-empty answer says why the snapshot, although it is committed,
     /// might not survive a power cut.
@@ -155,13 +157,14 @@ impl Incoming<'_> {
         &self,
         manifest: &mut Manifest,
         records: &[PartRecord],
-        beside: impl FnOnce() -> Result<(), FsError> + Send,
+        beside: impl FnOnce(Option<SnapshotLists>) -> Result<(), FsError> + Send,
     ) -> Result<Vec<String>, RepoError> {
         let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
             path: self.dir.path().to_owned(),
             reason: error.to_string(),
         };
-        manifest.parts_blake3 = parts::write(&self.dir, records)?;
+        let mut list = fs::is_network_filesystem(&self.dir).then(Vec::new);
+        manifest.parts_blake3 = parts::write(&self.dir, records, list.as_mut())?;
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| unwritable(&error))?;
         let text = manifest_digest::seal(&text);
         if text.len() as u64 > MANIFEST_LIMIT_BYTES {
@@ -171,7 +174,8 @@ impl Incoming<'_> {
         }
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: the whole filesystem is synced, then the directory that will be renamed.
-        let (synced, beside) = rayon::join(|| sync_snapshot(&self.dir, records), beside);
+        let lists = list.map(|parts| SnapshotLists { manifest: text, parts });
+        let (synced, beside) = rayon::join(|| sync_snapshot(&self.dir, records), || beside(lists));
         synced.and(beside)?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;

@@ -18,8 +18,10 @@ use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::host;
-use super::live_states::{self, LiveStates};
-use super::repository::Repository;
+use super::kept_lists::{self, ListFile, SnapshotLists};
+use super::known_parts::{self, KnownParts};
+use super::parts::{self, PartRecord, read_parts};
+use super::repository::{Repository, SnapshotState};
 use super::series::line;
 use super::summary::Summary;
 
@@ -46,13 +48,14 @@ pub struct Index {
 
 const FILE: &str = "index.sqlite";
 /// Version of the tables below; an index of another version is deleted. Versions before 4 were not synced, so a power
-/// cut may have torn them; version 4 had no states of live parts.
-const VERSION: i64 = 5;
+/// cut may have torn them; version 4 had no states of live parts, version 5 no lists.
+const VERSION: i64 = 6;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
     CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
 
 fn schema() -> impl Iterator<Item = &'static str> {
-    let statements = SCHEMA.split(';').chain(holdings_rows::SCHEMA.split(';'));
+    let statements =
+        [SCHEMA, holdings_rows::SCHEMA, kept_lists::SCHEMA].into_iter().flat_map(|schema| schema.split(';'));
     statements.map(str::trim).filter(|statement| !statement.is_empty())
 }
 
@@ -140,37 +143,100 @@ impl Index {
     #[must_use]
     pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
         let stamp = stamp(repository, id).ok().flatten()?;
-        let holdings =
-            with_database(repository, &self.place, |connection| holdings_rows::read(connection, &[(id, stamp)]))?;
-        holdings.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?.inodes(id)
+        let read = |connection: &mut Connection| holdings_rows::read_inodes(connection, id, &stamp);
+        let inodes = with_database(repository, &self.place, read)?;
+        inodes.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?
     }
 
-    /// The states in which live parts had the content of the parts of a snapshot, as far as they were kept.
+    /// The parts of a snapshot; `None` if the index cannot be read.
     #[must_use]
-    pub fn live_states(&self, repository: &Repository, id: SnapshotId) -> LiveStates {
-        let Some(stamp) = stamp(repository, id).ok().flatten() else { return LiveStates::default() };
-        let read = |connection: &mut Connection| live_states::read(connection, id, &stamp);
-        let states = with_database(repository, &self.place, read).unwrap_or_else(|| Ok(LiveStates::default()));
-        states.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the index does not tell the states of live parts");
-            LiveStates::default()
+    pub fn known_parts(&self, repository: &Repository, id: SnapshotId) -> Option<KnownParts> {
+        let stamp = stamp(repository, id).ok().flatten()?;
+        let read = |connection: &mut Connection| known_parts::read(connection, id, &stamp);
+        let parts = with_database(repository, &self.place, read)?;
+        parts.inspect_err(|error| tracing::debug!(%error, "the index does not tell the parts of a snapshot")).ok()
+    }
+
+    /// Keeps the lists of a new snapshot, whose manifest is written, in an index outside the repository.
+    pub fn keep_lists(
+        &self,
+        repository: &Repository,
+        (id, snapshot): (SnapshotId, &Dir),
+        lists: Option<&SnapshotLists>,
+    ) {
+        let is_outside = matches!(self.place, IndexPlace::Host(_));
+        let Some((lists, stamp)) = lists.filter(|_| is_outside).zip(Self::stamp(snapshot)) else { return };
+        let keep = |connection: &mut Connection| kept_lists::keep(connection, (id, &stamp), lists);
+        if let Some(Err(error)) = with_database(repository, &self.place, keep) {
+            tracing::debug!(%error, "the index does not keep the lists of a snapshot");
+        }
+    }
+
+    fn list(&self, repository: &Repository, (id, snapshot): (SnapshotId, &Dir), file: ListFile) -> Option<Vec<u8>> {
+        if !matches!(self.place, IndexPlace::Host(_)) {
+            return None;
+        }
+        let stamp = Self::stamp(snapshot)?;
+        let read = |connection: &mut Connection| kept_lists::read(connection, (id, &stamp), file);
+        let bytes = with_database(repository, &self.place, read)?;
+        bytes.inspect_err(|error| tracing::debug!(%error, "the index does not tell the lists of a snapshot")).ok()?
+    }
+
+    /// Works as [`Repository::snapshot`], and does not open the manifest if an index outside the repository has it.
+    ///
+    /// # Errors
+    /// As [`Repository::snapshot`].
+    pub fn snapshot(&self, repository: &Repository, of: (SnapshotId, &Dir)) -> Result<SnapshotState, RepoError> {
+        let kept = self.list(repository, of, ListFile::Manifest).map(|bytes| Repository::state(of.0, &bytes));
+        kept.filter(|state| matches!(state, SnapshotState::Complete(_))).map_or_else(|| repository.snapshot(of.0), Ok)
+    }
+
+    /// Works as [`read_parts`], and does not open the list if an index outside the repository has it.
+    ///
+    /// # Errors
+    /// As [`read_parts`].
+    pub fn parts(
+        &self,
+        repository: &Repository,
+        of: (SnapshotId, &Dir),
+        blake3: &str,
+    ) -> Result<Vec<PartRecord>, RepoError> {
+        let kept = self.list(repository, of, ListFile::Parts);
+        let kept = kept.and_then(|bytes| parts::parse(&bytes, blake3, of.1).ok());
+        kept.map_or_else(|| read_parts(of.1, blake3), Ok)
+    }
+
+    /// Works as [`Index::known_parts`] without opening the index: nothing is written.
+    #[must_use]
+    pub fn peek_at_parts(repository: &Repository, id: SnapshotId) -> Option<KnownParts> {
+        let stamp = stamp(repository, id).ok().flatten()?;
+        let peek = |place: &IndexPlace| -> rusqlite::Result<Option<KnownParts>> {
+            let Some(path) = file(repository, place).filter(|path| path.is_file()) else { return Ok(None) };
+            check_files(&path)?;
+            let flags =
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            check_owner(&connection, repository)?;
+            known_parts::read(&connection, id, &stamp).map(Some)
+        };
+        places(repository).iter().find_map(|place| {
+            peek(place).inspect_err(|error| tracing::debug!(%error, ?place, "the index does not open")).ok().flatten()
         })
     }
 
-    /// Stores what a new snapshot holds: its parts, each with the allocated bytes of its directories, and the snapshot
-    /// from which the unchanged ones come. Its manifest is written, and has this stamp. The snapshot need not be
-    /// committed yet: rows of snapshots with another stamp are invalid anyway.
+    /// Stores what a new snapshot holds: its parts, each with the allocated bytes of its directories. `last` are the parts
+    /// of the snapshot from which the unchanged ones come. Its manifest is written, and has this stamp. The snapshot need
+    /// not be committed yet: rows of snapshots with another stamp are invalid anyway.
     pub fn keep_snapshot<'a>(
         &self,
         repository: &Repository,
         (id, stamp): (SnapshotId, String),
         parts: &'a HeldParts<'a>,
-        last: Option<SnapshotId>,
+        last: Option<KnownParts>,
     ) {
-        let stamp_of = |id| self::stamp(repository, id).ok().flatten();
-        let last = last.and_then(|last| Some((last, stamp_of(last)?)));
         let added = Added { id, stamp, parts, last };
-        match with_database(repository, &self.place, |connection| holdings_added::add(connection, &added)) {
+        match with_database(repository, &self.place, |connection| holdings_added::add(connection, added)) {
             None | Some(Ok(true)) => {}
             Some(Ok(false)) => tracing::debug!("the index does not know the last snapshot: it will look at this one"),
             Some(Err(error)) => tracing::debug!(%error, "the index does not keep what the snapshot holds"),
@@ -290,6 +356,8 @@ fn remove(path: &Path) {
     }
 }
 
+/// How long to wait for another process that writes the index.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 /// Larger than the index of any repository.
 const FILE_LIMIT_BYTES: u64 = 256 << 20;
 /// Longest summary taken from the index; a snapshot with a longer label is read from its manifest.
@@ -329,7 +397,7 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     // A power cut preserves a whole transaction or nothing of it. A file with pages of two transactions could be read
     // without an error, and give false answers.
     connection.pragma_update(None, "synchronous", "EXTRA")?;
@@ -340,15 +408,20 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
         transaction.execute("INSERT INTO repository VALUES (?1, 0)", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    check_schema(&transaction)?;
-    if version != 0 {
-        let id: String = transaction.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
-        if version != VERSION || id != repository.id().to_string() {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
-    }
+    check_owner(&transaction, repository)?;
     transaction.commit()?;
     Ok(connection)
+}
+
+/// Checks that the database is an index of this version, and of this repository.
+fn check_owner(connection: &Connection, repository: &Repository) -> rusqlite::Result<()> {
+    check_schema(connection)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let id: String = connection.query_row("SELECT id FROM repository", [], |row| row.get(0))?;
+    if version != VERSION || id != repository.id().to_string() {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    Ok(())
 }
 
 /// Distinguishes one `manifest.json` from another without reading it.
@@ -468,6 +541,7 @@ fn write(connection: &mut Connection, fresh: &[(String, Summary)], gone: &[Strin
     }
     for id in gone {
         transaction.execute("DELETE FROM snapshot WHERE id = ?1", params![id])?;
+        transaction.execute("DELETE FROM list WHERE id = ?1", params![id])?;
     }
     transaction.commit()
 }

@@ -20,10 +20,11 @@ mod index;
 mod intent;
 mod journal;
 mod journal_content;
+mod kept_lists;
+mod known_parts;
 mod latest;
 mod layout;
 mod lease;
-mod live_states;
 mod lock;
 mod manifest;
 mod manifest_digest;
@@ -54,12 +55,13 @@ pub use incoming::Incoming;
 pub use index::{Index, IndexPlace};
 pub use intent::{CreateIntent, CreateLeftover, ShadowPlace};
 pub use journal::JournalGap;
+pub use kept_lists::SnapshotLists;
+pub use known_parts::KnownParts;
 pub use layout::{
     DATA, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
     table_below_data, table_path,
 };
 pub use lease::Lease;
-pub use live_states::LiveStates;
 pub use lock::Locked;
 pub use manifest::{
     CopiedFrom, CreateSettings, DatabaseEntry, Dump, DumpColumn, ExtractedFrom, FORMAT, ImportedFrom, Manifest,

@@ -1,6 +1,7 @@
 //! `parts.jsonl.zst`: a line for each part of a snapshot.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use rayon::prelude::*;
@@ -19,10 +20,9 @@ pub(super) const FILE: &str = "parts.jsonl.zst";
 /// There can be hundreds of thousands of them, so each must take few bytes: rare values are stored separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartRecord {
-    /// Its table's database.
-    pub database: CompactString,
-    /// Its table.
-    pub table: CompactString,
+    /// Its table; all parts of a table may share one name.
+    #[serde(flatten, with = "shared_name")]
+    pub table: Arc<TableName>,
     /// Its table's UUID, in Atomic databases.
     pub uuid: Option<TableUuid>,
     /// The disk that it was on.
@@ -76,7 +76,24 @@ impl PartRecord {
     /// The name of its table.
     #[must_use]
     pub fn table_name(&self) -> TableName {
-        TableName::new(self.database.clone(), self.table.clone())
+        self.table.as_ref().clone()
+    }
+}
+
+/// A table's name in a line of the list: the fields `database` and `table`.
+mod shared_name {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::model::TableName;
+
+    pub(super) fn serialize<S: Serializer>(name: &TableName, serializer: S) -> Result<S::Ok, S::Error> {
+        name.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<TableName>, D::Error> {
+        TableName::deserialize(deserializer).map(Arc::new)
     }
 }
 
@@ -91,7 +108,7 @@ impl PartRecord {
     /// Whether both lists record the same content for this part of this table, including owners and modes.
     #[must_use]
     pub fn is_recorded_alike(&self, other: &Self) -> bool {
-        let names = |record: &Self| (record.database.clone(), record.table.clone(), record.uuid.clone());
+        let names = |record: &Self| (Arc::clone(&record.table), record.uuid.clone());
         let metadata = |record: &Self| (record.directory, record.ownership, record.exceptions.clone());
         names(self) == names(other) && self.content() == other.content() && metadata(self) == metadata(other)
     }
@@ -151,9 +168,9 @@ pub struct PartDigest {
 /// Compression level: the listing is small, and level 3 costs less than the system calls for writing it.
 const LEVEL: i32 = 3;
 
-/// Writes the list of parts into the snapshot in `dir`, and returns its BLAKE3 in hex digits. The caller's sync of the
-/// filesystem makes it durable.
-pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoError> {
+/// Writes the list of parts into the snapshot in `dir`, and also into `copy` if there is one. Returns its BLAKE3 in hex
+/// digits. The caller's sync of the filesystem makes it durable.
+pub(super) fn write(dir: &Dir, records: &[PartRecord], mut copy: Option<&mut Vec<u8>>) -> Result<String, RepoError> {
     let unwritable =
         |error: std::io::Error| RepoError::Damaged { path: dir.path().to_owned(), reason: error.to_string() };
     // Compresses pieces of a known size, because a stream compressor needs several megabytes.
@@ -173,6 +190,9 @@ pub(super) fn write(dir: &Dir, records: &[PartRecord]) -> Result<String, RepoErr
             let frame = frame.map_err(unwritable)?;
             hasher.update(&frame);
             file.write(&frame)?;
+            if let Some(copy) = &mut copy {
+                copy.extend_from_slice(&frame);
+            }
         }
     }
     file.close()?;
@@ -216,13 +236,17 @@ const EXPANSION: u64 = 1000;
 /// If the file is missing, is not the one that the manifest names, cannot be parsed as a list of parts, or expands to
 /// more than any list of parts does.
 pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoError> {
+    parse(&snapshot.read(FILE, FILE_LIMIT_BYTES)?, blake3, snapshot)
+}
+
+/// Reads the parts of the snapshot in `snapshot` from the bytes of its `parts.jsonl.zst`.
+pub(super) fn parse(bytes: &[u8], blake3: &str, snapshot: &Dir) -> Result<Vec<PartRecord>, RepoError> {
     let damaged = |reason: String| RepoError::Damaged { path: snapshot.path().join(FILE), reason };
-    let bytes = snapshot.read(FILE, FILE_LIMIT_BYTES)?;
-    if blake3::hash(&bytes).to_hex().as_str() != blake3 {
+    if blake3::hash(bytes).to_hex().as_str() != blake3 {
         return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)".to_owned()));
     }
     let mut left = EXPANDED_BYTES.max(EXPANSION.saturating_mul(bytes.len() as u64));
-    let decoder = zstd::Decoder::new(bytes.as_slice()).map_err(|error| damaged(error.to_string()))?;
+    let decoder = zstd::Decoder::new(bytes).map_err(|error| damaged(error.to_string()))?;
     let mut reader = BufReader::new(decoder);
     let mut records: Vec<PartRecord> = Vec::new();
     let mut line = Vec::new();
@@ -238,9 +262,10 @@ pub fn read_parts(snapshot: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoE
             .ok_or_else(|| damaged(format!("its {} bytes expand to more than any list of parts", bytes.len())))?;
         let mut record: PartRecord =
             serde_json::from_slice(&line).map_err(|error| damaged(format!("line {}: {error}", records.len() + 1)))?;
-        if let Some(last) = records.last().filter(|last| last.uuid == record.uuid) {
-            // All parts of a table share one text.
+        if let Some(last) = records.last().filter(|last| last.uuid == record.uuid && last.table == record.table) {
+            // All parts of a table share these texts.
             record.uuid.clone_from(&last.uuid);
+            record.table = Arc::clone(&last.table);
         }
         records.push(record);
     }
@@ -277,9 +302,11 @@ mod tests {
         for count in [0, 1, LINES_OF_A_FRAME, 2 * LINES_OF_A_FRAME + 1, LINES_OF_A_BATCH + 1] {
             let numbered = |bytes| PartRecord { bytes: bytes as u64, ..record.clone() };
             let records: Vec<PartRecord> = (0..count).map(numbered).collect();
-            let digest = write(&dir, &records).expect("it is written");
+            let mut copy = Vec::new();
+            let digest = write(&dir, &records, Some(&mut copy)).expect("it is written");
             let bytes = std::fs::read(folder.path().join(FILE)).expect("it is there");
             assert_eq!(digest, blake3::hash(&bytes).to_hex().as_str());
+            assert!(copy == bytes, "{count} records");
             let read = read_parts(&dir, &digest).expect("it is read");
             std::fs::remove_file(folder.path().join(FILE)).expect("removed");
             assert!(read == records, "{count} records, {} of them read", read.len());

@@ -13,11 +13,12 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use crate::checksums::{Checksums, FileHash};
 use crate::fs::Dir;
-use crate::model::{Fingerprint, PartName, SnapshotId, TableName, TableUuid, escape_for_file_name};
+use crate::model::{Fingerprint, PartName, SnapshotId, TableName, TableUuid};
 
 use super::error::RepoError;
 use super::index::Index;
-use super::parts::{PartRecord, read_parts};
+use super::layout::part_path;
+use super::parts::PartRecord;
 use super::repository::{Repository, SnapshotState};
 use super::sources_file::{FILE, connect, paths, prepare, throw_away};
 
@@ -98,15 +99,15 @@ fn first_bits(hash: &[u8]) -> i64 {
 }
 
 impl Sources {
-    /// Opens the cache and brings it up to date; missing entries are read from the snapshots.
+    /// Opens the cache and brings it up to date with the snapshots in the index; missing entries are read from those.
     ///
     /// # Errors
     /// If the repository cannot be read. A problem with the cache itself is not an error: it is then created again, or
     /// kept in memory if nothing can be written.
-    pub fn open(repository: &Repository) -> Result<Self, RepoError> {
+    pub fn open(repository: &Repository, index: &Index) -> Result<Self, RepoError> {
         for path in paths(repository) {
             for _ in 0..2 {
-                match connect(&path, repository).and_then(|connection| Self::refreshed(connection, repository)) {
+                match connect(&path, repository).and_then(|connection| Self::refreshed(connection, repository, index)) {
                     Ok(sources) => return sources,
                     Err(error) => {
                         tracing::debug!(%error, path = %path.display(), "the cache of sources is rebuilt");
@@ -116,17 +117,19 @@ impl Sources {
             }
         }
         let memory = Connection::open_in_memory().and_then(|connection| prepare(connection, repository));
-        let refreshed = memory.and_then(|connection| Self::refreshed(connection, repository));
+        let refreshed = memory.and_then(|connection| Self::refreshed(connection, repository, index));
         refreshed.unwrap_or_else(|error| {
             Err(RepoError::Damaged { path: repository.path().join(FILE), reason: error.to_string() })
         })
     }
 
     /// The outer error is the cache's, the inner one the repository's.
-    fn refreshed(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Result<Self, RepoError>> {
-        if let Err(error) = refresh(&mut connection, repository)? {
-            return Ok(Err(error));
-        }
+    fn refreshed(
+        mut connection: Connection,
+        repository: &Repository,
+        index: &Index,
+    ) -> rusqlite::Result<Result<Self, RepoError>> {
+        refresh(&mut connection, repository, index)?;
         let has_parts = connection.query_row("SELECT 1 FROM part LIMIT 1", [], |_| Ok(())).optional()?.is_some();
         let damaged = repository.damaged_paths();
         Ok(Ok(Self { connection: Mutex::new(connection), has_parts, damaged }))
@@ -274,11 +277,7 @@ fn to_sources(rows: Vec<SourceRow>, owner: &str) -> Vec<PartSource> {
 
 /// Drops snapshots that are gone, and reads missing ones. A part whose newest snapshot is gone may be in the one
 /// before, so that one is read again.
-fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Result<Result<(), RepoError>> {
-    let index = match Index::open(repository) {
-        Ok(index) => index,
-        Err(error) => return Ok(Err(error)),
-    };
+fn refresh(connection: &mut Connection, repository: &Repository, index: &Index) -> rusqlite::Result<()> {
     // Copied snapshots can have the sequence number of another one: the id then decides, as everywhere.
     let complete: BTreeSet<(u64, SnapshotId)> = (index.summaries().iter())
         .filter(|summary| summary.is_complete())
@@ -303,12 +302,9 @@ fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Re
         }
     }
     for (sequence, id) in missing {
-        let (Ok(snapshot), Ok(SnapshotState::Complete(manifest))) =
-            (repository.snapshot_dir(id), repository.snapshot(id))
-        else {
-            continue;
-        };
-        match read_parts(&snapshot, &manifest.parts_blake3) {
+        let Ok(snapshot) = repository.snapshot_dir(id) else { continue };
+        let Ok(SnapshotState::Complete(manifest)) = index.snapshot(repository, (id, &snapshot)) else { continue };
+        match index.parts(repository, (id, &snapshot), &manifest.parts_blake3) {
             Ok(records) => {
                 let parts: Vec<NewPart<'_>> = records.iter().map(|record| NewPart { record, keys: None }).collect();
                 add(&transaction, &snapshot, (id, sequence), &parts)?;
@@ -316,8 +312,7 @@ fn refresh(connection: &mut Connection, repository: &Repository) -> rusqlite::Re
             Err(error) => tracing::warn!(%error, snapshot = %id, "nothing is linked from a snapshot"),
         }
     }
-    transaction.commit()?;
-    Ok(Ok(()))
+    transaction.commit()
 }
 
 fn add(
@@ -344,14 +339,9 @@ fn add(
     // A part that was damaged when the snapshot was made is never a source.
     for part in parts.iter().filter(|part| part.record.damage.is_empty()) {
         let record = part.record;
-        let name = record.table_name();
-        let owner = owner(&name, record.uuid.as_ref());
-        let path = format!(
-            "data/{}/{}/{}",
-            escape_for_file_name(&record.database),
-            escape_for_file_name(&record.table),
-            record.part
-        );
+        let owner = owner(&record.table, record.uuid.as_ref());
+        // All names are escaped, or those of parts: they are UTF-8.
+        let path = part_path(&record.table, &record.part).to_string_lossy().into_owned();
         let (stem, fingerprint) = (stem_key(&owner, &record.part), record.fingerprint.map(Fingerprint::to_bytes));
         let row = known
             .query_row(params![stem, record.part.as_str(), owner, fingerprint], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -46,7 +46,7 @@ fn snapshot_with(
         manifest.tables[0].definition = Some(path.to_string_lossy().into_owned());
         manifest.tables[0].definition_is_file = true;
         change(&mut manifest);
-        incoming.seal(&mut manifest, &records, || Ok(())).expect("the snapshot is sealed");
+        incoming.seal(&mut manifest, &records, |_| Ok(())).expect("the snapshot is sealed");
         locked.forget_intent(incoming.id()).expect("the intent is forgotten");
         locked.update_latest().expect("latest");
         incoming.id().to_string()

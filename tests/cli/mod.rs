@@ -20,6 +20,7 @@ mod leftovers;
 mod lock;
 mod month;
 mod native;
+mod nfs_calls;
 mod nightly;
 mod opened;
 mod operator;

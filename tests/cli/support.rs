@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::{Label, Ownership, PartName, PartitionId, Placement, SnapshotId, SnapshotTotals};
+use chsnap::model::{Label, Ownership, PartName, PartitionId, Placement, SnapshotId, SnapshotTotals, TableName};
 use chsnap::repo::{Locked, Manifest, PartRecord, Repository, TableEntry, TableState, UncoveredFiles};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -123,7 +123,7 @@ impl Lab {
             }
             let mut manifest = manifest(incoming.id(), time(at), self.sequence.get(), &record);
             change(&mut manifest);
-            incoming.seal(&mut manifest, &[record], || Ok(())).expect("the snapshot is sealed");
+            incoming.seal(&mut manifest, &[record], |_| Ok(())).expect("the snapshot is sealed");
             locked.forget_intent(incoming.id()).expect("the intent is forgotten");
             locked.update_latest().expect("latest");
             incoming.id().to_string()
@@ -167,8 +167,7 @@ pub(crate) fn time(text: &str) -> DateTime<Utc> {
 
 pub(crate) fn part_record() -> PartRecord {
     PartRecord {
-        database: "shop".into(),
-        table: "orders".into(),
+        table: TableName::new("shop", "orders").into(),
         uuid: None,
         disk: "default".into(),
         partition: PartitionId("all".into()),

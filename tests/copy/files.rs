@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chsnap::checksums::hash_bytes;
-use chsnap::fs::{ContentDigest, CopyError, CopyOptions, FileCopy, Hashing, RateLimit, can_keep};
+use chsnap::fs::{ContentDigest, CopyError, CopyOptions, FileCopy, FileTarget, Hashing, RateLimit, can_keep};
 use proptest::prelude::*;
 use rustix::fs::XattrFlags;
 
@@ -62,7 +62,14 @@ fn a_file_copied_in_ranges_by_several_threads_is_whole() {
         make(&source, &Made { stretches: vec![(true, 5000), (false, 700), (true, 300), (false, 9)], ..Made::plain(0) });
         let (from, to) = (open(from.path()), open(to.path()));
         let means = CopyOptions::new(false, None, &onward);
-        let copy = FileCopy::begin(&means, &from, "source".as_ref(), &to, "target".as_ref()).expect("begun");
+        let copy = FileCopy::begin(
+            &means,
+            &from,
+            "source".as_ref(),
+            FileTarget::new(&to).expect("it answers"),
+            "target".as_ref(),
+        )
+        .expect("begun");
         let size = copy.size_bytes();
         std::thread::scope(|scope| {
             for at in (0..size).step_by(1 << 20) {
@@ -81,11 +88,15 @@ fn an_incomplete_copy_is_refused_and_removed() {
     make(&folder.path().join("source"), &Made::plain(10_000));
     let dir = open(folder.path());
     let means = CopyOptions::new(false, None, &onward);
-    let copy = FileCopy::begin(&means, &dir, "source".as_ref(), &dir, "target".as_ref()).expect("begun");
+    let copy =
+        FileCopy::begin(&means, &dir, "source".as_ref(), FileTarget::new(&dir).expect("it answers"), "target".as_ref())
+            .expect("begun");
     copy.copy_range(0..4096).expect("copied");
     copy.finish(None).expect_err("there is more");
     assert!(!folder.path().join("target").exists());
-    let copy = FileCopy::begin(&means, &dir, "source".as_ref(), &dir, "target".as_ref()).expect("begun");
+    let copy =
+        FileCopy::begin(&means, &dir, "source".as_ref(), FileTarget::new(&dir).expect("it answers"), "target".as_ref())
+            .expect("begun");
     drop(copy);
     assert!(!folder.path().join("target").exists());
 }

@@ -102,6 +102,31 @@ both_engines! {
     }
 }
 
+both_engines! {
+    fn a_dry_run_knows_parts_by_their_directories_and_writes_nothing(engine: Engine) {
+        load(&engine);
+        engine.query("SYSTEM STOP MERGES");
+        let chsnap = repository(&engine);
+        known(&chsnap);
+        let before = tree(chsnap.repo());
+        let dry = night(&engine, &chsnap, &["--dry-run"]);
+        assert_eq!((dry.links, dry.others), (0, Vec::new()));
+        assert!(tree(chsnap.repo()) == before, "a dry run writes nothing");
+        assert!(!night(&engine, &chsnap, &["--dry-run", "--compare", "files"]).others.is_empty());
+        // A name that the snapshot lacks is no unchanged part's: create freezes its partition, and the plan says so.
+        let part = part_of(&engine, "plain");
+        let latest = fs::canonicalize(chsnap.repo().join("latest")).expect("latest");
+        let below = Path::new("data/lab/plain").join(part.file_name().expect("a name"));
+        fs::remove_file(latest.join(&below).join("columns.txt")).expect("removed");
+        let plan = chsnap.json(0, &["create", "--dry-run"]);
+        let frozen: Vec<&Value> = (plan["plan"].as_array().expect("a plan").iter())
+            .filter(|table| table["freeze"] != "nothing")
+            .map(|table| &table["table"])
+            .collect();
+        assert_eq!(frozen, ["plain"], "{plan}");
+    }
+}
+
 fn without_origin(mut record: Value) -> Value {
     let fields = record.as_object_mut().expect("an object");
     fields.remove("from");

@@ -329,6 +329,8 @@ both_engines! {
                 let name = format!("`lab`.`{}`", table["table"].as_str().expect("a name"));
                 let of_table: String = sent.iter().filter(|line| line.contains(&name)).cloned().collect();
                 linked += table["linked_parts"].as_u64().expect("a number");
+                let names = table["linked_part_names"].as_array().expect("a list").len() as u64;
+                assert_eq!(table["linked_parts"], names, "{table}");
                 let ids = table["freeze_partitions"].as_array().expect("a list");
                 partitions += ids.len();
                 match table["freeze"].as_str().expect("a word") {

@@ -101,7 +101,7 @@ fn a_filesystem_that_keeps_no_owners_is_refused_before_anything_is_frozen_unless
     let data = world.snapshots().join(report.id.to_string()).join("data");
     for record in records(&world, report.id) {
         assert_eq!((record.ownership.uid, record.ownership.gid), (4711, 4711), "as its freeze has it");
-        let part = Path::new("d").join(&record.table).join(record.part.as_str());
+        let part = Path::new("d").join(&record.table.table).join(record.part.as_str());
         let live = world.folder.path().join("ch/data").join(&part);
         for (file, _) in files(&tree(&live)) {
             let (held, source) =
@@ -164,7 +164,7 @@ fn a_damaged_file_is_named_and_its_part_is_never_a_source() {
     assert_eq!(fs::read(held).expect("there"), [1, 2, 3, 5], "as it is on the server");
     let damaged: Vec<PartRecord> =
         records(&world, report.id).into_iter().filter(|record| !record.damage.is_empty()).collect();
-    assert_eq!((damaged.len(), damaged[0].table.as_str()), (1, "one"));
+    assert_eq!((damaged.len(), damaged[0].table.table.as_str()), (1, "one"));
 
     // Repaired on the server: it is copied again, everything else is linked.
     fs::write(&path, [1, 2, 3, 4]).expect("written");

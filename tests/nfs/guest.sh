@@ -142,6 +142,14 @@ engines() { # MOUNT
   return $code
 }
 
+# Calls to the server, as the client counts them: of unchanged parts and of copied files. The live parts are on the exported
+# filesystem itself, whose inode numbers last.
+nfs_calls_are_few() { # MOUNT
+  mkdir -p "/mnt/$1/calls-$1" "/mnt/export/live-$1" || return 1
+  CHSNAP_NFS_FOLDER=/mnt/$1/calls-$1 CHSNAP_LIVE_FOLDER=/mnt/export/live-$1 \
+    passed "$TESTS" --nocapture --ignored --test-threads 1 cli::nfs_calls
+}
+
 root_squash_is_refused() {
   make squashed && export_with root_squash || return 1
   sleep 1
@@ -181,6 +189,7 @@ for mount in n3 n4; do
   check living_holder_is_left_alone_$mount living_holder_is_left_alone $mount
   check silly_rename_is_waited_for_$mount silly_rename_is_waited_for $mount
   check commands_$mount commands $mount
+  check nfs_calls_are_few_$mount nfs_calls_are_few $mount
   check server_goes_away_$mount server_goes_away $mount
   check silent_server_is_given_up_$mount silent_server_is_given_up $mount
 done

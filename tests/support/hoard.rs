@@ -168,7 +168,7 @@ impl Hoard {
             format!("CREATE DATABASE d -- {}", "x".repeat(usize::try_from(self.sequence * 700).expect("small")));
         incoming.write_metadata(Path::new("metadata/d.sql"), metadata.as_bytes()).expect("written");
         let mut manifest = manifest(id, time, self.sequence, &records);
-        incoming.seal(&mut manifest, &records, || Ok(())).expect("sealed");
+        incoming.seal(&mut manifest, &records, |_| Ok(())).expect("sealed");
         locked.forget_intent(id).expect("forgotten");
         locked.update_latest().expect("latest");
         for last in self.parts.values_mut() {
@@ -240,8 +240,7 @@ fn record(table: &str, part: &str, dir: &Path, from: Option<SnapshotId>) -> Part
     let mut files = (0, 0);
     count(dir, &mut files);
     PartRecord {
-        database: "d".into(),
-        table: table.into(),
+        table: TableName::new("d", table).into(),
         uuid: None,
         disk: "default".into(),
         partition: PartitionId(part.split('_').next().unwrap_or_default().into()),

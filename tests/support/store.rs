@@ -198,7 +198,7 @@ impl Store {
         manifest.tables = tables;
         manifest.metadata = metadata;
         change(&mut manifest, &mut records);
-        incoming.seal(&mut manifest, &records, || Ok(())).expect("sealed");
+        incoming.seal(&mut manifest, &records, |_| Ok(())).expect("sealed");
         locked.forget_intent(incoming.id()).expect("forgotten");
         locked.update_latest().expect("latest");
         incoming.id()
@@ -261,8 +261,7 @@ fn link_tree(from: &Path, to: &Path) {
 fn record(table: &str, part: &str, dir: &Dir) -> PartRecord {
     let inspected = inspect_part(dir).expect("readable");
     PartRecord {
-        database: "d".into(),
-        table: table.into(),
+        table: TableName::new("d", table).into(),
         uuid: None,
         disk: "default".into(),
         partition: PartitionId("all".into()),

@@ -108,7 +108,7 @@ impl Month {
                 for table in manifest.tables.iter_mut().filter(|table| table.table == "two") {
                     (table.state, table.parts) = (TableState::Skipped, 0);
                 }
-                parts.retain(|part| part.table != "two");
+                parts.retain(|part| part.table.table != "two");
             }),
             Night::Empty => self.store.snapshot_at(now, |manifest, parts| {
                 manifest.tables.clear();
@@ -140,7 +140,7 @@ impl Month {
         let id = self.store.snapshot_at(now, |manifest, parts| {
             manifest.settings.include = vec!["d.two".to_owned()];
             manifest.tables.retain(|table| table.table == "two");
-            parts.retain(|part| part.table == "two");
+            parts.retain(|part| part.table.table == "two");
             manifest.metadata.retain(|file| !file.path.contains("/one"));
         });
         fs::remove_dir_all(self.store.at(id).join("data/d/one")).expect("not asked for");

@@ -81,6 +81,8 @@ pub(in super::super) struct PlannedTable {
     pub(in super::super) freeze_partitions: Vec<String>,
     /// Parts that would be linked from an earlier snapshot or from the live table instead.
     pub(in super::super) linked_parts: u64,
+    /// The names of those parts.
+    pub(in super::super) linked_part_names: Vec<String>,
     /// Whether it is detached.
     pub(in super::super) is_detached: bool,
 }

@@ -29,6 +29,9 @@ pub(in super::super) struct UsageDocument {
     pub(in super::super) totals: UsageTotals,
     /// The growth of the filesystem's use.
     pub(in super::super) growth: GrowthRow,
+    /// Whether the figures rest on inode numbers that were recorded earlier, on a filesystem where they may have changed
+    /// since; `--exact` reads them all.
+    pub(in super::super) estimated: bool,
     /// With `--exact`: the comparison with the index.
     pub(in super::super) exact: Option<ExactRow>,
     /// The cost of this computation.

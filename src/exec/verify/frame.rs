@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::fs::{ContentDigest, Dir, Entry, EntryKind, ErrorKind, FsError, Hashing, ReadOptions};
 use crate::model::{DamageKind, Level};
 use crate::plan::{ExpectedEntry, ExpectedTree};
-use crate::repo::MetadataFile;
+use crate::repo::{self, MetadataFile};
 
 use super::finding::{InodeKey, PartFinding, WantedFile, size};
 use super::unread::{UnreadPaths, reason};
@@ -73,13 +73,13 @@ impl Walk<'_> {
 /// Whether this is an empty directory that `create` leaves: a database of which no table could be taken leaves its
 /// directory in `data/`, and a snapshot without tables leaves `data/` itself.
 fn is_left_behind(dir: &Dir, path: &Path, entry: &Entry) -> bool {
-    let is_data = path == Path::new("") && entry.name == "data";
-    if entry.kind != EntryKind::Directory || !(is_data || path == Path::new("data")) {
+    let is_data = path == Path::new("") && entry.name == repo::DATA;
+    if entry.kind != EntryKind::Directory || !(is_data || path == Path::new(repo::DATA)) {
         return false;
     }
     let below = dir.open_dir(&entry.name).and_then(|below| Ok((below.entries_with_kind()?, below)));
     below.is_ok_and(|(entries, below)| {
-        entries.iter().all(|entry| is_data && is_left_behind(&below, Path::new("data"), entry))
+        entries.iter().all(|entry| is_data && is_left_behind(&below, Path::new(repo::DATA), entry))
     })
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::checksums::Checksums;
 use crate::exec::inspect::CHECKSUMS;
 use crate::fs::{ContentDigest, Dir, Entry, EntryKind, FsError, Hashing, ReadOptions};
-use crate::model::{ContentHash, TableName};
+use crate::model::ContentHash;
 use crate::repo::{self, MetadataFile, PartRecord};
 
 use super::finding::{InodeKey, WantedFile};
@@ -133,8 +133,7 @@ impl<'a> IntactSearch<'a> {
                 hits.push((file.path.to_string(), digest));
             }
         }
-        let name = TableName::new(record.database.as_str(), record.table.as_str());
-        let path = repo::part_path(&name, &record.part);
+        let path = repo::part_path(&record.table, &record.part);
         let wants_covered = self.by_digest.keys().any(|digest| matches!(digest, ContentDigest::ClickHouse(_)));
         if hits.is_empty() && !wants_covered {
             return;

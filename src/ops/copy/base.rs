@@ -14,10 +14,10 @@ const BASES: usize = 2;
 #[derive(Debug, Default)]
 pub(in crate::ops) struct PartList(Vec<PartRecord>);
 
-type RecordKey<'a> = (&'a str, &'a str, &'a str);
+type RecordKey<'a> = (&'a TableName, &'a str);
 
 fn key(record: &PartRecord) -> RecordKey<'_> {
-    (record.database.as_str(), record.table.as_str(), record.part.as_str())
+    (&record.table, record.part.as_str())
 }
 
 impl PartList {

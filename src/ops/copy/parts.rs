@@ -5,7 +5,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::exec::{self, Comparison, CopyPartError, EarlierTableDir, ExecError, Inspected, PartFiles, Relinked};
+use crate::exec::{
+    self, Comparison, CopyPartError, EarlierTableDir, ExecError, Inspected, ListedLivePart, PartFiles, Relinked,
+};
 use crate::fs::{CopyError, Dir, ErrorKind, FsError};
 use crate::model::{Ownership, PartTally, PlacedTotals, Placement, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageWork};
@@ -62,9 +64,7 @@ struct TableDirs {
 impl PartStager<'_> {
     /// Stages all these parts, which are ordered by table. Returns the outcome of each, in the same order.
     pub(super) fn stage(&self, records: &[PartRecord]) -> Result<Vec<CopiedPartOutcome>, OpError> {
-        let tables: Vec<&[PartRecord]> = records
-            .chunk_by(|a, b| (a.database.as_str(), a.table.as_str()) == (b.database.as_str(), b.table.as_str()))
-            .collect();
+        let tables: Vec<&[PartRecord]> = records.chunk_by(|a, b| a.table == b.table).collect();
         let staged = tables.into_par_iter().map(|parts| self.stage_table(parts));
         let staged: Vec<Vec<CopiedPartOutcome>> = staged.collect::<Result<_, OpError>>()?;
         Ok(staged.into_iter().flatten().collect())
@@ -120,7 +120,8 @@ impl PartStager<'_> {
             let (Some(dir), Some(held)) = (dir, base.parts.find_same(record)) else { continue };
             let (table, likeness) =
                 (EarlierTableDir { dir, since: base.since }, Comparison::SameRecord(self.copying.keeping));
-            if let Relinked::Linked { inspected, .. } = exec::relink(&dirs.from, table, held, likeness, &dirs.to)? {
+            let Some(original) = ListedLivePart::list(&dirs.from, &record.part)? else { return Ok(None) };
+            if let Relinked::Linked { inspected, .. } = exec::relink(&original, table, held, likeness, &dirs.to)? {
                 let mut placed = PlacedTotals::default();
                 placed.add(Placement::Linked, PartTally { parts: 1, files: record.files, bytes: record.bytes });
                 let record = PartRecord {

@@ -144,10 +144,10 @@ impl SnapshotCopy<'_, '_> {
         }
         let target = self.target();
         let mut manifest = described.manifest.clone();
-        let keep = || {
+        let keep = |_| {
             let held = || -> Box<dyn Iterator<Item = _> + '_> { Box::new(described.held(base)) };
             if let Some(stamp) = Index::stamp(incoming.dir()) {
-                index.keep_snapshot(target, (id, stamp), &held, base);
+                index.keep_snapshot(target, (id, stamp), &held, base.and_then(|base| index.known_parts(target, base)));
             }
             Ok(())
         };
@@ -181,7 +181,7 @@ impl SnapshotCopy<'_, '_> {
         let (stages, target) = (run.stages, run.locked.repository());
         let bases = stages.run(Stage::Previous, || {
             if run.sources.is_none() {
-                run.sources = Some(Sources::open(target)?);
+                run.sources = Some(Sources::open(target, index)?);
             }
             let series = &repo::SnapshotScope::from(manifest).key;
             Ok::<_, OpError>(Base::nearest(target, index, self.planned, series))

@@ -9,7 +9,7 @@ use crate::exec::{self, LeftOutFiles, LiveTable, SavedParts};
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
 use crate::model::{FreezeName, PartName, Placement};
 use crate::monitor::{Stage, StageWork};
-use crate::ops::copying::{CopiedOrLinked, Copying, Destination, Extra, OriginalPart, TableKeyRef};
+use crate::ops::copying::{CopiedOrLinked, Copying, Destination, OriginalPart, TableKeyRef};
 use crate::ops::error::OpError;
 
 use super::attempt::TableAttempt;
@@ -175,28 +175,16 @@ fn left_out_of(entries: &[Entry]) -> LeftOutFiles {
 
 fn taken(name: PartName, disk: &str, left_out: LeftOutFiles, brought: CopiedOrLinked) -> SnapshotPart {
     let CopiedOrLinked { placement, from, inspected, extra } = brought;
-    let disk = disk.into();
-    SnapshotPart { name, disk, placement, from, is_unchanged: false, inspected, left_out, live: None, extra }
+    SnapshotPart { from, extra, ..SnapshotPart::of_now(name, disk.into(), placement, (inspected, left_out)) }
 }
 
 fn link_live_part(live: &LiveTable, table: &Dir, name: &PartName) -> Result<Option<SnapshotPart>, OpError> {
     let Some(dir) = exec::link_live_part(live, table, name)? else { return Ok(None) };
     let entries = dir.entries_with_kind()?;
-    let (name, disk, left_out) = (name.clone(), live.disk.as_str().into(), left_out_of(&entries));
+    let left_out = left_out_of(&entries);
     let inspected = exec::inspect_listed(&dir, entries)?;
-    let placement = Placement::Linked;
-    let extra = Extra::default();
-    Ok(Some(SnapshotPart {
-        name,
-        disk,
-        placement,
-        from: None,
-        is_unchanged: false,
-        inspected,
-        left_out,
-        live: None,
-        extra,
-    }))
+    let disk = live.disk.as_str().into();
+    Ok(Some(SnapshotPart::of_now(name.clone(), disk, Placement::Linked, (inspected, left_out))))
 }
 
 /// The patch parts in the live directories, active or not.

@@ -1,6 +1,7 @@
 //! The manifest and the list of parts of a snapshot about to be sealed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -117,10 +118,11 @@ impl ManifestInputs<'_> {
             totals.files += entry.files;
             totals.apparent_bytes += entry.apparent_bytes;
             tables.push(entry);
+            let name = Arc::new(taken.after.name().clone());
             let describe = |part: SnapshotPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
-                (record(&taken.after, &part, known, digest), note(&part, self.source))
+                (record((&taken.after, &name), &part, known, digest), note(&part, self.source))
             };
             // Chunk by chunk, the first names from the end of the list, so that the list shrinks meanwhile.
             parts.reverse();
@@ -311,11 +313,15 @@ fn note(part: &SnapshotPart, source: Option<SnapshotId>) -> PartIndexNote {
     }
 }
 
-fn record(table: &Table, part: &SnapshotPart, known: Option<&CatalogPart>, digest: Option<&PartDigest>) -> PartRecord {
+fn record(
+    (table, name): (&Table, &Arc<TableName>),
+    part: &SnapshotPart,
+    known: Option<&CatalogPart>,
+    digest: Option<&PartDigest>,
+) -> PartRecord {
     let inspected = &part.inspected;
     PartRecord {
-        database: table.name().database.as_str().into(),
-        table: table.name().table.as_str().into(),
+        table: Arc::clone(name),
         uuid: table.key.uuid.clone(),
         disk: part.disk.clone(),
         partition: known.map_or_else(|| partition_of(&part.name), |part| part.partition.clone()),

@@ -56,7 +56,7 @@ pub use request::{
 };
 use run::{CreateInputs, CreateRun, Sealed};
 use survey::{ServerSurvey, plan, survey};
-use unchanged::compare_all;
+use unchanged::{DirectoryComparison, compare_all};
 
 /// The plan of a `create`, with nothing changed.
 #[derive(Clone, Debug)]
@@ -123,16 +123,21 @@ pub fn dry_run(
     let mut unread = Vec::new();
     let pool = exec::pool(request.jobs)?;
     let series = SeriesKey::from(&request.selection);
-    let previous = match request.freeze {
+    let mut previous = match request.freeze {
         FreezeMode::Changed => pool.install(|| Previous::read_parts(repository, &series, &mut unread))?,
         FreezeMode::All => None,
     };
     unread.extend(replication(server, request)?.warnings);
     let Preflight { local, listed, warning, .. } = check(repository, server, &mut survey, request, now)?;
     unread.extend(warning);
+    if let Some(previous) = &mut previous {
+        previous.set_placing(repository, &local, request.place)?;
+    }
     let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
     if let Some(previous) = &previous {
-        pool.install(|| compare_all(&mut plan, previous, &local, repository))?;
+        let snapshots = repository.snapshot_ids()?.0.len();
+        let by_directory = DirectoryComparison::of(request, now(), snapshots);
+        pool.install(|| compare_all(&mut plan, previous, &local, (repository, by_directory)))?;
     }
     plan.add_expected_warnings();
     plan.warnings.extend(unread);
@@ -178,12 +183,15 @@ pub fn create(
         });
         ((survey, replication), previous.join().expect("reading a snapshot does not panic"))
     });
-    let (mut survey, replication, (index, previous)) = (survey?, replication?, previous?);
+    let (mut survey, replication, (index, mut previous)) = (survey?, replication?, previous?);
     let Preflight { bound, local, listed, warning } = {
         let _inside = stages.enter(Stage::Discover);
         check(repository, server, &mut survey, request, now)?
     };
     unread.extend(warning);
+    if let Some(previous) = &mut previous {
+        previous.set_placing(repository, &local, request.place)?;
+    }
     let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
     if listed.is_some() {
         plan.want_listed();

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use crate::fs::{Dir, FsError};
+use crate::exec::PlaceMode;
+use crate::fs::{self, Dir, FsError};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
+use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::written::{ComparedSnapshot, compared};
-use crate::plan::{LinkCandidate, SeriesKey, link_order};
-use crate::repo::{self, Index, LiveStates, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
+use crate::plan::{LinkCandidate, Placing, SeriesKey, link_order};
+use crate::repo::{self, Index, KnownParts, PartRecord, RepoError, Repository, SnapshotState, Summary, read_parts};
 use chrono::{DateTime, Utc};
 
 /// The snapshot that the next one is compared with, and the snapshots that its parts are linked from.
@@ -20,8 +22,10 @@ pub(super) struct Previous {
     /// The snapshots that parts can be linked from, each with the tables that no newer one has. Empty if everything is
     /// frozen.
     earlier: Vec<Earlier>,
-    /// The snapshot that most parts can be linked from, with the states of live parts that the index keeps of it.
-    known: Option<(SnapshotId, LiveStates)>,
+    /// How frozen parts come into the new snapshot.
+    placing: Placing,
+    /// The parts of the snapshot that most parts can be linked from, as the index has them.
+    known: Option<KnownParts>,
 }
 
 /// The parts of a table, by name, in one allocation: there can be hundreds of thousands, and they are freed together.
@@ -59,8 +63,8 @@ pub(super) struct EarlierTable<'a> {
     pub(super) time: DateTime<Utc>,
     pub(super) dir: Dir,
     pub(super) parts: &'a PreviousParts,
-    /// The states in which live parts had the content of these; `None` if they are not kept of this snapshot.
-    pub(super) states: Option<&'a LiveStates>,
+    /// These parts as the index has them; `None` if it has those of another snapshot.
+    pub(super) known: Option<&'a KnownParts>,
 }
 
 impl Previous {
@@ -74,23 +78,23 @@ impl Previous {
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
         let newest = compared(index.summaries(), index.series(), series)?.id;
-        let ComparedSnapshot { id, inodes } = match ComparedSnapshot::read(repository, index, index.summaries(), series)
-        {
+        let ComparedSnapshot { id, inodes } = match ComparedSnapshot::read_one(repository, index, newest) {
             Ok(found) => found?,
             Err(error) => {
                 warnings.push(unread(newest, &error));
                 return None;
             }
         };
-        let mut previous = Self { id, inodes, earlier: Vec::new(), known: None };
+        let mut previous = Self { id, inodes, earlier: Vec::new(), placing: Placing::Copied, known: None };
         if with_parts {
-            previous.earlier = read_earlier(repository, index.summaries(), series, warnings);
-            previous.known = previous.main_source().map(|id| (id, index.live_states(repository, id)));
+            let source = ListSource { repository, index: Some(index) };
+            previous.earlier = source.read_earlier(index.summaries(), series, warnings);
+            previous.known = previous.main_source().and_then(|id| index.known_parts(repository, id));
         }
         Some(previous)
     }
 
-    /// Reads the same without the index, and only the parts: for a comparison that changes no file.
+    /// Reads only the parts, and writes no index: for a comparison that changes no file.
     pub(super) fn read_parts(
         repository: &Repository,
         series: &SeriesKey,
@@ -98,13 +102,40 @@ impl Previous {
     ) -> Result<Option<Self>, OpError> {
         let (summaries, of) = repository.summaries()?;
         let Some(newest) = compared(&summaries, &of, series) else { return Ok(None) };
-        let earlier = read_earlier(repository, &summaries, series, warnings);
-        Ok(Some(Self { id: newest.id, inodes: InodeSet::default(), earlier, known: None }))
+        let earlier = ListSource { repository, index: None }.read_earlier(&summaries, series, warnings);
+        let mut previous =
+            Self { id: newest.id, inodes: InodeSet::default(), earlier, placing: Placing::Copied, known: None };
+        previous.known = previous.main_source().and_then(|id| Index::peek_at_parts(repository, id));
+        Ok(Some(previous))
     }
 
-    /// Drops the parts once nothing is linked from them any more: they take much memory.
-    pub(super) fn without_parts(self) -> Self {
-        Self { earlier: Vec::new(), known: None, ..self }
+    /// Drops the parts once nothing is linked from them any more, because they take much memory. Returns what the index
+    /// needs to recognize the unchanged ones.
+    pub(super) fn without_parts(self) -> (Self, Option<KnownParts>) {
+        let known = self.known.map(KnownParts::without_states);
+        (Self { earlier: Vec::new(), known: None, ..self }, known)
+    }
+
+    pub(super) fn placing(&self) -> Placing {
+        self.placing
+    }
+
+    /// Notes whether frozen parts of these disks are linked into the repository.
+    ///
+    /// # Errors
+    /// If a mount cannot be determined.
+    pub(super) fn set_placing(
+        &mut self,
+        repository: &Repository,
+        local: &LocalDisks,
+        mode: PlaceMode,
+    ) -> Result<(), FsError> {
+        let mut is_linked = mode != PlaceMode::Copy;
+        for disk in local.iter() {
+            is_linked = is_linked && fs::are_on_one_mount(&disk.dir, repository.dir())?;
+        }
+        self.placing = if is_linked { Placing::Linked } else { Placing::Copied };
+        Ok(())
     }
 
     /// The snapshot that most parts can be linked from.
@@ -128,31 +159,43 @@ impl Previous {
         });
         let Some((earlier, parts, name)) = found else { return Ok(None) };
         let dir = earlier.data.find_beneath(&repo::table_below_data(&name))?;
-        let known = self.known.as_ref().filter(|(id, _)| *id == earlier.id);
-        let states = known.map(|(_, states)| states);
-        Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts, states }))
+        let known = self.known.as_ref().filter(|known| known.snapshot() == earlier.id);
+        Ok(dir.map(|dir| EarlierTable { id: earlier.id, time: earlier.time, dir, parts, known }))
     }
 }
 
-/// The snapshots that parts of a new one of `series` are linked from, in the order of [`link_order`].
-fn read_earlier(
-    repository: &Repository,
-    summaries: &[Summary],
-    series: &SeriesKey,
-    warnings: &mut Vec<Warning>,
-) -> Vec<Earlier> {
-    let readable: Vec<&Summary> = summaries.iter().filter(|summary| summary.is_complete()).collect();
-    let candidates: Vec<LinkCandidate<'_>> = (readable.iter())
-        .map(|summary| LinkCandidate { key: &summary.content.key, is_complete: !summary.incomplete })
-        .collect();
-    let mut all: Vec<Earlier> = Vec::new();
-    for summary in link_order(&candidates, series).into_iter().filter_map(|place| readable.get(place)) {
-        match Earlier::read(repository, summary, &all) {
-            Ok(earlier) => all.extend(earlier),
-            Err(error) => warnings.push(unread(summary.id, &error)),
+/// Where manifests and lists of parts are read from.
+#[derive(Clone, Copy)]
+struct ListSource<'a> {
+    repository: &'a Repository,
+    /// The index, which may have the lists of the newest snapshots.
+    index: Option<&'a Index>,
+}
+
+impl ListSource<'_> {
+    /// The snapshots that parts of a new one of `series` are linked from, in the order of [`link_order`].
+    fn read_earlier(self, summaries: &[Summary], series: &SeriesKey, warnings: &mut Vec<Warning>) -> Vec<Earlier> {
+        let readable: Vec<&Summary> = summaries.iter().filter(|summary| summary.is_complete()).collect();
+        let candidates: Vec<LinkCandidate<'_>> = (readable.iter())
+            .map(|summary| LinkCandidate { key: &summary.content.key, is_complete: !summary.incomplete })
+            .collect();
+        let mut all: Vec<Earlier> = Vec::new();
+        for summary in link_order(&candidates, series).into_iter().filter_map(|place| readable.get(place)) {
+            match Earlier::read(self, summary, &all) {
+                Ok(earlier) => all.extend(earlier),
+                Err(error) => warnings.push(unread(summary.id, &error)),
+            }
         }
+        all
     }
-    all
+
+    fn snapshot(self, id: SnapshotId, dir: &Dir) -> Result<SnapshotState, RepoError> {
+        self.index.map_or_else(|| self.repository.snapshot(id), |index| index.snapshot(self.repository, (id, dir)))
+    }
+
+    fn parts(self, id: SnapshotId, dir: &Dir, blake3: &str) -> Result<Vec<PartRecord>, RepoError> {
+        self.index.map_or_else(|| read_parts(dir, blake3), |index| index.parts(self.repository, (id, dir), blake3))
+    }
 }
 
 /// The warning about a last snapshot that could not be read.
@@ -167,21 +210,21 @@ fn unread(id: SnapshotId, error: &dyn std::error::Error) -> Warning {
 impl Earlier {
     /// The parts of a snapshot, without tables that newer ones have. `None` if no parts are left or the snapshot has
     /// gone.
-    fn read(repository: &Repository, summary: &Summary, newer: &[Self]) -> Result<Option<Self>, RepoError> {
+    fn read(source: ListSource<'_>, summary: &Summary, newer: &[Self]) -> Result<Option<Self>, RepoError> {
         let id = summary.id;
-        let snapshot = match repository.snapshot_dir(id) {
+        let snapshot = match source.repository.snapshot_dir(id) {
             Err(RepoError::NoSnapshot { .. }) => return Ok(None),
             result => result?,
         };
         let Some(data) = snapshot.find_beneath(Path::new(repo::DATA))? else { return Ok(None) };
-        let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
+        let SnapshotState::Complete(manifest) = source.snapshot(id, &snapshot)? else { return Ok(None) };
         let is_new = |uuid: Option<&TableUuid>, name: &TableName| !newer.iter().any(|newer| newer.has(uuid, name));
         let mut entries = manifest.tables.iter().filter(|entry| entry.parts > 0);
         let has_new = entries.any(|entry| is_new(entry.uuid.as_ref(), &TableName::new(&entry.database, &entry.table)));
         if !newer.is_empty() && !has_new {
             return Ok(None);
         }
-        let mut records = read_parts(&snapshot, &manifest.parts_blake3)?;
+        let mut records = source.parts(id, &snapshot, &manifest.parts_blake3)?;
         let mut known: HashSet<TableName> = HashSet::new();
         for entry in &manifest.tables {
             let name = TableName::new(&entry.database, &entry.table);
@@ -190,9 +233,9 @@ impl Earlier {
             }
         }
         if !known.is_empty() {
-            records.retain(|record| !known.contains(&TableName::new(record.database.as_str(), record.table.as_str())));
+            records.retain(|record| !known.contains(record.table.as_ref()));
         }
-        Ok(Some(Self::new(summary, data, records, &repository.damaged_parts(id))))
+        Ok(Some(Self::new(summary, data, records, &source.repository.damaged_parts(id))))
     }
 
     /// The name that a table has in the snapshot; in Atomic databases, the name of the table with the same UUID.
@@ -212,17 +255,16 @@ impl Earlier {
     }
 
     fn new(summary: &Summary, data: Dir, records: Vec<PartRecord>, damaged: &BTreeSet<(TableName, PartName)>) -> Self {
-        let name_of = |record: &PartRecord| TableName::new(record.database.as_str(), record.table.as_str());
-        let mut counts: HashMap<TableName, usize> = HashMap::new();
+        let mut counts: HashMap<&TableName, usize> = HashMap::new();
         for record in &records {
-            *counts.entry(name_of(record)).or_default() += 1;
+            *counts.entry(&record.table).or_default() += 1;
         }
-        let of_table = |(name, count)| (name, PreviousParts(Vec::with_capacity(count)));
+        let of_table = |(name, count): (&TableName, _)| (name.clone(), PreviousParts(Vec::with_capacity(count)));
         let mut parts: HashMap<TableName, PreviousParts> = counts.into_iter().map(of_table).collect();
         let mut names = HashMap::new();
         // A part damaged when it was taken, or found damaged by a verification since, is never a source.
         for record in records.into_iter().filter(|record| record.damage.is_empty()) {
-            let key = (name_of(&record), record.part.clone());
+            let key = (record.table_name(), record.part.clone());
             if damaged.contains(&key) {
                 continue;
             }

@@ -16,7 +16,7 @@ use crate::ops::restore;
 use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, TableDump, data_left_warning};
 use crate::repo::{
-    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, Sources,
+    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, SnapshotLists, Sources,
 };
 use crate::server::{self, Server};
 
@@ -30,7 +30,7 @@ use super::moment::ListedTables;
 use super::part_means::PartMeans;
 use super::previous::Previous;
 use super::replication::Replication;
-use super::request::{Clock, CompareMode, Request};
+use super::request::{Clock, Request};
 use super::rounds::Rounds;
 use super::survey::ServerSurvey;
 use super::table_freezer::TableFreezer;
@@ -95,7 +95,7 @@ impl CreateRun<'_> {
         let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
         let kept = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { copying::leftovers(self.locked, self.kept)? };
-        let sources = self.sources(&plan, &copied, &leftovers, kept.clones)?;
+        let sources = self.sources(&plan, (&copied, &leftovers), &index, kept.clones)?;
         let bytes = guards::copied_bytes(&plan, &copied, sources.as_ref().filter(|_| !kept.clones), &leftovers);
         if !copied.is_empty() {
             incoming.announce_copies()?;
@@ -121,8 +121,7 @@ impl CreateRun<'_> {
             means,
             freezer: Freezer { server, stages, pool, threads, patience: request.patience },
             previous: previous.as_ref(),
-            by_directory: (request.compare == CompareMode::Directories)
-                .then(|| DirectoryComparison { begun: incoming.intent().started, snapshots: index.summaries().len() }),
+            by_directory: DirectoryComparison::of(request, incoming.intent().started, index.summaries().len()),
             listed: listed.as_ref(),
             version: &identity.version,
         };
@@ -150,7 +149,7 @@ impl CreateRun<'_> {
         metadata.files.extend(files);
         // Nothing is linked from them any more.
         let source = previous.as_ref().and_then(Previous::main_source);
-        let previous = previous.map(Previous::without_parts);
+        let (previous, known) = previous.map(Previous::without_parts).unzip();
         let parts = manifest::ManifestInputs {
             identity,
             bound,
@@ -170,13 +169,14 @@ impl CreateRun<'_> {
         if self.is_interrupted() {
             return Err(OpError::Interrupted);
         }
-        let keep = || {
+        let keep = |lists: Option<SnapshotLists>| {
             let _inside = stages.enter(Stage::Index);
             let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
             // Only if all parts are intact: the tree of a damaged part may contain more than its list, so readers must
             // inspect it.
+            index.keep_lists(repository, (incoming.id(), incoming.dir()), lists.as_ref());
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
-                index.keep_snapshot(repository, (incoming.id(), stamp), &held, source);
+                index.keep_snapshot(repository, (incoming.id(), stamp), &held, known.flatten());
             }
             sync.finish()
         };
@@ -200,15 +200,15 @@ impl CreateRun<'_> {
     fn sources(
         &self,
         plan: &CreatePlan,
-        copied: &BTreeSet<String>,
-        leftovers: &[InterruptedCopy],
+        (copied, leftovers): (&BTreeSet<String>, &[InterruptedCopy]),
+        index: &Index,
         clones: bool,
     ) -> Result<Option<Sources>, OpError> {
         let Self { repository, request, stages, .. } = *self;
         if copied.is_empty() && !request.relinks {
             return Ok(None);
         }
-        let sources = stages.run(Stage::Previous, || Sources::open(repository))?;
+        let sources = stages.run(Stage::Previous, || Sources::open(repository, index))?;
         if !clones {
             guards::room_for_copies(repository, plan, copied, (&sources, leftovers), request.min_free_bytes)?;
         }

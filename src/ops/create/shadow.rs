@@ -16,7 +16,6 @@ use crate::plan::{ListedSources, TableFreeze, listed_sources};
 use super::attempt::{SnapshotTableDir, TableAttempt};
 use super::part_means::PartMeans;
 use super::snapshot_part::{SnapshotPart, take_all};
-use crate::ops::copying::Extra;
 
 /// Moves frozen tables into the snapshot.
 #[derive(Clone, Copy)]
@@ -97,18 +96,7 @@ impl Shadow<'_> {
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
             self.means.stages.monitor().advanced(Stage::Check, work);
-            let extra = Extra::default();
-            Ok(Some(SnapshotPart {
-                name,
-                disk,
-                placement,
-                from: None,
-                is_unchanged: false,
-                inspected,
-                left_out,
-                live: None,
-                extra,
-            }))
+            Ok(Some(SnapshotPart::of_now(name, disk, placement, (inspected, left_out))))
         };
         take_all(frozen, check_part)
     }

@@ -29,6 +29,17 @@ pub(super) struct SnapshotPart {
 }
 
 impl SnapshotPart {
+    /// A part that comes from no earlier snapshot.
+    pub(super) fn of_now(
+        name: PartName,
+        disk: CompactString,
+        placement: Placement,
+        (inspected, left_out): (Inspected, LeftOutFiles),
+    ) -> Self {
+        let extra = Extra::default();
+        Self { name, disk, placement, from: None, is_unchanged: false, inspected, left_out, live: None, extra }
+    }
+
     pub(super) fn tally(&self) -> PartTally {
         PartTally { parts: 1, files: self.inspected.files, bytes: self.inspected.bytes }
     }

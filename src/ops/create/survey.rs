@@ -3,7 +3,7 @@
 use crate::model::{Catalog, PartName, Table};
 use crate::ops::disks::foreign_disk;
 use crate::ops::error::OpError;
-use crate::plan::{CreatePlan, TableSelection, plan_create};
+use crate::plan::{CreatePlan, Placing, TableSelection, plan_create};
 use crate::server::{self, Server, ServerIdentity};
 
 use super::previous::Previous;
@@ -51,5 +51,6 @@ pub(super) fn plan_again(
     selection: &TableSelection,
 ) -> CreatePlan {
     let knows = |table: &Table, part: &PartName| previous.is_some_and(|previous| previous.knows(table, part));
-    plan_create(catalog, selection, |path| foreign_disk(disks, path), knows)
+    let placing = previous.map_or(Placing::Linked, Previous::placing);
+    plan_create(catalog, selection, |path| foreign_disk(disks, path), knows, placing)
 }

@@ -11,9 +11,10 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::exec::{
-    self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOutFiles, LiveTable, PreservedMetadata, Relinked,
+    self, Comparison, CopiedPart, EarlierTableDir, Inspected, LeftOutFiles, ListedLivePart, LiveTable,
+    PreservedMetadata, Relinked,
 };
-use crate::fs::{self, Dir};
+use crate::fs::{self, Dir, FsError};
 use crate::model::{CatalogPart, LivePartState, PartName, Placement};
 use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
@@ -23,6 +24,7 @@ use crate::repo::{PartRecord, Repository};
 
 use super::part_means::PartMeans;
 use super::previous::{EarlierTable, Previous};
+use super::request::{CompareMode, Request};
 use super::snapshot_part::{SnapshotPart, take_all};
 use super::table_dir::live_parts;
 use crate::ops::copying::{Destination, Extra};
@@ -44,7 +46,7 @@ pub(super) fn compare_all(
     plan: &mut CreatePlan,
     previous: &Previous,
     local: &LocalDisks,
-    repository: &Repository,
+    (repository, by_directory): (&Repository, Option<DirectoryComparison>),
 ) -> Result<(), OpError> {
     for freeze in &mut plan.freeze {
         if freeze.linked_parts().next().is_none() {
@@ -60,12 +62,19 @@ pub(super) fn compare_all(
             let own = if links { Comparison::SameInodes } else { Comparison::SameContent(PreservedMetadata::NONE) };
             likeness.insert(table.disk.as_str(), own);
         }
+        let lasting = LastingDisks::of(&live, by_directory);
         let is_same = |(part, table): &(&CatalogPart, &Dir)| -> Result<Option<PartName>, OpError> {
             let Some(earlier) = &earlier else { return Ok(None) };
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
             let Some(likeness) = likeness.get(part.disk.as_str()).copied() else { return Ok(None) };
-            Ok(exec::is_unchanged(table, held, record, likeness)?.then(|| part.name.clone()))
+            let by_directory = lasting.comparison(&part.disk);
+            let Some(live) = list(table, &part.name, by_directory)? else { return Ok(None) };
+            let is_same = match known(earlier, record, by_directory) {
+                Some(known) if exec::is_known(&live, &earlier.dir, (record, &known))? => true,
+                _ => exec::is_unchanged(&live, held, record, likeness)?,
+            };
+            Ok(is_same.then(|| part.name.clone()))
         };
         let same: BTreeSet<PartName> =
             candidates.par_iter().map(is_same).filter_map(Result::transpose).collect::<Result<_, OpError>>()?;
@@ -101,9 +110,54 @@ pub(super) struct DirectoryComparison {
 }
 
 impl DirectoryComparison {
+    /// How a request compares the parts of a run that began then; `None` if it compares the files of every part.
+    pub(super) fn of(request: &Request, begun: DateTime<Utc>, snapshots: usize) -> Option<Self> {
+        (request.compare == CompareMode::Directories).then_some(Self { begun, snapshots })
+    }
+
     /// Whether the files of a part have so few links that another one needs no look at them.
     fn has_few_links(self, known: &LivePartState) -> bool {
         self.snapshots.saturating_add(known.links as usize) < MANY_LINKS as usize
+    }
+}
+
+/// The disks on which the state of a directory says that its part is unchanged.
+struct LastingDisks<'a> {
+    disks: BTreeSet<&'a str>,
+    by_directory: Option<DirectoryComparison>,
+}
+
+impl<'a> LastingDisks<'a> {
+    fn of(live: &'a [LiveTable], by_directory: Option<DirectoryComparison>) -> Self {
+        let lasting = live.iter().filter(|table| by_directory.is_some() && fs::has_lasting_inodes(&table.dir));
+        Self { disks: lasting.map(|table| table.disk.as_str()).collect(), by_directory }
+    }
+
+    /// How parts on a disk are known by their directories; `None` if their files are to be compared.
+    fn comparison(&self, disk: &str) -> Option<DirectoryComparison> {
+        self.by_directory.filter(|_| self.disks.contains(disk))
+    }
+}
+
+/// The state in which a live part would be unchanged without a look at its files.
+fn known(
+    earlier: &EarlierTable<'_>,
+    record: &PartRecord,
+    by_directory: Option<DirectoryComparison>,
+) -> Option<LivePartState> {
+    let (by, known) = by_directory.zip(earlier.known)?;
+    known.live_state(record).filter(|known| by.has_few_links(known))
+}
+
+fn list(
+    table: &Dir,
+    name: &PartName,
+    by_directory: Option<DirectoryComparison>,
+) -> Result<Option<ListedLivePart>, FsError> {
+    if by_directory.is_some() {
+        ListedLivePart::list_with_state(table, name)
+    } else {
+        ListedLivePart::list(table, name)
     }
 }
 
@@ -129,20 +183,20 @@ impl UnchangedParts<'_> {
             // The plan was made with a snapshot that is gone by now, or lacks the table's directory.
             return Ok(Linked { parts: Vec::new(), extension: extend_freeze(freeze, |_| false) });
         };
+        // Nearly all parts of the snapshot are linked from.
+        if !candidates.is_empty() {
+            earlier.dir.learn_entries()?;
+        }
         let path = crate::repo::table_path(freeze.table.name());
         let to = Destination { table: dir, path: &path };
         let (count, begun) = (candidates.len(), AtomicUsize::new(0));
-        // Where a directory's state says that its part is unchanged.
-        let lasting: BTreeSet<&str> = (live.iter())
-            .filter(|table| self.by_directory.is_some() && fs::has_lasting_inodes(&table.dir))
-            .map(|table| table.disk.as_str())
-            .collect();
+        let lasting = LastingDisks::of(live, self.by_directory);
         let link_part = |(part, table): (&CatalogPart, &Dir)| -> Result<Option<SnapshotPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
                 self.means.sync.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
-            let by_directory = self.by_directory.filter(|_| lasting.contains(part.disk.as_str()));
+            let by_directory = lasting.comparison(&part.disk);
             let Some(relinked) = self.relink(earlier, (part, table, record), by_directory, to)? else {
                 return Ok(None);
             };
@@ -190,34 +244,26 @@ impl UnchangedParts<'_> {
         to: Destination<'_>,
     ) -> Result<Option<Relink>, OpError> {
         let name = &part.name;
-        let kept = by_directory.and_then(|by| Some((by, earlier.states?)));
-        let known = kept.and_then(|(by, states)| states.get(record).filter(|known| by.has_few_links(known)));
-        if let Some(known) = &known
+        let Some(listed) = list(live, name, by_directory)? else { return Ok(None) };
+        if let Some(known) = &known(earlier, record, by_directory)
             && let Some(Relinked::Linked { inspected, left_out, .. }) =
-                exec::relink_known(live, &earlier.dir, (record, known), to.table)?
+                exec::relink_known(&listed, &earlier.dir, (record, known), to.table)?
         {
             return Ok(Some(Relink { inspected: *inspected, left_out, live: None, copied: None }));
         }
-        let before = match kept {
-            Some(_) => exec::live_state(live, name)?,
-            None => None,
-        };
         let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
         let likeness = if self.means.copying.copies(&part.disk) {
             Comparison::SameContent(self.means.copying.keeping)
         } else {
             Comparison::SameInodes
         };
-        match exec::relink(live, held, record, likeness, to.table)? {
+        match exec::relink(&listed, held, record, likeness, to.table)? {
             Relinked::Changed => Ok(None),
             Relinked::Linked { inspected, left_out, links } => {
-                let is_settled =
-                    |state: &LivePartState| kept.is_some_and(|(by, _)| state.is_settled_at(by.begun.timestamp()));
-                let live = match before.filter(is_settled) {
-                    Some(before) => exec::live_state(live, name)?.filter(|after| *after == before),
-                    None => None,
-                };
-                let live = live.map(|state| Box::new(LivePartState { links, ..state }));
+                let begun = by_directory.filter(|_| earlier.known.is_some()).map(|by| by.begun.timestamp());
+                let state = begun.map_or(Ok(None), |_| listed.lasting_state())?;
+                let settled = state.filter(|state| begun.is_some_and(|begun| state.is_settled_at(begun)));
+                let live = settled.map(|state| Box::new(LivePartState { links, ..state }));
                 Ok(Some(Relink { inspected: *inspected, left_out, live, copied: None }))
             }
             Relinked::Full => {

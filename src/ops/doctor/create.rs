@@ -8,7 +8,7 @@ use crate::ops::create::{Request, guards};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, TableFreeze};
-use crate::repo::{Locked, Repository, Sources};
+use crate::repo::{Index, Locked, Repository, Sources};
 use crate::server::{self, Disk, Server};
 
 use super::{Findings, chain, size};
@@ -71,7 +71,8 @@ pub(super) fn room(
     if kept.clones {
         return findings.ok("room", "blocks are shared with the server's files: copies take next to no space");
     }
-    let checked = Sources::open(repository).map_err(OpError::from).and_then(|sources| {
+    let sources = Index::open(repository).and_then(|index| Sources::open(repository, &index));
+    let checked = sources.map_err(OpError::from).and_then(|sources| {
         guards::room_for_copies(repository, plan, &copied, (&sources, &[]), request.min_free_bytes)
     });
     let parts = plan.freeze.iter().flat_map(TableFreeze::parts).filter(|part| copied.contains(part.disk.as_str()));

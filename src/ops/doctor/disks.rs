@@ -10,7 +10,7 @@ use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
 use crate::ops::restore;
 use crate::ops::unlisted::add_unlisted;
-use crate::plan::{CreatePlan, HOLD_SETTINGS, TableFreeze, TableSelection, is_held, plan_create};
+use crate::plan::{CreatePlan, HOLD_SETTINGS, Placing, TableFreeze, TableSelection, is_held, plan_create};
 use crate::repo::{Locked, Repository};
 use crate::server::{self, Disk, Server, ServerError};
 
@@ -146,7 +146,13 @@ const NAMED_TABLES: usize = 5;
 fn discover(server: &Server, selection: &TableSelection) -> Result<(Vec<Disk>, Catalog, CreatePlan), ServerError> {
     let disks = server::disks(server)?;
     let catalog = server::survey(server, selection.names_system())?;
-    let mut plan = plan_create(&catalog, selection, |path| crate::ops::disks::foreign_disk(&disks, path), |_, _| false);
+    let mut plan = plan_create(
+        &catalog,
+        selection,
+        |path| crate::ops::disks::foreign_disk(&disks, path),
+        |_, _| false,
+        Placing::Linked,
+    );
     plan.add_expected_warnings();
     Ok((disks, catalog, plan))
 }

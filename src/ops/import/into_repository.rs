@@ -357,7 +357,7 @@ impl PreparedImport<'_> {
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
         self.unless_interrupted()?;
-        let late = incoming.seal(&mut manifest, &records, || Ok(()))?;
+        let late = incoming.seal(&mut manifest, &records, |_| Ok(()))?;
         warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok((manifest, rows))
     }

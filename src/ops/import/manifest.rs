@@ -205,8 +205,7 @@ fn record(table: &ImportedTable, source: &SourcePart, part: &ImportedPart) -> Pa
     let inspected = &part.inspected;
     let partition = || PartitionId(source.name.as_str().split('_').next().unwrap_or_default().into());
     PartRecord {
-        database: table.name.database.as_str().into(),
-        table: table.name.table.as_str().into(),
+        table: std::sync::Arc::new(table.name.clone()),
         uuid: table.uuid.clone(),
         disk: source.disk.as_str().into(),
         partition: source.name.partition().unwrap_or_else(partition),

@@ -442,7 +442,7 @@ impl PullRun<'_> {
             let copied = manifest.copied.take();
             manifest.extracted = copied.map(|copied| extracted(head.id, copied));
         }
-        let late = incoming.seal(&mut manifest, &described.records, || Ok(()))?;
+        let late = incoming.seal(&mut manifest, &described.records, |_| Ok(()))?;
         self.warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
         Ok(manifest)
     }

@@ -6,7 +6,7 @@ use crate::fs;
 use crate::model::PathMap;
 use crate::ops::error::OpError;
 use crate::plan::{Space, Walked, WalkedFile};
-use crate::repo::Repository;
+use crate::repo::{self, Repository};
 
 use super::measure::Measured;
 
@@ -52,7 +52,7 @@ pub(super) fn walk(
 }
 
 fn walk_one(walked: &mut Walked, holder: usize, path: &Path, is_snapshot: bool, jobs: usize) -> fs::Unread {
-    let data = path.join("data");
+    let data = path.join(repo::DATA);
     fs::walk(path, jobs, &mut |met| {
         if met.is_directory {
             walked.add_directory(holder, met.blocks * 512);

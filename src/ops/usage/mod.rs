@@ -181,6 +181,9 @@ pub struct Usage {
     pub totals: RepositoryTotals,
     /// How fast the filesystem fills.
     pub growth: Growth,
+    /// Whether the figures rest on inode numbers that the index recorded earlier, on a filesystem where files may have
+    /// other ones by now.
+    pub is_estimated: bool,
     /// The comparison of the exact figures with the index, if requested.
     pub exact: Option<IndexComparison>,
     /// The work spent on the computation.
@@ -214,6 +217,8 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
     warnings.extend(
         measured.summaries.iter().filter_map(|summary| Some(unreadable(summary.id, summary.problem.as_ref()?))),
     );
+    let recorded = (measured.summaries.len() + measured.removed.len()) as u64 > measured.cost.listed_snapshots;
+    let is_estimated = exact.is_none() && recorded && !fs::keeps_inode_numbers(repository.dir());
     let gone = chosen.iter().chain(&freed).filter(|id| measured.holder(**id).is_none());
     let removed = |id: &SnapshotId| Warning::new(WarningKind::SnapshotRemoved, format!("{id} was removed meanwhile"));
     warnings.extend(gone.map(removed));
@@ -226,6 +231,7 @@ pub fn usage(repository: &Repository, request: &UsageRequest, now: DateTime<Utc>
         removed: measured.removed.clone(),
         totals: totals(&measured, index.bytes(repository)),
         growth: growth(&samples(repository, &measured), filesystem.free_bytes, now),
+        is_estimated,
         exact,
         cost: measured.cost,
         snapshots: all.into_iter().filter(|row| is_chosen(&row.summary.id)).collect(),

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::exec::table_path;
 use crate::exec::verify::{
     InodeKey, IntactFile, IntactSearch, PartFinding, PartGroup, Sharer, Verifier, WantedFile, check_metadata,
     find_sharers,
@@ -13,6 +12,7 @@ use crate::exec::verify::{
 use crate::fs::Dir;
 use crate::model::{PartName, SnapshotId, TableName};
 use crate::monitor::{Monitor, Stage, StageAtWork};
+use crate::repo::part_path;
 
 use super::super::error::OpError;
 use super::merge::{Merged, merge};
@@ -104,7 +104,7 @@ impl VerifyRun<'_> {
                 let table = record.table_name();
                 let key = (table, record.part.clone());
                 let is_new = !was_asked || !self.scope.has(&key.0, &key.1) || spared.contains(&key);
-                let path = table_path(&record.database, &record.table).join(record.part.as_str());
+                let path = part_path(&record.table, &record.part);
                 if is_new && parts.contains(&path) {
                     groups.add(position, record, subject.keeps_ids());
                 }

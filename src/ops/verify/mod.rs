@@ -250,10 +250,7 @@ impl VerifyRun<'_> {
         }
         findings.extend(found);
         let mut parts = parts.unwrap_or_default();
-        parts.retain(|part| {
-            let table = TableName::new(part.database.clone(), part.table.clone());
-            self.scope.has(&table, &part.part)
-        });
+        parts.retain(|part| self.scope.has(&part.table, &part.part));
         (parts, findings, metadata_files)
     }
 

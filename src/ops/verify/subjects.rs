@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::exec::table_path;
 use crate::exec::verify::{PartFinding, PartInSnapshot, UnreadPaths, WantedFile};
 use crate::fs::{ContentDigest, Dir, ErrorKind};
 use crate::model::{DamageKind, PartName, Placement, SnapshotId, TableName};
@@ -12,7 +11,7 @@ use crate::monitor::chain;
 use crate::plan::{ExpectedEntry, ExpectedTree, Slice, TablePattern};
 use crate::repo::{
     Lease, Manifest, ManifestDigest, MetadataFile, PartRecord, RepoError, Repository, SnapshotState, TableState,
-    read_parts,
+    part_path, read_parts, table_path,
 };
 
 /// A snapshot that is being read.
@@ -147,7 +146,7 @@ impl Subject {
         let mut tables: HashMap<PathBuf, TableName> = HashMap::new();
         for table in &manifest.tables {
             let name = table.name();
-            tables.insert(table_path(&table.database, &table.table), name.clone());
+            tables.insert(table_path(&name), name.clone());
             tables.extend(table.dump.iter().flat_map(|dump| &dump.files).map(|path| (path.into(), name.clone())));
             if let Some(definition) = &table.definition {
                 tables.insert(PathBuf::from(definition), name);
@@ -188,15 +187,15 @@ impl Subject {
         let mut directories = Vec::new();
         for table in manifest.tables.iter().filter(|table| table.state == TableState::Taken) {
             if scope.has_table(&table.name()) {
-                directories.push(table_path(&table.database, &table.table));
+                directories.push(table_path(&table.name()));
             }
         }
         for path in &directories {
             add(path, ExpectedEntry::Directory);
         }
         for record in parts.unwrap_or_default() {
-            if scope.has_table(&record.table_name()) {
-                add(&table_path(&record.database, &record.table).join(record.part.as_str()), ExpectedEntry::Part);
+            if scope.has_table(&record.table) {
+                add(&part_path(&record.table, &record.part), ExpectedEntry::Part);
             }
         }
         match parts {
@@ -233,7 +232,7 @@ impl Subject {
             // A dump is a file, or a directory of files, at the place where other tables have a directory of parts.
             let files = table.dump.iter().flat_map(|dump| &dump.files);
             let of_dump = files.map(|path| Path::new(path).components().take(3).collect());
-            let places: Vec<PathBuf> = of_dump.chain([table_path(&table.database, &table.table)]).collect();
+            let places: Vec<PathBuf> = of_dump.chain([table_path(&name)]).collect();
             places.into_iter().map(move |path| (path, name.clone()))
         });
         Tables(named.collect())
