@@ -167,11 +167,11 @@ pub(in crate::ops) fn room_for_copies(
                 largest = Some((table, part, of_files.bytes));
             }
         }
-        let copies = largest.map(|(table, part, largest_bytes)| {
+        let what = largest.map(|(table, part, largest_bytes)| {
             let largest = (table.name().clone(), part.name.clone());
             Copies { parts, bytes: need.bytes, largest, largest_bytes }
         });
-        (need, copies)
+        (need, what)
     };
     if room.lack(needed(&|_, _| true).0, min_free_bytes).is_none() {
         return Ok(());

@@ -453,13 +453,15 @@ fn low_space(
     if mode != RestoreMode::Copy && fs::are_on_one_mount(repository.dir(), root)? {
         return Ok(None);
     }
-    let room = fs::space(repository.dir())?.room();
+    let free = fs::space(repository.dir())?.room();
     let mut need = RoomNeed::default();
     for part in plan.parts() {
-        need += room.of_directory(1);
-        part.listed().iter().for_each(|file| need += room.of_files(1, file.bytes));
+        need += free.of_directory(1);
+        for file in part.listed() {
+            need += free.of_files(1, file.bytes);
+        }
     }
-    Ok(low_room_warning(room, need))
+    Ok(low_room_warning(free, need))
 }
 
 /// Undoes an unfinished import.

@@ -459,7 +459,9 @@ impl PullRun<'_> {
             needed += room.of_directory(record.files);
         }
         let new: Vec<&repo::PartRecord> = records.filter(is_new).collect();
-        new.iter().for_each(|record| needed += need(record));
+        for record in &new {
+            needed += need(record);
+        }
         let copies = new.iter().max_by_key(|record| need(record).bytes).map(|largest| {
             let (parts, of) = (new.len() as u64, (largest.table_name(), largest.part.clone()));
             Copies { parts, bytes: needed.bytes, largest: of, largest_bytes: need(largest).bytes }

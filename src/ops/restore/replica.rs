@@ -49,7 +49,8 @@ pub(super) fn fill(
     let made = made_by_view(attaching, plan)?;
     if let Some(made) = &made {
         attaching.staging.note(vec![RestoreEntry::filled(made.clone(), None)])?;
-        (report.database.clone_from(&made.database), report.table.clone_from(&made.table));
+        report.database.clone_from(&made.database);
+        report.table.clone_from(&made.table);
     }
     let name = if is_hidden { &job.fitting } else { made.as_ref().unwrap_or(&plan.to) };
     let filled = create(attaching, (plan, name), replica).and_then(|found| {
