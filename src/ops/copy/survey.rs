@@ -70,7 +70,7 @@ impl CopySurvey {
         let ids: Vec<SnapshotId> = usable.iter().map(|summary| summary.id).collect();
         let standing = target.map(Index::open).transpose()?;
         let there = standing.as_ref().map_or(&[][..], Index::summaries);
-        let past = target.map(TargetJournal::read).transpose()?.unwrap_or_default();
+        let past = target.map(TargetJournal::read).unwrap_or_default();
         let (mut compared, mut pins) = (BTreeMap::new(), BTreeMap::new());
         for summary in usable {
             let Some(held) = there.iter().find(|held| held.id == summary.id) else { continue };
@@ -325,7 +325,7 @@ struct TargetJournal {
 }
 
 impl TargetJournal {
-    fn read(repository: &Repository) -> Result<Self, RepoError> {
+    fn read(repository: &Repository) -> Self {
         let mut past = Self::default();
         for (time, event) in repository.events() {
             match event {
@@ -335,7 +335,7 @@ impl TargetJournal {
                 _ => {}
             }
         }
-        Ok(past)
+        past
     }
 }
 
@@ -435,6 +435,6 @@ pub(super) fn removed_meanwhile(id: SnapshotId) -> Warning {
 }
 
 /// Returns the snapshots that were removed from a repository at some time, and not brought back since.
-pub(in crate::ops) fn removed(repository: &Repository) -> Result<BTreeSet<SnapshotId>, RepoError> {
-    Ok(TargetJournal::read(repository)?.removed)
+pub(in crate::ops) fn removed(repository: &Repository) -> BTreeSet<SnapshotId> {
+    TargetJournal::read(repository).removed
 }

@@ -73,6 +73,23 @@ impl PartIndexNote {
     }
 }
 
+/// Adds a part to the figures of its table. The rows of a patch part are changes to rows of other parts, and do not count.
+fn add_part(entry: &mut TableEntry, part: &SnapshotPart, rows: u64) {
+    let tally = part.tally();
+    entry.parts += 1;
+    entry.files += tally.files;
+    entry.apparent_bytes += tally.bytes;
+    if part.name.is_patch() {
+        entry.patch_parts += 1;
+    } else {
+        entry.rows = entry.rows.saturating_add(rows);
+    }
+    if let Some(unverifiable) = &part.inspected.unverifiable {
+        entry.unverifiable_parts += 1;
+        entry.unverifiable.get_or_insert_with(|| unverifiable.clone());
+    }
+}
+
 impl ManifestInputs<'_> {
     pub(super) fn manifest(
         mut self,
@@ -99,20 +116,11 @@ impl ManifestInputs<'_> {
                 .collect();
             let mut entry = self.taken_entry(&taken);
             for part in &parts {
-                let tally = part.tally();
                 match &part.extra.split {
                     Some(split) => placed += **split,
-                    None => placed.add(part.placement, tally),
+                    None => placed.add(part.placement, part.tally()),
                 }
-                entry.parts += 1;
-                entry.files += tally.files;
-                entry.apparent_bytes += tally.bytes;
-                entry.patch_parts += u64::from(part.name.is_patch());
-                entry.unverifiable_parts += u64::from(part.inspected.unverifiable.is_some());
-                entry.unverifiable = entry.unverifiable.or_else(|| part.inspected.unverifiable.clone());
-                // The rows of a patch part are changes to rows of other parts.
-                let known = listed.get(&part.name).filter(|_| !part.name.is_patch());
-                entry.rows = entry.rows.saturating_add(known.map_or(0, |part| part.rows));
+                add_part(&mut entry, part, listed.get(&part.name).map_or(0, |part| part.rows));
             }
             totals.parts += entry.parts;
             totals.files += entry.files;

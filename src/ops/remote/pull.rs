@@ -268,7 +268,7 @@ impl LocalSnapshots<'_> {
                 .map(|summary| (summary.id, summary.sequence.unwrap_or(0)))
                 .collect(),
             trashed: self.repository.removed_ids()?.into_iter().collect(),
-            removed: removed(self.repository)?,
+            removed: removed(self.repository),
         };
         let mut compared = BTreeMap::new();
         if self.index.summaries().iter().any(|summary| summary.id == id) {
@@ -303,7 +303,7 @@ impl LocalSnapshots<'_> {
             }
         }
         let in_trash = self.repository.removed_ids()?;
-        let gone = removed(self.repository)?;
+        let gone = removed(self.repository);
         let is_used = |id: SnapshotId| {
             self.index.summaries().iter().any(|summary| summary.id == id)
                 || in_trash.contains(&id)

@@ -54,7 +54,7 @@ pub fn verify(
     let means = ReadOptions { rate: rate.as_ref(), advanced: &advanced };
     let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
-    report.slice = slice(repository, request, &subjects)?;
+    report.slice = slice(repository, request, &subjects);
     let names: Vec<TableName> = subjects.iter().flat_map(|subject| subject.tables().into_names()).collect();
     let patterns = TablePattern::resolve(&request.tables, &names.iter());
     drop(names);
@@ -158,13 +158,13 @@ impl Spared {
 /// When the bytes of a part were last read.
 type LastReadByPart = BTreeMap<(TableName, PartName), DateTime<Utc>>;
 
-fn slice(repository: &Repository, request: &Request, subjects: &[Subject]) -> Result<Option<Slice>, OpError> {
+fn slice(repository: &Repository, request: &Request, subjects: &[Subject]) -> Option<Slice> {
     let ids: Vec<SnapshotId> = subjects.iter().map(|subject| subject.id).collect();
-    Ok(match request.slice {
+    match request.slice {
         None => None,
         Some(SliceChoice::At(slice)) => Some(slice),
         Some(SliceChoice::Next(count)) => repository.checks().next_slice(request.level, count, &ids),
-    })
+    }
 }
 
 fn open_all(
