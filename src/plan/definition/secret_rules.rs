@@ -77,12 +77,26 @@ pub(super) fn nested_values(call: &str) -> Option<&'static [&'static str]> {
     }
 }
 
+/// An unnamed argument of a function or engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// A single word or literal, with its text.
+    Text(String),
+    /// A name with a database.
+    Qualified,
+    /// A call of the function of this name, in lower case.
+    Call(String),
+    /// Any other expression.
+    Other,
+}
+
 /// The positions of the unnamed arguments that are secrets, for a function or engine whose name is given in lower case.
-///
-/// `texts` has an entry for each unnamed argument, with its text if it is a single word or literal.
-pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, is_database: bool) -> Vec<usize> {
-    let count = texts.len();
-    let text = |number: usize| texts.get(number).and_then(Option::as_deref);
+pub(super) fn positions(call: &str, arguments: &[Argument], is_engine: bool, is_database: bool) -> Vec<usize> {
+    let count = arguments.len();
+    let text = |number: usize| match arguments.get(number) {
+        Some(Argument::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
     let offset = usize::from(call.ends_with("cluster"));
     match call {
         "mysql" | "materializedmysql" | "materializemysql" | "postgresql" | "materializedpostgresql" => {
@@ -96,7 +110,13 @@ pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, i
         "bigquery" => (2..count).collect(),
         "jdbc" | "odbc" => vec![0],
         "remote" | "remotesecure" => {
-            let names_table = text(1).is_none_or(|text| text.contains('.'));
+            let names_table = match arguments.get(1) {
+                Some(Argument::Text(text)) => text.contains('.'),
+                Some(Argument::Call(name)) if !TABLE_FUNCTIONS.contains(&name.as_str()) => return (2..count).collect(),
+                // Whether it is a database or a table is known to the server alone, and with it the place of the password.
+                Some(Argument::Other) => return (2..count).collect(),
+                Some(Argument::Qualified | Argument::Call(_)) | None => true,
+            };
             vec![if names_table { 3 } else { 4 }]
         }
         "encrypt" | "decrypt" | "tryencrypt" | "trydecrypt" | "aes_encrypt_mysql" | "aes_decrypt_mysql" => {
@@ -111,13 +131,39 @@ pub(super) fn positions(call: &str, texts: &[Option<String>], is_engine: bool, i
         }
         _ if is_object_storage(call) => {
             let first = text(offset + 1);
-            let is_open = first.is_some_and(|text| text.eq_ignore_ascii_case("NOSIGN") || is_format(text));
-            let token = text(offset + 3).is_some_and(|text| !is_format(text)).then_some(offset + 3);
+            let is_open = first.is_some_and(|text| text == "NOSIGN" || is_format(text));
+            let token = text(offset + 3).is_none_or(|text| !is_format(text)).then_some(offset + 3);
             if is_open { Vec::new() } else { [offset + 2].into_iter().chain(token).collect() }
         }
         _ => Vec::new(),
     }
 }
+
+/// Table functions, which are the second argument of `remote` in place of a table.
+const TABLE_FUNCTIONS: [&str; 22] = [
+    "azureblobstorage",
+    "cluster",
+    "clusterallreplicas",
+    "dictionary",
+    "file",
+    "generate_series",
+    "generaterandom",
+    "generateseries",
+    "hdfs",
+    "loop",
+    "merge",
+    "mysql",
+    "null",
+    "numbers",
+    "numbers_mt",
+    "postgresql",
+    "remote",
+    "remotesecure",
+    "s3",
+    "url",
+    "view",
+    "zeros",
+];
 
 /// Whether a function with secrets is evaluated for each row: then a name among its arguments is that of a column.
 pub(super) fn takes_columns(call: &str) -> bool {
@@ -130,43 +176,109 @@ fn is_object_storage(call: &str) -> bool {
     starts.iter().any(|start| call.starts_with(start)) && !call.contains("local") && !call.contains("hdfs")
 }
 
+/// The names of ClickHouse's formats, as it writes them.
+const FORMATS: [&str; 95] = [
+    "Arrow",
+    "ArrowStream",
+    "Avro",
+    "AvroConfluent",
+    "BSONEachRow",
+    "Buffers",
+    "CSV",
+    "CSVWithNames",
+    "CSVWithNamesAndTypes",
+    "CapnProto",
+    "CustomSeparated",
+    "CustomSeparatedIgnoreSpaces",
+    "CustomSeparatedIgnoreSpacesWithNames",
+    "CustomSeparatedIgnoreSpacesWithNamesAndTypes",
+    "CustomSeparatedWithNames",
+    "CustomSeparatedWithNamesAndTypes",
+    "DWARF",
+    "Form",
+    "Hash",
+    "HiveText",
+    "JSON",
+    "JSONAsObject",
+    "JSONAsString",
+    "JSONColumns",
+    "JSONColumnsWithMetadata",
+    "JSONCompact",
+    "JSONCompactColumns",
+    "JSONCompactEachRow",
+    "JSONCompactEachRowWithNames",
+    "JSONCompactEachRowWithNamesAndTypes",
+    "JSONCompactEachRowWithProgress",
+    "JSONCompactStrings",
+    "JSONCompactStringsEachRow",
+    "JSONCompactStringsEachRowWithNames",
+    "JSONCompactStringsEachRowWithNamesAndTypes",
+    "JSONCompactStringsEachRowWithProgress",
+    "JSONEachRow",
+    "JSONEachRowWithProgress",
+    "JSONLines",
+    "JSONObjectEachRow",
+    "JSONStrings",
+    "JSONStringsEachRow",
+    "JSONStringsEachRowWithProgress",
+    "LineAsString",
+    "LineAsStringWithNames",
+    "LineAsStringWithNamesAndTypes",
+    "Markdown",
+    "MsgPack",
+    "MySQLDump",
+    "NDJSON",
+    "Native",
+    "Npy",
+    "Null",
+    "ODBCDriver2",
+    "ORC",
+    "One",
+    "Parquet",
+    "ParquetMetadata",
+    "PostgreSQLWire",
+    "Pretty",
+    "PrettyCompact",
+    "PrettyCompactMonoBlock",
+    "PrettyJSONEachRow",
+    "PrettyJSONLines",
+    "PrettyNDJSON",
+    "PrettySpace",
+    "Prometheus",
+    "Protobuf",
+    "ProtobufList",
+    "ProtobufSingle",
+    "RawBLOB",
+    "Regexp",
+    "RowBinary",
+    "RowBinaryWithDefaults",
+    "RowBinaryWithNames",
+    "RowBinaryWithNamesAndTypes",
+    "SQLInsert",
+    "TSKV",
+    "TSV",
+    "TSVRaw",
+    "TSVRawWithNames",
+    "TSVRawWithNamesAndTypes",
+    "TSVWithNames",
+    "TSVWithNamesAndTypes",
+    "TabSeparated",
+    "TabSeparatedRaw",
+    "TabSeparatedRawWithNames",
+    "TabSeparatedRawWithNamesAndTypes",
+    "TabSeparatedWithNames",
+    "TabSeparatedWithNamesAndTypes",
+    "Template",
+    "TemplateIgnoreSpaces",
+    "Values",
+    "Vertical",
+    "XML",
+];
+
+/// Whether an argument is certainly a format, or `auto`, and not a key that only looks like one: a key would otherwise
+/// show the secret that follows it.
 fn is_format(text: &str) -> bool {
-    let starts = [
-        "csv",
-        "tsv",
-        "tabseparated",
-        "json",
-        "parquet",
-        "orc",
-        "arrow",
-        "avro",
-        "native",
-        "rowbinary",
-        "protobuf",
-        "values",
-        "template",
-        "regexp",
-        "lineasstring",
-        "raw",
-        "one",
-        "auto",
-        "customseparated",
-        "msgpack",
-        "npy",
-        "form",
-        "hive",
-        "dwarf",
-        "prometheus",
-        "capnproto",
-        "bson",
-        "tskv",
-        "mysqldump",
-        "markdown",
-        "pretty",
-        "buffers",
-    ];
-    let text = text.to_lowercase();
-    starts.iter().any(|start| text.starts_with(start))
+    text == "auto" || FORMATS.contains(&text)
 }
 
 /// Keys in connection strings and in URL queries whose values are secrets.

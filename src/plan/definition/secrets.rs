@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::alike::HIDDEN;
 use super::calls::{Call, calls, pairs};
 use super::literal::quote;
-use super::secret_rules::{hide_within, is_secret_name, nested_values, positions, takes_columns};
+use super::secret_rules::{Argument, hide_within, is_secret_name, nested_values, positions, takes_columns};
 use super::tokens::{Token, TokenKind, tokens};
 
 /// The kind of statement, which decides what is secret in it.
@@ -141,9 +141,9 @@ impl Finder<'_, '_> {
         let is_engine = call.at.checked_sub(1).and_then(|at| self.tokens.get(at)).is_some_and(|t| t.is_mark("="));
         let positional: Vec<Range<usize>> =
             call.arguments.iter().filter(|argument| !self.is_named(argument)).cloned().collect();
-        let texts: Vec<Option<String>> = positional.iter().map(|argument| self.single_text(argument)).collect();
+        let arguments: Vec<Argument> = positional.iter().map(|argument| self.argument(argument)).collect();
         let is_database = self.context == SecretContext::Database;
-        for number in positions(&call.name, &texts, is_engine, is_database) {
+        for number in positions(&call.name, &arguments, is_engine, is_database) {
             let Some(argument) = positional.get(number) else { continue };
             if takes_columns(&call.name) {
                 let is_text = |at: &usize| self.tokens.get(*at).is_some_and(|token| token.kind == TokenKind::Text);
@@ -177,10 +177,18 @@ impl Finder<'_, '_> {
         is_map || second.is_some_and(|second| second.is_mark("="))
     }
 
-    /// The text of an argument that is one literal or one word.
-    fn single_text(&self, argument: &Range<usize>) -> Option<String> {
-        let token = self.tokens.get(argument.start).filter(|_| argument.len() == 1)?;
-        token.value().or_else(|| token.name())
+    fn argument(&self, argument: &Range<usize>) -> Argument {
+        let tokens = self.tokens.get(argument.clone()).unwrap_or_default();
+        match tokens {
+            [only] => only.value().or_else(|| only.name()).map_or(Argument::Other, Argument::Text),
+            [database, dot, table] if dot.is_mark(".") && database.name().and(table.name()).is_some() => {
+                Argument::Qualified
+            }
+            [name, open, .., close] if open.is_mark("(") && close.is_mark(")") => {
+                name.name().map_or(Argument::Other, |name| Argument::Call(name.to_lowercase()))
+            }
+            _ => Argument::Other,
+        }
     }
 
     /// The values of `key = value` among the arguments of a call, except for some keys.

@@ -108,6 +108,42 @@ fn functions_engines_and_settings_hide_their_secrets() {
 }
 
 #[test]
+fn a_key_that_looks_like_a_format_shows_no_secret() {
+    for key in ["rawdata", "autobackup", "orchestrator", "json-loader", "onetoken1", "formkey", "csv", "nosign", "Auto"] {
+        for (call, shown) in [
+            (format!("S3('u', '{key}', 'SECRET', 'CSV')"), format!("S3('u', '{key}', '[HIDDEN]', 'CSV')")),
+            (format!("gcs('u', '{key}', 'SECRET')"), format!("gcs('u', '{key}', '[HIDDEN]')")),
+            (format!("s3Cluster('c', 'u', '{key}', 'SECRET')"), format!("s3Cluster('c', 'u', '{key}', '[HIDDEN]')")),
+            (format!("iceberg('u', '{key}', 'SECRET')"), format!("iceberg('u', '{key}', '[HIDDEN]')")),
+            (
+                format!("azureBlobStorage('u', 'c', 'b', '{key}', 'SECRET', 'CSV')"),
+                format!("azureBlobStorage('u', 'c', 'b', '{key}', '[HIDDEN]', 'CSV')"),
+            ),
+            (format!("s3('u', 'id', 'SECRET', '{key}')"), "s3('u', 'id', '[HIDDEN]', '[HIDDEN]')".to_owned()),
+        ] {
+            let masked = parse(&format!("ATTACH VIEW _ AS SELECT * FROM {call}")).masked();
+            assert_eq!(masked, format!("ATTACH VIEW _ AS SELECT * FROM {shown}"));
+        }
+    }
+    for open in ["s3('u', 'Parquet', 'k UInt8')", "s3('u', 'auto', 'k UInt8')", "s3('u', NOSIGN, 'CSV')"] {
+        let text = format!("ATTACH VIEW _ AS SELECT * FROM {open}");
+        assert_eq!(parse(&text).masked(), text);
+    }
+}
+
+#[test]
+fn a_remote_table_whose_name_is_computed_shows_nothing_behind_it() {
+    for name in ["currentDatabase()", "concat('d', '.t')", "'d' || '.t'", "(SELECT 'd')"] {
+        for behind in ["'SECRET', 'SECRET'", "'t', 'u', 'SECRET'", "t, 'u', 'SECRET', rand()"] {
+            let masked = parse(&format!("ATTACH VIEW _ AS SELECT * FROM remote('h', {name}, {behind})")).masked();
+            assert!(!masked.contains("SECRET") && !masked.contains("'u'"), "{masked}");
+        }
+    }
+    let text = "ATTACH VIEW _ AS SELECT * FROM remoteSecure('h', db.t, 'u', 'SECRET')";
+    assert_eq!(parse(text).masked(), text.replace("SECRET", "[HIDDEN]"));
+}
+
+#[test]
 fn databases_and_queries_within_dictionaries_hide_their_secrets() {
     let masked = |text: &str| parse(text).masked();
     assert_eq!(
