@@ -153,9 +153,11 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             let depth = if args.data { Depth::Data } else { Depth::Presence };
             let rate = args.bwlimit.filter(|rate| *rate > 0);
             let wanted = references(&args.snapshots)?;
+            let which =
+                if wanted.is_empty() { RepositoryChoice::default() } else { which(args.of.as_ref(), globals)? };
             check(
                 &args.remote,
-                (&wanted, &which(args.of.as_ref(), globals)),
+                (&wanted, &which),
                 depth,
                 (args.parallel.into(), rate),
                 output,
@@ -341,7 +343,7 @@ fn rm(args: &RmArgs, globals: &Globals, output: &Output) -> CommandResult {
     let (given, store) = (address, store(address)?);
     let address = store.address().to_owned();
     let wanted = references(snapshots)?;
-    let answer = remote::remove(store, &wanted, &which(of.as_ref(), globals), *force, *dry_run)?;
+    let answer = remote::remove(store, &wanted, &which(of.as_ref(), globals)?, *force, *dry_run)?;
     if let Some(name) = answer.guarded.first() {
         let message = format!("{name} is the last snapshot of its repository in {address}");
         return Err(CommandFailure::guard(message).with_hint("--force removes it all the same"));

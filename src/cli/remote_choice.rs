@@ -3,17 +3,28 @@
 use chsnap::ops::remote::RepositoryChoice;
 use chsnap::repo::Repository;
 
+use super::failure::CommandFailure;
 use super::globals::Globals;
 use super::opening;
 use super::render;
 use super::words::shell;
 
+/// The local repository; `None` if none is named. One that is named and cannot be opened is an error: without its id and
+/// its pins, a command that removes would take other snapshots than it should.
+pub(super) fn local(globals: &Globals) -> Result<Option<Repository>, CommandFailure> {
+    if globals.repo.as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
+        return Ok(None);
+    }
+    opening::open(globals).map(Some)
+}
+
 /// A remote repository needs no local one; if there is one, its own snapshots are looked up first.
-pub(super) fn which(given: Option<&String>, globals: &Globals) -> RepositoryChoice {
-    let own = globals.repo.as_ref().filter(|path| !path.as_os_str().is_empty());
-    let own =
-        own.and_then(|_| opening::open(globals).ok()).as_ref().map(Repository::id).map(|id| id.short().to_owned());
-    RepositoryChoice::default().with_given(given.cloned()).with_own(own)
+pub(super) fn which(given: Option<&String>, globals: &Globals) -> Result<RepositoryChoice, CommandFailure> {
+    let choice = RepositoryChoice::default().with_given(given.cloned());
+    if given.is_some() {
+        return Ok(choice);
+    }
+    Ok(choice.with_own(local(globals)?.map(|repository| repository.id().short().to_owned())))
 }
 
 /// The command that frees the space of removed snapshots.

@@ -16,11 +16,10 @@ use super::documents::{RemoteKeptRow, RemotePruneDocument, RemoteRemovedRow};
 use super::failure::{self, CommandFailure};
 use super::globals::Globals;
 use super::layout::{self, TextTable, Width, left, right};
-use super::opening;
 use super::output::Output;
 use super::policy::PolicyArgs;
 use super::push::store;
-use super::remote_choice::{gc_hint, which};
+use super::remote_choice::{gc_hint, local, which};
 use super::render;
 use super::rules::with_a_rule;
 use super::{CommandResult, DONE, WARNED};
@@ -35,7 +34,7 @@ pub(super) struct Args {
     remote: String,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Of the repository whose id begins so [default: this one, or the only one]
+    /// Of the repository whose id begins so [default: this one; without a local repository the only one]
     #[arg(long, value_name = "REPOSITORY", conflicts_with = "every_repository")]
     of: Option<String>,
     /// Of all repositories there, each judged by itself
@@ -107,7 +106,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let address = store.address().to_owned();
     let now = Utc::now();
     let scope =
-        if args.every_repository { PruneScope::Every } else { PruneScope::One(which(args.of.as_ref(), globals)) };
+        if args.every_repository { PruneScope::Every } else { PruneScope::One(which(args.of.as_ref(), globals)?) };
     let request = RemotePruneRequest::new(policy, scope)
         .with_pins(pins(globals, now)?)
         .with_limits(GuardLimits::default().with_removed_percent(args.max_share))
@@ -133,10 +132,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
 /// The pins of the local repository, if there is one, by the names that its snapshots have in a store.
 fn pins(globals: &Globals, now: DateTime<Utc>) -> Result<BTreeMap<RemoteName, String>, CommandFailure> {
     let mut pins = BTreeMap::new();
-    if globals.repo.as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
-        return Ok(pins);
-    }
-    let Ok(repository) = opening::open(globals) else { return Ok(pins) };
+    let Some(repository) = local(globals)? else { return Ok(pins) };
     let (ids, _) = repository.snapshot_ids().map_err(OpError::from)?;
     for id in ids {
         let Some(pin) = repository.pin(id).map_err(OpError::from)?.filter(|pin| pin.holds(now)) else { continue };

@@ -121,7 +121,7 @@ fn the_nights_of_one_host_are_never_counted_for_another() {
         .collect();
     assert!(freed[0] < 1_000_000 && freed[1] < 1_000_000 && freed[2] > 1_000_000, "{freed:?}");
     // A host without a repository must say whose, or all.
-    let clean = lab.elsewhere("clean");
+    let clean = lab.elsewhere("clean").env("CHSNAP_REPO", "");
     let run = clean.run(&["remote", "prune", &address, "--keep-last", "4", "--dry-run"]);
     assert_eq!((run.code, run.stderr.contains("--of")), (2, true), "{}", run.stderr);
     let all = document(&clean, &["remote", "prune", &address, "--keep-last", "4", "--every-repository", "--yes"], 0);
@@ -163,4 +163,64 @@ fn a_selection_is_a_series_of_its_own() {
         0,
     );
     assert_eq!((names(&plan, "keep").len(), names(&plan, "remove").len()), (2, 2), "{plan}");
+}
+
+#[test]
+fn a_local_repository_that_cannot_be_opened_stops_the_prune_and_its_pins_hold_as_before() {
+    let lab = Lab::new();
+    let ids = nights(&lab.host);
+    lab.push("--new");
+    document(&lab.chsnap(), &["pin", &ids[0].to_string()], 0);
+    let address = lab.address();
+    let own = lab.host.open().id().short().to_owned();
+    let file = lab.host.repo().join("repository.json");
+    let before = fs::read(&file).expect("it is read");
+    fs::write(&file, b"nonsense").expect("damaged");
+    for more in [&[][..], &["--of", &own], &["--every-repository"]] {
+        let run = lab.chsnap().run(&[&["remote", "prune", &address, "--keep-last", "4", "--yes"], more].concat());
+        assert_ne!(run.code, 0, "{}", run.stdout);
+        assert_eq!(stored(&lab), 7, "{more:?} {}", run.stdout);
+    }
+    let run = lab.chsnap().run(&["remote", "rm", &address, "latest"]);
+    assert_ne!((run.code, stored(&lab)), (0, 6), "{}", run.stdout);
+    fs::write(&file, before).expect("restored");
+    let pruned = document(&lab.chsnap(), &["remote", "prune", &address, "--keep-last", "4", "--yes"], 0);
+    assert_eq!(names(&pruned, "remove").len(), 2, "{pruned}");
+}
+
+#[test]
+fn a_repository_that_has_nothing_there_never_stands_for_another_one() {
+    let lab = Lab::new();
+    nights(&lab.host);
+    lab.push("--new");
+    let other = Store::new();
+    other.snapshot();
+    let there = Chsnap::new(&other.repo());
+    let prune = ["remote", "prune", &lab.address(), "--keep-last", "4", "--yes"];
+    let run = there.run(&prune);
+    assert_eq!((run.code, run.stderr.contains("--of"), stored(&lab)), (2, true, 7), "{}", run.stderr);
+    let own = lab.host.open().id().to_string();
+    let none = there.run(&[&prune[..], &["--of", &format!("{}0", &own[..31])]].concat());
+    let none = if own.ends_with('0') { there.run(&[&prune[..], &["--of", &format!("{}1", &own[..31])]].concat()) } else { none };
+    assert_eq!((none.code, stored(&lab)), (2, 7), "all digits count: {}", none.stderr);
+    let pruned = document(&there, &[&prune[..], &["--of", &own]].concat(), 0);
+    assert_eq!(names(&pruned, "remove").len(), 3, "{pruned}");
+}
+
+#[test]
+fn a_beginning_that_several_repositories_have_chooses_none() {
+    let lab = Lab::new();
+    // One that shares its first digit with the first: of 17 repositories at least two do.
+    let mut of_digit: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for _ in 0..17 {
+        let other = Store::new();
+        other.put("z", "all_5_5_0", &large_part(7, 8));
+        other.snapshot();
+        push(&Chsnap::new(&other.repo()), "--new", &lab.address());
+        *of_digit.entry(other.open().id().short()[..1].to_owned()).or_default() += 1;
+    }
+    let (digit, _) = of_digit.iter().find(|(_, count)| **count > 1).expect("two of them");
+    let clean = lab.elsewhere("clean").env("CHSNAP_REPO", "");
+    let run = clean.run(&["remote", "prune", &lab.address(), "--keep-last", "1", "--of", digit, "--dry-run"]);
+    assert_eq!((run.code, run.stderr.contains("repositories")), (2, true), "{}", run.stderr);
 }

@@ -49,13 +49,17 @@ impl RepositoryChoice {
         repositories.dedup();
         let chosen = match (&self.given, &self.own) {
             (Some(given), _) => {
-                let head: String = given.chars().take(8).collect();
-                let found = repositories.iter().find(|repository| repository.starts_with(&head) && !head.is_empty());
-                let found = found.ok_or_else(|| RemoteError::NoSuchRepository {
-                    address: remote.address().to_owned(),
-                    repository: given.clone(),
-                })?;
-                Some(found.clone())
+                let mut found = Vec::new();
+                for repository in &repositories {
+                    if begins_with(remote, names, repository, given)? {
+                        found.push(repository.clone());
+                    }
+                }
+                if found.len() > 1 {
+                    let address = remote.address().to_owned();
+                    return Err(RemoteError::SeveralRepositories { address, repositories: found }.into());
+                }
+                Some(found.pop().ok_or_else(|| no_such_repository(remote, given))?)
             }
             (None, Some(own)) if repositories.contains(own) => Some(own.clone()),
             (None, _) if repositories.len() > 1 => {
@@ -66,6 +70,51 @@ impl RepositoryChoice {
         };
         Ok(names.iter().filter(|name| chosen.as_ref() == Some(&name.repository)).cloned().collect())
     }
+
+    /// As [`Self::of`], for a command that removes snapshots by rules: those of another repository than the local one are
+    /// meant only if that repository is given.
+    pub(super) fn of_for_removal(
+        &self,
+        remote: &RemoteRepository,
+        names: &[RemoteName],
+    ) -> Result<Vec<RemoteName>, OpError> {
+        let is_there = |own: &String| names.iter().any(|name| name.repository == *own);
+        match &self.own {
+            Some(own) if self.given.is_none() && !names.is_empty() && !is_there(own) => {
+                Err(no_such_repository(remote, own).into())
+            }
+            _ => self.of(remote, names),
+        }
+    }
+}
+
+fn no_such_repository(remote: &RemoteRepository, repository: &str) -> RemoteError {
+    RemoteError::NoSuchRepository { address: remote.address().to_owned(), repository: repository.to_owned() }
+}
+
+/// Whether the id of a repository begins with a text. The names in the store have its first digits; all of them are in
+/// its manifests.
+fn begins_with(
+    remote: &RemoteRepository,
+    names: &[RemoteName],
+    short: &str,
+    beginning: &str,
+) -> Result<bool, RemoteError> {
+    if beginning.len() <= short.len() {
+        return Ok(!beginning.is_empty() && short.starts_with(beginning));
+    }
+    if !beginning.starts_with(short) {
+        return Ok(false);
+    }
+    for name in names.iter().rev().filter(|name| name.repository == short) {
+        match remote.manifest(name) {
+            Ok(Some(manifest)) => return Ok(manifest.head.repository.to_string().starts_with(beginning)),
+            Ok(None) => {}
+            Err(RemoteError::Store(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "the id of a repository is looked up in another manifest"),
+        }
+    }
+    Ok(false)
 }
 
 /// Finds the snapshot that the reference means.

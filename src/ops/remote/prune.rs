@@ -137,7 +137,7 @@ pub fn plan_remote_prune(
     let all = remote.names()?;
     let chosen: BTreeSet<RemoteName> = match &request.scope {
         PruneScope::Every => all.iter().cloned().collect(),
-        PruneScope::One(which) => which.of(remote, &all)?.into_iter().collect(),
+        PruneScope::One(which) => which.of_for_removal(remote, &all)?.into_iter().collect(),
     };
     // All are read: an object that another repository needs is not freed.
     let read = reading(remote, all, request.parallel, |manifest| {
