@@ -178,9 +178,10 @@ const WRITABLE: &str = "a String takes everything";
 fn line(snapshot: &RemoteSnapshot) -> String {
     let name = snapshot.label.text.as_deref().map(|label| format!(" ({})", render::safe(label, 80)));
     format!(
-        "{}{}  {}  {}  {}  pushed {} by {}",
+        "{}{}  {}  {}  {}  {}  pushed {} by {}",
         snapshot.name,
         name.unwrap_or_default(),
+        render::safe(&snapshot.series, 60),
         render::count(snapshot.parts, "part"),
         render::bytes(snapshot.totals.apparent_bytes),
         render::count(snapshot.objects, "object"),

@@ -94,6 +94,47 @@ fn the_whole_snapshot_is_pulled_beside_a_selection_of_it_and_neither_stands_for_
 }
 
 #[test]
+fn latest_is_the_whole_one_of_a_lost_host_also_where_a_newer_selection_is_in_the_store() {
+    let lab = Lab::new();
+    let old = lab.host.snapshot();
+    let whole = lab.host.snapshot();
+    lab.push("--new");
+    let clean = lab.elsewhere("clean");
+    let latest = ["pull", "latest", "--from", &lab.address()];
+    let selected = id_of(&document(&clean, &[&latest[..], &["--table", "d.a"]].concat(), 0));
+    document(&clean, &["push", "--new", "--to", &lab.address()], 0);
+    let pulled = document(&clean, &latest, 0);
+    assert_eq!((id_of(&pulled), pulled["of"].is_null()), (whole, true), "{pulled}");
+    let text = clean.run(&["remote", "list", &lab.address()]).stdout;
+    assert!(text.contains("  only d.a  ") && text.contains("  all  "), "{text}");
+    // A selection that its own host has made there is no whole one either.
+    let pulled = document(&lab.chsnap(), &["remote", "verify", &lab.address(), "latest~1"], 0);
+    assert!(pulled["snapshots"][0].as_str().is_some_and(|name| name.starts_with(&format!("{old}."))), "{pulled}");
+    let third = lab.elsewhere("third");
+    let run = third.run(&latest);
+    assert!(run.code == 2 && run.stderr.contains("2 repositories"), "{}", run.stderr);
+    let digits = clean.run(&["remote", "list", &lab.address(), "--json"]).stdout;
+    assert!(digits.contains(&selected.to_string()), "{digits}");
+}
+
+#[test]
+fn latest_of_a_store_is_of_the_main_series() {
+    let lab = Lab::new();
+    let whole = lab.host.snapshot();
+    let selection = lab.host.snapshot_with(|manifest, _| {
+        manifest.settings.include = vec!["d.a".to_owned()];
+    });
+    lab.push("--new");
+    let clean = lab.elsewhere("clean");
+    let pulled = document(&clean, &["pull", "latest", "--from", &lab.address()], 0);
+    assert_eq!(id_of(&pulled), whole, "{pulled}");
+    let run = clean.run(&["pull", "latest~1", "--from", &lab.address()]);
+    assert_ne!(run.code, 0, "the series has one: {}", run.stdout);
+    let pulled = document(&clean, &["pull", &selection.to_string(), "--from", &lab.address()], 0);
+    assert_eq!(id_of(&pulled), selection, "{pulled}");
+}
+
+#[test]
 fn a_selection_on_the_host_of_the_snapshot_takes_no_name_that_the_store_has() {
     let lab = Lab::new();
     let whole = lab.host.snapshot();

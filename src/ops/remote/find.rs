@@ -6,6 +6,10 @@ use crate::ops::error::OpError;
 use crate::plan::{KnownSnapshot, ReferenceError, SnapshotReference};
 use crate::remote::{RemoteError, RemoteName, RemoteRepository};
 
+use super::list::reading;
+use super::push::PARALLEL;
+use super::series::{RemoteMember, judge_series};
+
 /// A SNAPSHOT argument for a remote snapshot: `<id>.<repository>`, or a reference as used elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteReference {
@@ -71,6 +75,22 @@ impl RepositoryChoice {
         Ok(names.iter().filter(|name| chosen.as_ref() == Some(&name.repository)).cloned().collect())
     }
 
+    /// As [`Self::of`], for a reference to one snapshot: our own repository is not preferred if all that it has there
+    /// are selections from snapshots of others.
+    fn of_resolving(&self, remote: &RemoteRepository, names: &[RemoteName]) -> Result<Vec<RemoteName>, OpError> {
+        let own = self.own.as_ref().filter(|_| self.given.is_none());
+        let (ours, others): (Vec<RemoteName>, Vec<RemoteName>) =
+            names.iter().cloned().partition(|name| own == Some(&name.repository));
+        if ours.is_empty() || others.is_empty() {
+            return self.of(remote, names);
+        }
+        let read = reading(remote, ours, PARALLEL.into(), |manifest| manifest.head.manifest.extracted.is_some())?;
+        if read.iter().all(|(_, is_extract)| *is_extract == Ok(true)) {
+            return self.of(remote, &others);
+        }
+        self.of(remote, names)
+    }
+
     /// As [`Self::of`], for a command that removes snapshots by rules: those of another repository than the local one are
     /// meant only if that repository is given.
     pub(super) fn of_for_removal(
@@ -117,6 +137,19 @@ fn begins_with(
     Ok(false)
 }
 
+/// The snapshots of the main series among those of one repository, in the order in which they were made. One that cannot
+/// be read may be of it.
+fn of_main_series(remote: &RemoteRepository, names: Vec<RemoteName>) -> Result<Vec<RemoteName>, OpError> {
+    let mut read = reading(remote, names, PARALLEL.into(), |manifest| RemoteMember::of(&manifest.head))?;
+    // Ids are in the order of time; of a second, the sequence tells.
+    read.sort_by_key(|(name, member)| (name.id.time(), member.as_ref().map_or(0, |member| member.sequence)));
+    let mut readable: Vec<&RemoteMember> = read.iter().filter_map(|(_, member)| member.as_ref().ok()).collect();
+    readable.sort_by_key(|member| member.sequence);
+    let (_, main) = judge_series(&readable);
+    let is_main = |member: &Result<RemoteMember, String>| member.as_ref().map_or(true, |member| member.scope.key == main);
+    Ok(read.into_iter().filter(|(_, member)| is_main(member)).map(|(name, _)| name).collect())
+}
+
 /// Finds the snapshot that the reference means.
 ///
 /// # Errors
@@ -137,7 +170,11 @@ pub(super) fn resolve(
         SnapshotReference::Id(id) if names.iter().filter(|name| name.id == *id).count() == 1 => {
             names.iter().filter(|name| name.id == *id).cloned().collect()
         }
-        _ => which.of(remote, names)?,
+        _ => which.of_resolving(remote, names)?,
+    };
+    let names = match &reference {
+        SnapshotReference::Latest(_) => of_main_series(remote, names)?,
+        _ => names,
     };
     // Labels are in the manifests, which are read only for a reference by label.
     let mut labels = Vec::with_capacity(names.len());

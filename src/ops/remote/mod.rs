@@ -13,6 +13,7 @@ mod push;
 mod pushed;
 mod secrets;
 mod sender;
+mod series;
 mod snapshot;
 mod verify;
 

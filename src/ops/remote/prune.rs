@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{ContentHash, TableName, Warning, WarningKind};
+use crate::model::{ContentHash, Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::plan::retention::{
     Candidate, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide, guards,
 };
-use crate::plan::{Member, SeriesKey, incomplete, main_series};
+use crate::plan::SeriesKey;
 use crate::remote::{RemoteName, RemoteRepository, Requests};
-use crate::repo::{SnapshotScope, TableEntry, TableState};
 
 use super::find::RepositoryChoice;
 use super::list::{ReadManifest, RemoteSnapshot, reading};
+use super::series::{RemoteMember, judge_series};
 
 /// The repositories whose snapshots are pruned.
 #[derive(Clone, Debug)]
@@ -117,8 +117,7 @@ impl RemotePrunePlan {
 /// The contents of a manifest that a plan needs.
 struct ReadSnapshot {
     shown: RemoteSnapshot,
-    scope: SnapshotScope,
-    taken: BTreeSet<TableName>,
+    member: RemoteMember,
     objects: BTreeMap<ContentHash, u64>,
 }
 
@@ -141,11 +140,9 @@ pub fn plan_remote_prune(
     };
     // All are read: an object that another repository needs is not freed.
     let read = reading(remote, all, request.parallel, |manifest| {
-        let entries = manifest.head.manifest.tables.iter();
         ReadSnapshot {
             shown: RemoteSnapshot::of(&manifest.head),
-            scope: SnapshotScope::from(&manifest.head.manifest),
-            taken: entries.filter(|entry| entry.state == TableState::Taken).map(TableEntry::name).collect(),
+            member: RemoteMember::of(&manifest.head),
             objects: manifest.objects().map(|object| (object.key, object.bytes)).collect(),
         }
     })?;
@@ -200,16 +197,9 @@ fn judge_group(group: &[ReadRemote], request: &RemotePruneRequest) -> JudgedGrou
     // In the order in which they were made.
     let mut readable: Vec<(usize, &ReadSnapshot)> =
         group.iter().enumerate().filter_map(|(place, (_, read))| Some((place, read.as_ref().ok()?))).collect();
-    readable.sort_by_key(|(place, read)| (read.shown.sequence, *place));
-    let members: Vec<Member<'_>> = (readable.iter())
-        .map(|one| {
-            let ReadSnapshot { shown, scope, .. } = one.1;
-            Member { key: &scope.key, tables: shown.totals.tables, skipped: scope.skipped, left: &scope.left }
-        })
-        .collect();
-    let lacks =
-        incomplete(&members, |place, table| readable.get(place).is_some_and(|(_, read)| read.taken.contains(table)));
-    let main = main_series(&members, &lacks, None, None);
+    readable.sort_by_key(|(place, read)| (read.member.sequence, *place));
+    let members: Vec<&RemoteMember> = readable.iter().map(|(_, read)| &read.member).collect();
+    let (lacks, main) = judge_series(&members);
     let incomplete: BTreeSet<usize> =
         readable.iter().zip(&lacks).filter(|(_, lacks)| **lacks).map(|((place, _), _)| *place).collect();
     let mut judged = JudgedGroup { candidates: Vec::new(), snapshots: Vec::new(), main };
@@ -217,7 +207,7 @@ fn judge_group(group: &[ReadRemote], request: &RemotePruneRequest) -> JudgedGrou
         let is_incomplete = incomplete.contains(&place);
         let pin = request.pins.get(name).cloned();
         let (candidate, label, time, series) = match read {
-            Ok(ReadSnapshot { shown, scope, .. }) => {
+            Ok(ReadSnapshot { shown, member: RemoteMember { scope, .. }, .. }) => {
                 let standing = if is_incomplete { SnapshotHealth::Incomplete } else { SnapshotHealth::Good };
                 let candidate = Candidate {
                     time: shown.time,
@@ -312,7 +302,7 @@ mod tests {
             objects: 0,
             object_bytes: 0,
         };
-        (name, Ok(ReadSnapshot { shown, scope: SnapshotScope::default(), taken: BTreeSet::new(), objects }))
+        (name, Ok(ReadSnapshot { shown, member: RemoteMember::default(), objects }))
     }
 
     #[test]
