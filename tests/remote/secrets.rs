@@ -28,6 +28,9 @@ fn with_secrets(lab: &Lab) -> SnapshotId {
         "commands: UPDATE k = encrypt(\\'aes-128-ecb\\', k, \\'hunter2hunter2hu\\') WHERE 1",
     );
     lab.host.snapshot_with(|manifest, _| {
+        for table in manifest.tables.iter_mut().filter(|table| table.table == "b") {
+            table.mutations = vec!["mutation_9.txt".to_owned()];
+        }
         manifest.tables.push(TableEntry {
             definition: Some("metadata/d/m.sql".to_owned()),
             definition_is_file: true,
@@ -88,10 +91,17 @@ fn no_secret_leaves_and_the_snapshot_and_a_restore_say_what_is_missing() {
     let target = lab.folder.path().join("files");
     let run = clean.run(&["restore", "latest", "--to", target.to_str().expect("text")]);
     assert_eq!((run.code, run.stderr.contains("pushed without secrets")), (3, true), "{}", run.stderr);
+    assert!(run.stderr.contains("d.b comes back without 1 unfinished mutation"), "{}", run.stderr);
+    // It is not counted among those that come back.
+    let manifest = fs::read_to_string(snapshot.join("manifest.json")).expect("it is there");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    let tables = manifest["tables"].as_array().expect("a list");
+    assert!(tables.iter().all(|table| table["mutations"].as_array().is_none_or(Vec::is_empty)), "{manifest}");
     // Of a table that needs nothing of it, nothing is said.
     let one = lab.folder.path().join("one");
     let run = clean.run(&["restore", "latest", "--table", "d.a", "--to", one.to_str().expect("text")]);
     assert!(run.stderr.contains("named_collections"), "a selection may need one: {}", run.stderr);
+    assert!(!run.stderr.contains("comes back without"), "{}", run.stderr);
 }
 
 #[test]

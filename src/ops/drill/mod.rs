@@ -21,7 +21,8 @@ use crate::server::{Server, sql};
 use super::error::OpError;
 use super::journal::journal_warnings;
 use super::restore::{
-    Recovers, RestoredState, Statements, TableReport, TargetSurvey, ToServer, WantedTables, prepare_recovering,
+    Recovers, RestoredState, Statements, TableReport, TargetSurvey, ToServer, WantedTables, mutations_left_out,
+    prepare_recovering,
 };
 use super::stages::Stages;
 
@@ -50,6 +51,9 @@ pub fn drill(
     let candidates = DrillCandidates::choose(repository, reference, request)?;
     let survey = TargetSurvey::read(repository, server, &request.paths, false)?;
     let mut warnings = journal_warnings(repository);
+    // As warnings of the whole drill: these tables are proven as the snapshot has them.
+    let left_out = mutations_left_out(&candidates.source.manifest, &candidates.tables).into_iter();
+    warnings.extend(left_out.map(|warning| Warning::new(warning.kind, warning.message)));
     warnings.extend(stages.run(Stage::Recover, || drop_leftovers(server, &survey.local))?);
     let scratch = ScratchDatabase::create(server, &survey.local, now())?;
     let drilled = candidates.select(server, &survey, &scratch.name).and_then(|selection| {

@@ -18,7 +18,7 @@ use super::request::DrillRequest;
 pub(super) struct DrillCandidates {
     pub(super) source: SnapshotSource,
     /// Tables with parts, and objects with only a definition.
-    tables: Vec<SourceTable>,
+    pub(super) tables: Vec<SourceTable>,
     pub(super) tables_in_snapshot: usize,
 }
 

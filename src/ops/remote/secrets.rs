@@ -7,7 +7,7 @@ use crate::model::{Warning, WarningKind};
 use crate::ops::error::OpError;
 use crate::ops::read;
 use crate::plan::{SecretVerdict, has_secret_values, without_secrets};
-use crate::repo::{Manifest, MetadataFile, SecretsLeftOut};
+use crate::repo::{Manifest, MetadataFile, SecretsLeftOut, table_path};
 
 /// Whether a push sends secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,12 @@ impl SnapshotSecrets {
                 table.definition = None;
                 table.reason.get_or_insert_with(|| "its definition cannot be searched for secrets".to_owned());
             }
+            // A mutation that is not there is none that comes back: what was left out is listed by its file.
+            let path = table_path(&table.name());
+            table.mutations.retain(|name| {
+                let file = path.join(name);
+                !self.left_out.files.iter().any(|left| *left == file.to_string_lossy())
+            });
             for mutation in table.keeper_mutations.iter_mut().filter(|mutation| has_secret_values(&mutation.command)) {
                 mutation.command.clear();
             }

@@ -1,7 +1,7 @@
 //! The snapshot being restored: its wanted tables and parts, and whether they are intact.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -139,6 +139,7 @@ impl SnapshotSource {
         let tables = select_tables(&manifest, records, wanted, &inner)?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         warnings.extend(secrets_warning(&manifest, wanted));
+        warnings.extend(mutations_left_out(&manifest, &tables));
         warnings.extend(journal_warnings(repository));
         let damaged = repository.damaged_parts(id);
         let is_whole = wanted.is_all();
@@ -246,6 +247,20 @@ fn secrets_warning(manifest: &Manifest, wanted: &WantedTables) -> Option<Warning
     let needs_some = || ["named_collections", "user_defined"].iter().any(|place| left_out.has_files_of(place));
     let is_told = wanted.is_all() && !left_out.files.is_empty() || needs_some();
     is_told.then(|| Warning::new(WarningKind::SecretsHidden, left_out.to_string()))
+}
+
+/// The warnings about tables that come back without an unfinished mutation, because it was left out of a push without
+/// secrets.
+pub(in crate::ops) fn mutations_left_out(manifest: &Manifest, tables: &[SourceTable]) -> Vec<Warning> {
+    let Some(left_out) = &manifest.secrets_left_out else { return Vec::new() };
+    let warning = |table: &SourceTable| {
+        let (name, path) = (table.name(), table.data_path());
+        let files = left_out.files.iter().filter(|file| Path::new(file).parent() == Some(&path)).count() as u64;
+        let mutations = count(files, "unfinished mutation");
+        let message = format!("{name} comes back without {mutations}: left out by a push without secrets");
+        (files > 0).then(|| Warning::of_table(WarningKind::SecretsHidden, &name, message))
+    };
+    tables.iter().filter_map(warning).collect()
 }
 
 fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Result<Option<String>, FsError> {
