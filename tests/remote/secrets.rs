@@ -146,6 +146,16 @@ fn a_push_with_secrets_adds_them_and_one_without_replaces_nothing() {
     assert!(present["warnings"].to_string().contains("with its secrets"), "{present}");
     let run = lab.chsnap().run(&["push", "latest", "--to", &address, "--no-secrets", "--resend"]);
     assert_eq!((run.code, run.stderr.contains("remote rm")), (13, true), "{}", run.stderr);
+    // Where it is without them, a pull says so, and how they get there.
+    let present = document(&clean, &["pull", "latest", "--from", &address], 3);
+    let text = present["warnings"].to_string();
+    assert!(present["state"] == "present" && text.contains("chsnap rm") && text.contains("chsnap gc"), "{present}");
+    let id = present["id"].as_str().expect("an id").to_owned();
+    document(&clean, &["rm", &id, "--force"], 0);
+    document(&clean, &["gc"], 0);
+    let pulled = document(&clean, &["pull", "latest", "--from", &address], 0);
+    assert_eq!(pulled["state"], "complete", "{pulled}");
+    assert!(document(&clean, &["show", "latest"], 0)["secrets_left_out"].is_null());
     let other = lab.elsewhere("other");
     document(&other, &["pull", "latest", "--from", &address], 0);
     assert!(document(&other, &["show", "latest"], 0)["secrets_left_out"].is_null());

@@ -200,6 +200,7 @@ pub fn pull(
         CopyDecision::Present | CopyDecision::Pin => {
             let standing = index.summaries().iter().find(|summary| summary.id == id);
             report.totals = standing.map(|summary| summary.totals).unwrap_or_default();
+            warnings.extend(secrets_only_there(repository, id, content.head())?);
         }
         CopyDecision::Refused(refusal) => return Err(OpError::PullRefused { id: name.id, refusal }),
         CopyDecision::Copy { sequence } => {
@@ -213,6 +214,21 @@ pub fn pull(
     report.seconds = stages.seconds();
     report.seconds.insert("total", begun.elapsed().as_secs_f64());
     Ok(report)
+}
+
+/// The warning about a snapshot that is here without its secrets, while the store has them by now.
+fn secrets_only_there(
+    repository: &Repository,
+    id: SnapshotId,
+    head: &RemoteHead,
+) -> Result<Option<Warning>, OpError> {
+    let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
+    let is_so = manifest.secrets_left_out.is_some() && !head.lacks_secrets();
+    let message = format!(
+        "{id} is here without secrets that the store has: chsnap rm {id} --force and chsnap gc remove it, and another \
+         pull then fetches it with them"
+    );
+    Ok(is_so.then(|| Warning::new(WarningKind::SecretsHidden, message)))
 }
 
 /// Writes the files outside parts, which must match the manifest.
