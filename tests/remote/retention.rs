@@ -224,3 +224,20 @@ fn a_beginning_that_several_repositories_have_chooses_none() {
     let run = clean.run(&["remote", "prune", &lab.address(), "--keep-last", "1", "--of", digit, "--dry-run"]);
     assert_eq!((run.code, run.stderr.contains("repositories")), (2, true), "{}", run.stderr);
 }
+
+#[test]
+fn the_last_of_a_series_that_has_ended_stays() {
+    let lab = Lab::new();
+    nights(&lab.host);
+    let selections: Vec<SnapshotId> = (0..2)
+        .map(|_| lab.host.snapshot_with(|manifest, _| manifest.settings.include = vec!["d.n".to_owned()]))
+        .collect();
+    lab.push("--new");
+    let prune = ["remote", "prune", &lab.address(), "--keep-last", "7", "--keep-other-within", "1h", "--yes"];
+    let pruned = document(&lab.chsnap(), &prune, 0);
+    let removed = names(&pruned, "remove");
+    assert!(removed.len() == 1 && removed[0].starts_with(&selections[0].to_string()), "{pruned}");
+    assert_eq!(pruned["remove"][0]["reason"], "series_ended");
+    let again = document(&lab.chsnap(), &prune, 0);
+    assert_eq!(again["state"], "nothing_to_remove", "{again}");
+}

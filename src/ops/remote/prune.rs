@@ -157,7 +157,8 @@ pub fn plan_remote_prune(
         let Some((name, _)) = group.first().filter(|(name, _)| chosen.contains(name)) else { continue };
         let judged = judge_group(group, request);
         let candidates: Vec<Candidate> = judged.candidates;
-        let fates = decide(&candidates, &policy, now);
+        let mut fates = decide(&candidates, &policy, now);
+        spare_ended_series(&mut fates, &candidates);
         // The clock's jumps are in a repository's journal, which a store does not have.
         let found = guards(&fates, &[], now, request.limits);
         plan.guards.extend(found.into_iter().map(|guard| (name.repository.clone(), guard)));
@@ -184,6 +185,29 @@ pub fn plan_remote_prune(
     }
     plan.requests = remote.store().requests();
     Ok(plan)
+}
+
+/// Keeps the last good snapshot of each series that would go as a whole, or the newest if none is good: it may be all that
+/// a lost host has left.
+fn spare_ended_series(fates: &mut [RetentionDecision], candidates: &[Candidate]) {
+    let is_good = |fate: &RetentionDecision| {
+        candidates.get(fate.index).is_some_and(|candidate| candidate.standing == SnapshotHealth::Good)
+    };
+    let ended: BTreeSet<String> =
+        fates.iter().filter(|fate| fate.is_of_ended_series).filter_map(|fate| fate.series.clone()).collect();
+    for series in ended {
+        let is_of = |fate: &RetentionDecision| fate.series.as_ref() == Some(&series);
+        if fates.iter().any(|fate| is_of(fate) && fate.is_kept() && is_good(fate)) {
+            continue;
+        }
+        // The newest is first.
+        let good = fates.iter().position(|fate| is_of(fate) && is_good(fate));
+        let newest = || fates.iter().position(is_of);
+        let spared = good.or_else(newest).and_then(|place| fates.get_mut(place));
+        if let Some(fate) = spared.filter(|fate| !fate.is_kept()) {
+            fate.reasons.push(Reason::MinKeep { position: 1, of: 1 });
+        }
+    }
 }
 
 /// The snapshots of one repository as the rules see them.
