@@ -432,7 +432,8 @@ fn remote_hint(error: &RemoteError) -> Option<&'static str> {
         }
         RemoteError::OtherContent { .. } => "chsnap remote rm removes it",
         RemoteError::HasSecrets { .. } => {
-            "chsnap remote rm removes it, and chsnap push --no-secrets then sends it without them"
+            "chsnap remote rm removes it, and chsnap push --no-secrets then sends it without them; its objects stay in the \
+             store until chsnap remote gc has deleted them after the grace period"
         }
         RemoteError::Condemned { .. } => "wait for the garbage collection, and push again",
         RemoteError::Damaged { .. } => {

@@ -63,7 +63,7 @@ enum PullIds {
 }
 
 const EXAMPLES: &str =
-    "Whole parts that a snapshot in the repository has are linked, not fetched; so are the large files that a rewritten part \
+    "Whole parts that the nearest snapshots in the repository have are linked, not fetched; so are the large files that a rewritten part \
      kept. Everything else is compared with its BLAKE3, and then with the part's own checksums. A missing repository is created.
 
 Exit codes: 0 pulled, or already present; 3 with warnings; 12 something in the store is damaged, and nothing was pulled.
