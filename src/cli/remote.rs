@@ -153,15 +153,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             let depth = if args.data { Depth::Data } else { Depth::Presence };
             let rate = args.bwlimit.filter(|rate| *rate > 0);
             let wanted = references(&args.snapshots)?;
-            let which =
-                if wanted.is_empty() { RepositoryChoice::default() } else { which(args.of.as_ref(), globals)? };
-            check(
-                &args.remote,
-                (&wanted, &which),
-                depth,
-                (args.parallel.into(), rate),
-                output,
-            )
+            let which = if wanted.is_empty() { RepositoryChoice::default() } else { which(args.of.as_ref(), globals)? };
+            check(&args.remote, (&wanted, &which), depth, (args.parallel.into(), rate), output)
         }
         RemoteCommand::Prune(args) => remote_prune::run(args, globals, output),
         RemoteCommand::Rm(args) => rm(args, globals, output),

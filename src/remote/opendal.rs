@@ -97,6 +97,11 @@ impl OpendalStore {
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
+        if address.service == Service::Fs
+            && let Some(problem) = directory_problem(std::path::Path::new(&address.root))
+        {
+            return Err(failed(problem.to_owned()).into());
+        }
         let (reader, writer) = (OnceLock::new(), OnceLock::new());
         let atomicity = if address.service == Service::Fs {
             Atomicity::Service
@@ -233,6 +238,16 @@ impl OpendalStore {
             Ok(found) => Ok(Some(found).filter(opendal::Metadata::is_file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Why the path of a store can be no directory. One that is missing can be made.
+fn directory_problem(root: &std::path::Path) -> Option<&'static str> {
+    match std::fs::metadata(root) {
+        Ok(found) => (!found.is_dir()).then_some("it is no directory"),
+        Err(error) => {
+            (error.kind() == std::io::ErrorKind::NotADirectory).then_some("it is below something that is no directory")
         }
     }
 }

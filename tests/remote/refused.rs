@@ -122,3 +122,21 @@ fn a_secret_in_an_option_or_after_a_directory_is_refused_and_not_shown() {
         assert_eq!((run.code, run.stderr.contains("hunter2")), (2, false), "{}", run.stderr);
     }
 }
+
+#[test]
+fn a_pipe_or_a_file_in_place_of_the_store_is_refused_at_once() {
+    let lab = Lab::new();
+    lab.host.snapshot();
+    let (pipe, file) = (lab.folder.path().join("pipe"), lab.folder.path().join("file"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    fs::write(&file, "text").expect("written");
+    for place in [pipe, file.clone(), file.join("below")] {
+        let address = format!("file://{}", place.display());
+        for arguments in [["push", "latest", "--to", &address], ["pull", "latest", "--from", &address]] {
+            let run = lab.chsnap().run(&arguments);
+            assert!(run.code != 0 && run.stderr.contains("no directory"), "{arguments:?} {} {}", run.code, run.stderr);
+        }
+    }
+    assert_eq!(fs::read(&file).expect("it is read"), b"text");
+}

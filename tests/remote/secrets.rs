@@ -146,6 +146,10 @@ fn a_push_with_secrets_adds_them_and_one_without_replaces_nothing() {
     assert!(present["warnings"].to_string().contains("with its secrets"), "{present}");
     let run = lab.chsnap().run(&["push", "latest", "--to", &address, "--no-secrets", "--resend"]);
     assert_eq!((run.code, run.stderr.contains("remote rm")), (13, true), "{}", run.stderr);
+    // A push of all new ones leaves it as it is too, and says so.
+    let new = ["push", "--new", "--to", &address, "--no-secrets"];
+    let left = document(&lab.chsnap(), &new, 3);
+    assert!(left["pushed"] == 0 && left["warnings"].to_string().contains("with its secrets"), "{left}");
     // Where it is without them, a pull says so, and how they get there.
     let present = document(&clean, &["pull", "latest", "--from", &address], 3);
     let text = present["warnings"].to_string();

@@ -146,7 +146,8 @@ fn of_main_series(remote: &RemoteRepository, names: Vec<RemoteName>) -> Result<V
     let mut readable: Vec<&RemoteMember> = read.iter().filter_map(|(_, member)| member.as_ref().ok()).collect();
     readable.sort_by_key(|member| member.sequence);
     let (_, main) = judge_series(&readable);
-    let is_main = |member: &Result<RemoteMember, String>| member.as_ref().map_or(true, |member| member.scope.key == main);
+    let is_main =
+        |member: &Result<RemoteMember, String>| member.as_ref().map_or(true, |member| member.scope.key == main);
     Ok(read.into_iter().filter(|(_, member)| is_main(member)).map(|(name, _)| name).collect())
 }
 

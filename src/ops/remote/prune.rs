@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{ContentHash, Warning, WarningKind};
 use crate::ops::error::OpError;
+use crate::plan::SeriesKey;
 use crate::plan::retention::{
     Candidate, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide, guards,
 };
-use crate::plan::SeriesKey;
 use crate::remote::{RemoteName, RemoteRepository, Requests};
 
 use super::find::RepositoryChoice;
@@ -139,12 +139,10 @@ pub fn plan_remote_prune(
         PruneScope::One(which) => which.of_for_removal(remote, &all)?.into_iter().collect(),
     };
     // All are read: an object that another repository needs is not freed.
-    let read = reading(remote, all, request.parallel, |manifest| {
-        ReadSnapshot {
-            shown: RemoteSnapshot::of(&manifest.head),
-            member: RemoteMember::of(&manifest.head),
-            objects: manifest.objects().map(|object| (object.key, object.bytes)).collect(),
-        }
+    let read = reading(remote, all, request.parallel, |manifest| ReadSnapshot {
+        shown: RemoteSnapshot::of(&manifest.head),
+        member: RemoteMember::of(&manifest.head),
+        objects: manifest.objects().map(|object| (object.key, object.bytes)).collect(),
     })?;
     let mut plan = RemotePrunePlan { names: chosen.clone(), ..RemotePrunePlan::default() };
     let mut leaving: Vec<(usize, JudgedRemote, bool)> = Vec::new();

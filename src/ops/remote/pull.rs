@@ -217,11 +217,7 @@ pub fn pull(
 }
 
 /// The warning about a snapshot that is here without its secrets, while the store has them by now.
-fn secrets_only_there(
-    repository: &Repository,
-    id: SnapshotId,
-    head: &RemoteHead,
-) -> Result<Option<Warning>, OpError> {
+fn secrets_only_there(repository: &Repository, id: SnapshotId, head: &RemoteHead) -> Result<Option<Warning>, OpError> {
     let SnapshotState::Complete(manifest) = repository.snapshot(id)? else { return Ok(None) };
     let is_so = manifest.secrets_left_out.is_some() && !head.lacks_secrets();
     let message = format!(

@@ -132,6 +132,10 @@ pub fn push(
         };
         Ok((standing, known, named))
     })?;
+    if request.wanted == WantedSnapshots::New && request.secrets == SecretScope::LeaveOut {
+        let present = named.iter().filter(|(name, _)| standing.contains(name));
+        stages.run(Stage::Discover, || warn_of_secrets(repository, remote, present.rev(), &mut report.warnings))?;
+    }
     let rate = request.rate.map(RateLimit::new);
     let means = PushMeans {
         remote,
@@ -162,8 +166,7 @@ pub fn push(
             StoredContent::No
         };
         if stored == StoredContent::WithSecrets {
-            let message = format!("{name} is in the store with its secrets, and was left as it is");
-            report.warnings.push(Warning::new(WarningKind::SecretsPresent, message));
+            report.warnings.push(secrets_present(&name));
         }
         let outcome = if stored == StoredContent::No {
             let push = SnapshotPush { means: &means, lease: &lease, repository, id: summary.id };
@@ -178,6 +181,39 @@ pub fn push(
     report.seconds = stages.seconds();
     report.seconds.insert("total", begun.elapsed().as_secs_f64());
     Ok(report)
+}
+
+fn secrets_present(name: &RemoteName) -> Warning {
+    let message = format!("{name} is in the store with its secrets, and was left as it is");
+    Warning::new(WarningKind::SecretsPresent, message)
+}
+
+/// Warns of the newest snapshots, given with the newest first, that the store has with their secrets, back to the first
+/// one that has none there: so that every later push reads one manifest.
+fn warn_of_secrets<'a>(
+    repository: &Repository,
+    remote: &RemoteRepository,
+    present: impl Iterator<Item = &'a (RemoteName, &'a Summary)>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), OpError> {
+    for (name, summary) in present {
+        let has_secrets = match remote.manifest(name) {
+            Ok(Some(manifest)) => !manifest.head.lacks_secrets(),
+            Err(RemoteError::Store(error)) => return Err(RemoteError::Store(error).into()),
+            // The push itself deals with it, or remote check reports it.
+            Ok(None) | Err(_) => continue,
+        };
+        let lease = match repository.lease(summary.id) {
+            Ok(lease) => lease,
+            Err(RepoError::NoSnapshot { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if !has_secrets || !lacks_secrets(&lease, SecretScope::LeaveOut)? {
+            break;
+        }
+        warnings.push(secrets_present(name));
+    }
+    Ok(())
 }
 
 /// Whether the store has a snapshot.

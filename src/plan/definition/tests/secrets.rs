@@ -109,7 +109,8 @@ fn functions_engines_and_settings_hide_their_secrets() {
 
 #[test]
 fn a_key_that_looks_like_a_format_shows_no_secret() {
-    for key in ["rawdata", "autobackup", "orchestrator", "json-loader", "onetoken1", "formkey", "csv", "nosign", "Auto"] {
+    for key in ["rawdata", "autobackup", "orchestrator", "json-loader", "onetoken1", "formkey", "csv", "nosign", "Auto"]
+    {
         for (call, shown) in [
             (format!("S3('u', '{key}', 'SECRET', 'CSV')"), format!("S3('u', '{key}', '[HIDDEN]', 'CSV')")),
             (format!("gcs('u', '{key}', 'SECRET')"), format!("gcs('u', '{key}', '[HIDDEN]')")),
