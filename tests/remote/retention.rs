@@ -173,7 +173,7 @@ fn a_local_repository_that_cannot_be_opened_stops_the_prune_and_its_pins_hold_as
     document(&lab.chsnap(), &["pin", &ids[0].to_string()], 0);
     let address = lab.address();
     let own = lab.host.open().id().short().to_owned();
-    let file = lab.host.repo().join("repository.json");
+    let file = lab.host.repo().join("chsnap.json");
     let before = fs::read(&file).expect("it is read");
     fs::write(&file, b"nonsense").expect("damaged");
     for more in [&[][..], &["--of", &own], &["--every-repository"]] {
