@@ -14,7 +14,7 @@ use super::documents::{
     VerifiedRow, texts,
 };
 use super::globals::Globals;
-use super::layout::{self, TextTable, Width, left, right};
+use super::layout::{self, Column, TextTable, Width, left, right};
 use super::opening;
 use super::output::{Output, path_base64};
 use super::pin;
@@ -283,12 +283,9 @@ pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
 /// The same in two cells: a short one that every terminal shows, and one with the rest.
 fn verified_cells(check: &LastCheck, now: DateTime<Utc>) -> [String; 2] {
     let (found, mut texts) = (finding(check), check_texts(check, now));
-    let short = match (found, texts.is_empty()) {
-        ("", true) => "never".to_owned(),
-        ("", false) => texts.remove(0),
-        (found, _) => found.to_owned(),
-    };
-    [short, texts.join(", ")]
+    let first = if texts.is_empty() { String::new() } else { texts.remove(0) };
+    let short = if found.is_empty() && first.is_empty() { "never" } else { &format!("{found} {first}") };
+    [short.trim().to_owned(), texts.join(", ")]
 }
 
 fn document(
@@ -327,11 +324,8 @@ fn document(
     }
 }
 
-fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
-    if listing.snapshots.is_empty() {
-        return "no snapshots yet: chsnap create takes one\n".to_owned();
-    }
-    let mut table = TextTable::new([
+fn columns() -> [Column; 12] {
+    [
         left("SNAPSHOT"),
         right("AGE"),
         right("TABLES").dropped(6),
@@ -344,8 +338,14 @@ fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
         left("VERIFIED"),
         left("CHECKS").dropped(2),
         left("NAME").cut_to(12).dropped(9),
-    ])
-    .with_notes_named("");
+    ]
+}
+
+fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
+    if listing.snapshots.is_empty() {
+        return "no snapshots yet: chsnap create takes one\n".to_owned();
+    }
+    let mut table = TextTable::new(columns()).with_notes_named("");
     let complete = || rows(listing).map(|(summary, ..)| summary).filter(|summary| summary.is_complete());
     let most = complete().map(|summary| summary.totals.written_bytes).max().unwrap_or(0);
     for (summary, pin, check) in rows(listing) {
@@ -385,4 +385,48 @@ fn text(listing: &SnapshotList, now: DateTime<Utc>, width: Width) -> String {
         table.add_with_notes(row, vec![notes]);
     }
     table.render(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeDelta, Utc};
+    use chsnap::model::Level;
+    use chsnap::repo::LastCheck;
+
+    use super::{Column, TextTable, Width, columns, verified_cells, verified_text};
+
+    /// Nightly slices after a full check, and damage: the texts are long.
+    fn check() -> LastCheck {
+        let at = |minutes: i64| Some(Utc::now() - TimeDelta::minutes(minutes));
+        LastCheck {
+            time: at(3),
+            level: Some(Level::Size),
+            data_time: at(50),
+            any_data_time: at(2),
+            slice: "4/30".parse().ok(),
+            damaged: true,
+            ..LastCheck::default()
+        }
+    }
+
+    #[test]
+    fn damage_is_shown_at_every_width_and_the_rest_gives_way() {
+        let cells = verified_cells(&check(), Utc::now());
+        assert_eq!(cells[0], "DAMAGED size 3 min");
+        assert_eq!(cells.join(", "), verified_text(&check(), Utc::now()));
+        let all: [Column; 12] = columns();
+        for width in [60, 72, 80, 100, 140, 200] {
+            let mut table = TextTable::new(all);
+            let mut row: Vec<String> =
+                ["2026-11-22T020000Z", "3 min", "35", "1,234", "56,789", "5.86 MiB", "5.86 MiB", "1 MiB", "####"]
+                    .map(str::to_owned)
+                    .into();
+            row.extend(cells.clone());
+            row.push("before the upgrade".to_owned());
+            table.add(row);
+            let text = table.render(Width::Columns(width));
+            assert!(text.contains("DAMAGED size 3 min"), "{width}: {text}");
+            assert_eq!(text.contains("slice 4/30"), width == 200, "{width}: {text}");
+        }
+    }
 }

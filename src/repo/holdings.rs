@@ -127,8 +127,8 @@ pub enum RetainedPart {
     /// Its files are those of the same part in the last snapshot, so they need no `stat`; with the state of the live part,
     /// if that was compared with it.
     Unchanged(InstanceOrigin, Option<Box<LivePartState>>),
-    /// Its files were stat'ed.
-    Seen(PartInstance),
+    /// Its files were stat'ed; with the state of the live part, if that was compared with it.
+    Seen(PartInstance, Option<Box<LivePartState>>),
 }
 
 /// Consecutively numbered instances whose parts' directories have the same allocated bytes.

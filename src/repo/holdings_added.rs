@@ -34,7 +34,7 @@ pub(super) fn add(connection: &mut Connection, added: Added<'_>) -> rusqlite::Re
     let (mut has_unchanged, mut origins) = (false, HashSet::new());
     for (part, _) in (added.parts)() {
         match part {
-            RetainedPart::Seen(seen) => drop(origins.insert(digest(seen.origin_text()))),
+            RetainedPart::Seen(seen, _) => drop(origins.insert(digest(seen.origin_text()))),
             RetainedPart::Unchanged(..) => has_unchanged = true,
         }
     }
@@ -69,10 +69,13 @@ pub(super) fn add(connection: &mut Connection, added: Added<'_>) -> rusqlite::Re
                 }
                 id
             }
-            RetainedPart::Seen(seen) => {
+            RetainedPart::Seen(seen, live) => {
                 let id = same_as(&transaction, seen, known.get(&digest(seen.origin_text())))?
                     .unwrap_or_else(&mut take_number);
                 put_instance(&transaction, id, seen)?;
+                if let Some(live) = live {
+                    put_live_state(&transaction, id, live)?;
+                }
                 id
             }
         };
@@ -164,7 +167,7 @@ mod tests {
     }
 
     fn seen(part: &str, inodes: &[u64]) -> (RetainedPart, u64) {
-        (RetainedPart::Seen(PartInstance::new(&origin("t", part), links(inodes, true))), 4096)
+        (RetainedPart::Seen(PartInstance::new(&origin("t", part), links(inodes, true)), None), 4096)
     }
 
     fn unchanged(table: &str, part: &str) -> (RetainedPart, u64) {

@@ -20,6 +20,7 @@ use super::holdings_rows;
 use super::host;
 use super::kept_lists::{self, ListFile, SnapshotLists};
 use super::known_parts::{self, KnownParts};
+use super::manifest_digest::{ManifestDigest, check_manifest};
 use super::parts::{self, PartRecord, read_parts};
 use super::repository::{Repository, SnapshotState};
 use super::series::line;
@@ -187,7 +188,9 @@ impl Index {
     /// # Errors
     /// As [`Repository::snapshot`].
     pub fn snapshot(&self, repository: &Repository, of: (SnapshotId, &Dir)) -> Result<SnapshotState, RepoError> {
-        let kept = self.list(repository, of, ListFile::Manifest).map(|bytes| Repository::state(of.0, &bytes));
+        let kept = self.list(repository, of, ListFile::Manifest);
+        let intact = kept.filter(|bytes| check_manifest(bytes) == ManifestDigest::Right);
+        let kept = intact.map(|bytes| Repository::state(of.0, &bytes));
         kept.filter(|state| matches!(state, SnapshotState::Complete(_))).map_or_else(|| repository.snapshot(of.0), Ok)
     }
 
@@ -405,7 +408,8 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
         schema().try_for_each(|statement| transaction.execute_batch(statement))?;
-        transaction.execute("INSERT INTO repository VALUES (?1, 0)", params![repository.id().to_string()])?;
+        transaction
+            .execute("INSERT INTO repository VALUES (?1, random() / 2)", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     check_owner(&transaction, repository)?;

@@ -12,9 +12,9 @@ pub(super) const SCHEMA: &str =
         WITHOUT ROWID";
 
 /// Snapshots whose lists are kept: the last one of each of a few series.
-const KEPT_SNAPSHOTS: u64 = 4;
+const KEPT_SNAPSHOTS: u64 = 3;
 /// Larger lists are not kept: the index must stay smaller than what is accepted as one.
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 
 /// The files of a snapshot that describe it, as they were written.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::model::{LivePartState, SnapshotId};
+use crate::model::{Links, LivePartState, SnapshotId};
 
 use super::holdings::{InstanceId, InstanceOrigin, PartKey};
 use super::holdings_rows::{generation_of, read_holding, read_rows};
@@ -41,7 +41,16 @@ pub(super) struct KnownPart {
     pub(super) instance: InstanceId,
     pub(super) origin: TextDigest,
     pub(super) bytes: u64,
-    live: Option<Box<[u8]>>,
+    live: Option<KnownLivePart>,
+}
+
+/// What is needed to link a part without examining its files.
+#[derive(Debug)]
+struct KnownLivePart {
+    /// The encoded state of the live part.
+    state: Box<[u8]>,
+    /// The encoded links of the part.
+    links: Box<[u8]>,
 }
 
 impl KnownParts {
@@ -54,10 +63,26 @@ impl KnownParts {
     /// The state in which the live part had the content of this part; `None` if none was kept.
     #[must_use]
     pub fn live_state(&self, record: &PartRecord) -> Option<LivePartState> {
-        LivePartState::from_bytes(self.parts.get(&digest_of(&PartKey::of(record)))?.live.as_ref()?)
+        LivePartState::from_bytes(&self.find(record)?.live.as_ref()?.state)
     }
 
-    /// Drops the states, which are of no use once all parts are placed.
+    /// The links of a part of which a state was kept.
+    #[must_use]
+    pub fn links(&self, record: &PartRecord) -> Option<Links> {
+        Links::from_bytes(self.find(record)?.live.as_ref()?.links.to_vec())
+    }
+
+    /// Whether the index has this part.
+    #[must_use]
+    pub fn has(&self, record: &PartRecord) -> bool {
+        self.find(record).is_some()
+    }
+
+    fn find(&self, record: &PartRecord) -> Option<&KnownPart> {
+        self.parts.get(&digest_of(&PartKey::of(record)))
+    }
+
+    /// Drops the states and links, which are of no use once all parts are placed.
     #[must_use]
     pub fn without_states(mut self) -> Self {
         self.parts.values_mut().for_each(|part| part.live = None);
@@ -70,9 +95,13 @@ pub(super) fn read(connection: &Connection, snapshot: SnapshotId, stamp: &str) -
     let generation = generation_of(connection)?;
     let mut parts = HashMap::new();
     if let Some(holding) = read_holding(connection, snapshot, stamp)? {
-        read_rows(connection, "id, origin, live", holding.runs(), |row| {
+        read_rows(connection, "id, origin, live, links", holding.runs(), |row| {
             if let Ok(origin) = serde_json::from_str::<InstanceOrigin>(row.get_ref(1)?.as_str().unwrap_or_default()) {
-                let (instance, live) = (row.get(0)?, row.get(2)?);
+                let instance = row.get(0)?;
+                let live = match row.get::<_, Option<Box<[u8]>>>(2)? {
+                    Some(state) => Some(KnownLivePart { state, links: row.get(3)? }),
+                    None => None,
+                };
                 let part = KnownPart { instance, origin: digest_of(&origin), bytes: origin.bytes, live };
                 parts.insert(digest_of(&PartKey::of_origin(&origin)), part);
             }

@@ -103,6 +103,28 @@ both_engines! {
 }
 
 both_engines! {
+    fn every_night_has_the_same_figures_and_a_lost_index_costs_one_comparison(engine: Engine) {
+        load(&engine);
+        engine.query("SYSTEM STOP MERGES");
+        let chsnap = repository(&engine);
+        known(&chsnap);
+        let compared = chsnap.json(0, &["create", "--compare", "files"]);
+        let by_directory = chsnap.json(0, &["create"]);
+        let figures = |made: &Value| {
+            let shown = chsnap.json(0, &["show", made["id"].as_str().expect("an id")]);
+            (shown["allocated_bytes"].clone(), shown["files"].clone(), shown["written_bytes"].clone())
+        };
+        assert!(figures(&compared).0.as_u64().is_some_and(|bytes| bytes > 0), "{compared}");
+        assert_eq!(figures(&by_directory), figures(&compared));
+        fs::remove_file(chsnap.repo().join("index.sqlite")).expect("the index");
+        assert!(!night(&engine, &chsnap, &[]).others.is_empty());
+        assert_eq!(night(&engine, &chsnap, &[]).others, Vec::<String>::new());
+        let usage = chsnap.json(0, &["usage", "--exact"]);
+        assert_eq!(usage["exact"]["differing"], serde_json::json!([]), "{}", usage["exact"]);
+    }
+}
+
+both_engines! {
     fn a_dry_run_knows_parts_by_their_directories_and_writes_nothing(engine: Engine) {
         load(&engine);
         engine.query("SYSTEM STOP MERGES");

@@ -75,7 +75,7 @@ impl DescribedCopy {
             let held = if note.base.is_some() && note.base == known {
                 RetainedPart::Unchanged(origin, None)
             } else {
-                RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()))
+                RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()), None)
             };
             (held, note.directory_bytes)
         })

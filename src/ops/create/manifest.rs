@@ -8,13 +8,13 @@ use rayon::prelude::*;
 
 use crate::model::{
     CatalogPart, DumpKind, DumpTotals, Links, LivePartState, Moment, OffMoment, PartName, PartitionId, PlacedTotals,
-    SnapshotId, SnapshotTotals, Table, TableName, Warning,
+    SnapshotTotals, Table, TableName, Warning,
 };
 use crate::ops::written::Allocated;
 use crate::plan::{CreatePlan, OffMomentReason, ParsedDefinition, TableDump, TablePattern};
 use crate::repo::{
-    BoundServer, CreateSettings, FORMAT, Incoming, Index, InstanceOrigin, Manifest, PartDigest, PartInstance,
-    PartRecord, ReplicaEntry, RetainedPart, ServerEntry, TableEntry, TableState,
+    BoundServer, CreateSettings, FORMAT, Incoming, Index, InstanceOrigin, KnownParts, Manifest, PartDigest,
+    PartInstance, PartRecord, ReplicaEntry, RetainedPart, ServerEntry, TableEntry, TableState,
 };
 use crate::server::ServerIdentity;
 
@@ -38,8 +38,8 @@ pub(super) struct ManifestInputs<'a> {
     /// The outcomes of the tables that were to be dumped.
     pub(super) dumps: BTreeMap<TableName, DumpOutcome>,
     pub(super) previous: Option<&'a Previous>,
-    /// The snapshot by which the index recognizes unchanged parts.
-    pub(super) source: Option<SnapshotId>,
+    /// The parts by which the index recognizes unchanged ones.
+    pub(super) known: Option<&'a KnownParts>,
     pub(super) metadata: WrittenDefinitions,
     pub(super) warnings: &'a [Warning],
 }
@@ -130,7 +130,9 @@ impl ManifestInputs<'_> {
             let describe = |part: SnapshotPart| {
                 let known = listed.get(&part.name).copied();
                 let digest = taken.attempt.digests.get(&part.name);
-                (record((&taken.after, &name), &part, known, digest), note(&part, self.source))
+                let record = record((&taken.after, &name), &part, known, digest);
+                let note = note(&part, self.known.is_some_and(|known| is_known(known, &part, &record)));
+                (record, note)
             };
             // Chunk by chunk, the first names from the end of the list, so that the list shrinks meanwhile.
             parts.reverse();
@@ -303,19 +305,23 @@ fn hold(record: &PartRecord, note: &PartIndexNote) -> RetainedPart {
     if note.is_unchanged {
         RetainedPart::Unchanged(origin, note.live.clone())
     } else {
-        RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()))
+        RetainedPart::Seen(PartInstance::new(&origin, note.links.clone()), note.live.clone())
     }
 }
 
+/// Whether the index has this part already. A part that another snapshot has is looked up by its inodes.
+fn is_known(known: &KnownParts, part: &SnapshotPart, record: &PartRecord) -> bool {
+    part.is_unchanged && part.from == Some(known.snapshot()) && known.has(record)
+}
+
 /// The note about a part, without its links.
-fn note(part: &SnapshotPart, source: Option<SnapshotId>) -> PartIndexNote {
+fn note(part: &SnapshotPart, is_unchanged: bool) -> PartIndexNote {
     let inspected = &part.inspected;
     PartIndexNote {
         links: Links::default(),
         directories: inspected.directories,
         directory_bytes: inspected.directory_bytes,
-        // A part that another snapshot has is looked up by its inodes.
-        is_unchanged: part.is_unchanged && part.from == source,
+        is_unchanged,
         live: part.live.clone(),
         is_whole: inspected.problems.is_empty(),
     }

@@ -148,8 +148,8 @@ impl CreateRun<'_> {
         let mut metadata = definitions.write(&databases, &plan, &tree, &mut warnings)?;
         metadata.files.extend(files);
         // Nothing is linked from them any more.
-        let source = previous.as_ref().and_then(Previous::main_source);
         let (previous, known) = previous.map(Previous::without_parts).unzip();
+        let known = known.flatten();
         let parts = manifest::ManifestInputs {
             identity,
             bound,
@@ -159,7 +159,7 @@ impl CreateRun<'_> {
             moment: listed.map(|listed| listed.moment),
             dumps,
             previous: previous.as_ref(),
-            source,
+            known: known.as_ref(),
             metadata,
             warnings: &warnings,
         };
@@ -176,7 +176,7 @@ impl CreateRun<'_> {
             // inspect it.
             index.keep_lists(repository, (incoming.id(), incoming.dir()), lists.as_ref());
             if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
-                index.keep_snapshot(repository, (incoming.id(), stamp), &held, known.flatten());
+                index.keep_snapshot(repository, (incoming.id(), stamp), &held, known);
             }
             sync.finish()
         };

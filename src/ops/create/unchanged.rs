@@ -249,7 +249,10 @@ impl UnchangedParts<'_> {
             && let Some(Relinked::Linked { inspected, left_out, .. }) =
                 exec::relink_known(&listed, &earlier.dir, (record, known), to.table)?
         {
-            return Ok(Some(Relink { inspected: *inspected, left_out, live: None, copied: None }));
+            // Its files were not examined: the index has what they occupy.
+            let links = earlier.known.and_then(|known| known.links(record)).unwrap_or_default();
+            let inspected = Inspected { links, ..*inspected };
+            return Ok(Some(Relink { inspected, left_out, live: None, copied: None }));
         }
         let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
         let likeness = if self.means.copying.copies(&part.disk) {
