@@ -78,7 +78,7 @@ fn the_contract_of_a_local_filesystem_holds_on_nfs_3_and_4() {
     std::fs::write(&script, text).expect("a script");
     let begun = Instant::now();
     let mut machine = Command::new(root().join("tests/nfs/run"));
-    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "400" });
+    machine.arg(cache()).arg(&script).env("NFS_LAB_S", if is_full { "3600" } else { "800" });
     let output = machine.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("check ")).collect();
