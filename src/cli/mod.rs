@@ -39,6 +39,7 @@ mod pin;
 mod policy;
 mod progress;
 mod prune;
+mod prune_plan;
 mod pull;
 mod push;
 mod remote;

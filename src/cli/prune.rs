@@ -13,10 +13,11 @@ use super::confirm::{Answer, confirm};
 use super::documents::{CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, StaleRow};
 use super::failure::CommandFailure;
 use super::globals::{Globals, size};
-use super::layout::{self, TextTable, Width, left, right};
+use super::layout::{self, Width};
 use super::opening;
 use super::output::Output;
 use super::policy::{PolicyArgs, RulesInForce};
+use super::prune_plan::{PlanTable, PruneConsent, PruneVerdict, guard_lines, removed_reason, why_removed};
 use super::render;
 use super::rules::with_a_rule;
 use super::{CommandResult, DONE, WARNED, series};
@@ -66,31 +67,6 @@ Examples:
   chsnap prune --free 200GiB --yes";
 
 const WRITABLE: &str = "a String takes everything";
-/// The hint after a refusal.
-const TO_OVERRIDE: &str = "look at the plan; --yes-really carries it out all the same";
-const TO_CONFIRM: &str = "--yes carries the plan out";
-
-/// The outcome for a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PruneVerdict {
-    Nothing,
-    DryRun,
-    Refused,
-    Unconfirmed,
-    Pruned,
-}
-
-impl PruneVerdict {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing_to_remove",
-            Self::DryRun => "dry_run",
-            Self::Refused | Self::Unconfirmed => "refused",
-            Self::Pruned => "pruned",
-        }
-    }
-}
-
 impl Args {
     /// The rules in force, with the source of each.
     ///
@@ -125,7 +101,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.text(&text(&plan, &rules, now, output.width()));
         output.warnings(&plan.warnings);
     }
-    let verdict = verdict(args, &plan, output);
+    let Args { dry_run, yes, yes_really, .. } = *args;
+    let consent = PruneConsent { dry_run, yes, yes_really };
+    let confirm = || is_confirmed(&plan, output);
+    let verdict = consent.verdict(plan.remove.len(), !plan.guards.is_empty(), confirm);
     if verdict == PruneVerdict::Refused && args.yes {
         record_refused(&repository, &plan, globals);
     }
@@ -150,20 +129,6 @@ fn record_refused(repository: &Repository, plan: &PrunePlan, globals: &Globals) 
     }
 }
 
-fn verdict(args: &Args, plan: &PrunePlan, output: &Output) -> PruneVerdict {
-    if args.dry_run {
-        PruneVerdict::DryRun
-    } else if plan.remove.is_empty() {
-        PruneVerdict::Nothing
-    } else if !plan.guards.is_empty() && !args.yes_really {
-        PruneVerdict::Refused
-    } else if args.yes || args.yes_really || is_confirmed(plan, output) {
-        PruneVerdict::Pruned
-    } else {
-        PruneVerdict::Unconfirmed
-    }
-}
-
 fn is_confirmed(plan: &PrunePlan, output: &Output) -> bool {
     let removed = render::count(plan.remove.len() as u64, "snapshot");
     // prune watches for no signal: a signal ends it at once.
@@ -174,32 +139,16 @@ fn conclude(plan: &PrunePlan, verdict: PruneVerdict, globals: &Globals, output: 
     let removed = render::count(plan.remove.len() as u64, "snapshot");
     let code = if plan.warnings.is_empty() { DONE } else { WARNED };
     if output.is_json() {
-        return Ok(if matches!(verdict, PruneVerdict::Refused | PruneVerdict::Unconfirmed) {
-            super::failure::GUARD
-        } else {
-            code
-        });
+        return Ok(verdict.exit_code(code));
     }
-    match verdict {
-        PruneVerdict::Nothing => {}
-        PruneVerdict::DryRun => {
-            if !globals.quiet && !plan.remove.is_empty() {
-                output.text("nothing was touched (--dry-run)\n");
-            }
-        }
-        PruneVerdict::Refused => {
-            let guards: Vec<String> = plan.guards.iter().map(ToString::to_string).collect();
-            return Err(CommandFailure::guard(format!("refused, nothing was removed: {}", guards.join("; ")))
-                .with_hint(TO_OVERRIDE));
-        }
-        PruneVerdict::Unconfirmed => {
-            return Err(CommandFailure::guard("not confirmed, nothing was removed").with_hint(TO_CONFIRM));
-        }
-        PruneVerdict::Pruned => {
-            output.text(&format!("moved {removed} to the trash\n"));
-            if !globals.quiet {
-                output.text("chsnap undo brings them back; chsnap gc frees their space\n");
-            }
+    verdict.check(&guard_texts(plan))?;
+    if verdict == PruneVerdict::DryRun && !globals.quiet && !plan.remove.is_empty() {
+        output.text("nothing was touched (--dry-run)\n");
+    }
+    if verdict == PruneVerdict::Pruned {
+        output.text(&format!("moved {removed} to the trash\n"));
+        if !globals.quiet {
+            output.text("chsnap undo brings them back; chsnap gc frees their space\n");
         }
     }
     Ok(code)
@@ -208,59 +157,31 @@ fn conclude(plan: &PrunePlan, verdict: PruneVerdict, globals: &Globals, output: 
 fn why(leaving: &PlannedRemoval, policy: &Policy) -> String {
     if leaving.summary.problem.is_some() {
         "it cannot be read".to_owned()
-    } else if leaving.is_of_ended_series {
-        format!("its series has had nothing new within {}", policy.keep_other_within)
     } else {
-        "no rule keeps it".to_owned()
+        why_removed(leaving.is_of_ended_series, policy)
     }
 }
 
 /// Why it is removed, for programs.
 fn reason(leaving: &PlannedRemoval) -> &'static str {
-    if leaving.summary.problem.is_some() {
-        "unreadable"
-    } else if leaving.is_of_ended_series {
-        "series_ended"
-    } else {
-        "no_rule"
-    }
+    if leaving.summary.problem.is_some() { "unreadable" } else { removed_reason(leaving.is_of_ended_series) }
 }
 
-fn with_notes(text: String, summary: &Summary, plan: &PrunePlan) -> String {
-    let notes = series::notes(summary, &plan.main_series);
-    if notes.is_empty() { text } else { format!("{text} [{}]", notes.join("; ")) }
+fn guard_texts(plan: &PrunePlan) -> Vec<String> {
+    plan.guards.iter().map(ToString::to_string).collect()
 }
 
 fn text(plan: &PrunePlan, rules: &RulesInForce, now: DateTime<Utc>, width: Width) -> String {
     let policy = &rules.policy;
-    let mut table = TextTable::new([
-        left(""),
-        left("SNAPSHOT"),
-        right("AGE"),
-        right("ALONE").dropped(1),
-        right("TOGETHER").dropped(2),
-    ])
-    .with_notes_named("WHY");
+    let mut table = PlanTable::new(now);
+    let name = |summary: &Summary| (summary.id.to_string(), summary.time);
+    let notes = |summary: &Summary| series::notes(summary, &plan.main_series);
     for leaving in &plan.remove {
-        let cells = vec![
-            "remove".to_owned(),
-            leaving.summary.id.to_string(),
-            render::age(leaving.summary.time, now),
-            render::bytes(leaving.freed_bytes),
-            render::bytes(leaving.freed_with_older_bytes),
-        ];
-        table.add_with_notes(cells, vec![with_notes(why(leaving, policy), &leaving.summary, plan)]);
+        let (freed, summary) = ((leaving.freed_bytes, leaving.freed_with_older_bytes), &leaving.summary);
+        table.remove(name(summary), freed, &why(leaving, policy), &notes(summary));
     }
     for kept in plan.keep.iter().rev() {
-        let reasons: Vec<String> = kept.reasons.iter().map(|reason| render::safe(&reason.to_string(), 80)).collect();
-        let cells = vec![
-            "keep".to_owned(),
-            kept.summary.id.to_string(),
-            render::age(kept.summary.time, now),
-            String::new(),
-            String::new(),
-        ];
-        table.add_with_notes(cells, vec![with_notes(reasons.join(", "), &kept.summary, plan)]);
+        table.keep(name(&kept.summary), &kept.reasons, &notes(&kept.summary));
     }
     let head = layout::prose(&format!("{policy}\n{}\n", rules.text()), width);
     if plan.keep.is_empty() && plan.remove.is_empty() {
@@ -288,10 +209,7 @@ fn verdict_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
         writeln!(text, "with what is in the trash already: {}", render::bytes(freed.freed_with_trash_bytes))
             .expect(WRITABLE);
     }
-    for guard in &plan.guards {
-        writeln!(text, "looks like a mistake: {guard}").expect(WRITABLE);
-    }
-    text + &stale_text(plan, now)
+    text + &guard_lines(&guard_texts(plan)) + &stale_text(plan, now)
 }
 
 /// How many snapshots of a series are named in the command that removes them.
@@ -346,12 +264,8 @@ fn removed_row(leaving: &PlannedRemoval) -> RemovedRow {
 
 fn document(plan: &PrunePlan, verdict: PruneVerdict, rules: &RulesInForce) -> PruneDocument {
     let (policy, cost) = (&rules.policy, &plan.cost);
-    let guards: Vec<String> = plan.guards.iter().map(ToString::to_string).collect();
-    let (reason, hint) = match verdict {
-        PruneVerdict::Refused => (Some(guards.join("; ")), Some(TO_OVERRIDE)),
-        PruneVerdict::Unconfirmed => (Some("not confirmed: --yes carries the plan out".to_owned()), Some(TO_CONFIRM)),
-        PruneVerdict::Nothing | PruneVerdict::DryRun | PruneVerdict::Pruned => (None, None),
-    };
+    let guards = guard_texts(plan);
+    let (reason, hint) = verdict.reason_and_hint(&guards);
     let stale_row = |stale: &Stale| StaleRow {
         series: stale.series.clone(),
         newest: stale.newest,
@@ -361,7 +275,7 @@ fn document(plan: &PrunePlan, verdict: PruneVerdict, rules: &RulesInForce) -> Pr
     PruneDocument {
         state: verdict.name().to_owned(),
         reason,
-        hint: hint.map(str::to_owned),
+        hint,
         policy: policy.to_string(),
         rules: rules.rows(),
         main_series: plan.main_series.to_string(),

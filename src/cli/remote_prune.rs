@@ -1,23 +1,22 @@
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Utc};
 use chsnap::ops::OpError;
 use chsnap::ops::remote::{
-    JudgedRemote, LeavingRemote, PARALLEL, PruneScope, RemotePrunePlan, RemotePruneRequest, carry_out_remote_prune,
-    plan_remote_prune,
+    JudgedRemote, PARALLEL, PruneScope, RemotePrunePlan, RemotePruneRequest, carry_out_remote_prune, plan_remote_prune,
 };
 use chsnap::plan::retention::{GuardLimits, Policy};
 use chsnap::remote::{RemoteName, RemoteRepository};
 
 use super::confirm::{Answer, confirm};
 use super::documents::{RemoteKeptRow, RemotePruneDocument, RemoteRemovedRow};
-use super::failure::{self, CommandFailure};
+use super::failure::CommandFailure;
 use super::globals::Globals;
-use super::layout::{self, TextTable, Width, left, right};
+use super::layout::{self, Width};
 use super::output::Output;
 use super::policy::PolicyArgs;
+use super::prune_plan::{PlanTable, PruneConsent, PruneVerdict, guard_lines, removed_reason, why_removed};
 use super::push::store;
 use super::remote_choice::{gc_hint, local, which};
 use super::render;
@@ -69,35 +68,6 @@ Examples:
   chsnap remote prune s3://backups/clickhouse --keep-daily 30 --keep-monthly 12 --dry-run
   chsnap remote prune s3://backups/clickhouse --keep-last 14 --every-repository --yes && chsnap remote gc s3://backups/clickhouse";
 
-const WRITABLE: &str = "a String takes everything";
-const TO_OVERRIDE: &str = "look at the plan; --yes-really carries it out all the same";
-const TO_CONFIRM: &str = "--yes carries the plan out";
-
-/// The outcome for a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RemotePruneVerdict {
-    Nothing,
-    DryRun,
-    Refused,
-    Unconfirmed,
-    Pruned,
-}
-
-impl RemotePruneVerdict {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing_to_remove",
-            Self::DryRun => "dry_run",
-            Self::Refused | Self::Unconfirmed => "refused",
-            Self::Pruned => "pruned",
-        }
-    }
-
-    fn is_refused(self) -> bool {
-        matches!(self, Self::Refused | Self::Unconfirmed)
-    }
-}
-
 pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandResult {
     // No other rules are ever used; the option is accepted so that a script can pass it to both commands.
     let Args { policy, only_these: _, .. } = args;
@@ -117,14 +87,17 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.text(&text(&plan, &request.policy, now, output.width()));
         output.warnings(&plan.warnings);
     }
-    let verdict = verdict(args, &plan, output);
-    if verdict == RemotePruneVerdict::Pruned {
+    let Args { dry_run, yes, yes_really, .. } = *args;
+    let consent = PruneConsent { dry_run, yes, yes_really };
+    let confirm = || is_confirmed(&plan, output);
+    let verdict = consent.verdict(plan.remove.len(), !plan.guards.is_empty(), confirm);
+    if verdict == PruneVerdict::Pruned {
         carry_out_remote_prune(&remote, &plan)?;
     }
     if output.is_json() {
         output.document(&document(&plan, verdict, &request.policy, &address), &plan.warnings);
         let code = if plan.warnings.is_empty() { DONE } else { WARNED };
-        return Ok(if verdict.is_refused() { failure::GUARD } else { code });
+        return Ok(verdict.exit_code(code));
     }
     conclude(&plan, verdict, (&address, &args.remote), output)
 }
@@ -143,20 +116,6 @@ fn pins(globals: &Globals, now: DateTime<Utc>) -> Result<BTreeMap<RemoteName, St
     Ok(pins)
 }
 
-fn verdict(args: &Args, plan: &RemotePrunePlan, output: &Output) -> RemotePruneVerdict {
-    if args.dry_run {
-        RemotePruneVerdict::DryRun
-    } else if plan.remove.is_empty() {
-        RemotePruneVerdict::Nothing
-    } else if !plan.guards.is_empty() && !args.yes_really {
-        RemotePruneVerdict::Refused
-    } else if args.yes || args.yes_really || is_confirmed(plan, output) {
-        RemotePruneVerdict::Pruned
-    } else {
-        RemotePruneVerdict::Unconfirmed
-    }
-}
-
 fn is_confirmed(plan: &RemotePrunePlan, output: &Output) -> bool {
     let removed = render::count(plan.remove.len() as u64, "snapshot");
     let question = format!("remove {removed} from the store? this cannot be undone");
@@ -165,29 +124,18 @@ fn is_confirmed(plan: &RemotePrunePlan, output: &Output) -> bool {
 
 fn conclude(
     plan: &RemotePrunePlan,
-    verdict: RemotePruneVerdict,
+    verdict: PruneVerdict,
     (address, given): (&str, &str),
     output: &Output,
 ) -> CommandResult {
-    match verdict {
-        RemotePruneVerdict::Nothing => {}
-        RemotePruneVerdict::DryRun => {
-            if !plan.remove.is_empty() {
-                output.text("nothing was touched (--dry-run)\n");
-            }
-        }
-        RemotePruneVerdict::Refused => {
-            let message = format!("refused, nothing was removed: {}", guard_texts(plan).join("; "));
-            return Err(CommandFailure::guard(message).with_hint(TO_OVERRIDE));
-        }
-        RemotePruneVerdict::Unconfirmed => {
-            return Err(CommandFailure::guard("not confirmed, nothing was removed").with_hint(TO_CONFIRM));
-        }
-        RemotePruneVerdict::Pruned => {
-            let removed = render::count(plan.remove.len() as u64, "snapshot");
-            output.text(&format!("removed {removed} from {}\n", render::safe(address, 200)));
-            output.note(&gc_hint(given));
-        }
+    verdict.check(&guard_texts(plan))?;
+    if verdict == PruneVerdict::DryRun && !plan.remove.is_empty() {
+        output.text("nothing was touched (--dry-run)\n");
+    }
+    if verdict == PruneVerdict::Pruned {
+        let removed = render::count(plan.remove.len() as u64, "snapshot");
+        output.text(&format!("removed {removed} from {}\n", render::safe(address, 200)));
+        output.note(&gc_hint(given));
     }
     Ok(if plan.warnings.is_empty() { DONE } else { WARNED })
 }
@@ -201,45 +149,22 @@ fn guard_texts(plan: &RemotePrunePlan) -> Vec<String> {
     plan.guards.iter().map(text).collect()
 }
 
-fn why(leaving: &LeavingRemote, policy: &Policy) -> String {
-    if leaving.is_of_ended_series {
-        format!("its series has had nothing new within {}", policy.keep_other_within)
-    } else {
-        "no rule keeps it".to_owned()
-    }
-}
-
-fn with_notes(text: String, snapshot: &JudgedRemote, plan: &RemotePrunePlan) -> String {
+fn notes(snapshot: &JudgedRemote, plan: &RemotePrunePlan) -> Vec<String> {
     let is_other = |key: &&_| plan.main_series.get(&snapshot.name.repository) != Some(*key);
     let label = snapshot.series.as_ref().filter(is_other).map(|key| render::safe(&key.to_string(), 60));
-    let notes: Vec<String> = label.into_iter().chain(snapshot.is_incomplete.then(|| "incomplete".to_owned())).collect();
-    if notes.is_empty() { text } else { format!("{text} [{}]", notes.join("; ")) }
+    label.into_iter().chain(snapshot.is_incomplete.then(|| "incomplete".to_owned())).collect()
 }
 
 fn text(plan: &RemotePrunePlan, policy: &Policy, now: DateTime<Utc>, width: Width) -> String {
-    let mut table = TextTable::new([
-        left(""),
-        left("SNAPSHOT"),
-        right("AGE"),
-        right("ALONE").dropped(1),
-        right("TOGETHER").dropped(2),
-    ])
-    .with_notes_named("WHY");
+    let mut table = PlanTable::new(now);
+    let name = |snapshot: &JudgedRemote| (snapshot.name.to_string(), snapshot.time);
     for leaving in &plan.remove {
-        let cells = vec![
-            "remove".to_owned(),
-            leaving.snapshot.name.to_string(),
-            render::age(leaving.snapshot.time, now),
-            render::bytes(leaving.freed_bytes),
-            render::bytes(leaving.freed_with_older_bytes),
-        ];
-        table.add_with_notes(cells, vec![with_notes(why(leaving, policy), &leaving.snapshot, plan)]);
+        let (freed, snapshot) = ((leaving.freed_bytes, leaving.freed_with_older_bytes), &leaving.snapshot);
+        let why = why_removed(leaving.is_of_ended_series, policy);
+        table.remove(name(snapshot), freed, &why, &notes(snapshot, plan));
     }
     for (kept, reasons) in plan.keep.iter().rev() {
-        let reasons: Vec<String> = reasons.iter().map(|reason| render::safe(&reason.to_string(), 80)).collect();
-        let age = render::age(kept.time, now);
-        let cells = vec!["keep".to_owned(), kept.name.to_string(), age, String::new(), String::new()];
-        table.add_with_notes(cells, vec![with_notes(reasons.join(", "), kept, plan)]);
+        table.keep(name(kept), reasons, &notes(kept, plan));
     }
     let head = layout::prose(&format!("{policy}\n"), width);
     if plan.keep.is_empty() && plan.remove.is_empty() {
@@ -254,26 +179,13 @@ fn sums(plan: &RemotePrunePlan) -> String {
         return format!("\nkeep {kept}, remove none\n");
     }
     let freed = render::bytes(plan.freed_bytes());
-    let mut text =
-        format!("\nkeep {kept}, remove {removed}: frees {freed} once chsnap remote gc has deleted the objects\n");
-    for guard in guard_texts(plan) {
-        writeln!(text, "looks like a mistake: {guard}").expect(WRITABLE);
-    }
-    text
+    format!("\nkeep {kept}, remove {removed}: frees {freed} once chsnap remote gc has deleted the objects\n")
+        + &guard_lines(&guard_texts(plan))
 }
 
-fn document(
-    plan: &RemotePrunePlan,
-    verdict: RemotePruneVerdict,
-    policy: &Policy,
-    address: &str,
-) -> RemotePruneDocument {
+fn document(plan: &RemotePrunePlan, verdict: PruneVerdict, policy: &Policy, address: &str) -> RemotePruneDocument {
     let guards = guard_texts(plan);
-    let (reason, hint) = match verdict {
-        RemotePruneVerdict::Refused => (Some(guards.join("; ")), Some(TO_OVERRIDE)),
-        RemotePruneVerdict::Unconfirmed => (Some(format!("not confirmed: {TO_CONFIRM}")), Some(TO_CONFIRM)),
-        _ => (None, None),
-    };
+    let (reason, hint) = verdict.reason_and_hint(&guards);
     let series = |snapshot: &JudgedRemote| snapshot.series.as_ref().map(ToString::to_string);
     let kept = plan.keep.iter().map(|(snapshot, reasons)| RemoteKeptRow {
         remote_name: snapshot.name.to_string(),
@@ -291,14 +203,14 @@ fn document(
         name: leaving.snapshot.label.clone(),
         series: series(&leaving.snapshot),
         incomplete: leaving.snapshot.is_incomplete,
-        reason: if leaving.is_of_ended_series { "series_ended" } else { "no_rule" }.to_owned(),
+        reason: removed_reason(leaving.is_of_ended_series).to_owned(),
         freed_bytes: leaving.freed_bytes,
         freed_with_older_bytes: leaving.freed_with_older_bytes,
     });
     RemotePruneDocument {
         state: verdict.name().to_owned(),
         reason,
-        hint: hint.map(str::to_owned),
+        hint,
         remote: address.to_owned(),
         policy: policy.to_string(),
         zone: policy.zone.name().to_owned(),
