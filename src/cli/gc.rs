@@ -3,7 +3,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use chsnap::ops::usage::{UsageRequest, usage};
 use chsnap::ops::{self, EmptiedTrash, OpError, TrashedSnapshot};
 use chsnap::repo::Repository;
 
@@ -101,9 +100,7 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
     let (spared, removed): (Vec<&TrashedSnapshot>, Vec<&TrashedSnapshot>) = trash.snapshots.iter().partition(is_young);
     let ids =
         |snapshots: &[&TrashedSnapshot]| snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect::<Vec<_>>();
-    let request = UsageRequest::new().with_paths(globals.paths()).with_jobs(globals.jobs_for(repository));
-    let totals = usage(repository, &request, now)?.totals;
-    let interrupted_bytes = totals.incoming_bytes + totals.shadow_bytes;
+    let interrupted_bytes = trash.interrupted_bytes;
     // If only some are removed, the bytes that they share with the others are unknown.
     let freed_bytes = spared.is_empty().then_some(trash.freed_bytes + interrupted_bytes);
     if output.is_json() {

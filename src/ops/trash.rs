@@ -38,6 +38,8 @@ pub struct Trash {
     pub snapshots: Vec<TrashedSnapshot>,
     /// What unlinking all of it frees.
     pub freed_bytes: u64,
+    /// What unlinking the leftovers of interrupted runs frees.
+    pub interrupted_bytes: u64,
     /// What could not be counted, or cannot be read of the journal.
     pub warnings: Vec<Warning>,
 }
@@ -61,9 +63,10 @@ pub fn trash(repository: &Repository, paths: &PathMap, jobs: usize) -> Result<Tr
     let mut snapshots = measured.removed.iter().enumerate().map(of).collect::<Result<Vec<_>, _>>()?;
     snapshots.sort_by_key(|snapshot| (snapshot.removed, snapshot.id));
     let freed_bytes = measured.space.freed_bytes(&measured.trash());
+    let interrupted_bytes = measured.interrupted_bytes();
     let mut warnings = measured.warnings;
     warnings.extend(journal_warnings(repository));
-    Ok(Trash { snapshots, freed_bytes, warnings })
+    Ok(Trash { snapshots, freed_bytes, interrupted_bytes, warnings })
 }
 
 /// The label of a snapshot in the trash.

@@ -85,6 +85,16 @@ impl Measured {
     pub(super) fn shadows(&self) -> usize {
         self.leftover_trash() + 2
     }
+
+    /// What removing this holder alone frees.
+    pub(super) fn alone_bytes(&self, holder: usize) -> u64 {
+        self.space.freed_bytes(&[holder].into_iter().collect())
+    }
+
+    /// What removing the leftovers of interrupted runs frees.
+    pub(in crate::ops) fn interrupted_bytes(&self) -> u64 {
+        self.alone_bytes(self.incoming()) + self.alone_bytes(self.shadows())
+    }
 }
 
 /// Files that appear or disappear during a count may be counted twice or not at all. Then the count is repeated, up to

@@ -295,7 +295,6 @@ fn rows(repository: &Repository, measured: &Measured) -> Result<Vec<SnapshotUsag
 fn totals(measured: &Measured, index_bytes: u64) -> RepositoryTotals {
     let space = &measured.space;
     let all: Holders = (0..=measured.shadows()).collect();
-    let alone = |holder: usize| space.freed_bytes(&[holder].into_iter().collect());
     let pinned_bytes = space.freed_file_bytes(&all);
     let directory_bytes = space.directory_bytes(&all);
     RepositoryTotals {
@@ -308,8 +307,8 @@ fn totals(measured: &Measured, index_bytes: u64) -> RepositoryTotals {
         index_bytes,
         cost_bytes: pinned_bytes + directory_bytes + index_bytes,
         trash_bytes: space.freed_bytes(&measured.trash()),
-        incoming_bytes: alone(measured.incoming()),
-        shadow_bytes: alone(measured.shadows()),
+        incoming_bytes: measured.alone_bytes(measured.incoming()),
+        shadow_bytes: measured.alone_bytes(measured.shadows()),
         foreign_shadows: measured.other_trees.foreign_shadows.clone(),
     }
 }
